@@ -1,0 +1,1 @@
+//! Benchmarks of tower-keep: see `benches/overhead.rs`.

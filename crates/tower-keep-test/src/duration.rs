@@ -1,0 +1,17 @@
+use std::time::Duration;
+
+/// This many seconds.
+///
+/// ```
+/// assert_eq!(tower_keep_test::secs(2), tower_keep_test::ms(2_000));
+/// ```
+#[must_use]
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// This many milliseconds, the finest step of tokio's timer.
+#[must_use]
+pub const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}

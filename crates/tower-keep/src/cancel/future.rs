@@ -1,0 +1,84 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::{
+    job::{
+        Cancelled,
+        seat::Seat,
+        stop::{self, StopKind},
+    },
+    reject::OnReject,
+};
+
+pin_project! {
+    /// The response future of [`Cancel`](super::Cancel).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<W, O> {
+        #[pin]
+        state: State<W>,
+        on_reject: O,
+        seat: Seat,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    pub(super) enum State<W> {
+        Working { #[pin] work: W },
+        Rejected { cancelled: Option<Cancelled> },
+    }
+}
+
+impl<W, O> ResponseFuture<W, O> {
+    pub(super) fn new(state: State<W>, on_reject: O, seat: Seat) -> Self {
+        Self {
+            state,
+            on_reject,
+            seat,
+        }
+    }
+}
+
+impl<W, O, T, E> Future for ResponseFuture<W, O>
+where
+    W: Future<Output = Result<Result<T, E>, Cancelled>>,
+    O: OnReject<Cancelled, T, E>,
+    O::Error: fmt::Display,
+{
+    type Output = Result<T, O::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let outcome = match this.state.as_mut().project() {
+            StateProj::Working { work } => ready!(this.seat.run(|| work.poll(cx))),
+            StateProj::Rejected { cancelled } => match cancelled.take() {
+                Some(cancelled) => Err(cancelled),
+                None => panic!("a cancellable call was polled after it was ready"),
+            },
+        };
+        // Whoever keeps the future must not keep the job's place in the registry and its group.
+        this.state.set(State::Rejected { cancelled: None });
+        let result = match outcome {
+            Ok(result) => result.map_err(|error| this.on_reject.pass(error)),
+            Err(cancelled) => {
+                stop::leave(StopKind::Cancelled, this.on_reject.responds());
+                this.on_reject.reject(cancelled)
+            }
+        };
+        this.seat.finish(&result);
+        Poll::Ready(result)
+    }
+}
+
+impl<W, O> fmt::Debug for ResponseFuture<W, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,231 @@
+use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use tower_layer::Layer;
+
+use super::{
+    handle::{CancelHandle, Groups, Registry},
+    service::Cancel,
+};
+use crate::{
+    job::Cancelled,
+    reject::{Fail, FailWith, RespondWith},
+};
+
+/// Gives each job a token, and stops the job when it is cancelled.
+#[derive(Clone)]
+pub struct CancelLayer<G = NoGroup, O = Fail, H = StopOnDrop> {
+    pub(super) registry: Arc<Registry>,
+    pub(super) outside: Option<CancellationToken>,
+    pub(super) grace: Option<Duration>,
+    pub(super) group: G,
+    pub(super) on_reject: O,
+    pub(super) hold: H,
+}
+
+impl CancelLayer {
+    /// No groups, no grace period; a dropped call stops.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            registry: Arc::default(),
+            outside: None,
+            grace: None,
+            group: NoGroup,
+            on_reject: Fail,
+            hold: StopOnDrop,
+        }
+    }
+}
+
+impl Default for CancelLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<G, O, H> CancelLayer<G, O, H> {
+    /// Cancels jobs from outside.
+    #[must_use]
+    pub fn handle(&self) -> CancelHandle {
+        CancelHandle {
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
+    /// Stops every job, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
+    /// cancelled. One that is cancelled beforehand lets none begin.
+    #[must_use]
+    pub fn token(mut self, token: CancellationToken) -> Self {
+        self.outside = Some(token);
+        self
+    }
+
+    /// Lets a cancelled job run on for this long after its token fired, so that it can clean up; then it is dropped.
+    /// The caller gets [`Cancelled`] either way, and the event says which of the two it was. Default: it is dropped
+    /// at once.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = (!grace.is_zero()).then_some(grace);
+        self
+    }
+
+    /// Within a group, a new job cancels the one before it, with
+    /// [`CancelReason::Replaced`](crate::CancelReason::Replaced), before it starts. `None` belongs to no group.
+    ///
+    /// ```
+    /// use tower_keep::CancelLayer;
+    ///
+    /// struct Search { user: u64, words: String }
+    ///
+    /// let layer = CancelLayer::new().replace(|search: &Search| Some(search.user));
+    /// ```
+    #[must_use]
+    pub fn replace<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, O, H>
+    where
+        F: Fn(&Request) -> Option<K>,
+        K: Clone + Eq + Hash,
+    {
+        CancelLayer {
+            registry: self.registry,
+            outside: self.outside,
+            grace: self.grace,
+            group: GroupBy {
+                group,
+                groups: Arc::default(),
+            },
+            on_reject: self.on_reject,
+            hold: self.hold,
+        }
+    }
+
+    /// The job runs in a task of its own: when its caller goes away it runs on, ends, and is reported. It can still be
+    /// cancelled through the handle.
+    ///
+    /// The service's future then has to be `Send + 'static`, and calls have to be made within a tokio runtime.
+    ///
+    /// Only what lies inside this layer runs on. A layer outside it, such as a retry, is dropped with the caller.
+    #[must_use]
+    pub fn detached(self) -> CancelLayer<G, O, Detached> {
+        CancelLayer {
+            registry: self.registry,
+            outside: self.outside,
+            grace: self.grace,
+            group: self.group,
+            on_reject: self.on_reject,
+            hold: Detached,
+        }
+    }
+
+    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    #[must_use]
+    pub fn fail_with<F, E>(self, fail: F) -> CancelLayer<G, FailWith<F>, H>
+    where
+        F: Fn(Cancelled) -> E,
+    {
+        self.on_reject(FailWith(fail))
+    }
+
+    /// Answers with a response instead of an error, and leaves the inner error type untouched.
+    #[must_use]
+    pub fn respond_with<F, Response>(self, respond: F) -> CancelLayer<G, RespondWith<F>, H>
+    where
+        F: Fn(Cancelled) -> Response,
+    {
+        self.on_reject(RespondWith(respond))
+    }
+
+    fn on_reject<P>(self, on_reject: P) -> CancelLayer<G, P, H> {
+        CancelLayer {
+            registry: self.registry,
+            outside: self.outside,
+            grace: self.grace,
+            group: self.group,
+            on_reject,
+            hold: self.hold,
+        }
+    }
+}
+
+impl<G, O, H> fmt::Debug for CancelLayer<G, O, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelLayer")
+            .field("handle", &self.handle())
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, G: Clone, O: Clone, H: Clone> Layer<S> for CancelLayer<G, O, H> {
+    type Service = Cancel<S, G, O, H>;
+
+    fn layer(&self, inner: S) -> Cancel<S, G, O, H> {
+        Cancel::new(inner, self.clone())
+    }
+}
+
+/// A call whose future is dropped stops. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StopOnDrop;
+
+/// A job runs on without its caller. Set by [`CancelLayer::detached`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Detached;
+
+/// No job replaces another. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoGroup;
+
+/// Puts jobs into groups. Made by [`CancelLayer::replace`].
+pub struct GroupBy<F, K> {
+    group: F,
+    groups: Arc<Groups<K>>,
+}
+
+impl<F: Clone, K> Clone for GroupBy<F, K> {
+    fn clone(&self) -> Self {
+        Self {
+            group: self.group.clone(),
+            groups: Arc::clone(&self.groups),
+        }
+    }
+}
+
+impl<F, K> fmt::Debug for GroupBy<F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupBy").finish_non_exhaustive()
+    }
+}
+
+/// A request's group, and where the groups' jobs are kept; `None` belongs to no group.
+pub type Grouped<'a, K> = Option<(K, &'a Arc<Groups<K>>)>;
+
+/// Which jobs replace each other. Implemented by [`NoGroup`] and [`GroupBy`].
+pub trait ReplaceGroup<Request> {
+    /// What identifies a group.
+    type Key: Clone + Eq + Hash;
+
+    /// The request's group.
+    fn group(&self, request: &Request) -> Grouped<'_, Self::Key>;
+}
+
+impl<Request> ReplaceGroup<Request> for NoGroup {
+    type Key = Infallible;
+
+    #[inline]
+    fn group(&self, _: &Request) -> Grouped<'_, Infallible> {
+        None
+    }
+}
+
+impl<F, K, Request> ReplaceGroup<Request> for GroupBy<F, K>
+where
+    F: Fn(&Request) -> Option<K>,
+    K: Clone + Eq + Hash,
+{
+    type Key = K;
+
+    fn group(&self, request: &Request) -> Grouped<'_, K> {
+        (self.group)(request).map(|group| (group, &self.groups))
+    }
+}

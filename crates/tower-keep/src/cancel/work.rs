@@ -1,0 +1,162 @@
+use std::{
+    fmt,
+    future::Future,
+    hash::Hash,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::handle::{Place, Tracked};
+use crate::{
+    event::CancelReason,
+    job::{
+        Cancelled,
+        core::Core,
+        stop::{self, StopKind},
+    },
+};
+
+pin_project! {
+    /// The inner call, watched for the cancellation of its job.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Work<F, K>
+    where
+        K: Eq,
+        K: Hash,
+    {
+        // `None` once the work is over or dropped.
+        #[pin]
+        future: Option<F>,
+        job: Arc<Core>,
+        // Where this work's waker goes; `None` where layers around it poll it when the job is cancelled.
+        waker: Option<usize>,
+        outside: Option<CancellationToken>,
+        // Boxed, as few jobs have an outside token, and fewer are cancelled.
+        outside_wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+        grace: Option<Duration>,
+        grace_sleep: Option<Pin<Box<Sleep>>>,
+        place: Option<Place<K>>,
+        tracked: Tracked,
+    }
+}
+
+impl<F, K: Eq + Hash> Work<F, K> {
+    pub(super) fn new(
+        future: F,
+        job: Arc<Core>,
+        outside: Option<CancellationToken>,
+        grace: Option<Duration>,
+        place: Option<Place<K>>,
+        tracked: Tracked,
+    ) -> Self {
+        let waker = job.watch();
+        Self {
+            future: Some(future),
+            job,
+            waker,
+            outside,
+            outside_wait: None,
+            grace,
+            grace_sleep: None,
+            place,
+            tracked,
+        }
+    }
+
+    pub(super) fn job(&self) -> &Arc<Core> {
+        &self.job
+    }
+}
+
+fn cancelled(job: &Core) -> Cancelled {
+    Cancelled::of(job.id(), job.reason().unwrap_or(CancelReason::Requested))
+}
+
+impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
+    type Output = Result<F::Output, Cancelled>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let this = self.as_mut().project();
+            if let Some(outside) = this.outside {
+                if outside.is_cancelled() {
+                    this.job.cancel(CancelReason::Requested);
+                }
+            }
+            if this.job.cancel_requested() {
+                return self.poll_cancelled(cx);
+            }
+            let Some(future) = this.future.as_pin_mut() else {
+                panic!("a cancellable call was polled after it was ready");
+            };
+            if let Poll::Ready(output) = future.poll(cx) {
+                // Whoever was cancelled meanwhile does not succeed; a limit inside that expired speaks for itself.
+                if this.job.cancel_requested() && this.job.reason() != Some(CancelReason::TimedOut)
+                {
+                    return Poll::Ready(Err(cancelled(this.job)));
+                }
+                return Poll::Ready(Ok(output));
+            }
+            if let Some(place) = *this.waker {
+                this.job.wake_on_cancel(place, cx.waker());
+            }
+            if let Some(outside) = this.outside {
+                let wait = this
+                    .outside_wait
+                    .get_or_insert_with(|| Box::pin(outside.clone().cancelled_owned()));
+                if wait.as_mut().poll(cx).is_ready() {
+                    this.job.cancel(CancelReason::Requested);
+                }
+            }
+            // A cancellation before the waker was in its place woke nobody.
+            if !this.job.cancel_requested() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<F: Future, K: Eq + Hash> Work<F, K> {
+    #[cold]
+    fn poll_cancelled(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<F::Output, Cancelled>> {
+        let mut this = self.project();
+        if let (Some(grace), Some(future)) = (*this.grace, this.future.as_mut().as_pin_mut()) {
+            if future.poll(cx).is_ready() {
+                this.future.set(None);
+                return Poll::Ready(Err(cancelled(this.job)));
+            }
+            let sleep = this
+                .grace_sleep
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
+            if Pin::new(&mut tokio::task::coop::unconstrained(sleep.as_mut()))
+                .poll(cx)
+                .is_pending()
+            {
+                return Poll::Pending;
+            }
+        }
+        if this.future.is_some() {
+            stop::dropping(StopKind::Cancelled, || this.future.set(None));
+            this.job.set_dropped();
+        }
+        Poll::Ready(Err(cancelled(this.job)))
+    }
+}
+
+impl<F, K: Eq + Hash> fmt::Debug for Work<F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work")
+            .field("job", &self.job)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use super::{
+    error::Open,
+    layer::Shared,
+    state::{Admission, Transition},
+};
+use crate::{
+    classify::{Classify, Outcome},
+    event::CancelReason,
+    job::{
+        scope,
+        seat::Seat,
+        stop::{self, StopKind},
+    },
+    reject::OnReject,
+};
+
+pin_project! {
+    /// The response future of [`CircuitBreaker`](super::CircuitBreaker).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, C, O> {
+        #[pin]
+        state: State<F>,
+        classify: C,
+        on_reject: O,
+        seat: Seat,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    pub(super) enum State<F> {
+        Calling { #[pin] future: F, admitted: Admitted },
+        Rejected { open: Option<Open> },
+    }
+}
+
+impl<F, C, O> ResponseFuture<F, C, O> {
+    #[inline]
+    pub(super) fn new(state: State<F>, classify: C, on_reject: O, seat: Seat) -> Self {
+        Self {
+            state,
+            classify,
+            on_reject,
+            seat,
+        }
+    }
+}
+
+impl<F, C, O, T, E> Future for ResponseFuture<F, C, O>
+where
+    F: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+    O: OnReject<Open, T, E>,
+    O::Error: fmt::Display,
+{
+    type Output = Result<T, O::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = match this.state.project() {
+            StateProj::Calling { future, admitted } => {
+                let result = ready!(admitted.guarded(|| this.seat.run(|| future.poll(cx))));
+                let outcome = outcome(&result, this.classify, this.seat, admitted.ignore_timeouts);
+                admitted.record(outcome, |transition, shared| {
+                    this.seat.announce(|job| shared.announce(transition, job));
+                });
+                result.map_err(|error| this.on_reject.pass(error))
+            }
+            StateProj::Rejected { open } => {
+                let Some(open) = open.take() else {
+                    panic!("a rejected call was polled after it was ready");
+                };
+                let result = this.on_reject.reject(open);
+                stop::leave(StopKind::CircuitOpen, this.on_reject.responds());
+                result
+            }
+        };
+        this.seat.finish(&result);
+        Poll::Ready(result)
+    }
+}
+
+/// What the result says about the service behind the circuit.
+#[inline]
+fn outcome<T, E, C: Classify<T, E>>(
+    result: &Result<T, E>,
+    classify: &C,
+    seat: &Seat,
+    ignore_timeouts: bool,
+) -> Outcome {
+    let outcome = match stop::read().filter(|stop| stop.holds(result)) {
+        None => classify.classify(result),
+        Some(stop) => of_stop(stop.kind, ignore_timeouts),
+    };
+    if outcome == Outcome::Failure && cancelled(seat) {
+        Outcome::Ignored
+    } else {
+        outcome
+    }
+}
+
+fn of_stop(kind: StopKind, ignore_timeouts: bool) -> Outcome {
+    match kind {
+        StopKind::TimedOut if ignore_timeouts => Outcome::Ignored,
+        StopKind::TimedOut | StopKind::AttemptTimedOut | StopKind::Failure => Outcome::Failure,
+        StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled => Outcome::Ignored,
+    }
+}
+
+/// Whether the failure is that of code that heeded its cancellation.
+#[cold]
+fn cancelled(seat: &Seat) -> bool {
+    let mut cancelled = false;
+    seat.with_job(|job| {
+        cancelled = job.is_cancelled() && job.reason() != Some(CancelReason::TimedOut);
+    });
+    cancelled
+}
+
+/// Records the outcome of an admitted call, whichever way it ends.
+pub(super) struct Admitted {
+    shared: Arc<Shared>,
+    /// `None` once it is recorded.
+    admission: Option<Admission>,
+    ignore_timeouts: bool,
+    /// Code of the inner service runs: if this is dropped now, it panicked.
+    guarding: bool,
+    /// A layer around owns the job, so that it is ambient wherever this is dropped by one of ours.
+    member: bool,
+}
+
+impl Admitted {
+    pub(super) fn new(shared: Arc<Shared>, admission: Admission, ignore_timeouts: bool) -> Self {
+        Self {
+            shared,
+            admission: Some(admission),
+            ignore_timeouts,
+            guarding: false,
+            member: false,
+        }
+    }
+
+    pub(super) fn set_member(&mut self, member: bool) {
+        self.member = member;
+    }
+
+    /// Runs code of the inner service.
+    #[inline]
+    pub(super) fn guarded<T>(&mut self, code: impl FnOnce() -> T) -> T {
+        self.guarding = true;
+        let done = code();
+        self.guarding = false;
+        done
+    }
+
+    #[inline]
+    fn record(&mut self, outcome: Outcome, announce: impl FnOnce(Transition, &Shared)) {
+        let Some(admission) = self.admission.take() else {
+            return;
+        };
+        let shared = &*self.shared;
+        if let Some(transition) = shared.circuit.record(&admission, outcome, || shared.now()) {
+            announce(transition, shared);
+        }
+    }
+}
+
+impl Drop for Admitted {
+    #[inline]
+    fn drop(&mut self) {
+        if self.admission.is_some() {
+            let outcome = if self.guarding {
+                Outcome::Failure
+            } else {
+                stop::dropped_by()
+                    .map_or(Outcome::Ignored, |kind| of_stop(kind, self.ignore_timeouts))
+            };
+            let job = if self.member { scope::current() } else { None };
+            self.record(outcome, |transition, shared| {
+                shared.announce(transition, job.as_deref())
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted")
+            .field("admission", &self.admission)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F, C, O> fmt::Debug for ResponseFuture<F, C, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+use std::{convert::Infallible, fmt, hash::Hash, sync::Arc};
+
+use tower_layer::Layer;
+
+use super::{error::Duplicate, keys::Keys, service::Dedup};
+use crate::reject::{Fail, FailWith, RespondWith};
+
+/// Executes identical concurrent requests once.
+#[derive(Clone)]
+pub struct DedupLayer<Y, M = Reject, O = Fail> {
+    pub(super) key: Y,
+    pub(super) mode: M,
+    pub(super) on_reject: O,
+}
+
+impl DedupLayer<NoKey> {
+    /// Tells requests apart by the key that this closure gives them; `None` is never a duplicate. It runs outside
+    /// every lock.
+    #[must_use]
+    pub fn new<F, Request, K>(key: F) -> DedupLayer<KeyBy<F, K>>
+    where
+        F: Fn(&Request) -> Option<K>,
+        K: Clone + Eq + Hash,
+    {
+        DedupLayer {
+            key: KeyBy {
+                key,
+                keys: Arc::default(),
+            },
+            mode: Reject,
+            on_reject: Fail,
+        }
+    }
+
+    /// No request is a duplicate.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            key: NoKey,
+            mode: Reject,
+            on_reject: Fail,
+        }
+    }
+}
+
+impl<Y, M, O> DedupLayer<Y, M, O> {
+    /// A call with a key in flight waits for the result instead of being rejected.
+    #[must_use]
+    pub fn join(self) -> DedupLayer<Y, Join, O> {
+        DedupLayer {
+            key: self.key,
+            mode: Join,
+            on_reject: self.on_reject,
+        }
+    }
+
+    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    #[must_use]
+    pub fn fail_with<F, E>(self, fail: F) -> DedupLayer<Y, M, FailWith<F>>
+    where
+        F: Fn(Duplicate) -> E,
+    {
+        DedupLayer {
+            key: self.key,
+            mode: self.mode,
+            on_reject: FailWith(fail),
+        }
+    }
+
+    /// Answers with a response instead of an error, and leaves the inner error type untouched.
+    #[must_use]
+    pub fn respond_with<F, Response>(self, respond: F) -> DedupLayer<Y, M, RespondWith<F>>
+    where
+        F: Fn(Duplicate) -> Response,
+    {
+        DedupLayer {
+            key: self.key,
+            mode: self.mode,
+            on_reject: RespondWith(respond),
+        }
+    }
+}
+
+impl<F, K, M, O> DedupLayer<KeyBy<F, K>, M, O> {
+    /// How many keys are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.key.keys.len()
+    }
+}
+
+impl<Y, M: fmt::Debug, O> fmt::Debug for DedupLayer<Y, M, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DedupLayer")
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, Y: Clone, M: Clone, O: Clone> Layer<S> for DedupLayer<Y, M, O> {
+    type Service = Dedup<S, Y, M, O>;
+
+    fn layer(&self, inner: S) -> Dedup<S, Y, M, O> {
+        Dedup::new(inner, self.clone())
+    }
+}
+
+/// Duplicates are rejected. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reject;
+
+/// Duplicates wait for the result. Set by [`DedupLayer::join`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Join;
+
+/// No request has a key. Made by [`DedupLayer::off`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoKey;
+
+/// A key that comes from the request. Made by [`DedupLayer::new`].
+pub struct KeyBy<F, K> {
+    key: F,
+    keys: Arc<Keys<K>>,
+}
+
+impl<F: Clone, K> Clone for KeyBy<F, K> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            keys: Arc::clone(&self.keys),
+        }
+    }
+}
+
+impl<F, K> fmt::Debug for KeyBy<F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyBy")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request's key, and where the keys in flight are kept; `None` is never a duplicate.
+pub type Keyed<'a, K> = Option<(K, &'a Arc<Keys<K>>)>;
+
+/// What makes requests identical. Implemented by [`KeyBy`] and [`NoKey`].
+pub trait DedupKey<Request> {
+    /// What identical requests have in common.
+    type Key: Clone + Eq + Hash;
+
+    /// The request's key.
+    fn key(&self, request: &Request) -> Keyed<'_, Self::Key>;
+}
+
+impl<F, K, Request> DedupKey<Request> for KeyBy<F, K>
+where
+    F: Fn(&Request) -> Option<K>,
+    K: Clone + Eq + Hash,
+{
+    type Key = K;
+
+    #[inline]
+    fn key(&self, request: &Request) -> Keyed<'_, K> {
+        (self.key)(request).map(|key| (key, &self.keys))
+    }
+}
+
+impl<Request> DedupKey<Request> for NoKey {
+    type Key = Infallible;
+
+    #[inline]
+    fn key(&self, _: &Request) -> Keyed<'_, Infallible> {
+        None
+    }
+}

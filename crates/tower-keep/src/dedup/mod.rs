@@ -1,0 +1,79 @@
+//! One execution for identical concurrent requests.
+//!
+//! The key is marked before the work starts and free again when the job ends, in whichever way: with a result, by a
+//! limit, a cancellation, a panic or a drop. Requests without a key (`None`) are not deduplicated.
+//!
+//! | mode | a second call with the same key | |
+//! |---|---|---|
+//! | reject, the default | fails with [`Duplicate`], which says which job has the key | |
+//! | [`join`](DedupLayer::join) | waits for the first one's result | needs `Response: Clone`, and what is shared has to be `Send` |
+//!
+//! A joined execution belongs to all its callers. Any of them may leave at any moment, the first one too: the work goes
+//! on for the others, and stops when the last one leaves. It runs in the first caller's job. Responses are cloned only
+//! for those that joined. An error need not be `Clone`: whoever shares it gets a [`SharedError`] around it, in which
+//! [`find`](crate::find) finds it. Nothing is kept once the execution is over.
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, DedupLayer};
+//!
+//! static EXECUTIONS: AtomicU32 = AtomicU32::new(0);
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let mut service = ServiceBuilder::new()
+//!     .layer(DedupLayer::new(|user: &u64| Some(*user)).join())
+//!     .service(service_fn(|user: u64| async move {
+//!         EXECUTIONS.fetch_add(1, Ordering::Relaxed);
+//!         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+//!         Ok::<_, BoxError>(format!("user {user}"))
+//!     }));
+//! let first = service.ready().await.unwrap().call(7);
+//! let second = service.ready().await.unwrap().call(7);
+//! let (first, second) = tokio::join!(first, second);
+//! assert_eq!(first.unwrap(), second.unwrap());
+//! assert_eq!(EXECUTIONS.load(Ordering::Relaxed), 1);
+//! # });
+//! ```
+//!
+//! # Its place in the order
+//!
+//! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key.
+//!
+//! # Readiness
+//!
+//! This layer is always ready: the key is unknown until the request comes, and a call that joins must not reserve what
+//! it will not use. Whoever executes drives a clone of the inner service to readiness within its future.
+//!
+//! # Errors
+//!
+//! [`Duplicate`], as a [`BoxError`](crate::BoxError); or what [`fail_with`](DedupLayer::fail_with) or
+//! [`respond_with`](DedupLayer::respond_with) makes of it. With those two, a joined execution's error has to be `Clone`.
+//! If a joined execution panics, its callers get a [`Duplicate`] that says so.
+//!
+//! # Cancel safety
+//!
+//! Dropping a call frees its key, or leaves the joined execution to the others.
+//!
+//! # Under axum
+//!
+//! With `respond_with` it goes into `Router::layer` as it is. Joining needs a response that is `Clone`, which one with
+//! axum's body is not: collect it first.
+
+mod error;
+mod execution;
+mod flight;
+mod future;
+mod join;
+mod keys;
+mod layer;
+mod service;
+
+pub use self::{
+    error::{Duplicate, SharedError},
+    future::ResponseFuture,
+    join::{JoinFuture, ShareError},
+    keys::Keys,
+    layer::{DedupKey, DedupLayer, Join, KeyBy, Keyed, NoKey, Reject},
+    service::Dedup,
+};

@@ -1,0 +1,148 @@
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower_service::Service;
+
+use super::{
+    error::Duplicate,
+    execution::Execution,
+    future::{self, ResponseFuture},
+    join::{self, JoinFuture, Joinable, ShareError},
+    keys::Joined,
+    layer::{DedupKey, DedupLayer, Join, Reject},
+};
+use crate::{
+    event::{EventKind, JobId},
+    job::{core::Core, seat::Seat},
+    reject::{Fail, OnReject},
+};
+
+/// The service that [`DedupLayer`] makes.
+#[derive(Clone)]
+pub struct Dedup<S, Y, M = Reject, O = Fail> {
+    inner: S,
+    layer: DedupLayer<Y, M, O>,
+}
+
+impl<S, Y, M, O> Dedup<S, Y, M, O> {
+    pub(super) fn new(inner: S, layer: DedupLayer<Y, M, O>) -> Self {
+        Self { inner, layer }
+    }
+}
+
+fn job_of(seat: &Seat) -> Option<Arc<Core>> {
+    let mut found = None;
+    seat.with_job(|job| found = Some(Arc::clone(job)));
+    found
+}
+
+fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
+    seat.with_job(|job| {
+        // It never starts: another job does the work.
+        job.hold();
+        job.emit(|| EventKind::Duplicate { of, joined });
+    });
+}
+
+impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Reject, O>
+where
+    S: Service<Request> + Clone,
+    Y: DedupKey<Request>,
+    O: OnReject<Duplicate, S::Response, S::Error> + Clone,
+    O::Error: fmt::Display,
+{
+    type Response = S::Response;
+    type Error = O::Error;
+    type Future = ResponseFuture<S, Request, Y::Key, O>;
+
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        let seat = Seat::without_call();
+        let key = layer.key.key(&request);
+        let lead = key
+            .map(|(key, keys)| keys.mark(&key, job_of(&seat).map(|job| job.id())))
+            .transpose();
+        let state = match lead {
+            Ok(lead) => future::State::Executing {
+                execution: Execution::new(self.inner.clone(), request, lead, &seat),
+            },
+            Err(of) => {
+                tell_duplicate(&seat, of, false);
+                future::State::Rejected {
+                    duplicate: Some(Duplicate::new(of)),
+                }
+            }
+        };
+        ResponseFuture::new(state, layer.on_reject.clone(), seat)
+    }
+}
+
+impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Join, O>
+where
+    S: Service<Request> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Clone + Send + Sync + 'static,
+    S::Error: fmt::Display + 'static,
+    Request: Send + 'static,
+    Y: DedupKey<Request>,
+    Y::Key: Send + 'static,
+    O: OnReject<Duplicate, S::Response, S::Error>
+        + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>
+        + Clone,
+    O::Given: fmt::Display,
+{
+    type Response = S::Response;
+    type Error = O::Given;
+    type Future = JoinFuture<S, Request, Y::Key, O::Shared, O>;
+
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Given>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        let inner = &self.inner;
+        let seat = Seat::without_call();
+        let state = match layer.key.key(&request) {
+            None => join::State::Alone {
+                execution: Execution::new(inner.clone(), request, None, &seat),
+            },
+            Some((key, keys)) => {
+                let job = job_of(&seat);
+                let id = job.as_ref().map(|job| job.id());
+                let joined = keys.join_or_begin(key, id, |lead| {
+                    let execution =
+                        |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
+                    Joinable::new(execution, O::share, job)
+                });
+                match joined {
+                    Joined::First(caller) => join::State::Joined { caller, of: id },
+                    Joined::Another { caller, of } => {
+                        tell_duplicate(&seat, of, true);
+                        join::State::Joined { caller, of }
+                    }
+                }
+            }
+        };
+        JoinFuture::new(state, layer.on_reject.clone(), seat)
+    }
+}
+
+impl<S: fmt::Debug, Y, M: fmt::Debug, O> fmt::Debug for Dedup<S, Y, M, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dedup")
+            .field("inner", &self.inner)
+            .field("layer", &self.layer)
+            .finish()
+    }
+}

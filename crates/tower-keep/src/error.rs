@@ -1,0 +1,52 @@
+//! The common error type, and finding a layer's reason in an error.
+
+use std::error::Error;
+
+/// The error of a layer that can stop a call, unless it is told otherwise: tower's own convention.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The first `T` in the error's chain of sources, the error itself included.
+///
+/// ```
+/// use tower_keep::{BoxError, find, job::Cancelled};
+///
+/// fn cancelled(error: &BoxError) -> bool {
+///     find::<Cancelled>(&**error).is_some()
+/// }
+/// # assert!(!cancelled(&"other".into()));
+/// ```
+#[must_use]
+pub fn find<'a, T>(error: &'a (dyn Error + 'static)) -> Option<&'a T>
+where
+    T: Error + 'static,
+{
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("leaf")]
+    struct Leaf;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] BoxError);
+
+    #[test]
+    fn finds_at_any_depth() {
+        let error = Outer(Box::new(Outer(Box::new(Leaf))));
+        assert!(find::<Leaf>(&error).is_some());
+        assert!(find::<Outer>(&error).is_some());
+        assert!(find::<std::io::Error>(&error).is_none());
+    }
+}

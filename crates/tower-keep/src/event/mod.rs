@@ -1,0 +1,244 @@
+//! What happens to a job, told to whoever watches.
+//!
+//! An [`Event`] carries the job's id, the attempt and a sequence number, so that log lines, metrics and a progress
+//! bar can all be derived from one stream. A layer that watches registers an [`Observer`] with the job it belongs to.
+//!
+//! # When each event is sent
+//!
+//! | event | when | how often |
+//! |---|---|---|
+//! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
+//! | [`Started`](EventKind::Started) | the call got past every gate of its stack | at most once, before any progress |
+//! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted) | the job's code reports | any number |
+//! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), circuit events, [`Duplicate`](EventKind::Duplicate) | a layer acts | any number |
+//! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
+
+mod id;
+mod reason;
+mod report;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+pub use self::{
+    id::{JobId, JobName},
+    reason::CancelReason,
+    report::Report,
+};
+
+/// Receives the events of the jobs it is registered with.
+///
+/// Called synchronously on the task that caused the event, in the order of [`Event::seq`], one event of a job at a
+/// time, and never while a lock of this library is held. A slow observer slows the job down: hand the work on if it
+/// is more than a few microseconds.
+///
+/// # Panics
+///
+/// A panic in an observer is caught and dropped; neither the job nor the other observers notice.
+pub trait Observer: Send + Sync {
+    /// Called once for each event.
+    fn on_event(&self, event: &Event);
+}
+
+impl<F> Observer for F
+where
+    F: Fn(&Event) + Send + Sync,
+{
+    fn on_event(&self, event: &Event) {
+        self(event);
+    }
+}
+
+/// One thing that happened to one job.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// The job it happened to.
+    pub job: JobId,
+    /// The job's name, empty if it was given none.
+    pub name: JobName,
+    /// The job whose running code began this one.
+    pub parent: Option<JobId>,
+    /// The attempt that was running, counted from 1.
+    pub attempt: u32,
+    /// Position in the job's stream of events, from 0, without gaps for whoever watches from the start.
+    pub seq: u64,
+    /// When it happened, on tokio's clock.
+    pub at: Instant,
+    /// Time since the job was dispatched.
+    pub elapsed: Duration,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to a job.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The job exists and was handed to the stack.
+    Dispatched,
+    /// The job got past every gate of its stack and runs.
+    Started,
+    /// The job's code reported how far it is.
+    Progress(Report),
+    /// A named step began.
+    StepStarted {
+        /// The step's name.
+        name: Arc<str>,
+        /// Its number, counted from 1.
+        number: u32,
+        /// How many there are, if the job said so.
+        total: Option<u32>,
+    },
+    /// An attempt failed and another will follow after `delay`.
+    RetryScheduled {
+        /// The attempt that failed, counted from 1.
+        attempt: u32,
+        /// How many retries are allowed in total.
+        max_retries: u32,
+        /// The wait before the next attempt.
+        delay: Duration,
+        /// The error of the failed attempt, as text.
+        error: Arc<str>,
+    },
+    /// The wait is over and the next attempt begins.
+    Retrying {
+        /// The attempt that begins, counted from 1.
+        attempt: u32,
+        /// How many retries are allowed in total.
+        max_retries: u32,
+    },
+    /// A time limit expired.
+    TimedOut {
+        /// Which limit it was.
+        scope: LimitScope,
+        /// How long it was.
+        limit: Duration,
+    },
+    /// A circuit opened because of this job's outcome.
+    CircuitOpened {
+        /// The circuit's name.
+        circuit: Arc<str>,
+        /// Time until it lets a probe through.
+        cooldown: Duration,
+    },
+    /// A circuit lets this job through as a probe.
+    CircuitHalfOpened {
+        /// The circuit's name.
+        circuit: Arc<str>,
+    },
+    /// A circuit closed because of this job's outcome.
+    CircuitClosed {
+        /// The circuit's name.
+        circuit: Arc<str>,
+    },
+    /// An identical request is in flight already.
+    Duplicate {
+        /// The job that executes it, where that job is tracked.
+        of: Option<JobId>,
+        /// Whether this call waits for that execution's result; otherwise it was rejected.
+        joined: bool,
+    },
+    /// The job ended well.
+    Succeeded,
+    /// The job ended with a failure.
+    Failed {
+        /// What kind of failure.
+        cause: FailureCause,
+        /// The error as text.
+        error: Arc<str>,
+    },
+    /// The job was cancelled.
+    Cancelled {
+        /// Why.
+        reason: CancelReason,
+        /// `true` if the work was dropped where it stood, `false` if it came to its own end, within the grace period
+        /// or because it heeded the token.
+        dropped: bool,
+    },
+}
+
+impl EventKind {
+    /// Whether this is the job's last event.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed { .. } | Self::Cancelled { .. }
+        )
+    }
+
+    /// A short snake_case name, such as `retry_scheduled`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dispatched => "dispatched",
+            Self::Started => "started",
+            Self::Progress(_) => "progress",
+            Self::StepStarted { .. } => "step_started",
+            Self::RetryScheduled { .. } => "retry_scheduled",
+            Self::Retrying { .. } => "retrying",
+            Self::TimedOut { .. } => "timed_out",
+            Self::CircuitOpened { .. } => "circuit_opened",
+            Self::CircuitHalfOpened { .. } => "circuit_half_opened",
+            Self::CircuitClosed { .. } => "circuit_closed",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Succeeded => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+
+    /// Whether this event shows that the job's own work runs, so that `Started` has to come before it.
+    pub(crate) fn implies_started(&self) -> bool {
+        matches!(
+            self,
+            Self::Progress(_)
+                | Self::StepStarted { .. }
+                | Self::RetryScheduled { .. }
+                | Self::Retrying { .. }
+                | Self::TimedOut { .. }
+                | Self::CircuitOpened { .. }
+                | Self::CircuitClosed { .. }
+        )
+    }
+}
+
+/// Why a job failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureCause {
+    /// The service returned an error, or a response that was classified as a failure.
+    Error,
+    /// A time limit expired.
+    TimedOut,
+    /// An open circuit rejected it.
+    CircuitOpen,
+    /// An identical request was in flight.
+    Duplicate,
+    /// The service panicked.
+    Panicked,
+}
+
+/// Which time limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitScope {
+    /// The limit over all attempts and waits.
+    Overall,
+    /// The limit of one attempt.
+    Attempt,
+    /// The limit of a named step inside the job.
+    Step(Arc<str>),
+}
+
+impl fmt::Display for LimitScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overall => f.write_str("overall"),
+            Self::Attempt => f.write_str("attempt"),
+            Self::Step(name) => write!(f, "step {name:?}"),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+use std::{fmt, sync::Arc};
+
+/// Why a job was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Somebody asked for it.
+    Requested,
+    /// A newer job of the same group took its place.
+    Replaced,
+    /// Its overall time limit expired. The job then ends as failed, but its token fires all the same.
+    TimedOut,
+    /// The layer that tracks it was shut down.
+    Shutdown,
+    /// The caller dropped the future.
+    CallerGone,
+    /// The user's own reason.
+    Other(Arc<str>),
+}
+
+impl fmt::Display for CancelReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "requested",
+            Self::Replaced => "replaced by a newer job",
+            Self::TimedOut => "timed out",
+            Self::Shutdown => "shutting down",
+            Self::CallerGone => "the caller went away",
+            Self::Other(text) => text,
+        })
+    }
+}

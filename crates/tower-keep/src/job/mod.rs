@@ -1,0 +1,262 @@
+//! The job: what all layers of one stack, and the code inside, know of one call.
+//!
+//! A job is one call through a stack. The layers [`Log`](crate::log), [`Progress`](crate::progress) and
+//! [`Cancel`](crate::cancel) join the job of their own stack or begin one; [`JobLayer`] always begins one, and names it.
+//! The code inside reaches it by [`Job::current`], as it reaches a tracing span: nothing has to be passed along.
+//!
+//! ```
+//! use tower_keep::{BoxError, Job};
+//!
+//! async fn import(rows: Vec<u32>) -> Result<u32, BoxError> {
+//!     let job = Job::current().steps(2);
+//!     let sum = job.step("add", async { Ok::<_, BoxError>(rows.iter().sum::<u32>()) }).await?;
+//!     job.step("store", async move { Ok::<_, BoxError>(sum) }).await
+//! }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! // Outside any stack the job is one that nobody watches and nobody cancels: the function can be tested bare.
+//! assert_eq!(import(vec![1, 2]).await.unwrap(), 3);
+//! # });
+//! ```
+//!
+//! # Which job a call belongs to
+//!
+//! The layers of one stack hand the request down at once. So a call that arrives while a layer around it is being
+//! called, or from one of our layers that calls its inner service again (a retry), belongs to that layer's job. A call
+//! made later by the job's own code, such as a client stack inside a handler, begins a *child job*: its parent's
+//! cancellation reaches it. If a foreign layer in between calls again (tower's own retry, a hedge), the layers that
+//! belong to the job already find it again.
+//!
+//! The outermost layer of the stack owns the job, whichever layer that is: a job has one beginning and one ending in
+//! any order of layers. Three kinds of foreign layers hide a stack's job from the layers below them, which then begin
+//! a child job or one of their own: those that move the call to another task (tower's `Buffer`), those that call later
+//! from a poll (tower's `AsyncFilter`, axum's `HandleErrorLayer`, and each further `Router::layer`: use one
+//! `ServiceBuilder` there).
+//!
+//! # Cancel safety
+//!
+//! Dropping the future of a job that is not detached ends it as cancelled, with
+//! [`CancelReason::CallerGone`](crate::CancelReason::CallerGone), and fires its token: work that it handed to another
+//! task or thread can stop too.
+
+pub(crate) mod core;
+mod error;
+mod layer;
+pub(crate) mod scope;
+pub(crate) mod seat;
+mod step;
+pub(crate) mod stop;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    core::Core,
+    scope::{Entered, Phase},
+};
+use crate::event::{CancelReason, JobId, Report};
+
+pub use self::{
+    error::{Cancelled, Elapsed},
+    layer::{JobLayer, JobService, ResponseFuture},
+    step::Step,
+};
+
+/// A handle to a job. Cheap to clone; all clones are the same job.
+///
+/// A handle made outside any stack is *unwatched*: everything can be called and nothing happens.
+#[derive(Clone, Default)]
+pub struct Job(Option<Arc<Core>>);
+
+impl Job {
+    /// The job that the code calling this belongs to; an unwatched one outside any stack.
+    ///
+    /// A spawned task or another thread has no current job: carry it there with [`scope`](Self::scope), or take this
+    /// handle along.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(scope::current())
+    }
+
+    /// The job's id; `None` if it is unwatched.
+    #[must_use]
+    pub fn id(&self) -> Option<JobId> {
+        self.0.as_ref().map(|core| core.id())
+    }
+
+    /// The name that [`JobLayer`] gave it, or an empty one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("", |core| core.name())
+    }
+
+    /// The id of the job whose code began this one.
+    #[must_use]
+    pub fn parent(&self) -> Option<JobId> {
+        self.0
+            .as_ref()
+            .and_then(|core| core.parent())
+            .map(|parent| parent.id())
+    }
+
+    /// The attempt that is running, counted from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.as_ref().map_or(1, |core| core.attempt())
+    }
+
+    /// When the overall limit expires: the nearest one, if there are several.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|core| core.deadline())
+    }
+
+    /// The time left until [`deadline`](Self::deadline), zero once it has passed.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline()
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the work should stop.
+    #[must_use]
+    #[inline]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.as_ref().is_some_and(|core| core.is_cancelled())
+    }
+
+    /// Why it was cancelled, if it was.
+    #[must_use]
+    pub fn cancel_reason(&self) -> Option<CancelReason> {
+        self.0.as_ref().and_then(|core| core.reason())
+    }
+
+    /// Waits until the job is cancelled: for `select!`. Never ready for an unwatched job.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn cancelled(&self) {
+        match &self.0 {
+            Some(core) => core.token().cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The job's token, for code that takes one: a blocking thread, a foreign library. Cancelling it stops that code
+    /// only; the job itself is cancelled through the Cancel layer's handle.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        // A child, so that a stranger cannot fire the job's own token.
+        self.0
+            .as_ref()
+            .map_or_else(CancellationToken::new, |core| core.token().child_token())
+    }
+
+    /// Stops here if the job was cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] with the reason.
+    #[inline]
+    pub fn checkpoint(&self) -> Result<(), Cancelled> {
+        match &self.0 {
+            Some(core) if core.is_cancelled() => Err(Cancelled::of(
+                core.id(),
+                core.reason().unwrap_or(CancelReason::Requested),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reports how far the job is: a fraction, or a [`Report`] with more to it. Nothing after the job's end is told.
+    pub fn progress(&self, report: impl Into<Report>) {
+        if let Some(core) = &self.0 {
+            core.report(report.into());
+        }
+    }
+
+    /// Says how many steps there will be and starts counting them anew, so that each [`step`](Self::step) that ends
+    /// well reports its share of the whole.
+    #[must_use = "the handle goes on to be used for the steps"]
+    pub fn steps(self, total: u32) -> Self {
+        if let Some(core) = &self.0 {
+            core.set_steps(total);
+        }
+        self
+    }
+
+    /// Runs one named step: a [`checkpoint`](Self::checkpoint) before it, a time limit over it, a report after it.
+    ///
+    /// The limit is the one that [`Step::limit`] gives, else the one that the Timeout layer's `step_limit` set, else
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] if the job was cancelled before the step began, [`Elapsed`] if the limit expired, else the
+    /// step's own error; all as a [`BoxError`](crate::BoxError).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the step drops its future.
+    pub fn step<F, T, E>(&self, name: impl Into<Arc<str>>, future: F) -> Step<F>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: Into<crate::BoxError>,
+    {
+        Step::new(self.clone(), name.into(), future)
+    }
+
+    /// Makes this the current job while `future` is polled: for work that is spawned.
+    ///
+    /// A client stack called in there begins a child job.
+    pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
+        Scope {
+            job: self.0.clone(),
+            future,
+        }
+    }
+
+    pub(crate) fn core(&self) -> Option<&Arc<Core>> {
+        self.0.as_ref()
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(core) => core.fmt(f),
+            None => f.write_str("Job(unwatched)"),
+        }
+    }
+}
+
+pin_project! {
+    /// A future that is polled with a job as the current one. Made by [`Job::scope`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scope<F> {
+        job: Option<Arc<Core>>,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Scope<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _entered = Entered::new(this.job, Phase::Running);
+        this.future.poll(cx)
+    }
+}

@@ -1,0 +1,452 @@
+//! A layer's place in the stack that a call goes through.
+//!
+//! Each call finds out, without being told, whether it is the outermost layer of ours (the *root*) and whether the
+//! stack has a job. The root owns the job: it makes it ambient for every poll and ends it. That holds even where the
+//! root itself tracks none (a timeout around a log): it takes over the job that a layer below it began.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    core::{Core, Ending},
+    scope::{self, Entered, InPhase, Phase},
+    stop::{self, Stop, StopKind},
+};
+use crate::event::{CancelReason, FailureCause, JobName, Observer};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The outermost layer: owns the job, if there is one.
+    Root,
+    /// Runs in the job of a caller that may leave before it: makes the job ambient, but does not end it.
+    #[cfg(feature = "dedup")]
+    Guest,
+    /// Inside a stack whose job is ambient.
+    Member,
+    /// Inside a stack that has no job so far.
+    Below,
+}
+
+/// Kept by every response future of ours, as its last field: what it wraps is dropped first, then the job ends.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    place: Place,
+    job: Option<Arc<Core>>,
+}
+
+/// What a tracking layer brings to the job that it begins or joins.
+pub(crate) struct Joining<'a> {
+    pub(crate) observer: Option<&'a Arc<dyn Observer>>,
+    /// Tells the layer apart from others, and a repeated call of it from a new one.
+    pub(crate) layer: usize,
+}
+
+impl Seat {
+    /// A seat for a future that stops the call before it goes further down.
+    pub(crate) fn without_call() -> Self {
+        Self {
+            place: match scope::phase() {
+                Phase::Running | Phase::Open | Phase::Offered => Place::Root,
+                Phase::Adopting => Place::Below,
+                Phase::Calling | Phase::Rejoined => Place::Member,
+            },
+            job: None,
+        }
+    }
+
+    /// A seat for an execution that belongs to several callers: it runs in this job, or in one that is begun below.
+    #[cfg(feature = "dedup")]
+    pub(crate) fn for_execution(job: Option<Arc<Core>>) -> Self {
+        Self {
+            place: if job.is_some() {
+                Place::Guest
+            } else {
+                Place::Root
+            },
+            job,
+        }
+    }
+
+    /// Calls the inner service for a layer that begins no job.
+    #[inline]
+    pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
+        match scope::phase() {
+            Phase::Running | Phase::Open | Phase::Offered => Self::call_as_root(call),
+            Phase::Adopting => {
+                let future = call();
+                let place = if scope::phase() == Phase::Adopting {
+                    Place::Below
+                } else {
+                    Place::Member
+                };
+                (Self { place, job: None }, future)
+            }
+            Phase::Calling | Phase::Rejoined => (
+                Self {
+                    place: Place::Member,
+                    job: None,
+                },
+                call(),
+            ),
+        }
+    }
+
+    /// As [`call`](Self::call), for a layer that has something to tell the stack's job: before the call where the
+    /// job is known, after it where a layer below begins it.
+    #[cfg(feature = "timeout")]
+    #[inline]
+    pub(crate) fn call_informing<T>(inform: impl Fn(&Core), call: impl FnOnce() -> T) -> (Self, T) {
+        if matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
+            scope::with_current(|job| job.into_iter().for_each(|job| inform(job)));
+            return Self::call(call);
+        }
+        let (seat, future) = Self::call(call);
+        match seat.place {
+            Place::Member => scope::with_current(|job| job.into_iter().for_each(|job| inform(job))),
+            _ => seat.job.iter().for_each(|job| inform(job)),
+        }
+        (seat, future)
+    }
+
+    #[inline]
+    fn call_as_root<T>(call: impl FnOnce() -> T) -> (Self, T) {
+        let frame = Frame::open();
+        let future = call();
+        let (place, job) = frame.close();
+        (Self { place, job }, future)
+    }
+
+    /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
+    #[inline]
+    pub(crate) fn track<T>(joining: &Joining<'_>, call: impl FnOnce() -> T) -> (Self, T) {
+        match scope::phase() {
+            Phase::Calling | Phase::Rejoined => {
+                scope::with_current(|job| job.cloned()).inspect(|job| joining.join(job));
+                (
+                    Self {
+                        place: Place::Member,
+                        job: None,
+                    },
+                    call(),
+                )
+            }
+            phase => {
+                let around = scope::current();
+                if let Some(job) = around.as_ref().filter(|job| job.has_member(joining.layer)) {
+                    // The layer belongs to the job that runs around it: a foreign layer in between (a retry, a hedge)
+                    // calls again.
+                    joining.join(job);
+                    let seat = Self {
+                        place: Place::Member,
+                        job: None,
+                    };
+                    if phase == Phase::Adopting {
+                        scope::set_phase(Phase::Rejoined);
+                        return (seat, call());
+                    }
+                    let _calling = InPhase::new(Phase::Calling);
+                    return (seat, call());
+                }
+                Self::begin(JobName::EMPTY, around, Some(joining), call)
+            }
+        }
+    }
+
+    /// Begins a job and calls the inner service: as its owner, or for the root that adopts it.
+    pub(crate) fn begin<T>(
+        name: JobName,
+        parent: Option<Arc<Core>>,
+        joining: Option<&Joining<'_>>,
+        call: impl FnOnce() -> T,
+    ) -> (Self, T) {
+        let job = Core::new(name, parent);
+        if let Some(joining) = joining {
+            if let Some(observer) = joining.observer {
+                job.observe(observer);
+            }
+        }
+        if scope::phase() == Phase::Adopting {
+            if let Some(joining) = joining {
+                job.add_member(joining.layer);
+            }
+            scope::replace(Some(job));
+            scope::set_phase(Phase::Calling);
+            return (
+                Self {
+                    place: Place::Member,
+                    job: None,
+                },
+                call(),
+            );
+        }
+        let mut seat = Self {
+            place: Place::Root,
+            job: Some(job),
+        };
+        let future = {
+            let guard = Unwinding(Some(Entered::new(&mut seat.job, Phase::Calling)));
+            let future = call();
+            guard.disarm();
+            future
+        };
+        (seat, future)
+    }
+
+    /// Calls the inner service again (or for the first time) from within a poll: the call belongs to the same job.
+    #[cfg(any(feature = "retry", feature = "dedup"))]
+    pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        match (self.place, &self.job) {
+            (Place::Member, _) => {
+                let _calling = InPhase::new(Phase::Calling);
+                call()
+            }
+            (_, Some(_)) => {
+                // The job is in the slot, not ambient: `run` is not around this call.
+                let guard = Unwinding(Some(Entered::new(&mut self.job, Phase::Calling)));
+                let future = call();
+                guard.disarm();
+                future
+            }
+            (Place::Below, None) => self.recall_below(call),
+            (_, None) => {
+                let (seat, future) = Self::call_as_root(call);
+                *self = seat;
+                future
+            }
+        }
+    }
+
+    #[cfg(any(feature = "retry", feature = "dedup"))]
+    fn recall_below<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let frame = Frame::open();
+        let future = call();
+        match frame.close() {
+            (Place::Root, Some(job)) if scope::phase() == Phase::Open => {
+                // The root polls this future right now: leave the job where the root finds it.
+                scope::replace(Some(job));
+                scope::set_phase(Phase::Offered);
+                self.place = Place::Member;
+            }
+            // The future was moved to a task of its own: it is a root there.
+            (Place::Root, Some(job)) => {
+                *self = Self {
+                    place: Place::Root,
+                    job: Some(job),
+                }
+            }
+            (Place::Member, _) => self.place = Place::Member,
+            _ => {}
+        }
+        future
+    }
+
+    /// Polls what the layer wraps, in the job's scope.
+    #[inline]
+    pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        if matches!(self.place, Place::Member | Place::Below) {
+            return poll();
+        }
+        stop::take();
+        if self.job.is_some() {
+            let guard = Unwinding(Some(Entered::new(&mut self.job, Phase::Running)));
+            let polled = poll();
+            guard.disarm();
+            self.note_start();
+            polled
+        } else {
+            let _open = InPhase::new(Phase::Open);
+            let polled = poll();
+            if scope::phase() == Phase::Offered {
+                self.take_offered();
+            }
+            polled
+        }
+    }
+
+    /// Runs code that is neither a call nor a poll of the inner future, such as dropping it, in the job's scope.
+    #[cfg(feature = "timeout")]
+    pub(crate) fn scoped<T>(&mut self, code: impl FnOnce() -> T) -> T {
+        let _entered = (self.job.is_some()).then(|| Entered::new(&mut self.job, Phase::Running));
+        code()
+    }
+
+    /// Once the inner future was polled and no gate turned the call away, the job has started.
+    #[inline]
+    fn note_start(&self) {
+        if let Some(job) = &self.job {
+            if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
+                job.started();
+            }
+        }
+    }
+
+    #[cold]
+    fn take_offered(&mut self) {
+        if let Some(job) = scope::current() {
+            scope::replace(job.parent().cloned());
+            self.job = Some(job);
+            self.note_start();
+        }
+    }
+
+    /// Whether the job of the stack is owned by a layer around this one, so that it is ambient.
+    #[cfg(feature = "circuit-breaker")]
+    pub(crate) fn is_member(&self) -> bool {
+        self.place == Place::Member
+    }
+
+    /// Hands on the job of the stack, if there is one. Call it outside [`run`](Self::run).
+    #[cfg(feature = "circuit-breaker")]
+    pub(crate) fn announce(&self, tell: impl FnOnce(Option<&Core>)) {
+        match self.place {
+            Place::Member => tell(scope::current().as_deref()),
+            _ => tell(self.job.as_deref()),
+        }
+    }
+
+    /// Whether the stack's job is known.
+    #[cfg(feature = "dedup")]
+    pub(crate) fn has_job(&self) -> bool {
+        self.job.is_some() || self.place == Place::Member
+    }
+
+    /// Looks at the job of the stack, if there is one. `look` runs code of ours only.
+    #[inline]
+    pub(crate) fn with_job(&self, look: impl FnOnce(&Arc<Core>)) {
+        match (self.place, &self.job) {
+            (_, Some(job)) => look(job),
+            (Place::Member, _) => {
+                if let Some(job) = scope::current() {
+                    look(&job);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The layer's future is ready with this result: the root takes the note of a stop away and ends the job.
+    #[inline]
+    pub(crate) fn finish<T, E: fmt::Display>(&mut self, result: &Result<T, E>) {
+        if self.place == Place::Root {
+            let stop = stop::take();
+            if let Some(job) = self.job.take() {
+                job.end(|| ending(result, stop));
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    #[inline]
+    fn drop(&mut self) {
+        if self.place == Place::Root {
+            if let Some(job) = self.job.take() {
+                job.caller_gone();
+            }
+        }
+    }
+}
+
+/// What a result means for the job, given what the layers inside said of it.
+pub(crate) fn ending<T, E: fmt::Display>(result: &Result<T, E>, stop: Option<Stop>) -> Ending {
+    // A layer's error that somebody outside turned into a response is a success after all.
+    let stop = stop.filter(|stop| stop.holds(result));
+    let text = |kind: StopKind| match result {
+        Err(error) => error.to_string().into(),
+        Ok(_) => kind.describe().into(),
+    };
+    match (stop.map(|stop| stop.kind), result) {
+        (None, Ok(_)) => Ending::Succeeded,
+        (None, Err(error)) => Ending::Failed {
+            cause: FailureCause::Error,
+            error: error.to_string().into(),
+        },
+        (Some(StopKind::Cancelled), _) => Ending::Cancelled {
+            reason: CancelReason::Requested,
+        },
+        (Some(kind), _) => Ending::Failed {
+            cause: match kind {
+                StopKind::TimedOut | StopKind::AttemptTimedOut => FailureCause::TimedOut,
+                StopKind::CircuitOpen => FailureCause::CircuitOpen,
+                StopKind::Duplicate => FailureCause::Duplicate,
+                StopKind::Cancelled | StopKind::Failure => FailureCause::Error,
+            },
+            error: text(kind),
+        },
+    }
+}
+
+impl Joining<'_> {
+    fn join(&self, job: &Core) {
+        job.add_member(self.layer);
+        if let Some(observer) = self.observer {
+            job.observe(observer);
+        }
+    }
+}
+
+/// A root's call that begins no job itself, but takes over one that is begun below.
+struct Frame(Phase);
+
+impl Frame {
+    #[inline]
+    fn open() -> Self {
+        Self(scope::set_phase(Phase::Adopting))
+    }
+
+    #[inline]
+    fn close(self) -> (Place, Option<Arc<Core>>) {
+        let phase = scope::set_phase(self.0);
+        std::mem::forget(self);
+        match phase {
+            Phase::Calling => (Place::Root, Self::adopted()),
+            Phase::Rejoined => (Place::Member, None),
+            _ => (Place::Root, None),
+        }
+    }
+
+    #[cold]
+    fn adopted() -> Option<Arc<Core>> {
+        let job = scope::current()?;
+        scope::replace(job.parent().cloned());
+        Some(job)
+    }
+}
+
+impl Drop for Frame {
+    // Only on unwinding out of the call.
+    fn drop(&mut self) {
+        if scope::set_phase(self.0) == Phase::Calling {
+            if let Some(job) = Self::adopted() {
+                job.end(panicked);
+            }
+        }
+    }
+}
+
+/// Leaves the scope; if the code in it panicked, the job ends there and then.
+struct Unwinding<'a>(Option<Entered<'a>>);
+
+impl Unwinding<'_> {
+    #[inline]
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unwinding<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            if let Some(job) = scope::current() {
+                job.end(panicked);
+            }
+        }
+    }
+}
+
+fn panicked() -> Ending {
+    Ending::Failed {
+        cause: FailureCause::Panicked,
+        error: "the service panicked".into(),
+    }
+}

@@ -1,0 +1,94 @@
+//! How a layer tells the layers around it that it stopped a call itself.
+//!
+//! The error type cannot say it: it may be the user's own, or there may be none because the layer answered with a
+//! response. So the layer leaves a note on the thread when its future is ready, and the layers around it read it in
+//! the same poll. The outermost layer of the stack takes it away.
+
+use std::cell::Cell;
+
+/// Which kind of stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopKind {
+    /// An overall limit: the job is over.
+    TimedOut,
+    /// The limit of one attempt: another may follow.
+    AttemptTimedOut,
+    CircuitOpen,
+    Duplicate,
+    Cancelled,
+    /// A classifier called this result a failure.
+    Failure,
+}
+
+impl StopKind {
+    /// The call was turned away before the service saw it.
+    pub(crate) fn is_gate(self) -> bool {
+        matches!(self, Self::CircuitOpen | Self::Duplicate | Self::Cancelled)
+    }
+
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::TimedOut => "the overall time limit expired",
+            Self::AttemptTimedOut => "the time limit of the attempt expired",
+            Self::CircuitOpen => "the circuit is open",
+            Self::Duplicate => "an identical request is in flight",
+            Self::Cancelled => "the job was cancelled",
+            Self::Failure => "the response is classified as a failure",
+        }
+    }
+}
+
+/// A layer's note that it stopped the call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop {
+    pub(crate) kind: StopKind,
+    /// The layer answered with a response, so that `Ok` does not mean success.
+    pub(crate) responded: bool,
+}
+
+impl Stop {
+    /// Whether this note still holds for the result that came up: where somebody in between turned a layer's error
+    /// into a response, it does not.
+    pub(crate) fn holds<T, E>(&self, result: &Result<T, E>) -> bool {
+        result.is_err() || self.responded
+    }
+}
+
+thread_local! {
+    static STOP: Cell<Option<Stop>> = const { Cell::new(None) };
+    static DROPPING: Cell<Option<StopKind>> = const { Cell::new(None) };
+}
+
+#[inline]
+pub(crate) fn leave(kind: StopKind, responded: bool) {
+    STOP.set(Some(Stop { kind, responded }));
+}
+
+#[inline]
+pub(crate) fn read() -> Option<Stop> {
+    STOP.get()
+}
+
+#[inline]
+pub(crate) fn take() -> Option<Stop> {
+    STOP.take()
+}
+
+/// Runs `drop_inner`, telling the guards that it drops why they go.
+#[cfg(any(feature = "timeout", feature = "cancel"))]
+pub(crate) fn dropping<T>(kind: StopKind, drop_inner: impl FnOnce() -> T) -> T {
+    struct Restore(Option<StopKind>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DROPPING.set(self.0);
+        }
+    }
+    let _restore = Restore(DROPPING.replace(Some(kind)));
+    drop_inner()
+}
+
+/// Why the layer around is dropping this future, if one of ours does.
+#[cfg(feature = "circuit-breaker")]
+pub(crate) fn dropped_by() -> Option<StopKind> {
+    DROPPING.get()
+}

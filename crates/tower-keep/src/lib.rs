@@ -1,0 +1,113 @@
+//! Defences for any [tower](tower_service) `Service` that runs jobs, as seven independent layers.
+//!
+//! | layer | solves |
+//! |---|---|
+//! | [`LogLayer`] | see what happens: one record for each event |
+//! | [`ProgressLayer`] | show what a long job is doing |
+//! | [`CancelLayer`] | stop work that nobody needs any more |
+//! | [`DedupLayer`] | one execution for identical concurrent requests |
+//! | [`CircuitBreakerLayer`] | stop calling what fails |
+//! | [`TimeoutLayer`] | no operation runs for ever |
+//! | [`RetryLayer`] | recover from transient failures |
+//!
+//! Each works alone, around any `Service`. Together they share one notion of a *job*, one call through the stack: a
+//! retry, a timeout and a progress report of one call carry the same id. The code inside reaches its job with
+//! [`Job::current`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::*;
+//!
+//! #[derive(Clone)]
+//! struct FetchUser { id: u64 }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let executor = service_fn(|job: FetchUser| async move { Ok::<_, BoxError>(format!("user {}", job.id)) });
+//! let jobs = ServiceBuilder::new()
+//!     .layer(LogLayer::new())
+//!     .layer(ProgressLayer::new())
+//!     .layer(CancelLayer::new())
+//!     .layer(DedupLayer::new(|job: &FetchUser| Some(format!("user:{}", job.id))).join())
+//!     .layer(CircuitBreakerLayer::new())
+//!     .layer(TimeoutLayer::new(Duration::from_secs(60)))
+//!     .layer(RetryLayer::new())
+//!     .layer(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+//!     .service(executor);
+//! assert_eq!(jobs.oneshot(FetchUser { id: 7 }).await.unwrap(), "user 7");
+//! # });
+//! ```
+//!
+//! # The order, and why
+//!
+//! Outermost first, as above. Log and Progress see everything. Cancel is outside whatever waits, so that it ends a
+//! backoff or a wait for another's result at once. Dedup asks first: a duplicate touches no circuit. The circuit
+//! breaker counts jobs, after their retries (inside the retry it would count attempts). The overall limit spans
+//! all attempts and waits, the inner one each attempt. [`Pipeline`] is this order ready-made, with the settings checked
+//! against each other. Any other order and any subset works too: there is one job, with one beginning and one ending.
+//!
+//! # When a layer stops a call
+//!
+//! Timeout, CircuitBreaker, Dedup and Cancel can stop a call themselves. By default the service's error is then a
+//! [`BoxError`] with a typed reason inside, which [`find`] finds; `.fail_with(AppError::Timeout)` makes it the user's
+//! own error, `.respond_with(|why| response)` a response. See [`reject`].
+//!
+//! # Features
+//!
+//! One for each layer: `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout`, and `pipeline` for the
+//! ready-made stack of all. All are on by default.
+//!
+//! # Time
+//!
+//! All clocks and timers are [`tokio::time`], so a test with a paused clock drives everything. A layer that waits needs a
+//! tokio runtime with time enabled.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod classify;
+pub mod error;
+pub mod event;
+pub mod job;
+pub mod reject;
+
+#[cfg(feature = "cancel")]
+pub mod cancel;
+#[cfg(feature = "circuit-breaker")]
+pub mod circuit_breaker;
+#[cfg(feature = "dedup")]
+pub mod dedup;
+#[cfg(feature = "log")]
+pub mod log;
+#[cfg(feature = "pipeline")]
+pub mod pipeline;
+#[cfg(feature = "progress")]
+pub mod progress;
+#[cfg(feature = "retry")]
+pub mod retry;
+#[cfg(feature = "timeout")]
+pub mod timeout;
+
+#[cfg(feature = "cancel")]
+pub use self::cancel::CancelLayer;
+#[cfg(feature = "circuit-breaker")]
+pub use self::circuit_breaker::CircuitBreakerLayer;
+#[cfg(feature = "dedup")]
+pub use self::dedup::DedupLayer;
+#[cfg(feature = "log")]
+pub use self::log::LogLayer;
+#[cfg(feature = "pipeline")]
+pub use self::pipeline::Pipeline;
+#[cfg(feature = "progress")]
+pub use self::progress::ProgressLayer;
+#[cfg(feature = "retry")]
+pub use self::retry::RetryLayer;
+#[cfg(feature = "timeout")]
+pub use self::timeout::TimeoutLayer;
+pub use self::{
+    classify::{Classify, ErrorsAsFailures, Outcome},
+    error::{BoxError, find},
+    event::{
+        CancelReason, Event, EventKind, FailureCause, JobId, JobName, LimitScope, Observer, Report,
+    },
+    job::{Job, JobLayer},
+};

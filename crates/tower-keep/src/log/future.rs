@@ -1,0 +1,68 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::{
+    classify::{Classify, Outcome},
+    job::{
+        seat::Seat,
+        stop::{self, StopKind},
+    },
+};
+
+pin_project! {
+    /// The response future of [`Log`](super::Log).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, C> {
+        #[pin]
+        future: F,
+        classify: C,
+        seat: Seat,
+    }
+}
+
+impl<F, C> ResponseFuture<F, C> {
+    pub(super) fn new(seat: Seat, future: F, classify: C) -> Self {
+        Self {
+            future,
+            classify,
+            seat,
+        }
+    }
+}
+
+impl<F, C, T, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<T, E>>,
+    E: fmt::Display,
+    C: Classify<T, E>,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.seat.run(|| this.future.poll(cx)));
+        if result.is_ok()
+            && stop::read().is_none()
+            && this.classify.classify(&result) == Outcome::Failure
+        {
+            stop::leave(StopKind::Failure, true);
+        }
+        this.seat.finish(&result);
+        Poll::Ready(result)
+    }
+}
+
+impl<F: fmt::Debug, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture")
+            .field("future", &self.future)
+            .finish_non_exhaustive()
+    }
+}

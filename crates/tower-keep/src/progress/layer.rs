@@ -1,0 +1,107 @@
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::handle::{Board, ProgressHandle};
+use crate::{
+    event::Observer,
+    job::{
+        ResponseFuture,
+        seat::{Joining, Seat},
+    },
+};
+
+/// Keeps the latest state of each job, and a stream of events.
+#[derive(Clone)]
+pub struct ProgressLayer {
+    handle: ProgressHandle,
+    observer: Arc<dyn Observer>,
+}
+
+impl ProgressLayer {
+    /// Keeps up to 1024 events for readers of the stream that are behind.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_buffer(1024)
+    }
+
+    /// Keeps up to this many events for readers that are behind; at least one, rounded up to a power of two.
+    #[must_use]
+    pub fn with_buffer(events: usize) -> Self {
+        // tokio's channel takes neither 0 nor more than half the address space.
+        let board = Arc::new(Board::new(events.clamp(1, 1 << 24)));
+        Self {
+            observer: Arc::clone(&board) as Arc<dyn Observer>,
+            handle: ProgressHandle { board },
+        }
+    }
+
+    /// Reads the progress of the jobs of this layer and its clones.
+    #[must_use]
+    pub fn handle(&self) -> ProgressHandle {
+        self.handle.clone()
+    }
+}
+
+impl Default for ProgressLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ProgressLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgressLayer")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for ProgressLayer {
+    type Service = Progress<S>;
+
+    fn layer(&self, inner: S) -> Progress<S> {
+        Progress {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service that [`ProgressLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct Progress<S> {
+    inner: S,
+    layer: ProgressLayer,
+}
+
+impl<S, Request> Service<Request> for Progress<S>
+where
+    S: Service<Request>,
+    S::Error: fmt::Display,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = Arc::as_ptr(&self.layer.handle.board) as usize;
+        let joining = Joining {
+            observer: Some(&self.layer.observer),
+            layer,
+        };
+        let (seat, future) = Seat::track(&joining, || self.inner.call(request));
+        ResponseFuture::new(seat, future)
+    }
+}

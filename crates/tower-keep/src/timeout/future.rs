@@ -1,0 +1,132 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+
+use super::layer::Span;
+use crate::{
+    event::{EventKind, LimitScope},
+    job::{
+        Elapsed,
+        seat::Seat,
+        stop::{self, StopKind},
+    },
+    reject::OnReject,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub(super) limit: Duration,
+    pub(super) at: Instant,
+    pub(super) span: Span,
+}
+
+pin_project! {
+    /// The response future of [`Timeout`](super::Timeout).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, O> {
+        // `None` once it timed out.
+        #[pin]
+        future: Option<F>,
+        // Made when the inner future is pending: a call that is ready at once needs no timer.
+        #[pin]
+        sleep: Option<Sleep>,
+        deadline: Option<Deadline>,
+        on_reject: O,
+        seat: Seat,
+    }
+}
+
+impl<F, O> ResponseFuture<F, O> {
+    #[inline]
+    pub(super) fn new(future: F, deadline: Option<Deadline>, on_reject: O, seat: Seat) -> Self {
+        Self {
+            future: Some(future),
+            sleep: None,
+            deadline,
+            on_reject,
+            seat,
+        }
+    }
+}
+
+impl<F, O, T, E> Future for ResponseFuture<F, O>
+where
+    F: Future<Output = Result<T, E>>,
+    O: OnReject<Elapsed, T, E>,
+    O::Error: fmt::Display,
+{
+    type Output = Result<T, O::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            panic!("a call was polled after it timed out");
+        };
+        // The inner future goes first, so that the result wins a tie.
+        let result = match this.seat.run(|| future.poll(cx)) {
+            Poll::Ready(result) => result.map_err(|error| this.on_reject.pass(error)),
+            Poll::Pending => {
+                let Some(deadline) = *this.deadline else {
+                    return Poll::Pending;
+                };
+                if this.sleep.is_none() {
+                    this.sleep.set(Some(tokio::time::sleep_until(deadline.at)));
+                }
+                if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
+                    // An inner future that used up the task's budget must not starve its own limit.
+                    if Pin::new(&mut tokio::task::coop::unconstrained(sleep))
+                        .poll(cx)
+                        .is_pending()
+                    {
+                        return Poll::Pending;
+                    }
+                }
+                let (elapsed, kind) = expire(this.seat, deadline, || this.future.set(None));
+                let result = this.on_reject.reject(elapsed);
+                stop::leave(kind, this.on_reject.responds());
+                result
+            }
+        };
+        this.seat.finish(&result);
+        Poll::Ready(result)
+    }
+}
+
+/// Tells the job, then drops the inner future.
+#[cold]
+fn expire(seat: &mut Seat, deadline: Deadline, drop_inner: impl FnOnce()) -> (Elapsed, StopKind) {
+    let (scope, kind) = match deadline.span {
+        Span::Overall => (LimitScope::Overall, StopKind::TimedOut),
+        Span::Attempt => (LimitScope::Attempt, StopKind::AttemptTimedOut),
+    };
+    let mut attempt = 1;
+    seat.with_job(|job| {
+        attempt = job.attempt();
+        job.emit(|| EventKind::TimedOut {
+            scope: scope.clone(),
+            limit: deadline.limit,
+        });
+        if deadline.span == Span::Overall {
+            job.expire();
+        }
+    });
+    seat.scoped(|| stop::dropping(kind, drop_inner));
+    (Elapsed::new(scope, deadline.limit, attempt), kind)
+}
+
+impl<F: fmt::Debug, O> fmt::Debug for ResponseFuture<F, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture")
+            .field("future", &self.future)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

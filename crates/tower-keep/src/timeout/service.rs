@@ -1,0 +1,86 @@
+use std::{
+    fmt,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{
+    future::{Deadline, ResponseFuture},
+    layer::{Limit, Span, TimeoutLayer},
+};
+use crate::{
+    job::{Elapsed, core::Core, seat::Seat},
+    reject::{Fail, OnReject},
+};
+
+/// The service that [`TimeoutLayer`] makes.
+#[derive(Clone)]
+pub struct Timeout<S, L = Option<Duration>, O = Fail> {
+    inner: S,
+    layer: TimeoutLayer<L, O>,
+}
+
+impl<S, L, O> Timeout<S, L, O> {
+    pub(super) fn new(inner: S, layer: TimeoutLayer<L, O>) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<S, L, O, Request> Service<Request> for Timeout<S, L, O>
+where
+    S: Service<Request>,
+    L: Limit<Request>,
+    O: OnReject<Elapsed, S::Response, S::Error> + Clone,
+    O::Error: fmt::Display,
+{
+    type Response = S::Response;
+    type Error = O::Error;
+    type Future = ResponseFuture<S::Future, O>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
+        self.inner
+            .poll_ready(cx)
+            .map_err(|error| self.layer.on_reject.pass(error))
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        // A limit past the end of time is none.
+        let deadline = layer.limit.limit(&request).and_then(|limit| {
+            Some(Deadline {
+                limit,
+                at: Instant::now().checked_add(limit)?,
+                span: layer.span,
+            })
+        });
+        let inform = |job: &Core| {
+            if let Some(Deadline {
+                at,
+                span: Span::Overall,
+                ..
+            }) = deadline
+            {
+                job.add_deadline(at);
+            }
+            if let Some(limit) = layer.step_limit {
+                job.set_step_limit(limit);
+            }
+        };
+        let (seat, future) = Seat::call_informing(inform, || self.inner.call(request));
+        ResponseFuture::new(future, deadline, layer.on_reject.clone(), seat)
+    }
+}
+
+impl<S: fmt::Debug, L, O> fmt::Debug for Timeout<S, L, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout")
+            .field("inner", &self.inner)
+            .field("layer", &self.layer)
+            .finish()
+    }
+}

@@ -1,0 +1,1 @@
+//! The examples of tower-keep: see `examples/fetch`.

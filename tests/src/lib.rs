@@ -1,0 +1,1 @@
+//! What the integration tests share, and the doctest of the README.
