@@ -102,10 +102,7 @@ impl Job {
     /// The id of the job whose code began this one.
     #[must_use]
     pub fn parent(&self) -> Option<JobId> {
-        self.0
-            .as_ref()
-            .and_then(|core| core.parent())
-            .map(|parent| parent.id())
+        self.0.as_ref().and_then(|core| core.parent_id())
     }
 
     /// The attempt that is running, counted from 1.

@@ -282,7 +282,7 @@ impl Seat {
     #[cold]
     fn take_offered(&mut self) {
         if let Some(job) = scope::current() {
-            scope::replace(job.parent().cloned());
+            scope::replace(job.parent());
             self.job = Some(job);
             self.note_start();
         }
@@ -407,7 +407,7 @@ impl Frame {
     #[cold]
     fn adopted() -> Option<Arc<Core>> {
         let job = scope::current()?;
-        scope::replace(job.parent().cloned());
+        scope::replace(job.parent());
         Some(job)
     }
 }

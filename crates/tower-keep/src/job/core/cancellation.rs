@@ -1,0 +1,166 @@
+//! Cancelling a job, and whoever works for it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    task::Waker,
+};
+
+use futures_util::task::AtomicWaker;
+use tokio_util::sync::CancellationToken;
+
+use super::{CANCELLED, Core, ENDED, FIRED, SHARED, State, WATCHED, WATCHED_AGAIN};
+use crate::event::{CancelReason, JobId};
+
+pub(super) type Children = HashMap<JobId, Weak<Core>>;
+impl Core {
+    /// Whether the code inside should stop.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.has(FIRED)
+    }
+
+    /// Whether cancellation was asked for, even where the execution goes on for others.
+    #[inline]
+    pub(crate) fn cancel_requested(&self) -> bool {
+        self.has(CANCELLED)
+    }
+
+    pub(crate) fn reason(&self) -> Option<CancelReason> {
+        self.state().reason.clone()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has(ENDED)
+    }
+
+    /// Cancels the job: sets the reason, fires the token, wakes who waits. `false` if it was over or cancelled before.
+    pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
+        self.cancel_as(reason, false)
+    }
+
+    /// Like [`cancel`](Self::cancel); `leaves` says that the one who cancels drops this job's share of the execution
+    /// itself, so that a shared one may go on for the others.
+    pub(crate) fn cancel_as(&self, reason: CancelReason, leaves: bool) -> bool {
+        let children = {
+            let mut state = self.state();
+            if self.has(ENDED) || self.set(CANCELLED) {
+                return false;
+            }
+            state.reason = Some(reason.clone());
+            let shared = self.has(SHARED) && (leaves || self.has(WATCHED));
+            if shared {
+                None
+            } else {
+                self.mark_fired(&mut state)
+            }
+        };
+        self.fire(children, &reason);
+        self.wakers.iter().for_each(AtomicWaker::wake);
+        true
+    }
+
+    /// The overall limit expired, and whoever calls this drops its part of the execution.
+    #[cfg(feature = "timeout")]
+    pub(crate) fn expire(&self) {
+        {
+            let mut state = self.state();
+            if self.has(SHARED) {
+                // Others may still wait for the result, and this job's caller gets the limit's own error.
+                state.expired = true;
+                return;
+            }
+        }
+        self.cancel_as(CancelReason::TimedOut, true);
+    }
+
+    /// Whom to tell; `None` if it has fired before.
+    fn mark_fired(&self, state: &mut State) -> Option<Option<Children>> {
+        (!self.set(FIRED)).then(|| state.children.take())
+    }
+
+    fn fire(&self, fired: Option<Option<Children>>, reason: &CancelReason) {
+        let Some(children) = fired else { return };
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+        for child in children
+            .into_iter()
+            .flat_map(|children| children.into_values())
+        {
+            if let Some(child) = child.upgrade() {
+                child.cancel(reason.clone());
+            }
+        }
+    }
+
+    /// The execution is over or dropped: whoever still works for it is told, if the job was cancelled or its caller
+    /// went away meanwhile.
+    #[cfg(feature = "dedup")]
+    pub(crate) fn shared_execution_over(&self) {
+        let fired = {
+            let mut state = self.state();
+            self.clear(SHARED);
+            if !state.expired && !self.has(CANCELLED | ENDED) {
+                return;
+            }
+            let reason = match &state.reason {
+                Some(reason) => reason.clone(),
+                None if state.expired => CancelReason::TimedOut,
+                None => CancelReason::CallerGone,
+            };
+            (self.mark_fired(&mut state), reason)
+        };
+        self.fire(fired.0, &fired.1);
+    }
+
+    /// The execution may outlive the caller.
+    #[cfg(feature = "dedup")]
+    pub(crate) fn share_execution(&self) {
+        self.set(SHARED);
+    }
+
+    pub(crate) fn token(&self) -> &CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new);
+        // `fire` sets the flag before it looks for the token, so one of the two cancels it.
+        if self.has(FIRED) {
+            token.cancel();
+        }
+        token
+    }
+
+    /// Claims a place for a waker, if there is one left.
+    #[cfg(feature = "cancel")]
+    pub(crate) fn watch(&self) -> Option<usize> {
+        [WATCHED, WATCHED_AGAIN]
+            .into_iter()
+            .position(|flag| !self.set(flag))
+    }
+
+    /// Wakes this waker when cancellation is asked for. Look at the flag again after the call.
+    #[cfg(feature = "cancel")]
+    pub(crate) fn wake_on_cancel(&self, place: usize, waker: &Waker) {
+        self.wakers[place].register(waker);
+    }
+
+    /// The work was dropped before it came to an end of its own.
+    #[cfg(feature = "cancel")]
+    pub(crate) fn set_dropped(&self) {
+        self.state().dropped = true;
+    }
+
+    pub(super) fn adopt_child(&self, child: &Arc<Core>) {
+        let reason = {
+            let mut state = self.state();
+            if !self.has(FIRED) {
+                state
+                    .children
+                    .get_or_insert_default()
+                    .insert(child.id, Arc::downgrade(child));
+                return;
+            }
+            state.reason.clone()
+        };
+        child.cancel(reason.unwrap_or(CancelReason::CallerGone));
+    }
+}

@@ -1,0 +1,241 @@
+//! What a tracked job consists of, shared by its handles.
+//!
+//! # Invariants
+//!
+//! 1. `ended` is set once, under the lock, together with queueing the one terminal event. Nothing is queued after it.
+//! 2. Events are delivered in the order of their sequence numbers, one at a time, by whichever thread set
+//!    `delivering`; the lock is never held while an observer runs. Whoever finds `delivering` set leaves the event in
+//!    the queue: the delivering thread takes it.
+//! 3. `FIRED` is set under the lock of the job, as is the registration of a child, so that a child either is found by
+//!    the firing thread or sees its parent fired.
+//!
+//! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
+
+mod cancellation;
+mod delivery;
+mod ending;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::ending::Ending;
+use self::{cancellation::Children, delivery::Stream, ending::Detached};
+use crate::event::{CancelReason, JobId, JobName};
+
+/// Somebody registered an observer.
+const OBSERVED: u16 = 1;
+/// Cancellation was asked for; the reason is set.
+const CANCELLED: u16 = 1 << 1;
+/// The token fired: the code inside sees the cancellation.
+const FIRED: u16 = 1 << 2;
+/// The execution may outlive this job's caller: whoever shares it fires the token.
+const SHARED: u16 = 1 << 3;
+/// A Cancel layer watches the job and takes its caller out when it is cancelled.
+const WATCHED: u16 = 1 << 4;
+/// A gate holds the call back; it has not started.
+const HELD: u16 = 1 << 5;
+/// `Started` was recorded.
+const STARTED: u16 = 1 << 6;
+/// The job is over.
+const ENDED: u16 = 1 << 7;
+/// A second Cancel layer watches the job, perhaps in a task of its own.
+const WATCHED_AGAIN: u16 = 1 << 8;
+
+/// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
+const MEMBERS: usize = 6;
+
+pub(crate) struct Core {
+    id: JobId,
+    name: JobName,
+    parent: Option<JobId>,
+    born: Instant,
+    flags: AtomicU16,
+    attempt: AtomicU32,
+    /// Nanoseconds from `born`; `u64::MAX` is none.
+    deadline: AtomicU64,
+    /// Nanoseconds; `u64::MAX` is none.
+    step_limit: AtomicU64,
+    step: AtomicU32,
+    /// 0 is unknown.
+    step_total: AtomicU32,
+    /// Wake the first two Cancel layers that joined; further ones are polled by them.
+    wakers: [AtomicWaker; 2],
+    /// Made only when somebody waits for the cancellation.
+    token: OnceLock<CancellationToken>,
+    state: Mutex<State>,
+}
+
+struct State {
+    stream: Stream,
+    members: [usize; MEMBERS],
+    /// Kept until the job ends: a chain of jobs that each begin the next must not keep them all.
+    parent: Option<Arc<Core>>,
+    reason: Option<CancelReason>,
+    /// The work was dropped where it stood.
+    dropped: bool,
+    /// The overall limit of a shared execution expired: the token fires when the execution is over.
+    expired: bool,
+    children: Option<Children>,
+    detached: Option<Box<Detached>>,
+}
+
+impl Core {
+    /// A new job, whose parent's cancellation reaches it.
+    pub(crate) fn new(name: JobName, parent: Option<Arc<Core>>) -> Arc<Self> {
+        let core = Arc::new(Self {
+            id: JobId::next(),
+            name,
+            parent: parent.as_ref().map(|parent| parent.id),
+            born: Instant::now(),
+            flags: AtomicU16::new(0),
+            attempt: AtomicU32::new(1),
+            deadline: AtomicU64::new(u64::MAX),
+            step_limit: AtomicU64::new(u64::MAX),
+            step: AtomicU32::new(0),
+            step_total: AtomicU32::new(0),
+            wakers: [AtomicWaker::new(), AtomicWaker::new()],
+            token: OnceLock::new(),
+            state: Mutex::new(State {
+                stream: Stream::new(),
+                members: [0; MEMBERS],
+                parent: parent.clone(),
+                reason: None,
+                dropped: false,
+                expired: false,
+                children: None,
+                detached: None,
+            }),
+        });
+        if let Some(parent) = parent {
+            parent.adopt_child(&core);
+        }
+        core
+    }
+
+    pub(crate) fn id(&self) -> JobId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &JobName {
+        &self.name
+    }
+
+    pub(crate) fn parent_id(&self) -> Option<JobId> {
+        self.parent
+    }
+
+    /// The job around this one; `None` once this one has ended.
+    pub(crate) fn parent(&self) -> Option<Arc<Core>> {
+        self.state().parent.clone()
+    }
+
+    fn has(&self, flag: u16) -> bool {
+        self.flags.load(Ordering::Acquire) & flag != 0
+    }
+
+    fn set(&self, flag: u16) -> bool {
+        self.flags.fetch_or(flag, Ordering::AcqRel) & flag != 0
+    }
+
+    fn clear(&self, flag: u16) {
+        self.flags.fetch_and(!flag, Ordering::AcqRel);
+    }
+
+    // No user code runs under this lock, so a poisoned one holds a sound state.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ===== attempt, deadline, steps =====
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "retry")]
+    pub(crate) fn set_attempt(&self, attempt: u32) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.deadline.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            nanos => self.born.checked_add(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Keeps the nearest of the deadlines.
+    #[cfg(feature = "timeout")]
+    pub(crate) fn add_deadline(&self, deadline: Instant) {
+        self.deadline.fetch_min(
+            nanos(deadline.saturating_duration_since(self.born)),
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(crate) fn step_limit(&self) -> Option<Duration> {
+        match self.step_limit.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    #[cfg(feature = "timeout")]
+    pub(crate) fn set_step_limit(&self, limit: Duration) {
+        self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_steps(&self, total: u32) {
+        self.step.store(0, Ordering::Relaxed);
+        self.step_total.store(total, Ordering::Relaxed);
+    }
+
+    /// The number of the step that begins, counted from 1, and how many there are.
+    pub(crate) fn next_step(&self) -> (u32, Option<u32>) {
+        let number = self.step.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let total = self.step_total.load(Ordering::Relaxed);
+        (number, (total > 0).then_some(total))
+    }
+
+    // ===== membership =====
+
+    /// Remembers that the layer of this identity belongs to the job's stack.
+    pub(crate) fn add_member(&self, layer: usize) {
+        let mut state = self.state();
+        if !state.members.contains(&layer) {
+            if let Some(free) = state.members.iter_mut().find(|member| **member == 0) {
+                *free = layer;
+            }
+        }
+    }
+
+    pub(crate) fn has_member(&self, layer: usize) -> bool {
+        !self.has(ENDED) && self.state().members.contains(&layer)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("attempt", &self.attempt())
+            .field("cancelled", &self.cancel_requested())
+            .field("ended", &self.has_ended())
+            .finish_non_exhaustive()
+    }
+}
