@@ -40,7 +40,7 @@
 //! | attempt limit <= overall limit | an attempt could never use its limit |
 //! | sum of the retry's waits < overall limit | the last retry could never begin |
 //! | step limit <= attempt limit, overall limit | a step could never use its limit |
-//! | probe timeout >= overall limit | a probe that succeeds late would never close the circuit |
+//! | probe timeout >= overall limit | a slow probe would let more probes through than wanted |
 //!
 //! A limit that comes from the request is not checked. A probe timeout that is not set is made long enough.
 //!
@@ -403,8 +403,8 @@ fn longer((name, value): Setting, (than, limit): Setting) -> Result<(), Pipeline
     Err(PipelineError {
         settings: (name, than),
         message: format!(
-            "{name} ({value:?}) is shorter than {than} ({limit:?}), so that a slow success would not count: set {name} \
-             to at least {limit:?}, or {than} to at most {value:?}"
+            "{name} ({value:?}) is shorter than {than} ({limit:?}), so that a slow probe would let others through: set \
+             {name} to at least {limit:?}, or {than} to at most {value:?}"
         ),
     })
 }

@@ -157,8 +157,8 @@ impl<C, O> CircuitBreakerLayer<C, O> {
         self
     }
 
-    /// How long a probe keeps its place: one that takes longer counts for nothing, and another may go. Default: as
-    /// long as the cooldown. A limit inside should be shorter, or its probes never count.
+    /// How long a probe keeps its place: after that another may go, whether or not the first one comes back. Default:
+    /// as long as the cooldown. If it is shorter than a call may take, more probes than wanted are under way at once.
     #[must_use]
     pub fn probe_timeout(self, timeout: Duration) -> Self {
         self.shared

@@ -255,7 +255,7 @@ impl Circuit {
         ))
     }
 
-    /// Counts the outcome of an admitted call, unless its generation has passed or its lease has expired.
+    /// Counts the outcome of an admitted call, unless its generation has passed.
     #[inline]
     pub(super) fn record(
         &self,
@@ -336,12 +336,8 @@ impl Circuit {
         if self.word().generation() != generation {
             return None;
         }
-        let held = slow.leases.iter().position(|held| held.id == lease)?;
-        // A lease that has expired is another's to take, even if nobody did.
-        let expired = slow.leases.swap_remove(held).expires <= now;
-        if expired {
-            return None;
-        }
+        // One whose lease has expired lost its place, but what it found out is of this generation and counts.
+        slow.leases.retain(|held| held.id != lease);
         match outcome {
             Outcome::Success => {
                 self.transit(&mut slow, State::Closed, None);

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    num::NonZeroUsize,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -27,14 +28,14 @@ impl ProgressLayer {
     /// Keeps up to 1024 events for readers of the stream that are behind.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_buffer(1024)
+        Self::with_buffer(const { NonZeroUsize::new(1024).unwrap() })
     }
 
-    /// Keeps up to this many events for readers that are behind; at least one, rounded up to a power of two.
+    /// Keeps up to this many events for readers that are behind, rounded up to a power of two; at most 2^24.
     #[must_use]
-    pub fn with_buffer(events: usize) -> Self {
-        // tokio's channel takes neither 0 nor more than half the address space.
-        let board = Arc::new(Board::new(events.clamp(1, 1 << 24)));
+    pub fn with_buffer(events: NonZeroUsize) -> Self {
+        // tokio's channel does not take more than half the address space, and allocates it all.
+        let board = Arc::new(Board::new(events.get().min(1 << 24)));
         Self {
             observer: Arc::clone(&board) as Arc<dyn Observer>,
             handle: ProgressHandle { board },

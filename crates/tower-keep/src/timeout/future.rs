@@ -72,7 +72,11 @@ where
         };
         // The inner future goes first, so that the result wins a tie.
         let result = match this.seat.run(|| future.poll(cx)) {
-            Poll::Ready(result) => result.map_err(|error| this.on_reject.pass(error)),
+            Poll::Ready(result) => {
+                // Whoever keeps the future must not be woken by its timer.
+                this.sleep.set(None);
+                result.map_err(|error| this.on_reject.pass(error))
+            }
             Poll::Pending => {
                 let Some(deadline) = *this.deadline else {
                     return Poll::Pending;

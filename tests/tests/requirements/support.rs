@@ -1,0 +1,54 @@
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tower::{Service, ServiceExt};
+use tower_keep::{BoxError, Job, JobId, LogLayer};
+use tower_keep_test::Recorder;
+
+/// A layer that begins the job and records its events.
+pub(crate) fn recording() -> (LogLayer, Recorder) {
+    let recorder = Recorder::new();
+    (LogLayer::to(recorder.clone()), recorder)
+}
+
+pub(crate) fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A ready service's call, so that the future begins where the test says.
+pub(crate) async fn begin<S, Request>(service: &mut S, request: Request) -> S::Future
+where
+    S: Service<Request>,
+    S::Error: std::fmt::Debug,
+{
+    service
+        .ready()
+        .await
+        .expect("the service is ready")
+        .call(request)
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<u32, BoxError>> + Send>>;
+
+/// A service whose code is the test's closure; it gets the job.
+pub(crate) fn code<F, Fut>(
+    code: F,
+) -> impl Service<u32, Response = u32, Error = BoxError, Future = Work> + Clone + Send + Sync + 'static
+where
+    F: Fn(Job, u32) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<u32, BoxError>> + Send + 'static,
+{
+    let code = Arc::new(code);
+    tower::service_fn(move |request| -> Work {
+        let code = Arc::clone(&code);
+        Box::pin(async move { code(Job::current(), request).await })
+    })
+}
+
+/// The id of the job that runs this code.
+pub(crate) fn current_id() -> JobId {
+    Job::current().id().expect("there is a job")
+}

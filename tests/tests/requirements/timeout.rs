@@ -1,0 +1,339 @@
+use std::convert::Infallible;
+
+use tokio::time::Instant;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_keep::{
+    BoxError, EventKind, FailureCause, Job, LimitScope, LogLayer, RetryLayer, TimeoutLayer, find,
+    timeout::Elapsed,
+};
+use tower_keep_test::{Polled, Scripted};
+
+use super::support::*;
+
+/// R12: the clock starts at `call`, also where the future is polled late.
+#[tokio::test(start_paused = true)]
+async fn the_clock_starts_at_the_call() {
+    let inner = Scripted::<u32, u32>::new().answer_after(ms(60), 1);
+    let mut service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(ms(100)))
+        .service(inner.strict());
+    let future = begin(&mut service, 0).await;
+    tokio::time::sleep(ms(50)).await;
+    // The inner future is first polled now and would be ready at 110 ms.
+    let start = Instant::now();
+    let error = future.await.unwrap_err();
+    assert_eq!(find::<Elapsed>(&*error).unwrap().limit(), ms(100));
+    assert_eq!(start.elapsed(), ms(50));
+}
+
+/// R12: no limit set means no timeout.
+#[tokio::test(start_paused = true)]
+async fn no_limit_is_no_timeout() {
+    let inner = Scripted::<u32, u32>::new().answer_after(secs(1_000_000), 1);
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::none())
+        .service(inner.strict());
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+
+    let inner = Scripted::<u32, u32>::new().answer_after(secs(1_000_000), 1);
+    let unlimited = TimeoutLayer::per_request(|_: &u32| None);
+    let service = ServiceBuilder::new()
+        .layer(unlimited)
+        .service(inner.strict());
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+}
+
+/// R13: in time no timeout is ever reported, and the timer is gone.
+#[tokio::test(start_paused = true)]
+async fn in_time_nothing_is_reported() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new().answer_after(secs(59), 1);
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(TimeoutLayer::new(secs(60)))
+        .service(inner.strict());
+    let mut future = Polled::new(begin(&mut service, 0).await);
+    future.assert_pending();
+    tokio::time::sleep(secs(59)).await;
+    assert_eq!(future.assert_ready().unwrap(), 1);
+    let wakes = future.wakes();
+    // The finished future is still there: its timer would wake it at 60 s.
+    tokio::time::sleep(secs(100)).await;
+    assert_eq!(future.wakes(), wakes);
+    recorder.assert_names(["dispatched", "started", "succeeded"]);
+}
+
+/// R14: on expiry `TimedOut`, then the job's `Failed`, once each, at the limit; nothing from that job later.
+#[tokio::test(start_paused = true)]
+async fn expiry_is_told_once() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(TimeoutLayer::new(secs(60)))
+        .service(code(|job, _| async move {
+            // This outlives the call and keeps reporting.
+            let spawned = job.clone();
+            tokio::spawn(job.scope(async move {
+                loop {
+                    tokio::time::sleep(secs(50)).await;
+                    spawned.progress(0.5);
+                }
+            }));
+            std::future::pending().await
+        }));
+    service.oneshot(0).await.unwrap_err();
+    tokio::time::sleep(secs(1000)).await;
+    assert_eq!(
+        recorder.times(),
+        [
+            ("dispatched", secs(0)),
+            ("started", secs(0)),
+            ("progress", secs(50)),
+            ("timed_out", secs(60)),
+            ("failed", secs(60)),
+        ]
+    );
+    let kinds = recorder.kinds();
+    assert_eq!(
+        kinds[3],
+        EventKind::TimedOut {
+            scope: LimitScope::Overall,
+            limit: secs(60)
+        }
+    );
+    assert!(matches!(
+        kinds[4],
+        EventKind::Failed {
+            cause: FailureCause::TimedOut,
+            ..
+        }
+    ));
+}
+
+/// R15: overall is one budget over all attempts and waits.
+#[tokio::test(start_paused = true)]
+async fn overall_spans_attempts_and_waits() {
+    let start = Instant::now();
+    let inner =
+        Scripted::<u32, u32>::new().times(4, || tower_keep_test::Step::error("no").after(secs(1)));
+    let calls = inner.calls();
+    // Attempts of 1 s at 0, 2, 5, 10.
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(7)))
+        .layer(RetryLayer::new())
+        .service(inner.strict());
+    let error = service.oneshot(0).await.unwrap_err();
+    assert_eq!(
+        find::<Elapsed>(&*error).unwrap().scope(),
+        &LimitScope::Overall
+    );
+    assert_eq!(start.elapsed(), secs(7));
+    assert_eq!(calls.count(), 3);
+}
+
+/// R16: each attempt has its own limit, restarted each time.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_has_its_own_limit() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new()
+        .never()
+        .never()
+        .answer_after(secs(9), 7);
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new())
+        .layer(TimeoutLayer::per_attempt(secs(10)))
+        .service(inner.strict());
+    assert_eq!(service.oneshot(0).await.unwrap(), 7);
+    assert_eq!(
+        recorder.times(),
+        [
+            ("dispatched", secs(0)),
+            ("started", secs(0)),
+            ("timed_out", secs(10)),
+            ("retry_scheduled", secs(10)),
+            ("retrying", secs(11)),
+            ("timed_out", secs(21)),
+            ("retry_scheduled", secs(21)),
+            ("retrying", secs(23)),
+            ("succeeded", secs(32)),
+        ]
+    );
+}
+
+/// R16: whichever limit comes first wins: the attempt's, or the overall one in the middle of an attempt.
+#[tokio::test(start_paused = true)]
+async fn the_first_limit_wins() {
+    for (overall, scope, attempt) in [(15, LimitScope::Overall, 2), (100, LimitScope::Attempt, 1)] {
+        let inner = Scripted::<u32, u32>::new().never().repeat_last();
+        let service = ServiceBuilder::new()
+            .layer(LogLayer::to(|_: &tower_keep::Event| ()))
+            .layer(TimeoutLayer::new(secs(overall)))
+            .layer(RetryLayer::new().max_retries(if attempt == 1 { 0 } else { 3 }))
+            .layer(TimeoutLayer::per_attempt(secs(10)))
+            .service(inner.strict());
+        let error = service.oneshot(0).await.unwrap_err();
+        let elapsed = find::<Elapsed>(&*error).unwrap();
+        assert_eq!((elapsed.scope(), elapsed.attempt()), (&scope, attempt));
+    }
+}
+
+/// R16: a named step has its own limit, without a layer of its own; the next step's begins anew.
+#[tokio::test(start_paused = true)]
+async fn each_step_has_its_own_limit() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(TimeoutLayer::none().step_limit(secs(10)))
+        .service(code(|job, _| async move {
+            let wait = |s| async move {
+                tokio::time::sleep(secs(s)).await;
+                Ok::<_, BoxError>(1)
+            };
+            job.step("a", wait(8)).await?;
+            job.step("b", wait(8)).await?;
+            job.step("own limit", wait(20)).limit(secs(30)).await?;
+            job.step("save", wait(11)).await
+        }));
+    let error = service.oneshot(0).await.unwrap_err();
+    let elapsed = find::<Elapsed>(&*error).unwrap();
+    assert_eq!(elapsed.scope(), &LimitScope::Step("save".into()));
+    assert_eq!(elapsed.limit(), secs(10));
+    let times = recorder.times();
+    assert_eq!(
+        times[times.len() - 2..],
+        [("timed_out", secs(46)), ("failed", secs(46))]
+    );
+}
+
+/// R16: a step's limit holds outside any stack too.
+#[tokio::test(start_paused = true)]
+async fn a_step_alone_has_a_limit() {
+    let never = std::future::pending::<Result<(), BoxError>>();
+    let error = Job::current()
+        .step("save", never)
+        .limit(secs(5))
+        .await
+        .unwrap_err();
+    assert_eq!(find::<Elapsed>(&*error).unwrap().limit(), secs(5));
+}
+
+/// R16b: the limit can come from the request.
+#[tokio::test(start_paused = true)]
+async fn the_limit_comes_from_the_request() {
+    let inner = Scripted::<u32, u32>::new().never().repeat_last();
+    let mut service = ServiceBuilder::new()
+        .layer(TimeoutLayer::per_request(|request: &u32| {
+            Some(secs(u64::from(*request)))
+        }))
+        .service(inner.strict());
+    for limit in [3, 7] {
+        let start = Instant::now();
+        begin(&mut service, limit).await.await.unwrap_err();
+        assert_eq!(start.elapsed(), secs(u64::from(limit)));
+    }
+    let inner = Scripted::<u32, u32>::new().never().repeat_last();
+    let mut service = ServiceBuilder::new()
+        .layer(TimeoutLayer::per_attempt_by(|request: &u32| {
+            Some(secs(u64::from(*request)))
+        }))
+        .service(inner.strict());
+    let error = begin(&mut service, 2).await.await.unwrap_err();
+    assert_eq!(
+        find::<Elapsed>(&*error).unwrap().scope(),
+        &LimitScope::Attempt
+    );
+}
+
+/// R16b: `Duration::ZERO` lets through what is ready at once; `Duration::MAX` never expires; neither panics.
+#[tokio::test(start_paused = true)]
+async fn zero_and_max() {
+    let zero = TimeoutLayer::new(std::time::Duration::ZERO);
+    let ready = Scripted::<u32, u32>::new().answer(1);
+    assert_eq!(
+        ServiceBuilder::new()
+            .layer(zero.clone())
+            .service(ready.strict())
+            .oneshot(0)
+            .await
+            .unwrap(),
+        1
+    );
+    let pending = Scripted::<u32, u32>::new().answer_after(ms(1), 1);
+    let start = Instant::now();
+    ServiceBuilder::new()
+        .layer(zero)
+        .service(pending.strict())
+        .oneshot(0)
+        .await
+        .unwrap_err();
+    assert_eq!(start.elapsed(), secs(0));
+
+    for max in [
+        TimeoutLayer::new(std::time::Duration::MAX),
+        TimeoutLayer::per_attempt(std::time::Duration::MAX),
+    ] {
+        let slow = Scripted::<u32, u32>::new().answer_after(secs(1_000_000), 1);
+        let max = max.step_limit(std::time::Duration::MAX);
+        assert_eq!(
+            ServiceBuilder::new()
+                .layer(max)
+                .service(slow.strict())
+                .oneshot(0)
+                .await
+                .unwrap(),
+            1
+        );
+    }
+}
+
+/// R16b: on a tie the result wins.
+#[tokio::test(start_paused = true)]
+async fn the_result_wins_a_tie() {
+    let inner = Scripted::<u32, u32>::new().answer_after(secs(5), 1);
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(5)))
+        .service(inner.strict());
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+}
+
+/// R12: the job knows its deadline, the nearest of those set, and what remains of it.
+#[tokio::test(start_paused = true)]
+async fn the_job_knows_its_deadline() {
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(60)))
+        .layer(LogLayer::new())
+        .layer(TimeoutLayer::new(secs(20)))
+        .service(code(|job, _| async move {
+            assert_eq!(job.remaining(), Some(secs(20)));
+            tokio::time::sleep(secs(5)).await;
+            assert_eq!(job.remaining(), Some(secs(15)));
+            Ok(1)
+        }));
+    service.oneshot(0).await.unwrap();
+    assert_eq!(Job::current().deadline(), None);
+}
+
+/// R14: an inner future that never lets go of the thread's budget does not starve its limit.
+#[tokio::test(start_paused = true)]
+async fn a_busy_inner_future_times_out() {
+    let busy = tower::service_fn(|_: u32| async {
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        // Always something to receive, so that each poll ends by the budget and wakes itself.
+        loop {
+            send.send(()).unwrap();
+            receive.recv().await;
+            tokio::time::advance(ms(1)).await;
+            while tokio::task::coop::has_budget_remaining() {
+                send.send(()).unwrap();
+                receive.recv().await;
+            }
+        }
+        #[allow(unreachable_code, reason = "gives the block its type")]
+        Ok::<u32, Infallible>(0)
+    });
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(ms(20)))
+        .service(busy);
+    service.oneshot(0).await.unwrap_err();
+}

@@ -1,0 +1,527 @@
+use std::{num::NonZeroU32, time::Duration};
+
+use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_keep::{
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, EventKind, FailureCause, Job, JobLayer,
+    LogLayer, Pipeline, ProgressLayer, RetryLayer, TimeoutLayer,
+    circuit_breaker::{Open, State},
+    dedup::Duplicate,
+    find,
+    timeout::Elapsed,
+};
+use tower_keep_test::{Scripted, Step};
+
+use super::support::*;
+
+/// R55: duplicate is asked first: a duplicate is skipped, with no execution and the circuit untouched.
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_touches_nothing() {
+    let (log, _recorder) = recording();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(0);
+    let circuit = breaker.handle();
+    let pipeline = Pipeline::new()
+        .log(log)
+        .dedup(DedupLayer::new(|key: &u32| Some(*key)))
+        .circuit_breaker(breaker)
+        .build()
+        .unwrap();
+    let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);
+    let calls = inner.calls();
+    let mut service = ServiceBuilder::new()
+        .layer(pipeline)
+        .service(inner.strict());
+    let first = tokio::spawn(begin(&mut service, 1).await);
+    tokio::task::yield_now().await;
+    for _ in 0..10 {
+        let error = begin(&mut service, 1).await.await.unwrap_err();
+        assert!(find::<Duplicate>(&*error).is_some());
+    }
+    first.await.unwrap().unwrap();
+    assert_eq!(
+        (calls.count(), circuit.state(), circuit.failures()),
+        (1, State::Closed, 0)
+    );
+}
+
+/// R56: an overall timeout fails the job and is not retried.
+#[tokio::test(start_paused = true)]
+async fn an_overall_timeout_is_not_retried() {
+    // Outside the retry as documented, and inside it.
+    for outside in [true, false] {
+        let (log, recorder) = recording();
+        let limit = TimeoutLayer::new(secs(5));
+        let inner = Scripted::<u32, u32>::new().never();
+        let calls = inner.calls();
+        let error = if outside {
+            let service = ServiceBuilder::new()
+                .layer(log)
+                .layer(limit)
+                .layer(RetryLayer::new());
+            service
+                .service(inner.strict())
+                .oneshot(0)
+                .await
+                .unwrap_err()
+        } else {
+            let service = ServiceBuilder::new()
+                .layer(log)
+                .layer(RetryLayer::new())
+                .layer(limit);
+            service
+                .service(inner.strict())
+                .oneshot(0)
+                .await
+                .unwrap_err()
+        };
+        assert!(find::<Elapsed>(&*error).is_some());
+        assert_eq!(calls.count(), 1);
+        recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
+    }
+}
+
+/// R57: success ends. R58: failure with retries left: wait and execute again, dedup not asked again.
+#[tokio::test(start_paused = true)]
+async fn the_pipeline_retries() {
+    let (log, recorder) = recording();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = asked.clone();
+    let pipeline = Pipeline::new()
+        .log(log)
+        .dedup(DedupLayer::new(move |key: &u32| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Some(*key)
+        }))
+        .build()
+        .unwrap();
+    let inner = Scripted::<u32, u32>::new().error("no").never().answer(7);
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(pipeline)
+        .service(inner.strict());
+    assert_eq!(service.oneshot(1).await.unwrap(), 7);
+    assert_eq!(calls.started_at(), [secs(0), secs(1), secs(13)]);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    recorder.assert_names([
+        "dispatched",
+        "started",
+        "retry_scheduled",
+        "retrying",
+        "timed_out",
+        "retry_scheduled",
+        "retrying",
+        "succeeded",
+    ]);
+}
+
+/// R59: with no retries left one failure is recorded in the circuit for the job; past the threshold it opens. An
+/// overall timeout counts too; a setting gives it up. Cancelled, duplicate and rejected never count.
+#[tokio::test(start_paused = true)]
+async fn one_failure_for_each_job() {
+    for ignored in [false, true] {
+        let breaker = CircuitBreakerLayer::new().failure_threshold(2);
+        let breaker = if ignored {
+            breaker.ignore_timeouts()
+        } else {
+            breaker
+        };
+        let circuit = breaker.handle();
+        let cancel = CancelLayer::new();
+        let handle = cancel.handle();
+        let pipeline = Pipeline::new()
+            .cancel(cancel)
+            .dedup(DedupLayer::new(|key: &u32| Some(*key)))
+            .circuit_breaker(breaker)
+            .timeout(TimeoutLayer::new(secs(30)))
+            .attempt_timeout(TimeoutLayer::per_attempt(secs(30)))
+            .build()
+            .unwrap();
+        let inner = Scripted::<u32, u32>::new()
+            .times(4, || Step::error("no"))
+            .never()
+            .never()
+            .times(4, || Step::error("no"));
+        let mut service = ServiceBuilder::new()
+            .layer(pipeline)
+            .service(inner.strict());
+        begin(&mut service, 1).await.await.unwrap_err();
+        assert_eq!(circuit.failures(), 1, "four attempts, one job");
+        // Cancelled, with a duplicate beside it.
+        let cancelled = tokio::spawn(begin(&mut service, 1).await);
+        tokio::task::yield_now().await;
+        begin(&mut service, 1).await.await.unwrap_err();
+        handle.cancel(handle.running()[0]);
+        cancelled.await.unwrap().unwrap_err();
+        assert_eq!(circuit.failures(), 1);
+        // Both limits are 30 s: the outer one's timer is asked only after the inner call, which ends the attempt.
+        let error = begin(&mut service, 1).await.await.unwrap_err();
+        assert!(find::<Elapsed>(&*error).is_some());
+        assert_eq!(circuit.failures(), if ignored { 1 } else { 2 });
+        if !ignored {
+            begin(&mut service, 1).await.await.unwrap_err();
+            assert_eq!(circuit.state(), State::Open);
+        }
+    }
+}
+
+/// R60: an open circuit fails the next job before it starts, and is never retried.
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_fails_the_next_job() {
+    let (log, recorder) = recording();
+    let pipeline = Pipeline::new().log(log).build().unwrap();
+    pipeline.circuit_breaker().handle().force_open();
+    let inner = Scripted::<u32, u32>::new();
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(pipeline)
+        .service(inner.strict());
+    let error = service.oneshot(0).await.unwrap_err();
+    assert!(find::<Open>(&*error).is_some());
+    assert_eq!(calls.count(), 0);
+    recorder.assert_names(["dispatched", "failed"]);
+    let failed = recorder.terminal(recorder.job()).unwrap();
+    assert!(matches!(
+        failed,
+        EventKind::Failed {
+            cause: FailureCause::CircuitOpen,
+            ..
+        }
+    ));
+
+    // Inside a retry, in each of the three ways to reject.
+    for way in 0..3 {
+        let breaker = CircuitBreakerLayer::new();
+        breaker.handle().force_open();
+        let (log, recorder) = recording();
+        let builder = ServiceBuilder::new().layer(log).layer(RetryLayer::new());
+        let inner = Scripted::<u32, u32>::new().strict();
+        match way {
+            0 => drop(builder.layer(breaker).service(inner).oneshot(0).await),
+            1 => drop(
+                builder
+                    .layer(breaker.fail_with(|_| "open"))
+                    .service(inner)
+                    .oneshot(0)
+                    .await,
+            ),
+            _ => drop(
+                builder
+                    .layer(breaker.respond_with(|_| 503))
+                    .service(inner)
+                    .oneshot(0)
+                    .await,
+            ),
+        }
+        recorder.assert_names(["dispatched", "failed"]);
+    }
+}
+
+/// R61: each layer works alone, around any service.
+#[tokio::test(start_paused = true)]
+async fn each_layer_works_alone() {
+    async fn check<L>(layer: L)
+    where
+        L: Layer<tower_keep_test::Strict<Scripted<u32, u32>>>,
+        L::Service: tower::Service<u32, Response = u32>,
+        <L::Service as tower::Service<u32>>::Error: std::fmt::Display + std::fmt::Debug,
+    {
+        let inner = Scripted::<u32, u32>::new().answer(1).error("no");
+        let mut service = layer.layer(inner.strict());
+        assert_eq!(begin(&mut service, 0).await.await.unwrap(), 1);
+        assert_eq!(
+            begin(&mut service, 0).await.await.unwrap_err().to_string(),
+            "no"
+        );
+    }
+    check(LogLayer::new()).await;
+    check(ProgressLayer::new()).await;
+    check(CancelLayer::new()).await;
+    check(CancelLayer::new().detached()).await;
+    check(DedupLayer::new(|key: &u32| Some(*key))).await;
+    check(DedupLayer::new(|key: &u32| Some(*key)).join()).await;
+    check(CircuitBreakerLayer::new()).await;
+    check(TimeoutLayer::new(secs(1))).await;
+    check(RetryLayer::new().max_retries(0)).await;
+    check(JobLayer::new("name")).await;
+}
+
+/// R62: the ready-made pipeline composes all seven, and checks its settings against one another with a clear error.
+#[test]
+fn the_pipeline_checks_its_settings() {
+    let ok = Pipeline::new().build();
+    assert!(ok.is_ok());
+
+    let error = Pipeline::new()
+        .timeout(TimeoutLayer::new(secs(5)))
+        .build()
+        .unwrap_err();
+    assert_eq!(error.settings(), ("attempt_timeout", "timeout"));
+    assert_eq!(
+        error.to_string(),
+        "attempt_timeout (10s) is longer than timeout (5s) and could never expire: set attempt_timeout to at most 5s, \
+         or timeout to at least 10s"
+    );
+
+    // Waits of 1 + 2 + 4 + 8 + 16 + 30 = 61 s.
+    let waits = |retries| {
+        Pipeline::new()
+            .retry(RetryLayer::new().max_retries(retries))
+            .build()
+    };
+    assert!(waits(5).is_ok());
+    let error = waits(6).unwrap_err();
+    assert_eq!(error.settings(), ("retry", "timeout"));
+    assert_eq!(
+        error.to_string(),
+        "retry waits 61s in all, which does not fit into the timeout of 60s: set max_retries to at most 5, shorten \
+         base_delay or max_delay, or set timeout to more than 61s"
+    );
+    assert!(waits(u32::MAX).is_err());
+
+    let step = Pipeline::new()
+        .timeout(TimeoutLayer::new(secs(60)).step_limit(secs(11)))
+        .build()
+        .unwrap_err();
+    assert_eq!(step.settings(), ("step_limit", "attempt_timeout"));
+    let attempt = TimeoutLayer::per_attempt(secs(10)).step_limit(secs(10));
+    assert!(Pipeline::new().attempt_timeout(attempt).build().is_ok());
+
+    let breaker = CircuitBreakerLayer::new()
+        .probe_timeout(secs(59))
+        .half_open_probes(NonZeroU32::MIN);
+    let error = Pipeline::new()
+        .circuit_breaker(breaker)
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        error.settings(),
+        ("circuit_breaker.probe_timeout", "timeout")
+    );
+    assert!(error.to_string().contains("at least 60s"), "{error}");
+
+    // A limit that comes from the request cannot be checked.
+    let by_request = TimeoutLayer::per_request(|_: &u32| Some(Duration::ZERO));
+    assert!(Pipeline::new().timeout(by_request).build().is_ok());
+    assert!(
+        Pipeline::new()
+            .timeout(TimeoutLayer::none())
+            .build()
+            .is_ok()
+    );
+}
+
+/// R62: a probe of the pipeline's circuit may use the whole overall limit.
+#[tokio::test(start_paused = true)]
+async fn a_slow_probe_closes_the_pipelines_circuit() {
+    let breaker = CircuitBreakerLayer::new().failure_threshold(0);
+    let circuit = breaker.handle();
+    let pipeline = Pipeline::new()
+        .circuit_breaker(breaker)
+        .retry(RetryLayer::new().max_retries(0))
+        .attempt_timeout(TimeoutLayer::per_attempt(secs(60)))
+        .build()
+        .unwrap();
+    let inner = Scripted::<u32, u32>::new()
+        .error("no")
+        .answer_after(secs(59), 1);
+    let mut service = ServiceBuilder::new()
+        .layer(pipeline)
+        .service(inner.strict());
+    begin(&mut service, 0).await.await.unwrap_err();
+    tokio::time::sleep(secs(30)).await;
+    begin(&mut service, 0).await.await.unwrap();
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+/// R63: exactly one terminal event per job, on every path; every event carries the job's id, the attempt and a
+/// sequence number.
+#[tokio::test(start_paused = true)]
+async fn one_terminal_event_on_every_path() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let pipeline = Pipeline::new()
+        .log(log)
+        .cancel(cancel)
+        .dedup(DedupLayer::new(|key: &u32| (*key > 0).then_some(*key)))
+        .retry(RetryLayer::new().max_retries(1))
+        .build()
+        .unwrap();
+    let inner = Scripted::<u32, u32>::new()
+        .answer(1)
+        .times(2, || Step::error("no"))
+        .never()
+        .never()
+        .never()
+        .panic("in the future")
+        .step(Step::panic_in_call("in call"))
+        .never()
+        .never()
+        .readiness_otherwise(tower_keep_test::Readiness::ok);
+    let mut service = ServiceBuilder::new()
+        .layer(pipeline)
+        .service(inner.strict());
+    begin(&mut service, 0).await.await.unwrap();
+    begin(&mut service, 0).await.await.unwrap_err();
+    begin(&mut service, 0).await.await.unwrap_err();
+    // Cancelled, with a rejected duplicate.
+    let cancelled = tokio::spawn(begin(&mut service, 1).await);
+    tokio::task::yield_now().await;
+    begin(&mut service, 1).await.await.unwrap_err();
+    handle.cancel(handle.running()[0]);
+    cancelled.await.unwrap().unwrap_err();
+    for _ in 0..2 {
+        let mut service = service.clone();
+        let panicked = tokio::spawn(async move { begin(&mut service, 0).await.await });
+        assert!(panicked.await.unwrap_err().is_panic());
+    }
+    // Dropped before the first poll, and later.
+    drop(begin(&mut service, 0).await);
+    let dropped = tokio::spawn(begin(&mut service, 0).await);
+    tokio::time::sleep(secs(1)).await;
+    dropped.abort();
+    tokio::task::yield_now().await;
+    recorder.assert_one_terminal_each();
+    let endings: Vec<_> = recorder
+        .jobs()
+        .iter()
+        .map(|job| recorder.terminal(*job).unwrap())
+        .collect();
+    let names: Vec<_> = endings.iter().map(EventKind::name).collect();
+    assert_eq!(
+        names,
+        [
+            "succeeded",
+            "failed",
+            "failed",
+            "cancelled",
+            "failed",
+            "failed",
+            "failed",
+            "cancelled",
+            "cancelled"
+        ]
+    );
+    let panics = endings.iter().filter(|kind| {
+        matches!(
+            kind,
+            EventKind::Failed {
+                cause: FailureCause::Panicked,
+                ..
+            }
+        )
+    });
+    assert_eq!(panics.count(), 2);
+}
+
+/// R63: a service that cannot be made ready ends its job once.
+#[tokio::test(start_paused = true)]
+async fn a_readiness_error_ends_the_job() {
+    let (log, recorder) = recording();
+    let inner =
+        Scripted::<u32, u32>::new().readiness(tower_keep_test::Readiness::error("not ready"));
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(DedupLayer::new(|key: &u32| Some(*key)))
+        .service(inner.strict());
+    assert_eq!(
+        service.oneshot(0).await.unwrap_err().to_string(),
+        "not ready"
+    );
+    recorder.assert_names(["dispatched", "failed"]);
+}
+
+/// A client stack called by the job's code begins a child job, which the parent's cancellation reaches.
+#[tokio::test(start_paused = true)]
+async fn a_client_call_is_a_child_job() {
+    let (log, recorder) = recording();
+    let (client_log, client_recorder) = recording();
+    let cancel = CancelLayer::new().grace(secs(1));
+    let handle = cancel.handle();
+    let client = ServiceBuilder::new()
+        .layer(client_log)
+        .layer(CancelLayer::new())
+        .layer(RetryLayer::new())
+        .service(
+            Scripted::<u32, u32>::new()
+                .error("no")
+                .answer(1)
+                .never()
+                .strict(),
+        );
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(cancel)
+        .service(code(move |job, n| {
+            let mut client = client.clone();
+            async move {
+                let first = begin(&mut client, n).await.await?;
+                assert_eq!(Job::current().id(), job.id());
+                // Still a child where it is carried to another task.
+                let second = begin(&mut client, n).await;
+                tokio::spawn(job.scope(second))
+                    .await?
+                    .map(|second| first + second)
+            }
+        }));
+    let call = tokio::spawn(service.oneshot(0));
+    tokio::time::sleep(secs(5)).await;
+    let parent = recorder.job();
+    let children = client_recorder.jobs();
+    assert_eq!(children.len(), 2);
+    assert!(
+        client_recorder
+            .events()
+            .iter()
+            .all(|event| event.parent == Some(parent))
+    );
+    client_recorder.assert_names_of(
+        children[0],
+        [
+            "dispatched",
+            "started",
+            "retry_scheduled",
+            "retrying",
+            "succeeded",
+        ],
+    );
+    handle.cancel(parent);
+    call.await.unwrap().unwrap_err();
+    assert!(matches!(
+        client_recorder.terminal(children[1]),
+        Some(EventKind::Cancelled { .. })
+    ));
+    client_recorder.assert_one_terminal_each();
+    recorder.assert_one_terminal_each();
+}
+
+/// A retry of tower's own between the layers stays within the job.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_retry_stays_within_the_job() {
+    #[derive(Clone)]
+    struct Once(bool);
+    impl tower::retry::Policy<u32, u32, BoxError> for Once {
+        type Future = std::future::Ready<()>;
+        fn retry(
+            &mut self,
+            _: &mut u32,
+            result: &mut Result<u32, BoxError>,
+        ) -> Option<Self::Future> {
+            (result.is_err() && std::mem::take(&mut self.0)).then(|| std::future::ready(()))
+        }
+        fn clone_request(&mut self, request: &u32) -> Option<u32> {
+            Some(*request)
+        }
+    }
+    let (outer, outer_recorder) = recording();
+    let (inner_log, inner_recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(outer)
+        .retry(Once(true))
+        .layer(TimeoutLayer::per_attempt(secs(5)))
+        .layer(inner_log)
+        .layer(CancelLayer::new())
+        .service(Scripted::<u32, u32>::new().never().answer(1).strict());
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+    assert_eq!(outer_recorder.jobs(), inner_recorder.jobs());
+    outer_recorder.assert_names(["dispatched", "started", "timed_out", "succeeded"]);
+}
