@@ -47,7 +47,7 @@
 //! # Under axum
 //!
 //! With `respond_with` it goes into `Router::layer` as it is. A client that disconnects drops the future, which ends
-//! the job as [`CancelReason::CallerGone`](crate::CancelReason::CallerGone).
+//! the job as [`CancelReason::CallerGone`].
 
 mod future;
 mod handle;

@@ -375,3 +375,7 @@ impl Circuit {
             .and_then(|rejection| rejection.0)
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

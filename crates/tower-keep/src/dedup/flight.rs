@@ -217,3 +217,7 @@ impl<T> Drop for Caller<T> {
         next.into_iter().for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+#[path = "flight_tests.rs"]
+mod tests;

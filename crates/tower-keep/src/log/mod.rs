@@ -1,7 +1,7 @@
 //! See what happens: one record for each event of a job.
 //!
 //! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence number as
-//! fields, under the target `tower_keep::log`. Any [`Observer`](crate::Observer) can take its place.
+//! fields, under the target `tower_keep::log`. Any [`Observer`] can take its place.
 //!
 //! | event | level | | event | level |
 //! |---|---|---|---|---|

@@ -118,5 +118,25 @@ mod tests {
             let backoff = Backoff { base, max };
             prop_assert_eq!(backoff.delay(n), model(backoff, n));
         }
+
+        #[test]
+        fn the_total_is_the_sum(base in duration(), max in duration(), count in 0..70u32) {
+            let backoff = Backoff { base, max };
+            let sum = (0..count).fold(Duration::ZERO, |sum, n| sum.saturating_add(model(backoff, n)));
+            prop_assert_eq!(backoff.total(count), sum);
+        }
+
+        #[cfg(feature = "pipeline")]
+        #[test]
+        fn the_last_that_fits(
+            base in (0..5000u64).prop_map(Duration::from_millis),
+            max in (0..30_000u64).prop_map(Duration::from_millis),
+            count in 0..70u32,
+            limit in (1..200_000u64).prop_map(Duration::from_millis),
+        ) {
+            let backoff = Backoff { base, max };
+            let fits = (0..=count).rev().find(|n| backoff.total(*n) < limit);
+            prop_assert_eq!(Some(backoff.fitting(count, limit)), fits);
+        }
     }
 }

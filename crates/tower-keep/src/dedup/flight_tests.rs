@@ -1,0 +1,260 @@
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Wake, Waker},
+};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// An output that counts its clones.
+#[derive(Debug, Default)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+/// An execution that is over when the test says so, and knows who woke and dropped it.
+#[derive(Clone, Default)]
+struct Scripted {
+    state: Arc<Mutex<Script>>,
+}
+
+#[derive(Default)]
+struct Script {
+    output: Option<Counted>,
+    panics: bool,
+    polls: usize,
+    waker: Option<Waker>,
+    dropped: bool,
+}
+
+struct Running(Scripted);
+
+impl Future for Running {
+    type Output = Counted;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Counted> {
+        let mut script = self.0.state.lock().unwrap();
+        script.polls += 1;
+        assert!(!std::mem::take(&mut script.panics), "the execution panics");
+        match script.output.take() {
+            Some(output) => Poll::Ready(output),
+            None => {
+                script.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a panic in `poll` the mutex is poisoned.
+        self.0
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .dropped = true;
+    }
+}
+
+impl Scripted {
+    fn fly(&self) -> (Arc<Flight<Counted>>, Caller<Counted>) {
+        Flight::new(Box::pin(Running(self.clone())))
+    }
+
+    fn finish(&self) -> Arc<AtomicUsize> {
+        let output = Counted::default();
+        let clones = output.0.clone();
+        let waker = {
+            let mut script = self.state.lock().unwrap();
+            script.output = Some(output);
+            script.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+        clones
+    }
+
+    fn dropped(&self) -> bool {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .dropped
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A caller and its task's wakes.
+struct Task {
+    caller: Caller<Counted>,
+    woken: Arc<Woken>,
+}
+
+impl Task {
+    fn new(caller: Caller<Counted>) -> Self {
+        Self {
+            caller,
+            woken: Arc::default(),
+        }
+    }
+
+    fn poll(&mut self) -> Poll<Counted> {
+        self.woken.0.store(0, Ordering::Relaxed);
+        let waker = Waker::from(self.woken.clone());
+        self.caller.poll(&mut Context::from_waker(&waker))
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[test]
+fn one_caller_gets_the_output_itself() {
+    let execution = Scripted::default();
+    let (_, first) = execution.fly();
+    let mut first = Task::new(first);
+    assert!(first.poll().is_pending());
+    let clones = execution.finish();
+    assert!(first.is_woken());
+    assert!(first.poll().is_ready());
+    assert!(execution.dropped());
+    assert_eq!(clones.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_flight_that_is_over_cannot_be_joined() {
+    let execution = Scripted::default();
+    let (flight, first) = execution.fly();
+    let second = flight.join();
+    assert!(second.is_some());
+    drop(first);
+    assert!(!execution.dropped());
+    drop(second);
+    assert!(execution.dropped());
+    assert!(flight.join().is_none());
+
+    let execution = Scripted::default();
+    let (flight, first) = execution.fly();
+    let mut first = Task::new(first);
+    let _waiting = flight.join();
+    execution.finish();
+    assert!(first.poll().is_ready());
+    assert!(flight.join().is_none());
+}
+
+#[test]
+fn a_panic_reaches_those_that_wait() {
+    let execution = Scripted::default();
+    let (flight, first) = execution.fly();
+    let mut first = Task::new(first);
+    let mut second = Task::new(flight.join().unwrap());
+    assert!(first.poll().is_pending());
+    assert!(second.poll().is_pending());
+    execution.state.lock().unwrap().panics = true;
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || first.poll()));
+    assert!(panicked.is_err());
+    assert!(second.is_woken());
+    let waits = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        second.poll().is_pending()
+    }));
+    assert!(waits.is_err(), "it does not wait for ever");
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Join,
+    Poll(usize),
+    Leave(usize),
+    Wake,
+    Finish,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => Just(Action::Join),
+        8 => any::<usize>().prop_map(Action::Poll),
+        3 => any::<usize>().prop_map(Action::Leave),
+        2 => Just(Action::Wake),
+        1 => Just(Action::Finish),
+    ]
+}
+
+proptest! {
+    /// Callers come, are polled and leave in any order: the execution is dropped exactly when the last one left, its
+    /// wakes reach a caller that can act on them, and everyone who stays gets the output.
+    #[test]
+    fn any_order(actions in proptest::collection::vec(action(), 0..60)) {
+        let execution = Scripted::default();
+        let (flight, first) = execution.fly();
+        let mut tasks = vec![Task::new(first)];
+        let mut finished = false;
+        for action in actions {
+            match action {
+                Action::Join => {
+                    if let Some(caller) = flight.join() {
+                        tasks.push(Task::new(caller));
+                    }
+                }
+                Action::Poll(index) if !tasks.is_empty() => {
+                    let index = index % tasks.len();
+                    if tasks[index].poll().is_ready() {
+                        prop_assert!(finished);
+                        tasks.swap_remove(index);
+                    }
+                }
+                Action::Leave(index) if !tasks.is_empty() => {
+                    let index = index % tasks.len();
+                    tasks.swap_remove(index);
+                }
+                Action::Wake => {
+                    let waker = execution.state.lock().unwrap().waker.take();
+                    waker.into_iter().for_each(Waker::wake);
+                }
+                Action::Finish if !finished => {
+                    finished = true;
+                    execution.finish();
+                }
+                _ => {}
+            }
+            if tasks.is_empty() {
+                prop_assert!(execution.dropped());
+            } else if !finished {
+                prop_assert!(!execution.dropped());
+            }
+        }
+        if !finished {
+            execution.finish();
+        }
+        // Only those that were woken, or were never polled, are polled from here on, as a runtime would do.
+        let unpolled: Vec<_> = tasks.iter().map(|task| Arc::strong_count(&task.woken) == 1).collect();
+        let mut pollable: Vec<bool> = unpolled;
+        let mut left = tasks.len();
+        while left > 0 {
+            let next = (0..tasks.len()).find(|i| tasks[*i].is_woken() || pollable[*i]);
+            let Some(next) = next else {
+                return Err(TestCaseError::fail("callers wait, and nobody will wake them"));
+            };
+            pollable[next] = false;
+            if tasks[next].poll().is_ready() {
+                tasks.swap_remove(next);
+                pollable.swap_remove(next);
+                left -= 1;
+            }
+        }
+        prop_assert!(execution.dropped());
+    }
+}
