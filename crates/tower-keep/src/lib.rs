@@ -63,6 +63,19 @@
 //! tokio runtime with time enabled.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The ground floor serves all seven layers; with some of them switched off, some of it has no use.
+#![cfg_attr(
+    not(all(
+        feature = "cancel",
+        feature = "circuit-breaker",
+        feature = "dedup",
+        feature = "log",
+        feature = "progress",
+        feature = "retry",
+        feature = "timeout"
+    )),
+    allow(dead_code)
+)]
 
 pub mod classify;
 pub mod error;

@@ -180,13 +180,14 @@ impl Drop for Admitted {
     #[inline]
     fn drop(&mut self) {
         if self.admission.is_some() {
+            let dropped_by = stop::dropped_by();
             let outcome = if self.guarding {
                 Outcome::Failure
             } else {
-                stop::dropped_by()
-                    .map_or(Outcome::Ignored, |kind| of_stop(kind, self.ignore_timeouts))
+                dropped_by.map_or(Outcome::Ignored, |kind| of_stop(kind, self.ignore_timeouts))
             };
-            let job = if self.member { scope::current() } else { None };
+            // Only a layer of ours drops this in the job's scope.
+            let job = scope::current().filter(|_| self.member && dropped_by.is_some());
             self.record(outcome, |transition, shared| {
                 shared.announce(transition, job.as_deref())
             });

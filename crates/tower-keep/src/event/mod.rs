@@ -72,6 +72,23 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl Event {
+    /// The first event of a job without name or parent, as for a test of an observer.
+    #[must_use]
+    pub fn new(job: JobId, kind: EventKind) -> Self {
+        Self {
+            job,
+            name: JobName::EMPTY,
+            parent: None,
+            attempt: 1,
+            seq: 0,
+            at: Instant::now(),
+            elapsed: Duration::ZERO,
+            kind,
+        }
+    }
+}
+
 /// What happened to a job.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -35,7 +35,7 @@
 //! # Cancel safety
 //!
 //! Dropping the future of a job that is not detached ends it as cancelled, with
-//! [`CancelReason::CallerGone`](crate::CancelReason::CallerGone), and fires its token: work that it handed to another
+//! [`CancelReason::CallerGone`], and fires its token: work that it handed to another
 //! task or thread can stop too.
 
 pub(crate) mod core;

@@ -18,7 +18,6 @@ enum Place {
     /// The outermost layer: owns the job, if there is one.
     Root,
     /// Runs in the job of a caller that may leave before it: makes the job ambient, but does not end it.
-    #[cfg(feature = "dedup")]
     Guest,
     /// Inside a stack whose job is ambient.
     Member,
@@ -54,7 +53,6 @@ impl Seat {
     }
 
     /// A seat for an execution that belongs to several callers: it runs in this job, or in one that is begun below.
-    #[cfg(feature = "dedup")]
     pub(crate) fn for_execution(job: Option<Arc<Core>>) -> Self {
         Self {
             place: if job.is_some() {
@@ -92,7 +90,6 @@ impl Seat {
 
     /// As [`call`](Self::call), for a layer that has something to tell the stack's job: before the call where the
     /// job is known, after it where a layer below begins it.
-    #[cfg(feature = "timeout")]
     #[inline]
     pub(crate) fn call_informing<T>(inform: impl Fn(&Core), call: impl FnOnce() -> T) -> (Self, T) {
         if matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
@@ -192,7 +189,6 @@ impl Seat {
     }
 
     /// Calls the inner service again (or for the first time) from within a poll: the call belongs to the same job.
-    #[cfg(any(feature = "retry", feature = "dedup"))]
     pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
         match (self.place, &self.job) {
             (Place::Member, _) => {
@@ -215,7 +211,6 @@ impl Seat {
         }
     }
 
-    #[cfg(any(feature = "retry", feature = "dedup"))]
     fn recall_below<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let frame = Frame::open();
         let future = call();
@@ -263,7 +258,6 @@ impl Seat {
     }
 
     /// Runs code that is neither a call nor a poll of the inner future, such as dropping it, in the job's scope.
-    #[cfg(feature = "timeout")]
     pub(crate) fn scoped<T>(&mut self, code: impl FnOnce() -> T) -> T {
         let _entered = (self.job.is_some()).then(|| Entered::new(&mut self.job, Phase::Running));
         code()
@@ -289,13 +283,11 @@ impl Seat {
     }
 
     /// Whether the job of the stack is owned by a layer around this one, so that it is ambient.
-    #[cfg(feature = "circuit-breaker")]
     pub(crate) fn is_member(&self) -> bool {
         self.place == Place::Member
     }
 
     /// Hands on the job of the stack, if there is one. Call it outside [`run`](Self::run).
-    #[cfg(feature = "circuit-breaker")]
     pub(crate) fn announce(&self, tell: impl FnOnce(Option<&Core>)) {
         match self.place {
             Place::Member => tell(scope::current().as_deref()),
@@ -304,7 +296,6 @@ impl Seat {
     }
 
     /// Whether the stack's job is known.
-    #[cfg(feature = "dedup")]
     pub(crate) fn has_job(&self) -> bool {
         self.job.is_some() || self.place == Place::Member
     }

@@ -75,7 +75,6 @@ pub(crate) fn take() -> Option<Stop> {
 }
 
 /// Runs `drop_inner`, telling the guards that it drops why they go.
-#[cfg(any(feature = "timeout", feature = "cancel"))]
 pub(crate) fn dropping<T>(kind: StopKind, drop_inner: impl FnOnce() -> T) -> T {
     struct Restore(Option<StopKind>);
     impl Drop for Restore {
@@ -88,7 +87,6 @@ pub(crate) fn dropping<T>(kind: StopKind, drop_inner: impl FnOnce() -> T) -> T {
 }
 
 /// Why the layer around is dropping this future, if one of ours does.
-#[cfg(feature = "circuit-breaker")]
 pub(crate) fn dropped_by() -> Option<StopKind> {
     DROPPING.get()
 }

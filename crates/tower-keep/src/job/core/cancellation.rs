@@ -61,7 +61,6 @@ impl Core {
     }
 
     /// The overall limit expired, and whoever calls this drops its part of the execution.
-    #[cfg(feature = "timeout")]
     pub(crate) fn expire(&self) {
         {
             let mut state = self.state();
@@ -96,7 +95,6 @@ impl Core {
 
     /// The execution is over or dropped: whoever still works for it is told, if the job was cancelled or its caller
     /// went away meanwhile.
-    #[cfg(feature = "dedup")]
     pub(crate) fn shared_execution_over(&self) {
         let fired = {
             let mut state = self.state();
@@ -115,7 +113,6 @@ impl Core {
     }
 
     /// The execution may outlive the caller.
-    #[cfg(feature = "dedup")]
     pub(crate) fn share_execution(&self) {
         self.set(SHARED);
     }
@@ -130,7 +127,6 @@ impl Core {
     }
 
     /// Claims a place for a waker, if there is one left.
-    #[cfg(feature = "cancel")]
     pub(crate) fn watch(&self) -> Option<usize> {
         [WATCHED, WATCHED_AGAIN]
             .into_iter()
@@ -138,13 +134,11 @@ impl Core {
     }
 
     /// Wakes this waker when cancellation is asked for. Look at the flag again after the call.
-    #[cfg(feature = "cancel")]
     pub(crate) fn wake_on_cancel(&self, place: usize, waker: &Waker) {
         self.wakers[place].register(waker);
     }
 
     /// The work was dropped before it came to an end of its own.
-    #[cfg(feature = "cancel")]
     pub(crate) fn set_dropped(&self) {
         self.state().dropped = true;
     }

@@ -87,10 +87,16 @@ impl Core {
         state.stream.observers.push(Arc::clone(observer));
         self.set(OBSERVED);
         let target = Target::Only(index);
-        let dispatched = self.event(EventKind::Dispatched, self.born, 0);
+        let dispatched = Event {
+            attempt: 1,
+            ..self.event(EventKind::Dispatched, self.born, 0)
+        };
         state.stream.queue.push_back((dispatched, target));
         if let Some((at, seq)) = state.stream.started {
-            let started = self.event(EventKind::Started, at, seq);
+            let started = Event {
+                attempt: 1,
+                ..self.event(EventKind::Started, at, seq)
+            };
             state.stream.queue.push_back((started, target));
         }
         self.deliver(state);
@@ -173,13 +179,11 @@ impl Core {
     }
 
     /// A gate keeps the call waiting before it may start.
-    #[cfg(feature = "dedup")]
     pub(crate) fn hold(&self) {
         self.set(HELD);
     }
 
     /// The gate let the call through.
-    #[cfg(feature = "dedup")]
     pub(crate) fn release(&self) {
         self.clear(HELD);
     }

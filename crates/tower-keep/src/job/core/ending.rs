@@ -103,13 +103,11 @@ impl Core {
     }
 
     /// The work goes on without its caller and ends through [`detached_done`](Self::detached_done).
-    #[cfg(feature = "cancel")]
     pub(crate) fn detach(&self) {
         self.state().detached = Some(Box::default());
     }
 
     /// The detached work ended; if its caller is gone, so does the job.
-    #[cfg(feature = "cancel")]
     pub(crate) fn detached_done(&self, outcome: Ending) {
         {
             let mut state = self.state();

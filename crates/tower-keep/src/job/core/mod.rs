@@ -162,7 +162,6 @@ impl Core {
         self.attempt.load(Ordering::Relaxed)
     }
 
-    #[cfg(feature = "retry")]
     pub(crate) fn set_attempt(&self, attempt: u32) {
         self.attempt.store(attempt, Ordering::Relaxed);
     }
@@ -175,7 +174,6 @@ impl Core {
     }
 
     /// Keeps the nearest of the deadlines.
-    #[cfg(feature = "timeout")]
     pub(crate) fn add_deadline(&self, deadline: Instant) {
         self.deadline.fetch_min(
             nanos(deadline.saturating_duration_since(self.born)),
@@ -190,7 +188,6 @@ impl Core {
         }
     }
 
-    #[cfg(feature = "timeout")]
     pub(crate) fn set_step_limit(&self, limit: Duration) {
         self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
     }
