@@ -1,12 +1,8 @@
 use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
-use tower_layer::Layer;
 
-use super::{
-    handle::{CancelHandle, Groups, Registry},
-    service::Cancel,
-};
+use super::handle::{CancelHandle, Groups, Registry};
 use crate::{
     job::Cancelled,
     reject::{Fail, FailWith, RespondWith},
@@ -153,14 +149,6 @@ impl<G, O, H> fmt::Debug for CancelLayer<G, O, H> {
             .field("handle", &self.handle())
             .field("grace", &self.grace)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S, G: Clone, O: Clone, H: Clone> Layer<S> for CancelLayer<G, O, H> {
-    type Service = Cancel<S, G, O, H>;
-
-    fn layer(&self, inner: S) -> Cancel<S, G, O, H> {
-        Cancel::new(inner, self.clone())
     }
 }
 

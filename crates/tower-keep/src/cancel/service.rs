@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
@@ -154,6 +155,14 @@ fn rejected<W>(job: &Core) -> State<W> {
     let reason = job.reason().unwrap_or(CancelReason::Requested);
     State::Rejected {
         cancelled: Some(Cancelled::of(job.id(), reason)),
+    }
+}
+
+impl<S, G: Clone, O: Clone, H: Clone> Layer<S> for CancelLayer<G, O, H> {
+    type Service = Cancel<S, G, O, H>;
+
+    fn layer(&self, inner: S) -> Cancel<S, G, O, H> {
+        Cancel::new(inner, self.clone())
     }
 }
 

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     error::Open,
-    layer::Shared,
+    shared::Shared,
     state::{Admission, Transition},
 };
 use crate::{

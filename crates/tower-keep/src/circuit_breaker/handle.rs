@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{layer::Shared, state::State};
+use super::{shared::Shared, state::State};
 
 /// Reads, watches and forces the state of a circuit.
 #[derive(Clone)]

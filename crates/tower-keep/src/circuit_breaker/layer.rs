@@ -1,23 +1,8 @@
-use std::{
-    fmt,
-    num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::Instant};
-use tower_layer::Layer;
-
-use super::{
-    error::Open,
-    handle::CircuitBreakerHandle,
-    service::CircuitBreaker,
-    state::{Circuit, Settings, State, Transition},
-};
+use super::{error::Open, handle::CircuitBreakerHandle, shared::Shared, state::Settings};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    event::EventKind,
-    job::core::Core,
     reject::{Fail, FailWith, RespondWith},
 };
 
@@ -32,53 +17,6 @@ pub struct CircuitBreakerLayer<C = ErrorsAsFailures, O = Fail> {
     pub(super) on_reject: O,
 }
 
-/// The circuit, and what is told of it.
-pub(crate) struct Shared {
-    pub(crate) circuit: Circuit,
-    pub(super) state: watch::Sender<State>,
-    name: Mutex<Arc<str>>,
-    born: Instant,
-}
-
-impl Shared {
-    /// The time on the circuit's own scale.
-    pub(super) fn now(&self) -> Duration {
-        Instant::now().saturating_duration_since(self.born)
-    }
-
-    pub(super) fn name(&self) -> Arc<str> {
-        self.name
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Tells whoever watches the state what it is now. Called after a transition, without a lock of the circuit held:
-    /// of two transitions at once both tell the later state.
-    pub(super) fn publish(&self) {
-        self.state.send_if_modified(|told| {
-            let state = self.circuit.state();
-            std::mem::replace(told, state) != state
-        });
-    }
-
-    /// Tells the watchers, and the job that caused it, of a transition.
-    #[cold]
-    pub(super) fn announce(&self, transition: Transition, job: Option<&Core>) {
-        self.publish();
-        if let Some(job) = job {
-            job.emit(|| {
-                let circuit = self.name();
-                match transition {
-                    Transition::Opened(cooldown) => EventKind::CircuitOpened { circuit, cooldown },
-                    Transition::HalfOpened => EventKind::CircuitHalfOpened { circuit },
-                    Transition::Closed => EventKind::CircuitClosed { circuit },
-                }
-            });
-        }
-    }
-}
-
 impl CircuitBreakerLayer {
     /// Opens after more than 5 failures in a row, for 30 s, and then lets one probe through at a time.
     #[must_use]
@@ -89,14 +27,8 @@ impl CircuitBreakerLayer {
             probes: 1,
             probe_timeout: None,
         };
-        let shared = Shared {
-            circuit: Circuit::new(settings),
-            state: watch::Sender::new(State::Closed),
-            name: Mutex::new("default".into()),
-            born: Instant::now(),
-        };
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(settings)),
             classify: ErrorsAsFailures,
             ignore_timeouts: false,
             on_reject: Fail,
@@ -122,11 +54,7 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     /// The circuit's name, for errors and events. Default: `"default"`.
     #[must_use]
     pub fn name(self, name: impl Into<Arc<str>>) -> Self {
-        *self
-            .shared
-            .name
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = name.into();
+        self.shared.rename(name.into());
         self
     }
 
@@ -223,13 +151,5 @@ impl<C, O> fmt::Debug for CircuitBreakerLayer<C, O> {
             .field("settings", &self.shared.circuit.settings())
             .field("state", &self.shared.circuit.state())
             .finish_non_exhaustive()
-    }
-}
-
-impl<S, C: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, O> {
-    type Service = CircuitBreaker<S, C, O>;
-
-    fn layer(&self, inner: S) -> CircuitBreaker<S, C, O> {
-        CircuitBreaker::new(inner, self.clone())
     }
 }

@@ -61,6 +61,7 @@ mod future;
 mod handle;
 mod layer;
 mod service;
+mod shared;
 mod state;
 
 pub use self::{

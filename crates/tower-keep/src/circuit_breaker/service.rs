@@ -4,6 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
@@ -44,6 +45,14 @@ impl<S: Clone, C: Clone, O: Clone> Clone for CircuitBreaker<S, C, O> {
             layer: self.layer.clone(),
             rejecting: false,
         }
+    }
+}
+
+impl<S, C: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, O> {
+    type Service = CircuitBreaker<S, C, O>;
+
+    fn layer(&self, inner: S) -> CircuitBreaker<S, C, O> {
+        CircuitBreaker::new(inner, self.clone())
     }
 }
 

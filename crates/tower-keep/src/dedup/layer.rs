@@ -1,8 +1,6 @@
 use std::{convert::Infallible, fmt, hash::Hash, sync::Arc};
 
-use tower_layer::Layer;
-
-use super::{error::Duplicate, keys::Keys, service::Dedup};
+use super::{error::Duplicate, keys::Keys};
 use crate::reject::{Fail, FailWith, RespondWith};
 
 /// Executes identical concurrent requests once.
@@ -94,14 +92,6 @@ impl<Y, M: fmt::Debug, O> fmt::Debug for DedupLayer<Y, M, O> {
         f.debug_struct("DedupLayer")
             .field("mode", &self.mode)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S, Y: Clone, M: Clone, O: Clone> Layer<S> for DedupLayer<Y, M, O> {
-    type Service = Dedup<S, Y, M, O>;
-
-    fn layer(&self, inner: S) -> Dedup<S, Y, M, O> {
-        Dedup::new(inner, self.clone())
     }
 }
 

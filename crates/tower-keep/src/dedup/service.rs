@@ -4,6 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
@@ -45,6 +46,14 @@ fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
         job.hold();
         job.emit(|| EventKind::Duplicate { of, joined });
     });
+}
+
+impl<S, Y: Clone, M: Clone, O: Clone> Layer<S> for DedupLayer<Y, M, O> {
+    type Service = Dedup<S, Y, M, O>;
+
+    fn layer(&self, inner: S) -> Dedup<S, Y, M, O> {
+        Dedup::new(inner, self.clone())
+    }
 }
 
 impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Reject, O>

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     policy::{CloneRequest, Decision, Policy},
-    service::Shared,
+    shared::Shared,
 };
 use crate::{
     event::EventKind,

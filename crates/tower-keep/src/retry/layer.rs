@@ -1,11 +1,8 @@
 use std::{fmt, time::Duration};
 
-use tower_layer::Layer;
-
 use super::{
     backoff::Backoff,
     policy::{ByClone, CloneRequest, CloneWith, ErrorsIf, OnClass, OnError},
-    service::Retry,
 };
 use crate::classify::Classify;
 
@@ -127,13 +124,5 @@ impl<P, C> fmt::Debug for RetryLayer<P, C> {
             .field("base_delay", &self.backoff.base)
             .field("max_delay", &self.backoff.max)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S: Clone, P: Clone, C: Clone> Layer<S> for RetryLayer<P, C> {
-    type Service = Retry<S, P, C>;
-
-    fn layer(&self, inner: S) -> Retry<S, P, C> {
-        Retry::new(inner, self.clone())
     }
 }

@@ -59,6 +59,7 @@ mod future;
 mod layer;
 mod policy;
 mod service;
+mod shared;
 
 pub use self::{
     future::ResponseFuture,

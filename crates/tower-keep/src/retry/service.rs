@@ -1,15 +1,17 @@
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     future::ResponseFuture,
     layer::RetryLayer,
     policy::{ByClone, CloneRequest, OnError, Policy},
+    shared::Shared,
 };
 use crate::job::seat::Seat;
 
@@ -20,32 +22,21 @@ pub struct Retry<S, P = OnError, C = ByClone> {
     shared: Arc<Shared<S, P, C>>,
 }
 
-/// What a call takes along with one reference count.
-pub(super) struct Shared<S, P, C> {
-    pub(super) layer: RetryLayer<P, C>,
-    /// Cloned when a second attempt comes: a call that succeeds clones no service.
-    template: Mutex<S>,
-}
-
-impl<S: Clone, P, C> Shared<S, P, C> {
-    /// A service for another attempt, not ready.
-    #[cold]
-    pub(super) fn service(&self) -> S {
-        // The service's own `Clone` runs under this lock. Nothing else ever does, so it could only wait for itself.
-        self.template
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+impl<S: Clone, P, C> Retry<S, P, C> {
+    pub(super) fn new(inner: S, layer: RetryLayer<P, C>) -> Self {
+        let shared = Shared::new(layer, inner.clone());
+        Self {
+            inner,
+            shared: Arc::new(shared),
+        }
     }
 }
 
-impl<S: Clone, P, C> Retry<S, P, C> {
-    pub(super) fn new(inner: S, layer: RetryLayer<P, C>) -> Self {
-        let template = Mutex::new(inner.clone());
-        Self {
-            inner,
-            shared: Arc::new(Shared { layer, template }),
-        }
+impl<S: Clone, P: Clone, C: Clone> Layer<S> for RetryLayer<P, C> {
+    type Service = Retry<S, P, C>;
+
+    fn layer(&self, inner: S) -> Retry<S, P, C> {
+        Retry::new(inner, self.clone())
     }
 }
 

@@ -1,8 +1,5 @@
 use std::{fmt, time::Duration};
 
-use tower_layer::Layer;
-
-use super::service::Timeout;
 use crate::{
     job::Elapsed,
     reject::{Fail, FailWith, RespondWith},
@@ -136,14 +133,6 @@ impl<L, O> fmt::Debug for TimeoutLayer<L, O> {
             .field("span", &self.span)
             .field("step_limit", &self.step_limit)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O> {
-    type Service = Timeout<S, L, O>;
-
-    fn layer(&self, inner: S) -> Timeout<S, L, O> {
-        Timeout::new(inner, self.clone())
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
 };
 
 use tokio::time::Instant;
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
@@ -26,6 +27,14 @@ pub struct Timeout<S, L = Option<Duration>, O = Fail> {
 impl<S, L, O> Timeout<S, L, O> {
     pub(super) fn new(inner: S, layer: TimeoutLayer<L, O>) -> Self {
         Self { inner, layer }
+    }
+}
+
+impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O> {
+    type Service = Timeout<S, L, O>;
+
+    fn layer(&self, inner: S) -> Timeout<S, L, O> {
+        Timeout::new(inner, self.clone())
     }
 }
 
