@@ -53,7 +53,7 @@ where
 {
     type Output = Result<T, O::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let outcome = match this.state.as_mut().project() {

@@ -11,7 +11,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    event::{CancelReason, JobId},
+    event::{CancelReason, JobId, JobMap},
     job::core::Core,
 };
 
@@ -19,14 +19,14 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Registry {
     /// A leaf lock: no job is cancelled while it is held.
-    running: Mutex<HashMap<JobId, Arc<Core>>>,
+    running: Mutex<JobMap<Arc<Core>>>,
     closed: AtomicBool,
     /// Fires at the shutdown, for those that wait for readiness and are no job yet.
     shutdown: CancellationToken,
 }
 
 impl Registry {
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Core>>> {
+    fn running(&self) -> MutexGuard<'_, JobMap<Arc<Core>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -200,7 +200,7 @@ pub trait ReplaceGroup<Request> {
 impl<Request> ReplaceGroup<Request> for NoGroup {
     type Key = Infallible;
 
-    #[inline]
+    #[inline(always)]
     fn group(&self, _: &Request) -> Grouped<'_, Infallible> {
         None
     }

@@ -93,7 +93,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
     }
 
     /// Tracks the job and calls the inner service, unless the job is cancelled already.
-    #[inline]
+    #[inline(always)]
     fn call<Request, W>(
         &mut self,
         request: Request,
@@ -177,12 +177,12 @@ where
     type Error = O::Error;
     type Future = ResponseFuture<Work<S::Future, G::Key>, O>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
         Self::poll_ready(self, cx).map_err(|error| self.layer.on_reject.pass(error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         Self::call(self, request, |work| work)
     }

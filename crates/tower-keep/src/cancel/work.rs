@@ -81,7 +81,7 @@ fn cancelled(job: &Core) -> Cancelled {
 impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
     type Output = Result<F::Output, Cancelled>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let this = self.as_mut().project();

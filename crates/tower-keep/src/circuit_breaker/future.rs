@@ -45,7 +45,7 @@ pin_project! {
 }
 
 impl<F, C, O> ResponseFuture<F, C, O> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(state: State<F>, classify: C, on_reject: O, seat: Seat) -> Self {
         Self {
             state,
@@ -65,7 +65,7 @@ where
 {
     type Output = Result<T, O::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = match this.state.project() {
@@ -92,7 +92,7 @@ where
 }
 
 /// What the result says about the service behind the circuit.
-#[inline]
+#[inline(always)]
 fn outcome<T, E, C: Classify<T, E>>(
     result: &Result<T, E>,
     classify: &C,
@@ -156,7 +156,7 @@ impl Admitted {
     }
 
     /// Runs code of the inner service.
-    #[inline]
+    #[inline(always)]
     pub(super) fn guarded<T>(&mut self, code: impl FnOnce() -> T) -> T {
         self.guarding = true;
         let done = code();
@@ -164,7 +164,7 @@ impl Admitted {
         done
     }
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, outcome: Outcome, announce: impl FnOnce(Transition, &Shared)) {
         let Some(admission) = self.admission.take() else {
             return;
@@ -177,7 +177,7 @@ impl Admitted {
 }
 
 impl Drop for Admitted {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.admission.is_some() {
             let dropped_by = stop::dropped_by();

@@ -67,7 +67,7 @@ where
     type Error = O::Error;
     type Future = ResponseFuture<S::Future, C, O>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
         let shared = &self.layer.shared;
         if shared.circuit.rejects(|| shared.now()).is_some() {
@@ -80,7 +80,7 @@ where
             .map_err(|error| self.layer.on_reject.pass(error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let shared = &layer.shared;

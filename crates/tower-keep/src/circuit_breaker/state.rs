@@ -165,7 +165,7 @@ impl Circuit {
     }
 
     /// Whether a call made now would be rejected. Changes nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rejects(&self, now: impl FnOnce() -> Duration) -> Option<Rejection> {
         if self.word().state() == State::Closed {
             None
@@ -194,7 +194,7 @@ impl Circuit {
     }
 
     /// Lets a call through, or not; the first one after the cooldown turns an open circuit half-open.
-    #[inline]
+    #[inline(always)]
     pub(super) fn admit(
         &self,
         now: impl FnOnce() -> Duration,
@@ -256,7 +256,7 @@ impl Circuit {
     }
 
     /// Counts the outcome of an admitted call, unless its generation has passed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn record(
         &self,
         admission: &Admission,
@@ -276,7 +276,7 @@ impl Circuit {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn count_success(&self, generation: u32) {
         let mut word = self.word();
         while word.generation() == generation && word.failures() > 0 {

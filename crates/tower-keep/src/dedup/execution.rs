@@ -52,7 +52,7 @@ where
     }
 
     /// Polls in the job of this seat.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll(
         self: Pin<&mut Self>,
         seat: &mut Seat,

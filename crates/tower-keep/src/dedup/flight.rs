@@ -35,8 +35,52 @@ struct State<T> {
     over: bool,
     driver: Option<u64>,
     /// In the order in which they joined.
-    callers: BTreeMap<u64, Option<Waker>>,
+    callers: Callers,
     next_caller: u64,
+}
+
+/// The callers and where they wait, in the order in which they joined. The first one inline: most flights have no other.
+struct Callers {
+    first: Option<Option<Waker>>,
+    more: BTreeMap<u64, Option<Waker>>,
+}
+
+/// The first caller's number.
+const FIRST: u64 = 0;
+
+impl Callers {
+    fn one() -> Self {
+        Self {
+            first: Some(None),
+            more: BTreeMap::new(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_empty()
+    }
+
+    /// Dropping a waker can run anything, so the caller drops it once the lock is released.
+    #[must_use]
+    fn remove(&mut self, id: u64) -> Option<Waker> {
+        if id == FIRST {
+            self.first.take().flatten()
+        } else {
+            self.more.remove(&id).flatten()
+        }
+    }
+
+    fn waker(&mut self, id: u64) -> Option<&mut Option<Waker>> {
+        if id == FIRST {
+            self.first.as_mut()
+        } else {
+            self.more.get_mut(&id)
+        }
+    }
+
+    fn wakers(&mut self) -> impl Iterator<Item = &mut Option<Waker>> {
+        self.first.iter_mut().chain(self.more.values_mut())
+    }
 }
 
 impl<T> Flight<T> {
@@ -47,15 +91,15 @@ impl<T> Flight<T> {
             output: None,
             over: false,
             driver: None,
-            callers: BTreeMap::from([(0, None)]),
-            next_caller: 1,
+            callers: Callers::one(),
+            next_caller: FIRST + 1,
         };
         let flight = Arc::new(Self {
             state: Mutex::new(state),
         });
         let first = Caller {
             flight: Arc::clone(&flight),
-            id: 0,
+            id: FIRST,
             done: false,
         };
         (flight, first)
@@ -69,7 +113,7 @@ impl<T> Flight<T> {
         }
         let id = state.next_caller;
         state.next_caller += 1;
-        state.callers.insert(id, None);
+        state.callers.more.insert(id, None);
         Some(Caller {
             flight: Arc::clone(self),
             id,
@@ -117,13 +161,9 @@ impl<T: Clone> Caller<T> {
         };
         state.over = true;
         state.driver = None;
-        state.callers.remove(&self.id);
+        let _waker = state.callers.remove(self.id);
         self.done = true;
-        let waiting: Vec<Waker> = state
-            .callers
-            .values_mut()
-            .filter_map(Option::take)
-            .collect();
+        let waiting: Vec<Waker> = state.callers.wakers().filter_map(Option::take).collect();
         if state.callers.is_empty() {
             drop(state);
             // What the execution holds (its key) is free before the caller sees the output.
@@ -139,7 +179,7 @@ impl<T: Clone> Caller<T> {
     }
 
     fn take_output(&self, mut state: MutexGuard<'_, State<T>>) -> Poll<T> {
-        state.callers.remove(&self.id);
+        let _waker = state.callers.remove(self.id);
         let output = if state.callers.is_empty() {
             state.output.take()
         } else {
@@ -157,7 +197,7 @@ impl<T: Clone> Caller<T> {
 
 fn wait<T>(mut state: MutexGuard<'_, State<T>>, id: u64, cx: &Context<'_>) -> Poll<T> {
     let mut old = None;
-    if let Some(waker) = state.callers.get_mut(&id) {
+    if let Some(waker) = state.callers.waker(id) {
         if !waker
             .as_ref()
             .is_some_and(|waker| waker.will_wake(cx.waker()))
@@ -180,7 +220,7 @@ impl<T> Drop for Caller<T> {
             return;
         }
         let mut state = self.flight.state();
-        state.callers.remove(&self.id);
+        let _waker = state.callers.remove(self.id);
         if state.driver == Some(self.id) {
             state.driver = None;
             // Gone in the middle of its poll: that panicked, and took the future along.
@@ -194,19 +234,14 @@ impl<T> Drop for Caller<T> {
             (
                 None,
                 None,
-                state.callers.values_mut().filter_map(wake).collect(),
+                state.callers.wakers().filter_map(wake).collect(),
             )
         } else if state.driver.is_none() {
             // Whoever was woken to take over may be the one that leaves: wake another.
             (
                 None,
                 None,
-                state
-                    .callers
-                    .values_mut()
-                    .find_map(wake)
-                    .into_iter()
-                    .collect(),
+                state.callers.wakers().find_map(wake).into_iter().collect(),
             )
         } else {
             (None, None, Vec::new())

@@ -67,10 +67,10 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     /// The job that has the key already, if it is known.
     pub(super) fn mark(
         self: &Arc<Self>,
-        key: &K,
+        key: K,
         job: Option<JobId>,
     ) -> Result<Lead<K>, Option<JobId>> {
-        let key = (key.clone(), TypeId::of::<()>());
+        let key = (key, TypeId::of::<()>());
         let mut marked = self.marked();
         let id = marked.next;
         match marked.map.entry(key.clone()) {

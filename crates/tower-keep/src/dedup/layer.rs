@@ -149,7 +149,7 @@ where
 {
     type Key = K;
 
-    #[inline]
+    #[inline(always)]
     fn key(&self, request: &Request) -> Keyed<'_, K> {
         (self.key)(request).map(|key| (key, &self.keys))
     }
@@ -158,7 +158,7 @@ where
 impl<Request> DedupKey<Request> for NoKey {
     type Key = Infallible;
 
-    #[inline]
+    #[inline(always)]
     fn key(&self, _: &Request) -> Keyed<'_, Infallible> {
         None
     }

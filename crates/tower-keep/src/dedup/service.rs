@@ -67,18 +67,18 @@ where
     type Error = O::Error;
     type Future = ResponseFuture<S, Request, Y::Key, O>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let seat = Seat::without_call();
         let key = layer.key.key(&request);
         let lead = key
-            .map(|(key, keys)| keys.mark(&key, job_of(&seat).map(|job| job.id())))
+            .map(|(key, keys)| keys.mark(key, job_of(&seat).map(|job| job.id())))
             .transpose();
         let state = match lead {
             Ok(lead) => future::State::Executing {
@@ -113,7 +113,7 @@ where
     type Error = O::Given;
     type Future = JoinFuture<S, Request, Y::Key, O::Shared, O>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Given>> {
         Poll::Ready(Ok(()))
     }

@@ -1,6 +1,8 @@
 use std::{
     borrow::Cow,
+    collections::HashMap,
     fmt,
+    hash::{BuildHasherDefault, Hasher},
     num::NonZeroU64,
     ops::Deref,
     sync::{
@@ -32,6 +34,30 @@ impl JobId {
     #[must_use]
     pub fn from_u64(id: u64) -> Option<Self> {
         NonZeroU64::new(id).map(Self)
+    }
+}
+
+/// A table of jobs.
+pub(crate) type JobMap<T> = HashMap<JobId, T, BuildHasherDefault<JobIdHasher>>;
+
+/// Spreads the counter that ids are, which needs no defence against chosen keys.
+#[derive(Default)]
+pub(crate) struct JobIdHasher(u64);
+
+impl Hasher for JobIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2^64 divided by the golden ratio: neighbours end up far apart, in the upper bits too (Knuth, TAOCP 3, 6.4).
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

@@ -21,6 +21,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+pub(crate) use self::id::JobMap;
 pub use self::{
     id::{JobId, JobName},
     reason::CancelReason,

@@ -126,7 +126,7 @@ impl Job {
 
     /// Whether the work should stop.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn is_cancelled(&self) -> bool {
         self.0.as_ref().is_some_and(|core| core.is_cancelled())
     }
@@ -164,7 +164,7 @@ impl Job {
     /// # Errors
     ///
     /// [`Cancelled`] with the reason.
-    #[inline]
+    #[inline(always)]
     pub fn checkpoint(&self) -> Result<(), Cancelled> {
         match &self.0 {
             Some(core) if core.is_cancelled() => Err(Cancelled::of(

@@ -34,12 +34,12 @@ thread_local! {
     static JOB: RefCell<Option<Arc<Core>>> = const { RefCell::new(None) };
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn phase() -> Phase {
     PHASE.get()
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn set_phase(phase: Phase) -> Phase {
     PHASE.replace(phase)
 }
@@ -56,7 +56,7 @@ pub(crate) fn replace(job: Option<Arc<Core>>) -> Option<Arc<Core>> {
 }
 
 /// Looks at the ambient job without taking a handle to it.
-#[inline]
+#[inline(always)]
 pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Arc<Core>>) -> T) -> T {
     // Code of ours only: `look` must not enter or leave a scope.
     JOB.with(|job| look(job.borrow().as_ref()))
@@ -70,7 +70,7 @@ pub(crate) struct Entered<'a> {
 }
 
 impl<'a> Entered<'a> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(slot: &'a mut Option<Arc<Core>>, phase: Phase) -> Self {
         Self::exchange(slot);
         let phase = set_phase(phase);
@@ -84,7 +84,7 @@ impl<'a> Entered<'a> {
 }
 
 impl Drop for Entered<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         Self::exchange(self.slot);
         set_phase(self.phase);
@@ -95,14 +95,14 @@ impl Drop for Entered<'_> {
 pub(crate) struct InPhase(Phase);
 
 impl InPhase {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(phase: Phase) -> Self {
         Self(set_phase(phase))
     }
 }
 
 impl Drop for InPhase {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         set_phase(self.0);
     }

@@ -65,7 +65,7 @@ impl Seat {
     }
 
     /// Calls the inner service for a layer that begins no job.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
         match scope::phase() {
             Phase::Running | Phase::Open | Phase::Offered => Self::call_as_root(call),
@@ -90,7 +90,7 @@ impl Seat {
 
     /// As [`call`](Self::call), for a layer that has something to tell the stack's job: before the call where the
     /// job is known, after it where a layer below begins it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call_informing<T>(inform: impl Fn(&Core), call: impl FnOnce() -> T) -> (Self, T) {
         if matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
             scope::with_current(|job| job.into_iter().for_each(|job| inform(job)));
@@ -104,7 +104,7 @@ impl Seat {
         (seat, future)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call_as_root<T>(call: impl FnOnce() -> T) -> (Self, T) {
         let frame = Frame::open();
         let future = call();
@@ -113,11 +113,17 @@ impl Seat {
     }
 
     /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn track<T>(joining: &Joining<'_>, call: impl FnOnce() -> T) -> (Self, T) {
         match scope::phase() {
             Phase::Calling | Phase::Rejoined => {
-                scope::with_current(|job| job.cloned()).inspect(|job| joining.join(job));
+                match joining.observer {
+                    // The handle is copied out, as the observer may enter a scope of its own.
+                    Some(_) => drop(scope::current().inspect(|job| joining.join(job))),
+                    None => {
+                        scope::with_current(|job| job.into_iter().for_each(|job| joining.join(job)))
+                    }
+                }
                 (
                     Self {
                         place: Place::Member,
@@ -235,7 +241,7 @@ impl Seat {
     }
 
     /// Polls what the layer wraps, in the job's scope.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> T) -> T {
         if matches!(self.place, Place::Member | Place::Below) {
             return poll();
@@ -264,7 +270,7 @@ impl Seat {
     }
 
     /// Once the inner future was polled and no gate turned the call away, the job has started.
-    #[inline]
+    #[inline(always)]
     fn note_start(&self) {
         if let Some(job) = &self.job {
             if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
@@ -301,7 +307,7 @@ impl Seat {
     }
 
     /// Looks at the job of the stack, if there is one. `look` runs code of ours only.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_job(&self, look: impl FnOnce(&Arc<Core>)) {
         match (self.place, &self.job) {
             (_, Some(job)) => look(job),
@@ -315,7 +321,7 @@ impl Seat {
     }
 
     /// The layer's future is ready with this result: the root takes the note of a stop away and ends the job.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish<T, E: fmt::Display>(&mut self, result: &Result<T, E>) {
         if self.place == Place::Root {
             let stop = stop::take();
@@ -327,7 +333,7 @@ impl Seat {
 }
 
 impl Drop for Seat {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.place == Place::Root {
             if let Some(job) = self.job.take() {
@@ -379,12 +385,12 @@ impl Joining<'_> {
 struct Frame(Phase);
 
 impl Frame {
-    #[inline]
+    #[inline(always)]
     fn open() -> Self {
         Self(scope::set_phase(Phase::Adopting))
     }
 
-    #[inline]
+    #[inline(always)]
     fn close(self) -> (Place, Option<Arc<Core>>) {
         let phase = scope::set_phase(self.0);
         std::mem::forget(self);
@@ -418,14 +424,14 @@ impl Drop for Frame {
 struct Unwinding<'a>(Option<Entered<'a>>);
 
 impl Unwinding<'_> {
-    #[inline]
+    #[inline(always)]
     fn disarm(mut self) {
         self.0 = None;
     }
 }
 
 impl Drop for Unwinding<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.0.is_some() {
             if let Some(job) = scope::current() {

@@ -59,17 +59,17 @@ thread_local! {
     static DROPPING: Cell<Option<StopKind>> = const { Cell::new(None) };
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn leave(kind: StopKind, responded: bool) {
     STOP.set(Some(Stop { kind, responded }));
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn read() -> Option<Stop> {
     STOP.get()
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn take() -> Option<Stop> {
     STOP.take()
 }

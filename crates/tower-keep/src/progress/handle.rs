@@ -1,5 +1,4 @@
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -13,12 +12,12 @@ use tokio::sync::{
 };
 
 use super::view::{JobView, Watch};
-use crate::event::{Event, EventKind, JobId, Observer};
+use crate::event::{Event, EventKind, JobId, JobMap, Observer};
 
 /// What the layer's clones share: the running jobs' latest states, and the stream of events.
 pub(super) struct Board {
     /// A leaf lock, held for a look-up and a copy only.
-    running: Mutex<HashMap<JobId, Entry>>,
+    running: Mutex<JobMap<Entry>>,
     events: broadcast::Sender<Event>,
 }
 
@@ -36,7 +35,7 @@ impl Board {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, Entry>> {
+    fn running(&self) -> MutexGuard<'_, JobMap<Entry>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

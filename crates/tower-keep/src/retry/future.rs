@@ -54,7 +54,7 @@ impl<S, Request, P, C> ResponseFuture<S, Request, P, C>
 where
     S: Service<Request>,
 {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(
         future: S::Future,
         request: Option<Request>,
@@ -80,7 +80,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
@@ -137,7 +137,7 @@ where
 }
 
 /// How long to wait before the next attempt; `None` if this result is final.
-#[inline]
+#[inline(always)]
 fn next_delay<S, P, C, T, E>(
     result: &Result<T, E>,
     repeatable: bool,

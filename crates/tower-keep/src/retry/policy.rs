@@ -25,7 +25,7 @@ pub trait Policy<Response, Error> {
 pub struct OnError;
 
 impl<Response, Error> Policy<Response, Error> for OnError {
-    #[inline]
+    #[inline(always)]
     fn decide(&self, result: &Result<Response, Error>, _: u32) -> Decision {
         if result.is_err() {
             Decision::Retry
@@ -79,7 +79,7 @@ pub trait CloneRequest<Request> {
 pub struct ByClone;
 
 impl<Request: Clone> CloneRequest<Request> for ByClone {
-    #[inline]
+    #[inline(always)]
     fn clone_request(&self, request: &Request) -> Option<Request> {
         Some(request.clone())
     }

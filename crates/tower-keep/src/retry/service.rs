@@ -51,12 +51,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Request, P, C>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.shared.layer;
         let kept = if layer.max_retries > 0 {

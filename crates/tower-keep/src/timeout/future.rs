@@ -44,7 +44,7 @@ pin_project! {
 }
 
 impl<F, O> ResponseFuture<F, O> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(future: F, deadline: Option<Deadline>, on_reject: O, seat: Seat) -> Self {
         Self {
             future: Some(future),
@@ -64,7 +64,7 @@ where
 {
     type Output = Result<T, O::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {

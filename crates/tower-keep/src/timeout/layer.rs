@@ -143,7 +143,7 @@ pub trait Limit<Request> {
 }
 
 impl<Request> Limit<Request> for Option<Duration> {
-    #[inline]
+    #[inline(always)]
     fn limit(&self, _: &Request) -> Option<Duration> {
         *self
     }
@@ -175,7 +175,7 @@ impl<F, Request> Limit<Request> for LimitBy<F>
 where
     F: Fn(&Request) -> Option<Duration>,
 {
-    #[inline]
+    #[inline(always)]
     fn limit(&self, request: &Request) -> Option<Duration> {
         (self.0)(request)
     }

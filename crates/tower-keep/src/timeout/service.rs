@@ -49,14 +49,14 @@ where
     type Error = O::Error;
     type Future = ResponseFuture<S::Future, O>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
         self.inner
             .poll_ready(cx)
             .map_err(|error| self.layer.on_reject.pass(error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         // A limit past the end of time is none.

@@ -1,7 +1,6 @@
 //! Cancelling a job, and whoever works for it.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Weak},
     task::Waker,
 };
@@ -9,10 +8,10 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
-use super::{CANCELLED, Core, ENDED, FIRED, SHARED, State, WATCHED, WATCHED_AGAIN};
-use crate::event::{CancelReason, JobId};
+use super::{CANCELLED, Core, ENDED, FIRED, HAS_CHILDREN, SHARED, State, WATCHED, WATCHED_AGAIN};
+use crate::event::{CancelReason, JobMap};
 
-pub(super) type Children = HashMap<JobId, Weak<Core>>;
+pub(super) type Children = JobMap<Weak<Core>>;
 impl Core {
     /// Whether the code inside should stop.
     #[inline]
@@ -146,6 +145,7 @@ impl Core {
     pub(super) fn adopt_child(&self, child: &Arc<Core>) {
         let reason = {
             let mut state = self.state();
+            self.set(HAS_CHILDREN);
             if !self.has(FIRED) {
                 state
                     .children

@@ -14,10 +14,11 @@ use crate::event::{Event, EventKind, Observer, Report};
 /// The observers of a job, and the events on their way to them.
 pub(super) struct Stream {
     observers: Observers,
+    /// Empty unless an event came while another was being delivered.
     queue: VecDeque<(Event, Target)>,
     delivering: bool,
     next_seq: u64,
-    /// When `Started` was recorded, and its sequence number.
+    /// When `Started` was told, and its sequence number.
     started: Option<(Instant, u64)>,
 }
 
@@ -32,39 +33,35 @@ impl Stream {
             started: None,
         }
     }
+
+    fn next_seq(&mut self) -> u64 {
+        self.next_seq += 1;
+        self.next_seq - 1
+    }
 }
 
-/// One observer inline, so that a single one costs no allocation.
+/// The first few inline, so that they cost no allocation and are copied out with the lock taken once.
 #[derive(Default)]
 struct Observers {
-    first: Option<Arc<dyn Observer>>,
+    first: [Option<Arc<dyn Observer>>; INLINE],
     more: Vec<Arc<dyn Observer>>,
 }
 
+const INLINE: usize = 2;
+
 impl Observers {
+    fn iter(&self) -> impl Iterator<Item = &Arc<dyn Observer>> {
+        self.first.iter().flatten().chain(&self.more)
+    }
+
     fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.more.len()
-    }
-
-    fn get(&self, index: usize) -> Option<Arc<dyn Observer>> {
-        match index.checked_sub(1) {
-            None => self.first.clone(),
-            Some(index) => self.more.get(index).cloned(),
-        }
-    }
-
-    fn contains(&self, observer: &Arc<dyn Observer>) -> bool {
-        self.first
-            .iter()
-            .chain(&self.more)
-            .any(|known| Arc::ptr_eq(known, observer))
+        self.iter().count()
     }
 
     fn push(&mut self, observer: Arc<dyn Observer>) {
-        if self.first.is_none() {
-            self.first = Some(observer);
-        } else {
-            self.more.push(observer);
+        match self.first.iter_mut().find(|free| free.is_none()) {
+            Some(free) => *free = Some(observer),
+            None => self.more.push(observer),
         }
     }
 }
@@ -76,30 +73,55 @@ enum Target {
     /// One that came later and is told what it missed.
     Only(usize),
 }
+
+impl Target {
+    fn takes(self, observer: usize) -> bool {
+        match self {
+            Self::First(count) => observer < count,
+            Self::Only(index) => observer == index,
+        }
+    }
+}
+
 impl Core {
     /// Registers an observer, once, and tells it what it missed.
     pub(crate) fn observe(&self, observer: &Arc<dyn Observer>) {
         let mut state = self.state();
-        if self.has(ENDED) || state.stream.observers.contains(observer) {
+        if self.has(ENDED)
+            || state
+                .stream
+                .observers
+                .iter()
+                .any(|known| Arc::ptr_eq(known, observer))
+        {
             return;
         }
         let index = state.stream.observers.len();
         state.stream.observers.push(Arc::clone(observer));
-        self.set(OBSERVED);
-        let target = Target::Only(index);
+        // Whoever sets `STARTED` or `ENDED` after this sees that somebody watches, and tells.
+        let before = self.flags.fetch_or(OBSERVED, Ordering::AcqRel);
         let dispatched = Event {
             attempt: 1,
             ..self.event(EventKind::Dispatched, self.born, 0)
         };
-        state.stream.queue.push_back((dispatched, target));
-        if let Some((at, seq)) = state.stream.started {
-            let started = Event {
+        let missed = if before & STARTED == 0 {
+            None
+        } else {
+            let (at, seq) = match state.stream.started {
+                Some(started) => started,
+                None => {
+                    // Nobody watched when it happened, so nobody took the time.
+                    let started = (self.born, state.stream.next_seq());
+                    state.stream.started = Some(started);
+                    started
+                }
+            };
+            Some(Event {
                 attempt: 1,
                 ..self.event(EventKind::Started, at, seq)
-            };
-            state.stream.queue.push_back((started, target));
-        }
-        self.deliver(state);
+            })
+        };
+        self.tell(state, Target::Only(index), dispatched, missed);
     }
 
     fn event(&self, kind: EventKind, at: Instant, seq: u64) -> Event {
@@ -115,21 +137,6 @@ impl Core {
         }
     }
 
-    pub(super) fn push(&self, state: &mut State, kind: EventKind, at: Instant) {
-        let seq = state.stream.next_seq;
-        state.stream.next_seq += 1;
-        let event = self.event(kind, at, seq);
-        let target = Target::First(state.stream.observers.len());
-        state.stream.queue.push_back((event, target));
-    }
-
-    fn push_started(&self, state: &mut State, at: Instant) {
-        if !self.set(STARTED) {
-            state.stream.started = Some((at, state.stream.next_seq));
-            self.push(state, EventKind::Started, at);
-        }
-    }
-
     /// Sends an event, unless the job is over. `make` runs only if somebody watches, and outside the lock.
     pub(crate) fn emit(&self, make: impl FnOnce() -> EventKind) {
         if !self.has(OBSERVED) {
@@ -141,11 +148,31 @@ impl Core {
         if self.has(ENDED) {
             return;
         }
-        if !self.has(HELD) && kind.implies_started() {
-            self.push_started(&mut state, at);
+        let started = if self.has(HELD) || !kind.implies_started() || self.set(STARTED) {
+            None
+        } else {
+            Some(self.started_event(&mut state, at))
+        };
+        let seq = state.stream.next_seq();
+        let event = self.event(kind, at, seq);
+        let everyone = Target::First(state.stream.observers.len());
+        match started {
+            Some(started) => self.tell(state, everyone, started, Some(event)),
+            None => self.tell(state, everyone, event, None),
         }
-        self.push(&mut state, kind, at);
-        self.deliver(state);
+    }
+
+    /// The job's last event, once it is marked as over.
+    pub(super) fn tell_ending(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        kind: EventKind,
+        at: Instant,
+    ) {
+        let seq = state.stream.next_seq();
+        let event = self.event(kind, at, seq);
+        let everyone = Target::First(state.stream.observers.len());
+        self.tell(state, everyone, event, None);
     }
 
     pub(crate) fn report(&self, report: Report) {
@@ -153,29 +180,33 @@ impl Core {
     }
 
     /// The call got past every gate, unless one still holds it back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn started(&self) {
         if self.flags.load(Ordering::Relaxed) & (STARTED | HELD | ENDED) == 0 {
-            self.started_slow();
+            self.started_now();
         }
     }
 
     #[cold]
-    fn started_slow(&self) {
-        if self.has(OBSERVED) {
-            let at = Instant::now();
-            let mut state = self.state();
-            if !self.has(ENDED) {
-                self.push_started(&mut state, at);
-                self.deliver(state);
-            }
-        } else {
-            let mut state = self.state();
-            if !self.set(STARTED) {
-                state.stream.started = Some((self.born, state.stream.next_seq));
-                state.stream.next_seq += 1;
-            }
+    fn started_now(&self) {
+        let before = self.flags.fetch_or(STARTED, Ordering::AcqRel);
+        if before & STARTED != 0 || before & OBSERVED == 0 {
+            return;
         }
+        let at = Instant::now();
+        let mut state = self.state();
+        // An observer that came in between has told it already.
+        if !self.has(ENDED) && state.stream.started.is_none() {
+            let started = self.started_event(&mut state, at);
+            let everyone = Target::First(state.stream.observers.len());
+            self.tell(state, everyone, started, None);
+        }
+    }
+
+    fn started_event(&self, state: &mut State, at: Instant) -> Event {
+        let seq = state.stream.next_seq();
+        state.stream.started = Some((at, seq));
+        self.event(EventKind::Started, at, seq)
     }
 
     /// A gate keeps the call waiting before it may start.
@@ -188,27 +219,58 @@ impl Core {
         self.clear(HELD);
     }
 
-    /// Delivers what is queued, unless another thread does so already.
-    pub(super) fn deliver<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+    /// Delivers one or two events, and what is queued meanwhile, unless another thread is at it: that one goes on
+    /// with them then.
+    fn tell<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        target: Target,
+        event: Event,
+        then: Option<Event>,
+    ) {
         if state.stream.delivering {
+            state.stream.queue.push_back((event, target));
+            state.stream.queue.extend(then.map(|then| (then, target)));
             return;
         }
         state.stream.delivering = true;
+        state = self.hand_out(state, target, &event);
+        if let Some(then) = then {
+            state = self.hand_out(state, target, &then);
+        }
         while let Some((event, target)) = state.stream.queue.pop_front() {
-            let range = match target {
-                Target::First(count) => 0..count,
-                Target::Only(index) => index..index + 1,
-            };
-            for index in range {
-                let observer = state.stream.observers.get(index);
-                drop(state);
-                if let Some(observer) = observer {
-                    // A panicking observer must not reach the job, nor leave `delivering` set.
-                    let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
-                }
-                state = self.state();
-            }
+            state = self.hand_out(state, target, &event);
         }
         state.stream.delivering = false;
     }
+
+    /// Calls the observers, without the lock.
+    fn hand_out<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        target: Target,
+        event: &Event,
+    ) -> MutexGuard<'a, State> {
+        let first = state.stream.observers.first.clone();
+        let more = state.stream.observers.more.len();
+        drop(state);
+        for (index, observer) in first.iter().flatten().enumerate() {
+            if target.takes(index) {
+                call(&**observer, event);
+            }
+        }
+        drop(first);
+        for index in (0..more).filter(|index| target.takes(index + INLINE)) {
+            let observer = self.state().stream.observers.more.get(index).cloned();
+            if let Some(observer) = observer {
+                call(&*observer, event);
+            }
+        }
+        self.state()
+    }
+}
+
+/// A panicking observer must not reach the job, nor leave `delivering` set.
+fn call(observer: &dyn Observer, event: &Event) {
+    let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)));
 }

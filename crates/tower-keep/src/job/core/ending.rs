@@ -1,10 +1,10 @@
 //! How a job ends: once, on every path.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::Instant;
 
-use super::{Core, ENDED, OBSERVED};
+use super::{Core, ENDED, HAS_CHILDREN, OBSERVED};
 use crate::event::{CancelReason, EventKind, FailureCause, JobId};
 
 /// How a job ended.
@@ -19,12 +19,14 @@ pub(crate) enum Ending {
         reason: CancelReason,
     },
 }
+
 /// A job whose work goes on without its caller. The first of the two to end waits for the other.
 #[derive(Default)]
 pub(super) struct Detached {
     owner_gone: bool,
     outcome: Option<Ending>,
 }
+
 impl Core {
     /// Ends the job, once. `make` runs only if somebody watches, and outside the lock.
     ///
@@ -57,39 +59,49 @@ impl Core {
     }
 
     fn end_as(&self, make: impl FnOnce() -> Ending, dropped: bool) {
-        let ending = if self.has(OBSERVED) {
-            Some(make())
-        } else {
-            None
-        };
-        let parent = {
-            let mut state = self.state();
-            if self.set(ENDED) {
+        let mut marked = false;
+        if !self.has(OBSERVED) {
+            let before = self.flags.fetch_or(ENDED, Ordering::AcqRel);
+            if before & ENDED != 0 {
                 return;
             }
-            if let Some(ending) = ending {
-                let at = Instant::now();
-                let cancelled = state
-                    .reason
-                    .clone()
-                    .filter(|reason| *reason != CancelReason::TimedOut);
-                let dropped = dropped || state.dropped;
-                let kind = match (cancelled, ending) {
-                    (Some(reason), _) => EventKind::Cancelled { reason, dropped },
-                    (None, Ending::Succeeded) => EventKind::Succeeded,
-                    (None, Ending::Failed { cause, error }) => EventKind::Failed { cause, error },
-                    // Cancelled because the job around it timed out: the reason is known after all.
-                    (None, Ending::Cancelled { reason }) => EventKind::Cancelled {
-                        reason: state.reason.clone().unwrap_or(reason),
-                        dropped,
-                    },
-                };
-                self.push(&mut state, kind, at);
+            if before & OBSERVED == 0 {
+                self.leave_family();
+                return;
             }
+            // Somebody began to watch just now, before the end, and is to see it.
+            marked = true;
+        }
+        let ending = make();
+        let at = Instant::now();
+        let state = self.state();
+        if !marked && self.set(ENDED) {
+            return;
+        }
+        let reason = state.reason.clone();
+        let dropped = dropped || state.dropped;
+        let kind = match (reason, ending) {
+            // Cancelled for its parent's time limit, say: the reason is known after all.
+            (Some(reason), Ending::Cancelled { .. }) => EventKind::Cancelled { reason, dropped },
+            (Some(reason), _) if reason != CancelReason::TimedOut => {
+                EventKind::Cancelled { reason, dropped }
+            }
+            (None, Ending::Cancelled { reason }) => EventKind::Cancelled { reason, dropped },
+            (_, Ending::Succeeded) => EventKind::Succeeded,
+            (_, Ending::Failed { cause, error }) => EventKind::Failed { cause, error },
+        };
+        self.tell_ending(state, kind, at);
+        self.leave_family();
+    }
+
+    fn leave_family(&self) {
+        if self.parent.is_none() && !self.has(HAS_CHILDREN) {
+            return;
+        }
+        let parent = {
+            let mut state = self.state();
             state.children = None;
-            let parent = state.parent.take();
-            self.deliver(state);
-            parent
+            state.parent.take()
         };
         if let Some(parent) = parent {
             parent.forget_child(self.id);

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. `ended` is set once, under the lock, together with queueing the one terminal event. Nothing is queued after it.
+//! 1. `ENDED` is set once, by whoever then queues the one terminal event, if somebody watches. No other event is queued
+//!    once it is set: those are queued under the lock, and so is it set where somebody watches.
 //! 2. Events are delivered in the order of their sequence numbers, one at a time, by whichever thread set
 //!    `delivering`; the lock is never held while an observer runs. Whoever finds `delivering` set leaves the event in
 //!    the queue: the delivering thread takes it.
@@ -19,7 +20,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -50,6 +51,8 @@ const STARTED: u16 = 1 << 6;
 const ENDED: u16 = 1 << 7;
 /// A second Cancel layer watches the job, perhaps in a task of its own.
 const WATCHED_AGAIN: u16 = 1 << 8;
+/// There may be children to let go of.
+const HAS_CHILDREN: u16 = 1 << 9;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
@@ -68,6 +71,8 @@ pub(crate) struct Core {
     step: AtomicU32,
     /// 0 is unknown.
     step_total: AtomicU32,
+    /// The identities of the layers that joined; 0 is free.
+    members: [AtomicUsize; MEMBERS],
     /// Wake the first two Cancel layers that joined; further ones are polled by them.
     wakers: [AtomicWaker; 2],
     /// Made only when somebody waits for the cancellation.
@@ -77,7 +82,6 @@ pub(crate) struct Core {
 
 struct State {
     stream: Stream,
-    members: [usize; MEMBERS],
     /// Kept until the job ends: a chain of jobs that each begin the next must not keep them all.
     parent: Option<Arc<Core>>,
     reason: Option<CancelReason>,
@@ -103,11 +107,11 @@ impl Core {
             step_limit: AtomicU64::new(u64::MAX),
             step: AtomicU32::new(0),
             step_total: AtomicU32::new(0),
+            members: [const { AtomicUsize::new(0) }; MEMBERS],
             wakers: [AtomicWaker::new(), AtomicWaker::new()],
             token: OnceLock::new(),
             state: Mutex::new(State {
                 stream: Stream::new(),
-                members: [0; MEMBERS],
                 parent: parent.clone(),
                 reason: None,
                 dropped: false,
@@ -207,17 +211,23 @@ impl Core {
     // ===== membership =====
 
     /// Remembers that the layer of this identity belongs to the job's stack.
+    #[inline]
     pub(crate) fn add_member(&self, layer: usize) {
-        let mut state = self.state();
-        if !state.members.contains(&layer) {
-            if let Some(free) = state.members.iter_mut().find(|member| **member == 0) {
-                *free = layer;
+        for member in &self.members {
+            match member.compare_exchange(0, layer, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(known) if known == layer => return,
+                Err(_) => {}
             }
         }
     }
 
     pub(crate) fn has_member(&self, layer: usize) -> bool {
-        !self.has(ENDED) && self.state().members.contains(&layer)
+        !self.has(ENDED)
+            && self
+                .members
+                .iter()
+                .any(|member| member.load(Ordering::Relaxed) == layer)
     }
 }
 
