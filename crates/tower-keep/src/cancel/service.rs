@@ -2,7 +2,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -22,7 +21,7 @@ use crate::{
         Cancelled,
         core::Core,
         scope,
-        seat::{Joining, Seat},
+        seat::{Joining, LayerId, Seat},
     },
     reject::{Fail, OnReject},
 };
@@ -31,6 +30,7 @@ use crate::{
 pub struct Cancel<S, G = NoGroup, O = Fail, H = StopOnDrop> {
     inner: S,
     layer: CancelLayer<G, O, H>,
+    id: LayerId,
     /// What to wait for beside the inner service's readiness. Made only when it is not ready.
     stopped: Option<Box<Stopped>>,
 }
@@ -40,6 +40,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         Self {
             inner,
             layer,
+            id: LayerId::next(),
             stopped: None,
         }
     }
@@ -108,7 +109,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         let inner = &mut self.inner;
         let joining = Joining {
             observer: None,
-            layer: Arc::as_ptr(&layer.registry) as usize,
+            layer: self.id,
         };
         let stopped = layer
             .outside
@@ -221,6 +222,7 @@ impl<S: Clone, G: Clone, O: Clone, H: Clone> Clone for Cancel<S, G, O, H> {
         Self {
             inner: self.inner.clone(),
             layer: self.layer.clone(),
+            id: self.id,
             stopped: None,
         }
     }

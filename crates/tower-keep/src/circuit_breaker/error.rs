@@ -36,7 +36,12 @@ impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "circuit {:?} is open", self.circuit)?;
         match self.remaining {
-            Some(remaining) => write!(f, " for another {remaining:?}"),
+            Some(remaining) => {
+                // Whole milliseconds, rounded up, are as much as anybody wants to read.
+                let millis = remaining.as_nanos().div_ceil(1_000_000);
+                let remaining = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+                write!(f, " for another {remaining:?}")
+            }
             None => f.write_str(" until it is reset"),
         }
     }

@@ -4,7 +4,14 @@
 //! stack has a job. The root owns the job: it makes it ambient for every poll and ends it. That holds even where the
 //! root itself tracks none (a timeout around a log): it takes over the job that a layer below it began.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use super::{
     core::{Core, Ending},
@@ -35,8 +42,25 @@ pub(crate) struct Seat {
 /// What a tracking layer brings to the job that it begins or joins.
 pub(crate) struct Joining<'a> {
     pub(crate) observer: Option<&'a Arc<dyn Observer>>,
-    /// Tells the layer apart from others, and a repeated call of it from a new one.
-    pub(crate) layer: usize,
+    pub(crate) layer: LayerId,
+}
+
+/// Tells a tracking layer of a stack from every other, and so a repeated call of it from a new one. Given when the
+/// layer is put around a service and kept by that service's clones: a retry of somebody else's clones the service,
+/// while another stack has an id of its own even where it has the same layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LayerId(NonZeroUsize);
+
+impl LayerId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        // On a 32-bit machine the counter may wrap, at worst to the id of a service of long ago.
+        Self(NonZeroUsize::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroUsize::MAX))
+    }
+
+    pub(super) fn get(self) -> usize {
+        self.0.get()
+    }
 }
 
 impl Seat {
@@ -134,7 +158,10 @@ impl Seat {
             }
             phase => {
                 let around = scope::current();
-                if let Some(job) = around.as_ref().filter(|job| job.has_member(joining.layer)) {
+                if let Some(job) = around
+                    .as_ref()
+                    .filter(|job| job.has_member(joining.layer.get()))
+                {
                     // The layer belongs to the job that runs around it: a foreign layer in between (a retry, a hedge)
                     // calls again.
                     joining.join(job);
@@ -169,7 +196,7 @@ impl Seat {
         }
         if scope::phase() == Phase::Adopting {
             if let Some(joining) = joining {
-                job.add_member(joining.layer);
+                job.add_member(joining.layer.get());
             }
             scope::replace(Some(job));
             scope::set_phase(Phase::Calling);
@@ -374,7 +401,7 @@ pub(crate) fn ending<T, E: fmt::Display>(result: &Result<T, E>, stop: Option<Sto
 
 impl Joining<'_> {
     fn join(&self, job: &Core) {
-        job.add_member(self.layer);
+        job.add_member(self.layer.get());
         if let Some(observer) = self.observer {
             job.observe(observer);
         }

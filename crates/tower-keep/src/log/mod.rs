@@ -58,7 +58,7 @@ use self::tracing_sink::TracingSink;
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     event::{Event, EventKind, FailureCause, Observer},
-    job::seat::{Joining, Seat},
+    job::seat::{Joining, LayerId, Seat},
 };
 
 mod future;
@@ -209,6 +209,7 @@ impl<S, C: Clone> Layer<S> for LogLayer<C> {
         Log {
             inner,
             layer: self.clone(),
+            id: LayerId::next(),
         }
     }
 }
@@ -218,6 +219,7 @@ impl<S, C: Clone> Layer<S> for LogLayer<C> {
 pub struct Log<S, C = ErrorsAsFailures> {
     inner: S,
     layer: LogLayer<C>,
+    id: LayerId,
 }
 
 impl<S, C, Request> Service<Request> for Log<S, C>
@@ -246,7 +248,7 @@ where
         let heard = !layer.to_tracing || LevelFilter::current() != LevelFilter::OFF;
         let joining = Joining {
             observer: heard.then_some(sink),
-            layer: Arc::as_ptr(sink).cast::<()>() as usize,
+            layer: self.id,
         };
         let (seat, future) = Seat::track(&joining, || self.inner.call(request));
         ResponseFuture::new(seat, future, layer.classify.clone())

@@ -13,7 +13,7 @@ use crate::{
     event::Observer,
     job::{
         ResponseFuture,
-        seat::{Joining, Seat},
+        seat::{Joining, LayerId, Seat},
     },
 };
 
@@ -70,6 +70,7 @@ impl<S> Layer<S> for ProgressLayer {
         Progress {
             inner,
             layer: self.clone(),
+            id: LayerId::next(),
         }
     }
 }
@@ -79,6 +80,7 @@ impl<S> Layer<S> for ProgressLayer {
 pub struct Progress<S> {
     inner: S,
     layer: ProgressLayer,
+    id: LayerId,
 }
 
 impl<S, Request> Service<Request> for Progress<S>
@@ -97,10 +99,9 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let layer = Arc::as_ptr(&self.layer.handle.board) as usize;
         let joining = Joining {
             observer: Some(&self.layer.observer),
-            layer,
+            layer: self.id,
         };
         let (seat, future) = Seat::track(&joining, || self.inner.call(request));
         ResponseFuture::new(seat, future)

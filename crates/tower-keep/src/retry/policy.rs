@@ -15,6 +15,9 @@ pub enum Decision {
 }
 
 /// Decides whether and when to try again. Asked only while retries are left.
+///
+/// It runs in the job's scope where a layer around the retry tracks the job, so that
+/// [`Job::current().remaining()`](crate::Job::remaining) tells it how much time is left.
 pub trait Policy<Response, Error> {
     /// What to do after this result of this attempt, counted from 1.
     fn decide(&self, result: &Result<Response, Error>, attempt: u32) -> Decision;

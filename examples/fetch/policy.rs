@@ -1,0 +1,76 @@
+//! What is worth another attempt, and what speaks against a host.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use tower_keep::{
+    Classify, Job, Outcome,
+    retry::{Decision, Policy},
+};
+
+use crate::{download::Done, error::FetchError};
+
+/// Tries again what may have passed by then, and waits as long as the server asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IfItMayPass {
+    /// A server that asks for more is not asked again.
+    pub(crate) longest_wait: Duration,
+}
+
+impl Policy<Done, FetchError> for IfItMayPass {
+    fn decide(&self, result: &Result<Done, FetchError>, _: u32) -> Decision {
+        match result {
+            Err(FetchError::Status {
+                status,
+                retry_after,
+            }) if may_pass(*status) => match *retry_after {
+                None => Decision::Retry,
+                // Coming back earlier than asked would be rude, later than the job's end in vain.
+                Some(wait) if wait > self.longest_wait || is_too_late(wait) => Decision::Stop,
+                Some(wait) => Decision::RetryAfter(wait),
+            },
+            // GET may be repeated, wherever the connection broke.
+            Err(FetchError::Http(error)) if !error.is_builder() && !error.is_redirect() => {
+                Decision::Retry
+            }
+            // Only an attempt's own limit comes this far: the overall one is outside the retry.
+            Err(FetchError::Timeout(_)) => Decision::Retry,
+            _ => Decision::Stop,
+        }
+    }
+}
+
+/// The statuses by which a server says that it is a matter of time. A plain 500 may be one for ever.
+fn may_pass(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504)
+}
+
+fn is_too_late(wait: Duration) -> bool {
+    Job::current()
+        .remaining()
+        .is_some_and(|remaining| wait >= remaining)
+}
+
+/// Tells the host's failures from what is not its fault.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostsFault;
+
+impl Classify<Done, FetchError> for HostsFault {
+    fn classify(&self, result: &Result<Done, FetchError>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::Success,
+            Err(FetchError::Http(error)) if error.is_redirect() => Outcome::Ignored,
+            Err(FetchError::Http(_) | FetchError::Timeout(_)) => Outcome::Failure,
+            Err(FetchError::Status { status, .. }) => match status.as_u16() {
+                // Too many requests are our fault; no reason to call the host down or well.
+                429 => Outcome::Ignored,
+                // It will never do this, and is well otherwise.
+                501 | 505 => Outcome::Success,
+                500.. => Outcome::Failure,
+                // A host that says 404 is up.
+                _ => Outcome::Success,
+            },
+            Err(_) => Outcome::Ignored,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Bars on a terminal, plain lines elsewhere; both on standard error.
+
+use std::{
+    collections::HashMap,
+    io::{IsTerminal, Write},
+    time::Duration,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tower_keep::{
+    JobId,
+    progress::{JobState, JobView, ProgressHandle},
+};
+
+/// The length of a bar, whatever the job's.
+const FULL: u64 = 1000;
+
+/// Where lines go. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Screen {
+    Terminal(MultiProgress),
+    Plain,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        if std::io::stderr().is_terminal() {
+            Self::Terminal(MultiProgress::new())
+        } else {
+            Self::Plain
+        }
+    }
+
+    /// Writes a line, above the bars if there are any.
+    pub(crate) fn line(&self, text: &str) {
+        // Nobody reading is no reason to stop the downloads.
+        match self {
+            Self::Terminal(bars) => drop(bars.println(text)),
+            Self::Plain => drop(writeln!(std::io::stderr(), "{text}")),
+        }
+    }
+
+    /// Shows how far the jobs are, for ever. Reads the latest states rather than the events: they never lag.
+    pub(crate) async fn show(self, progress: ProgressHandle) {
+        match self {
+            Self::Terminal(bars) => show_bars(&bars, &progress).await,
+            Self::Plain => self.show_lines(&progress).await,
+        }
+    }
+
+    async fn show_lines(&self, progress: &ProgressHandle) {
+        let mut told = HashMap::new();
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            for view in progress.jobs() {
+                let last = told.insert(view.job, view.report.clone());
+                // Without a text the body has not begun.
+                if view.report.text().is_some() && last.as_ref() != Some(&view.report) {
+                    self.line(&format!("{}: {}", view.name, describe(&view)));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        if let Self::Terminal(bars) = self {
+            drop(bars.clear());
+        }
+    }
+}
+
+async fn show_bars(bars: &MultiProgress, progress: &ProgressHandle) {
+    // A template that does not parse shows the default.
+    let style = ProgressStyle::with_template("{prefix:24!} [{bar:16}] {percent:>3} %  {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    let mut shown: HashMap<JobId, ProgressBar> = HashMap::new();
+    loop {
+        let jobs = progress.jobs();
+        shown.retain(|id, bar| {
+            let runs = jobs.iter().any(|view| view.job == *id);
+            if !runs {
+                // How it ended is told by a line.
+                bar.finish_and_clear();
+                bars.remove(bar);
+            }
+            runs
+        });
+        for view in &jobs {
+            // What still waits for its turn, or for another's result, would only fill the screen.
+            if view.state != JobState::Waiting {
+                let bar = shown.entry(view.job).or_insert_with(|| {
+                    let bar = bars.add(ProgressBar::new(FULL).with_style(style.clone()));
+                    bar.set_prefix(view.name.to_string());
+                    bar
+                });
+                bar.set_message(describe(view));
+                bar.set_position((view.report.fraction() * FULL as f64) as u64);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn describe(view: &JobView) -> String {
+    let text = view.report.text().unwrap_or("asking");
+    match (&view.state, view.attempt) {
+        (JobState::Backoff, attempt) => format!("waits after attempt {attempt}"),
+        (_, 1) => text.to_owned(),
+        (_, attempt) => format!("{text} (attempt {attempt})"),
+    }
+}
+
+/// One line on standard error, for what is wrong before or beside the jobs.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "fetch: {text}");
+}

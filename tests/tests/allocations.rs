@@ -1,0 +1,321 @@
+//! What a call costs in the steady state: heap allocations, and clones of the inner service.
+//!
+//! Futures are polled by hand with a waker that does nothing, so that only the layers are counted, not an executor.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tower::{Layer, Service, ServiceBuilder};
+use tower_keep::{
+    CancelLayer, CircuitBreakerLayer, DedupLayer, Event, LogLayer, Pipeline, ProgressLayer,
+    RetryLayer, TimeoutLayer,
+};
+
+/// Before these the layers may fill their tables.
+const WARM_UP: usize = 32;
+const CALLS: usize = 64;
+
+/// Boxing it allocates nothing, as it has no size.
+#[derive(Clone, Debug)]
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A service that allocates nothing and counts its clones.
+struct Inner {
+    pends: bool,
+    fails: fn(u64) -> bool,
+    clones: Arc<AtomicUsize>,
+}
+
+impl Inner {
+    fn new(pends: bool) -> Self {
+        Self {
+            pends,
+            fails: |_| false,
+            clones: Arc::default(),
+        }
+    }
+}
+
+impl Clone for Inner {
+    fn clone(&self) -> Self {
+        self.clones.fetch_add(1, Ordering::Relaxed);
+        Self {
+            pends: self.pends,
+            fails: self.fails,
+            clones: Arc::clone(&self.clones),
+        }
+    }
+}
+
+impl Service<u64> for Inner {
+    type Response = u64;
+    type Error = Broken;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Answer {
+        Answer {
+            pends: self.pends,
+            result: Some(if (self.fails)(request) {
+                Err(Broken)
+            } else {
+                Ok(request)
+            }),
+        }
+    }
+}
+
+/// Ready at once, or when it is polled again.
+struct Answer {
+    pends: bool,
+    result: Option<Result<u64, Broken>>,
+}
+
+impl Future for Answer {
+    type Output = Result<u64, Broken>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if std::mem::take(&mut self.pends) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.result.take().expect("polled once it was ready"))
+    }
+}
+
+/// Of all the calls together.
+#[derive(Debug, PartialEq, Eq)]
+struct Cost {
+    allocations: usize,
+    clones: usize,
+    failed: usize,
+}
+
+fn calls<S: Service<u64>>(service: &mut S, requests: std::ops::Range<usize>) -> usize {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut failed = 0;
+    for request in requests {
+        assert!(matches!(service.poll_ready(cx), Poll::Ready(Ok(()))));
+        let mut future = pin!(service.call(request as u64));
+        let mut polls = 0;
+        let result = loop {
+            match future.as_mut().poll(cx) {
+                Poll::Ready(result) => break result,
+                Poll::Pending => polls += 1,
+            }
+            assert!(polls < 10, "it never ends");
+        };
+        failed += usize::from(result.is_err());
+    }
+    failed
+}
+
+fn cost_of<L>(layer: L, inner: Inner) -> Cost
+where
+    L: Layer<Inner>,
+    L::Service: Service<u64>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let clones = Arc::clone(&inner.clones);
+    let mut service = layer.layer(inner);
+    calls(&mut service, 0..WARM_UP);
+    clones.store(0, Ordering::Relaxed);
+    let mut failed = 0;
+    let counted = allocation_counter::measure(|| {
+        failed = calls(&mut service, WARM_UP..WARM_UP + CALLS);
+    });
+    Cost {
+        allocations: usize::try_from(counted.count_total).unwrap(),
+        clones: clones.load(Ordering::Relaxed),
+        failed,
+    }
+}
+
+/// Checks the cost of one call that succeeds, ready at once and pending once.
+#[track_caller]
+fn at_most<L>(layer: &L, allocations: usize, clones: usize)
+where
+    L: Layer<Inner>,
+    L::Service: Service<u64>,
+{
+    for pends in [false, true] {
+        let cost = cost_of(layer, Inner::new(pends));
+        assert_eq!(cost.failed, 0);
+        assert!(
+            cost.allocations <= allocations * CALLS,
+            "{} allocations in {CALLS} calls (pending first: {pends}), {allocations} are allowed in each",
+            cost.allocations
+        );
+        assert!(
+            cost.clones <= clones * CALLS,
+            "{} clones in {CALLS} calls (pending first: {pends}), {clones} are allowed in each",
+            cost.clones
+        );
+    }
+}
+
+/// What all tracking layers of a stack share.
+const JOB: usize = 1;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The measure itself: were it blind, every other test here would pass.
+#[test]
+fn the_measure_sees_allocations_and_clones() {
+    #[derive(Clone)]
+    struct Boxing<S>(S);
+
+    impl<S> Service<u64> for Boxing<S>
+    where
+        S: Service<u64> + Clone,
+        S::Future: 'static,
+    {
+        type Response = S::Response;
+        type Error = S::Error;
+        type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>>>>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+            self.0.poll_ready(cx)
+        }
+
+        fn call(&mut self, request: u64) -> Self::Future {
+            Box::pin(self.0.clone().call(request))
+        }
+    }
+
+    for pends in [false, true] {
+        let cost = cost_of(tower::layer::layer_fn(Boxing), Inner::new(pends));
+        let expected = Cost {
+            allocations: CALLS,
+            clones: CALLS,
+            failed: 0,
+        };
+        assert_eq!(cost, expected);
+    }
+}
+
+#[test]
+fn timeout_costs_nothing() {
+    at_most(&TimeoutLayer::new(MINUTE), 0, 0);
+    at_most(&TimeoutLayer::per_attempt(MINUTE), 0, 0);
+}
+
+#[test]
+fn retry_costs_nothing() {
+    at_most(&RetryLayer::new(), 0, 0);
+}
+
+#[test]
+fn circuit_breaker_costs_nothing() {
+    at_most(&CircuitBreakerLayer::new(), 0, 0);
+}
+
+#[test]
+fn circuit_breaker_costs_nothing_after_a_failure() {
+    for pends in [false, true] {
+        let inner = Inner {
+            fails: |request| request % 2 == 0,
+            ..Inner::new(pends)
+        };
+        let cost = cost_of(CircuitBreakerLayer::new(), inner);
+        let expected = Cost {
+            allocations: 0,
+            clones: 0,
+            failed: CALLS / 2,
+        };
+        assert_eq!(cost, expected);
+    }
+}
+
+#[test]
+fn timeout_retry_and_circuit_breaker_cost_nothing_together() {
+    let layers = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new())
+        .layer(TimeoutLayer::new(MINUTE))
+        .layer(RetryLayer::new())
+        .layer(TimeoutLayer::per_attempt(MINUTE));
+    at_most(&layers, 0, 0);
+}
+
+#[test]
+fn a_log_that_is_off_costs_nothing() {
+    at_most(&LogLayer::off(), 0, 0);
+}
+
+/// Nobody listens to tracing here.
+#[test]
+fn log_allocates_the_job() {
+    at_most(&LogLayer::new(), JOB, 0);
+}
+
+#[test]
+fn a_log_that_somebody_hears_allocates_the_job() {
+    at_most(&LogLayer::to(|_: &Event| {}), JOB, 0);
+}
+
+#[test]
+fn progress_allocates_the_job() {
+    at_most(&ProgressLayer::new(), JOB, 0);
+}
+
+#[test]
+fn cancel_allocates_the_job() {
+    at_most(&CancelLayer::new(), JOB, 0);
+}
+
+#[test]
+fn log_progress_and_cancel_share_the_job() {
+    let layers = ServiceBuilder::new()
+        .layer(LogLayer::new())
+        .layer(ProgressLayer::new())
+        .layer(CancelLayer::new());
+    at_most(&layers, JOB, 0);
+}
+
+/// A clone of the service is dedup's one exception.
+#[test]
+fn dedup_costs_a_clone_of_the_service() {
+    at_most(&DedupLayer::off(), 0, 1);
+    at_most(&DedupLayer::new(|request: &u64| Some(*request)), 0, 1);
+}
+
+/// The key itself, and a copy of it: for the table and for the call, which frees it.
+#[test]
+fn dedup_allocates_only_for_the_key() {
+    let key = |request: &u64| Some(request.to_string());
+    at_most(&DedupLayer::new(key), 2, 1);
+}
+
+#[test]
+fn all_seven_without_dedup() {
+    at_most(&Pipeline::new().build().unwrap(), JOB, 1);
+}
+
+#[test]
+fn all_seven_with_dedup() {
+    let dedup = DedupLayer::new(|request: &u64| Some(*request));
+    at_most(&Pipeline::new().dedup(dedup).build().unwrap(), JOB, 1);
+}

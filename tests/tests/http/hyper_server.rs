@@ -1,0 +1,402 @@
+//! hyper's own server with the layers in front of a service, for HTTP/1 and HTTP/2.
+
+use std::{convert::Infallible, future::pending, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Either, Empty, Full};
+use hyper::body::Incoming;
+use tower::{ServiceBuilder, service_fn};
+use tower_keep::{
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, FailureCause,
+    Job, LogLayer, Outcome, ProgressLayer, RetryLayer, TimeoutLayer,
+    cancel::{CancelHandle, Cancelled},
+    circuit_breaker::{CircuitBreakerHandle, Open, State},
+    dedup::Duplicate,
+    progress::ProgressHandle,
+    timeout::Elapsed,
+};
+use tower_keep_test::Recorder;
+
+use crate::support::{
+    Connection, Count, Held, Multiplexed, Server, all_ended, bounded, cause, ended, get, get_with,
+    held, parent, post, reason,
+};
+
+/// The request's body, or that of one that was rebuilt.
+type ReqBody = Either<Incoming, Empty<Bytes>>;
+type Reply = Response<Full<Bytes>>;
+
+fn reply(status: StatusCode, text: impl ToString) -> Reply {
+    let mut response = Response::new(Full::from(text.to_string()));
+    *response.status_mut() = status;
+    response
+}
+
+fn server_errors(result: &Result<Reply, Infallible>) -> Outcome {
+    match result {
+        Ok(response) if response.status().is_server_error() => Outcome::Failure,
+        _ => Outcome::Success,
+    }
+}
+
+/// Another GET request like this one; hyper's body can be streamed once only.
+fn repeat_get(request: &Request<ReqBody>) -> Option<Request<ReqBody>> {
+    (request.method() == Method::GET).then(|| {
+        let mut again = Request::new(Either::Right(Empty::new()));
+        *again.uri_mut() = request.uri().clone();
+        *again.headers_mut() = request.headers().clone();
+        again
+    })
+}
+
+fn dedup_key(request: &Request<ReqBody>) -> Option<String> {
+    let key = request.headers().get("idempotency-key")?;
+    key.to_str().ok().map(str::to_owned)
+}
+
+fn patience(request: &Request<ReqBody>) -> Option<Duration> {
+    let limit = request.headers().get("x-patience")?.to_str().ok()?;
+    limit.parse().ok().map(Duration::from_millis)
+}
+
+/// The routes of these tests.
+#[derive(Clone)]
+struct App {
+    held: Held,
+    flaky: Count,
+}
+
+impl App {
+    async fn run(self, request: Request<ReqBody>) -> Result<Reply, Infallible> {
+        Ok(match request.uri().path() {
+            "/pending" => pending().await,
+            "/held" => reply(StatusCode::OK, self.held.run().await),
+            "/flaky" if self.flaky.next() < 3 => reply(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            "/flaky" => reply(StatusCode::OK, Job::current().attempt()),
+            "/bad" => reply(StatusCode::INTERNAL_SERVER_ERROR, "bad"),
+            "/echo" => match request.into_body().collect().await {
+                Ok(body) => reply(StatusCode::OK, body.to_bytes().len()),
+                Err(_) => reply(StatusCode::BAD_REQUEST, "cut off"),
+            },
+            _ => reply(StatusCode::NOT_FOUND, "unknown"),
+        })
+    }
+}
+
+struct Keep {
+    seen: Recorder,
+    progress: ProgressHandle,
+    cancel: CancelHandle,
+    circuit: CircuitBreakerHandle,
+}
+
+/// Every layer, answering by itself. The layers are applied anew for each connection, so that whatever they share has
+/// to be in them.
+async fn serve(held: Held) -> (Server, Keep) {
+    let seen = Recorder::new();
+    let progress = ProgressLayer::new();
+    let cancel = CancelLayer::new().respond_with(|why| reply(StatusCode::SERVICE_UNAVAILABLE, why));
+    let circuit = CircuitBreakerLayer::new()
+        .name("app")
+        .failure_threshold(1)
+        .classify(server_errors)
+        .respond_with(|why: Open| reply(StatusCode::SERVICE_UNAVAILABLE, why));
+    let keep = Keep {
+        seen: seen.clone(),
+        progress: progress.handle(),
+        cancel: cancel.handle(),
+        circuit: circuit.handle(),
+    };
+    let layers = ServiceBuilder::new()
+        .map_request(|request: Request<Incoming>| request.map(Either::Left))
+        .layer(LogLayer::to(seen).classify(server_errors))
+        .layer(progress)
+        .layer(cancel)
+        .layer(
+            DedupLayer::new(dedup_key)
+                .respond_with(|why: Duplicate| reply(StatusCode::CONFLICT, why)),
+        )
+        .layer(circuit)
+        .layer(
+            TimeoutLayer::per_request(patience)
+                .respond_with(|why| reply(StatusCode::GATEWAY_TIMEOUT, why)),
+        )
+        .layer(
+            RetryLayer::new()
+                .max_retries(2)
+                .base_delay(Duration::from_millis(1))
+                .classify(server_errors)
+                .clone_with(repeat_get),
+        )
+        .layer(
+            TimeoutLayer::per_attempt(Duration::from_secs(30))
+                .respond_with(|why| reply(StatusCode::GATEWAY_TIMEOUT, why)),
+        );
+    let app = App {
+        held,
+        flaky: Count::default(),
+    };
+    let make = move || {
+        let app = app.clone();
+        layers.service(service_fn(move |request| app.clone().run(request)))
+    };
+    (Server::hyper(make).await, keep)
+}
+
+/// Each layer's answer is an ordinary response: 504, 409, 503, 503; and a call through all of them is one job.
+#[tokio::test]
+async fn every_layer_answers_by_itself() {
+    bounded(async {
+        let (held, mut entries) = held();
+        let (server, keep) = serve(held.clone()).await;
+        let mut connection = Connection::open(&server).await;
+
+        let answer = connection
+            .send(get_with("/pending", "x-patience", "50"))
+            .await;
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(answer.text, "overall time limit of 50ms expired");
+
+        let request = || get_with("/held", "idempotency-key", "k");
+        let first = Connection::open(&server).await.spawn(request());
+        let job = entries.job().await;
+        assert_eq!(keep.progress.jobs()[0].job, job);
+        let answer = connection.send(request()).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT);
+        assert!(keep.cancel.cancel(job));
+        let answer = first.await.unwrap();
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.text, "job cancelled: requested");
+
+        keep.circuit.force_open();
+        let answer = connection.get("/held").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.text, r#"circuit "app" is open until it is reset"#);
+
+        let endings = all_ended(&keep.seen, 4).await;
+        assert_eq!(cause(endings[0].clone()), FailureCause::TimedOut);
+        assert_eq!(reason(endings[1].clone()), CancelReason::Requested);
+        assert_eq!(cause(endings[2].clone()), FailureCause::Duplicate);
+        assert_eq!(cause(endings[3].clone()), FailureCause::CircuitOpen);
+    })
+    .await;
+}
+
+/// A GET that fails is repeated within its job; a POST, whose body streams, reaches the service once and whole.
+#[tokio::test]
+async fn a_get_is_repeated_and_a_post_is_not() {
+    bounded(async {
+        let (server, keep) = serve(held().0).await;
+        let mut connection = Connection::open(&server).await;
+        let answer = connection.get("/flaky").await;
+        assert_eq!((answer.status, &*answer.text), (StatusCode::OK, "3"));
+        keep.seen.assert_names([
+            "dispatched",
+            "started",
+            "retry_scheduled",
+            "retrying",
+            "retry_scheduled",
+            "retrying",
+            "succeeded",
+        ]);
+
+        let mut request = post("/echo");
+        *request.body_mut() = Full::from("12345");
+        assert_eq!(connection.send(request).await.text, "5");
+        let answer = connection.send(post("/bad")).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        all_ended(&keep.seen, 3).await;
+        assert_eq!(keep.seen.count("retrying"), 2);
+    })
+    .await;
+}
+
+/// A service per connection, one state: failures on one connection open the circuit for another, and one handle lists
+/// the jobs of all.
+#[tokio::test]
+async fn connections_share_the_state() {
+    bounded(async {
+        let (held, mut entries) = held();
+        let (server, keep) = serve(held.clone()).await;
+        let first = Connection::open(&server).await.spawn(get("/held"));
+        let first_job = entries.job().await;
+        let second = Connection::open(&server).await.spawn(get("/held"));
+        let second_job = entries.job().await;
+        assert_eq!(keep.cancel.running(), [first_job, second_job]);
+        assert_eq!(keep.progress.jobs().len(), 2);
+        held.gate.open();
+        assert_eq!(first.await.unwrap().text, first_job.to_string());
+        assert_eq!(second.await.unwrap().text, second_job.to_string());
+
+        for _ in 0..2 {
+            let answer = Connection::open(&server).await.send(post("/bad")).await;
+            assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        assert_eq!(keep.circuit.state(), State::Open);
+        let answer = Connection::open(&server).await.get("/held").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        all_ended(&keep.seen, 5).await;
+    })
+    .await;
+}
+
+/// A client that goes away, by closing an HTTP/1 connection or by resetting an HTTP/2 stream, ends its job as
+/// `CallerGone`, and no other. Two streams of one connection are two jobs.
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_job() {
+    bounded(async {
+        let (held, mut entries) = held();
+        let (server, keep) = serve(held.clone()).await;
+        let gone = Connection::open(&server).await.spawn(get("/held"));
+        let closed = entries.job().await;
+        let connection = Multiplexed::open(&server).await;
+        let spawn = || {
+            let mut connection = connection.clone();
+            tokio::spawn(async move { connection.get("/held").await })
+        };
+        let first = spawn();
+        let reset = entries.job().await;
+        let second = spawn();
+        let stays = entries.job().await;
+        assert_eq!(keep.cancel.running(), [closed, reset, stays]);
+
+        gone.abort();
+        assert_eq!(
+            reason(ended(&keep.seen, closed).await),
+            CancelReason::CallerGone
+        );
+        first.abort();
+        assert_eq!(
+            reason(ended(&keep.seen, reset).await),
+            CancelReason::CallerGone
+        );
+        assert_eq!(keep.cancel.running(), [stays]);
+        held.gate.open();
+        assert_eq!(second.await.unwrap().text, stays.to_string());
+        all_ended(&keep.seen, 3).await;
+        assert_eq!(keep.seen.count("cancelled"), 2);
+        assert_eq!(parent(&keep.seen, stays), None);
+    })
+    .await;
+}
+
+/// In front of hyper itself a layer's error has nobody who turns it into a response: on HTTP/1 the connection is closed
+/// without one, on HTTP/2 the stream is reset and the connection goes on. So a server wants `respond_with`. The job
+/// ends as what it was all the same.
+#[tokio::test]
+async fn an_error_closes_the_connection() {
+    bounded(async {
+        let seen = Recorder::new();
+        let layers = ServiceBuilder::new()
+            .layer(LogLayer::to(seen.clone()))
+            .layer(CancelLayer::new())
+            .layer(DedupLayer::new(|request: &Request<Incoming>| {
+                Some(request.uri().clone())
+            }))
+            .layer(CircuitBreakerLayer::new())
+            .layer(TimeoutLayer::per_request(|request: &Request<Incoming>| {
+                (request.uri().path() == "/pending").then_some(Duration::from_millis(50))
+            }));
+        let server = Server::hyper(move || {
+            layers.service(service_fn(|request: Request<Incoming>| async move {
+                match request.uri().path() {
+                    "/pending" => pending().await,
+                    _ => Ok::<_, BoxError>(reply(StatusCode::OK, "well")),
+                }
+            }))
+        })
+        .await;
+
+        let mut connection = Connection::open(&server).await;
+        assert_eq!(connection.get("/").await.text, "well");
+        let error = connection.try_send(get("/pending")).await.unwrap_err();
+        assert!(error.is_incomplete_message(), "{error:?}");
+        assert!(connection.try_send(get("/")).await.is_err());
+
+        let mut connection = Multiplexed::open(&server).await;
+        let error = connection.try_get("/pending").await.unwrap_err();
+        assert!(!error.is_incomplete_message(), "{error:?}");
+        assert_eq!(connection.get("/").await.text, "well");
+
+        let endings = all_ended(&seen, 4).await;
+        assert_eq!(cause(endings[1].clone()), FailureCause::TimedOut);
+        assert_eq!(cause(endings[2].clone()), FailureCause::TimedOut);
+        assert_eq!(endings[3], EventKind::Succeeded);
+    })
+    .await;
+}
+
+/// One flat enum of the user's own, which one function in front of hyper turns into responses.
+#[tokio::test]
+async fn a_flat_enum_becomes_a_response_in_one_place() {
+    #[derive(Debug, thiserror::Error)]
+    enum AppError {
+        #[error("{0}")]
+        TooSlow(Elapsed),
+        #[error("{0}")]
+        Unavailable(Open),
+        #[error("{0}")]
+        InFlight(Duplicate),
+        #[error("{0}")]
+        Stopped(Cancelled),
+    }
+
+    impl From<Infallible> for AppError {
+        fn from(never: Infallible) -> Self {
+            match never {}
+        }
+    }
+
+    // It never fails; its error type is what tower's `then` asks for, which passes on errors of `poll_ready`.
+    async fn explain(result: Result<Reply, AppError>) -> Result<Reply, AppError> {
+        Ok(result.unwrap_or_else(|error| {
+            let status = match error {
+                AppError::TooSlow(_) => StatusCode::GATEWAY_TIMEOUT,
+                AppError::Unavailable(_) | AppError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+                AppError::InFlight(_) => StatusCode::CONFLICT,
+            };
+            reply(status, error)
+        }))
+    }
+
+    bounded(async {
+        let (held, mut entries) = held();
+        let seen = Recorder::new();
+        let cancel = CancelLayer::new().fail_with(AppError::Stopped);
+        let handle = cancel.handle();
+        let layers = ServiceBuilder::new()
+            .map_request(|request: Request<Incoming>| request.map(Either::Left))
+            .then(explain)
+            .layer(LogLayer::to(seen.clone()))
+            .layer(cancel)
+            .layer(DedupLayer::new(dedup_key).fail_with(AppError::InFlight))
+            .layer(CircuitBreakerLayer::new().fail_with(AppError::Unavailable))
+            .layer(TimeoutLayer::per_request(patience).fail_with(AppError::TooSlow));
+        let app = App {
+            held: held.clone(),
+            flaky: Count::default(),
+        };
+        let server = Server::hyper(move || {
+            let app = app.clone();
+            layers.service(service_fn(move |request| app.clone().run(request)))
+        })
+        .await;
+
+        let mut connection = Connection::open(&server).await;
+        let answer = connection
+            .send(get_with("/pending", "x-patience", "50"))
+            .await;
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        let request = || get_with("/held", "idempotency-key", "k");
+        let first = Connection::open(&server).await.spawn(request());
+        let job = entries.job().await;
+        let answer = connection.send(request()).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT);
+        handle.cancel(job);
+        let answer = first.await.unwrap();
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        all_ended(&seen, 3).await;
+    })
+    .await;
+}

@@ -1,0 +1,226 @@
+//! The README's recipes, as they stand there, and that they do what they say.
+
+mod axum_recipe {
+    use std::{convert::Infallible, fmt::Display, time::Duration};
+
+    use axum::{
+        Router,
+        extract::Request,
+        http::StatusCode,
+        response::{IntoResponse, Response},
+        routing::get,
+    };
+    use tower::ServiceBuilder;
+    use tower_keep::{
+        CancelLayer, CircuitBreakerLayer, DedupLayer, Job, LogLayer, Outcome, ProgressLayer,
+        TimeoutLayer, cancel::CancelHandle,
+    };
+
+    fn answer(status: StatusCode, why: impl Display) -> Response {
+        (status, why.to_string()).into_response()
+    }
+
+    fn server_errors(result: &Result<Response, Infallible>) -> Outcome {
+        match result {
+            Ok(response) if response.status().is_server_error() => Outcome::Failure,
+            _ => Outcome::Success,
+        }
+    }
+
+    fn idempotency_key(request: &Request) -> Option<String> {
+        let key = request.headers().get("idempotency-key")?;
+        key.to_str().ok().map(str::to_owned)
+    }
+
+    async fn report() -> String {
+        let job = Job::current();
+        job.progress(0.5);
+        format!("report of job {:?}", job.id())
+    }
+
+    /// All routes behind the layers, and a handle that cancels their jobs.
+    pub(super) fn app() -> (Router, CancelHandle) {
+        let cancel =
+            CancelLayer::new().respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why));
+        let handle = cancel.handle();
+        // One `ServiceBuilder` for all: each further `Router::layer` would begin a child job.
+        let layers = ServiceBuilder::new()
+            .layer(LogLayer::new().classify(server_errors))
+            .layer(ProgressLayer::new())
+            .layer(cancel)
+            .layer(
+                DedupLayer::new(idempotency_key)
+                    .respond_with(|why| answer(StatusCode::CONFLICT, why)),
+            )
+            .layer(
+                CircuitBreakerLayer::new()
+                    .classify(server_errors)
+                    .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
+            )
+            .layer(
+                TimeoutLayer::new(Duration::from_secs(30))
+                    .respond_with(|why| answer(StatusCode::GATEWAY_TIMEOUT, why)),
+            );
+        let app = Router::new().route("/report", get(report)).layer(layers);
+        (app, handle)
+    }
+}
+
+mod hyper_recipe {
+    use std::{convert::Infallible, fmt::Display, io, time::Duration};
+
+    use bytes::Bytes;
+    use http::{Request, Response, StatusCode};
+    use http_body_util::Full;
+    use hyper::body::Incoming;
+    use hyper_util::{
+        rt::{TokioExecutor, TokioIo},
+        server::conn::auto,
+        service::TowerToHyperService,
+    };
+    use tokio::net::TcpListener;
+    use tower::{ServiceBuilder, service_fn};
+    use tower_keep::{CancelLayer, CircuitBreakerLayer, LogLayer, ProgressLayer, TimeoutLayer};
+
+    fn answer(status: StatusCode, text: impl Display) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(text.to_string()));
+        *response.status_mut() = status;
+        response
+    }
+
+    async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        Ok(answer(StatusCode::OK, request.uri().path()))
+    }
+
+    /// Without `respond_with` a layer's error would close the connection with no response at all.
+    pub(super) async fn serve(listener: TcpListener) -> io::Result<()> {
+        let service = ServiceBuilder::new()
+            .layer(LogLayer::new())
+            .layer(ProgressLayer::new())
+            .layer(
+                CancelLayer::new().respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
+            )
+            .layer(
+                CircuitBreakerLayer::new()
+                    .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
+            )
+            .layer(
+                TimeoutLayer::new(Duration::from_secs(30))
+                    .respond_with(|why| answer(StatusCode::GATEWAY_TIMEOUT, why)),
+            )
+            .service(service_fn(handle));
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let service = TowerToHyperService::new(service.clone());
+            tokio::spawn(async move {
+                auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+            });
+        }
+    }
+}
+
+mod reqwest_recipe {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http_body_util::BodyExt;
+    use reqwest::{Client, Request, Response};
+    use tower::{Service, ServiceBuilder};
+    use tower_keep::{
+        BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, Outcome, RetryLayer,
+        TimeoutLayer,
+    };
+
+    fn server_errors(result: &Result<http::Response<Bytes>, BoxError>) -> Outcome {
+        match result {
+            Ok(response) if !response.status().is_server_error() => Outcome::Success,
+            _ => Outcome::Failure,
+        }
+    }
+
+    /// Within the stack, so that the limits cover the body and a response can be shared.
+    async fn collect(response: Response) -> Result<http::Response<Bytes>, reqwest::Error> {
+        let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(http::Response::from_parts(head, body))
+    }
+
+    pub(super) fn fetcher(
+        client: Client,
+    ) -> impl Service<Request, Response = http::Response<Bytes>, Error = BoxError, Future: Send> + Clone
+    {
+        ServiceBuilder::new()
+            .layer(LogLayer::new())
+            .layer(CancelLayer::new())
+            .layer(
+                DedupLayer::new(|request: &Request| {
+                    (request.method() == "GET").then(|| request.url().clone())
+                })
+                .join(),
+            )
+            .layer(CircuitBreakerLayer::new().classify(server_errors))
+            .layer(TimeoutLayer::new(Duration::from_secs(60)))
+            .layer(
+                RetryLayer::new()
+                    .classify(server_errors)
+                    .clone_with(Request::try_clone),
+            )
+            .layer(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+            .and_then(collect)
+            .service(client)
+    }
+}
+
+use http::StatusCode;
+use tower::ServiceExt;
+
+use crate::support::{Background, Connection, Server, bounded, listen, reqwest_client};
+
+/// The axum recipe answers, and its handle works.
+#[tokio::test]
+async fn axum() {
+    bounded(async {
+        let (app, handle) = axum_recipe::app();
+        let server = Server::axum(app).await;
+        let mut connection = Connection::open(&server).await;
+        assert_eq!(connection.get("/report").await.status, StatusCode::OK);
+        handle.shutdown();
+        let answer = connection.get("/report").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    })
+    .await;
+}
+
+/// The hyper recipe answers.
+#[tokio::test]
+async fn hyper() {
+    bounded(async {
+        let (listener, addr) = listen().await;
+        let _server = Background::spawn(async move {
+            hyper_recipe::serve(listener).await.unwrap();
+        });
+        let answer = Connection::to(addr).await.get("/path").await;
+        assert_eq!((answer.status, &*answer.text), (StatusCode::OK, "/path"));
+    })
+    .await;
+}
+
+/// The reqwest recipe gets a response, also where two callers share it.
+#[tokio::test]
+async fn reqwest() {
+    bounded(async {
+        let (app, _) = axum_recipe::app();
+        let server = Server::axum(app).await;
+        let fetch = reqwest_recipe::fetcher(reqwest_client());
+        let url = server.url("/report");
+        let request = || reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
+        let (one, two) = tokio::join!(
+            fetch.clone().oneshot(request()),
+            fetch.clone().oneshot(request()),
+        );
+        assert_eq!(one.unwrap().body(), two.unwrap().body());
+    })
+    .await;
+}

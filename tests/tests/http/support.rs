@@ -1,0 +1,397 @@
+//! Servers, connections and handlers that the tests hold in their hands.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    routing::{MethodRouter, any},
+};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+use tower_keep::{BoxError, CancelReason, EventKind, Job, JobId};
+use tower_keep_test::{Gate, Recorder};
+
+/// The limit for what never answers.
+pub(crate) const SHORT: Duration = Duration::from_millis(50);
+
+/// No test takes longer: a bug is a failure, not a hang.
+pub(crate) async fn bounded<F: Future>(test: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), test)
+        .await
+        .expect("the test hangs")
+}
+
+/// A task that ends with its owner.
+pub(crate) struct Background(JoinHandle<()>);
+
+impl Background {
+    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A server on an ephemeral port of the loopback interface, gone when it is dropped.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    _task: Background,
+}
+
+pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+impl Server {
+    /// `axum::serve`.
+    pub(crate) async fn axum(app: Router) -> Self {
+        let (listener, addr) = listen().await;
+        Self {
+            addr,
+            _task: Background::spawn(async move { axum::serve(listener, app).await.unwrap() }),
+        }
+    }
+
+    /// hyper's own loop, for HTTP/1 and HTTP/2. A service is made for each connection.
+    pub(crate) async fn hyper<M, S, B>(make: M) -> Self
+    where
+        M: Fn() -> S + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let (listener, addr) = listen().await;
+        let accept = async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let service = TowerToHyperService::new(make());
+                connections.spawn(async move {
+                    // How it ends is the client's to see.
+                    let _ = auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        };
+        Self {
+            addr,
+            _task: Background::spawn(accept),
+        }
+    }
+
+    /// Accepts connections, reads what comes, and never says a word.
+    pub(crate) async fn silent() -> Self {
+        let (listener, addr) = listen().await;
+        let accept = async move {
+            let mut held = Vec::new();
+            loop {
+                held.push(listener.accept().await.unwrap());
+            }
+        };
+        Self {
+            addr,
+            _task: Background::spawn(accept),
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Self {
+            status: head.status,
+            text: String::from_utf8(body.to_vec()).unwrap(),
+        })
+    }
+}
+
+/// One TCP connection of its own, with HTTP/1. Dropping it closes the socket.
+pub(crate) struct Connection {
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+    _task: Background,
+}
+
+pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path)
+        .header(header::HOST, "localhost")
+        .body(Full::default())
+        .unwrap()
+}
+
+pub(crate) fn get_with(path: &str, name: &'static str, value: &str) -> Request<Full<Bytes>> {
+    let mut request = get(path);
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+pub(crate) fn post(path: &str) -> Request<Full<Bytes>> {
+    let mut request = get(path);
+    *request.method_mut() = http::Method::POST;
+    request
+}
+
+impl Connection {
+    pub(crate) async fn open(server: &Server) -> Self {
+        Self::to(server.addr).await
+    }
+
+    pub(crate) async fn to(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let task = Background::spawn(async move {
+            let _ = connection.await;
+        });
+        Self {
+            sender,
+            _task: task,
+        }
+    }
+
+    pub(crate) async fn try_send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Answer> {
+        self.sender.ready().await?;
+        Answer::read(self.sender.send_request(request).await?).await
+    }
+
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        self.send(get(path)).await
+    }
+
+    /// Sends the request from a task of its own; aborting it closes the connection.
+    pub(crate) fn spawn(mut self, request: Request<Full<Bytes>>) -> JoinHandle<Answer> {
+        tokio::spawn(async move { self.send(request).await })
+    }
+}
+
+/// One TCP connection with HTTP/2, by prior knowledge. Clones are handles to the same connection.
+#[derive(Clone)]
+pub(crate) struct Multiplexed {
+    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    addr: SocketAddr,
+    _task: Arc<Background>,
+}
+
+impl Multiplexed {
+    pub(crate) async fn open(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.addr).await.unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let task = Background::spawn(async move {
+            let _ = connection.await;
+        });
+        Self {
+            sender,
+            addr: server.addr,
+            _task: Arc::new(task),
+        }
+    }
+
+    pub(crate) async fn try_get(&mut self, path: &str) -> hyper::Result<Answer> {
+        self.sender.ready().await?;
+        let request = Request::get(format!("http://{}{path}", self.addr))
+            .body(Full::default())
+            .unwrap();
+        Answer::read(self.sender.send_request(request).await?).await
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        self.try_get(path).await.unwrap()
+    }
+}
+
+/// Work that says when it begins, and waits until the test lets it go.
+#[derive(Clone)]
+pub(crate) struct Held {
+    entered: mpsc::UnboundedSender<Option<JobId>>,
+    pub(crate) gate: Gate,
+    /// Fires when one such work is over or dropped.
+    pub(crate) left: CancellationToken,
+}
+
+/// The jobs that entered.
+pub(crate) struct Entries(mpsc::UnboundedReceiver<Option<JobId>>);
+
+impl Entries {
+    /// The next one, in its job.
+    pub(crate) async fn job(&mut self) -> JobId {
+        self.recv().await.expect("the work runs in a job")
+    }
+
+    pub(crate) async fn recv(&mut self) -> Option<JobId> {
+        self.0.recv().await.expect("the work is still there")
+    }
+
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.0.try_recv().is_err()
+    }
+}
+
+pub(crate) fn held() -> (Held, Entries) {
+    let (entered, entries) = mpsc::unbounded_channel();
+    let held = Held {
+        entered,
+        gate: Gate::new(),
+        left: CancellationToken::new(),
+    };
+    (held, Entries(entries))
+}
+
+impl Held {
+    pub(crate) async fn run(&self) -> String {
+        let _left = self.left.clone().drop_guard();
+        let job = Job::current().id();
+        let _ = self.entered.send(job);
+        self.gate.opened().await;
+        format!("{}", job.map_or(0, JobId::get))
+    }
+
+    /// A route of axum with this work.
+    pub(crate) fn route(&self) -> MethodRouter {
+        let held = self.clone();
+        any(move || async move { held.run().await })
+    }
+}
+
+/// Counts the calls, from 1.
+#[derive(Clone, Default)]
+pub(crate) struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    pub(crate) fn next(&self) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// A route that fails this often with 503, then answers with the number of calls.
+    pub(crate) fn fails_first(&self, failures: usize) -> MethodRouter {
+        let count = self.clone();
+        any(move || async move {
+            let calls = count.next();
+            let status = if calls <= failures {
+                StatusCode::SERVICE_UNAVAILABLE
+            } else {
+                StatusCode::OK
+            };
+            (status, calls.to_string())
+        })
+    }
+}
+
+/// Waits for this job's ending.
+pub(crate) async fn ended(seen: &Recorder, job: JobId) -> EventKind {
+    seen.until(|seen| seen.terminal(job).is_some()).await;
+    seen.terminal(job).unwrap()
+}
+
+/// Waits until this many jobs have ended and says how, in the order in which the jobs began.
+pub(crate) async fn all_ended(seen: &Recorder, jobs: usize) -> Vec<EventKind> {
+    let ended = |seen: &Recorder| {
+        seen.kinds()
+            .iter()
+            .filter(|kind| kind.is_terminal())
+            .count()
+    };
+    seen.until(|seen| ended(seen) >= jobs).await;
+    seen.assert_one_terminal_each();
+    let all: Vec<_> = seen
+        .jobs()
+        .into_iter()
+        .filter_map(|job| seen.terminal(job))
+        .collect();
+    assert_eq!(all.len(), jobs, "{seen}");
+    all
+}
+
+/// The reason of a cancellation.
+#[track_caller]
+pub(crate) fn reason(kind: EventKind) -> CancelReason {
+    match kind {
+        EventKind::Cancelled { reason, .. } => reason,
+        other => panic!("not cancelled: {other:?}"),
+    }
+}
+
+/// The cause of a failure.
+#[track_caller]
+pub(crate) fn cause(kind: EventKind) -> tower_keep::FailureCause {
+    match kind {
+        EventKind::Failed { cause, .. } => cause,
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+/// The parent of a job.
+#[track_caller]
+pub(crate) fn parent(seen: &Recorder, job: JobId) -> Option<JobId> {
+    let events = seen.events_of(job);
+    let parent = events.first().expect("the job was seen").parent;
+    assert!(events.iter().all(|event| event.parent == parent), "{seen}");
+    parent
+}
+
+/// A reqwest client that talks to the loopback interface only and pools no connection.
+pub(crate) fn reqwest_client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .retry(reqwest::retry::never())
+        .build()
+        .unwrap()
+}

@@ -1,0 +1,135 @@
+//! How large the response futures are, in bytes, around a future of 16. A future is moved a few times on its way to
+//! where it is polled, so each byte costs every call.
+//!
+//! The table holds upper bounds. A change that makes a future smaller lowers its line; one that raises a line has to
+//! be worth it.
+
+#![cfg(target_pointer_width = "64")]
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tower::{Layer, Service, ServiceBuilder};
+use tower_keep::{
+    CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, Pipeline, ProgressLayer,
+    RetryLayer, TimeoutLayer,
+};
+
+/// As large as a handle to a client.
+#[derive(Clone, Default)]
+struct Inner(#[allow(dead_code, reason = "it takes its place")] Arc<()>);
+
+struct Answer(u64, #[allow(dead_code, reason = "it takes its place")] u64);
+
+impl Future for Answer {
+    type Output = Result<u64, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(self.0))
+    }
+}
+
+impl Service<u64> for Inner {
+    type Response = u64;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Answer {
+        Answer(request, 0)
+    }
+}
+
+fn size_with<L>(layer: L) -> usize
+where
+    L: Layer<Inner>,
+    L::Service: Service<u64>,
+{
+    size_of_val(&layer.layer(Inner::default()).call(0))
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn futures_stay_small() {
+    let key = |request: &u64| Some(*request);
+    // What, how large it may be, how large it is.
+    let table = [
+        ("bare", 16, size_with(tower::layer::util::Identity::new())),
+        ("JobLayer", 32, size_with(JobLayer::new("job"))),
+        ("LogLayer", 32, size_with(LogLayer::new())),
+        ("ProgressLayer", 32, size_with(ProgressLayer::new())),
+        ("CancelLayer", 136, size_with(CancelLayer::new())),
+        ("DedupLayer, off", 72, size_with(DedupLayer::off())),
+        ("DedupLayer, reject", 80, size_with(DedupLayer::new(key))),
+        (
+            "DedupLayer, join",
+            80,
+            size_with(DedupLayer::new(key).join()),
+        ),
+        (
+            "CircuitBreakerLayer",
+            72,
+            size_with(CircuitBreakerLayer::new()),
+        ),
+        ("TimeoutLayer", 192, size_with(TimeoutLayer::new(MINUTE))),
+        ("RetryLayer", 160, size_with(RetryLayer::new())),
+        (
+            "Log, Progress, Cancel",
+            168,
+            size_with(
+                ServiceBuilder::new()
+                    .layer(LogLayer::new())
+                    .layer(ProgressLayer::new())
+                    .layer(CancelLayer::new()),
+            ),
+        ),
+        (
+            "CircuitBreaker, Timeout, Retry",
+            384,
+            size_with(
+                ServiceBuilder::new()
+                    .layer(CircuitBreakerLayer::new())
+                    .layer(TimeoutLayer::new(MINUTE))
+                    .layer(RetryLayer::new()),
+            ),
+        ),
+        (
+            "Pipeline, no dedup",
+            656,
+            size_with(Pipeline::new().build().unwrap()),
+        ),
+        (
+            "Pipeline, reject",
+            664,
+            size_with(Pipeline::new().dedup(DedupLayer::new(key)).build().unwrap()),
+        ),
+        (
+            "Pipeline, join",
+            664,
+            size_with(
+                Pipeline::new()
+                    .dedup(DedupLayer::new(key).join())
+                    .build()
+                    .unwrap(),
+            ),
+        ),
+    ];
+    let mut larger = Vec::new();
+    for (what, most, size) in table {
+        println!("{what:32} {size:5} of {most:5}");
+        if size > most {
+            larger.push(format!("{what}: {size} bytes, {most} are allowed"));
+        }
+    }
+    assert!(larger.is_empty(), "{larger:#?}");
+}
