@@ -68,7 +68,7 @@ fn futures_stay_small() {
         ("JobLayer", 32, size_with(JobLayer::new("job"))),
         ("LogLayer", 32, size_with(LogLayer::new())),
         ("ProgressLayer", 32, size_with(ProgressLayer::new())),
-        ("CancelLayer", 136, size_with(CancelLayer::new())),
+        ("CancelLayer", 144, size_with(CancelLayer::new())),
         ("DedupLayer, off", 72, size_with(DedupLayer::off())),
         ("DedupLayer, reject", 80, size_with(DedupLayer::new(key))),
         (
@@ -81,11 +81,11 @@ fn futures_stay_small() {
             72,
             size_with(CircuitBreakerLayer::new()),
         ),
-        ("TimeoutLayer", 192, size_with(TimeoutLayer::new(MINUTE))),
+        ("TimeoutLayer", 208, size_with(TimeoutLayer::new(MINUTE))),
         ("RetryLayer", 160, size_with(RetryLayer::new())),
         (
             "Log, Progress, Cancel",
-            168,
+            176,
             size_with(
                 ServiceBuilder::new()
                     .layer(LogLayer::new())
@@ -95,7 +95,7 @@ fn futures_stay_small() {
         ),
         (
             "CircuitBreaker, Timeout, Retry",
-            384,
+            400,
             size_with(
                 ServiceBuilder::new()
                     .layer(CircuitBreakerLayer::new())
@@ -105,17 +105,17 @@ fn futures_stay_small() {
         ),
         (
             "Pipeline, no dedup",
-            656,
+            696,
             size_with(Pipeline::new().build().unwrap()),
         ),
         (
             "Pipeline, reject",
-            664,
+            704,
             size_with(Pipeline::new().dedup(DedupLayer::new(key)).build().unwrap()),
         ),
         (
             "Pipeline, join",
-            664,
+            704,
             size_with(
                 Pipeline::new()
                     .dedup(DedupLayer::new(key).join())

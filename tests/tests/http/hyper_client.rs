@@ -12,28 +12,21 @@ use hyper_util::{
     client::legacy::{self, Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::net::TcpSocket;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, FailureCause,
-    LogLayer, Outcome, ProgressLayer, RetryLayer, TimeoutLayer,
-    cancel::{CancelHandle, Cancelled},
-    circuit_breaker::{CircuitBreakerHandle, Open, State},
+    LogLayer, ProgressLayer, RetryLayer, TimeoutLayer,
+    cancel::Cancelled,
+    circuit_breaker::{Open, State},
     dedup::Duplicate,
     find,
     timeout::Elapsed,
 };
 use tower_keep_test::Recorder;
 
-use crate::support::{Count, SHORT, Server, all_ended, bounded, cause, ended, held, reason};
+use crate::support::{Count, Keep, LONG, SHORT, SOON, Server, all_ended, bounded, cause, ended, held, reason, refusing, server_errors};
 
 type Whole = Full<Bytes>;
-
-struct Keep {
-    seen: Recorder,
-    cancel: CancelHandle,
-    circuit: CircuitBreakerHandle,
-}
 
 fn hyper_client() -> Client<HttpConnector, Whole> {
     Client::builder(TokioExecutor::new())
@@ -45,13 +38,6 @@ fn request(server: &Server, path: &str) -> Request<Whole> {
     Request::get(server.url(path))
         .body(Full::default())
         .unwrap()
-}
-
-fn server_errors<B, E>(result: &Result<Response<B>, E>) -> Outcome {
-    match result {
-        Ok(response) if !response.status().is_server_error() => Outcome::Success,
-        _ => Outcome::Failure,
-    }
 }
 
 async fn text(response: Response<Incoming>) -> String {
@@ -66,30 +52,26 @@ fn client(
     impl Service<Request<Whole>, Response = Response<Incoming>, Error = BoxError, Future: Send> + Clone,
     Keep,
 ) {
-    let seen = Recorder::new();
+    let progress = ProgressLayer::new();
     let cancel = CancelLayer::new();
     let circuit = CircuitBreakerLayer::new()
         .name("upstream")
         .failure_threshold(1)
         .classify(server_errors::<Incoming, BoxError>);
-    let keep = Keep {
-        seen: seen.clone(),
-        cancel: cancel.handle(),
-        circuit: circuit.handle(),
-    };
+    let keep = Keep::new(&progress, &cancel, &circuit);
     let client = ServiceBuilder::new()
-        .layer(LogLayer::to(seen).classify(server_errors::<Incoming, BoxError>))
-        .layer(ProgressLayer::new())
+        .layer(LogLayer::to(keep.seen.clone()).classify(server_errors::<Incoming, BoxError>))
+        .layer(progress)
         .layer(cancel)
         .layer(DedupLayer::new(|request: &Request<Whole>| {
             Some(request.uri().clone())
         }))
         .layer(circuit)
-        .layer(TimeoutLayer::new(Duration::from_secs(30)))
+        .layer(TimeoutLayer::new(LONG))
         .layer(
             RetryLayer::new()
                 .max_retries(2)
-                .base_delay(Duration::from_millis(1))
+                .base_delay(SOON)
                 .classify(server_errors::<Incoming, BoxError>),
         )
         .layer(TimeoutLayer::per_attempt(attempt))
@@ -103,7 +85,7 @@ async fn a_503_is_retried_within_one_job() {
     bounded(async {
         let requests = Count::default();
         let server = Server::axum(Router::new().route("/", requests.fails_first(2))).await;
-        let (client, keep) = client(Duration::from_secs(30));
+        let (client, keep) = client(LONG);
         let response = client.oneshot(request(&server, "/")).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(text(response).await, "3");
@@ -131,17 +113,14 @@ async fn a_silent_server_times_out() {
 #[tokio::test]
 async fn refused_connections_open_the_circuit() {
     bounded(async {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let uri: Uri = format!("http://{}/", socket.local_addr().unwrap())
-            .parse()
-            .unwrap();
+        let (_socket, addr) = refusing();
+        let uri: Uri = format!("http://{addr}/").parse().unwrap();
         let to = || {
             let mut request = Request::new(Full::default());
             *request.uri_mut() = uri.clone();
             request
         };
-        let (client, keep) = client(Duration::from_secs(30));
+        let (client, keep) = client(LONG);
         for _ in 0..2 {
             let error = client.clone().oneshot(to()).await.unwrap_err();
             assert!(find::<legacy::Error>(&*error).unwrap().is_connect());
@@ -160,7 +139,7 @@ async fn a_duplicate_and_a_cancellation() {
     bounded(async {
         let (held, mut entries) = held();
         let server = Server::axum(Router::new().route("/held", held.route())).await;
-        let (client, keep) = client(Duration::from_secs(30));
+        let (client, keep) = client(LONG);
         let first = tokio::spawn(client.clone().oneshot(request(&server, "/held")));
         entries.recv().await;
         let job = keep.seen.job();

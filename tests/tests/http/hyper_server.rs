@@ -1,6 +1,6 @@
 //! hyper's own server with the layers in front of a service, for HTTP/1 and HTTP/2.
 
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::{convert::Infallible, future::pending};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -9,18 +9,14 @@ use hyper::body::Incoming;
 use tower::{ServiceBuilder, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, FailureCause,
-    Job, LogLayer, Outcome, ProgressLayer, RetryLayer, TimeoutLayer,
-    cancel::{CancelHandle, Cancelled},
-    circuit_breaker::{CircuitBreakerHandle, Open, State},
-    dedup::Duplicate,
-    progress::ProgressHandle,
-    timeout::Elapsed,
+    Job, LogLayer, TimeoutLayer, circuit_breaker::State,
 };
 use tower_keep_test::Recorder;
 
 use crate::support::{
-    Connection, Count, Held, Multiplexed, Server, all_ended, bounded, cause, ended, get, get_with,
-    held, parent, post, reason,
+    AppError, Connection, Count, Held, Keep, Multiplexed, SHORT, Server, all_ended,
+    answering_layers, assert_four_answers, bounded, cause, ended, failing_layers, get, held, parent,
+    post, reason,
 };
 
 /// The request's body, or that of one that was rebuilt.
@@ -33,13 +29,6 @@ fn reply(status: StatusCode, text: impl ToString) -> Reply {
     response
 }
 
-fn server_errors(result: &Result<Reply, Infallible>) -> Outcome {
-    match result {
-        Ok(response) if response.status().is_server_error() => Outcome::Failure,
-        _ => Outcome::Success,
-    }
-}
-
 /// Another GET request like this one; hyper's body can be streamed once only.
 fn repeat_get(request: &Request<ReqBody>) -> Option<Request<ReqBody>> {
     (request.method() == Method::GET).then(|| {
@@ -48,16 +37,6 @@ fn repeat_get(request: &Request<ReqBody>) -> Option<Request<ReqBody>> {
         *again.headers_mut() = request.headers().clone();
         again
     })
-}
-
-fn dedup_key(request: &Request<ReqBody>) -> Option<String> {
-    let key = request.headers().get("idempotency-key")?;
-    key.to_str().ok().map(str::to_owned)
-}
-
-fn patience(request: &Request<ReqBody>) -> Option<Duration> {
-    let limit = request.headers().get("x-patience")?.to_str().ok()?;
-    limit.parse().ok().map(Duration::from_millis)
 }
 
 /// The routes of these tests.
@@ -84,101 +63,37 @@ impl App {
     }
 }
 
-struct Keep {
-    seen: Recorder,
-    progress: ProgressHandle,
-    cancel: CancelHandle,
-    circuit: CircuitBreakerHandle,
+/// The layers in front of the app. They are applied anew for each connection, so that whatever they share has to be in
+/// them.
+macro_rules! serve_behind {
+    ($layers:expr, $held:expr) => {{
+        let layers = ServiceBuilder::new()
+            .map_request(|request: Request<Incoming>| request.map(Either::Left))
+            .layer($layers);
+        let app = App {
+            held: $held,
+            flaky: Count::default(),
+        };
+        let make = move || {
+            let app = app.clone();
+            layers.service(service_fn(move |request| app.clone().run(request)))
+        };
+        Server::hyper(make).await
+    }};
 }
 
-/// Every layer, answering by itself. The layers are applied anew for each connection, so that whatever they share has
-/// to be in them.
+/// Every layer, answering by itself.
 async fn serve(held: Held) -> (Server, Keep) {
-    let seen = Recorder::new();
-    let progress = ProgressLayer::new();
-    let cancel = CancelLayer::new().respond_with(|why| reply(StatusCode::SERVICE_UNAVAILABLE, why));
-    let circuit = CircuitBreakerLayer::new()
-        .name("app")
-        .failure_threshold(1)
-        .classify(server_errors)
-        .respond_with(|why: Open| reply(StatusCode::SERVICE_UNAVAILABLE, why));
-    let keep = Keep {
-        seen: seen.clone(),
-        progress: progress.handle(),
-        cancel: cancel.handle(),
-        circuit: circuit.handle(),
-    };
-    let layers = ServiceBuilder::new()
-        .map_request(|request: Request<Incoming>| request.map(Either::Left))
-        .layer(LogLayer::to(seen).classify(server_errors))
-        .layer(progress)
-        .layer(cancel)
-        .layer(
-            DedupLayer::new(dedup_key)
-                .respond_with(|why: Duplicate| reply(StatusCode::CONFLICT, why)),
-        )
-        .layer(circuit)
-        .layer(
-            TimeoutLayer::per_request(patience)
-                .respond_with(|why| reply(StatusCode::GATEWAY_TIMEOUT, why)),
-        )
-        .layer(
-            RetryLayer::new()
-                .max_retries(2)
-                .base_delay(Duration::from_millis(1))
-                .classify(server_errors)
-                .clone_with(repeat_get),
-        )
-        .layer(
-            TimeoutLayer::per_attempt(Duration::from_secs(30))
-                .respond_with(|why| reply(StatusCode::GATEWAY_TIMEOUT, why)),
-        );
-    let app = App {
-        held,
-        flaky: Count::default(),
-    };
-    let make = move || {
-        let app = app.clone();
-        layers.service(service_fn(move |request| app.clone().run(request)))
-    };
-    (Server::hyper(make).await, keep)
+    let (layers, keep) = answering_layers!(reply, repeat_get);
+    (serve_behind!(layers, held), keep)
 }
-
 /// Each layer's answer is an ordinary response: 504, 409, 503, 503; and a call through all of them is one job.
 #[tokio::test]
 async fn every_layer_answers_by_itself() {
     bounded(async {
-        let (held, mut entries) = held();
+        let (held, entries) = held();
         let (server, keep) = serve(held.clone()).await;
-        let mut connection = Connection::open(&server).await;
-
-        let answer = connection
-            .send(get_with("/pending", "x-patience", "50"))
-            .await;
-        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
-        assert_eq!(answer.text, "overall time limit of 50ms expired");
-
-        let request = || get_with("/held", "idempotency-key", "k");
-        let first = Connection::open(&server).await.spawn(request());
-        let job = entries.job().await;
-        assert_eq!(keep.progress.jobs()[0].job, job);
-        let answer = connection.send(request()).await;
-        assert_eq!(answer.status, StatusCode::CONFLICT);
-        assert!(keep.cancel.cancel(job));
-        let answer = first.await.unwrap();
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer.text, "job cancelled: requested");
-
-        keep.circuit.force_open();
-        let answer = connection.get("/held").await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer.text, r#"circuit "app" is open until it is reset"#);
-
-        let endings = all_ended(&keep.seen, 4).await;
-        assert_eq!(cause(endings[0].clone()), FailureCause::TimedOut);
-        assert_eq!(reason(endings[1].clone()), CancelReason::Requested);
-        assert_eq!(cause(endings[2].clone()), FailureCause::Duplicate);
-        assert_eq!(cause(endings[3].clone()), FailureCause::CircuitOpen);
+        assert_four_answers(server, keep, held, entries).await;
     })
     .await;
 }
@@ -296,7 +211,7 @@ async fn an_error_closes_the_connection() {
             }))
             .layer(CircuitBreakerLayer::new())
             .layer(TimeoutLayer::per_request(|request: &Request<Incoming>| {
-                (request.uri().path() == "/pending").then_some(Duration::from_millis(50))
+                (request.uri().path() == "/pending").then_some(SHORT)
             }));
         let server = Server::hyper(move || {
             layers.service(service_fn(|request: Request<Incoming>| async move {
@@ -330,73 +245,17 @@ async fn an_error_closes_the_connection() {
 /// One flat enum of the user's own, which one function in front of hyper turns into responses.
 #[tokio::test]
 async fn a_flat_enum_becomes_a_response_in_one_place() {
-    #[derive(Debug, thiserror::Error)]
-    enum AppError {
-        #[error("{0}")]
-        TooSlow(Elapsed),
-        #[error("{0}")]
-        Unavailable(Open),
-        #[error("{0}")]
-        InFlight(Duplicate),
-        #[error("{0}")]
-        Stopped(Cancelled),
-    }
-
-    impl From<Infallible> for AppError {
-        fn from(never: Infallible) -> Self {
-            match never {}
-        }
-    }
-
     // It never fails; its error type is what tower's `then` asks for, which passes on errors of `poll_ready`.
     async fn explain(result: Result<Reply, AppError>) -> Result<Reply, AppError> {
-        Ok(result.unwrap_or_else(|error| {
-            let status = match error {
-                AppError::TooSlow(_) => StatusCode::GATEWAY_TIMEOUT,
-                AppError::Unavailable(_) | AppError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
-                AppError::InFlight(_) => StatusCode::CONFLICT,
-            };
-            reply(status, error)
-        }))
+        Ok(result.unwrap_or_else(|error| reply(error.status(), error)))
     }
 
     bounded(async {
-        let (held, mut entries) = held();
-        let seen = Recorder::new();
-        let cancel = CancelLayer::new().fail_with(AppError::Stopped);
-        let handle = cancel.handle();
-        let layers = ServiceBuilder::new()
-            .map_request(|request: Request<Incoming>| request.map(Either::Left))
-            .then(explain)
-            .layer(LogLayer::to(seen.clone()))
-            .layer(cancel)
-            .layer(DedupLayer::new(dedup_key).fail_with(AppError::InFlight))
-            .layer(CircuitBreakerLayer::new().fail_with(AppError::Unavailable))
-            .layer(TimeoutLayer::per_request(patience).fail_with(AppError::TooSlow));
-        let app = App {
-            held: held.clone(),
-            flaky: Count::default(),
-        };
-        let server = Server::hyper(move || {
-            let app = app.clone();
-            layers.service(service_fn(move |request| app.clone().run(request)))
-        })
-        .await;
-
-        let mut connection = Connection::open(&server).await;
-        let answer = connection
-            .send(get_with("/pending", "x-patience", "50"))
-            .await;
-        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
-        let request = || get_with("/held", "idempotency-key", "k");
-        let first = Connection::open(&server).await.spawn(request());
-        let job = entries.job().await;
-        let answer = connection.send(request()).await;
-        assert_eq!(answer.status, StatusCode::CONFLICT);
-        handle.cancel(job);
-        let answer = first.await.unwrap();
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-        all_ended(&seen, 3).await;
+        let (held, entries) = held();
+        let (layers, keep) = failing_layers!(repeat_get);
+        let layers = ServiceBuilder::new().then(explain).layer(layers);
+        let server = serve_behind!(layers, held.clone());
+        assert_four_answers(server, keep, held, entries).await;
     })
     .await;
 }

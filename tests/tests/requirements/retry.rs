@@ -3,10 +3,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
-    EventKind, Job, LogLayer, Outcome, RetryLayer, TimeoutLayer,
+    CancelLayer, EventKind, Job, LogLayer, Outcome, RetryLayer, TimeoutLayer,
     retry::{Decision, Policy},
 };
-use tower_keep_test::{Scripted, Step};
+use tower_keep_test::{Polled, Scripted, Step};
 
 use super::support::*;
 
@@ -285,4 +285,30 @@ async fn an_attempt_limit_with_a_response_is_retried() {
         .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
         .service(inner.strict());
     assert_eq!(service.oneshot(0).await, Ok(200));
+}
+
+/// R11: a cancel reaches every attempt of a retry around the Cancel layer, however many came before.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_reaches_every_attempt() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let inner = Scripted::<u32, u32>::new()
+        .times(3, || Step::error("no"))
+        .never();
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new().base_delay(Duration::ZERO))
+        .layer(cancel)
+        .service(inner.strict());
+    let mut call = Polled::new(begin(&mut service, 0).await);
+    while recorder.count("retrying") < 3 {
+        call.assert_pending();
+        tokio::time::sleep(ms(1)).await;
+    }
+    call.assert_waiting();
+    assert!(handle.cancel(recorder.job()));
+    call.assert_woken();
+    call.assert_ready().unwrap_err();
+    recorder.assert_one_terminal_each();
 }

@@ -2,6 +2,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,7 +14,7 @@ use super::{
     future::{ResponseFuture, State},
     layer::{CancelLayer, Detached, NoGroup, ReplaceGroup, StopOnDrop},
     spawned::Spawned,
-    work::Work,
+    work::{Watch, Work},
 };
 use crate::{
     event::{CancelReason, JobName},
@@ -125,7 +126,8 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
                 job.cancel(CancelReason::Shutdown);
                 return rejected(&job);
             };
-            if job.cancel_requested() {
+            let watch = Watch::new(Arc::clone(&job));
+            if watch.is_stopped() {
                 return rejected(&job);
             }
             let place = layer.group.group(&request).map(|(group, groups)| {
@@ -139,7 +141,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
             State::Working {
                 work: hold(Work::new(
                     future,
-                    job,
+                    watch,
                     layer.outside.clone(),
                     layer.grace,
                     place,

@@ -64,6 +64,12 @@ where
         stop::take();
         let polled = work.as_mut().poll(cx);
         drop(entered);
+        // The caller that would note it may be gone.
+        if let Some(job) = &slot {
+            if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
+                job.started();
+            }
+        }
         polled.map(|result| (result, stop::take()))
     })
     .await;

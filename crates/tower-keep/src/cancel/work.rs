@@ -33,9 +33,7 @@ pin_project! {
         // `None` once the work is over or dropped.
         #[pin]
         future: Option<F>,
-        job: Arc<Core>,
-        // Where this work's waker goes; `None` where layers around it poll it when the job is cancelled.
-        waker: Option<usize>,
+        watch: Watch,
         outside: Option<CancellationToken>,
         // Boxed, as few jobs have an outside token, and fewer are cancelled.
         outside_wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -49,17 +47,15 @@ pin_project! {
 impl<F, K: Eq + Hash> Work<F, K> {
     pub(super) fn new(
         future: F,
-        job: Arc<Core>,
+        watch: Watch,
         outside: Option<CancellationToken>,
         grace: Option<Duration>,
         place: Option<Place<K>>,
         tracked: Tracked,
     ) -> Self {
-        let waker = job.watch();
         Self {
             future: Some(future),
-            job,
-            waker,
+            watch,
             outside,
             outside_wait: None,
             grace,
@@ -70,7 +66,45 @@ impl<F, K: Eq + Hash> Work<F, K> {
     }
 
     pub(super) fn job(&self) -> &Arc<Core> {
-        &self.job
+        &self.watch.job
+    }
+}
+
+/// How a call watches its job. Made before the call goes on, as what is called may share the execution.
+pub(super) struct Watch {
+    job: Arc<Core>,
+    /// The call is part of a shared execution.
+    shared: bool,
+    /// Where its waker goes; `None` where layers around it poll it when the job is cancelled.
+    waker: Option<usize>,
+}
+
+impl Watch {
+    pub(super) fn new(job: Arc<Core>) -> Self {
+        Self {
+            shared: job.is_shared(),
+            waker: job.watch(),
+            job,
+        }
+    }
+
+    /// Whether the call is to stop: a shared execution does not when the job's own caller leaves.
+    #[inline(always)]
+    pub(super) fn is_stopped(&self) -> bool {
+        if self.shared {
+            self.job.is_cancelled()
+        } else {
+            self.job.cancel_requested()
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // A retry around this layer makes many calls of one job.
+        if let Some(waker) = self.waker {
+            self.job.unwatch(waker);
+        }
     }
 }
 
@@ -87,10 +121,10 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
             let this = self.as_mut().project();
             if let Some(outside) = this.outside {
                 if outside.is_cancelled() {
-                    this.job.cancel(CancelReason::Requested);
+                    this.watch.job.cancel(CancelReason::Requested);
                 }
             }
-            if this.job.cancel_requested() {
+            if this.watch.is_stopped() {
                 return self.poll_cancelled(cx);
             }
             let Some(future) = this.future.as_pin_mut() else {
@@ -98,25 +132,26 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
             };
             if let Poll::Ready(output) = future.poll(cx) {
                 // Whoever was cancelled meanwhile does not succeed; a limit inside that expired speaks for itself.
-                if this.job.cancel_requested() && this.job.reason() != Some(CancelReason::TimedOut)
+                if this.watch.is_stopped()
+                    && this.watch.job.reason() != Some(CancelReason::TimedOut)
                 {
-                    return Poll::Ready(Err(cancelled(this.job)));
+                    return Poll::Ready(Err(cancelled(&this.watch.job)));
                 }
                 return Poll::Ready(Ok(output));
             }
-            if let Some(place) = *this.waker {
-                this.job.wake_on_cancel(place, cx.waker());
+            if let Some(place) = this.watch.waker {
+                this.watch.job.wake_on_cancel(place, cx.waker());
             }
             if let Some(outside) = this.outside {
                 let wait = this
                     .outside_wait
                     .get_or_insert_with(|| Box::pin(outside.clone().cancelled_owned()));
                 if wait.as_mut().poll(cx).is_ready() {
-                    this.job.cancel(CancelReason::Requested);
+                    this.watch.job.cancel(CancelReason::Requested);
                 }
             }
             // A cancellation before the waker was in its place woke nobody.
-            if !this.job.cancel_requested() {
+            if !this.watch.is_stopped() {
                 return Poll::Pending;
             }
         }
@@ -133,7 +168,7 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
         if let (Some(grace), Some(future)) = (*this.grace, this.future.as_mut().as_pin_mut()) {
             if future.poll(cx).is_ready() {
                 this.future.set(None);
-                return Poll::Ready(Err(cancelled(this.job)));
+                return Poll::Ready(Err(cancelled(&this.watch.job)));
             }
             let sleep = this
                 .grace_sleep
@@ -147,16 +182,16 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
         }
         if this.future.is_some() {
             stop::dropping(StopKind::Cancelled, || this.future.set(None));
-            this.job.set_dropped();
+            this.watch.job.set_dropped();
         }
-        Poll::Ready(Err(cancelled(this.job)))
+        Poll::Ready(Err(cancelled(&this.watch.job)))
     }
 }
 
 impl<F, K: Eq + Hash> fmt::Debug for Work<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work")
-            .field("job", &self.job)
+            .field("job", &self.watch.job)
             .finish_non_exhaustive()
     }
 }

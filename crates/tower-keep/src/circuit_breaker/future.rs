@@ -113,7 +113,9 @@ fn outcome<T, E, C: Classify<T, E>>(
 fn of_stop(kind: StopKind, ignore_timeouts: bool) -> Outcome {
     match kind {
         StopKind::TimedOut if ignore_timeouts => Outcome::Ignored,
-        StopKind::TimedOut | StopKind::AttemptTimedOut | StopKind::Failure => Outcome::Failure,
+        StopKind::TimedOut | StopKind::AttemptTimedOut | StopKind::Panicked | StopKind::Failure => {
+            Outcome::Failure
+        }
         StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled => Outcome::Ignored,
     }
 }

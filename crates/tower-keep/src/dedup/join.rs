@@ -253,7 +253,7 @@ where
                 }
                 Landing::Panicked => {
                     let result = this.on_reject.reject(Duplicate::panicked(*of));
-                    stop::leave(StopKind::Failure, this.on_reject.responds());
+                    stop::leave(StopKind::Panicked, this.on_reject.responds());
                     result
                 }
             },

@@ -32,6 +32,10 @@
 //! from a poll (tower's `AsyncFilter`, axum's `HandleErrorLayer`, and each further `Router::layer`: use one
 //! `ServiceBuilder` there).
 //!
+//! Where a foreign retry calls again, the layers that track no job (Timeout, Retry, CircuitBreaker, Dedup) do their work
+//! as ever, but from the second attempt on they cannot tell the job of it: their events are missing, and the job's
+//! failure is not put down to them.
+//!
 //! # Cancel safety
 //!
 //! Dropping the future of a job that is not detached ends it as cancelled, with

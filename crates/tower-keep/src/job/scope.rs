@@ -7,7 +7,10 @@ use std::{
     cell::{Cell, RefCell},
     mem,
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::core::Core;
 
@@ -32,6 +35,73 @@ pub(crate) enum Phase {
 thread_local! {
     static PHASE: Cell<Phase> = const { Cell::new(Phase::Running) };
     static JOB: RefCell<Option<Arc<Core>>> = const { RefCell::new(None) };
+    static LIMITED: Cell<bool> = const { Cell::new(false) };
+    /// Of use only where `LIMITED` is set.
+    static LIMITS: Cell<Limits> = const { Cell::new(Limits { deadline: None, step: None }) };
+}
+
+/// Limits of a stack that has no job yet, for the job that begins below them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) step: Option<Duration>,
+}
+
+impl Limits {
+    /// The nearer of each.
+    fn and(self, other: Self) -> Self {
+        fn nearest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            }
+        }
+        Self {
+            deadline: nearest(self.deadline, other.deadline),
+            step: nearest(self.step, other.step),
+        }
+    }
+}
+
+/// The limits in force, if there are any.
+pub(crate) fn limits() -> Option<Limits> {
+    LIMITED.get().then(|| LIMITS.get())
+}
+
+/// Puts limits in force, beside those that are or in their place, for as long as the guard lives.
+pub(crate) struct InForce {
+    limited: bool,
+    limits: Limits,
+}
+
+impl InForce {
+    /// Adds limits to those of the layers around.
+    pub(crate) fn narrowed(by: Limits) -> Self {
+        let around = limits();
+        let guard = Self {
+            limited: around.is_some(),
+            limits: around.unwrap_or_default(),
+        };
+        LIMITS.set(guard.limits.and(by));
+        LIMITED.set(true);
+        guard
+    }
+
+    /// Lets none be in force: another stack begins.
+    #[inline(always)]
+    pub(crate) fn none() -> Option<Self> {
+        LIMITED.replace(false).then(|| Self {
+            limited: true,
+            limits: LIMITS.get(),
+        })
+    }
+}
+
+impl Drop for InForce {
+    fn drop(&mut self) {
+        LIMITS.set(self.limits);
+        LIMITED.set(self.limited);
+    }
 }
 
 #[inline(always)]

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     core::{Core, Ending},
-    scope::{self, Entered, InPhase, Phase},
+    scope::{self, Entered, InForce, InPhase, Limits, Phase},
     stop::{self, Stop, StopKind},
 };
 use crate::event::{CancelReason, FailureCause, JobName, Observer};
@@ -112,24 +112,23 @@ impl Seat {
         }
     }
 
-    /// As [`call`](Self::call), for a layer that has something to tell the stack's job: before the call where the
-    /// job is known, after it where a layer below begins it.
+    /// As [`call`](Self::call), for a layer that sets limits: it tells the stack's job of them, or whichever is begun
+    /// below.
     #[inline(always)]
-    pub(crate) fn call_informing<T>(inform: impl Fn(&Core), call: impl FnOnce() -> T) -> (Self, T) {
+    pub(crate) fn call_limited<T>(limits: Limits, call: impl FnOnce() -> T) -> (Self, T) {
         if matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
-            scope::with_current(|job| job.into_iter().for_each(|job| inform(job)));
+            scope::with_current(|job| job.into_iter().for_each(|job| job.set_limits(limits)));
             return Self::call(call);
         }
-        let (seat, future) = Self::call(call);
-        match seat.place {
-            Place::Member => scope::with_current(|job| job.into_iter().for_each(|job| inform(job))),
-            _ => seat.job.iter().for_each(|job| inform(job)),
-        }
-        (seat, future)
+        Self::call(|| {
+            let _in_force = InForce::narrowed(limits);
+            call()
+        })
     }
 
     #[inline(always)]
     fn call_as_root<T>(call: impl FnOnce() -> T) -> (Self, T) {
+        let _without = InForce::none();
         let frame = Frame::open();
         let future = call();
         let (place, job) = frame.close();
@@ -198,6 +197,9 @@ impl Seat {
             if let Some(joining) = joining {
                 job.add_member(joining.layer.get());
             }
+            if let Some(limits) = scope::limits() {
+                job.set_limits(limits);
+            }
             scope::replace(Some(job));
             scope::set_phase(Phase::Calling);
             return (
@@ -213,7 +215,7 @@ impl Seat {
             job: Some(job),
         };
         let future = {
-            let guard = Unwinding(Some(Entered::new(&mut seat.job, Phase::Calling)));
+            let guard = Unwinding::new(&mut seat.job, Phase::Calling, true);
             let future = call();
             guard.disarm();
             future
@@ -230,7 +232,8 @@ impl Seat {
             }
             (_, Some(_)) => {
                 // The job is in the slot, not ambient: `run` is not around this call.
-                let guard = Unwinding(Some(Entered::new(&mut self.job, Phase::Calling)));
+                let ends = self.place == Place::Root;
+                let guard = Unwinding::new(&mut self.job, Phase::Calling, ends);
                 let future = call();
                 guard.disarm();
                 future
@@ -270,22 +273,32 @@ impl Seat {
     /// Polls what the layer wraps, in the job's scope.
     #[inline(always)]
     pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> T) -> T {
-        if matches!(self.place, Place::Member | Place::Below) {
-            return poll();
+        match self.place {
+            Place::Member => return poll(),
+            Place::Below => {
+                let polled = poll();
+                if scope::phase() == Phase::Offered {
+                    // A layer below began the job, and the root is about to take it.
+                    self.place = Place::Member;
+                }
+                return polled;
+            }
+            Place::Root | Place::Guest => {}
         }
         stop::take();
         if self.job.is_some() {
-            let guard = Unwinding(Some(Entered::new(&mut self.job, Phase::Running)));
+            let ends = self.place == Place::Root;
+            let guard = Unwinding::new(&mut self.job, Phase::Running, ends);
             let polled = poll();
             guard.disarm();
             self.note_start();
             polled
         } else {
-            let _open = InPhase::new(Phase::Open);
+            let _without = InForce::none();
+            let open = Open::new();
             let polled = poll();
-            if scope::phase() == Phase::Offered {
-                self.take_offered();
-            }
+            self.job = open.close();
+            self.note_start();
             polled
         }
     }
@@ -303,15 +316,6 @@ impl Seat {
             if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
                 job.started();
             }
-        }
-    }
-
-    #[cold]
-    fn take_offered(&mut self) {
-        if let Some(job) = scope::current() {
-            scope::replace(job.parent());
-            self.job = Some(job);
-            self.note_start();
         }
     }
 
@@ -392,6 +396,7 @@ pub(crate) fn ending<T, E: fmt::Display>(result: &Result<T, E>, stop: Option<Sto
                 StopKind::TimedOut | StopKind::AttemptTimedOut => FailureCause::TimedOut,
                 StopKind::CircuitOpen => FailureCause::CircuitOpen,
                 StopKind::Duplicate => FailureCause::Duplicate,
+                StopKind::Panicked => FailureCause::Panicked,
                 StopKind::Cancelled | StopKind::Failure => FailureCause::Error,
             },
             error: text(kind),
@@ -447,20 +452,63 @@ impl Drop for Frame {
     }
 }
 
-/// Leaves the scope; if the code in it panicked, the job ends there and then.
-struct Unwinding<'a>(Option<Entered<'a>>);
+/// A root's poll while its stack has no job: takes over one that a layer inside begins meanwhile.
+struct Open(Phase);
 
-impl Unwinding<'_> {
+impl Open {
+    #[inline(always)]
+    fn new() -> Self {
+        Self(scope::set_phase(Phase::Open))
+    }
+
+    #[inline(always)]
+    fn close(self) -> Option<Arc<Core>> {
+        let phase = scope::set_phase(self.0);
+        std::mem::forget(self);
+        if phase == Phase::Offered {
+            Frame::adopted()
+        } else {
+            None
+        }
+    }
+}
+
+impl Drop for Open {
+    // Only on unwinding out of the poll.
+    fn drop(&mut self) {
+        if scope::set_phase(self.0) == Phase::Offered {
+            if let Some(job) = Frame::adopted() {
+                job.end(panicked);
+            }
+        }
+    }
+}
+
+/// Leaves the scope; if the code in it panicked, the job of its owner ends there and then.
+struct Unwinding<'a> {
+    entered: Option<Entered<'a>>,
+    ends: bool,
+}
+
+impl<'a> Unwinding<'a> {
+    #[inline(always)]
+    fn new(job: &'a mut Option<Arc<Core>>, phase: Phase, ends: bool) -> Self {
+        Self {
+            entered: Some(Entered::new(job, phase)),
+            ends,
+        }
+    }
+
     #[inline(always)]
     fn disarm(mut self) {
-        self.0 = None;
+        self.entered = None;
     }
 }
 
 impl Drop for Unwinding<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.0.is_some() {
+        if self.ends && self.entered.is_some() {
             if let Some(job) = scope::current() {
                 job.end(panicked);
             }

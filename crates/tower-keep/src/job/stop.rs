@@ -16,6 +16,8 @@ pub(crate) enum StopKind {
     CircuitOpen,
     Duplicate,
     Cancelled,
+    /// An execution that this call had joined panicked.
+    Panicked,
     /// A classifier called this result a failure.
     Failure,
 }
@@ -33,6 +35,7 @@ impl StopKind {
             Self::CircuitOpen => "the circuit is open",
             Self::Duplicate => "an identical request is in flight",
             Self::Cancelled => "the job was cancelled",
+            Self::Panicked => "the execution that was joined panicked",
             Self::Failure => "the response is classified as a failure",
         }
     }

@@ -162,7 +162,7 @@ where
             StopKind::TimedOut | StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled,
         ) => return None,
         // Answered with a response, which the policy may not know for a failure.
-        Some(StopKind::AttemptTimedOut) if result.is_ok() => Decision::Retry,
+        Some(StopKind::AttemptTimedOut | StopKind::Panicked) if result.is_ok() => Decision::Retry,
         _ => layer.policy.decide(result, attempt),
     };
     let delay = match decision {

@@ -14,6 +14,7 @@ use crate::{
     event::{EventKind, LimitScope},
     job::{
         Elapsed,
+        scope::{InForce, Limits},
         seat::Seat,
         stop::{self, StopKind},
     },
@@ -27,6 +28,13 @@ pub(super) struct Deadline {
     pub(super) span: Span,
 }
 
+impl Deadline {
+    /// When the whole job is to be over.
+    pub(super) fn overall(&self) -> Option<Instant> {
+        (self.span == Span::Overall).then_some(self.at)
+    }
+}
+
 pin_project! {
     /// The response future of [`Timeout`](super::Timeout).
     #[must_use = "futures do nothing unless polled"]
@@ -38,6 +46,7 @@ pin_project! {
         #[pin]
         sleep: Option<Sleep>,
         deadline: Option<Deadline>,
+        step_limit: Option<Duration>,
         on_reject: O,
         seat: Seat,
     }
@@ -45,11 +54,18 @@ pin_project! {
 
 impl<F, O> ResponseFuture<F, O> {
     #[inline(always)]
-    pub(super) fn new(future: F, deadline: Option<Deadline>, on_reject: O, seat: Seat) -> Self {
+    pub(super) fn new(
+        future: F,
+        deadline: Option<Deadline>,
+        step_limit: Option<Duration>,
+        on_reject: O,
+        seat: Seat,
+    ) -> Self {
         Self {
             future: Some(future),
             sleep: None,
             deadline,
+            step_limit,
             on_reject,
             seat,
         }
@@ -71,7 +87,20 @@ where
             panic!("a call was polled after it timed out");
         };
         // The inner future goes first, so that the result wins a tie.
-        let result = match this.seat.run(|| future.poll(cx)) {
+        let polled = if this.seat.has_job() {
+            this.seat.run(|| future.poll(cx))
+        } else {
+            let limits = Limits {
+                deadline: this.deadline.as_ref().and_then(Deadline::overall),
+                step: *this.step_limit,
+            };
+            this.seat.run(|| {
+                // A job may yet begin below.
+                let _in_force = InForce::narrowed(limits);
+                future.poll(cx)
+            })
+        };
+        let result = match polled {
             Poll::Ready(result) => {
                 // Whoever keeps the future must not be woken by its timer.
                 this.sleep.set(None);

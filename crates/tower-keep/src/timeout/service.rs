@@ -10,10 +10,10 @@ use tower_service::Service;
 
 use super::{
     future::{Deadline, ResponseFuture},
-    layer::{Limit, Span, TimeoutLayer},
+    layer::{Limit, TimeoutLayer},
 };
 use crate::{
-    job::{Elapsed, core::Core, seat::Seat},
+    job::{Elapsed, scope::Limits, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -67,21 +67,18 @@ where
                 span: layer.span,
             })
         });
-        let inform = |job: &Core| {
-            if let Some(Deadline {
-                at,
-                span: Span::Overall,
-                ..
-            }) = deadline
-            {
-                job.add_deadline(at);
-            }
-            if let Some(limit) = layer.step_limit {
-                job.set_step_limit(limit);
-            }
+        let limits = Limits {
+            deadline: deadline.as_ref().and_then(Deadline::overall),
+            step: layer.step_limit,
         };
-        let (seat, future) = Seat::call_informing(inform, || self.inner.call(request));
-        ResponseFuture::new(future, deadline, layer.on_reject.clone(), seat)
+        let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
+        ResponseFuture::new(
+            future,
+            deadline,
+            layer.step_limit,
+            layer.on_reject.clone(),
+            seat,
+        )
     }
 }
 

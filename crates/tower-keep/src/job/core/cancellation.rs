@@ -125,11 +125,28 @@ impl Core {
         token
     }
 
-    /// Claims a place for a waker, if there is one left.
+    /// Whether the execution belongs to several callers.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.has(SHARED)
+    }
+
+    /// Claims a place for a waker, if there is one left. The first of a Cancel layer that takes this job's caller out,
+    /// rather than stop an execution that several share, is the one that watches the job.
     pub(crate) fn watch(&self) -> Option<usize> {
-        [WATCHED, WATCHED_AGAIN]
-            .into_iter()
-            .position(|flag| !self.set(flag))
+        if !self.is_shared() && !self.set(WATCHED) {
+            Some(0)
+        } else if !self.set(WATCHED_AGAIN) {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
+    /// Gives a place back.
+    pub(crate) fn unwatch(&self, place: usize) {
+        // The waker first: the place is free only once it is empty.
+        drop(self.wakers[place].take());
+        self.clear(if place == 0 { WATCHED } else { WATCHED_AGAIN });
     }
 
     /// Wakes this waker when cancellation is asked for. Look at the flag again after the call.

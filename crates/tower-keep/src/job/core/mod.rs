@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
 use self::{cancellation::Children, delivery::Stream, ending::Detached};
+use super::scope::Limits;
 use crate::event::{CancelReason, JobId, JobName};
 
 /// Somebody registered an observer.
@@ -177,12 +178,15 @@ impl Core {
         }
     }
 
-    /// Keeps the nearest of the deadlines.
-    pub(crate) fn add_deadline(&self, deadline: Instant) {
-        self.deadline.fetch_min(
-            nanos(deadline.saturating_duration_since(self.born)),
-            Ordering::Relaxed,
-        );
+    /// Keeps the nearest of each.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        if let Some(deadline) = limits.deadline {
+            let nanos = nanos(deadline.saturating_duration_since(self.born));
+            self.deadline.fetch_min(nanos, Ordering::Relaxed);
+        }
+        if let Some(limit) = limits.step {
+            self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn step_limit(&self) -> Option<Duration> {
@@ -190,10 +194,6 @@ impl Core {
             u64::MAX => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
-    }
-
-    pub(crate) fn set_step_limit(&self, limit: Duration) {
-        self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
     }
 
     pub(crate) fn set_steps(&self, total: u32) {

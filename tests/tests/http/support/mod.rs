@@ -12,11 +12,10 @@ use std::{
 
 use axum::{
     Router,
+    middleware::{self, Next},
     routing::{MethodRouter, any},
 };
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -24,7 +23,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket},
     sync::mpsc,
     task::{JoinHandle, JoinSet},
 };
@@ -33,8 +32,19 @@ use tower::Service;
 use tower_keep::{BoxError, CancelReason, EventKind, Job, JobId};
 use tower_keep_test::{Gate, Recorder};
 
+mod connections;
+mod layers;
+
+pub(crate) use self::{connections::*, layers::*};
+
 /// The limit for what never answers.
 pub(crate) const SHORT: Duration = Duration::from_millis(50);
+
+/// The limit for what does answer.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// The delay before a retry that a test waits for.
+pub(crate) const SOON: Duration = Duration::from_millis(1);
 
 /// No test takes longer: a bug is a failure, not a hang.
 pub(crate) async fn bounded<F: Future>(test: F) -> F::Output {
@@ -68,6 +78,14 @@ pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)
+}
+
+/// A port that is taken, and refuses as long as nobody listens.
+pub(crate) fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
 }
 
 impl Server {
@@ -131,128 +149,6 @@ impl Server {
     }
 }
 
-/// What came back.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) text: String,
-}
-
-impl Answer {
-    async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
-        let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Self {
-            status: head.status,
-            text: String::from_utf8(body.to_vec()).unwrap(),
-        })
-    }
-}
-
-/// One TCP connection of its own, with HTTP/1. Dropping it closes the socket.
-pub(crate) struct Connection {
-    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
-    _task: Background,
-}
-
-pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
-    Request::get(path)
-        .header(header::HOST, "localhost")
-        .body(Full::default())
-        .unwrap()
-}
-
-pub(crate) fn get_with(path: &str, name: &'static str, value: &str) -> Request<Full<Bytes>> {
-    let mut request = get(path);
-    request.headers_mut().insert(name, value.parse().unwrap());
-    request
-}
-
-pub(crate) fn post(path: &str) -> Request<Full<Bytes>> {
-    let mut request = get(path);
-    *request.method_mut() = http::Method::POST;
-    request
-}
-
-impl Connection {
-    pub(crate) async fn open(server: &Server) -> Self {
-        Self::to(server.addr).await
-    }
-
-    pub(crate) async fn to(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).await.unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        let task = Background::spawn(async move {
-            let _ = connection.await;
-        });
-        Self {
-            sender,
-            _task: task,
-        }
-    }
-
-    pub(crate) async fn try_send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> hyper::Result<Answer> {
-        self.sender.ready().await?;
-        Answer::read(self.sender.send_request(request).await?).await
-    }
-
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
-        self.try_send(request).await.unwrap()
-    }
-
-    pub(crate) async fn get(&mut self, path: &str) -> Answer {
-        self.send(get(path)).await
-    }
-
-    /// Sends the request from a task of its own; aborting it closes the connection.
-    pub(crate) fn spawn(mut self, request: Request<Full<Bytes>>) -> JoinHandle<Answer> {
-        tokio::spawn(async move { self.send(request).await })
-    }
-}
-
-/// One TCP connection with HTTP/2, by prior knowledge. Clones are handles to the same connection.
-#[derive(Clone)]
-pub(crate) struct Multiplexed {
-    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
-    addr: SocketAddr,
-    _task: Arc<Background>,
-}
-
-impl Multiplexed {
-    pub(crate) async fn open(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.addr).await.unwrap();
-        let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
-        let task = Background::spawn(async move {
-            let _ = connection.await;
-        });
-        Self {
-            sender,
-            addr: server.addr,
-            _task: Arc::new(task),
-        }
-    }
-
-    pub(crate) async fn try_get(&mut self, path: &str) -> hyper::Result<Answer> {
-        self.sender.ready().await?;
-        let request = Request::get(format!("http://{}{path}", self.addr))
-            .body(Full::default())
-            .unwrap();
-        Answer::read(self.sender.send_request(request).await?).await
-    }
-
-    pub(crate) async fn get(&mut self, path: &str) -> Answer {
-        self.try_get(path).await.unwrap()
-    }
-}
-
 /// Work that says when it begins, and waits until the test lets it go.
 #[derive(Clone)]
 pub(crate) struct Held {
@@ -304,6 +200,20 @@ impl Held {
         let held = self.clone();
         any(move || async move { held.run().await })
     }
+}
+
+/// The app, and a token that fires when the server drops a call.
+pub(crate) fn tells_when_dropped(app: Router) -> (Router, CancellationToken) {
+    let gone = CancellationToken::new();
+    let dropped = gone.clone();
+    let app = app.layer(middleware::from_fn(move |request, next: Next| {
+        let guard = dropped.clone().drop_guard();
+        async move {
+            let _guard = guard;
+            next.run(request).await
+        }
+    }));
+    (app, gone)
 }
 
 /// Counts the calls, from 1.

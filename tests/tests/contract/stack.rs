@@ -1,0 +1,375 @@
+//! A stack of layers, written as a word, and the handles to all its layers.
+//!
+//! | letter | layer | | letter | layer |
+//! |---|---|---|---|---|
+//! | `N` | JobLayer | | `M` | Dedup, where callers join |
+//! | `L` | Log, to the recorder | | `B` | CircuitBreaker |
+//! | `P` | Progress | | `T` | Timeout, overall, 60 s |
+//! | `C` | Cancel | | `R` | Retry, twice, after 1 and 2 s |
+//! | `c` | Cancel, detached | | `A` | Timeout of an attempt, 10 s |
+//! | `D` | Dedup, by the request | | | |
+//!
+//! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
+//!
+//! The outermost comes first. `!` behind a letter makes the layer fail with [`AppError`], `?` answer with a response.
+//! Every layer is boxed, unless the word begins with `=`.
+
+use std::{
+    error::Error,
+    fmt,
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use tower::{
+    Layer, ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer,
+    load_shed::LoadShedLayer, util::BoxCloneSyncService,
+};
+use tower_keep::{
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, ProgressLayer,
+    RetryLayer, TimeoutLayer,
+    cancel::Cancelled,
+    circuit_breaker::Open,
+    dedup::{Duplicate, KeyBy},
+    find,
+    timeout::Elapsed,
+};
+use tower_keep_test::{Recorder, secs};
+
+use crate::run::assert_no_job;
+
+/// What every stack comes to.
+pub(crate) type Service = BoxCloneSyncService<u32, u32, BoxError>;
+
+/// The services that stacks go around.
+pub(crate) trait Inner:
+    tower::Service<u32, Response = u32, Error = &'static str, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Inner for S where
+    S: tower::Service<u32, Response = u32, Error = &'static str, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Why a layer stopped a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    TimedOut,
+    Open,
+    Duplicate,
+    Cancelled,
+}
+
+/// The user's own error.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum AppError {
+    #[error("stopped: {0:?}")]
+    Stopped(Why),
+    #[error("{0}")]
+    Other(Arc<str>),
+}
+
+impl From<BoxError> for AppError {
+    fn from(error: BoxError) -> Self {
+        why(&*error).map_or_else(|| Self::Other(error.to_string().into()), Self::Stopped)
+    }
+}
+
+fn why(error: &(dyn Error + 'static)) -> Option<Why> {
+    match find::<AppError>(error) {
+        Some(AppError::Stopped(why)) => Some(*why),
+        _ if find::<Elapsed>(error).is_some() => Some(Why::TimedOut),
+        _ if find::<Open>(error).is_some() => Some(Why::Open),
+        _ if find::<Duplicate>(error).is_some() => Some(Why::Duplicate),
+        _ if find::<Cancelled>(error).is_some() => Some(Why::Cancelled),
+        _ => None,
+    }
+}
+
+/// Why a layer stopped the call, however it says so; `None` if none did.
+pub(crate) fn stopped(result: &Result<u32, BoxError>) -> Option<Why> {
+    match result {
+        Ok(answer) => [Why::TimedOut, Why::Open, Why::Duplicate, Why::Cancelled]
+            .into_iter()
+            .find(|why| response(*why) == *answer),
+        Err(error) => why(&**error),
+    }
+}
+
+/// The response that stands for a stop.
+fn response(why: Why) -> u32 {
+    9_000 + why as u32
+}
+
+type ByRequestFn = fn(&u32) -> Option<u32>;
+type ByRequest = KeyBy<ByRequestFn, u32>;
+
+fn by_request(request: &u32) -> Option<u32> {
+    Some(*request)
+}
+
+/// Tries again once.
+#[derive(Clone, Debug)]
+struct Once(u32);
+
+impl tower::retry::Policy<u32, u32, BoxError> for Once {
+    type Future = Ready<()>;
+
+    fn retry(&mut self, _: &mut u32, result: &mut Result<u32, BoxError>) -> Option<Ready<()>> {
+        (result.is_err() && std::mem::take(&mut self.0) > 0).then(|| ready(()))
+    }
+
+    fn clone_request(&mut self, request: &u32) -> Option<u32> {
+        Some(*request)
+    }
+}
+
+/// A stack's layers, whichever of them it uses.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    word: String,
+    pub(crate) recorder: Recorder,
+    log: LogLayer,
+    pub(crate) progress: ProgressLayer,
+    pub(crate) cancel: CancelLayer,
+    pub(crate) dedup: DedupLayer<ByRequest>,
+    pub(crate) breaker: CircuitBreakerLayer,
+    timeout: TimeoutLayer,
+    pub(crate) retry: RetryLayer,
+    attempt: TimeoutLayer,
+}
+
+impl Stack {
+    pub(crate) fn new(word: &str) -> Self {
+        let recorder = Recorder::new();
+        Self {
+            word: word.to_owned(),
+            log: LogLayer::to(recorder.clone()),
+            recorder,
+            progress: ProgressLayer::new(),
+            cancel: CancelLayer::new(),
+            dedup: DedupLayer::new(by_request as ByRequestFn),
+            breaker: CircuitBreakerLayer::new(),
+            timeout: TimeoutLayer::new(secs(60)),
+            retry: RetryLayer::new().max_retries(2),
+            attempt: TimeoutLayer::per_attempt(secs(10)),
+        }
+    }
+
+    /// The same stack with new layers.
+    pub(crate) fn fresh(&self) -> Self {
+        Self::new(&self.word)
+    }
+
+    fn place(&self, letter: char) -> Option<usize> {
+        self.word.find(letter)
+    }
+
+    /// Whether one of these layers is in the stack.
+    pub(crate) fn has(&self, letters: &str) -> bool {
+        letters.chars().any(|letter| self.place(letter).is_some())
+    }
+
+    /// Whether one of the first layers stands outside one of the second.
+    pub(crate) fn outside(&self, first: &str, second: &str) -> bool {
+        let places = |letters: &str| -> Vec<usize> {
+            letters
+                .chars()
+                .filter_map(|letter| self.place(letter))
+                .collect()
+        };
+        match (
+            places(first).into_iter().min(),
+            places(second).into_iter().max(),
+        ) {
+            (Some(first), Some(second)) => first < second,
+            _ => false,
+        }
+    }
+
+    /// Whether callers join outside the log, so that it sees none but the job of the execution.
+    pub(crate) fn joins_unseen(&self) -> bool {
+        self.outside("M", "L")
+    }
+
+    /// Whether callers join outside everything that tracks a job, so that the execution has one of its own.
+    pub(crate) fn executes_apart(&self) -> bool {
+        self.joins_unseen() && !self.outside("PCcN", "M")
+    }
+
+    /// Puts the stack around a service. All services that it makes share what the layers share.
+    pub(crate) fn around(&self, inner: impl Inner) -> Service {
+        match self.word.strip_prefix('=') {
+            Some("LPCDBTRA") => self.documented(inner),
+            Some("LPCMBTRA") => self.documented_join(inner),
+            Some("ARTBDCPL") => self.reverse(inner),
+            Some("ARTBMCPL") => self.reverse_join(inner),
+            Some(word) => panic!("{word} is not composed without boxes"),
+            None => {
+                let mut service = boxed(inner);
+                let mut mode = ' ';
+                for letter in self.word.chars().rev() {
+                    match letter {
+                        '!' | '?' => mode = letter,
+                        letter => {
+                            service = self.wrap(letter, mode, service);
+                            mode = ' ';
+                        }
+                    }
+                }
+                service
+            }
+        }
+    }
+
+    fn wrap(&self, letter: char, mode: char, inner: Service) -> Service {
+        macro_rules! stopping {
+            ($layer:expr, $why:expr) => {
+                match mode {
+                    '!' => boxed(
+                        $layer
+                            .fail_with(|_| AppError::Stopped($why))
+                            .layer(own_error(inner)),
+                    ),
+                    '?' => boxed(
+                        $layer
+                            .respond_with(|_| response($why))
+                            .layer(own_error(inner)),
+                    ),
+                    _ => boxed($layer.layer(inner)),
+                }
+            };
+        }
+        match letter {
+            'N' => boxed(JobLayer::new("named").layer(inner)),
+            'L' => boxed(self.log.layer(inner)),
+            'P' => boxed(self.progress.layer(inner)),
+            'C' => stopping!(self.cancel.clone(), Why::Cancelled),
+            'c' => stopping!(self.cancel.clone().detached(), Why::Cancelled),
+            'D' => stopping!(self.dedup.clone(), Why::Duplicate),
+            'M' => stopping!(self.dedup.clone().join(), Why::Duplicate),
+            'B' => stopping!(self.breaker.clone(), Why::Open),
+            'T' => stopping!(self.timeout.clone(), Why::TimedOut),
+            'R' => boxed(self.retry.layer(inner)),
+            'A' => stopping!(self.attempt.clone(), Why::TimedOut),
+            'l' => boxed(GlobalConcurrencyLimitLayer::new(8).layer(inner)),
+            't' => boxed(tower::timeout::TimeoutLayer::new(secs(1000)).layer(inner)),
+            's' => boxed(LoadShedLayer::new().layer(inner)),
+            'm' => boxed(inner.map_request(|request: u32| request)),
+            'r' => boxed(tower::retry::RetryLayer::new(Once(1)).layer(inner)),
+            other => panic!("no layer has the letter {other}"),
+        }
+    }
+
+    /// Asserts that the layers hold nothing of a call that is over: no key, no job, no failure counted.
+    #[track_caller]
+    pub(crate) fn assert_idle(&self) {
+        assert_eq!(self.dedup.in_flight(), 0, "keys are held");
+        assert_eq!(self.cancel.handle().running(), [], "jobs can be cancelled");
+        let shown = self.progress.handle().jobs();
+        assert!(shown.is_empty(), "jobs are shown: {shown:?}");
+        assert_no_job();
+    }
+
+    /// Asserts that this many jobs were recorded, each with one beginning and one ending.
+    #[track_caller]
+    pub(crate) fn assert_jobs(&self, count: usize) {
+        let recorder = &self.recorder;
+        assert_eq!(recorder.jobs().len(), count, "jobs\n{recorder}");
+        if count > 0 {
+            recorder.assert_one_terminal_each();
+        }
+    }
+}
+
+fn boxed<S>(service: S) -> Service
+where
+    S: tower::Service<u32, Response = u32, Error: Into<BoxError>, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    BoxCloneSyncService::new(service.map_err(Into::into))
+}
+
+fn own_error(
+    service: Service,
+) -> impl tower::Service<u32, Response = u32, Error = AppError, Future: Send> + Clone + Send + Sync
+{
+    service.map_err(AppError::from)
+}
+
+/// The stacks without boxes.
+impl Stack {
+    fn documented(&self, inner: impl Inner) -> Service {
+        let service = ServiceBuilder::new()
+            .layer(self.log.clone())
+            .layer(self.progress.clone())
+            .layer(self.cancel.clone())
+            .layer(self.dedup.clone())
+            .layer(self.breaker.clone())
+            .layer(self.timeout.clone())
+            .layer(self.retry.clone())
+            .layer(self.attempt.clone())
+            .service(inner);
+        boxed(service)
+    }
+
+    fn documented_join(&self, inner: impl Inner) -> Service {
+        let service = ServiceBuilder::new()
+            .layer(self.log.clone())
+            .layer(self.progress.clone())
+            .layer(self.cancel.clone())
+            .layer(self.dedup.clone().join())
+            .layer(self.breaker.clone())
+            .layer(self.timeout.clone())
+            .layer(self.retry.clone())
+            .layer(self.attempt.clone())
+            .service(inner);
+        boxed(service)
+    }
+
+    fn reverse(&self, inner: impl Inner) -> Service {
+        let service = ServiceBuilder::new()
+            .layer(self.attempt.clone())
+            .layer(self.retry.clone())
+            .layer(self.timeout.clone())
+            .layer(self.breaker.clone())
+            .layer(self.dedup.clone())
+            .layer(self.cancel.clone())
+            .layer(self.progress.clone())
+            .layer(self.log.clone())
+            .service(inner);
+        boxed(service)
+    }
+
+    fn reverse_join(&self, inner: impl Inner) -> Service {
+        let service = ServiceBuilder::new()
+            .layer(self.attempt.clone())
+            .layer(self.retry.clone())
+            .layer(self.timeout.clone())
+            .layer(self.breaker.clone())
+            .layer(self.dedup.clone().join())
+            .layer(self.cancel.clone())
+            .layer(self.progress.clone())
+            .layer(self.log.clone())
+            .service(inner);
+        boxed(service)
+    }
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.word)
+    }
+}

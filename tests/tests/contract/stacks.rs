@@ -1,0 +1,136 @@
+//! The stacks that the cases run over, as words for [`Stack::new`](crate::stack::Stack::new).
+
+use crate::stack::Stack;
+
+/// Each layer alone.
+const ALONE: [&str; 11] = ["N", "L", "P", "C", "c", "D", "M", "B", "T", "R", "A"];
+
+/// Each layer that can stop a call, failing with the user's own error.
+const FAILING: [&str; 7] = ["C!", "c!", "D!", "M!", "B!", "T!", "A!"];
+
+/// Each layer that can stop a call, answering with a response.
+const RESPONDING: [&str; 7] = ["C?", "c?", "D?", "M?", "B?", "T?", "A?"];
+
+/// All seven layers. `=` is composed without a box in between.
+const ORDERS: [&str; 32] = [
+    // As documented, and its reverse.
+    "=LPCDBTRA",
+    "=LPCMBTRA",
+    "=ARTBDCPL",
+    "=ARTBMCPL",
+    "LPCDBTRA",
+    "LPCMBTRA",
+    "LPcDBTRA",
+    "ARTBDCPL",
+    "ARTBMCPL",
+    // The ways to stop a call, all alike and mixed.
+    "LPC!D!B!T!RA!",
+    "LPC?D?B?T?RA?",
+    "LPC!M!B!T!RA!",
+    "LPC?M?B?T?RA?",
+    "A?RT!BD?C!PL",
+    // The rotations.
+    "PCDBTRAL",
+    "CDBTRALP",
+    "DBTRALPC",
+    "BTRALPCD",
+    "TRALPCDB",
+    "RALPCDBT",
+    "ALPCDBTR",
+    // Shuffles.
+    "BLRCTDPA",
+    "TDLARPBC",
+    "RBDATLCP",
+    "CPLBRDAT",
+    "DLTPARBC",
+    // With callers that join.
+    "MBTRALPC",
+    "RALPCMBT",
+    "BLRCTMPA",
+    "CPLBRMAT",
+    // With a named job outermost, and with a circuit that counts attempts.
+    "NLPCDBTRA",
+    "LPCMTRBA",
+];
+
+fn words<'a>(lists: impl IntoIterator<Item = &'a [&'a str]>) -> Vec<String> {
+    lists
+        .into_iter()
+        .flatten()
+        .map(|word| (*word).to_owned())
+        .collect()
+}
+
+/// Every stack.
+pub(crate) fn all() -> Vec<String> {
+    words([&ALONE[..], &FAILING, &RESPONDING, &ORDERS])
+}
+
+/// Every stack with a log that records: around and inside each layer alone, around, between and inside each two of
+/// them, and in every order.
+pub(crate) fn watched() -> Vec<String> {
+    let alone = words([&ALONE[..], &FAILING, &RESPONDING]);
+    let around = alone.iter().map(|word| format!("L{word}"));
+    let inside = alone.iter().map(|word| format!("{word}L"));
+    let mut watched: Vec<_> = around.chain(inside).collect();
+    let others = "PCDMBTRA";
+    for outer in others.chars() {
+        for inner in others.chars().filter(|inner| *inner != outer) {
+            // Both share their keys, so that the inner one would find those of the outer.
+            if !("DM".contains(outer) && "DM".contains(inner)) {
+                watched.push(format!("L{outer}{inner}"));
+                watched.push(format!("{outer}L{inner}"));
+                watched.push(format!("{outer}{inner}L"));
+            }
+        }
+    }
+    // Layers that begin no job, around a Dedup that lets one begin only in its future.
+    let plain = "BTRA";
+    for outer in plain.chars() {
+        for inner in plain.chars().filter(|inner| *inner != outer) {
+            watched.push(format!("{outer}{inner}DL"));
+            watched.push(format!("{outer}{inner}ML"));
+        }
+    }
+    watched.extend(words([&ORDERS[..]]));
+    watched
+}
+
+/// Those of the stacks for which this holds.
+pub(crate) fn that(words: Vec<String>, holds: impl Fn(&Stack) -> bool) -> Vec<String> {
+    words
+        .into_iter()
+        .filter(|word| holds(&Stack::new(word)))
+        .collect()
+}
+
+/// Every stack with a log, with and without layers of tower's own.
+pub(crate) fn everything() -> Vec<String> {
+    let mut words = watched();
+    words.extend(foreign());
+    words
+}
+
+/// Layers of tower's own between ours, which call at once or call again.
+fn foreign() -> Vec<String> {
+    let mut foreign: Vec<String> = Vec::new();
+    for layer in "PCcDMBTRA".chars() {
+        for between in ["l", "t", "s", "m", "r", "rr", "mrs"] {
+            foreign.push(format!("{layer}{between}L"));
+            foreign.push(format!("{layer}{between}LP"));
+            foreign.push(format!("L{between}{layer}"));
+            foreign.push(format!("T{layer}{between}L"));
+            foreign.push(format!("L{layer}{between}P"));
+        }
+    }
+    let words = [
+        "lLtPsCmDlBtTrRsA",
+        "ArRsTtBlDmCsPtL",
+        "tTmLlDrPsBrC",
+        "LrPCrDBTRA",
+        "BTPrLrC",
+        "LPCMlBrTRA",
+    ];
+    foreign.extend(words.map(str::to_owned));
+    foreign
+}

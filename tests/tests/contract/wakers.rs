@@ -1,0 +1,170 @@
+//! Who is woken, and who is not.
+
+use tower_keep_test::{Polled, Scripted, ms, secs};
+
+use crate::{
+    run::{call_of, over, settle, silent, slow_echo},
+    stack::{Stack, Why, stopped},
+    stacks::{all, that},
+};
+
+/// A call that waits for its service does not wake itself, and time that passes before its limit does not either.
+#[test]
+fn a_waiting_call_is_left_alone() {
+    over(all(), async |stack| {
+        let service = stack.around(silent().strict());
+        let mut response = Polled::new(call_of(&service, 1));
+        response.assert_waiting();
+        for _ in 0..9 {
+            tokio::time::advance(secs(1)).await;
+            settle().await;
+        }
+        assert_eq!(response.wakes(), 0);
+        response.assert_waiting();
+    });
+}
+
+/// A limit wakes its call when it expires, once, and no earlier.
+#[test]
+fn a_limit_wakes_once() {
+    let limited = |stack: &Stack| stack.has("TA") && !stack.has("Rc");
+    over(that(all(), limited), async |stack| {
+        let limit = if stack.has("A") { secs(10) } else { secs(60) };
+        let service = stack.around(silent().strict());
+        let mut response = Polled::new(call_of(&service, 1));
+        response.assert_waiting();
+        tokio::time::advance(limit - ms(1)).await;
+        assert_eq!(response.wakes(), 0);
+        tokio::time::advance(ms(1)).await;
+        assert_eq!(response.wakes(), 1);
+        assert_eq!(stopped(&response.assert_ready()), Some(Why::TimedOut));
+    });
+}
+
+/// A call that waits for its next attempt is woken when that is due, once.
+#[test]
+fn a_retry_wakes_when_it_is_due() {
+    let retries = |stack: &Stack| stack.has("R") && !stack.has("c");
+    over(that(all(), retries), async |stack| {
+        let inner = Scripted::script([Err("first"), Err("second"), Ok(3)]);
+        let service = stack.around(inner.strict());
+        let mut response = Polled::new(call_of(&service, 1));
+        response.assert_waiting();
+        for (wakes, wait) in [secs(1), secs(2)].into_iter().enumerate() {
+            tokio::time::advance(wait - ms(1)).await;
+            assert_eq!(response.wakes(), wakes);
+            tokio::time::advance(ms(1)).await;
+            assert_eq!(response.wakes(), wakes + 1);
+            if wakes == 0 {
+                response.assert_waiting();
+            }
+        }
+        assert_eq!(response.assert_ready().unwrap(), 3);
+        assert_eq!(response.polls(), 3);
+    });
+}
+
+/// Whoever joined an execution is woken once, when it is over, however often the execution is polled meanwhile.
+#[test]
+fn a_follower_wakes_once() {
+    over(that(all(), |stack| stack.has("M")), async |stack| {
+        let inner = Scripted::new().otherwise(|| {
+            tower_keep_test::Step::run(|request: u32| async move {
+                for _ in 0..5 {
+                    tokio::time::sleep(secs(1)).await;
+                }
+                Ok(request + 1)
+            })
+        });
+        let service = stack.around(inner.strict());
+        let mut leader = Polled::new(call_of(&service, 1));
+        leader.assert_waiting();
+        let mut follower = Polled::new(call_of(&service, 1));
+        follower.assert_waiting();
+        for _ in 0..4 {
+            tokio::time::advance(secs(1)).await;
+            leader.assert_woken();
+            leader.assert_waiting();
+            assert_eq!(follower.wakes(), 0);
+        }
+        tokio::time::advance(secs(1)).await;
+        assert_eq!(leader.assert_ready().unwrap(), 2);
+        assert_eq!(follower.wakes(), 1);
+        assert_eq!(follower.assert_ready().unwrap(), 2);
+        assert_eq!(follower.polls(), 2);
+    });
+}
+
+/// When the caller that drives an execution leaves, exactly one of those who wait is woken to go on with it.
+#[test]
+fn one_follower_takes_over() {
+    over(that(all(), |stack| stack.has("M")), async |stack| {
+        let service = stack.around(slow_echo(5).strict());
+        let mut leader = Polled::new(call_of(&service, 1));
+        leader.assert_waiting();
+        let mut followers: Vec<_> = (0..3).map(|_| Polled::new(call_of(&service, 1))).collect();
+        followers.iter_mut().for_each(Polled::assert_waiting);
+        drop(leader);
+        let woken: Vec<_> = followers.iter().map(Polled::is_woken).collect();
+        assert_eq!(woken.iter().filter(|woken| **woken).count(), 1, "{woken:?}");
+        for follower in followers {
+            assert_eq!(follower.await.unwrap(), 2);
+        }
+    });
+}
+
+/// Cancelling one job wakes its call and no other.
+#[test]
+fn a_cancellation_wakes_its_call_only() {
+    over(that(all(), |stack| stack.has("Cc")), async |stack| {
+        let cancel = stack.cancel.handle();
+        let service = stack.around(silent().strict());
+        let mut first = Polled::new(call_of(&service, 1));
+        first.assert_waiting();
+        let mut second = Polled::new(call_of(&service, 2));
+        second.assert_waiting();
+        settle().await;
+        let running = cancel.running();
+        assert_eq!(running.len(), 2);
+
+        assert!(cancel.cancel(running[0]));
+        assert!(!cancel.cancel(running[0]), "it is cancelled already");
+        settle().await;
+        assert_eq!((first.wakes(), second.wakes()), (1, 0));
+        assert_eq!(stopped(&first.assert_ready()), Some(Why::Cancelled));
+        second.assert_waiting();
+        assert_eq!(cancel.running(), running[1..]);
+
+        assert!(cancel.cancel(running[1]));
+        settle().await;
+        assert_eq!(second.wakes(), 1);
+        assert_eq!(stopped(&second.assert_ready()), Some(Why::Cancelled));
+        stack.assert_idle();
+    });
+}
+
+/// A cancellation reaches a call that waits for its next attempt at once.
+#[test]
+fn a_cancellation_ends_a_backoff() {
+    let both = |stack: &Stack| stack.has("C") && stack.has("R");
+    over(that(all(), both), async |stack| {
+        let cancel = stack.cancel.handle();
+        let inner = Scripted::<u32, u32>::script([Err("first")]);
+        let service = stack.around(inner.strict());
+        let mut response = Polled::new(call_of(&service, 1));
+        response.assert_waiting();
+        if stack.outside("C", "R") {
+            let [job] = cancel.running()[..] else {
+                panic!("one job runs")
+            };
+            cancel.cancel(job);
+            assert_eq!(response.wakes(), 1);
+            assert_eq!(stopped(&response.assert_ready()), Some(Why::Cancelled));
+        } else {
+            // Inside the retry it knows the job of an attempt only while that runs.
+            assert_eq!(cancel.running(), []);
+        }
+        drop(response);
+        stack.assert_idle();
+    });
+}
