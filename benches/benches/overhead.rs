@@ -28,6 +28,7 @@ use tower_keep::{
     CancelLayer, CircuitBreakerLayer, DedupLayer, Event, LogLayer, Pipeline, ProgressLayer,
     RetryLayer, TimeoutLayer,
 };
+use tower_keep_benches::{Case, Peers, Subject, print_table};
 use tower_resilience::{circuitbreaker, coalesce, retry, timelimiter};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -106,14 +107,6 @@ fn calls<S: Service<u64>>(service: &mut S, requests: Range<u64>, cx: &mut Contex
     }
 }
 
-/// A service, and what can be done to it without knowing its type.
-trait Subject {
-    /// The time that this many calls take.
-    fn time(&mut self, count: u64) -> Duration;
-    /// The allocations of this many calls.
-    fn count(&mut self, count: u64) -> AllocationInfo;
-}
-
 struct Driven<S> {
     service: S,
     runtime: Rc<Runtime>,
@@ -155,19 +148,8 @@ impl<S: Service<u64>> Subject for Driven<S> {
 
 // ===== what is measured =====
 
-/// What a case is compared with, in tower and in tower-resilience.
-type Peers = [Option<&'static str>; 2];
-
+/// A case that others are compared with, or that has no counterpart.
 const ALONE: Peers = [None, None];
-
-struct Case {
-    name: &'static str,
-    peers: Peers,
-    ready: Box<dyn Subject>,
-    pends: Box<dyn Subject>,
-    /// The size of its future.
-    bytes: usize,
-}
 
 struct Cases {
     runtime: Rc<Runtime>,
@@ -374,98 +356,6 @@ fn cases() -> Vec<Case> {
             .expect("the defaults fit together"),
     );
     cases.all
-}
-
-// ===== the table =====
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// The medians, in nanoseconds for a call, of rounds in which the cases take turns: what slows the machine down for a
-/// while slows them all.
-fn medians(
-    cases: &mut [Case],
-    rounds: usize,
-    count: u64,
-    subject: impl Fn(&mut Case) -> &mut Box<dyn Subject>,
-) -> Vec<f64> {
-    let mut times = vec![Vec::with_capacity(rounds); cases.len()];
-    for _ in 0..rounds {
-        for (times, case) in times.iter_mut().zip(cases.iter_mut()) {
-            let elapsed = subject(case).time(count);
-            times.push(elapsed.as_secs_f64() * 1e9 / count as f64);
-        }
-    }
-    times.into_iter().map(median).collect()
-}
-
-struct Figures {
-    ns: f64,
-    of_bare: f64,
-    of_peers: [Option<f64>; 2],
-    allocations: f64,
-    bytes: f64,
-}
-
-fn figures(
-    cases: &mut [Case],
-    rounds: usize,
-    count: u64,
-    subject: impl Fn(&mut Case) -> &mut Box<dyn Subject>,
-) -> Vec<Figures> {
-    let medians = medians(cases, rounds, count, &subject);
-    let names: Vec<_> = cases.iter().map(|case| case.name).collect();
-    let of = |name| {
-        let index = names.iter().position(|known| *known == name);
-        medians[index.expect("a peer is a case")]
-    };
-    let counted = 256;
-    cases
-        .iter_mut()
-        .zip(&medians)
-        .map(|(case, ns)| {
-            let allocated = subject(case).count(counted);
-            let per_call = |total: u64| total as f64 / counted as f64;
-            Figures {
-                ns: *ns,
-                of_bare: ns / of("bare"),
-                of_peers: case.peers.map(|peer| Some(ns / of(peer?))),
-                allocations: per_call(allocated.count_total),
-                bytes: per_call(allocated.bytes_total),
-            }
-        })
-        .collect()
-}
-
-fn print_table(cases: &mut [Case], quick: bool) {
-    let (rounds, count) = if quick { (5, 500) } else { (25, 5_000) };
-    let ready = figures(cases, rounds, count, |case| &mut case.ready);
-    let pends = figures(cases, rounds, count, |case| &mut case.pends);
-    println!("\nMedians of a call, in ns and as multiples of bare and of the counterparts.\n");
-    for (title, figures) in [("Ready at once", ready), ("Pending once", pends)] {
-        println!(
-            "| {title:36} | {:>7} | {:>7} | {:>7} | {:>12} | {:>6} | {:>5} | {:>6} |",
-            "ns", "/ bare", "/ tower", "/ resilience", "allocs", "bytes", "future"
-        );
-        println!("|---|--:|--:|--:|--:|--:|--:|--:|");
-        for (case, figures) in cases.iter().zip(figures) {
-            let ratio =
-                |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-            let [tower, resilience] = figures.of_peers.map(ratio);
-            println!(
-                "| {:36} | {:7.1} | {:7.1} | {tower:>7} | {resilience:>12} | {:6.2} | {:5.0} | {:6} |",
-                case.name,
-                figures.ns,
-                figures.of_bare,
-                figures.allocations,
-                figures.bytes,
-                case.bytes,
-            );
-        }
-        println!();
-    }
 }
 
 fn main() {

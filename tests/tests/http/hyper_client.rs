@@ -24,7 +24,10 @@ use tower_keep::{
 };
 use tower_keep_test::Recorder;
 
-use crate::support::{Count, Keep, LONG, SHORT, SOON, Server, all_ended, bounded, cause, ended, held, reason, refusing, server_errors};
+use crate::support::{
+    Count, Keep, LONG, SHORT, SOON, Server, all_ended, bounded, cause, ended, held, reason,
+    refusing, server_errors,
+};
 
 type Whole = Full<Bytes>;
 

@@ -15,8 +15,8 @@ use tower_keep_test::Recorder;
 
 use crate::support::{
     AppError, Connection, Count, Held, Keep, Multiplexed, SHORT, Server, all_ended,
-    answering_layers, assert_four_answers, bounded, cause, ended, failing_layers, get, held, parent,
-    post, reason,
+    answering_layers, assert_four_answers, bounded, cause, ended, failing_layers, get, held,
+    parent, post, reason,
 };
 
 /// The request's body, or that of one that was rebuilt.
@@ -87,6 +87,7 @@ async fn serve(held: Held) -> (Server, Keep) {
     let (layers, keep) = answering_layers!(reply, repeat_get);
     (serve_behind!(layers, held), keep)
 }
+
 /// Each layer's answer is an ordinary response: 504, 409, 503, 503; and a call through all of them is one job.
 #[tokio::test]
 async fn every_layer_answers_by_itself() {

@@ -5,16 +5,12 @@ mod axum_recipe {
 
     use axum::{
         Router,
-        extract::Request,
         http::StatusCode,
         response::{IntoResponse, Response},
         routing::get,
     };
     use tower::ServiceBuilder;
-    use tower_keep::{
-        CancelLayer, CircuitBreakerLayer, DedupLayer, Job, LogLayer, Outcome, ProgressLayer,
-        TimeoutLayer, cancel::CancelHandle,
-    };
+    use tower_keep::{cancel::CancelHandle, *};
 
     fn answer(status: StatusCode, why: impl Display) -> Response {
         (status, why.to_string()).into_response()
@@ -25,11 +21,6 @@ mod axum_recipe {
             Ok(response) if response.status().is_server_error() => Outcome::Failure,
             _ => Outcome::Success,
         }
-    }
-
-    fn idempotency_key(request: &Request) -> Option<String> {
-        let key = request.headers().get("idempotency-key")?;
-        key.to_str().ok().map(str::to_owned)
     }
 
     async fn report() -> String {
@@ -43,15 +34,10 @@ mod axum_recipe {
         let cancel =
             CancelLayer::new().respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why));
         let handle = cancel.handle();
-        // One `ServiceBuilder` for all: each further `Router::layer` would begin a child job.
         let layers = ServiceBuilder::new()
             .layer(LogLayer::new().classify(server_errors))
             .layer(ProgressLayer::new())
             .layer(cancel)
-            .layer(
-                DedupLayer::new(idempotency_key)
-                    .respond_with(|why| answer(StatusCode::CONFLICT, why)),
-            )
             .layer(
                 CircuitBreakerLayer::new()
                     .classify(server_errors)
@@ -61,8 +47,10 @@ mod axum_recipe {
                 TimeoutLayer::new(Duration::from_secs(30))
                     .respond_with(|why| answer(StatusCode::GATEWAY_TIMEOUT, why)),
             );
-        let app = Router::new().route("/report", get(report)).layer(layers);
-        (app, handle)
+        (
+            Router::new().route("/report", get(report)).layer(layers),
+            handle,
+        )
     }
 }
 
@@ -70,17 +58,15 @@ mod hyper_recipe {
     use std::{convert::Infallible, fmt::Display, io, time::Duration};
 
     use bytes::Bytes;
-    use http::{Request, Response, StatusCode};
     use http_body_util::Full;
-    use hyper::body::Incoming;
+    use hyper::{Request, Response, StatusCode, body::Incoming};
     use hyper_util::{
         rt::{TokioExecutor, TokioIo},
         server::conn::auto,
         service::TowerToHyperService,
     };
-    use tokio::net::TcpListener;
     use tower::{ServiceBuilder, service_fn};
-    use tower_keep::{CancelLayer, CircuitBreakerLayer, LogLayer, ProgressLayer, TimeoutLayer};
+    use tower_keep::*;
 
     fn answer(status: StatusCode, text: impl Display) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(text.to_string()));
@@ -92,14 +78,9 @@ mod hyper_recipe {
         Ok(answer(StatusCode::OK, request.uri().path()))
     }
 
-    /// Without `respond_with` a layer's error would close the connection with no response at all.
-    pub(super) async fn serve(listener: TcpListener) -> io::Result<()> {
+    pub(super) async fn serve(listener: tokio::net::TcpListener) -> io::Result<()> {
         let service = ServiceBuilder::new()
             .layer(LogLayer::new())
-            .layer(ProgressLayer::new())
-            .layer(
-                CancelLayer::new().respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
-            )
             .layer(
                 CircuitBreakerLayer::new()
                     .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
@@ -128,29 +109,29 @@ mod reqwest_recipe {
     use http_body_util::BodyExt;
     use reqwest::{Client, Request, Response};
     use tower::{Service, ServiceBuilder};
-    use tower_keep::{
-        BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, Outcome, RetryLayer,
-        TimeoutLayer,
-    };
+    use tower_keep::*;
 
-    fn server_errors(result: &Result<http::Response<Bytes>, BoxError>) -> Outcome {
+    pub(super) type Page = http::Response<Bytes>;
+
+    fn server_errors(result: &Result<Page, BoxError>) -> Outcome {
         match result {
-            Ok(response) if !response.status().is_server_error() => Outcome::Success,
+            Ok(page) if !page.status().is_server_error() => Outcome::Success,
             _ => Outcome::Failure,
         }
     }
 
     /// Within the stack, so that the limits cover the body and a response can be shared.
-    async fn collect(response: Response) -> Result<http::Response<Bytes>, reqwest::Error> {
+    async fn collect(response: Response) -> Result<Page, reqwest::Error> {
         let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(http::Response::from_parts(head, body))
+        Ok(http::Response::from_parts(
+            head,
+            body.collect().await?.to_bytes(),
+        ))
     }
 
     pub(super) fn fetcher(
         client: Client,
-    ) -> impl Service<Request, Response = http::Response<Bytes>, Error = BoxError, Future: Send> + Clone
-    {
+    ) -> impl Service<Request, Response = Page, Error = BoxError, Future: Send> + Clone {
         ServiceBuilder::new()
             .layer(LogLayer::new())
             .layer(CancelLayer::new())

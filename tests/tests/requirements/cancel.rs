@@ -1,68 +1,16 @@
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
-};
+//! Who cancels a job: a handle, a newer job, a token, a shutdown.
 
-use tokio::time::Instant;
+use std::sync::{Arc, Mutex};
+
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, Job, JobId,
-    ProgressLayer, RetryLayer, TimeoutLayer, cancel::Cancelled, find,
+    CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, Job, JobId, ProgressLayer,
+    RetryLayer, circuit_breaker::State,
 };
-use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
+use tower_keep_test::{Polled, Readiness, Scripted, Step};
 
 use super::support::*;
-
-fn reason(error: &BoxError) -> CancelReason {
-    find::<Cancelled>(&**error)
-        .expect("cancelled")
-        .reason()
-        .clone()
-}
-
-/// R1: every job has a token from its start, tracked under the job's id; code inside sees that token.
-/// R8: `is_cancelled()`, `checkpoint()` and `cancelled().await` see the cancellation.
-#[tokio::test(start_paused = true)]
-async fn code_inside_sees_the_token() {
-    let cancel = CancelLayer::new().grace(secs(10));
-    let handle = cancel.handle();
-    let seen = Arc::new(Mutex::new(None));
-    let inside = seen.clone();
-    let service = ServiceBuilder::new()
-        .layer(cancel)
-        .service(code(move |job, _| {
-            let seen = inside.clone();
-            async move {
-                assert!(!job.is_cancelled());
-                job.checkpoint()?;
-                let token = job.token();
-                tokio::select! {
-                    () = job.cancelled() => {}
-                    () = std::future::pending() => {}
-                }
-                assert!(job.is_cancelled() && token.is_cancelled());
-                *seen.lock().unwrap() = job.checkpoint().err();
-                Ok(1)
-            }
-        }));
-    let call = tokio::spawn(service.oneshot(0));
-    tokio::time::sleep(secs(1)).await;
-    let [id] = handle.running()[..] else {
-        panic!("one job runs")
-    };
-    assert!(handle.cancel(id));
-    assert_eq!(
-        reason(&call.await.unwrap().unwrap_err()),
-        CancelReason::Requested
-    );
-    let cancelled = seen.lock().unwrap().take().unwrap();
-    assert_eq!(
-        (cancelled.job(), cancelled.reason()),
-        (Some(id), &CancelReason::Requested)
-    );
-    assert!(handle.running().is_empty());
-}
 
 /// R2: a new job in the same group cancels the one before it, before it starts; the old one never ends in success.
 #[tokio::test(start_paused = true)]
@@ -163,130 +111,6 @@ async fn the_handle_cancels_one_job() {
     assert!(!handle.cancel_because(JobId::from_u64(u64::MAX).unwrap(), text));
 }
 
-/// R4: an overall timeout cancels the job's token, so that work handed elsewhere stops too.
-#[tokio::test(start_paused = true)]
-async fn an_overall_timeout_fires_the_token() {
-    let (log, recorder) = recording();
-    let stopped = Arc::new(Mutex::new(None));
-    let note = stopped.clone();
-    let start = Instant::now();
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .layer(CancelLayer::new())
-        .layer(TimeoutLayer::new(secs(5)))
-        .service(code(move |job, _| {
-            let note = note.clone();
-            async move {
-                tokio::spawn(async move {
-                    job.cancelled().await;
-                    *note.lock().unwrap() = Some((start.elapsed(), job.cancel_reason()));
-                });
-                std::future::pending().await
-            }
-        }));
-    service.oneshot(0).await.unwrap_err();
-    tokio::task::yield_now().await;
-    assert_eq!(
-        *stopped.lock().unwrap(),
-        Some((secs(5), Some(CancelReason::TimedOut)))
-    );
-    recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
-}
-
-/// R5: a caller that goes away stops a bare layer's job, and leaves a detached one running, which ends and is reported.
-#[tokio::test(start_paused = true)]
-async fn what_a_gone_caller_leaves() {
-    let (log, recorder) = recording();
-    let inner = Scripted::<u32, u32>::new().answer_after(secs(5), 1);
-    let calls = inner.calls();
-    let mut service = ServiceBuilder::new()
-        .layer(log)
-        .layer(CancelLayer::new())
-        .service(inner.strict());
-    let call = tokio::spawn(begin(&mut service, 0).await);
-    tokio::time::sleep(secs(1)).await;
-    call.abort();
-    tokio::time::sleep(secs(10)).await;
-    assert_eq!((calls.dropped(), calls.completed()), (1, 0));
-    assert_eq!(
-        recorder.terminal(recorder.job()),
-        Some(EventKind::Cancelled {
-            reason: CancelReason::CallerGone,
-            dropped: true
-        })
-    );
-
-    let (log, recorder) = recording();
-    let inner = Scripted::<u32, u32>::new().answer_after(secs(5), 1);
-    let calls = inner.calls();
-    let cancel = CancelLayer::new().detached();
-    let handle = cancel.handle();
-    let mut service = ServiceBuilder::new()
-        .layer(log)
-        .layer(cancel)
-        .service(inner.strict());
-    let call = tokio::spawn(begin(&mut service, 0).await);
-    tokio::time::sleep(secs(1)).await;
-    call.abort();
-    tokio::time::sleep(secs(1)).await;
-    assert_eq!(handle.running().len(), 1, "it runs on");
-    tokio::time::sleep(secs(10)).await;
-    assert_eq!((calls.dropped(), calls.completed()), (0, 1));
-    assert_eq!(recorder.times().last(), Some(&("succeeded", secs(5))));
-    recorder.assert_one_terminal_each();
-    assert!(handle.running().is_empty());
-}
-
-/// R5: a detached job can be waited for, fails and panics like any other, and can be cancelled without its caller.
-#[tokio::test(start_paused = true)]
-async fn a_detached_job_is_a_job() {
-    let cancel = CancelLayer::new().detached();
-    let handle = cancel.handle();
-    let (log, recorder) = recording();
-    let inner = Scripted::<u32, u32>::new()
-        .answer_after(secs(1), 7)
-        .error_after(secs(1), "no")
-        .panic("boom")
-        .never()
-        .never();
-    let calls = inner.calls();
-    let mut service = ServiceBuilder::new()
-        .layer(log)
-        .layer(cancel)
-        .service(inner.strict());
-    assert_eq!(begin(&mut service, 0).await.await.unwrap(), 7);
-    assert_eq!(
-        begin(&mut service, 0).await.await.unwrap_err().to_string(),
-        "no"
-    );
-    let panicked = tokio::spawn(begin(&mut service, 0).await)
-        .await
-        .unwrap_err();
-    assert!(panicked.is_panic());
-    // Cancelled with its caller waiting, and after it went.
-    let waiting = tokio::spawn(begin(&mut service, 0).await);
-    let gone = begin(&mut service, 0).await;
-    tokio::time::sleep(secs(1)).await;
-    drop(gone);
-    assert_eq!(handle.cancel_all(CancelReason::Requested), 2);
-    assert_eq!(
-        reason(&waiting.await.unwrap().unwrap_err()),
-        CancelReason::Requested
-    );
-    tokio::time::sleep(ms(1)).await;
-    assert_eq!(calls.dropped(), 2);
-    recorder.assert_one_terminal_each();
-    let endings: Vec<_> = recorder
-        .jobs()
-        .iter()
-        .map(|job| recorder.terminal(*job).unwrap().name())
-        .collect();
-    assert_eq!(
-        endings,
-        ["succeeded", "failed", "failed", "cancelled", "cancelled"]
-    );
-}
-
 /// R6: nobody listening never stalls or cancels a job.
 #[tokio::test(start_paused = true)]
 async fn nobody_has_to_listen() {
@@ -305,38 +129,6 @@ async fn nobody_has_to_listen() {
     drop(idle);
     drop(progress);
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
-}
-
-/// R9: a cancel before checkpoint k runs exactly k-1 steps; no cancel runs all three.
-#[tokio::test(start_paused = true)]
-async fn a_cancel_before_checkpoint_k_runs_k_minus_1_steps() {
-    for k in 1..=4u32 {
-        let cancel = CancelLayer::new().grace(secs(10));
-        let handle = cancel.handle();
-        let ran = Arc::new(AtomicU32::new(0));
-        let count = ran.clone();
-        let service = ServiceBuilder::new()
-            .layer(cancel)
-            .service(code(move |job, _| {
-                let (ran, handle) = (count.clone(), handle.clone());
-                async move {
-                    for step in 1..=3 {
-                        if step == k {
-                            handle.cancel(current_id());
-                        }
-                        job.step(format!("step {step}"), async {
-                            ran.fetch_add(1, Ordering::Relaxed);
-                            Ok::<_, BoxError>(())
-                        })
-                        .await?;
-                    }
-                    Ok(3)
-                }
-            }));
-        let result = service.oneshot(0).await;
-        assert_eq!(ran.load(Ordering::Relaxed), k - 1);
-        assert_eq!(result.is_ok(), k == 4);
-    }
 }
 
 /// R10: a cancelled job ends in exactly one `Cancelled`; it is not retried, and does not count in any circuit.
@@ -375,43 +167,9 @@ async fn a_cancelled_job_is_neither_retried_nor_counted() {
         tokio::time::sleep(secs(100)).await;
         assert_eq!(calls.count(), 1);
         assert_eq!(circuit.failures(), 0);
-        assert_eq!(circuit.state(), tower_keep::circuit_breaker::State::Closed);
+        assert_eq!(circuit.state(), State::Closed);
         recorder.assert_names(["dispatched", "started", "cancelled"]);
     }
-}
-
-/// R10: code that heeds the cancellation and fails for it is not counted either.
-#[tokio::test(start_paused = true)]
-async fn heeding_the_token_is_no_failure() {
-    let (log, recorder) = recording();
-    let cancel = CancelLayer::new().grace(secs(60));
-    let handle = cancel.handle();
-    let breaker = CircuitBreakerLayer::new().failure_threshold(0);
-    let circuit = breaker.handle();
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .layer(cancel)
-        .layer(breaker)
-        .layer(RetryLayer::new())
-        .service(code(|job, _| async move {
-            job.cancelled().await;
-            Err("stopped half way".into())
-        }));
-    let call = tokio::spawn(service.oneshot(0));
-    tokio::time::sleep(secs(1)).await;
-    handle.cancel(recorder.job());
-    call.await.unwrap().unwrap_err();
-    assert_eq!(
-        (circuit.failures(), recorder.count("retry_scheduled")),
-        (0, 0)
-    );
-    assert_eq!(
-        recorder.terminal(recorder.job()),
-        Some(EventKind::Cancelled {
-            reason: CancelReason::Requested,
-            dropped: false
-        })
-    );
 }
 
 /// R11: cancel is idempotent; the first reason stays.
@@ -476,107 +234,6 @@ async fn one_token_stops_many() {
     assert_eq!(calls.count(), 4, "nothing was executed after");
 }
 
-/// R11: a cancel during a backoff wait takes effect within one poll.
-#[tokio::test(start_paused = true)]
-async fn a_cancel_ends_a_backoff() {
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let mut service = ServiceBuilder::new()
-        .layer(cancel)
-        .layer(RetryLayer::new().base_delay(secs(30)))
-        .service(Scripted::<u32, u32>::new().error("no").strict());
-    let mut call = Polled::new(begin(&mut service, 0).await);
-    call.assert_waiting();
-    handle.cancel(handle.running()[0]);
-    call.assert_woken();
-    assert_eq!(
-        reason(&call.assert_ready().unwrap_err()),
-        CancelReason::Requested
-    );
-}
-
-/// R11: a cancel during a wait for readiness takes effect within one poll: a dedup leader's, a retry's, and that of a
-/// caller that is no job yet.
-#[tokio::test(start_paused = true)]
-async fn a_cancel_ends_a_wait_for_readiness() {
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let mut service = ServiceBuilder::new()
-        .layer(cancel)
-        .layer(DedupLayer::new(|_: &u32| Some(())))
-        .service(Scripted::<u32, u32>::new().never_ready().strict());
-    let mut call = Polled::new(begin(&mut service, 0).await);
-    call.assert_waiting();
-    handle.cancel(handle.running()[0]);
-    call.assert_woken();
-    assert_eq!(
-        reason(&call.assert_ready().unwrap_err()),
-        CancelReason::Requested
-    );
-
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let inner = Scripted::<u32, u32>::new()
-        .error("no")
-        .readiness(Readiness::ok())
-        .readiness(Readiness::never());
-    let mut service = ServiceBuilder::new()
-        .layer(cancel)
-        .layer(RetryLayer::new())
-        .service(inner.strict());
-    let mut call = Polled::new(begin(&mut service, 0).await);
-    call.assert_pending();
-    tokio::time::sleep(secs(1)).await;
-    call.assert_waiting();
-    handle.cancel(handle.running()[0]);
-    call.assert_woken();
-    assert_eq!(
-        reason(&call.assert_ready().unwrap_err()),
-        CancelReason::Requested
-    );
-
-    let token = CancellationToken::new();
-    let mut waiting = ServiceBuilder::new()
-        .layer(CancelLayer::new().token(token.clone()))
-        .service(Scripted::<u32, u32>::new().never_ready().strict());
-    let mut ready = Polled::new(std::future::poll_fn(|cx| waiting.poll_ready(cx)));
-    ready.assert_waiting();
-    token.cancel();
-    ready.assert_woken();
-    ready.assert_ready().unwrap();
-    drop(ready);
-    assert_eq!(
-        reason(&waiting.call(0).await.unwrap_err()),
-        CancelReason::Requested
-    );
-}
-
-/// R11: a cancel during a wait on another's result takes effect within one poll, and the other goes on.
-#[tokio::test(start_paused = true)]
-async fn a_cancel_ends_a_wait_for_another() {
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let mut service = ServiceBuilder::new()
-        .layer(cancel)
-        .layer(DedupLayer::new(|_: &u32| Some(())).join())
-        .service(
-            Scripted::<u32, u32>::new()
-                .answer_after(secs(9), 5)
-                .strict(),
-        );
-    let mut first = Polled::new(begin(&mut service, 0).await);
-    first.assert_pending();
-    let mut second = Polled::new(begin(&mut service, 0).await);
-    second.assert_waiting();
-    handle.cancel(handle.running()[1]);
-    second.assert_woken();
-    assert_eq!(
-        reason(&second.assert_ready().unwrap_err()),
-        CancelReason::Requested
-    );
-    assert_eq!(first.await.unwrap(), 5);
-}
-
 /// R11: shutdown cancels all, waiting callers too, and lets nothing new begin.
 #[tokio::test(start_paused = true)]
 async fn shutdown_cancels_all() {
@@ -604,72 +261,6 @@ async fn shutdown_cancels_all() {
     }
     assert_eq!(calls.count(), 2);
     assert_eq!(handle.shutdown(), 0);
-}
-
-/// R11b: a cancelled job may clean up within its grace period after the token fired; then it is dropped. The event
-/// tells the two apart.
-#[tokio::test(start_paused = true)]
-async fn grace() {
-    for (cleanup, ends_at, dropped) in [(3, 4, false), (30, 6, true)] {
-        let (log, recorder) = recording();
-        let cancel = CancelLayer::new().grace(secs(5));
-        let handle = cancel.handle();
-        let service = ServiceBuilder::new().layer(log).layer(cancel).service(code(
-            move |job, _| async move {
-                job.cancelled().await;
-                tokio::time::sleep(secs(cleanup)).await;
-                Ok(1)
-            },
-        ));
-        let call = tokio::spawn(service.oneshot(0));
-        tokio::time::sleep(secs(1)).await;
-        handle.cancel(recorder.job());
-        assert_eq!(
-            reason(&call.await.unwrap().unwrap_err()),
-            CancelReason::Requested
-        );
-        assert_eq!(recorder.times().last(), Some(&("cancelled", secs(ends_at))));
-        assert_eq!(
-            recorder.terminal(recorder.job()),
-            Some(EventKind::Cancelled {
-                reason: CancelReason::Requested,
-                dropped
-            })
-        );
-    }
-}
-
-/// A job that hands work to a blocking thread: the thread sees the token.
-#[tokio::test]
-async fn blocking_work_sees_the_token() {
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let gate = Gate::new();
-    let (open, stopped) = (gate.clone(), Arc::new(AtomicU32::new(0)));
-    let count = stopped.clone();
-    let service = ServiceBuilder::new()
-        .layer(cancel)
-        .service(code(move |job, _| {
-            let (open, stopped) = (open.clone(), count.clone());
-            async move {
-                tokio::task::spawn_blocking(move || {
-                    open.open();
-                    while !job.is_cancelled() {
-                        std::thread::yield_now();
-                    }
-                    stopped.store(1, Ordering::Release);
-                })
-                .await?;
-                Ok(1)
-            }
-        }));
-    let call = tokio::spawn(service.oneshot(0));
-    gate.opened().await;
-    handle.cancel(handle.running()[0]);
-    call.await.unwrap().unwrap_err();
-    while stopped.load(Ordering::Acquire) == 0 {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// A scripted step that never answers is dropped when its job is cancelled before the first poll.

@@ -323,11 +323,13 @@ async fn the_work_is_not_told_to_stop_while_others_wait() {
                 async move {
                     jobs.lock().unwrap().push(job.clone());
                     job.step("a", async {
-                        Ok::<_, BoxError>(tokio::time::sleep(secs(2)).await)
+                        tokio::time::sleep(secs(2)).await;
+                        Ok::<_, BoxError>(())
                     })
                     .await?;
                     job.step("b", async {
-                        Ok::<_, BoxError>(tokio::time::sleep(secs(2)).await)
+                        tokio::time::sleep(secs(2)).await;
+                        Ok::<_, BoxError>(())
                     })
                     .await?;
                     Ok(n)

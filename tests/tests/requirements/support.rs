@@ -1,7 +1,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tower::{Service, ServiceExt};
-use tower_keep::{BoxError, Job, JobId, LogLayer};
+use tower_keep::{BoxError, CancelReason, Job, JobId, LogLayer, cancel::Cancelled, find};
 use tower_keep_test::Recorder;
 
 /// A layer that begins the job and records its events.
@@ -51,4 +51,13 @@ where
 /// The id of the job that runs this code.
 pub(crate) fn current_id() -> JobId {
     Job::current().id().expect("there is a job")
+}
+
+/// Why the call was cancelled.
+#[track_caller]
+pub(crate) fn reason(error: &BoxError) -> CancelReason {
+    find::<Cancelled>(&**error)
+        .expect("cancelled")
+        .reason()
+        .clone()
 }

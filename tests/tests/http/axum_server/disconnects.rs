@@ -1,6 +1,6 @@
 //! Clients that leave, and the jobs they leave behind.
 
-use axum::{Router, routing::any};
+use axum::{Router, body::Bytes, routing::any};
 use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;

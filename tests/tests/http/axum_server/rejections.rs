@@ -166,7 +166,10 @@ async fn one_flat_enum_of_errors() {
                     .layer(layers.clone())
                     .handle_error(explain),
             )
-            .route("/held", held_work.route().layer(layers).handle_error(explain));
+            .route(
+                "/held",
+                held_work.route().layer(layers).handle_error(explain),
+            );
         assert_four_answers(Server::axum(app).await, keep, held_work, entries).await;
     })
     .await;

@@ -18,9 +18,7 @@ use tower_keep::{
 use tower_keep_test::Recorder;
 
 use super::{client, request};
-use crate::support::{
-    Count, LONG, SHORT, SOON, Server, all_ended, bounded, cause, reqwest_client,
-};
+use crate::support::{Count, LONG, SHORT, SOON, Server, all_ended, bounded, cause, reqwest_client};
 
 /// A 503 is retried, each attempt a request of its own; it is one job, and the response is the last one's.
 #[tokio::test]
@@ -115,11 +113,7 @@ async fn an_attempt_that_hangs_is_retried() {
         let seen = Recorder::new();
         let client = ServiceBuilder::new()
             .layer(LogLayer::to(seen.clone()))
-            .layer(
-                RetryLayer::new()
-                    .base_delay(SOON)
-                    .clone_with(elsewhere),
-            )
+            .layer(RetryLayer::new().base_delay(SOON).clone_with(elsewhere))
             .layer(TimeoutLayer::per_attempt_by(|request: &Request| {
                 (request.url().path() == "/pending").then_some(SHORT)
             }))

@@ -1,0 +1,203 @@
+//! The layers of a stack serve one job, which ends once; a client called inside begins another.
+
+use tower::{ServiceBuilder, ServiceExt};
+use tower_keep::{
+    BoxError, CancelLayer, DedupLayer, EventKind, FailureCause, Job, Pipeline, RetryLayer,
+    TimeoutLayer,
+};
+use tower_keep_test::{Readiness, Scripted, Step};
+
+use super::support::*;
+
+/// R63: exactly one terminal event per job, on every path; every event carries the job's id, the attempt and a
+/// sequence number.
+#[tokio::test(start_paused = true)]
+async fn one_terminal_event_on_every_path() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let pipeline = Pipeline::new()
+        .log(log)
+        .cancel(cancel)
+        .dedup(DedupLayer::new(|key: &u32| (*key > 0).then_some(*key)))
+        .retry(RetryLayer::new().max_retries(1))
+        .build()
+        .unwrap();
+    let inner = Scripted::<u32, u32>::new()
+        .answer(1)
+        .times(2, || Step::error("no"))
+        .never()
+        .never()
+        .never()
+        .panic("in the future")
+        .step(Step::panic_in_call("in call"))
+        .never()
+        .never()
+        .readiness_otherwise(Readiness::ok);
+    let mut service = ServiceBuilder::new()
+        .layer(pipeline)
+        .service(inner.strict());
+    begin(&mut service, 0).await.await.unwrap();
+    begin(&mut service, 0).await.await.unwrap_err();
+    begin(&mut service, 0).await.await.unwrap_err();
+    // Cancelled, with a rejected duplicate.
+    let cancelled = tokio::spawn(begin(&mut service, 1).await);
+    tokio::task::yield_now().await;
+    begin(&mut service, 1).await.await.unwrap_err();
+    handle.cancel(handle.running()[0]);
+    cancelled.await.unwrap().unwrap_err();
+    for _ in 0..2 {
+        let mut service = service.clone();
+        let panicked = tokio::spawn(async move { begin(&mut service, 0).await.await });
+        assert!(panicked.await.unwrap_err().is_panic());
+    }
+    // Dropped before the first poll, and later.
+    drop(begin(&mut service, 0).await);
+    let dropped = tokio::spawn(begin(&mut service, 0).await);
+    tokio::time::sleep(secs(1)).await;
+    dropped.abort();
+    tokio::task::yield_now().await;
+    recorder.assert_one_terminal_each();
+    let endings: Vec<_> = recorder
+        .jobs()
+        .iter()
+        .map(|job| recorder.terminal(*job).unwrap())
+        .collect();
+    let names: Vec<_> = endings.iter().map(EventKind::name).collect();
+    assert_eq!(
+        names,
+        [
+            "succeeded",
+            "failed",
+            "failed",
+            "cancelled",
+            "failed",
+            "failed",
+            "failed",
+            "cancelled",
+            "cancelled"
+        ]
+    );
+    let panics = endings.iter().filter(|kind| {
+        matches!(
+            kind,
+            EventKind::Failed {
+                cause: FailureCause::Panicked,
+                ..
+            }
+        )
+    });
+    assert_eq!(panics.count(), 2);
+}
+
+/// R63: a service that cannot be made ready ends its job once.
+#[tokio::test(start_paused = true)]
+async fn a_readiness_error_ends_the_job() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new().readiness(Readiness::error("not ready"));
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(DedupLayer::new(|key: &u32| Some(*key)))
+        .service(inner.strict());
+    assert_eq!(
+        service.oneshot(0).await.unwrap_err().to_string(),
+        "not ready"
+    );
+    recorder.assert_names(["dispatched", "failed"]);
+}
+
+/// A client stack called by the job's code begins a child job, which the parent's cancellation reaches.
+#[tokio::test(start_paused = true)]
+async fn a_client_call_is_a_child_job() {
+    let (log, recorder) = recording();
+    let (client_log, client_recorder) = recording();
+    let cancel = CancelLayer::new().grace(secs(1));
+    let handle = cancel.handle();
+    let client = ServiceBuilder::new()
+        .layer(client_log)
+        .layer(CancelLayer::new())
+        .layer(RetryLayer::new())
+        .service(
+            Scripted::<u32, u32>::new()
+                .error("no")
+                .answer(1)
+                .never()
+                .strict(),
+        );
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(cancel)
+        .service(code(move |job, n| {
+            let mut client = client.clone();
+            async move {
+                let first = begin(&mut client, n).await.await?;
+                assert_eq!(Job::current().id(), job.id());
+                // Still a child where it is carried to another task.
+                let second = begin(&mut client, n).await;
+                tokio::spawn(job.scope(second))
+                    .await?
+                    .map(|second| first + second)
+            }
+        }));
+    let call = tokio::spawn(service.oneshot(0));
+    tokio::time::sleep(secs(5)).await;
+    let parent = recorder.job();
+    let children = client_recorder.jobs();
+    assert_eq!(children.len(), 2);
+    assert!(
+        client_recorder
+            .events()
+            .iter()
+            .all(|event| event.parent == Some(parent))
+    );
+    client_recorder.assert_names_of(
+        children[0],
+        [
+            "dispatched",
+            "started",
+            "retry_scheduled",
+            "retrying",
+            "succeeded",
+        ],
+    );
+    handle.cancel(parent);
+    call.await.unwrap().unwrap_err();
+    assert!(matches!(
+        client_recorder.terminal(children[1]),
+        Some(EventKind::Cancelled { .. })
+    ));
+    client_recorder.assert_one_terminal_each();
+    recorder.assert_one_terminal_each();
+}
+
+/// A retry of tower's own between the layers stays within the job.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_retry_stays_within_the_job() {
+    #[derive(Clone)]
+    struct Once(bool);
+    impl tower::retry::Policy<u32, u32, BoxError> for Once {
+        type Future = std::future::Ready<()>;
+        fn retry(
+            &mut self,
+            _: &mut u32,
+            result: &mut Result<u32, BoxError>,
+        ) -> Option<Self::Future> {
+            (result.is_err() && std::mem::take(&mut self.0)).then(|| std::future::ready(()))
+        }
+        fn clone_request(&mut self, request: &u32) -> Option<u32> {
+            Some(*request)
+        }
+    }
+    let (outer, outer_recorder) = recording();
+    let (inner_log, inner_recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(outer)
+        .retry(Once(true))
+        .layer(TimeoutLayer::per_attempt(secs(5)))
+        .layer(inner_log)
+        .layer(CancelLayer::new())
+        .service(Scripted::<u32, u32>::new().never().answer(1).strict());
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+    assert_eq!(outer_recorder.jobs(), inner_recorder.jobs());
+    outer_recorder.assert_names(["dispatched", "started", "timed_out", "succeeded"]);
+}
