@@ -201,3 +201,52 @@ async fn a_foreign_retry_stays_within_the_job() {
     assert_eq!(outer_recorder.jobs(), inner_recorder.jobs());
     outer_recorder.assert_names(["dispatched", "started", "timed_out", "succeeded"]);
 }
+
+/// The job is still the current one after its code called a client stack whose outermost layer tracks none: that layer
+/// took over the child that a layer below it began.
+#[tokio::test(start_paused = true)]
+async fn the_job_is_current_again_after_a_client_call() {
+    let (log, recorder) = recording();
+    let (client_log, client_recorder) = recording();
+    let client = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(9)))
+        .layer(RetryLayer::new())
+        .layer(client_log)
+        .service(
+            Scripted::<u32, u32>::new()
+                .error("no")
+                .answer_after(secs(1), 1)
+                .strict(),
+        );
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .service(code(move |job, n| {
+            let mut client = client.clone();
+            async move {
+                let call = begin(&mut client, n).await;
+                assert_eq!(Job::current().id(), job.id());
+                let answer = call.await?;
+                assert_eq!(Job::current().id(), job.id());
+                Ok(answer)
+            }
+        }));
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+    assert_eq!(Job::current().id(), None);
+    let child = client_recorder.job();
+    assert!(
+        client_recorder
+            .events()
+            .iter()
+            .all(|event| event.parent == Some(recorder.job()))
+    );
+    client_recorder.assert_names_of(
+        child,
+        [
+            "dispatched",
+            "started",
+            "retry_scheduled",
+            "retrying",
+            "succeeded",
+        ],
+    );
+}
