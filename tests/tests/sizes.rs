@@ -78,7 +78,7 @@ fn futures_stay_small() {
         ),
         (
             "CircuitBreakerLayer",
-            72,
+            80,
             size_with(CircuitBreakerLayer::new()),
         ),
         ("TimeoutLayer", 208, size_with(TimeoutLayer::new(MINUTE))),
@@ -95,7 +95,7 @@ fn futures_stay_small() {
         ),
         (
             "CircuitBreaker, Timeout, Retry",
-            400,
+            408,
             size_with(
                 ServiceBuilder::new()
                     .layer(CircuitBreakerLayer::new())
@@ -105,17 +105,17 @@ fn futures_stay_small() {
         ),
         (
             "Pipeline, no dedup",
-            696,
+            704,
             size_with(Pipeline::new().build().unwrap()),
         ),
         (
             "Pipeline, reject",
-            704,
+            712,
             size_with(Pipeline::new().dedup(DedupLayer::new(key)).build().unwrap()),
         ),
         (
             "Pipeline, join",
-            704,
+            712,
             size_with(
                 Pipeline::new()
                     .dedup(DedupLayer::new(key).join())

@@ -52,6 +52,12 @@
 //! [`BoxError`] with a typed reason inside, which [`find`] finds; `.fail_with(AppError::Timeout)` makes it the user's
 //! own error, `.respond_with(|why| response)` a response. See [`reject`].
 //!
+//! Where the service's own error is a [`BoxError`] too, awaiting the stack inside an `async` block that has to be `Send`,
+//! such as one that is spawned, can fail to compile with "implementation of `From` is not general enough". That is a
+//! limit of the compiler, and the same with tower's own layers. Spawning the call itself helps
+//! (`tokio::spawn(stack.oneshot(request))`), as does a function that returns the stack as
+//! `impl Service<Request, Response = .., Error = BoxError, Future: Send> + Clone`, or boxing the stack.
+//!
 //! # Features
 //!
 //! One for each layer: `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout`, and `pipeline` for the

@@ -42,7 +42,8 @@
 //! | step limit <= attempt limit, overall limit | a step could never use its limit |
 //! | probe timeout >= overall limit | a slow probe would let more probes through than wanted |
 //!
-//! A limit that comes from the request is not checked. A probe timeout that is not set is made long enough.
+//! A limit that comes from the request is not checked, but whether the two limits are an overall one and one of each
+//! attempt is. A probe timeout that is not set is made long enough.
 //!
 //! The variant with the circuit breaker inside the retry, where it counts attempts, is composed by hand in a
 //! `ServiceBuilder`; so is every other order.
@@ -58,7 +59,7 @@ use crate::{
     log::LogLayer,
     progress::ProgressLayer,
     retry::RetryLayer,
-    timeout::{FixedLimit, TimeoutLayer},
+    timeout::{FixedLimit, Span, TimeoutLayer},
 };
 
 /// Composes the seven layers. Each setter takes the layer as it is used alone.
@@ -336,6 +337,23 @@ where
         >,
         PipelineError,
     > {
+        if self.timeout.span != Span::Overall {
+            return Err(PipelineError {
+                settings: ("timeout", "attempt_timeout"),
+                message:
+                    "timeout is set to a limit of each attempt: set it to TimeoutLayer::new, and \
+                    attempt_timeout to the TimeoutLayer::per_attempt"
+                        .to_owned(),
+            });
+        }
+        if self.attempt_timeout.span != Span::Attempt {
+            return Err(PipelineError {
+                settings: ("attempt_timeout", "timeout"),
+                message: "attempt_timeout is set to an overall limit, which the first slow attempt would end the job \
+                    with: set it to TimeoutLayer::per_attempt, and timeout to the TimeoutLayer::new"
+                    .to_owned(),
+            });
+        }
         let overall = self.timeout.limit.fixed_limit();
         let attempt = self.attempt_timeout.limit.fixed_limit();
         if let (Some(overall), Some(attempt)) = (overall, attempt) {
@@ -365,17 +383,15 @@ where
         }
         if let Some(overall) = overall {
             let circuit = &self.circuit_breaker.shared.circuit;
-            let settings = circuit.settings();
-            match settings.probe_timeout {
-                Some(probe) => longer(
+            if let Some(probe) = circuit.settings().probe_timeout {
+                longer(
                     ("circuit_breaker.probe_timeout", probe),
                     ("timeout", overall),
-                )?,
-                // The layer's default may be too short for this pipeline; nobody chose it.
-                None => circuit.change_settings(|settings| {
-                    settings.probe_timeout = Some(settings.cooldown.max(overall))
-                }),
+                )?;
             }
+            circuit.change_settings(|settings| {
+                settings.least_probe_timeout = settings.least_probe_timeout.max(overall);
+            });
         }
         Ok(PipelineLayer { layers: self })
     }

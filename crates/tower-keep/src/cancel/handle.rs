@@ -74,7 +74,9 @@ pub(super) struct Tracked {
 impl Drop for Tracked {
     fn drop(&mut self) {
         if let Some(job) = self.job {
-            self.registry.running().remove(&job);
+            let removed = self.registry.running().remove(&job);
+            // Perhaps the last handle to the job, and with it to its observers.
+            drop(removed);
         }
     }
 }
@@ -126,7 +128,8 @@ impl<G: Eq + Hash> Groups<G> {
     where
         G: Clone,
     {
-        let before = self.newest().insert(group.clone(), Arc::clone(job));
+        let key = group.clone();
+        let before = self.newest().insert(key, Arc::clone(job));
         let place = Place {
             groups: Arc::clone(self),
             group,
@@ -137,10 +140,16 @@ impl<G: Eq + Hash> Groups<G> {
 
     /// The job is over; its place is free unless a newer one has it.
     fn leave(&self, group: &G, job: &Arc<Core>) {
-        let mut newest = self.newest();
-        if newest.get(group).is_some_and(|held| Arc::ptr_eq(held, job)) {
-            newest.remove(group);
-        }
+        let removed = {
+            let mut newest = self.newest();
+            if newest.get(group).is_some_and(|held| Arc::ptr_eq(held, job)) {
+                newest.remove_entry(group)
+            } else {
+                None
+            }
+        };
+        // The group is the user's: it goes without the lock.
+        drop(removed);
     }
 }
 

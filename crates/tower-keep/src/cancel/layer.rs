@@ -60,6 +60,9 @@ impl<G, O, H> CancelLayer<G, O, H> {
     /// Lets a cancelled job run on for this long after its token fired, so that it can clean up; then it is dropped.
     /// The caller gets [`Cancelled`] either way, and the event says which of the two it was. Default: it is dropped
     /// at once.
+    ///
+    /// A client stack that the clean-up calls would be a child of the cancelled job, and so cancelled at once: run it
+    /// in `Job::default().scope(..)`, as nobody's child.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = (!grace.is_zero()).then_some(grace);

@@ -32,7 +32,8 @@
 //! # Its place in the order
 //!
 //! Outside everything that waits (Dedup, Retry), so that a cancellation ends a backoff, a wait for readiness and a
-//! wait for another's result at once.
+//! wait for another's result at once. Inside a retry it has nothing to cancel during a backoff. A job can be cancelled
+//! from when this layer is called: an observer that is told of `Dispatched` by a layer outside it is too early.
 //!
 //! # Errors
 //!

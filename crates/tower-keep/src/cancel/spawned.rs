@@ -67,7 +67,7 @@ where
         // The caller that would note it may be gone.
         if let Some(job) = &slot {
             if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
-                job.started();
+                job.started_here();
             }
         }
         polled.map(|result| (result, stop::take()))

@@ -88,6 +88,16 @@ impl Watch {
         }
     }
 
+    /// The call's result is there: `false` if the call was to stop instead.
+    #[inline(always)]
+    fn decide(&self) -> bool {
+        if self.shared {
+            !self.job.is_cancelled()
+        } else {
+            self.job.decide()
+        }
+    }
+
     /// Whether the call is to stop: a shared execution does not when the job's own caller leaves.
     #[inline(always)]
     pub(super) fn is_stopped(&self) -> bool {
@@ -132,9 +142,8 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
             };
             if let Poll::Ready(output) = future.poll(cx) {
                 // Whoever was cancelled meanwhile does not succeed; a limit inside that expired speaks for itself.
-                if this.watch.is_stopped()
-                    && this.watch.job.reason() != Some(CancelReason::TimedOut)
-                {
+                // From here on it is too late to cancel, unless somebody did so meanwhile.
+                if !this.watch.decide() && this.watch.job.reason() != Some(CancelReason::TimedOut) {
                     return Poll::Ready(Err(cancelled(&this.watch.job)));
                 }
                 return Poll::Ready(Ok(output));

@@ -15,11 +15,11 @@ use super::{
 };
 use crate::{
     classify::{Classify, Outcome},
-    event::CancelReason,
+    event::{CancelReason, JobId},
     job::{
         scope,
         seat::Seat,
-        stop::{self, StopKind},
+        stop::{self, Stop, StopKind},
     },
     reject::OnReject,
 };
@@ -71,7 +71,7 @@ where
         let result = match this.state.project() {
             StateProj::Calling { future, admitted } => {
                 let result = ready!(admitted.guarded(|| this.seat.run(|| future.poll(cx))));
-                let outcome = outcome(&result, this.classify, this.seat, admitted.ignore_timeouts);
+                let outcome = outcome(&result, this.classify, this.seat, admitted);
                 admitted.record(outcome, |transition, shared| {
                     this.seat.announce(|job| shared.announce(transition, job));
                 });
@@ -97,13 +97,19 @@ fn outcome<T, E, C: Classify<T, E>>(
     result: &Result<T, E>,
     classify: &C,
     seat: &Seat,
-    ignore_timeouts: bool,
+    admitted: &Admitted,
 ) -> Outcome {
     let outcome = match stop::read().filter(|stop| stop.holds(result)) {
-        None => classify.classify(result),
-        Some(stop) => of_stop(stop.kind, ignore_timeouts),
+        // What a classifier of another layer thinks of the result is not this circuit's measure.
+        None
+        | Some(Stop {
+            kind: StopKind::Failure,
+            ..
+        }) => classify.classify(result),
+        Some(stop) => of_stop(stop.kind, admitted.ignore_timeouts),
     };
-    if outcome == Outcome::Failure && cancelled(seat) {
+    let decides = outcome == Outcome::Failure || admitted.is_probe();
+    if decides && cancelled(seat) {
         Outcome::Ignored
     } else {
         outcome
@@ -120,7 +126,7 @@ fn of_stop(kind: StopKind, ignore_timeouts: bool) -> Outcome {
     }
 }
 
-/// Whether the failure is that of code that heeded its cancellation.
+/// Whether the outcome is that of code that heeded its cancellation.
 #[cold]
 fn cancelled(seat: &Seat) -> bool {
     let mut cancelled = false;
@@ -138,8 +144,8 @@ pub(super) struct Admitted {
     ignore_timeouts: bool,
     /// Code of the inner service runs: if this is dropped now, it panicked.
     guarding: bool,
-    /// A layer around owns the job, so that it is ambient wherever this is dropped by one of ours.
-    member: bool,
+    /// The job that is ambient where a layer of the stack drops this.
+    job: Option<JobId>,
 }
 
 impl Admitted {
@@ -149,12 +155,16 @@ impl Admitted {
             admission: Some(admission),
             ignore_timeouts,
             guarding: false,
-            member: false,
+            job: None,
         }
     }
 
-    pub(super) fn set_member(&mut self, member: bool) {
-        self.member = member;
+    pub(super) fn set_job(&mut self, job: Option<JobId>) {
+        self.job = job;
+    }
+
+    fn is_probe(&self) -> bool {
+        self.admission.as_ref().is_some_and(Admission::is_probe)
     }
 
     /// Runs code of the inner service.
@@ -188,8 +198,8 @@ impl Drop for Admitted {
             } else {
                 dropped_by.map_or(Outcome::Ignored, |kind| of_stop(kind, self.ignore_timeouts))
             };
-            // Only a layer of ours drops this in the job's scope.
-            let job = scope::current().filter(|_| self.member && dropped_by.is_some());
+            // Whoever drops this may do so in the scope of another job.
+            let job = scope::current().filter(|job| self.job == Some(job.id()));
             self.record(outcome, |transition, shared| {
                 shared.announce(transition, job.as_deref())
             });

@@ -26,6 +26,7 @@ impl CircuitBreakerLayer {
             cooldown: Duration::from_secs(30),
             probes: 1,
             probe_timeout: None,
+            least_probe_timeout: Duration::from_secs(1),
         };
         Self {
             shared: Arc::new(Shared::new(settings)),

@@ -51,6 +51,12 @@
 //!
 //! A dropped call counts for nothing and gives its probe back.
 //!
+//! # Readiness
+//!
+//! While the circuit is open the inner service is not asked. A call that is rejected after the inner service was made
+//! ready leaves it ready, as tower's contract has it: an instance kept for later then keeps what its readiness holds,
+//! such as a permit. Drop it, or call again.
+//!
 //! # Under axum
 //!
 //! With `respond_with` it goes into `Router::layer` as it is. All routes and connections share one circuit, as the

@@ -101,7 +101,7 @@ where
         if let Some(transition) = transition {
             seat.announce(|job| shared.announce(transition, job));
         }
-        admitted.set_member(seat.is_member());
+        admitted.set_job(seat.ambient_id());
         let state = State::Calling { future, admitted };
         ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
     }

@@ -20,6 +20,7 @@ use crate::classify::Outcome;
 
 /// What a circuit does with calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum State {
     /// Lets them through and counts failures.
     Closed,
@@ -34,8 +35,17 @@ pub(crate) struct Settings {
     pub(super) failure_threshold: u32,
     pub(crate) cooldown: Duration,
     pub(super) probes: u32,
-    /// `None` is as long as the cooldown.
+    /// As the user set it.
     pub(crate) probe_timeout: Option<Duration>,
+    /// How long it is at least, where the user set none.
+    pub(crate) least_probe_timeout: Duration,
+}
+
+impl Settings {
+    fn lease(&self) -> Duration {
+        let default = self.cooldown.max(self.least_probe_timeout);
+        self.probe_timeout.unwrap_or(default)
+    }
 }
 
 /// Lets one call through, in the generation that was current then.
@@ -45,6 +55,13 @@ pub(super) struct Admission {
     generation: u32,
     /// `None` in the closed state.
     lease: Option<u64>,
+}
+
+impl Admission {
+    /// Whether the circuit was half-open.
+    pub(super) fn is_probe(&self) -> bool {
+        self.lease.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,10 +255,7 @@ impl Circuit {
         slow.leases.retain(|lease| lease.expires > now);
         let id = slow.next_lease;
         slow.next_lease += 1;
-        let timeout = slow
-            .settings
-            .probe_timeout
-            .unwrap_or(slow.settings.cooldown);
+        let timeout = slow.settings.lease();
         slow.leases.push(Lease {
             id,
             expires: now.saturating_add(timeout),

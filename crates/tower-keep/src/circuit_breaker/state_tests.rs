@@ -13,6 +13,7 @@ fn circuit(
         cooldown: Duration::from_secs(cooldown),
         probes,
         probe_timeout: probe_timeout.map(Duration::from_secs),
+        least_probe_timeout: Duration::from_secs(1),
     })
 }
 
@@ -57,7 +58,7 @@ impl Model {
         let timeout = self
             .settings
             .probe_timeout
-            .unwrap_or(self.settings.cooldown);
+            .unwrap_or(self.settings.cooldown.max(Duration::from_secs(1)));
         self.probes.push((call, now.saturating_add(timeout)));
         Some(self.generation)
     }

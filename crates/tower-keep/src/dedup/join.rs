@@ -21,6 +21,7 @@ use crate::{
     event::JobId,
     job::{
         core::Core,
+        scope::{Entered, Phase},
         seat::Seat,
         stop::{self, Stop, StopKind},
     },
@@ -155,6 +156,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let execution = this.execution;
+        // An execution that no job began is nobody's child: the caller that polls it may leave before the others.
+        let mut nobody = None;
+        let _alone = this
+            .shares
+            .0
+            .is_none()
+            .then(|| Entered::new(&mut nobody, Phase::Running));
         // A panic belongs to no single caller. After it the execution is dropped, not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| execution.poll(this.seat, cx)));
         let Ok(polled) = polled else {

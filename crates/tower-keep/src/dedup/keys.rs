@@ -1,6 +1,6 @@
 use std::{
     any::{Any, TypeId},
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     fmt,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -71,24 +71,30 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         job: Option<JobId>,
     ) -> Result<Lead<K>, Option<JobId>> {
         let key = (key, TypeId::of::<()>());
+        // The key's `Clone` and `Drop` are the user's: both run without the lock.
+        let marked_key = key.clone();
         let mut marked = self.marked();
-        let id = marked.next;
-        match marked.map.entry(key.clone()) {
-            Entry::Occupied(held) => Err(held.get().job),
-            Entry::Vacant(free) => {
-                free.insert(Mark {
-                    id,
-                    job,
-                    flight: None,
-                });
-                marked.next += 1;
-                Ok(Lead {
-                    keys: Arc::clone(self),
-                    key,
-                    id,
-                })
-            }
+        if let Some(held) = marked.map.get(&key) {
+            let job = held.job;
+            drop(marked);
+            return Err(job);
         }
+        let id = marked.next;
+        marked.next += 1;
+        marked.map.insert(
+            marked_key,
+            Mark {
+                id,
+                job,
+                flight: None,
+            },
+        );
+        drop(marked);
+        Ok(Lead {
+            keys: Arc::clone(self),
+            key,
+            id,
+        })
     }
 
     /// Joins the key's flight, or begins one with what `begin` makes, which holds the lead.
@@ -119,20 +125,21 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         })));
         let flight: Arc<dyn Any + Send + Sync> = flight;
         loop {
+            let marked_key = key.clone();
             let in_the_way = {
                 let mut marked = self.marked();
-                match marked.map.entry(key.clone()) {
-                    Entry::Vacant(free) => {
-                        free.insert(Mark {
+                match marked.map.get(&key) {
+                    None => {
+                        let mark = Mark {
                             id,
                             job,
                             flight: Some(flight),
-                        });
+                        };
+                        marked.map.insert(marked_key, mark);
+                        drop(marked);
                         return Joined::First(first);
                     }
-                    Entry::Occupied(held) => {
-                        (held.get().id, held.get().flight.clone(), held.get().job)
-                    }
+                    Some(held) => (held.id, held.flight.clone(), held.job),
                 }
             };
             // Somebody else was first meanwhile: join that one, and drop the flight made in vain.

@@ -55,6 +55,10 @@
 //!
 //! Dropping a call frees its key, or leaves the joined execution to the others.
 //!
+//! One of the callers polls a joined execution for all. A call that is neither polled nor dropped (kept aside in a
+//! `select!`, or in a buffer of futures that is not asked for more) can hold up the others, as a lock's owner would; in
+//! a task of its own it cannot. A job whose code calls its own stack with its own key waits for itself.
+//!
 //! # Under axum
 //!
 //! With `respond_with` it goes into `Router::layer` as it is. Joining needs a response that is `Clone`, which one with

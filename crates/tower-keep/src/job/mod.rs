@@ -30,11 +30,15 @@
 //! any order of layers. Three kinds of foreign layers hide a stack's job from the layers below them, which then begin
 //! a child job or one of their own: those that move the call to another task (tower's `Buffer`), those that call later
 //! from a poll (tower's `AsyncFilter`, axum's `HandleErrorLayer`, and each further `Router::layer`: use one
-//! `ServiceBuilder` there).
+//! `ServiceBuilder` there). One that calls at once and moves the *future* to another task leaves the layers inside in the
+//! job, but their code runs without it: wrap that future in [`Job::scope`]. A stack that calls itself begins a child
+//! if its outermost layer tracks the job, and goes on in the same job otherwise.
 //!
 //! Where a foreign retry calls again, the layers that track no job (Timeout, Retry, CircuitBreaker, Dedup) do their work
 //! as ever, but from the second attempt on they cannot tell the job of it: their events are missing, and the job's
-//! failure is not put down to them.
+//! failure is not put down to them. An execution that callers join is then in nobody's job.
+//!
+//! A foreign layer that answers a layer's stop with a failure of its own, in the same poll, is taken to pass the stop on.
 //!
 //! # Cancel safety
 //!
@@ -115,7 +119,8 @@ impl Job {
         self.0.as_ref().map_or(1, |core| core.attempt())
     }
 
-    /// When the overall limit expires: the nearest one, if there are several.
+    /// When the overall limit expires: the nearest one, if there are several; a job that works for another, its child,
+    /// has the other's too.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.0.as_ref().and_then(|core| core.deadline())

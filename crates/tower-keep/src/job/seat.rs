@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     scope::{self, Entered, InForce, InPhase, Limits, Phase},
     stop::{self, Stop, StopKind},
 };
-use crate::event::{CancelReason, FailureCause, JobName, Observer};
+use crate::event::{CancelReason, FailureCause, JobId, JobName, Observer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -37,6 +38,9 @@ enum Place {
 pub(crate) struct Seat {
     place: Place,
     job: Option<Arc<Core>>,
+    /// What the layer wraps was ready, and the layer's own code has not come to its end yet: if the future is dropped
+    /// now, that code panicked.
+    settling: bool,
 }
 
 /// What a tracking layer brings to the job that it begins or joins.
@@ -64,28 +68,32 @@ impl LayerId {
 }
 
 impl Seat {
+    fn new(place: Place, job: Option<Arc<Core>>) -> Self {
+        Self {
+            place,
+            job,
+            settling: false,
+        }
+    }
+
     /// A seat for a future that stops the call before it goes further down.
     pub(crate) fn without_call() -> Self {
-        Self {
-            place: match scope::phase() {
-                Phase::Running | Phase::Open | Phase::Offered => Place::Root,
-                Phase::Adopting => Place::Below,
-                Phase::Calling | Phase::Rejoined => Place::Member,
-            },
-            job: None,
-        }
+        let place = match scope::phase() {
+            Phase::Running | Phase::Open | Phase::Offered => Place::Root,
+            Phase::Adopting => Place::Below,
+            Phase::Calling | Phase::Rejoined => Place::Member,
+        };
+        Self::new(place, None)
     }
 
     /// A seat for an execution that belongs to several callers: it runs in this job, or in one that is begun below.
     pub(crate) fn for_execution(job: Option<Arc<Core>>) -> Self {
-        Self {
-            place: if job.is_some() {
-                Place::Guest
-            } else {
-                Place::Root
-            },
-            job,
-        }
+        let place = if job.is_some() {
+            Place::Guest
+        } else {
+            Place::Root
+        };
+        Self::new(place, job)
     }
 
     /// Calls the inner service for a layer that begins no job.
@@ -100,15 +108,9 @@ impl Seat {
                 } else {
                     Place::Member
                 };
-                (Self { place, job: None }, future)
+                (Self::new(place, None), future)
             }
-            Phase::Calling | Phase::Rejoined => (
-                Self {
-                    place: Place::Member,
-                    job: None,
-                },
-                call(),
-            ),
+            Phase::Calling | Phase::Rejoined => (Self::new(Place::Member, None), call()),
         }
     }
 
@@ -132,7 +134,7 @@ impl Seat {
         let frame = Frame::open();
         let future = call();
         let (place, job) = frame.close();
-        (Self { place, job }, future)
+        (Self::new(place, job), future)
     }
 
     /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
@@ -147,13 +149,7 @@ impl Seat {
                         scope::with_current(|job| job.into_iter().for_each(|job| joining.join(job)))
                     }
                 }
-                (
-                    Self {
-                        place: Place::Member,
-                        job: None,
-                    },
-                    call(),
-                )
+                (Self::new(Place::Member, None), call())
             }
             phase => {
                 let around = scope::current();
@@ -164,10 +160,7 @@ impl Seat {
                     // The layer belongs to the job that runs around it: a foreign layer in between (a retry, a hedge)
                     // calls again.
                     joining.join(job);
-                    let seat = Self {
-                        place: Place::Member,
-                        job: None,
-                    };
+                    let seat = Self::new(Place::Member, None);
                     if phase == Phase::Adopting {
                         scope::set_phase(Phase::Rejoined);
                         return (seat, call());
@@ -202,18 +195,9 @@ impl Seat {
             }
             scope::replace(Some(job));
             scope::set_phase(Phase::Calling);
-            return (
-                Self {
-                    place: Place::Member,
-                    job: None,
-                },
-                call(),
-            );
+            return (Self::new(Place::Member, None), call());
         }
-        let mut seat = Self {
-            place: Place::Root,
-            job: Some(job),
-        };
+        let mut seat = Self::new(Place::Root, Some(job));
         let future = {
             let guard = Unwinding::new(&mut seat.job, Phase::Calling, true);
             let future = call();
@@ -258,12 +242,7 @@ impl Seat {
                 self.place = Place::Member;
             }
             // The future was moved to a task of its own: it is a root there.
-            (Place::Root, Some(job)) => {
-                *self = Self {
-                    place: Place::Root,
-                    job: Some(job),
-                }
-            }
+            (Place::Root, Some(job)) => *self = Self::new(Place::Root, Some(job)),
             (Place::Member, _) => self.place = Place::Member,
             _ => {}
         }
@@ -272,35 +251,59 @@ impl Seat {
 
     /// Polls what the layer wraps, in the job's scope.
     #[inline(always)]
-    pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+    pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.settling = false;
+        // A note is about the result that comes up with it: one that another future on this thread left is not for us,
+        // nor is one whose result somebody inside kept to itself.
+        stop::take();
+        let polled = self.run_in_place(poll);
+        if polled.is_pending() {
+            stop::take();
+        } else {
+            self.settling = true;
+        }
+        polled
+    }
+
+    #[inline(always)]
+    fn run_in_place<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         match self.place {
-            Place::Member => return poll(),
+            Place::Member => {
+                // Somebody polls within a call: what the polled code calls is not part of that.
+                let calling = matches!(scope::phase(), Phase::Calling | Phase::Rejoined);
+                let _running = calling.then(|| InPhase::new(Phase::Running));
+                poll()
+            }
             Place::Below => {
                 let polled = poll();
                 if scope::phase() == Phase::Offered {
                     // A layer below began the job, and the root is about to take it.
                     self.place = Place::Member;
                 }
-                return polled;
+                polled
             }
-            Place::Root | Place::Guest => {}
+            Place::Root | Place::Guest if self.job.is_some() => {
+                let ends = self.place == Place::Root;
+                let guard = Unwinding::new(&mut self.job, Phase::Running, ends);
+                let polled = poll();
+                guard.disarm();
+                self.note_start();
+                polled
+            }
+            Place::Root | Place::Guest => {
+                let _without = InForce::none();
+                let open = Open::new();
+                let polled = poll();
+                self.job = open.close();
+                self.note_start();
+                polled
+            }
         }
-        stop::take();
-        if self.job.is_some() {
-            let ends = self.place == Place::Root;
-            let guard = Unwinding::new(&mut self.job, Phase::Running, ends);
-            let polled = poll();
-            guard.disarm();
-            self.note_start();
-            polled
-        } else {
-            let _without = InForce::none();
-            let open = Open::new();
-            let polled = poll();
-            self.job = open.close();
-            self.note_start();
-            polled
-        }
+    }
+
+    /// The layer goes on to wait for something of its own.
+    pub(crate) fn rest(&mut self) {
+        self.settling = false;
     }
 
     /// Runs code that is neither a call nor a poll of the inner future, such as dropping it, in the job's scope.
@@ -320,8 +323,18 @@ impl Seat {
     }
 
     /// Whether the job of the stack is owned by a layer around this one, so that it is ambient.
-    pub(crate) fn is_member(&self) -> bool {
+    fn is_member(&self) -> bool {
         self.place == Place::Member
+    }
+
+    /// The ambient job's id, where that is the stack's.
+    #[inline(always)]
+    pub(crate) fn ambient_id(&self) -> Option<JobId> {
+        if self.is_member() {
+            scope::with_current(|job| job.map(|job| job.id()))
+        } else {
+            None
+        }
     }
 
     /// Hands on the job of the stack, if there is one. Call it outside [`run`](Self::run).
@@ -356,10 +369,13 @@ impl Seat {
     pub(crate) fn finish<T, E: fmt::Display>(&mut self, result: &Result<T, E>) {
         if self.place == Place::Root {
             let stop = stop::take();
-            if let Some(job) = self.job.take() {
+            if let Some(job) = &self.job {
+                // The error's own `Display` may panic: then the seat is dropped with the job still in it.
                 job.end(|| ending(result, stop));
+                self.job = None;
             }
         }
+        self.settling = false;
     }
 }
 
@@ -368,6 +384,10 @@ impl Drop for Seat {
     fn drop(&mut self) {
         if self.place == Place::Root {
             if let Some(job) = self.job.take() {
+                if self.settling {
+                    job.end(panicked);
+                }
+                // Where it ended just now, this does nothing.
                 job.caller_gone();
             }
         }

@@ -97,6 +97,8 @@ pub fn level_of(kind: &EventKind) -> Level {
 pub struct LogLayer<C = ErrorsAsFailures> {
     /// `None` is switched off.
     sink: Option<Arc<dyn Observer>>,
+    /// The sink as it was given, for another level.
+    given: Option<Arc<dyn Observer>>,
     /// Nothing below this level is logged.
     level: LevelFilter,
     /// Whether the sink is tracing's, which may have nobody listening.
@@ -108,10 +110,12 @@ impl LogLayer {
     /// Writes to [`tracing`], at every level.
     #[must_use]
     pub fn new() -> Self {
+        let sink: Arc<dyn Observer> = Arc::new(TracingSink {
+            level: LevelFilter::TRACE,
+        });
         Self {
-            sink: Some(Arc::new(TracingSink {
-                level: LevelFilter::TRACE,
-            })),
+            sink: Some(Arc::clone(&sink)),
+            given: Some(sink),
             level: LevelFilter::TRACE,
             to_tracing: true,
             classify: ErrorsAsFailures,
@@ -121,8 +125,10 @@ impl LogLayer {
     /// Writes to this sink instead. A panic in it never harms a job.
     #[must_use]
     pub fn to(sink: impl Observer + 'static) -> Self {
+        let sink: Arc<dyn Observer> = Arc::new(sink);
         Self {
-            sink: Some(Arc::new(sink)),
+            sink: Some(Arc::clone(&sink)),
+            given: Some(sink),
             level: LevelFilter::TRACE,
             to_tracing: false,
             classify: ErrorsAsFailures,
@@ -134,6 +140,7 @@ impl LogLayer {
     pub fn off() -> Self {
         Self {
             sink: None,
+            given: None,
             level: LevelFilter::OFF,
             to_tracing: false,
             classify: ErrorsAsFailures,
@@ -152,7 +159,7 @@ impl<C> LogLayer<C> {
     #[must_use]
     pub fn level(mut self, level: Level) -> Self {
         let level = LevelFilter::from_level(level);
-        self.sink = self.sink.map(|sink| -> Arc<dyn Observer> {
+        self.sink = self.given.clone().map(|sink| -> Arc<dyn Observer> {
             if self.to_tracing {
                 Arc::new(TracingSink { level })
             } else {
@@ -163,8 +170,8 @@ impl<C> LogLayer<C> {
         self
     }
 
-    /// What counts as a failure: the job then ends as failed even though its result is `Ok`, for every observer.
-    /// Default: errors.
+    /// What else counts as a failure: the job then ends as failed even though its result is `Ok`, for every observer.
+    /// An error is one in any case. Default: errors only.
     #[must_use]
     pub fn classify<D, Response, Error>(self, classify: D) -> LogLayer<D>
     where
@@ -172,6 +179,7 @@ impl<C> LogLayer<C> {
     {
         LogLayer {
             sink: self.sink,
+            given: self.given,
             level: self.level,
             to_tracing: self.to_tracing,
             classify,

@@ -126,7 +126,8 @@ where
                 Some(delay) => {
                     // The next attempt speaks for itself.
                     stop::take();
-                    *this.attempt += 1;
+                    this.seat.rest();
+                    *this.attempt = this.attempt.saturating_add(1);
                     this.state.set(State::Waiting {
                         sleep: tokio::time::sleep(delay),
                     });
@@ -186,6 +187,7 @@ fn schedule<T, E: fmt::Display>(
     seat.with_job(|job| {
         cancelled = job.is_cancelled();
         if !cancelled {
+            job.attempt_over();
             job.emit(|| EventKind::RetryScheduled {
                 attempt,
                 max_retries,

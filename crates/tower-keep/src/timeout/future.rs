@@ -110,7 +110,7 @@ where
                 let Some(deadline) = *this.deadline else {
                     return Poll::Pending;
                 };
-                if this.sleep.is_none() {
+                if this.sleep.is_none() && !deadline.limit.is_zero() {
                     this.sleep.set(Some(tokio::time::sleep_until(deadline.at)));
                 }
                 if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {

@@ -7,7 +7,7 @@ use crate::{
 
 /// What the limit spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Span {
+pub(crate) enum Span {
     Overall,
     Attempt,
 }
@@ -16,7 +16,7 @@ pub(super) enum Span {
 #[derive(Clone)]
 pub struct TimeoutLayer<L = Option<Duration>, O = Fail> {
     pub(crate) limit: L,
-    pub(super) span: Span,
+    pub(crate) span: Span,
     pub(crate) step_limit: Option<Duration>,
     pub(super) on_reject: O,
 }

@@ -11,6 +11,10 @@
 //! is ready in the same moment, its result wins. [`Duration::ZERO`](std::time::Duration::ZERO) lets through only what
 //! is ready at once; [`Duration::MAX`](std::time::Duration::MAX) never expires.
 //!
+//! Readiness comes before `call` and is under no limit of this layer: a caller that waits for a service to become ready
+//! limits that wait itself. The retry's wait for readiness is within the limits outside it, and a deduplicated call's
+//! within those outside the dedup layer.
+//!
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -66,6 +70,9 @@
 mod future;
 mod layer;
 mod service;
+
+#[cfg(feature = "pipeline")]
+pub(crate) use self::layer::Span;
 
 pub use self::{
     future::ResponseFuture,

@@ -1,14 +1,17 @@
 //! Cancelling a job, and whoever works for it.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     task::Waker,
 };
 
 use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
-use super::{CANCELLED, Core, ENDED, FIRED, HAS_CHILDREN, SHARED, State, WATCHED, WATCHED_AGAIN};
+use super::{
+    CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, SHARED, State, WATCHED,
+    WATCHED_AGAIN,
+};
 use crate::event::{CancelReason, JobMap};
 
 pub(super) type Children = JobMap<Weak<Core>>;
@@ -43,7 +46,13 @@ impl Core {
     pub(crate) fn cancel_as(&self, reason: CancelReason, leaves: bool) -> bool {
         let children = {
             let mut state = self.state();
-            if self.has(ENDED) || self.set(CANCELLED) {
+            let too_late = if leaves { ENDED } else { ENDED | DECIDED };
+            let cancelled = self
+                .flags
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
+                    (flags & (too_late | CANCELLED) == 0).then_some(flags | CANCELLED)
+                });
+            if cancelled.is_err() {
                 return false;
             }
             state.reason = Some(reason.clone());
@@ -87,8 +96,29 @@ impl Core {
             .flat_map(|children| children.into_values())
         {
             if let Some(child) = child.upgrade() {
-                child.cancel(reason.clone());
+                child.parent_cancelled(reason);
             }
+        }
+    }
+
+    /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
+    /// and a detached one without its caller.
+    fn parent_cancelled(&self, reason: &CancelReason) {
+        if *reason != CancelReason::CallerGone || !self.has(ELSEWHERE) {
+            self.cancel_as(reason.clone(), true);
+        }
+    }
+
+    /// The result goes to the caller: from here on a cancellation is too late. `false` if it was not.
+    pub(crate) fn decide(&self) -> bool {
+        self.flags.fetch_or(DECIDED, Ordering::AcqRel) & CANCELLED == 0
+    }
+
+    /// Another attempt follows.
+    pub(crate) fn attempt_over(&self) {
+        self.clear(DECIDED);
+        if self.has(ELSEWHERE) {
+            self.forget_outcome();
         }
     }
 
@@ -118,8 +148,12 @@ impl Core {
 
     pub(crate) fn token(&self) -> &CancellationToken {
         let token = self.token.get_or_init(CancellationToken::new);
-        // `fire` sets the flag before it looks for the token, so one of the two cancels it.
-        if self.has(FIRED) {
+        // The flag is set under the lock, and `fire` looks for the token after that: one of the two cancels it.
+        let fired = {
+            let _state = self.state();
+            self.has(FIRED)
+        };
+        if fired {
             token.cancel();
         }
         token
@@ -172,6 +206,6 @@ impl Core {
             }
             state.reason.clone()
         };
-        child.cancel(reason.unwrap_or(CancelReason::CallerGone));
+        child.parent_cancelled(&reason.unwrap_or(CancelReason::CallerGone));
     }
 }

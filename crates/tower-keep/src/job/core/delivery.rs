@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, ENDED, HELD, OBSERVED, STARTED, State};
+use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, STARTED, State};
 use crate::event::{Event, EventKind, Observer, Report};
 
 /// The observers of a job, and the events on their way to them.
@@ -109,6 +109,10 @@ impl Core {
         } else {
             let (at, seq) = match state.stream.started {
                 Some(started) => started,
+                // Whoever set the flag is about to tell all observers, this one too.
+                None if before & OBSERVED != 0 => {
+                    return self.tell(state, Target::Only(index), dispatched, None);
+                }
                 None => {
                     // Nobody watched when it happened, so nobody took the time.
                     let started = (self.born, state.stream.next_seq());
@@ -179,9 +183,16 @@ impl Core {
         self.emit(|| EventKind::Progress(report));
     }
 
-    /// The call got past every gate, unless one still holds it back.
+    /// The call got past every gate, unless one still holds it back, or it runs in a task of its own.
     #[inline(always)]
     pub(crate) fn started(&self) {
+        if self.flags.load(Ordering::Relaxed) & (STARTED | HELD | ENDED | ELSEWHERE) == 0 {
+            self.started_now();
+        }
+    }
+
+    /// As [`started`](Self::started), said by the task in which the work runs.
+    pub(crate) fn started_here(&self) {
         if self.flags.load(Ordering::Relaxed) & (STARTED | HELD | ENDED) == 0 {
             self.started_now();
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::Instant;
 
-use super::{Core, ENDED, HAS_CHILDREN, OBSERVED};
+use super::{Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED};
 use crate::event::{CancelReason, EventKind, FailureCause, JobId};
 
 /// How a job ended.
@@ -24,6 +24,8 @@ pub(crate) enum Ending {
 #[derive(Default)]
 pub(super) struct Detached {
     owner_gone: bool,
+    /// The work of one attempt is over and the next has not begun.
+    idle: bool,
     outcome: Option<Ending>,
 }
 
@@ -39,7 +41,7 @@ impl Core {
     pub(crate) fn caller_gone(&self) {
         {
             let mut state = self.state();
-            if let Some(detached) = &mut state.detached {
+            if let Some(detached) = state.detached.as_mut().filter(|detached| !detached.idle) {
                 detached.owner_gone = true;
                 let Some(outcome) = detached.outcome.take() else {
                     return;
@@ -117,6 +119,17 @@ impl Core {
     /// The work goes on without its caller and ends through [`detached_done`](Self::detached_done).
     pub(crate) fn detach(&self) {
         self.state().detached = Some(Box::default());
+        self.set(ELSEWHERE);
+    }
+
+    /// The outcome of an attempt that is not the last.
+    pub(super) fn forget_outcome(&self) {
+        if let Some(detached) = &mut self.state().detached {
+            if detached.outcome.take().is_some() {
+                // Nothing runs until the next attempt: a caller that leaves now ends the job.
+                detached.idle = true;
+            }
+        }
     }
 
     /// The detached work ended; if its caller is gone, so does the job.

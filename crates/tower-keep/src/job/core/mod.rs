@@ -54,6 +54,10 @@ const ENDED: u16 = 1 << 7;
 const WATCHED_AGAIN: u16 = 1 << 8;
 /// There may be children to let go of.
 const HAS_CHILDREN: u16 = 1 << 9;
+/// A Cancel layer let a result through: it is too late to cancel, unless another attempt follows.
+const DECIDED: u16 = 1 << 10;
+/// The work runs in a task of its own, which alone knows when it started.
+const ELSEWHERE: u16 = 1 << 11;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
@@ -122,6 +126,11 @@ impl Core {
             }),
         });
         if let Some(parent) = parent {
+            // Whatever ends the parent ends what works for it.
+            core.set_limits(Limits {
+                deadline: parent.deadline(),
+                step: None,
+            });
             parent.adopt_child(&core);
         }
         core
@@ -169,6 +178,8 @@ impl Core {
 
     pub(crate) fn set_attempt(&self, attempt: u32) {
         self.attempt.store(attempt, Ordering::Relaxed);
+        // Each attempt goes through its steps anew.
+        self.step.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
