@@ -68,39 +68,34 @@ pub(crate) fn limits() -> Option<Limits> {
     LIMITED.get().then(|| LIMITS.get())
 }
 
-/// Puts limits in force, beside those that are or in their place, for as long as the guard lives.
-pub(crate) struct InForce {
-    limited: bool,
-    limits: Limits,
-}
+/// Puts limits in force, beside those that are or in their place, for as long as the guard lives. It holds those to go
+/// back to, of which there are mostly none.
+pub(crate) struct InForce(Option<Limits>);
 
 impl InForce {
     /// Adds limits to those of the layers around.
+    #[inline(always)]
     pub(crate) fn narrowed(by: Limits) -> Self {
         let around = limits();
-        let guard = Self {
-            limited: around.is_some(),
-            limits: around.unwrap_or_default(),
-        };
-        LIMITS.set(guard.limits.and(by));
+        LIMITS.set(around.map_or(by, |around| around.and(by)));
         LIMITED.set(true);
-        guard
+        Self(around)
     }
 
     /// Lets none be in force: another stack begins.
     #[inline(always)]
     pub(crate) fn none() -> Option<Self> {
-        LIMITED.replace(false).then(|| Self {
-            limited: true,
-            limits: LIMITS.get(),
-        })
+        LIMITED.replace(false).then(|| Self(Some(LIMITS.get())))
     }
 }
 
 impl Drop for InForce {
+    #[inline(always)]
     fn drop(&mut self) {
-        LIMITS.set(self.limits);
-        LIMITED.set(self.limited);
+        if let Some(around) = self.0 {
+            LIMITS.set(around);
+        }
+        LIMITED.set(self.0.is_some());
     }
 }
 
