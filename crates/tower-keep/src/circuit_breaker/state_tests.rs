@@ -251,3 +251,19 @@ fn counts_of_many_threads_add_up() {
             .is_some()
     );
 }
+
+#[test]
+fn a_probe_gives_back_its_own_place_only() {
+    let circuit = circuit(0, 1, 3, None);
+    let now = || Duration::from_secs(9);
+    let (admission, _) = circuit.admit(now).unwrap();
+    assert!(circuit.record(&admission, Outcome::Failure, now).is_some());
+    let now = || Duration::from_secs(10);
+    let probes = [(); 3].map(|()| circuit.admit(now).unwrap().0);
+    assert!(circuit.admit(now).is_err());
+    assert!(probes.iter().all(Admission::is_probe));
+    assert_eq!(circuit.record(&probes[1], Outcome::Ignored, now), None);
+    let (again, _) = circuit.admit(now).unwrap();
+    assert!(circuit.admit(now).is_err());
+    drop(again);
+}
