@@ -312,3 +312,20 @@ async fn a_cancel_reaches_every_attempt() {
     call.assert_ready().unwrap_err();
     recorder.assert_one_terminal_each();
 }
+
+/// R24: `should_retry` is asked of an attempt's time limit too.
+#[tokio::test(start_paused = true)]
+async fn should_retry_decides_on_a_limit() {
+    let inner = Scripted::<u32, u32>::new().never();
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(
+            RetryLayer::new().should_retry(|error: &tower_keep::BoxError| {
+                tower_keep::find::<tower_keep::timeout::Elapsed>(&**error).is_none()
+            }),
+        )
+        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .service(inner.strict());
+    service.oneshot(0).await.unwrap_err();
+    assert_eq!(calls.count(), 1);
+}

@@ -13,12 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::work::Work;
 use crate::{
-    event::{CancelReason, FailureCause},
+    event::CancelReason,
     job::{
         Cancelled,
         core::{Core, Ending},
         scope::{Entered, Phase},
-        seat::ending,
         stop::{self, Stop},
     },
 };
@@ -74,7 +73,7 @@ where
     })
     .await;
     unfinished.finish(match &result {
-        Ok(result) => ending(result, stop),
+        Ok(result) => Ending::of(result, stop),
         Err(cancelled) => Ending::Cancelled {
             reason: cancelled.reason().clone(),
         },
@@ -97,10 +96,7 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(job) = self.0.take() {
             job.detached_done(if thread::panicking() {
-                Ending::Failed {
-                    cause: FailureCause::Panicked,
-                    error: "the service panicked".into(),
-                }
+                Ending::panicked()
             } else {
                 Ending::Cancelled {
                     reason: CancelReason::Shutdown,

@@ -48,7 +48,9 @@
 
 pub(crate) mod core;
 mod error;
+mod frame;
 mod layer;
+pub(crate) mod limits;
 pub(crate) mod scope;
 pub(crate) mod seat;
 mod step;

@@ -16,10 +16,12 @@ use std::{
 
 use super::{
     core::{Core, Ending},
-    scope::{self, Entered, InForce, InPhase, Limits, Phase},
-    stop::{self, Stop, StopKind},
+    frame::{Found, Frame, Open, Unwinding},
+    limits::{self, InForce, Limits},
+    scope::{self, Entered, InPhase, Phase},
+    stop,
 };
-use crate::event::{CancelReason, FailureCause, JobId, JobName, Observer};
+use crate::event::{JobId, JobName, Observer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -133,8 +135,12 @@ impl Seat {
         let _without = InForce::none();
         let frame = Frame::open();
         let future = call();
-        let (place, job) = frame.close();
-        (Self::new(place, job), future)
+        let seat = match frame.close() {
+            Found::Begun(job) => Self::new(Place::Root, Some(job)),
+            Found::Again => Self::new(Place::Member, None),
+            Found::Nothing => Self::new(Place::Root, None),
+        };
+        (seat, future)
     }
 
     /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
@@ -190,7 +196,7 @@ impl Seat {
             if let Some(joining) = joining {
                 job.add_member(joining.layer.get());
             }
-            if let Some(limits) = scope::limits() {
+            if let Some(limits) = limits::limits() {
                 job.set_limits(limits);
             }
             scope::replace(Some(job));
@@ -235,16 +241,16 @@ impl Seat {
         let frame = Frame::open();
         let future = call();
         match frame.close() {
-            (Place::Root, Some(job)) if scope::phase() == Phase::Open => {
+            Found::Begun(job) if scope::phase() == Phase::Open => {
                 // The root polls this future right now: leave the job where the root finds it.
                 scope::replace(Some(job));
                 scope::set_phase(Phase::Offered);
                 self.place = Place::Member;
             }
             // The future was moved to a task of its own: it is a root there.
-            (Place::Root, Some(job)) => *self = Self::new(Place::Root, Some(job)),
-            (Place::Member, _) => self.place = Place::Member,
-            _ => {}
+            Found::Begun(job) => *self = Self::new(Place::Root, Some(job)),
+            Found::Again => self.place = Place::Member,
+            Found::Nothing => {}
         }
         future
     }
@@ -371,7 +377,7 @@ impl Seat {
             let stop = stop::take();
             if let Some(job) = &self.job {
                 // The error's own `Display` may panic: then the seat is dropped with the job still in it.
-                job.end(|| ending(result, stop));
+                job.end(|| Ending::of(result, stop));
                 self.job = None;
             }
         }
@@ -385,42 +391,12 @@ impl Drop for Seat {
         if self.place == Place::Root {
             if let Some(job) = self.job.take() {
                 if self.settling {
-                    job.end(panicked);
+                    job.end(Ending::panicked);
                 }
                 // Where it ended just now, this does nothing.
                 job.caller_gone();
             }
         }
-    }
-}
-
-/// What a result means for the job, given what the layers inside said of it.
-pub(crate) fn ending<T, E: fmt::Display>(result: &Result<T, E>, stop: Option<Stop>) -> Ending {
-    // A layer's error that somebody outside turned into a response is a success after all.
-    let stop = stop.filter(|stop| stop.holds(result));
-    let text = |kind: StopKind| match result {
-        Err(error) => error.to_string().into(),
-        Ok(_) => kind.describe().into(),
-    };
-    match (stop.map(|stop| stop.kind), result) {
-        (None, Ok(_)) => Ending::Succeeded,
-        (None, Err(error)) => Ending::Failed {
-            cause: FailureCause::Error,
-            error: error.to_string().into(),
-        },
-        (Some(StopKind::Cancelled), _) => Ending::Cancelled {
-            reason: CancelReason::Requested,
-        },
-        (Some(kind), _) => Ending::Failed {
-            cause: match kind {
-                StopKind::TimedOut | StopKind::AttemptTimedOut => FailureCause::TimedOut,
-                StopKind::CircuitOpen => FailureCause::CircuitOpen,
-                StopKind::Duplicate => FailureCause::Duplicate,
-                StopKind::Panicked => FailureCause::Panicked,
-                StopKind::Cancelled | StopKind::Failure => FailureCause::Error,
-            },
-            error: text(kind),
-        },
     }
 }
 
@@ -430,115 +406,5 @@ impl Joining<'_> {
         if let Some(observer) = self.observer {
             job.observe(observer);
         }
-    }
-}
-
-/// A root's call that begins no job itself, but takes over one that is begun below.
-struct Frame(Phase);
-
-impl Frame {
-    #[inline(always)]
-    fn open() -> Self {
-        Self(scope::set_phase(Phase::Adopting))
-    }
-
-    #[inline(always)]
-    fn close(self) -> (Place, Option<Arc<Core>>) {
-        let phase = scope::set_phase(self.0);
-        std::mem::forget(self);
-        match phase {
-            Phase::Calling => (Place::Root, Self::adopted()),
-            Phase::Rejoined => (Place::Member, None),
-            _ => (Place::Root, None),
-        }
-    }
-
-    #[cold]
-    fn adopted() -> Option<Arc<Core>> {
-        let job = scope::current()?;
-        scope::replace(job.parent());
-        Some(job)
-    }
-}
-
-impl Drop for Frame {
-    // Only on unwinding out of the call.
-    fn drop(&mut self) {
-        if scope::set_phase(self.0) == Phase::Calling {
-            if let Some(job) = Self::adopted() {
-                job.end(panicked);
-            }
-        }
-    }
-}
-
-/// A root's poll while its stack has no job: takes over one that a layer inside begins meanwhile.
-struct Open(Phase);
-
-impl Open {
-    #[inline(always)]
-    fn new() -> Self {
-        Self(scope::set_phase(Phase::Open))
-    }
-
-    #[inline(always)]
-    fn close(self) -> Option<Arc<Core>> {
-        let phase = scope::set_phase(self.0);
-        std::mem::forget(self);
-        if phase == Phase::Offered {
-            Frame::adopted()
-        } else {
-            None
-        }
-    }
-}
-
-impl Drop for Open {
-    // Only on unwinding out of the poll.
-    fn drop(&mut self) {
-        if scope::set_phase(self.0) == Phase::Offered {
-            if let Some(job) = Frame::adopted() {
-                job.end(panicked);
-            }
-        }
-    }
-}
-
-/// Leaves the scope; if the code in it panicked, the job of its owner ends there and then.
-struct Unwinding<'a> {
-    entered: Option<Entered<'a>>,
-    ends: bool,
-}
-
-impl<'a> Unwinding<'a> {
-    #[inline(always)]
-    fn new(job: &'a mut Option<Arc<Core>>, phase: Phase, ends: bool) -> Self {
-        Self {
-            entered: Some(Entered::new(job, phase)),
-            ends,
-        }
-    }
-
-    #[inline(always)]
-    fn disarm(mut self) {
-        self.entered = None;
-    }
-}
-
-impl Drop for Unwinding<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.ends && self.entered.is_some() {
-            if let Some(job) = scope::current() {
-                job.end(panicked);
-            }
-        }
-    }
-}
-
-fn panicked() -> Ending {
-    Ending::Failed {
-        cause: FailureCause::Panicked,
-        error: "the service panicked".into(),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     event::{EventKind, LimitScope},
     job::{
         Elapsed,
-        scope::{InForce, Limits},
+        limits::{InForce, Limits},
         seat::Seat,
         stop::{self, StopKind},
     },

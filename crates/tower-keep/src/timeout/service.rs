@@ -13,7 +13,7 @@ use super::{
     layer::{Limit, TimeoutLayer},
 };
 use crate::{
-    job::{Elapsed, scope::Limits, seat::Seat},
+    job::{Elapsed, limits::Limits, seat::Seat},
     reject::{Fail, OnReject},
 };
 

@@ -32,10 +32,6 @@ impl Core {
         self.state().reason.clone()
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        self.has(ENDED)
-    }
-
     /// Cancels the job: sets the reason, fires the token, wakes who waits. `false` if it was over or cancelled before.
     pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
         self.cancel_as(reason, false)

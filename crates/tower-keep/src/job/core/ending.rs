@@ -1,11 +1,17 @@
 //! How a job ends: once, on every path.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::time::Instant;
 
 use super::{Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED};
-use crate::event::{CancelReason, EventKind, FailureCause, JobId};
+use crate::{
+    event::{CancelReason, EventKind, FailureCause, JobId},
+    job::stop::{Stop, StopKind},
+};
 
 /// How a job ended.
 #[derive(Debug)]
@@ -18,6 +24,46 @@ pub(crate) enum Ending {
     Cancelled {
         reason: CancelReason,
     },
+}
+
+impl Ending {
+    /// What a result means for the job, given what the layers inside said of it.
+    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, stop: Option<Stop>) -> Self {
+        // A layer's error that somebody outside turned into a response is a success after all.
+        let stop = stop.filter(|stop| stop.holds(result));
+        let text = |kind: StopKind| match result {
+            Err(error) => error.to_string().into(),
+            Ok(_) => kind.describe().into(),
+        };
+        match (stop.map(|stop| stop.kind), result) {
+            (None, Ok(_)) => Self::Succeeded,
+            (None, Err(error)) => Self::Failed {
+                cause: FailureCause::Error,
+                error: error.to_string().into(),
+            },
+            (Some(StopKind::Cancelled), _) => Self::Cancelled {
+                reason: CancelReason::Requested,
+            },
+            (Some(kind), _) => Self::Failed {
+                cause: match kind {
+                    StopKind::TimedOut | StopKind::AttemptTimedOut => FailureCause::TimedOut,
+                    StopKind::CircuitOpen => FailureCause::CircuitOpen,
+                    StopKind::Duplicate => FailureCause::Duplicate,
+                    StopKind::Panicked => FailureCause::Panicked,
+                    StopKind::Cancelled | StopKind::Failure => FailureCause::Error,
+                },
+                error: text(kind),
+            },
+        }
+    }
+
+    /// The code inside panicked.
+    pub(crate) fn panicked() -> Self {
+        Self::Failed {
+            cause: FailureCause::Panicked,
+            error: "the service panicked".into(),
+        }
+    }
 }
 
 /// A job whose work goes on without its caller. The first of the two to end waits for the other.

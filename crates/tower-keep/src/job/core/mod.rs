@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
 use self::{cancellation::Children, delivery::Stream, ending::Detached};
-use super::scope::Limits;
+use super::limits::Limits;
 use crate::event::{CancelReason, JobId, JobName};
 
 /// Somebody registered an observer.
@@ -253,7 +253,7 @@ impl fmt::Debug for Core {
             .field("name", &self.name)
             .field("attempt", &self.attempt())
             .field("cancelled", &self.cancel_requested())
-            .field("ended", &self.has_ended())
+            .field("ended", &self.has(ENDED))
             .finish_non_exhaustive()
     }
 }

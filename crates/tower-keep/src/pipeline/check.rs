@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use super::{layer::PipelineLayer, settings::Pipeline};
+use crate::{
+    circuit_breaker::CircuitBreakerLayer,
+    retry::RetryLayer,
+    timeout::{FixedLimit, Span, TimeoutLayer},
+};
+
+impl<L, C, D, B1, B2, T1, T2, R1, R2, A1, A2>
+    Pipeline<
+        L,
+        C,
+        D,
+        CircuitBreakerLayer<B1, B2>,
+        TimeoutLayer<T1, T2>,
+        RetryLayer<R1, R2>,
+        TimeoutLayer<A1, A2>,
+    >
+where
+    T1: FixedLimit,
+    A1: FixedLimit,
+{
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    ///
+    /// [`PipelineError`] names the first two settings that contradict each other.
+    #[allow(
+        clippy::type_complexity,
+        reason = "the type is the input's, in another struct"
+    )]
+    pub fn build(
+        self,
+    ) -> Result<
+        PipelineLayer<
+            L,
+            C,
+            D,
+            CircuitBreakerLayer<B1, B2>,
+            TimeoutLayer<T1, T2>,
+            RetryLayer<R1, R2>,
+            TimeoutLayer<A1, A2>,
+        >,
+        PipelineError,
+    > {
+        if self.timeout.span != Span::Overall {
+            return Err(PipelineError {
+                settings: ("timeout", "attempt_timeout"),
+                message:
+                    "timeout is set to a limit of each attempt: set it to TimeoutLayer::new, and \
+                    attempt_timeout to the TimeoutLayer::per_attempt"
+                        .to_owned(),
+            });
+        }
+        if self.attempt_timeout.span != Span::Attempt {
+            return Err(PipelineError {
+                settings: ("attempt_timeout", "timeout"),
+                message: "attempt_timeout is set to an overall limit, which the first slow attempt would end the job \
+                    with: set it to TimeoutLayer::per_attempt, and timeout to the TimeoutLayer::new"
+                    .to_owned(),
+            });
+        }
+        let overall = self.timeout.limit.fixed_limit();
+        let attempt = self.attempt_timeout.limit.fixed_limit();
+        if let (Some(overall), Some(attempt)) = (overall, attempt) {
+            shorter(("attempt_timeout", attempt), ("timeout", overall))?;
+        }
+        for step in [self.timeout.step_limit, self.attempt_timeout.step_limit]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(attempt) = attempt {
+                shorter(("step_limit", step), ("attempt_timeout", attempt))?;
+            }
+            if let Some(overall) = overall {
+                shorter(("step_limit", step), ("timeout", overall))?;
+            }
+        }
+        let waits = self.retry.total_delay();
+        if let Some(overall) = overall.filter(|overall| waits >= *overall && !waits.is_zero()) {
+            let fitting = self.retry.fitting_retries(overall);
+            return Err(PipelineError {
+                settings: ("retry", "timeout"),
+                message: format!(
+                    "retry waits {waits:?} in all, which does not fit into the timeout of {overall:?}: set max_retries to \
+                     at most {fitting}, shorten base_delay or max_delay, or set timeout to more than {waits:?}"
+                ),
+            });
+        }
+        if let Some(overall) = overall {
+            let circuit = &self.circuit_breaker.shared.circuit;
+            if let Some(probe) = circuit.settings().probe_timeout {
+                longer(
+                    ("circuit_breaker.probe_timeout", probe),
+                    ("timeout", overall),
+                )?;
+            }
+            circuit.change_settings(|settings| {
+                settings.least_probe_timeout = settings.least_probe_timeout.max(overall);
+            });
+        }
+        Ok(PipelineLayer::new(self))
+    }
+}
+
+type Setting = (&'static str, Duration);
+
+fn shorter((name, value): Setting, (than, limit): Setting) -> Result<(), PipelineError> {
+    if value <= limit {
+        return Ok(());
+    }
+    Err(PipelineError {
+        settings: (name, than),
+        message: format!(
+            "{name} ({value:?}) is longer than {than} ({limit:?}) and could never expire: set {name} to at most \
+             {limit:?}, or {than} to at least {value:?}"
+        ),
+    })
+}
+
+fn longer((name, value): Setting, (than, limit): Setting) -> Result<(), PipelineError> {
+    if value >= limit {
+        return Ok(());
+    }
+    Err(PipelineError {
+        settings: (name, than),
+        message: format!(
+            "{name} ({value:?}) is shorter than {than} ({limit:?}), so that a slow probe would let others through: set \
+             {name} to at least {limit:?}, or {than} to at most {value:?}"
+        ),
+    })
+}
+
+/// Two settings of a [`Pipeline`] contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PipelineError {
+    settings: (&'static str, &'static str),
+    message: String,
+}
+
+impl PipelineError {
+    /// The two settings.
+    #[must_use]
+    pub fn settings(&self) -> (&'static str, &'static str) {
+        self.settings
+    }
+}

@@ -1,0 +1,55 @@
+//! All seven layers in the documented order, with settings that fit together.
+//!
+//! Outermost first: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout (overall), Retry, Timeout (attempt), service.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, DedupLayer, Pipeline, TimeoutLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let pipeline = Pipeline::new()
+//!     .dedup(DedupLayer::new(|id: &u64| Some(*id)).join())
+//!     .timeout(TimeoutLayer::new(Duration::from_secs(120)))
+//!     .build()
+//!     .unwrap();
+//! let circuit = pipeline.circuit_breaker().handle();
+//! let service = ServiceBuilder::new()
+//!     .layer(pipeline)
+//!     .service(service_fn(|id: u64| async move { Ok::<_, BoxError>(id + 1) }));
+//! assert_eq!(service.oneshot(1).await.unwrap(), 2);
+//! # });
+//! ```
+//!
+//! Settings that contradict each other are refused, with an error that names both and says what would work:
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_keep::{Pipeline, TimeoutLayer};
+//!
+//! let error = Pipeline::new()
+//!     .timeout(TimeoutLayer::new(Duration::from_secs(5)))
+//!     .attempt_timeout(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+//!     .build()
+//!     .unwrap_err();
+//! assert_eq!(error.settings(), ("attempt_timeout", "timeout"));
+//! ```
+//!
+//! | checked | why |
+//! |---|---|
+//! | attempt limit <= overall limit | an attempt could never use its limit |
+//! | sum of the retry's waits < overall limit | the last retry could never begin |
+//! | step limit <= attempt limit, overall limit | a step could never use its limit |
+//! | probe timeout >= overall limit | a slow probe would let more probes through than wanted |
+//!
+//! A limit that comes from the request is not checked, but whether the two limits are an overall one and one of each
+//! attempt is. A probe timeout that is not set is made long enough.
+//!
+//! The variant with the circuit breaker inside the retry, where it counts attempts, is composed by hand in a
+//! `ServiceBuilder`; so is every other order.
+
+mod check;
+mod layer;
+mod settings;
+
+pub use self::{check::PipelineError, layer::PipelineLayer, settings::Pipeline};
