@@ -4,6 +4,7 @@ mod book;
 mod circuit;
 mod detached;
 mod joined;
+mod late;
 mod notes;
 mod panics;
 mod pipeline;

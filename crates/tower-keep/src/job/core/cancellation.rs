@@ -132,6 +132,7 @@ impl Core {
                 None if state.expired => CancelReason::TimedOut,
                 None => CancelReason::CallerGone,
             };
+            state.reason.get_or_insert_with(|| reason.clone());
             (self.mark_fired(&mut state), reason)
         };
         self.fire(fired.0, &fired.1);
