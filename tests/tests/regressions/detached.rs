@@ -73,3 +73,22 @@ async fn a_caller_gone_between_detached_attempts_ends_the_job() {
     assert_eq!(calls.count(), 1);
     recorder.assert_one_terminal_each();
 }
+
+/// A gated call whose future was moved to a task of its own owns the job that begins below it: one beginning, one
+/// ending, and none left on the thread.
+#[tokio::test(start_paused = true)]
+async fn a_gated_call_in_a_task_of_its_own_owns_its_job() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(tower_keep::TimeoutLayer::new(secs(60)))
+        .layer(tower::layer::layer_fn(Spawned))
+        .layer(tower_keep::DedupLayer::new(|key: &u32| Some(*key)))
+        .layer(log)
+        .service(tower::service_fn(|n: u32| async move {
+            tokio::time::sleep(secs(1)).await;
+            Ok::<u32, BoxError>(n)
+        }));
+    assert_eq!(service.oneshot(7).await.unwrap(), 7);
+    assert_eq!(tower_keep::Job::current().id(), None);
+    recorder.assert_names(["dispatched", "started", "succeeded"]);
+}

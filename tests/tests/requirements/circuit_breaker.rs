@@ -417,3 +417,22 @@ async fn inside_a_retry_it_counts_attempts() {
         })
     ));
 }
+
+/// R38: a limit around the circuit that opens it is told of it, on the job's own stream.
+#[tokio::test(start_paused = true)]
+async fn a_limit_around_the_circuit_opens_it_with_an_event() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(TimeoutLayer::new(secs(1)))
+        .layer(CircuitBreakerLayer::new().failure_threshold(0))
+        .service(Scripted::<u32, u32>::new().never().strict());
+    service.oneshot(0).await.unwrap_err();
+    recorder.assert_names([
+        "dispatched",
+        "started",
+        "timed_out",
+        "circuit_opened",
+        "failed",
+    ]);
+}
