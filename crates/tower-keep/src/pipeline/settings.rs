@@ -54,6 +54,15 @@ impl Default for Pipeline {
     }
 }
 
+/// The pipeline with one layer replaced by the argument of that name, which may be of another type; the rest is listed
+/// because a struct cannot be rebuilt around it.
+macro_rules! with {
+    ($self:ident, $layer:ident; $($rest:ident),+) => {{
+        let Self { $layer: _, $($rest),+ } = $self;
+        Pipeline { $layer, $($rest),+ }
+    }};
+}
+
 impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     /// Where progress is shown. Default: [`ProgressLayer::new`].
     pub fn progress(mut self, progress: ProgressLayer) -> Self {
@@ -63,26 +72,7 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
 
     /// How events are logged. Default: [`LogLayer::new`].
     pub fn log<N>(self, log: LogLayer<N>) -> Pipeline<LogLayer<N>, C, D, B, T, R, A> {
-        let Self {
-            log: _,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        } = self;
-        Pipeline {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        }
+        with!(self, log; progress, cancel, dedup, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
     /// How jobs are cancelled. Default: [`CancelLayer::new`].
@@ -90,26 +80,7 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
         self,
         cancel: CancelLayer<N1, N2, N3>,
     ) -> Pipeline<L, CancelLayer<N1, N2, N3>, D, B, T, R, A> {
-        let Self {
-            log,
-            progress,
-            cancel: _,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        } = self;
-        Pipeline {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        }
+        with!(self, cancel; log, progress, dedup, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
     /// Which requests are duplicates. Default: none.
@@ -117,26 +88,7 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
         self,
         dedup: DedupLayer<N1, N2, N3>,
     ) -> Pipeline<L, C, DedupLayer<N1, N2, N3>, B, T, R, A> {
-        let Self {
-            log,
-            progress,
-            cancel,
-            dedup: _,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        } = self;
-        Pipeline {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        }
+        with!(self, dedup; log, progress, cancel, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
     /// When to stop calling. Default: [`CircuitBreakerLayer::new`].
@@ -144,26 +96,7 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
         self,
         circuit_breaker: CircuitBreakerLayer<N1, N2>,
     ) -> Pipeline<L, C, D, CircuitBreakerLayer<N1, N2>, T, R, A> {
-        let Self {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker: _,
-            timeout,
-            retry,
-            attempt_timeout,
-        } = self;
-        Pipeline {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        }
+        with!(self, circuit_breaker; log, progress, cancel, dedup, timeout, retry, attempt_timeout)
     }
 
     /// The limit over all attempts and waits. Default: 60 s.
@@ -171,26 +104,7 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
         self,
         timeout: TimeoutLayer<N1, N2>,
     ) -> Pipeline<L, C, D, B, TimeoutLayer<N1, N2>, R, A> {
-        let Self {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout: _,
-            retry,
-            attempt_timeout,
-        } = self;
-        Pipeline {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        }
+        with!(self, timeout; log, progress, cancel, dedup, circuit_breaker, retry, attempt_timeout)
     }
 
     /// When to try again. Default: [`RetryLayer::new`].
@@ -198,26 +112,7 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
         self,
         retry: RetryLayer<N1, N2>,
     ) -> Pipeline<L, C, D, B, T, RetryLayer<N1, N2>, A> {
-        let Self {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry: _,
-            attempt_timeout,
-        } = self;
-        Pipeline {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        }
+        with!(self, retry; log, progress, cancel, dedup, circuit_breaker, timeout, attempt_timeout)
     }
 
     /// The limit of each attempt. Default: 10 s.
@@ -225,25 +120,6 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
         self,
         attempt_timeout: TimeoutLayer<N1, N2>,
     ) -> Pipeline<L, C, D, B, T, R, TimeoutLayer<N1, N2>> {
-        let Self {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout: _,
-        } = self;
-        Pipeline {
-            log,
-            progress,
-            cancel,
-            dedup,
-            circuit_breaker,
-            timeout,
-            retry,
-            attempt_timeout,
-        }
+        with!(self, attempt_timeout; log, progress, cancel, dedup, circuit_breaker, timeout, retry)
     }
 }
