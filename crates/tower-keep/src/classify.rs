@@ -1,5 +1,7 @@
 //! What counts as a success: one notion for Retry, CircuitBreaker and Log.
 
+use std::{fmt, time::Duration};
+
 /// What an outcome means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -18,6 +20,13 @@ pub enum Outcome {
 pub trait Classify<Response, Error> {
     /// What this result means.
     fn classify(&self, result: &Result<Response, Error>) -> Outcome;
+
+    /// How long the service asks to be left alone, as by HTTP's `Retry-After`. Asked only of failures. Default: it
+    /// asks for nothing.
+    fn retry_after(&self, result: &Result<Response, Error>) -> Option<Duration> {
+        let _ = result;
+        None
+    }
 }
 
 impl<F, Response, Error> Classify<Response, Error> for F
@@ -41,5 +50,37 @@ impl<Response, Error> Classify<Response, Error> for ErrorsAsFailures {
         } else {
             Outcome::Failure
         }
+    }
+}
+
+/// A classifier to which is added how long the service asks to be left alone. Made by
+/// [`CircuitBreakerLayer::retry_after`](crate::CircuitBreakerLayer::retry_after) and
+/// [`RetryLayer::retry_after`](crate::RetryLayer::retry_after).
+#[derive(Clone, Copy)]
+pub struct WithRetryAfter<C, F> {
+    pub(crate) classify: C,
+    pub(crate) retry_after: F,
+}
+
+impl<C, F, Response, Error> Classify<Response, Error> for WithRetryAfter<C, F>
+where
+    C: Classify<Response, Error>,
+    F: Fn(&Result<Response, Error>) -> Option<Duration>,
+{
+    #[inline]
+    fn classify(&self, result: &Result<Response, Error>) -> Outcome {
+        self.classify.classify(result)
+    }
+
+    fn retry_after(&self, result: &Result<Response, Error>) -> Option<Duration> {
+        (self.retry_after)(result)
+    }
+}
+
+impl<C: fmt::Debug, F> fmt::Debug for WithRetryAfter<C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithRetryAfter")
+            .field("classify", &self.classify)
+            .finish_non_exhaustive()
     }
 }

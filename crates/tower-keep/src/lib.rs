@@ -87,7 +87,11 @@ pub mod classify;
 pub mod error;
 pub mod event;
 pub mod job;
+#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
+mod ratio;
 pub mod reject;
+#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
+mod sync;
 
 #[cfg(feature = "cancel")]
 pub mod cancel;
@@ -118,6 +122,8 @@ pub use self::log::LogLayer;
 pub use self::pipeline::Pipeline;
 #[cfg(feature = "progress")]
 pub use self::progress::ProgressLayer;
+#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
+pub use self::ratio::{InvalidRatio, Ratio};
 #[cfg(feature = "retry")]
 pub use self::retry::RetryLayer;
 #[cfg(feature = "timeout")]
@@ -126,7 +132,8 @@ pub use self::{
     classify::{Classify, ErrorsAsFailures, Outcome},
     error::{BoxError, find},
     event::{
-        CancelReason, Event, EventKind, FailureCause, JobId, JobName, LimitScope, Observer, Report,
+        CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName, LimitScope,
+        Observer, Report,
     },
     job::{Job, JobLayer},
 };

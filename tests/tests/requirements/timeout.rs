@@ -98,7 +98,8 @@ async fn expiry_is_told_once() {
         kinds[3],
         EventKind::TimedOut {
             scope: LimitScope::Overall,
-            limit: secs(60)
+            limit: secs(60),
+            dropped: true,
         }
     );
     assert!(matches!(

@@ -103,7 +103,7 @@ fn outcome<T, E, C: Classify<T, E>>(
         // What a classifier of another layer thinks of the result is not this circuit's measure.
         None
         | Some(Stop {
-            kind: StopKind::Failure,
+            kind: StopKind::Failure | StopKind::Forbidden,
             ..
         }) => classify.classify(result),
         Some(stop) => of_stop(stop.kind, admitted.ignore_timeouts),
@@ -119,9 +119,11 @@ fn outcome<T, E, C: Classify<T, E>>(
 fn of_stop(kind: StopKind, ignore_timeouts: bool) -> Outcome {
     match kind {
         StopKind::TimedOut if ignore_timeouts => Outcome::Ignored,
-        StopKind::TimedOut | StopKind::AttemptTimedOut | StopKind::Panicked | StopKind::Failure => {
-            Outcome::Failure
-        }
+        StopKind::TimedOut
+        | StopKind::AttemptTimedOut
+        | StopKind::Panicked
+        | StopKind::Failure
+        | StopKind::Forbidden => Outcome::Failure,
         StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled => Outcome::Ignored,
     }
 }

@@ -10,7 +10,7 @@
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
 //! | [`Started`](EventKind::Started) | the call got past every gate of its stack | at most once, before any progress |
 //! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted) | the job's code reports | any number |
-//! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), circuit events, [`Duplicate`](EventKind::Duplicate) | a layer acts | any number |
+//! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate) | a layer acts | any number |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
 
 mod id;
@@ -127,12 +127,23 @@ pub enum EventKind {
         /// How many retries are allowed in total.
         max_retries: u32,
     },
-    /// A time limit expired.
+    /// The policy asked for another attempt, and there will be none.
+    RetryGivenUp {
+        /// The attempt that was the last, counted from 1.
+        attempt: u32,
+        /// How many retries are allowed in total.
+        max_retries: u32,
+        /// Why there is no other.
+        reason: GiveUpReason,
+    },
+    /// A time limit expired, and the work that it limits is over.
     TimedOut {
         /// Which limit it was.
         scope: LimitScope,
         /// How long it was.
         limit: Duration,
+        /// `true` if the work was dropped where it stood, `false` if it came to its own end within the grace period.
+        dropped: bool,
     },
     /// A circuit opened because of this job's outcome.
     CircuitOpened {
@@ -140,6 +151,11 @@ pub enum EventKind {
         circuit: Arc<str>,
         /// Time until it lets a probe through.
         cooldown: Duration,
+    },
+    /// A circuit that only observes would have rejected this job.
+    CircuitWouldReject {
+        /// The circuit's name.
+        circuit: Arc<str>,
     },
     /// A circuit lets this job through as a probe.
     CircuitHalfOpened {
@@ -197,8 +213,10 @@ impl EventKind {
             Self::StepStarted { .. } => "step_started",
             Self::RetryScheduled { .. } => "retry_scheduled",
             Self::Retrying { .. } => "retrying",
+            Self::RetryGivenUp { .. } => "retry_given_up",
             Self::TimedOut { .. } => "timed_out",
             Self::CircuitOpened { .. } => "circuit_opened",
+            Self::CircuitWouldReject { .. } => "circuit_would_reject",
             Self::CircuitHalfOpened { .. } => "circuit_half_opened",
             Self::CircuitClosed { .. } => "circuit_closed",
             Self::Duplicate { .. } => "duplicate",
@@ -216,10 +234,42 @@ impl EventKind {
                 | Self::StepStarted { .. }
                 | Self::RetryScheduled { .. }
                 | Self::Retrying { .. }
+                | Self::RetryGivenUp { .. }
                 | Self::TimedOut { .. }
                 | Self::CircuitOpened { .. }
                 | Self::CircuitClosed { .. }
         )
+    }
+}
+
+/// Why no other attempt follows a failed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GiveUpReason {
+    /// As many retries were made as are allowed.
+    Exhausted,
+    /// The retry budget is empty.
+    Budget,
+    /// The wait would reach the job's deadline.
+    Deadline,
+    /// The wait would reach the retry's own total time.
+    TotalTime,
+    /// The request cannot be repeated.
+    NotRepeatable,
+    /// The policy forbade any other attempt, by outer retries too.
+    Forbidden,
+}
+
+impl fmt::Display for GiveUpReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exhausted => "no retries left",
+            Self::Budget => "the retry budget is empty",
+            Self::Deadline => "the wait would reach the job's deadline",
+            Self::TotalTime => "the wait would reach the total time for all attempts",
+            Self::NotRepeatable => "the request cannot be repeated",
+            Self::Forbidden => "the policy forbids another attempt",
+        })
     }
 }
 
@@ -247,6 +297,8 @@ pub enum LimitScope {
     Overall,
     /// The limit of one attempt.
     Attempt,
+    /// The limit on the time without progress.
+    Idle,
     /// The limit of a named step inside the job.
     Step(Arc<str>),
 }
@@ -256,6 +308,7 @@ impl fmt::Display for LimitScope {
         match self {
             Self::Overall => f.write_str("overall"),
             Self::Attempt => f.write_str("attempt"),
+            Self::Idle => f.write_str("idle"),
             Self::Step(name) => write!(f, "step {name:?}"),
         }
     }

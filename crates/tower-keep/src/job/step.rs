@@ -124,6 +124,7 @@ where
             core.emit(|| EventKind::TimedOut {
                 scope: scope.clone(),
                 limit,
+                dropped: true,
             });
         }
         this.future.set(None);

@@ -20,6 +20,8 @@ pub(crate) enum StopKind {
     Panicked,
     /// A classifier called this result a failure.
     Failure,
+    /// A retry's policy forbade any other attempt.
+    Forbidden,
 }
 
 impl StopKind {
@@ -37,6 +39,7 @@ impl StopKind {
             Self::Cancelled => "the job was cancelled",
             Self::Panicked => "the execution that was joined panicked",
             Self::Failure => "the response is classified as a failure",
+            Self::Forbidden => "no other attempt is allowed",
         }
     }
 }

@@ -57,7 +57,7 @@ use tracing::level_filters::LevelFilter;
 use self::tracing_sink::TracingSink;
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    event::{Event, EventKind, FailureCause, Observer},
+    event::{Event, EventKind, FailureCause, GiveUpReason, Observer},
     job::seat::{Joining, LayerId, Seat},
 };
 
@@ -74,7 +74,14 @@ pub fn level_of(kind: &EventKind) -> Level {
         | EventKind::Succeeded
         | EventKind::Cancelled { .. }
         | EventKind::CircuitHalfOpened { .. }
+        | EventKind::CircuitWouldReject { .. }
         | EventKind::CircuitClosed { .. } => Level::INFO,
+        // The failure that follows says as much.
+        EventKind::RetryGivenUp {
+            reason: GiveUpReason::Exhausted | GiveUpReason::Forbidden,
+            ..
+        } => Level::DEBUG,
+        EventKind::RetryGivenUp { .. } => Level::INFO,
         // One record at ERROR for every duplicate would drown the others; the caller has the error anyway.
         EventKind::Failed {
             cause: FailureCause::Duplicate,

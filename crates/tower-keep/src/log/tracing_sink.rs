@@ -80,8 +80,19 @@ impl Observer for TracingSink {
             EventKind::Retrying { max_retries, .. } => {
                 write_at!(level, event, max_retries, "retrying")
             }
-            EventKind::TimedOut { scope, limit } => {
-                write_at!(level, event, %scope, ?limit, "timed out")
+            EventKind::RetryGivenUp {
+                max_retries,
+                reason,
+                ..
+            } => {
+                write_at!(level, event, max_retries, %reason, "retry given up");
+            }
+            EventKind::TimedOut {
+                scope,
+                limit,
+                dropped,
+            } => {
+                write_at!(level, event, %scope, ?limit, dropped, "timed out")
             }
             EventKind::CircuitOpened { circuit, cooldown } => {
                 write_at!(
@@ -91,6 +102,9 @@ impl Observer for TracingSink {
                     ?cooldown,
                     "circuit opened"
                 );
+            }
+            EventKind::CircuitWouldReject { circuit } => {
+                write_at!(level, event, circuit = &**circuit, "circuit would reject");
             }
             EventKind::CircuitHalfOpened { circuit } => {
                 write_at!(level, event, circuit = &**circuit, "circuit half-open");

@@ -146,6 +146,7 @@ fn expire(seat: &mut Seat, deadline: Deadline, drop_inner: impl FnOnce()) -> (El
         job.emit(|| EventKind::TimedOut {
             scope: scope.clone(),
             limit: deadline.limit,
+            dropped: true,
         });
         if deadline.span == Span::Overall {
             job.expire();

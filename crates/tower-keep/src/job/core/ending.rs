@@ -50,7 +50,9 @@ impl Ending {
                     StopKind::CircuitOpen => FailureCause::CircuitOpen,
                     StopKind::Duplicate => FailureCause::Duplicate,
                     StopKind::Panicked => FailureCause::Panicked,
-                    StopKind::Cancelled | StopKind::Failure => FailureCause::Error,
+                    StopKind::Cancelled | StopKind::Failure | StopKind::Forbidden => {
+                        FailureCause::Error
+                    }
                 },
                 error: text(kind),
             },

@@ -1,0 +1,126 @@
+use std::fmt;
+
+/// A share of a whole: more than nothing, at most all of it. Kept as a fraction, so that comparing with it is exact.
+///
+/// ```
+/// use tower_keep::Ratio;
+///
+/// assert_eq!(Ratio::percent(50)?, Ratio::new(1, 2)?);
+/// assert!(Ratio::percent(0).is_err());
+/// assert!(Ratio::new(4, 3).is_err());
+/// # Ok::<(), tower_keep::InvalidRatio>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Ratio {
+    part: u32,
+    of: u32,
+}
+
+impl Ratio {
+    /// A half.
+    pub const HALF: Self = Self { part: 1, of: 2 };
+
+    /// The whole.
+    pub const ALL: Self = Self { part: 1, of: 1 };
+
+    /// A fifth: the share of retries that Finagle's, Envoy's and tower's budgets allow by default.
+    pub const FIFTH: Self = Self { part: 1, of: 5 };
+
+    /// So many of so many.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRatio`] unless `0 < part <= of`.
+    pub const fn new(part: u32, of: u32) -> Result<Self, InvalidRatio> {
+        if part == 0 || part > of {
+            Err(InvalidRatio { part, of })
+        } else {
+            Ok(Self { part, of })
+        }
+    }
+
+    /// So many of a hundred.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRatio`] unless it is within 1 to 100.
+    pub const fn percent(percent: u32) -> Result<Self, InvalidRatio> {
+        Self::new(percent, 100)
+    }
+
+    /// Whether `part` of `whole` is at least this share; of nothing it is not.
+    pub(crate) fn is_reached(self, part: u64, whole: u64) -> bool {
+        whole > 0
+            && u128::from(part) * u128::from(self.of) >= u128::from(whole) * u128::from(self.part)
+    }
+
+    /// This share of `whole`, rounded down.
+    pub(crate) fn of(self, whole: u64) -> u64 {
+        let share = u128::from(whole) * u128::from(self.part) / u128::from(self.of);
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
+    /// As a floating-point number, for showing.
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.part) / f64::from(self.of)
+    }
+}
+
+impl PartialEq for Ratio {
+    fn eq(&self, other: &Self) -> bool {
+        u64::from(self.part) * u64::from(other.of) == u64::from(other.part) * u64::from(self.of)
+    }
+}
+
+impl Eq for Ratio {}
+
+impl fmt::Debug for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.part, self.of)
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", self.as_f64() * 100.0)
+    }
+}
+
+/// A [`Ratio`] would be nothing, or more than the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{part} of {of} is no share between nothing and all")]
+pub struct InvalidRatio {
+    part: u32,
+    of: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_exact_at_every_percent() {
+        for percent in 1..=100 {
+            let ratio = Ratio::percent(percent).unwrap();
+            for whole in 1..=300_u64 {
+                let share = u64::from(percent) * whole / 100;
+                assert_eq!(ratio.of(whole), share);
+                let least = (u64::from(percent) * whole).div_ceil(100);
+                assert!(ratio.is_reached(least, whole));
+                assert!(!ratio.is_reached(least - 1, whole));
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_share() {
+        for (part, of) in [(0, 1), (0, 0), (1, 0), (2, 1), (u32::MAX, u32::MAX - 1)] {
+            assert_eq!(Ratio::new(part, of), Err(InvalidRatio { part, of }));
+        }
+        assert!(!Ratio::ALL.is_reached(0, 0));
+        assert_eq!(Ratio::new(u32::MAX, u32::MAX), Ok(Ratio::ALL));
+        assert_eq!(Ratio::ALL.of(u64::MAX), u64::MAX);
+        assert_eq!(Ratio::percent(30).unwrap().to_string(), "30 %");
+    }
+}
