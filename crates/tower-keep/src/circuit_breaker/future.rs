@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -72,7 +73,11 @@ where
             StateProj::Calling { future, admitted } => {
                 let result = ready!(admitted.guarded(|| this.seat.run(|| future.poll(cx))));
                 let outcome = outcome(&result, this.classify, this.seat, admitted);
-                admitted.record(outcome, |transition, shared| {
+                let asked = match outcome {
+                    Outcome::Failure => this.classify.retry_after(&result),
+                    _ => None,
+                };
+                admitted.record(outcome, asked, |transition, shared| {
                     this.seat.announce(|job| shared.announce(transition, job));
                 });
                 result.map_err(|error| this.on_reject.pass(error))
@@ -106,7 +111,7 @@ fn outcome<T, E, C: Classify<T, E>>(
             kind: StopKind::Failure | StopKind::Forbidden,
             ..
         }) => classify.classify(result),
-        Some(stop) => of_stop(stop.kind, admitted.ignore_timeouts),
+        Some(stop) => of_stop(stop.kind, admitted.counting),
     };
     let decides = outcome == Outcome::Failure || admitted.is_probe();
     if decides && cancelled(seat) {
@@ -116,9 +121,9 @@ fn outcome<T, E, C: Classify<T, E>>(
     }
 }
 
-fn of_stop(kind: StopKind, ignore_timeouts: bool) -> Outcome {
+fn of_stop(kind: StopKind, counting: Counting) -> Outcome {
     match kind {
-        StopKind::TimedOut if ignore_timeouts => Outcome::Ignored,
+        StopKind::TimedOut if counting.ignore_timeouts => Outcome::Ignored,
         StopKind::TimedOut
         | StopKind::AttemptTimedOut
         | StopKind::Panicked
@@ -138,25 +143,35 @@ fn cancelled(seat: &Seat) -> bool {
     cancelled
 }
 
+/// What counts, beside what the classifier says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counting {
+    pub(super) ignore_timeouts: bool,
+    pub(super) count_dropped: bool,
+}
+
 /// Records the outcome of an admitted call, whichever way it ends.
 pub(super) struct Admitted {
     shared: Arc<Shared>,
     /// `None` once it is recorded.
     admission: Option<Admission>,
-    ignore_timeouts: bool,
+    counting: Counting,
     /// Code of the inner service runs: if this is dropped now, it panicked.
     guarding: bool,
+    /// The call was made, rather than only reserved.
+    called: bool,
     /// The job that is ambient where a layer of the stack drops this.
     job: Option<JobId>,
 }
 
 impl Admitted {
-    pub(super) fn new(shared: Arc<Shared>, admission: Admission, ignore_timeouts: bool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, admission: Admission, counting: Counting) -> Self {
         Self {
             shared,
             admission: Some(admission),
-            ignore_timeouts,
+            counting,
             guarding: false,
+            called: false,
             job: None,
         }
     }
@@ -169,9 +184,26 @@ impl Admitted {
         self.admission.as_ref().is_some_and(Admission::is_probe)
     }
 
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.admission.as_ref().is_some_and(Admission::is_uncounted)
+    }
+
+    /// Whether nothing has happened to the circuit since.
+    pub(super) fn is_current(&self) -> bool {
+        (self.admission.as_ref()).is_some_and(|admission| self.shared.circuit.is_current(admission))
+    }
+
+    /// The call for which the place was reserved is made.
+    pub(super) fn begin(&mut self) {
+        if let Some(admission) = &mut self.admission {
+            self.shared.circuit.begin(admission, || self.shared.now());
+        }
+    }
+
     /// Runs code of the inner service.
     #[inline(always)]
     pub(super) fn guarded<T>(&mut self, code: impl FnOnce() -> T) -> T {
+        self.called = true;
         self.guarding = true;
         let done = code();
         self.guarding = false;
@@ -179,13 +211,21 @@ impl Admitted {
     }
 
     #[inline(always)]
-    fn record(&mut self, outcome: Outcome, announce: impl FnOnce(Transition, &Shared)) {
+    fn record(
+        &mut self,
+        outcome: Outcome,
+        asked: Option<Duration>,
+        announce: impl FnOnce(Transition, &Shared),
+    ) {
         let Some(admission) = self.admission.take() else {
             return;
         };
         let shared = &*self.shared;
-        if let Some(transition) = shared.circuit.record(&admission, outcome, || shared.now()) {
-            announce(transition, shared);
+        match (shared.circuit).record(&admission, outcome, asked, || shared.now()) {
+            Some(transition) => announce(transition, shared),
+            // Its place is free for another.
+            None if admission.is_probe() => shared.wake(),
+            None => {}
         }
     }
 }
@@ -194,16 +234,16 @@ impl Drop for Admitted {
     #[inline(always)]
     fn drop(&mut self) {
         if self.admission.is_some() {
-            let dropped_by = stop::dropped_by();
-            let outcome = if self.guarding {
-                Outcome::Failure
-            } else {
-                dropped_by.map_or(Outcome::Ignored, |kind| of_stop(kind, self.ignore_timeouts))
+            let outcome = match stop::dropped_by() {
+                _ if self.guarding => Outcome::Failure,
+                Some(kind) => of_stop(kind, self.counting),
+                None if self.called && self.counting.count_dropped => Outcome::Failure,
+                None => Outcome::Ignored,
             };
             // Whoever drops this may do so in the scope of another job.
             let job = scope::current().filter(|job| self.job == Some(job.id()));
-            self.record(outcome, |transition, shared| {
-                shared.announce(transition, job.as_deref())
+            self.record(outcome, None, |transition, shared| {
+                shared.announce(transition, job.as_deref());
             });
         }
     }

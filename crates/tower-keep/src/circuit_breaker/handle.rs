@@ -2,7 +2,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{shared::Shared, state::State};
+use super::{
+    gate::{Single, sealed::Circuits},
+    settings::Settings,
+    shared::Shared,
+    snapshot::Snapshot,
+    state::{Mode, State},
+};
 
 /// Reads, watches and forces the state of a circuit.
 #[derive(Clone)]
@@ -11,6 +17,12 @@ pub struct CircuitBreakerHandle {
 }
 
 impl CircuitBreakerHandle {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// The circuit's name.
     #[must_use]
     pub fn name(&self) -> Arc<str> {
@@ -23,10 +35,16 @@ impl CircuitBreakerHandle {
         self.shared.circuit.state()
     }
 
+    /// Whether the circuit acts by itself.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared.circuit.slow().mode
+    }
+
     /// How many calls failed in a row, while closed.
     #[must_use]
     pub fn failures(&self) -> u32 {
-        self.shared.circuit.failures()
+        self.shared.circuit.word().failures()
     }
 
     /// How long it is until a call may be let through: `None` if one may now, or if the circuit was opened by hand.
@@ -35,28 +53,77 @@ impl CircuitBreakerHandle {
         self.shared.circuit.time_until_probe(self.shared.now())
     }
 
-    /// Watches the state. States that come in quick succession may be seen as the last of them.
+    /// What there is to know at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.circuit.snapshot(self.shared.now())
+    }
+
+    /// Watches the state. States that come in quick succession may be seen as the last of them; how often the circuit
+    /// opened is in the [snapshot](Snapshot::opened).
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<State> {
-        self.shared.state.subscribe()
+        self.shared.watch()
     }
 
-    /// Opens the circuit until it is [reset](Self::reset) or forced closed.
+    /// Opens the circuit until it is [reset](Self::reset) or told otherwise.
     pub fn force_open(&self) {
-        self.shared.circuit.force_open();
-        self.shared.publish();
+        self.shared.set_mode(Mode::ForcedOpen);
     }
 
-    /// Closes the circuit, and keeps it closed whatever fails, until it is [reset](Self::reset) or forced open.
+    /// Closes the circuit, and keeps it closed whatever fails, until it is [reset](Self::reset) or told otherwise.
+    /// It goes on to count.
     pub fn force_closed(&self) {
-        self.shared.circuit.force_closed();
-        self.shared.publish();
+        self.shared.set_mode(Mode::ForcedClosed);
+    }
+
+    /// Lets everything through and counts nothing, until it is [reset](Self::reset) or told otherwise.
+    pub fn disable(&self) {
+        self.shared.set_mode(Mode::Disabled);
+    }
+
+    /// Lets everything through, but counts and changes its state as ever, so that one can see what it would have done:
+    /// in its state, its [snapshot](Self::snapshot), and the events of the jobs, of which each that it would have rejected
+    /// gets a [`CircuitWouldReject`](crate::EventKind::CircuitWouldReject). Until it is [reset](Self::reset) or told
+    /// otherwise. It begins closed, with nothing counted.
+    pub fn observe_only(&self) {
+        self.shared.set_mode(Mode::ObserveOnly);
     }
 
     /// Closes the circuit with nothing counted, and lets it act by itself again.
     pub fn reset(&self) {
-        self.shared.circuit.reset();
-        self.shared.publish();
+        self.shared.set_mode(Mode::Automatic);
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.shared.circuit.settings()
+    }
+
+    /// Replaces the settings. What was counted stays, as far as a smaller window has room for it; the state stays too,
+    /// and with it the cooldown and the probes under way. New settings are judged by with the next outcome.
+    pub fn replace(&self, settings: Settings) {
+        let single = Single {
+            shared: Arc::clone(&self.shared),
+        };
+        single.change_settings(&|old| settings.replace(old));
+    }
+
+    /// [Replaces](Self::replace) the settings by what the closure makes of them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_keep::CircuitBreakerLayer;
+    ///
+    /// let breaker = CircuitBreakerLayer::new();
+    /// breaker.handle().update(|settings| settings.cooldown = Duration::from_secs(5));
+    /// assert_eq!(breaker.handle().settings().cooldown, Duration::from_secs(5));
+    /// ```
+    pub fn update(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.settings();
+        change(&mut settings);
+        self.replace(settings);
     }
 }
 

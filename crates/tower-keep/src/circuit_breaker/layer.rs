@@ -1,37 +1,50 @@
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{error::Open, handle::CircuitBreakerHandle, shared::Shared, state::Settings};
+use super::{
+    error::Open,
+    future::Counting,
+    gate::{Backpressure, Single, sealed::Circuits},
+    handle::CircuitBreakerHandle,
+    per_key::{CircuitsHandle, PerKey},
+    settings::{Settings, Window},
+    shared::Shared,
+};
 use crate::{
-    classify::{Classify, ErrorsAsFailures},
+    classify::{Classify, ErrorsAsFailures, WithRetryAfter},
+    ratio::Ratio,
     reject::{Fail, FailWith, RespondWith},
 };
 
 /// Stops calling a service that fails.
 ///
-/// Its clones, and all services that it makes, share one circuit and its settings; two circuits take two layers.
+/// Its clones, and all services that it makes, share one circuit and its settings; two circuits take two layers, or
+/// [`per_key`](Self::per_key).
 #[derive(Clone)]
-pub struct CircuitBreakerLayer<C = ErrorsAsFailures, O = Fail> {
-    pub(crate) shared: Arc<Shared>,
+pub struct CircuitBreakerLayer<C = ErrorsAsFailures, O = Fail, G = Single> {
+    pub(crate) gate: G,
     pub(super) classify: C,
-    pub(super) ignore_timeouts: bool,
+    pub(super) counting: Counting,
     pub(super) on_reject: O,
 }
+
+const DEFAULT_NAME: &str = "default";
 
 impl CircuitBreakerLayer {
     /// Opens after more than 5 failures in a row, for 30 s, and then lets one probe through at a time.
     #[must_use]
     pub fn new() -> Self {
-        let settings = Settings {
-            failure_threshold: 5,
-            cooldown: Duration::from_secs(30),
-            probes: 1,
-            probe_timeout: None,
-            least_probe_timeout: Duration::from_secs(1),
-        };
+        let shared = Shared::new(Settings::default(), DEFAULT_NAME.into(), fastrand::u64(..));
         Self {
-            shared: Arc::new(Shared::new(settings)),
+            gate: Single {
+                shared: Arc::new(shared),
+            },
             classify: ErrorsAsFailures,
-            ignore_timeouts: false,
+            counting: Counting::default(),
             on_reject: Fail,
         }
     }
@@ -43,83 +56,201 @@ impl Default for CircuitBreakerLayer {
     }
 }
 
-impl<C, O> CircuitBreakerLayer<C, O> {
-    /// Reads and forces the state.
-    #[must_use]
-    pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle {
-            shared: Arc::clone(&self.shared),
-        }
-    }
-
-    /// The circuit's name, for errors and events. Default: `"default"`.
-    #[must_use]
-    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
-        self.shared.rename(name.into());
-        self
-    }
-
-    /// How many failures in a row are put up with: one more opens. A success starts the count anew. Default: 5.
+/// When the circuit opens.
+impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
+    /// How many failures in a row are put up with: one more opens. A success starts the count anew. Default: 5, unless
+    /// a rate is set: then only what is set opens.
     #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
-        self.shared
-            .circuit
-            .change_settings(|settings| settings.failure_threshold = failures);
-        self
+        self.set(|settings| settings.failure_threshold = Some(failures))
     }
 
+    /// Opens when at least this share of the calls in the [`window`](Self::window) failed. Default: no such condition.
+    #[must_use]
+    pub fn failure_rate(self, rate: Ratio) -> Self {
+        self.set(|settings| settings.failure_rate = Some(rate))
+    }
+
+    /// Opens when at least this share of the calls in the [`window`](Self::window) took
+    /// [`slow_call_duration`](Self::slow_call_duration) or longer, whatever became of them. A slow probe then counts as
+    /// a failed one. Default: no such condition.
+    #[must_use]
+    pub fn slow_call_rate(self, rate: Ratio) -> Self {
+        self.set(|settings| settings.slow_call_rate = Some(rate))
+    }
+
+    /// From which duration on a call is slow, if there is a [`slow_call_rate`](Self::slow_call_rate). Default: 10 s.
+    #[must_use]
+    pub fn slow_call_duration(self, duration: Duration) -> Self {
+        self.set(|settings| settings.slow_call_duration = duration)
+    }
+
+    /// Counts calls in flight as slow as soon as they are, at the latest an eighth of the slow duration later, rather
+    /// than when they end. Looked at whenever a call begins or ends. Without a [`slow_call_rate`](Self::slow_call_rate)
+    /// it has no effect.
+    #[must_use]
+    pub fn count_in_flight(self) -> Self {
+        self.set(|settings| settings.count_in_flight = true)
+    }
+
+    /// What the rates are rates of. Default: the last 100 calls.
+    #[must_use]
+    pub fn window(self, window: Window) -> Self {
+        self.set(|settings| settings.window = window)
+    }
+
+    /// The rates mean nothing with fewer calls in the window. Default: 20. A count window that is full is always judged,
+    /// so that a minimum beyond its size is its size.
+    #[must_use]
+    pub fn minimum_calls(self, calls: NonZeroU32) -> Self {
+        self.set(|settings| settings.minimum_calls = calls)
+    }
+}
+
+/// How it recovers.
+impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     /// How long an open circuit rejects every call. Default: 30 s.
     #[must_use]
     pub fn cooldown(self, cooldown: Duration) -> Self {
-        self.shared
-            .circuit
-            .change_settings(|settings| settings.cooldown = cooldown);
+        self.set(|settings| settings.cooldown = cooldown)
+    }
+
+    /// Doubles the cooldown with each trip, up to [`max_cooldown`](Self::max_cooldown), until the circuit has stayed
+    /// closed for as long as it was open last.
+    #[must_use]
+    pub fn growing_cooldown(self) -> Self {
+        self.set(|settings| settings.growing = true)
+    }
+
+    /// No cooldown that has grown, or that the service [asked for](Self::retry_after), is longer than this, unless the
+    /// [`cooldown`](Self::cooldown) itself is. Default: 5 minutes, as Envoy's longest ejection.
+    #[must_use]
+    pub fn max_cooldown(self, max_cooldown: Duration) -> Self {
+        self.set(|settings| settings.max_cooldown = max_cooldown)
+    }
+
+    /// Shortens each cooldown at random by up to this share, so that not all clients of a service come back at once.
+    /// Default: not at all.
+    #[must_use]
+    pub fn cooldown_jitter(self, share: Ratio) -> Self {
+        self.set(|settings| settings.cooldown_jitter = Some(share))
+    }
+
+    /// Makes the randomness repeatable. Default: another one each time.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        self.gate.seed(seed);
         self
     }
 
     /// How many calls a half-open circuit lets through at a time. Default: 1.
     #[must_use]
     pub fn half_open_probes(self, probes: NonZeroU32) -> Self {
-        self.shared
-            .circuit
-            .change_settings(|settings| settings.probes = probes.get());
-        self
+        self.set(|settings| settings.half_open_probes = probes)
+    }
+
+    /// How many probes have to succeed for the circuit to close. Default: 1. It is decided by the last one that it takes.
+    #[must_use]
+    pub fn half_open_successes(self, successes: NonZeroU32) -> Self {
+        self.set(|settings| settings.half_open_successes = successes)
+    }
+
+    /// How many probes have to fail for the circuit to open again. Default: 1. It is decided by the last one that it takes.
+    #[must_use]
+    pub fn half_open_failures(self, failures: NonZeroU32) -> Self {
+        self.set(|settings| settings.half_open_failures = failures)
     }
 
     /// How long a probe keeps its place: after that another may go, whether or not the first one comes back. Default:
-    /// as long as the cooldown. If it is shorter than a call may take, more probes than wanted are under way at once.
+    /// as long as the cooldown, and at least a second. If it is shorter than a call may take, more probes than wanted are
+    /// under way at once. When the places were lost three times over without any answer, the circuit opens again.
     #[must_use]
     pub fn probe_timeout(self, timeout: Duration) -> Self {
-        self.shared
-            .circuit
-            .change_settings(|settings| settings.probe_timeout = Some(timeout));
+        self.set(|settings| settings.probe_timeout = Some(timeout))
+    }
+
+    /// After probes have closed it, lets a share of the calls through that grows from a tenth to all within this time,
+    /// and rejects the rest. With [`backpressure`](CircuitBreakerLayer::backpressure) it has no effect. Default: all at
+    /// once.
+    #[must_use]
+    pub fn ramp(self, ramp: Duration) -> Self {
+        self.set(|settings| settings.ramp = Some(ramp))
+    }
+}
+
+/// What counts, and all the rest.
+impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
+    fn set(self, change: impl Fn(&mut Settings)) -> Self {
+        self.gate.change_settings(&change);
+        self
+    }
+
+    /// Replaces all settings at once.
+    #[must_use]
+    pub fn settings(self, settings: Settings) -> Self {
+        self.set(|old| settings.replace(old))
+    }
+
+    /// The circuit's name, for errors and events. Default: `"default"`. With
+    /// [`per_key`](CircuitBreakerLayer::per_key) a circuit is called by its key, after this name and a slash if one is set.
+    #[must_use]
+    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+        self.gate.rename(name.into());
         self
     }
 
     /// Does not count an overall time limit as a failure.
     #[must_use]
     pub fn ignore_timeouts(mut self) -> Self {
-        self.ignore_timeouts = true;
+        self.counting.ignore_timeouts = true;
+        self
+    }
+
+    /// Counts a call that is dropped unfinished as a failure, as by a time limit of a foreign layer around this one.
+    /// Default: whoever drops a call says nothing about the service. What a layer of ours drops counts as the table says.
+    #[must_use]
+    pub fn count_dropped(mut self) -> Self {
+        self.counting.count_dropped = true;
         self
     }
 
     /// What counts as a failure, and what not at all. Default: errors are failures.
     #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> CircuitBreakerLayer<D, O>
+    pub fn classify<D, Response, Error>(self, classify: D) -> CircuitBreakerLayer<D, O, G>
     where
         D: Classify<Response, Error>,
     {
-        CircuitBreakerLayer {
-            shared: self.shared,
+        self.with_classify(|_| classify)
+    }
+
+    /// How long the service asks to be left alone: the cooldown, where the failure that opens the circuit says so.
+    /// Limited by [`max_cooldown`](Self::max_cooldown).
+    #[must_use]
+    pub fn retry_after<F, Response, Error>(
+        self,
+        retry_after: F,
+    ) -> CircuitBreakerLayer<WithRetryAfter<C, F>, O, G>
+    where
+        F: Fn(&Result<Response, Error>) -> Option<Duration>,
+    {
+        self.with_classify(|classify| WithRetryAfter {
             classify,
-            ignore_timeouts: self.ignore_timeouts,
+            retry_after,
+        })
+    }
+
+    fn with_classify<D>(self, make: impl FnOnce(C) -> D) -> CircuitBreakerLayer<D, O, G> {
+        CircuitBreakerLayer {
+            gate: self.gate,
+            classify: make(self.classify),
+            counting: self.counting,
             on_reject: self.on_reject,
         }
     }
 
     /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> CircuitBreakerLayer<C, FailWith<F>>
+    pub fn fail_with<F, E>(self, fail: F) -> CircuitBreakerLayer<C, FailWith<F>, G>
     where
         F: Fn(Open) -> E,
     {
@@ -128,29 +259,110 @@ impl<C, O> CircuitBreakerLayer<C, O> {
 
     /// Answers with a response instead of an error, and leaves the inner error type untouched.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> CircuitBreakerLayer<C, RespondWith<F>>
+    pub fn respond_with<F, Response>(self, respond: F) -> CircuitBreakerLayer<C, RespondWith<F>, G>
     where
         F: Fn(Open) -> Response,
     {
         self.on_reject(RespondWith(respond))
     }
 
-    fn on_reject<P>(self, on_reject: P) -> CircuitBreakerLayer<C, P> {
+    fn on_reject<P>(self, on_reject: P) -> CircuitBreakerLayer<C, P, G> {
         CircuitBreakerLayer {
-            shared: self.shared,
+            gate: self.gate,
             classify: self.classify,
-            ignore_timeouts: self.ignore_timeouts,
+            counting: self.counting,
             on_reject,
         }
     }
 }
 
-impl<C, O> fmt::Debug for CircuitBreakerLayer<C, O> {
+impl<C, O, G> CircuitBreakerLayer<C, O, G> {
+    fn with_gate<H>(self, make: impl FnOnce(G) -> H) -> CircuitBreakerLayer<C, O, H> {
+        CircuitBreakerLayer {
+            gate: make(self.gate),
+            classify: self.classify,
+            counting: self.counting,
+            on_reject: self.on_reject,
+        }
+    }
+}
+
+impl<C, O> CircuitBreakerLayer<C, O> {
+    /// Reads and forces the state.
+    #[must_use]
+    pub fn handle(&self) -> CircuitBreakerHandle {
+        CircuitBreakerHandle::new(&self.gate.shared)
+    }
+
+    /// Makes a service that is not ready while the circuit is open, for balancers that pick another one then. By default
+    /// it is ready and the call is rejected, so that the caller learns of it.
+    ///
+    /// A service that becomes ready has a place reserved, which no clone shares, so that its call always goes through:
+    /// call it, or drop it. Those who wait are woken in their turn, when there is a place. One that waits for its
+    /// readiness, and then is kept but no longer polled, can hold up those who wait behind it until the circuit closes.
+    #[must_use]
+    pub fn backpressure(self) -> CircuitBreakerLayer<C, O, Backpressure> {
+        self.with_gate(Backpressure)
+    }
+
+    /// A circuit of its own for each key, such as the request's host, made when the key first comes. The circuits have
+    /// this layer's settings, now and later.
+    ///
+    /// The closure runs once a call: a key that is cheap to make (a number, an `Arc<str>`, an HTTP authority) costs no
+    /// allocation. As the key is not known before there is a request, the inner service is made ready also where the
+    /// call is then rejected.
+    #[must_use]
+    pub fn per_key<F, K, Request>(self, key: F) -> CircuitBreakerLayer<C, O, PerKey<F, K>>
+    where
+        F: Fn(&Request) -> K,
+        K: Eq + std::hash::Hash + fmt::Display,
+    {
+        self.with_gate(|single| {
+            let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
+            PerKey::new(key, single.settings(), name, fastrand::u64(..))
+        })
+    }
+}
+
+impl<C, O> CircuitBreakerLayer<C, O, Backpressure> {
+    /// Reads and forces the state.
+    #[must_use]
+    pub fn handle(&self) -> CircuitBreakerHandle {
+        CircuitBreakerHandle::new(&self.gate.0.shared)
+    }
+}
+
+impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
+    /// Reads and forces the states.
+    #[must_use]
+    pub fn handle(&self) -> CircuitsHandle<K> {
+        CircuitsHandle {
+            table: Arc::clone(&self.gate.table),
+        }
+    }
+
+    /// How many circuits there may be. Beyond that those go that were not used for the longest time, first of those that
+    /// are closed and not forced. Default: 10 000.
+    #[must_use]
+    pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
+        self.gate.table.template().most = circuits;
+        self
+    }
+
+    /// After how long without a call a circuit is forgotten, unless it is open or forced. It goes when next a new key
+    /// comes, or somebody asks for all circuits. Default: 10 minutes.
+    #[must_use]
+    pub fn evict_idle_after(self, idle: Duration) -> Self {
+        self.gate.table.template().idle = idle;
+        self
+    }
+}
+
+impl<C, O, G: Circuits> fmt::Debug for CircuitBreakerLayer<C, O, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
-            .field("name", &self.shared.name())
-            .field("settings", &self.shared.circuit.settings())
-            .field("state", &self.shared.circuit.state())
+            .field("name", &self.gate.name())
+            .field("settings", &self.gate.settings())
             .finish_non_exhaustive()
     }
 }

@@ -64,13 +64,31 @@
 
 mod error;
 mod future;
+mod gate;
 mod handle;
+mod in_flight;
 mod layer;
+mod per_key;
 mod service;
+mod settings;
 mod shared;
+mod snapshot;
 mod state;
+mod waiters;
+mod window;
+mod word;
 
+#[cfg(feature = "pipeline")]
+pub(crate) use self::gate::sealed::Circuits;
 pub use self::{
-    error::Open, future::ResponseFuture, handle::CircuitBreakerHandle, layer::CircuitBreakerLayer,
-    service::CircuitBreaker, state::State,
+    error::Open,
+    future::ResponseFuture,
+    gate::{Backpressure, Single},
+    handle::CircuitBreakerHandle,
+    layer::CircuitBreakerLayer,
+    per_key::{CircuitsHandle, PerKey},
+    service::CircuitBreaker,
+    settings::{InvalidWindow, Settings, Window},
+    snapshot::Snapshot,
+    state::{Mode, State},
 };

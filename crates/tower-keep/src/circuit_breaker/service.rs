@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tower_layer::Layer;
@@ -9,59 +9,61 @@ use tower_service::Service;
 
 use super::{
     error::Open,
-    future::{Admitted, ResponseFuture, State},
+    future::{ResponseFuture, State},
+    gate::{
+        Ask, Ready, Single,
+        sealed::{Admits, Circuits},
+    },
     layer::CircuitBreakerLayer,
-    state::Rejection,
+    shared::Shared,
+    state::{Rejection, Transition},
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
+    event::EventKind,
     job::seat::Seat,
     reject::{Fail, OnReject},
 };
 
 /// The service that [`CircuitBreakerLayer`] makes.
-pub struct CircuitBreaker<S, C = ErrorsAsFailures, O = Fail> {
+pub struct CircuitBreaker<S, C = ErrorsAsFailures, O = Fail, G = Single> {
     inner: S,
-    layer: CircuitBreakerLayer<C, O>,
-    /// The circuit rejected when readiness was asked for, so the inner service was not asked and must not be called.
-    rejecting: bool,
+    layer: CircuitBreakerLayer<C, O, G>,
+    ready: Ready,
 }
 
-impl<S, C, O> CircuitBreaker<S, C, O> {
-    pub(super) fn new(inner: S, layer: CircuitBreakerLayer<C, O>) -> Self {
+impl<S, C, O, G> CircuitBreaker<S, C, O, G> {
+    pub(super) fn new(inner: S, layer: CircuitBreakerLayer<C, O, G>) -> Self {
         Self {
             inner,
             layer,
-            rejecting: false,
+            ready: Ready::Unknown,
         }
     }
 }
 
-impl<S: Clone, C: Clone, O: Clone> Clone for CircuitBreaker<S, C, O> {
+impl<S: Clone, C: Clone, O: Clone, G: Clone> Clone for CircuitBreaker<S, C, O, G> {
     fn clone(&self) -> Self {
         // Readiness is not inherited, and so neither is its lack.
-        Self {
-            inner: self.inner.clone(),
-            layer: self.layer.clone(),
-            rejecting: false,
-        }
+        Self::new(self.inner.clone(), self.layer.clone())
     }
 }
 
-impl<S, C: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, O> {
-    type Service = CircuitBreaker<S, C, O>;
+impl<S, C: Clone, O: Clone, G: Clone> Layer<S> for CircuitBreakerLayer<C, O, G> {
+    type Service = CircuitBreaker<S, C, O, G>;
 
-    fn layer(&self, inner: S) -> CircuitBreaker<S, C, O> {
+    fn layer(&self, inner: S) -> CircuitBreaker<S, C, O, G> {
         CircuitBreaker::new(inner, self.clone())
     }
 }
 
-impl<S, C, O, Request> Service<Request> for CircuitBreaker<S, C, O>
+impl<S, C, O, G, Request> Service<Request> for CircuitBreaker<S, C, O, G>
 where
     S: Service<Request>,
     C: Classify<S::Response, S::Error> + Clone,
     O: OnReject<Open, S::Response, S::Error> + Clone,
     O::Error: fmt::Display,
+    G: Admits<Request>,
 {
     type Response = S::Response;
     type Error = O::Error;
@@ -69,37 +71,29 @@ where
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
-        let shared = &self.layer.shared;
-        if shared.circuit.rejects(|| shared.now()).is_some() {
-            self.rejecting = true;
-            return Poll::Ready(Ok(()));
+        let layer = &self.layer;
+        match ready!(layer.gate.poll_ready(&mut self.ready, layer.counting, cx)) {
+            Ask::Nobody => Poll::Ready(Ok(())),
+            Ask::Inner => (self.inner.poll_ready(cx)).map_err(|error| layer.on_reject.pass(error)),
         }
-        self.rejecting = false;
-        self.inner
-            .poll_ready(cx)
-            .map_err(|error| self.layer.on_reject.pass(error))
     }
 
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let shared = &layer.shared;
-        if std::mem::take(&mut self.rejecting) {
-            // The circuit may have changed its mind meanwhile, but the inner service was not made ready.
-            let rejection = shared.circuit.rejects(|| shared.now());
-            return rejected(
-                layer,
-                rejection.unwrap_or(Rejection(Some(std::time::Duration::ZERO))),
-            );
-        }
-        let (admission, transition) = match shared.circuit.admit(|| shared.now()) {
+        let entry = (layer.gate).admit(&mut self.ready, layer.counting, &request);
+        let mut admitted = match entry.admitted {
             Ok(admitted) => admitted,
-            Err(rejection) => return rejected(layer, rejection),
+            Err(rejection) => return rejected(layer, &entry.shared, rejection, entry.transition),
         };
-        let mut admitted = Admitted::new(Arc::clone(shared), admission, layer.ignore_timeouts);
         let (seat, future) = admitted.guarded(|| Seat::call(|| self.inner.call(request)));
-        if let Some(transition) = transition {
-            seat.announce(|job| shared.announce(transition, job));
+        if entry.transition.is_some() || admitted.is_uncounted() {
+            announce(
+                &seat,
+                &entry.shared,
+                entry.transition,
+                admitted.is_uncounted(),
+            );
         }
         admitted.set_job(seat.ambient_id());
         let state = State::Calling { future, admitted };
@@ -107,22 +101,36 @@ where
     }
 }
 
+/// Tells the job what the circuit did, or would have done.
 #[cold]
-fn rejected<F, C: Clone, O: Clone>(
-    layer: &CircuitBreakerLayer<C, O>,
-    rejection: Rejection,
-) -> ResponseFuture<F, C, O> {
-    let open = Open::new(layer.shared.name(), rejection.0);
-    let state = State::Rejected { open: Some(open) };
-    ResponseFuture::new(
-        state,
-        layer.classify.clone(),
-        layer.on_reject.clone(),
-        Seat::without_call(),
-    )
+fn announce(seat: &Seat, shared: &Arc<Shared>, transition: Option<Transition>, uncounted: bool) {
+    seat.announce(|job| {
+        if let Some(transition) = transition {
+            shared.announce(transition, job);
+        }
+        if let Some(job) = job.filter(|_| uncounted) {
+            job.emit(|| EventKind::CircuitWouldReject {
+                circuit: shared.name(),
+            });
+        }
+    });
 }
 
-impl<S: fmt::Debug, C, O> fmt::Debug for CircuitBreaker<S, C, O> {
+#[cold]
+fn rejected<F, C: Clone, O: Clone, G>(
+    layer: &CircuitBreakerLayer<C, O, G>,
+    shared: &Arc<Shared>,
+    rejection: Rejection,
+    transition: Option<Transition>,
+) -> ResponseFuture<F, C, O> {
+    let seat = Seat::without_call();
+    announce(&seat, shared, transition, false);
+    let open = Open::new(shared.name(), rejection.0);
+    let state = State::Rejected { open: Some(open) };
+    ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
+}
+
+impl<S: fmt::Debug, C, O, G: Circuits> fmt::Debug for CircuitBreaker<S, C, O, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.inner)

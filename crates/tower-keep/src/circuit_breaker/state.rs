@@ -2,50 +2,46 @@
 //!
 //! # Invariants
 //!
-//! 1. `word` holds state, generation and the failures in a row. The state and the generation change only under the
-//!    lock of `slow`; the failures change by compare-and-swap, which fails if the generation changed meanwhile. So a
-//!    success in a closed circuit without failures reads one word and writes nothing.
+//! 1. `word` holds state, generation, flags and the failures in a row. All but the failures change only under the lock
+//!    of `slow`; the failures change by compare-and-swap, which fails if anything changed meanwhile. So a success in a
+//!    closed circuit without failures and without a window reads one word and writes nothing.
 //! 2. Every transition begins a new generation. An outcome whose generation has passed is ignored.
-//! 3. In the half-open state `slow.leases` holds the probes under way, at most `probes` of them; in others it is empty.
+//! 3. In the half-open state `slow.leases` holds the probes under way, at most `half_open_probes` of them; in others it
+//!    is empty.
 
-use std::{
+use std::{sync::PoisonError, time::Duration};
+
+pub use super::word::State;
+use super::{
+    in_flight::{InFlight, nanos},
+    settings::Settings,
+    snapshot::Snapshot,
+    window::{Counts, Outcomes, Sample},
+    word::{RAMPING, TIMED, TRACKED, WINDOWED, Word},
+};
+use crate::{
+    classify::Outcome,
+    ratio::Ratio,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use crate::classify::Outcome;
-
-/// What a circuit does with calls.
+/// Whether a circuit acts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum State {
-    /// Lets them through and counts failures.
-    Closed,
-    /// Rejects them.
-    Open,
-    /// Lets a few through to see whether the service has recovered.
-    HalfOpen,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(super) failure_threshold: u32,
-    pub(crate) cooldown: Duration,
-    pub(super) probes: u32,
-    /// As the user set it.
-    pub(crate) probe_timeout: Option<Duration>,
-    /// How long it is at least, where the user set none.
-    pub(crate) least_probe_timeout: Duration,
-}
-
-impl Settings {
-    fn lease(&self) -> Duration {
-        let default = self.cooldown.max(self.least_probe_timeout);
-        self.probe_timeout.unwrap_or(default)
-    }
+pub enum Mode {
+    /// It does.
+    Automatic,
+    /// It is open until it is released.
+    ForcedOpen,
+    /// It is closed until it is released. It counts, but never opens.
+    ForcedClosed,
+    /// It lets everything through and counts nothing.
+    Disabled,
+    /// It counts and changes its state as ever, but lets everything through.
+    ObserveOnly,
 }
 
 /// Lets one call through, in the generation that was current then.
@@ -53,14 +49,30 @@ impl Settings {
 #[must_use = "an admission is to be recorded"]
 pub(super) struct Admission {
     generation: u32,
-    /// `None` in the closed state.
-    lease: Option<u64>,
+    kind: Kind,
+    /// Nanoseconds; `UNTIMED` unless the call is timed or tracked.
+    began: u64,
+}
+
+const UNTIMED: u64 = u64::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Call,
+    Probe(u32),
+    /// A call that an observing circuit would have rejected.
+    Uncounted,
 }
 
 impl Admission {
     /// Whether the circuit was half-open.
     pub(super) fn is_probe(&self) -> bool {
-        self.lease.is_some()
+        matches!(self.kind, Kind::Probe(_))
+    }
+
+    /// Whether it goes through only because the circuit just observes.
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.kind == Kind::Uncounted
     }
 }
 
@@ -72,9 +84,19 @@ pub(super) enum Transition {
     Closed,
 }
 
-/// How long it is until a call may go through; `None` is until a reset.
+/// How long it is until a call may go through; `None` is until a release by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rejection(pub(super) Option<Duration>);
+
+/// What came of a call that asked to be let through.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) admission: Result<Admission, Rejection>,
+    pub(super) transition: Option<Transition>,
+}
+
+/// How often in a row all probes of a half-open circuit may hang until it opens again.
+const LOST_ROUNDS: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Circuit {
@@ -83,103 +105,137 @@ pub(crate) struct Circuit {
 }
 
 #[derive(Debug)]
-struct Slow {
+pub(super) struct Slow {
     settings: Settings,
-    /// When an open circuit lets a probe through; `None` until a reset.
+    pub(super) mode: Mode,
+    /// When an open circuit lets a probe through; `None` until a release.
     until: Option<Duration>,
     leases: Vec<Lease>,
-    next_lease: u64,
-    /// Set by hand: stays closed whatever happens.
-    held_closed: bool,
+    next_lease: u32,
+    /// Of the probes of this half-open state.
+    successes: u32,
+    failures: u32,
+    /// How many leases expired since a probe last came back.
+    lost: u32,
+    /// The outcomes of the current closed state, or of the last one.
+    outcomes: Option<Outcomes>,
+    in_flight: Option<InFlight>,
+    /// How often it opened without a rest, and how long for the last time.
+    trips: u32,
+    cooldown: Duration,
+    /// When it closed, if it did, and how much of a call is owed to the ramp since.
+    closed_at: Duration,
+    ramp_credit: u128,
+    rejected: u64,
+    opened: u64,
+    rng: fastrand::Rng,
 }
 
 #[derive(Debug)]
 struct Lease {
-    id: u64,
+    id: u32,
     expires: Duration,
 }
 
-/// The packed form: failures in the upper half, then the generation, then two bits of state.
-#[derive(Clone, Copy)]
-struct Word(u64);
-
-const GENERATION_BITS: u32 = 30;
-
-impl Word {
-    fn new(state: State, generation: u32, failures: u32) -> Self {
-        let generation = u64::from(generation & ((1 << GENERATION_BITS) - 1));
-        let state = match state {
-            State::Closed => 0,
-            State::Open => 1,
-            State::HalfOpen => 2,
-        };
-        Self(u64::from(failures) << 32 | generation << 2 | state)
-    }
-
-    fn state(self) -> State {
-        match self.0 & 3 {
-            0 => State::Closed,
-            1 => State::Open,
-            _ => State::HalfOpen,
-        }
-    }
-
-    fn generation(self) -> u32 {
-        (self.0 as u32) >> 2
-    }
-
-    fn failures(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
-
 impl Circuit {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, seed: u64) -> Self {
+        let mut slow = Slow {
+            outcomes: settings
+                .is_windowed()
+                .then(|| Outcomes::new(settings.window)),
+            in_flight: None,
+            settings,
+            mode: Mode::Automatic,
+            until: None,
+            leases: Vec::new(),
+            next_lease: 0,
+            successes: 0,
+            failures: 0,
+            lost: 0,
+            trips: 0,
+            cooldown: Duration::ZERO,
+            closed_at: Duration::ZERO,
+            ramp_credit: 0,
+            rejected: 0,
+            opened: 0,
+            rng: fastrand::Rng::with_seed(seed),
+        };
+        slow.track(Duration::ZERO);
         Self {
-            word: AtomicU64::new(Word::new(State::Closed, 0, 0).0),
-            slow: Mutex::new(Slow {
-                settings,
-                until: None,
-                leases: Vec::new(),
-                next_lease: 0,
-                held_closed: false,
-            }),
+            word: AtomicU64::new(Word::new(State::Closed, 0, 0, slow.flags()).0),
+            slow: Mutex::new(slow),
         }
+    }
+
+    pub(super) fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
     }
 
     pub(super) fn state(&self) -> State {
         self.word().state()
     }
 
-    pub(super) fn failures(&self) -> u32 {
-        self.word().failures()
-    }
-
-    fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
-    }
-
-    fn slow(&self) -> MutexGuard<'_, Slow> {
+    pub(super) fn slow(&self) -> MutexGuard<'_, Slow> {
         self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Settings can change at any time; what is under way keeps its old deadline.
-    pub(crate) fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.slow().settings);
+    /// Changes the flags, and the failures as told, against those who count failures meanwhile.
+    fn set_flags(&self, flags: u64) {
+        let mut word = self.word();
+        while let Err(current) = self.word.compare_exchange(
+            word.0,
+            word.with_flags(flags).0,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            word = Word(current);
+        }
     }
 
-    pub(crate) fn settings(&self) -> Settings {
-        self.slow().settings
+    /// The settings can change at any time. What was counted stays, and what is under way keeps its deadline.
+    pub(super) fn change_settings(&self, change: impl FnOnce(&mut Settings), now: Duration) {
+        let mut slow = self.slow();
+        let before = slow.settings;
+        change(&mut slow.settings);
+        let after = slow.settings;
+        if !after.is_windowed() {
+            slow.outcomes = None;
+        } else if let Some(outcomes) = &mut slow.outcomes {
+            if before.window != after.window {
+                outcomes.resize(after.window, now);
+            }
+        } else {
+            slow.outcomes = Some(Outcomes::new(after.window));
+        }
+        if before.slow_call_duration != after.slow_call_duration
+            || slow.tracks() != slow.in_flight.is_some()
+        {
+            slow.track(now);
+        }
+        let ramping = self.word().flags() & RAMPING;
+        self.set_flags(slow.flags() | ramping);
     }
 
     /// Begins a new generation in this state.
-    fn transit(&self, slow: &mut Slow, state: State, until: Option<Duration>) {
+    fn transit(&self, slow: &mut Slow, state: State, until: Option<Duration>, now: Duration) {
         slow.until = until;
         slow.leases.clear();
+        slow.successes = 0;
+        slow.failures = 0;
+        slow.lost = 0;
+        slow.ramp_credit = 0;
+        slow.track(now);
+        if state == State::Closed {
+            slow.closed_at = now;
+            let window = slow.settings.window;
+            slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
+        }
         let generation = self.word().generation().wrapping_add(1);
-        self.word
-            .store(Word::new(state, generation, 0).0, Ordering::Release);
+        let word = Word::new(state, generation, 0, slow.flags());
+        self.word.store(word.0, Ordering::Release);
     }
+
+    // ===== letting calls through =====
 
     /// Whether a call made now would be rejected. Changes nothing.
     #[inline(always)]
@@ -187,7 +243,11 @@ impl Circuit {
         if self.word().state() == State::Closed {
             None
         } else {
-            self.rejects_slow(&self.slow(), now())
+            let slow = self.slow();
+            if slow.mode == Mode::ObserveOnly {
+                return None;
+            }
+            self.rejects_slow(&slow, now())
         }
     }
 
@@ -201,7 +261,7 @@ impl Circuit {
             },
             State::HalfOpen => {
                 let held = slow.leases.iter().filter(|lease| lease.expires > now);
-                if held.clone().count() < slow.settings.probes as usize {
+                if held.clone().count() < slow.settings.half_open_probes.get() as usize {
                     return None;
                 }
                 let next = held.map(|lease| lease.expires.saturating_sub(now)).min();
@@ -210,94 +270,166 @@ impl Circuit {
         }
     }
 
-    /// Lets a call through, or not; the first one after the cooldown turns an open circuit half-open.
+    /// Lets a call through, or not; the first one after the cooldown turns an open circuit half-open. `reserves` says that
+    /// the call itself may come later: see [`begin`](Self::begin).
     #[inline(always)]
-    pub(super) fn admit(
-        &self,
-        now: impl FnOnce() -> Duration,
-    ) -> Result<(Admission, Option<Transition>), Rejection> {
+    pub(super) fn admit(&self, reserves: bool, now: impl Fn() -> Duration) -> Answer {
         let word = self.word();
-        if word.state() == State::Closed {
-            return Ok((
-                Admission {
-                    generation: word.generation(),
-                    lease: None,
-                },
-                None,
-            ));
+        if word.state() == State::Closed && !word.has(TRACKED | RAMPING) {
+            let mut admission = Admission {
+                generation: word.generation(),
+                kind: Kind::Call,
+                began: UNTIMED,
+            };
+            if word.has(TIMED) && !reserves {
+                admission.began = nanos(now());
+            }
+            return Answer {
+                admission: Ok(admission),
+                transition: None,
+            };
         }
-        self.admit_slow(now())
+        self.admit_slow(reserves, now())
     }
 
     #[cold]
-    fn admit_slow(&self, now: Duration) -> Result<(Admission, Option<Transition>), Rejection> {
+    fn admit_slow(&self, reserves: bool, now: Duration) -> Answer {
         let mut slow = self.slow();
-        if let Some(rejection) = self.rejects_slow(&slow, now) {
-            return Err(rejection);
-        }
-        let word = self.word();
-        let transition = match word.state() {
-            State::Closed => {
-                return Ok((
-                    Admission {
-                        generation: word.generation(),
-                        lease: None,
-                    },
-                    None,
-                ));
-            }
-            State::Open => {
-                self.transit(&mut slow, State::HalfOpen, None);
-                Some(Transition::HalfOpened)
-            }
-            State::HalfOpen => None,
+        let mut transition = self.before_admission(&mut slow, now);
+        let rejection = match self.state() {
+            State::Closed if !reserves => self.ramp(&mut slow, now),
+            _ => self.rejects_slow(&slow, now),
         };
-        slow.leases.retain(|lease| lease.expires > now);
-        let id = slow.next_lease;
-        slow.next_lease += 1;
-        let timeout = slow.settings.lease();
-        slow.leases.push(Lease {
-            id,
-            expires: now.saturating_add(timeout),
-        });
-        Ok((
-            Admission {
-                generation: self.word().generation(),
-                lease: Some(id),
-            },
+        if let Some(rejection) = rejection {
+            // Who only asks for a place waits for it.
+            slow.rejected += u64::from(!reserves);
+            let admission = if slow.mode == Mode::ObserveOnly {
+                Ok(Admission {
+                    generation: self.word().generation(),
+                    kind: Kind::Uncounted,
+                    began: UNTIMED,
+                })
+            } else {
+                Err(rejection)
+            };
+            return Answer {
+                admission,
+                transition,
+            };
+        }
+        if self.state() == State::Open {
+            self.transit(&mut slow, State::HalfOpen, None, now);
+            transition = Some(Transition::HalfOpened);
+        }
+        let kind = if self.state() == State::HalfOpen {
+            let id = slow.next_lease;
+            slow.next_lease = id.wrapping_add(1);
+            let expires = now.saturating_add(slow.settings.lease());
+            slow.leases.push(Lease { id, expires });
+            Kind::Probe(id)
+        } else {
+            Kind::Call
+        };
+        let mut admission = Admission {
+            generation: self.word().generation(),
+            kind,
+            began: UNTIMED,
+        };
+        if !reserves {
+            slow.begin(&mut admission, now);
+        }
+        Answer {
+            admission: Ok(admission),
             transition,
-        ))
+        }
     }
 
-    /// Counts the outcome of an admitted call, unless its generation has passed.
+    /// Time alone may have decided: the calls in flight are slow by now, or the probes hang.
+    fn before_admission(&self, slow: &mut Slow, now: Duration) -> Option<Transition> {
+        match self.state() {
+            State::Closed => self.judge(slow, None, now),
+            State::Open => None,
+            State::HalfOpen => {
+                let held = slow.leases.len();
+                slow.leases.retain(|lease| lease.expires > now);
+                let expired = u32::try_from(held - slow.leases.len()).unwrap_or(u32::MAX);
+                slow.lost = slow.lost.saturating_add(expired);
+                let most = slow.settings.half_open_probes.get();
+                (slow.lost >= most.saturating_mul(LOST_ROUNDS)).then(|| self.open(slow, None, now))
+            }
+        }
+    }
+
+    /// While the closed circuit's load grows, the share of calls that it lets through is how much of the time has
+    /// passed, and a tenth at least.
+    fn ramp(&self, slow: &mut Slow, now: Duration) -> Option<Rejection> {
+        if !self.word().has(RAMPING) {
+            return None;
+        }
+        let passed = now.saturating_sub(slow.closed_at);
+        let ramp = slow.settings.ramp.unwrap_or_default();
+        if passed >= ramp {
+            self.set_flags(slow.flags());
+            return None;
+        }
+        let whole = ramp.as_nanos();
+        slow.ramp_credit += passed.as_nanos().max(whole / 10);
+        if slow.ramp_credit >= whole {
+            slow.ramp_credit -= whole;
+            None
+        } else {
+            Some(Rejection(Some(ramp - passed)))
+        }
+    }
+
+    /// A call for which a place was reserved begins.
+    pub(super) fn begin(&self, admission: &mut Admission, now: impl FnOnce() -> Duration) {
+        let word = self.word();
+        if word.has(TRACKED) && word.generation() == admission.generation {
+            self.slow().begin(admission, now());
+        } else if word.has(TIMED) {
+            admission.began = nanos(now());
+        }
+    }
+
+    /// Whether nothing has happened to the circuit since this admission.
+    pub(super) fn is_current(&self, admission: &Admission) -> bool {
+        admission.generation == self.word().generation()
+    }
+
+    // ===== counting outcomes =====
+
+    /// Counts the outcome of an admitted call, unless its generation has passed. `asked` is how long the service asked to
+    /// be left alone.
     #[inline(always)]
     pub(super) fn record(
         &self,
         admission: &Admission,
         outcome: Outcome,
+        asked: Option<Duration>,
         now: impl FnOnce() -> Duration,
     ) -> Option<Transition> {
-        match admission.lease {
-            Some(lease) => self.record_probe(admission.generation, lease, outcome, now()),
-            None => match outcome {
-                Outcome::Success => {
+        let word = self.word();
+        if admission.kind == Kind::Call && !word.has(TRACKED) {
+            match outcome {
+                Outcome::Success if !word.has(WINDOWED) => {
                     self.count_success(admission.generation);
-                    None
+                    return None;
                 }
-                Outcome::Failure => self.count_failure(admission.generation, now),
-                Outcome::Ignored => None,
-            },
+                Outcome::Ignored => return None,
+                Outcome::Success | Outcome::Failure => {}
+            }
         }
+        self.record_slow(admission, outcome, asked, now())
     }
 
     #[inline(always)]
     fn count_success(&self, generation: u32) {
         let mut word = self.word();
         while word.generation() == generation && word.failures() > 0 {
-            let clean = Word::new(word.state(), generation, 0);
             match self.word.compare_exchange_weak(
                 word.0,
-                clean.0,
+                word.with_failures(0).0,
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
@@ -307,86 +439,253 @@ impl Circuit {
         }
     }
 
-    #[cold]
-    fn count_failure(&self, generation: u32, now: impl FnOnce() -> Duration) -> Option<Transition> {
-        let now = now();
-        // A failure is rare enough to take the lock; only successes have to do without.
-        let mut slow = self.slow();
+    /// How many there are then.
+    fn count_failure(&self) -> u32 {
         let mut word = self.word();
-        while word.generation() == generation {
+        loop {
             let failures = word.failures().saturating_add(1);
-            let more = Word::new(word.state(), generation, failures);
             match self.word.compare_exchange_weak(
                 word.0,
-                more.0,
+                word.with_failures(failures).0,
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) if failures > slow.settings.failure_threshold && !slow.held_closed => {
-                    return Some(self.open(&mut slow, now));
-                }
-                Ok(_) => return None,
+                Ok(_) => return failures,
                 Err(current) => word = Word(current),
             }
         }
-        None
     }
 
-    fn open(&self, slow: &mut Slow, now: Duration) -> Transition {
-        let cooldown = slow.settings.cooldown;
-        self.transit(slow, State::Open, Some(now.saturating_add(cooldown)));
-        Transition::Opened(cooldown)
-    }
-
-    #[cold]
-    fn record_probe(
+    fn record_slow(
         &self,
-        generation: u32,
-        lease: u64,
+        admission: &Admission,
         outcome: Outcome,
+        asked: Option<Duration>,
         now: Duration,
     ) -> Option<Transition> {
         let mut slow = self.slow();
-        if self.word().generation() != generation {
+        // From here on only failures of this generation can be counted beside.
+        if !self.is_current(admission) {
             return None;
         }
+        if admission.kind == Kind::Call && admission.began != UNTIMED {
+            if let Some(in_flight) = &mut slow.in_flight {
+                in_flight.end(admission.began, nanos(now));
+            }
+        }
+        if slow.mode == Mode::Disabled {
+            return None;
+        }
+        let took = Duration::from_nanos(nanos(now).saturating_sub(admission.began));
+        let is_slow = slow.settings.is_slow(took);
+        match (admission.kind, outcome) {
+            (Kind::Probe(lease), _) => {
+                self.record_probe(&mut slow, lease, outcome, is_slow, asked, now)
+            }
+            (Kind::Uncounted, _) | (_, Outcome::Ignored) => None,
+            (Kind::Call, Outcome::Success | Outcome::Failure) => {
+                let failed = outcome == Outcome::Failure;
+                if let Some(outcomes) = &mut slow.outcomes {
+                    let slow = is_slow;
+                    outcomes.push(Sample { failed, slow }, now);
+                }
+                if failed {
+                    self.count_failure();
+                } else {
+                    self.count_success(admission.generation);
+                }
+                self.judge(&mut slow, asked, now)
+            }
+        }
+    }
+
+    /// Opens a closed circuit if one of the conditions holds.
+    fn judge(&self, slow: &mut Slow, asked: Option<Duration>, now: Duration) -> Option<Transition> {
+        if !matches!(slow.mode, Mode::Automatic | Mode::ObserveOnly) {
+            return None;
+        }
+        let settings = slow.settings;
+        let in_a_row = self.word().failures();
+        let (counts, in_flight) = slow.counts(now);
+        let reached = |rate: Option<Ratio>, part: u64, calls: u64| {
+            calls >= settings.least_calls() && rate.is_some_and(|rate| rate.is_reached(part, calls))
+        };
+        let (slow_calls, calls) = (counts.slow + in_flight, counts.calls + in_flight);
+        let trips = settings.consecutive().is_some_and(|most| in_a_row > most)
+            || reached(settings.failure_rate, counts.failures, counts.calls)
+            || reached(settings.slow_call_rate, slow_calls, calls);
+        trips.then(|| self.open(slow, asked, now))
+    }
+
+    fn open(&self, slow: &mut Slow, asked: Option<Duration>, now: Duration) -> Transition {
+        // One that stayed closed for as long as it had been open starts anew.
+        if self.state() == State::Closed && now.saturating_sub(slow.closed_at) >= slow.cooldown {
+            slow.trips = 0;
+        }
+        let cooldown = slow.settings.cooldown_after(slow.trips, asked);
+        slow.cooldown = cooldown;
+        let shortened = match slow.settings.cooldown_jitter {
+            Some(jitter) => cooldown.mul_f64(1.0 - jitter.as_f64() * slow.rng.f64()),
+            None => cooldown,
+        };
+        slow.trips = slow.trips.saturating_add(1);
+        slow.opened += 1;
+        let until = now.saturating_add(shortened);
+        self.transit(slow, State::Open, Some(until), now);
+        Transition::Opened(shortened)
+    }
+
+    fn record_probe(
+        &self,
+        slow: &mut Slow,
+        lease: u32,
+        outcome: Outcome,
+        is_slow: bool,
+        asked: Option<Duration>,
+        now: Duration,
+    ) -> Option<Transition> {
         // One whose lease has expired lost its place, but what it found out is of this generation and counts.
         slow.leases.retain(|held| held.id != lease);
         match outcome {
-            Outcome::Success => {
-                self.transit(&mut slow, State::Closed, None);
-                Some(Transition::Closed)
+            Outcome::Ignored => return None,
+            Outcome::Success if !is_slow => slow.successes += 1,
+            // As slow as what the circuit may have opened for.
+            Outcome::Success | Outcome::Failure => slow.failures += 1,
+        }
+        slow.lost = 0;
+        if slow.failures >= slow.settings.half_open_failures.get() {
+            Some(self.open(slow, asked, now))
+        } else if slow.successes >= slow.settings.half_open_successes.get() {
+            self.transit(slow, State::Closed, None, now);
+            if let Some(ramp) = slow.settings.ramp {
+                // The first call goes through at once.
+                slow.ramp_credit = ramp.as_nanos();
+                self.set_flags(slow.flags() | RAMPING);
             }
-            Outcome::Failure => Some(self.open(&mut slow, now)),
-            Outcome::Ignored => None,
+            Some(Transition::Closed)
+        } else {
+            None
         }
     }
 
-    /// Open until a reset.
-    pub(super) fn force_open(&self) {
+    // ===== by hand =====
+
+    /// Sets the mode, and the state that goes with it. A mode that acts by itself begins closed, with nothing counted.
+    pub(super) fn set_mode(&self, mode: Mode, now: Duration) {
         let mut slow = self.slow();
-        slow.held_closed = false;
-        self.transit(&mut slow, State::Open, None);
+        slow.mode = mode;
+        slow.trips = 0;
+        let state = if mode == Mode::ForcedOpen {
+            State::Open
+        } else {
+            State::Closed
+        };
+        self.transit(&mut slow, state, None, now);
+        // What was counted in the closed state before is gone too.
+        let window = slow.settings.window;
+        slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
     }
 
-    /// Closed until a reset, whatever fails.
-    pub(super) fn force_closed(&self) {
+    /// For a call that has to be rejected, whatever the circuit thinks by now.
+    pub(super) fn reject_again(&self, now: Duration) -> Rejection {
         let mut slow = self.slow();
-        slow.held_closed = true;
-        self.transit(&mut slow, State::Closed, None);
+        slow.rejected += 1;
+        self.rejects_slow(&slow, now)
+            .unwrap_or(Rejection(Some(Duration::ZERO)))
     }
 
-    /// Closed, with nothing counted, and automatic again.
-    pub(super) fn reset(&self) {
-        let mut slow = self.slow();
-        slow.held_closed = false;
-        self.transit(&mut slow, State::Closed, None);
+    /// Whether the state is more than that of a circuit that was just made.
+    pub(super) fn matters(&self, now: Duration) -> bool {
+        let slow = self.slow();
+        slow.mode != Mode::Automatic || self.rejects_slow(&slow, now).is_some()
     }
 
-    /// As the name says; `None` in the closed state.
+    pub(super) fn seed(&self, seed: u64) {
+        self.slow().rng = fastrand::Rng::with_seed(seed);
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.slow().settings
+    }
+
+    pub(super) fn snapshot(&self, now: Duration) -> Snapshot {
+        let mut slow = self.slow();
+        let (counts, slow_in_flight) = slow.counts(now);
+        let word = self.word();
+        Snapshot {
+            state: word.state(),
+            mode: slow.mode,
+            failures_in_a_row: word.failures(),
+            calls: counts.calls,
+            failures: counts.failures,
+            slow_calls: counts.slow,
+            slow_in_flight,
+            probes: slow.probes(now),
+            rejected: slow.rejected,
+            opened: slow.opened,
+            time_until_probe: self
+                .rejects_slow(&slow, now)
+                .and_then(|rejection| rejection.0),
+        }
+    }
+
+    /// How long it is until a call may go through; `None` if one may now, or not before a release.
     pub(super) fn time_until_probe(&self, now: Duration) -> Option<Duration> {
         self.rejects_slow(&self.slow(), now)
             .and_then(|rejection| rejection.0)
+    }
+}
+
+impl Slow {
+    /// The flags that go with the settings and the mode.
+    fn flags(&self) -> u64 {
+        let mut flags = 0;
+        if self.mode != Mode::Disabled && self.settings.is_windowed() {
+            flags |= WINDOWED;
+            if self.settings.slow_call_rate.is_some() {
+                flags |= TIMED;
+            }
+            if self.tracks() {
+                flags |= TRACKED;
+            }
+        }
+        flags
+    }
+
+    /// Whether calls in flight are to be known.
+    fn tracks(&self) -> bool {
+        self.settings.count_in_flight && self.settings.slow_call_rate.is_some()
+    }
+
+    /// From now on, with those in flight unknown.
+    fn track(&mut self, now: Duration) {
+        let slow_after = self.settings.slow_call_duration;
+        self.in_flight = self.tracks().then(|| InFlight::new(slow_after, nanos(now)));
+    }
+
+    fn begin(&mut self, admission: &mut Admission, now: Duration) {
+        admission.began = nanos(now);
+        if admission.kind == Kind::Call {
+            if let Some(in_flight) = &mut self.in_flight {
+                admission.began = in_flight.begin(nanos(now));
+            }
+        }
+    }
+
+    /// What the window holds, and how many of the calls in flight are slow.
+    fn counts(&mut self, now: Duration) -> (Counts, u64) {
+        let outcomes = self.outcomes.as_mut();
+        let counts = outcomes.map_or_else(Counts::default, |outcomes| outcomes.counts(now));
+        let in_flight = self.in_flight.as_mut();
+        (counts, in_flight.map_or(0, |calls| calls.slow(nanos(now))))
+    }
+
+    /// How many probes are under way.
+    fn probes(&self, now: Duration) -> usize {
+        self.leases
+            .iter()
+            .filter(|lease| lease.expires > now)
+            .count()
     }
 }
 

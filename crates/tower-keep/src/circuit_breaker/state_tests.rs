@@ -1,84 +1,221 @@
+use std::num::NonZeroU32;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::circuit_breaker::settings::{Span, Window};
 
-fn circuit(
-    failure_threshold: u32,
-    cooldown: u64,
-    probes: u32,
-    probe_timeout: Option<u64>,
-) -> Circuit {
-    Circuit::new(Settings {
-        failure_threshold,
-        cooldown: Duration::from_secs(cooldown),
-        probes,
-        probe_timeout: probe_timeout.map(Duration::from_secs),
-        least_probe_timeout: Duration::from_secs(1),
-    })
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+fn circuit(settings: Settings) -> Circuit {
+    Circuit::new(settings, 0)
+}
+
+fn consecutive(failures: u32) -> Settings {
+    Settings {
+        failure_threshold: Some(failures),
+        cooldown: secs(1),
+        ..Settings::default()
+    }
+}
+
+impl Circuit {
+    fn pass(&self, now: Duration) -> Admission {
+        self.admit(false, || now).admission.unwrap()
+    }
+
+    fn rejects_call(&self, now: Duration) -> bool {
+        self.admit(false, || now).admission.is_err()
+    }
+
+    fn end(&self, admission: Admission, outcome: Outcome, now: Duration) -> Option<Transition> {
+        self.record(&admission, outcome, None, || now)
+    }
 }
 
 /// The rules in the plainest form: one generation number, one list, no packing.
 struct Model {
     settings: Settings,
+    mode: Mode,
     state: State,
     generation: u64,
-    failures: u32,
+    in_a_row: u32,
+    /// What came of each call in the closed state, whether it was slow, and when it ended.
+    ended: Vec<(bool, bool, Duration)>,
     until: Option<Duration>,
-    held_closed: bool,
     probes: Vec<(usize, Duration)>,
+    good: u32,
+    bad: u32,
+    lost: u32,
+    trips: u32,
+    cooldown: Duration,
+    closed_at: Duration,
+    rejected: u64,
+}
+
+/// How a call went through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Passed {
+    Counted(u64),
+    Uncounted,
 }
 
 impl Model {
-    fn transit(&mut self, state: State, until: Option<Duration>) {
+    fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            mode: Mode::Automatic,
+            state: State::Closed,
+            generation: 0,
+            in_a_row: 0,
+            ended: Vec::new(),
+            until: None,
+            probes: Vec::new(),
+            good: 0,
+            bad: 0,
+            lost: 0,
+            trips: 0,
+            cooldown: Duration::ZERO,
+            closed_at: Duration::ZERO,
+            rejected: 0,
+        }
+    }
+
+    fn transit(&mut self, state: State, until: Option<Duration>, now: Duration) {
         self.generation += 1;
         self.state = state;
-        self.failures = 0;
         self.until = until;
+        (self.in_a_row, self.good, self.bad, self.lost) = (0, 0, 0, 0);
         self.probes.clear();
+        if state == State::Closed {
+            self.ended.clear();
+            self.closed_at = now;
+        }
     }
 
-    fn open(&mut self, now: Duration) {
-        let until = now.saturating_add(self.settings.cooldown);
-        self.transit(State::Open, Some(until));
-    }
-
-    /// The generation if the call goes through.
-    fn admit(&mut self, call: usize, now: Duration) -> Option<u64> {
-        match self.state {
-            State::Closed => return Some(self.generation),
-            State::Open if self.until.is_some_and(|until| until <= now) => {
-                self.transit(State::HalfOpen, None)
+    fn open(&mut self, asked: Option<Duration>, now: Duration) {
+        if self.state == State::Closed && now - self.closed_at >= self.cooldown {
+            self.trips = 0;
+        }
+        let longest = self.settings.max_cooldown.max(self.settings.cooldown);
+        self.cooldown = match asked {
+            Some(asked) => asked.min(longest),
+            None if self.settings.growing => {
+                let doubled =
+                    (0..self.trips.min(20)).fold(self.settings.cooldown, |all, _| all * 2);
+                doubled.min(longest)
             }
-            State::Open => return None,
-            State::HalfOpen => self.probes.retain(|(_, expires)| *expires > now),
-        }
-        if self.probes.len() >= self.settings.probes as usize {
-            return None;
-        }
-        let timeout = self
-            .settings
-            .probe_timeout
-            .unwrap_or(self.settings.cooldown.max(Duration::from_secs(1)));
-        self.probes.push((call, now.saturating_add(timeout)));
-        Some(self.generation)
+            None => self.settings.cooldown,
+        };
+        self.trips += 1;
+        self.transit(State::Open, Some(now + self.cooldown), now);
     }
 
-    fn record(&mut self, call: usize, generation: u64, outcome: Outcome, now: Duration) {
-        if generation != self.generation {
+    fn set(&mut self, mode: Mode, now: Duration) {
+        self.mode = mode;
+        self.trips = 0;
+        let state = match mode {
+            Mode::ForcedOpen => State::Open,
+            _ => State::Closed,
+        };
+        self.ended.clear();
+        self.transit(state, None, now);
+    }
+
+    fn window(&self) -> &[(bool, bool, Duration)] {
+        let Window(Span::Calls(size)) = self.settings.window else {
+            unreachable!("the model knows count windows only")
+        };
+        let from = self.ended.len().saturating_sub(size.get() as usize);
+        &self.ended[from..]
+    }
+
+    fn judge(&mut self, asked: Option<Duration>, now: Duration) {
+        let window = self.window();
+        let share = |rate: Option<Ratio>, part: usize| {
+            // The rates in these tests are whole percents.
+            let percent = rate.map(|rate| (rate.as_f64() * 100.0).round() as usize);
+            percent.is_some_and(|percent| part * 100 >= percent * window.len())
+        };
+        let enough = !window.is_empty() && window.len() as u64 >= self.settings.least_calls();
+        let failed = window.iter().filter(|call| call.0).count();
+        let slow = window.iter().filter(|call| call.1).count();
+        let windowed = enough
+            && (share(self.settings.failure_rate, failed)
+                || share(self.settings.slow_call_rate, slow));
+        let most = self.settings.failure_threshold.or_else(|| {
+            let rates = self.settings.failure_rate.or(self.settings.slow_call_rate);
+            rates.is_none().then_some(5)
+        });
+        let in_a_row = most.is_some_and(|most| self.in_a_row > most);
+        if (windowed || in_a_row) && matches!(self.mode, Mode::Automatic | Mode::ObserveOnly) {
+            self.open(asked, now);
+        }
+    }
+
+    fn admit(&mut self, call: usize, now: Duration) -> Option<Passed> {
+        if self.state == State::HalfOpen {
+            let held = self.probes.len();
+            self.probes.retain(|(_, expires)| *expires > now);
+            self.lost += (held - self.probes.len()) as u32;
+            if self.lost >= 3 * self.settings.half_open_probes.get() {
+                self.open(None, now);
+            }
+        }
+        if self.state == State::Open && self.until.is_some_and(|until| until <= now) {
+            self.transit(State::HalfOpen, None, now);
+        }
+        let full = self.probes.len() >= self.settings.half_open_probes.get() as usize;
+        if self.state == State::Open || self.state == State::HalfOpen && full {
+            self.rejected += 1;
+            return (self.mode == Mode::ObserveOnly).then_some(Passed::Uncounted);
+        }
+        if self.state == State::HalfOpen {
+            let default = self.settings.cooldown.max(secs(1));
+            let timeout = self.settings.probe_timeout.unwrap_or(default);
+            self.probes.push((call, now + timeout));
+        }
+        Some(Passed::Counted(self.generation))
+    }
+
+    fn record(
+        &mut self,
+        call: usize,
+        passed: Passed,
+        (outcome, slow): (Outcome, bool),
+        asked: Option<Duration>,
+        now: Duration,
+    ) {
+        if passed != Passed::Counted(self.generation) || self.mode == Mode::Disabled {
             return;
         }
         self.probes.retain(|(probe, _)| *probe != call);
-        match (self.state, outcome) {
-            (State::Closed, Outcome::Success) => self.failures = 0,
-            (State::Closed, Outcome::Failure) => {
-                self.failures += 1;
-                if self.failures > self.settings.failure_threshold && !self.held_closed {
-                    self.open(now);
-                }
-            }
-            (State::HalfOpen, Outcome::Success) => self.transit(State::Closed, None),
-            (State::HalfOpen, Outcome::Failure) => self.open(now),
-            _ => {}
+        let failed = match outcome {
+            Outcome::Ignored => return,
+            outcome => outcome == Outcome::Failure,
+        };
+        if self.state == State::Closed {
+            self.ended.push((failed, slow, now));
+            self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
+            self.judge(asked, now);
+            return;
+        }
+        self.lost = 0;
+        if failed || slow {
+            self.bad += 1;
+        } else {
+            self.good += 1;
+        }
+        if self.bad >= self.settings.half_open_failures.get() {
+            self.open(asked, now);
+        } else if self.good >= self.settings.half_open_successes.get() {
+            self.transit(State::Closed, None, now);
         }
     }
 }
@@ -86,184 +223,378 @@ impl Model {
 #[derive(Clone, Debug)]
 enum Action {
     Call,
-    End(usize, Outcome),
+    End(usize, Outcome, Option<u64>),
     Wait(u64),
-    ForceOpen,
-    ForceClosed,
-    Reset,
+    Set(Mode),
+    Change(Settings),
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let rate = || proptest::option::of((1..=100_u32).prop_map(|p| Ratio::percent(p).unwrap()));
+    let trip = (
+        proptest::option::of(0..6_u32),
+        rate(),
+        rate(),
+        1..12_u32,
+        1..8_u32,
+    );
+    let recovery = (
+        0..10_u64,
+        any::<bool>(),
+        1..60_u64,
+        1..4_u32,
+        1..4_u32,
+        1..4_u32,
+        proptest::option::of(0..10_u64),
+    );
+    (trip, recovery).prop_map(|(trip, recovery)| Settings {
+        failure_threshold: trip.0,
+        failure_rate: trip.1,
+        slow_call_rate: trip.2,
+        slow_call_duration: secs(5),
+        window: Window::calls(number(trip.3)),
+        minimum_calls: number(trip.4),
+        cooldown: secs(recovery.0),
+        growing: recovery.1,
+        max_cooldown: secs(recovery.2),
+        half_open_probes: number(recovery.3),
+        half_open_successes: number(recovery.4),
+        half_open_failures: number(recovery.5),
+        probe_timeout: recovery.6.map(secs),
+        ..Settings::default()
+    })
 }
 
 fn action() -> impl Strategy<Value = Action> {
     let outcome = prop_oneof![
         4 => Just(Outcome::Failure),
-        2 => Just(Outcome::Success),
+        3 => Just(Outcome::Success),
         1 => Just(Outcome::Ignored)
     ];
+    let asked = prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
+    let mode = prop_oneof![
+        4 => Just(Mode::Automatic),
+        1 => Just(Mode::ForcedOpen),
+        1 => Just(Mode::ForcedClosed),
+        1 => Just(Mode::Disabled),
+        2 => Just(Mode::ObserveOnly),
+    ];
     prop_oneof![
-        8 => Just(Action::Call),
-        8 => (any::<usize>(), outcome).prop_map(|(call, outcome)| Action::End(call, outcome)),
-        4 => (0..12u64).prop_map(Action::Wait),
-        1 => Just(Action::ForceOpen),
-        1 => Just(Action::ForceClosed),
-        1 => Just(Action::Reset),
+        16 => Just(Action::Call),
+        16 => (any::<usize>(), outcome, asked).prop_map(|(call, outcome, asked)| Action::End(call, outcome, asked)),
+        8 => (0..12_u64).prop_map(Action::Wait),
+        1 => mode.prop_map(Action::Set),
+        1 => settings().prop_map(Action::Change),
     ]
 }
 
 proptest! {
     #[test]
     fn equals_the_model(
-        threshold in 0..4u32,
-        cooldown in 0..10u64,
-        probes in 1..4u32,
-        probe_timeout in proptest::option::of(0..10u64),
-        actions in proptest::collection::vec(action(), 1..200),
+        first in settings(),
+        actions in proptest::collection::vec(action(), 1..300),
     ) {
-        let circuit = circuit(threshold, cooldown, probes, probe_timeout);
-        let mut model = Model {
-            settings: circuit.settings(),
-            state: State::Closed,
-            generation: 0,
-            failures: 0,
-            until: None,
-            held_closed: false,
-            probes: Vec::new(),
-        };
+        let circuit = circuit(first);
+        let mut model = Model::new(first);
         let mut now = Duration::ZERO;
-        let mut under_way: Vec<(usize, Admission, u64)> = Vec::new();
+        let mut under_way: Vec<(usize, Admission, Passed, bool, Duration)> = Vec::new();
         for (number, action) in actions.into_iter().enumerate() {
             match action {
                 Action::Call => {
-                    let rejects = circuit.rejects(|| now).is_some();
-                    let admitted = circuit.admit(|| now);
-                    prop_assert_eq!(rejects, admitted.is_err());
+                    let answer = circuit.admit(false, || now);
+                    let before = model.generation;
                     let expected = model.admit(number, now);
-                    prop_assert_eq!(admitted.is_ok(), expected.is_some());
-                    if let (Ok((admission, _)), Some(generation)) = (admitted, expected) {
-                        under_way.push((number, admission, generation));
+                    prop_assert_eq!(answer.transition.is_some(), before != model.generation);
+                    prop_assert_eq!(answer.admission.is_ok(), expected.is_some());
+                    if let (Ok(admission), Some(passed)) = (answer.admission, expected) {
+                        prop_assert_eq!(admission.is_uncounted(), passed == Passed::Uncounted);
+                        let timed = model.settings.slow_call_rate.is_some() && model.mode != Mode::Disabled;
+                        under_way.push((number, admission, passed, timed || model.state == State::HalfOpen, now));
+                    } else {
+                        // What rejects a call says so beforehand, and goes on to.
+                        prop_assert!(circuit.rejects(|| now).is_some());
                     }
                 }
-                Action::End(call, outcome) if !under_way.is_empty() => {
-                    let (number, admission, generation) = under_way.remove(call % under_way.len());
-                    let before = model.state;
-                    model.record(number, generation, outcome, now);
-                    let transition = circuit.record(&admission, outcome, || now);
-                    prop_assert_eq!(transition.is_some(), before != model.state);
+                Action::End(call, outcome, asked) if !under_way.is_empty() => {
+                    let (number, admission, passed, timed, began) = under_way.remove(call % under_way.len());
+                    let asked = asked.map(secs);
+                    let slow = model.settings.slow_call_rate.is_some() && timed && now - began >= secs(5);
+                    let before = model.generation;
+                    model.record(number, passed, (outcome, slow), asked, now);
+                    let transition = circuit.record(&admission, outcome, asked, || now);
+                    prop_assert_eq!(transition.is_some(), before != model.generation);
+                    if let Some(Transition::Opened(cooldown)) = transition {
+                        prop_assert_eq!(cooldown, model.cooldown);
+                    }
                 }
                 Action::End(..) => {}
-                Action::Wait(secs) => now += Duration::from_secs(secs),
-                Action::ForceOpen => {
-                    circuit.force_open();
-                    model.held_closed = false;
-                    model.transit(State::Open, None);
+                Action::Wait(wait) => now += secs(wait),
+                Action::Set(mode) => {
+                    circuit.set_mode(mode, now);
+                    model.set(mode, now);
                 }
-                Action::ForceClosed => {
-                    circuit.force_closed();
-                    model.held_closed = true;
-                    model.transit(State::Closed, None);
-                }
-                Action::Reset => {
-                    circuit.reset();
-                    model.held_closed = false;
-                    model.transit(State::Closed, None);
+                Action::Change(settings) => {
+                    let mut settings = settings;
+                    if !settings.is_windowed() || !model.settings.is_windowed() {
+                        // What was counted without a window is not known to one that comes later, nor kept by none.
+                        model.ended.clear();
+                    }
+                    // The window forgets what a smaller one has no room for, also where a greater one follows.
+                    let kept = model.window().len();
+                    model.ended.drain(..model.ended.len() - kept);
+                    settings.least_probe_timeout = secs(1);
+                    model.settings = settings;
+                    let kept = model.window().len();
+                    model.ended.drain(..model.ended.len() - kept);
+                    circuit.change_settings(|old| *old = settings, now);
                 }
             }
-            prop_assert_eq!(circuit.state(), model.state);
-            prop_assert_eq!(circuit.failures(), model.failures);
+            let snapshot = circuit.snapshot(now);
+            prop_assert_eq!(snapshot.state, model.state);
+            prop_assert_eq!(snapshot.mode, model.mode);
+            prop_assert_eq!(snapshot.failures_in_a_row, model.in_a_row);
+            prop_assert_eq!(snapshot.rejected, model.rejected);
+            if model.settings.is_windowed() {
+                let window = model.window();
+                prop_assert_eq!(snapshot.calls, window.len() as u64);
+                prop_assert_eq!(snapshot.failures, window.iter().filter(|call| call.0).count() as u64);
+                prop_assert_eq!(snapshot.slow_calls, window.iter().filter(|call| call.1).count() as u64);
+            } else {
+                prop_assert_eq!(snapshot.calls, 0);
+            }
+            let held = model.probes.iter().filter(|(_, expires)| *expires > now).count();
+            prop_assert_eq!(snapshot.probes, held);
             if let State::Open = model.state {
                 let left = model.until.map(|until| until.saturating_sub(now)).filter(|left| !left.is_zero());
+                prop_assert_eq!(snapshot.time_until_probe, left);
                 prop_assert_eq!(circuit.time_until_probe(now), left);
             }
         }
     }
-}
 
-#[test]
-fn the_packed_word_keeps_its_parts() {
-    for state in [State::Closed, State::Open, State::HalfOpen] {
-        for (generation, failures) in [(0, 0), (1, u32::MAX), ((1 << 30) - 1, 7)] {
-            let word = Word::new(state, generation, failures);
-            assert_eq!(
-                (word.state(), word.generation(), word.failures()),
-                (state, generation, failures)
-            );
-        }
+    /// The share of calls that a ramp lets through is the share of the time that has passed, to a call.
+    #[test]
+    fn a_ramp_lets_its_share_through(ramp in 1..100_u64, calls in 1..300_u32, percent in 0..100_u64) {
+        let circuit = circuit(Settings { ramp: Some(secs(ramp)), ..consecutive(0) });
+        let call = circuit.pass(Duration::ZERO);
+        circuit.end(call, Outcome::Failure, Duration::ZERO);
+        let closed = secs(1);
+        let probe = circuit.pass(closed);
+        prop_assert_eq!(circuit.end(probe, Outcome::Success, closed), Some(Transition::Closed));
+        let now = closed + secs(ramp) * percent as u32 / 100;
+        let through = (0..calls).filter(|_| !circuit.rejects_call(now)).count() as f64;
+        let share = (percent as f64 / 100.0).max(0.1);
+        // The first goes through in any case.
+        let expected = 1.0 + share * f64::from(calls);
+        prop_assert!(through <= expected + 1e-6, "{through} of {expected}");
+        prop_assert!(through + 1.0 > (share * f64::from(calls)).min(f64::from(calls)) - 1e-6);
+        prop_assert!((0..50).all(|_| !circuit.rejects_call(closed + secs(ramp))));
     }
 }
 
 #[test]
 fn generations_wrap_around() {
-    let circuit = circuit(0, 1, 1, None);
-    circuit.word.store(
-        Word::new(State::Closed, (1 << 30) - 1, 0).0,
-        Ordering::Release,
-    );
-    let (old, _) = circuit.admit(|| Duration::ZERO).unwrap();
-    let (new, _) = circuit.admit(|| Duration::ZERO).unwrap();
-    assert_eq!(
-        circuit.record(&new, Outcome::Failure, || Duration::ZERO),
-        Some(Transition::Opened(Duration::from_secs(1)))
-    );
+    let circuit = circuit(consecutive(0));
+    let last = Word::new(State::Closed, u32::MAX, 0, 0);
+    circuit.word.store(last.0, Ordering::Release);
+    let old = circuit.pass(Duration::ZERO);
+    let new = circuit.pass(Duration::ZERO);
+    let opened = Some(Transition::Opened(secs(1)));
+    assert_eq!(circuit.end(new, Outcome::Failure, Duration::ZERO), opened);
     assert_eq!(circuit.word().generation(), 0);
-    assert_eq!(
-        circuit.record(&old, Outcome::Failure, || Duration::ZERO),
-        None
-    );
+    assert_eq!(circuit.end(old, Outcome::Failure, Duration::ZERO), None);
 }
 
 #[test]
 fn the_greatest_threshold_never_opens() {
-    let circuit = circuit(u32::MAX, 1, 1, None);
-    circuit.word.store(
-        Word::new(State::Closed, 0, u32::MAX - 1).0,
-        Ordering::Release,
-    );
+    let circuit = circuit(consecutive(u32::MAX));
+    let word = Word::new(State::Closed, 0, u32::MAX - 1, 0);
+    circuit.word.store(word.0, Ordering::Release);
     for _ in 0..3 {
-        let (admission, _) = circuit.admit(|| Duration::ZERO).unwrap();
-        assert_eq!(
-            circuit.record(&admission, Outcome::Failure, || Duration::ZERO),
-            None
-        );
+        let call = circuit.pass(Duration::ZERO);
+        assert_eq!(circuit.end(call, Outcome::Failure, Duration::ZERO), None);
     }
-    assert_eq!(circuit.failures(), u32::MAX);
+    assert_eq!(circuit.word().failures(), u32::MAX);
 }
 
 #[test]
 fn counts_of_many_threads_add_up() {
-    let circuit = circuit(2000, 1, 1, None);
+    let circuit = circuit(consecutive(2000));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..500 {
-                    let (admission, _) = circuit.admit(|| Duration::ZERO).unwrap();
-                    assert_eq!(
-                        circuit.record(&admission, Outcome::Failure, || Duration::ZERO),
-                        None
-                    );
+                    let call = circuit.pass(Duration::ZERO);
+                    assert_eq!(circuit.end(call, Outcome::Failure, Duration::ZERO), None);
                 }
             });
         }
     });
-    assert_eq!(circuit.failures(), 2000);
-    let (admission, _) = circuit.admit(|| Duration::ZERO).unwrap();
+    assert_eq!(circuit.word().failures(), 2000);
+    let call = circuit.pass(Duration::ZERO);
     assert!(
         circuit
-            .record(&admission, Outcome::Failure, || Duration::ZERO)
+            .end(call, Outcome::Failure, Duration::ZERO)
             .is_some()
     );
 }
 
 #[test]
 fn a_probe_gives_back_its_own_place_only() {
-    let circuit = circuit(0, 1, 3, None);
-    let now = || Duration::from_secs(9);
-    let (admission, _) = circuit.admit(now).unwrap();
-    assert!(circuit.record(&admission, Outcome::Failure, now).is_some());
-    let now = || Duration::from_secs(10);
-    let probes = [(); 3].map(|()| circuit.admit(now).unwrap().0);
-    assert!(circuit.admit(now).is_err());
-    assert!(probes.iter().all(Admission::is_probe));
-    assert_eq!(circuit.record(&probes[1], Outcome::Ignored, now), None);
-    let (again, _) = circuit.admit(now).unwrap();
-    assert!(circuit.admit(now).is_err());
-    drop(again);
+    let settings = Settings {
+        half_open_probes: number(3),
+        ..consecutive(0)
+    };
+    let circuit = circuit(settings);
+    let call = circuit.pass(secs(9));
+    assert!(circuit.end(call, Outcome::Failure, secs(9)).is_some());
+    let now = secs(10);
+    let [first, second, third] = [(); 3].map(|()| circuit.pass(now));
+    assert!(circuit.rejects_call(now));
+    assert!(
+        [&first, &second, &third]
+            .into_iter()
+            .all(Admission::is_probe)
+    );
+    assert_eq!(circuit.end(second, Outcome::Ignored, now), None);
+    drop(circuit.pass(now));
+    assert!(circuit.rejects_call(now));
+}
+
+#[test]
+fn calls_in_flight_open_once_they_are_slow() {
+    let settings = Settings {
+        slow_call_rate: Some(Ratio::HALF),
+        slow_call_duration: secs(16),
+        count_in_flight: true,
+        minimum_calls: number(4),
+        ..consecutive(100)
+    };
+    let circuit = circuit(settings);
+    let hanging = [(); 3].map(|()| circuit.pass(Duration::ZERO));
+    let fast = [(); 3].map(|()| circuit.pass(Duration::ZERO));
+    for call in fast {
+        assert_eq!(circuit.end(call, Outcome::Success, secs(1)), None);
+    }
+    drop(circuit.pass(secs(15)));
+    assert_eq!(circuit.snapshot(secs(15)).slow_in_flight, 0);
+    let answer = circuit.admit(false, || secs(18));
+    assert!(answer.admission.is_err());
+    assert_eq!(answer.transition, Some(Transition::Opened(secs(1))));
+    // They belong to a generation that has passed.
+    for call in hanging {
+        assert_eq!(circuit.end(call, Outcome::Failure, secs(19)), None);
+    }
+    assert_eq!(circuit.snapshot(secs(19)).slow_in_flight, 0);
+}
+
+/// A call counts either in flight or in the window, never in both.
+#[test]
+fn a_slow_call_is_counted_once() {
+    let settings = Settings {
+        slow_call_rate: Some(Ratio::ALL),
+        slow_call_duration: secs(16),
+        count_in_flight: true,
+        minimum_calls: number(4),
+        ..consecutive(100)
+    };
+    let circuit = circuit(settings);
+    let calls = [(); 3].map(|()| circuit.pass(Duration::ZERO));
+    let now = secs(20);
+    assert_eq!(circuit.snapshot(now).slow_in_flight, 3);
+    for (ended, call) in (1..).zip(calls) {
+        assert_eq!(circuit.end(call, Outcome::Success, now), None);
+        let snapshot = circuit.snapshot(now);
+        assert_eq!(
+            (snapshot.slow_calls, snapshot.slow_in_flight),
+            (ended, 3 - ended)
+        );
+        assert_eq!(snapshot.slow_call_rate(), Some(1.0));
+    }
+    // Ignored and slow is not counted at all.
+    let ignored = circuit.pass(now);
+    assert_eq!(circuit.snapshot(secs(40)).slow_in_flight, 1);
+    // The fourth slow one opens it; without the ignored one there are three.
+    assert_eq!(circuit.end(ignored, Outcome::Ignored, now), None);
+    assert_eq!(circuit.snapshot(secs(40)).slow_in_flight, 0);
+}
+
+#[test]
+fn reserved_places_begin_later() {
+    let settings = Settings {
+        slow_call_rate: Some(Ratio::HALF),
+        slow_call_duration: secs(2),
+        minimum_calls: number(1),
+        ..consecutive(100)
+    };
+    for count_in_flight in [false, true] {
+        let circuit = circuit(Settings {
+            count_in_flight,
+            ..settings
+        });
+        let mut call = circuit.admit(true, || Duration::ZERO).admission.unwrap();
+        circuit.begin(&mut call, || secs(10));
+        assert_eq!(circuit.end(call, Outcome::Success, secs(11)), None);
+        let mut call = circuit.admit(true, || secs(11)).admission.unwrap();
+        circuit.begin(&mut call, || secs(20));
+        let opened = Some(Transition::Opened(secs(1)));
+        assert_eq!(circuit.end(call, Outcome::Success, secs(22)), opened);
+    }
+}
+
+#[test]
+fn jitter_shortens_the_cooldown_by_up_to_its_share() {
+    let settings = Settings {
+        cooldown: secs(100),
+        cooldown_jitter: Some(Ratio::percent(20).unwrap()),
+        ..consecutive(0)
+    };
+    let cooldowns = |seed| -> Vec<Duration> {
+        let circuit = Circuit::new(settings, seed);
+        let mut now = Duration::ZERO;
+        (0..200)
+            .map(|_| {
+                now += secs(1000);
+                let call = circuit.pass(now);
+                match circuit.end(call, Outcome::Failure, now) {
+                    Some(Transition::Opened(cooldown)) => cooldown,
+                    other => panic!("{other:?}"),
+                }
+            })
+            .collect()
+    };
+    let some = cooldowns(1);
+    assert!(
+        some.iter()
+            .all(|cooldown| (secs(80)..=secs(100)).contains(cooldown))
+    );
+    let (least, most) = (some.iter().min().unwrap(), some.iter().max().unwrap());
+    assert!(*least < secs(82) && *most > secs(98), "{least:?} {most:?}");
+    assert_eq!(some, cooldowns(1));
+    assert_ne!(some, cooldowns(2));
+}
+
+#[test]
+fn what_matters_is_kept() {
+    let circuit = circuit(consecutive(0));
+    assert!(!circuit.matters(Duration::ZERO));
+    let call = circuit.pass(Duration::ZERO);
+    assert!(
+        circuit
+            .end(call, Outcome::Failure, Duration::ZERO)
+            .is_some()
+    );
+    assert!(circuit.matters(Duration::ZERO));
+    assert!(!circuit.matters(secs(1)));
+    for mode in [
+        Mode::ForcedOpen,
+        Mode::ForcedClosed,
+        Mode::Disabled,
+        Mode::ObserveOnly,
+    ] {
+        circuit.set_mode(mode, secs(2));
+        assert!(circuit.matters(secs(2)));
+    }
+    circuit.set_mode(Mode::Automatic, secs(2));
+    assert!(!circuit.matters(secs(2)));
 }

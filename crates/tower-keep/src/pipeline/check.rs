@@ -2,22 +2,23 @@ use std::time::Duration;
 
 use super::{layer::PipelineLayer, settings::Pipeline};
 use crate::{
-    circuit_breaker::CircuitBreakerLayer,
+    circuit_breaker::{CircuitBreakerLayer, Circuits},
     retry::RetryLayer,
     timeout::{FixedLimit, Span, TimeoutLayer},
 };
 
-impl<L, C, D, B1, B2, T1, T2, R1, R2, A1, A2>
+impl<L, C, D, B1, B2, B3, T1, T2, R1, R2, A1, A2>
     Pipeline<
         L,
         C,
         D,
-        CircuitBreakerLayer<B1, B2>,
+        CircuitBreakerLayer<B1, B2, B3>,
         TimeoutLayer<T1, T2>,
         RetryLayer<R1, R2>,
         TimeoutLayer<A1, A2>,
     >
 where
+    B3: Circuits,
     T1: FixedLimit,
     A1: FixedLimit,
 {
@@ -37,7 +38,7 @@ where
             L,
             C,
             D,
-            CircuitBreakerLayer<B1, B2>,
+            CircuitBreakerLayer<B1, B2, B3>,
             TimeoutLayer<T1, T2>,
             RetryLayer<R1, R2>,
             TimeoutLayer<A1, A2>,
@@ -89,14 +90,14 @@ where
             });
         }
         if let Some(overall) = overall {
-            let circuit = &self.circuit_breaker.shared.circuit;
-            if let Some(probe) = circuit.settings().probe_timeout {
+            let circuits = &self.circuit_breaker.gate;
+            if let Some(probe) = circuits.settings().probe_timeout {
                 longer(
                     ("circuit_breaker.probe_timeout", probe),
                     ("timeout", overall),
                 )?;
             }
-            circuit.change_settings(|settings| {
+            circuits.change_settings(&|settings| {
                 settings.least_probe_timeout = settings.least_probe_timeout.max(overall);
             });
         }

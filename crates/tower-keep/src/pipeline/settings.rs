@@ -92,10 +92,10 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     }
 
     /// When to stop calling. Default: [`CircuitBreakerLayer::new`].
-    pub fn circuit_breaker<N1, N2>(
+    pub fn circuit_breaker<N1, N2, N3>(
         self,
-        circuit_breaker: CircuitBreakerLayer<N1, N2>,
-    ) -> Pipeline<L, C, D, CircuitBreakerLayer<N1, N2>, T, R, A> {
+        circuit_breaker: CircuitBreakerLayer<N1, N2, N3>,
+    ) -> Pipeline<L, C, D, CircuitBreakerLayer<N1, N2, N3>, T, R, A> {
         with!(self, circuit_breaker; log, progress, cancel, dedup, timeout, retry, attempt_timeout)
     }
 

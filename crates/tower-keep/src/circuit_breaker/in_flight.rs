@@ -1,0 +1,169 @@
+//! Which of the calls in flight are slow already. Pure, and of constant size: calls are kept by the time they began, in
+//! parts of a sixteenth of what is slow. A part counts as slow once all its calls are.
+//!
+//! Times are nanoseconds since some fixed instant.
+
+use std::time::Duration;
+
+const PARTS: u64 = 16;
+
+/// How many parts may hold calls that are not slow yet.
+const YOUNG: usize = PARTS as usize + 1;
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    /// Calls that began before this are not known here.
+    since: u64,
+    /// At least 1.
+    width: u64,
+    /// How many parts back all calls are slow.
+    patience: u64,
+    /// The number of the youngest part, counted from the beginning of time.
+    current: u64,
+    /// How many calls of each young part are in flight; part n has the place n modulo their number.
+    young: [u64; YOUNG],
+    slow: u64,
+}
+
+impl InFlight {
+    pub(super) fn new(slow_after: Duration, now: u64) -> Self {
+        let nanos = nanos(slow_after);
+        let width = nanos.div_ceil(PARTS).max(1);
+        // What began in this same moment began before.
+        let since = now.saturating_add(1);
+        Self {
+            since,
+            width,
+            patience: nanos.div_ceil(width),
+            current: since / width,
+            young: [0; YOUNG],
+            slow: 0,
+        }
+    }
+
+    fn place(part: u64) -> usize {
+        (part % YOUNG as u64) as usize
+    }
+
+    fn is_slow(&self, part: u64) -> bool {
+        // The last call of a part began right before the next part.
+        part.saturating_add(self.patience) < self.current
+    }
+
+    fn advance(&mut self, now: u64) {
+        let known = self.current.saturating_sub(self.patience)..=self.current;
+        self.current = self.current.max(now / self.width);
+        for part in known {
+            if self.is_slow(part) {
+                self.slow += std::mem::take(&mut self.young[Self::place(part)]);
+            }
+        }
+    }
+
+    /// A call begins. Gives back when it is taken to have begun, for its end.
+    pub(super) fn begin(&mut self, now: u64) -> u64 {
+        self.advance(now);
+        self.young[Self::place(self.current)] += 1;
+        now.max(self.since).max(self.current * self.width)
+    }
+
+    /// A call that began then ended.
+    pub(super) fn end(&mut self, began: u64, now: u64) {
+        if began < self.since {
+            return;
+        }
+        self.advance(now);
+        let part = began / self.width;
+        let calls = if self.is_slow(part) {
+            &mut self.slow
+        } else {
+            &mut self.young[Self::place(part)]
+        };
+        // A call that began in the moment in which this came to be may not have been told of.
+        *calls = calls.saturating_sub(1);
+    }
+
+    /// How many are slow.
+    pub(super) fn slow(&mut self, now: u64) -> u64 {
+        self.advance(now);
+        self.slow
+    }
+}
+
+/// As far as 64 bits go: 584 years.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Action {
+        Begin,
+        End(usize),
+        Wait(u64),
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        prop_oneof![
+            3 => Just(Action::Begin),
+            3 => any::<usize>().prop_map(Action::End),
+            2 => (0..40_u64).prop_map(Action::Wait),
+            1 => (0..5000_u64).prop_map(Action::Wait),
+        ]
+    }
+
+    proptest! {
+        /// No call counts as slow before it is, and each does within a sixteenth (rounded up) after.
+        #[test]
+        fn brackets_the_model(
+            slow_after in 0..2000_u64,
+            start in 0..100_u64,
+            actions in proptest::collection::vec(action(), 1..200),
+        ) {
+            let mut now = start;
+            let mut in_flight = InFlight::new(Duration::from_nanos(slow_after), now);
+            let mut calls: Vec<u64> = Vec::new();
+            let slack = slow_after.div_ceil(PARTS).max(1);
+            for action in actions {
+                match action {
+                    Action::Begin => calls.push(in_flight.begin(now)),
+                    Action::End(call) if !calls.is_empty() => {
+                        let began = calls.swap_remove(call % calls.len());
+                        in_flight.end(began, now);
+                    }
+                    Action::End(_) => {}
+                    Action::Wait(nanos) => now += nanos,
+                }
+                let slow = in_flight.slow(now) as usize;
+                let older = |than: u64| calls.iter().filter(|began| **began + than <= now).count();
+                prop_assert!(slow <= older(slow_after));
+                prop_assert!(slow >= older(slow_after + 2 * slack));
+            }
+        }
+    }
+
+    #[test]
+    fn what_began_before_is_not_known() {
+        let mut in_flight = InFlight::new(Duration::from_nanos(16), 100);
+        in_flight.end(100, 200);
+        let began = in_flight.begin(100);
+        assert_eq!(in_flight.slow(1000), 1);
+        in_flight.end(99, 1000);
+        in_flight.end(100, 1000);
+        assert_eq!(in_flight.slow(1000), 1);
+        in_flight.end(began, 1000);
+        assert_eq!(in_flight.slow(1000), 0);
+    }
+
+    #[test]
+    fn what_is_never_slow() {
+        let mut in_flight = InFlight::new(Duration::MAX, 0);
+        in_flight.begin(5);
+        assert_eq!(in_flight.slow(u64::MAX), 0);
+    }
+}

@@ -1,0 +1,91 @@
+//! Those who wait until the circuit lets them through, first come first served.
+//!
+//! The first in the queue keeps the timer and is woken when a place becomes free; whoever leaves the front wakes the next.
+//! So each is polled a bounded number of times, however long the circuit stays open.
+
+use std::{collections::BTreeMap, sync::PoisonError, task::Waker};
+
+use crate::sync::{Mutex, MutexGuard};
+
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// A leaf lock; no waker is woken, cloned or dropped while it is held.
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    /// `None` once it was woken.
+    waiting: BTreeMap<u64, Option<Waker>>,
+}
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+impl Queue {
+    fn is_first(&self, ticket: Ticket) -> bool {
+        self.waiting
+            .first_key_value()
+            .is_some_and(|(first, _)| *first == ticket.0)
+    }
+}
+
+impl Waiters {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place, or keeps it with another waker. Ask the circuit again afterwards.
+    pub(super) fn wait(&self, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
+        let waker = waker.clone();
+        let mut queue = self.queue();
+        let ticket = ticket.unwrap_or_else(|| {
+            queue.next += 1;
+            Ticket(queue.next)
+        });
+        let replaced = queue.waiting.insert(ticket.0, Some(waker));
+        drop(queue);
+        drop(replaced);
+        ticket
+    }
+
+    /// Whether this is the first in the queue, who keeps the timer.
+    pub(super) fn is_first(&self, ticket: Ticket) -> bool {
+        self.queue().is_first(ticket)
+    }
+
+    /// Gives the place up. The next one may be the first now.
+    pub(super) fn leave(&self, ticket: Ticket) {
+        let mut queue = self.queue();
+        let was_first = queue.is_first(ticket);
+        let left = queue.waiting.remove(&ticket.0);
+        drop(queue);
+        drop(left);
+        if was_first {
+            self.wake_first();
+        }
+    }
+
+    /// A place may have become free, or the time until then changed.
+    pub(super) fn wake_first(&self) {
+        let first = self
+            .queue()
+            .waiting
+            .values_mut()
+            .next()
+            .and_then(Option::take);
+        if let Some(waker) = first {
+            waker.wake();
+        }
+    }
+
+    /// Everybody may go on.
+    pub(super) fn wake_all(&self) {
+        let waiting: Vec<Waker> = (self.queue().waiting.values_mut())
+            .filter_map(Option::take)
+            .collect();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}

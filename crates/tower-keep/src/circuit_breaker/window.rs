@@ -1,0 +1,238 @@
+//! The outcomes of the last calls, counted. Pure: callers say what time it is. Every operation takes a constant time, but
+//! for the resizing.
+
+use std::time::Duration;
+
+use super::settings::{Span, Window};
+
+/// What a call was like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sample {
+    pub(super) failed: bool,
+    pub(super) slow: bool,
+}
+
+/// How many calls are in the window, and what they were like. A call may be both failed and slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) calls: u64,
+    pub(super) failures: u64,
+    pub(super) slow: u64,
+}
+
+impl Counts {
+    fn add(&mut self, sample: Sample) {
+        self.calls += 1;
+        self.failures += u64::from(sample.failed);
+        self.slow += u64::from(sample.slow);
+    }
+
+    fn remove(&mut self, sample: Sample) {
+        self.calls -= 1;
+        self.failures -= u64::from(sample.failed);
+        self.slow -= u64::from(sample.slow);
+    }
+
+    fn remove_all(&mut self, other: Self) {
+        self.calls -= other.calls;
+        self.failures -= other.failures;
+        self.slow -= other.slow;
+    }
+}
+
+/// Outcomes in the order they came in, of the latest calls or the latest time.
+#[derive(Debug)]
+pub(super) enum Outcomes {
+    Calls(CallWindow),
+    Time(TimeWindow),
+}
+
+impl Outcomes {
+    pub(super) fn new(window: Window) -> Self {
+        match window.0 {
+            Span::Calls(size) => Self::Calls(CallWindow::new(size.get())),
+            Span::Time(length) => Self::Time(TimeWindow::new(length)),
+        }
+    }
+
+    pub(super) fn push(&mut self, sample: Sample, now: Duration) {
+        match self {
+            Self::Calls(window) => window.push(sample),
+            Self::Time(window) => window.push(sample, now),
+        }
+    }
+
+    /// What counts at this time.
+    pub(super) fn counts(&mut self, now: Duration) -> Counts {
+        match self {
+            Self::Calls(window) => window.counts,
+            Self::Time(window) => {
+                window.advance(now);
+                window.counts
+            }
+        }
+    }
+
+    /// Moves what was counted over to a window of another kind or size, as far as it has room for it.
+    pub(super) fn resize(&mut self, window: Window, now: Duration) {
+        let mut resized = Self::new(window);
+        match self {
+            Self::Calls(old) => old.each(|sample| resized.push(sample, now)),
+            Self::Time(old) => old.each(now, |sample, times, at| {
+                // More than the whole window of one kind leaves no trace of what came before.
+                let most = match window.0 {
+                    Span::Calls(size) => u64::from(size.get()),
+                    Span::Time(_) => u64::MAX,
+                };
+                for _ in 0..times.min(most) {
+                    resized.push(sample, at);
+                }
+            }),
+        }
+        *self = resized;
+    }
+}
+
+/// The last so many calls.
+#[derive(Debug)]
+pub(super) struct CallWindow {
+    counts: Counts,
+    size: u32,
+    /// Where the next sample goes; once the window is full, the oldest stands there.
+    next: u32,
+    /// Two bits a sample.
+    samples: Vec<u64>,
+}
+
+const SAMPLES_A_WORD: u32 = u64::BITS / 2;
+
+impl CallWindow {
+    fn new(size: u32) -> Self {
+        Self {
+            counts: Counts::default(),
+            size,
+            next: 0,
+            samples: vec![0; size.div_ceil(SAMPLES_A_WORD) as usize],
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.counts.calls == u64::from(self.size)
+    }
+
+    fn place(index: u32) -> (usize, u32) {
+        (
+            (index / SAMPLES_A_WORD) as usize,
+            index % SAMPLES_A_WORD * 2,
+        )
+    }
+
+    fn get(&self, index: u32) -> Sample {
+        let (word, shift) = Self::place(index);
+        let bits = self.samples[word] >> shift;
+        Sample {
+            failed: bits & 1 != 0,
+            slow: bits & 2 != 0,
+        }
+    }
+
+    fn push(&mut self, sample: Sample) {
+        if self.is_full() {
+            let oldest = self.get(self.next);
+            self.counts.remove(oldest);
+        }
+        self.counts.add(sample);
+        let (word, shift) = Self::place(self.next);
+        let bits = u64::from(sample.failed) | u64::from(sample.slow) << 1;
+        self.samples[word] = self.samples[word] & !(3 << shift) | bits << shift;
+        self.next = (self.next + 1) % self.size;
+    }
+
+    /// Oldest first.
+    fn each(&self, mut visit: impl FnMut(Sample)) {
+        let oldest = if self.is_full() { self.next } else { 0 };
+        for index in (oldest..self.size)
+            .chain(0..oldest)
+            .take(self.counts.calls as usize)
+        {
+            visit(self.get(index));
+        }
+    }
+}
+
+/// In how many parts a time window is counted.
+pub(super) const BUCKETS: usize = 20;
+
+/// The calls of the last so long.
+#[derive(Debug)]
+pub(super) struct TimeWindow {
+    /// The sum of all buckets.
+    counts: Counts,
+    /// Nanoseconds; at least 1.
+    width: u128,
+    /// The number of the bucket that is filled now, counted from the beginning of time.
+    current: u128,
+    /// Bucket n has the place n modulo their number.
+    buckets: [Counts; BUCKETS],
+}
+
+impl TimeWindow {
+    fn new(length: Duration) -> Self {
+        Self {
+            counts: Counts::default(),
+            width: (length.as_nanos() / BUCKETS as u128).max(1),
+            current: 0,
+            buckets: [Counts::default(); BUCKETS],
+        }
+    }
+
+    fn place(bucket: u128) -> usize {
+        (bucket % BUCKETS as u128) as usize
+    }
+
+    /// Forgets what is too old. Two threads may read the clock in one order and come here in the other, so that `now`
+    /// can lie before the current bucket, which then holds it too.
+    fn advance(&mut self, now: Duration) {
+        let bucket = now.as_nanos() / self.width;
+        let passed = bucket.saturating_sub(self.current);
+        // After a long idle time all buckets are too old, once each.
+        for step in 1..=passed.min(BUCKETS as u128) {
+            let place = Self::place(self.current + step);
+            let forgotten = std::mem::take(&mut self.buckets[place]);
+            self.counts.remove_all(forgotten);
+        }
+        self.current += passed;
+    }
+
+    fn push(&mut self, sample: Sample, now: Duration) {
+        self.advance(now);
+        self.counts.add(sample);
+        self.buckets[Self::place(self.current)].add(sample);
+    }
+
+    /// Oldest bucket first: what there was of each kind, how often, and when at the latest.
+    fn each(&mut self, now: Duration, mut visit: impl FnMut(Sample, u64, Duration)) {
+        self.advance(now);
+        let oldest = self.current.saturating_sub(BUCKETS as u128 - 1);
+        for bucket in oldest..=self.current {
+            let counts = self.buckets[Self::place(bucket)];
+            let end = u64::try_from((bucket + 1) * self.width - 1).unwrap_or(u64::MAX);
+            let at = Duration::from_nanos(end).min(now);
+            // Which of them were both failed and slow was not kept: as many as can have been.
+            let both = counts.failures.min(counts.slow);
+            let neither = counts.calls - counts.failures.max(counts.slow);
+            for (failed, slow, times) in [
+                (false, false, neither),
+                (true, false, counts.failures - both),
+                (false, true, counts.slow - both),
+                (true, true, both),
+            ] {
+                visit(Sample { failed, slow }, times, at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
