@@ -3,7 +3,12 @@
 mod cancel;
 mod cancel_token;
 mod cancel_waits;
+mod circuit_backpressure;
 mod circuit_breaker;
+mod circuit_keys;
+mod circuit_modes;
+mod circuit_rates;
+mod circuit_recovery;
 mod dedup;
 mod detached;
 mod log;
