@@ -76,11 +76,13 @@ impl Attempt<'_> {
         job.unwrap_or_else(Job::current)
     }
 
-    /// When the overall limit around the retry expires, with a job or without.
+    /// When the overall limit around the retry expires, with a job or without. Of an execution that several callers
+    /// joined: the limit that is set within it, for all of them.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let mut of_job = None;
-        self.seat.with_job(|core| of_job = Some(core.deadline()));
+        self.seat
+            .with_job(|core| of_job = Some(core.work_deadline()));
         of_job.unwrap_or_else(|| {
             // No layer of this stack tracks a job: what counts is the code that calls it, and the limits around.
             let around = Job::current().deadline();
