@@ -13,6 +13,7 @@ mod retry;
 mod retry_backoff;
 mod retry_budget;
 mod retry_limits;
+mod retry_policy;
 mod support;
 mod timeout;
 mod together;
