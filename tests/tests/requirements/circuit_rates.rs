@@ -234,7 +234,7 @@ async fn calls_cut_off_count() {
             .failure_rate(Ratio::ALL)
             .minimum_calls(number(3))
     };
-    let inner = || Scripted::<u32, u32>::new().otherwise(|| Step::never());
+    let inner = || Scripted::<u32, u32>::new().otherwise(Step::never);
     for (ignores, expected) in [(false, State::Open), (true, State::Closed)] {
         let breaker = if ignores {
             breaker().ignore_timeouts()
