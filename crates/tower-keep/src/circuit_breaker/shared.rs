@@ -84,7 +84,7 @@ impl Shared {
     /// Wakes who may go on, or has to wait for another moment than before.
     #[cold]
     pub(super) fn wake(&self) {
-        if self.circuit.rejects(|| self.now()).is_none() && self.circuit.state() == State::Closed {
+        if self.circuit.state() == State::Closed {
             self.waiters.wake_all();
         } else {
             self.waiters.wake_first();
