@@ -60,10 +60,7 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.shared.layer;
-        if let Some(budget) = &layer.settings.budget {
-            budget.deposit();
-        }
-        let end = self.shared.end();
+        let end = self.shared.begin();
         let kept = if layer.settings.max_retries > 0 {
             layer.clone_request.clone_request(&request)
         } else {

@@ -43,10 +43,25 @@ impl<S: Clone, P, C> Shared<S, P, C> {
 }
 
 impl<S, P, C> Shared<S, P, C> {
-    /// The end of a call that begins now.
-    #[inline]
-    pub(super) fn end(&self) -> End {
-        match (self.born, self.layer.settings.max_total_time) {
+    /// A call begins: when it is to end.
+    #[inline(always)]
+    pub(super) fn begin(&self) -> End {
+        let settings = &self.layer.settings;
+        if settings.budget.is_none() && settings.max_total_time.is_none() {
+            return NO_END;
+        }
+        self.begin_by_the_clock()
+    }
+
+    // Out of the way of calls that need no clock: these have nothing to do then, and little code.
+    #[cold]
+    #[inline(never)]
+    fn begin_by_the_clock(&self) -> End {
+        let settings = &self.layer.settings;
+        if let Some(budget) = &settings.budget {
+            budget.deposit();
+        }
+        match (self.born, settings.max_total_time) {
             (Some(born), Some(total)) => {
                 let end = born.elapsed().saturating_add(total);
                 u64::try_from(end.as_nanos()).unwrap_or(NO_END)
@@ -55,6 +70,7 @@ impl<S, P, C> Shared<S, P, C> {
         }
     }
 
+    #[cold]
     pub(super) fn end_at(&self, end: End) -> Option<Instant> {
         if end == NO_END {
             return None;
