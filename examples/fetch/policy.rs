@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use tower_keep::{
     Classify, Job, Outcome,
-    retry::{Decision, Policy},
+    retry::{Attempt, Decision, Policy},
 };
 
 use crate::{download::Done, error::FetchError};
@@ -18,7 +18,7 @@ pub(crate) struct IfItMayPass {
 }
 
 impl Policy<Done, FetchError> for IfItMayPass {
-    fn decide(&self, result: &Result<Done, FetchError>, _: u32) -> Decision {
+    fn decide(&self, result: &Result<Done, FetchError>, _: &Attempt<'_>) -> Decision {
         match result {
             Err(FetchError::Status {
                 status,

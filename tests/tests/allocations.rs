@@ -18,6 +18,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{
     CancelLayer, CircuitBreakerLayer, DedupLayer, Event, LogLayer, Pipeline, ProgressLayer,
     RetryLayer, TimeoutLayer,
+    retry::{Decision, Jitter, RetryBudget},
 };
 
 /// Before these the layers may fill their tables.
@@ -226,6 +227,26 @@ fn timeout_costs_nothing() {
 #[test]
 fn retry_costs_nothing() {
     at_most(&RetryLayer::new(), 0, 0);
+}
+
+/// Not even with all that it can do: what a retry needs is made when there is one.
+#[test]
+fn retry_costs_nothing_with_a_budget_jitter_and_a_total_time() {
+    let budget = RetryBudget::default();
+    let layer = RetryLayer::new()
+        .budget(budget.clone())
+        .jitter(Jitter::Decorrelated)
+        .seed(1)
+        .max_total_time(MINUTE)
+        .decide_with(|result: &Result<u64, Broken>, _| {
+            if result.is_err() {
+                Decision::Retry
+            } else {
+                Decision::Stop
+            }
+        });
+    at_most(&layer, 0, 0);
+    assert!(budget.balance().first_attempts() > 0, "it was paid into");
 }
 
 #[test]

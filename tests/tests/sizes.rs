@@ -82,7 +82,7 @@ fn futures_stay_small() {
             size_with(CircuitBreakerLayer::new()),
         ),
         ("TimeoutLayer", 208, size_with(TimeoutLayer::new(MINUTE))),
-        ("RetryLayer", 160, size_with(RetryLayer::new())),
+        ("RetryLayer", 176, size_with(RetryLayer::new())),
         (
             "Log, Progress, Cancel",
             176,
@@ -95,7 +95,7 @@ fn futures_stay_small() {
         ),
         (
             "CircuitBreaker, Timeout, Retry",
-            408,
+            424,
             size_with(
                 ServiceBuilder::new()
                     .layer(CircuitBreakerLayer::new())
@@ -105,17 +105,17 @@ fn futures_stay_small() {
         ),
         (
             "Pipeline, no dedup",
-            704,
+            720,
             size_with(Pipeline::new().build().unwrap()),
         ),
         (
             "Pipeline, reject",
-            712,
+            728,
             size_with(Pipeline::new().dedup(DedupLayer::new(key)).build().unwrap()),
         ),
         (
             "Pipeline, join",
-            712,
+            728,
             size_with(
                 Pipeline::new()
                     .dedup(DedupLayer::new(key).join())

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     CancelLayer, EventKind, Job, LogLayer, Outcome, RetryLayer, TimeoutLayer,
-    retry::{Decision, Policy},
+    retry::{Attempt, Decision, Policy},
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
@@ -201,7 +201,7 @@ async fn a_policy_says_when() {
     #[derive(Clone)]
     struct ByError;
     impl<T> Policy<T, &'static str> for ByError {
-        fn decide(&self, result: &Result<T, &'static str>, _: u32) -> Decision {
+        fn decide(&self, result: &Result<T, &'static str>, _: &Attempt<'_>) -> Decision {
             match result {
                 Err("soon") => Decision::RetryAfter(ms(5)),
                 Err("much later") => Decision::RetryAfter(Duration::MAX),

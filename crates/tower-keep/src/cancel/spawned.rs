@@ -113,7 +113,7 @@ impl<T, E> Future for Spawned<T, E> {
         match ready!(Pin::new(&mut self.task).poll(cx)) {
             Ok((result, stop)) => {
                 if let Some(stop) = stop {
-                    stop::leave(stop.kind, stop.responded);
+                    stop::leave_again(stop);
                 }
                 Poll::Ready(result)
             }

@@ -255,7 +255,7 @@ where
             StateProj::Joined { caller, of } => match ready!(this.seat.run(|| caller.poll(cx))) {
                 Landing::Done(result, stop) => {
                     if let Some(stop) = stop {
-                        stop::leave(stop.kind, stop.responded);
+                        stop::leave_again(stop);
                     }
                     result.map_err(|shared| this.on_reject.give(shared))
                 }

@@ -234,6 +234,10 @@ impl Job {
         }
     }
 
+    pub(crate) fn of(core: Arc<Core>) -> Self {
+        Self(Some(core))
+    }
+
     pub(crate) fn core(&self) -> Option<&Arc<Core>> {
         self.0.as_ref()
     }

@@ -20,7 +20,7 @@ pub(crate) enum StopKind {
     Panicked,
     /// A classifier called this result a failure.
     Failure,
-    /// A retry's policy forbade any other attempt.
+    /// A retry's policy forbade any other attempt, and there is no more to say of the result.
     Forbidden,
 }
 
@@ -50,6 +50,8 @@ pub(crate) struct Stop {
     pub(crate) kind: StopKind,
     /// The layer answered with a response, so that `Ok` does not mean success.
     pub(crate) responded: bool,
+    /// A retry's policy forbade any other attempt, whatever else there is to say of the result.
+    pub(crate) forbids: bool,
 }
 
 impl Stop {
@@ -67,7 +69,48 @@ thread_local! {
 
 #[inline(always)]
 pub(crate) fn leave(kind: StopKind, responded: bool) {
-    STOP.set(Some(Stop { kind, responded }));
+    leave_again(Stop {
+        kind,
+        responded,
+        forbids: false,
+    });
+}
+
+/// Leaves a note as it was taken away before.
+#[inline(always)]
+pub(crate) fn leave_again(stop: Stop) {
+    STOP.set(Some(stop));
+}
+
+/// Notes that no retry may follow, beside what is noted of this result already.
+pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
+    let stop = read().filter(|stop| stop.holds(result)).unwrap_or(Stop {
+        kind: StopKind::Forbidden,
+        responded: result.is_ok(),
+        forbids: true,
+    });
+    leave_again(Stop {
+        forbids: true,
+        ..stop
+    });
+}
+
+/// Notes that a classifier calls this response a failure, unless a layer inside has noted more than that no retry may
+/// follow.
+#[inline(always)]
+pub(crate) fn classified(is_failure: impl FnOnce() -> bool) {
+    let stop = read();
+    let open = match stop {
+        None => true,
+        Some(stop) => stop.kind == StopKind::Forbidden,
+    };
+    if open && is_failure() {
+        leave_again(Stop {
+            kind: StopKind::Failure,
+            responded: true,
+            forbids: stop.is_some_and(|stop| stop.forbids),
+        });
+    }
 }
 
 #[inline(always)]

@@ -9,10 +9,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     classify::{Classify, Outcome},
-    job::{
-        seat::Seat,
-        stop::{self, StopKind},
-    },
+    job::{seat::Seat, stop},
 };
 
 pin_project! {
@@ -48,11 +45,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.seat.run(|| this.future.poll(cx)));
-        if result.is_ok()
-            && stop::read().is_none()
-            && this.classify.classify(&result) == Outcome::Failure
-        {
-            stop::leave(StopKind::Failure, true);
+        if result.is_ok() {
+            stop::classified(|| this.classify.classify(&result) == Outcome::Failure);
         }
         this.seat.finish(&result);
         Poll::Ready(result)

@@ -1,66 +1,249 @@
-//! How long to wait. Pure: no clock.
+//! How long to wait. Pure: no clock, and chance comes from a generator that the caller hands in.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-/// Exponential backoff with a cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Backoff {
+use fastrand::Rng;
+
+/// How long to wait before each retry: a strategy, a cap, and jitter.
+///
+/// Retry `n`, counted from 0, comes after the strategy's delay, jittered, and never after more than
+/// [`max_delay`](Self::max_delay): the cap comes last, whatever the strategy and the jitter, for every `n`.
+///
+/// | strategy | delay | with a base of 1 s |
+/// |---|---|---|
+/// | [`exponential`](Self::exponential), the default | `base * 2^n` | 1, 2, 4, 8 s |
+/// | [`constant`](Self::constant) | `base` | 1, 1, 1, 1 s |
+/// | [`linear`](Self::linear) | `base * (n + 1)` | 1, 2, 3, 4 s |
+/// | [`decorrelated`](Self::decorrelated) | by chance, from `base` to three times the delay before | 1 to 3 s, then to 9 s at most |
+/// | [`custom`](Self::custom) | one's own | |
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_keep::{RetryLayer, retry::{Backoff, Jitter}};
+///
+/// let backoff = Backoff::linear(Duration::from_millis(200))
+///     .max_delay(Duration::from_secs(5))
+///     .jitter(Jitter::Equal);
+/// let retry = RetryLayer::new().backoff(backoff);
+///
+/// // Any function of the retry's number is a strategy.
+/// let squares = Backoff::custom(|n: u32| Duration::from_secs(u64::from(n).pow(2)));
+/// ```
+#[derive(Clone)]
+pub struct Backoff {
+    pub(super) strategy: Growth,
     pub(super) base: Duration,
     pub(super) max: Duration,
+    pub(super) jitter: Jitter,
+}
+
+#[derive(Clone)]
+pub(super) enum Growth {
+    Exponential,
+    Constant,
+    Linear,
+    Custom(Arc<dyn BackoffStrategy>),
+}
+
+/// What chance does to a delay, so that clients that failed together do not come back together.
+///
+/// The kinds are those of Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Jitter {
+    /// Nothing. The default.
+    #[default]
+    None,
+    /// Anything from nothing to the delay. Spreads the most.
+    Full,
+    /// Half of the delay for certain, and anything up to the other half.
+    Equal,
+    /// Anything from the base delay to three times the wait before it. This walk takes the place of the strategy.
+    Decorrelated,
+}
+
+/// A backoff strategy of one's own, for [`Backoff::custom`].
+///
+/// Any `Fn(u32) -> Duration` of the retry's number is one.
+pub trait BackoffStrategy: Send + Sync {
+    /// The delay before retry `retry`, counted from 0, before jitter and the cap. `previous` is the wait that the
+    /// backoff gave before it in the same call.
+    fn delay(&self, retry: u32, base: Duration, previous: Option<Duration>) -> Duration;
+}
+
+impl<F> BackoffStrategy for F
+where
+    F: Fn(u32) -> Duration + Send + Sync,
+{
+    fn delay(&self, retry: u32, _: Duration, _: Option<Duration>) -> Duration {
+        self(retry)
+    }
 }
 
 impl Backoff {
-    /// The wait before retry `n`, counted from 0: `min(base * 2^n, max)`, whatever `n`.
-    pub(super) fn delay(&self, n: u32) -> Duration {
-        let base = self.base.as_nanos();
-        let delay = if base == 0 {
-            0
-        } else if n >= base.leading_zeros() {
-            // 2^127 and more, while no `Duration` reaches 2^94 nanoseconds: past every cap.
-            u128::MAX
-        } else {
-            base << n
+    const fn with(strategy: Growth, base: Duration) -> Self {
+        Self {
+            strategy,
+            base,
+            max: Duration::from_secs(30),
+            jitter: Jitter::None,
+        }
+    }
+
+    /// Doubles with each retry, from `base`.
+    #[must_use]
+    pub const fn exponential(base: Duration) -> Self {
+        Self::with(Growth::Exponential, base)
+    }
+
+    /// Always the same.
+    #[must_use]
+    pub const fn constant(delay: Duration) -> Self {
+        Self::with(Growth::Constant, delay)
+    }
+
+    /// Grows by `base` with each retry, from `base`.
+    #[must_use]
+    pub const fn linear(base: Duration) -> Self {
+        Self::with(Growth::Linear, base)
+    }
+
+    /// A random walk: each delay is between `base` and three times the one before. Grows about as an exponential one
+    /// does, and spreads from the first retry on.
+    #[must_use]
+    pub const fn decorrelated(base: Duration) -> Self {
+        let mut backoff = Self::with(Growth::Exponential, base);
+        backoff.jitter = Jitter::Decorrelated;
+        backoff
+    }
+
+    /// By a strategy of one's own, with a base of 1 s.
+    #[must_use]
+    pub fn custom(strategy: impl BackoffStrategy + 'static) -> Self {
+        Self::with(Growth::Custom(Arc::new(strategy)), Duration::from_secs(1))
+    }
+
+    /// What the strategy starts from.
+    #[must_use]
+    pub const fn base_delay(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// No wait is longer than this. Default: 30 s.
+    #[must_use]
+    pub const fn max_delay(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
+    /// What chance does to each delay. Default: nothing.
+    #[must_use]
+    pub const fn jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Whether a wait depends on chance or on the one before it, so that a call has to keep something between two.
+    pub(super) fn is_walk(&self) -> bool {
+        self.jitter != Jitter::None || matches!(self.strategy, Growth::Custom(_))
+    }
+
+    /// The wait before retry `n`, counted from 0.
+    pub(super) fn next(&self, n: u32, walk: &mut Walk) -> Duration {
+        let delay = match self.jitter {
+            Jitter::None => self.steady(n, walk.previous),
+            Jitter::Full => between(
+                Duration::ZERO,
+                self.steady(n, walk.previous),
+                &mut walk.chance,
+            ),
+            Jitter::Equal => {
+                let delay = self.steady(n, walk.previous);
+                between(delay / 2, delay, &mut walk.chance)
+            }
+            Jitter::Decorrelated => {
+                let previous = walk.previous.unwrap_or(self.base);
+                between(self.base, previous.saturating_mul(3), &mut walk.chance)
+            }
         };
-        if delay >= self.max.as_nanos() {
-            self.max
-        } else {
-            from_nanos(delay)
-        }
+        let delay = delay.min(self.max);
+        walk.previous = Some(delay);
+        delay
     }
 
-    /// The sum of the first `count` waits, saturating.
-    pub(super) fn total(&self, count: u32) -> Duration {
-        let mut total = Duration::ZERO;
-        for n in 0..count {
-            let delay = self.delay(n);
-            if delay == self.max || delay.is_zero() {
-                // All the rest are as long.
-                return total.saturating_add(delay.saturating_mul(count - n));
-            }
-            total = total.saturating_add(delay);
-        }
-        total
-    }
-
-    /// How many waits, at most `count`, sum up to less than `limit`.
-    #[cfg(feature = "pipeline")]
-    pub(super) fn fitting(&self, count: u32, limit: Duration) -> u32 {
-        // The sum grows with the count, so that the last one that fits can be bisected.
-        let (mut fits, mut fails) = (0, count.saturating_add(1));
-        while fails - fits > 1 {
-            let middle = fits + (fails - fits) / 2;
-            if self.total(middle) < limit {
-                fits = middle
-            } else {
-                fails = middle
-            }
-        }
-        fits
+    /// The wait before retry `n` without jitter, where it depends on `n` alone or on the one before.
+    pub(super) fn steady(&self, n: u32, previous: Option<Duration>) -> Duration {
+        let delay = match &self.strategy {
+            Growth::Exponential => doubled(self.base, n),
+            Growth::Constant => self.base,
+            Growth::Linear => from_nanos(self.base.as_nanos().saturating_mul(u128::from(n) + 1)),
+            Growth::Custom(strategy) => strategy.delay(n, self.base, previous),
+        };
+        delay.min(self.max)
     }
 }
 
-/// For fewer nanoseconds than `Duration::MAX` has.
-fn from_nanos(nanos: u128) -> Duration {
+impl Default for Backoff {
+    /// Exponential from 1 s, at most 30 s, without jitter.
+    fn default() -> Self {
+        Self::exponential(Duration::from_secs(1))
+    }
+}
+
+impl fmt::Debug for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let strategy = match &self.strategy {
+            Growth::Exponential => "exponential",
+            Growth::Constant => "constant",
+            Growth::Linear => "linear",
+            Growth::Custom(_) => "custom",
+        };
+        f.debug_struct("Backoff")
+            .field("strategy", &strategy)
+            .field("base_delay", &self.base)
+            .field("max_delay", &self.max)
+            .field("jitter", &self.jitter)
+            .finish()
+    }
+}
+
+/// What one call's waits have in common.
+#[derive(Debug)]
+pub(super) struct Walk {
+    previous: Option<Duration>,
+    chance: Rng,
+}
+
+impl Walk {
+    pub(super) fn new(chance: Rng) -> Self {
+        Self {
+            previous: None,
+            chance,
+        }
+    }
+}
+
+fn doubled(base: Duration, n: u32) -> Duration {
+    let base = base.as_nanos();
+    if base == 0 {
+        Duration::ZERO
+    } else if n >= base.leading_zeros() {
+        // 2^127 and more, while no `Duration` reaches 2^94 nanoseconds.
+        Duration::MAX
+    } else {
+        from_nanos(base << n)
+    }
+}
+
+/// Any of these, both ends included, with the same chance. The ends may be the wrong way round.
+fn between(one: Duration, other: Duration, chance: &mut Rng) -> Duration {
+    let (least, most) = (one.min(other), one.max(other));
+    from_nanos(chance.u128(least.as_nanos()..=most.as_nanos()))
+}
+
+/// As long as a `Duration` can be at most.
+pub(super) fn from_nanos(nanos: u128) -> Duration {
     const SECOND: u128 = 1_000_000_000;
     match (u64::try_from(nanos / SECOND), u32::try_from(nanos % SECOND)) {
         (Ok(seconds), Ok(nanos)) => Duration::new(seconds, nanos),
@@ -69,74 +252,5 @@ fn from_nanos(nanos: u128) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn doubles_up_to_the_cap() {
-        let backoff = Backoff {
-            base: SECOND,
-            max: 30 * SECOND,
-        };
-        let delays: Vec<_> = (0..7).map(|n| backoff.delay(n).as_secs()).collect();
-        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
-    }
-
-    /// Doubles step by step, saturating.
-    fn model(backoff: Backoff, n: u32) -> Duration {
-        let mut delay = backoff.base;
-        for _ in 0..n {
-            if delay.is_zero() || delay >= backoff.max {
-                break;
-            }
-            delay = delay.saturating_mul(2);
-        }
-        delay.min(backoff.max)
-    }
-
-    fn duration() -> impl Strategy<Value = Duration> {
-        prop_oneof![
-            Just(Duration::ZERO),
-            Just(Duration::MAX),
-            Just(Duration::from_nanos(1)),
-            (0..u64::MAX, 0..1_000_000_000u32).prop_map(|(s, n)| Duration::new(s, n)),
-            (0..100_000u64).prop_map(Duration::from_millis),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn equals_the_model(
-            base in duration(),
-            max in duration(),
-            n in prop_oneof![0..200u32, Just(u32::MAX), any::<u32>()],
-        ) {
-            let backoff = Backoff { base, max };
-            prop_assert_eq!(backoff.delay(n), model(backoff, n));
-        }
-
-        #[test]
-        fn the_total_is_the_sum(base in duration(), max in duration(), count in 0..70u32) {
-            let backoff = Backoff { base, max };
-            let sum = (0..count).fold(Duration::ZERO, |sum, n| sum.saturating_add(model(backoff, n)));
-            prop_assert_eq!(backoff.total(count), sum);
-        }
-
-        #[cfg(feature = "pipeline")]
-        #[test]
-        fn the_last_that_fits(
-            base in (0..5000u64).prop_map(Duration::from_millis),
-            max in (0..30_000u64).prop_map(Duration::from_millis),
-            count in 0..70u32,
-            limit in (1..200_000u64).prop_map(Duration::from_millis),
-        ) {
-            let backoff = Backoff { base, max };
-            let fits = (0..=count).rev().find(|n| backoff.total(*n) < limit);
-            prop_assert_eq!(Some(backoff.fitting(count, limit)), fits);
-        }
-    }
-}
+#[path = "backoff_tests.rs"]
+mod tests;

@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -12,15 +11,15 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{
-    policy::{CloneRequest, Decision, Policy},
-    shared::Shared,
+    backoff::Walk,
+    next::{Over, begin_attempt},
+    policy::{Attempt, Decision, Policy},
+    request::CloneRequest,
+    shared::{End, Shared},
 };
-use crate::{
-    event::EventKind,
-    job::{
-        seat::Seat,
-        stop::{self, StopKind},
-    },
+use crate::job::{
+    seat::Seat,
+    stop::{self, StopKind},
 };
 
 pin_project! {
@@ -35,6 +34,8 @@ pin_project! {
         // For the next attempt; `None` if there is none left or the request cannot be repeated.
         request: Option<Request>,
         attempt: u32,
+        end: End,
+        walk: Option<Box<Walk>>,
         shared: Arc<Shared<S, P, C>>,
         seat: Seat,
     }
@@ -58,6 +59,7 @@ where
     pub(super) fn new(
         future: S::Future,
         request: Option<Request>,
+        end: End,
         shared: Arc<Shared<S, P, C>>,
         seat: Seat,
     ) -> Self {
@@ -65,9 +67,35 @@ where
             state: State::Calling { future },
             request,
             attempt: 1,
+            end,
+            walk: None,
             shared,
             seat,
         }
+    }
+
+    /// How many attempts were begun so far, the first one included. Also of use once the future is ready, as long as
+    /// it is at hand; [`counted`](Self::counted) is for where it is not.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Makes the future's output the result and how many attempts it took.
+    ///
+    /// ```
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_keep::{BoxError, RetryLayer};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let broken = service_fn(|_: ()| async { Err::<(), BoxError>("broken".into()) });
+    /// let mut service = RetryLayer::new().max_retries(2).layer(broken);
+    /// let (result, attempts) = service.call(()).counted().await;
+    /// assert_eq!((result.unwrap_err().to_string(), attempts), ("broken".to_owned(), 3));
+    /// # });
+    /// ```
+    pub fn counted(self) -> Counted<S, Request, P, C> {
+        Counted { future: self }
     }
 }
 
@@ -83,12 +111,15 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let layer = &this.shared.layer;
+        let max_retries = layer.settings.max_retries;
         loop {
             let result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => ready!(this.seat.run(|| future.poll(cx))),
                 StateProj::Waiting { sleep } => {
                     ready!(sleep.poll(cx));
-                    begin_attempt(this.seat, *this.attempt, this.shared.layer.max_retries);
+                    *this.attempt = this.attempt.saturating_add(1);
+                    begin_attempt(this.seat, *this.attempt, max_retries);
                     this.state.set(State::Readying {
                         service: this.shared.service(),
                     });
@@ -100,8 +131,7 @@ where
                             let Some(request) = this.request.take() else {
                                 unreachable!("a retry is scheduled only with a request at hand")
                             };
-                            let layer = &this.shared.layer;
-                            if *this.attempt <= layer.max_retries {
+                            if *this.attempt <= max_retries {
                                 *this.request = layer.clone_request.clone_request(&request);
                             }
                             let future = this.seat.recall(|| service.call(request));
@@ -112,105 +142,72 @@ where
                     }
                 }
             };
-            match next_delay(
-                &result,
-                this.request.is_some(),
-                this.shared,
-                this.seat,
-                *this.attempt,
-            ) {
-                None => {
-                    this.seat.finish(&result);
-                    return Poll::Ready(result);
+            let delay = match decide(&result, this.shared, this.seat, *this.attempt) {
+                Decision::Stop => None,
+                decision => {
+                    let over = Over {
+                        settings: &layer.settings,
+                        seat: this.seat,
+                        attempt: *this.attempt,
+                        repeatable: this.request.is_some(),
+                        end: this.shared.end_at(*this.end),
+                        walk: this.walk,
+                    };
+                    over.next(&result, decision)
                 }
-                Some(delay) => {
-                    // The next attempt speaks for itself.
-                    stop::take();
-                    this.seat.rest();
-                    *this.attempt = this.attempt.saturating_add(1);
-                    this.state.set(State::Waiting {
-                        sleep: tokio::time::sleep(delay),
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// How long to wait before the next attempt; `None` if this result is final.
-#[inline(always)]
-fn next_delay<S, P, C, T, E>(
-    result: &Result<T, E>,
-    repeatable: bool,
-    shared: &Shared<S, P, C>,
-    seat: &Seat,
-    attempt: u32,
-) -> Option<Duration>
-where
-    P: Policy<T, E>,
-    E: fmt::Display,
-{
-    let layer = &shared.layer;
-    if attempt > layer.max_retries || !repeatable {
-        return None;
-    }
-    let decision = match stop::read()
-        .filter(|stop| stop.holds(result))
-        .map(|stop| stop.kind)
-    {
-        // Turned away or ended for good by a layer inside.
-        Some(
-            StopKind::TimedOut | StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled,
-        ) => return None,
-        // Answered with a response, which the policy may not know for a failure.
-        Some(StopKind::AttemptTimedOut | StopKind::Panicked) if result.is_ok() => Decision::Retry,
-        _ => layer.policy.decide(result, attempt),
-    };
-    let delay = match decision {
-        Decision::Stop => return None,
-        Decision::Retry => layer.backoff.delay(attempt - 1),
-        Decision::RetryAfter(delay) => delay.min(layer.backoff.max),
-    };
-    schedule(result, seat, attempt, layer.max_retries, delay).then_some(delay)
-}
-
-/// Tells the job that another attempt follows; `false` if it is cancelled and none may.
-#[cold]
-fn schedule<T, E: fmt::Display>(
-    result: &Result<T, E>,
-    seat: &Seat,
-    attempt: u32,
-    max_retries: u32,
-    delay: Duration,
-) -> bool {
-    let mut cancelled = false;
-    seat.with_job(|job| {
-        cancelled = job.is_cancelled();
-        if !cancelled {
-            job.attempt_over();
-            job.emit(|| EventKind::RetryScheduled {
-                attempt,
-                max_retries,
-                delay,
-                error: match result {
-                    Err(error) => error.to_string().into(),
-                    Ok(_) => StopKind::Failure.describe().into(),
-                },
+            };
+            let Some(delay) = delay else {
+                this.seat.finish(&result);
+                return Poll::Ready(result);
+            };
+            // The next attempt speaks for itself.
+            stop::take();
+            this.seat.rest();
+            this.state.set(State::Waiting {
+                sleep: tokio::time::sleep(delay),
             });
         }
-    });
-    !cancelled
+    }
 }
 
-#[cold]
-fn begin_attempt(seat: &Seat, attempt: u32, max_retries: u32) {
-    seat.with_job(|job| {
-        job.set_attempt(attempt);
-        job.emit(|| EventKind::Retrying {
-            attempt,
-            max_retries,
-        });
-    });
+#[inline(always)]
+fn decide<S, P, C, T, E>(
+    result: &Result<T, E>,
+    shared: &Shared<S, P, C>,
+    seat: &Seat,
+    number: u32,
+) -> Decision
+where
+    P: Policy<T, E>,
+{
+    let layer = &shared.layer;
+    let max_retries = layer.settings.max_retries;
+    if max_retries == 0 {
+        return Decision::Stop;
+    }
+    let stop = stop::read().filter(|stop| stop.holds(result));
+    match stop {
+        Some(stop) if stop.forbids => return Decision::Stop,
+        Some(stop) => match stop.kind {
+            // Turned away or ended for good by a layer inside.
+            StopKind::TimedOut
+            | StopKind::CircuitOpen
+            | StopKind::Duplicate
+            | StopKind::Cancelled => return Decision::Stop,
+            // Answered with a response, which the policy may not know for a failure.
+            StopKind::AttemptTimedOut | StopKind::Panicked if result.is_ok() => {
+                return Decision::Retry;
+            }
+            _ => {}
+        },
+        None => {}
+    }
+    let attempt = Attempt {
+        number,
+        max_retries,
+        seat,
+    };
+    layer.policy.decide(result, &attempt)
 }
 
 impl<S, Request, P, C> fmt::Debug for ResponseFuture<S, Request, P, C>
@@ -221,5 +218,42 @@ where
         f.debug_struct("ResponseFuture")
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A call that says how many attempts it took. Made by [`ResponseFuture::counted`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Counted<S, Request, P, C>
+    where
+        S: Service<Request>,
+    {
+        #[pin]
+        future: ResponseFuture<S, Request, P, C>,
+    }
+}
+
+impl<S, Request, P, C> Future for Counted<S, Request, P, C>
+where
+    S: Service<Request> + Clone,
+    S::Error: fmt::Display,
+    P: Policy<S::Response, S::Error>,
+    C: CloneRequest<Request>,
+{
+    type Output = (Result<S::Response, S::Error>, u32);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut future = self.project().future;
+        let result = ready!(future.as_mut().poll(cx));
+        Poll::Ready((result, future.attempts()))
+    }
+}
+
+impl<S, Request, P, C> fmt::Debug for Counted<S, Request, P, C>
+where
+    S: Service<Request>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Counted").field(&self.future).finish()
     }
 }

@@ -55,15 +55,25 @@
 //! repeat it. A retry belongs in front of a client rather than in front of a handler.
 
 mod backoff;
+mod budget;
 mod future;
+mod handle;
 mod layer;
+mod next;
 mod policy;
+mod request;
 mod service;
+mod settings;
 mod shared;
+mod total;
 
 pub use self::{
-    future::ResponseFuture,
+    backoff::{Backoff, BackoffStrategy, Jitter},
+    budget::Balance,
+    future::{Counted, ResponseFuture},
+    handle::{InvalidWindow, RetryBudget},
     layer::RetryLayer,
-    policy::{ByClone, CloneRequest, CloneWith, Decision, ErrorsIf, OnClass, OnError, Policy},
+    policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, Policy},
+    request::{ByClone, CloneRequest, CloneWith},
     service::Retry,
 };

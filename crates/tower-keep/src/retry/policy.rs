@@ -1,26 +1,112 @@
+//! Whether and when to try again.
+
 use std::{fmt, time::Duration};
 
-use crate::classify::{Classify, Outcome};
+use tokio::time::Instant;
+
+use crate::{
+    classify::{Classify, Outcome, WithRetryAfter},
+    job::{Job, limits, seat::Seat},
+};
 
 /// Whether and when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// This result is final.
+    /// This result is final here. A retry around this one goes by its own policy.
     Stop,
     /// Try again after the backoff.
     Retry,
     /// Try again after this long, as a server may ask for; clamped to the layer's `max_delay`.
     RetryAfter(Duration),
+    /// This result is final, and retries of ours around this one may not try again either: as where the request did
+    /// harm, or a server forbade to come back. It is told as an event, so a success had better be
+    /// [`Stop`](Self::Stop).
+    Never,
 }
 
-/// Decides whether and when to try again. Asked only while retries are left.
+/// Decides whether and when to try again.
 ///
-/// It runs in the job's scope where a layer around the retry tracks the job, so that
-/// [`Job::current().remaining()`](crate::Job::remaining) tells it how much time is left.
+/// It is asked after every attempt, the last one too, so that a failure that nobody wanted to retry can be told from one
+/// for which no retry was left; but never where `max_retries` is 0. Any
+/// `Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision` is a policy; for closures there is
+/// [`RetryLayer::decide_with`](super::RetryLayer::decide_with).
 pub trait Policy<Response, Error> {
-    /// What to do after this result of this attempt, counted from 1.
-    fn decide(&self, result: &Result<Response, Error>, attempt: u32) -> Decision;
+    /// What to do after this result of this attempt.
+    fn decide(&self, result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision;
+}
+
+impl<F, Response, Error> Policy<Response, Error> for F
+where
+    F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision,
+{
+    #[inline]
+    fn decide(&self, result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision {
+        self(result, attempt)
+    }
+}
+
+/// The attempt that a [`Policy`] decides on.
+#[derive(Clone, Copy)]
+pub struct Attempt<'a> {
+    pub(super) number: u32,
+    pub(super) max_retries: u32,
+    pub(super) seat: &'a Seat,
+}
+
+impl Attempt<'_> {
+    /// Its number, counted from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// How many retries are left after it.
+    #[must_use]
+    pub fn retries_left(&self) -> u32 {
+        // Of n attempts, n - 1 are retries.
+        self.max_retries.saturating_sub(self.number - 1)
+    }
+
+    /// The job that the call belongs to, or else the one whose code made the call. Unwatched if there is neither.
+    #[must_use]
+    pub fn job(&self) -> Job {
+        let mut job = None;
+        self.seat.with_job(|core| job = Some(Job::of(core.clone())));
+        job.unwrap_or_else(Job::current)
+    }
+
+    /// When the overall limit around the retry expires, with a job or without. Of an execution that several callers
+    /// joined: the limit that is set within it, for all of them.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let mut of_job = None;
+        self.seat
+            .with_job(|core| of_job = Some(core.work_deadline()));
+        of_job.unwrap_or_else(|| {
+            // No layer of this stack tracks a job: what counts is the code that calls it, and the limits around.
+            let around = Job::current().deadline();
+            let in_force = limits::limits().and_then(|limits| limits.deadline);
+            around.into_iter().chain(in_force).min()
+        })
+    }
+
+    /// The time left until [`deadline`](Self::deadline), zero once it has passed.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline()
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("number", &self.number)
+            .field("retries_left", &self.retries_left())
+            .field("job", &self.job())
+            .finish()
+    }
 }
 
 /// Retries every error. The default.
@@ -29,7 +115,7 @@ pub struct OnError;
 
 impl<Response, Error> Policy<Response, Error> for OnError {
     #[inline(always)]
-    fn decide(&self, result: &Result<Response, Error>, _: u32) -> Decision {
+    fn decide(&self, result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
         if result.is_err() {
             Decision::Retry
         } else {
@@ -46,7 +132,7 @@ impl<F, Response, Error> Policy<Response, Error> for ErrorsIf<F>
 where
     F: Fn(&Error) -> bool,
 {
-    fn decide(&self, result: &Result<Response, Error>, _: u32) -> Decision {
+    fn decide(&self, result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
         match result {
             Err(error) if (self.0)(error) => Decision::Retry,
             _ => Decision::Stop,
@@ -54,7 +140,8 @@ where
     }
 }
 
-/// Retries what a classifier calls a failure. Made by [`RetryLayer::classify`](super::RetryLayer::classify).
+/// Retries what a classifier calls a failure, after as long as the classifier says. Made by
+/// [`RetryLayer::classify`](super::RetryLayer::classify).
 #[derive(Clone, Copy)]
 pub struct OnClass<C>(pub(super) C);
 
@@ -62,42 +149,31 @@ impl<C, Response, Error> Policy<Response, Error> for OnClass<C>
 where
     C: Classify<Response, Error>,
 {
-    fn decide(&self, result: &Result<Response, Error>, _: u32) -> Decision {
-        if self.0.classify(result) == Outcome::Failure {
-            Decision::Retry
-        } else {
-            Decision::Stop
+    fn decide(&self, result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
+        if self.0.classify(result) != Outcome::Failure {
+            return Decision::Stop;
         }
+        self.0
+            .retry_after(result)
+            .map_or(Decision::Retry, Decision::RetryAfter)
     }
 }
 
-/// How a request is repeated.
-pub trait CloneRequest<Request> {
-    /// Another request like this one; `None` if it cannot be repeated, and is then tried once.
-    fn clone_request(&self, request: &Request) -> Option<Request>;
-}
-
-/// By its `Clone`. The default.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ByClone;
-
-impl<Request: Clone> CloneRequest<Request> for ByClone {
-    #[inline(always)]
-    fn clone_request(&self, request: &Request) -> Option<Request> {
-        Some(request.clone())
-    }
-}
-
-/// By a function. Made by [`RetryLayer::clone_with`](super::RetryLayer::clone_with).
-#[derive(Clone, Copy)]
-pub struct CloneWith<F>(pub(super) F);
-
-impl<F, Request> CloneRequest<Request> for CloneWith<F>
+/// What decides here is added how long the service asks to be left alone. Made by
+/// [`RetryLayer::retry_after`](super::RetryLayer::retry_after).
+impl<P, F, Response, Error> Policy<Response, Error> for WithRetryAfter<P, F>
 where
-    F: Fn(&Request) -> Option<Request>,
+    P: Policy<Response, Error>,
+    F: Fn(&Result<Response, Error>) -> Option<Duration>,
 {
-    fn clone_request(&self, request: &Request) -> Option<Request> {
-        (self.0)(request)
+    #[inline]
+    fn decide(&self, result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision {
+        match self.classify.decide(result, attempt) {
+            Decision::Retry => {
+                (self.retry_after)(result).map_or(Decision::Retry, Decision::RetryAfter)
+            }
+            decision => decision,
+        }
     }
 }
 
@@ -110,11 +186,5 @@ impl<F> fmt::Debug for ErrorsIf<F> {
 impl<C> fmt::Debug for OnClass<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OnClass").finish_non_exhaustive()
-    }
-}
-
-impl<F> fmt::Debug for CloneWith<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CloneWith").finish_non_exhaustive()
     }
 }

@@ -10,7 +10,8 @@ use tower_service::Service;
 use super::{
     future::ResponseFuture,
     layer::RetryLayer,
-    policy::{ByClone, CloneRequest, OnError, Policy},
+    policy::{OnError, Policy},
+    request::{ByClone, CloneRequest},
     shared::Shared,
 };
 use crate::job::seat::Seat;
@@ -59,13 +60,17 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.shared.layer;
-        let kept = if layer.max_retries > 0 {
+        if let Some(budget) = &layer.settings.budget {
+            budget.deposit();
+        }
+        let end = self.shared.end();
+        let kept = if layer.settings.max_retries > 0 {
             layer.clone_request.clone_request(&request)
         } else {
             None
         };
         let (seat, future) = Seat::call(|| self.inner.call(request));
-        ResponseFuture::new(future, kept, Arc::clone(&self.shared), seat)
+        ResponseFuture::new(future, kept, end, Arc::clone(&self.shared), seat)
     }
 }
 

@@ -13,7 +13,7 @@ use reqwest::{Method, Request, Response};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     EventKind, FailureCause, LogLayer, RetryLayer, TimeoutLayer,
-    retry::{Decision, Policy},
+    retry::{Attempt, Decision, Policy},
 };
 use tower_keep_test::Recorder;
 
@@ -139,7 +139,7 @@ async fn a_policy_follows_retry_after() {
     struct RetryAfter;
 
     impl<E> Policy<Response, E> for RetryAfter {
-        fn decide(&self, result: &Result<Response, E>, _: u32) -> Decision {
+        fn decide(&self, result: &Result<Response, E>, _: &Attempt<'_>) -> Decision {
             match result {
                 Err(_) => Decision::Retry,
                 Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => response

@@ -36,7 +36,7 @@ impl Ending {
             Ok(_) => kind.describe().into(),
         };
         match (stop.map(|stop| stop.kind), result) {
-            (None, Ok(_)) => Self::Succeeded,
+            (None | Some(StopKind::Forbidden), Ok(_)) => Self::Succeeded,
             (None, Err(error)) => Self::Failed {
                 cause: FailureCause::Error,
                 error: error.to_string().into(),

@@ -71,6 +71,8 @@ pub(crate) struct Core {
     attempt: AtomicU32,
     /// Nanoseconds from `born`; `u64::MAX` is none.
     deadline: AtomicU64,
+    /// The same, of the limits that were set within the execution that this job shares with others.
+    shared_deadline: AtomicU64,
     /// Nanoseconds; `u64::MAX` is none.
     step_limit: AtomicU64,
     step: AtomicU32,
@@ -109,6 +111,7 @@ impl Core {
             flags: AtomicU16::new(0),
             attempt: AtomicU32::new(1),
             deadline: AtomicU64::new(u64::MAX),
+            shared_deadline: AtomicU64::new(u64::MAX),
             step_limit: AtomicU64::new(u64::MAX),
             step: AtomicU32::new(0),
             step_total: AtomicU32::new(0),
@@ -183,7 +186,20 @@ impl Core {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.deadline.load(Ordering::Relaxed) {
+        self.instant(&self.deadline)
+    }
+
+    /// When the work is over for everybody that it is done for: what limits this job's caller is nothing to the others.
+    pub(crate) fn work_deadline(&self) -> Option<Instant> {
+        if self.is_shared() {
+            self.instant(&self.shared_deadline)
+        } else {
+            self.deadline()
+        }
+    }
+
+    fn instant(&self, nanos: &AtomicU64) -> Option<Instant> {
+        match nanos.load(Ordering::Relaxed) {
             u64::MAX => None,
             nanos => self.born.checked_add(Duration::from_nanos(nanos)),
         }
@@ -194,6 +210,9 @@ impl Core {
         if let Some(deadline) = limits.deadline {
             let nanos = nanos(deadline.saturating_duration_since(self.born));
             self.deadline.fetch_min(nanos, Ordering::Relaxed);
+            if self.is_shared() {
+                self.shared_deadline.fetch_min(nanos, Ordering::Relaxed);
+            }
         }
         if let Some(limit) = limits.step {
             self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);

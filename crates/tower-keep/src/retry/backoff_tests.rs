@@ -1,0 +1,186 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn walk(seed: u64) -> Walk {
+    Walk::new(fastrand::Rng::with_seed(seed))
+}
+
+fn seconds(backoff: &Backoff, count: u32) -> Vec<u64> {
+    let mut walk = walk(0);
+    (0..count)
+        .map(|n| backoff.next(n, &mut walk).as_secs())
+        .collect()
+}
+
+#[test]
+fn strategies_grow_each_in_its_way_up_to_the_cap() {
+    let capped = |backoff: Backoff| backoff.max_delay(10 * SECOND);
+    let table = [
+        (Backoff::exponential(SECOND), [1, 2, 4, 8, 10]),
+        (Backoff::constant(3 * SECOND), [3, 3, 3, 3, 3]),
+        (Backoff::linear(3 * SECOND), [3, 6, 9, 10, 10]),
+        (
+            Backoff::custom(|n: u32| SECOND * n.pow(2)),
+            [0, 1, 4, 9, 10],
+        ),
+    ];
+    for (backoff, delays) in table {
+        assert_eq!(seconds(&capped(backoff.clone()), 5), delays, "{backoff:?}");
+    }
+    assert_eq!(seconds(&Backoff::default(), 7), [1, 2, 4, 8, 16, 30, 30]);
+}
+
+/// It is told the base and the wait before, as it was after the cap.
+#[test]
+fn a_strategy_of_ones_own_knows_what_came_before() {
+    struct Sum;
+    impl BackoffStrategy for Sum {
+        fn delay(&self, retry: u32, base: Duration, previous: Option<Duration>) -> Duration {
+            assert_eq!(previous.is_none(), retry == 0);
+            base + previous.unwrap_or_default()
+        }
+    }
+    let backoff = Backoff::custom(Sum)
+        .base_delay(4 * SECOND)
+        .max_delay(9 * SECOND);
+    assert_eq!(seconds(&backoff, 4), [4, 8, 9, 9]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_waits() {
+    for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
+        let backoff = Backoff::default().jitter(jitter);
+        let waits = |seed| {
+            let mut walk = walk(seed);
+            (0..8)
+                .map(|n| backoff.next(n, &mut walk))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(waits(7), waits(7));
+        assert_ne!(waits(7), waits(8));
+    }
+}
+
+/// Each kind uses the whole of its range: of a thousand draws some fall into every tenth of it, and none outside.
+#[test]
+fn jitter_spreads_over_its_whole_range() {
+    let table = [
+        (Jitter::Full, Duration::ZERO, 4 * SECOND),
+        (Jitter::Equal, 2 * SECOND, 4 * SECOND),
+        (Jitter::Decorrelated, SECOND, 3 * SECOND),
+    ];
+    for (jitter, least, most) in table {
+        let backoff = Backoff::exponential(SECOND).jitter(jitter);
+        // The third wait of the exponential is 4 s; the walk is looked at where it begins.
+        let n = if jitter == Jitter::Decorrelated { 0 } else { 2 };
+        let mut tenths = [0; 10];
+        for seed in 0..1000 {
+            let delay = backoff.next(n, &mut walk(seed));
+            assert!(least <= delay && delay <= most, "{jitter:?}: {delay:?}");
+            let share = (delay - least).as_secs_f64() / (most - least).as_secs_f64();
+            tenths[((share * 10.0) as usize).min(9)] += 1;
+        }
+        assert!(
+            tenths.iter().all(|count| (60..=140).contains(count)),
+            "{jitter:?}: {tenths:?}"
+        );
+    }
+}
+
+/// Each step of the walk is from the base to three times the wait before it, and it does get there.
+#[test]
+fn a_decorrelated_backoff_walks() {
+    let backoff = Backoff::decorrelated(SECOND).max_delay(Duration::MAX);
+    let mut grown = 0;
+    for seed in 0..100 {
+        let mut walk = walk(seed);
+        let mut previous = SECOND;
+        for n in 0..8 {
+            let delay = backoff.next(n, &mut walk);
+            assert!(SECOND <= delay && delay <= previous * 3);
+            grown += u32::from(delay > previous * 2);
+            previous = delay;
+        }
+    }
+    assert!(grown > 100, "only {grown} of 800 steps went up");
+}
+
+/// Doubles step by step, saturating.
+fn model(base: Duration, max: Duration, n: u32) -> Duration {
+    let mut delay = base;
+    for _ in 0..n {
+        if delay.is_zero() || delay >= max {
+            break;
+        }
+        delay = delay.saturating_mul(2);
+    }
+    delay.min(max)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        Just(Duration::MAX),
+        Just(Duration::from_nanos(1)),
+        (0..u64::MAX, 0..1_000_000_000u32).prop_map(|(s, n)| Duration::new(s, n)),
+        (0..100_000u64).prop_map(Duration::from_millis),
+    ]
+}
+
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![0..200u32, Just(u32::MAX), any::<u32>()]
+}
+
+proptest! {
+    #[test]
+    fn exponential_equals_the_model(base in duration(), max in duration(), n in number()) {
+        let backoff = Backoff::exponential(base).max_delay(max);
+        prop_assert_eq!(backoff.next(n, &mut walk(0)), model(base, max, n));
+    }
+
+    #[test]
+    fn linear_equals_the_model(base in duration(), max in duration(), n in number()) {
+        let backoff = Backoff::linear(base).max_delay(max);
+        let model = (0..n.min(300)).fold(base, |sum, _| sum.saturating_add(base));
+        let delay = backoff.next(n, &mut walk(0));
+        if n <= 300 {
+            prop_assert_eq!(delay, model.min(max));
+        } else {
+            prop_assert!(delay >= model.min(max) && delay <= max);
+        }
+    }
+
+    /// R23, behaviour 21: the cap holds for every strategy, jitter, number and base.
+    #[test]
+    fn nothing_passes_the_cap(
+        which in 0..5,
+        jitter in prop_oneof![
+            Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal), Just(Jitter::Decorrelated),
+        ],
+        base in duration(),
+        max in duration(),
+        numbers in proptest::collection::vec(number(), 1..6),
+        seed in any::<u64>(),
+    ) {
+        let backoff = match which {
+            0 => Backoff::exponential(base),
+            1 => Backoff::constant(base),
+            2 => Backoff::linear(base),
+            3 => Backoff::decorrelated(base),
+            _ => Backoff::custom(|_| Duration::MAX).base_delay(base),
+        };
+        let backoff = backoff.max_delay(max).jitter(jitter);
+        let steady = backoff.clone().jitter(Jitter::None);
+        let mut walk = walk(seed);
+        for n in numbers {
+            let delay = backoff.next(n, &mut walk);
+            prop_assert!(delay <= max);
+            if jitter != Jitter::Decorrelated {
+                prop_assert!(delay <= steady.steady(n, None));
+            }
+        }
+    }
+}

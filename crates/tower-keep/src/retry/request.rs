@@ -1,0 +1,39 @@
+//! How a request is repeated.
+
+use std::fmt;
+
+/// How a request is repeated.
+pub trait CloneRequest<Request> {
+    /// Another request like this one; `None` if it cannot be repeated, and is then tried once.
+    fn clone_request(&self, request: &Request) -> Option<Request>;
+}
+
+/// By its `Clone`. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByClone;
+
+impl<Request: Clone> CloneRequest<Request> for ByClone {
+    #[inline(always)]
+    fn clone_request(&self, request: &Request) -> Option<Request> {
+        Some(request.clone())
+    }
+}
+
+/// By a function. Made by [`RetryLayer::clone_with`](super::RetryLayer::clone_with).
+#[derive(Clone, Copy)]
+pub struct CloneWith<F>(pub(super) F);
+
+impl<F, Request> CloneRequest<Request> for CloneWith<F>
+where
+    F: Fn(&Request) -> Option<Request>,
+{
+    fn clone_request(&self, request: &Request) -> Option<Request> {
+        (self.0)(request)
+    }
+}
+
+impl<F> fmt::Debug for CloneWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloneWith").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+
+use super::{backoff::Backoff, handle::RetryBudget};
+
+/// What does not depend on the types of requests and results.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) max_retries: u32,
+    pub(super) backoff: Backoff,
+    pub(super) max_total_time: Option<Duration>,
+    pub(super) budget: Option<RetryBudget>,
+    /// Where chance is injected.
+    pub(super) seeds: Option<Arc<Seeds>>,
+}
+
+impl Settings {
+    pub(super) const fn new(max_retries: u32, backoff: Backoff) -> Self {
+        Self {
+            max_retries,
+            backoff,
+            max_total_time: None,
+            budget: None,
+            seeds: None,
+        }
+    }
+
+    /// A generator for one call.
+    pub(super) fn chance(&self) -> Rng {
+        // Without a seed: another one from the thread's own, which the operating system's chance has seeded.
+        self.seeds
+            .as_ref()
+            .map_or_else(Rng::new, |seeds| seeds.next())
+    }
+}
+
+/// One seed for each call.
+#[derive(Debug)]
+pub(super) struct Seeds {
+    seed: u64,
+    calls: AtomicU64,
+}
+
+impl Seeds {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            calls: AtomicU64::new(0),
+        }
+    }
+
+    fn next(&self) -> Rng {
+        // The golden ratio's fraction, so that neighbours are far apart.
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        Rng::with_seed(self.seed.wrapping_add(call.wrapping_mul(STEP))).fork()
+    }
+}

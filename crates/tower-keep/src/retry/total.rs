@@ -1,0 +1,179 @@
+//! How long all waits of a call can be together: what the ready-made pipeline checks its limits against. Pure.
+
+use std::time::Duration;
+
+use super::backoff::{Backoff, Growth, Jitter, from_nanos};
+
+impl Backoff {
+    /// The longest that wait `n` can be, if the one before was as long as it could be.
+    fn longest(&self, n: u32, previous: Option<Duration>) -> Duration {
+        match self.jitter {
+            Jitter::Decorrelated => {
+                let previous = previous.unwrap_or(self.base);
+                previous.saturating_mul(3).max(self.base).min(self.max)
+            }
+            _ => self.steady(n, previous),
+        }
+    }
+
+    /// The most that the first `count` waits can sum up to, saturating. Of a strategy of one's own: what it computes
+    /// where nothing is jittered, and from the 129th on the cap.
+    pub(super) fn total(&self, count: u32) -> Duration {
+        let walks = self.jitter == Jitter::Decorrelated;
+        match &self.strategy {
+            Growth::Constant if !walks => self.steady(0, None).saturating_mul(count),
+            Growth::Linear if !walks => self.linear_total(count),
+            _ => self.summed(count),
+        }
+    }
+
+    fn summed(&self, count: u32) -> Duration {
+        // More doublings than a `Duration` has bits, so that only a strategy of one's own comes to the end of them.
+        const FEW: u32 = 128;
+        let custom = matches!(self.strategy, Growth::Custom(_));
+        let (mut total, mut previous) = (Duration::ZERO, None);
+        for n in 0..count {
+            let delay = if n < FEW {
+                self.longest(n, previous)
+            } else {
+                self.max
+            };
+            let settled = n >= FEW || (!custom && (delay == self.max || delay.is_zero()));
+            if settled {
+                // All the rest are as long.
+                return total.saturating_add(delay.saturating_mul(count - n));
+            }
+            total = total.saturating_add(delay);
+            previous = Some(delay);
+        }
+        total
+    }
+
+    fn linear_total(&self, count: u32) -> Duration {
+        let base = self.base.as_nanos();
+        // How many are shorter than the cap.
+        let short = match self.max.as_nanos().checked_div(base) {
+            Some(short) => u32::try_from(short).unwrap_or(u32::MAX).min(count),
+            None => return Duration::ZERO,
+        };
+        let sum = u128::from(short) * (u128::from(short) + 1) / 2;
+        from_nanos(base.saturating_mul(sum)).saturating_add(self.max.saturating_mul(count - short))
+    }
+
+    /// How many waits, at most `count`, sum up to less than `limit` for certain.
+    #[cfg(feature = "pipeline")]
+    pub(super) fn fitting(&self, count: u32, limit: Duration) -> u32 {
+        // The sum grows with the count, so that the last one that fits can be bisected.
+        let (mut fits, mut fails) = (0, count.saturating_add(1));
+        while fails - fits > 1 {
+            let middle = fits + (fails - fits) / 2;
+            if self.total(middle) < limit {
+                fits = middle
+            } else {
+                fails = middle
+            }
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            Just(Duration::ZERO),
+            Just(Duration::MAX),
+            Just(Duration::from_nanos(1)),
+            (0..u64::MAX, 0..1_000_000_000u32).prop_map(|(s, n)| Duration::new(s, n)),
+            (0..100_000u64).prop_map(Duration::from_millis),
+        ]
+    }
+
+    fn backoff() -> impl Strategy<Value = Backoff> {
+        let strategy = prop_oneof![
+            Just(Backoff::default()),
+            Just(Backoff::constant(Duration::ZERO)),
+            Just(Backoff::linear(Duration::ZERO)),
+            Just(Backoff::decorrelated(Duration::ZERO)),
+            Just(Backoff::custom(|n: u32| Duration::from_millis(u64::from(
+                n ^ 5
+            )))),
+        ];
+        (strategy, duration(), duration())
+            .prop_map(|(backoff, base, max)| backoff.base_delay(base).max_delay(max))
+    }
+
+    /// One after the other.
+    fn model(backoff: &Backoff, count: u32) -> Duration {
+        let (mut sum, mut previous) = (Duration::ZERO, None);
+        for n in 0..count {
+            let delay = if backoff.jitter == Jitter::Decorrelated {
+                let most = previous.unwrap_or(backoff.base).saturating_mul(3);
+                most.max(backoff.base).min(backoff.max)
+            } else {
+                backoff.steady(n, previous)
+            };
+            sum = sum.saturating_add(delay);
+            previous = Some(delay);
+        }
+        sum
+    }
+
+    proptest! {
+        #[test]
+        fn the_total_is_the_sum(backoff in backoff(), count in 0..128u32) {
+            prop_assert_eq!(backoff.total(count), model(&backoff, count));
+        }
+
+        #[test]
+        fn no_sum_is_more_than_the_total(
+            backoff in backoff(),
+            jitter in prop_oneof![
+                Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal), Just(Jitter::Decorrelated),
+            ],
+            count in 0..20u32,
+            seed in any::<u64>(),
+        ) {
+            let backoff = backoff.jitter(jitter);
+            let mut walk = super::super::backoff::Walk::new(fastrand::Rng::with_seed(seed));
+            let sum = (0..count)
+                .fold(Duration::ZERO, |sum, n| sum.saturating_add(backoff.next(n, &mut walk)));
+            prop_assert!(sum <= backoff.total(count));
+        }
+
+        #[cfg(feature = "pipeline")]
+        #[test]
+        fn the_last_that_fits(
+            backoff in backoff(),
+            base in (0..5000u64).prop_map(Duration::from_millis),
+            max in (0..30_000u64).prop_map(Duration::from_millis),
+            count in 0..70u32,
+            limit in (1..200_000u64).prop_map(Duration::from_millis),
+        ) {
+            let backoff = backoff.base_delay(base).max_delay(max);
+            let fits = (0..=count).rev().find(|n| backoff.total(*n) < limit);
+            prop_assert_eq!(Some(backoff.fitting(count, limit)), fits);
+        }
+    }
+
+    #[test]
+    fn a_total_of_very_many_is_found_at_once() {
+        let nano = Duration::from_nanos(1);
+        for backoff in [
+            Backoff::exponential(nano),
+            Backoff::constant(nano),
+            Backoff::linear(nano),
+            Backoff::decorrelated(nano),
+            Backoff::custom(|_| Duration::MAX),
+        ] {
+            for max in [nano, Duration::MAX] {
+                let total = backoff.clone().max_delay(max).total(u32::MAX);
+                assert!(total >= nano * u32::MAX, "{backoff:?}: {total:?}");
+            }
+        }
+    }
+}
