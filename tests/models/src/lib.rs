@@ -25,6 +25,7 @@
 pub mod circuit_breaker;
 pub mod retry;
 mod run;
+mod sync;
 
 // The library's own files, of which the models use a part.
 
@@ -34,8 +35,3 @@ mod classify;
 #[path = "../../../crates/tower-keep/src/ratio.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod ratio;
-
-/// In place of the library's module of this name.
-mod sync {
-    pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
-}

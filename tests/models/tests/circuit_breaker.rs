@@ -19,7 +19,7 @@ models! {
         a_success_does_not_undo_an_opening
         a_window_holds_each_outcome_once
         calls_in_flight_are_known
-        stale_outcomes_change_nothing
+        a_stale_outcome_changes_nothing
         a_stale_failure_does_not_prolong_the_cooldown
         a_call_is_let_through_or_rejected
         the_ramp_holds_from_the_first_call;
@@ -38,7 +38,7 @@ models! {
         an_observer_rejects_nobody
         new_settings_lose_no_count
         new_settings_lose_no_flag
-        new_settings_keep_the_calls_in_flight_straight
+        new_settings_leave_no_call_in_flight_behind
         the_ramp_ends;
     waiting:
         closing_wakes_everybody

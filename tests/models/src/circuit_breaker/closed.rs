@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    COOLDOWN, START, circuit, number, open_circuit,
+    COOLDOWN, Circuit, START, circuit, number, open_circuit,
     settings::Window,
     state::{State, Transition},
 };
@@ -16,12 +16,11 @@ use crate::{
 pub fn failures_open_once() {
     explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(1));
-        let threads = [(); 2].map(|()| {
+        let [call, second, third] = [(); 3].map(|()| circuit.admitted(START));
+        let threads = [second, third].map(|call| {
             let circuit = Arc::clone(&circuit);
-            let call = circuit.admitted(START);
             spawn(move || circuit.failed(&call, START))
         });
-        let call = circuit.admitted(START);
         let mine = circuit.failed(&call, START);
         let transitions = threads.map(|thread| thread.join());
         let opened = transitions.into_iter().chain([mine]).flatten();
@@ -42,14 +41,11 @@ pub fn failures_open_once() {
 pub fn each_failure_counts_once() {
     explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(3));
-        let threads = [(); 2].map(|()| {
+        let [call, second, third] = [(); 3].map(|()| circuit.admitted(START));
+        let threads = [second, third].map(|call| {
             let circuit = Arc::clone(&circuit);
-            spawn(move || {
-                let call = circuit.admitted(START);
-                circuit.failed(&call, START)
-            })
+            spawn(move || circuit.failed(&call, START))
         });
-        let call = circuit.admitted(START);
         assert_eq!(circuit.failed(&call, START), None);
         for thread in threads {
             assert_eq!(thread.join(), None);
@@ -66,12 +62,11 @@ pub fn each_failure_counts_once() {
 pub fn a_success_comes_before_between_or_after() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(1));
-        let failing = [(); 2].map(|()| {
+        let [call, first, second] = [(); 3].map(|()| circuit.admitted(START));
+        let failing = [first, second].map(|call| {
             let circuit = Arc::clone(&circuit);
-            let call = circuit.admitted(START);
             spawn(move || circuit.failed(&call, START).is_some())
         });
-        let call = circuit.admitted(START);
         assert_eq!(circuit.succeeded(&call, START), None);
         let opened = failing.map(|thread| thread.join());
         let opened = opened.into_iter().filter(|opened| *opened).count();
@@ -87,8 +82,7 @@ pub fn a_success_comes_before_between_or_after() {
 pub fn a_success_does_not_undo_an_opening() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(1));
-        let calls = [(); 3].map(|()| circuit.admitted(START));
-        let [first, second, succeeding] = calls;
+        let [first, second, succeeding] = [(); 3].map(|()| circuit.admitted(START));
         assert_eq!(circuit.failed(&first, START), None);
         let other = Arc::clone(&circuit);
         let success = spawn(move || other.succeeded(&succeeding, START));
@@ -134,7 +128,7 @@ pub fn calls_in_flight_are_known() {
             settings.slow_call_duration = COOLDOWN;
             settings.count_in_flight = true;
         });
-        let later = COOLDOWN * 2;
+        let later = COOLDOWN * 9;
         let threads = [false, true].map(|ends| {
             let circuit = Arc::clone(&circuit);
             spawn(move || {
@@ -152,43 +146,37 @@ pub fn calls_in_flight_are_known() {
     });
 }
 
-/// Outcomes of before change nothing after the circuit has opened and closed again.
-pub fn stale_outcomes_change_nothing() {
-    explore(|| {
-        let circuit = circuit(|settings| settings.failure_threshold = Some(1));
-        let stale = [(); 2].map(|()| circuit.admitted(START));
-        for _ in 0..2 {
-            let call = circuit.admitted(START);
-            circuit.failed(&call, START);
-        }
-        assert_eq!(circuit.state(), State::Open);
-        let [succeeding, failing] = stale;
-        let other = Arc::clone(&circuit);
-        let success = spawn(move || other.succeeded(&succeeding, COOLDOWN));
-        let other = Arc::clone(&circuit);
-        let failure = spawn(move || other.failed(&failing, COOLDOWN));
-        let probe = circuit.asked(COOLDOWN);
-        assert_eq!(probe.transition, Some(Transition::HalfOpened));
-        let probe = probe.admission.unwrap();
-        let closed = circuit.succeeded(&probe, COOLDOWN);
-        assert_eq!(closed, Some(Transition::Closed));
-        let call = circuit.admitted(COOLDOWN);
-        assert_eq!(circuit.failed(&call, COOLDOWN), None);
-        assert_eq!(success.join(), None);
-        assert_eq!(failure.join(), None);
-        let seen = circuit.snapshot(COOLDOWN);
-        assert_eq!((seen.state, seen.opened), (State::Closed, 1));
-        assert_eq!(seen.failures_in_a_row, 1);
-        assert_eq!(circuit.word().generation(), 3);
-    });
+/// An outcome of before changes nothing once the circuit has opened, neither then nor after it closed again.
+pub fn a_stale_outcome_changes_nothing() {
+    for outcome in [Circuit::succeeded, Circuit::failed] {
+        explore(move || {
+            let circuit = circuit(|settings| settings.failure_threshold = Some(1));
+            let [stale, first, second] = [(); 3].map(|()| circuit.admitted(START));
+            assert_eq!(circuit.failed(&first, START), None);
+            assert!(circuit.failed(&second, START).is_some());
+            let other = Arc::clone(&circuit);
+            let late = spawn(move || outcome(&other, &stale, COOLDOWN));
+            let probe = circuit.asked(COOLDOWN);
+            assert_eq!(probe.transition, Some(Transition::HalfOpened));
+            let probe = probe.admission.unwrap();
+            let closed = circuit.succeeded(&probe, COOLDOWN);
+            assert_eq!(closed, Some(Transition::Closed));
+            let call = circuit.admitted(COOLDOWN);
+            assert_eq!(circuit.failed(&call, COOLDOWN), None);
+            assert_eq!(late.join(), None);
+            let seen = circuit.snapshot(COOLDOWN);
+            assert_eq!((seen.state, seen.opened), (State::Closed, 1));
+            assert_eq!(seen.failures_in_a_row, 1);
+            assert_eq!(circuit.word().generation(), 3);
+        });
+    }
 }
 
 /// An outcome that races with the opening counts before it or not at all: the circuit opens once, for the first.
 pub fn a_stale_failure_does_not_prolong_the_cooldown() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(0));
-        let calls = [(); 2].map(|()| circuit.admitted(START));
-        let [mine, late] = calls;
+        let [mine, late] = [(); 2].map(|()| circuit.admitted(START));
         let other = Arc::clone(&circuit);
         let later = START + COOLDOWN / 2;
         let thread = spawn(move || other.failed(&late, later).is_some());

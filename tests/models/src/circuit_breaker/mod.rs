@@ -29,7 +29,6 @@ mod window;
 #[allow(dead_code, unreachable_pub)]
 mod word;
 
-
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use self::{
@@ -50,14 +49,12 @@ fn circuit(change: impl FnOnce(&mut Settings)) -> Arc<Circuit> {
     Arc::new(Circuit::new(settings, 0))
 }
 
-/// One that let a call through that failed, and opened.
+/// One that let a call through that failed, and opened; the settings are changed thereafter.
 fn open_circuit(change: impl FnOnce(&mut Settings)) -> Arc<Circuit> {
-    let circuit = circuit(|settings| {
-        settings.failure_threshold = Some(0);
-        change(settings);
-    });
+    let circuit = circuit(|settings| settings.failure_threshold = Some(0));
     let call = circuit.admitted(START);
     assert!(circuit.failed(&call, START).is_some());
+    circuit.change_settings(change, START);
     circuit
 }
 

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    COOLDOWN, Circuit, open_circuit,
-    number,
+    COOLDOWN, Circuit, number, open_circuit,
     state::{Admission, Mode, State},
     waiters::{Ticket, Waiters},
 };
