@@ -5,28 +5,28 @@ pub mod closed;
 pub mod half_open;
 pub mod waiting;
 
-// The library's own files, of which the models use a part.
+// The library's own files, of which the models use a part. They are linted at home.
 
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/in_flight.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::all)]
 mod in_flight;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/settings.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::all)]
 mod settings;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/snapshot.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::all)]
 mod snapshot;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/state.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::all)]
 mod state;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/waiters.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::all)]
 mod waiters;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/window.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::all)]
 mod window;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/word.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::all)]
 mod word;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
