@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use tower_keep::{
-    Classify, Job, Outcome,
+    Classify, Outcome,
     retry::{Attempt, Decision, Policy},
 };
 
@@ -25,8 +25,8 @@ impl Policy<Done, FetchError> for IfItMayPass {
                 retry_after,
             }) if may_pass(*status) => match *retry_after {
                 None => Decision::Retry,
-                // Coming back earlier than asked would be rude, later than the job's end in vain.
-                Some(wait) if wait > self.longest_wait || is_too_late(wait) => Decision::Stop,
+                // Coming back earlier than asked would be rude. Later than the job's end the retry does not go.
+                Some(wait) if wait > self.longest_wait => Decision::Stop,
                 Some(wait) => Decision::RetryAfter(wait),
             },
             // GET may be repeated, wherever the connection broke.
@@ -43,12 +43,6 @@ impl Policy<Done, FetchError> for IfItMayPass {
 /// The statuses by which a server says that it is a matter of time. A plain 500 may be one for ever.
 fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504)
-}
-
-fn is_too_late(wait: Duration) -> bool {
-    Job::current()
-        .remaining()
-        .is_some_and(|remaining| wait >= remaining)
 }
 
 /// Tells the host's failures from what is not its fault.

@@ -16,8 +16,9 @@ use std::{
 
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{
-    CancelLayer, CircuitBreakerLayer, DedupLayer, Event, LogLayer, Pipeline, ProgressLayer,
+    CancelLayer, CircuitBreakerLayer, DedupLayer, Event, LogLayer, Pipeline, ProgressLayer, Ratio,
     RetryLayer, TimeoutLayer,
+    circuit_breaker::Window,
     retry::{Decision, Jitter, RetryBudget},
 };
 
@@ -252,6 +253,20 @@ fn retry_costs_nothing_with_a_budget_jitter_and_a_total_time() {
 #[test]
 fn circuit_breaker_costs_nothing() {
     at_most(&CircuitBreakerLayer::new(), 0, 0);
+}
+
+/// With a count window, a time window, slow calls known in flight, and a circuit for each key, once the key is known.
+#[test]
+fn circuit_breaker_costs_nothing_in_any_mode() {
+    let windowed = || CircuitBreakerLayer::new().failure_rate(Ratio::HALF);
+    let timed = Window::time(MINUTE).unwrap();
+    at_most(&windowed(), 0, 0);
+    at_most(&windowed().window(timed), 0, 0);
+    at_most(&windowed().slow_call_rate(Ratio::HALF), 0, 0);
+    let tracking = windowed().slow_call_rate(Ratio::HALF).window(timed);
+    at_most(&tracking.count_in_flight(), 0, 0);
+    at_most(&windowed().backpressure(), 0, 0);
+    at_most(&windowed().per_key(|request: &u64| request % 7), 0, 0);
 }
 
 #[test]

@@ -221,17 +221,23 @@ async fn a_policy_says_when() {
     assert_eq!(calls.gaps(), [ms(5), secs(30)]);
 }
 
-/// A request that cannot be repeated is tried once; the request is cloned once less than it is tried.
+/// Behaviour 20: a request is cloned once less than it is tried, where all attempts are used. One that cannot be repeated
+/// is tried once.
 #[tokio::test(start_paused = true)]
 async fn requests_are_cloned_for_retries_only() {
-    let inner = Scripted::<Counted, u32>::new().times(4, || Step::error("no"));
-    let service = ServiceBuilder::new()
-        .layer(RetryLayer::new())
-        .service(inner.strict());
-    let request = Counted::default();
-    let clones = request.clones.clone();
-    service.oneshot(request).await.unwrap_err();
-    assert_eq!(clones.load(std::sync::atomic::Ordering::Relaxed), 3);
+    for max_retries in [0, 1, 3] {
+        let inner = Scripted::<Counted, u32>::new().error("no").repeat_last();
+        let calls = inner.calls();
+        let service = ServiceBuilder::new()
+            .layer(RetryLayer::new().max_retries(max_retries))
+            .service(inner.strict());
+        let request = Counted::default();
+        let clones = request.clones.clone();
+        service.oneshot(request).await.unwrap_err();
+        assert_eq!(calls.count(), max_retries as usize + 1);
+        let clones = clones.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(clones, max_retries);
+    }
 
     struct NotClone;
     let inner = Scripted::<NotClone, u32>::new().error("no");

@@ -170,7 +170,7 @@ fn the_pipeline_reckons_with_the_longest_waits() {
     ));
 }
 
-/// R25b: a delay that the outcome asks for takes the backoff's place, clamped: by a classifier that knows it, or by a
+/// R25b, behaviour 22: a delay that the outcome asks for takes the backoff's place, clamped: by a classifier that knows it, or by a
 /// closure beside any policy.
 #[tokio::test(start_paused = true)]
 async fn a_delay_from_the_outcome() {

@@ -1,7 +1,9 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tower::{Service, ServiceExt};
-use tower_keep::{BoxError, CancelReason, Job, JobId, LogLayer, cancel::Cancelled, find};
+use tower_keep::{
+    BoxError, CancelReason, EventKind, GiveUpReason, Job, JobId, LogLayer, cancel::Cancelled, find,
+};
 use tower_keep_test::Recorder;
 
 /// A layer that begins the job and records its events.
@@ -60,4 +62,18 @@ pub(crate) fn reason(error: &BoxError) -> CancelReason {
         .expect("cancelled")
         .reason()
         .clone()
+}
+
+/// Why a retry was given up, each time it was: the attempt and the reason.
+pub(crate) fn given_up(recorder: &Recorder) -> Vec<(u32, GiveUpReason)> {
+    recorder
+        .kinds()
+        .into_iter()
+        .filter_map(|kind| match kind {
+            EventKind::RetryGivenUp {
+                attempt, reason, ..
+            } => Some((attempt, reason)),
+            _ => None,
+        })
+        .collect()
 }

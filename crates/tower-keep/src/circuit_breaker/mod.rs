@@ -2,9 +2,9 @@
 //!
 //! | state | what happens to a call | left when |
 //! |---|---|---|
-//! | closed | goes through | more than [`failure_threshold`](CircuitBreakerLayer::failure_threshold) failures in a row (default 5: the sixth opens) |
+//! | closed | goes through | one of the conditions below holds |
 //! | open | is rejected at once; the inner service is neither polled nor called | the [`cooldown`](CircuitBreakerLayer::cooldown) (default 30 s) is over and a call comes |
-//! | half-open | up to [`half_open_probes`](CircuitBreakerLayer::half_open_probes) at a time (default 1) go through, the rest is rejected | a probe succeeds (closed) or fails (open, for a whole cooldown) |
+//! | half-open | up to [`half_open_probes`](CircuitBreakerLayer::half_open_probes) at a time (default 1) go through, the rest is rejected | [so many](CircuitBreakerLayer::half_open_successes) probes succeeded (default 1: closed) or [so many](CircuitBreakerLayer::half_open_failures) failed (default 1: open, for a whole cooldown) |
 //!
 //! ```
 //! use tower::{Service, ServiceExt, service_fn, Layer};
@@ -23,6 +23,35 @@
 //! # });
 //! ```
 //!
+//! # When it opens
+//!
+//! | condition | default |
+//! |---|---|
+//! | more than [`failure_threshold`](CircuitBreakerLayer::failure_threshold) failures in a row | 5: the sixth opens; once a rate is set, only if it is set too |
+//! | at least [`failure_rate`](CircuitBreakerLayer::failure_rate) of the calls in the window failed | none |
+//! | at least [`slow_call_rate`](CircuitBreakerLayer::slow_call_rate) of them took [`slow_call_duration`](CircuitBreakerLayer::slow_call_duration) (10 s) or longer; calls in flight too, with [`count_in_flight`](CircuitBreakerLayer::count_in_flight) | none |
+//!
+//! Any of them opens. The rates are looked at with every outcome, once there are
+//! [`minimum_calls`](CircuitBreakerLayer::minimum_calls) (20) in the [`window`](CircuitBreakerLayer::window): the last
+//! 100 calls, another number, or the calls of the last so long ([`Window::time`]). A count window is exact, to the call;
+//! a time window holds 20 counts, whatever the load.
+//!
+//! ```
+//! use std::{num::NonZeroU32, time::Duration};
+//! use tower_keep::{CircuitBreakerLayer, Ratio, circuit_breaker::Window};
+//!
+//! let breaker = CircuitBreakerLayer::new()
+//!     .failure_rate(Ratio::HALF)
+//!     .slow_call_rate(Ratio::percent(80)?)
+//!     .slow_call_duration(Duration::from_secs(2))
+//!     .window(Window::time(Duration::from_secs(30))?)
+//!     .half_open_probes(NonZeroU32::new(3).unwrap())
+//!     .half_open_successes(NonZeroU32::new(3).unwrap())
+//!     .growing_cooldown();
+//! # let _ = breaker;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What counts
 //!
 //! | outcome | counts as |
@@ -31,11 +60,50 @@
 //! | an attempt's time limit, inside or around this layer | failure |
 //! | an overall time limit, inside or around this layer | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) |
 //! | a panic | failure |
-//! | cancelled; rejected by a layer inside as duplicate or by its own circuit; dropped by the caller | nothing |
+//! | dropped by the caller, or by a foreign layer | nothing, unless [`count_dropped`](CircuitBreakerLayer::count_dropped) |
+//! | cancelled; rejected by a layer inside as duplicate or by its own circuit | nothing |
 //!
 //! What was admitted before a transition counts for nothing after it. A probe is a lease: one that is dropped or
 //! cancelled gives its place back, one that hangs loses it after the
-//! [`probe_timeout`](CircuitBreakerLayer::probe_timeout). So a circuit never stays half-open for good.
+//! [`probe_timeout`](CircuitBreakerLayer::probe_timeout), and when that has happened three times over the circuit opens
+//! again. So a circuit never stays half-open for good.
+//!
+//! # How long it stays open
+//!
+//! For the [`cooldown`](CircuitBreakerLayer::cooldown), or for what the failure [asks
+//! for](CircuitBreakerLayer::retry_after), as by HTTP's `Retry-After`. The cooldown can
+//! [grow](CircuitBreakerLayer::growing_cooldown) with each trip and be [shortened at
+//! random](CircuitBreakerLayer::cooldown_jitter); after it the load can come back [little by
+//! little](CircuitBreakerLayer::ramp).
+//!
+//! # A circuit for each key
+//!
+//! [`per_key`](CircuitBreakerLayer::per_key) gives each host, tenant or shard a circuit of its own. They are made on
+//! demand, [bounded in number](CircuitBreakerLayer::max_circuits), forgotten when
+//! [idle](CircuitBreakerLayer::evict_idle_after), and listed by [`CircuitsHandle::circuits`].
+//!
+//! ```
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, CircuitBreakerLayer, circuit_breaker::State};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let breaker = CircuitBreakerLayer::new().failure_threshold(0).per_key(|host: &&'static str| *host);
+//! let circuits = breaker.handle();
+//! let service = breaker.layer(service_fn(|host: &'static str| async move {
+//!     if host == "down.example" { Err(BoxError::from("down")) } else { Ok(()) }
+//! }));
+//! service.clone().oneshot("down.example").await.unwrap_err();
+//! service.clone().oneshot("up.example").await.unwrap();
+//! assert_eq!(circuits.get(&"down.example").unwrap().state(), State::Open);
+//! assert_eq!(circuits.get(&"up.example").unwrap().state(), State::Closed);
+//! # });
+//! ```
+//!
+//! # By hand
+//!
+//! The [handle](CircuitBreakerHandle) reads the state and the counts, watches it, opens or closes the circuit, switches it
+//! off, lets it only [observe](CircuitBreakerHandle::observe_only) what it would do, and
+//! [replaces the settings](CircuitBreakerHandle::update) without losing what was counted.
 //!
 //! # Its place in the order
 //!
@@ -49,13 +117,22 @@
 //!
 //! # Cancel safety
 //!
-//! A dropped call counts for nothing and gives its probe back.
+//! A dropped call counts for nothing, unless asked for, and gives its probe back.
 //!
 //! # Readiness
 //!
-//! While the circuit is open the inner service is not asked. A call that is rejected after the inner service was made
-//! ready leaves it ready, as tower's contract has it: an instance kept for later then keeps what its readiness holds,
-//! such as a permit. Drop it, or call again.
+//! While the circuit is open the inner service is not asked, but with [`per_key`](CircuitBreakerLayer::per_key), where the
+//! key is not known in time. A call that is rejected after the inner service was made ready leaves it ready, as tower's
+//! contract has it: an instance kept for later then keeps what its readiness holds, such as a permit. Drop it, or call
+//! again.
+//!
+//! A balancer wants to know before it picks a service: with [`backpressure`](CircuitBreakerLayer::backpressure) the
+//! service is not ready while the circuit is open.
+//!
+//! # Cost
+//!
+//! A call through a closed circuit that counts failures in a row takes no lock, no clock and no allocation. A rate takes a
+//! short lock for each outcome, a slow-call rate the clock twice, a circuit by key a look into a table under a shared lock.
 //!
 //! # Under axum
 //!

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::state::{Mode, State};
 
-/// What there is to know of a circuit at one moment. Made by [`CircuitBreakerHandle::snapshot`].
+/// What there is to know of a circuit at one moment. Made by
+/// [`CircuitBreakerHandle::snapshot`](super::CircuitBreakerHandle::snapshot).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {

@@ -44,14 +44,14 @@ impl Counts {
 #[derive(Debug)]
 pub(super) enum Outcomes {
     Calls(CallWindow),
-    Time(TimeWindow),
+    Time(Box<TimeWindow>),
 }
 
 impl Outcomes {
     pub(super) fn new(window: Window) -> Self {
         match window.0 {
             Span::Calls(size) => Self::Calls(CallWindow::new(size.get())),
-            Span::Time(length) => Self::Time(TimeWindow::new(length)),
+            Span::Time(length) => Self::Time(Box::new(TimeWindow::new(length))),
         }
     }
 

@@ -11,6 +11,7 @@
 //! | failed | ERROR | | cancelled | INFO |
 //! | retry scheduled | WARN | | duplicate | DEBUG |
 //! | retrying | DEBUG | | failed *as* a duplicate | DEBUG |
+//! | retry given up for lack of retries, or as the policy forbids it | DEBUG | | given up for another reason | INFO |
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};

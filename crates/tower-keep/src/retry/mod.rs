@@ -5,41 +5,114 @@
 //! | [`max_retries`](RetryLayer::max_retries): retries, not attempts | 3 |
 //! | [`base_delay`](RetryLayer::base_delay) | 1 s |
 //! | [`max_delay`](RetryLayer::max_delay) | 30 s |
-//! | [`should_retry`](RetryLayer::should_retry) | every error |
+//! | [`backoff`](RetryLayer::backoff): the strategy | exponential |
+//! | [`jitter`](RetryLayer::jitter) | none |
+//! | [`should_retry`](RetryLayer::should_retry), [`classify`](RetryLayer::classify), [`decide_with`](RetryLayer::decide_with), [`policy`](RetryLayer::policy) | every error |
+//! | [`retry_after`](RetryLayer::retry_after): a delay from the outcome | none |
+//! | [`budget`](RetryLayer::budget) | none |
+//! | [`max_total_time`](RetryLayer::max_total_time) | none |
 //! | [`clone_with`](RetryLayer::clone_with) | `Request: Clone` |
 //!
 //! The wait before retry n, counted from 0, is `min(base_delay * 2^n, max_delay)`: 1, 2 and 4 s by default.
 //!
 //! ```
-//! use std::sync::atomic::{AtomicU32, Ordering};
+//! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::{BoxError, RetryLayer};
+//! use tower_keep::{BoxError, Job, LogLayer, RetryLayer, retry::RetryBudget};
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! enum Failure {
+//!     #[error("busy, come back in {0:?}")]
+//!     Busy(Duration),
+//!     #[error("broken")]
+//!     Broken,
+//! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! static CALLS: AtomicU32 = AtomicU32::new(0);
+//! // Shared by all layers that burden the same service.
+//! let budget = RetryBudget::default();
 //! let service = ServiceBuilder::new()
-//!     .layer(RetryLayer::new().should_retry(|error: &BoxError| error.to_string() == "busy"))
+//!     .layer(LogLayer::new())
+//!     .layer(
+//!         RetryLayer::for_clients()
+//!             .should_retry(|failure: &Failure| matches!(failure, Failure::Busy(_)))
+//!             .retry_after(|result: &Result<u32, Failure>| match result {
+//!                 Err(Failure::Busy(wait)) => Some(*wait),
+//!                 _ => None,
+//!             })
+//!             .budget(budget.clone()),
+//!     )
 //!     .service(service_fn(|_: ()| async {
-//!         match CALLS.fetch_add(1, Ordering::Relaxed) {
-//!             0 => Err::<_, BoxError>("busy".into()),
-//!             _ => Ok("done"),
+//!         match Job::current().attempt() {
+//!             1 => Err(Failure::Busy(Duration::from_millis(50))),
+//!             2 => Err(Failure::Broken),
+//!             n => Ok(n),
 //!         }
 //!     }));
-//! assert_eq!(service.oneshot(()).await.unwrap(), "done");
+//! let error = service.oneshot(()).await.unwrap_err();
+//! assert_eq!(error.to_string(), "broken");
+//! assert_eq!((budget.balance().first_attempts(), budget.balance().retries()), (1, 1));
 //! # });
 //! ```
 //!
-//! # What is never retried
+//! # When to retry
 //!
-//! A call that a layer inside turned away or ended for good: an open circuit, a duplicate, a cancellation, an overall
-//! time limit. An attempt's own time limit is retried like an error, also where it is answered with a response.
+//! One decision says whether and when: a [`Policy`] sees the outcome, the [`Attempt`] and its job, and answers with a
+//! [`Decision`].
+//!
+//! | decision | what follows |
+//! |---|---|
+//! | [`Stop`](Decision::Stop) | the result is final here |
+//! | [`Retry`](Decision::Retry) | another attempt after the backoff |
+//! | [`RetryAfter`](Decision::RetryAfter) | another attempt after this long, at most `max_delay` |
+//! | [`Never`](Decision::Never) | the result is final, for the retries around this one too |
+//!
+//! What a layer inside turned away or ended for good is never retried: an open circuit, a duplicate, a cancellation, an
+//! overall time limit. An attempt's own time limit is retried like an error, also where it is answered with a response.
 //! (A foreign layer in between that moves the call to another task, such as tower's `Buffer`, hides this from the
 //! retry: look for the reason in `should_retry` there.)
+//!
+//! # When it gives up
+//!
+//! At once, without another wait, and with the last outcome. An event
+//! [`RetryGivenUp`](crate::EventKind::RetryGivenUp) says why, before the job's end:
+//!
+//! | [reason](crate::GiveUpReason) | when |
+//! |---|---|
+//! | `Exhausted` | `max_retries` were made |
+//! | `Deadline` | the wait would reach the end of the overall limit around it: the job's, or that of a [`TimeoutLayer`](crate::timeout) without a job |
+//! | `TotalTime` | the wait would reach `max_total_time` |
+//! | `Budget` | the [`RetryBudget`] is empty |
+//! | `NotRepeatable` | `clone_with` gave no second request |
+//! | `Forbidden` | the policy said [`Never`](Decision::Never) |
+//!
+//! It is told only where the policy wanted another attempt, or forbade any: not of a failure that is not to be retried,
+//! nor of a cancelled job, nor where `max_retries` is 0.
+//!
+//! # How many clients come back at once
+//!
+//! By default there is no jitter, so that a test can tell when each retry comes. Clients that fail together had better
+//! not come back together: use [`jitter`](RetryLayer::jitter), or a preset.
+//!
+//! | preset | retries | waits |
+//! |---|---|---|
+//! | [`for_clients`](RetryLayer::for_clients): somebody waits for it | 3 | up to 100, 200, 400 ms, [full](Jitter::Full) jitter, at most 20 s |
+//! | [`for_background`](RetryLayer::for_background): rather late than lost | 8 | from 1 s, [decorrelated](Jitter::Decorrelated), at most 60 s |
+//!
+//! Jitter spreads the retries, a [`RetryBudget`] bounds them. It is withdrawn from when the retry is decided on, before
+//! the wait, and a retry that then does not come, as the call was dropped, stays spent until it leaves the window.
+//!
+//! # How many attempts it took
+//!
+//! Whoever makes the call learns it from [`ResponseFuture::attempts`] or [`ResponseFuture::counted`]; the code inside from
+//! [`Job::attempt`](crate::Job::attempt), if a layer tracks the job; observers from each event. A request is cloned once
+//! before each attempt that another may follow. A service that is not ready for an attempt and says so with an error has
+//! failed it.
 //!
 //! # Its place in the order
 //!
 //! Inside the overall limit, outside the limit of an attempt. The circuit breaker goes outside it, to count jobs, or
-//! inside it, to count attempts.
+//! inside it, to count attempts. An overall limit *inside* the retry is still the job's: there is no retry past it.
 //!
 //! # Errors
 //!
@@ -52,7 +125,8 @@
 //! # Under axum
 //!
 //! Goes into `Router::layer` where the request is `Clone`; axum's body is not, so there `clone_with` has to say how to
-//! repeat it. A retry belongs in front of a client rather than in front of a handler.
+//! repeat it. A retry belongs in front of a client rather than in front of a handler. axum makes services anew, per route
+//! and even per request: a budget and a seed belong to the layer, and are shared by all of them.
 
 mod backoff;
 mod budget;

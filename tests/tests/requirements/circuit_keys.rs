@@ -1,0 +1,247 @@
+//! Circuits by key.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use tower::{Layer, Service, ServiceExt};
+use tower_keep::{
+    BoxError, CircuitBreakerLayer, Pipeline,
+    circuit_breaker::{Open, State},
+    find,
+};
+use tower_keep_test::{Scripted, Step};
+
+use super::support::*;
+
+/// A request to a host; odd numbers fail.
+type To = (Arc<str>, u32);
+
+fn to(host: &str, number: u32) -> To {
+    (host.into(), number)
+}
+
+fn host(request: &To) -> Arc<str> {
+    Arc::clone(&request.0)
+}
+
+fn odd_fail() -> impl Service<To, Response = u32, Error = BoxError, Future: Send> + Clone {
+    tower::service_fn(|(_, number): To| async move {
+        if number % 2 == 0 {
+            Ok(number)
+        } else {
+            Err(BoxError::from("odd"))
+        }
+    })
+}
+
+fn is_open(result: &Result<u32, BoxError>) -> bool {
+    (result.as_ref().err()).is_some_and(|error| find::<Open>(&**error).is_some())
+}
+
+/// R38b, Behaviour 12: failures for one key never affect another; the error and the handle say which circuit.
+#[tokio::test(start_paused = true)]
+async fn keys_are_isolated() {
+    for (name, expected) in [(None, "a.example"), (Some("hosts"), "hosts/a.example")] {
+        let breaker = CircuitBreakerLayer::new().failure_threshold(2);
+        let breaker = match name {
+            Some(name) => breaker.name(name),
+            None => breaker,
+        };
+        let breaker = breaker.per_key(host);
+        let circuits = breaker.handle();
+        assert!(circuits.is_empty());
+        let service = breaker.layer(odd_fail());
+        for _ in 0..3 {
+            service
+                .clone()
+                .oneshot(to("a.example", 1))
+                .await
+                .unwrap_err();
+        }
+        let rejected = service
+            .clone()
+            .oneshot(to("a.example", 2))
+            .await
+            .unwrap_err();
+        assert_eq!(find::<Open>(&*rejected).unwrap().circuit(), expected);
+        assert_eq!(
+            service.clone().oneshot(to("b.example", 2)).await.unwrap(),
+            2
+        );
+        service
+            .clone()
+            .oneshot(to("b.example", 1))
+            .await
+            .unwrap_err();
+        let mut all: Vec<_> = circuits
+            .circuits()
+            .into_iter()
+            .map(|(key, circuit)| (key, circuit.state(), circuit.failures()))
+            .collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        let expected = [
+            ("a.example".into(), State::Open, 0),
+            ("b.example".into(), State::Closed, 1),
+        ];
+        assert_eq!(all, expected);
+        assert!(circuits.get(&"c.example".into()).is_none());
+        circuits.get(&"a.example".into()).unwrap().reset();
+        assert_eq!(
+            service.clone().oneshot(to("a.example", 2)).await.unwrap(),
+            2
+        );
+    }
+}
+
+/// R38b: the circuits' settings are those of the layer, also when they are replaced later.
+#[tokio::test(start_paused = true)]
+async fn settings_hold_for_all_keys() {
+    let breaker = CircuitBreakerLayer::new()
+        .failure_threshold(0)
+        .per_key(host);
+    let circuits = breaker.handle();
+    let service = breaker.cooldown(secs(5)).layer(odd_fail());
+    service.clone().oneshot(to("a", 1)).await.unwrap_err();
+    let a = circuits.get(&"a".into()).unwrap();
+    assert_eq!(a.time_until_probe(), Some(secs(5)));
+    let mut settings = circuits.settings();
+    settings.failure_threshold = Some(1);
+    circuits.replace(settings);
+    a.reset();
+    for host in ["a", "b"] {
+        for expected in [State::Closed, State::Open] {
+            service.clone().oneshot(to(host, 1)).await.unwrap_err();
+            assert_eq!(circuits.get(&host.into()).unwrap().state(), expected);
+        }
+    }
+}
+
+/// R38b, Behaviour 12: idle circuits go, but for those that are open or forced; a key that comes back begins anew.
+#[tokio::test(start_paused = true)]
+async fn idle_circuits_are_evicted() {
+    let breaker = CircuitBreakerLayer::new()
+        .failure_threshold(1)
+        .cooldown(secs(1000))
+        .per_key(host)
+        .evict_idle_after(secs(100));
+    let circuits = breaker.handle();
+    let service = breaker.layer(odd_fail());
+    for key in ["idle", "open", "forced", "busy", "held"] {
+        service.clone().oneshot(to(key, 1)).await.unwrap_err();
+    }
+    service.clone().oneshot(to("open", 1)).await.unwrap_err();
+    circuits.get(&"forced".into()).unwrap().force_closed();
+    let held = circuits.get(&"held".into()).unwrap();
+    tokio::time::sleep(secs(99)).await;
+    service.clone().oneshot(to("busy", 2)).await.unwrap();
+    assert_eq!(circuits.circuits().len(), 5);
+    tokio::time::sleep(secs(1)).await;
+    // A new key sweeps.
+    service.clone().oneshot(to("new", 2)).await.unwrap();
+    let left: Vec<&str> = ["idle", "open", "forced", "busy", "held", "new"]
+        .into_iter()
+        .filter(|key| circuits.get(&(*key).into()).is_some())
+        .collect();
+    assert_eq!(left, ["open", "forced", "busy", "held", "new"]);
+    drop(held);
+    // The failure of before is forgotten.
+    service.clone().oneshot(to("idle", 1)).await.unwrap_err();
+    assert_eq!(circuits.get(&"idle".into()).unwrap().state(), State::Closed);
+    tokio::time::sleep(secs(10_000)).await;
+    let left: Vec<_> = circuits
+        .circuits()
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(left, ["forced".into()]);
+    assert!(circuits.remove(&"forced".into()));
+    assert!(!circuits.remove(&"forced".into()));
+    assert!(circuits.is_empty());
+}
+
+/// R38b, Behaviour 12: a hundred thousand keys take bounded memory; those that matter stay, as long as there is room.
+#[tokio::test(start_paused = true)]
+async fn many_keys_take_bounded_memory() {
+    let most = 1000;
+    let breaker = CircuitBreakerLayer::new()
+        .failure_threshold(0)
+        .cooldown(secs(1_000_000))
+        .per_key(|number: &u32| *number)
+        .max_circuits(NonZeroUsize::new(most).unwrap());
+    let circuits = breaker.handle();
+    let mut service = breaker.layer(tower::service_fn(|number: u32| async move {
+        if number < 10 {
+            Err(BoxError::from("no"))
+        } else {
+            Ok(number)
+        }
+    }));
+    for number in 0..100_000 {
+        let _ = begin(&mut service, number).await.await;
+        assert!(circuits.len() <= most);
+        if number % 100 == 0 {
+            tokio::time::advance(ms(1)).await;
+        }
+    }
+    assert!(circuits.len() > most / 2);
+    for number in 0..10 {
+        assert_eq!(circuits.get(&number).unwrap().state(), State::Open);
+    }
+    assert!(circuits.get(&99_999).is_some(), "the latest one");
+    // Where all matter, the oldest go: memory comes first.
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .failure_threshold(0)
+        .max_circuits(NonZeroUsize::new(3).unwrap());
+    let circuits = breaker.handle();
+    let inner = Scripted::<u32, u32>::new().otherwise(|| Step::error("no"));
+    let mut service = breaker.layer(inner.strict());
+    for number in 0..10 {
+        begin(&mut service, number).await.await.unwrap_err();
+        tokio::time::advance(ms(1)).await;
+        assert!(circuits.len() <= 3);
+    }
+    assert!(circuits.get(&9).is_some());
+    assert!(circuits.get(&0).is_none());
+}
+
+/// A call under way when its circuit is forgotten ends as ever, and counts for nothing.
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_circuit_is_not_missed() {
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .failure_threshold(0);
+    let circuits = breaker.handle();
+    let inner = Scripted::<u32, u32>::new()
+        .error_after(secs(1), "no")
+        .answer(1);
+    let mut service = breaker.layer(inner.strict());
+    let call = begin(&mut service, 7).await;
+    assert!(circuits.remove(&7));
+    call.await.unwrap_err();
+    assert!(circuits.get(&7).is_none());
+    begin(&mut service, 7).await.await.unwrap();
+}
+
+/// R62: a pipeline takes a layer with circuits by key, and sees to their probes' places.
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_takes_circuits_by_key() {
+    let breaker = CircuitBreakerLayer::new()
+        .failure_threshold(0)
+        .per_key(host);
+    let pipeline = Pipeline::new()
+        .circuit_breaker(breaker)
+        .retry(tower_keep::RetryLayer::new().max_retries(0))
+        .build()
+        .unwrap();
+    let circuits = pipeline.circuit_breaker().handle();
+    let service = pipeline.layer(odd_fail());
+    let mut results = Vec::new();
+    for (host, number) in [("a", 1), ("a", 2), ("b", 2)] {
+        results.push(service.clone().oneshot(to(host, number)).await);
+    }
+    assert_eq!(
+        results.iter().map(is_open).collect::<Vec<_>>(),
+        [false, true, false]
+    );
+    assert_eq!(circuits.len(), 2);
+}
