@@ -20,7 +20,8 @@
 //! # Reading a failure
 //!
 //! The first bad schedule panics with the assertion that it broke, or with `deadlock` where a thread would sleep for
-//! ever. `LOOM_MAX_PREEMPTIONS=1` often finds a shorter one, and more than the default looks further.
+//! ever. `LOOM_MAX_PREEMPTIONS=1` often finds a shorter one, and more than the default looks further; `LOOM_LOCATION=1`
+//! says where each thread was.
 
 // Linters compile libraries for unit tests too, whatever the manifest says.
 #![cfg(not(test))]

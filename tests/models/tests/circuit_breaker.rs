@@ -34,11 +34,13 @@ models! {
         forced_open_stays_open
         a_probe_does_not_close_what_is_forced_open
         a_reset_begins_with_nothing
+        a_mode_goes_with_its_state
         failures_do_not_open_what_is_held_closed
         an_observer_rejects_nobody
         new_settings_lose_no_count
         new_settings_lose_no_flag
         new_settings_leave_no_call_in_flight_behind
+        new_settings_keep_the_ramp
         the_ramp_ends;
     waiting:
         closing_wakes_everybody
@@ -46,6 +48,7 @@ models! {
         a_place_given_back_goes_round
         two_places_reach_two_who_wait
         who_gives_up_passes_the_wake_up_on
+        several_who_give_up_pass_the_wake_up_on
         new_settings_wake_the_first
         nobody_sleeps_before_a_circuit_that_closed_last;
 }

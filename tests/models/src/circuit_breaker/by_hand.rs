@@ -80,6 +80,21 @@ pub fn a_reset_begins_with_nothing() {
     assert_eq!(seen, [0, 1].into());
 }
 
+/// Of two modes set at once one holds, with the state that goes with it.
+pub fn a_mode_goes_with_its_state() {
+    let seen = explore(|| {
+        let circuit = circuit(|_| {});
+        let other = Arc::clone(&circuit);
+        let setting = spawn(move || other.set_mode(Mode::ForcedOpen, START));
+        circuit.set_mode(Mode::Automatic, START);
+        setting.join();
+        let seen = circuit.snapshot(START);
+        assert_eq!(circuit.word().generation(), 2);
+        (seen.mode == Mode::ForcedOpen, seen.state == State::Open)
+    });
+    assert_eq!(seen, [(false, false), (true, true)].into());
+}
+
 /// A circuit that is forced closed counts but never opens, and one that is disabled does not count.
 pub fn failures_do_not_open_what_is_held_closed() {
     for (mode, counted) in [(Mode::ForcedClosed, 1), (Mode::Disabled, 0)] {
@@ -191,6 +206,24 @@ pub fn new_settings_leave_no_call_in_flight_behind() {
     });
     // One that began beside the change and was not told of takes another one's place with it.
     assert_eq!(seen, [0, 1].into());
+}
+
+/// Settings that change while the circuit closes leave it its ramp.
+pub fn new_settings_keep_the_ramp() {
+    explore(|| {
+        let circuit = open_circuit(|settings| settings.ramp = Some(COOLDOWN));
+        let probe = circuit.admitted(COOLDOWN);
+        let other = Arc::clone(&circuit);
+        let closing = spawn(move || other.succeeded(&probe, COOLDOWN));
+        circuit.change_settings(
+            |settings| settings.failure_rate = Some(Ratio::ALL),
+            COOLDOWN,
+        );
+        assert_eq!(closing.join(), Some(Transition::Closed));
+        assert_eq!(circuit.word().flags(), WINDOWED | RAMPING);
+        assert!(circuit.asked(COOLDOWN).admission.is_ok());
+        assert!(circuit.asked(COOLDOWN).admission.is_err());
+    });
 }
 
 /// The ramp ends once, beside settings that change and successes that are counted.

@@ -26,8 +26,7 @@ impl Gate {
 
     /// `Shared::wake`.
     fn wake(&self) {
-        let circuit = &self.circuit;
-        if circuit.rejects(|| COOLDOWN).is_none() && circuit.state() == State::Closed {
+        if self.circuit.state() == State::Closed {
             self.waiters.wake_all();
         } else {
             self.waiters.wake_first();
@@ -68,19 +67,22 @@ impl Gate {
 }
 
 /// `Waiting`.
-struct Waiting<'gate> {
-    gate: &'gate Gate,
+struct Waiting {
+    gate: Arc<Gate>,
     ticket: Option<Ticket>,
 }
 
-impl<'gate> Waiting<'gate> {
-    fn new(gate: &'gate Gate) -> Self {
-        Self { gate, ticket: None }
+impl Waiting {
+    fn new(gate: &Arc<Gate>) -> Self {
+        Self {
+            gate: Arc::clone(gate),
+            ticket: None,
+        }
     }
 
     /// `None` is pending.
     fn poll(&mut self, sleeper: &Sleeper) -> Option<Admission> {
-        let Gate { circuit, waiters } = self.gate;
+        let Gate { circuit, waiters } = &*self.gate;
         loop {
             let ticket = waiters.wait(self.ticket, &sleeper.waker());
             self.ticket = Some(ticket);
@@ -95,10 +97,13 @@ impl<'gate> Waiting<'gate> {
     }
 
     /// Until there is a place. Who has it leaves the queue.
-    fn wait(mut self) -> Admission {
-        let sleeper = Sleeper::default();
+    fn wait(self) -> Admission {
+        self.go_on_waiting(&Sleeper::default())
+    }
+
+    fn go_on_waiting(mut self, sleeper: &Sleeper) -> Admission {
         loop {
-            match self.poll(&sleeper) {
+            match self.poll(sleeper) {
                 Some(admission) => return admission,
                 None => sleeper.sleep(),
             }
@@ -106,8 +111,12 @@ impl<'gate> Waiting<'gate> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
+        // A second panic, of a lock that loom has given up, would hide the first.
+        if std::thread::panicking() {
+            return;
+        }
         if let Some(ticket) = self.ticket {
             self.gate.waiters.leave(ticket);
         }
@@ -205,6 +214,26 @@ pub fn who_gives_up_passes_the_wake_up_on() {
         gate.give_back(&probe);
         gives_up.join();
         waiting.join();
+    });
+}
+
+/// Nor do several who leave at once, when it was one of them who was woken.
+pub fn several_who_give_up_pass_the_wake_up_on() {
+    explore(|| {
+        let (gate, probe) = taken(1);
+        let queue = [(); 3].map(|()| {
+            let mut waiting = Waiting::new(&gate);
+            let sleeper = Sleeper::default();
+            assert!(waiting.poll(&sleeper).is_none());
+            (waiting, sleeper)
+        });
+        gate.give_back(&probe);
+        let [(first, _), (second, _), (last, sleeper)] = queue;
+        let leaving = [first, second].map(|waiting| spawn(move || drop(waiting)));
+        assert!(last.go_on_waiting(&sleeper).is_probe());
+        for leaving in leaving {
+            leaving.join();
+        }
     });
 }
 
