@@ -230,6 +230,7 @@ pub fn several_who_give_up_pass_the_wake_up_on() {
         gate.give_back(&probe);
         let [(first, _), (second, _), (last, sleeper)] = queue;
         let leaving = [first, second].map(|waiting| spawn(move || drop(waiting)));
+        sleeper.sleep();
         assert!(last.go_on_waiting(&sleeper).is_probe());
         for leaving in leaving {
             leaving.join();

@@ -108,6 +108,20 @@ pub fn a_bucket_is_emptied_once() {
     assert_eq!(seen.len(), 2);
 }
 
+/// Calls that left the window grant nothing, whether their bucket is in use again or not.
+pub fn calls_of_before_grant_nothing() {
+    explore(|| {
+        let budget = budget(0);
+        budget.deposit(cut(0));
+        budget.deposit(cut(0));
+        let other = Arc::clone(&budget);
+        let calling = spawn(move || other.deposit(cut(10)));
+        assert!(!budget.withdraw(cut(10)), "a half of one call is nothing");
+        calling.join();
+        assert_eq!(budget.balance_at(cut(10)).first_attempts(), 1);
+    });
+}
+
 /// A call that was held up for a whole window does not count for the wrong one.
 pub fn a_late_call_spoils_no_later_bucket() {
     explore(|| {
@@ -143,9 +157,10 @@ pub fn the_balance_is_of_one_moment() {
         let budget = budget(2);
         let other = Arc::clone(&budget);
         let spending = spawn(move || {
-            assert!(other.withdraw(cut(0)));
             assert!(other.withdraw(cut(3)));
+            assert!(other.withdraw(cut(12)));
         });
+        // By a clock that is behind.
         let balance = budget.balance_at(cut(3));
         spending.join();
         assert_eq!(balance.retries() + balance.available(), 2);
