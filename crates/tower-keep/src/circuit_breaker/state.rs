@@ -216,8 +216,16 @@ impl Circuit {
         self.set_flags(slow.flags() | ramping);
     }
 
-    /// Begins a new generation in this state.
-    fn transit(&self, slow: &mut Slow, state: State, until: Option<Duration>, now: Duration) {
+    /// Begins a new generation in this state, with `RAMPING` or nothing beside the flags that it has anyway. They go in
+    /// one store, so that no call slips through between.
+    fn transit(
+        &self,
+        slow: &mut Slow,
+        state: State,
+        ramping: u64,
+        until: Option<Duration>,
+        now: Duration,
+    ) {
         slow.until = until;
         slow.leases.clear();
         slow.successes = 0;
@@ -231,7 +239,7 @@ impl Circuit {
             slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
         }
         let generation = self.word().generation().wrapping_add(1);
-        let word = Word::new(state, generation, 0, slow.flags());
+        let word = Word::new(state, generation, 0, slow.flags() | ramping);
         self.word.store(word.0, Ordering::Release);
     }
 
@@ -318,7 +326,7 @@ impl Circuit {
             };
         }
         if self.state() == State::Open {
-            self.transit(&mut slow, State::HalfOpen, None, now);
+            self.transit(&mut slow, State::HalfOpen, 0, None, now);
             transition = Some(Transition::HalfOpened);
         }
         let kind = if self.state() == State::HalfOpen {
@@ -347,7 +355,7 @@ impl Circuit {
     /// Time alone may have decided: the calls in flight are slow by now, or the probes hang.
     fn before_admission(&self, slow: &mut Slow, now: Duration) -> Option<Transition> {
         match self.state() {
-            State::Closed => self.judge(slow, None, now),
+            State::Closed => self.judge(slow, self.word().failures(), None, now),
             State::Open => None,
             State::HalfOpen => {
                 let held = slow.leases.len();
@@ -489,23 +497,30 @@ impl Circuit {
                     let slow = is_slow;
                     outcomes.push(Sample { failed, slow }, now);
                 }
-                if failed {
-                    self.count_failure();
+                // Judged is the streak that this outcome made, whatever success ends it this very moment.
+                let in_a_row = if failed {
+                    self.count_failure()
                 } else {
                     self.count_success(admission.generation);
-                }
-                self.judge(&mut slow, asked, now)
+                    0
+                };
+                self.judge(&mut slow, in_a_row, asked, now)
             }
         }
     }
 
     /// Opens a closed circuit if one of the conditions holds.
-    fn judge(&self, slow: &mut Slow, asked: Option<Duration>, now: Duration) -> Option<Transition> {
+    fn judge(
+        &self,
+        slow: &mut Slow,
+        in_a_row: u32,
+        asked: Option<Duration>,
+        now: Duration,
+    ) -> Option<Transition> {
         if !matches!(slow.mode, Mode::Automatic | Mode::ObserveOnly) {
             return None;
         }
         let settings = slow.settings;
-        let in_a_row = self.word().failures();
         let (counts, in_flight) = slow.counts(now);
         let reached = |rate: Option<Ratio>, part: u64, calls: u64| {
             calls >= settings.least_calls() && rate.is_some_and(|rate| rate.is_reached(part, calls))
@@ -531,7 +546,7 @@ impl Circuit {
         slow.trips = slow.trips.saturating_add(1);
         slow.opened += 1;
         let until = now.saturating_add(shortened);
-        self.transit(slow, State::Open, Some(until), now);
+        self.transit(slow, State::Open, 0, Some(until), now);
         Transition::Opened(shortened)
     }
 
@@ -556,12 +571,11 @@ impl Circuit {
         if slow.failures >= slow.settings.half_open_failures.get() {
             Some(self.open(slow, asked, now))
         } else if slow.successes >= slow.settings.half_open_successes.get() {
-            self.transit(slow, State::Closed, None, now);
-            if let Some(ramp) = slow.settings.ramp {
-                // The first call goes through at once.
-                slow.ramp_credit = ramp.as_nanos();
-                self.set_flags(slow.flags() | RAMPING);
-            }
+            let ramp = slow.settings.ramp;
+            let ramping = if ramp.is_some() { RAMPING } else { 0 };
+            self.transit(slow, State::Closed, ramping, None, now);
+            // The first call goes through at once.
+            slow.ramp_credit = ramp.unwrap_or_default().as_nanos();
             Some(Transition::Closed)
         } else {
             None
@@ -580,7 +594,7 @@ impl Circuit {
         } else {
             State::Closed
         };
-        self.transit(&mut slow, state, None, now);
+        self.transit(&mut slow, state, 0, None, now);
         // What was counted in the closed state before is gone too.
         let window = slow.settings.window;
         slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));

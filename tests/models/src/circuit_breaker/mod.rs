@@ -1,0 +1,86 @@
+//! The circuit, and those who wait for it.
+
+pub mod by_hand;
+pub mod closed;
+pub mod half_open;
+pub mod waiting;
+
+// The library's own files, of which the models use a part. They are linted at home.
+
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/in_flight.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod in_flight;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/settings.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod settings;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/snapshot.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod snapshot;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/state.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod state;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/waiters.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod waiters;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/window.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod window;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/word.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod word;
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use self::{
+    settings::Settings,
+    state::{Admission, Answer, Circuit, Transition},
+};
+use crate::classify::Outcome;
+
+const START: Duration = Duration::ZERO;
+const COOLDOWN: Duration = Duration::from_secs(10);
+
+fn circuit(change: impl FnOnce(&mut Settings)) -> Arc<Circuit> {
+    let mut settings = Settings {
+        cooldown: COOLDOWN,
+        ..Settings::default()
+    };
+    change(&mut settings);
+    Arc::new(Circuit::new(settings, 0))
+}
+
+/// One that let a call through that failed, and opened; the settings are changed thereafter.
+fn open_circuit(change: impl FnOnce(&mut Settings)) -> Arc<Circuit> {
+    let circuit = circuit(|settings| settings.failure_threshold = Some(0));
+    let call = circuit.admitted(START);
+    assert!(circuit.failed(&call, START).is_some());
+    circuit.change_settings(change, START);
+    circuit
+}
+
+fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+/// What models do with a circuit, in short.
+impl Circuit {
+    fn asked(&self, now: Duration) -> Answer {
+        self.admit(false, || now)
+    }
+
+    fn admitted(&self, now: Duration) -> Admission {
+        self.asked(now).admission.unwrap()
+    }
+
+    fn succeeded(&self, call: &Admission, now: Duration) -> Option<Transition> {
+        self.record(call, Outcome::Success, None, || now)
+    }
+
+    fn failed(&self, call: &Admission, now: Duration) -> Option<Transition> {
+        self.record(call, Outcome::Failure, None, || now)
+    }
+
+    fn dropped(&self, call: &Admission, now: Duration) -> Option<Transition> {
+        self.record(call, Outcome::Ignored, None, || now)
+    }
+}
