@@ -3,7 +3,7 @@
 use crate::{
     books::Second,
     day::{BROWN_OUT, Day, Phase},
-    policies::{Policy, WINDOW},
+    policies::{CALLS_PER_RETRY, Policy, WINDOW},
 };
 
 /// It is well again when this share of what is normal succeeds.
@@ -122,7 +122,7 @@ impl Account {
             .filter(|&now| {
                 let window = Sums::of(&self.seconds[(now + 1).saturating_sub(WINDOW)..=now]);
                 self.seconds[now].retries_granted > 0
-                    && window.retries_granted > window.first_attempts / 5
+                    && window.retries_granted > window.first_attempts / u64::from(CALLS_PER_RETRY)
             })
             .collect()
     }

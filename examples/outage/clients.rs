@@ -68,8 +68,8 @@ where
 {
     async fn live(mut self) {
         let end = self.began + self.day.length();
-        // Somewhere within its rhythm when the day begins.
-        let mut turn = self.began + self.rhythm().mul_f64(self.rng.f64());
+        // Somewhere between two turns when the day begins.
+        let mut turn = self.began + self.pause().mul_f64(self.rng.f64());
         while turn < end {
             sleep_until(turn).await;
             if !self.call().await && self.is_person {
@@ -79,12 +79,14 @@ where
                     self.call().await;
                 }
             }
-            turn = Instant::now() + chance::about(self.rhythm(), JITTER, &mut self.rng);
+            turn = Instant::now() + self.pause();
         }
     }
 
-    fn rhythm(&self) -> Duration {
-        self.day.rhythm(self.began.elapsed())
+    /// From one turn to the next.
+    fn pause(&mut self) -> Duration {
+        let rhythm = self.day.rhythm(self.began.elapsed());
+        chance::about(rhythm, JITTER, &mut self.rng)
     }
 
     /// One call; whether it succeeded.

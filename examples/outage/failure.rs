@@ -2,6 +2,7 @@
 
 use tower_keep::{circuit_breaker::Open, timeout::Elapsed};
 
+/// From the backend, or from a layer that stopped the call.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("the backend is down")]

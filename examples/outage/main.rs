@@ -46,6 +46,8 @@ mod plot;
 mod policies;
 mod report;
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 960.0;
+const HEIGHT: f64 = 936.0;
 
 /// Where the panels begin and end.
 const LEFT: f64 = 64.0;
@@ -17,6 +17,12 @@ const RIGHT: f64 = WIDTH - 24.0;
 
 /// What the two upper panels show.
 const AROUND: Phase = Phase::minutes(-10, 50);
+
+/// The second lies on the first.
+const SHADES: [(Phase, &str, &str); 2] = [
+    (BROWN_OUT, "brown-out", "#fdf0d5"),
+    (OUTAGE, "down", "#f5cf94"),
+];
 
 /// One curve for each policy, in its own measure.
 struct Panel {
@@ -86,7 +92,7 @@ pub(crate) fn draw(day: Day, accounts: &[Account]) -> String {
         svg,
         "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">time of day</text>\n</svg>\n",
         (LEFT + RIGHT) / 2.0,
-        HEIGHT - 24.0
+        HEIGHT - 18.0
     );
     svg
 }
@@ -103,13 +109,21 @@ fn style(policy: Policy) -> &'static str {
 
 fn legend(svg: &mut String, accounts: &[Account]) {
     for (number, account) in accounts.iter().enumerate() {
-        let x = LEFT + 190.0 * number as f64;
+        let x = LEFT + 165.0 * number as f64;
         let _ = writeln!(
             svg,
             r#"<path d="M{x:.0} 79h32" {}/><text x="{:.0}" y="84">{}</text>"#,
             style(account.policy),
             x + 40.0,
             account.policy.name()
+        );
+    }
+    for (number, (_, name, colour)) in SHADES.iter().enumerate() {
+        let x = LEFT + 165.0 * accounts.len() as f64 + 25.0 + 110.0 * number as f64;
+        let _ = writeln!(
+            svg,
+            r#"<rect x="{x:.0}" y="71" width="20" height="16" fill="{colour}"/><text x="{:.0}" y="84">{name}</text>"#,
+            x + 27.0,
         );
     }
 }
@@ -129,8 +143,16 @@ impl Panel {
             self.top - 12.0,
             self.title
         );
-        self.shade(svg, BROWN_OUT, "#fdf0d5", "brown-out");
-        self.shade(svg, OUTAGE, "#f7d9a8", "down");
+        for (phase, _, colour) in SHADES {
+            let (from, to) = (self.x(phase.from as f64), self.x(phase.to as f64));
+            let _ = writeln!(
+                svg,
+                r#"<rect x="{from:.1}" y="{}" width="{:.1}" height="{}" fill="{colour}"/>"#,
+                self.top,
+                to - from,
+                self.height
+            );
+        }
         self.grid(svg, step, top_value);
         for (policy, rates) in &curves {
             let mut points = String::new();
@@ -166,26 +188,6 @@ impl Panel {
 
     fn y(&self, value: f64, top_value: f64) -> f64 {
         self.top + self.height * (1.0 - value / top_value)
-    }
-
-    fn shade(&self, svg: &mut String, phase: Phase, colour: &str, name: &str) {
-        let (from, to) = (self.x(phase.from as f64), self.x(phase.to as f64));
-        let _ = writeln!(
-            svg,
-            r#"<rect x="{from:.1}" y="{}" width="{:.1}" height="{}" fill="{colour}"/>"#,
-            self.top,
-            to - from,
-            self.height
-        );
-        // Only where there is room for it.
-        if to - from > 40.0 {
-            let _ = writeln!(
-                svg,
-                r##"<text x="{:.1}" y="{:.0}" font-size="11" fill="#8a5a00">{name}</text>"##,
-                from + 4.0,
-                self.top + 13.0
-            );
-        }
     }
 
     fn grid(&self, svg: &mut String, step: f64, top_value: f64) {

@@ -33,6 +33,9 @@ pub(crate) enum Policy {
     Ours,
 }
 
+/// For how many calls the budget grants a retry.
+pub(crate) const CALLS_PER_RETRY: u32 = 5;
+
 /// Of how many seconds the budget looks at the calls and the retries, by default.
 pub(crate) const WINDOW: usize = 10;
 
@@ -105,10 +108,14 @@ impl Policy {
     }
 }
 
-/// Three retries after up to 0.1, 0.2 and 0.4 s, and at most one for five calls.
+/// Three retries after up to 0.1, 0.2 and 0.4 s, as long as there are no more than a share of the calls.
 fn retry(day: Day) -> RetryLayer {
+    let share = Ratio::new(1, CALLS_PER_RETRY).expect("it is a share");
+    // A floor is for those who call seldom. It would be more than the share of the few probes that an open circuit lets
+    // through.
+    let budget = RetryBudget::new(share).floor(0);
     RetryLayer::for_clients()
-        .budget(RetryBudget::new(Ratio::FIFTH).floor(0))
+        .budget(budget)
         .seed(chance::seed(day.seed, Thrower::Retry, 0))
 }
 

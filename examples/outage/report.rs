@@ -7,10 +7,8 @@ use tower_keep_examples::table::{self, Side};
 use crate::{
     account::{Account, Sums},
     day::{BROWN_OUT, Day, OUTAGE, Phase, clock},
+    policies::{CALLS_PER_RETRY, WINDOW},
 };
-
-/// The most attempts that a budget of a fifth allows for each first attempt.
-pub(crate) const BOUND: f64 = 1.2;
 
 /// The minutes around the brown-out.
 const AROUND: Phase = Phase::minutes(-10, 50);
@@ -130,9 +128,9 @@ fn troubles(accounts: &[Account]) -> String {
         ("load", Side::Left),
         ("peak", Side::Right),
         ("per call, brown-out", Side::Right),
-        ("down", Side::Right),
+        ("of it down", Side::Right),
         ("per first attempt, brown-out", Side::Right),
-        ("down", Side::Right),
+        ("of it down", Side::Right),
     ];
     table::render(headings, &rows)
 }
@@ -167,33 +165,44 @@ fn mark(share: f64) -> char {
     MARKS[eighths.clamp(least, 8)]
 }
 
-/// Whether the budgets kept their word: one line for each that did, or what speaks against it.
+/// Whether the budgets kept their word, and what says so.
 pub(crate) fn verdict(accounts: &[Account]) -> (String, bool) {
-    let mut text = String::new();
-    let mut holds = true;
-    for account in accounts {
-        if !account.policy.has_budget() {
-            continue;
-        }
-        let amplification = account.over(OUTAGE).amplification();
-        let overdrafts = account.overdrafts();
-        let kept = amplification <= BOUND && overdrafts.is_empty();
-        holds &= kept;
-        let name = account.policy.name();
-        let _ = if kept {
-            writeln!(
-                text,
-                "{name}: kept. {amplification:.3} attempts for each first attempt while the backend was down, {BOUND:.3} allowed; \
-                 in no 10 s of the day more retries than a fifth of the first attempts."
-            )
-        } else {
-            writeln!(
-                text,
-                "{name}: BROKEN. {amplification:.3} attempts for each first attempt while the backend was down, {BOUND:.3} allowed; \
-                 {} retries too many were granted, in these seconds: {overdrafts:?}",
-                overdrafts.len()
-            )
-        };
-    }
-    (text, holds)
+    let mut all_kept = true;
+    let budgets = accounts
+        .iter()
+        .filter(|account| account.policy.has_budget());
+    let rows: Vec<_> = budgets
+        .map(|account| {
+            // What is granted first is granted for the calls just before.
+            let paid_in = Phase {
+                from: OUTAGE.from - (WINDOW as i64 - 1),
+                ..OUTAGE
+            };
+            let retries = account.over(OUTAGE).retries_granted;
+            let calls = account.over(paid_in).first_attempts;
+            let overdrafts = account.overdrafts().len();
+            let kept = retries * u64::from(CALLS_PER_RETRY) <= calls && overdrafts == 0;
+            all_kept &= kept;
+            [
+                account.policy.name().to_owned(),
+                retries.to_string(),
+                calls.to_string(),
+                percent(retries as f64 / calls.max(1) as f64),
+                percent(1.0 / f64::from(CALLS_PER_RETRY)),
+                overdrafts.to_string(),
+                if kept { "kept" } else { "BROKEN" }.to_owned(),
+            ]
+        })
+        .collect();
+    let overdrawn = format!("{WINDOW} s overdrawn all day");
+    let headings = [
+        ("the budget's bound", Side::Left),
+        ("retries granted, down", Side::Right),
+        ("first attempts", Side::Right),
+        ("share", Side::Right),
+        ("allowed", Side::Right),
+        (&overdrawn, Side::Right),
+        ("", Side::Left),
+    ];
+    (table::render(headings, &rows), all_kept)
 }
