@@ -31,6 +31,10 @@
 //! They stand for users of one process that calls the backend for them, so they share one circuit and one budget. Only
 //! the clock is not real: it stands still while anything is left to do, and then moves on to what comes next.
 //!
+//! In the output, load per call is what the backend gets for each call of a client; load per first attempt leaves out the
+//! calls that an open circuit rejects. The bound is checked as the budget promises it: whenever a retry is granted, those
+//! of the 10 s up to then are at most a fifth of the first attempts in them.
+//!
 //! The same arguments give the same output, byte for byte. The exit code is 0 if the budgets kept their word, 1 if not, 2
 //! for wrong options.
 
@@ -75,6 +79,10 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let written = |error| io::Error::other(format!("cannot write to {:?}: {error}", args.out));
     // Before the work, lest it be in vain.
     let mut picture = fs::File::create(&args.out).map_err(written)?;
+    eprintln!(
+        "Playing {} h once for each of four policies; the whole day takes a debug build up to half a minute.",
+        day.hours
+    );
     let accounts = simulation::all(day, |policy| eprintln!("played: {}", policy.name()))?;
     picture
         .write_all(plot::draw(day, &accounts).as_bytes())
