@@ -17,8 +17,11 @@ use crate::{
     job::{
         Cancelled,
         core::{Core, Ending},
+        halt,
+        limits::Limits,
         scope::{Entered, Phase},
         stop::{self, Stop},
+        surroundings::Surroundings,
     },
 };
 
@@ -43,13 +46,19 @@ where
     {
         let job = Arc::clone(work.job());
         job.detach();
+        // A grace period around this layer is the task's too. A limit of an attempt is not: it only drops this future.
+        let surroundings = Surroundings::new(Limits::default(), halt::current());
         Self {
-            task: tokio::spawn(run(work, job)),
+            task: tokio::spawn(run(work, job, surroundings)),
         }
     }
 }
 
-async fn run<F, T, E, K>(work: Work<F, K>, job: Arc<Core>) -> Output<T, E>
+async fn run<F, T, E, K>(
+    work: Work<F, K>,
+    job: Arc<Core>,
+    mut surroundings: Surroundings,
+) -> Output<T, E>
 where
     F: Future<Output = Result<T, E>>,
     E: fmt::Display,
@@ -61,7 +70,7 @@ where
     let (result, stop) = std::future::poll_fn(|cx| {
         let entered = Entered::new(&mut slot, Phase::Running);
         stop::take();
-        let polled = work.as_mut().poll(cx);
+        let polled = surroundings.around(|| work.as_mut().poll(cx));
         drop(entered);
         // The caller that would note it may be gone.
         if let Some(job) = &slot {

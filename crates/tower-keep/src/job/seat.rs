@@ -122,6 +122,7 @@ impl Seat {
     pub(crate) fn call_limited<T>(limits: Limits, call: impl FnOnce() -> T) -> (Self, T) {
         if matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
             scope::with_current(|job| job.into_iter().for_each(|job| job.set_limits(limits)));
+            let _in_force = limits.until.map(Limits::until).map(InForce::narrowed);
             return Self::call(call);
         }
         Self::call(|| {
@@ -132,7 +133,7 @@ impl Seat {
 
     #[inline(always)]
     fn call_as_root<T>(call: impl FnOnce() -> T) -> (Self, T) {
-        let _without = InForce::none();
+        let _without = InForce::for_callee();
         let frame = Frame::open();
         let future = call();
         let seat = match frame.close() {
@@ -187,17 +188,19 @@ impl Seat {
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
         let job = Core::new(name, parent);
+        let adopted = scope::phase() == Phase::Adopting;
+        if let Some(limits) = limits::limits() {
+            // Those that the layers above set, or those of the code that calls this stack.
+            job.set_limits(if adopted { limits } else { limits.for_callee() });
+        }
         if let Some(joining) = joining {
             if let Some(observer) = joining.observer {
                 job.observe(observer);
             }
         }
-        if scope::phase() == Phase::Adopting {
+        if adopted {
             if let Some(joining) = joining {
                 job.add_member(joining.layer.get());
-            }
-            if let Some(limits) = limits::limits() {
-                job.set_limits(limits);
             }
             scope::replace(Some(job));
             scope::set_phase(Phase::Calling);
@@ -297,7 +300,7 @@ impl Seat {
                 polled
             }
             Place::Root | Place::Guest => {
-                let _without = InForce::none();
+                let _without = InForce::for_callee();
                 let open = Open::new();
                 let polled = poll();
                 self.job = open.close();

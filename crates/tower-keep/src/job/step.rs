@@ -10,7 +10,10 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use super::{Elapsed, Job};
+use super::{
+    Elapsed, Job,
+    limits::{InForce, Limits},
+};
 use crate::{
     error::BoxError,
     event::{EventKind, LimitScope, Report},
@@ -79,6 +82,7 @@ where
             }
             let (number, total) = core.map_or((1, None), |core| core.next_step());
             if let Some(core) = core {
+                core.touch();
                 core.emit(|| EventKind::StepStarted {
                     name: Arc::clone(this.name),
                     number,
@@ -102,8 +106,16 @@ where
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             panic!("a step was polled after it was ready");
         };
-        if let Poll::Ready(result) = future.poll(cx) {
+        let polled = {
+            let _in_force =
+                (begun.deadline).map(|(_, deadline)| InForce::narrowed(Limits::until(deadline)));
+            future.poll(cx)
+        };
+        if let Poll::Ready(result) = polled {
             this.future.set(None);
+            if let Some(core) = core {
+                core.touch();
+            }
             if let (Ok(_), Some(core), Some(total)) = (&result, core, begun.total) {
                 core.report(Report::step(begun.number, total));
             }
@@ -121,6 +133,7 @@ where
         }
         let scope = LimitScope::Step(Arc::clone(this.name));
         if let Some(core) = core {
+            core.touch();
             core.emit(|| EventKind::TimedOut {
                 scope: scope.clone(),
                 limit,

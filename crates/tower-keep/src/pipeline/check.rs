@@ -7,15 +7,15 @@ use crate::{
     timeout::{FixedLimit, Span, TimeoutLayer},
 };
 
-impl<L, C, D, B1, B2, T1, T2, R1, R2, A1, A2>
+impl<L, C, D, B1, B2, T1, T2, T3, R1, R2, A1, A2, A3>
     Pipeline<
         L,
         C,
         D,
         CircuitBreakerLayer<B1, B2>,
-        TimeoutLayer<T1, T2>,
+        TimeoutLayer<T1, T2, T3>,
         RetryLayer<R1, R2>,
-        TimeoutLayer<A1, A2>,
+        TimeoutLayer<A1, A2, A3>,
     >
 where
     T1: FixedLimit,
@@ -38,9 +38,9 @@ where
             C,
             D,
             CircuitBreakerLayer<B1, B2>,
-            TimeoutLayer<T1, T2>,
+            TimeoutLayer<T1, T2, T3>,
             RetryLayer<R1, R2>,
-            TimeoutLayer<A1, A2>,
+            TimeoutLayer<A1, A2, A3>,
         >,
         PipelineError,
     > {

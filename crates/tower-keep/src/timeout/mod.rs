@@ -67,16 +67,24 @@
 //! With `respond_with` it goes into `Router::layer` as it is. It covers the handler up to its response, not a body
 //! that streams on.
 
+mod deadline;
 mod future;
+mod idle;
 mod layer;
+mod limit;
 mod service;
+mod watched;
+mod work;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::layer::Span;
+pub(crate) use self::layer::{Measure, Span};
 
 pub use self::{
     future::ResponseFuture,
-    layer::{FixedLimit, Limit, LimitBy, TimeoutLayer},
+    layer::{AtOnce, TimeoutLayer, Watched},
+    limit::{FixedLimit, Limit, LimitBy},
     service::Timeout,
+    watched::WatchedTimeout,
+    work::WatchedFuture,
 };
 pub use crate::{event::LimitScope, job::Elapsed};

@@ -12,6 +12,7 @@
 //!
 //! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
 
+mod activity;
 mod cancellation;
 mod delivery;
 mod ending;
@@ -31,7 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
 use self::{cancellation::Children, delivery::Stream, ending::Detached};
-use super::limits::Limits;
+use super::{
+    halt::{self, Halt},
+    limits::Limits,
+};
 use crate::event::{CancelReason, JobId, JobName};
 
 /// Somebody registered an observer.
@@ -58,6 +62,8 @@ const HAS_CHILDREN: u16 = 1 << 9;
 const DECIDED: u16 = 1 << 10;
 /// The work runs in a task of its own, which alone knows when it started.
 const ELSEWHERE: u16 = 1 << 11;
+/// Somebody asks when the job was last active.
+const TIMED: u16 = 1 << 12;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
@@ -66,6 +72,8 @@ pub(crate) struct Core {
     id: JobId,
     name: JobName,
     parent: Option<JobId>,
+    /// What may stop the parent's code that began this job, where that has a halt.
+    within: Option<Arc<Halt>>,
     born: Instant,
     flags: AtomicU16,
     attempt: AtomicU32,
@@ -73,6 +81,9 @@ pub(crate) struct Core {
     deadline: AtomicU64,
     /// Nanoseconds; `u64::MAX` is none.
     step_limit: AtomicU64,
+    /// Nanoseconds from `born` to the last sign of life, written only if `TIMED` is set; `u64::MAX` is a wait before
+    /// the next attempt.
+    activity: AtomicU64,
     step: AtomicU32,
     /// 0 is unknown.
     step_total: AtomicU32,
@@ -94,6 +105,8 @@ struct State {
     dropped: bool,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     expired: bool,
+    /// The caller's deadline, while it does not hold for the execution that others share.
+    callers_deadline: u64,
     children: Option<Children>,
     detached: Option<Box<Detached>>,
 }
@@ -105,11 +118,15 @@ impl Core {
             id: JobId::next(),
             name,
             parent: parent.as_ref().map(|parent| parent.id),
+            within: parent
+                .as_ref()
+                .and_then(|parent| halt::current_of(parent.id)),
             born: Instant::now(),
             flags: AtomicU16::new(0),
             attempt: AtomicU32::new(1),
             deadline: AtomicU64::new(u64::MAX),
             step_limit: AtomicU64::new(u64::MAX),
+            activity: AtomicU64::new(0),
             step: AtomicU32::new(0),
             step_total: AtomicU32::new(0),
             members: [const { AtomicUsize::new(0) }; MEMBERS],
@@ -121,6 +138,7 @@ impl Core {
                 reason: None,
                 dropped: false,
                 expired: false,
+                callers_deadline: u64::MAX,
                 children: None,
                 detached: None,
             }),
@@ -129,8 +147,9 @@ impl Core {
             // Whatever ends the parent ends what works for it.
             core.set_limits(Limits {
                 deadline: parent.deadline(),
-                step: None,
+                ..Limits::default()
             });
+            core.be_timed_for(&parent);
             parent.adopt_child(&core);
         }
         core
@@ -180,6 +199,7 @@ impl Core {
         self.attempt.store(attempt, Ordering::Relaxed);
         // Each attempt goes through its steps anew.
         self.step.store(0, Ordering::Relaxed);
+        self.touch();
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
