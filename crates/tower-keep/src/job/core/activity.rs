@@ -1,6 +1,9 @@
 //! When a job last showed that it goes on. Noted only for those jobs that somebody times.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -54,8 +57,27 @@ impl Core {
         }
     }
 
+    /// This job waits for what that one does: its signs of life are this one's too.
+    pub(crate) fn follow(&self, other: Weak<Self>) {
+        if self.has(TIMED) {
+            if let Some(other) = other.upgrade() {
+                other.be_timed();
+            }
+            self.state().followed = Some(other);
+        }
+    }
+
     /// The last sign of life; `None` while the job waits for its next attempt.
     pub(crate) fn last_activity(&self) -> Option<Instant> {
+        let own = self.own_activity()?;
+        let followed = self.state().followed.clone();
+        match followed.and_then(|followed| followed.upgrade()) {
+            Some(followed) => followed.own_activity().map(|other| other.max(own)),
+            None => Some(own),
+        }
+    }
+
+    fn own_activity(&self) -> Option<Instant> {
         match self.activity.load(Ordering::Relaxed) {
             PAUSED => None,
             nanos => Some(self.born + Duration::from_nanos(nanos)),

@@ -20,7 +20,7 @@ mod ending;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -107,6 +107,8 @@ struct State {
     expired: bool,
     /// The caller's deadline, while it does not hold for the execution that others share.
     callers_deadline: u64,
+    /// Does this job's work; kept only if `TIMED` is set.
+    followed: Option<Weak<Core>>,
     children: Option<Children>,
     detached: Option<Box<Detached>>,
 }
@@ -139,6 +141,7 @@ impl Core {
                 dropped: false,
                 expired: false,
                 callers_deadline: u64::MAX,
+                followed: None,
                 children: None,
                 detached: None,
             }),
