@@ -12,4 +12,8 @@ mod progress;
 mod retry;
 mod support;
 mod timeout;
+mod timeout_deadlines;
+mod timeout_differential;
+mod timeout_grace;
+mod timeout_idle;
 mod together;
