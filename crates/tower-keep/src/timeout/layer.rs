@@ -34,8 +34,9 @@ pub struct TimeoutLayer<L = Option<Duration>, O = Fail, M = AtOnce> {
     pub(crate) span: Span,
     pub(crate) measure: Measure,
     pub(crate) step_limit: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
     pub(super) on_reject: O,
-    pub(crate) mode: M,
+    mode: M,
 }
 
 /// The work is dropped at the limit. The default.
@@ -45,9 +46,7 @@ pub struct AtOnce;
 /// The work is watched: for its progress, or for its own end within a grace period. Set by [`TimeoutLayer::idle`] and
 /// the like, and by [`TimeoutLayer::grace`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Watched {
-    pub(crate) grace: Option<Duration>,
-}
+pub struct Watched;
 
 impl<L> TimeoutLayer<L> {
     const fn total(limit: L, span: Span) -> Self {
@@ -56,6 +55,7 @@ impl<L> TimeoutLayer<L> {
             span,
             measure: Measure::Total,
             step_limit: None,
+            grace: None,
             on_reject: Fail,
             mode: AtOnce,
         }
@@ -69,8 +69,9 @@ impl<L> TimeoutLayer<L, Fail, Watched> {
             span,
             measure: Measure::Idle,
             step_limit: None,
+            grace: None,
             on_reject: Fail,
-            mode: Watched { grace: None },
+            mode: Watched,
         }
     }
 }
@@ -189,10 +190,9 @@ impl<L, O, M> TimeoutLayer<L, O, M> {
             span: self.span,
             measure: self.measure,
             step_limit: self.step_limit,
+            grace: (!grace.is_zero()).then_some(grace),
             on_reject: self.on_reject,
-            mode: Watched {
-                grace: (!grace.is_zero()).then_some(grace),
-            },
+            mode: Watched,
         }
     }
 
@@ -220,6 +220,7 @@ impl<L, O, M> TimeoutLayer<L, O, M> {
             span: self.span,
             measure: self.measure,
             step_limit: self.step_limit,
+            grace: self.grace,
             on_reject,
             mode: self.mode,
         }
@@ -241,13 +242,13 @@ impl<L, O, M> TimeoutLayer<L, O, M> {
     }
 }
 
-impl<L, O, M: fmt::Debug> fmt::Debug for TimeoutLayer<L, O, M> {
+impl<L, O, M> fmt::Debug for TimeoutLayer<L, O, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
             .field("span", &self.span)
             .field("measure", &self.measure)
             .field("step_limit", &self.step_limit)
-            .field("mode", &self.mode)
+            .field("grace", &self.grace)
             .finish_non_exhaustive()
     }
 }

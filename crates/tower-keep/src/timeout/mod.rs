@@ -77,7 +77,7 @@ mod watched;
 mod work;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::layer::Span;
+pub(crate) use self::layer::{Measure, Span};
 
 pub use self::{
     future::ResponseFuture,

@@ -109,7 +109,7 @@ fn watch<L, O>(
         job.be_timed();
     }
     Some(Stopping {
-        grace: layer.mode.grace?,
+        grace: layer.grace?,
         shared: job.is_shared(),
         halt: Some(Halt::new(job)),
     })
