@@ -413,6 +413,46 @@ async fn what_works_for_it_is_cancelled() {
     }
 }
 
+/// R16, R11b: a step's limit may give its code a grace period. Only that code is told; the job goes on.
+#[tokio::test(start_paused = true)]
+async fn a_step_with_grace() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(TimeoutLayer::none().step_limit(secs(10)))
+        .service(code(|job, _| async move {
+            for (takes, ends) in [(2, 12), (100, 15)] {
+                let start = Instant::now();
+                let before = Arc::new(Mutex::new(None));
+                let seen = before.clone();
+                let step = async move {
+                    let mine = Job::current();
+                    *seen.lock().unwrap() = Some((mine.clone(), mine.token()));
+                    cleaning_up(mine, takes).await
+                };
+                let error = job.step("save", step).grace(secs(5)).await.unwrap_err();
+                assert_eq!(elapsed(&error), &LimitScope::Step("save".into()));
+                assert_eq!(start.elapsed(), secs(ends));
+                let (mine, token) = before.lock().unwrap().take().unwrap();
+                assert!(mine.is_cancelled() && token.is_cancelled());
+                job.checkpoint()?;
+                assert!(!job.token().is_cancelled() && !Job::current().is_cancelled());
+            }
+            job.step("next", async { Ok::<_, BoxError>(7) })
+                .grace(secs(5))
+                .await
+        }));
+    assert_eq!(service.oneshot(0).await.unwrap(), 7);
+    let save = || LimitScope::Step("save".into());
+    assert_eq!(limits(&recorder), [(save(), 12, false), (save(), 27, true)]);
+    // Without a job there is nobody to tell.
+    let start = Instant::now();
+    let never = std::future::pending::<Result<(), BoxError>>();
+    let step = Job::current().step("save", never).limit(secs(10));
+    elapsed(&step.grace(secs(5)).await.unwrap_err());
+    assert_eq!(start.elapsed(), secs(10));
+}
+
 /// R9: no step begins in the grace period.
 #[tokio::test(start_paused = true)]
 async fn no_step_begins_in_the_grace() {
