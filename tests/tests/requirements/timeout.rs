@@ -315,26 +315,35 @@ async fn the_job_knows_its_deadline() {
     assert_eq!(Job::current().deadline(), None);
 }
 
-/// R14: an inner future that never lets go of the thread's budget does not starve its limit.
+/// R14: an inner future that never lets go of the thread's budget does not starve its limit, nor its grace period.
 #[tokio::test(start_paused = true)]
 async fn a_busy_inner_future_times_out() {
-    let busy = tower::service_fn(|_: u32| async {
-        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-        // Always something to receive, so that each poll ends by the budget and wakes itself.
-        loop {
-            send.send(()).unwrap();
-            receive.recv().await;
-            tokio::time::advance(ms(1)).await;
-            while tokio::task::coop::has_budget_remaining() {
+    let busy = || {
+        tower::service_fn(|_: u32| async {
+            let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+            // Always something to receive, so that each poll ends by the budget and wakes itself.
+            loop {
                 send.send(()).unwrap();
                 receive.recv().await;
+                tokio::time::advance(ms(1)).await;
+                while tokio::task::coop::has_budget_remaining() {
+                    send.send(()).unwrap();
+                    receive.recv().await;
+                }
             }
-        }
-        #[allow(unreachable_code, reason = "gives the block its type")]
-        Ok::<u32, Infallible>(0)
-    });
+            #[allow(unreachable_code, reason = "gives the block its type")]
+            Ok::<u32, Infallible>(0)
+        })
+    };
+    let limit = TimeoutLayer::new(ms(20));
+    let service = ServiceBuilder::new().layer(limit.clone()).service(busy());
+    service.oneshot(0).await.unwrap_err();
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(ms(20)))
-        .service(busy);
+        .layer(limit.grace(ms(20)))
+        .service(busy());
+    service.oneshot(0).await.unwrap_err();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::idle(ms(20)))
+        .service(busy());
     service.oneshot(0).await.unwrap_err();
 }

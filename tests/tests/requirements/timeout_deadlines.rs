@@ -229,6 +229,31 @@ async fn a_child_is_under_its_parents_limits() {
     }
 }
 
+/// R16: a layer's limit for steps is for those of its own stack, not of one that the code inside calls.
+#[tokio::test(start_paused = true)]
+async fn a_step_limit_stays_in_its_stack() {
+    let client = ServiceBuilder::new()
+        .layer(TimeoutLayer::none())
+        .layer(LogLayer::new())
+        .service(code(|job, _| async move {
+            let step = async {
+                tokio::time::sleep(secs(20)).await;
+                Ok::<_, BoxError>(7)
+            };
+            job.step("long", step).await
+        }));
+    for tracked in [true, false] {
+        let client = client.clone();
+        let service = ServiceBuilder::new()
+            .layer(tower::util::option_layer(
+                tracked.then(|| JobLayer::new("job")),
+            ))
+            .layer(TimeoutLayer::none().step_limit(secs(10)))
+            .service(code(move |_, request| client.clone().oneshot(request)));
+        assert_eq!(service.oneshot(0).await.unwrap(), 7);
+    }
+}
+
 /// R4: work that is handed to another task is under the limits that its handle knows.
 #[tokio::test(start_paused = true)]
 async fn a_spawned_task_knows_its_limits() {
