@@ -358,3 +358,24 @@ async fn a_detached_job_is_under_what_ends_it() {
         .service(asking(1));
     assert_eq!(service.oneshot(0).await.unwrap(), 9);
 }
+
+/// R5: what a detached job was begun in may end before it, and so may the limits on that; a cancellation of the job that
+/// it works for reaches it, and so does that one's deadline.
+#[tokio::test(start_paused = true)]
+async fn a_detached_child_is_under_its_parents_deadline_only() {
+    let client = || {
+        let detached = CancelLayer::new().detached();
+        ServiceBuilder::new().layer(detached).service(asking(1))
+    };
+    let inner = || code(move |_, request| client().oneshot(request));
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::new())
+        .layer(TimeoutLayer::new(secs(60)))
+        .layer(TimeoutLayer::per_attempt(secs(10)))
+        .service(inner());
+    assert_eq!(service.oneshot(0).await.unwrap(), 59);
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(60)))
+        .service(inner());
+    assert_eq!(service.oneshot(0).await.unwrap(), 0);
+}

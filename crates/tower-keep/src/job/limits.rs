@@ -114,3 +114,36 @@ impl Drop for InForce {
         LIMITED.set(self.0.is_some());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::JobName,
+        job::{scope, seat::Seat},
+    };
+
+    fn deadline() -> Option<Instant> {
+        scope::current().and_then(|job| job.deadline())
+    }
+
+    /// What begins a job under a limit on its own code gives the job that much time, and a job below a layer with a
+    /// limit on each attempt outlives the attempt.
+    #[test]
+    fn a_job_is_under_the_limits_of_the_code_that_begins_it() {
+        let at = Instant::now() + Duration::from_secs(60);
+        let begun = || Seat::begin(JobName::EMPTY, None, None, deadline).1;
+        {
+            let _step = InForce::narrowed(Limits::until(at));
+            assert_eq!(begun(), Some(at));
+            assert_eq!(Seat::call(begun).1, Some(at));
+        }
+        assert_eq!(Seat::call_limited(Limits::until(at), begun).1, None);
+        let overall = Limits {
+            deadline: Some(at),
+            ..Limits::NONE
+        };
+        assert_eq!(Seat::call_limited(overall, begun).1, Some(at));
+        assert!(limits().is_none());
+    }
+}

@@ -190,8 +190,13 @@ impl Seat {
         let job = Core::new(name, parent);
         let adopted = scope::phase() == Phase::Adopting;
         if let Some(limits) = limits::limits() {
-            // Those that the layers above set, or those of the code that calls this stack.
-            job.set_limits(if adopted { limits } else { limits.for_callee() });
+            if adopted {
+                // The layers above set them.
+                job.set_limits(limits);
+            } else {
+                // They are those of the code that calls this stack.
+                job.set_caller(limits);
+            }
         }
         if let Some(joining) = joining {
             if let Some(observer) = joining.observer {

@@ -165,8 +165,9 @@ impl Core {
         let fired = {
             let mut state = self.state();
             self.clear(SHARED);
-            let deadline = mem::replace(&mut state.callers_deadline, u64::MAX);
+            let [deadline, until] = mem::replace(&mut state.unshared, [u64::MAX; 2]);
             self.deadline.fetch_min(deadline, Ordering::Relaxed);
+            self.caller_until.fetch_min(until, Ordering::Relaxed);
             if !state.expired && !self.has(CANCELLED | ENDED) {
                 return;
             }
@@ -185,8 +186,11 @@ impl Core {
     pub(crate) fn share_execution(&self) {
         let mut state = self.state();
         self.set(SHARED);
-        let deadline = self.deadline.swap(u64::MAX, Ordering::Relaxed);
-        state.callers_deadline = state.callers_deadline.min(deadline);
+        let now =
+            [&self.deadline, &self.caller_until].map(|at| at.swap(u64::MAX, Ordering::Relaxed));
+        for (kept, now) in state.unshared.iter_mut().zip(now) {
+            *kept = now.min(*kept);
+        }
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {

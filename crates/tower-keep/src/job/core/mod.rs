@@ -79,6 +79,8 @@ pub(crate) struct Core {
     attempt: AtomicU32,
     /// Nanoseconds from `born`; `u64::MAX` is none.
     deadline: AtomicU64,
+    /// As `deadline`: when the code that began this job is to be over, which a detached job survives.
+    caller_until: AtomicU64,
     /// Nanoseconds; `u64::MAX` is none.
     step_limit: AtomicU64,
     /// Nanoseconds from `born` to the last sign of life, written only if `TIMED` is set; `u64::MAX` is a wait before
@@ -105,8 +107,8 @@ struct State {
     dropped: bool,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     expired: bool,
-    /// The caller's deadline, while it does not hold for the execution that others share.
-    callers_deadline: u64,
+    /// `deadline` and `caller_until`, while they do not hold for the execution that others share.
+    unshared: [u64; 2],
     /// Does this job's work; kept only if `TIMED` is set.
     followed: Option<Weak<Core>>,
     children: Option<Children>,
@@ -127,6 +129,7 @@ impl Core {
             flags: AtomicU16::new(0),
             attempt: AtomicU32::new(1),
             deadline: AtomicU64::new(u64::MAX),
+            caller_until: AtomicU64::new(u64::MAX),
             step_limit: AtomicU64::new(u64::MAX),
             activity: AtomicU64::new(0),
             step: AtomicU32::new(0),
@@ -140,7 +143,7 @@ impl Core {
                 reason: None,
                 dropped: false,
                 expired: false,
-                callers_deadline: u64::MAX,
+                unshared: [u64::MAX; 2],
                 followed: None,
                 children: None,
                 detached: None,
@@ -205,8 +208,10 @@ impl Core {
         self.touch();
     }
 
+    /// When the job is to be over.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.deadline.load(Ordering::Relaxed) {
+        let own = self.deadline.load(Ordering::Relaxed);
+        match own.min(self.caller_until.load(Ordering::Relaxed)) {
             u64::MAX => None,
             nanos => self.born.checked_add(Duration::from_nanos(nanos)),
         }
@@ -220,6 +225,14 @@ impl Core {
         }
         if let Some(limit) = limits.step {
             self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
+        }
+    }
+
+    /// The code that begins this job is under these limits, and the job with it, unless it is detached.
+    pub(crate) fn set_caller(&self, limits: Limits) {
+        if let Some(until) = limits.nearest() {
+            let nanos = nanos(until.saturating_duration_since(self.born));
+            self.caller_until.fetch_min(nanos, Ordering::Relaxed);
         }
     }
 
