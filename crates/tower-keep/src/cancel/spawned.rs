@@ -17,8 +17,7 @@ use crate::{
     job::{
         Cancelled,
         core::{Core, Ending},
-        halt,
-        limits::Limits,
+        halt, limits,
         scope::{Entered, Phase},
         stop::{self, Stop},
         surroundings::Surroundings,
@@ -46,8 +45,9 @@ where
     {
         let job = Arc::clone(work.job());
         job.detach();
-        // A grace period around this layer is the task's too. A limit of an attempt is not: it only drops this future.
-        let surroundings = Surroundings::new(Limits::default(), halt::current());
+        // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
+        let limits = limits::limits().unwrap_or_default().for_detached();
+        let surroundings = Surroundings::new(limits, halt::current());
         Self {
             task: tokio::spawn(run(work, job, surroundings)),
         }

@@ -1,9 +1,14 @@
-//! Limits in force for the code that runs now: for the job that a layer below begins, where the stack has none so far,
-//! and for the code's own question how much time is left.
+//! Limits in force for the code that runs now.
+//!
+//! They are ambient, like the job, and not kept with it: a limit is on a piece of code, and the next attempt of the same
+//! job, or a layer outside, may be under another. So they nest as the layers do, whoever calls again. Those who take
+//! code elsewhere take them along as far as they hold there.
 
 use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
+
+use super::scope;
 
 thread_local! {
     static LIMITED: Cell<bool> = const { Cell::new(false) };
@@ -29,6 +34,14 @@ impl Limits {
         step: None,
     };
 
+    /// Those that also hold for a task that runs on if nobody waits for it.
+    pub(crate) fn for_detached(&self) -> Self {
+        Self {
+            deadline: self.deadline,
+            ..Self::NONE
+        }
+    }
+
     /// Only a time at which the code that runs is to be over.
     pub(crate) fn until(until: Instant) -> Self {
         Self {
@@ -42,11 +55,14 @@ impl Limits {
         nearest(self.deadline, self.until)
     }
 
-    /// What these limits are to a stack that the code under them calls: whatever ends the code ends that stack's job.
-    pub(crate) fn for_callee(&self) -> Self {
+    /// What these limits are to a stack that the code under them calls. A limit on a job is for those that work for it
+    /// too; any other ends the code, and only what the code itself polls.
+    fn for_callee(&self) -> Self {
+        let is_jobs = scope::with_current(|job| job.is_some());
         Self {
-            deadline: self.nearest(),
-            ..Self::NONE
+            deadline: self.deadline.filter(|_| is_jobs),
+            until: if is_jobs { self.until } else { self.nearest() },
+            step: None,
         }
     }
 
@@ -66,6 +82,11 @@ pub(crate) fn nearest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
+}
+
+/// When the code that runs now is to be over.
+pub(crate) fn nearest_in_force() -> Option<Instant> {
+    limits().and_then(|limits| limits.nearest())
 }
 
 /// The limits in force, if there are any.
@@ -112,38 +133,5 @@ impl Drop for InForce {
             LIMITS.set(around);
         }
         LIMITED.set(self.0.is_some());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        event::JobName,
-        job::{scope, seat::Seat},
-    };
-
-    fn deadline() -> Option<Instant> {
-        scope::current().and_then(|job| job.deadline())
-    }
-
-    /// What begins a job under a limit on its own code gives the job that much time, and a job below a layer with a
-    /// limit on each attempt outlives the attempt.
-    #[test]
-    fn a_job_is_under_the_limits_of_the_code_that_begins_it() {
-        let at = Instant::now() + Duration::from_secs(60);
-        let begun = || Seat::begin(JobName::EMPTY, None, None, deadline).1;
-        {
-            let _step = InForce::narrowed(Limits::until(at));
-            assert_eq!(begun(), Some(at));
-            assert_eq!(Seat::call(begun).1, Some(at));
-        }
-        assert_eq!(Seat::call_limited(Limits::until(at), begun).1, None);
-        let overall = Limits {
-            deadline: Some(at),
-            ..Limits::NONE
-        };
-        assert_eq!(Seat::call_limited(overall, begun).1, Some(at));
-        assert!(limits().is_none());
     }
 }

@@ -112,7 +112,7 @@ impl Job {
         let core = scope::current();
         Self {
             halt: core.as_ref().and_then(|core| halt::current_of(core.id())),
-            until: limits::limits().and_then(|limits| limits.nearest()),
+            until: limits::nearest_in_force(),
             core,
         }
     }
@@ -150,15 +150,13 @@ impl Job {
     /// as it moves with each report.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let overall = self.core.as_ref().and_then(|core| core.deadline());
-        let known = limits::nearest(overall, self.until);
-        let is_current = scope::with_current(|job| {
-            job.map(|job| job.id()) == self.core.as_ref().map(|core| core.id())
-        });
-        match limits::limits() {
-            Some(limits) if is_current => limits::nearest(known, limits.nearest()),
-            _ => known,
-        }
+        let here = match &self.core {
+            Some(core) if scope::is_current(core) => core.deadline(),
+            None if scope::with_current(|job| job.is_none()) => limits::nearest_in_force(),
+            // The code that asks is of another job.
+            _ => None,
+        };
+        limits::nearest(self.until, here)
     }
 
     /// The time left until [`deadline`](Self::deadline), zero once it has passed.

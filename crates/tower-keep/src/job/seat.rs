@@ -120,10 +120,11 @@ impl Seat {
     /// below.
     #[inline(always)]
     pub(crate) fn call_limited<T>(limits: Limits, call: impl FnOnce() -> T) -> (Self, T) {
-        if matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
-            scope::with_current(|job| job.into_iter().for_each(|job| job.set_limits(limits)));
-            let _in_force = limits.until.map(Limits::until).map(InForce::narrowed);
-            return Self::call(call);
+        if limits.step.is_some() && matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
+            scope::with_current(|job| {
+                job.into_iter()
+                    .for_each(|job| job.set_step_limit(limits.step));
+            });
         }
         Self::call(|| {
             let _in_force = InForce::narrowed(limits);
@@ -188,29 +189,23 @@ impl Seat {
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
         let job = Core::new(name, parent);
-        let adopted = scope::phase() == Phase::Adopting;
-        if let Some(limits) = limits::limits() {
-            if adopted {
-                // The layers above set them.
-                job.set_limits(limits);
-            } else {
-                // They are those of the code that calls this stack.
-                job.set_caller(limits);
-            }
-        }
         if let Some(joining) = joining {
             if let Some(observer) = joining.observer {
                 job.observe(observer);
             }
         }
-        if adopted {
+        if scope::phase() == Phase::Adopting {
             if let Some(joining) = joining {
                 job.add_member(joining.layer.get());
+            }
+            if let Some(limits) = limits::limits() {
+                job.set_step_limit(limits.step);
             }
             scope::replace(Some(job));
             scope::set_phase(Phase::Calling);
             return (Self::new(Place::Member, None), call());
         }
+        let _around = InForce::for_callee();
         let mut seat = Self::new(Place::Root, Some(job));
         let future = {
             let guard = Unwinding::new(&mut seat.job, Phase::Calling, true);

@@ -11,12 +11,7 @@ use tokio::time::Sleep;
 
 use super::deadline::Deadline;
 use crate::{
-    job::{
-        Elapsed,
-        limits::{InForce, Limits},
-        seat::Seat,
-        stop,
-    },
+    job::{Elapsed, limits::InForce, seat::Seat, stop},
     reject::OnReject,
 };
 
@@ -73,15 +68,8 @@ where
         };
         // The inner future goes first, so that the result wins a tie.
         let limits = Deadline::limits(this.deadline.as_ref(), *this.step_limit);
-        let limits = if this.seat.has_job() {
-            // The job knows its own; those of an attempt are for the code that runs in it.
-            limits.until.map(Limits::until)
-        } else {
-            // A job may yet begin below.
-            Some(limits)
-        };
         let polled = this.seat.run(|| {
-            let _in_force = limits.map(InForce::narrowed);
+            let _in_force = InForce::narrowed(limits);
             future.poll(cx)
         });
         let result = match polled {

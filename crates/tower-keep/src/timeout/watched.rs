@@ -18,7 +18,7 @@ use crate::{
         Elapsed,
         core::Core,
         halt::{self, Halt},
-        limits::{InForce, Limits},
+        limits::InForce,
         scope,
         seat::{Joining, LayerId, Seat},
     },
@@ -75,10 +75,10 @@ where
             // `track` makes the job ambient.
             let mut stopping = scope::with_current(|job| {
                 let job = job?;
-                job.set_limits(limits);
+                job.set_step_limit(limits.step);
                 watch(layer, deadline.as_ref(), job)
             });
-            let _in_force = limits.until.map(Limits::until).map(InForce::narrowed);
+            let _in_force = InForce::narrowed(limits);
             let future = {
                 let _halt = stopping
                     .as_mut()

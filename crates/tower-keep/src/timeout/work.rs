@@ -23,7 +23,7 @@ use crate::{
         Elapsed,
         core::Core,
         halt::{self, Halt},
-        limits::{InForce, Limits},
+        limits::InForce,
         seat::Seat,
         stop,
     },
@@ -105,11 +105,11 @@ where
             let Some(future) = this.future.as_mut().as_pin_mut() else {
                 panic!("a call was polled after it timed out");
             };
-            let until = Deadline::limits(this.deadline.as_ref(), None).until;
+            let limits = Deadline::limits(this.deadline.as_ref(), None);
             let stopping = this.stopping.as_mut();
             // The inner future goes first, so that the result wins a tie.
             let polled = this.seat.run(|| {
-                let _in_force = until.map(Limits::until).map(InForce::narrowed);
+                let _in_force = InForce::narrowed(limits);
                 let _halt = stopping.map(|stopping| halt::Entered::new(&mut stopping.halt));
                 future.poll(cx)
             });

@@ -1,7 +1,6 @@
 //! Cancelling a job, and whoever works for it.
 
 use std::{
-    mem,
     sync::{Arc, Weak, atomic::Ordering},
     task::Waker,
 };
@@ -165,9 +164,6 @@ impl Core {
         let fired = {
             let mut state = self.state();
             self.clear(SHARED);
-            let [deadline, until] = mem::replace(&mut state.unshared, [u64::MAX; 2]);
-            self.deadline.fetch_min(deadline, Ordering::Relaxed);
-            self.caller_until.fetch_min(until, Ordering::Relaxed);
             if !state.expired && !self.has(CANCELLED | ENDED) {
                 return;
             }
@@ -182,15 +178,9 @@ impl Core {
         self.fire(fired.0, &fired.1);
     }
 
-    /// The execution may outlive the caller, and so the limits around it.
+    /// The execution may outlive the caller.
     pub(crate) fn share_execution(&self) {
-        let mut state = self.state();
         self.set(SHARED);
-        let now =
-            [&self.deadline, &self.caller_until].map(|at| at.swap(u64::MAX, Ordering::Relaxed));
-        for (kept, now) in state.unshared.iter_mut().zip(now) {
-            *kept = now.min(*kept);
-        }
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {

@@ -167,7 +167,6 @@ impl Core {
     /// The work goes on without its caller and ends through [`detached_done`](Self::detached_done).
     pub(crate) fn detach(&self) {
         self.state().detached = Some(Box::default());
-        self.caller_until.store(u64::MAX, Ordering::Relaxed);
         self.set(ELSEWHERE);
     }
 

@@ -34,7 +34,7 @@ pub(crate) use self::ending::Ending;
 use self::{cancellation::Children, delivery::Stream, ending::Detached};
 use super::{
     halt::{self, Halt},
-    limits::Limits,
+    limits,
 };
 use crate::event::{CancelReason, JobId, JobName};
 
@@ -77,10 +77,6 @@ pub(crate) struct Core {
     born: Instant,
     flags: AtomicU16,
     attempt: AtomicU32,
-    /// Nanoseconds from `born`; `u64::MAX` is none.
-    deadline: AtomicU64,
-    /// As `deadline`: when the code that began this job is to be over, which a detached job survives.
-    caller_until: AtomicU64,
     /// Nanoseconds; `u64::MAX` is none.
     step_limit: AtomicU64,
     /// Nanoseconds from `born` to the last sign of life, written only if `TIMED` is set; `u64::MAX` is a wait before
@@ -107,8 +103,6 @@ struct State {
     dropped: bool,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     expired: bool,
-    /// `deadline` and `caller_until`, while they do not hold for the execution that others share.
-    unshared: [u64; 2],
     /// Does this job's work; kept only if `TIMED` is set.
     followed: Option<Weak<Core>>,
     children: Option<Children>,
@@ -128,8 +122,6 @@ impl Core {
             born: Instant::now(),
             flags: AtomicU16::new(0),
             attempt: AtomicU32::new(1),
-            deadline: AtomicU64::new(u64::MAX),
-            caller_until: AtomicU64::new(u64::MAX),
             step_limit: AtomicU64::new(u64::MAX),
             activity: AtomicU64::new(0),
             step: AtomicU32::new(0),
@@ -143,18 +135,12 @@ impl Core {
                 reason: None,
                 dropped: false,
                 expired: false,
-                unshared: [u64::MAX; 2],
                 followed: None,
                 children: None,
                 detached: None,
             }),
         });
         if let Some(parent) = parent {
-            // Whatever ends the parent ends what works for it.
-            core.set_limits(Limits {
-                deadline: parent.deadline(),
-                ..Limits::default()
-            });
             core.be_timed_for(&parent);
             parent.adopt_child(&core);
         }
@@ -208,31 +194,15 @@ impl Core {
         self.touch();
     }
 
-    /// When the job is to be over.
+    /// When the code that runs now, in this job, is to be over: the nearest of the limits around it.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let own = self.deadline.load(Ordering::Relaxed);
-        match own.min(self.caller_until.load(Ordering::Relaxed)) {
-            u64::MAX => None,
-            nanos => self.born.checked_add(Duration::from_nanos(nanos)),
-        }
+        limits::nearest_in_force()
     }
 
-    /// Keeps the nearest of each.
-    pub(crate) fn set_limits(&self, limits: Limits) {
-        if let Some(deadline) = limits.deadline {
-            let nanos = nanos(deadline.saturating_duration_since(self.born));
-            self.deadline.fetch_min(nanos, Ordering::Relaxed);
-        }
-        if let Some(limit) = limits.step {
+    /// Keeps the shortest.
+    pub(crate) fn set_step_limit(&self, limit: Option<Duration>) {
+        if let Some(limit) = limit {
             self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
-        }
-    }
-
-    /// The code that begins this job is under these limits, and the job with it, unless it is detached.
-    pub(crate) fn set_caller(&self, limits: Limits) {
-        if let Some(until) = limits.nearest() {
-            let nanos = nanos(until.saturating_duration_since(self.born));
-            self.caller_until.fetch_min(nanos, Ordering::Relaxed);
         }
     }
 
