@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn, util::Either};
 use tower_keep::{
     BoxError, CancelLayer, DedupLayer, Job, JobLayer, LogLayer, RetryLayer, TimeoutLayer,
 };
@@ -141,20 +141,54 @@ async fn each_attempt_sees_its_own_limit() {
             Some(request.clone())
         }
     }
-    for watched in [false, true] {
-        let stack = ServiceBuilder::new()
-            .layer(LogLayer::new())
-            .layer(tower::retry::RetryLayer::new(Again(1)));
-        if watched {
-            let service = stack.layer(attempt.clone().grace(secs(1)));
-            let service = service.service(failing.clone());
-            service.oneshot(0).await.unwrap_err();
-        } else {
-            let service = stack.layer(attempt.clone()).service(failing.clone());
-            service.oneshot(0).await.unwrap_err();
+    // An overall limit inside begins anew with each attempt too.
+    for limit in [attempt, TimeoutLayer::new(secs(10))] {
+        for (foreign, watched) in [(true, true), (true, false), (false, true), (false, false)] {
+            let stack = ServiceBuilder::new().layer(LogLayer::new());
+            let limit = if watched {
+                Either::Left(limit.clone().grace(secs(1)))
+            } else {
+                Either::Right(limit.clone())
+            };
+            if foreign {
+                let stack = stack.layer(tower::retry::RetryLayer::new(Again(1)));
+                let service = stack.layer(limit).service(failing.clone());
+                service.oneshot(0).await.unwrap_err();
+            } else {
+                let stack = stack.layer(RetryLayer::new().max_retries(1));
+                let service = stack.layer(limit).service(failing.clone());
+                service.oneshot(0).await.unwrap_err();
+            }
+            let taken = std::mem::take(&mut *seen.lock().unwrap());
+            assert_eq!(taken, [10, 6, 10, 6].map(Some), "{foreign}, {watched}");
         }
-        let taken = std::mem::take(&mut *seen.lock().unwrap());
-        assert_eq!(taken, [10, 6, 10, 6].map(Some));
+    }
+}
+
+/// R12: a handle that was taken in the call itself knows the limits too, wherever it is asked.
+#[tokio::test(start_paused = true)]
+async fn a_handle_of_the_call_knows_the_limits() {
+    for limit in [
+        TimeoutLayer::new(secs(10)),
+        TimeoutLayer::per_attempt(secs(10)),
+    ] {
+        let inner = || {
+            service_fn(|_: u32| {
+                let job = Job::current();
+                async move {
+                    let asked = tokio::spawn(async move { job.remaining() });
+                    Ok::<_, Infallible>(asked.await.unwrap())
+                }
+            })
+        };
+        let stack = || ServiceBuilder::new().layer(TimeoutLayer::new(secs(60)));
+        let expected = Some(secs(10));
+        let without = stack().layer(limit.clone()).service(inner());
+        assert_eq!(without.oneshot(0).await.unwrap(), expected);
+        let tracked = stack().layer(LogLayer::new()).layer(limit.clone());
+        assert_eq!(tracked.service(inner()).oneshot(0).await.unwrap(), expected);
+        let watched = stack().layer(limit.grace(secs(1)));
+        assert_eq!(watched.service(inner()).oneshot(0).await.unwrap(), expected);
     }
 }
 

@@ -369,6 +369,90 @@ async fn a_panic_during_the_grace() {
     assert!(!Job::current().is_cancelled());
 }
 
+/// R11b: whichever limit expires, the code inside all of them is told, by every handle that was taken there, in the call
+/// itself too; code outside is not.
+#[tokio::test(start_paused = true)]
+async fn every_handle_inside_is_told() {
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let (inside, between) = (taken.clone(), taken.clone());
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .map_request(move |request: u32| {
+            between.lock().unwrap().push(Job::current());
+            request
+        })
+        .layer(TimeoutLayer::per_attempt(secs(10)).grace(secs(5)))
+        .layer(TimeoutLayer::per_attempt(secs(60)).grace(secs(5)))
+        .service(tower::service_fn(move |_: u32| {
+            // Within the call, before any poll.
+            let job = Job::current();
+            let token = job.token();
+            let waiting = job.clone();
+            let spawned = tokio::spawn(async move { waiting.cancelled().await });
+            inside.lock().unwrap().push(job.clone());
+            async move {
+                spawned.await.unwrap();
+                assert!(token.is_cancelled() && job.is_cancelled());
+                Err::<u32, BoxError>(job.checkpoint().unwrap_err().into())
+            }
+        }));
+    elapsed(&service.oneshot(0).await.unwrap_err());
+    assert_eq!(limits(&recorder), [(LimitScope::Attempt, 10, false)]);
+    let told: Vec<_> = taken
+        .lock()
+        .unwrap()
+        .iter()
+        .map(Job::is_cancelled)
+        .collect();
+    assert_eq!(told, [false, true]);
+}
+
+/// R5: what works for the job is left alone if the limit is not on the code that began it, or if it goes on without its
+/// caller anyway.
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_anyway_is_left_alone() {
+    let (log, recorder) = recording();
+    let slow = || {
+        code(|_, _| async {
+            tokio::time::sleep(secs(100)).await;
+            Ok(1)
+        })
+    };
+    let client = ServiceBuilder::new()
+        .layer(log.clone())
+        .layer(CancelLayer::new())
+        .service(slow());
+    let detached = ServiceBuilder::new()
+        .layer(log)
+        .layer(CancelLayer::new().detached())
+        .service(slow());
+    let service = ServiceBuilder::new()
+        .layer(tower_keep::JobLayer::new("job"))
+        .map_request(move |request: u32| {
+            let job = Job::current();
+            tokio::spawn(job.scope(client.clone().oneshot(0)));
+            request
+        })
+        .layer(
+            RetryLayer::new()
+                .base_delay(secs(1000))
+                .max_delay(secs(1000)),
+        )
+        .layer(TimeoutLayer::per_attempt(secs(10)).grace(secs(5)))
+        .service(code(move |job, _| {
+            let detached = detached.clone();
+            async move {
+                if job.attempt() == 1 {
+                    return detached.oneshot(0).await;
+                }
+                Ok(7)
+            }
+        }));
+    assert_eq!(service.oneshot(0).await.unwrap(), 7);
+    assert_eq!(recorder.count("succeeded"), 2, "{recorder}");
+}
+
 /// R4: jobs that work for the code that is to stop are cancelled; one that begins during the clean-up is at once,
 /// unless it is nobody's child.
 #[tokio::test(start_paused = true)]
