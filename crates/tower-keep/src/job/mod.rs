@@ -53,36 +53,24 @@ pub(crate) mod halt;
 mod layer;
 pub(crate) mod limits;
 pub(crate) mod scope;
+mod scoped;
 pub(crate) mod seat;
 mod step;
 pub(crate) mod stop;
 pub(crate) mod surroundings;
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    core::Core,
-    halt::Halt,
-    limits::Limits,
-    scope::{Entered, Phase},
-    surroundings::Surroundings,
-};
+use self::{core::Core, halt::Halt, limits::Limits, surroundings::Surroundings};
 use crate::event::{CancelReason, JobId, Report};
 
 pub use self::{
     error::{Cancelled, Elapsed},
     layer::{JobLayer, JobService, ResponseFuture},
+    scoped::Scope,
     step::Step,
 };
 
@@ -152,7 +140,7 @@ impl Job {
     pub fn deadline(&self) -> Option<Instant> {
         let here = match &self.core {
             Some(core) if scope::is_current(core) => core.deadline(),
-            None if scope::with_current(|job| job.is_none()) => limits::nearest_in_force(),
+            None if scope::current().is_none() => limits::nearest_in_force(),
             // The code that asks is of another job.
             _ => None,
         };
@@ -279,11 +267,8 @@ impl Job {
     /// A client stack called in there begins a child job.
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
         let limits = self.until.map(Limits::until).unwrap_or_default();
-        Scope {
-            job: self.core.clone(),
-            surroundings: Surroundings::new(limits, self.halt.clone()),
-            future,
-        }
+        let surroundings = Surroundings::new(limits, self.halt.clone());
+        Scope::new(self.core.clone(), surroundings, future)
     }
 
     pub(crate) fn core(&self) -> Option<&Arc<Core>> {
@@ -297,35 +282,5 @@ impl fmt::Debug for Job {
             Some(core) => core.fmt(f),
             None => f.write_str("Job(unwatched)"),
         }
-    }
-}
-
-pin_project! {
-    /// A future that is polled with a job as the current one. Made by [`Job::scope`].
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Scope<F> {
-        job: Option<Arc<Core>>,
-        surroundings: Surroundings,
-        #[pin]
-        future: F,
-    }
-}
-
-impl<F: Future> Future for Scope<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _entered = Entered::new(this.job, Phase::Running);
-        this.surroundings.around(|| this.future.poll(cx))
-    }
-}
-
-impl<F: fmt::Debug> fmt::Debug for Scope<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope")
-            .field("job", &self.job)
-            .field("future", &self.future)
-            .finish_non_exhaustive()
     }
 }

@@ -64,7 +64,11 @@ pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Arc<Core>>) -> T) -> T {
 
 /// Whether this is the ambient job.
 pub(crate) fn is_current(core: &Arc<Core>) -> bool {
-    with_current(|job| job.is_some_and(|job| Arc::ptr_eq(job, core)))
+    JOB.try_with(|job| {
+        let job = job.borrow();
+        job.as_ref().is_some_and(|job| Arc::ptr_eq(job, core))
+    })
+    .unwrap_or(false)
 }
 
 /// Exchanges the ambient job with the one in `slot` for as long as the guard lives. Back and forth the two only
