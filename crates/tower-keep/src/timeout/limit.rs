@@ -31,7 +31,8 @@ impl<F> FixedLimit for LimitBy<F> {
     }
 }
 
-/// A limit that comes from the request. Made by [`TimeoutLayer::per_request`].
+/// A limit that comes from the request. Made by [`TimeoutLayer::per_request`](super::TimeoutLayer::per_request)
+/// and the like.
 #[derive(Clone, Copy)]
 pub struct LimitBy<F>(pub(super) F);
 
