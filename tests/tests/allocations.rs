@@ -225,6 +225,18 @@ fn timeout_costs_nothing() {
     at_most(&TimeoutLayer::per_attempt(MINUTE), 0, 0);
 }
 
+/// The job, and what tells the work to stop at its limit.
+#[test]
+fn a_watched_timeout_allocates_the_job() {
+    at_most(&TimeoutLayer::idle(MINUTE), JOB, 0);
+    at_most(&TimeoutLayer::idle_per_attempt(MINUTE), JOB, 0);
+    at_most(&TimeoutLayer::new(MINUTE).grace(MINUTE), JOB + 1, 0);
+    let layers = ServiceBuilder::new()
+        .layer(LogLayer::new())
+        .layer(TimeoutLayer::idle(MINUTE));
+    at_most(&layers, JOB, 0);
+}
+
 #[test]
 fn retry_costs_nothing() {
     at_most(&RetryLayer::new(), 0, 0);

@@ -82,6 +82,11 @@ fn futures_stay_small() {
             size_with(CircuitBreakerLayer::new()),
         ),
         ("TimeoutLayer", 208, size_with(TimeoutLayer::new(MINUTE))),
+        (
+            "TimeoutLayer, idle",
+            232,
+            size_with(TimeoutLayer::idle(MINUTE)),
+        ),
         ("RetryLayer", 176, size_with(RetryLayer::new())),
         (
             "Log, Progress, Cancel",

@@ -113,6 +113,11 @@ async fn plain_types_go_through_what_can_stop_a_call() {
     in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)));
     in_each_mode!(TimeoutLayer::per_attempt(Duration::from_secs(1)));
     in_each_mode!(TimeoutLayer::none());
+    in_each_mode!(TimeoutLayer::idle(Duration::from_secs(1)));
+    in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)).grace(Duration::from_secs(1)));
+    in_each_mode!(TimeoutLayer::idle_by(|_: &Plain| Some(
+        Duration::from_secs(1)
+    )));
     in_each_mode!(TimeoutLayer::per_request(|_: &Plain| Some(
         Duration::from_secs(1)
     )));
@@ -196,6 +201,7 @@ async fn no_clone_is_asked_for_where_none_is_made() {
         CancelLayer::new().detached(),
         CircuitBreakerLayer::new(),
         TimeoutLayer::new(Duration::from_secs(1)),
+        TimeoutLayer::idle(Duration::from_secs(1)).grace(Duration::from_secs(1)),
     );
 }
 
@@ -213,6 +219,7 @@ fn handles_can_be_sent_and_shared() {
     assert_impl_all!(cancel::Cancel<Inner>: Clone, Send, Sync);
     assert_impl_all!(circuit_breaker::CircuitBreaker<Inner>: Clone, Send, Sync);
     assert_impl_all!(timeout::Timeout<Inner>: Clone, Send, Sync);
+    assert_impl_all!(timeout::WatchedTimeout<Inner>: Clone, Send, Sync);
     assert_impl_all!(retry::Retry<Inner>: Clone, Send, Sync);
     assert_impl_all!(job::JobService<Inner>: Clone, Send, Sync);
 }

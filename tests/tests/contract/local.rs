@@ -78,6 +78,8 @@ works_on_one_thread! {
     cancel(false): CancelLayer::new();
     /// Timeout needs nothing that can be sent.
     timeout(false): TimeoutLayer::new(Duration::from_secs(60));
+    /// Timeout that watches the work needs nothing that can be sent.
+    watched(false): TimeoutLayer::idle(Duration::from_secs(60)).grace(secs(1));
     /// Retry needs nothing that can be sent.
     retry(true): RetryLayer::new();
     /// CircuitBreaker needs nothing that can be sent.

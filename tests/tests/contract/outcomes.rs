@@ -155,7 +155,7 @@ fn attempts_belong_to_one_job() {
 /// A time limit: the job fails as timed out.
 #[test]
 fn a_time_limit_ends_the_job_once() {
-    over(that(everything(), in_sight("TA")), async |stack| {
+    over(that(everything(), in_sight("TAIiGg")), async |stack| {
         let inner = silent();
         let calls = inner.calls();
         let mut service = stack.around(inner.strict());
@@ -284,18 +284,27 @@ fn a_circuit_that_opens_is_told_of() {
     });
 }
 
-/// The code inside knows when the overall limit expires, wherever that layer stands in the stack.
+/// The code inside knows when the next limit ends it, wherever that layer stands in the stack. What goes on for others,
+/// or detached, is not ended by a limit outside.
 #[test]
-fn the_overall_limit_is_known_inside() {
-    let known = |stack: &Stack| stack.has("T") && !stack.outside("T", "M");
-    over(that(everything(), known), async |stack| {
-        let inner = Scripted::<u32, u32>::new().otherwise(|| {
-            Step::with(|_| {
-                let left = Job::current().remaining().ok_or("no limit is known")?;
-                Ok(left.as_secs() as u32)
-            })
-        });
-        let mut service = stack.around(inner.strict());
-        assert_eq!(call(&mut service, 1).await.unwrap(), 60);
-    });
+fn the_limits_are_known_inside() {
+    over(
+        that(everything(), |stack| stack.has("TGAg")),
+        async |stack| {
+            let inner = Scripted::<u32, u32>::new().otherwise(|| {
+                Step::with(|_| {
+                    let left = Job::current().remaining().map_or(0, |left| left.as_secs());
+                    Ok(left as u32)
+                })
+            });
+            let holds = |letters| !stack.ending(letters).is_empty();
+            let expected = match (holds("Ag"), holds("TG")) {
+                (true, _) => 10,
+                (false, true) => 60,
+                (false, false) => 0,
+            };
+            let mut service = stack.around(inner.strict());
+            assert_eq!(call(&mut service, 1).await.unwrap(), expected);
+        },
+    );
 }

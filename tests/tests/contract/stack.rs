@@ -7,7 +7,9 @@
 //! | `P` | Progress | | `T` | Timeout, overall, 60 s |
 //! | `C` | Cancel | | `R` | Retry, twice, after 1 and 2 s |
 //! | `c` | Cancel, detached | | `A` | Timeout of an attempt, 10 s |
-//! | `D` | Dedup, by the request | | | |
+//! | `D` | Dedup, by the request | | `G` | as `T`, with 5 s of grace |
+//! | `I` | Timeout, idle, 60 s | | `g` | as `A`, with 5 s of grace |
+//! | `i` | Timeout of an attempt, idle, 10 s | | | |
 //!
 //! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
 //!
@@ -19,6 +21,7 @@ use std::{
     fmt,
     future::{Ready, ready},
     sync::Arc,
+    time::Duration,
 };
 
 use tower::{
@@ -32,7 +35,8 @@ use tower_keep::{
     circuit_breaker::Open,
     dedup::{Duplicate, KeyBy},
     find,
-    timeout::Elapsed,
+    reject::Fail,
+    timeout::{Elapsed, Watched},
 };
 use tower_keep_test::{Recorder, secs};
 
@@ -110,6 +114,9 @@ fn response(why: Why) -> u32 {
     9_000 + why as u32
 }
 
+/// Of the limits that give one.
+pub(crate) const GRACE: Duration = secs(5);
+
 type ByRequestFn = fn(&u32) -> Option<u32>;
 type ByRequest = KeyBy<ByRequestFn, u32>;
 
@@ -146,6 +153,7 @@ pub(crate) struct Stack {
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,
+    idle: [TimeoutLayer<Option<Duration>, Fail, Watched>; 2],
 }
 
 impl Stack {
@@ -162,6 +170,10 @@ impl Stack {
             timeout: TimeoutLayer::new(secs(60)),
             retry: RetryLayer::new().max_retries(2),
             attempt: TimeoutLayer::per_attempt(secs(10)),
+            idle: [
+                TimeoutLayer::idle(secs(60)),
+                TimeoutLayer::idle_per_attempt(secs(10)),
+            ],
         }
     }
 
@@ -196,6 +208,20 @@ impl Stack {
         }
     }
 
+    /// Those of these layers whose limit ends the execution: not those of a caller that may leave it to others, nor of
+    /// an attempt that may leave it to itself.
+    pub(crate) fn ending(&self, letters: &str) -> String {
+        let inside = |outer: char, letter: char| {
+            self.place(outer)
+                .is_none_or(|outer| self.place(letter) > Some(outer))
+        };
+        letters
+            .chars()
+            .filter(|letter| self.place(*letter).is_some() && inside('M', *letter))
+            .filter(|letter| !"Ag".contains(*letter) || inside('c', *letter))
+            .collect()
+    }
+
     /// Whether callers join outside the log, so that it sees none but the job of the execution.
     pub(crate) fn joins_unseen(&self) -> bool {
         self.outside("M", "L")
@@ -203,7 +229,7 @@ impl Stack {
 
     /// Whether callers join outside everything that tracks a job, so that the execution has one of its own.
     pub(crate) fn executes_apart(&self) -> bool {
-        self.joins_unseen() && !self.outside("PCcN", "M")
+        self.joins_unseen() && !self.outside("PCcNIiGg", "M")
     }
 
     /// Puts the stack around a service. All services that it makes share what the layers share.
@@ -261,6 +287,10 @@ impl Stack {
             'T' => stopping!(self.timeout.clone(), Why::TimedOut),
             'R' => boxed(self.retry.layer(inner)),
             'A' => stopping!(self.attempt.clone(), Why::TimedOut),
+            'I' => stopping!(self.idle[0].clone(), Why::TimedOut),
+            'i' => stopping!(self.idle[1].clone(), Why::TimedOut),
+            'G' => stopping!(self.timeout.clone().grace(GRACE), Why::TimedOut),
+            'g' => stopping!(self.attempt.clone().grace(GRACE), Why::TimedOut),
             'l' => boxed(GlobalConcurrencyLimitLayer::new(8).layer(inner)),
             't' => boxed(tower::timeout::TimeoutLayer::new(secs(1000)).layer(inner)),
             's' => boxed(LoadShedLayer::new().layer(inner)),

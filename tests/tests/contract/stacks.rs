@@ -3,16 +3,18 @@
 use crate::stack::Stack;
 
 /// Each layer alone.
-const ALONE: [&str; 11] = ["N", "L", "P", "C", "c", "D", "M", "B", "T", "R", "A"];
+const ALONE: [&str; 15] = [
+    "N", "L", "P", "C", "c", "D", "M", "B", "T", "R", "A", "I", "i", "G", "g",
+];
 
 /// Each layer that can stop a call, failing with the user's own error.
-const FAILING: [&str; 7] = ["C!", "c!", "D!", "M!", "B!", "T!", "A!"];
+const FAILING: [&str; 9] = ["C!", "c!", "D!", "M!", "B!", "T!", "A!", "I!", "g!"];
 
 /// Each layer that can stop a call, answering with a response.
-const RESPONDING: [&str; 7] = ["C?", "c?", "D?", "M?", "B?", "T?", "A?"];
+const RESPONDING: [&str; 9] = ["C?", "c?", "D?", "M?", "B?", "T?", "A?", "i?", "G?"];
 
 /// All seven layers. `=` is composed without a box in between.
-const ORDERS: [&str; 32] = [
+const ORDERS: [&str; 44] = [
     // As documented, and its reverse.
     "=LPCDBTRA",
     "=LPCMBTRA",
@@ -51,6 +53,19 @@ const ORDERS: [&str; 32] = [
     // With a named job outermost, and with a circuit that counts attempts.
     "NLPCDBTRA",
     "LPCMTRBA",
+    // With limits that watch the work, in the places of the others and beside them.
+    "LPCDBGRg",
+    "LPCMBGRg",
+    "LPCDBIRi",
+    "LPCMBIRi",
+    "LPcDBGRg",
+    "gRGBDCPL",
+    "iRIBMCPL",
+    "LPC!M!B!G!Rg!",
+    "i?RI?BD?C!PL",
+    "GRgLPCMB",
+    "ITLPCDBGRiAg",
+    "gIRcLBDi",
 ];
 
 fn words<'a>(lists: impl IntoIterator<Item = &'a [&'a str]>) -> Vec<String> {
@@ -73,7 +88,7 @@ pub(crate) fn watched() -> Vec<String> {
     let around = alone.iter().map(|word| format!("L{word}"));
     let inside = alone.iter().map(|word| format!("{word}L"));
     let mut watched: Vec<_> = around.chain(inside).collect();
-    let others = "PCDMBTRA";
+    let others = "PCDMBTRAIiGg";
     for outer in others.chars() {
         for inner in others.chars().filter(|inner| *inner != outer) {
             // Both share their keys, so that the inner one would find those of the outer.
@@ -114,7 +129,7 @@ pub(crate) fn everything() -> Vec<String> {
 /// Layers of tower's own between ours, which call at once or call again.
 fn foreign() -> Vec<String> {
     let mut foreign: Vec<String> = Vec::new();
-    for layer in "PCcDMBTRA".chars() {
+    for layer in "PCcDMBTRAig".chars() {
         for between in ["l", "t", "s", "m", "r", "rr", "mrs"] {
             foreign.push(format!("{layer}{between}L"));
             foreign.push(format!("{layer}{between}LP"));

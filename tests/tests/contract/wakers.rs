@@ -4,7 +4,7 @@ use tower_keep_test::{Polled, Scripted, ms, secs};
 
 use crate::{
     run::{call_of, over, settle, silent, slow_echo},
-    stack::{Stack, Why, stopped},
+    stack::{GRACE, Stack, Why, stopped},
     stacks::{all, that},
 };
 
@@ -27,9 +27,9 @@ fn a_waiting_call_is_left_alone() {
 /// A limit wakes its call when it expires, once, and no earlier.
 #[test]
 fn a_limit_wakes_once() {
-    let limited = |stack: &Stack| stack.has("TA") && !stack.has("Rc");
+    let limited = |stack: &Stack| stack.has("TAIi") && !stack.has("RcGg");
     over(that(all(), limited), async |stack| {
-        let limit = if stack.has("A") { secs(10) } else { secs(60) };
+        let limit = if stack.has("Ai") { secs(10) } else { secs(60) };
         let service = stack.around(silent().strict());
         let mut response = Polled::new(call_of(&service, 1));
         response.assert_waiting();
@@ -37,6 +37,26 @@ fn a_limit_wakes_once() {
         assert_eq!(response.wakes(), 0);
         tokio::time::advance(ms(1)).await;
         assert_eq!(response.wakes(), 1);
+        assert_eq!(stopped(&response.assert_ready()), Some(Why::TimedOut));
+    });
+}
+
+/// A limit with a grace period wakes its call when it expires and when the grace period does.
+#[test]
+fn a_grace_period_wakes_once_more() {
+    let graced = |stack: &Stack| stack.has("Gg") && !stack.has("Rc");
+    over(that(all(), graced), async |stack| {
+        let limit = if stack.has("g") { secs(10) } else { secs(60) };
+        let service = stack.around(silent().strict());
+        let mut response = Polled::new(call_of(&service, 1));
+        response.assert_waiting();
+        tokio::time::advance(limit).await;
+        assert_eq!(response.wakes(), 1);
+        response.assert_waiting();
+        tokio::time::advance(GRACE - ms(1)).await;
+        assert_eq!(response.wakes(), 1);
+        tokio::time::advance(ms(1)).await;
+        assert_eq!(response.wakes(), 2);
         assert_eq!(stopped(&response.assert_ready()), Some(Why::TimedOut));
     });
 }

@@ -1,6 +1,6 @@
 //! What a pipeline accepts.
 
-use tower_keep::{Pipeline, TimeoutLayer};
+use tower_keep::{CircuitBreakerLayer, Pipeline, TimeoutLayer};
 
 use super::support::*;
 
@@ -34,4 +34,71 @@ fn limits_in_the_wrong_place_are_refused() {
         .build()
         .unwrap_err();
     assert_eq!(error.settings(), ("attempt_timeout", "timeout"));
+}
+
+/// An idle limit where the other one expires first, and a grace period for which the overall limit leaves no time, are
+/// refused; each is fine where it can be used.
+#[test]
+fn limits_that_could_never_expire_are_refused() {
+    let attempt = ("attempt_timeout", "timeout");
+    let overall = ("timeout", "attempt_timeout");
+    let pipeline = || Pipeline::new().timeout(TimeoutLayer::new(secs(60)));
+
+    for (seconds, refused) in [(60, false), (61, true)] {
+        let built = pipeline()
+            .attempt_timeout(TimeoutLayer::idle_per_attempt(secs(seconds)))
+            .build();
+        assert_eq!(
+            built.err().map(|error| error.settings()),
+            refused.then_some(attempt)
+        );
+    }
+    for (seconds, refused) in [(10, false), (11, true)] {
+        let built = Pipeline::new()
+            .timeout(TimeoutLayer::idle(secs(seconds)))
+            .attempt_timeout(TimeoutLayer::per_attempt(secs(10)))
+            .build();
+        assert_eq!(
+            built.err().map(|error| error.settings()),
+            refused.then_some(overall)
+        );
+        let built = Pipeline::new()
+            .timeout(TimeoutLayer::idle(secs(10)))
+            .attempt_timeout(TimeoutLayer::idle_per_attempt(secs(seconds)))
+            .build();
+        assert_eq!(
+            built.err().map(|error| error.settings()),
+            refused.then_some(attempt)
+        );
+    }
+    for (grace, refused) in [(50, false), (51, true)] {
+        let built = pipeline()
+            .attempt_timeout(TimeoutLayer::per_attempt(secs(10)).grace(secs(grace)))
+            .build();
+        assert_eq!(
+            built.err().map(|error| error.settings()),
+            refused.then_some(attempt)
+        );
+    }
+    // The waits need not fit into a time without progress.
+    let pipeline = Pipeline::new().timeout(TimeoutLayer::idle(secs(2)));
+    pipeline.build().unwrap();
+    let error = Pipeline::new()
+        .timeout(TimeoutLayer::per_attempt(secs(60)).grace(secs(1)))
+        .build()
+        .unwrap_err();
+    assert_eq!(error.settings(), overall);
+}
+
+/// A probe is in flight until the grace period is over.
+#[test]
+fn a_probe_timeout_leaves_time_for_the_grace() {
+    for (probe, fits) in [(64, false), (65, true)] {
+        let circuit = CircuitBreakerLayer::new().probe_timeout(secs(probe));
+        let built = Pipeline::new()
+            .circuit_breaker(circuit)
+            .timeout(TimeoutLayer::new(secs(60)).grace(secs(5)))
+            .build();
+        assert_eq!(built.is_ok(), fits);
+    }
 }

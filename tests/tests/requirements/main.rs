@@ -21,4 +21,8 @@ mod retry_limits;
 mod retry_policy;
 mod support;
 mod timeout;
+mod timeout_deadlines;
+mod timeout_differential;
+mod timeout_grace;
+mod timeout_idle;
 mod together;

@@ -33,7 +33,7 @@ where
         .call(request)
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<u32, BoxError>> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<u32, BoxError>> + Send>>;
 
 /// A service whose code is the test's closure; it gets the job.
 pub(crate) fn code<F, Fut>(

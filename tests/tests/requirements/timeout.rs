@@ -1,5 +1,3 @@
-use std::convert::Infallible;
-
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
@@ -207,6 +205,32 @@ async fn each_step_has_its_own_limit() {
     );
 }
 
+/// R16: the layer's limit for steps holds wherever the layer stands: outside what begins the job too. Of several, the
+/// shortest holds.
+#[tokio::test(start_paused = true)]
+async fn a_step_limit_holds_in_any_order() {
+    let limit = |seconds| TimeoutLayer::none().step_limit(secs(seconds));
+    let inner = || {
+        code(|job, _| async move {
+            let never = std::future::pending::<Result<u32, BoxError>>();
+            job.step("save", never).await
+        })
+    };
+    let stack = ServiceBuilder::new;
+    let outside = stack().layer(limit(10)).layer(LogLayer::new());
+    let inside = stack().layer(LogLayer::new()).layer(limit(10));
+    let watched = stack().layer(limit(10).grace(secs(1)));
+    let errors = [
+        outside.layer(limit(20)).service(inner()).oneshot(0).await,
+        inside.layer(limit(20)).service(inner()).oneshot(0).await,
+        watched.layer(limit(20)).service(inner()).oneshot(0).await,
+    ];
+    for error in errors.map(Result::unwrap_err) {
+        let elapsed = find::<Elapsed>(&*error).unwrap();
+        assert_eq!(elapsed.limit(), secs(10));
+    }
+}
+
 /// R16: a step's limit holds outside any stack too.
 #[tokio::test(start_paused = true)]
 async fn a_step_alone_has_a_limit() {
@@ -315,26 +339,36 @@ async fn the_job_knows_its_deadline() {
     assert_eq!(Job::current().deadline(), None);
 }
 
-/// R14: an inner future that never lets go of the thread's budget does not starve its limit.
+/// R14: an inner future that uses up the task's budget in every poll starves neither its limit nor its grace period.
 #[tokio::test(start_paused = true)]
 async fn a_busy_inner_future_times_out() {
-    let busy = tower::service_fn(|_: u32| async {
-        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-        // Always something to receive, so that each poll ends by the budget and wakes itself.
+    async fn busy() -> Result<u32, BoxError> {
         loop {
-            send.send(()).unwrap();
-            receive.recv().await;
-            tokio::time::advance(ms(1)).await;
-            while tokio::task::coop::has_budget_remaining() {
-                send.send(()).unwrap();
-                receive.recv().await;
-            }
+            tokio::task::coop::consume_budget().await;
         }
-        #[allow(unreachable_code, reason = "gives the block its type")]
-        Ok::<u32, Infallible>(0)
-    });
-    let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(ms(20)))
-        .service(busy);
-    service.oneshot(0).await.unwrap_err();
+    }
+    async fn ends<S>(service: S)
+    where
+        S: tower::Service<u32, Response = u32, Error = BoxError, Future: Send> + Send + 'static,
+    {
+        let call = tokio::spawn(service.oneshot(0));
+        for _ in 0..50 {
+            tokio::time::advance(ms(1)).await;
+        }
+        assert!(call.is_finished(), "its limit is starved");
+        let error = call.await.unwrap().unwrap_err();
+        assert!(find::<Elapsed>(&*error).is_some());
+    }
+    let service = || tower::service_fn(|_: u32| busy());
+    let limit = TimeoutLayer::new(ms(20));
+    let stack = ServiceBuilder::new;
+    ends(stack().layer(limit.clone()).service(service())).await;
+    ends(stack().layer(limit.grace(ms(20))).service(service())).await;
+    ends(stack().layer(TimeoutLayer::idle(ms(20))).service(service())).await;
+    let step = |_: u32| async {
+        let step = Job::current().step("busy", busy());
+        step.limit(ms(20)).grace(ms(20)).await
+    };
+    let layer = LogLayer::to(|_: &tower_keep::Event| ());
+    ends(stack().layer(layer).service(tower::service_fn(step))).await;
 }

@@ -17,8 +17,10 @@ use crate::{
     job::{
         Cancelled,
         core::{Core, Ending},
+        halt, limits,
         scope::{Entered, Phase},
         stop::{self, Stop},
+        surroundings::Surroundings,
     },
 };
 
@@ -43,13 +45,20 @@ where
     {
         let job = Arc::clone(work.job());
         job.detach();
+        // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
+        let limits = limits::limits().unwrap_or_default().for_detached();
+        let surroundings = Surroundings::new(limits, halt::current());
         Self {
-            task: tokio::spawn(run(work, job)),
+            task: tokio::spawn(run(work, job, surroundings)),
         }
     }
 }
 
-async fn run<F, T, E, K>(work: Work<F, K>, job: Arc<Core>) -> Output<T, E>
+async fn run<F, T, E, K>(
+    work: Work<F, K>,
+    job: Arc<Core>,
+    mut surroundings: Surroundings,
+) -> Output<T, E>
 where
     F: Future<Output = Result<T, E>>,
     E: fmt::Display,
@@ -61,7 +70,7 @@ where
     let (result, stop) = std::future::poll_fn(|cx| {
         let entered = Entered::new(&mut slot, Phase::Running);
         stop::take();
-        let polled = work.as_mut().poll(cx);
+        let polled = surroundings.around(|| work.as_mut().poll(cx));
         drop(entered);
         // The caller that would note it may be gone.
         if let Some(job) = &slot {

@@ -92,7 +92,7 @@ impl Watch {
     #[inline(always)]
     fn decide(&self) -> bool {
         if self.shared {
-            !self.job.is_cancelled()
+            !self.job.has_fired()
         } else {
             self.job.decide()
         }
@@ -102,7 +102,7 @@ impl Watch {
     #[inline(always)]
     pub(super) fn is_stopped(&self) -> bool {
         if self.shared {
-            self.job.is_cancelled()
+            self.job.has_fired()
         } else {
             self.job.cancel_requested()
         }

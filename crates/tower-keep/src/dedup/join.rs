@@ -24,6 +24,7 @@ use crate::{
         scope::{Entered, Phase},
         seat::Seat,
         stop::{self, Stop, StopKind},
+        surroundings::Surroundings,
     },
     reject::{Fail, FailWith, OnReject, RespondWith},
 };
@@ -163,8 +164,10 @@ where
             .0
             .is_none()
             .then(|| Entered::new(&mut nobody, Phase::Running));
+        // Nor is it under the limits of the one that polls it.
+        let poll = || Surroundings::default().around(|| execution.poll(this.seat, cx));
         // A panic belongs to no single caller. After it the execution is dropped, not polled again.
-        let polled = catch_unwind(AssertUnwindSafe(|| execution.poll(this.seat, cx)));
+        let polled = catch_unwind(AssertUnwindSafe(poll));
         let Ok(polled) = polled else {
             return Poll::Ready(Landing::Panicked);
         };

@@ -3,11 +3,11 @@ use std::{
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use super::flight::{Caller, Flight};
-use crate::event::JobId;
+use crate::{event::JobId, job::core::Core};
 
 /// The keys in flight, shared by the layer's clones.
 pub struct Keys<K> {
@@ -25,6 +25,8 @@ struct Mark {
     /// Tells this mark from a later one of the same key.
     id: u64,
     job: Option<JobId>,
+    /// The first caller's job, in which an execution that calls join is made.
+    work: Option<Weak<Core>>,
     /// What to join, where calls join.
     flight: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -56,6 +58,7 @@ pub(super) enum Joined<T> {
     Another {
         caller: Caller<T>,
         of: Option<JobId>,
+        work: Option<Weak<Core>>,
     },
 }
 
@@ -86,6 +89,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             Mark {
                 id,
                 job,
+                work: None,
                 flight: None,
             },
         );
@@ -101,7 +105,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     pub(super) fn join_or_begin<F>(
         self: &Arc<Self>,
         key: K,
-        job: Option<JobId>,
+        job: Option<&Arc<Core>>,
         begin: impl FnOnce(Lead<K>) -> F,
     ) -> Joined<F::Output>
     where
@@ -132,22 +136,23 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                     None => {
                         let mark = Mark {
                             id,
-                            job,
+                            job: job.map(|job| job.id()),
+                            work: job.map(Arc::downgrade),
                             flight: Some(flight),
                         };
                         marked.map.insert(marked_key, mark);
                         drop(marked);
                         return Joined::First(first);
                     }
-                    Some(held) => (held.id, held.flight.clone(), held.job),
+                    Some(held) => (held.id, held.flight.clone(), held.job, held.work.clone()),
                 }
             };
             // Somebody else was first meanwhile: join that one, and drop the flight made in vain.
-            let (held, other, of) = in_the_way;
+            let (held, other, of, work) = in_the_way;
             if let Some(caller) =
                 other.and_then(|other| other.downcast::<Flight<F::Output>>().ok()?.join())
             {
-                return Joined::Another { caller, of };
+                return Joined::Another { caller, of, work };
             }
             self.unmark(&key, held);
         }
@@ -157,13 +162,13 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     where
         T: Send + Sync + 'static,
     {
-        let (id, flight, of) = {
+        let (id, flight, of, work) = {
             let marked = self.marked();
             let held = marked.map.get(key)?;
-            (held.id, held.flight.clone(), held.job)
+            (held.id, held.flight.clone(), held.job, held.work.clone())
         };
         match flight.and_then(|flight| flight.downcast::<Flight<T>>().ok()?.join()) {
-            Some(caller) => Some(Joined::Another { caller, of }),
+            Some(caller) => Some(Joined::Another { caller, of, work }),
             None => {
                 // Over, but its mark is not gone yet.
                 self.unmark(key, id);

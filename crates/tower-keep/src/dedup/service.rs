@@ -129,15 +129,18 @@ where
             Some((key, keys)) => {
                 let job = job_of(&seat);
                 let id = job.as_ref().map(|job| job.id());
-                let joined = keys.join_or_begin(key, id, |lead| {
+                let joined = keys.join_or_begin(key, job.as_ref(), |lead| {
                     let execution =
                         |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
-                    Joinable::new(execution, O::share, job)
+                    Joinable::new(execution, O::share, job.clone())
                 });
                 match joined {
                     Joined::First(caller) => join::State::Joined { caller, of: id },
-                    Joined::Another { caller, of } => {
+                    Joined::Another { caller, of, work } => {
                         tell_duplicate(&seat, of, true);
+                        if let Some(work) = work {
+                            seat.with_job(|job| job.follow(work));
+                        }
                         join::State::Joined { caller, of }
                     }
                 }

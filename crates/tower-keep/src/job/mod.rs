@@ -49,43 +49,46 @@
 pub(crate) mod core;
 mod error;
 mod frame;
+pub(crate) mod halt;
 mod layer;
 pub(crate) mod limits;
 pub(crate) mod scope;
+mod scoped;
 pub(crate) mod seat;
 mod step;
 pub(crate) mod stop;
+pub(crate) mod surroundings;
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    core::Core,
-    scope::{Entered, Phase},
-};
+use self::{core::Core, halt::Halt, limits::Limits, surroundings::Surroundings};
 use crate::event::{CancelReason, JobId, Report};
 
 pub use self::{
     error::{Cancelled, Elapsed},
     layer::{JobLayer, JobService, ResponseFuture},
+    scoped::Scope,
     step::Step,
 };
 
 /// A handle to a job. Cheap to clone; all clones are the same job.
 ///
 /// A handle made outside any stack is *unwatched*: everything can be called and nothing happens.
+///
+/// A handle belongs to the code that takes it: a time limit on that code, such as that of an attempt, counts for
+/// [`deadline`](Self::deadline), and if the limit stops that code with a grace period, this handle says so, wherever
+/// it is by then. So take one in each attempt.
 #[derive(Clone, Default)]
-pub struct Job(Option<Arc<Core>>);
+pub struct Job {
+    core: Option<Arc<Core>>,
+    /// What stops the code that took this handle, beside the job.
+    halt: Option<Arc<Halt>>,
+    /// When the limits on that code expire.
+    until: Option<Instant>,
+}
 
 impl Job {
     /// The job that the code calling this belongs to; an unwatched one outside any stack.
@@ -94,38 +97,57 @@ impl Job {
     /// handle along.
     #[must_use]
     pub fn current() -> Self {
-        Self(scope::current())
+        Self::here(scope::current())
+    }
+
+    fn here(core: Option<Arc<Core>>) -> Self {
+        Self {
+            halt: core.as_ref().and_then(|core| halt::current_of(core.id())),
+            until: limits::nearest_in_force(),
+            core,
+        }
     }
 
     /// The job's id; `None` if it is unwatched.
     #[must_use]
     pub fn id(&self) -> Option<JobId> {
-        self.0.as_ref().map(|core| core.id())
+        self.core.as_ref().map(|core| core.id())
     }
 
     /// The name that [`JobLayer`] gave it, or an empty one.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.0.as_ref().map_or("", |core| core.name())
+        self.core.as_ref().map_or("", |core| core.name())
     }
 
     /// The id of the job whose code began this one.
     #[must_use]
     pub fn parent(&self) -> Option<JobId> {
-        self.0.as_ref().and_then(|core| core.parent_id())
+        self.core.as_ref().and_then(|core| core.parent_id())
     }
 
     /// The attempt that is running, counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.0.as_ref().map_or(1, |core| core.attempt())
+        self.core.as_ref().map_or(1, |core| core.attempt())
     }
 
-    /// When the overall limit expires: the nearest one, if there are several; a job that works for another, its child,
-    /// has the other's too.
+    /// When the code that asks is stopped: the nearest of all time limits on it.
+    ///
+    /// These are the overall limits of the job and of whoever it works for; and those of the attempt and of the
+    /// [step](Self::step) in which this is asked, or in which the handle was taken. A stack that tracks no job counts
+    /// too, so that an unwatched job can have a deadline. Limits around a Dedup whose callers join are those of each
+    /// caller's wait: the joined execution goes on for the others and does not see them. An idle limit is none of these,
+    /// as it moves with each report.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.as_ref().and_then(|core| core.deadline())
+        let here = match &self.core {
+            Some(core) if scope::is_current(core) => core.deadline(),
+            None if scope::current().is_none() => limits::nearest_in_force(),
+            // The code that asks is of another job.
+            _ => None,
+        };
+        limits::nearest(self.until, here)
     }
 
     /// The time left until [`deadline`](Self::deadline), zero once it has passed.
@@ -135,17 +157,23 @@ impl Job {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether the work should stop.
+    /// Whether the work should stop: the job was cancelled, or a time limit with a grace period stops this part of it.
     #[must_use]
     #[inline(always)]
     pub fn is_cancelled(&self) -> bool {
-        self.0.as_ref().is_some_and(|core| core.is_cancelled())
+        self.core.as_ref().is_some_and(|core| core.is_cancelled()) || self.is_halted()
+    }
+
+    #[inline(always)]
+    fn is_halted(&self) -> bool {
+        self.halt.as_ref().is_some_and(|halt| halt.is_halted())
     }
 
     /// Why it was cancelled, if it was.
     #[must_use]
     pub fn cancel_reason(&self) -> Option<CancelReason> {
-        self.0.as_ref().and_then(|core| core.reason())
+        let halted = self.is_halted().then_some(CancelReason::TimedOut);
+        self.core.as_ref().and_then(|core| core.reason().or(halted))
     }
 
     /// Waits until the job is cancelled: for `select!`. Never ready for an unwatched job.
@@ -154,20 +182,32 @@ impl Job {
     ///
     /// Nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
-        match &self.0 {
-            Some(core) => core.token().cancelled().await,
-            None => std::future::pending().await,
+        match (&self.core, self.any_halt()) {
+            (Some(core), Some(halt)) => halt.token(core).cancelled().await,
+            (Some(core), None) => core.token().cancelled().await,
+            (None, _) => std::future::pending().await,
         }
     }
 
     /// The job's token, for code that takes one: a blocking thread, a foreign library. Cancelling it stops that code
     /// only; the job itself is cancelled through the Cancel layer's handle.
+    ///
+    /// In a call with a time limit that gives a grace period, the token is of this call: it fires at the limit of this
+    /// attempt, and the next attempt has another.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         // A child, so that a stranger cannot fire the job's own token.
-        self.0
-            .as_ref()
-            .map_or_else(CancellationToken::new, |core| core.token().child_token())
+        match (&self.core, self.any_halt()) {
+            (Some(core), Some(halt)) => halt.token(core).child_token(),
+            (Some(core), None) => core.token().child_token(),
+            (None, _) => CancellationToken::new(),
+        }
+    }
+
+    /// That of the code that took this handle, or else of the code that asks.
+    fn any_halt(&self) -> Option<Arc<Halt>> {
+        let core = self.core.as_ref()?;
+        self.halt.clone().or_else(|| halt::current_of(core.id()))
     }
 
     /// Stops here if the job was cancelled.
@@ -177,10 +217,10 @@ impl Job {
     /// [`Cancelled`] with the reason.
     #[inline(always)]
     pub fn checkpoint(&self) -> Result<(), Cancelled> {
-        match &self.0 {
-            Some(core) if core.is_cancelled() => Err(Cancelled::of(
+        match &self.core {
+            Some(core) if self.is_cancelled() => Err(Cancelled::of(
                 core.id(),
-                core.reason().unwrap_or(CancelReason::Requested),
+                self.cancel_reason().unwrap_or(CancelReason::Requested),
             )),
             _ => Ok(()),
         }
@@ -188,7 +228,7 @@ impl Job {
 
     /// Reports how far the job is: a fraction, or a [`Report`] with more to it. Nothing after the job's end is told.
     pub fn progress(&self, report: impl Into<Report>) {
-        if let Some(core) = &self.0 {
+        if let Some(core) = &self.core {
             core.report(report.into());
         }
     }
@@ -197,7 +237,7 @@ impl Job {
     /// well reports its share of the whole.
     #[must_use = "the handle goes on to be used for the steps"]
     pub fn steps(self, total: u32) -> Self {
-        if let Some(core) = &self.0 {
+        if let Some(core) = &self.core {
             core.set_steps(total);
         }
         self
@@ -224,51 +264,31 @@ impl Job {
         Step::new(self.clone(), name.into(), future)
     }
 
-    /// Makes this the current job while `future` is polled: for work that is spawned.
+    /// Makes this the current job while `future` is polled: for work that is spawned. The limits that this handle knows
+    /// go along, as a [`deadline`](Self::deadline) that the work can look at: nothing stops it then but its own code.
     ///
     /// A client stack called in there begins a child job.
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
-        Scope {
-            job: self.0.clone(),
-            future,
-        }
+        let limits = self.until.map(Limits::until).unwrap_or_default();
+        let surroundings = Surroundings::new(limits, self.halt.clone());
+        Scope::new(self.core.clone(), surroundings, future)
     }
 
+    /// The handle of code that this job is current for, or is about to be.
     pub(crate) fn of(core: Arc<Core>) -> Self {
-        Self(Some(core))
+        Self::here(Some(core))
     }
 
     pub(crate) fn core(&self) -> Option<&Arc<Core>> {
-        self.0.as_ref()
+        self.core.as_ref()
     }
 }
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.core {
             Some(core) => core.fmt(f),
             None => f.write_str("Job(unwatched)"),
         }
-    }
-}
-
-pin_project! {
-    /// A future that is polled with a job as the current one. Made by [`Job::scope`].
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Scope<F> {
-        job: Option<Arc<Core>>,
-        #[pin]
-        future: F,
-    }
-}
-
-impl<F: Future> Future for Scope<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _entered = Entered::new(this.job, Phase::Running);
-        this.future.poll(cx)
     }
 }

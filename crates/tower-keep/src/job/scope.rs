@@ -62,6 +62,15 @@ pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Arc<Core>>) -> T) -> T {
     JOB.with(|job| look(job.borrow().as_ref()))
 }
 
+/// Whether this is the ambient job.
+pub(crate) fn is_current(core: &Arc<Core>) -> bool {
+    JOB.try_with(|job| {
+        let job = job.borrow();
+        job.as_ref().is_some_and(|job| Arc::ptr_eq(job, core))
+    })
+    .unwrap_or(false)
+}
+
 /// Exchanges the ambient job with the one in `slot` for as long as the guard lives. Back and forth the two only
 /// change places, so that entering costs no reference count.
 pub(crate) struct Entered<'a> {

@@ -120,9 +120,11 @@ impl Seat {
     /// below.
     #[inline(always)]
     pub(crate) fn call_limited<T>(limits: Limits, call: impl FnOnce() -> T) -> (Self, T) {
-        if matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
-            scope::with_current(|job| job.into_iter().for_each(|job| job.set_limits(limits)));
-            return Self::call(call);
+        if limits.step.is_some() && matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
+            scope::with_current(|job| {
+                job.into_iter()
+                    .for_each(|job| job.set_step_limit(limits.step));
+            });
         }
         Self::call(|| {
             let _in_force = InForce::narrowed(limits);
@@ -132,7 +134,7 @@ impl Seat {
 
     #[inline(always)]
     fn call_as_root<T>(call: impl FnOnce() -> T) -> (Self, T) {
-        let _without = InForce::none();
+        let _without = InForce::for_callee();
         let frame = Frame::open();
         let future = call();
         let seat = match frame.close() {
@@ -197,12 +199,13 @@ impl Seat {
                 job.add_member(joining.layer.get());
             }
             if let Some(limits) = limits::limits() {
-                job.set_limits(limits);
+                job.set_step_limit(limits.step);
             }
             scope::replace(Some(job));
             scope::set_phase(Phase::Calling);
             return (Self::new(Place::Member, None), call());
         }
+        let _around = InForce::for_callee();
         let mut seat = Self::new(Place::Root, Some(job));
         let future = {
             let guard = Unwinding::new(&mut seat.job, Phase::Calling, true);
@@ -297,7 +300,7 @@ impl Seat {
                 polled
             }
             Place::Root | Place::Guest => {
-                let _without = InForce::none();
+                let _without = InForce::for_callee();
                 let open = Open::new();
                 let polled = poll();
                 self.job = open.close();

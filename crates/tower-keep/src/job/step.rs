@@ -10,7 +10,11 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use super::{Elapsed, Job};
+use super::{
+    Elapsed, Job,
+    halt::{self, Halt},
+    limits::{InForce, Limits},
+};
 use crate::{
     error::BoxError,
     event::{EventKind, LimitScope, Report},
@@ -23,7 +27,9 @@ pin_project! {
         job: Job,
         name: Arc<str>,
         limit: Option<Duration>,
+        grace: Option<Duration>,
         begun: Option<Begun>,
+        // For the limit, then for the grace period.
         #[pin]
         sleep: Option<Sleep>,
         // `None` once the step is over: a step that timed out drops its work at once.
@@ -32,12 +38,14 @@ pin_project! {
     }
 }
 
-#[derive(Debug)]
 struct Begun {
     number: u32,
     total: Option<u32>,
     /// With the limit it came from; `None` where there is none, or it lies past the end of time.
     deadline: Option<(Duration, Instant)>,
+    /// Tells the step's code to stop, where it is to have a grace period.
+    halt: Option<Arc<Halt>>,
+    in_grace: bool,
 }
 
 impl<F> Step<F> {
@@ -46,6 +54,7 @@ impl<F> Step<F> {
             job,
             name,
             limit: None,
+            grace: None,
             begun: None,
             sleep: None,
             future: Some(future),
@@ -56,6 +65,38 @@ impl<F> Step<F> {
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// At the limit, tells the step's code to stop and lets it run on for this long; then it is dropped. The step fails
+    /// with [`Elapsed`] either way. The code sees it by a handle that it takes itself, with [`Job::current`]; the rest
+    /// of the job is not meant. Without a job there is nobody to tell, and no grace. Default: it is dropped at the
+    /// limit.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = (!grace.is_zero()).then_some(grace);
+        self
+    }
+
+    /// Tells the job that the step begins.
+    fn begin(job: &Job, name: &Arc<str>, limit: Option<Duration>, graced: bool) -> Begun {
+        let core = job.core();
+        let (number, total) = core.map_or((1, None), |core| core.next_step());
+        if let Some(core) = core {
+            core.touch();
+            core.emit(|| EventKind::StepStarted {
+                name: Arc::clone(name),
+                number,
+                total,
+            });
+        }
+        let limit = limit.or_else(|| core.and_then(|core| core.step_limit()));
+        let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
+        Begun {
+            number,
+            total,
+            deadline,
+            halt: core.filter(|_| graced).map(|core| Halt::new(core)),
+            in_grace: false,
+        }
     }
 }
 
@@ -77,58 +118,69 @@ where
                 this.future.set(None);
                 return Poll::Ready(Err(cancelled.into()));
             }
-            let (number, total) = core.map_or((1, None), |core| core.next_step());
+        }
+        let begun = this.begun.get_or_insert_with(|| {
+            Self::begin(this.job, this.name, *this.limit, this.grace.is_some())
+        });
+        loop {
+            let Some(future) = this.future.as_mut().as_pin_mut() else {
+                panic!("a step was polled after it was ready");
+            };
+            let polled = {
+                let _in_force = (begun.deadline)
+                    .map(|(_, deadline)| InForce::narrowed(Limits::until(deadline)));
+                let _halt = (begun.halt.is_some()).then(|| halt::Entered::new(&mut begun.halt));
+                future.poll(cx)
+            };
+            match polled {
+                Poll::Ready(result) if !begun.in_grace => {
+                    this.future.set(None);
+                    if let Some(core) = core {
+                        core.touch();
+                    }
+                    if let (Ok(_), Some(core), Some(total)) = (&result, core, begun.total) {
+                        core.report(Report::step(begun.number, total));
+                    }
+                    return Poll::Ready(result.map_err(Into::into));
+                }
+                // It came to its own end in its grace period.
+                Poll::Ready(_) => this.future.set(None),
+                Poll::Pending => {
+                    let Some((_, deadline)) = begun.deadline else {
+                        return Poll::Pending;
+                    };
+                    if this.sleep.is_none() {
+                        this.sleep.set(Some(tokio::time::sleep_until(deadline)));
+                    }
+                    if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
+                        // A busy step must not use up the budget that its own limit needs.
+                        ready!(Pin::new(&mut tokio::task::coop::unconstrained(sleep)).poll(cx));
+                    }
+                    if let (false, Some(grace), Some(core), Some(halt)) =
+                        (begun.in_grace, *this.grace, core, &begun.halt)
+                    {
+                        halt.fire(core);
+                        begun.in_grace = true;
+                        this.sleep.set(Some(tokio::time::sleep(grace)));
+                        continue;
+                    }
+                }
+            }
+            let Some((limit, _)) = begun.deadline else {
+                unreachable!("a limit has expired")
+            };
+            let scope = LimitScope::Step(Arc::clone(this.name));
             if let Some(core) = core {
-                core.emit(|| EventKind::StepStarted {
-                    name: Arc::clone(this.name),
-                    number,
-                    total,
+                core.touch();
+                core.emit(|| EventKind::TimedOut {
+                    scope: scope.clone(),
+                    limit,
+                    dropped: this.future.is_some(),
                 });
             }
-            let limit = this
-                .limit
-                .or_else(|| core.and_then(|core| core.step_limit()));
-            let deadline =
-                limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
-            *this.begun = Some(Begun {
-                number,
-                total,
-                deadline,
-            });
-        }
-        let Some(begun) = this.begun else {
-            unreachable!("set above")
-        };
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            panic!("a step was polled after it was ready");
-        };
-        if let Poll::Ready(result) = future.poll(cx) {
             this.future.set(None);
-            if let (Ok(_), Some(core), Some(total)) = (&result, core, begun.total) {
-                core.report(Report::step(begun.number, total));
-            }
-            return Poll::Ready(result.map_err(Into::into));
+            return Poll::Ready(Err(Elapsed::new(scope, limit, this.job.attempt()).into()));
         }
-        let Some((limit, deadline)) = begun.deadline else {
-            return Poll::Pending;
-        };
-        if this.sleep.is_none() {
-            this.sleep.set(Some(tokio::time::sleep_until(deadline)));
-        }
-        if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
-            // A busy step must not use up the budget that its own limit needs.
-            ready!(Pin::new(&mut tokio::task::coop::unconstrained(sleep)).poll(cx));
-        }
-        let scope = LimitScope::Step(Arc::clone(this.name));
-        if let Some(core) = core {
-            core.emit(|| EventKind::TimedOut {
-                scope: scope.clone(),
-                limit,
-                dropped: true,
-            });
-        }
-        this.future.set(None);
-        Poll::Ready(Err(Elapsed::new(scope, limit, this.job.attempt()).into()))
     }
 }
 

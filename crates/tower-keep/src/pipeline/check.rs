@@ -4,18 +4,18 @@ use super::{layer::PipelineLayer, settings::Pipeline};
 use crate::{
     circuit_breaker::{CircuitBreakerLayer, Circuits},
     retry::RetryLayer,
-    timeout::{FixedLimit, Span, TimeoutLayer},
+    timeout::{FixedLimit, Measure, Span, TimeoutLayer},
 };
 
-impl<L, C, D, B1, B2, B3, T1, T2, R1, R2, A1, A2>
+impl<L, C, D, B1, B2, B3, T1, T2, T3, R1, R2, A1, A2, A3>
     Pipeline<
         L,
         C,
         D,
         CircuitBreakerLayer<B1, B2, B3>,
-        TimeoutLayer<T1, T2>,
+        TimeoutLayer<T1, T2, T3>,
         RetryLayer<R1, R2>,
-        TimeoutLayer<A1, A2>,
+        TimeoutLayer<A1, A2, A3>,
     >
 where
     B3: Circuits,
@@ -39,9 +39,9 @@ where
             C,
             D,
             CircuitBreakerLayer<B1, B2, B3>,
-            TimeoutLayer<T1, T2>,
+            TimeoutLayer<T1, T2, T3>,
             RetryLayer<R1, R2>,
-            TimeoutLayer<A1, A2>,
+            TimeoutLayer<A1, A2, A3>,
         >,
         PipelineError,
     > {
@@ -62,11 +62,17 @@ where
                     .to_owned(),
             });
         }
-        let overall = self.timeout.limit.fixed_limit();
-        let attempt = self.attempt_timeout.limit.fixed_limit();
-        if let (Some(overall), Some(attempt)) = (overall, attempt) {
-            shorter(("attempt_timeout", attempt), ("timeout", overall))?;
+        let overall = Limit::of("timeout", &self.timeout);
+        let attempt = Limit::of("attempt_timeout", &self.attempt_timeout);
+        if let (Some(overall), Some(attempt)) = (&overall, &attempt) {
+            attempt.fits_into(overall)?;
         }
+        // Only these bound how long something takes: with progress, an idle limit never expires.
+        let total = |limit: Option<Limit>| limit.filter(|limit| limit.measure == Measure::Total);
+        let (overall, attempt) = (total(overall), total(attempt));
+        let ends = overall.as_ref().map(Limit::end);
+        let overall = overall.map(|limit| limit.value);
+        let attempt = attempt.map(|limit| limit.value);
         for step in [self.timeout.step_limit, self.attempt_timeout.step_limit]
             .into_iter()
             .flatten()
@@ -89,19 +95,57 @@ where
                 ),
             });
         }
-        if let Some(overall) = overall {
+        if let Some(ends) = ends {
             let circuits = &self.circuit_breaker.gate;
             if let Some(probe) = circuits.settings().probe_timeout {
-                longer(
-                    ("circuit_breaker.probe_timeout", probe),
-                    ("timeout", overall),
-                )?;
+                longer(("circuit_breaker.probe_timeout", probe), ("timeout", ends))?;
             }
             circuits.change_settings(&|settings| {
-                settings.least_probe_timeout = settings.least_probe_timeout.max(overall);
+                settings.least_probe_timeout = settings.least_probe_timeout.max(ends);
             });
         }
         Ok(PipelineLayer::new(self))
+    }
+}
+
+/// A limit that is known before there is a request.
+struct Limit {
+    name: &'static str,
+    value: Duration,
+    grace: Duration,
+    measure: Measure,
+}
+
+impl Limit {
+    fn of<T, O, M>(name: &'static str, layer: &TimeoutLayer<T, O, M>) -> Option<Self>
+    where
+        T: FixedLimit,
+    {
+        Some(Self {
+            name,
+            value: layer.limit.fixed_limit()?,
+            grace: layer.grace.unwrap_or_default(),
+            measure: layer.measure,
+        })
+    }
+
+    /// What it limits is gone by then.
+    fn end(&self) -> Duration {
+        self.value.saturating_add(self.grace)
+    }
+
+    /// The limit of an attempt, and the overall one.
+    fn fits_into(&self, overall: &Self) -> Result<(), PipelineError> {
+        let (inner, outer) = ((self.name, self.value), (overall.name, overall.value));
+        match (self.measure, overall.measure) {
+            // An attempt that begins is progress: it ends before the job was idle for as long.
+            (Measure::Total, Measure::Idle) => shorter(outer, inner),
+            (_, Measure::Idle) => shorter(inner, outer),
+            (_, Measure::Total) => {
+                shorter(inner, outer)?;
+                graced(inner, self.grace, outer)
+            }
+        }
     }
 }
 
@@ -116,6 +160,25 @@ fn shorter((name, value): Setting, (than, limit): Setting) -> Result<(), Pipelin
         message: format!(
             "{name} ({value:?}) is longer than {than} ({limit:?}) and could never expire: set {name} to at most \
              {limit:?}, or {than} to at least {value:?}"
+        ),
+    })
+}
+
+fn graced(
+    (name, value): Setting,
+    grace: Duration,
+    (than, limit): Setting,
+) -> Result<(), PipelineError> {
+    let end = value.saturating_add(grace);
+    if end <= limit {
+        return Ok(());
+    }
+    Err(PipelineError {
+        settings: (name, than),
+        message: format!(
+            "{name} ({value:?}) and its grace period ({grace:?}) are longer than {than} ({limit:?}), which would cut even \
+             the first one short: set the grace period to at most {:?}, or {than} to at least {end:?}",
+            limit.saturating_sub(value)
         ),
     })
 }

@@ -37,13 +37,16 @@
 //!
 //! | checked | why |
 //! |---|---|
-//! | attempt limit <= overall limit | an attempt could never use its limit |
+//! | attempt limit <= overall limit, also where either is an idle one | an attempt could never use its limit |
+//! | attempt limit and its grace period <= overall limit | the grace period would always be cut short |
+//! | overall idle limit <= attempt limit, where that is none | an attempt that begins is progress: the job could never be idle for as long |
 //! | sum of the retry's waits < overall limit | the last retry could never begin |
 //! | step limit <= attempt limit, overall limit | a step could never use its limit |
-//! | probe timeout >= overall limit | a slow probe would let more probes through than wanted |
+//! | probe timeout >= overall limit and its grace period | a slow probe would let more probes through than wanted |
 //!
 //! A limit that comes from the request is not checked, but whether the two limits are an overall one and one of each
-//! attempt is. A probe timeout that is not set is made long enough.
+//! attempt is. An idle limit says nothing of how long a job takes, so that with an overall one the waits and the probe
+//! timeout go unchecked; another [`TimeoutLayer`](crate::TimeoutLayer) around the pipeline limits that. A probe timeout that is not set is made long enough.
 //!
 //! The variant with the circuit breaker inside the retry, where it counts attempts, is composed by hand in a
 //! `ServiceBuilder`; so is every other order.

@@ -100,10 +100,10 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     }
 
     /// The limit over all attempts and waits. Default: 60 s.
-    pub fn timeout<N1, N2>(
+    pub fn timeout<N1, N2, N3>(
         self,
-        timeout: TimeoutLayer<N1, N2>,
-    ) -> Pipeline<L, C, D, B, TimeoutLayer<N1, N2>, R, A> {
+        timeout: TimeoutLayer<N1, N2, N3>,
+    ) -> Pipeline<L, C, D, B, TimeoutLayer<N1, N2, N3>, R, A> {
         with!(self, timeout; log, progress, cancel, dedup, circuit_breaker, retry, attempt_timeout)
     }
 
@@ -116,10 +116,10 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     }
 
     /// The limit of each attempt. Default: 10 s.
-    pub fn attempt_timeout<N1, N2>(
+    pub fn attempt_timeout<N1, N2, N3>(
         self,
-        attempt_timeout: TimeoutLayer<N1, N2>,
-    ) -> Pipeline<L, C, D, B, T, R, TimeoutLayer<N1, N2>> {
+        attempt_timeout: TimeoutLayer<N1, N2, N3>,
+    ) -> Pipeline<L, C, D, B, T, R, TimeoutLayer<N1, N2, N3>> {
         with!(self, attempt_timeout; log, progress, cancel, dedup, circuit_breaker, timeout, retry)
     }
 }

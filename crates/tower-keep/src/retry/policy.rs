@@ -76,19 +76,12 @@ impl Attempt<'_> {
         job.unwrap_or_else(Job::current)
     }
 
-    /// When the overall limit around the retry expires, with a job or without. Of an execution that several callers
-    /// joined: the limit that is set within it, for all of them.
+    /// When the limits around the retry expire, the nearest of them, with a job or without. Of an execution that several
+    /// callers joined: the limit that is set within it, for all of them.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let mut of_job = None;
-        self.seat
-            .with_job(|core| of_job = Some(core.work_deadline()));
-        of_job.unwrap_or_else(|| {
-            // No layer of this stack tracks a job: what counts is the code that calls it, and the limits around.
-            let around = Job::current().deadline();
-            let in_force = limits::limits().and_then(|limits| limits.deadline);
-            around.into_iter().chain(in_force).min()
-        })
+        // The policy is asked outside the attempt, so that the attempt's own limit is not among them.
+        limits::nearest_in_force()
     }
 
     /// The time left until [`deadline`](Self::deadline), zero once it has passed.

@@ -7,33 +7,13 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
-use super::layer::Span;
+use super::deadline::Deadline;
 use crate::{
-    event::{EventKind, LimitScope},
-    job::{
-        Elapsed,
-        limits::{InForce, Limits},
-        seat::Seat,
-        stop::{self, StopKind},
-    },
+    job::{Elapsed, limits::InForce, seat::Seat, stop},
     reject::OnReject,
 };
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    pub(super) limit: Duration,
-    pub(super) at: Instant,
-    pub(super) span: Span,
-}
-
-impl Deadline {
-    /// When the whole job is to be over.
-    pub(super) fn overall(&self) -> Option<Instant> {
-        (self.span == Span::Overall).then_some(self.at)
-    }
-}
 
 pin_project! {
     /// The response future of [`Timeout`](super::Timeout).
@@ -87,19 +67,11 @@ where
             panic!("a call was polled after it timed out");
         };
         // The inner future goes first, so that the result wins a tie.
-        let polled = if this.seat.has_job() {
-            this.seat.run(|| future.poll(cx))
-        } else {
-            let limits = Limits {
-                deadline: this.deadline.as_ref().and_then(Deadline::overall),
-                step: *this.step_limit,
-            };
-            this.seat.run(|| {
-                // A job may yet begin below.
-                let _in_force = InForce::narrowed(limits);
-                future.poll(cx)
-            })
-        };
+        let limits = Deadline::limits(this.deadline.as_ref(), *this.step_limit);
+        let polled = this.seat.run(|| {
+            let _in_force = InForce::narrowed(limits);
+            future.poll(cx)
+        });
         let result = match polled {
             Poll::Ready(result) => {
                 // Whoever keeps the future must not be woken by its timer.
@@ -122,7 +94,7 @@ where
                         return Poll::Pending;
                     }
                 }
-                let (elapsed, kind) = expire(this.seat, deadline, || this.future.set(None));
+                let (elapsed, kind) = deadline.expire(this.seat, true, || this.future.set(None));
                 let result = this.on_reject.reject(elapsed);
                 stop::leave(kind, this.on_reject.responds());
                 result
@@ -131,29 +103,6 @@ where
         this.seat.finish(&result);
         Poll::Ready(result)
     }
-}
-
-/// Tells the job, then drops the inner future.
-#[cold]
-fn expire(seat: &mut Seat, deadline: Deadline, drop_inner: impl FnOnce()) -> (Elapsed, StopKind) {
-    let (scope, kind) = match deadline.span {
-        Span::Overall => (LimitScope::Overall, StopKind::TimedOut),
-        Span::Attempt => (LimitScope::Attempt, StopKind::AttemptTimedOut),
-    };
-    let mut attempt = 1;
-    seat.with_job(|job| {
-        attempt = job.attempt();
-        job.emit(|| EventKind::TimedOut {
-            scope: scope.clone(),
-            limit: deadline.limit,
-            dropped: true,
-        });
-        if deadline.span == Span::Overall {
-            job.expire();
-        }
-    });
-    seat.scoped(|| stop::dropping(kind, drop_inner));
-    (Elapsed::new(scope, deadline.limit, attempt), kind)
 }
 
 impl<F: fmt::Debug, O> fmt::Debug for ResponseFuture<F, O> {

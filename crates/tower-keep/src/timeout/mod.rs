@@ -4,12 +4,15 @@
 //! |---|---|---|
 //! | overall: all attempts and waits | [`TimeoutLayer::new`] | the job fails, its token fires, nothing is retried |
 //! | one attempt | [`TimeoutLayer::per_attempt`], inside the retry | the attempt fails and may be retried |
-//! | from the request | [`TimeoutLayer::per_request`] | as overall |
+//! | idle: no progress in the job | [`TimeoutLayer::idle`] | as overall |
+//! | idle: no progress in an attempt | [`TimeoutLayer::idle_per_attempt`], inside the retry | as that of an attempt |
+//! | from the request | [`per_request`](TimeoutLayer::per_request), [`per_attempt_by`](TimeoutLayer::per_attempt_by), [`idle_by`](TimeoutLayer::idle_by), [`idle_per_attempt_by`](TimeoutLayer::idle_per_attempt_by) | as its kind |
 //! | a named step | [`TimeoutLayer::step_limit`], [`Step::limit`](crate::job::Step::limit) | the step fails |
 //!
-//! Whichever comes first wins. The clock starts at `call`, also where the future is polled late; if the inner service
-//! is ready in the same moment, its result wins. [`Duration::ZERO`](std::time::Duration::ZERO) lets through only what
-//! is ready at once; [`Duration::MAX`](std::time::Duration::MAX) never expires.
+//! One layer is one limit; several compose, and whichever comes first wins. The clock starts at `call`, also where the
+//! future is polled late; if the inner service is ready in the same moment, its result wins.
+//! [`Duration::ZERO`](std::time::Duration::ZERO) lets through only what is ready at once;
+//! [`Duration::MAX`](std::time::Duration::MAX) never expires.
 //!
 //! Readiness comes before `call` and is under no limit of this layer: a caller that waits for a service to become ready
 //! limits that wait itself. The retry's wait for readiness is within the limits outside it, and a deduplicated call's
@@ -47,10 +50,88 @@
 //! # });
 //! ```
 //!
+//! # Idle limits
+//!
+//! A job that takes long is fine as long as it goes on. What shows that it does: a [report](crate::Job::progress), the
+//! beginning or the end of a [step](crate::Job::step) or of an attempt, in the job or in one that works for it, such as
+//! that of a client stack in a handler. The wait before the next attempt does not count, however long it is. A caller
+//! that [joined](crate::DedupLayer::join) an execution waits for as long as that one goes on.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tokio::time::{Instant, sleep};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, Job, TimeoutLayer, find, timeout::{Elapsed, LimitScope}};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let service = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::idle(Duration::from_secs(10)))
+//!     .service(service_fn(|chunks: u32| async move {
+//!         for chunk in 1..=chunks {
+//!             sleep(Duration::from_secs(9)).await;
+//!             Job::current().progress(f64::from(chunk) / 10.0);
+//!         }
+//!         std::future::pending::<Result<(), BoxError>>().await
+//!     }));
+//! let start = Instant::now();
+//! let error = service.oneshot(5).await.unwrap_err();
+//! assert_eq!(find::<Elapsed>(&*error).unwrap().scope(), &LimitScope::Idle);
+//! assert_eq!(start.elapsed(), Duration::from_secs(5 * 9 + 10));
+//! # });
+//! ```
+//!
+//! Around a [detached](crate::CancelLayer::detached) job an idle limit ends when the caller leaves; inside it, it holds
+//! for the job.
+//!
+//! # Grace periods
+//!
+//! By default the work is dropped at the limit, wherever it stands. With [`TimeoutLayer::grace`] it is told to stop and
+//! may go on for that long, to clean up; [`Step::grace`](crate::job::Step::grace) does so for a step. The caller gets
+//! [`Elapsed`] either way, and the event says which happened.
+//!
+//! | | without | with |
+//! |---|---|---|
+//! | at the limit | the work is dropped, the caller gets [`Elapsed`] | the work's [`Job`](crate::Job) is cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
+//! | the work ends by itself | | its result is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: false }` |
+//! | the grace period is over | | the work is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: true }` |
+//!
+//! The limit of an attempt tells that attempt and what it handed elsewhere, for good, and not the next attempt: take
+//! [`Job::current`](crate::Job::current) and its [`token`](crate::Job::token) in each. The wait for the next attempt
+//! begins when the grace period is over. A cancellation, a limit further out and a caller that leaves end it at once.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, Job, TimeoutLayer, find, timeout::Elapsed};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let service = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_secs(60)).grace(Duration::from_secs(5)))
+//!     .service(service_fn(|rows: u64| async move {
+//!         let job = Job::current();
+//!         for row in 0..rows {
+//!             // Between two rows nothing is half done.
+//!             job.checkpoint()?;
+//!             tokio::time::sleep(Duration::from_secs(1)).await;
+//!         }
+//!         Ok::<_, BoxError>(rows)
+//!     }));
+//! let error = service.oneshot(1000).await.unwrap_err();
+//! assert!(find::<Elapsed>(&*error).is_some());
+//! # });
+//! ```
+//!
+//! # Time left
+//!
+//! The code inside knows when it will be stopped: [`Job::deadline`](crate::Job::deadline) and
+//! [`Job::remaining`](crate::Job::remaining) are those of the nearest limit on it, with a job or without one. Idle
+//! limits are not among them, nor are grace periods.
+//!
 //! # Its place in the order
 //!
 //! The overall limit outside the retry, the limit of an attempt inside it. An overall limit *inside* a retry ends the
-//! job at the first attempt that exceeds it: it is an overall limit.
+//! job at the first attempt that exceeds it: it is an overall limit. A layer with an idle limit or a grace period
+//! joins the stack's job or begins one, as Cancel does; the others begin none.
 //!
 //! # Errors
 //!
@@ -59,24 +140,33 @@
 //!
 //! # Cancel safety
 //!
-//! On expiry the inner future is dropped. An overall limit first fires the job's token, so that work handed to another
-//! task or thread stops too.
+//! On expiry, or after the grace period, the inner future is dropped. An overall limit first fires the job's token, so
+//! that work handed to another task or thread stops too. Dropping the response future drops the inner one, during a
+//! grace period too.
 //!
 //! # Under axum
 //!
 //! With `respond_with` it goes into `Router::layer` as it is. It covers the handler up to its response, not a body
 //! that streams on.
 
+mod deadline;
 mod future;
+mod idle;
 mod layer;
+mod limit;
 mod service;
+mod watched;
+mod work;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::layer::Span;
+pub(crate) use self::layer::{Measure, Span};
 
 pub use self::{
     future::ResponseFuture,
-    layer::{FixedLimit, Limit, LimitBy, TimeoutLayer},
+    layer::{AtOnce, TimeoutLayer, Watched},
+    limit::{FixedLimit, Limit, LimitBy},
     service::Timeout,
+    watched::WatchedTimeout,
+    work::WatchedFuture,
 };
 pub use crate::{event::LimitScope, job::Elapsed};

@@ -4,16 +4,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    future::{Deadline, ResponseFuture},
-    layer::{Limit, TimeoutLayer},
+    deadline::Deadline,
+    future::ResponseFuture,
+    layer::{AtOnce, TimeoutLayer},
+    limit::Limit,
 };
 use crate::{
-    job::{Elapsed, limits::Limits, seat::Seat},
+    job::{Elapsed, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -30,7 +31,7 @@ impl<S, L, O> Timeout<S, L, O> {
     }
 }
 
-impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O> {
+impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O, AtOnce> {
     type Service = Timeout<S, L, O>;
 
     fn layer(&self, inner: S) -> Timeout<S, L, O> {
@@ -59,18 +60,8 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        // A limit past the end of time is none.
-        let deadline = layer.limit.limit(&request).and_then(|limit| {
-            Some(Deadline {
-                limit,
-                at: Instant::now().checked_add(limit)?,
-                span: layer.span,
-            })
-        });
-        let limits = Limits {
-            deadline: deadline.as_ref().and_then(Deadline::overall),
-            step: layer.step_limit,
-        };
+        let deadline = layer.deadline(&request);
+        let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
         let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
         ResponseFuture::new(
             future,

@@ -12,13 +12,24 @@ use super::{
     CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, SHARED, State, WATCHED,
     WATCHED_AGAIN,
 };
-use crate::event::{CancelReason, JobMap};
+use crate::{
+    event::{CancelReason, JobMap},
+    job::halt::{self, Halt},
+};
 
 pub(super) type Children = JobMap<Weak<Core>>;
+
 impl Core {
-    /// Whether the code inside should stop.
+    /// Whether the code that runs now, in this job, should stop: the job's token fired, or a limit gives this code a
+    /// last grace period.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
+        self.has(FIRED) || halt::is_halted_in(self.id)
+    }
+
+    /// Whether the job's token fired.
+    #[inline]
+    pub(crate) fn has_fired(&self) -> bool {
         self.has(FIRED)
     }
 
@@ -28,8 +39,10 @@ impl Core {
         self.has(CANCELLED)
     }
 
+    /// Why the code that runs now, in this job, should stop.
     pub(crate) fn reason(&self) -> Option<CancelReason> {
-        self.state().reason.clone()
+        let reason = self.state().reason.clone();
+        reason.or_else(|| halt::is_halted_in(self.id).then_some(CancelReason::TimedOut))
     }
 
     /// Cancels the job: sets the reason, fires the token, wakes who waits. `false` if it was over or cancelled before.
@@ -77,6 +90,32 @@ impl Core {
         self.cancel_as(CancelReason::TimedOut, true);
     }
 
+    /// The code that this halt stops is to end within a grace period; so are the jobs that work for it, but for those
+    /// that go on without their caller anyway.
+    pub(crate) fn halt_children(&self, halt: &Halt) {
+        if !self.has(HAS_CHILDREN) {
+            return;
+        }
+        let children: Vec<_> = {
+            let state = self.state();
+            state
+                .children
+                .iter()
+                .flat_map(JobMap::values)
+                .cloned()
+                .collect()
+        };
+        for child in children.iter().filter_map(Weak::upgrade) {
+            let stops = child
+                .within
+                .as_ref()
+                .is_some_and(|within| within.is_within(halt));
+            if stops && !child.has(ELSEWHERE) {
+                child.cancel_as(CancelReason::TimedOut, true);
+            }
+        }
+    }
+
     /// Whom to tell; `None` if it has fired before.
     fn mark_fired(&self, state: &mut State) -> Option<Option<Children>> {
         (!self.set(FIRED)).then(|| state.children.take())
@@ -113,6 +152,7 @@ impl Core {
     /// Another attempt follows.
     pub(crate) fn attempt_over(&self) {
         self.clear(DECIDED);
+        self.pause();
         if self.has(ELSEWHERE) {
             self.forget_outcome();
         }
@@ -199,6 +239,15 @@ impl Core {
                     .children
                     .get_or_insert_default()
                     .insert(child.id, Arc::downgrade(child));
+                drop(state);
+                // Looked at once the child can be found: it is told here or by whoever halts.
+                if child
+                    .within
+                    .as_ref()
+                    .is_some_and(|within| within.is_halted())
+                {
+                    child.cancel_as(CancelReason::TimedOut, true);
+                }
                 return;
             }
             state.reason.clone()

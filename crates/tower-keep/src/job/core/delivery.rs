@@ -180,6 +180,7 @@ impl Core {
     }
 
     pub(crate) fn report(&self, report: Report) {
+        self.touch();
         self.emit(|| EventKind::Progress(report));
     }
 
@@ -223,6 +224,11 @@ impl Core {
     /// A gate keeps the call waiting before it may start.
     pub(crate) fn hold(&self) {
         self.set(HELD);
+    }
+
+    /// Whether nothing of the job runs: a gate keeps it waiting, or another job does its work.
+    pub(crate) fn is_held(&self) -> bool {
+        self.has(HELD)
     }
 
     /// The gate let the call through.

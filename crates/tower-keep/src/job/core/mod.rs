@@ -12,6 +12,7 @@
 //!
 //! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
 
+mod activity;
 mod cancellation;
 mod delivery;
 mod ending;
@@ -19,7 +20,7 @@ mod ending;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -31,7 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
 use self::{cancellation::Children, delivery::Stream, ending::Detached};
-use super::limits::Limits;
+use super::{
+    halt::{self, Halt},
+    limits,
+};
 use crate::event::{CancelReason, JobId, JobName};
 
 /// Somebody registered an observer.
@@ -58,6 +62,8 @@ const HAS_CHILDREN: u16 = 1 << 9;
 const DECIDED: u16 = 1 << 10;
 /// The work runs in a task of its own, which alone knows when it started.
 const ELSEWHERE: u16 = 1 << 11;
+/// Somebody asks when the job was last active.
+const TIMED: u16 = 1 << 12;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
@@ -66,15 +72,16 @@ pub(crate) struct Core {
     id: JobId,
     name: JobName,
     parent: Option<JobId>,
+    /// What may stop the parent's code that began this job, where that has a halt.
+    within: Option<Arc<Halt>>,
     born: Instant,
     flags: AtomicU16,
     attempt: AtomicU32,
-    /// Nanoseconds from `born`; `u64::MAX` is none.
-    deadline: AtomicU64,
-    /// The same, of the limits that were set within the execution that this job shares with others.
-    shared_deadline: AtomicU64,
     /// Nanoseconds; `u64::MAX` is none.
     step_limit: AtomicU64,
+    /// Nanoseconds from `born` to the last sign of life, written only if `TIMED` is set; `u64::MAX` is a wait before
+    /// the next attempt.
+    activity: AtomicU64,
     step: AtomicU32,
     /// 0 is unknown.
     step_total: AtomicU32,
@@ -96,6 +103,8 @@ struct State {
     dropped: bool,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     expired: bool,
+    /// Does this job's work; kept only if `TIMED` is set.
+    followed: Option<Weak<Core>>,
     children: Option<Children>,
     detached: Option<Box<Detached>>,
 }
@@ -107,12 +116,14 @@ impl Core {
             id: JobId::next(),
             name,
             parent: parent.as_ref().map(|parent| parent.id),
+            within: parent
+                .as_ref()
+                .and_then(|parent| halt::current_of(parent.id)),
             born: Instant::now(),
             flags: AtomicU16::new(0),
             attempt: AtomicU32::new(1),
-            deadline: AtomicU64::new(u64::MAX),
-            shared_deadline: AtomicU64::new(u64::MAX),
             step_limit: AtomicU64::new(u64::MAX),
+            activity: AtomicU64::new(0),
             step: AtomicU32::new(0),
             step_total: AtomicU32::new(0),
             members: [const { AtomicUsize::new(0) }; MEMBERS],
@@ -124,16 +135,13 @@ impl Core {
                 reason: None,
                 dropped: false,
                 expired: false,
+                followed: None,
                 children: None,
                 detached: None,
             }),
         });
         if let Some(parent) = parent {
-            // Whatever ends the parent ends what works for it.
-            core.set_limits(Limits {
-                deadline: parent.deadline(),
-                step: None,
-            });
+            core.be_timed_for(&parent);
             parent.adopt_child(&core);
         }
         core
@@ -183,38 +191,17 @@ impl Core {
         self.attempt.store(attempt, Ordering::Relaxed);
         // Each attempt goes through its steps anew.
         self.step.store(0, Ordering::Relaxed);
+        self.touch();
     }
 
+    /// When the code that runs now, in this job, is to be over: the nearest of the limits around it.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.instant(&self.deadline)
+        limits::nearest_in_force()
     }
 
-    /// When the work is over for everybody that it is done for: what limits this job's caller is nothing to the others.
-    pub(crate) fn work_deadline(&self) -> Option<Instant> {
-        if self.is_shared() {
-            self.instant(&self.shared_deadline)
-        } else {
-            self.deadline()
-        }
-    }
-
-    fn instant(&self, nanos: &AtomicU64) -> Option<Instant> {
-        match nanos.load(Ordering::Relaxed) {
-            u64::MAX => None,
-            nanos => self.born.checked_add(Duration::from_nanos(nanos)),
-        }
-    }
-
-    /// Keeps the nearest of each.
-    pub(crate) fn set_limits(&self, limits: Limits) {
-        if let Some(deadline) = limits.deadline {
-            let nanos = nanos(deadline.saturating_duration_since(self.born));
-            self.deadline.fetch_min(nanos, Ordering::Relaxed);
-            if self.is_shared() {
-                self.shared_deadline.fetch_min(nanos, Ordering::Relaxed);
-            }
-        }
-        if let Some(limit) = limits.step {
+    /// Keeps the shortest.
+    pub(crate) fn set_step_limit(&self, limit: Option<Duration>) {
+        if let Some(limit) = limit {
             self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
         }
     }

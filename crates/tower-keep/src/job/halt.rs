@@ -1,0 +1,141 @@
+//! Telling a part of a job's code to stop, while the job itself may go on: the grace period of a time limit.
+//!
+//! The cancellation of a job is for good and for all of it. A limit of one attempt is neither: another attempt follows,
+//! and code outside that limit is not meant. So a layer that gives a grace period has a halt of its own, which is
+//! ambient for what it wraps, and which handles that are taken in there carry along.
+
+use std::{
+    cell::RefCell,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::core::Core;
+use crate::event::JobId;
+
+thread_local! {
+    static HALT: RefCell<Option<Arc<Halt>>> = const { RefCell::new(None) };
+}
+
+/// Tells the code inside one call of a layer to stop.
+pub(crate) struct Halt {
+    job: JobId,
+    /// That of a layer around, in the same job: whatever halts it halts this one.
+    around: Option<Arc<Halt>>,
+    halted: AtomicBool,
+    /// Made only when somebody waits. No other lock is taken under this one.
+    token: Mutex<Option<CancellationToken>>,
+}
+
+impl Halt {
+    /// For what is called now, in this job.
+    pub(crate) fn new(job: &Core) -> Arc<Self> {
+        Arc::new(Self {
+            job: job.id(),
+            around: current_of(job.id()),
+            halted: AtomicBool::new(false),
+            token: Mutex::new(None),
+        })
+    }
+
+    /// Stops the code inside, and the jobs that work for it.
+    pub(crate) fn fire(&self, job: &Core) {
+        let token = {
+            let token = self.lock();
+            self.halted.store(true, Ordering::Release);
+            token.clone()
+        };
+        if let Some(token) = token {
+            token.cancel();
+        }
+        job.halt_children(self);
+    }
+
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+            || self
+                .around
+                .as_ref()
+                .is_some_and(|around| around.is_halted())
+    }
+
+    /// Fires when this is halted, or one around, or the job is cancelled.
+    pub(crate) fn token(&self, job: &Core) -> CancellationToken {
+        let parent = match &self.around {
+            Some(around) => around.token(job),
+            None => job.token().clone(),
+        };
+        let token = {
+            let mut token = self.lock();
+            token.get_or_insert_with(|| parent.child_token()).clone()
+        };
+        // `fire` looks for the token after it set the flag, under the lock: one of the two cancels it.
+        if self.is_halted() {
+            token.cancel();
+        }
+        token
+    }
+
+    /// Whether `other` is this one or around it.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || self
+                .around
+                .as_ref()
+                .is_some_and(|around| around.is_within(other))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The halt of the code that runs now, whatever its job.
+pub(crate) fn current() -> Option<Arc<Halt>> {
+    HALT.try_with(|halt| halt.borrow().clone()).unwrap_or(None)
+}
+
+/// The halt of the code that runs now, if it is in this job.
+pub(crate) fn current_of(job: JobId) -> Option<Arc<Halt>> {
+    HALT.try_with(|halt| {
+        let halt = halt.borrow();
+        halt.as_ref().filter(|halt| halt.job == job).cloned()
+    })
+    .unwrap_or(None)
+}
+
+/// Whether the code that runs now is in this job and told to stop.
+#[inline]
+pub(crate) fn is_halted_in(job: JobId) -> bool {
+    HALT.try_with(|halt| {
+        let halt = halt.borrow();
+        halt.as_ref()
+            .is_some_and(|halt| halt.job == job && halt.is_halted())
+    })
+    .unwrap_or(false)
+}
+
+/// Exchanges the ambient halt with the one in `slot` for as long as the guard lives.
+pub(crate) struct Entered<'a>(&'a mut Option<Arc<Halt>>);
+
+impl<'a> Entered<'a> {
+    pub(crate) fn new(slot: &'a mut Option<Arc<Halt>>) -> Self {
+        exchange(slot);
+        Self(slot)
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        exchange(self.0);
+    }
+}
+
+fn exchange(slot: &mut Option<Arc<Halt>>) {
+    let _ = HALT.try_with(|halt| mem::swap(&mut *halt.borrow_mut(), slot));
+}

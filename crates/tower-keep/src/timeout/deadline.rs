@@ -1,0 +1,74 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::layer::{Measure, Span};
+use crate::{
+    event::{EventKind, LimitScope},
+    job::{
+        Elapsed,
+        limits::Limits,
+        seat::Seat,
+        stop::{self, StopKind},
+    },
+};
+
+/// The limit of one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub(super) limit: Duration,
+    /// When it expires; an idle one, unless there is progress.
+    pub(super) at: Instant,
+    pub(super) span: Span,
+    pub(super) measure: Measure,
+}
+
+impl Deadline {
+    /// What it is to the job and to the code inside.
+    #[inline(always)]
+    pub(super) fn limits(deadline: Option<&Self>, step: Option<Duration>) -> Limits {
+        let at = |span| {
+            deadline
+                .filter(|deadline| deadline.span == span && deadline.measure == Measure::Total)
+                .map(|deadline| deadline.at)
+        };
+        Limits {
+            deadline: at(Span::Overall),
+            until: at(Span::Attempt),
+            step,
+        }
+    }
+
+    /// Tells the job, then drops the inner future, if it is still there.
+    #[cold]
+    pub(super) fn expire(
+        &self,
+        seat: &mut Seat,
+        dropped: bool,
+        drop_inner: impl FnOnce(),
+    ) -> (Elapsed, StopKind) {
+        let scope = match (self.measure, self.span) {
+            (Measure::Idle, _) => LimitScope::Idle,
+            (Measure::Total, Span::Overall) => LimitScope::Overall,
+            (Measure::Total, Span::Attempt) => LimitScope::Attempt,
+        };
+        let kind = match self.span {
+            Span::Overall => StopKind::TimedOut,
+            Span::Attempt => StopKind::AttemptTimedOut,
+        };
+        let mut attempt = 1;
+        seat.with_job(|job| {
+            attempt = job.attempt();
+            job.emit(|| EventKind::TimedOut {
+                scope: scope.clone(),
+                limit: self.limit,
+                dropped,
+            });
+            if self.span == Span::Overall {
+                job.expire();
+            }
+        });
+        seat.scoped(|| stop::dropping(kind, drop_inner));
+        (Elapsed::new(scope, self.limit, attempt), kind)
+    }
+}
