@@ -9,7 +9,8 @@
 //! | `c` | Cancel, detached | | `A` | Timeout of an attempt, 10 s |
 //! | `D` | Dedup, by the request | | `G` | as `T`, with 5 s of grace |
 //! | `I` | Timeout, idle, 60 s | | `g` | as `A`, with 5 s of grace |
-//! | `i` | Timeout of an attempt, idle, 10 s | | | |
+//! | `i` | Timeout of an attempt, idle, 10 s | | `K` | CircuitBreaker, by the request |
+//! | | | | `Q` | CircuitBreaker, with backpressure |
 //!
 //! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
 //!
@@ -29,10 +30,10 @@ use tower::{
     load_shed::LoadShedLayer, util::BoxCloneSyncService,
 };
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, ProgressLayer,
-    RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, ErrorsAsFailures, JobLayer, LogLayer,
+    ProgressLayer, RetryLayer, TimeoutLayer,
     cancel::Cancelled,
-    circuit_breaker::Open,
+    circuit_breaker::{Open, PerKey},
     dedup::{Duplicate, KeyBy},
     find,
     reject::Fail,
@@ -150,6 +151,7 @@ pub(crate) struct Stack {
     pub(crate) cancel: CancelLayer,
     pub(crate) dedup: DedupLayer<ByRequest>,
     pub(crate) breaker: CircuitBreakerLayer,
+    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, PerKey<fn(&u32) -> u32, u32>>,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,
@@ -167,6 +169,7 @@ impl Stack {
             cancel: CancelLayer::new(),
             dedup: DedupLayer::new(by_request as ByRequestFn),
             breaker: CircuitBreakerLayer::new(),
+            breakers: CircuitBreakerLayer::new().per_key(|request| *request),
             timeout: TimeoutLayer::new(secs(60)),
             retry: RetryLayer::new().max_retries(2),
             attempt: TimeoutLayer::per_attempt(secs(10)),
@@ -284,6 +287,8 @@ impl Stack {
             'D' => stopping!(self.dedup.clone(), Why::Duplicate),
             'M' => stopping!(self.dedup.clone().join(), Why::Duplicate),
             'B' => stopping!(self.breaker.clone(), Why::Open),
+            'K' => stopping!(self.breakers.clone(), Why::Open),
+            'Q' => stopping!(self.breaker.clone().backpressure(), Why::Open),
             'T' => stopping!(self.timeout.clone(), Why::TimedOut),
             'R' => boxed(self.retry.layer(inner)),
             'A' => stopping!(self.attempt.clone(), Why::TimedOut),

@@ -3,18 +3,29 @@
 use crate::stack::Stack;
 
 /// Each layer alone.
-const ALONE: [&str; 15] = [
-    "N", "L", "P", "C", "c", "D", "M", "B", "T", "R", "A", "I", "i", "G", "g",
+const ALONE: [&str; 17] = [
+    "N", "L", "P", "C", "c", "D", "M", "B", "T", "R", "A", "I", "i", "G", "g", "K", "Q",
 ];
 
 /// Each layer that can stop a call, failing with the user's own error.
-const FAILING: [&str; 9] = ["C!", "c!", "D!", "M!", "B!", "T!", "A!", "I!", "g!"];
+const FAILING: [&str; 11] = [
+    "C!", "c!", "D!", "M!", "B!", "T!", "A!", "I!", "g!", "K!", "Q!",
+];
 
 /// Each layer that can stop a call, answering with a response.
-const RESPONDING: [&str; 9] = ["C?", "c?", "D?", "M?", "B?", "T?", "A?", "i?", "G?"];
+const RESPONDING: [&str; 11] = [
+    "C?", "c?", "D?", "M?", "B?", "T?", "A?", "i?", "G?", "K?", "Q?",
+];
 
 /// All seven layers. `=` is composed without a box in between.
-const ORDERS: [&str; 44] = [
+const ORDERS: [&str; 50] = [
+    // With circuits by key, and with places reserved.
+    "LPCDKTRA",
+    "LPCMQTRA",
+    "ARTKMCPL",
+    "ARTQDCPL",
+    "TRKALPCD",
+    "QRLCTMPA",
     // As documented, and its reverse.
     "=LPCDBTRA",
     "=LPCMBTRA",

@@ -143,6 +143,14 @@ async fn a_reservation_given_up_is_the_next_ones() {
     assert_eq!(finished(&waiting), 1);
     // A clone has no share in it.
     let (first, _) = waiting.remove(0).await.unwrap();
+    let mut first = first;
+    first
+        .ready()
+        .now_or_never()
+        .expect("it keeps its place")
+        .unwrap();
+    settle().await;
+    assert_eq!(finished(&waiting), 0);
     let mut clone = first.clone();
     assert!(clone.ready().now_or_never().is_none());
     drop(clone);
@@ -235,4 +243,43 @@ async fn a_foreign_retry_is_rejected_rather_than_hung() {
     let mut service = breaker.layer(tower::service_fn(|_: u32| async { Ok::<_, BoxError>(1) }));
     let error = service.call(1).await.unwrap_err();
     assert_eq!(find::<Open>(&*error).unwrap().circuit(), "db");
+}
+
+/// R38b: with places reserved, a slow call is one that takes long from the call on; settings, name and seed may be set
+/// after the mode.
+#[tokio::test(start_paused = true)]
+async fn reserved_calls_are_timed_from_the_call() {
+    let breaker = CircuitBreakerLayer::new()
+        .backpressure()
+        .name("db")
+        .slow_call_rate(tower_keep::Ratio::HALF)
+        .slow_call_duration(secs(2))
+        .minimum_calls(NonZeroU32::new(2).unwrap())
+        .cooldown(secs(1000))
+        .cooldown_jitter(tower_keep::Ratio::HALF)
+        .seed(7);
+    let handle = breaker.handle();
+    assert_eq!(handle.settings().cooldown, secs(1000));
+    let inner = Scripted::<u32, u32>::new()
+        .answer_after(secs(1), 1)
+        .answer_after(secs(2), 1);
+    let mut service = breaker.layer(inner.strict());
+    for expected in [State::Closed, State::Open] {
+        service.ready().await.unwrap();
+        tokio::time::sleep(secs(60)).await;
+        service.call(0).await.unwrap();
+        assert_eq!(handle.state(), expected);
+    }
+    assert_eq!(handle.snapshot().slow_call_rate(), Some(0.5));
+    let left = handle.time_until_probe().unwrap();
+    let other = CircuitBreakerLayer::new()
+        .seed(7)
+        .failure_threshold(0)
+        .cooldown(secs(1000))
+        .cooldown_jitter(tower_keep::Ratio::HALF);
+    let other_handle = other.handle();
+    let mut service = other.layer(Scripted::<u32, u32>::new().error("no"));
+    begin(&mut service, 0).await.await.unwrap_err();
+    assert_eq!(other_handle.time_until_probe(), Some(left), "the same seed");
+    assert_eq!(&*handle.name(), "db");
 }

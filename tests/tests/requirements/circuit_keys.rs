@@ -104,6 +104,7 @@ async fn settings_hold_for_all_keys() {
     let a = circuits.get(&"a".into()).unwrap();
     assert_eq!(a.time_until_probe(), Some(secs(5)));
     let mut settings = circuits.settings();
+    assert_eq!(settings.cooldown, secs(5));
     settings.failure_threshold = Some(1);
     circuits.replace(settings);
     a.reset();
@@ -202,6 +203,18 @@ async fn many_keys_take_bounded_memory() {
     }
     assert!(circuits.get(&9).is_some());
     assert!(circuits.get(&0).is_none());
+    // Room for one.
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .max_circuits(NonZeroUsize::MIN);
+    let circuits = breaker.handle();
+    let inner = Scripted::<u32, u32>::new().otherwise(|| Step::answer(1));
+    let mut service = breaker.layer(inner.strict());
+    for number in 0..3 {
+        begin(&mut service, number).await.await.unwrap();
+        assert_eq!(circuits.len(), 1);
+        assert!(!circuits.is_empty() && circuits.get(&number).is_some());
+    }
 }
 
 /// A call under way when its circuit is forgotten ends as ever, and counts for nothing.
@@ -244,4 +257,41 @@ async fn a_pipeline_takes_circuits_by_key() {
         [false, true, false]
     );
     assert_eq!(circuits.len(), 2);
+}
+
+/// What is set after the key is chosen holds too: the name, the seed and the settings; and the pipeline sees them.
+#[tokio::test(start_paused = true)]
+async fn settings_may_come_after_the_key() {
+    let mut cooldowns = Vec::new();
+    for seed in [3, 3, 4] {
+        let breaker = CircuitBreakerLayer::new()
+            .per_key(host)
+            .name("hosts")
+            .failure_threshold(0)
+            .cooldown(secs(10_000))
+            .cooldown_jitter(tower_keep::Ratio::HALF)
+            .seed(seed);
+        let circuits = breaker.handle();
+        let service = breaker.layer(odd_fail());
+        for host in ["a", "b"] {
+            service.clone().oneshot(to(host, 1)).await.unwrap_err();
+        }
+        let of = |host: &str| circuits.get(&host.into()).unwrap();
+        assert_eq!(&*of("a").name(), "hosts/a");
+        cooldowns.push((of("a").time_until_probe(), of("b").time_until_probe()));
+    }
+    assert_eq!(cooldowns[0], cooldowns[1]);
+    assert_ne!(cooldowns[0], cooldowns[2]);
+    assert_ne!(cooldowns[0].0, cooldowns[0].1);
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(host)
+        .probe_timeout(secs(1));
+    let error = Pipeline::new()
+        .circuit_breaker(breaker)
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        error.settings(),
+        ("circuit_breaker.probe_timeout", "timeout")
+    );
 }

@@ -252,3 +252,24 @@ async fn clones_share_the_circuit() {
     service.oneshot(0).await.unwrap_err();
     assert_eq!((&*handle.name(), handle.state()), ("db", State::Open));
 }
+
+/// What is shown for debugging says which circuit it is.
+#[tokio::test]
+async fn everything_shows_its_circuit() {
+    let breaker = || CircuitBreakerLayer::new().name("db");
+    let shown = [
+        format!("{:?}", breaker()),
+        format!("{:?}", breaker().handle()),
+        format!("{:?}", breaker().backpressure()),
+        format!("{:?}", breaker().layer(())),
+        format!("{:?}", breaker().per_key(|number: &u32| *number)),
+    ];
+    for shown in shown {
+        assert!(shown.contains("\"db\""), "{shown}");
+    }
+    let by_key = breaker().per_key(|number: &u32| *number);
+    assert_eq!(
+        format!("{:?}", by_key.handle()),
+        "CircuitsHandle { circuits: 0, .. }"
+    );
+}

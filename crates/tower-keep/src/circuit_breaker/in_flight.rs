@@ -161,6 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_seems_to_go_back() {
+        let mut in_flight = InFlight::new(Duration::from_nanos(160), 0);
+        let first = in_flight.begin(1000);
+        let second = in_flight.begin(10);
+        // It is counted where the latest call is.
+        assert_eq!((first, second), (1000, 1000));
+        in_flight.end(second, 10);
+        assert_eq!(in_flight.slow(2000), 1);
+        in_flight.end(first, 2000);
+        assert_eq!(in_flight.slow(2000), 0);
+    }
+
+    #[test]
     fn what_is_never_slow() {
         let mut in_flight = InFlight::new(Duration::MAX, 0);
         in_flight.begin(5);

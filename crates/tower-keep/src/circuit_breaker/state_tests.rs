@@ -301,8 +301,11 @@ proptest! {
         for (number, action) in actions.into_iter().enumerate() {
             match action {
                 Action::Call => {
+                    let rejects = circuit.rejects(|| now).is_some();
                     let answer = circuit.admit(false, || now);
                     let before = model.generation;
+                    // Who is let through was not told otherwise before.
+                    prop_assert!(!rejects || answer.admission.is_err());
                     let expected = model.admit(number, now);
                     prop_assert_eq!(answer.transition.is_some(), before != model.generation);
                     prop_assert_eq!(answer.admission.is_ok(), expected.is_some());
@@ -597,4 +600,102 @@ fn what_matters_is_kept() {
     }
     circuit.set_mode(Mode::Automatic, secs(2));
     assert!(!circuit.matters(secs(2)));
+}
+
+#[test]
+fn other_settings_leave_the_calls_in_flight_known() {
+    let settings = Settings {
+        slow_call_rate: Some(Ratio::ALL),
+        slow_call_duration: secs(16),
+        count_in_flight: true,
+        ..consecutive(100)
+    };
+    let circuit = circuit(settings);
+    let calls = [(); 2].map(|()| circuit.pass(Duration::ZERO));
+    let slow_in_flight = |at| circuit.snapshot(secs(at)).slow_in_flight;
+    assert_eq!(slow_in_flight(40), 2);
+    circuit.change_settings(|settings| settings.cooldown = secs(7), secs(41));
+    assert_eq!(slow_in_flight(41), 2);
+    // What is slow now is another thing: those in flight are no longer known.
+    circuit.change_settings(|settings| settings.slow_call_duration = secs(8), secs(42));
+    assert_eq!(slow_in_flight(80), 0);
+    for call in calls {
+        assert_eq!(circuit.end(call, Outcome::Ignored, secs(80)), None);
+    }
+    let call = circuit.pass(secs(80));
+    assert_eq!(slow_in_flight(100), 1);
+    circuit.change_settings(|settings| settings.count_in_flight = false, secs(101));
+    assert_eq!(slow_in_flight(102), 0);
+    assert_eq!(circuit.end(call, Outcome::Ignored, secs(103)), None);
+}
+
+/// Of a call that began before calls were timed, the end is no other call's.
+#[test]
+fn calls_in_flight_can_be_counted_later() {
+    let settings = Settings {
+        slow_call_rate: Some(Ratio::ALL),
+        slow_call_duration: secs(16),
+        ..consecutive(100)
+    };
+    let circuit = circuit(Settings {
+        slow_call_rate: None,
+        ..settings
+    });
+    let untimed = circuit.pass(Duration::ZERO);
+    circuit.change_settings(
+        |old| {
+            *old = Settings {
+                count_in_flight: true,
+                ..settings
+            }
+        },
+        Duration::ZERO,
+    );
+    // One in each part that is told apart.
+    let calls: Vec<_> = (1..=17).map(|at| circuit.pass(secs(at))).collect();
+    assert_eq!(circuit.end(untimed, Outcome::Ignored, secs(17)), None);
+    assert_eq!(circuit.snapshot(secs(40)).slow_in_flight, 17);
+    drop(calls);
+}
+
+/// A place that was reserved before the circuit changed is not among the calls in flight.
+#[test]
+fn a_stale_reservation_is_not_tracked() {
+    let settings = Settings {
+        slow_call_rate: Some(Ratio::ALL),
+        slow_call_duration: secs(1),
+        count_in_flight: true,
+        ..consecutive(100)
+    };
+    let circuit = circuit(settings);
+    let mut stale = circuit.admit(true, || Duration::ZERO).admission.unwrap();
+    let mut fresh = circuit.admit(true, || Duration::ZERO).admission.unwrap();
+    circuit.begin(&mut fresh, || Duration::ZERO);
+    assert_eq!(circuit.snapshot(secs(9)).slow_in_flight, 1);
+    circuit.set_mode(Mode::Automatic, secs(9));
+    circuit.begin(&mut stale, || secs(9));
+    assert_eq!(circuit.snapshot(secs(19)).slow_in_flight, 0);
+}
+
+/// A ramp is no matter to who reserves a place.
+#[test]
+fn places_are_reserved_in_spite_of_a_ramp() {
+    let circuit = circuit(Settings {
+        ramp: Some(secs(100)),
+        ..consecutive(0)
+    });
+    let call = circuit.pass(Duration::ZERO);
+    assert!(
+        circuit
+            .end(call, Outcome::Failure, Duration::ZERO)
+            .is_some()
+    );
+    let probe = circuit.pass(secs(1));
+    assert_eq!(
+        circuit.end(probe, Outcome::Success, secs(1)),
+        Some(Transition::Closed)
+    );
+    assert!((0..10).all(|_| circuit.admit(true, || secs(1)).admission.is_ok()));
+    assert!(!circuit.rejects_call(secs(1)));
+    assert!(circuit.rejects_call(secs(1)));
 }

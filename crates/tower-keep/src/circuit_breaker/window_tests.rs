@@ -146,3 +146,22 @@ fn resizing_to_fewer_calls_keeps_the_latest() {
     let counts = window.counts(Duration::from_nanos(900));
     assert_eq!((counts.calls, counts.failures), (10, 10));
 }
+
+#[test]
+fn resizing_a_time_window_keeps_the_age() {
+    let second = Duration::from_secs(1);
+    let failure = Sample {
+        failed: true,
+        slow: false,
+    };
+    let mut window = Outcomes::new(Window::time(20 * second).unwrap());
+    window.push(failure, 11 * second);
+    window.resize(Window::time(40 * second).unwrap(), 15 * second);
+    assert_eq!(
+        window
+            .counts(50 * second - Duration::from_nanos(1))
+            .failures,
+        1
+    );
+    assert_eq!(window.counts(50 * second).failures, 0);
+}

@@ -85,6 +85,8 @@ mod tests {
 
     #[test]
     fn gives_back_what_was_packed() {
+        // Two bits of state, four flags, and the rest of the lower half.
+        assert_eq!(GENERATION_MASK, (1 << 26) - 1);
         for state in [State::Closed, State::Open, State::HalfOpen] {
             for generation in [0, 1, GENERATION_MASK] {
                 for failures in [0, 1, u32::MAX] {
