@@ -34,7 +34,8 @@
 //! Any of them opens. The rates are looked at with every outcome, once there are
 //! [`minimum_calls`](CircuitBreakerLayer::minimum_calls) (20) in the [`window`](CircuitBreakerLayer::window): the last
 //! 100 calls, another number, or the calls of the last so long ([`Window::time`]). A count window is exact, to the call;
-//! a time window holds 20 counts, whatever the load.
+//! a time window holds 20 counts, whatever the load. A time window in which there are usually fewer calls than the
+//! minimum never opens the circuit: let it span several times as long as that many calls take to come.
 //!
 //! ```
 //! use std::{num::NonZeroU32, time::Duration};

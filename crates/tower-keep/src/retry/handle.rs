@@ -21,6 +21,9 @@ use crate::ratio::Ratio;
 /// | [`floor`](Self::floor) | 3 retries a window | Envoy and failsafe-go, whose least concurrency is 3 |
 /// | [`window`](Self::window) | 10 s | Finagle, tower |
 ///
+/// Inside a circuit that is open or half-open there are so few first attempts that the floor may be more than the share:
+/// set it to 0 where the share is to hold there too.
+///
 /// It is exact at every share, and needs no work for the time that nothing happens. Calls pay in without a lock; only
 /// who retries takes one. The window moves on by tenths.
 ///
