@@ -43,6 +43,8 @@ use tower_keep_test::{Recorder, secs};
 
 use crate::run::assert_no_job;
 
+type BreakerKey = PerKey<fn(&u32) -> u32, u32>;
+
 /// What every stack comes to.
 pub(crate) type Service = BoxCloneSyncService<u32, u32, BoxError>;
 
@@ -151,7 +153,7 @@ pub(crate) struct Stack {
     pub(crate) cancel: CancelLayer,
     pub(crate) dedup: DedupLayer<ByRequest>,
     pub(crate) breaker: CircuitBreakerLayer,
-    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, PerKey<fn(&u32) -> u32, u32>>,
+    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, BreakerKey>,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,

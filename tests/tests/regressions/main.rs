@@ -3,11 +3,13 @@
 mod book;
 mod circuit;
 mod detached;
+mod grace;
 mod joined;
 mod late;
 mod notes;
 mod panics;
 mod pipeline;
+mod reservations;
 mod small;
 mod stress;
 mod support;

@@ -259,6 +259,68 @@ async fn a_pipeline_takes_circuits_by_key() {
     assert_eq!(circuits.len(), 2);
 }
 
+/// R38: what was told by hand what to do stays, beside as many others as there may be.
+#[tokio::test(start_paused = true)]
+async fn forced_circuits_stay() {
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .max_circuits(NonZeroUsize::MIN);
+    let circuits = breaker.handle();
+    let inner = Scripted::<u32, u32>::new().otherwise(|| Step::answer(1));
+    let mut service = breaker.layer(inner.strict());
+    begin(&mut service, 1).await.await.unwrap();
+    circuits.get(&1).unwrap().force_open();
+    for number in 2..5 {
+        begin(&mut service, number).await.await.unwrap();
+        assert!(circuits.len() <= 2);
+    }
+    begin(&mut service, 1).await.await.unwrap_err();
+}
+
+/// Of circuits that have to go, those that are open go last, also once their cooldown is over.
+#[tokio::test(start_paused = true)]
+async fn open_circuits_go_last() {
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .failure_threshold(0)
+        .cooldown(ms(1))
+        .max_circuits(NonZeroUsize::new(2).unwrap());
+    let circuits = breaker.handle();
+    let inner = Scripted::<u32, u32>::new()
+        .error("no")
+        .otherwise(|| Step::answer(1));
+    let mut service = breaker.layer(inner.strict());
+    begin(&mut service, 0).await.await.unwrap_err();
+    for number in 1..5 {
+        tokio::time::sleep(ms(1)).await;
+        begin(&mut service, number).await.await.unwrap();
+        assert_eq!(
+            circuits.get(&0).map(|circuit| circuit.state()),
+            Some(State::Open)
+        );
+    }
+}
+
+/// A seed that is set before the key is chosen holds too.
+#[tokio::test(start_paused = true)]
+async fn a_seed_may_come_before_the_key() {
+    let mut cooldowns = Vec::new();
+    for seed in [3, 3, 4] {
+        let breaker = CircuitBreakerLayer::new()
+            .failure_threshold(0)
+            .cooldown(secs(10_000))
+            .cooldown_jitter(tower_keep::Ratio::HALF)
+            .seed(seed)
+            .per_key(host);
+        let circuits = breaker.handle();
+        let service = breaker.layer(odd_fail());
+        service.oneshot(to("a", 1)).await.unwrap_err();
+        cooldowns.push(circuits.get(&"a".into()).unwrap().time_until_probe());
+    }
+    assert_eq!(cooldowns[0], cooldowns[1]);
+    assert_ne!(cooldowns[0], cooldowns[2]);
+}
+
 /// What is set after the key is chosen holds too: the name, the seed and the settings; and the pipeline sees them.
 #[tokio::test(start_paused = true)]
 async fn settings_may_come_after_the_key() {

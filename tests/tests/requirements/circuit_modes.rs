@@ -273,3 +273,20 @@ async fn everything_shows_its_circuit() {
         "CircuitsHandle { circuits: 0, .. }"
     );
 }
+
+/// R38b: changes of settings at the same time are all made.
+#[test]
+fn no_change_of_settings_is_lost() {
+    let breaker = CircuitBreakerLayer::new().cooldown(secs(0));
+    let handle = breaker.handle();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    handle.update(|settings| settings.cooldown += ms(1));
+                }
+            });
+        }
+    });
+    assert_eq!(handle.settings().cooldown, ms(2000));
+}

@@ -8,7 +8,7 @@ use std::{
 use futures::FutureExt;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    CircuitBreakerLayer, EventKind, Ratio, TimeoutLayer,
+    CircuitBreakerLayer, EventKind, Outcome, Ratio, TimeoutLayer,
     circuit_breaker::{CircuitBreakerHandle, State, Window},
 };
 use tower_keep_test::{Scripted, Step};
@@ -310,4 +310,40 @@ async fn a_rejected_call_may_have_opened_the_circuit() {
         cooldown: secs(30),
     };
     assert!(recorder.kinds().contains(&opened));
+}
+
+/// R38: a job whose panic opens the circuit is told of it, before its end; also where `call` panics.
+#[tokio::test(start_paused = true)]
+async fn a_panic_that_opens_is_an_event() {
+    for in_call in [true, false] {
+        let (log, recorder) = recording();
+        let breaker = CircuitBreakerLayer::new().failure_threshold(0);
+        let step = if in_call {
+            Step::panic_in_call("in call")
+        } else {
+            Step::panic("in the future")
+        };
+        let layers = ServiceBuilder::new().layer(log).layer(breaker);
+        let service = layers.service(Scripted::<u32, u32>::new().step(step));
+        tokio::spawn(service.oneshot(0)).await.unwrap_err();
+        let names = recorder.names();
+        assert_eq!(
+            names.last().map(ToString::to_string).as_deref(),
+            Some("failed"),
+            "{names:?}"
+        );
+        assert!(names.contains(&"circuit_opened"), "{in_call}: {names:?}");
+    }
+}
+
+/// Behaviour 8: a classifier that panics has failed the call, as far as the circuit is concerned.
+#[tokio::test(start_paused = true)]
+async fn a_classifier_that_panics_counts() {
+    let breaker = CircuitBreakerLayer::new()
+        .failure_threshold(0)
+        .classify(|_: &Result<u32, &str>| -> Outcome { panic!("no idea") });
+    let handle = breaker.handle();
+    let service = breaker.layer(Scripted::<u32, u32>::new().answer(1));
+    tokio::spawn(service.oneshot(0)).await.unwrap_err();
+    assert_eq!(handle.state(), State::Open);
 }

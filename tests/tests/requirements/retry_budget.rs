@@ -156,6 +156,7 @@ async fn the_window_can_be_set() {
         let error = budget.window(window).unwrap_err();
         assert!(error.to_string().contains("shorter than 10 ms"), "{error}");
     }
+    assert!(budget.window(ms(10)).is_ok());
     let budget = budget.window(ms(100)).unwrap();
     let retry = RetryLayer::new().max_delay(ms(1)).max_retries(9);
     let service = retry

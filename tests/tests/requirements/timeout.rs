@@ -27,6 +27,8 @@ async fn the_clock_starts_at_the_call() {
 /// R12: no limit set means no timeout.
 #[tokio::test(start_paused = true)]
 async fn no_limit_is_no_timeout() {
+    assert_eq!(TimeoutLayer::none().limit(), None);
+    assert_eq!(TimeoutLayer::new(secs(3)).limit(), Some(secs(3)));
     let inner = Scripted::<u32, u32>::new().answer_after(secs(1_000_000), 1);
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::none())

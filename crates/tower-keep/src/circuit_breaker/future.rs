@@ -18,7 +18,7 @@ use crate::{
     classify::{Classify, Outcome},
     event::{CancelReason, JobId},
     job::{
-        scope,
+        halt, scope,
         seat::Seat,
         stop::{self, Stop, StopKind},
     },
@@ -71,7 +71,13 @@ where
         let this = self.project();
         let result = match this.state.project() {
             StateProj::Calling { future, admitted } => {
-                let result = ready!(admitted.guarded(|| this.seat.run(|| future.poll(cx))));
+                let known = this.seat.has_job();
+                let result = ready!(
+                    this.seat
+                        .run(|| admitted.guarded(known, || future.poll(cx)))
+                );
+                // The classifier may panic too.
+                admitted.guarding = true;
                 let outcome = outcome(&result, this.classify, this.seat, admitted);
                 let asked = match outcome {
                     Outcome::Failure => this.classify.retry_after(&result),
@@ -104,6 +110,10 @@ fn outcome<T, E, C: Classify<T, E>>(
     seat: &Seat,
     admitted: &Admitted,
 ) -> Outcome {
+    // Whatever the work returns in its grace period, the caller gets the limit's error.
+    if let Some(kind) = halt::halted_by(|| seat.ambient_id()) {
+        return of_stop(kind, admitted.counting);
+    }
     let outcome = match stop::read().filter(|stop| stop.holds(result)) {
         // What a classifier of another layer thinks of the result is not this circuit's measure.
         None
@@ -156,7 +166,7 @@ pub(super) struct Admitted {
     /// `None` once it is recorded.
     admission: Option<Admission>,
     counting: Counting,
-    /// Code of the inner service runs: if this is dropped now, it panicked.
+    /// Code of the inner service or of the classifier runs: if this is dropped now, it panicked.
     guarding: bool,
     /// The call was made, rather than only reserved.
     called: bool,
@@ -188,9 +198,16 @@ impl Admitted {
         self.admission.as_ref().is_some_and(Admission::is_uncounted)
     }
 
-    /// Whether nothing has happened to the circuit since.
-    pub(super) fn is_current(&self) -> bool {
-        (self.admission.as_ref()).is_some_and(|admission| self.shared.circuit.is_current(admission))
+    /// Whether nothing has happened to the circuit since, and the place is still this one's.
+    pub(super) fn is_valid(&self) -> bool {
+        let shared = &self.shared;
+        (self.admission.as_ref())
+            .is_some_and(|admission| shared.circuit.is_valid(admission, || shared.now()))
+    }
+
+    /// Whether the circuit was opened by hand.
+    pub(super) fn is_forced_open(&self) -> bool {
+        self.shared.circuit.is_forced_open()
     }
 
     /// The call for which the place was reserved is made.
@@ -200,13 +217,17 @@ impl Admitted {
         }
     }
 
-    /// Runs code of the inner service.
+    /// Runs code of the inner service, within the scope of its job if that is `known`. A panic is recorded while the
+    /// job can be told of it: its end is what the seat around makes of the panic.
     #[inline(always)]
-    pub(super) fn guarded<T>(&mut self, code: impl FnOnce() -> T) -> T {
+    pub(super) fn guarded<T>(&mut self, known: bool, code: impl FnOnce() -> T) -> T {
         self.called = true;
-        self.guarding = true;
+        let mut guard = Panicking {
+            admitted: Some(self),
+            known,
+        };
         let done = code();
-        self.guarding = false;
+        guard.admitted = None;
         done
     }
 
@@ -236,13 +257,32 @@ impl Drop for Admitted {
         if self.admission.is_some() {
             let outcome = match stop::dropped_by() {
                 _ if self.guarding => Outcome::Failure,
-                Some(kind) => of_stop(kind, self.counting),
+                Some(kind) if self.called => of_stop(kind, self.counting),
                 None if self.called && self.counting.count_dropped => Outcome::Failure,
-                None => Outcome::Ignored,
+                // Also of a place that was reserved and never called, whoever drops it.
+                _ => Outcome::Ignored,
             };
             // Whoever drops this may do so in the scope of another job.
             let job = scope::current().filter(|job| self.job == Some(job.id()));
             self.record(outcome, None, |transition, shared| {
+                shared.announce(transition, job.as_deref());
+            });
+        }
+    }
+}
+
+/// Records a failure if it is dropped by a panic.
+struct Panicking<'a> {
+    admitted: Option<&'a mut Admitted>,
+    known: bool,
+}
+
+impl Drop for Panicking<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(admitted) = self.admitted.take() {
+            let job = scope::current().filter(|_| self.known);
+            admitted.record(Outcome::Failure, None, |transition, shared| {
                 shared.announce(transition, job.as_deref());
             });
         }

@@ -182,10 +182,10 @@ impl<Request> sealed::Admits<Request> for Backpressure {
     fn poll_ready(&self, ready: &mut Ready, counting: Counting, cx: &mut Context<'_>) -> Poll<Ask> {
         let shared = &self.0.shared;
         if let Ready::Reserved(admitted) = ready {
-            if admitted.is_current() {
+            if admitted.is_valid() {
                 return Poll::Ready(Ask::Inner);
             }
-            // The inner service took its time, and meanwhile the circuit changed.
+            // The inner service or the caller took its time, and meanwhile the circuit changed or the place was lost.
             *ready = Ready::Unknown;
         }
         if shared.circuit.state() == State::Closed {
@@ -208,6 +208,8 @@ impl<Request> sealed::Admits<Request> for Backpressure {
     fn admit(&self, ready: &mut Ready, counting: Counting, _: &Request) -> Entry {
         let shared = Arc::clone(&self.0.shared);
         match std::mem::take(ready) {
+            // What is done by hand takes effect at once.
+            Ready::Reserved(admitted) if admitted.is_forced_open() => rejected_before(&shared),
             Ready::Reserved(mut admitted) => {
                 admitted.begin();
                 Entry {

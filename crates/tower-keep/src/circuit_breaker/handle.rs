@@ -38,7 +38,7 @@ impl CircuitBreakerHandle {
     /// Whether the circuit acts by itself.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.shared.circuit.slow().mode
+        self.shared.circuit.mode()
     }
 
     /// How many calls failed in a row, while closed.
@@ -110,7 +110,8 @@ impl CircuitBreakerHandle {
         single.change_settings(&|old| settings.replace(old));
     }
 
-    /// [Replaces](Self::replace) the settings by what the closure makes of them.
+    /// [Replaces](Self::replace) the settings by what the closure makes of them. If others are replaced meanwhile, it
+    /// is called again with those, so that no change is lost.
     ///
     /// ```
     /// use std::time::Duration;
@@ -120,10 +121,18 @@ impl CircuitBreakerHandle {
     /// breaker.handle().update(|settings| settings.cooldown = Duration::from_secs(5));
     /// assert_eq!(breaker.handle().settings().cooldown, Duration::from_secs(5));
     /// ```
-    pub fn update(&self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.settings();
-        change(&mut settings);
-        self.replace(settings);
+    pub fn update(&self, mut change: impl FnMut(&mut Settings)) {
+        let shared = &self.shared;
+        loop {
+            // The closure is the user's and runs without the lock: it is called again if others are faster.
+            let old = self.settings();
+            let mut new = old;
+            change(&mut new);
+            if shared.circuit.replace_settings(old, new, shared.now()) {
+                break;
+            }
+        }
+        shared.wake();
     }
 }
 

@@ -298,15 +298,20 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     /// it is ready and the call is rejected, so that the caller learns of it.
     ///
     /// A service that becomes ready has a place reserved, which no clone shares, so that its call always goes through:
-    /// call it, or drop it. Those who wait are woken in their turn, when there is a place. One that waits for its
-    /// readiness, and then is kept but no longer polled, can hold up those who wait behind it until the circuit closes.
+    /// call it, or drop it. Only a circuit that is opened by hand rejects it all the same. A reserved probe that is not
+    /// called within the [`probe_timeout`](Self::probe_timeout) loses its place.
+    ///
+    /// Those who wait are woken in their turn, when there is a place; who asks anew in that moment may be faster. One that
+    /// waits for its readiness, and then is kept but no longer polled, can hold up those who wait behind it until the
+    /// circuit closes. What the circuit does when somebody asks for readiness is told to who
+    /// [watches](CircuitBreakerHandle::watch) it, as there is no job yet.
     #[must_use]
     pub fn backpressure(self) -> CircuitBreakerLayer<C, O, Backpressure> {
         self.with_gate(Backpressure)
     }
 
     /// A circuit of its own for each key, such as the request's host, made when the key first comes. The circuits have
-    /// this layer's settings, now and later.
+    /// this layer's settings, now and later. A handle that was taken before knows none of them.
     ///
     /// The closure runs once a call: a key that is cheap to make (a number, an `Arc<str>`, an HTTP authority) costs no
     /// allocation. As the key is not known before there is a request, the inner service is made ready also where the
@@ -319,7 +324,8 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     {
         self.with_gate(|single| {
             let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
-            PerKey::new(key, single.settings(), name, fastrand::u64(..))
+            let seed = single.shared.circuit.next_seed();
+            PerKey::new(key, single.settings(), name, seed)
         })
     }
 }
@@ -341,15 +347,15 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
         }
     }
 
-    /// How many circuits there may be. Beyond that those go that were not used for the longest time, first of those that
-    /// are closed and not forced. Default: 10 000.
+    /// How many circuits there may be, beside those that are forced, which stay. Beyond that those go that were not used
+    /// for the longest time, the closed ones first. Default: 10 000.
     #[must_use]
     pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
         self.gate.table.template().most = circuits;
         self
     }
 
-    /// After how long without a call a circuit is forgotten, unless it is open or forced. It goes when next a new key
+    /// After how long without a call a circuit is forgotten, unless it would reject one, or is forced. It goes when next a new key
     /// comes, or somebody asks for all circuits. Default: 10 minutes.
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {

@@ -59,8 +59,8 @@
 //! |---|---|
 //! | `Ok`, `Err` | success, failure; or what [`classify`](CircuitBreakerLayer::classify) says |
 //! | an attempt's time limit, inside or around this layer | failure |
-//! | an overall time limit, inside or around this layer | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) |
-//! | a panic | failure |
+//! | an overall time limit, inside or around this layer, whatever the work returns in its grace period | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) |
+//! | a panic, of the classifier too | failure |
 //! | dropped by the caller, or by a foreign layer | nothing, unless [`count_dropped`](CircuitBreakerLayer::count_dropped) |
 //! | cancelled; rejected by a layer inside as duplicate or by its own circuit | nothing |
 //!
@@ -72,7 +72,7 @@
 //! # How long it stays open
 //!
 //! For the [`cooldown`](CircuitBreakerLayer::cooldown), or for what the failure [asks
-//! for](CircuitBreakerLayer::retry_after), as by HTTP's `Retry-After`. The cooldown can
+//! for](CircuitBreakerLayer::retry_after), if that is any time at all, as by HTTP's `Retry-After`. The cooldown can
 //! [grow](CircuitBreakerLayer::growing_cooldown) with each trip and be [shortened at
 //! random](CircuitBreakerLayer::cooldown_jitter); after it the load can come back [little by
 //! little](CircuitBreakerLayer::ramp).

@@ -19,6 +19,7 @@ use super::{
     in_flight::nanos,
     settings::Settings,
     shared::Shared,
+    state::{Mode, State},
 };
 
 /// A circuit for each key, made when the key first comes. Made by
@@ -199,21 +200,23 @@ fn sweep<K: Eq + Hash>(
         .collect()
 }
 
-/// Removes so many, those first that have nothing to say and were not used for the longest time.
+/// Removes so many, the closed ones first, and of those the ones that were not used for the longest time. What was told
+/// by hand what to do stays.
 fn remove_oldest<K: Eq + Hash>(
     circuits: &mut HashMap<Arc<K>, Arc<Shared>>,
     surplus: usize,
 ) -> Removed<K> {
     let mut keys: Vec<(bool, u64, Arc<K>)> = circuits
         .iter()
+        .filter(|(_, shared)| shared.circuit.mode() == Mode::Automatic)
         .map(|(key, shared)| {
-            let matters = shared.circuit.matters(shared.now());
-            (matters, shared.last_used(), Arc::clone(key))
+            let open = shared.circuit.state() != State::Closed;
+            (open, shared.last_used(), Arc::clone(key))
         })
         .collect();
     let surplus = surplus.min(keys.len());
     if surplus < keys.len() {
-        keys.select_nth_unstable_by_key(surplus, |(matters, used, _)| (*matters, *used));
+        keys.select_nth_unstable_by_key(surplus, |(open, used, _)| (*open, *used));
     }
     keys[..surplus]
         .iter()

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     event::EventKind,
-    job::seat::Seat,
+    job::{scope, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -86,7 +86,14 @@ where
             Ok(admitted) => admitted,
             Err(rejection) => return rejected(layer, &entry.shared, rejection, entry.transition),
         };
-        let (seat, future) = admitted.guarded(|| Seat::call(|| self.inner.call(request)));
+        if entry.transition.is_some() {
+            // The job can be told only once it is known, but the inner service may panic before.
+            entry.shared.publish();
+        }
+        let (seat, future) = Seat::call(|| {
+            let known = scope::is_calling();
+            admitted.guarded(known, || self.inner.call(request))
+        });
         if entry.transition.is_some() || admitted.is_uncounted() {
             announce(
                 &seat,

@@ -120,12 +120,13 @@ impl Settings {
     pub(super) fn cooldown_after(&self, trips: u32, asked: Option<Duration>) -> Duration {
         let max = self.max_cooldown.max(self.cooldown);
         match asked {
-            Some(asked) => asked.min(max),
-            None if self.growing => {
+            // To be asked for no rest at all is no reason to give none to a service that fails.
+            Some(asked) if !asked.is_zero() => asked.min(max),
+            _ if self.growing => {
                 let factor = 1_u32.checked_shl(trips).unwrap_or(u32::MAX);
                 self.cooldown.saturating_mul(factor).min(max)
             }
-            None => self.cooldown,
+            _ => self.cooldown,
         }
     }
 }

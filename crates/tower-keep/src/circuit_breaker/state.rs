@@ -135,6 +135,8 @@ pub(super) struct Slow {
 struct Lease {
     id: u32,
     expires: Duration,
+    /// The call was made, rather than only reserved.
+    called: bool,
 }
 
 impl Circuit {
@@ -310,7 +312,8 @@ impl Circuit {
         };
         if let Some(rejection) = rejection {
             // Who only asks for a place waits for it.
-            slow.rejected += u64::from(!reserves);
+            let waits = reserves && slow.mode != Mode::ObserveOnly;
+            slow.rejected += u64::from(!waits);
             let admission = if slow.mode == Mode::ObserveOnly {
                 Ok(Admission {
                     generation: self.word().generation(),
@@ -333,7 +336,11 @@ impl Circuit {
             let id = slow.next_lease;
             slow.next_lease = id.wrapping_add(1);
             let expires = now.saturating_add(slow.settings.lease());
-            slow.leases.push(Lease { id, expires });
+            slow.leases.push(Lease {
+                id,
+                expires,
+                called: !reserves,
+            });
             Kind::Probe(id)
         } else {
             Kind::Call
@@ -358,10 +365,14 @@ impl Circuit {
             State::Closed => self.judge(slow, self.word().failures(), None, now),
             State::Open => None,
             State::HalfOpen => {
-                let held = slow.leases.len();
-                slow.leases.retain(|lease| lease.expires > now);
-                let expired = u32::try_from(held - slow.leases.len()).unwrap_or(u32::MAX);
-                slow.lost = slow.lost.saturating_add(expired);
+                let mut lost = 0_u32;
+                slow.leases.retain(|lease| {
+                    let held = lease.expires > now;
+                    // A place that is only reserved says nothing about the service.
+                    lost += u32::from(!held && lease.called);
+                    held
+                });
+                slow.lost = slow.lost.saturating_add(lost);
                 let most = slow.settings.half_open_probes.get();
                 (slow.lost >= most.saturating_mul(LOST_ROUNDS)).then(|| self.open(slow, None, now))
             }
@@ -393,11 +404,28 @@ impl Circuit {
     /// A call for which a place was reserved begins.
     pub(super) fn begin(&self, admission: &mut Admission, now: impl FnOnce() -> Duration) {
         let word = self.word();
-        if word.has(TRACKED) && word.generation() == admission.generation {
+        let tracked = word.has(TRACKED) || admission.is_probe();
+        if tracked && word.generation() == admission.generation {
             self.slow().begin(admission, now());
         } else if word.has(TIMED) {
             admission.began = nanos(now());
         }
+    }
+
+    /// Whether nothing has happened to the circuit since this admission, and a probe still has its place.
+    pub(super) fn is_valid(&self, admission: &Admission, now: impl FnOnce() -> Duration) -> bool {
+        self.is_current(admission)
+            && match admission.kind {
+                Kind::Probe(id) => {
+                    let now = now();
+                    (self.slow().leases.iter()).any(|lease| lease.id == id && lease.expires > now)
+                }
+                Kind::Call | Kind::Uncounted => true,
+            }
+    }
+
+    pub(super) fn is_forced_open(&self) -> bool {
+        self.state() == State::Open && self.slow().mode == Mode::ForcedOpen
     }
 
     /// Whether nothing has happened to the circuit since this admission.
@@ -540,7 +568,7 @@ impl Circuit {
         let cooldown = slow.settings.cooldown_after(slow.trips, asked);
         slow.cooldown = cooldown;
         let shortened = match slow.settings.cooldown_jitter {
-            Some(jitter) => cooldown.mul_f64(1.0 - jitter.as_f64() * slow.rng.f64()),
+            Some(jitter) => shortened(cooldown, jitter.as_f64() * slow.rng.f64()),
             None => cooldown,
         };
         slow.trips = slow.trips.saturating_add(1);
@@ -595,9 +623,11 @@ impl Circuit {
             State::Closed
         };
         self.transit(&mut slow, state, 0, None, now);
-        // What was counted in the closed state before is gone too.
-        let window = slow.settings.window;
-        slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
+        if state != State::Closed {
+            // What was counted in the closed state before is gone too.
+            let window = slow.settings.window;
+            slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
+        }
     }
 
     /// For a call that has to be rejected, whatever the circuit thinks by now.
@@ -608,10 +638,34 @@ impl Circuit {
             .unwrap_or(Rejection(Some(Duration::ZERO)))
     }
 
-    /// Whether the state is more than that of a circuit that was just made.
+    /// Whether it would reject a call, or was told by hand what to do.
     pub(super) fn matters(&self, now: Duration) -> bool {
         let slow = self.slow();
         slow.mode != Mode::Automatic || self.rejects_slow(&slow, now).is_some()
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.slow().mode
+    }
+
+    /// Puts settings in place of others, unless those have been replaced meanwhile.
+    pub(super) fn replace_settings(&self, old: Settings, new: Settings, now: Duration) -> bool {
+        let mut replaced = false;
+        self.change_settings(
+            |settings| {
+                if *settings == old {
+                    new.replace(settings);
+                    replaced = true;
+                }
+            },
+            now,
+        );
+        replaced
+    }
+
+    /// For whoever is derived from this one.
+    pub(super) fn next_seed(&self) -> u64 {
+        self.slow().rng.u64(..)
     }
 
     pub(super) fn seed(&self, seed: u64) {
@@ -650,6 +704,13 @@ impl Circuit {
     }
 }
 
+/// A duration without this share of it.
+fn shortened(duration: Duration, share: f64) -> Duration {
+    let left = duration.as_secs_f64() * (1.0 - share);
+    // Rounding must make it neither longer nor more than a `Duration` holds.
+    Duration::try_from_secs_f64(left).map_or(duration, |left| left.min(duration))
+}
+
 impl Slow {
     /// The flags that go with the settings and the mode.
     fn flags(&self) -> u64 {
@@ -679,10 +740,21 @@ impl Slow {
 
     fn begin(&mut self, admission: &mut Admission, now: Duration) {
         admission.began = nanos(now);
-        if admission.kind == Kind::Call {
-            if let Some(in_flight) = &mut self.in_flight {
-                admission.began = in_flight.begin(nanos(now));
+        match admission.kind {
+            Kind::Call => {
+                if let Some(in_flight) = &mut self.in_flight {
+                    admission.began = in_flight.begin(nanos(now));
+                }
             }
+            Kind::Probe(id) => {
+                // The place is kept from the call on.
+                let expires = now.saturating_add(self.settings.lease());
+                for lease in self.leases.iter_mut().filter(|lease| lease.id == id) {
+                    lease.expires = expires;
+                    lease.called = true;
+                }
+            }
+            Kind::Uncounted => {}
         }
     }
 

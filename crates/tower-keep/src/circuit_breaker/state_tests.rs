@@ -105,13 +105,13 @@ impl Model {
         }
         let longest = self.settings.max_cooldown.max(self.settings.cooldown);
         self.cooldown = match asked {
-            Some(asked) => asked.min(longest),
-            None if self.settings.growing => {
+            Some(asked) if asked > Duration::ZERO => asked.min(longest),
+            _ if self.settings.growing => {
                 let doubled =
                     (0..self.trips.min(20)).fold(self.settings.cooldown, |all, _| all * 2);
                 doubled.min(longest)
             }
-            None => self.settings.cooldown,
+            _ => self.settings.cooldown,
         };
         self.trips += 1;
         self.transit(State::Open, Some(now + self.cooldown), now);

@@ -1,4 +1,5 @@
-//! Those who wait until the circuit lets them through, first come first served.
+//! Those who wait until the circuit lets them through, woken first come first served; who asks
+//! anew in that moment may be faster, so that nobody depends on another to go on.
 //!
 //! The first in the queue keeps the timer and is woken when a place becomes free; whoever leaves the front wakes the next.
 //! So each is polled a bounded number of times, however long the circuit stays open.

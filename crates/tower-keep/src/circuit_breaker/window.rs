@@ -22,9 +22,13 @@ pub(super) struct Counts {
 
 impl Counts {
     fn add(&mut self, sample: Sample) {
-        self.calls += 1;
-        self.failures += u64::from(sample.failed);
-        self.slow += u64::from(sample.slow);
+        self.add_many(sample, 1);
+    }
+
+    fn add_many(&mut self, sample: Sample, times: u64) {
+        self.calls += times;
+        self.failures += times * u64::from(sample.failed);
+        self.slow += times * u64::from(sample.slow);
     }
 
     fn remove(&mut self, sample: Sample) {
@@ -78,14 +82,11 @@ impl Outcomes {
         let mut resized = Self::new(window);
         match self {
             Self::Calls(old) => old.each(|sample| resized.push(sample, now)),
-            Self::Time(old) => old.each(now, |sample, times, at| {
-                // More than the whole window of one kind leaves no trace of what came before.
-                let most = match window.0 {
-                    Span::Calls(size) => u64::from(size.get()),
-                    Span::Time(_) => u64::MAX,
-                };
-                for _ in 0..times.min(most) {
-                    resized.push(sample, at);
+            Self::Time(old) => old.each(now, |sample, times, at| match &mut resized {
+                Self::Time(resized) => resized.push_many(sample, times, at),
+                // More than the whole window leaves no trace of what came before.
+                Self::Calls(resized) => {
+                    (0..times.min(u64::from(resized.size))).for_each(|_| resized.push(sample))
                 }
             }),
         }
@@ -205,9 +206,13 @@ impl TimeWindow {
     }
 
     fn push(&mut self, sample: Sample, now: Duration) {
+        self.push_many(sample, 1, now);
+    }
+
+    fn push_many(&mut self, sample: Sample, times: u64, now: Duration) {
         self.advance(now);
-        self.counts.add(sample);
-        self.buckets[Self::place(self.current)].add(sample);
+        self.counts.add_many(sample, times);
+        self.buckets[Self::place(self.current)].add_many(sample, times);
     }
 
     /// Oldest bucket first: what there was of each kind, how often, and when at the latest.

@@ -15,7 +15,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::core::Core;
+use super::{core::Core, stop::StopKind};
 use crate::event::JobId;
 
 thread_local! {
@@ -27,6 +27,8 @@ pub(crate) struct Halt {
     job: JobId,
     /// That of a layer around, in the same job: whatever halts it halts this one.
     around: Option<Arc<Halt>>,
+    /// What it means to the layers inside.
+    kind: StopKind,
     halted: AtomicBool,
     /// Made only when somebody waits. No other lock is taken under this one.
     token: Mutex<Option<CancellationToken>>,
@@ -34,9 +36,10 @@ pub(crate) struct Halt {
 
 impl Halt {
     /// For what is called now, in this job.
-    pub(crate) fn new(job: &Core) -> Arc<Self> {
+    pub(crate) fn new(job: &Core, kind: StopKind) -> Arc<Self> {
         Arc::new(Self {
             job: job.id(),
+            kind,
             around: current_of(job.id()),
             halted: AtomicBool::new(false),
             token: Mutex::new(None),
@@ -62,6 +65,14 @@ impl Halt {
                 .around
                 .as_ref()
                 .is_some_and(|around| around.is_halted())
+    }
+
+    fn halted_by(&self) -> Option<StopKind> {
+        if self.halted.load(Ordering::Acquire) {
+            Some(self.kind)
+        } else {
+            self.around.as_ref().and_then(|around| around.halted_by())
+        }
     }
 
     /// Fires when this is halted, or one around, or the job is cancelled.
@@ -118,6 +129,18 @@ pub(crate) fn is_halted_in(job: JobId) -> bool {
             .is_some_and(|halt| halt.job == job && halt.is_halted())
     })
     .unwrap_or(false)
+}
+
+/// What told the code that runs now to stop, if it is in the job of which `job` gives the id.
+#[inline]
+pub(crate) fn halted_by(job: impl FnOnce() -> Option<JobId>) -> Option<StopKind> {
+    HALT.try_with(|halt| {
+        let halt = halt.borrow();
+        let halt = halt.as_ref()?;
+        let by = halt.halted_by()?;
+        (Some(halt.job) == job()).then_some(by)
+    })
+    .unwrap_or(None)
 }
 
 /// Exchanges the ambient halt with the one in `slot` for as long as the guard lives.

@@ -38,7 +38,9 @@
 //! as ever, but from the second attempt on they cannot tell the job of it: their events are missing, and the job's
 //! failure is not put down to them. An execution that callers join is then in nobody's job.
 //!
-//! A foreign layer that answers a layer's stop with a failure of its own, in the same poll, is taken to pass the stop on.
+//! A foreign layer that answers a layer's stop with a failure of its own, in the same poll, is taken to pass the stop on:
+//! the circuit around does not count it, the retry around does not repeat it. One that awaits something else before it
+//! passes a stop on hides that it was one.
 //!
 //! # Cancel safety
 //!

@@ -39,6 +39,11 @@ pub(crate) fn phase() -> Phase {
     PHASE.get()
 }
 
+/// Whether the ambient job is that of the stack that is being called.
+pub(crate) fn is_calling() -> bool {
+    matches!(phase(), Phase::Calling | Phase::Rejoined)
+}
+
 #[inline(always)]
 pub(crate) fn set_phase(phase: Phase) -> Phase {
     PHASE.replace(phase)

@@ -14,6 +14,7 @@ use super::{
     Elapsed, Job,
     halt::{self, Halt},
     limits::{InForce, Limits},
+    stop::StopKind,
 };
 use crate::{
     error::BoxError,
@@ -94,7 +95,9 @@ impl<F> Step<F> {
             number,
             total,
             deadline,
-            halt: core.filter(|_| graced).map(|core| Halt::new(core)),
+            halt: core
+                .filter(|_| graced)
+                .map(|core| Halt::new(core, StopKind::AttemptTimedOut)),
             in_grace: false,
         }
     }

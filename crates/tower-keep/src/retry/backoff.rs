@@ -253,4 +253,4 @@ pub(super) fn from_nanos(nanos: u128) -> Duration {
 
 #[cfg(test)]
 #[path = "backoff_tests.rs"]
-mod tests;
+pub(super) mod tests;

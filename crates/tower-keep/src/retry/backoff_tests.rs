@@ -120,7 +120,8 @@ fn model(base: Duration, max: Duration, n: u32) -> Duration {
     delay.min(max)
 }
 
-fn duration() -> impl Strategy<Value = Duration> {
+/// Those at the edges among them.
+pub(in crate::retry) fn duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         Just(Duration::ZERO),
         Just(Duration::MAX),

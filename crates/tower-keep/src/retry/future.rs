@@ -134,6 +134,7 @@ where
                             if *this.attempt <= max_retries {
                                 *this.request = layer.clone_request.clone_request(&request);
                             }
+                            this.seat.with_job(|job| job.attempt_runs());
                             let future = this.seat.recall(|| service.call(request));
                             this.state.set(State::Calling { future });
                             continue;

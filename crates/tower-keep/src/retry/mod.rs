@@ -69,8 +69,8 @@
 //!
 //! What a layer inside turned away or ended for good is never retried: an open circuit, a duplicate, a cancellation, an
 //! overall time limit. An attempt's own time limit is retried like an error, also where it is answered with a response.
-//! (A foreign layer in between that moves the call to another task, such as tower's `Buffer`, hides this from the
-//! retry: look for the reason in `should_retry` there.)
+//! (A foreign layer in between that moves the call to another task, such as tower's `Buffer`, or that awaits something
+//! more before it passes the result on, hides this from the retry: look for the reason in `should_retry` there.)
 //!
 //! # When it gives up
 //!

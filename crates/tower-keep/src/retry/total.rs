@@ -82,16 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn duration() -> impl Strategy<Value = Duration> {
-        prop_oneof![
-            Just(Duration::ZERO),
-            Just(Duration::MAX),
-            Just(Duration::from_nanos(1)),
-            (0..u64::MAX, 0..1_000_000_000u32).prop_map(|(s, n)| Duration::new(s, n)),
-            (0..100_000u64).prop_map(Duration::from_millis),
-        ]
-    }
+    use crate::retry::backoff::{Jitter, tests::duration};
 
     fn backoff() -> impl Strategy<Value = Backoff> {
         let strategy = prop_oneof![
@@ -174,6 +165,30 @@ mod tests {
                 let total = backoff.clone().max_delay(max).total(u32::MAX);
                 assert!(total >= nano * u32::MAX, "{backoff:?}: {total:?}");
             }
+        }
+    }
+
+    /// Jitter that walks takes the place of the strategy, whichever that is.
+    #[test]
+    fn a_walk_is_as_long_whatever_it_replaces() {
+        let (second, max) = (Duration::from_secs(1), Duration::from_secs(100));
+        let walk = Backoff::decorrelated(second).max_delay(max);
+        for count in 0..8 {
+            for other in [Backoff::constant(second), Backoff::linear(second)] {
+                let other = other.max_delay(max).jitter(Jitter::Decorrelated);
+                assert_eq!(other.total(count), walk.total(count));
+            }
+        }
+        assert!(walk.total(2) > 2 * second);
+    }
+
+    /// What sums up to the very limit does not fit.
+    #[cfg(feature = "pipeline")]
+    #[test]
+    fn the_limit_itself_is_too_much() {
+        let backoff = Backoff::exponential(Duration::from_secs(1));
+        for (limit, fits) in [(1, 0), (2, 1), (3, 1), (4, 2), (7, 2), (8, 3)] {
+            assert_eq!(backoff.fitting(10, Duration::from_secs(limit)), fits);
         }
     }
 }

@@ -39,6 +39,14 @@ impl Deadline {
         }
     }
 
+    /// What its expiry means to the layers around, and to those inside during a grace period.
+    pub(super) fn kind(&self) -> StopKind {
+        match self.span {
+            Span::Overall => StopKind::TimedOut,
+            Span::Attempt => StopKind::AttemptTimedOut,
+        }
+    }
+
     /// Tells the job, then drops the inner future, if it is still there.
     #[cold]
     pub(super) fn expire(
@@ -52,10 +60,7 @@ impl Deadline {
             (Measure::Total, Span::Overall) => LimitScope::Overall,
             (Measure::Total, Span::Attempt) => LimitScope::Attempt,
         };
-        let kind = match self.span {
-            Span::Overall => StopKind::TimedOut,
-            Span::Attempt => StopKind::AttemptTimedOut,
-        };
+        let kind = self.kind();
         let mut attempt = 1;
         seat.with_job(|job| {
             attempt = job.attempt();

@@ -135,7 +135,7 @@
 //!
 //! # Errors
 //!
-//! [`Elapsed`] says which limit, how long, and in which attempt, as a [`BoxError`](crate::BoxError); or what
+//! [`Elapsed`] says which limit, how long, and in which attempt (where a layer tracks the job), as a [`BoxError`](crate::BoxError); or what
 //! [`fail_with`](TimeoutLayer::fail_with) or [`respond_with`](TimeoutLayer::respond_with) makes of it.
 //!
 //! # Cancel safety

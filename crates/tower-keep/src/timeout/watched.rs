@@ -111,7 +111,7 @@ fn watch<L, O>(
     Some(Stopping {
         grace: layer.grace?,
         shared: job.is_shared(),
-        halt: Some(Halt::new(job)),
+        halt: Some(Halt::new(job, deadline.kind())),
     })
 }
 

@@ -9,8 +9,8 @@ use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, SHARED, State, WATCHED,
-    WATCHED_AGAIN,
+    CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, RESTING, SHARED, State,
+    WATCHED, WATCHED_AGAIN,
 };
 use crate::{
     event::{CancelReason, JobMap},
@@ -152,10 +152,21 @@ impl Core {
     /// Another attempt follows.
     pub(crate) fn attempt_over(&self) {
         self.clear(DECIDED);
+        self.set(RESTING);
         self.pause();
         if self.has(ELSEWHERE) {
             self.forget_outcome();
         }
+    }
+
+    /// The wait for the next attempt is over, that for its service's readiness too.
+    pub(crate) fn attempt_runs(&self) {
+        self.clear(RESTING);
+    }
+
+    /// Whether no attempt runs.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.has(RESTING)
     }
 
     /// The execution is over or dropped: whoever still works for it is told, if the job was cancelled or its caller

@@ -64,6 +64,8 @@ const DECIDED: u16 = 1 << 10;
 const ELSEWHERE: u16 = 1 << 11;
 /// Somebody asks when the job was last active.
 const TIMED: u16 = 1 << 12;
+/// No attempt runs: the next one is waited for.
+const RESTING: u16 = 1 << 13;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
