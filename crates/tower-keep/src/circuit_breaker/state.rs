@@ -307,6 +307,10 @@ impl Circuit {
         let mut slow = self.slow();
         let mut transition = self.before_admission(&mut slow, now);
         let rejection = match self.state() {
+            // Who finds out that the service hangs is not let through, however short the cooldown.
+            State::Open if transition.is_some() => Some(Rejection(Some(
+                (slow.until).map_or(Duration::ZERO, |until| until.saturating_sub(now)),
+            ))),
             State::Closed if !reserves => self.ramp(&mut slow, now),
             _ => self.rejects_slow(&slow, now),
         };

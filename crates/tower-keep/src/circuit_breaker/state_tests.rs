@@ -166,6 +166,8 @@ impl Model {
             self.lost += (held - self.probes.len()) as u32;
             if self.lost >= 3 * self.settings.half_open_probes.get() {
                 self.open(None, now);
+                self.rejected += 1;
+                return (self.mode == Mode::ObserveOnly).then_some(Passed::Uncounted);
             }
         }
         if self.state == State::Open && self.until.is_some_and(|until| until <= now) {
@@ -314,8 +316,9 @@ proptest! {
                         let timed = model.settings.slow_call_rate.is_some() && model.mode != Mode::Disabled;
                         under_way.push((number, admission, passed, timed || model.state == State::HalfOpen, now));
                     } else {
-                        // What rejects a call says so beforehand, and goes on to.
-                        prop_assert!(circuit.rejects(|| now).is_some());
+                        // What rejects a call goes on to, unless it has opened just now, for no time at all.
+                        let opened = answer.transition.is_some() && model.cooldown.is_zero();
+                        prop_assert!(opened || circuit.rejects(|| now).is_some());
                     }
                 }
                 Action::End(call, outcome, asked) if !under_way.is_empty() => {
@@ -698,4 +701,26 @@ fn places_are_reserved_in_spite_of_a_ramp() {
     assert!((0..10).all(|_| circuit.admit(true, || secs(1)).admission.is_ok()));
     assert!(!circuit.rejects_call(secs(1)));
     assert!(circuit.rejects_call(secs(1)));
+}
+
+/// Who finds out that all probes hang is rejected, though the cooldown is over at once.
+#[test]
+fn whoever_finds_that_probes_hang_is_rejected() {
+    let circuit = circuit(Settings {
+        cooldown: Duration::ZERO,
+        ..consecutive(0)
+    });
+    let call = circuit.pass(Duration::ZERO);
+    assert!(
+        circuit
+            .end(call, Outcome::Failure, Duration::ZERO)
+            .is_some()
+    );
+    for at in 0..3 {
+        assert!(circuit.pass(secs(at)).is_probe());
+    }
+    let answer = circuit.admit(false, || secs(3));
+    assert!(answer.admission.is_err());
+    assert_eq!(answer.transition, Some(Transition::Opened(Duration::ZERO)));
+    assert!(circuit.pass(secs(3)).is_probe());
 }
