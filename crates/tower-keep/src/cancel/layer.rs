@@ -2,7 +2,11 @@ use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{CancelHandle, Groups, Registry};
+use super::{
+    groups::{GroupHandle, Groups},
+    handle::CancelHandle,
+    registry::Registry,
+};
 use crate::{
     job::Cancelled,
     reject::{Fail, FailWith, RespondWith},
@@ -85,13 +89,28 @@ impl<G, O, H> CancelLayer<G, O, H> {
         F: Fn(&Request) -> Option<K>,
         K: Clone + Eq + Hash,
     {
+        self.by_group(group, true)
+    }
+
+    /// Puts jobs into groups that the [`groups`](Self::groups) handle cancels together. None replaces another. `None`
+    /// belongs to no group.
+    #[must_use]
+    pub fn group_by<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, O, H>
+    where
+        F: Fn(&Request) -> Option<K>,
+        K: Clone + Eq + Hash,
+    {
+        self.by_group(group, false)
+    }
+
+    fn by_group<F, K>(self, group: F, replaces: bool) -> CancelLayer<GroupBy<F, K>, O, H> {
         CancelLayer {
             registry: self.registry,
             outside: self.outside,
             grace: self.grace,
             group: GroupBy {
                 group,
-                groups: Arc::default(),
+                groups: Arc::new(Groups::new(replaces)),
             },
             on_reject: self.on_reject,
             hold: self.hold,
@@ -146,6 +165,27 @@ impl<G, O, H> CancelLayer<G, O, H> {
     }
 }
 
+impl<F, K, O, H> CancelLayer<GroupBy<F, K>, O, H> {
+    /// Cancels the jobs of one group.
+    ///
+    /// ```
+    /// use tower_keep::CancelLayer;
+    ///
+    /// struct Search { user: u64, words: String }
+    ///
+    /// let layer = CancelLayer::new().group_by(|search: &Search| Some(search.user));
+    /// let users = layer.groups();
+    /// // Later, when user 7 signs out:
+    /// users.cancel_because(&7, "signed out");
+    /// ```
+    #[must_use]
+    pub fn groups(&self) -> GroupHandle<K> {
+        GroupHandle {
+            groups: Arc::clone(&self.group.groups),
+        }
+    }
+}
+
 impl<G, O, H> fmt::Debug for CancelLayer<G, O, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelLayer")
@@ -163,11 +203,11 @@ pub struct StopOnDrop;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Detached;
 
-/// No job replaces another. The default.
+/// No job belongs to a group. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoGroup;
 
-/// Puts jobs into groups. Made by [`CancelLayer::replace`].
+/// Puts jobs into groups. Made by [`CancelLayer::replace`] and [`CancelLayer::group_by`].
 pub struct GroupBy<F, K> {
     group: F,
     groups: Arc<Groups<K>>,
@@ -191,7 +231,7 @@ impl<F, K> fmt::Debug for GroupBy<F, K> {
 /// A request's group, and where the groups' jobs are kept; `None` belongs to no group.
 pub type Grouped<'a, K> = Option<(K, &'a Arc<Groups<K>>)>;
 
-/// Which jobs replace each other. Implemented by [`NoGroup`] and [`GroupBy`].
+/// Which jobs belong together. Implemented by [`NoGroup`] and [`GroupBy`].
 pub trait ReplaceGroup<Request> {
     /// What identifies a group.
     type Key: Clone + Eq + Hash;

@@ -51,17 +51,24 @@
 //! the job as [`CancelReason::CallerGone`].
 
 mod future;
+mod groups;
 mod handle;
 mod layer;
+mod registry;
+mod running;
 mod service;
+mod shutdown;
 mod spawned;
 mod work;
 
 pub use self::{
     future::ResponseFuture,
-    handle::{CancelHandle, Groups},
+    groups::{GroupHandle, Groups},
+    handle::CancelHandle,
     layer::{CancelLayer, Detached, GroupBy, Grouped, NoGroup, ReplaceGroup, StopOnDrop},
+    running::Running,
     service::Cancel,
+    shutdown::{Shutdown, ShuttingDown},
     spawned::Spawned,
     work::Work,
 };

@@ -130,13 +130,8 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
             if watch.is_stopped() {
                 return rejected(&job);
             }
-            let place = layer.group.group(&request).map(|(group, groups)| {
-                let (place, before) = groups.enter(group, &job);
-                if let Some(before) = before {
-                    before.cancel(CancelReason::Replaced);
-                }
-                place
-            });
+            let group = layer.group.group(&request);
+            let place = group.map(|(group, groups)| groups.enter(group, &job));
             let future = inner.call(request);
             State::Working {
                 work: hold(Work::new(

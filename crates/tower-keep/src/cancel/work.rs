@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::handle::{Place, Tracked};
+use super::{groups::Place, registry::Tracked};
 use crate::{
     event::CancelReason,
     job::{

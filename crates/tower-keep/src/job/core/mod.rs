@@ -31,7 +31,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
-use self::{cancellation::Children, delivery::Stream, ending::Detached};
+use self::{
+    cancellation::Children,
+    delivery::Stream,
+    ending::{Awaiting, Detached},
+};
 use super::{
     halt::{self, Halt},
     limits,
@@ -64,6 +68,8 @@ const DECIDED: u16 = 1 << 10;
 const ELSEWHERE: u16 = 1 << 11;
 /// Somebody asks when the job was last active.
 const TIMED: u16 = 1 << 12;
+/// Somebody waits for the end.
+const AWAITED: u16 = 1 << 13;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
@@ -107,6 +113,8 @@ struct State {
     followed: Option<Weak<Core>>,
     children: Option<Children>,
     detached: Option<Box<Detached>>,
+    /// Dropped when the job is over; kept only if `AWAITED` is set.
+    awaiting: Vec<Awaiting>,
 }
 
 impl Core {
@@ -138,6 +146,7 @@ impl Core {
                 followed: None,
                 children: None,
                 detached: None,
+                awaiting: Vec::new(),
             }),
         });
         if let Some(parent) = parent {
@@ -153,6 +162,15 @@ impl Core {
 
     pub(crate) fn name(&self) -> &JobName {
         &self.name
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.has(ENDED)
+    }
+
+    /// How long ago the job began.
+    pub(crate) fn age(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.born)
     }
 
     pub(crate) fn parent_id(&self) -> Option<JobId> {
