@@ -141,6 +141,8 @@ impl tower::retry::Policy<u32, u32, BoxError> for Once {
     }
 }
 
+type ByKey = CircuitBreakerLayer<ErrorsAsFailures, Fail, PerKey<fn(&u32) -> u32, u32>>;
+
 /// A stack's layers, whichever of them it uses.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -151,7 +153,7 @@ pub(crate) struct Stack {
     pub(crate) cancel: CancelLayer,
     pub(crate) dedup: DedupLayer<ByRequest>,
     pub(crate) breaker: CircuitBreakerLayer,
-    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, PerKey<fn(&u32) -> u32, u32>>,
+    breakers: ByKey,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,
