@@ -4,6 +4,7 @@ mod cancel;
 mod cancel_handle;
 mod cancel_shutdown;
 mod cancel_shutdown_race;
+mod cancel_shutdown_token;
 mod cancel_token;
 mod cancel_waits;
 mod circuit_backpressure;

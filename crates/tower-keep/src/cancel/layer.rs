@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     groups::{GroupHandle, Groups},
     handle::CancelHandle,
+    outside::Outside,
     registry::Registry,
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 #[derive(Clone)]
 pub struct CancelLayer<G = NoGroup, O = Fail, H = StopOnDrop> {
     pub(super) registry: Arc<Registry>,
-    pub(super) outside: Option<CancellationToken>,
+    pub(super) outside: Option<Arc<Outside>>,
     pub(super) grace: Option<Duration>,
     pub(super) group: G,
     pub(super) on_reject: O,
@@ -53,11 +54,22 @@ impl<G, O, H> CancelLayer<G, O, H> {
         }
     }
 
-    /// Stops every job, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
-    /// cancelled. One that is cancelled beforehand lets none begin.
+    /// Stops every job at once, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
+    /// cancelled, and lets none begin after that. One that is cancelled beforehand lets none begin at all. A layer has
+    /// one token: the last counts, whether set here or by [`shutdown_on`](Self::shutdown_on).
     #[must_use]
     pub fn token(mut self, token: CancellationToken) -> Self {
-        self.outside = Some(token);
+        self.outside = Some(Outside::new(token, None));
+        self
+    }
+
+    /// Shuts the layer down when this token is cancelled, as [`CancelHandle::shutdown`] does: for a token that tells a
+    /// server to stop. New jobs are turned away; the running ones may end within this time, and what is left then is
+    /// cancelled, with [`CancelReason::Shutdown`](crate::CancelReason::Shutdown). Nobody has to wait for it. Whoever
+    /// wants to, or to know what became of the jobs, calls [`CancelHandle::shutdown`] besides.
+    #[must_use]
+    pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
+        self.outside = Some(Outside::new(token, Some(within)));
         self
     }
 

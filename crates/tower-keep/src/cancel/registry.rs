@@ -145,6 +145,12 @@ pub(super) struct Tracked {
     job: JobId,
 }
 
+impl Tracked {
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+}
+
 impl Drop for Tracked {
     fn drop(&mut self) {
         let (removed, closed) = {
