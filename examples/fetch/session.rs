@@ -88,7 +88,7 @@ async fn heed_ctrl_c(cancel: CancelHandle, screen: Screen, interrupted: Arc<Atom
     // On a thread of its own, as writing a line may take for ever where nobody reads.
     spawn_blocking(move || {
         screen.line("Interrupted: cancelling what runs and what waits. Once more to exit at once.");
-        cancel.shutdown();
+        cancel.shutdown_now();
     });
     if ctrl_c().await.is_ok() {
         std::process::exit(INTERRUPTED.into());

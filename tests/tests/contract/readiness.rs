@@ -170,7 +170,7 @@ fn a_shutdown_ends_the_wait_for_readiness() {
         let mut service = stack.around(inner.strict());
         let mut response = Polled::new(call(&mut service, 1));
         response.assert_waiting();
-        stack.cancel.handle().shutdown();
+        stack.cancel.handle().shutdown_now();
         response.assert_woken();
         assert_eq!(stopped(&response.assert_ready()), Some(Why::Cancelled));
         assert_eq!(calls.count(), 0);

@@ -92,7 +92,7 @@ fn the_handles_see_all_jobs() {
 #[test]
 fn a_shutdown_is_known_to_all() {
     over(that(all(), |stack| stack.has("Cc")), async |stack| {
-        stack.cancel.handle().shutdown();
+        stack.cancel.handle().shutdown_now();
         let inner = silent();
         let calls = inner.calls();
         let result = call(&mut stack.around(inner.strict()), 1).await;

@@ -43,8 +43,6 @@ use tower_keep_test::{Recorder, secs};
 
 use crate::run::assert_no_job;
 
-type BreakerKey = PerKey<fn(&u32) -> u32, u32>;
-
 /// What every stack comes to.
 pub(crate) type Service = BoxCloneSyncService<u32, u32, BoxError>;
 
@@ -143,6 +141,8 @@ impl tower::retry::Policy<u32, u32, BoxError> for Once {
     }
 }
 
+type ByKey = CircuitBreakerLayer<ErrorsAsFailures, Fail, PerKey<fn(&u32) -> u32, u32>>;
+
 /// A stack's layers, whichever of them it uses.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -153,7 +153,7 @@ pub(crate) struct Stack {
     pub(crate) cancel: CancelLayer,
     pub(crate) dedup: DedupLayer<ByRequest>,
     pub(crate) breaker: CircuitBreakerLayer,
-    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, BreakerKey>,
+    breakers: ByKey,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,

@@ -167,7 +167,7 @@ async fn axum() {
         let server = Server::axum(app).await;
         let mut connection = Connection::open(&server).await;
         assert_eq!(connection.get("/report").await.status, StatusCode::OK);
-        handle.shutdown();
+        handle.shutdown_now();
         let answer = connection.get("/report").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     })

@@ -238,7 +238,7 @@ async fn a_cancellation_wakes_its_call() {
         for _ in 0..round % 40 {
             spin_loop();
         }
-        handle.shutdown();
+        handle.shutdown_now();
         in_time(call).await.unwrap().unwrap_err();
         assert!(handle.running().is_empty());
     }

@@ -252,7 +252,7 @@ async fn shutdown_cancels_all() {
     let mut third = service.clone();
     let mut ready = Polled::new(std::future::poll_fn(|cx| third.poll_ready(cx)));
     ready.assert_waiting();
-    assert_eq!(handle.shutdown(), 2);
+    assert_eq!(handle.shutdown_now(), 2);
     ready.assert_woken();
     ready.assert_ready().unwrap();
     drop(ready);
@@ -260,7 +260,7 @@ async fn shutdown_cancels_all() {
         assert_eq!(reason(&call.await.unwrap_err()), CancelReason::Shutdown);
     }
     assert_eq!(calls.count(), 2);
-    assert_eq!(handle.shutdown(), 0);
+    assert_eq!(handle.shutdown_now(), 0);
 }
 
 /// A scripted step that never answers is dropped when its job is cancelled before the first poll.

@@ -1,6 +1,10 @@
 //! What the layers do, seen from outside: each test names the requirement it holds.
 
 mod cancel;
+mod cancel_handle;
+mod cancel_shutdown;
+mod cancel_shutdown_race;
+mod cancel_shutdown_token;
 mod cancel_token;
 mod cancel_waits;
 mod circuit_backpressure;

@@ -1,159 +1,15 @@
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::Hash,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    registry::{Registry, cancel_each, list},
+    running::Running,
+    shutdown::ShuttingDown,
 };
-
-use tokio_util::sync::CancellationToken;
-
-use crate::{
-    event::{CancelReason, JobId, JobMap},
-    job::core::Core,
-};
-
-/// What the layer's clones share: the jobs that run.
-#[derive(Default)]
-pub(super) struct Registry {
-    /// A leaf lock: no job is cancelled while it is held.
-    running: Mutex<JobMap<Arc<Core>>>,
-    closed: AtomicBool,
-    /// Fires at the shutdown, for those that wait for readiness and are no job yet.
-    shutdown: CancellationToken,
-}
-
-impl Registry {
-    fn running(&self) -> MutexGuard<'_, JobMap<Arc<Core>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tracks the job as long as the guard lives. `None` after the shutdown.
-    pub(super) fn track(self: &Arc<Self>, job: &Arc<Core>) -> Option<Tracked> {
-        let mut running = self.running();
-        // Looked at under the lock, so that the shutdown finds every job that got in before it.
-        if self.closed.load(Ordering::Relaxed) {
-            return None;
-        }
-        // A job may pass this layer more than once (a retry around it): the first tracks it.
-        let first = running.insert(job.id(), Arc::clone(job)).is_none();
-        Some(Tracked {
-            registry: Arc::clone(self),
-            job: first.then(|| job.id()),
-        })
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn shutdown_token(&self) -> &CancellationToken {
-        &self.shutdown
-    }
-
-    fn cancel_all(&self, reason: &CancelReason, close: bool) -> usize {
-        let jobs: Vec<_> = {
-            let running = self.running();
-            if close {
-                self.closed.store(true, Ordering::Relaxed);
-            }
-            running.values().cloned().collect()
-        };
-        jobs.iter().filter(|job| job.cancel(reason.clone())).count()
-    }
-}
-
-/// Removes the job from the registry when it is dropped.
-pub(super) struct Tracked {
-    registry: Arc<Registry>,
-    job: Option<JobId>,
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        if let Some(job) = self.job {
-            let removed = self.registry.running().remove(&job);
-            // Perhaps the last handle to the job, and with it to its observers.
-            drop(removed);
-        }
-    }
-}
-
-/// The running job of each group.
-pub struct Groups<G> {
-    /// A leaf lock, but for the key's own `Eq` and `Hash`.
-    newest: Mutex<HashMap<G, Arc<Core>>>,
-}
-
-impl<G> fmt::Debug for Groups<G> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups").finish_non_exhaustive()
-    }
-}
-
-/// A job's place in its group, free again when this is dropped.
-pub(super) struct Place<G: Eq + Hash> {
-    groups: Arc<Groups<G>>,
-    group: G,
-    job: Arc<Core>,
-}
-
-impl<G: Eq + Hash> Drop for Place<G> {
-    fn drop(&mut self) {
-        self.groups.leave(&self.group, &self.job);
-    }
-}
-
-impl<G> Default for Groups<G> {
-    fn default() -> Self {
-        Self {
-            newest: Mutex::default(),
-        }
-    }
-}
-
-impl<G: Eq + Hash> Groups<G> {
-    fn newest(&self) -> MutexGuard<'_, HashMap<G, Arc<Core>>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the job in the place of the one before it, which is returned.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        group: G,
-        job: &Arc<Core>,
-    ) -> (Place<G>, Option<Arc<Core>>)
-    where
-        G: Clone,
-    {
-        let key = group.clone();
-        let before = self.newest().insert(key, Arc::clone(job));
-        let place = Place {
-            groups: Arc::clone(self),
-            group,
-            job: Arc::clone(job),
-        };
-        (place, before.filter(|before| !Arc::ptr_eq(before, job)))
-    }
-
-    /// The job is over; its place is free unless a newer one has it.
-    fn leave(&self, group: &G, job: &Arc<Core>) {
-        let removed = {
-            let mut newest = self.newest();
-            if newest.get(group).is_some_and(|held| Arc::ptr_eq(held, job)) {
-                newest.remove_entry(group)
-            } else {
-                None
-            }
-        };
-        // The group is the user's: it goes without the lock.
-        drop(removed);
-    }
-}
+use crate::event::{CancelReason, JobId};
 
 /// Cancels the jobs of one [`CancelLayer`](super::CancelLayer) and its clones.
+///
+/// Wherever a reason is asked for, a text will do: it becomes [`CancelReason::Other`].
 #[derive(Clone)]
 pub struct CancelHandle {
     pub(super) registry: Arc<Registry>,
@@ -166,37 +22,87 @@ impl CancelHandle {
     }
 
     /// Cancels this job for this reason. `false` if it does not run or was cancelled before.
-    pub fn cancel_because(&self, job: JobId, reason: CancelReason) -> bool {
-        let job = self.registry.running().get(&job).cloned();
-        job.is_some_and(|job| job.cancel(reason))
+    pub fn cancel_because(&self, job: JobId, reason: impl Into<CancelReason>) -> bool {
+        let job = self.registry.find(job);
+        job.is_some_and(|job| job.cancel(reason.into()))
     }
 
-    /// Cancels every running job for this reason and says how many that were.
-    pub fn cancel_all(&self, reason: CancelReason) -> usize {
-        self.registry.cancel_all(&reason, false)
+    /// Cancels the running jobs that are meant, with [`CancelReason::Requested`], and says how many were not cancelled
+    /// before.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let handle = tower_keep::CancelLayer::new().handle();
+    /// handle.cancel_where(|job| &*job.name == "report" && job.age > Duration::from_secs(60));
+    /// ```
+    pub fn cancel_where(&self, meant: impl FnMut(&Running) -> bool) -> usize {
+        self.cancel_where_because(CancelReason::Requested, meant)
     }
 
-    /// Cancels every running job with [`CancelReason::Shutdown`] and turns away every new one with it, for good. Says
-    /// how many jobs were cancelled.
-    pub fn shutdown(&self) -> usize {
-        let count = self.registry.cancel_all(&CancelReason::Shutdown, true);
-        self.registry.shutdown.cancel();
-        count
+    /// Cancels the running jobs that are meant, for this reason, and says how many were not cancelled before.
+    ///
+    /// A job that begins meanwhile may be left out. `meant` may use this handle.
+    pub fn cancel_where_because(
+        &self,
+        reason: impl Into<CancelReason>,
+        mut meant: impl FnMut(&Running) -> bool,
+    ) -> usize {
+        cancel_each(self.registry.jobs(), &reason.into(), |job| {
+            // It may have ended while `meant` looked at another.
+            !job.is_over() && meant(&Running::of(job))
+        })
+    }
+
+    /// Cancels every running job for this reason and says how many were not cancelled before.
+    pub fn cancel_all(&self, reason: impl Into<CancelReason>) -> usize {
+        cancel_each(self.registry.jobs(), &reason.into(), |_| true)
+    }
+
+    /// Turns away every new job from now on, with [`CancelReason::Shutdown`], and lets the running ones end within this
+    /// time; then cancels those that are left, with the same reason, and waits for their end, grace period included.
+    ///
+    /// The layer is shut from this call on, and for good: there is no way back. The rest happens as the future is
+    /// polled. It is ready as soon as the last job is over. Dropping it stops the waiting, so that nobody is cancelled
+    /// at the deadline; the layer stays shut, and this can be called again. Where several wait, the nearest deadline
+    /// counts, and all say the same.
+    ///
+    /// A job is over when its result went to its caller and its observers were told. So a call whose future is kept but
+    /// not polled keeps this waiting, as does the caller of this itself if it is such a job.
+    pub fn shutdown(&self, within: Duration) -> ShuttingDown {
+        self.registry.close();
+        ShuttingDown::new(Arc::clone(&self.registry), within)
+    }
+
+    /// Cancels every running job with [`CancelReason::Shutdown`] and turns away every new one with it, for good, and
+    /// waits for nobody. Says how many jobs were not cancelled before.
+    pub fn shutdown_now(&self) -> usize {
+        self.registry.close();
+        self.cancel_all(CancelReason::Shutdown)
+    }
+
+    /// Whether new jobs are turned away, since one of the above.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.registry.is_closed()
     }
 
     /// The ids of the running jobs, oldest first.
     #[must_use]
     pub fn running(&self) -> Vec<JobId> {
-        let mut jobs: Vec<_> = self.registry.running().keys().copied().collect();
-        jobs.sort_unstable();
-        jobs
+        self.registry.ids()
+    }
+
+    /// The running jobs as they are now, oldest first.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Running> {
+        list(&self.registry.jobs())
     }
 }
 
 impl fmt::Debug for CancelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelHandle")
-            .field("running", &self.registry.running().len())
+            .field("running", &self.registry.len())
             .finish_non_exhaustive()
     }
 }

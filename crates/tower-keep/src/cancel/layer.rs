@@ -2,7 +2,12 @@ use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{CancelHandle, Groups, Registry};
+use super::{
+    groups::{GroupHandle, Groups},
+    handle::CancelHandle,
+    outside::Outside,
+    registry::Registry,
+};
 use crate::{
     job::Cancelled,
     reject::{Fail, FailWith, RespondWith},
@@ -12,7 +17,7 @@ use crate::{
 #[derive(Clone)]
 pub struct CancelLayer<G = NoGroup, O = Fail, H = StopOnDrop> {
     pub(super) registry: Arc<Registry>,
-    pub(super) outside: Option<CancellationToken>,
+    pub(super) outside: Option<Arc<Outside>>,
     pub(super) grace: Option<Duration>,
     pub(super) group: G,
     pub(super) on_reject: O,
@@ -49,11 +54,22 @@ impl<G, O, H> CancelLayer<G, O, H> {
         }
     }
 
-    /// Stops every job, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
-    /// cancelled. One that is cancelled beforehand lets none begin.
+    /// Stops every job at once, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
+    /// cancelled, and lets none begin after that. One that is cancelled beforehand lets none begin at all. A layer has
+    /// one token: the last counts, whether set here or by [`shutdown_on`](Self::shutdown_on).
     #[must_use]
     pub fn token(mut self, token: CancellationToken) -> Self {
-        self.outside = Some(token);
+        self.outside = Some(Outside::new(token, None));
+        self
+    }
+
+    /// Shuts the layer down when this token is cancelled, as [`CancelHandle::shutdown`] does: for a token that tells a
+    /// server to stop. New jobs are turned away; the running ones may end within this time, and what is left then is
+    /// cancelled, with [`CancelReason::Shutdown`](crate::CancelReason::Shutdown). Nobody has to wait for it. Whoever
+    /// wants to, or to know what became of the jobs, calls [`CancelHandle::shutdown`] besides.
+    #[must_use]
+    pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
+        self.outside = Some(Outside::new(token, Some(within)));
         self
     }
 
@@ -85,13 +101,28 @@ impl<G, O, H> CancelLayer<G, O, H> {
         F: Fn(&Request) -> Option<K>,
         K: Clone + Eq + Hash,
     {
+        self.by_group(group, true)
+    }
+
+    /// Puts jobs into groups that the [`groups`](Self::groups) handle cancels together. None replaces another. `None`
+    /// belongs to no group.
+    #[must_use]
+    pub fn group_by<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, O, H>
+    where
+        F: Fn(&Request) -> Option<K>,
+        K: Clone + Eq + Hash,
+    {
+        self.by_group(group, false)
+    }
+
+    fn by_group<F, K>(self, group: F, replaces: bool) -> CancelLayer<GroupBy<F, K>, O, H> {
         CancelLayer {
             registry: self.registry,
             outside: self.outside,
             grace: self.grace,
             group: GroupBy {
                 group,
-                groups: Arc::default(),
+                groups: Arc::new(Groups::new(replaces)),
             },
             on_reject: self.on_reject,
             hold: self.hold,
@@ -146,6 +177,27 @@ impl<G, O, H> CancelLayer<G, O, H> {
     }
 }
 
+impl<F, K, O, H> CancelLayer<GroupBy<F, K>, O, H> {
+    /// Cancels the jobs of one group.
+    ///
+    /// ```
+    /// use tower_keep::CancelLayer;
+    ///
+    /// struct Search { user: u64, words: String }
+    ///
+    /// let layer = CancelLayer::new().group_by(|search: &Search| Some(search.user));
+    /// let users = layer.groups();
+    /// // Later, when user 7 signs out:
+    /// users.cancel_because(&7, "signed out");
+    /// ```
+    #[must_use]
+    pub fn groups(&self) -> GroupHandle<K> {
+        GroupHandle {
+            groups: Arc::clone(&self.group.groups),
+        }
+    }
+}
+
 impl<G, O, H> fmt::Debug for CancelLayer<G, O, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelLayer")
@@ -163,11 +215,11 @@ pub struct StopOnDrop;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Detached;
 
-/// No job replaces another. The default.
+/// No job belongs to a group. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoGroup;
 
-/// Puts jobs into groups. Made by [`CancelLayer::replace`].
+/// Puts jobs into groups. Made by [`CancelLayer::replace`] and [`CancelLayer::group_by`].
 pub struct GroupBy<F, K> {
     group: F,
     groups: Arc<Groups<K>>,
@@ -191,7 +243,7 @@ impl<F, K> fmt::Debug for GroupBy<F, K> {
 /// A request's group, and where the groups' jobs are kept; `None` belongs to no group.
 pub type Grouped<'a, K> = Option<(K, &'a Arc<Groups<K>>)>;
 
-/// Which jobs replace each other. Implemented by [`NoGroup`] and [`GroupBy`].
+/// Which jobs belong together. Implemented by [`NoGroup`] and [`GroupBy`].
 pub trait ReplaceGroup<Request> {
     /// What identifies a group.
     type Key: Clone + Eq + Hash;

@@ -1,8 +1,22 @@
 //! Stop work that nobody needs any more.
 //!
-//! Every job gets a cancellation token, tracked under the job's id. The layer's [`CancelHandle`] cancels one job or
-//! all; a new job can [replace](CancelLayer::replace) the one before it in its group; an outside
-//! [`CancellationToken`](tokio_util::sync::CancellationToken), such as a server's graceful shutdown, can stop them all.
+//! Every job gets a cancellation token, tracked under the job's id. Who fires it:
+//!
+//! | what | which jobs | reason |
+//! |---|---|---|
+//! | [`CancelHandle::cancel`] | one | [`Requested`](CancelReason::Requested) |
+//! | [`CancelHandle::cancel_where`] | those that are meant, by id, name, parent, age or attempt | `Requested` |
+//! | [`CancelHandle::cancel_all`] | all | what it is given |
+//! | [`GroupHandle::cancel`] | a group, by the key of [`group_by`](CancelLayer::group_by) or [`replace`](CancelLayer::replace) | `Requested` |
+//! | [`CancelLayer::replace`] | the one before it in the group | [`Replaced`](CancelReason::Replaced) |
+//! | [`CancelHandle::shutdown`], [`CancelLayer::shutdown_on`] | those left when the time is up, and every new one | [`Shutdown`](CancelReason::Shutdown) |
+//! | [`CancelHandle::shutdown_now`] | all, and every new one | `Shutdown` |
+//! | [`CancelLayer::token`] | all, and every new one | `Requested` |
+//! | an overall [time limit](crate::timeout) | its own | [`TimedOut`](CancelReason::TimedOut) |
+//! | a caller that drops the future | its own, unless [detached](CancelLayer::detached) | [`CallerGone`](CancelReason::CallerGone) |
+//! | the cancellation of a job | its children, and theirs | the parent's |
+//!
+//! The methods named `.._because` take another reason, which may be a text. [`CancelHandle::jobs`] lists what runs.
 //!
 //! The caller gets [`Cancelled`] within one poll and the work is dropped; with [`CancelLayer::grace`] the token fires
 //! first and the work may clean up for that long. The code inside sees the token as
@@ -29,6 +43,41 @@
 //! # });
 //! ```
 //!
+//! # Graceful shutdown
+//!
+//! A server that stops wants its running jobs to end, and none to begin: at some time it has to stop all the same.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, CancelLayer, CancelReason, cancel::Cancelled, find};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! let cancel = CancelLayer::new();
+//! let handle = cancel.handle();
+//! let mut service = ServiceBuilder::new().layer(cancel).service(service_fn(|secs: u64| async move {
+//!     tokio::time::sleep(Duration::from_secs(secs)).await;
+//!     Ok::<_, BoxError>(secs)
+//! }));
+//! let quick = tokio::spawn(service.ready().await.unwrap().call(5));
+//! let slow = tokio::spawn(service.ready().await.unwrap().call(500));
+//!
+//! // The signal came: nothing new begins.
+//! let shutdown = handle.shutdown(Duration::from_secs(30));
+//! let refused = service.oneshot(1).await.unwrap_err();
+//! assert_eq!(find::<Cancelled>(&*refused).unwrap().reason(), &CancelReason::Shutdown);
+//!
+//! let shutdown = shutdown.await;
+//! assert_eq!((shutdown.finished, shutdown.cancelled, shutdown.refused), (1, 1, 1));
+//! assert_eq!(quick.await.unwrap().unwrap(), 5);
+//! assert!(slow.await.unwrap().is_err());
+//! # });
+//! ```
+//!
+//! A server that has a token for its own graceful shutdown gives it to the layer, with the time:
+//! [`shutdown_on`](CancelLayer::shutdown_on). With [`grace`](CancelLayer::grace) a job that is cancelled at the end of
+//! that time may clean up on top of it. There is no way back: a process that goes on serves through a new layer.
+//!
 //! # Its place in the order
 //!
 //! Outside everything that waits (Dedup, Retry), so that a cancellation ends a backoff, a wait for readiness and a
@@ -43,7 +92,10 @@
 //! # Cancel safety
 //!
 //! Dropping the response future stops the work, as everywhere in Rust, and fires the job's token. A
-//! [detached](CancelLayer::detached) job runs on in a task of its own.
+//! [detached](CancelLayer::detached) job runs on in a task of its own. Dropping [`ShuttingDown`] stops the waiting
+//! only: the layer stays shut.
+//!
+//! No code of the user runs under a lock of this layer, but for the `Eq` and `Hash` of a group's key.
 //!
 //! # Under axum
 //!
@@ -51,17 +103,25 @@
 //! the job as [`CancelReason::CallerGone`].
 
 mod future;
+mod groups;
 mod handle;
 mod layer;
+mod outside;
+mod registry;
+mod running;
 mod service;
+mod shutdown;
 mod spawned;
 mod work;
 
 pub use self::{
     future::ResponseFuture,
-    handle::{CancelHandle, Groups},
+    groups::{GroupHandle, Groups},
+    handle::CancelHandle,
     layer::{CancelLayer, Detached, GroupBy, Grouped, NoGroup, ReplaceGroup, StopOnDrop},
+    running::Running,
     service::Cancel,
+    shutdown::{Shutdown, ShuttingDown},
     spawned::Spawned,
     work::Work,
 };

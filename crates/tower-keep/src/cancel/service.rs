@@ -6,13 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     future::{ResponseFuture, State},
     layer::{CancelLayer, Detached, NoGroup, ReplaceGroup, StopOnDrop},
+    outside::Until,
     spawned::Spawned,
     work::{Watch, Work},
 };
@@ -52,7 +53,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
                 .layer
                 .outside
                 .as_ref()
-                .is_some_and(CancellationToken::is_cancelled)
+                .is_some_and(|outside| outside.token.is_cancelled())
     }
 
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -62,8 +63,8 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
                 shutdown: Box::pin(layer.registry.shutdown_token().clone().cancelled_owned()),
                 outside: layer
                     .outside
-                    .clone()
-                    .map(|outside| Box::pin(outside.cancelled_owned())),
+                    .as_ref()
+                    .map(|outside| Box::pin(outside.token.clone().cancelled_owned())),
             })
         });
         let outside = stopped
@@ -112,10 +113,9 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
             observer: None,
             layer: self.id,
         };
-        let stopped = layer
-            .outside
-            .as_ref()
-            .is_some_and(CancellationToken::is_cancelled);
+        let stopped = layer.outside.as_ref().is_some_and(|outside| {
+            outside.token.is_cancelled() && matches!(outside.fired(&layer.registry), Until::Now)
+        });
         let (seat, state) = Seat::track(&joining, || {
             // `track` makes the job ambient, and there is none only where the thread's storage is gone.
             let job = scope::current().unwrap_or_else(|| Core::new(JobName::EMPTY, None));
@@ -130,13 +130,8 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
             if watch.is_stopped() {
                 return rejected(&job);
             }
-            let place = layer.group.group(&request).map(|(group, groups)| {
-                let (place, before) = groups.enter(group, &job);
-                if let Some(before) = before {
-                    before.cancel(CancelReason::Replaced);
-                }
-                place
-            });
+            let group = layer.group.group(&request);
+            let place = group.map(|(group, groups)| groups.enter(group, &job));
             let future = inner.call(request);
             State::Working {
                 work: hold(Work::new(

@@ -10,9 +10,12 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::handle::{Place, Tracked};
+use super::{
+    groups::Place,
+    outside::{Outside, Wait},
+    registry::Tracked,
+};
 use crate::{
     event::CancelReason,
     job::{
@@ -34,9 +37,9 @@ pin_project! {
         #[pin]
         future: Option<F>,
         watch: Watch,
-        outside: Option<CancellationToken>,
+        outside: Option<Arc<Outside>>,
         // Boxed, as few jobs have an outside token, and fewer are cancelled.
-        outside_wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+        outside_wait: Option<Pin<Box<Wait>>>,
         grace: Option<Duration>,
         grace_sleep: Option<Pin<Box<Sleep>>>,
         place: Option<Place<K>>,
@@ -48,7 +51,7 @@ impl<F, K: Eq + Hash> Work<F, K> {
     pub(super) fn new(
         future: F,
         watch: Watch,
-        outside: Option<CancellationToken>,
+        outside: Option<Arc<Outside>>,
         grace: Option<Duration>,
         place: Option<Place<K>>,
         tracked: Tracked,
@@ -130,8 +133,8 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
         loop {
             let this = self.as_mut().project();
             if let Some(outside) = this.outside {
-                if outside.is_cancelled() {
-                    this.watch.job.cancel(CancelReason::Requested);
+                if outside.stops_at_once() {
+                    this.watch.job.cancel(outside.reason());
                 }
             }
             if this.watch.is_stopped() {
@@ -154,9 +157,9 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
             if let Some(outside) = this.outside {
                 let wait = this
                     .outside_wait
-                    .get_or_insert_with(|| Box::pin(outside.clone().cancelled_owned()));
+                    .get_or_insert_with(|| Box::pin(Wait::new(outside, this.tracked.registry())));
                 if wait.as_mut().poll(cx).is_ready() {
-                    this.watch.job.cancel(CancelReason::Requested);
+                    this.watch.job.cancel(outside.reason());
                 }
             }
             // A cancellation before the waker was in its place woke nobody.

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// Why a job was cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,8 +14,32 @@ pub enum CancelReason {
     Shutdown,
     /// The caller dropped the future.
     CallerGone,
-    /// The user's own reason.
+    /// The user's own reason. Any text becomes one.
     Other(Arc<str>),
+}
+
+impl From<&str> for CancelReason {
+    fn from(reason: &str) -> Self {
+        Self::Other(reason.into())
+    }
+}
+
+impl From<String> for CancelReason {
+    fn from(reason: String) -> Self {
+        Self::Other(reason.into())
+    }
+}
+
+impl From<Arc<str>> for CancelReason {
+    fn from(reason: Arc<str>) -> Self {
+        Self::Other(reason)
+    }
+}
+
+impl From<Cow<'_, str>> for CancelReason {
+    fn from(reason: Cow<'_, str>) -> Self {
+        Self::Other(reason.into())
+    }
 }
 
 impl fmt::Display for CancelReason {

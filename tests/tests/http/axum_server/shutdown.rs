@@ -51,7 +51,7 @@ async fn the_handle_shuts_down() {
         let (server, keep) = serve(Router::new().route("/held", held.route())).await;
         let client = Connection::open(&server).await.spawn(get("/held"));
         entries.job().await;
-        assert_eq!(keep.cancel.shutdown(), 1);
+        assert_eq!(keep.cancel.shutdown_now(), 1);
         assert_eq!(client.await.unwrap().text, "job cancelled: shutting down");
         let answer = Connection::open(&server).await.get("/held").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);

@@ -45,6 +45,15 @@ impl Core {
         reason.or_else(|| halt::is_halted_in(self.id).then_some(CancelReason::TimedOut))
     }
 
+    /// Why the job was cancelled, whatever may stop the code that runs now.
+    pub(crate) fn cancelled_for(&self) -> Option<CancelReason> {
+        if self.cancel_requested() {
+            self.state().reason.clone()
+        } else {
+            None
+        }
+    }
+
     /// Cancels the job: sets the reason, fires the token, wakes who waits. `false` if it was over or cancelled before.
     pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
         self.cancel_as(reason, false)
@@ -157,6 +166,7 @@ impl Core {
         if self.has(ELSEWHERE) {
             self.forget_outcome();
         }
+        self.let_go();
     }
 
     /// The wait for the next attempt is over, that for its service's readiness too.

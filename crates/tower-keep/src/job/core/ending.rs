@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED};
+use super::{AWAITED, Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED};
 use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId},
     job::stop::{Stop, StopKind},
@@ -68,6 +68,9 @@ impl Ending {
     }
 }
 
+/// A guard that somebody else's wait for the end hangs on.
+pub(super) type Awaiting = Box<dyn Send + Sync>;
+
 /// A job whose work goes on without its caller. The first of the two to end waits for the other.
 #[derive(Default)]
 pub(super) struct Detached {
@@ -117,6 +120,7 @@ impl Core {
             }
             if before & OBSERVED == 0 {
                 self.leave_family();
+                self.let_go();
                 return;
             }
             // Somebody began to watch just now, before the end, and is to see it.
@@ -142,6 +146,34 @@ impl Core {
         };
         self.tell_ending(state, kind, at);
         self.leave_family();
+        self.let_go();
+    }
+
+    /// Keeps this until the job is over and its observers know, or until another attempt is to follow; where it is over
+    /// already, not at all. For a job whose work goes on without its caller it is the work that counts: nobody knows
+    /// when a caller asks for the result.
+    pub(crate) fn keep_until_over(&self, guard: Awaiting) {
+        if self.has(ELSEWHERE) {
+            return;
+        }
+        let before = {
+            let mut state = self.state();
+            state.awaiting.push(guard);
+            self.flags.fetch_or(AWAITED, Ordering::AcqRel)
+        };
+        // Whoever ends the job looks for the guard after that: one of the two lets it go.
+        if before & ENDED != 0 {
+            self.let_go();
+        }
+    }
+
+    #[inline]
+    pub(super) fn let_go(&self) {
+        if self.has(AWAITED) {
+            let over = std::mem::take(&mut self.state().awaiting);
+            // Without the lock, as they look at the job.
+            drop(over);
+        }
     }
 
     fn leave_family(&self) {

@@ -31,7 +31,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
-use self::{cancellation::Children, delivery::Stream, ending::Detached};
+use self::{
+    cancellation::Children,
+    delivery::Stream,
+    ending::{Awaiting, Detached},
+};
 use super::{
     halt::{self, Halt},
     limits,
@@ -66,6 +70,8 @@ const ELSEWHERE: u16 = 1 << 11;
 const TIMED: u16 = 1 << 12;
 /// No attempt runs: the next one is waited for.
 const RESTING: u16 = 1 << 13;
+/// Somebody waits for the end.
+const AWAITED: u16 = 1 << 14;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
@@ -109,6 +115,8 @@ struct State {
     followed: Option<Weak<Core>>,
     children: Option<Children>,
     detached: Option<Box<Detached>>,
+    /// Dropped when the job is over; kept only if `AWAITED` is set.
+    awaiting: Vec<Awaiting>,
 }
 
 impl Core {
@@ -140,6 +148,7 @@ impl Core {
                 followed: None,
                 children: None,
                 detached: None,
+                awaiting: Vec::new(),
             }),
         });
         if let Some(parent) = parent {
@@ -155,6 +164,15 @@ impl Core {
 
     pub(crate) fn name(&self) -> &JobName {
         &self.name
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.has(ENDED)
+    }
+
+    /// How long ago the job began.
+    pub(crate) fn age(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.born)
     }
 
     pub(crate) fn parent_id(&self) -> Option<JobId> {

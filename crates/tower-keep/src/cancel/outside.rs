@@ -1,0 +1,121 @@
+//! A token from outside that stops the layer's jobs.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::registry::Registry;
+use crate::event::CancelReason;
+
+/// The token, shared by the layer's clones.
+pub(super) struct Outside {
+    pub(super) token: CancellationToken,
+    /// How long the running jobs may run on; `None` where the token just cancels them.
+    within: Option<Duration>,
+    /// Set by whoever first notices that the token fired; `None` is past the end of time.
+    deadline: OnceLock<Option<Instant>>,
+}
+
+impl Outside {
+    pub(super) fn new(token: CancellationToken, within: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self {
+            token,
+            within,
+            deadline: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn reason(&self) -> CancelReason {
+        match self.within {
+            None => CancelReason::Requested,
+            Some(_) => CancelReason::Shutdown,
+        }
+    }
+
+    /// Whether the token fired and leaves the running jobs no time.
+    #[inline]
+    pub(super) fn stops_at_once(&self) -> bool {
+        self.within.is_none() && self.token.is_cancelled()
+    }
+
+    /// The token fired: what it means for new jobs, and until when the running ones may run on.
+    pub(super) fn fired(&self, registry: &Registry) -> Until {
+        let Some(within) = self.within else {
+            return Until::Now;
+        };
+        registry.close();
+        let deadline = self
+            .deadline
+            .get_or_init(|| Instant::now().checked_add(within));
+        deadline.map_or(Until::Whenever, Until::Then)
+    }
+}
+
+/// Until when the running jobs may run on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    Now,
+    Then(Instant),
+    Whenever,
+}
+
+pin_project! {
+    /// Ready when the token's time has come for a running job.
+    pub(super) struct Wait {
+        outside: Arc<Outside>,
+        registry: Arc<Registry>,
+        #[pin]
+        fired: WaitForCancellationFutureOwned,
+        until: Option<Until>,
+        #[pin]
+        sleep: Option<Sleep>,
+    }
+}
+
+impl Wait {
+    pub(super) fn new(outside: &Arc<Outside>, registry: &Arc<Registry>) -> Self {
+        Self {
+            fired: outside.token.clone().cancelled_owned(),
+            outside: Arc::clone(outside),
+            registry: Arc::clone(registry),
+            until: None,
+            sleep: None,
+        }
+    }
+}
+
+impl Future for Wait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let until = match *this.until {
+            Some(until) => until,
+            None => {
+                ready!(this.fired.poll(cx));
+                *this.until.insert(this.outside.fired(this.registry))
+            }
+        };
+        let deadline = match until {
+            Until::Now => return Poll::Ready(()),
+            Until::Whenever => return Poll::Pending,
+            Until::Then(deadline) => deadline,
+        };
+        if this.sleep.is_none() {
+            this.sleep.set(Some(tokio::time::sleep_until(deadline)));
+        }
+        match this.sleep.as_pin_mut() {
+            // A busy job must not use up the budget that its own deadline needs.
+            Some(sleep) => Pin::new(&mut tokio::task::coop::unconstrained(sleep)).poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+use std::time::Duration;
+
+use crate::{
+    event::{CancelReason, JobId, JobName},
+    job::core::Core,
+};
+
+/// A running job as it was when somebody asked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Running {
+    /// Which job.
+    pub id: JobId,
+    /// Its name, empty if it was given none.
+    pub name: JobName,
+    /// The job whose running code began this one.
+    pub parent: Option<JobId>,
+    /// How long ago it began.
+    pub age: Duration,
+    /// The attempt that runs, counted from 1.
+    pub attempt: u32,
+    /// Why it was cancelled, if it was: it cleans up, or is just being dropped.
+    pub cancelled: Option<CancelReason>,
+}
+
+impl Running {
+    pub(super) fn of(job: &Core) -> Self {
+        Self {
+            id: job.id(),
+            name: job.name().clone(),
+            parent: job.parent_id(),
+            age: job.age(),
+            attempt: job.attempt(),
+            cancelled: job.cancelled_for(),
+        }
+    }
+}
