@@ -15,6 +15,7 @@
 //! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
 //!
 //! The outermost comes first. `!` behind a letter makes the layer fail with [`AppError`], `?` answer with a response.
+//! `*` behind `M` makes the layer keep results, for no time at all.
 //! Every layer is boxed, unless the word begins with `=`.
 
 use std::{
@@ -248,7 +249,7 @@ impl Stack {
                 let mut mode = ' ';
                 for letter in self.word.chars().rev() {
                     match letter {
-                        '!' | '?' => mode = letter,
+                        '!' | '?' | '*' => mode = letter,
                         letter => {
                             service = self.wrap(letter, mode, service);
                             mode = ' ';
@@ -285,6 +286,10 @@ impl Stack {
             'C' => stopping!(self.cancel.clone(), Why::Cancelled),
             'c' => stopping!(self.cancel.clone().detached(), Why::Cancelled),
             'D' => stopping!(self.dedup.clone(), Why::Duplicate),
+            'M' if mode == '*' => {
+                let keeping = self.dedup.clone().join().keep(Duration::ZERO);
+                boxed(keeping.layer(inner))
+            }
             'M' => stopping!(self.dedup.clone().join(), Why::Duplicate),
             'B' => stopping!(self.breaker.clone(), Why::Open),
             'K' => stopping!(self.breakers.clone(), Why::Open),

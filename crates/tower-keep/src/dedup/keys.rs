@@ -6,10 +6,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use super::flight::{Caller, Flight};
+use super::{
+    flight::{Caller, Flight},
+    kept::{Asked, Entry, Hit, Kept},
+};
 use crate::{event::JobId, job::core::Core};
 
-/// The keys in flight, shared by the layer's clones.
+/// The keys in flight and the results that are kept, shared by the layer's clones.
 pub struct Keys<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`. No flight's lock is taken while it is held.
     marked: Mutex<Marked<K>>,
@@ -19,6 +22,10 @@ struct Marked<K> {
     /// One layer may be put around services whose outcomes differ in type and cannot be shared.
     map: HashMap<(K, TypeId), Mark>,
     next: u64,
+    /// Under the same lock, so that a key is free only once its result can be found.
+    kept: Kept<K>,
+    /// The types of the outcomes that may be kept: as many as there are kinds of service around which the layer is.
+    types: Vec<TypeId>,
 }
 
 struct Mark {
@@ -29,6 +36,8 @@ struct Mark {
     work: Option<Weak<Core>>,
     /// What to join, where calls join.
     flight: Option<Arc<dyn Any + Send + Sync>>,
+    /// What comes out of it may be kept: it was not invalidated meanwhile.
+    valid: bool,
 }
 
 impl<K> Default for Keys<K> {
@@ -37,6 +46,8 @@ impl<K> Default for Keys<K> {
             marked: Mutex::new(Marked {
                 map: HashMap::new(),
                 next: 0,
+                kept: Kept::default(),
+                types: Vec::new(),
             }),
         }
     }
@@ -50,6 +61,20 @@ impl<K> Keys<K> {
     pub(super) fn len(&self) -> usize {
         self.marked().map.len()
     }
+
+    pub(super) fn kept(&self) -> usize {
+        self.marked().kept.len()
+    }
+
+    /// Drops all kept results; those in flight will not be kept.
+    pub(super) fn invalidate_all(&self) {
+        let gone = {
+            let mut marked = self.marked();
+            marked.map.values_mut().for_each(|mark| mark.valid = false);
+            marked.kept.take()
+        };
+        drop(gone);
+    }
 }
 
 /// What a call that may join became.
@@ -60,6 +85,8 @@ pub(super) enum Joined<T> {
         of: Option<JobId>,
         work: Option<Weak<Core>>,
     },
+    /// Nothing is executed.
+    Kept(Hit),
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
@@ -91,6 +118,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 job,
                 work: None,
                 flight: None,
+                valid: true,
             },
         );
         drop(marked);
@@ -101,11 +129,12 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         })
     }
 
-    /// Joins the key's flight, or begins one with what `begin` makes, which holds the lead.
+    /// Finds the key's result, joins its flight, or begins one with what `begin` makes, which holds the lead.
     pub(super) fn join_or_begin<F>(
         self: &Arc<Self>,
         key: K,
         job: Option<&Arc<Core>>,
+        asked: Option<Asked>,
         begin: impl FnOnce(Lead<K>) -> F,
     ) -> Joined<F::Output>
     where
@@ -113,7 +142,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         F::Output: Send + Sync + 'static,
     {
         let key = (key, TypeId::of::<F::Output>());
-        if let Some(joined) = self.join(&key) {
+        if let Some(joined) = self.find(&key, asked) {
             return joined;
         }
         // Built outside the lock, as that runs the service's `Clone`.
@@ -132,6 +161,12 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             let marked_key = key.clone();
             let in_the_way = {
                 let mut marked = self.marked();
+                // One that was in flight a moment ago may be over now.
+                let hit = asked.and_then(|asked| marked.kept.get(&key, asked));
+                if let Some(hit) = hit {
+                    drop(marked);
+                    return Joined::Kept(hit);
+                }
                 match marked.map.get(&key) {
                     None => {
                         let mark = Mark {
@@ -139,7 +174,11 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                             job: job.map(|job| job.id()),
                             work: job.map(Arc::downgrade),
                             flight: Some(flight),
+                            valid: true,
                         };
+                        if asked.is_some() && !marked.types.contains(&key.1) {
+                            marked.types.push(key.1);
+                        }
                         marked.map.insert(marked_key, mark);
                         drop(marked);
                         return Joined::First(first);
@@ -158,12 +197,15 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         }
     }
 
-    fn join<T>(&self, key: &(K, TypeId)) -> Option<Joined<T>>
+    fn find<T>(&self, key: &(K, TypeId), asked: Option<Asked>) -> Option<Joined<T>>
     where
         T: Send + Sync + 'static,
     {
         let (id, flight, of, work) = {
-            let marked = self.marked();
+            let mut marked = self.marked();
+            if let Some(hit) = asked.and_then(|asked| marked.kept.get(key, asked)) {
+                return Some(Joined::Kept(hit));
+            }
             let held = marked.map.get(key)?;
             (held.id, held.flight.clone(), held.job, held.work.clone())
         };
@@ -175,6 +217,24 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 None
             }
         }
+    }
+
+    /// Drops the key's kept result; one in flight will not be kept.
+    pub(super) fn invalidate(&self, key: &K) -> bool {
+        let types = self.marked().types.clone();
+        let mut any = false;
+        for of in types {
+            let key = (key.clone(), of);
+            let gone = {
+                let mut marked = self.marked();
+                if let Some(mark) = marked.map.get_mut(&key) {
+                    mark.valid = false;
+                }
+                marked.kept.remove(&key)
+            };
+            any |= gone.is_some();
+        }
+        any
     }
 
     fn unmark(&self, key: &(K, TypeId), id: u64) {
@@ -199,6 +259,25 @@ pub(super) struct Lead<K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> Lead<K> {
+    /// Keeps what came out, unless the key was invalidated meanwhile.
+    pub(super) fn keep(&self, response: Arc<dyn Any + Send + Sync>, asked: Asked) {
+        let key = self.key.clone();
+        let gone = {
+            let mut marked = self.keys.marked();
+            let of = match marked.map.get(&self.key) {
+                Some(mark) if mark.id == self.id && mark.valid => mark.job,
+                _ => return,
+            };
+            let entry = Entry {
+                response,
+                of,
+                at: asked.now,
+            };
+            marked.kept.put(key, entry, asked)
+        };
+        drop(gone);
+    }
+
     /// Names the job that executes the key, where it was begun after the key was marked.
     pub(super) fn set_job(&self, job: JobId) {
         let mut marked = self.keys.marked();

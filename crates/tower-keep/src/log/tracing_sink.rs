@@ -121,6 +121,15 @@ impl Observer for TracingSink {
                     "duplicate"
                 );
             }
+            EventKind::AnsweredFromKept { of, age } => {
+                write_at!(
+                    level,
+                    event,
+                    of = of.map(|of| of.get()),
+                    ?age,
+                    "answered from kept"
+                );
+            }
             EventKind::Failed { cause, error } => {
                 write_at!(level, event, ?cause, error = &**error, "failed")
             }
