@@ -119,6 +119,7 @@ fn response(why: Why) -> u32 {
 /// Of the limits that give one.
 pub(crate) const GRACE: Duration = secs(5);
 
+type ByKey = PerKey<fn(&u32) -> u32, u32>;
 type ByRequestFn = fn(&u32) -> Option<u32>;
 type ByRequest = KeyBy<ByRequestFn, u32>;
 
@@ -152,7 +153,7 @@ pub(crate) struct Stack {
     pub(crate) cancel: CancelLayer,
     pub(crate) dedup: DedupLayer<ByRequest>,
     pub(crate) breaker: CircuitBreakerLayer,
-    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, PerKey<fn(&u32) -> u32, u32>>,
+    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, ByKey>,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,

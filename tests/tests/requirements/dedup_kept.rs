@@ -60,6 +60,7 @@ async fn a_fresh_result_is_answered() {
             .contains(&EventKind::AnsweredFromKept {
                 of: Some(first),
                 age: ms(9_999),
+                stale: false,
             })
     );
     recorder.assert_one_terminal_each();
@@ -281,4 +282,80 @@ async fn responses_may_use_the_handle() {
     drop(begin(&mut service, 2).await.await);
     handle.invalidate_all();
     assert_eq!(handle.kept(), 0);
+}
+
+/// R7: past its time to live a result is answered at once and renewed by one execution in a task of its own; a failed
+/// renewal leaves it until it is too old, and then a call waits.
+#[tokio::test(start_paused = true)]
+async fn a_stale_result_is_renewed() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new()
+        .answer(1)
+        .answer_after(secs(1), 2)
+        .error_after(secs(1), "no")
+        .panic("oh")
+        .answer_after(secs(90), 3);
+    let calls = inner.calls();
+    let dedup = DedupLayer::new(key)
+        .join()
+        .keep(secs(10))
+        .stale_while_revalidate(secs(20));
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(dedup.clone())
+        .service(inner.strict());
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 1);
+    tokio::time::sleep(secs(10)).await;
+    for _ in 0..3 {
+        let mut call = Polled::new(begin(&mut service, 1).await);
+        assert_eq!(call.assert_ready().unwrap(), 1);
+    }
+    assert_eq!(dedup.in_flight(), 1);
+    tokio::time::sleep(secs(2)).await;
+    // It is fresh again, for its own ten seconds.
+    tokio::time::sleep(ms(8_999)).await;
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 2);
+    assert_eq!((calls.count(), dedup.in_flight()), (2, 0));
+
+    for executions in [3, 4] {
+        tokio::time::sleep(secs(5)).await;
+        assert_eq!(begin(&mut service, 1).await.await.unwrap(), 2);
+        tokio::time::sleep(secs(2)).await;
+        assert_eq!((calls.count(), dedup.in_flight()), (executions, 0));
+    }
+    // A renewal that takes until the result is too old is joined.
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 2);
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
+    assert_eq!(calls.count(), 5);
+    recorder.assert_one_terminal_each();
+    assert_eq!(recorder.count("answered_from_kept"), 7);
+    assert_eq!(recorder.count("duplicate"), 1);
+}
+
+/// R7: invalidated while it is renewed, neither the stale result nor the new one is answered; and where no runtime is
+/// around the call, there is nobody to renew it.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_is_invalidated() {
+    let inner = Scripted::<u32, u32>::new()
+        .answer(1)
+        .answer_after(secs(1), 2)
+        .answer(3);
+    let dedup = DedupLayer::new(key)
+        .join()
+        .keep(Duration::ZERO)
+        .stale_while_revalidate(Duration::MAX);
+    let mut service = dedup.layer(inner.strict());
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 1);
+    let mut other = service.clone();
+    let without = std::thread::spawn(move || tower::Service::call(&mut other, 1));
+    let mut without = Polled::new(without.join().unwrap());
+    assert_eq!(without.assert_ready().unwrap(), 1);
+    assert_eq!(dedup.in_flight(), 0);
+
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 1);
+    assert!(dedup.handle().invalidate(&1));
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(dedup.handle().kept(), 0);
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
 }

@@ -19,12 +19,14 @@ use crate::event::JobId;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) fresh: Duration,
+    /// After that, how long it is answered while another execution is under way.
+    pub(super) stale: Duration,
     pub(super) most: NonZeroUsize,
 }
 
 impl Limits {
     fn is_over(&self, age: Duration) -> bool {
-        age >= self.fresh
+        age >= self.fresh.saturating_add(self.stale)
     }
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Hit {
     /// The job that executed it.
     pub(super) of: Option<JobId>,
     pub(super) age: Duration,
+    pub(super) stale: bool,
 }
 
 pub(super) struct Entry {
@@ -107,6 +110,7 @@ impl<K: Eq + Hash> Kept<K> {
             response: Arc::clone(&entry.response),
             of: entry.of,
             age,
+            stale: age >= asked.limits.fresh,
         })
     }
 

@@ -85,8 +85,19 @@ pub(super) enum Joined<T> {
         of: Option<JobId>,
         work: Option<Weak<Core>>,
     },
-    /// Nothing is executed.
-    Kept(Hit),
+    /// A result that is there. Where it is stale and nobody executes the key, there is the caller of an execution that
+    /// renews it.
+    Kept {
+        hit: Hit,
+        renewal: Option<Caller<T>>,
+    },
+}
+
+enum Found<T> {
+    Joined(Joined<T>),
+    /// A stale result, and nobody executes the key.
+    Stale(Hit),
+    Nothing,
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
@@ -135,27 +146,32 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         key: K,
         job: Option<&Arc<Core>>,
         asked: Option<Asked>,
-        begin: impl FnOnce(Lead<K>) -> F,
+        begin: impl FnOnce(Lead<K>, Option<Arc<Core>>) -> F,
     ) -> Joined<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + Sync + 'static,
     {
         let key = (key, TypeId::of::<F::Output>());
-        if let Some(joined) = self.find(&key, asked) {
-            return joined;
-        }
+        let stale = match self.find(&key, asked) {
+            Found::Joined(joined) => return joined,
+            Found::Stale(hit) => Some(hit),
+            Found::Nothing => None,
+        };
+        // Nobody's job is to renew a result: its caller has it already.
+        let job = if stale.is_none() { job } else { None };
         // Built outside the lock, as that runs the service's `Clone`.
         let id = {
             let mut marked = self.marked();
             marked.next += 1;
             marked.next - 1
         };
-        let (flight, first) = Flight::new(Box::pin(begin(Lead {
+        let lead = Lead {
             keys: Arc::clone(self),
             key: key.clone(),
             id,
-        })));
+        };
+        let (flight, first) = Flight::new(Box::pin(begin(lead, job.cloned())));
         let flight: Arc<dyn Any + Send + Sync> = flight;
         loop {
             let marked_key = key.clone();
@@ -163,9 +179,9 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 let mut marked = self.marked();
                 // One that was in flight a moment ago may be over now.
                 let hit = asked.and_then(|asked| marked.kept.get(&key, asked));
-                if let Some(hit) = hit {
+                if let Some(hit) = hit.filter(|hit| stale.is_none() || !hit.stale) {
                     drop(marked);
-                    return Joined::Kept(hit);
+                    return Joined::Kept { hit, renewal: None };
                 }
                 match marked.map.get(&key) {
                     None => {
@@ -181,12 +197,21 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                         }
                         marked.map.insert(marked_key, mark);
                         drop(marked);
-                        return Joined::First(first);
+                        return match stale {
+                            Some(hit) => Joined::Kept {
+                                hit,
+                                renewal: Some(first),
+                            },
+                            None => Joined::First(first),
+                        };
                     }
                     Some(held) => (held.id, held.flight.clone(), held.job, held.work.clone()),
                 }
             };
             // Somebody else was first meanwhile: join that one, and drop the flight made in vain.
+            if let Some(hit) = stale {
+                return Joined::Kept { hit, renewal: None };
+            }
             let (held, other, of, work) = in_the_way;
             if let Some(caller) =
                 other.and_then(|other| other.downcast::<Flight<F::Output>>().ok()?.join())
@@ -197,24 +222,29 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         }
     }
 
-    fn find<T>(&self, key: &(K, TypeId), asked: Option<Asked>) -> Option<Joined<T>>
+    fn find<T>(&self, key: &(K, TypeId), asked: Option<Asked>) -> Found<T>
     where
         T: Send + Sync + 'static,
     {
         let (id, flight, of, work) = {
             let mut marked = self.marked();
             if let Some(hit) = asked.and_then(|asked| marked.kept.get(key, asked)) {
-                return Some(Joined::Kept(hit));
+                if hit.stale && !marked.map.contains_key(key) {
+                    return Found::Stale(hit);
+                }
+                return Found::Joined(Joined::Kept { hit, renewal: None });
             }
-            let held = marked.map.get(key)?;
+            let Some(held) = marked.map.get(key) else {
+                return Found::Nothing;
+            };
             (held.id, held.flight.clone(), held.job, held.work.clone())
         };
         match flight.and_then(|flight| flight.downcast::<Flight<T>>().ok()?.join()) {
-            Some(caller) => Some(Joined::Another { caller, of, work }),
+            Some(caller) => Found::Joined(Joined::Another { caller, of, work }),
             None => {
                 // Over, but its mark is not gone yet.
                 self.unmark(key, id);
-                None
+                Found::Nothing
             }
         }
     }

@@ -101,6 +101,7 @@ impl<Y, O> DedupLayer<Y, Join, O> {
             mode: Keep {
                 limits: Limits {
                     fresh,
+                    stale: Duration::ZERO,
                     most: NonZeroUsize::new(1000).unwrap_or(NonZeroUsize::MAX),
                 },
                 classify: ErrorsAsFailures,
@@ -115,6 +116,17 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
     #[must_use]
     pub fn keep_at_most(mut self, most: NonZeroUsize) -> Self {
         self.mode.limits.most = most;
+        self
+    }
+
+    /// How long after its time to live a result is still answered, while one execution renews it in a task of its own.
+    /// A failure leaves the stale result in its place, and the next call tries again. Default: not at all.
+    ///
+    /// That execution belongs to no caller and to no job of theirs; whoever comes when the result is too old joins it.
+    /// It needs a tokio runtime around the call: without one nothing is renewed.
+    #[must_use]
+    pub fn stale_while_revalidate(mut self, stale: Duration) -> Self {
+        self.mode.limits.stale = stale;
         self
     }
 

@@ -76,6 +76,7 @@
 //! | | |
 //! |---|---|
 //! | time to live | [`keep`](DedupLayer::keep), on tokio's clock, from the end of the execution |
+//! | after that | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): answered at once, while one execution renews it |
 //! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the one that was asked for the longest time ago goes first |
 //! | what is kept | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
 //! | what is never kept | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |

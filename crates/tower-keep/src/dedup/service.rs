@@ -1,15 +1,18 @@
 use std::{
     fmt,
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use tokio::runtime::Handle;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     error::Duplicate,
     execution::Execution,
+    flight::Caller,
     future::{self, ResponseFuture},
     join::{self, JoinFuture, Joinable},
     kept::{Asked, Hit},
@@ -51,6 +54,15 @@ fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
     });
 }
 
+/// Executes for nobody but those that come later.
+#[cold]
+fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>) {
+    // Outside a runtime nobody could poll it.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move { drop(poll_fn(|cx| caller.poll(cx)).await) });
+    }
+}
+
 #[cold]
 fn tell_kept(seat: &Seat, hit: &Hit) {
     seat.with_job(|job| {
@@ -58,6 +70,7 @@ fn tell_kept(seat: &Seat, hit: &Hit) {
         job.emit(|| EventKind::AnsweredFromKept {
             of: hit.of,
             age: hit.age,
+            stale: hit.stale,
         });
     });
 }
@@ -145,14 +158,17 @@ where
                 let job = job_of(&seat);
                 let id = job.as_ref().map(|job| job.id());
                 let asked = layer.mode.kept().0.map(Asked::now);
-                let joined = keys.join_or_begin(key, job.as_ref(), asked, |lead| {
+                let joined = keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
                     let execution =
                         |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
-                    Joinable::new(execution, O::share, layer.mode.clone(), job.clone())
+                    Joinable::new(execution, O::share, layer.mode.clone(), job)
                 });
                 match joined {
                     Joined::First(caller) => join::State::Joined { caller, of: id },
-                    Joined::Kept(hit) => {
+                    Joined::Kept { hit, renewal } => {
+                        if let Some(caller) = renewal {
+                            renew(caller);
+                        }
                         tell_kept(&seat, &hit);
                         join::State::Kept {
                             response: hit.response.downcast().ok(),

@@ -180,6 +180,8 @@ pub enum EventKind {
         of: Option<JobId>,
         /// How long ago it succeeded.
         age: Duration,
+        /// Whether it is past its time to live, and another execution renews it.
+        stale: bool,
     },
     /// The job ended well.
     Succeeded,

@@ -121,12 +121,13 @@ impl Observer for TracingSink {
                     "duplicate"
                 );
             }
-            EventKind::AnsweredFromKept { of, age } => {
+            EventKind::AnsweredFromKept { of, age, stale } => {
                 write_at!(
                     level,
                     event,
                     of = of.map(|of| of.get()),
                     ?age,
+                    stale,
                     "answered from kept"
                 );
             }
