@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::keys::Lead;
+use super::lead::Lead;
 use crate::job::seat::Seat;
 
 pin_project! {

@@ -1,14 +1,22 @@
 use std::{
-    any::{Any, TypeId},
+    any::TypeId,
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
+
+use tokio::time::Instant;
 
 use super::{
     flight::{Caller, Flight},
-    kept::{Asked, Entry, Hit, Kept},
+    handle::DedupCounts,
+    kept::{Asked, Hit, Kept},
+    lead::Lead,
+    watch::{AnyFlight, Shown},
 };
 use crate::{event::JobId, job::core::Core};
 
@@ -16,28 +24,35 @@ use crate::{event::JobId, job::core::Core};
 pub struct Keys<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`. No flight's lock is taken while it is held.
     marked: Mutex<Marked<K>>,
+    /// Joining is no matter of the lock above.
+    pub(super) joined: AtomicU64,
+    /// There is a handle, which may ask for the keys and since when they are in flight.
+    pub(super) watched: AtomicBool,
 }
 
-struct Marked<K> {
+pub(super) struct Marked<K> {
     /// One layer may be put around services whose outcomes differ in type and cannot be shared.
-    map: HashMap<(K, TypeId), Mark>,
+    pub(super) map: HashMap<(K, TypeId), Mark<K>>,
     next: u64,
     /// Under the same lock, so that a key is free only once its result can be found.
-    kept: Kept<K>,
+    pub(super) kept: Kept<K>,
     /// The types of the outcomes that may be kept: as many as there are kinds of service around which the layer is.
-    types: Vec<TypeId>,
+    pub(super) types: Vec<TypeId>,
+    pub(super) counts: DedupCounts,
 }
 
-struct Mark {
+pub(super) struct Mark<K> {
     /// Tells this mark from a later one of the same key.
-    id: u64,
-    job: Option<JobId>,
+    pub(super) id: u64,
+    pub(super) job: Option<JobId>,
     /// The first caller's job, in which an execution that calls join is made.
     work: Option<Weak<Core>>,
     /// What to join, where calls join.
-    flight: Option<Arc<dyn Any + Send + Sync>>,
+    pub(super) flight: Option<Arc<dyn AnyFlight>>,
+    /// What the handle tells of it, if there is one: the key once more, as `Clone` must not run under the lock.
+    pub(super) shown: Option<Arc<Shown<K>>>,
     /// What comes out of it may be kept: it was not invalidated meanwhile.
-    valid: bool,
+    pub(super) valid: bool,
 }
 
 impl<K> Default for Keys<K> {
@@ -48,32 +63,21 @@ impl<K> Default for Keys<K> {
                 next: 0,
                 kept: Kept::default(),
                 types: Vec::new(),
+                counts: DedupCounts::default(),
             }),
+            joined: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
         }
     }
 }
 
 impl<K> Keys<K> {
-    fn marked(&self) -> MutexGuard<'_, Marked<K>> {
+    pub(super) fn marked(&self) -> MutexGuard<'_, Marked<K>> {
         self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn len(&self) -> usize {
         self.marked().map.len()
-    }
-
-    pub(super) fn kept(&self) -> usize {
-        self.marked().kept.len()
-    }
-
-    /// Drops all kept results; those in flight will not be kept.
-    pub(super) fn invalidate_all(&self) {
-        let gone = {
-            let mut marked = self.marked();
-            marked.map.values_mut().for_each(|mark| mark.valid = false);
-            marked.kept.take()
-        };
-        drop(gone);
     }
 }
 
@@ -101,6 +105,15 @@ enum Found<T> {
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
+    fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
+        self.watched.load(Ordering::Relaxed).then(|| {
+            Arc::new(Shown {
+                key: Mutex::new(key.clone()),
+                since: Instant::now(),
+            })
+        })
+    }
+
     /// Marks the key for a call that is executed.
     ///
     /// # Errors
@@ -114,14 +127,17 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         let key = (key, TypeId::of::<()>());
         // The key's `Clone` and `Drop` are the user's: both run without the lock.
         let marked_key = key.clone();
+        let shown = self.shown(&key.0);
         let mut marked = self.marked();
         if let Some(held) = marked.map.get(&key) {
             let job = held.job;
+            marked.counts.rejected += 1;
             drop(marked);
             return Err(job);
         }
         let id = marked.next;
         marked.next += 1;
+        marked.counts.executions += 1;
         marked.map.insert(
             marked_key,
             Mark {
@@ -129,6 +145,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 job,
                 work: None,
                 flight: None,
+                shown,
                 valid: true,
             },
         );
@@ -172,7 +189,8 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             id,
         };
         let (flight, first) = Flight::new(Box::pin(begin(lead, job.cloned())));
-        let flight: Arc<dyn Any + Send + Sync> = flight;
+        let flight: Arc<dyn AnyFlight> = flight;
+        let shown = self.shown(&key.0);
         loop {
             let marked_key = key.clone();
             let in_the_way = {
@@ -180,6 +198,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 // One that was in flight a moment ago may be over now.
                 let hit = asked.and_then(|asked| marked.kept.get(&key, asked));
                 if let Some(hit) = hit.filter(|hit| stale.is_none() || !hit.stale) {
+                    marked.counts.answered(&hit);
                     drop(marked);
                     return Joined::Kept { hit, renewal: None };
                 }
@@ -190,12 +209,17 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                             job: job.map(|job| job.id()),
                             work: job.map(Arc::downgrade),
                             flight: Some(flight),
+                            shown,
                             valid: true,
                         };
                         if asked.is_some() && !marked.types.contains(&key.1) {
                             marked.types.push(key.1);
                         }
                         marked.map.insert(marked_key, mark);
+                        marked.counts.executions += 1;
+                        if let Some(hit) = &stale {
+                            marked.counts.answered(hit);
+                        }
                         drop(marked);
                         return match stale {
                             Some(hit) => Joined::Kept {
@@ -210,12 +234,14 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             };
             // Somebody else was first meanwhile: join that one, and drop the flight made in vain.
             if let Some(hit) = stale {
+                self.marked().counts.answered(&hit);
                 return Joined::Kept { hit, renewal: None };
             }
             let (held, other, of, work) = in_the_way;
             if let Some(caller) =
-                other.and_then(|other| other.downcast::<Flight<F::Output>>().ok()?.join())
+                other.and_then(|other| other.any().downcast::<Flight<F::Output>>().ok()?.join())
             {
+                self.joined.fetch_add(1, Ordering::Relaxed);
                 return Joined::Another { caller, of, work };
             }
             self.unmark(&key, held);
@@ -232,6 +258,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 if hit.stale && !marked.map.contains_key(key) {
                     return Found::Stale(hit);
                 }
+                marked.counts.answered(&hit);
                 return Found::Joined(Joined::Kept { hit, renewal: None });
             }
             let Some(held) = marked.map.get(key) else {
@@ -239,8 +266,11 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             };
             (held.id, held.flight.clone(), held.job, held.work.clone())
         };
-        match flight.and_then(|flight| flight.downcast::<Flight<T>>().ok()?.join()) {
-            Some(caller) => Found::Joined(Joined::Another { caller, of, work }),
+        match flight.and_then(|flight| flight.any().downcast::<Flight<T>>().ok()?.join()) {
+            Some(caller) => {
+                self.joined.fetch_add(1, Ordering::Relaxed);
+                Found::Joined(Joined::Another { caller, of, work })
+            }
             None => {
                 // Over, but its mark is not gone yet.
                 self.unmark(key, id);
@@ -249,25 +279,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         }
     }
 
-    /// Drops the key's kept result; one in flight will not be kept.
-    pub(super) fn invalidate(&self, key: &K) -> bool {
-        let types = self.marked().types.clone();
-        let mut any = false;
-        for of in types {
-            let key = (key.clone(), of);
-            let gone = {
-                let mut marked = self.marked();
-                if let Some(mark) = marked.map.get_mut(&key) {
-                    mark.valid = false;
-                }
-                marked.kept.remove(&key)
-            };
-            any |= gone.is_some();
-        }
-        any
-    }
-
-    fn unmark(&self, key: &(K, TypeId), id: u64) {
+    pub(super) fn unmark(&self, key: &(K, TypeId), id: u64) {
         let removed = {
             let mut marked = self.marked();
             if marked.map.get(key).is_some_and(|held| held.id == id) {
@@ -278,52 +290,6 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         };
         // The key and the flight are the user's: they go without the lock.
         drop(removed);
-    }
-}
-
-/// Holds a key; it is free when this is dropped.
-pub(super) struct Lead<K: Clone + Eq + Hash> {
-    keys: Arc<Keys<K>>,
-    key: (K, TypeId),
-    id: u64,
-}
-
-impl<K: Clone + Eq + Hash> Lead<K> {
-    /// Keeps what came out, unless the key was invalidated meanwhile.
-    pub(super) fn keep(&self, response: Arc<dyn Any + Send + Sync>, asked: Asked) {
-        let key = self.key.clone();
-        let gone = {
-            let mut marked = self.keys.marked();
-            let of = match marked.map.get(&self.key) {
-                Some(mark) if mark.id == self.id && mark.valid => mark.job,
-                _ => return,
-            };
-            let entry = Entry {
-                response,
-                of,
-                at: asked.now,
-            };
-            marked.kept.put(key, entry, asked)
-        };
-        drop(gone);
-    }
-
-    /// Names the job that executes the key, where it was begun after the key was marked.
-    pub(super) fn set_job(&self, job: JobId) {
-        let mut marked = self.keys.marked();
-        if let Some(mark) = marked
-            .map
-            .get_mut(&self.key)
-            .filter(|mark| mark.id == self.id)
-        {
-            mark.job = Some(job);
-        }
-    }
-}
-
-impl<K: Clone + Eq + Hash> Drop for Lead<K> {
-    fn drop(&mut self) {
-        self.keys.unmark(&self.key, self.id);
     }
 }
 

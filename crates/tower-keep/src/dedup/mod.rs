@@ -86,6 +86,12 @@
 //! A result that is too old takes its place until its key is asked for again, or until it is pushed out. Its key says
 //! whom a result is for: where users may not see each other's results, the user belongs into the key.
 //!
+//! # Watching it
+//!
+//! [`handle`](DedupLayer::handle) gives the keys in flight, each with its job, its followers and its beginning, and
+//! counts executions, joined and rejected calls, and hits. Keys are shown only if they were marked after the first
+//! handle was made: before, nobody pays for it.
+//!
 //! # Its place in the order
 //!
 //! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key.
@@ -123,14 +129,16 @@ mod join;
 mod kept;
 mod keys;
 mod layer;
+mod lead;
 mod mode;
 mod service;
 mod share;
+mod watch;
 
 pub use self::{
     error::{Duplicate, SharedError},
     future::ResponseFuture,
-    handle::DedupHandle,
+    handle::{DedupCounts, DedupHandle, InFlight},
     join::JoinFuture,
     keys::Keys,
     layer::{DedupKey, DedupLayer, KeyBy, Keyed, NoKey},
