@@ -15,6 +15,7 @@
 //! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
 //!
 //! The outermost comes first. `!` behind a letter makes the layer fail with [`AppError`], `?` answer with a response.
+//! `*` behind `M` makes the layer keep results, for no time at all.
 //! Every layer is boxed, unless the word begins with `=`.
 
 use std::{
@@ -118,6 +119,7 @@ fn response(why: Why) -> u32 {
 /// Of the limits that give one.
 pub(crate) const GRACE: Duration = secs(5);
 
+type ByKey = PerKey<fn(&u32) -> u32, u32>;
 type ByRequestFn = fn(&u32) -> Option<u32>;
 type ByRequest = KeyBy<ByRequestFn, u32>;
 
@@ -141,8 +143,6 @@ impl tower::retry::Policy<u32, u32, BoxError> for Once {
     }
 }
 
-type ByKey = CircuitBreakerLayer<ErrorsAsFailures, Fail, PerKey<fn(&u32) -> u32, u32>>;
-
 /// A stack's layers, whichever of them it uses.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -153,7 +153,7 @@ pub(crate) struct Stack {
     pub(crate) cancel: CancelLayer,
     pub(crate) dedup: DedupLayer<ByRequest>,
     pub(crate) breaker: CircuitBreakerLayer,
-    breakers: ByKey,
+    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, ByKey>,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,
@@ -250,7 +250,7 @@ impl Stack {
                 let mut mode = ' ';
                 for letter in self.word.chars().rev() {
                     match letter {
-                        '!' | '?' => mode = letter,
+                        '!' | '?' | '*' => mode = letter,
                         letter => {
                             service = self.wrap(letter, mode, service);
                             mode = ' ';
@@ -287,6 +287,10 @@ impl Stack {
             'C' => stopping!(self.cancel.clone(), Why::Cancelled),
             'c' => stopping!(self.cancel.clone().detached(), Why::Cancelled),
             'D' => stopping!(self.dedup.clone(), Why::Duplicate),
+            'M' if mode == '*' => {
+                let keeping = self.dedup.clone().join().keep(Duration::ZERO);
+                boxed(keeping.layer(inner))
+            }
             'M' => stopping!(self.dedup.clone().join(), Why::Duplicate),
             'B' => stopping!(self.breaker.clone(), Why::Open),
             'K' => stopping!(self.breakers.clone(), Why::Open),

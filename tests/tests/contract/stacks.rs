@@ -3,8 +3,8 @@
 use crate::stack::Stack;
 
 /// Each layer alone.
-const ALONE: [&str; 17] = [
-    "N", "L", "P", "C", "c", "D", "M", "B", "T", "R", "A", "I", "i", "G", "g", "K", "Q",
+const ALONE: [&str; 18] = [
+    "N", "L", "P", "C", "c", "D", "M", "M*", "B", "T", "R", "A", "I", "i", "G", "g", "K", "Q",
 ];
 
 /// Each layer that can stop a call, failing with the user's own error.
@@ -18,7 +18,7 @@ const RESPONDING: [&str; 11] = [
 ];
 
 /// All seven layers. `=` is composed without a box in between.
-const ORDERS: [&str; 50] = [
+const ORDERS: [&str; 53] = [
     // With circuits by key, and with places reserved.
     "LPCDKTRA",
     "LPCMQTRA",
@@ -61,6 +61,10 @@ const ORDERS: [&str; 50] = [
     "RALPCMBT",
     "BLRCTMPA",
     "CPLBRMAT",
+    // With results that are kept.
+    "LPCM*BTRA",
+    "ARTBM*CPL",
+    "M*BTRALPC",
     // With a named job outermost, and with a circuit that counts attempts.
     "NLPCDBTRA",
     "LPCMTRBA",

@@ -14,6 +14,8 @@ mod circuit_modes;
 mod circuit_rates;
 mod circuit_recovery;
 mod dedup;
+mod dedup_handle;
+mod dedup_kept;
 mod detached;
 mod log;
 mod one_job;

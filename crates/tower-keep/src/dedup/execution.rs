@@ -8,11 +8,11 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::keys::Lead;
+use super::lead::Lead;
 use crate::job::seat::Seat;
 
 pin_project! {
-    /// Makes a service ready, calls it, and frees the key when it is done.
+    /// Makes a service ready and calls it, and holds the key until it is told to free it.
     pub(super) struct Execution<S, Request, K>
     where
         S: Service<Request>,
@@ -51,6 +51,11 @@ where
         }
     }
 
+    /// The key that it holds. Whoever polls this has to free it before its caller sees the result.
+    pub(super) fn lead(self: Pin<&mut Self>) -> &mut Option<Lead<K>> {
+        self.project().lead
+    }
+
     /// Polls in the job of this seat.
     #[inline(always)]
     pub(super) fn poll(
@@ -83,8 +88,6 @@ where
                 }
                 StateProj::Calling { future } => ready!(seat.run(|| future.poll(cx))),
             };
-            // Free before the caller sees the result.
-            *this.lead = None;
             return Poll::Ready(result);
         }
     }

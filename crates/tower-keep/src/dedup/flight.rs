@@ -105,6 +105,11 @@ impl<T> Flight<T> {
         (flight, first)
     }
 
+    /// How many joined and still wait.
+    pub(super) fn followers(&self) -> usize {
+        self.state().callers.more.len()
+    }
+
     /// Joins the flight; `None` if it is over.
     pub(super) fn join(self: &Arc<Self>) -> Option<Caller<T>> {
         let mut state = self.state();

@@ -76,8 +76,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = match this.state.project() {
-            StateProj::Executing { execution } => {
-                ready!(execution.poll(this.seat, cx)).map_err(|error| this.on_reject.pass(error))
+            StateProj::Executing { mut execution } => {
+                let result = ready!(execution.as_mut().poll(this.seat, cx));
+                *execution.lead() = None;
+                result.map_err(|error| this.on_reject.pass(error))
             }
             StateProj::Rejected { duplicate } => {
                 let Some(duplicate) = duplicate.take() else {

@@ -12,12 +12,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    error::{Duplicate, SharedError},
-    execution::Execution,
-    flight::Caller,
+    error::Duplicate, execution::Execution, flight::Caller, kept::Asked, lead::Lead,
+    mode::KeepMode, share::ShareError,
 };
 use crate::{
-    error::BoxError,
     event::JobId,
     job::{
         core::Core,
@@ -26,68 +24,8 @@ use crate::{
         stop::{self, Stop, StopKind},
         surroundings::Surroundings,
     },
-    reject::{Fail, FailWith, OnReject, RespondWith},
+    reject::OnReject,
 };
-
-/// How an error reaches several callers.
-pub trait ShareError<Error> {
-    /// The form in which it is shared.
-    type Shared: Clone + Send + Sync + 'static;
-    /// The form in which each caller gets it.
-    type Given;
-
-    /// Makes it shareable.
-    fn share(error: Error) -> Self::Shared;
-
-    /// Gives one caller its share; the only one gets the error as it was.
-    fn give(&self, shared: Self::Shared) -> Self::Given;
-}
-
-impl<Error: Into<BoxError>> ShareError<Error> for Fail {
-    type Shared = Arc<BoxError>;
-    type Given = BoxError;
-
-    fn share(error: Error) -> Arc<BoxError> {
-        Arc::new(error.into())
-    }
-
-    fn give(&self, shared: Arc<BoxError>) -> BoxError {
-        Arc::try_unwrap(shared).unwrap_or_else(|shared| SharedError(shared).into())
-    }
-}
-
-impl<F, Given, Error> ShareError<Error> for FailWith<F>
-where
-    F: Fn(Duplicate) -> Given,
-    Error: Into<Given> + Clone + Send + Sync + 'static,
-{
-    type Shared = Error;
-    type Given = Given;
-
-    fn share(error: Error) -> Error {
-        error
-    }
-
-    fn give(&self, shared: Error) -> Given {
-        shared.into()
-    }
-}
-
-impl<F, Error> ShareError<Error> for RespondWith<F>
-where
-    Error: Clone + Send + Sync + 'static,
-{
-    type Shared = Error;
-    type Given = Error;
-
-    fn share(error: Error) -> Error {
-        error
-    }
-
-    fn give(&self, shared: Error) -> Error {
-        shared
-    }
-}
 
 /// How a flight ended.
 pub(super) enum Landing<T, E> {
@@ -107,7 +45,7 @@ impl<T: Clone, E: Clone> Clone for Landing<T, E> {
 pin_project! {
     /// The execution that callers join, as the future of a flight. It runs in the first caller's job, or in one that
     /// a layer inside begins, whoever polls it.
-    pub(super) struct Joinable<S, Request, K, Shared>
+    pub(super) struct Joinable<S, Request, K, Shared, M>
     where
         S: Service<Request>,
         K: Clone,
@@ -117,12 +55,13 @@ pin_project! {
         #[pin]
         execution: Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
+        mode: M,
         seat: Seat,
         shares: Shares,
     }
 }
 
-impl<S, Request, K, Shared> Joinable<S, Request, K, Shared>
+impl<S, Request, K, Shared, M> Joinable<S, Request, K, Shared, M>
 where
     S: Service<Request>,
     K: Clone + Eq + Hash,
@@ -130,6 +69,7 @@ where
     pub(super) fn new(
         execution: impl FnOnce(&Seat) -> Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
+        mode: M,
         job: Option<Arc<Core>>,
     ) -> Self {
         let shares = Shares(job.clone());
@@ -140,23 +80,26 @@ where
         Self {
             execution: execution(&seat),
             share,
+            mode,
             seat,
             shares,
         }
     }
 }
 
-impl<S, Request, K, Shared> Future for Joinable<S, Request, K, Shared>
+impl<S, Request, K, Shared, M> Future for Joinable<S, Request, K, Shared, M>
 where
     S: Service<Request>,
+    S::Response: Clone + Send + Sync + 'static,
     S::Error: fmt::Display,
     K: Clone + Eq + Hash,
+    M: KeepMode<S::Response, S::Error>,
 {
     type Output = Landing<S::Response, Shared>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let execution = this.execution;
+        let mut execution = this.execution;
         // An execution that no job began is nobody's child: the caller that polls it may leave before the others.
         let mut nobody = None;
         let _alone = this
@@ -165,18 +108,51 @@ where
             .is_none()
             .then(|| Entered::new(&mut nobody, Phase::Running));
         // Nor is it under the limits of the one that polls it.
-        let poll = || Surroundings::default().around(|| execution.poll(this.seat, cx));
+        let poll = || {
+            let polled = Surroundings::default().around(|| execution.as_mut().poll(this.seat, cx));
+            let result = ready!(polled);
+            let stop = stop::read();
+            let lead = execution.lead();
+            if let Some(lead) = lead {
+                keep(this.mode, lead, this.seat, &result, stop);
+            }
+            *lead = None;
+            Poll::Ready((result, stop))
+        };
         // A panic belongs to no single caller. After it the execution is dropped, not polled again.
         let polled = catch_unwind(AssertUnwindSafe(poll));
         let Ok(polled) = polled else {
             return Poll::Ready(Landing::Panicked);
         };
-        let result = ready!(polled);
-        let stop = stop::read();
+        let (result, stop) = ready!(polled);
         this.seat.finish(&result);
         // The callers leave the note again, each in its own stack.
         stop::take();
         Poll::Ready(Landing::Done(result.map_err(this.share), stop))
+    }
+}
+
+/// Keeps a success for calls that come later, before the key is free.
+fn keep<T, E, K, M>(
+    mode: &M,
+    lead: &Lead<K>,
+    seat: &Seat,
+    result: &Result<T, E>,
+    stop: Option<Stop>,
+) where
+    T: Clone + Send + Sync + 'static,
+    K: Clone + Eq + Hash,
+    M: KeepMode<T, E>,
+{
+    let (Some(limits), Ok(response)) = (mode.kept().0, result) else {
+        return;
+    };
+    let mut cancelled = false;
+    seat.with_job(|job| cancelled = job.has_fired());
+    // What a layer inside answered instead of the service is no result, nor is what work hands out that was told to stop.
+    let stopped = stop.is_some_and(|stop| stop.holds(result));
+    if !cancelled && !stopped && mode.keeps(result) {
+        lead.keep(Arc::new(response.clone()), Asked::now(limits));
     }
 }
 
@@ -220,6 +196,7 @@ pin_project! {
         // Without a key there is nothing to join.
         Alone { #[pin] execution: Execution<S, Request, K> },
         Joined { caller: Caller<Landing<S::Response, Shared>>, of: Option<JobId> },
+        Kept { response: Option<Arc<S::Response>> },
     }
 }
 
@@ -254,6 +231,12 @@ where
         let result = match this.state.project() {
             StateProj::Alone { execution } => {
                 ready!(execution.poll(this.seat, cx)).map_err(|error| this.on_reject.pass(error))
+            }
+            StateProj::Kept { response } => {
+                let Some(response) = response.take() else {
+                    panic!("a call was polled after it was ready");
+                };
+                ready!(this.seat.run(|| Poll::Ready(Ok((*response).clone()))))
             }
             StateProj::Joined { caller, of } => match ready!(this.seat.run(|| caller.poll(cx))) {
                 Landing::Done(result, stop) => {

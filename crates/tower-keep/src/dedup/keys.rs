@@ -1,34 +1,58 @@
 use std::{
-    any::{Any, TypeId},
+    any::TypeId,
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
-use super::flight::{Caller, Flight};
+use tokio::time::Instant;
+
+use super::{
+    flight::{Caller, Flight},
+    handle::DedupCounts,
+    kept::{Asked, Hit, Kept},
+    lead::Lead,
+    watch::{AnyFlight, Shown},
+};
 use crate::{event::JobId, job::core::Core};
 
-/// The keys in flight, shared by the layer's clones.
+/// The keys in flight and the results that are kept, shared by the layer's clones.
 pub struct Keys<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`. No flight's lock is taken while it is held.
     marked: Mutex<Marked<K>>,
+    /// Joining is no matter of the lock above.
+    pub(super) joined: AtomicU64,
+    /// There is a handle, which may ask for the keys and since when they are in flight.
+    pub(super) watched: AtomicBool,
 }
 
-struct Marked<K> {
+pub(super) struct Marked<K> {
     /// One layer may be put around services whose outcomes differ in type and cannot be shared.
-    map: HashMap<(K, TypeId), Mark>,
+    pub(super) map: HashMap<(K, TypeId), Mark<K>>,
     next: u64,
+    /// Under the same lock, so that a key is free only once its result can be found.
+    pub(super) kept: Kept<K>,
+    /// The types of the outcomes that may be kept: as many as there are kinds of service around which the layer is.
+    pub(super) types: Vec<TypeId>,
+    pub(super) counts: DedupCounts,
 }
 
-struct Mark {
+pub(super) struct Mark<K> {
     /// Tells this mark from a later one of the same key.
-    id: u64,
-    job: Option<JobId>,
+    pub(super) id: u64,
+    pub(super) job: Option<JobId>,
     /// The first caller's job, in which an execution that calls join is made.
     work: Option<Weak<Core>>,
     /// What to join, where calls join.
-    flight: Option<Arc<dyn Any + Send + Sync>>,
+    pub(super) flight: Option<Arc<dyn AnyFlight>>,
+    /// What the handle tells of it, if there is one: the key once more, as `Clone` must not run under the lock.
+    pub(super) shown: Option<Arc<Shown<K>>>,
+    /// What comes out of it may be kept: it was not invalidated meanwhile.
+    pub(super) valid: bool,
 }
 
 impl<K> Default for Keys<K> {
@@ -37,13 +61,18 @@ impl<K> Default for Keys<K> {
             marked: Mutex::new(Marked {
                 map: HashMap::new(),
                 next: 0,
+                kept: Kept::default(),
+                types: Vec::new(),
+                counts: DedupCounts::default(),
             }),
+            joined: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
         }
     }
 }
 
 impl<K> Keys<K> {
-    fn marked(&self) -> MutexGuard<'_, Marked<K>> {
+    pub(super) fn marked(&self) -> MutexGuard<'_, Marked<K>> {
         self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,9 +89,31 @@ pub(super) enum Joined<T> {
         of: Option<JobId>,
         work: Option<Weak<Core>>,
     },
+    /// A result that is there. Where it is stale and nobody executes the key, there is the caller of an execution that
+    /// renews it.
+    Kept {
+        hit: Hit,
+        renewal: Option<Caller<T>>,
+    },
+}
+
+enum Found<T> {
+    Joined(Joined<T>),
+    /// A stale result, and nobody executes the key.
+    Stale(Hit),
+    Nothing,
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
+    fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
+        self.watched.load(Ordering::Relaxed).then(|| {
+            Arc::new(Shown {
+                key: Mutex::new(key.clone()),
+                since: Instant::now(),
+            })
+        })
+    }
+
     /// Marks the key for a call that is executed.
     ///
     /// # Errors
@@ -76,14 +127,17 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         let key = (key, TypeId::of::<()>());
         // The key's `Clone` and `Drop` are the user's: both run without the lock.
         let marked_key = key.clone();
+        let shown = self.shown(&key.0);
         let mut marked = self.marked();
         if let Some(held) = marked.map.get(&key) {
             let job = held.job;
+            marked.counts.rejected += 1;
             drop(marked);
             return Err(job);
         }
         let id = marked.next;
         marked.next += 1;
+        marked.counts.executions += 1;
         marked.map.insert(
             marked_key,
             Mark {
@@ -91,6 +145,8 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 job,
                 work: None,
                 flight: None,
+                shown,
+                valid: true,
             },
         );
         drop(marked);
@@ -101,37 +157,51 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         })
     }
 
-    /// Joins the key's flight, or begins one with what `begin` makes, which holds the lead.
+    /// Finds the key's result, joins its flight, or begins one with what `begin` makes, which holds the lead.
     pub(super) fn join_or_begin<F>(
         self: &Arc<Self>,
         key: K,
         job: Option<&Arc<Core>>,
-        begin: impl FnOnce(Lead<K>) -> F,
+        asked: Option<Asked>,
+        begin: impl FnOnce(Lead<K>, Option<Arc<Core>>) -> F,
     ) -> Joined<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + Sync + 'static,
     {
         let key = (key, TypeId::of::<F::Output>());
-        if let Some(joined) = self.join(&key) {
-            return joined;
-        }
+        let stale = match self.find(&key, asked) {
+            Found::Joined(joined) => return joined,
+            Found::Stale(hit) => Some(hit),
+            Found::Nothing => None,
+        };
+        // Nobody's job is to renew a result: its caller has it already.
+        let job = if stale.is_none() { job } else { None };
         // Built outside the lock, as that runs the service's `Clone`.
         let id = {
             let mut marked = self.marked();
             marked.next += 1;
             marked.next - 1
         };
-        let (flight, first) = Flight::new(Box::pin(begin(Lead {
+        let lead = Lead {
             keys: Arc::clone(self),
             key: key.clone(),
             id,
-        })));
-        let flight: Arc<dyn Any + Send + Sync> = flight;
+        };
+        let (flight, first) = Flight::new(Box::pin(begin(lead, job.cloned())));
+        let flight: Arc<dyn AnyFlight> = flight;
+        let shown = self.shown(&key.0);
         loop {
             let marked_key = key.clone();
             let in_the_way = {
                 let mut marked = self.marked();
+                // One that was in flight a moment ago may be over now.
+                let hit = asked.and_then(|asked| marked.kept.get(&key, asked));
+                if let Some(hit) = hit.filter(|hit| stale.is_none() || !hit.stale) {
+                    marked.counts.answered(&hit);
+                    drop(marked);
+                    return Joined::Kept { hit, renewal: None };
+                }
                 match marked.map.get(&key) {
                     None => {
                         let mark = Mark {
@@ -139,45 +209,77 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                             job: job.map(|job| job.id()),
                             work: job.map(Arc::downgrade),
                             flight: Some(flight),
+                            shown,
+                            valid: true,
                         };
+                        if asked.is_some() && !marked.types.contains(&key.1) {
+                            marked.types.push(key.1);
+                        }
                         marked.map.insert(marked_key, mark);
+                        marked.counts.executions += 1;
+                        if let Some(hit) = &stale {
+                            marked.counts.answered(hit);
+                        }
                         drop(marked);
-                        return Joined::First(first);
+                        return match stale {
+                            Some(hit) => Joined::Kept {
+                                hit,
+                                renewal: Some(first),
+                            },
+                            None => Joined::First(first),
+                        };
                     }
                     Some(held) => (held.id, held.flight.clone(), held.job, held.work.clone()),
                 }
             };
             // Somebody else was first meanwhile: join that one, and drop the flight made in vain.
+            if let Some(hit) = stale {
+                self.marked().counts.answered(&hit);
+                return Joined::Kept { hit, renewal: None };
+            }
             let (held, other, of, work) = in_the_way;
             if let Some(caller) =
-                other.and_then(|other| other.downcast::<Flight<F::Output>>().ok()?.join())
+                other.and_then(|other| other.any().downcast::<Flight<F::Output>>().ok()?.join())
             {
+                self.joined.fetch_add(1, Ordering::Relaxed);
                 return Joined::Another { caller, of, work };
             }
             self.unmark(&key, held);
         }
     }
 
-    fn join<T>(&self, key: &(K, TypeId)) -> Option<Joined<T>>
+    fn find<T>(&self, key: &(K, TypeId), asked: Option<Asked>) -> Found<T>
     where
         T: Send + Sync + 'static,
     {
         let (id, flight, of, work) = {
-            let marked = self.marked();
-            let held = marked.map.get(key)?;
+            let mut marked = self.marked();
+            if let Some(hit) = asked.and_then(|asked| marked.kept.get(key, asked)) {
+                if hit.stale && !marked.map.contains_key(key) {
+                    return Found::Stale(hit);
+                }
+                marked.counts.answered(&hit);
+                return Found::Joined(Joined::Kept { hit, renewal: None });
+            }
+            let Some(held) = marked.map.get(key) else {
+                return Found::Nothing;
+            };
             (held.id, held.flight.clone(), held.job, held.work.clone())
         };
-        match flight.and_then(|flight| flight.downcast::<Flight<T>>().ok()?.join()) {
-            Some(caller) => Some(Joined::Another { caller, of, work }),
+        match flight.and_then(|flight| flight.any().downcast::<Flight<T>>().ok()?.join()) {
+            Some(caller) => {
+                self.joined.fetch_add(1, Ordering::Relaxed);
+                Found::Joined(Joined::Another { caller, of, work })
+            }
             None => {
                 // Over, but its mark is not gone yet.
                 self.unmark(key, id);
-                None
+                Found::Nothing
             }
         }
     }
 
-    fn unmark(&self, key: &(K, TypeId), id: u64) {
+    pub(super) fn unmark(&self, key: &(K, TypeId), id: u64) {
         let removed = {
             let mut marked = self.marked();
             if marked.map.get(key).is_some_and(|held| held.id == id) {
@@ -188,33 +290,6 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         };
         // The key and the flight are the user's: they go without the lock.
         drop(removed);
-    }
-}
-
-/// Holds a key; it is free when this is dropped.
-pub(super) struct Lead<K: Clone + Eq + Hash> {
-    keys: Arc<Keys<K>>,
-    key: (K, TypeId),
-    id: u64,
-}
-
-impl<K: Clone + Eq + Hash> Lead<K> {
-    /// Names the job that executes the key, where it was begun after the key was marked.
-    pub(super) fn set_job(&self, job: JobId) {
-        let mut marked = self.keys.marked();
-        if let Some(mark) = marked
-            .map
-            .get_mut(&self.key)
-            .filter(|mark| mark.id == self.id)
-        {
-            mark.job = Some(job);
-        }
-    }
-}
-
-impl<K: Clone + Eq + Hash> Drop for Lead<K> {
-    fn drop(&mut self) {
-        self.keys.unmark(&self.key, self.id);
     }
 }
 

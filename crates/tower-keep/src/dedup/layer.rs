@@ -1,7 +1,16 @@
-use std::{convert::Infallible, fmt, hash::Hash, sync::Arc};
+use std::{convert::Infallible, fmt, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use super::{error::Duplicate, keys::Keys};
-use crate::reject::{Fail, FailWith, RespondWith};
+use super::{
+    error::Duplicate,
+    handle::DedupHandle,
+    kept::Limits,
+    keys::Keys,
+    mode::{Join, Keep, Reject},
+};
+use crate::{
+    classify::{Classify, ErrorsAsFailures},
+    reject::{Fail, FailWith, RespondWith},
+};
 
 /// Executes identical concurrent requests once.
 #[derive(Clone)]
@@ -79,7 +88,72 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
     }
 }
 
+impl<Y, O> DedupLayer<Y, Join, O> {
+    /// Keeps each success for this long: a call with its key is answered at once, without an execution and without
+    /// asking the inner service whether it is ready.
+    ///
+    /// Failures are never kept, nor what a layer inside answered in the service's place, nor what a cancelled job
+    /// handed out. At most 1000 results are kept, see [`keep_at_most`](DedupLayer::keep_at_most).
+    #[must_use]
+    pub fn keep(self, fresh: Duration) -> DedupLayer<Y, Keep, O> {
+        DedupLayer {
+            key: self.key,
+            mode: Keep {
+                limits: Limits {
+                    fresh,
+                    stale: Duration::ZERO,
+                    most: NonZeroUsize::new(1000).unwrap_or(NonZeroUsize::MAX),
+                },
+                classify: ErrorsAsFailures,
+            },
+            on_reject: self.on_reject,
+        }
+    }
+}
+
+impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
+    /// How many results are kept. The one that was asked for the longest time ago goes first. Default: 1000.
+    #[must_use]
+    pub fn keep_at_most(mut self, most: NonZeroUsize) -> Self {
+        self.mode.limits.most = most;
+        self
+    }
+
+    /// How long after its time to live a result is still answered, while one execution renews it in a task of its own.
+    /// A failure leaves the stale result in its place, and the next call tries again. Default: not at all.
+    ///
+    /// That execution belongs to no caller and to no job of theirs; whoever comes when the result is too old joins it.
+    /// It needs a tokio runtime around the call: without one nothing is renewed.
+    #[must_use]
+    pub fn stale_while_revalidate(mut self, stale: Duration) -> Self {
+        self.mode.limits.stale = stale;
+        self
+    }
+
+    /// Tells which results are kept: those that are a [`Success`](crate::Outcome::Success). Default: each `Ok`.
+    #[must_use]
+    pub fn classify<D, Response, Error>(self, classify: D) -> DedupLayer<Y, Keep<D>, O>
+    where
+        D: Classify<Response, Error>,
+    {
+        DedupLayer {
+            key: self.key,
+            mode: Keep {
+                limits: self.mode.limits,
+                classify,
+            },
+            on_reject: self.on_reject,
+        }
+    }
+}
+
 impl<F, K, M, O> DedupLayer<KeyBy<F, K>, M, O> {
+    /// Reaches the keys in flight and the kept results of this layer and its clones.
+    #[must_use]
+    pub fn handle(&self) -> DedupHandle<K> {
+        DedupHandle::new(Arc::clone(&self.key.keys))
+    }
+
     /// How many keys are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -94,14 +168,6 @@ impl<Y, M: fmt::Debug, O> fmt::Debug for DedupLayer<Y, M, O> {
             .finish_non_exhaustive()
     }
 }
-
-/// Duplicates are rejected. The default.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Reject;
-
-/// Duplicates wait for the result. Set by [`DedupLayer::join`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Join;
 
 /// No request has a key. Made by [`DedupLayer::off`].
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,19 +1,25 @@
 use std::{
     fmt,
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use tokio::runtime::Handle;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     error::Duplicate,
     execution::Execution,
+    flight::Caller,
     future::{self, ResponseFuture},
-    join::{self, JoinFuture, Joinable, ShareError},
+    join::{self, JoinFuture, Joinable},
+    kept::{Asked, Hit},
     keys::Joined,
-    layer::{DedupKey, DedupLayer, Join, Reject},
+    layer::{DedupKey, DedupLayer},
+    mode::{JoinMode, KeepMode, Reject},
+    share::ShareError,
 };
 use crate::{
     event::{EventKind, JobId},
@@ -45,6 +51,27 @@ fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
         // It never starts: another job does the work.
         job.hold();
         job.emit(|| EventKind::Duplicate { of, joined });
+    });
+}
+
+/// Executes for nobody but those that come later.
+#[cold]
+fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>) {
+    // Outside a runtime nobody could poll it.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move { drop(poll_fn(|cx| caller.poll(cx)).await) });
+    }
+}
+
+#[cold]
+fn tell_kept(seat: &Seat, hit: &Hit) {
+    seat.with_job(|job| {
+        job.hold();
+        job.emit(|| EventKind::AnsweredFromKept {
+            of: hit.of,
+            age: hit.age,
+            stale: hit.stale,
+        });
     });
 }
 
@@ -95,7 +122,7 @@ where
     }
 }
 
-impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Join, O>
+impl<S, Y, M, O, Request> Service<Request> for Dedup<S, Y, M, O>
 where
     S: Service<Request> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -104,6 +131,7 @@ where
     Request: Send + 'static,
     Y: DedupKey<Request>,
     Y::Key: Send + 'static,
+    M: JoinMode + KeepMode<S::Response, S::Error>,
     O: OnReject<Duplicate, S::Response, S::Error>
         + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>
         + Clone,
@@ -129,13 +157,23 @@ where
             Some((key, keys)) => {
                 let job = job_of(&seat);
                 let id = job.as_ref().map(|job| job.id());
-                let joined = keys.join_or_begin(key, job.as_ref(), |lead| {
+                let asked = layer.mode.kept().0.map(Asked::now);
+                let joined = keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
                     let execution =
                         |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
-                    Joinable::new(execution, O::share, job.clone())
+                    Joinable::new(execution, O::share, layer.mode.clone(), job)
                 });
                 match joined {
                     Joined::First(caller) => join::State::Joined { caller, of: id },
+                    Joined::Kept { hit, renewal } => {
+                        if let Some(caller) = renewal {
+                            renew(caller);
+                        }
+                        tell_kept(&seat, &hit);
+                        join::State::Kept {
+                            response: hit.response.downcast().ok(),
+                        }
+                    }
                     Joined::Another { caller, of, work } => {
                         tell_duplicate(&seat, of, true);
                         if let Some(work) = work {

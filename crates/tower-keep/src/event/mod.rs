@@ -10,7 +10,7 @@
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
 //! | [`Started`](EventKind::Started) | the call got past every gate of its stack | at most once, before any progress |
 //! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted) | the job's code reports | any number |
-//! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate) | a layer acts | any number |
+//! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`AnsweredFromKept`](EventKind::AnsweredFromKept) | a layer acts | any number |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
 
 mod id;
@@ -174,6 +174,15 @@ pub enum EventKind {
         /// Whether this call waits for that execution's result; otherwise it was rejected.
         joined: bool,
     },
+    /// An identical request succeeded a short time ago, and this one gets its result.
+    AnsweredFromKept {
+        /// The job that executed it, where that job was tracked.
+        of: Option<JobId>,
+        /// How long ago it succeeded.
+        age: Duration,
+        /// Whether it is past its time to live, and another execution renews it.
+        stale: bool,
+    },
     /// The job ended well.
     Succeeded,
     /// The job ended with a failure.
@@ -220,6 +229,7 @@ impl EventKind {
             Self::CircuitHalfOpened { .. } => "circuit_half_opened",
             Self::CircuitClosed { .. } => "circuit_closed",
             Self::Duplicate { .. } => "duplicate",
+            Self::AnsweredFromKept { .. } => "answered_from_kept",
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Cancelled { .. } => "cancelled",

@@ -96,7 +96,8 @@ pub fn level_of(kind: &EventKind) -> Level {
         | EventKind::Progress(_)
         | EventKind::StepStarted { .. }
         | EventKind::Retrying { .. }
-        | EventKind::Duplicate { .. } => Level::DEBUG,
+        | EventKind::Duplicate { .. }
+        | EventKind::AnsweredFromKept { .. } => Level::DEBUG,
     }
 }
 

@@ -121,6 +121,16 @@ impl Observer for TracingSink {
                     "duplicate"
                 );
             }
+            EventKind::AnsweredFromKept { of, age, stale } => {
+                write_at!(
+                    level,
+                    event,
+                    of = of.map(|of| of.get()),
+                    ?age,
+                    stale,
+                    "answered from kept"
+                );
+            }
             EventKind::Failed { cause, error } => {
                 write_at!(level, event, ?cause, error = &**error, "failed")
             }

@@ -1,0 +1,133 @@
+use std::{fmt, hash::Hash, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{kept::Hit, keys::Keys};
+use crate::event::JobId;
+
+/// Shows what a [`DedupLayer`](super::DedupLayer) and its clones do, and removes what they keep. Made by
+/// [`DedupLayer::handle`](super::DedupLayer::handle).
+pub struct DedupHandle<K> {
+    keys: Arc<Keys<K>>,
+}
+
+impl<K> DedupHandle<K> {
+    pub(super) fn new(keys: Arc<Keys<K>>) -> Self {
+        keys.watch();
+        Self { keys }
+    }
+
+    /// What became of the calls so far.
+    #[must_use]
+    pub fn counts(&self) -> DedupCounts {
+        self.keys.counts()
+    }
+
+    /// How many results are kept. One that is too old counts until it is replaced or makes room for another.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.keys.kept()
+    }
+
+    /// Drops every kept result. What is in flight still goes to those that wait for it and to those that join it, and
+    /// is not kept.
+    pub fn invalidate_all(&self) {
+        self.keys.invalidate_all();
+    }
+}
+
+impl<K: Clone + Eq + Hash> DedupHandle<K> {
+    /// The keys in flight that were marked since the first handle was made, in no order.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<InFlight<K>> {
+        self.keys.in_flight()
+    }
+
+    /// Drops the kept result of this key, as [`invalidate_all`](Self::invalidate_all) does; `false` if there was none.
+    pub fn invalidate(&self, key: &K) -> bool {
+        self.keys.invalidate(key)
+    }
+}
+
+/// A key in flight, as it was when it was asked for. Got from [`DedupHandle::in_flight`].
+#[derive(Clone, Debug)]
+pub struct InFlight<K> {
+    key: K,
+    job: Option<JobId>,
+    followers: usize,
+    since: Instant,
+}
+
+impl<K> InFlight<K> {
+    pub(super) fn new(key: K, job: Option<JobId>, followers: usize, since: Instant) -> Self {
+        Self {
+            key,
+            job,
+            followers,
+            since,
+        }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// The job that executes it; `None` if no layer of its stack tracks it.
+    #[must_use]
+    pub fn job(&self) -> Option<JobId> {
+        self.job
+    }
+
+    /// How many joined and wait for the result, not counting the one that was first.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.followers
+    }
+
+    /// Since when, on tokio's clock.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+}
+
+/// How many calls with a key there were, by what became of them. Got from [`DedupHandle::counts`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DedupCounts {
+    /// Were begun, those that renew a kept result included.
+    pub executions: u64,
+    /// Joined an execution.
+    pub joined: u64,
+    /// Were rejected as duplicates.
+    pub rejected: u64,
+    /// Were answered from a kept result, fresh or stale.
+    pub hits: u64,
+    /// Those of the hits that were stale.
+    pub stale_hits: u64,
+}
+
+impl DedupCounts {
+    pub(super) fn answered(&mut self, hit: &Hit) {
+        self.hits += 1;
+        self.stale_hits += u64::from(hit.stale);
+    }
+}
+
+impl<K> Clone for DedupHandle<K> {
+    fn clone(&self) -> Self {
+        Self {
+            keys: Arc::clone(&self.keys),
+        }
+    }
+}
+
+impl<K> fmt::Debug for DedupHandle<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DedupHandle")
+            .field("keys", &self.keys)
+            .finish()
+    }
+}

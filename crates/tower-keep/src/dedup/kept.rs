@@ -1,0 +1,149 @@
+//! Results that outlive their execution. No clock, no runtime, no lock: whoever asks says what time it is, and drops
+//! what comes out.
+
+use std::{
+    any::{Any, TypeId},
+    fmt,
+    hash::{Hash, RandomState},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use hashlink::LinkedHashMap;
+use tokio::time::Instant;
+
+use crate::event::JobId;
+
+/// How long results are kept, and how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) fresh: Duration,
+    /// After that, how long it is answered while another execution is under way.
+    pub(super) stale: Duration,
+    pub(super) most: NonZeroUsize,
+}
+
+impl Limits {
+    fn is_over(&self, age: Duration) -> bool {
+        age >= self.fresh.saturating_add(self.stale)
+    }
+}
+
+/// A question that comes at this time, from a layer with these limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) now: Instant,
+    pub(super) limits: Limits,
+}
+
+impl Asked {
+    pub(super) fn now(limits: Limits) -> Self {
+        Self {
+            now: Instant::now(),
+            limits,
+        }
+    }
+}
+
+/// A kept result that is recent enough.
+pub(super) struct Hit {
+    pub(super) response: Arc<dyn Any + Send + Sync>,
+    /// The job that executed it.
+    pub(super) of: Option<JobId>,
+    pub(super) age: Duration,
+    pub(super) stale: bool,
+}
+
+pub(super) struct Entry {
+    pub(super) response: Arc<dyn Any + Send + Sync>,
+    pub(super) of: Option<JobId>,
+    pub(super) at: Instant,
+}
+
+impl Entry {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+}
+
+/// What was pushed out: the user's keys and responses, which go without the lock.
+pub(super) type Gone<K> = Vec<((K, TypeId), Entry)>;
+
+/// The hasher is the standard one: keys come from requests, and must not be chosen to collide.
+pub(super) struct Kept<K> {
+    /// The one that was asked for the longest time ago comes first.
+    map: LinkedHashMap<(K, TypeId), Entry, RandomState>,
+}
+
+/// How many of the oldest are looked at for each that is added: more than one, so that those that are too old get fewer.
+const SWEEP: usize = 2;
+
+impl<K> Default for Kept<K> {
+    fn default() -> Self {
+        Self {
+            map: LinkedHashMap::with_hasher(RandomState::new()),
+        }
+    }
+}
+
+impl<K> Kept<K> {
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// All of them.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+}
+
+impl<K: Eq + Hash> Kept<K> {
+    pub(super) fn get(&mut self, key: &(K, TypeId), asked: Asked) -> Option<Hit> {
+        let entry = self.map.get(key)?;
+        let age = entry.age(asked.now);
+        if asked.limits.is_over(age) {
+            return None;
+        }
+        let entry = self.map.to_back(key)?;
+        Some(Hit {
+            response: Arc::clone(&entry.response),
+            of: entry.of,
+            age,
+            stale: age >= asked.limits.fresh,
+        })
+    }
+
+    #[must_use]
+    pub(super) fn put(&mut self, key: (K, TypeId), entry: Entry, asked: Asked) -> Gone<K> {
+        let mut gone = Gone::new();
+        // An insert in its place would drop one of the keys.
+        gone.extend(self.map.remove_entry(&key));
+        self.map.insert(key, entry);
+        while self.map.len() > asked.limits.most.get() {
+            gone.extend(self.map.pop_front());
+        }
+        for _ in 0..SWEEP {
+            match self.map.front() {
+                Some((_, entry)) if asked.limits.is_over(entry.age(asked.now)) => {
+                    gone.extend(self.map.pop_front());
+                }
+                _ => break,
+            }
+        }
+        gone
+    }
+
+    #[must_use]
+    pub(super) fn remove(&mut self, key: &(K, TypeId)) -> Option<((K, TypeId), Entry)> {
+        self.map.remove_entry(key)
+    }
+}
+
+impl<K> fmt::Debug for Kept<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use super::error::{Duplicate, SharedError};
+use crate::{
+    error::BoxError,
+    reject::{Fail, FailWith, RespondWith},
+};
+
+/// How an error reaches several callers.
+pub trait ShareError<Error> {
+    /// The form in which it is shared.
+    type Shared: Clone + Send + Sync + 'static;
+    /// The form in which each caller gets it.
+    type Given;
+
+    /// Makes it shareable.
+    fn share(error: Error) -> Self::Shared;
+
+    /// Gives one caller its share; the only one gets the error as it was.
+    fn give(&self, shared: Self::Shared) -> Self::Given;
+}
+
+impl<Error: Into<BoxError>> ShareError<Error> for Fail {
+    type Shared = Arc<BoxError>;
+    type Given = BoxError;
+
+    fn share(error: Error) -> Arc<BoxError> {
+        Arc::new(error.into())
+    }
+
+    fn give(&self, shared: Arc<BoxError>) -> BoxError {
+        Arc::try_unwrap(shared).unwrap_or_else(|shared| SharedError(shared).into())
+    }
+}
+
+impl<F, Given, Error> ShareError<Error> for FailWith<F>
+where
+    F: Fn(Duplicate) -> Given,
+    Error: Into<Given> + Clone + Send + Sync + 'static,
+{
+    type Shared = Error;
+    type Given = Given;
+
+    fn share(error: Error) -> Error {
+        error
+    }
+
+    fn give(&self, shared: Error) -> Given {
+        shared.into()
+    }
+}
+
+impl<F, Error> ShareError<Error> for RespondWith<F>
+where
+    Error: Clone + Send + Sync + 'static,
+{
+    type Shared = Error;
+    type Given = Error;
+
+    fn share(error: Error) -> Error {
+        error
+    }
+
+    fn give(&self, shared: Error) -> Error {
+        shared
+    }
+}

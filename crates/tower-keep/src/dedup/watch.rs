@@ -1,0 +1,116 @@
+//! What the handle sees of the keys, and does to what they keep.
+
+use std::{
+    any::Any,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
+
+use tokio::time::Instant;
+
+use super::{
+    flight::Flight,
+    handle::{DedupCounts, InFlight},
+    keys::Keys,
+};
+
+/// A flight whose outcome's type is forgotten.
+pub(super) trait AnyFlight: Send + Sync {
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn followers(&self) -> usize;
+}
+
+impl<T: Send + Sync + 'static> AnyFlight for Flight<T> {
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn followers(&self) -> usize {
+        Self::followers(self)
+    }
+}
+
+/// A key in flight, for the handle.
+pub(super) struct Shown<K> {
+    /// Locked only to clone it for the handle, so that it need not be `Sync`; no call waits for that.
+    pub(super) key: Mutex<K>,
+    pub(super) since: Instant,
+}
+
+impl<K> Keys<K> {
+    pub(super) fn kept(&self) -> usize {
+        self.marked().kept.len()
+    }
+
+    /// From here on each execution is noted with its key and its beginning.
+    pub(super) fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> DedupCounts {
+        let counts = self.marked().counts;
+        DedupCounts {
+            joined: self.joined.load(Ordering::Relaxed),
+            ..counts
+        }
+    }
+
+    /// Those that began while there was a handle.
+    pub(super) fn in_flight(&self) -> Vec<InFlight<K>>
+    where
+        K: Clone,
+    {
+        let noted: Vec<_> = {
+            let marked = self.marked();
+            let marks = marked.map.values();
+            marks
+                .filter_map(|mark| {
+                    let shown = Arc::clone(mark.shown.as_ref()?);
+                    Some((shown, mark.job, mark.flight.clone()))
+                })
+                .collect()
+        };
+        noted
+            .into_iter()
+            .map(|(shown, job, flight)| {
+                let key = shown
+                    .key
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                let followers = flight.map_or(0, |flight| flight.followers());
+                InFlight::new(key, job, followers, shown.since)
+            })
+            .collect()
+    }
+
+    /// Drops all kept results; those in flight will not be kept.
+    pub(super) fn invalidate_all(&self) {
+        let gone = {
+            let mut marked = self.marked();
+            marked.map.values_mut().for_each(|mark| mark.valid = false);
+            marked.kept.take()
+        };
+        drop(gone);
+    }
+}
+
+impl<K: Clone + Eq + Hash> Keys<K> {
+    /// Drops the key's kept result; one in flight will not be kept.
+    pub(super) fn invalidate(&self, key: &K) -> bool {
+        let types = self.marked().types.clone();
+        let mut any = false;
+        for of in types {
+            let key = (key.clone(), of);
+            let gone = {
+                let mut marked = self.marked();
+                if let Some(mark) = marked.map.get_mut(&key) {
+                    mark.valid = false;
+                }
+                marked.kept.remove(&key)
+            };
+            any |= gone.is_some();
+        }
+        any
+    }
+}
