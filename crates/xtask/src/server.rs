@@ -1,10 +1,12 @@
 //! Starting and stopping the servers that tests talk to.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::needs::{Need, Stop};
@@ -118,8 +120,17 @@ impl Drop for Server {
     }
 }
 
+/// A free port, and never the same one twice: nobody holds it until the server listens there, and another server of this
+/// process may be started meanwhile.
 fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.insert(address) {
+            return Ok(address);
+        }
+    }
 }
 
 fn accepts(address: SocketAddr) -> bool {
