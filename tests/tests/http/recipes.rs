@@ -1,7 +1,7 @@
 //! The README's recipes, as they stand there, and that they do what they say.
 
 mod axum_recipe {
-    use std::{convert::Infallible, fmt::Display, time::Duration};
+    use std::{convert::Infallible, fmt::Display, io, time::Duration};
 
     use axum::{
         Router,
@@ -9,6 +9,8 @@ mod axum_recipe {
         response::{IntoResponse, Response},
         routing::get,
     };
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
     use tower::ServiceBuilder;
     use tower_keep::{cancel::CancelHandle, *};
 
@@ -29,10 +31,12 @@ mod axum_recipe {
         format!("report of job {:?}", job.id())
     }
 
-    /// All routes behind the layers, and a handle that cancels their jobs.
-    pub(super) fn app() -> (Router, CancelHandle) {
-        let cancel =
-            CancelLayer::new().respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why));
+    /// All routes behind the layers, and a handle that cancels their jobs. Once `stopping` fires, nothing new begins, and
+    /// what runs has this long to end.
+    pub(super) fn app(stopping: CancellationToken, within: Duration) -> (Router, CancelHandle) {
+        let cancel = CancelLayer::new()
+            .shutdown_on(stopping, within)
+            .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why));
         let handle = cancel.handle();
         let layers = ServiceBuilder::new()
             .layer(LogLayer::new().classify(server_errors))
@@ -51,6 +55,17 @@ mod axum_recipe {
             Router::new().route("/report", get(report)).layer(layers),
             handle,
         )
+    }
+
+    /// Serves until `stopping` fires, and ends when the last job has.
+    pub(super) async fn serve(
+        listener: TcpListener,
+        stopping: CancellationToken,
+    ) -> io::Result<()> {
+        let (app, _) = app(stopping.clone(), Duration::from_secs(30));
+        axum::serve(listener, app)
+            .with_graceful_shutdown(stopping.cancelled_owned())
+            .await
     }
 }
 
@@ -155,21 +170,37 @@ mod reqwest_recipe {
 }
 
 use http::StatusCode;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::support::{Background, Connection, Server, bounded, listen, reqwest_client};
+use crate::support::{Background, Connection, LONG, Server, bounded, listen, reqwest_client};
 
 /// The axum recipe answers, and its handle works.
 #[tokio::test]
 async fn axum() {
     bounded(async {
-        let (app, handle) = axum_recipe::app();
+        let (app, handle) = axum_recipe::app(CancellationToken::new(), LONG);
         let server = Server::axum(app).await;
         let mut connection = Connection::open(&server).await;
         assert_eq!(connection.get("/report").await.status, StatusCode::OK);
         handle.shutdown_now();
         let answer = connection.get("/report").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    })
+    .await;
+}
+
+/// The axum recipe stops when its token fires.
+#[tokio::test]
+async fn axum_until_it_stops() {
+    bounded(async {
+        let (listener, addr) = listen().await;
+        let stopping = CancellationToken::new();
+        let server = tokio::spawn(axum_recipe::serve(listener, stopping.clone()));
+        let answer = Connection::to(addr).await.get("/report").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        stopping.cancel();
+        server.await.unwrap().unwrap();
     })
     .await;
 }
@@ -192,7 +223,7 @@ async fn hyper() {
 #[tokio::test]
 async fn reqwest() {
     bounded(async {
-        let (app, _) = axum_recipe::app();
+        let (app, _) = axum_recipe::app(CancellationToken::new(), LONG);
         let server = Server::axum(app).await;
         let fetch = reqwest_recipe::fetcher(reqwest_client());
         let url = server.url("/report");
