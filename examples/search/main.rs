@@ -14,7 +14,7 @@
 //! | `session.rs`, `ended.rs`, `journal.rs` | asking, how it ended, what the layers tell of it |
 //! | `searcher.rs`, `walk.rs`, `matching.rs`, `found.rs`, `query.rs` | the service inside: a search over real files |
 //! | `piped.rs`, `pipes.rs` | one query a line, one record for each that ends |
-//! | `terminal.rs`, `editor.rs`, `layout.rs`, `screen.rs` | the box: keys, the line that is typed, what is shown, where |
+//! | `terminal.rs`, `editor.rs`, `history.rs`, `layout.rs`, `screen.rs` | the box: keys, the line that is typed, what is shown, where |
 //! | `signals.rs`, `args.rs`, `error.rs` | the rest |
 //! | `tests.rs`, `terminal-test` | the stack on paused time; the program in a real terminal, by script |
 //!
@@ -26,25 +26,30 @@
 //! wrong options, 130 if a Ctrl-C cut a search off or ended the reading of a pipe; 143 and 129 after SIGTERM and SIGHUP.
 
 mod args;
+mod editor;
 mod ended;
 mod error;
 mod found;
+mod history;
 mod journal;
+mod layout;
 mod matching;
 mod piped;
 mod pipes;
 mod query;
+mod screen;
 mod searcher;
 mod session;
 mod signals;
 mod stack;
+mod terminal;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 use std::{
     fs::OpenOptions,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
     sync::Arc,
 };
@@ -83,5 +88,9 @@ async fn run(args: &Args) -> io::Result<u8> {
     let search = searcher::searcher(args.folder.as_path().into(), args.slow());
     let stack = stack::build(search, args.settings(), Arc::clone(&journal));
     let session = Session::new(stack, journal);
-    piped::run(args, session).await
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        terminal::run(args, session).await
+    } else {
+        piped::run(args, session).await
+    }
 }

@@ -38,7 +38,9 @@ pub(crate) fn search(
         // One that went away meanwhile, or may not be read, is none that matches.
         if let Ok(Some(text)) = read(file) {
             let path = file.strip_prefix(root).unwrap_or(file);
-            found_in(path, &text, query).map(|hit| found.add(hit));
+            if let Some(hit) = found_in(path, &text, query) {
+                found.add(hit);
+            }
         }
     }
     found.rank();
