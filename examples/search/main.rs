@@ -20,10 +20,12 @@
 //!
 //! In a terminal every change of the line asks. Enter asks again and remembers the query for the up and down keys; page up
 //! and down move the list; Esc empties the line. Ctrl-C, or Esc on an empty line, lets the running search end within
-//! `--within` seconds and refuses new ones; the second time it is cancelled. Piped in, SIGINT does the same.
+//! `--within` seconds and refuses new ones; the second time it is cancelled. SIGINT, SIGTERM and SIGHUP do the same, in
+//! pipes too.
 //!
-//! The exit code is 0 if all that was asked ended by itself or was replaced, 1 if a search failed or the terminal did, 2 for
-//! wrong options, 130 if a Ctrl-C cut a search off or ended the reading of a pipe; 143 and 129 after SIGTERM and SIGHUP.
+//! The exit code is 0 at the end of the input, or of the box if no running search had to be cut off; 1 if a search that was
+//! piped in failed, or what the program itself needs; 2 for wrong options; 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP;
+//! and 130 if leaving the box cut a search off.
 
 mod args;
 mod editor;

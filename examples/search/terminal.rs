@@ -18,7 +18,7 @@ use tower::Service;
 use crate::{
     args::Args,
     editor::Editor,
-    ended::{How, farewell},
+    ended::{Ended, How, farewell},
     error::SearchError,
     found::Found,
     history::History,
@@ -120,57 +120,51 @@ where
     }
 
     async fn key(&mut self, key: KeyEvent) -> io::Result<()> {
+        let is_empty = self.editor.text().is_empty();
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return match key.code {
-                KeyCode::Char('c') => {
-                    self.leave();
-                    Ok(())
-                }
-                KeyCode::Char('u') => self.edit(Editor::delete_to_start).await,
-                KeyCode::Char('k') => self.edit(Editor::delete_to_end).await,
-                KeyCode::Char('w') => self.edit(Editor::delete_word).await,
-                KeyCode::Char('h') => self.edit(Editor::delete_before).await,
-                KeyCode::Char('a') => self.edit(Editor::home).await,
-                KeyCode::Char('e') => self.edit(Editor::end).await,
-                _ => Ok(()),
-            };
+            match key.code {
+                KeyCode::Char('c') => self.leave(),
+                KeyCode::Char('d') if is_empty => self.leave(),
+                KeyCode::Char('u') => self.edit(Editor::delete_to_start).await?,
+                KeyCode::Char('k') => self.edit(Editor::delete_to_end).await?,
+                KeyCode::Char('w') => self.edit(Editor::delete_word).await?,
+                KeyCode::Char('h') => self.edit(Editor::delete_before).await?,
+                KeyCode::Char('a') => self.edit(Editor::home).await?,
+                KeyCode::Char('e') => self.edit(Editor::end).await?,
+                _ => {}
+            }
+            return Ok(());
         }
         match key.code {
-            KeyCode::Char(c) => {
+            KeyCode::Char(c) if !key.modifiers.contains(KeyModifiers::ALT) => {
                 let mut bytes = [0; 4];
                 let text = c.encode_utf8(&mut bytes);
-                self.edit(|editor| editor.insert(text)).await
+                self.edit(|editor| editor.insert(text)).await?;
             }
-            KeyCode::Backspace => self.edit(Editor::delete_before).await,
-            KeyCode::Delete => self.edit(Editor::delete_after).await,
-            KeyCode::Left => self.edit(Editor::left).await,
-            KeyCode::Right => self.edit(Editor::right).await,
-            KeyCode::Home => self.edit(Editor::home).await,
-            KeyCode::End => self.edit(Editor::end).await,
+            KeyCode::Backspace => self.edit(Editor::delete_before).await?,
+            KeyCode::Delete => self.edit(Editor::delete_after).await?,
+            KeyCode::Left => self.edit(Editor::left).await?,
+            KeyCode::Right => self.edit(Editor::right).await?,
+            KeyCode::Home => self.edit(Editor::home).await?,
+            KeyCode::End => self.edit(Editor::end).await?,
             KeyCode::Enter => {
                 self.history.add(self.editor.text());
-                self.ask().await
+                self.ask().await?;
             }
-            KeyCode::Up => self.recall(History::older).await,
-            KeyCode::Down => self.recall(History::newer).await,
-            KeyCode::PageUp => {
-                self.skipped = self.skipped.saturating_sub(self.page);
-                Ok(())
-            }
+            KeyCode::Up => self.recall(History::older).await?,
+            KeyCode::Down => self.recall(History::newer).await?,
+            KeyCode::PageUp => self.skipped = self.skipped.saturating_sub(self.page),
             KeyCode::PageDown => {
                 let next = self.skipped + self.page;
                 if next < self.found.hits.len() {
                     self.skipped = next;
                 }
-                Ok(())
             }
-            KeyCode::Esc if self.editor.text().is_empty() => {
-                self.leave();
-                Ok(())
-            }
-            KeyCode::Esc => self.edit(Editor::clear).await,
-            _ => Ok(()),
+            KeyCode::Esc if is_empty => self.leave(),
+            KeyCode::Esc => self.edit(Editor::clear).await?,
+            _ => {}
         }
+        Ok(())
     }
 
     /// Changes the line, and asks if it is another one then.
@@ -195,8 +189,7 @@ where
             Some(query) => self.session.ask(query).await.map_err(io::Error::other),
             None => {
                 self.session.cancel("the line was emptied");
-                self.found = Arc::default();
-                self.skipped = 0;
+                self.list(Arc::default());
                 Ok(())
             }
         }
@@ -206,13 +199,20 @@ where
         self.session.close(self.args.within());
     }
 
-    fn ended(&mut self, ended: crate::ended::Ended) {
+    fn ended(&mut self, ended: Ended) {
         self.endings.push_front(ended.to_string());
         self.endings.truncate(ENDINGS);
-        if let How::Found(found, _) = ended.how {
-            self.found = found;
-            self.skipped = 0;
+        match ended.how {
+            How::Found(found, _) => self.list(found),
+            // What is listed would not be what was asked for.
+            How::Failed(_) => self.list(Arc::default()),
+            _ => {}
         }
+    }
+
+    fn list(&mut self, found: Arc<Found>) {
+        self.found = found;
+        self.skipped = 0;
     }
 
     fn frame(&mut self, (width, height): (u16, u16)) -> layout::Frame {
