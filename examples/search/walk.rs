@@ -136,6 +136,9 @@ fn found_in(path: &Path, text: &str, query: &Query) -> Option<Hit> {
 
 #[cfg(test)]
 mod tests {
+    use tower::{Layer, ServiceExt, service_fn};
+    use tower_keep::{BoxError, CancelLayer, CancelReason};
+
     use super::*;
 
     /// An empty folder of its own, gone when this is dropped.
@@ -235,6 +238,27 @@ mod tests {
         std::os::unix::fs::symlink(&folder.0, folder.0.join("in/loop")).unwrap();
         std::os::unix::fs::symlink("file", folder.0.join("in/link")).unwrap();
         assert_eq!(folder.hits("needle"), [("in/file".to_owned(), 1, 1)]);
+    }
+
+    #[tokio::test]
+    async fn stops_before_the_next_file_once_its_job_is_cancelled() {
+        let folder = (0..9).fold(Scratch::new("stops"), |folder, number| {
+            folder.file(&number.to_string(), "needle")
+        });
+        let cancel = CancelLayer::new();
+        let (handle, mut files) = (cancel.handle(), 0);
+        let service = cancel.layer(service_fn(|query: Query| {
+            let result = search(&folder.0, &query, &Job::current(), || {
+                files += 1;
+                if files == 3 {
+                    handle.cancel_all(CancelReason::Requested);
+                }
+            });
+            std::future::ready(result.map_err(BoxError::from))
+        }));
+        let query = Query::new("needle").unwrap();
+        assert!(service.oneshot(query).await.is_err());
+        assert_eq!(files, 3);
     }
 
     #[test]
