@@ -3,31 +3,23 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    sync::Arc,
 };
-
-use tower::Service;
 
 use crate::{
     args::Args,
     ended::{Ended, How, farewell},
-    error::SearchError,
-    found::Found,
     pipes::{self, Output},
-    query::{Ask, Query},
+    query::Query,
     session::{Happened, Session},
     signals::Signals,
+    stack::Search,
 };
 
 /// Asks each line, writes a record for each query that ends, and says what the exit code is.
-pub(crate) async fn run<S>(args: &Args, mut session: Session<S>) -> io::Result<u8>
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+pub(crate) async fn run<S: Search>(args: &Args, mut session: Session<S>) -> io::Result<u8> {
     let mut signals = Signals::new()?;
     let mut lines = pipes::lines()?;
-    let output = Output::new()?;
+    let mut output = Output::new()?;
     let mut code = 0;
     let mut more = true;
     while more || session.is_busy() || session.is_closing() {
@@ -38,7 +30,7 @@ where
                 session.close(args.within());
                 code = signal.exit_code();
             }
-            () = output.closed() => return Ok(code),
+            result = output.over() => return result.map(|()| code),
             happened = session.next() => match happened {
                 Happened::Ended(ended) => {
                     if matches!(ended.how, How::Failed(_)) && code == 0 {
@@ -60,7 +52,7 @@ where
         }
     }
     tokio::select! {
-        () = output.finish() => {}
+        result = output.finish() => result?,
         // Nobody reads, nor goes away.
         signal = signals.next() => code = signal.exit_code(),
     }

@@ -32,8 +32,7 @@ pub(crate) fn lines() -> io::Result<mpsc::Receiver<io::Result<String>>> {
 /// Standard output.
 pub(crate) struct Output {
     texts: mpsc::UnboundedSender<String>,
-    /// Ready when the thread is over.
-    over: oneshot::Receiver<()>,
+    over: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Output {
@@ -41,33 +40,41 @@ impl Output {
         let (texts, mut written) = mpsc::unbounded_channel::<String>();
         let (ends, over) = oneshot::channel();
         thread::Builder::new().spawn(move || {
-            let _ends: oneshot::Sender<()> = ends;
             let mut output = io::stdout().lock();
-            while let Some(text) = written.blocking_recv() {
-                let result = output
-                    .write_all(text.as_bytes())
-                    .and_then(|()| output.flush());
-                if result.is_err() {
-                    return;
+            let mut write = || {
+                while let Some(text) = written.blocking_recv() {
+                    output.write_all(text.as_bytes())?;
+                    output.flush()?;
                 }
-            }
+                Ok(())
+            };
+            // Nobody waits for it where the program ends anyway.
+            let _ = ends.send(write());
         })?;
         Ok(Self { texts, over })
     }
 
     pub(crate) fn write(&self, text: String) {
-        // Whether anybody reads is told by `closed`.
+        // Whether it gets there is told by the others.
         let _ = self.texts.send(text);
     }
 
-    /// Nobody reads any more.
-    pub(crate) async fn closed(&self) {
-        self.texts.closed().await;
+    /// Ready when no more can be written.
+    pub(crate) async fn over(&mut self) -> io::Result<()> {
+        written((&mut self.over).await)
     }
 
-    /// Waits until all is written, or nobody reads any more.
-    pub(crate) async fn finish(self) {
+    /// Ready when all is written, or no more can be.
+    pub(crate) async fn finish(self) -> io::Result<()> {
         drop(self.texts);
-        let _ = self.over.await;
+        written(self.over.await)
+    }
+}
+
+/// That nobody reads any more is no error.
+fn written(result: Result<io::Result<()>, oneshot::error::RecvError>) -> io::Result<()> {
+    match result {
+        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }

@@ -3,17 +3,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
-use tower::{Service, service_fn, util::BoxCloneService};
+use tower::{service_fn, util::BoxCloneService};
 use tower_keep::Job;
 
-use crate::{error::SearchError, found::Found, query::Ask, walk};
+use crate::{error::SearchError, found::Found, query::Ask, stack::Search, walk};
 
 /// Searches `root`, and waits for `slow` before each file.
-pub(crate) fn searcher(
-    root: Arc<Path>,
-    slow: Duration,
-) -> impl Service<Ask, Response = Arc<Found>, Error = SearchError, Future: Send> + Clone + Send + 'static
-{
+pub(crate) fn searcher(root: Arc<Path>, slow: Duration) -> impl Search + Clone + Send + 'static {
     // Boxed, as the type of an async block has no name.
     BoxCloneService::new(service_fn(move |ask: Ask| {
         search(Arc::clone(&root), slow, ask)

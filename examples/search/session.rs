@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tower_keep::{
     CancelReason, Report,
     cancel::{CancelHandle, Shutdown, ShuttingDown},
@@ -16,7 +16,7 @@ use crate::{
     found::Found,
     journal::Journal,
     query::{Ask, Query},
-    stack::Stack,
+    stack::{Search, Stack},
 };
 
 type Call = BoxFuture<'static, (Ask, bool, Result<Arc<Found>, SearchError>)>;
@@ -44,11 +44,7 @@ pub(crate) enum Happened {
     Closed(Shutdown),
 }
 
-impl<S> Session<S>
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+impl<S: Search> Session<S> {
     pub(crate) fn new(stack: Stack<S>, journal: Arc<Journal>) -> Self {
         Self {
             service: stack.service,

@@ -10,6 +10,17 @@ use tower_keep::{
 
 use crate::{error::SearchError, found::Found, journal::Journal, query::Ask};
 
+/// What can be asked: the search itself, and all that is built around it.
+pub(crate) trait Search:
+    Service<Ask, Response = Arc<Found>, Error = SearchError, Future: Send + 'static>
+{
+}
+
+impl<S> Search for S where
+    S: Service<Ask, Response = Arc<Found>, Error = SearchError, Future: Send + 'static>
+{
+}
+
 /// How patient the layers are, and how much they remember.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -33,12 +44,9 @@ pub(crate) fn build<S>(
     search: S,
     settings: Settings,
     journal: Arc<Journal>,
-) -> Stack<
-    impl Service<Ask, Response = Arc<Found>, Error = SearchError, Future: Send> + Clone + use<S>,
->
+) -> Stack<impl Search + Clone + use<S>>
 where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError> + Clone + Send + 'static,
-    S::Future: Send + 'static,
+    S: Search + Clone + Send + 'static,
 {
     let progress = ProgressLayer::new();
     let cancel = CancelLayer::new();

@@ -13,32 +13,27 @@ use crossterm::{
 };
 use futures::StreamExt;
 use tokio::time::{MissedTickBehavior, interval};
-use tower::Service;
 
 use crate::{
     args::Args,
     editor::Editor,
     ended::{Ended, How, farewell},
-    error::SearchError,
     found::Found,
     history::History,
     layout::{self, View},
     matching::harmless,
-    query::{Ask, Query},
+    query::Query,
     screen::Screen,
     session::{Happened, Session},
     signals::{Signal, Signals},
+    stack::Search,
 };
 
 /// How many endings are remembered: as many as a high window shows.
 const ENDINGS: usize = 50;
 
 /// Runs the box until it is left, and says what the exit code is.
-pub(crate) async fn run<S>(args: &Args, session: Session<S>) -> io::Result<u8>
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+pub(crate) async fn run<S: Search>(args: &Args, session: Session<S>) -> io::Result<u8> {
     let mut signals = Signals::new()?;
     let mut keys = EventStream::new();
     let mut screen = Screen::take()?;
@@ -100,11 +95,7 @@ struct Terminal<'a, S> {
     turns: usize,
 }
 
-impl<'a, S> Terminal<'a, S>
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+impl<'a, S: Search> Terminal<'a, S> {
     fn new(args: &'a Args, session: Session<S>) -> Self {
         Self {
             args,

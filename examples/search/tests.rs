@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use tower::{Service, service_fn};
+use tower::service_fn;
 use tower_keep::cancel::Shutdown;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     query::{Ask, Query},
     searcher::searcher,
     session::{Happened, Session},
-    stack::{self, Settings},
+    stack::{self, Search, Settings},
 };
 
 const SETTINGS: Settings = Settings {
@@ -86,12 +86,7 @@ async fn act(ask: Ask, counts: Counts) -> Result<Arc<Found>, SearchError> {
     }
 }
 
-fn session(
-    settings: Settings,
-) -> (
-    Session<impl Service<Ask, Response = Arc<Found>, Error = SearchError, Future: Send>>,
-    Counts,
-) {
+fn session(settings: Settings) -> (Session<impl Search>, Counts) {
     let counts = Counts::default();
     let inner = counts.clone();
     let journal = Arc::new(Journal::default());
@@ -100,31 +95,19 @@ fn session(
     (Session::new(stack, journal), counts)
 }
 
-async fn ask<S>(session: &mut Session<S>, text: &str)
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+async fn ask<S: Search>(session: &mut Session<S>, text: &str) {
     session.ask(Query::new(text).unwrap()).await.unwrap();
 }
 
 /// The number of the next search to end, and how it does.
-async fn ended<S>(session: &mut Session<S>) -> (u64, How)
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+async fn ended<S: Search>(session: &mut Session<S>) -> (u64, How) {
     match session.next().await {
         Happened::Ended(Ended { ask, how }) => (ask.number, how),
         closed @ Happened::Closed(_) => panic!("{closed:?}"),
     }
 }
 
-async fn closed<S>(session: &mut Session<S>) -> Shutdown
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+async fn closed<S: Search>(session: &mut Session<S>) -> Shutdown {
     match session.next().await {
         Happened::Closed(tally) => tally,
         ended @ Happened::Ended(_) => panic!("{ended:?}"),
@@ -132,11 +115,7 @@ where
 }
 
 /// Lets the time pass while the session is looked after.
-async fn wait<S>(session: &mut Session<S>, time: Duration)
-where
-    S: Service<Ask, Response = Arc<Found>, Error = SearchError>,
-    S::Future: Send + 'static,
-{
+async fn wait<S: Search>(session: &mut Session<S>, time: Duration) {
     tokio::select! {
         biased;
         happened = session.next() => panic!("{happened:?}"),
