@@ -67,9 +67,10 @@ where
                     .fail_with(SearchError::Cancelled),
             )
             // Inside the replacing, not outside: the new call comes down to here at once, before the one that it
-            // replaces leaves. If they ask the same, it joins the running work and takes it over; if not, the old call
-            // was the last that wanted its work, which is dropped. (Outside, an equal query would wait for a job that
-            // nothing replaces, and a different one would leave the old running to its end.)
+            // replaces is polled again and leaves, as both are in one task. If they ask the same, it joins the running
+            // work and takes it over; if not, the old call was the last that wanted its work, which is dropped.
+            // (Outside, a query that is answered from what is kept would replace nothing: the old search would run on,
+            // and show its late result.)
             .layer(
                 // To wait for a pause in the typing, as where each search costs money, `debounce` would go here.
                 DedupLayer::new(|ask: &Ask| Some(Arc::clone(&ask.query.words)))

@@ -205,6 +205,26 @@ async fn results_are_kept_for_a_while_and_only_so_many() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_query_that_is_answered_from_what_is_kept_replaces_the_last_too() {
+    let (mut session, counts) = session(SETTINGS);
+    ask(&mut session, "a").await;
+    assert_ended!(session, 1, How::Found(_, Via::Own));
+    ask(&mut session, "hang").await;
+    wait(&mut session, secs(1)).await;
+    ask(&mut session, "a").await;
+    let mut hows = [ended(&mut session).await, ended(&mut session).await];
+    hows.sort_by_key(|(number, _)| *number);
+    assert!(
+        matches!(
+            &hows,
+            [(2, How::Replaced), (3, How::Found(_, Via::Kept(_)))]
+        ),
+        "{hows:?}"
+    );
+    assert_eq!(counts.running(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_is_tried_again_if_it_may_pass_and_never_kept() {
     let (mut session, counts) = session(SETTINGS);
     ask(&mut session, "busy").await;
