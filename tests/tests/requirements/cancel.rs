@@ -234,6 +234,23 @@ async fn one_token_stops_many() {
     assert_eq!(calls.count(), 4, "nothing was executed after");
 }
 
+/// R11: the token's firing goes before a result that comes up in the same poll.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_fired_goes_before_the_result() {
+    let token = CancellationToken::new();
+    let mut service = ServiceBuilder::new()
+        .layer(CancelLayer::new().token(token.clone()))
+        .service(Scripted::<u32, u32>::new().answer_after(secs(1), 1));
+    let mut call = Polled::new(begin(&mut service, 0).await);
+    call.assert_pending();
+    tokio::time::sleep(secs(1)).await;
+    token.cancel();
+    assert_eq!(
+        reason(&call.assert_ready().unwrap_err()),
+        CancelReason::Requested
+    );
+}
+
 /// R11: shutdown cancels all, waiting callers too, and lets nothing new begin.
 #[tokio::test(start_paused = true)]
 async fn shutdown_cancels_all() {

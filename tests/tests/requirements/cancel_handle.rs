@@ -235,3 +235,35 @@ async fn a_retried_job_keeps_its_group() {
         CancelReason::Requested
     );
 }
+
+/// R1, R3: a job that is in the layer twice at a time, as with a hedge around it, is one job, which runs until its last
+/// call is over.
+#[tokio::test(start_paused = true)]
+async fn a_job_with_two_calls_runs_until_the_last_is_over() {
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let inner = ServiceBuilder::new()
+        .layer(cancel)
+        .service(code(|_, after| async move {
+            tokio::time::sleep(secs(after.into())).await;
+            Ok(after)
+        }));
+    let mut service = ServiceBuilder::new()
+        .layer(JobLayer::new("hedged"))
+        .service(tower::service_fn(move |_: u32| {
+            let calls = [1, 2].map(|after| inner.clone().call(after));
+            async move {
+                let [first, last] = calls;
+                let (first, last) = tokio::join!(first, last);
+                first.and(last)
+            }
+        }));
+    let mut call = Polled::new(begin(&mut service, 0).await);
+    for _ in 0..2 {
+        call.assert_pending();
+        assert_eq!(handle.jobs().len(), 1);
+        tokio::time::sleep(secs(1)).await;
+    }
+    assert_eq!(call.assert_ready().unwrap(), 2);
+    assert!(handle.jobs().is_empty());
+}

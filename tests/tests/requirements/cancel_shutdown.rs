@@ -51,6 +51,7 @@ async fn a_shutdown_lets_jobs_end() {
         running.push(tokio::spawn(begin(&mut service, 0).await));
     }
     let start = Instant::now();
+    assert!(!handle.is_shut_down());
     let shutdown = tokio::spawn(handle.shutdown(secs(30)));
     assert!(handle.is_shut_down());
     let refused = begin(&mut service, 0).await.await.unwrap_err();
