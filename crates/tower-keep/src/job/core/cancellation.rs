@@ -184,7 +184,13 @@ impl Core {
     pub(crate) fn shared_execution_over(&self) {
         let fired = {
             let mut state = self.state();
+            state.shares -= 1;
+            if state.shares > 0 {
+                // A layer around still shares what goes on: another attempt may follow.
+                return;
+            }
             self.clear(SHARED);
+            Self::forget_reports(&mut state.followers);
             if !state.expired && !self.has(CANCELLED | ENDED) {
                 return;
             }
@@ -199,8 +205,10 @@ impl Core {
         self.fire(fired.0, &fired.1);
     }
 
-    /// The execution may outlive the caller.
+    /// The execution may outlive the caller, until as many say that [it is over](Self::shared_execution_over).
     pub(crate) fn share_execution(&self) {
+        let mut state = self.state();
+        state.shares += 1;
         self.set(SHARED);
     }
 
