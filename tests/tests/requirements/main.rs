@@ -15,6 +15,7 @@ mod circuit_rates;
 mod circuit_recovery;
 mod dedup;
 mod dedup_handle;
+mod dedup_join_cancel;
 mod dedup_join_drops;
 mod dedup_join_followers;
 mod dedup_kept;

@@ -149,15 +149,14 @@ impl Core {
         }
         let kind = make();
         if self.has(SHARED) && kind.is_report() {
-            self.tell_observers(kind.clone(), true);
+            self.tell_observers(kind.clone());
             self.forward(kind, 0);
         } else {
-            self.tell_observers(kind, true);
+            self.tell_observers(kind);
         }
     }
 
-    /// `own` says that the event is about what this job does itself.
-    pub(super) fn tell_observers(&self, kind: EventKind, own: bool) {
+    pub(super) fn tell_observers(&self, kind: EventKind) {
         if !self.has(OBSERVED) {
             return;
         }
@@ -166,8 +165,7 @@ impl Core {
         if self.has(ENDED) {
             return;
         }
-        let implies = own && !self.has(HELD) && kind.implies_started();
-        let started = if !implies || self.set(STARTED) {
+        let started = if self.has(HELD) || !kind.implies_started() || self.set(STARTED) {
             None
         } else {
             Some(self.started_event(&mut state, at))

@@ -174,10 +174,10 @@ impl Core {
         }
     }
 
-    /// Another job, which does the work of this one, reports. That is no sign that this one has started.
+    /// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
     fn told(&self, report: &EventKind, hops: u8) {
         self.touch();
-        self.tell_observers(report.clone(), false);
+        self.tell_observers(report.clone());
         if self.has(SHARED) && hops < MAX_HOPS {
             self.forward(report.clone(), hops + 1);
         }
@@ -208,3 +208,7 @@ impl Drop for Following {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "followers_tests.rs"]
+mod tests;
