@@ -108,6 +108,10 @@
 //!
 //! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key.
 //!
+//! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
+//! the others. A Cancel inside this layer has the work in hand instead, under the first caller's id: cancelling that
+//! ends it for all, also once the first caller has left, and the jobs that joined are unknown there.
+//!
 //! # Readiness
 //!
 //! This layer is always ready: the key is unknown until the request comes, and a call that joins must not reserve what

@@ -31,13 +31,15 @@ use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::ending::Ending;
+#[cfg(feature = "dedup")]
+pub(crate) use self::followers::Following;
 use self::{
     cancellation::Children,
     delivery::Stream,
     ending::{Awaiting, Detached},
     followers::Followers,
 };
-pub(crate) use self::{ending::Ending, followers::Following};
 use super::{
     halt::{self, Halt},
     limits,
