@@ -18,6 +18,7 @@ mod dedup_handle;
 mod dedup_join_cancel;
 mod dedup_join_drops;
 mod dedup_join_followers;
+mod dedup_join_world;
 mod dedup_kept;
 mod detached;
 mod log;
