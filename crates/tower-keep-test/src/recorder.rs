@@ -175,7 +175,7 @@ impl Recorder {
     ///
     /// - it begins with `dispatched`, which comes once,
     /// - exactly one event is terminal, and it is the last,
-    /// - `started` comes at most once, and before any progress or step,
+    /// - `started` comes at most once, and before any progress or step, unless the job joined another before that,
     /// - the sequence numbers count from 0 without a gap.
     ///
     /// # Panics

@@ -70,6 +70,11 @@ impl<'a> Stream<'a> {
             matches!(kind, EventKind::Progress(_) | EventKind::StepStarted { .. })
         };
 
+        // What is reported is this job's own work, or that of the one that it joined.
+        let shows = |kind: &EventKind| {
+            started(kind) || matches!(kind, EventKind::Duplicate { joined: true, .. })
+        };
+
         let mut faults = Vec::new();
         let mut check = |holds: bool, fault: String| {
             if !holds {
@@ -101,7 +106,7 @@ impl<'a> Stream<'a> {
         );
         if let Some(progress) = place(&progress) {
             check(
-                place(&started).is_some_and(|started| started < progress),
+                place(&shows).is_some_and(|shows| shows < progress),
                 "progress before `started`".to_owned(),
             );
         }
@@ -213,6 +218,10 @@ mod tests {
         );
     }
 
+    fn duplicate(joined: bool) -> EventKind {
+        EventKind::Duplicate { of: None, joined }
+    }
+
     #[test]
     fn each_rule_is_checked() {
         let report = || Progress(Report::new(0.5));
@@ -246,10 +255,31 @@ mod tests {
                 vec![(1, Dispatched), (1, report()), (1, Succeeded)],
                 "job 1: progress before `started`",
             ),
+            (
+                vec![
+                    (1, Dispatched),
+                    (1, duplicate(false)),
+                    (1, report()),
+                    (1, Succeeded),
+                ],
+                "job 1: progress before `started`",
+            ),
         ];
         for (events, fault) in cases {
             assert_eq!(faults(&events), [fault]);
         }
+    }
+
+    #[test]
+    fn a_job_that_joined_another_shows_its_reports() {
+        let report = Progress(Report::new(0.5));
+        let events = [
+            (1, Dispatched),
+            (1, duplicate(true)),
+            (1, report),
+            (1, Succeeded),
+        ];
+        assert_eq!(faults(&events), [""; 0]);
     }
 
     #[test]

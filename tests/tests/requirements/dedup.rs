@@ -380,7 +380,7 @@ async fn a_joined_caller_only_waits() {
     assert_eq!(second.wakes(), 1);
 }
 
-/// The first caller's job shows the work; a joined one says whom it joined and ends with it.
+/// The first caller's job shows the work; a joined one says whom it joined, what is reported, and ends with it.
 #[tokio::test(start_paused = true)]
 async fn jobs_of_a_joined_execution() {
     let progress = ProgressLayer::new();
@@ -416,7 +416,10 @@ async fn jobs_of_a_joined_execution() {
         of(first),
         ["dispatched", "started", "progress", "succeeded"]
     );
-    assert_eq!(of(second), ["dispatched", "duplicate", "succeeded"]);
+    assert_eq!(
+        of(second),
+        ["dispatched", "duplicate", "progress", "succeeded"]
+    );
 }
 
 /// A leader that leaves while it waits for readiness hands the wait on.

@@ -49,7 +49,7 @@ impl CancelHandle {
     ) -> usize {
         cancel_each(self.registry.jobs(), &reason.into(), |job| {
             // It may have ended while `meant` looked at another.
-            !job.is_over() && meant(&Running::of(job))
+            (!job.is_over() || job.works_on()) && meant(&Running::of(job))
         })
     }
 

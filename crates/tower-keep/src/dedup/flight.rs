@@ -8,13 +8,14 @@
 //!
 //! 1. The future is taken out of the state while it is polled, so that no user code runs under the lock. Only the
 //!    driver takes it, and a driver is not dropped while it polls.
-//! 2. If the future waits and there is no driver, some caller with a waker has been woken to take over, or none has a
-//!    waker yet and the next to be polled takes over.
-//! 3. Once `landed`, the output is there for every caller that still waits.
+//! 2. If the future waits and there is no driver, either the `heir` has been woken to take over, or nobody has a waker
+//!    there and the next to be polled takes over.
+//! 3. Once `over`, nobody has a waker there: all were woken. The output stays until the last caller has it.
 
 use std::{
     collections::BTreeMap,
     future::Future,
+    mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -34,52 +35,35 @@ struct State<T> {
     output: Option<Arc<T>>,
     over: bool,
     driver: Option<u64>,
-    /// In the order in which they joined.
-    callers: Callers,
+    /// Was woken to become the driver, and was not polled since.
+    heir: Option<u64>,
+    /// How many neither left nor have the output.
+    callers: usize,
+    /// Whether the first is one of them.
+    first: bool,
+    /// Who waits and where, in the order in which they joined: whoever was polled while another drove.
+    waiting: BTreeMap<u64, Waker>,
     next_caller: u64,
-}
-
-/// The callers and where they wait, in the order in which they joined. The first one inline: most flights have no other.
-struct Callers {
-    first: Option<Option<Waker>>,
-    more: BTreeMap<u64, Option<Waker>>,
 }
 
 /// The first caller's number.
 const FIRST: u64 = 0;
 
-impl Callers {
-    fn one() -> Self {
-        Self {
-            first: Some(None),
-            more: BTreeMap::new(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_none() && self.more.is_empty()
-    }
-
-    /// Dropping a waker can run anything, so the caller drops it once the lock is released.
+impl<T> State<T> {
+    /// Takes a caller out. What is returned can run anything when it is dropped, so that goes without the lock.
     #[must_use]
     fn remove(&mut self, id: u64) -> Option<Waker> {
-        if id == FIRST {
-            self.first.take().flatten()
-        } else {
-            self.more.remove(&id).flatten()
-        }
+        self.callers -= 1;
+        self.first &= id != FIRST;
+        self.waiting.remove(&id)
     }
 
-    fn waker(&mut self, id: u64) -> Option<&mut Option<Waker>> {
-        if id == FIRST {
-            self.first.as_mut()
-        } else {
-            self.more.get_mut(&id)
-        }
-    }
-
-    fn wakers(&mut self) -> impl Iterator<Item = &mut Option<Waker>> {
-        self.first.iter_mut().chain(self.more.values_mut())
+    /// Chooses who is to go on, where nobody does, to be woken without the lock.
+    #[must_use]
+    fn choose_heir(&mut self) -> Option<(u64, Waker)> {
+        let next = self.waiting.pop_first();
+        self.heir = next.as_ref().map(|(heir, _)| *heir);
+        next
     }
 }
 
@@ -91,7 +75,10 @@ impl<T> Flight<T> {
             output: None,
             over: false,
             driver: None,
-            callers: Callers::one(),
+            heir: None,
+            callers: 1,
+            first: true,
+            waiting: BTreeMap::new(),
             next_caller: FIRST + 1,
         };
         let flight = Arc::new(Self {
@@ -107,7 +94,8 @@ impl<T> Flight<T> {
 
     /// How many joined and still wait.
     pub(super) fn followers(&self) -> usize {
-        self.state().callers.more.len()
+        let state = self.state();
+        state.callers - usize::from(state.first)
     }
 
     /// Joins the flight; `None` if it is over.
@@ -118,7 +106,7 @@ impl<T> Flight<T> {
         }
         let id = state.next_caller;
         state.next_caller += 1;
-        state.callers.more.insert(id, None);
+        state.callers += 1;
         Some(Caller {
             flight: Arc::clone(self),
             id,
@@ -141,22 +129,41 @@ pub(super) struct Caller<T> {
 impl<T: Clone> Caller<T> {
     /// The output: moved to the last caller, cloned for the others.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        let mut state = self.flight.state();
-        if state.over {
-            return self.take_output(state);
-        }
-        let mut future = match (state.driver, state.future.take()) {
-            (Some(driver), future) if driver != self.id => {
-                state.future = future;
-                return wait(state, self.id, cx);
+        let mut waker = None;
+        loop {
+            let mut state = self.flight.state();
+            if state.over {
+                drop(state);
+                drop(waker);
+                return Poll::Ready(self.take_output());
             }
-            (_, Some(future)) => future,
-            // Two polls of one caller at once cannot be; nothing is lost by waiting.
-            (_, None) => return wait(state, self.id, cx),
-        };
-        state.driver = Some(self.id);
-        drop(state);
+            if state.driver.is_none_or(|driver| driver == self.id) {
+                if let Some(future) = state.future.take() {
+                    state.driver = Some(self.id);
+                    state.heir = None;
+                    let own = state.waiting.remove(&self.id);
+                    drop(state);
+                    drop((own, waker));
+                    return self.drive(future, cx);
+                }
+            }
+            let known = state.waiting.get(&self.id);
+            if known.is_some_and(|known| known.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            if let Some(waker) = waker.take() {
+                let old = state.waiting.insert(self.id, waker);
+                drop(state);
+                drop(old);
+                return Poll::Pending;
+            }
+            drop(state);
+            // Cloning it can run anything, so that is done without the lock, and then looked at again.
+            waker = Some(cx.waker().clone());
+        }
+    }
 
+    fn drive(&mut self, mut future: Execution<T>, cx: &mut Context<'_>) -> Poll<T> {
         let polled = future.as_mut().poll(cx);
 
         let mut state = self.flight.state();
@@ -166,33 +173,38 @@ impl<T: Clone> Caller<T> {
         };
         state.over = true;
         state.driver = None;
-        let _waker = state.callers.remove(self.id);
+        let own = state.remove(self.id);
         self.done = true;
-        let waiting: Vec<Waker> = state.callers.wakers().filter_map(Option::take).collect();
-        if state.callers.is_empty() {
+        if state.callers == 0 {
             drop(state);
             // What the execution holds (its key) is free before the caller sees the output.
-            drop(future);
+            drop((future, own));
             return Poll::Ready(output);
         }
         let output = Arc::new(output);
         state.output = Some(Arc::clone(&output));
+        // They are woken even if dropping the future panics.
+        let waiting = WakeAll(mem::take(&mut state.waiting));
         drop(state);
-        drop(future);
-        waiting.into_iter().for_each(Waker::wake);
+        drop((future, own));
+        drop(waiting);
         Poll::Ready(unwrap_or_clone(output))
     }
 
-    fn take_output(&self, mut state: MutexGuard<'_, State<T>>) -> Poll<T> {
-        let _waker = state.callers.remove(self.id);
-        let output = if state.callers.is_empty() {
-            state.output.take()
-        } else {
-            state.output.clone()
-        };
-        drop(state);
+    fn take_output(&mut self) -> T {
+        let mut output = None;
+        if !mem::replace(&mut self.done, true) {
+            let mut state = self.flight.state();
+            // Its waker went when the flight was over.
+            let _none = state.remove(self.id);
+            output = if state.callers == 0 {
+                state.output.take()
+            } else {
+                state.output.clone()
+            };
+        }
         match output {
-            Some(output) => Poll::Ready(unwrap_or_clone(output)),
+            Some(output) => unwrap_or_clone(output),
             None => {
                 panic!("the joined execution panicked, or the call was polled after it was ready")
             }
@@ -200,23 +212,17 @@ impl<T: Clone> Caller<T> {
     }
 }
 
-fn wait<T>(mut state: MutexGuard<'_, State<T>>, id: u64, cx: &Context<'_>) -> Poll<T> {
-    let mut old = None;
-    if let Some(waker) = state.callers.waker(id) {
-        if !waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            old = waker.replace(cx.waker().clone());
-        }
-    }
-    drop(state);
-    drop(old);
-    Poll::Pending
-}
-
 fn unwrap_or_clone<T: Clone>(output: Arc<T>) -> T {
     Arc::try_unwrap(output).unwrap_or_else(|output| (*output).clone())
+}
+
+/// Wakes those that wait when it is dropped.
+struct WakeAll(BTreeMap<u64, Waker>);
+
+impl Drop for WakeAll {
+    fn drop(&mut self) {
+        mem::take(&mut self.0).into_values().for_each(Waker::wake);
+    }
 }
 
 impl<T> Drop for Caller<T> {
@@ -225,36 +231,27 @@ impl<T> Drop for Caller<T> {
             return;
         }
         let mut state = self.flight.state();
-        let _waker = state.callers.remove(self.id);
+        let own = state.remove(self.id);
+        // Nobody goes on: the one that did leaves, or the one that was about to.
+        let orphaned = state.driver == Some(self.id) || state.heir == Some(self.id);
         if state.driver == Some(self.id) {
             state.driver = None;
             // Gone in the middle of its poll: that panicked, and took the future along.
             state.over |= state.future.is_none();
         }
-        let wake = |waker: &mut Option<Waker>| waker.take();
-        let (future, output, next) = if state.callers.is_empty() {
+        let mut gone = None;
+        let mut woken = WakeAll(BTreeMap::new());
+        if state.callers == 0 {
             state.over = true;
-            (state.future.take(), state.output.take(), Vec::new())
+            gone = Some((state.future.take(), state.output.take()));
         } else if state.over {
-            (
-                None,
-                None,
-                state.callers.wakers().filter_map(wake).collect(),
-            )
-        } else if state.driver.is_none() {
-            // Whoever was woken to take over may be the one that leaves: wake another.
-            (
-                None,
-                None,
-                state.callers.wakers().find_map(wake).into_iter().collect(),
-            )
-        } else {
-            (None, None, Vec::new())
-        };
+            woken.0 = mem::take(&mut state.waiting);
+        } else if orphaned {
+            woken.0.extend(state.choose_heir());
+        }
         drop(state);
-        drop(future);
-        drop(output);
-        next.into_iter().for_each(Waker::wake);
+        drop((own, gone));
+        drop(woken);
     }
 }
 

@@ -174,6 +174,124 @@ fn a_panic_reaches_those_that_wait() {
     assert!(waits.is_err(), "it does not wait for ever");
 }
 
+#[test]
+fn one_leaver_at_most_wakes_another() {
+    const FOLLOWERS: usize = 10_000;
+    type Order = fn(&mut Vec<Task>) -> Option<Task>;
+    let from_the_end: Order = Vec::pop;
+    let from_the_front: Order = |tasks| (!tasks.is_empty()).then(|| tasks.swap_remove(0));
+    for (order, most) in [(from_the_end, 1), (from_the_front, FOLLOWERS)] {
+        let execution = Scripted::default();
+        let (flight, first) = execution.fly();
+        let mut first = Task::new(first);
+        assert!(first.poll().is_pending());
+        let mut others: Vec<_> = (0..FOLLOWERS)
+            .map(|_| Task::new(flight.join().unwrap()))
+            .collect();
+        assert!(others.iter_mut().all(|other| other.poll().is_pending()));
+        assert_eq!(flight.followers(), FOLLOWERS);
+        let woken: Vec<_> = others.iter().map(|other| other.woken.clone()).collect();
+        drop(first);
+        while let Some(other) = order(&mut others) {
+            drop(other);
+        }
+        let wakes: usize = woken
+            .iter()
+            .map(|woken| woken.0.load(Ordering::Relaxed))
+            .sum();
+        assert!((1..=most).contains(&wakes), "{wakes} wakes");
+        assert!(execution.dropped());
+        assert_eq!(flight.followers(), 0);
+    }
+}
+
+/// A waker that looks at the flight when it is woken and when it is dropped.
+struct Looks {
+    flight: Arc<Flight<Counted>>,
+    locked: Arc<AtomicUsize>,
+}
+
+impl Looks {
+    fn look(&self) {
+        if self.flight.state.try_lock().is_err() {
+            self.locked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.look();
+    }
+}
+
+#[test]
+fn wakers_are_woken_and_dropped_without_the_lock() {
+    let locked = Arc::new(AtomicUsize::new(0));
+    let execution = Scripted::default();
+    let (flight, mut first) = execution.fly();
+    let waker = || {
+        Waker::from(Arc::new(Looks {
+            flight: flight.clone(),
+            locked: locked.clone(),
+        }))
+    };
+    let mut others: Vec<_> = (0..4).map(|_| flight.join().unwrap()).collect();
+    assert!(first.poll(&mut Context::from_waker(&waker())).is_pending());
+    for _ in 0..2 {
+        for other in &mut others {
+            // Each time another one, which replaces the one before.
+            assert!(other.poll(&mut Context::from_waker(&waker())).is_pending());
+        }
+    }
+    drop(others.pop());
+    drop(first);
+    let driver = &mut others[0];
+    assert!(driver.poll(&mut Context::from_waker(&waker())).is_pending());
+    execution.finish();
+    for mut other in others {
+        assert!(other.poll(&mut Context::from_waker(&waker())).is_ready());
+    }
+    assert_eq!(locked.load(Ordering::Relaxed), 0);
+}
+
+/// An execution that is over at once, and whose remains panic.
+struct Ugly;
+
+impl Future for Ugly {
+    type Output = Counted;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Counted> {
+        Poll::Ready(Counted::default())
+    }
+}
+
+impl Drop for Ugly {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("in a drop"));
+    }
+}
+
+#[test]
+fn those_that_wait_get_the_output_though_the_execution_panics_when_it_is_dropped() {
+    let (flight, first) = Flight::<Counted>::new(Box::pin(Ugly));
+    let mut first = Task::new(first);
+    let mut waits = Task::new(flight.join().unwrap());
+    // While another one drives, it waits.
+    flight.state().driver = Some(FIRST);
+    assert!(waits.poll().is_pending());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| first.poll()));
+    assert!(panicked.is_err());
+    assert!(waits.is_woken());
+    assert!(waits.poll().is_ready());
+}
+
 #[derive(Clone, Debug)]
 enum Action {
     Join,

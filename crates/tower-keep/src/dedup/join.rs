@@ -18,7 +18,7 @@ use super::{
 use crate::{
     event::JobId,
     job::{
-        core::Core,
+        core::{Core, Following},
         scope::{Entered, Phase},
         seat::Seat,
         stop::{self, Stop, StopKind},
@@ -195,7 +195,11 @@ pin_project! {
     {
         // Without a key there is nothing to join.
         Alone { #[pin] execution: Execution<S, Request, K> },
-        Joined { caller: Caller<Landing<S::Response, Shared>>, of: Option<JobId> },
+        Joined {
+            caller: Caller<Landing<S::Response, Shared>>,
+            of: Option<JobId>,
+            following: Option<Following>,
+        },
         Kept { response: Option<Arc<S::Response>> },
     }
 }
@@ -238,7 +242,8 @@ where
                 };
                 ready!(this.seat.run(|| Poll::Ready(Ok((*response).clone()))))
             }
-            StateProj::Joined { caller, of } => match ready!(this.seat.run(|| caller.poll(cx))) {
+            StateProj::Joined { caller, of, .. } => match ready!(this.seat.run(|| caller.poll(cx)))
+            {
                 Landing::Done(result, stop) => {
                     if let Some(stop) = stop {
                         stop::leave_again(stop);

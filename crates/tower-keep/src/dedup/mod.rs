@@ -10,7 +10,7 @@
 //! | `join` and [`keep`](DedupLayer::keep) | waits for the first one's result, and gets it for some time after its end | as `join` |
 //!
 //! A joined execution belongs to all its callers. Any of them may leave at any moment, the first one too: the work goes
-//! on for the others, and stops when the last one leaves. It runs in the first caller's job. Responses are cloned only
+//! on for the others, and stops when the last one leaves. Responses are cloned only
 //! for those that joined. An error need not be `Clone`: whoever shares it gets a [`SharedError`] around it, in which
 //! [`find`](crate::find) finds it.
 //!
@@ -36,6 +36,18 @@
 //! assert_eq!(EXECUTIONS.load(Ordering::Relaxed), 1);
 //! # });
 //! ```
+//!
+//! # What a caller sees of the work
+//!
+//! The execution runs in the first caller's job, where a layer around this one tracks that. What it reports there
+//! ([`Progress`](crate::EventKind::Progress) and [`StepStarted`](crate::EventKind::StepStarted)) is told to the job of
+//! each caller that joined too, from the moment it joins, and the last report of each kind at once. That goes on when
+//! the first caller has left and its job has ended. Such a job says [`Duplicate`](crate::EventKind::Duplicate) and then
+//! what is reported, but never that it started, and a progress board shows it as joined. Its future is not woken for a
+//! report. A report is told to all followers before the code that reports goes on.
+//!
+//! Nothing is told where the followers' or the first caller's job is unknown here: if nobody tracks it, or a layer
+//! inside this one begins it. Nor is what an execution reports that renews a kept result.
 //!
 //! # Kept results
 //!
@@ -95,6 +107,10 @@
 //! # Its place in the order
 //!
 //! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key.
+//!
+//! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
+//! the others. A Cancel inside this layer has the work in hand instead, under the first caller's id: cancelling that
+//! ends it for all, also once the first caller has left, and the jobs that joined are unknown there.
 //!
 //! # Readiness
 //!

@@ -164,7 +164,11 @@ where
                     Joinable::new(execution, O::share, layer.mode.clone(), job)
                 });
                 match joined {
-                    Joined::First(caller) => join::State::Joined { caller, of: id },
+                    Joined::First(caller) => join::State::Joined {
+                        caller,
+                        of: id,
+                        following: None,
+                    },
                     Joined::Kept { hit, renewal } => {
                         if let Some(caller) = renewal {
                             renew(caller);
@@ -176,10 +180,11 @@ where
                     }
                     Joined::Another { caller, of, work } => {
                         tell_duplicate(&seat, of, true);
-                        if let Some(work) = work {
-                            seat.with_job(|job| job.follow(work));
+                        join::State::Joined {
+                            caller,
+                            of,
+                            following: job.zip(work).and_then(|(job, work)| job.follow(work)),
                         }
-                        join::State::Joined { caller, of }
                     }
                 }
             }

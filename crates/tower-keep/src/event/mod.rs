@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
 //! | [`Started`](EventKind::Started) | the call got past every gate of its stack | at most once, before any progress |
-//! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted) | the job's code reports | any number |
+//! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted) | the job's code reports, or that of the job that it joined | any number |
 //! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`AnsweredFromKept`](EventKind::AnsweredFromKept) | a layer acts | any number |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
 
@@ -234,6 +234,11 @@ impl EventKind {
             Self::Failed { .. } => "failed",
             Self::Cancelled { .. } => "cancelled",
         }
+    }
+
+    /// Whether this is what the job's code tells of its work, and so of interest to all that wait for it.
+    pub(crate) fn is_report(&self) -> bool {
+        matches!(self, Self::Progress(_) | Self::StepStarted { .. })
     }
 
     /// Whether this event shows that the job's own work runs, so that `Started` has to come before it.

@@ -30,6 +30,8 @@ pub struct JobView {
 pub enum JobState {
     /// Dispatched, but held back by a gate of its stack.
     Waiting,
+    /// Another job does its work; its reports are shown here.
+    Joined,
     /// Running.
     Running,
     /// Waiting for its next attempt.
@@ -64,17 +66,24 @@ impl JobView {
         }
     }
 
+    /// A report came: of this job's work, whoever does it.
+    fn runs(&mut self) {
+        if self.state != JobState::Joined {
+            self.state = JobState::Running;
+        }
+    }
+
     pub(super) fn apply(&mut self, event: &Event) {
         self.attempt = event.attempt;
         self.changed_at = event.at;
         match &event.kind {
-            EventKind::Started | EventKind::Retrying { .. } | EventKind::StepStarted { .. } => {
-                self.state = JobState::Running;
-            }
+            EventKind::Started | EventKind::Retrying { .. } => self.state = JobState::Running,
+            EventKind::StepStarted { .. } => self.runs(),
             EventKind::Progress(report) => {
-                self.state = JobState::Running;
+                self.runs();
                 self.report = report.clone();
             }
+            EventKind::Duplicate { joined: true, .. } => self.state = JobState::Joined,
             EventKind::RetryScheduled { .. } => self.state = JobState::Backoff,
             EventKind::Succeeded => {
                 self.state = JobState::Succeeded;

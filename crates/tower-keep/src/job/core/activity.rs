@@ -1,9 +1,6 @@
 //! When a job last showed that it goes on. Noted only for those jobs that somebody times.
 
-use std::{
-    sync::{Weak, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
@@ -54,16 +51,6 @@ impl Core {
         if self.has(TIMED) {
             self.touch_family();
             self.activity.store(PAUSED, Ordering::Relaxed);
-        }
-    }
-
-    /// This job waits for what that one does: its signs of life are this one's too.
-    pub(crate) fn follow(&self, other: Weak<Self>) {
-        if self.has(TIMED) {
-            if let Some(other) = other.upgrade() {
-                other.be_timed();
-            }
-            self.state().followed = Some(other);
         }
     }
 

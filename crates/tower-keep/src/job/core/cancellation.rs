@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Like [`cancel`](Self::cancel); `leaves` says that the one who cancels drops this job's share of the execution
-    /// itself, so that a shared one may go on for the others.
+    /// itself, so that a shared one may go on for the others. Where that was left by its own caller, it is what is cancelled.
     pub(crate) fn cancel_as(&self, reason: CancelReason, leaves: bool) -> bool {
         let children = {
             let mut state = self.state();
@@ -70,12 +70,13 @@ impl Core {
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
                     (flags & (too_late | CANCELLED) == 0).then_some(flags | CANCELLED)
                 });
-            if cancelled.is_err() {
+            let again = cancelled.is_err();
+            if again && (leaves || !self.works_on()) {
                 return false;
             }
             state.reason = Some(reason.clone());
             let shared = self.has(SHARED) && (leaves || self.has(WATCHED));
-            if shared {
+            if shared && !again {
                 None
             } else {
                 self.mark_fired(&mut state)
@@ -84,6 +85,12 @@ impl Core {
         self.fire(children, &reason);
         self.wakers.iter().for_each(AtomicWaker::wake);
         true
+    }
+
+    /// Whether the job has ended, as its caller left, and its execution goes on for others: that can still be stopped.
+    pub(crate) fn works_on(&self) -> bool {
+        let flags = self.flags.load(Ordering::Acquire);
+        flags & (ENDED | SHARED | FIRED) == ENDED | SHARED
     }
 
     /// The overall limit expired, and whoever calls this drops its part of the execution.
@@ -184,7 +191,13 @@ impl Core {
     pub(crate) fn shared_execution_over(&self) {
         let fired = {
             let mut state = self.state();
+            state.shares -= 1;
+            if state.shares > 0 {
+                // A layer around still shares what goes on: another attempt may follow.
+                return;
+            }
             self.clear(SHARED);
+            Self::forget_reports(&mut state.followers);
             if !state.expired && !self.has(CANCELLED | ENDED) {
                 return;
             }
@@ -199,8 +212,10 @@ impl Core {
         self.fire(fired.0, &fired.1);
     }
 
-    /// The execution may outlive the caller.
+    /// The execution may outlive the caller, until as many say that [it is over](Self::shared_execution_over).
     pub(crate) fn share_execution(&self) {
+        let mut state = self.state();
+        state.shares += 1;
         self.set(SHARED);
     }
 

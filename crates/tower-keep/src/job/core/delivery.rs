@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, STARTED, State};
+use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, STARTED, State};
 use crate::event::{Event, EventKind, Observer, Report};
 
 /// The observers of a job, and the events on their way to them.
@@ -141,12 +141,25 @@ impl Core {
         }
     }
 
-    /// Sends an event, unless the job is over. `make` runs only if somebody watches, and outside the lock.
+    /// Sends an event, unless the job is over; a report also to those that wait for its work. `make` runs only if
+    /// somebody watches or may do so, and outside the lock.
     pub(crate) fn emit(&self, make: impl FnOnce() -> EventKind) {
-        if !self.has(OBSERVED) {
+        if !self.has(OBSERVED | SHARED) {
             return;
         }
         let kind = make();
+        if self.has(SHARED) && kind.is_report() {
+            self.tell_observers(kind.clone());
+            self.forward(kind, 0);
+        } else {
+            self.tell_observers(kind);
+        }
+    }
+
+    pub(super) fn tell_observers(&self, kind: EventKind) {
+        if !self.has(OBSERVED) {
+            return;
+        }
         let at = Instant::now();
         let mut state = self.state();
         if self.has(ENDED) {

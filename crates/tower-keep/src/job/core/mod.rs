@@ -16,6 +16,7 @@ mod activity;
 mod cancellation;
 mod delivery;
 mod ending;
+mod followers;
 
 use std::{
     fmt,
@@ -31,10 +32,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
+#[cfg(feature = "dedup")]
+pub(crate) use self::followers::Following;
 use self::{
     cancellation::Children,
     delivery::Stream,
     ending::{Awaiting, Detached},
+    followers::Followers,
 };
 use super::{
     halt::{self, Halt},
@@ -109,10 +113,14 @@ struct State {
     reason: Option<CancelReason>,
     /// The work was dropped where it stood.
     dropped: bool,
+    /// How many of the layers of the stack share the execution.
+    shares: u32,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     expired: bool,
     /// Does this job's work; kept only if `TIMED` is set.
     followed: Option<Weak<Core>>,
+    /// Made only for a job whose execution may be joined.
+    followers: Option<Box<Followers>>,
     children: Option<Children>,
     detached: Option<Box<Detached>>,
     /// Dropped when the job is over; kept only if `AWAITED` is set.
@@ -144,8 +152,10 @@ impl Core {
                 parent: parent.clone(),
                 reason: None,
                 dropped: false,
+                shares: 0,
                 expired: false,
                 followed: None,
+                followers: None,
                 children: None,
                 detached: None,
                 awaiting: Vec::new(),

@@ -1,0 +1,214 @@
+//! Jobs that wait for what this one does: they are told what it reports, in order, and its signs of life are theirs.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+    sync::{Arc, Weak},
+};
+
+use super::{Core, SHARED, TIMED};
+use crate::event::{EventKind, JobId};
+
+/// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
+/// time, without a lock, and whoever finds one at it leaves its own in the queue.
+#[derive(Default)]
+pub(super) struct Followers {
+    /// In the order in which they were dispatched.
+    jobs: BTreeMap<JobId, Follower>,
+    /// The last report of each kind, for those that join later, the older one first.
+    last: Vec<EventKind>,
+    /// How many reports there were.
+    reports: u64,
+    queue: VecDeque<(EventKind, Whom, u8)>,
+    forwarding: bool,
+}
+
+struct Follower {
+    job: Weak<Core>,
+    /// How many reports there were when it joined: of those it is told the last only.
+    since: u64,
+    /// One job may join several times at once.
+    joins: usize,
+}
+
+enum Whom {
+    /// Who followed already when this report was made.
+    Before(u64),
+    /// One that came later.
+    Only(JobId),
+}
+
+/// A report is handed on that often at most, where followers have followers: jobs that wait for each other in a circle
+/// must not tell each other without end.
+const MAX_HOPS: u8 = 8;
+
+impl Followers {
+    fn remember(&mut self, report: &EventKind) {
+        let kind = mem::discriminant(report);
+        self.last.retain(|known| mem::discriminant(known) != kind);
+        self.last.push(report.clone());
+    }
+
+    fn whom(&self, whom: &Whom) -> Vec<Weak<Core>> {
+        match whom {
+            Whom::Before(report) => {
+                let jobs = self.jobs.values();
+                jobs.filter(|follower| follower.since < *report)
+                    .map(|follower| follower.job.clone())
+                    .collect()
+            }
+            Whom::Only(job) => {
+                let job = self.jobs.get(job);
+                job.map(|follower| follower.job.clone())
+                    .into_iter()
+                    .collect()
+            }
+        }
+    }
+}
+
+/// One job waits for what another does, until this is dropped.
+pub(crate) struct Following {
+    job: Arc<Core>,
+    work: Weak<Core>,
+}
+
+impl Core {
+    /// This job waits for what that one does: it is told what that one reports, the last report at once, and that one's
+    /// signs of life are this one's too. `None` where it would wait for itself, or where that one's work is over.
+    pub(crate) fn follow(self: &Arc<Self>, other: Weak<Self>) -> Option<Following> {
+        let work = other.upgrade()?;
+        if Arc::ptr_eq(self, &work) || !work.adopt_follower(self) {
+            return None;
+        }
+        if self.has(TIMED) {
+            work.be_timed();
+            self.state().followed = Some(other.clone());
+        }
+        let following = Following {
+            job: Arc::clone(self),
+            work: other,
+        };
+        work.hand_on();
+        Some(following)
+    }
+
+    /// `false` if the shared execution is over.
+    fn adopt_follower(&self, job: &Arc<Self>) -> bool {
+        let mut state = self.state();
+        if !self.has(SHARED) {
+            return false;
+        }
+        let followers = state.followers.get_or_insert_default();
+        let since = followers.reports;
+        let follower = followers.jobs.entry(job.id).or_insert_with(|| Follower {
+            job: Arc::downgrade(job),
+            since,
+            joins: 0,
+        });
+        follower.joins += 1;
+        if follower.joins == 1 {
+            let last = followers.last.iter();
+            let last = last.map(|report| (report.clone(), Whom::Only(job.id), 0));
+            followers.queue.extend(last);
+        }
+        true
+    }
+
+    fn forget_follower(&self, job: JobId) {
+        let mut state = self.state();
+        let Some(followers) = &mut state.followers else {
+            return;
+        };
+        if let Some(follower) = followers.jobs.get_mut(&job) {
+            follower.joins -= 1;
+            if follower.joins == 0 {
+                followers.jobs.remove(&job);
+            }
+        }
+    }
+
+    /// Tells the followers, also where this job has ended and its work goes on for them.
+    #[cold]
+    pub(super) fn forward(&self, report: EventKind, hops: u8) {
+        {
+            let mut state = self.state();
+            if !self.has(SHARED) {
+                return;
+            }
+            let followers = state.followers.get_or_insert_default();
+            followers.remember(&report);
+            followers.reports += 1;
+            if followers.jobs.is_empty() {
+                return;
+            }
+            let whom = Whom::Before(followers.reports);
+            followers.queue.push_back((report, whom, hops));
+        }
+        self.hand_on();
+    }
+
+    /// Hands on what is queued, unless another thread is at it: that one goes on with it then.
+    fn hand_on(&self) {
+        let mut state = self.state();
+        let Some(followers) = &mut state.followers else {
+            return;
+        };
+        if mem::replace(&mut followers.forwarding, true) {
+            return;
+        }
+        loop {
+            let Some(followers) = &mut state.followers else {
+                return;
+            };
+            let Some((report, whom, hops)) = followers.queue.pop_front() else {
+                followers.forwarding = false;
+                return;
+            };
+            let jobs = followers.whom(&whom);
+            drop(state);
+            for job in jobs.iter().filter_map(Weak::upgrade) {
+                job.told(&report, hops);
+            }
+            state = self.state();
+        }
+    }
+
+    /// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
+    fn told(&self, report: &EventKind, hops: u8) {
+        self.touch();
+        self.tell_observers(report.clone());
+        if self.has(SHARED) && hops < MAX_HOPS {
+            self.forward(report.clone(), hops + 1);
+        }
+    }
+
+    /// The execution is over: whoever joins the next one is not told what this one reported.
+    pub(super) fn forget_reports(followers: &mut Option<Box<Followers>>) {
+        if let Some(followers) = followers {
+            followers.last.clear();
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if self.job.has(TIMED) {
+            let mut state = self.job.state();
+            if state
+                .followed
+                .as_ref()
+                .is_some_and(|known| known.ptr_eq(&self.work))
+            {
+                state.followed = None;
+            }
+        }
+        if let Some(work) = self.work.upgrade() {
+            work.forget_follower(self.job.id);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "followers_tests.rs"]
+mod tests;

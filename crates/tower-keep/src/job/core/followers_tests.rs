@@ -1,0 +1,105 @@
+use super::*;
+use crate::event::{Event, JobName, Observer, Report};
+
+fn job() -> Arc<Core> {
+    Core::new(JobName::EMPTY, None)
+}
+
+/// A job whose execution may be joined.
+fn work() -> Arc<Core> {
+    let work = job();
+    work.share_execution();
+    work
+}
+
+/// Counts the reports that a job's observers are told.
+fn counted(job: &Core) -> Arc<std::sync::atomic::AtomicUsize> {
+    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = told.clone();
+    let observer: Arc<dyn Observer> = Arc::new(move |event: &Event| {
+        if event.kind.is_report() {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    job.observe(&observer);
+    told
+}
+
+fn count(told: &std::sync::atomic::AtomicUsize) -> usize {
+    told.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+fn followers(work: &Core) -> usize {
+    let state = work.state();
+    state.followers.as_ref().map_or(0, |all| all.jobs.len())
+}
+
+#[test]
+fn those_that_left_are_forgotten() {
+    let work = work();
+    for _ in 0..10_000 {
+        let following = job().follow(Arc::downgrade(&work));
+        assert_eq!(followers(&work), 1);
+        drop(following);
+    }
+    assert_eq!(followers(&work), 0);
+    let all: Vec<_> = (0..10_000)
+        .map(|_| job().follow(Arc::downgrade(&work)))
+        .collect();
+    work.report(Report::new(0.5));
+    assert_eq!(followers(&work), 10_000);
+    drop(all);
+    assert_eq!(followers(&work), 0);
+    assert!(work.state().followers.as_ref().unwrap().queue.is_empty());
+}
+
+#[test]
+fn a_job_that_joins_twice_is_told_once_until_both_are_over() {
+    let (work, job) = (work(), job());
+    let told = counted(&job);
+    work.report(Report::new(0.1));
+    let first = job.follow(Arc::downgrade(&work));
+    let second = job.follow(Arc::downgrade(&work));
+    assert_eq!(count(&told), 1);
+    work.report(Report::new(0.2));
+    drop(first);
+    work.report(Report::new(0.3));
+    assert_eq!(count(&told), 3);
+    drop(second);
+    work.report(Report::new(0.4));
+    assert_eq!(count(&told), 3);
+}
+
+#[test]
+fn nobody_follows_itself_or_what_is_over() {
+    let work = work();
+    assert!(work.follow(Arc::downgrade(&work)).is_none());
+    work.shared_execution_over();
+    assert!(job().follow(Arc::downgrade(&work)).is_none());
+}
+
+#[test]
+fn jobs_that_wait_for_each_other_tell_each_other_in_the_end_no_more() {
+    let (one, two) = (work(), work());
+    let told = (counted(&one), counted(&two));
+    let _following = (
+        one.follow(Arc::downgrade(&two)),
+        two.follow(Arc::downgrade(&one)),
+    );
+    one.report(Report::new(0.5));
+    assert!((1..=10).contains(&count(&told.0)));
+    assert!((1..=10).contains(&count(&told.1)));
+}
+
+#[test]
+fn the_idle_time_of_a_follower_is_its_own_again_once_it_leaves() {
+    let (work, job) = (work(), job());
+    job.be_timed();
+    let following = job.follow(Arc::downgrade(&work));
+    assert!(following.is_some() && work.has(TIMED));
+    // Between two attempts the work shows no sign of life, and so does who waits for it.
+    work.attempt_over();
+    assert_eq!(job.last_activity(), None);
+    drop(following);
+    assert!(job.last_activity().is_some());
+}
