@@ -25,6 +25,7 @@ mod retry_backoff;
 mod retry_budget;
 mod retry_limits;
 mod retry_policy;
+mod steps;
 mod support;
 mod timeout;
 mod timeout_deadlines;

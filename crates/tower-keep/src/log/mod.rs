@@ -95,6 +95,7 @@ pub fn level_of(kind: &EventKind) -> Level {
         EventKind::Started
         | EventKind::Progress(_)
         | EventKind::StepStarted { .. }
+        | EventKind::StepSucceeded { .. }
         | EventKind::Retrying { .. }
         | EventKind::Duplicate { .. }
         | EventKind::AnsweredFromKept { .. } => Level::DEBUG,
