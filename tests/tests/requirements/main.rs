@@ -20,6 +20,7 @@ mod detached;
 mod log;
 mod one_job;
 mod progress;
+mod progress_board;
 mod retry;
 mod retry_backoff;
 mod retry_budget;

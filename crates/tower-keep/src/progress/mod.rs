@@ -49,12 +49,17 @@
 //! Goes into `Router::layer` as it is. The job ends when the handler has made its response; a body that streams on
 //! is not covered.
 
+mod board;
+mod changes;
 mod handle;
 mod layer;
+mod unread;
 mod view;
 mod watch;
 
 pub use self::{
+    board::Snapshot,
+    changes::Changes,
     handle::{Lagged, ProgressHandle, Subscription},
     layer::{Progress, ProgressLayer},
     view::{JobState, JobView},

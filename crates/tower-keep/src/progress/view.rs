@@ -7,7 +7,7 @@ use crate::event::{
 };
 
 /// The latest state of one job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct JobView {
     /// Which job.
