@@ -81,7 +81,13 @@ async fn followers_see_what_the_work_reports() {
     // At once: without a poll.
     recorder.assert_names_of(
         late_job,
-        ["dispatched", "duplicate", "step_started", "progress"],
+        [
+            "dispatched",
+            "duplicate",
+            "step_started",
+            "step_succeeded",
+            "progress",
+        ],
     );
     for job in [early_job, late_job] {
         let view = board.job(job).unwrap();
@@ -97,12 +103,25 @@ async fn followers_see_what_the_work_reports() {
 
     assert_eq!(fractions(&recorder.kinds_of(late_job)), [0.5, 0.75]);
     let reported = |job| {
-        let kinds = recorder.kinds_of(job).into_iter();
-        let reports = kinds.filter(|kind| matches!(kind.name(), "progress" | "step_started"));
-        reports.collect::<Vec<_>>()
+        let events = recorder.events_of(job).into_iter();
+        let reports = events.filter(|event| {
+            let names = ["progress", "step_started", "step_succeeded"];
+            names.contains(&event.kind.name())
+        });
+        reports
+            .map(|event| (event.kind, event.step))
+            .collect::<Vec<_>>()
     };
     assert_eq!(reported(early_job), reported(first_job));
-    assert_eq!(reported(first_job).len(), 5);
+    assert_eq!(reported(first_job).len(), 6);
+    let steps: Vec<_> = reported(late_job)
+        .into_iter()
+        .filter_map(|(_, step)| step.map(|step| step.name))
+        .collect();
+    assert_eq!(
+        steps.iter().map(|name| &**name).collect::<Vec<_>>(),
+        ["half", "half"]
+    );
     for job in [early_job, late_job] {
         assert!(!recorder.names_of(job).contains(&"started"));
     }

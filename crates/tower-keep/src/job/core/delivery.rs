@@ -8,8 +8,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, STARTED, State};
-use crate::event::{Event, EventKind, Observer, Report};
+use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, STARTED, State, followers::Told};
+use crate::event::{Event, EventKind, Observer, Report, StepInfo};
 
 /// The observers of a job, and the events on their way to them.
 pub(super) struct Stream {
@@ -102,7 +102,7 @@ impl Core {
         let before = self.flags.fetch_or(OBSERVED, Ordering::AcqRel);
         let dispatched = Event {
             attempt: 1,
-            ..self.event(EventKind::Dispatched, self.born, 0)
+            ..self.event(EventKind::Dispatched, self.born, 0, None)
         };
         let missed = if before & STARTED == 0 {
             None
@@ -122,13 +122,13 @@ impl Core {
             };
             Some(Event {
                 attempt: 1,
-                ..self.event(EventKind::Started, at, seq)
+                ..self.event(EventKind::Started, at, seq, None)
             })
         };
         self.tell(state, Target::Only(index), dispatched, missed);
     }
 
-    fn event(&self, kind: EventKind, at: Instant, seq: u64) -> Event {
+    fn event(&self, kind: EventKind, at: Instant, seq: u64, step: Option<StepInfo>) -> Event {
         Event {
             job: self.id,
             name: self.name.clone(),
@@ -137,6 +137,7 @@ impl Core {
             seq,
             at,
             elapsed: at.saturating_duration_since(self.born),
+            step,
             kind,
         }
     }
@@ -144,24 +145,51 @@ impl Core {
     /// Sends an event, unless the job is over; a report also to those that wait for its work. `make` runs only if
     /// somebody watches or may do so, and outside the lock.
     pub(crate) fn emit(&self, make: impl FnOnce() -> EventKind) {
-        if !self.has(OBSERVED | SHARED) {
+        if !self.is_heard() {
             return;
         }
         let kind = make();
+        let at = Instant::now();
+        let state = self.state();
+        let step = state.steps.of_event(&kind, self.id).cloned();
+        self.emit_in(state, kind, at, step);
+    }
+
+    /// Whether an event may reach anybody.
+    pub(super) fn is_heard(&self) -> bool {
+        self.has(OBSERVED | SHARED)
+    }
+
+    /// As [`emit`](Self::emit), of this step.
+    pub(super) fn emit_in(
+        &self,
+        state: MutexGuard<'_, State>,
+        kind: EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+    ) {
         if self.has(SHARED) && kind.is_report() {
-            self.tell_observers(kind.clone());
-            self.forward(kind, 0);
+            let told = Told {
+                kind: kind.clone(),
+                step: step.clone(),
+            };
+            self.tell_observers(state, kind, at, step);
+            self.forward(told, 0);
         } else {
-            self.tell_observers(kind);
+            self.tell_observers(state, kind, at, step);
         }
     }
 
-    pub(super) fn tell_observers(&self, kind: EventKind) {
+    pub(super) fn tell_observers(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        kind: EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+    ) {
         if !self.has(OBSERVED) {
             return;
         }
-        let at = Instant::now();
-        let mut state = self.state();
         if self.has(ENDED) {
             return;
         }
@@ -171,7 +199,7 @@ impl Core {
             Some(self.started_event(&mut state, at))
         };
         let seq = state.stream.next_seq();
-        let event = self.event(kind, at, seq);
+        let event = self.event(kind, at, seq, step);
         let everyone = Target::First(state.stream.observers.len());
         match started {
             Some(started) => self.tell(state, everyone, started, Some(event)),
@@ -187,7 +215,8 @@ impl Core {
         at: Instant,
     ) {
         let seq = state.stream.next_seq();
-        let event = self.event(kind, at, seq);
+        let step = state.steps.of_event(&kind, self.id).cloned();
+        let event = self.event(kind, at, seq, step);
         let everyone = Target::First(state.stream.observers.len());
         self.tell(state, everyone, event, None);
     }
@@ -231,7 +260,7 @@ impl Core {
     fn started_event(&self, state: &mut State, at: Instant) -> Event {
         let seq = state.stream.next_seq();
         state.stream.started = Some((at, seq));
-        self.event(EventKind::Started, at, seq)
+        self.event(EventKind::Started, at, seq, None)
     }
 
     /// A gate keeps the call waiting before it may start.

@@ -6,8 +6,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use tokio::time::Instant;
+
 use super::{Core, SHARED, TIMED};
-use crate::event::{EventKind, JobId};
+use crate::event::{EventKind, JobId, StepInfo};
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
 /// time, without a lock, and whoever finds one at it leaves its own in the queue.
@@ -16,11 +18,18 @@ pub(super) struct Followers {
     /// In the order in which they were dispatched.
     jobs: BTreeMap<JobId, Follower>,
     /// The last report of each kind, for those that join later, the older one first.
-    last: Vec<EventKind>,
+    last: Vec<Told>,
     /// How many reports there were.
     reports: u64,
-    queue: VecDeque<(EventKind, Whom, u8)>,
+    queue: VecDeque<(Told, Whom, u8)>,
     forwarding: bool,
+}
+
+/// A report, and the step of the work that it belongs to.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) kind: EventKind,
+    pub(super) step: Option<StepInfo>,
 }
 
 struct Follower {
@@ -43,9 +52,10 @@ enum Whom {
 const MAX_HOPS: u8 = 8;
 
 impl Followers {
-    fn remember(&mut self, report: &EventKind) {
-        let kind = mem::discriminant(report);
-        self.last.retain(|known| mem::discriminant(known) != kind);
+    fn remember(&mut self, report: &Told) {
+        let kind = mem::discriminant(&report.kind);
+        self.last
+            .retain(|known| mem::discriminant(&known.kind) != kind);
         self.last.push(report.clone());
     }
 
@@ -130,7 +140,7 @@ impl Core {
 
     /// Tells the followers, also where this job has ended and its work goes on for them.
     #[cold]
-    pub(super) fn forward(&self, report: EventKind, hops: u8) {
+    pub(super) fn forward(&self, report: Told, hops: u8) {
         {
             let mut state = self.state();
             if !self.has(SHARED) {
@@ -175,9 +185,11 @@ impl Core {
     }
 
     /// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
-    fn told(&self, report: &EventKind, hops: u8) {
+    fn told(&self, report: &Told, hops: u8) {
         self.touch();
-        self.tell_observers(report.clone());
+        let Told { kind, step } = report.clone();
+        let at = Instant::now();
+        self.tell_observers(self.state(), kind, at, step);
         if self.has(SHARED) && hops < MAX_HOPS {
             self.forward(report.clone(), hops + 1);
         }
