@@ -1,12 +1,9 @@
 //! Cancelling a job, and whoever works for it.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     task::Waker,
 };
-
-use futures_util::task::AtomicWaker;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, RESTING, SHARED, State,
@@ -15,6 +12,7 @@ use super::{
 use crate::{
     event::{CancelReason, JobMap},
     job::halt::{self, Halt},
+    sync::{AtomicWaker, CancellationToken, atomic::Ordering},
 };
 
 pub(super) type Children = JobMap<Weak<Core>>;

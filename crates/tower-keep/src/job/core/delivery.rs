@@ -3,13 +3,16 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, MutexGuard, atomic::Ordering},
+    sync::Arc,
 };
 
 use tokio::time::Instant;
 
 use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, STARTED, State};
-use crate::event::{Event, EventKind, Observer, Report};
+use crate::{
+    event::{Event, EventKind, Observer, Report},
+    sync::{MutexGuard, atomic::Ordering},
+};
 
 /// The observers of a job, and the events on their way to them.
 pub(super) struct Stream {

@@ -1,9 +1,6 @@
 //! How a job ends: once, on every path.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -11,6 +8,7 @@ use super::{AWAITED, Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED};
 use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId},
     job::stop::{Stop, StopKind},
+    sync::atomic::Ordering,
 };
 
 /// How a job ended.

@@ -19,16 +19,11 @@ mod ending;
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
-use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
 use self::{
@@ -40,7 +35,13 @@ use super::{
     halt::{self, Halt},
     limits,
 };
-use crate::event::{CancelReason, JobId, JobName};
+use crate::{
+    event::{CancelReason, JobId, JobName},
+    sync::{
+        AtomicWaker, CancellationToken, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 /// Somebody registered an observer.
 const OBSERVED: u16 = 1;
