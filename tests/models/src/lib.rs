@@ -26,7 +26,10 @@
 // Linters compile libraries for unit tests too, whatever the manifest says.
 #![cfg(not(test))]
 
+pub mod cancel;
 pub mod circuit_breaker;
+pub mod dedup;
+pub mod job;
 pub mod retry;
 mod run;
 mod sync;
@@ -36,6 +39,12 @@ mod sync;
 #[path = "../../../crates/tower-keep/src/classify.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod classify;
+#[path = "../../../crates/tower-keep/src/error.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod error;
+#[path = "../../../crates/tower-keep/src/event/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod event;
 #[path = "../../../crates/tower-keep/src/ratio.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod ratio;

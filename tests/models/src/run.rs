@@ -15,10 +15,18 @@ const PREEMPTIONS: usize = 3;
 pub(crate) fn explore<T: Ord + Send + 'static>(
     model: impl Fn() -> T + Send + Sync + 'static,
 ) -> BTreeSet<T> {
+    explore_within(PREEMPTIONS, model)
+}
+
+/// With at most so many preemptions: for models of so many steps that more would take too long.
+pub(crate) fn explore_within<T: Ord + Send + 'static>(
+    preemptions: usize,
+    model: impl Fn() -> T + Send + Sync + 'static,
+) -> BTreeSet<T> {
     let seen = Arc::new(Plain::new(BTreeSet::new()));
     let all = Arc::clone(&seen);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(move || {
         let observed = model();
         seen.lock()
