@@ -100,9 +100,8 @@ impl Core {
     /// The code that this halt stops is to end within a grace period; so are the jobs that work for it, but for those
     /// that go on without their caller anyway.
     pub(crate) fn halt_children(&self, halt: &Halt) {
-        if !self.has(HAS_CHILDREN) {
-            return;
-        }
+        // The lock orders this after the child that is born beside, or before it so that it sees the halt: the flag
+        // that there are children would not.
         let children: Vec<_> = {
             let state = self.state();
             state
@@ -192,6 +191,10 @@ impl Core {
                 None => CancelReason::CallerGone,
             };
             state.reason.get_or_insert_with(|| reason.clone());
+            if state.expired {
+                // As where the execution is not shared: it is too late for another reason.
+                self.set(CANCELLED);
+            }
             (self.mark_fired(&mut state), reason)
         };
         self.fire(fired.0, &fired.1);
