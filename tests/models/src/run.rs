@@ -67,6 +67,29 @@ impl<T> Thread<T> {
     }
 }
 
+/// Holds what takes a lock when it is dropped. After a panic it is not dropped: loom has given its locks up, and a second
+/// panic would hide the first.
+pub(crate) struct Unhurt<T>(Option<T>);
+
+impl<T> Unhurt<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl<T> Drop for Unhurt<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if std::thread::panicking() {
+            std::mem::forget(value);
+        }
+    }
+}
+
 /// Lets a thread sleep until its waker wakes it. Nothing else wakes it, so a lost wake-up is a deadlock.
 #[derive(Default)]
 pub(crate) struct Sleeper(Arc<Alarm>);

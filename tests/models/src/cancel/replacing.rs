@@ -6,7 +6,7 @@ use super::groups::{GroupHandle, Groups};
 use crate::{
     event::CancelReason,
     job::job,
-    run::{explore, spawn},
+    run::{Unhurt, explore, spawn},
 };
 
 const GROUP: u8 = 7;
@@ -27,9 +27,9 @@ pub fn one_of_several_goes_on() {
         let [first, second, third] = jobs.each_ref().map(Arc::clone);
         let threads = [second, third].map(|job| {
             let groups = Arc::clone(&groups);
-            spawn(move || groups.enter(GROUP, &job))
+            spawn(move || Unhurt::new(groups.enter(GROUP, &job)))
         });
-        let place = groups.enter(GROUP, &first);
+        let place = Unhurt::new(groups.enter(GROUP, &first));
         let places = threads.map(|thread| thread.join());
         let reasons = jobs.each_ref().map(|job| job.cancelled_for());
         let replaced = Some(CancelReason::Replaced);
@@ -49,9 +49,9 @@ pub fn one_leaves_as_the_next_enters() {
     let seen = explore(|| {
         let (groups, handle) = groups(true);
         let [old, new] = [(); 2].map(|()| job());
-        let place = groups.enter(GROUP, &old);
+        let place = Unhurt::new(groups.enter(GROUP, &old));
         let leaving = spawn(move || drop(place));
-        let place = groups.enter(GROUP, &new);
+        let place = Unhurt::new(groups.enter(GROUP, &new));
         leaving.join();
         assert!(!new.cancel_requested());
         assert_eq!(handle.jobs(&GROUP).len(), 1);
@@ -67,10 +67,10 @@ pub fn cancelling_reaches_who_is_in() {
     explore(|| {
         let (groups, handle) = groups(false);
         let [in_before, late] = [(); 2].map(|()| job());
-        let place = groups.enter(GROUP, &in_before);
+        let place = Unhurt::new(groups.enter(GROUP, &in_before));
         let entering = {
             let (groups, late) = (Arc::clone(&groups), Arc::clone(&late));
-            spawn(move || groups.enter(GROUP, &late))
+            spawn(move || Unhurt::new(groups.enter(GROUP, &late)))
         };
         let count = handle.cancel(&GROUP);
         let late_place = entering.join();

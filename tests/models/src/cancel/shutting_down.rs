@@ -14,12 +14,12 @@ use super::{
 use crate::{
     event::CancelReason,
     job::{core::Core, job, succeed},
-    run::{Sleeper, explore, explore_within, spawn},
+    run::{Sleeper, Unhurt, explore, explore_within, spawn},
 };
 
 /// Runs a tracked job to its end: out of the layer first, as the layers around it see the result later.
-fn finish(tracked: Tracked, job: &Core) {
-    let registry = Arc::clone(tracked.registry());
+fn finish(mut tracked: Unhurt<Tracked>, job: &Core) {
+    let registry = Arc::clone(tracked.get_mut().registry());
     assert!(!registry.drained_token().is_cancelled());
     let closed = registry.is_closed();
     drop(tracked);
@@ -59,7 +59,7 @@ pub fn a_job_is_found_or_refused() {
         let entering = {
             let (registry, job) = (Arc::clone(&registry), Arc::clone(&job));
             spawn(move || {
-                let tracked = registry.track(&job);
+                let tracked = registry.track(&job).map(Unhurt::new);
                 let got_in = tracked.is_some();
                 (got_in, tracked)
             })
@@ -86,7 +86,7 @@ pub fn each_job_is_counted_once() {
         let jobs = [(); 2].map(|()| job());
         let threads = jobs.each_ref().map(|job| {
             let job = Arc::clone(job);
-            let tracked = registry.track(&job).unwrap();
+            let tracked = Unhurt::new(registry.track(&job).unwrap());
             spawn(move || finish(tracked, &job))
         });
         shut_down(&registry);
@@ -114,7 +114,7 @@ pub fn another_reason_is_counted_as_such() {
     let seen = explore_within(2, || {
         let registry = Arc::new(Registry::default());
         let job = job();
-        let tracked = registry.track(&job).unwrap();
+        let tracked = Unhurt::new(registry.track(&job).unwrap());
         registry.close();
         let working = {
             let job = Arc::clone(&job);
@@ -146,7 +146,7 @@ pub fn a_job_of_two_calls_is_counted_once() {
     let seen = explore(|| {
         let registry = Arc::new(Registry::default());
         let job = job();
-        let calls = [(); 2].map(|()| registry.track(&job).unwrap());
+        let calls = [(); 2].map(|()| Unhurt::new(registry.track(&job).unwrap()));
         let leaving = calls.map(|tracked| spawn(move || drop(tracked)));
         registry.close();
         for leaving in leaving {

@@ -38,7 +38,10 @@ use std::{
 use loom::sync::Mutex;
 
 use self::flight::{Caller, Flight};
-use crate::{run::Sleeper, sync::atomic::AtomicU64};
+use crate::{
+    run::{Sleeper, Unhurt},
+    sync::atomic::AtomicU64,
+};
 
 /// An output that counts how often a clone of it begins and ends: others may come in between.
 struct Output(Arc<AtomicU64>);
@@ -140,19 +143,20 @@ impl Drop for Running {
 
 /// A caller and the task that polls it.
 struct Task<T> {
-    caller: Caller<T>,
+    caller: Unhurt<Caller<T>>,
     sleeper: Sleeper,
 }
 
 impl<T: Clone> Task<T> {
     fn new(caller: Caller<T>) -> Self {
         let sleeper = Sleeper::default();
+        let caller = Unhurt::new(caller);
         Self { caller, sleeper }
     }
 
     fn poll(&mut self) -> Poll<T> {
         let waker = self.sleeper.waker();
-        self.caller.poll(&mut Context::from_waker(&waker))
+        self.caller.get_mut().poll(&mut Context::from_waker(&waker))
     }
 
     /// Has the output in the end, unless a wake-up is lost.
