@@ -1,11 +1,6 @@
 //! A shutdown finds each job that got in, and knows when the last one is over.
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{future::Future, pin::pin, sync::Arc, task::Context};
 
 use super::{
     registry::{Registry, Tracked, cancel_each},
@@ -40,7 +35,8 @@ fn drained(registry: &Registry) -> Shutdown {
     let sleeper = Sleeper::default();
     let waker = sleeper.waker();
     let mut drained = pin!(registry.drained_token().clone().cancelled_owned());
-    while let Poll::Pending = drained.as_mut().poll(&mut Context::from_waker(&waker)) {
+    let mut cx = Context::from_waker(&waker);
+    while drained.as_mut().poll(&mut cx).is_pending() {
         sleeper.sleep();
     }
     registry.tally()
