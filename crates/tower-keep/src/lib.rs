@@ -90,7 +90,6 @@ pub mod job;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod ratio;
 pub mod reject;
-#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod sync;
 
 #[cfg(feature = "cancel")]

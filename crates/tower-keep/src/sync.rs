@@ -1,4 +1,7 @@
-//! The locks and atomics of the pure state machines, by one name, so that the models under `tests/models` can check the
-//! same files with loom's in their place.
+//! What threads meet at in the state machines, by one name, so that the models under `tests/models` can check the same
+//! files with loom's in their place.
 
-pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
+pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock, atomic};
+
+pub(crate) use futures_util::task::AtomicWaker;
+pub(crate) use tokio_util::sync::CancellationToken;

@@ -11,6 +11,13 @@
 //! and that each of them is really reached, is asserted of the set. The files under `tests/` run the models, one test
 //! each. Nothing may differ between two runs of a closure but the schedule: time is a number, and randomness has a seed.
 //!
+//! # What is checked as it is, and what is not
+//!
+//! Schedules have at most three preemptions, or as many as a model gives to `explore_within`: two, where three would take
+//! longer than some seconds. Reference counts are std's, and loom sees no step in them: a model in which they matter
+//! touches something of loom's beside (as the flight's output does when it is cloned). A token is tokio's, as a whole.
+//! Wakers in a place of the job's wait for one another, where the real ones do each other's work.
+//!
 //! # Adding one
 //!
 //! Few threads with few steps: each lock or atomic operation multiplies the schedules. What needs no race goes before
@@ -26,7 +33,10 @@
 // Linters compile libraries for unit tests too, whatever the manifest says.
 #![cfg(not(test))]
 
+pub mod cancel;
 pub mod circuit_breaker;
+pub mod dedup;
+pub mod job;
 pub mod retry;
 mod run;
 mod sync;
@@ -36,6 +46,12 @@ mod sync;
 #[path = "../../../crates/tower-keep/src/classify.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod classify;
+#[path = "../../../crates/tower-keep/src/error.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod error;
+#[path = "../../../crates/tower-keep/src/event/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod event;
 #[path = "../../../crates/tower-keep/src/ratio.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod ratio;

@@ -15,10 +15,18 @@ const PREEMPTIONS: usize = 3;
 pub(crate) fn explore<T: Ord + Send + 'static>(
     model: impl Fn() -> T + Send + Sync + 'static,
 ) -> BTreeSet<T> {
+    explore_within(PREEMPTIONS, model)
+}
+
+/// With at most so many preemptions: for models of so many steps that more would take too long.
+pub(crate) fn explore_within<T: Ord + Send + 'static>(
+    preemptions: usize,
+    model: impl Fn() -> T + Send + Sync + 'static,
+) -> BTreeSet<T> {
     let seen = Arc::new(Plain::new(BTreeSet::new()));
     let all = Arc::clone(&seen);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(move || {
         let observed = model();
         seen.lock()
@@ -55,6 +63,29 @@ impl<T> Thread<T> {
                 Some(done) => return done,
                 None => slot = filled.wait(slot).unwrap(),
             }
+        }
+    }
+}
+
+/// Holds what takes a lock when it is dropped. After a panic it is not dropped: loom has given its locks up, and a second
+/// panic would hide the first.
+pub(crate) struct Unhurt<T>(Option<T>);
+
+impl<T> Unhurt<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl<T> Drop for Unhurt<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if std::thread::panicking() {
+            std::mem::forget(value);
         }
     }
 }

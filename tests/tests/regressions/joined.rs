@@ -57,3 +57,30 @@ async fn the_first_callers_cancellation_harms_no_other() {
     first.await.unwrap().unwrap_err();
     assert_eq!(second.await.unwrap().unwrap(), 1);
 }
+
+/// A job that the shared code has begun in another task is cancelled when the last caller leaves, though the caller whose
+/// job it works for left before.
+#[tokio::test(start_paused = true)]
+async fn a_child_elsewhere_is_cancelled_when_the_last_caller_leaves() {
+    let (watched, child) = recording();
+    let client = ServiceBuilder::new()
+        .layer(watched)
+        .layer(CancelLayer::new())
+        .service(service_fn(|(): ()| {
+            std::future::pending::<Result<(), BoxError>>()
+        }));
+    let server = ServiceBuilder::new()
+        .layer(quiet())
+        .layer(DedupLayer::new(|_: &u32| Some(())).join())
+        .service(service_fn(move |_: u32| {
+            tokio::spawn(Job::current().scope(client.clone().oneshot(())));
+            std::future::pending::<Result<(), BoxError>>()
+        }));
+    let calls = [1, 2].map(|request| tokio::spawn(server.clone().oneshot(request)));
+    tokio::time::sleep(ms(1)).await;
+    for (call, ended) in calls.into_iter().zip([0, 1]) {
+        call.abort();
+        tokio::time::sleep(ms(1)).await;
+        assert_eq!(child.count("cancelled"), ended);
+    }
+}

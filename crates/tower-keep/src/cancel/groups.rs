@@ -3,7 +3,7 @@ use std::{
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     event::{CancelReason, JobMap},
     job::core::Core,
+    sync::{Mutex, MutexGuard},
 };
 
 /// The running jobs of each group.

@@ -1,14 +1,13 @@
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, Weak,
-    atomic::{AtomicBool, Ordering},
-};
-
-use tokio_util::sync::CancellationToken;
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::{running::Running, shutdown::Shutdown};
 use crate::{
     event::{CancelReason, JobId, JobMap},
     job::core::Core,
+    sync::{
+        CancellationToken, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// What the layer's clones share: the jobs that run.

@@ -17,9 +17,11 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Boxed and nameless, so that whoever joins need not know what is executed.
 type Execution<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     event::JobId,
     job::{
-        core::{Core, Following},
+        core::{Core, followers::Following},
         scope::{Entered, Phase},
         seat::Seat,
         stop::{self, Stop, StopKind},

@@ -3,10 +3,7 @@ use std::{
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak},
 };
 
 use tokio::time::Instant;
@@ -18,7 +15,14 @@ use super::{
     lead::Lead,
     watch::{AnyFlight, Shown},
 };
-use crate::{event::JobId, job::core::Core};
+use crate::{
+    event::JobId,
+    job::core::Core,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 /// The keys in flight and the results that are kept, shared by the layer's clones.
 pub struct Keys<K> {

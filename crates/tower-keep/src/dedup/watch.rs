@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError},
 };
 
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use super::{
     handle::{DedupCounts, InFlight},
     keys::Keys,
 };
+use crate::sync::{Mutex, atomic::Ordering};
 
 /// A flight whose outcome's type is forgotten.
 pub(super) trait AnyFlight: Send + Sync {

@@ -7,16 +7,17 @@
 use std::{
     cell::RefCell,
     mem,
+    sync::{Arc, PoisonError},
+};
+
+use super::{core::Core, stop::StopKind};
+use crate::{
+    event::JobId,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        CancellationToken, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
-
-use tokio_util::sync::CancellationToken;
-
-use super::{core::Core, stop::StopKind};
-use crate::event::JobId;
 
 thread_local! {
     static HALT: RefCell<Option<Arc<Halt>>> = const { RefCell::new(None) };

@@ -1,10 +1,11 @@
 //! When a job last showed that it goes on. Noted only for those jobs that somebody times.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Core, TIMED, nanos};
+use crate::sync::atomic::Ordering;
 
 /// Instead of a time: the job waits for its next attempt.
 const PAUSED: u64 = u64::MAX;

@@ -1,12 +1,9 @@
 //! Cancelling a job, and whoever works for it.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     task::Waker,
 };
-
-use futures_util::task::AtomicWaker;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, RESTING, SHARED, State,
@@ -15,6 +12,7 @@ use super::{
 use crate::{
     event::{CancelReason, JobMap},
     job::halt::{self, Halt},
+    sync::{AtomicWaker, CancellationToken, atomic::Ordering},
 };
 
 pub(super) type Children = JobMap<Weak<Core>>;
@@ -109,9 +107,8 @@ impl Core {
     /// The code that this halt stops is to end within a grace period; so are the jobs that work for it, but for those
     /// that go on without their caller anyway.
     pub(crate) fn halt_children(&self, halt: &Halt) {
-        if !self.has(HAS_CHILDREN) {
-            return;
-        }
+        // The lock orders this after the child that is born beside, or before it so that it sees the halt: the flag
+        // that there are children would not.
         let children: Vec<_> = {
             let state = self.state();
             state
@@ -207,6 +204,10 @@ impl Core {
                 None => CancelReason::CallerGone,
             };
             state.reason.get_or_insert_with(|| reason.clone());
+            if state.expired {
+                // As where the execution is not shared: it is too late for another reason.
+                self.set(CANCELLED);
+            }
             (self.mark_fired(&mut state), reason)
         };
         self.fire(fired.0, &fired.1);

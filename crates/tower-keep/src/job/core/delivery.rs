@@ -3,13 +3,16 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, MutexGuard, atomic::Ordering},
+    sync::Arc,
 };
 
 use tokio::time::Instant;
 
 use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, STARTED, State, followers::Told};
-use crate::event::{Event, EventKind, Observer, Report, StepInfo};
+use crate::{
+    event::{Event, EventKind, Observer, Report, StepInfo},
+    sync::{MutexGuard, atomic::Ordering},
+};
 
 /// The observers of a job, and the events on their way to them.
 pub(super) struct Stream {
@@ -100,6 +103,13 @@ impl Core {
         state.stream.observers.push(Arc::clone(observer));
         // Whoever sets `STARTED` or `ENDED` after this sees that somebody watches, and tells.
         let before = self.flags.fetch_or(OBSERVED, Ordering::AcqRel);
+        if before & (OBSERVED | ENDED) == ENDED {
+            // It ended just now, unwatched, and nobody will tell. There may be a last handle to the observer.
+            let unheard = std::mem::take(&mut state.stream.observers);
+            drop(state);
+            drop(unheard);
+            return;
+        }
         let dispatched = Event {
             attempt: 1,
             ..self.event(EventKind::Dispatched, self.born, 0, None)
@@ -193,10 +203,13 @@ impl Core {
         if self.has(ENDED) {
             return;
         }
-        let started = if self.has(HELD) || !kind.implies_started() || self.set(STARTED) {
+        let started = if self.has(HELD) || !kind.implies_started() {
             None
         } else {
-            Some(self.started_event(&mut state, at))
+            self.set(STARTED);
+            // Whoever set it before may not have told it yet: it comes first all the same.
+            let untold = state.stream.started.is_none();
+            untold.then(|| self.started_event(&mut state, at))
         };
         let seq = state.stream.next_seq();
         let event = self.event(kind, at, seq, step);
@@ -249,7 +262,7 @@ impl Core {
         }
         let at = Instant::now();
         let mut state = self.state();
-        // An observer that came in between has told it already.
+        // An observer or another event that came in between has told it already.
         if !self.has(ENDED) && state.stream.started.is_none() {
             let started = self.started_event(&mut state, at);
             let everyone = Target::First(state.stream.observers.len());

@@ -1,16 +1,14 @@
 //! How a job ends: once, on every path.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{AWAITED, Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED};
+use super::{AWAITED, Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED, SHARED};
 use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId},
     job::stop::{Stop, StopKind},
+    sync::atomic::Ordering,
 };
 
 /// How a job ended.
@@ -182,7 +180,10 @@ impl Core {
         }
         let parent = {
             let mut state = self.state();
-            state.children = None;
+            if !self.has(SHARED) {
+                state.children = None;
+            }
+            // Else they work for an execution that goes on, and are told at its end.
             state.parent.take()
         };
         if let Some(parent) = parent {

@@ -16,25 +16,18 @@ mod activity;
 mod cancellation;
 mod delivery;
 mod ending;
-mod followers;
+pub(crate) mod followers;
 pub(crate) mod steps;
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
-use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ending::Ending;
-#[cfg(feature = "dedup")]
-pub(crate) use self::followers::Following;
 use self::{
     cancellation::Children,
     delivery::Stream,
@@ -46,7 +39,13 @@ use super::{
     halt::{self, Halt},
     limits,
 };
-use crate::event::{CancelReason, JobId, JobName};
+use crate::{
+    event::{CancelReason, JobId, JobName},
+    sync::{
+        AtomicWaker, CancellationToken, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 /// Somebody registered an observer.
 const OBSERVED: u16 = 1;

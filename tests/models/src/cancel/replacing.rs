@@ -1,0 +1,82 @@
+//! A group in which a new job takes the place of the one before it.
+
+use std::sync::Arc;
+
+use super::groups::{GroupHandle, Groups};
+use crate::{
+    event::CancelReason,
+    job::job,
+    run::{Unhurt, explore, spawn},
+};
+
+const GROUP: u8 = 7;
+
+fn groups(replaces: bool) -> (Arc<Groups<u8>>, GroupHandle<u8>) {
+    let groups = Arc::new(Groups::new(replaces));
+    let handle = GroupHandle {
+        groups: Arc::clone(&groups),
+    };
+    (groups, handle)
+}
+
+/// Of several that enter at once all are replaced but one, and the group is empty when they are over.
+pub fn one_of_several_goes_on() {
+    explore(|| {
+        let (groups, handle) = groups(true);
+        let jobs = [(); 3].map(|()| job());
+        let [first, second, third] = jobs.each_ref().map(Arc::clone);
+        let threads = [second, third].map(|job| {
+            let groups = Arc::clone(&groups);
+            spawn(move || Unhurt::new(groups.enter(GROUP, &job)))
+        });
+        let place = Unhurt::new(groups.enter(GROUP, &first));
+        let places = threads.map(|thread| thread.join());
+        let reasons = jobs.each_ref().map(|job| job.cancelled_for());
+        let replaced = Some(CancelReason::Replaced);
+        assert_eq!(
+            reasons.iter().filter(|reason| **reason == replaced).count(),
+            2
+        );
+        assert_eq!(reasons.iter().filter(|reason| reason.is_none()).count(), 1);
+        assert_eq!(handle.jobs(&GROUP).len(), 3);
+        drop((place, places));
+        assert!(handle.jobs(&GROUP).is_empty());
+    });
+}
+
+/// One that leaves as the next enters.
+pub fn one_leaves_as_the_next_enters() {
+    let seen = explore(|| {
+        let (groups, handle) = groups(true);
+        let [old, new] = [(); 2].map(|()| job());
+        let place = Unhurt::new(groups.enter(GROUP, &old));
+        let leaving = spawn(move || drop(place));
+        let place = Unhurt::new(groups.enter(GROUP, &new));
+        leaving.join();
+        assert!(!new.cancel_requested());
+        assert_eq!(handle.jobs(&GROUP).len(), 1);
+        drop(place);
+        assert!(handle.jobs(&GROUP).is_empty());
+        old.cancelled_for().is_some()
+    });
+    assert_eq!(seen.len(), 2);
+}
+
+/// Who cancels the group reaches each job that entered before.
+pub fn cancelling_reaches_who_is_in() {
+    explore(|| {
+        let (groups, handle) = groups(false);
+        let [in_before, late] = [(); 2].map(|()| job());
+        let place = Unhurt::new(groups.enter(GROUP, &in_before));
+        let entering = {
+            let (groups, late) = (Arc::clone(&groups), Arc::clone(&late));
+            spawn(move || Unhurt::new(groups.enter(GROUP, &late)))
+        };
+        let count = handle.cancel(&GROUP);
+        let late_place = entering.join();
+        assert!(in_before.cancel_requested());
+        assert_eq!(count, 1 + usize::from(late.cancel_requested()));
+        drop((place, late_place));
+        assert!(handle.jobs(&GROUP).is_empty());
+    });
+}

@@ -1,0 +1,158 @@
+//! A shutdown finds each job that got in, and knows when the last one is over.
+
+use std::{future::Future, pin::pin, sync::Arc, task::Context};
+
+use super::{
+    registry::{Registry, Tracked, cancel_each},
+    shutdown::Shutdown,
+};
+use crate::{
+    event::CancelReason,
+    job::{core::Core, job, succeed},
+    run::{Sleeper, Unhurt, explore, explore_within, spawn},
+};
+
+/// Runs a tracked job to its end: out of the layer first, as the layers around it see the result later.
+fn finish(mut tracked: Unhurt<Tracked>, job: &Core) {
+    let registry = Arc::clone(tracked.get_mut().registry());
+    assert!(!registry.drained_token().is_cancelled());
+    let closed = registry.is_closed();
+    drop(tracked);
+    if closed {
+        assert!(!registry.drained_token().is_cancelled(), "not over yet");
+    }
+    succeed(job);
+}
+
+/// `CancelHandle::shutdown`, with no time to end.
+fn shut_down(registry: &Registry) {
+    registry.close();
+    cancel_each(registry.jobs(), &CancelReason::Shutdown, |_| true);
+}
+
+/// `ShuttingDown` after its deadline.
+fn drained(registry: &Registry) -> Shutdown {
+    let sleeper = Sleeper::default();
+    let waker = sleeper.waker();
+    let mut drained = pin!(registry.drained_token().clone().cancelled_owned());
+    let mut cx = Context::from_waker(&waker);
+    while drained.as_mut().poll(&mut cx).is_pending() {
+        sleeper.sleep();
+    }
+    registry.tally()
+}
+
+/// What a job says of itself: why it was cancelled, if it was.
+fn was_shut_down(job: &Core) -> bool {
+    job.cancelled_for() == Some(CancelReason::Shutdown)
+}
+
+/// A job gets in and is found, or is refused.
+pub fn a_job_is_found_or_refused() {
+    let seen = explore(|| {
+        let registry = Arc::new(Registry::default());
+        let job = job();
+        let entering = {
+            let (registry, job) = (Arc::clone(&registry), Arc::clone(&job));
+            spawn(move || {
+                let tracked = registry.track(&job).map(Unhurt::new);
+                let got_in = tracked.is_some();
+                (got_in, tracked)
+            })
+        };
+        shut_down(&registry);
+        let (got_in, tracked) = entering.join();
+        assert_eq!(was_shut_down(&job), got_in);
+        if let Some(tracked) = tracked {
+            finish(tracked, &job);
+        }
+        let tally = drained(&registry);
+        assert_eq!(tally.refused, usize::from(!got_in));
+        assert_eq!(tally.cancelled, usize::from(got_in));
+        assert_eq!(tally.finished + tally.otherwise, 0);
+        got_in
+    });
+    assert_eq!(seen.len(), 2);
+}
+
+/// Each of the jobs that run is counted once, as it ended, and nobody waits for ever.
+pub fn each_job_is_counted_once() {
+    let seen = explore_within(2, || {
+        let registry = Arc::new(Registry::default());
+        let jobs = [(); 2].map(|()| job());
+        let threads = jobs.each_ref().map(|job| {
+            let job = Arc::clone(job);
+            let tracked = Unhurt::new(registry.track(&job).unwrap());
+            spawn(move || finish(tracked, &job))
+        });
+        shut_down(&registry);
+        let tally = drained(&registry);
+        for thread in threads {
+            thread.join();
+        }
+        assert_eq!(registry.tally(), tally, "nobody is counted later");
+        let shut_down = jobs.iter().filter(|job| was_shut_down(job)).count();
+        assert_eq!(tally.cancelled, shut_down);
+        assert!(tally.finished + tally.cancelled <= 2);
+        assert_eq!(tally.otherwise + tally.refused, 0);
+        assert_eq!(registry.len(), 0);
+        (tally.finished, tally.cancelled)
+    });
+    // Those that left before the shutdown are none of its business.
+    assert_eq!(
+        seen,
+        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)].into()
+    );
+}
+
+/// A job that is cancelled for another reason beside.
+pub fn another_reason_is_counted_as_such() {
+    let seen = explore_within(2, || {
+        let registry = Arc::new(Registry::default());
+        let job = job();
+        let tracked = Unhurt::new(registry.track(&job).unwrap());
+        registry.close();
+        let working = {
+            let job = Arc::clone(&job);
+            spawn(move || finish(tracked, &job))
+        };
+        let other = Arc::clone(&job);
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        cancel_each(registry.jobs(), &CancelReason::Shutdown, |_| true);
+        let tally = drained(&registry);
+        working.join();
+        let requested = cancelling.join();
+        assert_eq!(tally.otherwise, usize::from(requested));
+        assert_eq!(tally.cancelled, usize::from(was_shut_down(&job)));
+        let Shutdown {
+            finished,
+            cancelled,
+            otherwise,
+            refused,
+            ..
+        } = tally;
+        assert_eq!((finished + cancelled + otherwise, refused), (1, 0));
+        (finished, cancelled, otherwise)
+    });
+    assert_eq!(seen, [(0, 0, 1), (0, 1, 0), (1, 0, 0)].into());
+}
+
+/// A hedge's calls are one job, which is in the layer until the last one left.
+pub fn a_job_of_two_calls_is_counted_once() {
+    let seen = explore(|| {
+        let registry = Arc::new(Registry::default());
+        let job = job();
+        let calls = [(); 2].map(|()| Unhurt::new(registry.track(&job).unwrap()));
+        let leaving = calls.map(|tracked| spawn(move || drop(tracked)));
+        registry.close();
+        for leaving in leaving {
+            leaving.join();
+        }
+        let drained_before = registry.drained_token().is_cancelled();
+        assert!(succeed(&job));
+        let tally = drained(&registry);
+        assert_eq!(tally.finished, usize::from(!drained_before));
+        drained_before
+    });
+    assert_eq!(seen.len(), 2);
+}

@@ -1,0 +1,190 @@
+//! Callers share an execution: whoever stays gets the output, and the last one to leave drops it.
+
+use std::{sync::Arc, task::Poll};
+
+use super::{Script, Task};
+use crate::run::{explore, spawn};
+
+/// A driver and another that waits, each in a thread of its own, get the output; it is cloned for no third.
+pub fn everybody_gets_the_output() {
+    let seen = explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let tasks = [first, flight.join().unwrap()].map(Task::new);
+        let threads = tasks.map(|task| {
+            spawn(move || {
+                let output = task.output();
+                // What the other does with its own share is to be seen from here.
+                output.clones();
+                output
+            })
+        });
+        script.finish();
+        let [first, second] = threads.map(|thread| thread.join());
+        assert!(Arc::ptr_eq(&first.0, &second.0));
+        assert_eq!(script.drops(), 1);
+        assert!(flight.join().is_none());
+        first.clones()
+    });
+    // Who takes it while another clones it cannot wait for that one to be done.
+    assert_eq!(seen, [1, 2].into());
+}
+
+/// Two who wait are both woken when it lands.
+pub fn everybody_who_waits_is_woken() {
+    let seen = explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let mut first = Task::new(first);
+        let mut waiting = [(); 2].map(|()| Task::new(flight.join().unwrap()));
+        assert!(first.poll().is_pending());
+        assert!(waiting.iter_mut().all(|task| task.poll().is_pending()));
+        let threads = waiting.map(|task| spawn(move || task.woken()));
+        script.finish();
+        let output = first.woken();
+        for thread in threads {
+            thread.join();
+        }
+        assert_eq!(script.drops(), 1);
+        output.clones()
+    });
+    assert_eq!(seen, [2, 3].into());
+}
+
+/// Who comes as it lands joins it or finds it over.
+pub fn joining_comes_before_or_after_the_landing() {
+    let seen = explore(|| {
+        let script = Script::done();
+        let (flight, first) = script.fly();
+        let driving = spawn(move || Task::new(first).output());
+        let joined = flight.join().map(|caller| Task::new(caller).output());
+        driving.join();
+        assert_eq!(script.drops(), 1);
+        joined.is_some()
+    });
+    assert_eq!(seen, [false, true].into());
+}
+
+/// A driver that leaves hands over to one that waits.
+pub fn a_driver_that_leaves_hands_over() {
+    explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let mut first = Task::new(first);
+        let mut second = Task::new(flight.join().unwrap());
+        assert!(first.poll().is_pending());
+        assert!(second.poll().is_pending());
+        let leaving = spawn(move || drop(first));
+        let waiting = spawn(move || second.woken());
+        script.finish();
+        leaving.join();
+        assert_eq!(waiting.join().clones(), 0);
+        assert_eq!(script.drops(), 1);
+    });
+}
+
+/// So does one that leaves before the other waits, or in the middle of that.
+pub fn a_driver_that_leaves_hands_over_to_one_that_comes() {
+    explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let mut first = Task::new(first);
+        let second = Task::new(flight.join().unwrap());
+        assert!(first.poll().is_pending());
+        let leaving = spawn(move || drop(first));
+        let waiting = spawn(move || second.output());
+        script.finish();
+        leaving.join();
+        waiting.join();
+        assert_eq!(script.drops(), 1);
+    });
+}
+
+/// One that is to take over and leaves instead hands on to the next.
+pub fn several_who_leave_hand_over() {
+    explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let mut leaving = [first, flight.join().unwrap()].map(Task::new);
+        let mut last = Task::new(flight.join().unwrap());
+        assert!(leaving.iter_mut().all(|task| task.poll().is_pending()));
+        assert!(last.poll().is_pending());
+        let threads = leaving.map(|task| spawn(move || drop(task)));
+        // The execution never wakes anybody of its own: to take over is to poll it.
+        last.sleeper.sleep();
+        assert!(last.poll().is_pending());
+        script.finish();
+        last.output();
+        for thread in threads {
+            thread.join();
+        }
+        assert_eq!(script.drops(), 1);
+    });
+}
+
+/// One that waits may leave as it lands.
+pub fn one_that_waits_leaves() {
+    explore(|| {
+        let script = Script::done();
+        let (flight, first) = script.fly();
+        let mut leaving = Task::new(flight.join().unwrap());
+        let waiting = Task::new(flight.join().unwrap());
+        let leaving = spawn(move || {
+            let polled = leaving.poll();
+            matches!(polled, Poll::Ready(_))
+        });
+        let waiting = spawn(move || waiting.output());
+        let output = Task::new(first).output();
+        leaving.join();
+        waiting.join();
+        assert!(output.clones() <= 3);
+        assert_eq!(script.drops(), 1);
+    });
+}
+
+/// The last one drops it, once, and never while another polls it.
+pub fn the_last_to_leave_drops_it() {
+    explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let mut tasks = [first, flight.join().unwrap(), flight.join().unwrap()].map(Task::new);
+        assert!(tasks[0].poll().is_pending());
+        let [first, mut second, mut third] = tasks;
+        let threads = [
+            spawn(move || drop(first)),
+            spawn(move || {
+                assert!(second.poll().is_pending());
+            }),
+        ];
+        assert!(third.poll().is_pending());
+        assert_eq!(script.drops(), 0);
+        drop(third);
+        for thread in threads {
+            thread.join();
+        }
+        assert_eq!(script.drops(), 1);
+        assert!(flight.join().is_none());
+    });
+}
+
+/// Who joins as the last one leaves keeps it, or finds it dropped.
+pub fn joining_comes_before_or_after_the_last_left() {
+    let seen = explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let mut first = Task::new(first);
+        assert!(first.poll().is_pending());
+        let leaving = spawn(move || drop(first));
+        let joined = flight.join();
+        let kept = joined.is_some();
+        if let Some(caller) = joined {
+            assert_eq!(script.drops(), 0);
+            script.finish();
+            Task::new(caller).output();
+        }
+        leaving.join();
+        assert_eq!(script.drops(), 1);
+        kept
+    });
+    assert_eq!(seen, [false, true].into());
+}

@@ -1,0 +1,115 @@
+//! A job whose work goes on without its caller ends once, by the later of the two.
+
+use std::sync::Arc;
+
+use super::{Ending, Recorder, cancelled, core::Core, job, succeed};
+use crate::{
+    event::CancelReason,
+    run::{explore, spawn},
+};
+
+fn detached() -> Arc<Core> {
+    let job = job();
+    job.detach();
+    job
+}
+
+/// The caller goes and the work is done, in either order.
+pub fn the_later_of_caller_and_work_ends_it() {
+    explore(|| {
+        let job = detached();
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let working = spawn(move || other.detached_done(Ending::Succeeded));
+        job.caller_gone();
+        working.join();
+        assert!(job.is_over());
+        assert_eq!(recorder.ending().name(), "succeeded");
+        assert!(!job.cancel_requested());
+    });
+}
+
+/// A caller that stays ends it itself, with the same result.
+pub fn a_caller_that_stays_ends_it() {
+    explore(|| {
+        let job = detached();
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let working = spawn(move || {
+            assert!(other.decide());
+            other.detached_done(Ending::Succeeded);
+        });
+        working.join();
+        assert!(!job.is_over());
+        let other = Arc::clone(&job);
+        let late = spawn(move || other.cancel(CancelReason::Requested));
+        job.end(|| Ending::Succeeded);
+        assert!(!late.join());
+        assert_eq!(recorder.ending().name(), "succeeded");
+    });
+}
+
+/// Cancelled beside, it ends as cancelled if its work saw that, and not else.
+pub fn the_work_says_whether_it_was_cancelled() {
+    let seen = explore(|| {
+        let job = detached();
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let working = spawn(move || {
+            let decided = other.decide();
+            other.detached_done(if decided {
+                Ending::Succeeded
+            } else {
+                cancelled(CancelReason::Requested)
+            });
+            decided
+        });
+        let other = Arc::clone(&job);
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        job.caller_gone();
+        let decided = working.join();
+        let taken = cancelling.join();
+        assert_ne!(decided, taken);
+        assert_eq!(recorder.reason(), taken.then_some(CancelReason::Requested));
+        assert_eq!(job.has_fired(), taken);
+        taken
+    });
+    assert_eq!(seen.len(), 2);
+}
+
+/// Between two attempts nothing runs: a caller that leaves then ends it.
+pub fn a_caller_that_leaves_between_attempts_ends_it() {
+    explore(|| {
+        let job = detached();
+        let recorder = Recorder::of(&job);
+        job.detached_done(Ending::Succeeded);
+        job.attempt_over();
+        let other = Arc::clone(&job);
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        job.caller_gone();
+        let taken = cancelling.join();
+        let expected = if taken {
+            CancelReason::Requested
+        } else {
+            CancelReason::CallerGone
+        };
+        assert_eq!(recorder.reason(), Some(expected));
+    });
+}
+
+/// Nobody watches: it is over all the same, and only then.
+pub fn an_unwatched_one_ends_too() {
+    explore(|| {
+        let job = detached();
+        let other = Arc::clone(&job);
+        let working = spawn(move || {
+            let decided = other.decide();
+            other.detached_done(Ending::Succeeded);
+            decided
+        });
+        job.caller_gone();
+        assert!(working.join());
+        assert!(job.is_over());
+        assert!(!succeed(&job) || !job.cancel_requested());
+    });
+}

@@ -1,0 +1,109 @@
+//! A cancellation reaches the jobs that work for the one that is cancelled.
+
+use std::sync::Arc;
+
+use super::{
+    Recorder, child_of,
+    core::Core,
+    halt::{Entered, Halt},
+    job,
+    stop::StopKind,
+    succeed,
+};
+use crate::{
+    event::CancelReason,
+    run::{explore, explore_within, spawn},
+};
+
+/// A child is found, or sees as it is born that its parent is cancelled; so does its own child.
+pub fn a_child_is_cancelled_with_its_parent() {
+    explore(|| {
+        let parent = job();
+        let other = Arc::clone(&parent);
+        let cancelling = spawn(move || other.cancel(CancelReason::Shutdown));
+        let child = child_of(&parent);
+        let grandchild = child_of(&child);
+        assert!(cancelling.join());
+        for job in [child, grandchild] {
+            assert_eq!(job.cancelled_for(), Some(CancelReason::Shutdown));
+            assert!(job.has_fired());
+        }
+    });
+}
+
+/// Two that are born at once are both found.
+pub fn children_of_two_threads_are_cancelled() {
+    explore_within(2, || {
+        let parent = job();
+        let threads = [(); 2].map(|()| {
+            let parent = Arc::clone(&parent);
+            spawn(move || child_of(&parent))
+        });
+        assert!(parent.cancel(CancelReason::Requested));
+        for thread in threads {
+            assert!(thread.join().has_fired());
+        }
+    });
+}
+
+/// A child that succeeds beside is cancelled or not, as it then says itself.
+pub fn a_child_ends_or_is_cancelled() {
+    let seen = explore(|| {
+        let parent = job();
+        let child = child_of(&parent);
+        let recorder = Recorder::of(&child);
+        let other = Arc::clone(&parent);
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        succeed(&child);
+        assert!(cancelling.join());
+        // The one that drops this job's caller comes even when a result is on its way.
+        assert_eq!(recorder.reason(), child.cancelled_for());
+        recorder.reason().is_some()
+    });
+    assert_eq!(seen.len(), 2);
+}
+
+/// Makes a child of the code that this halt is around.
+fn born_within(parent: &Arc<Core>, halt: &Arc<Halt>) -> Arc<Core> {
+    let mut slot = Some(Arc::clone(halt));
+    let _within = Entered::new(&mut slot);
+    child_of(parent)
+}
+
+/// A limit's halt reaches the jobs that were begun within, and no other, and those as they are born.
+pub fn a_halt_reaches_who_is_born_within() {
+    explore(|| {
+        let parent = job();
+        let halt = Halt::new(&parent, StopKind::AttemptTimedOut);
+        let halting = {
+            let (parent, halt) = (Arc::clone(&parent), Arc::clone(&halt));
+            spawn(move || halt.fire(&parent))
+        };
+        let within = born_within(&parent, &halt);
+        let outside = child_of(&parent);
+        halting.join();
+        assert_eq!(within.cancelled_for(), Some(CancelReason::TimedOut));
+        assert_eq!(outside.cancelled_for(), None);
+        assert!(!parent.cancel_requested());
+    });
+}
+
+/// A halt's token that is taken as it fires, or as the job is cancelled, fires too.
+pub fn a_halts_token_taken_late_fires() {
+    explore(|| {
+        let job = job();
+        let halts = [(); 2].map(|()| Halt::new(&job, StopKind::TimedOut));
+        let taking = {
+            let (job, halts) = (Arc::clone(&job), halts.clone());
+            spawn(move || halts.map(|halt| halt.token(&job)))
+        };
+        let [halt, other] = halts;
+        halt.fire(&job);
+        let tokens = taking.join();
+        assert!(tokens[0].is_cancelled());
+        assert!(!tokens[1].is_cancelled());
+        assert!(job.cancel(CancelReason::Requested));
+        assert!(tokens[1].is_cancelled());
+        assert!(!other.is_halted());
+    });
+}

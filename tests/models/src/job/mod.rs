@@ -1,0 +1,164 @@
+//! A job: who cancels it, who ends it, who watches, and who works for it.
+
+pub mod detached;
+pub mod ending;
+pub mod family;
+pub mod shared;
+pub mod telling;
+pub mod waking;
+
+// The library's own files, of which the models use a part. They are linted at home.
+
+#[path = "../../../../crates/tower-keep/src/job/core/mod.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::all)]
+pub(crate) mod core;
+#[path = "../../../../crates/tower-keep/src/job/limits.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod limits;
+#[path = "../../../../crates/tower-keep/src/job/scope.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod scope;
+#[path = "../../../../crates/tower-keep/src/job/stop.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod stop;
+
+/// loom's threads share one of the system, so what is ambient in a thread must be loom's too. Of what else the library
+/// keeps in a thread (limits, the ambient job, the note of a stop) no model makes use.
+macro_rules! thread_local {
+    (static $name:ident: $of:ty = const $init:block;) => {
+        loom::thread_local! { static $name: $of = $init; }
+    };
+}
+
+#[path = "../../../../crates/tower-keep/src/job/halt.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod halt;
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use self::core::{Core, Ending};
+use crate::{
+    event::{CancelReason, Event, EventKind, FailureCause, JobName, Observer},
+    sync::atomic::AtomicU64,
+};
+
+pub(crate) fn job() -> Arc<Core> {
+    Core::new(JobName::EMPTY, None)
+}
+
+fn child_of(parent: &Arc<Core>) -> Arc<Core> {
+    Core::new(JobName::EMPTY, Some(Arc::clone(parent)))
+}
+
+fn cancelled(reason: CancelReason) -> Ending {
+    Ending::Cancelled { reason }
+}
+
+fn timed_out() -> Ending {
+    Ending::Failed {
+        cause: FailureCause::TimedOut,
+        error: "late".into(),
+    }
+}
+
+/// The layer that owns the job: its service has succeeded. Gives back whether its caller gets the result.
+pub(crate) fn succeed(job: &Core) -> bool {
+    let decided = job.decide();
+    job.end(|| {
+        if decided {
+            Ending::Succeeded
+        } else {
+            cancelled(CancelReason::Requested)
+        }
+    });
+    decided
+}
+
+/// Remembers what a job tells. What it finds amiss it says later, as a panic of an observer reaches nobody.
+struct Recorder {
+    inside: AtomicU64,
+    overlapped: AtomicBool,
+    events: Mutex<Vec<(u64, EventKind)>>,
+}
+
+impl Observer for Recorder {
+    fn on_event(&self, event: &Event) {
+        // Others may come here, as each of loom's steps lets them.
+        let before = self.inside.load(std::sync::atomic::Ordering::Acquire);
+        self.inside.store(before + 1, Ordering::Release);
+        self.events
+            .lock()
+            .unwrap()
+            .push((event.seq, event.kind.clone()));
+        let now = self.inside.load(Ordering::Acquire);
+        if before != 0 || now != 1 {
+            self.overlapped.store(true, Ordering::Relaxed);
+        }
+        self.inside.store(0, Ordering::Release);
+    }
+}
+
+impl Recorder {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inside: AtomicU64::new(0),
+            overlapped: AtomicBool::new(false),
+            events: Mutex::default(),
+        })
+    }
+
+    fn watch(self: &Arc<Self>, job: &Core) {
+        let observer: Arc<dyn Observer> = Arc::clone(self) as _;
+        job.observe(&observer);
+    }
+
+    /// A job that it watches from the start.
+    fn of(job: &Core) -> Arc<Self> {
+        let recorder = Self::new();
+        recorder.watch(job);
+        recorder
+    }
+
+    /// The names of all events: one at a time, in order, from the first to the one that ends the job, and without a gap
+    /// for whoever watches from the start.
+    fn told(&self) -> Vec<&'static str> {
+        assert!(!self.overlapped.load(Ordering::Relaxed), "two at a time");
+        let events = self.events.lock().unwrap();
+        let numbers: Vec<_> = events.iter().map(|(number, _)| *number).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{events:?}");
+        let ends = events.iter().filter(|(_, kind)| kind.is_terminal()).count();
+        assert!(ends <= 1, "{events:?}");
+        events.iter().map(|(_, kind)| kind.name()).collect()
+    }
+
+    /// How the job ended: exactly once, last.
+    fn ending(&self) -> EventKind {
+        let told = self.told();
+        assert_eq!(told[0], "dispatched");
+        let events = self.events.lock().unwrap();
+        let (_, last) = &events[events.len() - 1];
+        assert!(last.is_terminal(), "{events:?}");
+        last.clone()
+    }
+
+    /// As [`ending`](Self::ending), for one that is cancelled.
+    fn reason(&self) -> Option<CancelReason> {
+        match self.ending() {
+            EventKind::Cancelled { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// That no event is missing, for whoever watches from the start.
+    fn missed_nothing(&self) {
+        let events = self.events.lock().unwrap();
+        let numbers = events.iter().map(|(number, _)| *number);
+        let missing = numbers
+            .zip(0..)
+            .any(|(number, expected)| number != expected);
+        assert!(!missing, "{events:?}");
+    }
+}

@@ -1,0 +1,106 @@
+//! A shared execution may outlive the job that began it: whoever works for that is told when both are over.
+
+use std::sync::Arc;
+
+use super::{Recorder, child_of, core::Core, job, succeed};
+use crate::{
+    event::CancelReason,
+    run::{explore, explore_within, spawn},
+};
+
+fn sharing() -> Arc<Core> {
+    let job = job();
+    job.share_execution();
+    job
+}
+
+/// The caller goes and the execution is dropped, in either order: the token fires.
+pub fn the_last_of_caller_and_execution_fires() {
+    explore_within(2, || {
+        let job = sharing();
+        let child = child_of(&job);
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let ending = spawn(move || other.shared_execution_over());
+        let other = Arc::clone(&job);
+        let taking = spawn(move || other.token().clone());
+        job.caller_gone();
+        ending.join();
+        assert!(job.has_fired());
+        assert!(taking.join().is_cancelled());
+        assert_eq!(child.cancelled_for(), Some(CancelReason::CallerGone));
+        assert_eq!(recorder.reason(), Some(CancelReason::CallerGone));
+    });
+}
+
+/// While the others' execution runs, the caller that goes fires nothing.
+pub fn others_go_on() {
+    explore(|| {
+        let job = sharing();
+        let child = child_of(&job);
+        let place = job.watch();
+        let other = Arc::clone(&job);
+        let cancelling = spawn(move || other.cancel_as(CancelReason::Requested, true));
+        job.caller_gone();
+        cancelling.join();
+        assert!(!job.has_fired() && !child.has_fired());
+        job.shared_execution_over();
+        assert!(job.has_fired() && child.has_fired());
+        assert_eq!(child.cancelled_for(), job.cancelled_for());
+        assert_eq!(place, Some(1), "the execution is not this job's alone");
+    });
+}
+
+/// So does a limit that expires, in either order with the end of the execution.
+pub fn an_expired_limit_fires_when_the_execution_is_over() {
+    explore(|| {
+        let job = sharing();
+        let other = Arc::clone(&job);
+        let ending = spawn(move || other.shared_execution_over());
+        job.expire();
+        ending.join();
+        assert!(job.has_fired());
+        assert_eq!(job.reason(), Some(CancelReason::TimedOut));
+    });
+}
+
+/// One who cancels as the limit expires and the execution ends: one reason is the job's.
+pub fn one_reason_of_a_limit_and_a_request() {
+    let seen = explore(|| {
+        let job = sharing();
+        let child = child_of(&job);
+        let other = Arc::clone(&job);
+        let ending = spawn(move || other.shared_execution_over());
+        let other = Arc::clone(&job);
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        job.expire();
+        ending.join();
+        let taken = cancelling.join();
+        assert!(job.has_fired() && child.has_fired());
+        let expected = if taken {
+            CancelReason::Requested
+        } else {
+            CancelReason::TimedOut
+        };
+        assert_eq!(job.cancelled_for().as_ref(), Some(&expected));
+        assert_eq!(child.cancelled_for(), Some(expected));
+        taken
+    });
+    assert_eq!(seen.len(), 2);
+}
+
+/// An execution that is over before its job is fires nothing; one that goes on after its job does at its end.
+pub fn a_job_that_succeeds_leaves_its_execution() {
+    let seen = explore(|| {
+        let job = sharing();
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let ending = spawn(move || other.shared_execution_over());
+        assert!(succeed(&job));
+        ending.join();
+        assert_eq!(recorder.ending().name(), "succeeded");
+        assert!(!job.cancel_requested());
+        job.has_fired()
+    });
+    assert_eq!(seen, [false, true].into());
+}

@@ -1,0 +1,130 @@
+//! Whoever watches is told in order, one event at a time, and of the end last.
+
+use std::sync::Arc;
+
+use super::{Recorder, cancelled, child_of, job, succeed};
+use crate::{
+    event::{CancelReason, Report},
+    run::{explore, explore_within, spawn},
+};
+
+/// Who begins to watch as the job starts and ends is told of both, or only of the end, or came too late.
+pub fn a_late_observer_is_told_in_order() {
+    let seen = explore(|| {
+        let job = job();
+        let recorder = Recorder::new();
+        let watching = {
+            let (job, recorder) = (Arc::clone(&job), Arc::clone(&recorder));
+            spawn(move || recorder.watch(&job))
+        };
+        job.started();
+        succeed(&job);
+        watching.join();
+        recorder.told()
+    });
+    assert_eq!(
+        seen,
+        [vec![], vec!["dispatched", "started", "succeeded"]].into()
+    );
+}
+
+/// The end is told, once, though it comes as somebody begins to watch and two end the job.
+pub fn the_end_reaches_who_began_to_watch() {
+    let seen = explore_within(2, || {
+        let job = job();
+        let recorder = Recorder::new();
+        let watching = {
+            let (job, recorder) = (Arc::clone(&job), Arc::clone(&recorder));
+            spawn(move || recorder.watch(&job))
+        };
+        let other = Arc::clone(&job);
+        let leaving = spawn(move || other.end(|| cancelled(CancelReason::Replaced)));
+        succeed(&job);
+        watching.join();
+        leaving.join();
+        recorder.told()
+    });
+    assert_eq!(
+        seen,
+        [
+            vec![],
+            vec!["dispatched", "succeeded"],
+            vec!["dispatched", "cancelled"]
+        ]
+        .into()
+    );
+}
+
+/// Of two who watch, one from the start, each is told what there is, in the same order.
+pub fn two_observers_see_the_same() {
+    explore_within(2, || {
+        let job = job();
+        let first = Recorder::of(&job);
+        let late = Recorder::new();
+        let watching = {
+            let (job, late) = (Arc::clone(&job), Arc::clone(&late));
+            spawn(move || late.watch(&job))
+        };
+        let other = Arc::clone(&job);
+        let starting = spawn(move || other.started());
+        succeed(&job);
+        watching.join();
+        starting.join();
+        first.ending();
+        first.missed_nothing();
+        let late = late.told();
+        assert!(late.is_empty() || late == first.told(), "{late:?}");
+    });
+}
+
+/// Nothing is told after the end, and nothing before the start that shows that the job runs.
+pub fn a_report_comes_after_the_start_and_before_the_end() {
+    let seen = explore_within(2, || {
+        let job = job();
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let reporting = spawn(move || other.report(Report::new(0.5)));
+        let other = Arc::clone(&job);
+        let starting = spawn(move || other.started());
+        succeed(&job);
+        reporting.join();
+        starting.join();
+        recorder.missed_nothing();
+        recorder.ending();
+        recorder.told()
+    });
+    let ends = |told: &[&'static str]| {
+        let mut all = vec!["dispatched"];
+        all.extend(told);
+        all.push("succeeded");
+        all
+    };
+    assert_eq!(
+        seen,
+        [
+            ends(&[]),
+            ends(&["started"]),
+            ends(&["started", "progress"])
+        ]
+        .into()
+    );
+}
+
+/// The job of a child ends as its parent does. Neither waits for the other.
+pub fn a_child_and_its_parent_end_at_once() {
+    explore(|| {
+        let parent = job();
+        let child = child_of(&parent);
+        let recorders = [Recorder::of(&parent), Recorder::of(&child)];
+        let ending = {
+            let child = Arc::clone(&child);
+            spawn(move || succeed(&child))
+        };
+        parent.caller_gone();
+        ending.join();
+        let [parents, childs] = recorders.map(|recorder| recorder.reason());
+        assert_eq!(parents, Some(CancelReason::CallerGone));
+        assert_eq!(childs, child.cancelled_for());
+        assert!(child.parent().is_none());
+    });
+}

@@ -1,0 +1,35 @@
+//! Runs the models of the dedup.
+
+macro_rules! models {
+    ($($module:ident: $($model:ident)*;)*) => {$(
+        mod $module {$(
+            #[test]
+            fn $model() {
+                tower_keep_models::dedup::$module::$model();
+            }
+        )*}
+    )*};
+}
+
+models! {
+    flights:
+        everybody_gets_the_output
+        everybody_who_waits_is_woken
+        joining_comes_before_or_after_the_landing
+        a_driver_that_leaves_hands_over
+        a_driver_that_leaves_hands_over_to_one_that_comes
+        several_who_leave_hand_over
+        one_that_waits_leaves
+        the_last_to_leave_drops_it
+        joining_comes_before_or_after_the_last_left;
+    panics:
+        a_panic_reaches_everybody
+        a_panic_reaches_who_joins;
+    table:
+        one_execution_at_a_time
+        three_calls_at_once
+        who_leaves_frees_the_key
+        one_call_has_the_key
+        a_kept_result_is_found_at_once
+        an_invalidated_result_is_not_kept;
+}
