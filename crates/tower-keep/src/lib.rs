@@ -90,7 +90,7 @@ pub mod job;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod ratio;
 pub mod reject;
-#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
+#[cfg(any(feature = "circuit-breaker", feature = "dedup", feature = "retry"))]
 mod sync;
 
 #[cfg(feature = "cancel")]

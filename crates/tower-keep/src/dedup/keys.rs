@@ -16,6 +16,7 @@ use super::{
     handle::DedupCounts,
     kept::{Asked, Hit, Kept},
     lead::Lead,
+    places::Places,
     watch::{AnyFlight, Shown},
 };
 use crate::{event::JobId, job::core::Core};
@@ -28,6 +29,8 @@ pub struct Keys<K> {
     pub(super) joined: AtomicU64,
     /// There is a handle, which may ask for the keys and since when they are in flight.
     pub(super) watched: AtomicBool,
+    /// Where a newer call takes the place of an older one.
+    pub(super) places: Places<K>,
 }
 
 pub(super) struct Marked<K> {
@@ -67,6 +70,7 @@ impl<K> Default for Keys<K> {
             }),
             joined: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            places: Places::default(),
         }
     }
 }
@@ -77,7 +81,7 @@ impl<K> Keys<K> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.marked().map.len()
+        self.marked().map.len() + self.places.len()
     }
 }
 
@@ -105,7 +109,7 @@ enum Found<T> {
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
-    fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
+    pub(super) fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
         self.watched.load(Ordering::Relaxed).then(|| {
             Arc::new(Shown {
                 key: Mutex::new(key.clone()),

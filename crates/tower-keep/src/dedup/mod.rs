@@ -131,6 +131,9 @@ mod keys;
 mod layer;
 mod lead;
 mod mode;
+mod place;
+mod places;
+mod replace;
 mod service;
 mod share;
 mod watch;
@@ -142,7 +145,8 @@ pub use self::{
     join::JoinFuture,
     keys::Keys,
     layer::{DedupKey, DedupLayer, KeyBy, Keyed, NoKey},
-    mode::{Join, JoinMode, Keep, KeepMode, Keeping, Reject},
+    mode::{Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Reject},
+    replace::ReplaceFuture,
     service::Dedup,
     share::ShareError,
 };
