@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Waker,
 };
 
@@ -32,12 +35,12 @@ enum Rule {
 pub(super) struct Places<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`.
     table: Mutex<Table<K>>,
+    next: AtomicU64,
 }
 
 struct Table<K> {
     /// No place in it is free.
-    map: HashMap<(K, Rule), Place<Arc<Call<K>>, Instant>>,
-    next: u64,
+    map: HashMap<(K, Rule), CallPlace<K>>,
     executions: u64,
     replaced: u64,
 }
@@ -47,16 +50,19 @@ impl<K> Default for Places<K> {
         Self {
             table: Mutex::new(Table {
                 map: HashMap::new(),
-                next: 0,
                 executions: 0,
                 replaced: 0,
             }),
+            next: AtomicU64::new(0),
         }
     }
 }
 
+type CallPlace<K> = Place<Arc<Call<K>>, Instant>;
+
 /// What other calls see of a call.
 struct Call<K> {
+    id: u64,
     turn: Turn,
     /// Wakes it when it is replaced, or when it can begin.
     waker: AtomicWaker,
@@ -68,8 +74,9 @@ struct Call<K> {
 }
 
 impl<K> Call<K> {
-    fn new(job: Option<&Arc<Core>>, shown: Option<Arc<Shown<K>>>) -> Arc<Self> {
+    fn new(id: u64, job: Option<&Arc<Core>>, shown: Option<Arc<Shown<K>>>) -> Arc<Self> {
         let call = Self {
+            id,
             turn: Turn::new(),
             waker: AtomicWaker::new(),
             job: OnceLock::new(),
@@ -152,7 +159,6 @@ impl<K> Places<K> {
 pub(super) struct Hold<K: Clone + Eq + Hash> {
     keys: Arc<Keys<K>>,
     key: (K, Rule),
-    id: u64,
     call: Arc<Call<K>>,
 }
 
@@ -166,14 +172,14 @@ pub(super) enum Turned {
 
 impl<K: Clone + Eq + Hash> Keys<K> {
     /// The place of this key for a call of this job, which has it at once.
-    pub(super) fn take_place(self: &Arc<Self>, key: K, job: Option<&Arc<Core>>) -> Hold<K> {
-        let (hold, replaced, ()) = self.hold((key, Rule::Latest), job, |hold, place| {
-            (place.take(hold.id, Arc::clone(&hold.call)), true, ())
-        });
-        if let Some(call) = replaced {
-            call.tell_replaced();
-        }
-        hold
+    pub(super) fn take_place(
+        self: &Arc<Self>,
+        key: K,
+        job: Option<&Arc<Core>>,
+    ) -> (Hold<K>, Turned) {
+        self.enter((key, Rule::Latest), job, |place, call| {
+            (place.take(call.id, call), Turned::Begins)
+        })
     }
 
     /// A wait for the place of this key, which the call has at once if there is nothing to wait for.
@@ -184,66 +190,51 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         mode: &Debounce,
     ) -> (Hold<K>, Turned) {
         let now = Instant::now();
-        let (hold, replaced, turned) = self.hold((key, Rule::Debounce), job, |hold, place| {
-            let lined_up = place.line_up(hold.id, Arc::clone(&hold.call), now);
+        self.enter((key, Rule::Debounce), job, |place, call| {
+            let id = call.id;
+            let lined_up = place.line_up(id, call, now);
             let due = mode.due(lined_up.since, now);
-            let begins = due.is_some_and(|due| due <= now) && place.start(hold.id);
-            let turned = if begins {
+            let turned = if due.is_some_and(|due| due <= now) && place.start(id) {
                 Turned::Begins
             } else {
                 Turned::Waits(due)
             };
-            (lined_up.replaced, begins, turned)
-        });
-        if let Some(call) = replaced {
-            call.tell_replaced();
-        }
-        (hold, turned)
+            (lined_up.replaced, turned)
+        })
     }
 
-    /// Makes a call known by what `enter` does with its place: that says whose place it took, and whether it begins.
-    fn hold<T>(
+    /// Makes a call known by what `take` does with its place, and tells the one that `take` found in it.
+    fn enter(
         self: &Arc<Self>,
         key: (K, Rule),
         job: Option<&Arc<Core>>,
-        enter: impl FnOnce(
-            &Hold<K>,
-            &mut Place<Arc<Call<K>>, Instant>,
-        ) -> (Option<Arc<Call<K>>>, bool, T),
-    ) -> (Hold<K>, Option<Arc<Call<K>>>, T) {
+        take: impl FnOnce(&mut CallPlace<K>, Arc<Call<K>>) -> (Option<Arc<Call<K>>>, Turned),
+    ) -> (Hold<K>, Turned) {
+        let id = self.places.next.fetch_add(1, Ordering::Relaxed);
+        let call = Call::new(id, job, self.shown(&key.0));
         // The key's `Clone` and `Drop` are the user's: both run without the lock.
-        let mut free_key = Some(key.clone());
-        let mut hold = Hold {
-            call: Call::new(job, self.shown(&key.0)),
+        let marked_key = key.clone();
+        let hold = Hold {
             keys: Arc::clone(self),
             key,
-            id: 0,
+            call: Arc::clone(&call),
         };
-        let (replaced, out) = {
+        let (before, turned) = {
             let mut table = self.places.table();
-            let table = &mut *table;
-            hold.id = table.next;
-            table.next += 1;
-            let (before, begins, out) = match table.map.get_mut(&hold.key) {
-                Some(place) => enter(&hold, place),
-                None => {
-                    let mut place = Place::default();
-                    let entered = enter(&hold, &mut place);
-                    if let Some(key) = free_key.take() {
-                        table.map.insert(key, place);
-                    }
-                    entered
-                }
+            let (before, turned) = match table.map.get_mut(&hold.key) {
+                Some(place) => take(place, call),
+                None => take(table.map.entry(marked_key).or_default(), call),
             };
             let by = hold.call.job_id();
             let replaced = before.as_ref().is_some_and(|before| before.replace(by));
-            table.executions += u64::from(begins);
+            table.executions += u64::from(matches!(turned, Turned::Begins));
             table.replaced += u64::from(replaced);
-            (before.map(|before| (before, replaced)), out)
+            (before.map(|before| (before, replaced)), turned)
         };
-        drop(free_key);
-        let replaced = replaced.and_then(|(before, replaced)| replaced.then_some(before));
-        (hold, replaced, out)
+        if let Some((before, true)) = before {
+            before.tell_replaced();
+        }
+        (hold, turned)
     }
 }
 
@@ -252,7 +243,7 @@ impl<K: Clone + Eq + Hash> Hold<K> {
     pub(super) fn start(&self) -> bool {
         let mut table = self.keys.places.table();
         let begins = match table.map.get_mut(&self.key) {
-            Some(place) => place.start(self.id),
+            Some(place) => place.start(self.call.id),
             None => false,
         };
         table.executions += u64::from(begins);
@@ -296,7 +287,7 @@ impl<K: Clone + Eq + Hash> Drop for Hold<K> {
             let Some(place) = table.map.get_mut(&self.key) else {
                 return;
             };
-            let left = place.leave(self.id);
+            let left = place.leave(self.call.id);
             let free = place.is_free();
             (left, free.then(|| table.map.remove_entry(&self.key)))
         };

@@ -19,7 +19,6 @@ use super::{
     keys::Joined,
     layer::{DedupKey, DedupLayer},
     mode::{Debounce, JoinMode, KeepMode, Latest, Reject},
-    places::Turned,
     replace::ReplaceFuture,
     share::ShareError,
 };
@@ -143,10 +142,8 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let seat = Seat::without_call();
-        let hold = layer.key.key(&request).map(|(key, keys)| {
-            let hold = keys.take_place(key, job_of(&seat).as_ref());
-            (hold, Turned::Begins)
-        });
+        let key = layer.key.key(&request);
+        let hold = key.map(|(key, keys)| keys.take_place(key, job_of(&seat).as_ref()));
         let execution = Execution::new(self.inner.clone(), request, None, &seat);
         ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
     }
