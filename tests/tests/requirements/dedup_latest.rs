@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, Job, LogLayer,
     RetryLayer, TimeoutLayer,
@@ -82,6 +82,25 @@ async fn a_replaced_call_never_succeeds() {
     assert_eq!(second.await.unwrap(), 2);
 }
 
+/// R2: nor does one that is replaced while it is polled for the last time.
+#[tokio::test(start_paused = true)]
+async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
+    let own: Arc<Mutex<Option<Boxed>>> = Arc::default();
+    let newer: Arc<Mutex<Option<Work>>> = Arc::default();
+    let (slot, call) = (own.clone(), newer.clone());
+    let inner = code(move |_, request| {
+        let own = slot.lock().unwrap().take();
+        *call.lock().unwrap() = own.map(|mut own| own.call(2));
+        std::future::ready(Ok(request))
+    });
+    let mut service = Boxed::new(latest().layer(inner));
+    *own.lock().unwrap() = Some(service.clone());
+    let mut older = Polled::new(begin(&mut service, 1).await);
+    replaced(&older.assert_ready().unwrap_err());
+    let newer = newer.lock().unwrap().take().expect("it was called");
+    assert_eq!(newer.await.unwrap(), 2);
+}
+
 /// R2, R10, R63: the old one's job is cancelled before the new one starts, as replaced, with its token; each job ends
 /// once, and both know each other. Wherever the job begins.
 #[tokio::test(start_paused = true)]
@@ -107,7 +126,9 @@ async fn the_job_of_a_replaced_call_is_cancelled() {
         };
         let first = tokio::spawn(begin(&mut service, 1).await);
         tokio::time::sleep(secs(1)).await;
-        let second = tokio::spawn(begin(&mut service, 2).await);
+        let second = begin(&mut service, 2).await;
+        assert!(jobs.lock().unwrap()[0].is_cancelled(), "at once");
+        let second = tokio::spawn(second);
         let error = first.await.unwrap().unwrap_err();
         assert_eq!(second.await.unwrap().unwrap(), 2);
 
@@ -485,6 +506,71 @@ async fn a_second_call_of_the_same_job_does_not_cancel_it() {
     let job = recorder.job();
     assert_eq!(replaced(&error).job(), Some(job));
     recorder.assert_names_of(job, ["dispatched", "started", "succeeded"]);
+}
+
+/// R2, R63: a job whose own code calls with its key replaces itself: both end, once each.
+#[tokio::test(start_paused = true)]
+async fn a_job_may_replace_itself() {
+    type Slot = Arc<Mutex<Option<Boxed>>>;
+    let (log, recorder) = recording();
+    let own: Slot = Arc::default();
+    let slot = own.clone();
+    let inner = code(move |job, request| {
+        let own = slot.lock().unwrap().clone();
+        async move {
+            match own {
+                Some(mut own) if job.id().is_some() && request == 1 => {
+                    begin(&mut own, 2).await.await
+                }
+                _ => {
+                    tokio::time::sleep(secs(1)).await;
+                    Ok(request)
+                }
+            }
+        }
+    });
+    let dedup = latest();
+    let mut service = Boxed::new(log.layer(dedup.layer(inner)));
+    *own.lock().unwrap() = Some(service.clone());
+    let mut older = Polled::new(begin(&mut service, 1).await);
+    // Nobody has to wake it once more.
+    replaced(&older.assert_ready().unwrap_err());
+    own.lock().unwrap().take();
+    assert_eq!((recorder.jobs().len(), recorder.count("cancelled")), (2, 2));
+    recorder.assert_one_terminal_each();
+    assert_eq!(dedup.in_flight(), 0);
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 1);
+}
+
+/// With a response for the one that is replaced, it goes into axum's router as it is, in front of a body that is not
+/// `Clone`.
+#[tokio::test(start_paused = true)]
+async fn it_goes_into_a_router() {
+    use axum::{
+        Router,
+        body::Body,
+        http::{Request, StatusCode},
+        response::IntoResponse,
+        routing::get,
+    };
+    let app = || {
+        let slow = async || {
+            tokio::time::sleep(secs(1)).await;
+            "done"
+        };
+        Router::new().route("/", get(slow))
+    };
+    let dedup = || DedupLayer::new(|_: &Request<Body>| Some(()));
+    let conflict = |_| StatusCode::CONFLICT.into_response();
+    for app in [
+        app().layer(dedup().latest().respond_with(conflict)),
+        app().layer(dedup().debounce(secs(1)).respond_with(conflict)),
+    ] {
+        let call = || app.clone().oneshot(Request::new(Body::empty()));
+        let (first, second) = tokio::join!(call(), call());
+        assert_eq!(first.unwrap().status(), StatusCode::CONFLICT);
+        assert_eq!(second.unwrap().status(), StatusCode::OK);
+    }
 }
 
 /// What the caller sees: the user's own error, or a response that does not count as a success.

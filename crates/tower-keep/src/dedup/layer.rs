@@ -77,7 +77,7 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
     ///
     /// # Panics
     ///
-    /// A call that waits needs a tokio runtime with time enabled around its first poll.
+    /// A call that has to wait panics when it is polled outside a tokio runtime with time enabled.
     #[must_use]
     pub fn debounce(self, quiet: Duration) -> DedupLayer<Y, Debounce, O> {
         self.with_mode(Debounce {
@@ -134,6 +134,9 @@ impl<Y, O> DedupLayer<Y, Debounce, O> {
 impl<Y, O> DedupLayer<Y, Join, O> {
     /// Keeps each success for this long: a call with its key is answered at once, without an execution and without
     /// asking the inner service whether it is ready.
+    ///
+    /// There is no such thing with [`latest`](DedupLayer::latest) and [`debounce`](DedupLayer::debounce), where the key
+    /// names a place and not what is asked for.
     ///
     /// Failures are never kept, nor what a layer inside answered in the service's place, nor what a cancelled job
     /// handed out. At most 1000 results are kept, see [`keep_at_most`](DedupLayer::keep_at_most).

@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock, PoisonError, Weak},
     task::Waker,
 };
 
@@ -23,6 +20,10 @@ use super::{
 use crate::{
     event::{CancelReason, JobId},
     job::core::Core,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Which rule a place has: the clones of a layer share their keys, but may differ in their modes.
