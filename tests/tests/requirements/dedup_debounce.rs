@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
+use tokio::{sync::Semaphore, time::Instant};
+use tower::{Layer, Service, ServiceBuilder, limit::ConcurrencyLimit, util::BoxCloneSyncService};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, RetryLayer,
     TimeoutLayer,
@@ -625,6 +625,30 @@ async fn no_waker_is_left_behind() {
     assert_eq!(held(&one), 0, "it has ended");
     drop(third);
     assert_eq!(held(&other), 0, "it was dropped");
+}
+
+/// R52: as whoever waits is woken, what the one before had borrowed from the service is given back.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_finds_the_service_free() {
+    struct Looks(Arc<Semaphore>, AtomicUsize);
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            self.1.store(self.0.available_permits(), Ordering::SeqCst);
+        }
+    }
+    let permits = Arc::new(Semaphore::new(1));
+    let inner = ConcurrencyLimit::with_semaphore(echo(secs(1)).strict(), permits.clone());
+    let mut service = debounce(Duration::ZERO).layer(inner);
+    let mut first = Polled::new(begin(&mut service, 1).await);
+    first.assert_waiting();
+    let looks = Arc::new(Looks(permits, AtomicUsize::new(9)));
+    let waker = Waker::from(looks.clone());
+    let mut second = Box::pin(service.call(2));
+    let polled = second.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    tokio::time::advance(secs(1)).await;
+    assert_eq!(first.assert_ready().unwrap(), 1);
+    assert_eq!(looks.1.load(Ordering::SeqCst), 1);
 }
 
 /// R51: across threads too, no two executions of one key run at a time, and every call comes to an end.
