@@ -387,6 +387,15 @@ fn dedup_allocates_only_for_the_key() {
     at_most(&DedupLayer::new(key), 2, 1);
 }
 
+/// What a newer call looks at of an older one, if there is a key.
+#[test]
+fn dedup_that_replaces_allocates_once() {
+    at_most(&DedupLayer::off().latest(), 0, 1);
+    let key = |request: &u64| Some(*request);
+    at_most(&DedupLayer::new(key).latest(), 1, 1);
+    at_most(&DedupLayer::new(key).debounce(Duration::ZERO), 1, 1);
+}
+
 #[test]
 fn all_seven_without_dedup() {
     at_most(&Pipeline::new().build().unwrap(), JOB, 1);

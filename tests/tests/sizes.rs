@@ -77,6 +77,16 @@ fn futures_stay_small() {
             size_with(DedupLayer::new(key).join()),
         ),
         (
+            "DedupLayer, latest",
+            136,
+            size_with(DedupLayer::new(key).latest()),
+        ),
+        (
+            "DedupLayer, debounce",
+            136,
+            size_with(DedupLayer::new(key).debounce(MINUTE)),
+        ),
+        (
             "CircuitBreakerLayer",
             80,
             size_with(CircuitBreakerLayer::new()),

@@ -177,6 +177,13 @@ impl<T> OnceLock<T> {
         self.filled.store(true, Ordering::Release);
         value
     }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        let _one_at_a_time = self.filling.lock().unwrap();
+        let set = self.cell.set(value);
+        self.filled.store(true, Ordering::Release);
+        set
+    }
 }
 
 /// The real one. Before each step others may come, which loom could not know; each step as a whole is tokio's affair.

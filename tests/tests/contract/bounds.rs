@@ -129,6 +129,8 @@ async fn plain_types_go_through_what_can_stop_a_call() {
     in_each_mode!(CancelLayer::new().detached());
     in_each_mode!(DedupLayer::new(key));
     in_each_mode!(DedupLayer::off());
+    in_each_mode!(DedupLayer::new(key).latest());
+    in_each_mode!(DedupLayer::new(key).debounce(Duration::from_secs(1)));
 }
 
 /// By default, errors only have to become a `BoxError`.
@@ -154,6 +156,12 @@ async fn any_error_that_can_be_boxed_goes_through_the_default_mode() {
     goes_around!(CircuitBreakerLayer::new(), never(), Plain::new());
     goes_around!(CancelLayer::new(), never(), Plain::new());
     goes_around!(DedupLayer::new(key), never(), Plain::new());
+    goes_around!(DedupLayer::new(key).latest(), never(), Plain::new());
+    goes_around!(
+        DedupLayer::new(key).debounce(Duration::ZERO),
+        never(),
+        Plain::new()
+    );
 }
 
 /// Callers that join need no more than a response that can be shared; the request need not be `Clone` or `Sync`, nor

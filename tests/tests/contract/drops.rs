@@ -8,7 +8,7 @@ use tower_keep_test::{Polled, Readiness, Scripted, Step, ms, secs};
 use crate::{
     permits::one_at_a_time,
     run::{assert_no_job, call_of, over, ready, settle, slow_echo},
-    stack::Stack,
+    stack::{QUIET, Stack},
     stacks::{everything, that, watched},
 };
 
@@ -71,7 +71,7 @@ fn a_call_may_be_dropped_at_every_await() {
             assert_eq!(calls.in_flight(), 0, "after {polls} polls");
             assert_eq!(permits.available_permits(), 1, "after {polls} polls");
             // Outside the log, Dedup calls it in its future.
-            let begun = polls > 0 || !stack.outside("DM", "L");
+            let begun = polls > 0 || !stack.outside("DMEW", "L");
             assert_left(&stack, usize::from(begun)).await;
         }
         // The count of awaits is right: one poll more and it answers.
@@ -191,6 +191,51 @@ fn an_execution_that_all_have_left_stops() {
                 assert_left(&stack, jobs).await;
             }
         }
+    });
+}
+
+/// A call may be dropped while it waits for quiet, and while it waits for the one that runs, which knows nothing of it.
+#[test]
+fn a_call_may_be_dropped_while_it_waits_for_its_place() {
+    let words = [
+        "W*",
+        "LW*",
+        "W*L",
+        "LPCW*BTRA",
+        "ARTBW*CPL",
+        "W*BTRALPC",
+        "LPCW*LB",
+    ];
+    over(words.map(str::to_owned).to_vec(), async |stack| {
+        for waited in [ms(0), ms(999)] {
+            let stack = stack.fresh();
+            let inner = slow_echo(5);
+            let calls = inner.calls();
+            let service = stack.around(inner.strict());
+            let mut waiting = Polled::new(call_of(&service, 1));
+            waiting.assert_waiting();
+            tokio::time::advance(waited).await;
+            assert_eq!((calls.polls(), stack.dedup.in_flight()), (0, 1));
+            drop(waiting);
+            assert_left(&stack, usize::from(stack.outside("L", "W"))).await;
+        }
+        let inner = slow_echo(5);
+        let calls = inner.calls();
+        let service = stack.around(inner.strict());
+        let mut running = Polled::new(call_of(&service, 1));
+        running.assert_waiting();
+        tokio::time::advance(QUIET).await;
+        running.assert_waiting();
+        let mut waiting = Polled::new(call_of(&service, 1));
+        waiting.assert_waiting();
+        tokio::time::advance(QUIET).await;
+        waiting.assert_woken();
+        waiting.assert_waiting();
+        drop(waiting);
+        assert_eq!((calls.in_flight(), stack.dedup.in_flight()), (1, 1));
+        assert_eq!(running.await.unwrap(), 2);
+        assert_eq!(calls.count(), 1);
+        stack.assert_idle();
     });
 }
 

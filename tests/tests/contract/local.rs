@@ -86,6 +86,10 @@ works_on_one_thread! {
     circuit_breaker(false): CircuitBreakerLayer::new();
     /// Dedup, where duplicates are rejected, needs nothing that can be sent.
     dedup(false): DedupLayer::new(key);
+    /// Dedup, where the latest replaces, needs nothing that can be sent.
+    latest(false): DedupLayer::new(key).latest();
+    /// Dedup, where callers wait for quiet, needs nothing that can be sent.
+    debounce(false): DedupLayer::new(key).debounce(secs(1)).max_wait(secs(2));
 }
 
 /// All seven together need nothing that can be sent.

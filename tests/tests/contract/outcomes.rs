@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tower_keep::{CancelReason, EventKind, FailureCause, Job, JobId};
+use tower_keep::{BoxError, CancelReason, EventKind, FailureCause, Job, JobId};
 use tower_keep_test::{Scripted, Step};
 
 use crate::{
@@ -248,6 +248,91 @@ fn a_duplicate_ends_its_job_once() {
                 "{recorder}"
             );
         }
+    });
+}
+
+#[track_caller]
+fn assert_replaced(result: &Result<u32, BoxError>) {
+    // A Cancel layer outside is the first to answer.
+    let why = stopped(result);
+    assert!(
+        matches!(why, Some(Why::Duplicate | Why::Cancelled)),
+        "{result:?}"
+    );
+}
+
+fn is_replaced(kind: &EventKind) -> bool {
+    let reason = CancelReason::Replaced;
+    matches!(kind, EventKind::Cancelled { reason: why, .. } if *why == reason)
+}
+
+/// A newer call takes the place of the one that runs: that one's job ends as replaced, and its work is dropped.
+#[test]
+fn a_replaced_call_ends_its_job_once() {
+    over(that(everything(), in_sight("E")), async |stack| {
+        let inner = slow_echo(5);
+        let calls = inner.calls();
+        let service = stack.around(inner.strict());
+        let first = spawn_call(&service, 1);
+        settle().await;
+        assert_eq!(calls.in_flight(), 1);
+        assert_eq!(call_of(&service, 1).await.unwrap(), 2);
+        assert_replaced(&first.await.unwrap());
+        assert_eq!(
+            (calls.count(), calls.completed(), calls.dropped()),
+            (2, 1, 1)
+        );
+        settle().await;
+        stack.assert_idle();
+
+        stack.assert_jobs(2);
+        let recorder = &stack.recorder;
+        let ended: Vec<_> = recorder
+            .jobs()
+            .iter()
+            .map(|job| recorder.terminal(*job))
+            .collect();
+        assert!(ended[0].as_ref().is_some_and(is_replaced), "{recorder}");
+        assert_eq!(ended[1], Some(EventKind::Succeeded), "{recorder}");
+        assert_eq!(stack.breaker.handle().failures(), 0);
+    });
+}
+
+/// Of those that wait for the one that runs, the last runs then; the other one's job ends as replaced, and never starts.
+#[test]
+fn a_waiting_call_that_is_replaced_never_starts() {
+    over(that(everything(), in_sight("W")), async |stack| {
+        let inner = slow_echo(3);
+        let calls = inner.calls();
+        let service = stack.around(inner.strict());
+        let first = spawn_call(&service, 1);
+        settle().await;
+        let second = spawn_call(&service, 1);
+        settle().await;
+        assert_eq!((calls.count(), stack.dedup.in_flight()), (1, 1));
+        let third = spawn_call(&service, 1);
+        assert_replaced(&second.await.unwrap());
+        assert_eq!(first.await.unwrap().unwrap(), 2);
+        assert_eq!(third.await.unwrap().unwrap(), 2);
+        assert_eq!(
+            (calls.completed(), calls.peak(), calls.dropped()),
+            (2, 1, 0)
+        );
+        settle().await;
+        stack.assert_idle();
+
+        let seen = stack.outside("L", "W");
+        stack.assert_jobs(if seen { 3 } else { 2 });
+        let recorder = &stack.recorder;
+        for (job, number) in recorder.jobs().into_iter().zip(1..) {
+            if seen && number == 2 {
+                assert!(recorder.terminal(job).as_ref().is_some_and(is_replaced));
+                recorder.assert_names_of(job, ["dispatched", "cancelled"]);
+            } else {
+                assert_eq!(recorder.terminal(job), Some(EventKind::Succeeded));
+            }
+        }
+        assert_eq!(stack.breaker.handle().failures(), 0);
     });
 }
 

@@ -32,7 +32,7 @@ fn the_circuit_is_one() {
 /// A key that is in flight through one service is known to the others.
 #[test]
 fn the_keys_are_known_to_all() {
-    over(that(all(), |stack| stack.has("DM")), async |stack| {
+    over(that(all(), |stack| stack.has("DMEW")), async |stack| {
         let inner = slow_echo(5);
         let calls = inner.calls();
         let first = stack.around(inner.clone().strict());
@@ -48,9 +48,13 @@ fn the_keys_are_known_to_all() {
             assert_eq!(first.await.unwrap(), 2);
         } else {
             let (first, second) = tokio::join!(first, call(&mut second, 1));
-            assert_eq!((first.unwrap(), second.unwrap()), (2, 2));
+            assert_eq!(stopped(&first).is_some(), stack.has("E"), "{first:?}");
+            assert_eq!(second.unwrap(), 2);
         }
-        assert_eq!(calls.count(), 1);
+        let executions = if stack.has("EW") { 2 } else { 1 };
+        assert_eq!(calls.count(), executions);
+        // The work of one that is replaced may end a little after the newer one has begun.
+        assert!(calls.peak() == 1 || stack.has("E"));
         let mut third = stack.around(inner.strict());
         assert_eq!(call(&mut third, 1).await.unwrap(), 2);
         stack.assert_idle();

@@ -10,12 +10,13 @@
 //! | `D` | Dedup, by the request | | `G` | as `T`, with 5 s of grace |
 //! | `I` | Timeout, idle, 60 s | | `g` | as `A`, with 5 s of grace |
 //! | `i` | Timeout of an attempt, idle, 10 s | | `K` | CircuitBreaker, by the request |
-//! | | | | `Q` | CircuitBreaker, with backpressure |
+//! | `E` | Dedup, where the latest replaces | | `Q` | CircuitBreaker, with backpressure |
+//! | `W` | Dedup, where callers wait for the one that runs | | | |
 //!
 //! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
 //!
 //! The outermost comes first. `!` behind a letter makes the layer fail with [`AppError`], `?` answer with a response.
-//! `*` behind `M` makes the layer keep results, for no time at all.
+//! `*` behind `M` makes the layer keep results, for no time at all; behind `W`, wait for [`QUIET`] first.
 //! Every layer is boxed, unless the word begins with `=`.
 
 use std::{
@@ -116,6 +117,9 @@ fn response(why: Why) -> u32 {
     9_000 + why as u32
 }
 
+/// What `W*` waits for.
+pub(crate) const QUIET: Duration = secs(1);
+
 /// Of the limits that give one.
 pub(crate) const GRACE: Duration = secs(5);
 
@@ -141,6 +145,40 @@ impl tower::retry::Policy<u32, u32, BoxError> for Once {
     fn clone_request(&mut self, request: &u32) -> Option<u32> {
         Some(*request)
     }
+}
+
+/// The documented order without boxes.
+macro_rules! documented {
+    ($stack:expr, $dedup:expr, $inner:expr) => {{
+        let service = ServiceBuilder::new()
+            .layer($stack.log.clone())
+            .layer($stack.progress.clone())
+            .layer($stack.cancel.clone())
+            .layer($dedup)
+            .layer($stack.breaker.clone())
+            .layer($stack.timeout.clone())
+            .layer($stack.retry.clone())
+            .layer($stack.attempt.clone())
+            .service($inner);
+        boxed(service)
+    }};
+}
+
+/// Its reverse.
+macro_rules! reverse {
+    ($stack:expr, $dedup:expr, $inner:expr) => {{
+        let service = ServiceBuilder::new()
+            .layer($stack.attempt.clone())
+            .layer($stack.retry.clone())
+            .layer($stack.timeout.clone())
+            .layer($stack.breaker.clone())
+            .layer($dedup)
+            .layer($stack.cancel.clone())
+            .layer($stack.progress.clone())
+            .layer($stack.log.clone())
+            .service($inner);
+        boxed(service)
+    }};
 }
 
 /// A stack's layers, whichever of them it uses.
@@ -239,11 +277,17 @@ impl Stack {
 
     /// Puts the stack around a service. All services that it makes share what the layers share.
     pub(crate) fn around(&self, inner: impl Inner) -> Service {
+        let (join, latest) = (self.dedup.clone().join(), self.dedup.clone().latest());
+        let debounce = self.dedup.clone().debounce(Duration::ZERO);
         match self.word.strip_prefix('=') {
-            Some("LPCDBTRA") => self.documented(inner),
-            Some("LPCMBTRA") => self.documented_join(inner),
-            Some("ARTBDCPL") => self.reverse(inner),
-            Some("ARTBMCPL") => self.reverse_join(inner),
+            Some("LPCDBTRA") => documented!(self, self.dedup.clone(), inner),
+            Some("LPCMBTRA") => documented!(self, join, inner),
+            Some("LPCEBTRA") => documented!(self, latest, inner),
+            Some("LPCWBTRA") => documented!(self, debounce, inner),
+            Some("ARTBDCPL") => reverse!(self, self.dedup.clone(), inner),
+            Some("ARTBMCPL") => reverse!(self, join, inner),
+            Some("ARTBECPL") => reverse!(self, latest, inner),
+            Some("ARTBWCPL") => reverse!(self, debounce, inner),
             Some(word) => panic!("{word} is not composed without boxes"),
             None => {
                 let mut service = boxed(inner);
@@ -292,6 +336,11 @@ impl Stack {
                 boxed(keeping.layer(inner))
             }
             'M' => stopping!(self.dedup.clone().join(), Why::Duplicate),
+            'E' => stopping!(self.dedup.clone().latest(), Why::Duplicate),
+            'W' => {
+                let quiet = if mode == '*' { QUIET } else { Duration::ZERO };
+                stopping!(self.dedup.clone().debounce(quiet), Why::Duplicate)
+            }
             'B' => stopping!(self.breaker.clone(), Why::Open),
             'K' => stopping!(self.breakers.clone(), Why::Open),
             'Q' => stopping!(self.breaker.clone().backpressure(), Why::Open),
@@ -348,65 +397,6 @@ fn own_error(
 ) -> impl tower::Service<u32, Response = u32, Error = AppError, Future: Send> + Clone + Send + Sync
 {
     service.map_err(AppError::from)
-}
-
-/// The stacks without boxes.
-impl Stack {
-    fn documented(&self, inner: impl Inner) -> Service {
-        let service = ServiceBuilder::new()
-            .layer(self.log.clone())
-            .layer(self.progress.clone())
-            .layer(self.cancel.clone())
-            .layer(self.dedup.clone())
-            .layer(self.breaker.clone())
-            .layer(self.timeout.clone())
-            .layer(self.retry.clone())
-            .layer(self.attempt.clone())
-            .service(inner);
-        boxed(service)
-    }
-
-    fn documented_join(&self, inner: impl Inner) -> Service {
-        let service = ServiceBuilder::new()
-            .layer(self.log.clone())
-            .layer(self.progress.clone())
-            .layer(self.cancel.clone())
-            .layer(self.dedup.clone().join())
-            .layer(self.breaker.clone())
-            .layer(self.timeout.clone())
-            .layer(self.retry.clone())
-            .layer(self.attempt.clone())
-            .service(inner);
-        boxed(service)
-    }
-
-    fn reverse(&self, inner: impl Inner) -> Service {
-        let service = ServiceBuilder::new()
-            .layer(self.attempt.clone())
-            .layer(self.retry.clone())
-            .layer(self.timeout.clone())
-            .layer(self.breaker.clone())
-            .layer(self.dedup.clone())
-            .layer(self.cancel.clone())
-            .layer(self.progress.clone())
-            .layer(self.log.clone())
-            .service(inner);
-        boxed(service)
-    }
-
-    fn reverse_join(&self, inner: impl Inner) -> Service {
-        let service = ServiceBuilder::new()
-            .layer(self.attempt.clone())
-            .layer(self.retry.clone())
-            .layer(self.timeout.clone())
-            .layer(self.breaker.clone())
-            .layer(self.dedup.clone().join())
-            .layer(self.cancel.clone())
-            .layer(self.progress.clone())
-            .layer(self.log.clone())
-            .service(inner);
-        boxed(service)
-    }
 }
 
 impl fmt::Display for Stack {

@@ -3,22 +3,23 @@
 use crate::stack::Stack;
 
 /// Each layer alone.
-const ALONE: [&str; 18] = [
-    "N", "L", "P", "C", "c", "D", "M", "M*", "B", "T", "R", "A", "I", "i", "G", "g", "K", "Q",
+const ALONE: [&str; 20] = [
+    "N", "L", "P", "C", "c", "D", "M", "M*", "E", "W", "B", "T", "R", "A", "I", "i", "G", "g", "K",
+    "Q",
 ];
 
 /// Each layer that can stop a call, failing with the user's own error.
-const FAILING: [&str; 11] = [
-    "C!", "c!", "D!", "M!", "B!", "T!", "A!", "I!", "g!", "K!", "Q!",
+const FAILING: [&str; 13] = [
+    "C!", "c!", "D!", "M!", "E!", "W!", "B!", "T!", "A!", "I!", "g!", "K!", "Q!",
 ];
 
 /// Each layer that can stop a call, answering with a response.
-const RESPONDING: [&str; 11] = [
-    "C?", "c?", "D?", "M?", "B?", "T?", "A?", "i?", "G?", "K?", "Q?",
+const RESPONDING: [&str; 13] = [
+    "C?", "c?", "D?", "M?", "E?", "W?", "B?", "T?", "A?", "i?", "G?", "K?", "Q?",
 ];
 
 /// All seven layers. `=` is composed without a box in between.
-const ORDERS: [&str; 53] = [
+const ORDERS: [&str; 71] = [
     // With circuits by key, and with places reserved.
     "LPCDKTRA",
     "LPCMQTRA",
@@ -61,6 +62,25 @@ const ORDERS: [&str; 53] = [
     "RALPCMBT",
     "BLRCTMPA",
     "CPLBRMAT",
+    // With callers that take the place of others, or wait for it.
+    "=LPCEBTRA",
+    "=LPCWBTRA",
+    "=ARTBECPL",
+    "=ARTBWCPL",
+    "LPcEBTRA",
+    "LPcWBTRA",
+    "EBTRALPC",
+    "WBTRALPC",
+    "RALPCEBT",
+    "BLRCTWPA",
+    "LPC!E!B!T!RA!",
+    "LPC?W?B?T?RA?",
+    "A?RT!BE?C!PL",
+    "NLPCWBTRA",
+    "LPCEBGRg",
+    "gRGBWCPL",
+    "LPCEBIRi",
+    "TRKALPEC",
     // With results that are kept.
     "LPCM*BTRA",
     "ARTBM*CPL",
@@ -103,11 +123,11 @@ pub(crate) fn watched() -> Vec<String> {
     let around = alone.iter().map(|word| format!("L{word}"));
     let inside = alone.iter().map(|word| format!("{word}L"));
     let mut watched: Vec<_> = around.chain(inside).collect();
-    let others = "PCDMBTRAIiGg";
+    let others = "PCDMEWBTRAIiGg";
     for outer in others.chars() {
         for inner in others.chars().filter(|inner| *inner != outer) {
             // Both share their keys, so that the inner one would find those of the outer.
-            if !("DM".contains(outer) && "DM".contains(inner)) {
+            if !("DMEW".contains(outer) && "DMEW".contains(inner)) {
                 watched.push(format!("L{outer}{inner}"));
                 watched.push(format!("{outer}L{inner}"));
                 watched.push(format!("{outer}{inner}L"));
@@ -118,8 +138,9 @@ pub(crate) fn watched() -> Vec<String> {
     let plain = "BTRA";
     for outer in plain.chars() {
         for inner in plain.chars().filter(|inner| *inner != outer) {
-            watched.push(format!("{outer}{inner}DL"));
-            watched.push(format!("{outer}{inner}ML"));
+            for dedup in "DMEW".chars() {
+                watched.push(format!("{outer}{inner}{dedup}L"));
+            }
         }
     }
     watched.extend(words([&ORDERS[..]]));
@@ -144,7 +165,7 @@ pub(crate) fn everything() -> Vec<String> {
 /// Layers of tower's own between ours, which call at once or call again.
 fn foreign() -> Vec<String> {
     let mut foreign: Vec<String> = Vec::new();
-    for layer in "PCcDMBTRAig".chars() {
+    for layer in "PCcDMEWBTRAig".chars() {
         for between in ["l", "t", "s", "m", "r", "rr", "mrs"] {
             foreign.push(format!("{layer}{between}L"));
             foreign.push(format!("{layer}{between}LP"));

@@ -120,7 +120,7 @@ fn a_circuit_may_change_between_readiness_and_the_call() {
         circuit.reset();
         let result = service.call(2).await;
         // A layer outside that asks for readiness in its future finds the circuit closed.
-        let expected = (!stack.outside("DM", "B")).then_some(Why::Open);
+        let expected = (!stack.outside("DMEW", "B")).then_some(Why::Open);
         assert_eq!(stopped(&result), expected, "{result:?}");
 
         assert_eq!(call(&mut service, 3).await.unwrap(), 4);

@@ -133,6 +133,48 @@ fn one_follower_takes_over() {
     });
 }
 
+/// A call that takes the place of another wakes that one, at once, and nobody else.
+#[test]
+fn whoever_is_replaced_is_woken() {
+    over(that(all(), |stack| stack.has("E")), async |stack| {
+        let service = stack.around(silent().strict());
+        let mut old = Polled::new(call_of(&service, 1));
+        old.assert_waiting();
+        settle().await;
+        let mut new = Polled::new(call_of(&service, 1));
+        new.assert_waiting();
+        settle().await;
+        old.assert_woken();
+        assert!(stopped(&old.assert_ready()).is_some());
+        tokio::time::advance(secs(1)).await;
+        settle().await;
+        // A Cancel layer around the place wakes its call too.
+        assert!(old.wakes() <= 2, "{}", old.wakes());
+        assert_eq!(new.wakes(), 0);
+    });
+}
+
+/// A call that waits for the one that runs is woken when that is over, and not before.
+#[test]
+fn whoever_waits_for_its_place_wakes_once() {
+    let attached = |stack: &Stack| stack.has("W") && !stack.has("c");
+    over(that(all(), attached), async |stack| {
+        let service = stack.around(slow_echo(5).strict());
+        let mut first = Polled::new(call_of(&service, 1));
+        first.assert_waiting();
+        let mut second = Polled::new(call_of(&service, 1));
+        second.assert_waiting();
+        for _ in 0..4 {
+            tokio::time::advance(secs(1)).await;
+            assert_eq!(second.wakes(), 0);
+        }
+        tokio::time::advance(secs(1)).await;
+        assert_eq!(first.assert_ready().unwrap(), 2);
+        assert_eq!(second.wakes(), 1);
+        assert_eq!(second.await.unwrap(), 2);
+    });
+}
+
 /// Cancelling one job wakes its call and no other.
 #[test]
 fn a_cancellation_wakes_its_call_only() {

@@ -1,12 +1,27 @@
 use std::{error::Error, fmt, sync::Arc};
 
-use crate::{error::BoxError, event::JobId};
+use crate::{
+    error::BoxError,
+    event::{CancelReason, JobId},
+    job::Cancelled,
+};
 
-/// An identical request is in flight already, and this call was not executed.
+/// This call was not executed, or not to its end, because of another one with the same key.
+///
+/// Where the other one took its place, the [`source`](Error::source) is [`Cancelled`], so that [`find`](crate::find)
+/// finds that too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duplicate {
     job: Option<JobId>,
-    panicked: bool,
+    how: How,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum How {
+    Rejected,
+    Panicked,
+    // Boxed, as it is rare.
+    Replaced(Box<Cancelled>),
 }
 
 impl Duplicate {
@@ -15,36 +30,68 @@ impl Duplicate {
     pub fn new(job: Option<JobId>) -> Self {
         Self {
             job,
-            panicked: false,
+            how: How::Rejected,
+        }
+    }
+
+    /// A call whose place this job took.
+    #[must_use]
+    pub fn replaced_by(job: Option<JobId>) -> Self {
+        Self::replaced_with(job, Cancelled::new(CancelReason::Replaced))
+    }
+
+    /// As [`replaced_by`](Self::replaced_by), where the call had a job itself.
+    pub(super) fn replaced_of(job: Option<JobId>, of: Option<JobId>) -> Self {
+        match of {
+            Some(of) => Self::replaced_with(job, Cancelled::of(of, CancelReason::Replaced)),
+            None => Self::replaced_by(job),
+        }
+    }
+
+    fn replaced_with(job: Option<JobId>, cancelled: Cancelled) -> Self {
+        Self {
+            job,
+            how: How::Replaced(Box::new(cancelled)),
         }
     }
 
     pub(super) fn panicked(job: Option<JobId>) -> Self {
         Self {
             job,
-            panicked: true,
+            how: How::Panicked,
         }
     }
 
-    /// The job that executes the request; `None` if no layer of its stack tracks it.
+    /// The job that executes the request, or that took this one's place; `None` if no layer of its stack tracks it, or
+    /// none outside this one had begun it by then.
     #[must_use]
     pub fn job(&self) -> Option<JobId> {
         self.job
     }
 
-    /// Whether this call had joined the execution, which then panicked. Otherwise it was rejected at once.
+    /// Whether this call had joined the execution, which then panicked.
     #[must_use]
     pub fn execution_panicked(&self) -> bool {
-        self.panicked
+        self.how == How::Panicked
+    }
+
+    /// That a newer call took the place of this one, with the reason [`Replaced`](CancelReason::Replaced) and this
+    /// call's own job; `None` if the call was rejected, or had joined an execution.
+    #[must_use]
+    pub fn replaced(&self) -> Option<&Cancelled> {
+        match &self.how {
+            How::Replaced(cancelled) => Some(cancelled),
+            How::Rejected | How::Panicked => None,
+        }
     }
 }
 
 impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.panicked {
-            "the execution that was joined panicked"
-        } else {
-            "an identical request is in flight"
+        f.write_str(match self.how {
+            How::Rejected => "an identical request is in flight",
+            How::Panicked => "the execution that was joined panicked",
+            How::Replaced(_) => "a newer request with the same key took its place",
         })?;
         match self.job {
             Some(job) => write!(f, " as job {job}"),
@@ -53,7 +100,11 @@ impl fmt::Display for Duplicate {
     }
 }
 
-impl Error for Duplicate {}
+impl Error for Duplicate {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.replaced().map(|cancelled| cancelled as _)
+    }
+}
 
 /// The error of an execution that several callers joined. It reads like the error itself, which is its
 /// [`source`](Error::source), so that [`find`](crate::find) finds it.

@@ -56,15 +56,23 @@ pub struct InFlight<K> {
     job: Option<JobId>,
     followers: usize,
     since: Instant,
+    waiting: bool,
 }
 
 impl<K> InFlight<K> {
-    pub(super) fn new(key: K, job: Option<JobId>, followers: usize, since: Instant) -> Self {
+    pub(super) fn new(
+        key: K,
+        job: Option<JobId>,
+        followers: usize,
+        since: Instant,
+        waiting: bool,
+    ) -> Self {
         Self {
             key,
             job,
             followers,
             since,
+            waiting,
         }
     }
 
@@ -91,6 +99,13 @@ impl<K> InFlight<K> {
     pub fn since(&self) -> Instant {
         self.since
     }
+
+    /// Whether it waits for quiet, or for the one that runs, as [`debounce`](super::DedupLayer::debounce) has it. Beside
+    /// it there may be one with the same key that runs.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
 }
 
 /// How many calls with a key there were, by what became of them. Got from [`DedupHandle::counts`].
@@ -101,6 +116,8 @@ pub struct DedupCounts {
     pub executions: u64,
     /// Joined an execution.
     pub joined: u64,
+    /// Were executed no further, or not at all, as a newer call took their place.
+    pub replaced: u64,
     /// Were rejected as duplicates.
     pub rejected: u64,
     /// Were answered from a kept result, fresh or stale.

@@ -13,6 +13,7 @@ use super::{
     handle::DedupCounts,
     kept::{Asked, Hit, Kept},
     lead::Lead,
+    places::Places,
     watch::{AnyFlight, Shown},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub struct Keys<K> {
     pub(super) joined: AtomicU64,
     /// There is a handle, which may ask for the keys and since when they are in flight.
     pub(super) watched: AtomicBool,
+    /// Where a newer call takes the place of an older one.
+    pub(super) places: Places<K>,
 }
 
 pub(super) struct Marked<K> {
@@ -71,6 +74,7 @@ impl<K> Default for Keys<K> {
             }),
             joined: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            places: Places::default(),
         }
     }
 }
@@ -81,7 +85,7 @@ impl<K> Keys<K> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.marked().map.len()
+        self.marked().map.len() + self.places.len()
     }
 }
 
@@ -109,7 +113,7 @@ enum Found<T> {
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
-    fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
+    pub(super) fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
         self.watched.load(Ordering::Relaxed).then(|| {
             Arc::new(Shown {
                 key: Mutex::new(key.clone()),

@@ -5,7 +5,7 @@ use super::{
     handle::DedupHandle,
     kept::Limits,
     keys::Keys,
-    mode::{Join, Keep, Reject},
+    mode::{Debounce, Join, Keep, Latest, Reject},
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
@@ -54,9 +54,42 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
     /// A call with a key in flight waits for the result instead of being rejected.
     #[must_use]
     pub fn join(self) -> DedupLayer<Y, Join, O> {
+        self.with_mode(Join)
+    }
+
+    /// A call with a key in flight takes the place of the one that has it: the older one is cancelled and its work
+    /// dropped, and the newer one runs at once.
+    ///
+    /// The older one's caller gets a [`Duplicate`] that was [`replaced`](Duplicate::replaced), and its job, if it has
+    /// one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). It never ends in success once the newer one has
+    /// begun; one that has its result by then keeps it.
+    #[must_use]
+    pub fn latest(self) -> DedupLayer<Y, Latest, O> {
+        self.with_mode(Latest)
+    }
+
+    /// A call waits until none came with its key for this long, then runs. Whoever comes meanwhile takes the place of
+    /// the one that waits, as [`latest`](Self::latest) has it, and starts the wait anew.
+    ///
+    /// What runs is not disturbed: who comes then waits for its end too, so that a key never has more than one
+    /// execution. With [`Duration::ZERO`], a call runs at once if none with its key does, and of those that come while
+    /// one runs only the last does. Without a key there is no wait.
+    ///
+    /// # Panics
+    ///
+    /// A call that has to wait panics when it is polled outside a tokio runtime with time enabled.
+    #[must_use]
+    pub fn debounce(self, quiet: Duration) -> DedupLayer<Y, Debounce, O> {
+        self.with_mode(Debounce {
+            quiet,
+            max_wait: None,
+        })
+    }
+
+    fn with_mode<N>(self, mode: N) -> DedupLayer<Y, N, O> {
         DedupLayer {
             key: self.key,
-            mode: Join,
+            mode,
             on_reject: self.on_reject,
         }
     }
@@ -88,9 +121,22 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
     }
 }
 
+impl<Y, O> DedupLayer<Y, Debounce, O> {
+    /// How long those that come one after another may put off an execution, counted from the first of them: then the
+    /// last of them runs, as soon as none with its key does. Default: without end.
+    #[must_use]
+    pub fn max_wait(mut self, wait: Duration) -> Self {
+        self.mode.max_wait = Some(wait);
+        self
+    }
+}
+
 impl<Y, O> DedupLayer<Y, Join, O> {
     /// Keeps each success for this long: a call with its key is answered at once, without an execution and without
     /// asking the inner service whether it is ready.
+    ///
+    /// There is no such thing with [`latest`](DedupLayer::latest) and [`debounce`](DedupLayer::debounce), where the key
+    /// names a place and not what is asked for.
     ///
     /// Failures are never kept, nor what a layer inside answered in the service's place, nor what a cancelled job
     /// handed out. At most 1000 results are kept, see [`keep_at_most`](DedupLayer::keep_at_most).

@@ -8,6 +8,14 @@
 //! | reject, the default | fails with [`Duplicate`], which says which job has the key | |
 //! | [`join`](DedupLayer::join) | waits for the first one's result | needs `Response: Clone`, and what is shared has to be `Send` |
 //! | `join` and [`keep`](DedupLayer::keep) | waits for the first one's result, and gets it for some time after its end | as `join` |
+//! | [`latest`](DedupLayer::latest) | takes the place of the first one, which is cancelled, and runs at once | |
+//! | [`debounce`](DedupLayer::debounce) | waits for quiet, and for the one that runs; the last that waits runs | needs tokio's timer |
+//!
+//! In the first three the key says what is asked for, and one answer will do. In the last two it names a place that one
+//! call can have at a time, such as a search box, and the calls ask for different things. So no results are kept there:
+//! a kept one would answer another question.
+//!
+//! # Joined executions
 //!
 //! A joined execution belongs to all its callers. Any of them may leave at any moment, the first one too: the work goes
 //! on for the others, and stops when the last one leaves. Responses are cloned only
@@ -98,15 +106,102 @@
 //! A result that is too old takes its place until its key is asked for again, or until it is pushed out. Its key says
 //! whom a result is for: where users may not see each other's results, the user belongs into the key.
 //!
+//! # The latest
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, CancelReason, DedupLayer, cancel::Cancelled, dedup::Duplicate, find};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! // One search box: each query replaces the one before it.
+//! let mut search = ServiceBuilder::new()
+//!     .layer(DedupLayer::new(|_query: &&str| Some("box 1")).latest())
+//!     .service(service_fn(|query: &'static str| async move {
+//!         tokio::time::sleep(Duration::from_secs(1)).await;
+//!         Ok::<_, BoxError>(format!("results for {query}"))
+//!     }));
+//! let first = search.ready().await.unwrap().call("tow");
+//! let second = search.ready().await.unwrap().call("tower");
+//! let (first, second) = tokio::join!(first, second);
+//!
+//! assert_eq!(second.unwrap(), "results for tower");
+//! let error = first.unwrap_err();
+//! assert!(find::<Duplicate>(&*error).is_some_and(|why| why.replaced().is_some()));
+//! assert_eq!(find::<Cancelled>(&*error).unwrap().reason(), &CancelReason::Replaced);
+//! # });
+//! ```
+//!
+//! # Waiting for quiet
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, DedupLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! // A document is saved after a second without a change, and while they go on, every ten seconds.
+//! let second = Duration::from_secs(1);
+//! let mut save = ServiceBuilder::new()
+//!     .layer(
+//!         DedupLayer::new(|(document, _): &(u32, &str)| Some(*document))
+//!             .debounce(second)
+//!             .max_wait(10 * second),
+//!     )
+//!     .service(service_fn(|(_, text): (u32, &'static str)| async move {
+//!         Ok::<_, BoxError>(text.len())
+//!     }));
+//! let first = save.ready().await.unwrap().call((7, "Dear"));
+//! let second = save.ready().await.unwrap().call((7, "Dear all"));
+//! let (first, second) = tokio::join!(first, second);
+//! assert!(first.is_err());
+//! assert_eq!(second.unwrap(), 8);
+//! # });
+//! ```
+//!
+//! # When a newer call comes
+//!
+//! | | [`latest`](DedupLayer::latest) | [`debounce`](DedupLayer::debounce) |
+//! |---|---|---|
+//! | the one that runs | is cancelled, woken, and its work dropped when it is polled | goes on |
+//! | the one that waits | none does | is replaced; it never starts |
+//! | what the replaced one's caller gets | [`Duplicate`], [`replaced`](Duplicate::replaced); of a Cancel layer outside, its [`Cancelled`](crate::job::Cancelled) | as there |
+//! | the replaced one's job | is cancelled as [`Replaced`](crate::CancelReason::Replaced), with its token and its children | as there |
+//! | a result that the older one has not been polled for | is lost | is there |
+//! | the one that runs leaves, fails or panics | the key is free | the one that waits goes on |
+//! | the one that waits leaves | | the key is free; those it replaced do not come back, and the next call begins a burst of its own |
+//! | a retry inside | keeps its place; a wait for the next attempt ends too | keeps its place |
+//! | a retry outside | does not try a replaced call again, nor does a circuit count it | as there; each attempt waits for quiet |
+//! | a retry outside that is not ours | would take the place back: let it leave this error alone | would wait once more: as there |
+//! | grace of a Cancel layer outside | is given, while the newer one runs already | never starts, so needs none |
+//! | grace of a Cancel layer inside | is not given: the layer is dropped with the work | |
+//! | a time limit outside | | spans the wait too |
+//! | both are calls of one job, as by a hedge | the older call ends, the job goes on | as there |
+//! | the running job's own code calls with its key | replaces itself | waits for itself |
+//!
+//! # Elsewhere it is called
+//!
+//! | there | here | what differs |
+//! |---|---|---|
+//! | BullMQ, simple mode | the default | the caller is told, with the job's id |
+//! | BullMQ, throttle mode (`ttl`) | `join` and `keep` | callers have the result; the time counts from the end of the execution, and a failure is not kept |
+//! | BullMQ, debounce mode (`ttl`, `extend`, `replace`, `delay`) | `debounce` | |
+//! | BullMQ, `keepLastIfActive` | `debounce(Duration::ZERO)` | |
+//! | Temporal, conflict policy `Fail`, `UseExisting`, `TerminateExisting` | the default, `join`, `latest` | the newer one does not wait until the older one has ended |
+//! | Sidekiq `unique_for`, Oban `unique` | the default | a key lasts as long as its job, and holds within one process |
+//! | RxJS `exhaustMap`, `switchMap`, `debounceTime` | the default, `latest`, `debounce` | for each key |
+//! | lodash `debounce`, `maxWait` | `debounce`, `max_wait` | those that are put off are told, rather than answered with the result before |
+//!
 //! # Watching it
 //!
 //! [`handle`](DedupLayer::handle) gives the keys in flight, each with its job, its followers and its beginning, and
-//! counts executions, joined and rejected calls, and hits. Keys are shown only if they were marked after the first
-//! handle was made: before, nobody pays for it.
+//! counts executions, joined, rejected and replaced calls, and hits. Keys are shown only if they were marked after the
+//! first handle was made: before, nobody pays for it.
 //!
 //! # Its place in the order
 //!
-//! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key.
+//! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key. Inside
+//! Cancel, which then ends a wait at once.
 //!
 //! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
 //! the others. A Cancel inside this layer has the work in hand instead, under the first caller's id: cancelling that
@@ -121,11 +216,12 @@
 //!
 //! [`Duplicate`], as a [`BoxError`](crate::BoxError); or what [`fail_with`](DedupLayer::fail_with) or
 //! [`respond_with`](DedupLayer::respond_with) makes of it. With those two, a joined execution's error has to be `Clone`.
-//! If a joined execution panics, its callers get a [`Duplicate`] that says so.
+//! If a joined execution panics, its callers get a [`Duplicate`] that says so. A call that was replaced counts as
+//! cancelled, and [`find`](crate::find) finds [`Cancelled`](crate::job::Cancelled) in its error.
 //!
 //! # Cancel safety
 //!
-//! Dropping a call frees its key, or leaves the joined execution to the others.
+//! Dropping a call frees its key, or leaves the joined execution to the others, or the place to the one that waits.
 //!
 //! One of the callers polls a joined execution for all. A call that is neither polled nor dropped (kept aside in a
 //! `select!`, or in a buffer of futures that is not asked for more) can hold up the others, as a lock's owner would; in
@@ -134,7 +230,7 @@
 //! # Under axum
 //!
 //! With `respond_with` it goes into `Router::layer` as it is. Joining needs a response that is `Clone`, which one with
-//! axum's body is not: collect it first.
+//! axum's body is not: collect it first. The other modes need none.
 
 mod error;
 mod execution;
@@ -147,6 +243,9 @@ mod keys;
 mod layer;
 mod lead;
 mod mode;
+mod place;
+mod places;
+mod replace;
 mod service;
 mod share;
 mod watch;
@@ -158,7 +257,8 @@ pub use self::{
     join::JoinFuture,
     keys::Keys,
     layer::{DedupKey, DedupLayer, KeyBy, Keyed, NoKey},
-    mode::{Join, JoinMode, Keep, KeepMode, Keeping, Reject},
+    mode::{Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Reject},
+    replace::ReplaceFuture,
     service::Dedup,
     share::ShareError,
 };

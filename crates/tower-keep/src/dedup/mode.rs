@@ -1,4 +1,6 @@
-use std::fmt;
+use std::{fmt, time::Duration};
+
+use tokio::time::Instant;
 
 use super::kept::Limits;
 use crate::classify::{Classify, ErrorsAsFailures, Outcome};
@@ -10,6 +12,27 @@ pub struct Reject;
 /// Duplicates wait for the result. Set by [`DedupLayer::join`](super::DedupLayer::join).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Join;
+
+/// A newer call takes the place of the one that runs. Set by [`DedupLayer::latest`](super::DedupLayer::latest).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Latest;
+
+/// Calls wait for quiet, and the last one runs. Set by [`DedupLayer::debounce`](super::DedupLayer::debounce).
+#[derive(Clone, Copy, Debug)]
+pub struct Debounce {
+    pub(super) quiet: Duration,
+    pub(super) max_wait: Option<Duration>,
+}
+
+impl Debounce {
+    /// When a call that comes now may run, if nobody follows and nothing runs; `since` is when the first of its burst
+    /// came. `None` is never.
+    pub(super) fn due(&self, since: Instant, now: Instant) -> Option<Instant> {
+        let quiet = now.checked_add(self.quiet);
+        let most = self.max_wait.and_then(|wait| since.checked_add(wait));
+        quiet.into_iter().chain(most).min()
+    }
+}
 
 /// As [`Join`], and a success is kept for calls that come later. Set by [`DedupLayer::keep`](super::DedupLayer::keep).
 #[derive(Clone, Copy)]

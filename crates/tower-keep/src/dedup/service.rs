@@ -18,7 +18,8 @@ use super::{
     kept::{Asked, Hit},
     keys::Joined,
     layer::{DedupKey, DedupLayer},
-    mode::{JoinMode, KeepMode, Reject},
+    mode::{Debounce, JoinMode, KeepMode, Latest, Reject},
+    replace::ReplaceFuture,
     share::ShareError,
 };
 use crate::{
@@ -119,6 +120,58 @@ where
             }
         };
         ResponseFuture::new(state, layer.on_reject.clone(), seat)
+    }
+}
+
+impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Latest, O>
+where
+    S: Service<Request> + Clone,
+    Y: DedupKey<Request>,
+    O: OnReject<Duplicate, S::Response, S::Error> + Clone,
+    O::Error: fmt::Display,
+{
+    type Response = S::Response;
+    type Error = O::Error;
+    type Future = ReplaceFuture<S, Request, Y::Key, O>;
+
+    #[inline(always)]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        let seat = Seat::without_call();
+        let key = layer.key.key(&request);
+        let hold = key.map(|(key, keys)| keys.take_place(key, job_of(&seat).as_ref()));
+        let execution = Execution::new(self.inner.clone(), request, None, &seat);
+        ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
+    }
+}
+
+impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Debounce, O>
+where
+    S: Service<Request> + Clone,
+    Y: DedupKey<Request>,
+    O: OnReject<Duplicate, S::Response, S::Error> + Clone,
+    O::Error: fmt::Display,
+{
+    type Response = S::Response;
+    type Error = O::Error;
+    type Future = ReplaceFuture<S, Request, Y::Key, O>;
+
+    #[inline(always)]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        let seat = Seat::without_call();
+        let key = layer.key.key(&request);
+        let hold = key.map(|(key, keys)| keys.line_up(key, job_of(&seat).as_ref(), &layer.mode));
+        let execution = Execution::new(self.inner.clone(), request, None, &seat);
+        ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
     }
 }
 

@@ -13,7 +13,10 @@ use super::{
     handle::{DedupCounts, InFlight},
     keys::Keys,
 };
-use crate::sync::{Mutex, atomic::Ordering};
+use crate::{
+    event::JobId,
+    sync::{Mutex, atomic::Ordering},
+};
 
 /// A flight whose outcome's type is forgotten.
 pub(super) trait AnyFlight: Send + Sync {
@@ -38,6 +41,18 @@ pub(super) struct Shown<K> {
     pub(super) since: Instant,
 }
 
+impl<K: Clone> Shown<K> {
+    pub(super) fn in_flight(
+        &self,
+        job: Option<JobId>,
+        followers: usize,
+        waiting: bool,
+    ) -> InFlight<K> {
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        InFlight::new(key.clone(), job, followers, self.since, waiting)
+    }
+}
+
 impl<K> Keys<K> {
     pub(super) fn kept(&self) -> usize {
         self.marked().kept.len()
@@ -49,11 +64,10 @@ impl<K> Keys<K> {
     }
 
     pub(super) fn counts(&self) -> DedupCounts {
-        let counts = self.marked().counts;
-        DedupCounts {
-            joined: self.joined.load(Ordering::Relaxed),
-            ..counts
-        }
+        let mut counts = self.marked().counts;
+        counts.joined = self.joined.load(Ordering::Relaxed);
+        self.places.count(&mut counts);
+        counts
     }
 
     /// Those that began while there was a handle.
@@ -71,18 +85,12 @@ impl<K> Keys<K> {
                 })
                 .collect()
         };
-        noted
-            .into_iter()
-            .map(|(shown, job, flight)| {
-                let key = shown
-                    .key
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone();
-                let followers = flight.map_or(0, |flight| flight.followers());
-                InFlight::new(key, job, followers, shown.since)
-            })
-            .collect()
+        let mut in_flight = self.places.in_flight();
+        in_flight.extend(noted.into_iter().map(|(shown, job, flight)| {
+            let followers = flight.map_or(0, |flight| flight.followers());
+            shown.in_flight(job, followers, false)
+        }));
+        in_flight
     }
 
     /// Drops all kept results; those in flight will not be kept.

@@ -21,6 +21,15 @@ mod keys;
 #[path = "../../../../crates/tower-keep/src/dedup/lead.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod lead;
+#[path = "../../../../crates/tower-keep/src/dedup/mode.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod mode;
+#[path = "../../../../crates/tower-keep/src/dedup/place.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod place;
+#[path = "../../../../crates/tower-keep/src/dedup/places.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod places;
 #[path = "../../../../crates/tower-keep/src/dedup/watch.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod watch;

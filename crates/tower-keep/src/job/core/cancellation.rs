@@ -238,6 +238,11 @@ impl Core {
         self.has(SHARED)
     }
 
+    /// Whether a Cancel layer stops the job's own work when it is cancelled.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.has(WATCHED) && !self.is_shared()
+    }
+
     /// Claims a place for a waker, if there is one left. The first of a Cancel layer that takes this job's caller out,
     /// rather than stop an execution that several share, is the one that watches the job.
     pub(crate) fn watch(&self) -> Option<usize> {

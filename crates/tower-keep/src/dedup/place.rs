@@ -1,0 +1,177 @@
+//! Who has a key's place and who waits for it, and which of two calls a result belongs to. No clock, no runtime.
+//!
+//! # Invariants
+//!
+//! 1. In a place at most one call runs and at most one waits. Whoever waits begins only once the one that ran has left.
+//! 2. A [`Turn`] is decided once, whoever comes first: its call has a result, or another call has its place. So a call
+//!    whose place was taken has none to show, and one that has its result keeps it.
+
+use std::mem;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Whether a call came to its result or was replaced before it did.
+#[derive(Debug)]
+pub(super) struct Turn(AtomicU64);
+
+const OPEN: u64 = 0;
+const FINISHED: u64 = 1;
+const REPLACED: u64 = 2;
+
+impl Turn {
+    pub(super) fn new() -> Self {
+        Self(AtomicU64::new(OPEN))
+    }
+
+    fn decide(&self, as_what: u64) -> bool {
+        self.0
+            .compare_exchange(OPEN, as_what, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// The call has its result; `false` if it was replaced before.
+    pub(super) fn finish(&self) -> bool {
+        self.decide(FINISHED)
+    }
+
+    /// Another call has the place; `false` if this one had its result before.
+    pub(super) fn replace(&self) -> bool {
+        self.decide(REPLACED)
+    }
+
+    pub(super) fn is_replaced(&self) -> bool {
+        self.0.load(Ordering::Acquire) == REPLACED
+    }
+}
+
+/// The calls with one key: `C` is what is known of a call, `T` a point in time.
+#[derive(Debug)]
+pub(super) struct Place<C, T> {
+    running: Option<Entry<C>>,
+    waiting: Option<Waiting<C, T>>,
+}
+
+/// A call and its number, which no other call of this key has.
+#[derive(Debug)]
+struct Entry<C> {
+    id: u64,
+    call: C,
+}
+
+#[derive(Debug)]
+struct Waiting<C, T> {
+    entry: Entry<C>,
+    /// When the first of those came whose place this one has.
+    since: T,
+    /// It waits for nothing but the one that runs.
+    is_due: bool,
+}
+
+/// A call that lined up.
+#[derive(Debug)]
+pub(super) struct LinedUp<C, T> {
+    /// The one that waited until now.
+    pub(super) replaced: Option<C>,
+    /// When the first of those came whose place this one has; its own time if there is none.
+    pub(super) since: T,
+}
+
+/// What a call leaves behind.
+#[derive(Debug)]
+pub(super) struct Left<C> {
+    /// The call itself, if it was still there.
+    pub(super) gone: Option<C>,
+    /// Who can begin now.
+    pub(super) next: Option<C>,
+}
+
+impl<C, T> Default for Place<C, T> {
+    fn default() -> Self {
+        Self {
+            running: None,
+            waiting: None,
+        }
+    }
+}
+
+impl<C, T> Place<C, T> {
+    /// Nobody runs and nobody waits.
+    pub(super) fn is_free(&self) -> bool {
+        self.running.is_none() && self.waiting.is_none()
+    }
+
+    /// The calls, the one that runs first, and whether it waits.
+    pub(super) fn calls(&self) -> impl Iterator<Item = (&C, bool)> {
+        let running = self.running.iter().map(|entry| (&entry.call, false));
+        let waiting = self.waiting.iter();
+        running.chain(waiting.map(|waiting| (&waiting.entry.call, true)))
+    }
+
+    /// Runs at once, in the place of the one that ran until now.
+    #[must_use]
+    pub(super) fn take(&mut self, id: u64, call: C) -> Option<C> {
+        let before = self.running.replace(Entry { id, call });
+        before.map(|entry| entry.call)
+    }
+
+    /// Waits, in the place of the one that waited until now.
+    #[must_use]
+    pub(super) fn line_up(&mut self, id: u64, call: C, now: T) -> LinedUp<C, T>
+    where
+        T: Copy,
+    {
+        let before = self.waiting.take();
+        let since = before.as_ref().map_or(now, |before| before.since);
+        self.waiting = Some(Waiting {
+            entry: Entry { id, call },
+            since,
+            is_due: false,
+        });
+        LinedUp {
+            replaced: before.map(|before| before.entry.call),
+            since,
+        }
+    }
+
+    /// The one that waits is due: it runs, unless another one still does. Then it is the next.
+    #[must_use]
+    pub(super) fn start(&mut self, id: u64) -> bool {
+        match self.waiting.take() {
+            Some(mut waiting) if waiting.entry.id == id => {
+                if self.running.is_none() {
+                    self.running = Some(waiting.entry);
+                    return true;
+                }
+                waiting.is_due = true;
+                self.waiting = Some(waiting);
+            }
+            other => self.waiting = other,
+        }
+        false
+    }
+
+    /// The call is over, or its caller left; where another one has its place, nothing changes.
+    #[must_use]
+    pub(super) fn leave(&mut self, id: u64) -> Left<C>
+    where
+        C: Clone,
+    {
+        if self.running.as_ref().is_some_and(|entry| entry.id == id) {
+            let gone = mem::take(&mut self.running).map(|entry| entry.call);
+            let next = self.waiting.as_ref().filter(|waiting| waiting.is_due);
+            return Left {
+                gone,
+                next: next.map(|waiting| waiting.entry.call.clone()),
+            };
+        }
+        let waiting = self.waiting.take_if(|waiting| waiting.entry.id == id);
+        Left {
+            gone: waiting.map(|waiting| waiting.entry.call),
+            next: None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "place_tests.rs"]
+mod tests;
