@@ -17,6 +17,7 @@ mod dedup;
 mod dedup_handle;
 mod dedup_kept;
 mod detached;
+mod dispatch;
 mod log;
 mod one_job;
 mod progress;

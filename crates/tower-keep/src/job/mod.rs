@@ -54,6 +54,7 @@ mod frame;
 pub(crate) mod halt;
 mod layer;
 pub(crate) mod limits;
+pub(crate) mod oneshot;
 pub(crate) mod scope;
 mod scoped;
 pub(crate) mod seat;
@@ -71,7 +72,7 @@ use crate::event::{CancelReason, JobId, Report};
 
 pub use self::{
     error::{Cancelled, Elapsed},
-    layer::{JobLayer, JobService, ResponseFuture},
+    layer::{JobLayer, JobService, NameBy, NameJob, ResponseFuture},
     scoped::Scope,
     step::Step,
 };

@@ -20,6 +20,7 @@ use super::{
     limits::{self, InForce, Limits},
     scope::{self, Entered, InPhase, Phase},
     stop,
+    surroundings::Surroundings,
 };
 use crate::event::{JobId, JobName, Observer};
 
@@ -206,6 +207,19 @@ impl Seat {
             return (Self::new(Place::Member, None), call());
         }
         let _around = InForce::for_callee();
+        Self::begin_as_root(job, call)
+    }
+
+    /// Begins a job that outlives whoever calls this: of the code around it knows only whose it is. What limits, stops
+    /// or cancels that does not reach it.
+    pub(crate) fn begin_apart<T>(name: JobName, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
+        let job = Core::apart(name, scope::current().map(|around| around.id()));
+        let (seat, future) =
+            Surroundings::default().around(|| Self::begin_as_root(Arc::clone(&job), call));
+        (seat, job, future)
+    }
+
+    fn begin_as_root<T>(job: Arc<Core>, call: impl FnOnce() -> T) -> (Self, T) {
         let mut seat = Self::new(Place::Root, Some(job));
         let future = {
             let guard = Unwinding::new(&mut seat.job, Phase::Calling, true);

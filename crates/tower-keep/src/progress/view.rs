@@ -97,6 +97,15 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Of a job that no board was told of: its thread is being torn down.
+    #[cfg(feature = "dispatch")]
+    pub(crate) fn unseen(job: JobId) -> Self {
+        let view = JobView::new(&Event::new(job, EventKind::Dispatched));
+        Self {
+            receiver: watch::channel(view).1,
+        }
+    }
+
     /// The latest state.
     #[must_use]
     pub fn latest(&self) -> JobView {
