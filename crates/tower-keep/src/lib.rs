@@ -144,7 +144,7 @@ pub use self::{
     error::{BoxError, find},
     event::{
         CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName, LimitScope,
-        Observer, Report,
+        Observer, Report, StepInfo,
     },
     job::{Job, JobLayer},
 };

@@ -16,6 +16,7 @@
 mod id;
 mod reason;
 mod report;
+mod step;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ pub use self::{
     id::{JobId, JobName},
     reason::CancelReason,
     report::Report,
+    step::StepInfo,
 };
 
 /// Receives the events of the jobs it is registered with.
@@ -69,6 +71,13 @@ pub struct Event {
     pub at: Instant,
     /// Time since the job was dispatched.
     pub elapsed: Duration,
+    /// The step in which it happened.
+    ///
+    /// What the code of a step does carries that very step, also where several run at once. What comes from outside the
+    /// steps (a time limit, a retry, the job's end) carries the step that runs, the one that began last if there are
+    /// several, or else the one that failed or was dropped, until another begins or ends well. So the job's failure
+    /// says where it was. `None` where there is no such step, and once the job succeeded.
+    pub step: Option<StepInfo>,
     /// What happened.
     pub kind: EventKind,
 }
@@ -85,6 +94,7 @@ impl Event {
             seq: 0,
             at: Instant::now(),
             elapsed: Duration::ZERO,
+            step: None,
             kind,
         }
     }

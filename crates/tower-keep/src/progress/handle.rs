@@ -11,7 +11,7 @@ use tokio::sync::{
     watch,
 };
 
-use super::view::{JobView, Watch};
+use super::{view::JobView, watch::Watch};
 use crate::event::{Event, EventKind, JobId, JobMap, Observer};
 
 /// What the layer's clones share: the running jobs' latest states, and the stream of events.
@@ -126,7 +126,7 @@ impl ProgressHandle {
                 receiver
             }
         };
-        Some(Watch { receiver })
+        Some(Watch::new(receiver))
     }
 }
 

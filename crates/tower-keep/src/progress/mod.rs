@@ -52,10 +52,12 @@
 mod handle;
 mod layer;
 mod view;
+mod watch;
 
 pub use self::{
     handle::{Lagged, ProgressHandle, Subscription},
     layer::{Progress, ProgressLayer},
-    view::{JobState, JobView, Watch},
+    view::{JobState, JobView},
+    watch::Watch,
 };
 pub use crate::job::ResponseFuture;

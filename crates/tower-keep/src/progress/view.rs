@@ -1,6 +1,10 @@
-use tokio::{sync::watch, time::Instant};
+use std::sync::Arc;
 
-use crate::event::{CancelReason, Event, EventKind, FailureCause, JobId, JobName, Report};
+use tokio::time::Instant;
+
+use crate::event::{
+    CancelReason, Event, EventKind, FailureCause, JobId, JobName, Report, StepInfo,
+};
 
 /// The latest state of one job.
 #[derive(Clone, Debug)]
@@ -16,12 +20,20 @@ pub struct JobView {
     pub attempt: u32,
     /// When it was dispatched.
     pub dispatched_at: Instant,
+    /// When it got past every gate of its stack, if it has.
+    pub started_at: Option<Instant>,
+    /// When it ended, if it has.
+    pub ended_at: Option<Instant>,
     /// When this state was reached.
     pub changed_at: Instant,
     /// The last report; 0.0 before the first, 1.0 after success.
     pub report: Report,
+    /// The step that runs, or the one in which the job failed or was cancelled; as in [`Event::step`].
+    pub step: Option<StepInfo>,
     /// What it is doing, or how it ended.
     pub state: JobState,
+    /// The text of the last error: of the job, or of an attempt that failed before. `None` after success.
+    pub error: Option<Arc<str>>,
 }
 
 /// What a job is doing, or how it ended.
@@ -58,82 +70,53 @@ impl JobView {
             parent: event.parent,
             attempt: event.attempt,
             dispatched_at: event.at,
+            started_at: None,
+            ended_at: None,
             changed_at: event.at,
             report: Report::default(),
+            step: None,
             state: JobState::Waiting,
+            error: None,
         }
     }
 
     pub(super) fn apply(&mut self, event: &Event) {
         self.attempt = event.attempt;
         self.changed_at = event.at;
+        self.step.clone_from(&event.step);
+        if event.kind.is_terminal() {
+            self.ended_at = Some(event.at);
+        }
         match &event.kind {
-            EventKind::Started | EventKind::Retrying { .. } | EventKind::StepStarted { .. } => {
+            EventKind::Started => {
+                self.started_at = Some(event.at);
+                self.state = JobState::Running;
+            }
+            EventKind::Retrying { .. } | EventKind::StepStarted { .. } => {
                 self.state = JobState::Running;
             }
             EventKind::Progress(report) => {
                 self.state = JobState::Running;
                 self.report = report.clone();
             }
-            EventKind::RetryScheduled { .. } => self.state = JobState::Backoff,
+            EventKind::RetryScheduled { error, .. } => {
+                self.state = JobState::Backoff;
+                self.error = Some(Arc::clone(error));
+            }
             EventKind::Succeeded => {
                 self.state = JobState::Succeeded;
+                self.error = None;
                 self.report = match self.report.steps() {
                     Some((_, total)) if total > 0 => Report::step(total, total),
                     _ => Report::new(1.0),
                 };
             }
-            EventKind::Failed { cause, .. } => self.state = JobState::Failed(*cause),
+            EventKind::Failed { cause, error } => {
+                self.state = JobState::Failed(*cause);
+                self.error = Some(Arc::clone(error));
+            }
             EventKind::Cancelled { reason, .. } => self.state = JobState::Cancelled(reason.clone()),
             _ => {}
         }
-    }
-}
-
-/// Watches one job: always its latest state, its ending included.
-#[derive(Clone, Debug)]
-pub struct Watch {
-    pub(super) receiver: watch::Receiver<JobView>,
-}
-
-impl Watch {
-    /// Of a job that no board was told of: its thread is being torn down.
-    #[cfg(feature = "dispatch")]
-    pub(crate) fn unseen(job: JobId) -> Self {
-        let view = JobView::new(&Event::new(job, EventKind::Dispatched));
-        Self {
-            receiver: watch::channel(view).1,
-        }
-    }
-
-    /// The latest state.
-    #[must_use]
-    pub fn latest(&self) -> JobView {
-        self.receiver.borrow().clone()
-    }
-
-    /// Waits for a state that this has not returned yet. `None` once the ending was returned.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost when the future is dropped.
-    pub async fn changed(&mut self) -> Option<JobView> {
-        // An error says that the job is over and its ending was seen.
-        self.receiver.changed().await.ok()?;
-        Some(self.receiver.borrow_and_update().clone())
-    }
-
-    /// Waits for the ending.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost when the future is dropped.
-    pub async fn ended(&mut self) -> JobView {
-        // An error says that the sender is gone, which it is only after it sent the ending.
-        let _ = self
-            .receiver
-            .wait_for(|view| view.state.is_terminal())
-            .await;
-        self.latest()
     }
 }

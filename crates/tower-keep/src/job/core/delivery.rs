@@ -137,6 +137,7 @@ impl Core {
             seq,
             at,
             elapsed: at.saturating_duration_since(self.born),
+            step: None,
             kind,
         }
     }
