@@ -1,10 +1,13 @@
 //! How many dispatched jobs run at a time, who waits, who is turned away, and what a shutdown does to them.
 
-use std::num::NonZeroUsize;
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, OnceLock},
+};
 
 use tower::{Service, ServiceExt};
 use tower_keep::{
-    CancelReason, Dispatcher, EventKind, FailureCause,
+    BoxError, CancelReason, Dispatcher, EventKind, FailureCause,
     dispatch::{Full, Refusal},
     find,
     progress::JobState,
@@ -164,6 +167,20 @@ async fn a_place_is_free_when_the_work_is_over() {
     );
     handle.await.unwrap_err();
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(1)));
+}
+
+/// The place is free before whoever waits for the result can see it: already for the closure that makes the error.
+#[tokio::test(start_paused = true)]
+async fn the_place_is_free_before_the_result_is_seen() {
+    type Room = Box<dyn Fn() -> Option<usize> + Send + Sync>;
+    let room = Arc::new(OnceLock::<Room>::new());
+    let seen = Arc::clone(&room);
+    let jobs = Dispatcher::new(Scripted::<u32, u32>::new().panic("oh"))
+        .limit(ONE)
+        .fail_with(move |_| -> BoxError { format!("{:?}", seen.get().unwrap()()).into() });
+    let other = jobs.clone();
+    assert!(room.set(Box::new(move || other.available())).is_ok());
+    assert_eq!(jobs.dispatch(0).await.unwrap_err().to_string(), "Some(1)");
 }
 
 /// As a service it is ready when there is a place, holds it for its own call, and a clone holds none.

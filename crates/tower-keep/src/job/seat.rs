@@ -20,7 +20,6 @@ use super::{
     limits::{self, InForce, Limits},
     scope::{self, Entered, InPhase, Phase},
     stop,
-    surroundings::Surroundings,
 };
 use crate::event::{JobId, JobName, Observer};
 
@@ -210,12 +209,11 @@ impl Seat {
         Self::begin_as_root(job, call)
     }
 
-    /// Begins a job that outlives whoever calls this: of the code around it knows only whose it is. What limits, stops
-    /// or cancels that does not reach it.
+    /// Begins a job that outlives whoever calls this: of the code around it knows only whose it is. `call` makes the
+    /// future and no more: what limits or stops the code around still holds in it.
     pub(crate) fn begin_apart<T>(name: JobName, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
         let job = Core::apart(name, scope::current().map(|around| around.id()));
-        let (seat, future) =
-            Surroundings::default().around(|| Self::begin_as_root(Arc::clone(&job), call));
+        let (seat, future) = Self::begin_as_root(Arc::clone(&job), call);
         (seat, job, future)
     }
 
