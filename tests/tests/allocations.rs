@@ -16,8 +16,8 @@ use std::{
 
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{
-    CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, LogLayer, Pipeline,
-    ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, Job, LogLayer,
+    Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
     circuit_breaker::Window,
     retry::{Decision, Jitter, RetryBudget},
 };
@@ -341,6 +341,36 @@ fn log_progress_and_cancel_share_the_job() {
         .layer(ProgressLayer::new())
         .layer(CancelLayer::new());
     at_most(&layers, JOB, 0);
+}
+
+/// Steps that follow each other allocate nothing but their names, which are shared here, however closely watched.
+#[test]
+fn steps_cost_nothing() {
+    let names: [Arc<str>; 2] = ["first".into(), "second".into()];
+    let steps = tower::layer::layer_fn(move |_: Inner| {
+        let names = names.clone();
+        tower::service_fn(move |request: u64| {
+            let names = names.clone();
+            async move {
+                let job = Job::current().steps(2);
+                for name in names {
+                    job.step(name, async { Ok::<_, Broken>(()) }).await?;
+                }
+                Ok::<_, BoxError>(request)
+            }
+        })
+    });
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    let watch = move |event: &Event| {
+        counted.fetch_add(usize::from(event.step.is_some()), Ordering::Relaxed);
+    };
+    let layers = ServiceBuilder::new()
+        .layer(LogLayer::to(watch))
+        .layer(ProgressLayer::new())
+        .layer(steps);
+    at_most(&layers, JOB, 0);
+    assert_eq!(seen.load(Ordering::Relaxed), 2 * (WARM_UP + CALLS) * 6);
 }
 
 /// A clone of the service is dedup's one exception.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use tower_keep::{Event, EventKind, JobId};
+use tower_keep::{Event, EventKind, JobId, StepInfo};
 
 /// What the rules and the printed line need of an event.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,7 @@ pub(crate) struct Line<'a> {
     attempt: u32,
     seq: u64,
     elapsed: Duration,
+    step: Option<&'a StepInfo>,
     kind: &'a EventKind,
 }
 
@@ -25,6 +26,7 @@ impl<'a> From<&'a Event> for Line<'a> {
             attempt: event.attempt,
             seq: event.seq,
             elapsed: event.elapsed,
+            step: event.step.as_ref(),
             kind: &event.kind,
         }
     }
@@ -67,7 +69,12 @@ impl<'a> Stream<'a> {
         let dispatched = |kind: &EventKind| matches!(kind, EventKind::Dispatched);
         let started = |kind: &EventKind| matches!(kind, EventKind::Started);
         let progress = |kind: &EventKind| {
-            matches!(kind, EventKind::Progress(_) | EventKind::StepStarted { .. })
+            matches!(
+                kind,
+                EventKind::Progress(_)
+                    | EventKind::StepStarted { .. }
+                    | EventKind::StepSucceeded { .. }
+            )
         };
 
         let mut faults = Vec::new();
@@ -153,6 +160,9 @@ impl fmt::Display for Line<'_> {
         if let Some(start) = detail.find([' ', '(']) {
             write!(f, "  {}", detail[start..].trim_start())?;
         }
+        if let Some(step) = self.step {
+            write!(f, "  in {step}")?;
+        }
         Ok(())
     }
 }
@@ -183,6 +193,7 @@ mod tests {
             attempt: 1,
             seq,
             elapsed: secs(seq),
+            step: None,
             kind,
         }
     }
@@ -291,10 +302,12 @@ mod tests {
     #[test]
     fn a_stream_prints_one_event_a_line() {
         let cancelled = cancelled();
+        let step = StepInfo::new("save", 2, Some(3));
         let stream = Stream(vec![
             line(3, 0, &Dispatched),
             Line {
                 parent: JobId::from_u64(2),
+                step: Some(&step),
                 ..line(3, 1, &cancelled)
             },
         ]);
@@ -302,7 +315,7 @@ mod tests {
             stream.to_string(),
             "recorded: 2 events\n  \
              job 3 \"import\"  #0  +0ns      attempt 1  dispatched\n  \
-             job 3 \"import\" (of job 2)  #1  +1s       attempt 1  cancelled  { reason: Requested, dropped: true }",
+             job 3 \"import\" (of job 2)  #1  +1s       attempt 1  cancelled  { reason: Requested, dropped: true }  in step 2 of 3 \"save\"",
         );
     }
 }

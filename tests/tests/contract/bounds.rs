@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, future::ready, time::Duration};
 
+use futures::Stream;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_keep::{
@@ -211,6 +212,9 @@ fn handles_can_be_sent_and_shared() {
     assert_impl_all!(CancelHandle: Clone, Send, Sync);
     assert_impl_all!(CircuitBreakerHandle: Clone, Send, Sync);
     assert_impl_all!(ProgressHandle: Clone, Send, Sync);
+    assert_impl_all!(progress::Changes: Stream, Unpin, Send, Sync);
+    assert_impl_all!(progress::Watch: Stream, Unpin, Clone, Send, Sync);
+    assert_impl_all!(progress::Snapshot: Clone, Send, Sync);
     assert_impl_all!(Job: Clone, Send, Sync);
     assert_impl_all!(Pipeline: Clone, Send, Sync);
     type Inner = Strict<Scripted<u32, u32>>;

@@ -86,7 +86,7 @@ mod dispatch_recipe {
     }
 
     async fn status(State(jobs): State<Jobs>, Path(id): Path<u64>) -> Result<String, StatusCode> {
-        let job = JobId::from_u64(id).and_then(|id| jobs.board().job(id));
+        let job = JobId::from_u64(id).and_then(|id| jobs.job(id));
         let job = job.ok_or(StatusCode::NOT_FOUND)?;
         Ok(format!(
             "{:?}, {:.0} %",
@@ -271,6 +271,8 @@ async fn dispatching() {
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
         let state = JobState::Cancelled(CancelReason::Requested);
         assert_eq!(watch.ended().await.state, state);
+        let answer = connection.get(&path).await;
+        assert_eq!(answer.text, "Cancelled(Requested), 50 %");
         for id in [&*id, "0", "999999999"] {
             let answer = connection.send(delete(&format!("/reports/{id}"))).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND);

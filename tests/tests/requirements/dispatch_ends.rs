@@ -239,6 +239,21 @@ async fn values_that_panic_when_they_are_dropped() {
     assert_eq!(jobs.available(), Some(1));
 }
 
+/// R29: the history is as long as it is told to be, and a job that runs is not in it.
+#[tokio::test(start_paused = true)]
+async fn the_history_is_bounded() {
+    let inner = Scripted::<u32, u32>::new()
+        .answer_after(secs(1), 7)
+        .repeat_last();
+    let jobs = Dispatcher::new(inner).history(2);
+    let ids: Vec<_> = (0..3).map(|request| jobs.dispatch(request).id()).collect();
+    assert!(ids.iter().all(|id| jobs.job(*id).is_some()), "they run");
+    tokio::time::sleep(secs(2)).await;
+    let known: Vec<_> = ids.iter().map(|id| jobs.job(*id).is_some()).collect();
+    assert_eq!(known, [false, true, true]);
+    assert!(jobs.jobs().is_empty());
+}
+
 /// R52: a panic of the user's code that runs in `dispatch` itself goes to the caller, and takes no place.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_dispatch_takes_no_place() {
@@ -293,6 +308,13 @@ async fn the_board_loses_no_ending() {
         );
     }
     assert_eq!(terminal, 6);
+    for (handle, state) in handles.iter().zip(ends) {
+        assert_eq!(
+            jobs.job(handle.id()).expect("it is in the history").state,
+            state
+        );
+    }
+    assert_eq!(jobs.board().history().len(), 6);
     let error = handles.into_iter().next_back().unwrap().await.unwrap_err();
     assert!(find::<Full>(&*error).is_some());
     assert!(Job::current().id().is_none());

@@ -8,8 +8,8 @@ use std::{
 
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
-    CancelLayer, CircuitBreakerLayer, DedupLayer, Event, EventKind, Job, LogLayer, Outcome,
-    RetryLayer, TimeoutLayer, log::Level,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Event, EventKind, Job, LogLayer,
+    Outcome, RetryLayer, TimeoutLayer, log::Level,
 };
 use tower_keep_test::{Recorder, Scripted};
 use tracing::{
@@ -251,6 +251,41 @@ async fn started_is_past_every_gate() {
     service.oneshot(0).await.unwrap();
     assert_eq!(recorder.count("started"), 1);
     assert_eq!(recorder.names()[..3], ["dispatched", "started", "progress"]);
+}
+
+/// R39-R44: every record carries the step's name and number where there is one, and no such field where there is none.
+#[tokio::test(start_paused = true)]
+async fn steps_are_fields() {
+    let (lines, _guard) = Lines::listen();
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::new())
+        .service(code(|job, _| async move {
+            let job = job.steps(2);
+            job.step("fetch\n", async { Ok::<_, BoxError>(1) }).await?;
+            job.step("parse", async { Err::<u32, BoxError>("no".into()) })
+                .await
+        }));
+    service.oneshot(0).await.unwrap_err();
+    let first = r#"step.name="fetch\n" step.number=1 step.total=2 "#;
+    let second = r#"step.name="parse" step.number=2 step.total=2 "#;
+    let expected = [
+        ("INFO dispatched", ""),
+        ("DEBUG started", ""),
+        ("DEBUG step started", first),
+        ("DEBUG progress", first),
+        ("DEBUG step succeeded", first),
+        ("DEBUG step started", second),
+        ("ERROR failed", second),
+    ];
+    let fields = lines.fields();
+    for ((record, fields), (expected, step)) in lines.records().iter().zip(&fields).zip(expected) {
+        assert_eq!(record, expected);
+        assert!(fields.contains(step), "{fields}");
+        assert_eq!(fields.contains("step."), !step.is_empty(), "{fields}");
+    }
+    assert_eq!(fields.len(), expected.len());
+    assert!(fields[3].contains("done=1 steps=2"), "{}", fields[3]);
+    assert!(fields[4].contains("took=0ns"), "{}", fields[4]);
 }
 
 /// R45: a minimum level. R47: at WARN only retry and failure.

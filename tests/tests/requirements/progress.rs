@@ -112,6 +112,7 @@ async fn a_jobs_steps_report() {
         "dispatched",
         "started",
         "step_started",
+        "step_succeeded",
         "step_started",
         "failed",
     ]);
@@ -263,6 +264,7 @@ async fn an_observer_may_report() {
         "started",
         "step_started",
         "progress",
+        "step_succeeded",
         "succeeded",
     ]);
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cancel::{CancelHandle, CancelLayer, NoGroup},
-    event::{FailureCause, JobName},
+    event::{FailureCause, JobId, JobName},
     job::{
         Cancelled, NameBy, NameJob, ResponseFuture,
         core::{Core, Ending},
@@ -136,6 +136,14 @@ impl<S, N, O> Dispatcher<S, N, O> {
         self
     }
 
+    /// Keeps this many jobs that ended, the last ones, on the [`board`](Self::board). Default: 100. See
+    /// [`ProgressLayer::history`].
+    #[must_use]
+    pub fn history(mut self, jobs: usize) -> Self {
+        self.progress = self.progress.history(jobs);
+        self
+    }
+
     /// Shuts the dispatcher down when this token is cancelled, and gives the running jobs this long to end. See
     /// [`CancelLayer::shutdown_on`].
     #[must_use]
@@ -171,7 +179,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
 
     // ===== what it shows =====
 
-    /// Reads the progress of the jobs: their latest states, each event.
+    /// Reads the progress of the jobs: their latest states, how the last ones ended, each change.
     #[must_use]
     pub fn board(&self) -> ProgressHandle {
         self.progress.handle()
@@ -187,6 +195,17 @@ impl<S, N, O> Dispatcher<S, N, O> {
     #[must_use]
     pub fn jobs(&self) -> Vec<JobView> {
         self.board().jobs()
+    }
+
+    /// What this job is doing, or how it ended, as long as the board's [history](Self::history) has it: for somebody who
+    /// has only its id.
+    #[must_use]
+    pub fn job(&self, job: JobId) -> Option<JobView> {
+        let board = self.board();
+        // In this order, as a job goes from the one to the other.
+        board
+            .job(job)
+            .or_else(|| board.history().into_iter().find(|view| view.job == job))
     }
 
     /// How many jobs are in flight: dispatched and not over.

@@ -31,10 +31,13 @@
 //! assert_eq!(jobs.in_flight(), 1);
 //! assert_eq!(handle.await.unwrap(), 10);
 //!
-//! // Nobody has to wait. The job is found again by its id.
+//! // Nobody has to wait. The job is found again by its id, for a while also after its end.
 //! let id = jobs.dispatch(7).id();
-//! assert!(jobs.board().job(id).is_some());
-//! assert!(jobs.cancel_handle().cancel(id));
+//! tokio::time::sleep(Duration::from_secs(1)).await;
+//! assert_eq!(jobs.job(id).unwrap().state, JobState::Running);
+//! tokio::time::sleep(Duration::from_secs(60)).await;
+//! assert_eq!(jobs.job(id).unwrap().state, JobState::Succeeded);
+//! assert!(!jobs.cancel_handle().cancel(id), "too late");
 //! # });
 //! ```
 //!

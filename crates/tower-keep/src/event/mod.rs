@@ -1,6 +1,6 @@
 //! What happens to a job, told to whoever watches.
 //!
-//! An [`Event`] carries the job's id, the attempt and a sequence number, so that log lines, metrics and a progress
+//! An [`Event`] carries the job's id, the attempt, the step and a sequence number, so that log lines, metrics and a progress
 //! bar can all be derived from one stream. A layer that watches registers an [`Observer`] with the job it belongs to.
 //!
 //! # When each event is sent
@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
 //! | [`Started`](EventKind::Started) | the call got past every gate of its stack | at most once, before any progress |
-//! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted) | the job's code reports | any number |
+//! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted), [`StepSucceeded`](EventKind::StepSucceeded) | the job's code reports | any number |
 //! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`AnsweredFromKept`](EventKind::AnsweredFromKept) | a layer acts | any number |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
 
@@ -74,9 +74,11 @@ pub struct Event {
     /// The step in which it happened.
     ///
     /// What the code of a step does carries that very step, also where several run at once. What comes from outside the
-    /// steps (a time limit, a retry, the job's end) carries the step that runs, the one that began last if there are
-    /// several, or else the one that failed or was dropped, until another begins or ends well. So the job's failure
-    /// says where it was. `None` where there is no such step, and once the job succeeded.
+    /// steps (a time limit, a report between them, the job's end) carries the step that runs, the one that began last if
+    /// there are several; or else the one that failed or was dropped, until another begins, the one around it ends well,
+    /// [`Job::steps`](crate::Job::steps) counts anew or another attempt begins. So the failure of an attempt and the
+    /// job's end say where it was: the innermost step, and the first that failed. `None` where there is no such step,
+    /// and once the job succeeded.
     pub step: Option<StepInfo>,
     /// What happened.
     pub kind: EventKind,
@@ -118,6 +120,14 @@ pub enum EventKind {
         number: u32,
         /// How many there are, if the job said so.
         total: Option<u32>,
+    },
+    /// A named step, that of [`Event::step`], ended well. One that did not is named by the events that follow from it:
+    /// the retry, the job's failure or cancellation.
+    StepSucceeded {
+        /// How long it took.
+        took: Duration,
+        /// The step that goes on: the one around it, or else beside it.
+        within: Option<StepInfo>,
     },
     /// An attempt failed and another will follow after `delay`.
     RetryScheduled {
@@ -230,6 +240,7 @@ impl EventKind {
             Self::Started => "started",
             Self::Progress(_) => "progress",
             Self::StepStarted { .. } => "step_started",
+            Self::StepSucceeded { .. } => "step_succeeded",
             Self::RetryScheduled { .. } => "retry_scheduled",
             Self::Retrying { .. } => "retrying",
             Self::RetryGivenUp { .. } => "retry_given_up",
@@ -252,6 +263,7 @@ impl EventKind {
             self,
             Self::Progress(_)
                 | Self::StepStarted { .. }
+                | Self::StepSucceeded { .. }
                 | Self::RetryScheduled { .. }
                 | Self::Retrying { .. }
                 | Self::RetryGivenUp { .. }

@@ -18,6 +18,16 @@
 //! # });
 //! ```
 //!
+//! # Steps
+//!
+//! [`Job::step`] runs a part of the work under a name: with a [checkpoint](Job::checkpoint) before it, a time limit over
+//! it, and a report after it. The steps of an attempt are numbered in the order in which they begin, and each attempt
+//! goes through them anew; [`Job::steps`] says how many there will be. Every event carries the step that it belongs to
+//! ([`Event::step`](crate::Event::step)), so that logs and boards say where a job is and where it failed.
+//!
+//! Steps may lie inside each other and run side by side. All of a job are counted together, an inner one after the one
+//! around it.
+//!
 //! # Which job a call belongs to
 //!
 //! The layers of one stack hand the request down at once. So a call that arrives while a layer around it is being
@@ -237,7 +247,10 @@ impl Job {
     }
 
     /// Says how many steps there will be and starts counting them anew, so that each [`step`](Self::step) that ends
-    /// well reports its share of the whole.
+    /// well reports its share of the whole. A step that runs now keeps its number, and one that failed is forgotten.
+    ///
+    /// 0 is an unknown number: nothing is reported, as without this. Steps past the total are counted on and report that
+    /// all is done.
     #[must_use = "the handle goes on to be used for the steps"]
     pub fn steps(self, total: u32) -> Self {
         if let Some(core) = &self.core {
@@ -247,6 +260,10 @@ impl Job {
     }
 
     /// Runs one named step: a [`checkpoint`](Self::checkpoint) before it, a time limit over it, a report after it.
+    ///
+    /// It begins when it is first polled, and takes the next number then. Every event that its code causes carries its
+    /// name and number, as does the job's failure or cancellation if it is what the job fails or is stopped in. The name
+    /// may be any text; it is shared, not copied, and an `Arc<str>` costs nothing.
     ///
     /// The limit is the one that [`Step::limit`] gives, else the one that the Timeout layer's `step_limit` set, else
     /// none.
@@ -258,7 +275,7 @@ impl Job {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the step drops its future.
+    /// Dropping the step drops its future. Events that follow name this step, until another begins.
     pub fn step<F, T, E>(&self, name: impl Into<Arc<str>>, future: F) -> Step<F>
     where
         F: Future<Output = Result<T, E>>,

@@ -12,6 +12,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     Elapsed, Job,
+    core::{
+        Core,
+        steps::{self, Broken},
+    },
     halt::{self, Halt},
     limits::{InForce, Limits},
     stop::StopKind,
@@ -37,9 +41,20 @@ pin_project! {
         #[pin]
         future: Option<F>,
     }
+
+    impl<F> PinnedDrop for Step<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(begun) = this.begun {
+                begun.close(this.job, |core, key| core.break_step(key, Broken::Dropped));
+            }
+        }
+    }
 }
 
 struct Begun {
+    /// Until it is over; without a job there is none.
+    key: Option<steps::Key>,
     number: u32,
     total: Option<u32>,
     /// With the limit it came from; `None` where there is none, or it lies past the end of time.
@@ -47,6 +62,15 @@ struct Begun {
     /// Tells the step's code to stop, where it is to have a grace period.
     halt: Option<Arc<Halt>>,
     in_grace: bool,
+}
+
+impl Begun {
+    /// Tells the job that the step is over, once.
+    fn close(&mut self, job: &Job, how: impl FnOnce(&Core, steps::Key)) {
+        if let (Some(core), Some(key)) = (job.core(), self.key.take()) {
+            how(core, key);
+        }
+    }
 }
 
 impl<F> Step<F> {
@@ -80,18 +104,16 @@ impl<F> Step<F> {
     /// Tells the job that the step begins.
     fn begin(job: &Job, name: &Arc<str>, limit: Option<Duration>, graced: bool) -> Begun {
         let core = job.core();
-        let (number, total) = core.map_or((1, None), |core| core.next_step());
-        if let Some(core) = core {
+        let counted = core.map(|core| {
             core.touch();
-            core.emit(|| EventKind::StepStarted {
-                name: Arc::clone(name),
-                number,
-                total,
-            });
-        }
+            core.begin_step(name)
+        });
+        let key = counted.map(|(key, ..)| key);
+        let (number, total) = counted.map_or((1, None), |(_, number, total)| (number, total));
         let limit = limit.or_else(|| core.and_then(|core| core.step_limit()));
         let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
         Begun {
+            key,
             number,
             total,
             deadline,
@@ -125,6 +147,10 @@ where
         let begun = this.begun.get_or_insert_with(|| {
             Self::begin(this.job, this.name, *this.limit, this.grace.is_some())
         });
+        let _entered = match (core, begun.key) {
+            (Some(core), Some(key)) => Some(steps::Entered::new(core.id(), key)),
+            _ => None,
+        };
         loop {
             let Some(future) = this.future.as_mut().as_pin_mut() else {
                 panic!("a step was polled after it was ready");
@@ -144,6 +170,10 @@ where
                     if let (Ok(_), Some(core), Some(total)) = (&result, core, begun.total) {
                         core.report(Report::step(begun.number, total));
                     }
+                    begun.close(this.job, |core, key| match &result {
+                        Ok(_) => core.end_step(key),
+                        Err(_) => core.break_step(key, Broken::Failed),
+                    });
                     return Poll::Ready(result.map_err(Into::into));
                 }
                 // It came to its own end in its grace period.
@@ -182,6 +212,7 @@ where
                 });
             }
             this.future.set(None);
+            begun.close(this.job, |core, key| core.break_step(key, Broken::Failed));
             return Poll::Ready(Err(Elapsed::new(scope, limit, this.job.attempt()).into()));
         }
     }

@@ -1,12 +1,13 @@
 //! See what happens: one record for each event of a job.
 //!
 //! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence number as
-//! fields, under the target `tower_keep::log`. Any [`Observer`] can take its place.
+//! fields, and with the step's name, number and total where the event belongs to a [step](crate::Event::step), under the
+//! target `tower_keep::log`. Any [`Observer`] can take its place.
 //!
 //! | event | level | | event | level |
 //! |---|---|---|---|---|
 //! | dispatched | INFO | | timed out | WARN |
-//! | started, progress, step | DEBUG | | circuit opened | WARN |
+//! | started, progress, step began, step succeeded | DEBUG | | circuit opened | WARN |
 //! | succeeded | INFO | | circuit half-open, closed | INFO |
 //! | failed | ERROR | | cancelled | INFO |
 //! | retry scheduled | WARN | | duplicate | DEBUG |
@@ -95,6 +96,7 @@ pub fn level_of(kind: &EventKind) -> Level {
         EventKind::Started
         | EventKind::Progress(_)
         | EventKind::StepStarted { .. }
+        | EventKind::StepSucceeded { .. }
         | EventKind::Retrying { .. }
         | EventKind::Duplicate { .. }
         | EventKind::AnsweredFromKept { .. } => Level::DEBUG,

@@ -31,6 +31,9 @@ macro_rules! write_event {
             attempt = $event.attempt,
             seq = $event.seq,
             elapsed = ?$event.elapsed,
+            step.name = $event.step.as_ref().map(|step| &*step.name),
+            step.number = $event.step.as_ref().map(|step| step.number),
+            step.total = $event.step.as_ref().and_then(|step| step.total),
             $($field)*
         )
     };
@@ -44,23 +47,20 @@ impl Observer for TracingSink {
         }
         match &event.kind {
             EventKind::Progress(report) => {
-                let (step, steps) = report.steps().unzip();
+                let (done, steps) = report.steps().unzip();
                 write_at!(
                     level,
                     event,
                     fraction = report.fraction(),
                     text = report.text(),
-                    step,
+                    done,
                     steps,
                     "progress"
                 );
             }
-            EventKind::StepStarted {
-                name,
-                number,
-                total,
-            } => {
-                write_at!(level, event, step = &**name, number, total, "step started");
+            EventKind::StepStarted { .. } => write_at!(level, event, "step started"),
+            EventKind::StepSucceeded { took, .. } => {
+                write_at!(level, event, ?took, "step succeeded")
             }
             EventKind::RetryScheduled {
                 max_retries,

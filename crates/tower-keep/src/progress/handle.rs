@@ -1,80 +1,17 @@
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+use std::{fmt, sync::Arc};
+
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
 };
 
-use tokio::sync::{
-    broadcast::{
-        self,
-        error::{RecvError, TryRecvError},
-    },
-    watch,
+use super::{
+    board::{Board, Snapshot},
+    changes::Changes,
+    view::JobView,
+    watch::Watch,
 };
-
-use super::{view::JobView, watch::Watch};
-use crate::event::{Event, EventKind, JobId, JobMap, Observer};
-
-/// What the layer's clones share: the running jobs' latest states, and the stream of events.
-pub(super) struct Board {
-    /// A leaf lock, held for a look-up and a copy only.
-    running: Mutex<JobMap<Entry>>,
-    events: broadcast::Sender<Event>,
-}
-
-struct Entry {
-    view: JobView,
-    /// Made when somebody watches the job.
-    watch: Option<watch::Sender<JobView>>,
-}
-
-impl Board {
-    pub(super) fn new(buffer: usize) -> Self {
-        Self {
-            running: Mutex::default(),
-            events: broadcast::Sender::new(buffer),
-        }
-    }
-
-    fn running(&self) -> MutexGuard<'_, JobMap<Entry>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observer for Board {
-    fn on_event(&self, event: &Event) {
-        // The watch and the stream are told after the lock is released: their wakers are not ours.
-        let told = {
-            let mut running = self.running();
-            match &event.kind {
-                EventKind::Dispatched => {
-                    running.insert(
-                        event.job,
-                        Entry {
-                            view: JobView::new(event),
-                            watch: None,
-                        },
-                    );
-                    None
-                }
-                kind if kind.is_terminal() => running.remove(&event.job).and_then(|mut entry| {
-                    entry.view.apply(event);
-                    Some((entry.watch?, entry.view))
-                }),
-                _ => running.get_mut(&event.job).and_then(|entry| {
-                    entry.view.apply(event);
-                    Some((entry.watch.clone()?, entry.view.clone()))
-                }),
-            }
-        };
-        if let Some((watch, view)) = told {
-            watch.send_replace(view);
-        }
-        if self.events.receiver_count() > 0 {
-            // It fails only when the last receiver went away meanwhile.
-            let _ = self.events.send(event.clone());
-        }
-    }
-}
+use crate::event::{Event, JobId};
 
 /// Reads the progress of the jobs of one [`ProgressLayer`](super::ProgressLayer) and its clones.
 #[derive(Clone)]
@@ -87,53 +24,56 @@ impl ProgressHandle {
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         Subscription {
-            receiver: self.board.events.subscribe(),
+            receiver: self.board.events(),
         }
     }
 
     /// The latest state of each running job, oldest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobView> {
-        let mut jobs: Vec<_> = self
-            .board
-            .running()
-            .values()
-            .map(|entry| entry.view.clone())
-            .collect();
-        jobs.sort_unstable_by_key(|view| view.job);
-        jobs
+        self.board.running()
+    }
+
+    /// How the last jobs ended, in the order of their endings; as many as
+    /// [`ProgressLayer::history`](super::ProgressLayer::history) says.
+    #[must_use]
+    pub fn history(&self) -> Vec<JobView> {
+        self.board.history()
+    }
+
+    /// Both at one moment: each job is in one of the two, and in one only.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.board.snapshot()
+    }
+
+    /// The board at one moment, and a reader of everything that changes after it: nothing is missed in between and
+    /// nothing told twice.
+    #[must_use]
+    pub fn changes(&self) -> (Snapshot, Changes) {
+        let (snapshot, mailbox) = self.board.open_mailbox();
+        (snapshot, Changes::new(mailbox, &self.board))
     }
 
     /// The latest state of this job; `None` if it does not run.
     #[must_use]
     pub fn job(&self, job: JobId) -> Option<JobView> {
-        self.board
-            .running()
-            .get(&job)
-            .map(|entry| entry.view.clone())
+        self.board.view(job)
     }
 
     /// Watches this job until it ends; `None` if it does not run.
     #[must_use]
     pub fn watch(&self, job: JobId) -> Option<Watch> {
-        let mut running = self.board.running();
-        let entry = running.get_mut(&job)?;
-        let receiver = match &entry.watch {
-            Some(watch) => watch.subscribe(),
-            None => {
-                let (sender, receiver) = watch::channel(entry.view.clone());
-                entry.watch = Some(sender);
-                receiver
-            }
-        };
-        Some(Watch::new(receiver))
+        self.board.watch(job).map(Watch::new)
     }
 }
 
 impl fmt::Debug for ProgressHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (running, history) = self.board.count();
         f.debug_struct("ProgressHandle")
-            .field("running", &self.board.running().len())
+            .field("running", &running)
+            .field("history", &history)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::handle::{Board, ProgressHandle};
+use super::{board::Board, handle::ProgressHandle};
 use crate::{
     event::Observer,
     job::{
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Keeps the latest state of each job, and a stream of events.
+/// Keeps the latest state of each job, how the last ones ended, and a stream of events.
 #[derive(Clone)]
 pub struct ProgressLayer {
     handle: ProgressHandle,
@@ -40,6 +40,18 @@ impl ProgressLayer {
             observer: Arc::clone(&board) as Arc<dyn Observer>,
             handle: ProgressHandle { board },
         }
+    }
+
+    /// Keeps this many jobs that ended, the last ones, for [`ProgressHandle::history`]; for all clones and handles of
+    /// this layer. 0 keeps none.
+    ///
+    /// Default: 100, about what a screen shows and somebody who asks what went wrong just now looks through. It costs
+    /// the views of so many jobs, with their names and errors, and no time that is worth mentioning: a view that is
+    /// there is moved. What [`ProgressHandle::changes`] has left to read does not depend on it.
+    #[must_use]
+    pub fn history(self, jobs: usize) -> Self {
+        self.handle.board.set_history(jobs);
+        self
     }
 
     /// Reads the progress of the jobs of this layer and its clones.

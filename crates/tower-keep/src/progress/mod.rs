@@ -1,12 +1,13 @@
 //! Show what a long job is doing.
 //!
 //! The code inside reports with [`Job::progress`](crate::Job::progress) and [`Job::step`](crate::Job::step); a user
-//! interface binds to the layer's [`ProgressHandle`] in one of two ways:
+//! interface binds to the layer's [`ProgressHandle`] in one of three ways:
 //!
+//! - The board: [`snapshot`](ProgressHandle::snapshot) is every job that runs and how the last ones ended, and
+//!   [`changes`](ProgressHandle::changes) all that changes after it. It never lags, and never loses an ending.
+//! - One job: [`watch`](ProgressHandle::watch), its latest state until it ended; it never lags either.
 //! - [`subscribe`](ProgressHandle::subscribe): every event of every job, in order, through a bounded buffer. A reader
 //!   that falls behind is told how many it missed.
-//! - [`jobs`](ProgressHandle::jobs) and [`watch`](ProgressHandle::watch): the latest state. It never lags, and never
-//!   loses an ending.
 //!
 //! Nobody listening never stalls a job.
 //!
@@ -31,6 +32,55 @@
 //! # });
 //! ```
 //!
+//! # A board of jobs
+//!
+//! Each [`JobView`] on the board says all there is to show of a job: its name, what it does or how it ended, how far it
+//! is and in which step, the attempt, the last error and when all that was. Readers begin with a snapshot, and put each
+//! change in the place of what they know of that job.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use futures_util::StreamExt;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, Job, JobLayer, ProgressLayer, progress::JobState};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let progress = ProgressLayer::new().history(20);
+//! let handle = progress.handle();
+//! let mut service = ServiceBuilder::new()
+//!     .layer(JobLayer::new("import"))
+//!     .layer(progress)
+//!     .service(service_fn(|rows: u32| async move {
+//!         let job = Job::current().steps(2);
+//!         job.step("read", async { Ok::<_, BoxError>(()) }).await?;
+//!         job.step("store", async { Err("disk full") }).await.map(|()| rows)
+//!     }));
+//!
+//! let (snapshot, mut changes) = handle.changes();
+//! let jobs = snapshot.history.into_iter().chain(snapshot.running);
+//! let mut shown: BTreeMap<_, _> = jobs.map(|view| (view.job, view)).collect();
+//! let screen = tokio::spawn(async move {
+//!     while let Some(view) = changes.next().await {
+//!         shown.insert(view.job, view);
+//!     }
+//!     shown
+//! });
+//!
+//! service.ready().await.unwrap().call(7).await.unwrap_err();
+//! let ended = &handle.history()[0];
+//! assert_eq!((&*ended.name, ended.error.as_deref()), ("import", Some("disk full")));
+//!
+//! // The changes end when every layer, service and handle is gone.
+//! drop((service, handle));
+//! let shown = screen.await.unwrap();
+//! let import = shown.values().next().unwrap();
+//! assert!(matches!(import.state, JobState::Failed(_)));
+//! assert_eq!(import.step.as_ref().unwrap().to_string(), r#"step 2 of 2 "store""#);
+//! assert_eq!(import.report.fraction(), 0.5);
+//! # });
+//! ```
+//!
 //! # Its place in the order
 //!
 //! Outside whatever can stop a call, so that a view is there before the call waits. It sees the same events anywhere
@@ -49,12 +99,17 @@
 //! Goes into `Router::layer` as it is. The job ends when the handler has made its response; a body that streams on
 //! is not covered.
 
+mod board;
+mod changes;
 mod handle;
 mod layer;
+mod unread;
 mod view;
 mod watch;
 
 pub use self::{
+    board::Snapshot,
+    changes::Changes,
     handle::{Lagged, ProgressHandle, Subscription},
     layer::{Progress, ProgressLayer},
     view::{JobState, JobView},

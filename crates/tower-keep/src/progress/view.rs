@@ -7,7 +7,7 @@ use crate::event::{
 };
 
 /// The latest state of one job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct JobView {
     /// Which job.
@@ -83,7 +83,10 @@ impl JobView {
     pub(super) fn apply(&mut self, event: &Event) {
         self.attempt = event.attempt;
         self.changed_at = event.at;
-        self.step.clone_from(&event.step);
+        self.step = match &event.kind {
+            EventKind::StepSucceeded { within, .. } => within.clone(),
+            _ => event.step.clone(),
+        };
         if event.kind.is_terminal() {
             self.ended_at = Some(event.at);
         }
@@ -92,7 +95,9 @@ impl JobView {
                 self.started_at = Some(event.at);
                 self.state = JobState::Running;
             }
-            EventKind::Retrying { .. } | EventKind::StepStarted { .. } => {
+            EventKind::Retrying { .. }
+            | EventKind::StepStarted { .. }
+            | EventKind::StepSucceeded { .. } => {
                 self.state = JobState::Running;
             }
             EventKind::Progress(report) => {

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, STARTED, State};
-use crate::event::{Event, EventKind, Observer, Report};
+use crate::event::{Event, EventKind, Observer, Report, StepInfo};
 
 /// The observers of a job, and the events on their way to them.
 pub(super) struct Stream {
@@ -102,7 +102,7 @@ impl Core {
         let before = self.flags.fetch_or(OBSERVED, Ordering::AcqRel);
         let dispatched = Event {
             attempt: 1,
-            ..self.event(EventKind::Dispatched, self.born, 0)
+            ..self.event(EventKind::Dispatched, self.born, 0, None)
         };
         let missed = if before & STARTED == 0 {
             None
@@ -122,13 +122,13 @@ impl Core {
             };
             Some(Event {
                 attempt: 1,
-                ..self.event(EventKind::Started, at, seq)
+                ..self.event(EventKind::Started, at, seq, None)
             })
         };
         self.tell(state, Target::Only(index), dispatched, missed);
     }
 
-    fn event(&self, kind: EventKind, at: Instant, seq: u64) -> Event {
+    fn event(&self, kind: EventKind, at: Instant, seq: u64, step: Option<StepInfo>) -> Event {
         Event {
             job: self.id,
             name: self.name.clone(),
@@ -137,7 +137,7 @@ impl Core {
             seq,
             at,
             elapsed: at.saturating_duration_since(self.born),
-            step: None,
+            step,
             kind,
         }
     }
@@ -149,7 +149,18 @@ impl Core {
         }
         let kind = make();
         let at = Instant::now();
-        let mut state = self.state();
+        let state = self.state();
+        let step = state.steps.of_event(&kind, self.id).cloned();
+        self.emit_in(state, kind, at, step);
+    }
+
+    pub(super) fn emit_in(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        kind: EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+    ) {
         if self.has(ENDED) {
             return;
         }
@@ -159,7 +170,7 @@ impl Core {
             Some(self.started_event(&mut state, at))
         };
         let seq = state.stream.next_seq();
-        let event = self.event(kind, at, seq);
+        let event = self.event(kind, at, seq, step);
         let everyone = Target::First(state.stream.observers.len());
         match started {
             Some(started) => self.tell(state, everyone, started, Some(event)),
@@ -175,7 +186,8 @@ impl Core {
         at: Instant,
     ) {
         let seq = state.stream.next_seq();
-        let event = self.event(kind, at, seq);
+        let step = state.steps.of_event(&kind, self.id).cloned();
+        let event = self.event(kind, at, seq, step);
         let everyone = Target::First(state.stream.observers.len());
         self.tell(state, everyone, event, None);
     }
@@ -219,7 +231,7 @@ impl Core {
     fn started_event(&self, state: &mut State, at: Instant) -> Event {
         let seq = state.stream.next_seq();
         state.stream.started = Some((at, seq));
-        self.event(EventKind::Started, at, seq)
+        self.event(EventKind::Started, at, seq, None)
     }
 
     /// A gate keeps the call waiting before it may start.

@@ -16,6 +16,7 @@ mod activity;
 mod cancellation;
 mod delivery;
 mod ending;
+pub(crate) mod steps;
 
 use std::{
     fmt,
@@ -35,6 +36,7 @@ use self::{
     cancellation::Children,
     delivery::Stream,
     ending::{Awaiting, Detached},
+    steps::Steps,
 };
 use super::{
     halt::{self, Halt},
@@ -90,9 +92,6 @@ pub(crate) struct Core {
     /// Nanoseconds from `born` to the last sign of life, written only if `TIMED` is set; `u64::MAX` is a wait before
     /// the next attempt.
     activity: AtomicU64,
-    step: AtomicU32,
-    /// 0 is unknown.
-    step_total: AtomicU32,
     /// The identities of the layers that joined; 0 is free.
     members: [AtomicUsize; MEMBERS],
     /// Wake the first two Cancel layers that joined; further ones are polled by them.
@@ -104,6 +103,7 @@ pub(crate) struct Core {
 
 struct State {
     stream: Stream,
+    steps: Steps,
     /// Kept until the job ends: a chain of jobs that each begin the next must not keep them all.
     parent: Option<Arc<Core>>,
     reason: Option<CancelReason>,
@@ -152,13 +152,12 @@ impl Core {
             attempt: AtomicU32::new(1),
             step_limit: AtomicU64::new(u64::MAX),
             activity: AtomicU64::new(0),
-            step: AtomicU32::new(0),
-            step_total: AtomicU32::new(0),
             members: [const { AtomicUsize::new(0) }; MEMBERS],
             wakers: [AtomicWaker::new(), AtomicWaker::new()],
             token: OnceLock::new(),
             state: Mutex::new(State {
                 stream: Stream::new(),
+                steps: Steps::default(),
                 parent,
                 reason: None,
                 dropped: false,
@@ -214,7 +213,7 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ===== attempt, deadline, steps =====
+    // ===== attempt, deadline =====
 
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
@@ -223,7 +222,7 @@ impl Core {
     pub(crate) fn set_attempt(&self, attempt: u32) {
         self.attempt.store(attempt, Ordering::Relaxed);
         // Each attempt goes through its steps anew.
-        self.step.store(0, Ordering::Relaxed);
+        self.state().steps.start_anew();
         self.touch();
     }
 
@@ -244,18 +243,6 @@ impl Core {
             u64::MAX => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
-    }
-
-    pub(crate) fn set_steps(&self, total: u32) {
-        self.step.store(0, Ordering::Relaxed);
-        self.step_total.store(total, Ordering::Relaxed);
-    }
-
-    /// The number of the step that begins, counted from 1, and how many there are.
-    pub(crate) fn next_step(&self) -> (u32, Option<u32>) {
-        let number = self.step.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let total = self.step_total.load(Ordering::Relaxed);
-        (number, (total > 0).then_some(total))
     }
 
     // ===== membership =====

@@ -1,0 +1,289 @@
+//! Which step of a job runs.
+//!
+//! Several may: one inside another, or side by side. Each is open until it ends or is dropped. The code of a step says
+//! by an ambient key which of them it is.
+
+use std::{cell::Cell, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{Core, OBSERVED};
+use crate::event::{EventKind, JobId, StepInfo};
+
+thread_local! {
+    /// The step whose code runs now.
+    static STEP: Cell<Option<(JobId, Key)>> = const { Cell::new(None) };
+}
+
+/// Tells the steps of a job apart, over all attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(u64);
+
+/// Makes this the step whose code runs, for as long as the guard lives.
+pub(crate) struct Entered(Option<(JobId, Key)>);
+
+impl Entered {
+    #[inline]
+    pub(crate) fn new(job: JobId, step: Key) -> Self {
+        Self(STEP.replace(Some((job, step))))
+    }
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        STEP.set(self.0);
+    }
+}
+
+/// The step whose code runs now, if it is in this job.
+fn current_of(job: JobId) -> Option<Key> {
+    STEP.get().and_then(|(of, key)| (of == job).then_some(key))
+}
+
+/// The steps of the attempt that runs.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// Of the step that began last.
+    number: u32,
+    /// 0 is unknown.
+    total: u32,
+    next_key: u64,
+    /// The open step that began last; the others are in `more`, oldest first, so that a job whose steps follow each
+    /// other allocates nothing.
+    latest: Option<Open>,
+    more: Vec<Open>,
+    /// What the job is at when no step is open.
+    unfinished: Option<Unfinished>,
+}
+
+#[derive(Debug)]
+struct Open {
+    key: Key,
+    /// The step whose code began this one.
+    around: Option<Key>,
+    since: Instant,
+    step: StepInfo,
+}
+
+/// A step that did not end well.
+#[derive(Debug)]
+struct Unfinished {
+    /// The innermost open step around it.
+    around: Option<Key>,
+    step: StepInfo,
+    how: Broken,
+}
+
+/// How a step ends if it does not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Failed,
+    Dropped,
+}
+
+impl Steps {
+    fn announce(&mut self, total: u32) {
+        self.number = 0;
+        self.total = total;
+        self.unfinished = None;
+    }
+
+    /// What an earlier attempt left open, in another task perhaps, is no step of this one.
+    pub(super) fn start_anew(&mut self) {
+        self.number = 0;
+        self.latest = None;
+        self.more.clear();
+        self.unfinished = None;
+    }
+
+    fn begin(&mut self, name: &Arc<str>, around: Option<Key>, since: Instant) -> (Key, &StepInfo) {
+        self.unfinished = None;
+        self.number = self.number.saturating_add(1);
+        let key = Key(self.next_key);
+        self.next_key += 1;
+        self.more.extend(self.latest.take());
+        let open = self.latest.insert(Open {
+            key,
+            around,
+            since,
+            step: StepInfo {
+                name: Arc::clone(name),
+                number: self.number,
+                total: (self.total > 0).then_some(self.total),
+            },
+        });
+        (key, &open.step)
+    }
+
+    /// `None` if it is not open, as it is of an earlier attempt.
+    fn close(&mut self, key: Key) -> Option<Open> {
+        if self.latest.as_ref().is_some_and(|open| open.key == key) {
+            let closed = self.latest.take();
+            self.latest = self.more.pop();
+            return closed;
+        }
+        let index = self.more.iter().position(|open| open.key == key)?;
+        Some(self.more.remove(index))
+    }
+
+    /// A step inside that failed did no harm then. One beside may have.
+    fn end_well(&mut self, key: Key) -> Option<Open> {
+        let open = self.close(key)?;
+        self.unfinished.take_if(|known| known.around == Some(key));
+        Some(open)
+    }
+
+    /// Of failures the first is kept, as those after it follow from it: that of the step around, and the dropping of
+    /// those beside it. A step around that runs on has dealt with it. Of steps that are dropped one in the other, in
+    /// whatever order, it is the innermost.
+    fn break_off(&mut self, key: Key, how: Broken) {
+        let Some(open) = self.close(key) else {
+            return;
+        };
+        if let Some(known) = &mut self.unfinished {
+            let is_inside = known.around == Some(key);
+            if is_inside {
+                known.around = open.around;
+            }
+            let is_kept = if is_inside {
+                known.how == how
+            } else {
+                known.how == Broken::Failed
+            };
+            if is_kept {
+                return;
+            }
+        }
+        self.unfinished = Some(Unfinished {
+            around: open.around,
+            step: open.step,
+            how,
+        });
+    }
+
+    fn current(&self) -> Option<&StepInfo> {
+        let open = self.latest.as_ref().map(|open| &open.step);
+        open.or_else(|| self.unfinished.as_ref().map(|known| &known.step))
+    }
+
+    /// Where an attempt that is over failed. A step that still runs does so in another task.
+    fn where_failed(&self) -> Option<&StepInfo> {
+        match &self.unfinished {
+            Some(known) if known.around.is_none() => Some(&known.step),
+            _ => self.current(),
+        }
+    }
+
+    /// The step of an event that happens now.
+    pub(super) fn of_event(&self, kind: &EventKind, job: JobId) -> Option<&StepInfo> {
+        match kind {
+            EventKind::Succeeded => None,
+            EventKind::Failed { .. } | EventKind::RetryScheduled { .. } => self.where_failed(),
+            _ => self.here(job),
+        }
+    }
+
+    /// The step whose code runs now on this thread, or else the current one.
+    fn here(&self, job: JobId) -> Option<&StepInfo> {
+        let Some(latest) = &self.latest else {
+            return self.current();
+        };
+        let inside = current_of(job).and_then(|key| {
+            let mut all = std::iter::once(latest).chain(&self.more);
+            all.find(|open| open.key == key)
+        });
+        Some(&inside.unwrap_or(latest).step)
+    }
+}
+
+impl Core {
+    pub(crate) fn set_steps(&self, total: u32) {
+        self.state().steps.announce(total);
+    }
+
+    /// Counts a step that begins, and tells of it.
+    pub(crate) fn begin_step(&self, name: &Arc<str>) -> (Key, u32, Option<u32>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let (key, step) = state.steps.begin(name, current_of(self.id), now);
+        let (number, total) = (step.number, step.total);
+        if self.has(OBSERVED) {
+            let step = step.clone();
+            let kind = EventKind::StepStarted {
+                name: Arc::clone(name),
+                number,
+                total,
+            };
+            self.emit_in(state, kind, now, Some(step));
+        }
+        (key, number, total)
+    }
+
+    /// Ends a step well, and tells of it.
+    pub(crate) fn end_step(&self, key: Key) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let Some(Open { since, step, .. }) = state.steps.end_well(key) else {
+            return;
+        };
+        if self.has(OBSERVED) {
+            let kind = EventKind::StepSucceeded {
+                took: now.saturating_duration_since(since),
+                within: state.steps.current().cloned(),
+            };
+            self.emit_in(state, kind, now, Some(step));
+        }
+    }
+
+    /// Ends a step otherwise. What follows from it tells.
+    pub(crate) fn break_step(&self, key: Key, how: Broken) {
+        self.state().steps.break_off(key, how);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R28: the number of a step never starts again from the front, however many there are.
+    #[tokio::test(start_paused = true)]
+    async fn the_number_stays_at_the_highest() {
+        let mut steps = Steps {
+            number: u32::MAX - 1,
+            total: u32::MAX,
+            ..Steps::default()
+        };
+        for _ in 0..3 {
+            let (key, step) = steps.begin(&"last".into(), None, Instant::now());
+            assert_eq!(*step, StepInfo::new("last", u32::MAX, Some(u32::MAX)));
+            assert!(steps.end_well(key).is_some());
+        }
+        assert!(steps.current().is_none());
+    }
+
+    /// Steps that end in any order leave those that run, and nothing is left in the end.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_left_open() {
+        for order in [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ] {
+            let mut steps = Steps::default();
+            let keys =
+                ["a", "b", "c"].map(|name| steps.begin(&name.into(), None, Instant::now()).0);
+            let mut open = vec![0, 1, 2];
+            for next in order {
+                assert!(steps.end_well(keys[next]).is_some());
+                assert!(steps.end_well(keys[next]).is_none(), "it is over");
+                open.retain(|index| *index != next);
+                let number = steps.current().map(|step| step.number as usize - 1);
+                assert_eq!(number, open.last().copied());
+            }
+        }
+    }
+}

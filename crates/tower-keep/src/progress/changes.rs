@@ -1,0 +1,138 @@
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, ready},
+};
+
+use futures_util::{Stream, task::AtomicWaker};
+use tokio::task::coop;
+
+use super::{board::Board, unread::Unread, view::JobView};
+
+/// A reader of every change of the board after one [`Snapshot`](super::Snapshot), as it is also as a [`Stream`]. Made
+/// by [`ProgressHandle::changes`](super::ProgressHandle::changes).
+///
+/// Each change is the job's whole view. A reader that is behind never lags: of each job it has only the latest view
+/// before it, and it never misses an ending, however many jobs end and whatever the board's history keeps.
+///
+/// # Order
+///
+/// The views of a job come in order, and its ending last. Endings come in the order in which they happened, each after
+/// all that changed before it. A job that runs on is read at the place of its oldest change that was not read, as it is
+/// by then: one that reports all the time does not keep the others from being read.
+///
+/// # Memory
+///
+/// One view for each job that changed since it was read, those that ended among them: a reader that is kept and never
+/// read grows with the number of jobs. Once it is dropped, it costs nothing.
+///
+/// # End
+///
+/// `None`, after everything was read, once nothing is left that could change: each layer, each of its handles and
+/// services, and each [`Job`](crate::Job) handle is dropped. This reader does not count.
+pub struct Changes {
+    mailbox: Arc<Mailbox>,
+    board: Weak<Board>,
+}
+
+impl Changes {
+    pub(super) fn new(mailbox: Arc<Mailbox>, board: &Arc<Board>) -> Self {
+        Self {
+            mailbox,
+            board: Arc::downgrade(board),
+        }
+    }
+
+    /// The next change, as soon as there is one; `None` at the [end](Self#end).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn changed(&mut self) -> Option<JobView> {
+        poll_fn(|cx| self.poll_changed(cx)).await
+    }
+
+    /// The next change, if there is one now.
+    pub fn try_changed(&mut self) -> Option<JobView> {
+        self.mailbox.lock().unread.take()
+    }
+
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<JobView>> {
+        // Where there is always another change, other tasks are to have their turn.
+        ready!(pin!(coop::consume_budget()).poll(cx));
+        if let Poll::Ready(next) = self.mailbox.next() {
+            return Poll::Ready(next);
+        }
+        self.mailbox.reader.register(cx.waker());
+        self.mailbox.next()
+    }
+}
+
+impl Stream for Changes {
+    type Item = JobView;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<JobView>> {
+        self.get_mut().poll_changed(cx)
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        if let Some(board) = self.board.upgrade() {
+            board.forget(&self.mailbox);
+        }
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes")
+            .field("unread", &self.mailbox.lock().unread.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the board leaves its changes for one reader.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    /// A leaf lock, taken also while the board's is held.
+    mail: Mutex<Mail>,
+    reader: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Mail {
+    unread: Unread,
+    /// Nothing else will come.
+    closed: bool,
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put(&self, view: &JobView) {
+        self.lock().unread.put(view);
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.wake();
+    }
+
+    /// Not while a lock is held.
+    pub(super) fn wake(&self) {
+        self.reader.wake();
+    }
+
+    fn next(&self) -> Poll<Option<JobView>> {
+        let mut mail = self.lock();
+        match mail.unread.take() {
+            None if !mail.closed => Poll::Pending,
+            next => Poll::Ready(next),
+        }
+    }
+}

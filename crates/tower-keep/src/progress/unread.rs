@@ -1,0 +1,48 @@
+use std::collections::BTreeMap;
+
+use super::view::JobView;
+use crate::event::JobId;
+
+/// What one reader of changes has not read: one view of each job, in the order in which they are to be read.
+///
+/// A job waits at the place of its oldest unread change, and is then shown as it is by then: in the order of the latest
+/// changes a job that reports all the time would keep the others from ever being read. An ending has its own place, as
+/// it is the job's last, so that endings are read in the order in which they happened, after everything before them.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    views: BTreeMap<u64, JobView>,
+    places: BTreeMap<JobId, u64>,
+    next_place: u64,
+}
+
+impl Unread {
+    pub(super) fn put(&mut self, view: &JobView) {
+        let known = self.places.get(&view.job).copied();
+        let place = match known {
+            Some(place) if !view.state.is_terminal() => place,
+            Some(place) => {
+                self.views.remove(&place);
+                self.last_place(view.job)
+            }
+            None => self.last_place(view.job),
+        };
+        self.views.insert(place, view.clone());
+    }
+
+    fn last_place(&mut self, job: JobId) -> u64 {
+        let place = self.next_place;
+        self.next_place += 1;
+        self.places.insert(job, place);
+        place
+    }
+
+    pub(super) fn take(&mut self) -> Option<JobView> {
+        let (_, view) = self.views.pop_first()?;
+        self.places.remove(&view.job);
+        Some(view)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.views.len()
+    }
+}
