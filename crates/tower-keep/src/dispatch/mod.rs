@@ -1,9 +1,9 @@
 //! Jobs that outlive their callers.
 //!
-//! A call through a stack belongs to whoever polls its future, and stops when that is dropped. A [`Dispatcher`] around the
-//! stack runs each call in a task of its own. [`dispatch`](Dispatcher::dispatch) is synchronous: the job has begun when it
-//! returns. The [`JobHandle`] that it gives is the future of the result and more: it watches the job and cancels it.
-//! Dropping it leaves the job running, to its end.
+//! A call through a stack belongs to whoever polls its future, and stops when that is dropped. A [`Dispatcher`] around
+//! the stack runs each call in a task of its own. [`dispatch`](Dispatcher::dispatch) is synchronous: the job has begun
+//! when it returns. The [`JobHandle`] that it gives is the future of the result and more: it watches the job and cancels
+//! it. Dropping it leaves the job running, to its end.
 //!
 //! ```
 //! use std::time::Duration;
@@ -125,12 +125,17 @@ mod entrance;
 mod error;
 mod handle;
 mod places;
+mod reserve;
 mod service;
+mod settings;
+mod stack;
 mod task;
 
 pub use self::{
-    dispatcher::{Dispatcher, Place, Stack},
+    dispatcher::Dispatcher,
     error::{Full, Panicked, Refusal, Refused, Unfinished},
     handle::JobHandle,
+    reserve::Place,
+    stack::Stack,
 };
 pub use crate::job::Cancelled;

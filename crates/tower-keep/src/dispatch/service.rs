@@ -12,10 +12,11 @@ use std::{
 use tower_service::Service;
 
 use super::{
-    dispatcher::{Dispatcher, Stack},
+    dispatcher::Dispatcher,
     error::{Refusal, Unfinished},
     handle::JobHandle,
     places::Permit,
+    stack::Stack,
 };
 use crate::{
     job::{Cancelled, NameJob},
