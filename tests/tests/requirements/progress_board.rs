@@ -140,8 +140,9 @@ fn reporting(
     ServiceBuilder::new()
         .layer(progress)
         .service(code(|job, n| async move {
-            for i in 0..n {
-                job.progress(f64::from(i) / f64::from(n));
+            // Each report differs from the one before it, and from none at all.
+            for i in 1..=n {
+                job.progress(f64::from(i) / f64::from(n + 1));
                 tokio::task::yield_now().await;
             }
             match n % 4 {
@@ -281,7 +282,7 @@ async fn a_busy_reader_starves_nobody() {
             let _ = service.clone().oneshot(0).now_or_never();
             changes.changed().await.unwrap();
             read += 1;
-            assert!(read < 100_000, "nobody else had a turn");
+            assert!(read < 10_000, "nobody else had a turn");
         }
     });
     tokio::task::yield_now().await;
