@@ -275,3 +275,24 @@ async fn a_cancel_layer_in_the_stack() {
     inside.shutdown_now();
     assert_eq!(reason(&handle.await.unwrap_err()), CancelReason::Shutdown);
 }
+
+/// R11b: with a Cancel layer in the stack as well, the shorter grace period counts, whoever cancels.
+#[tokio::test(start_paused = true)]
+async fn the_shorter_grace_counts() {
+    for (outside, inside) in [(2, 60), (60, 2)] {
+        let cancel = CancelLayer::new().grace(secs(inside));
+        let inner = cancel.handle();
+        let stack = ServiceBuilder::new()
+            .layer(cancel)
+            .service(Scripted::<u32, u32>::new().never().repeat_last());
+        let jobs = Dispatcher::new(stack).grace(secs(outside));
+        for canceller in [&inner, &jobs.cancel_handle()] {
+            let handle = jobs.dispatch(0);
+            tokio::time::sleep(secs(1)).await;
+            let asked = tokio::time::Instant::now();
+            assert!(canceller.cancel(handle.id()));
+            assert_eq!(reason(&handle.await.unwrap_err()), CancelReason::Requested);
+            assert_eq!(asked.elapsed(), secs(2));
+        }
+    }
+}

@@ -34,7 +34,6 @@ use crate::{
 /// # Cancel safety
 ///
 /// `&mut handle` can be awaited in `select!`: nothing is lost when that is dropped.
-#[must_use = "await it for the result, or drop it on purpose: the job runs on"]
 pub struct JobHandle<T, E> {
     result: oneshot::Receiver<Answer<Result<T, E>>>,
     job: Arc<Core>,
@@ -97,6 +96,7 @@ impl<T, E> JobHandle<T, E> {
     }
 
     /// From now on, dropping this handle cancels the job, with [`CancelReason::CallerGone`].
+    #[must_use = "dropping it cancels the job"]
     pub fn cancel_on_drop(mut self) -> Self {
         self.cancels = true;
         self

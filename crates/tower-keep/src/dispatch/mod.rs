@@ -47,8 +47,8 @@
 //! [`board`](Dispatcher::board), in a [`CancelLayer`](crate::CancelLayer), whose handle is
 //! [`cancel_handle`](Dispatcher::cancel_handle): they do for dispatched jobs all that they do for others, a
 //! [graceful shutdown](crate::cancel#graceful-shutdown) too. So neither layer is needed in the stack. One that is there
-//! joins the same job; of two Cancel layers either cancels it, and the dispatcher's grace period begins first and ends
-//! the one inside.
+//! joins the same job; of two Cancel layers either cancels it, and the shorter of their grace
+//! periods counts.
 //!
 //! The job makes its own clone of the stack ready, so that waiting for readiness is part of it, and can be cancelled. A
 //! Log layer in the stack hears of a job, from its beginning on, once the stack is called; of one that never came so
