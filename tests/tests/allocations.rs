@@ -16,8 +16,8 @@ use std::{
 
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Event, Job, LogLayer, Pipeline,
-    ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, Job, LogLayer,
+    Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
     circuit_breaker::Window,
     retry::{Decision, Jitter, RetryBudget},
 };
@@ -394,6 +394,35 @@ fn dedup_that_replaces_allocates_once() {
     let key = |request: &u64| Some(*request);
     at_most(&DedupLayer::new(key).latest(), 1, 1);
     at_most(&DedupLayer::new(key).debounce(Duration::ZERO), 1, 1);
+}
+
+/// The job, the task, what the handle watches and where it gets the result.
+#[test]
+fn a_dispatched_job_costs_four_allocations() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let inner = Inner::new(false);
+    let clones = Arc::clone(&inner.clones);
+    let jobs = Dispatcher::new(inner).limit(std::num::NonZeroUsize::MAX);
+    let dispatch = |requests: std::ops::Range<usize>| {
+        runtime.block_on(async {
+            for request in requests {
+                assert!(jobs.dispatch(request as u64).await.is_ok());
+            }
+        });
+    };
+    dispatch(0..WARM_UP);
+    clones.store(0, Ordering::Relaxed);
+    let idle = allocation_counter::measure(|| dispatch(0..0)).count_total;
+    let counted = allocation_counter::measure(|| dispatch(WARM_UP..WARM_UP + CALLS)).count_total;
+    assert!(
+        counted - idle <= 4 * CALLS as u64,
+        "{} allocations for {CALLS} jobs",
+        counted - idle
+    );
+    assert_eq!(clones.load(Ordering::Relaxed), CALLS);
 }
 
 #[test]

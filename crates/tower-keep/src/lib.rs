@@ -58,10 +58,16 @@
 //! (`tokio::spawn(stack.oneshot(request))`), as does a function that returns the stack as
 //! `impl Service<Request, Response = .., Error = BoxError, Future: Send> + Clone`, or boxing the stack.
 //!
+//! # Jobs that outlive their callers
+//!
+//! A call through a stack stops when its future is dropped. A [`Dispatcher`] around the stack runs each call in a task of
+//! its own: dispatching is synchronous and gives a [`JobHandle`], the result's future, which can be dropped while the job
+//! runs on, or used to watch and to cancel it.
+//!
 //! # Features
 //!
-//! One for each layer: `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout`, and `pipeline` for the
-//! ready-made stack of all. All are on by default.
+//! One for each layer: `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout`; `pipeline` for the
+//! ready-made stack of all, and `dispatch` for the [`Dispatcher`]. All are on by default.
 //!
 //! # Time
 //!
@@ -69,12 +75,13 @@
 //! tokio runtime with time enabled.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The ground floor serves all seven layers; with some of them switched off, some of it has no use.
+// The ground floor serves all seven layers and the dispatcher; with some of them switched off, some of it has no use.
 #![cfg_attr(
     not(all(
         feature = "cancel",
         feature = "circuit-breaker",
         feature = "dedup",
+        feature = "dispatch",
         feature = "log",
         feature = "progress",
         feature = "retry",
@@ -98,6 +105,8 @@ pub mod cancel;
 pub mod circuit_breaker;
 #[cfg(feature = "dedup")]
 pub mod dedup;
+#[cfg(feature = "dispatch")]
+pub mod dispatch;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "pipeline")]
@@ -115,6 +124,8 @@ pub use self::cancel::CancelLayer;
 pub use self::circuit_breaker::CircuitBreakerLayer;
 #[cfg(feature = "dedup")]
 pub use self::dedup::DedupLayer;
+#[cfg(feature = "dispatch")]
+pub use self::dispatch::{Dispatcher, JobHandle};
 #[cfg(feature = "log")]
 pub use self::log::LogLayer;
 #[cfg(feature = "pipeline")]

@@ -69,6 +69,71 @@ mod axum_recipe {
     }
 }
 
+mod dispatch_recipe {
+    use std::{num::NonZeroUsize, time::Duration};
+
+    use axum::{
+        Router,
+        extract::{Path, State},
+        http::StatusCode,
+        routing::{get, post},
+    };
+    use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
+    use tower_keep::*;
+
+    pub(super) type Jobs = Dispatcher<BoxCloneSyncService<String, String, BoxError>>;
+
+    async fn report(of: String) -> Result<String, BoxError> {
+        Job::current().progress(0.5);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok(format!("report of {of}"))
+    }
+
+    /// Begins a job that a client's disconnect does not stop, and says which.
+    async fn create(
+        State(jobs): State<Jobs>,
+        of: String,
+    ) -> Result<(StatusCode, String), StatusCode> {
+        match jobs.try_dispatch(of) {
+            Ok(job) => Ok((StatusCode::ACCEPTED, job.id().to_string())),
+            Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    async fn status(State(jobs): State<Jobs>, Path(id): Path<u64>) -> Result<String, StatusCode> {
+        let job = JobId::from_u64(id).and_then(|id| jobs.job(id));
+        let job = job.ok_or(StatusCode::NOT_FOUND)?;
+        Ok(format!(
+            "{:?}, {:.0} %",
+            job.state,
+            job.report.fraction() * 100.0
+        ))
+    }
+
+    async fn cancel(State(jobs): State<Jobs>, Path(id): Path<u64>) -> StatusCode {
+        match JobId::from_u64(id) {
+            Some(id) if jobs.cancel_handle().cancel(id) => StatusCode::NO_CONTENT,
+            _ => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// At most a hundred reports at a time, and what dispatches, shows and cancels them.
+    pub(super) fn app() -> (Router, Jobs) {
+        let stack = ServiceBuilder::new()
+            .layer(RetryLayer::new())
+            .layer(TimeoutLayer::per_attempt(Duration::from_secs(600)))
+            .service(service_fn(report));
+        let jobs = Dispatcher::new(BoxCloneSyncService::new(stack))
+            .named("report")
+            .limit(const { NonZeroUsize::new(100).unwrap() });
+        let app = Router::new()
+            .route("/reports", post(create))
+            .route("/reports/{id}", get(status).delete(cancel))
+            .with_state(jobs.clone());
+        (app, jobs)
+    }
+}
+
 mod hyper_recipe {
     use std::{convert::Infallible, fmt::Display, io, time::Duration};
 
@@ -172,8 +237,11 @@ mod reqwest_recipe {
 use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use tower_keep::{CancelReason, JobId, progress::JobState};
 
-use crate::support::{Background, Connection, LONG, Server, bounded, listen, reqwest_client};
+use crate::support::{
+    Background, Connection, LONG, SOON, Server, bounded, delete, listen, post, reqwest_client,
+};
 
 /// The axum recipe answers, and its handle works.
 #[tokio::test]
@@ -203,6 +271,55 @@ async fn axum_until_it_stops() {
         server.await.unwrap().unwrap();
     })
     .await;
+}
+
+/// The dispatching recipe: a client that leaves stops nothing, and others see and cancel the job by its id.
+#[tokio::test]
+async fn dispatching() {
+    bounded(async {
+        let (app, jobs) = dispatch_recipe::app();
+        let server = Server::axum(app).await;
+        let mut connection = Connection::open(&server).await;
+        let answer = connection.send(post("/reports")).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        let id = answer.text;
+        drop(connection);
+
+        let mut connection = Connection::open(&server).await;
+        let path = format!("/reports/{id}");
+        let status = loop {
+            let answer = connection.get(&path).await;
+            assert_eq!(answer.status, StatusCode::OK);
+            if !answer.text.starts_with("Waiting") && !answer.text.ends_with(" 0 %") {
+                break answer.text;
+            }
+            tokio::time::sleep(SOON).await;
+        };
+        assert_eq!(status, "Running, 50 %");
+        let mut watch = jobs.board().watch(id_of(&id)).expect("it runs");
+
+        let answer = connection.send(delete(&path)).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        let state = JobState::Cancelled(CancelReason::Requested);
+        assert_eq!(watch.ended().await.state, state);
+        let answer = connection.get(&path).await;
+        assert_eq!(answer.text, "Cancelled(Requested), 50 %");
+        for id in [&*id, "0", "999999999"] {
+            let answer = connection.send(delete(&format!("/reports/{id}"))).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        }
+        let answer = connection.get("/reports/999999999").await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+
+        jobs.cancel_handle().shutdown_now();
+        let answer = connection.send(post("/reports")).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    })
+    .await;
+}
+
+fn id_of(text: &str) -> JobId {
+    JobId::from_u64(text.parse().unwrap()).unwrap()
 }
 
 /// The hyper recipe answers.

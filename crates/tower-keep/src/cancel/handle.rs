@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
 use super::{
     registry::{Registry, cancel_each, list},
     running::Running,
@@ -84,6 +86,11 @@ impl CancelHandle {
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         self.registry.is_closed()
+    }
+
+    /// Ready once new jobs are turned away.
+    pub(crate) fn closing(&self) -> WaitForCancellationFutureOwned {
+        self.registry.shutdown_token().clone().cancelled_owned()
     }
 
     /// The ids of the running jobs, oldest first.

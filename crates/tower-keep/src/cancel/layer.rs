@@ -165,7 +165,7 @@ impl<G, O, H> CancelLayer<G, O, H> {
         self.on_reject(RespondWith(respond))
     }
 
-    fn on_reject<P>(self, on_reject: P) -> CancelLayer<G, P, H> {
+    pub(crate) fn on_reject<P>(self, on_reject: P) -> CancelLayer<G, P, H> {
         CancelLayer {
             registry: self.registry,
             outside: self.outside,

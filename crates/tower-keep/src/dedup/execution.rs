@@ -1,15 +1,14 @@
 use std::{
-    future::Future,
     hash::Hash,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::lead::Lead;
-use crate::job::seat::Seat;
+use crate::job::{oneshot::Oneshot, seat::Seat};
 
 pin_project! {
     /// Makes a service ready and calls it, and holds the key until it is told to free it.
@@ -21,16 +20,8 @@ pin_project! {
         K: Hash,
     {
         #[pin]
-        state: State<S, Request, S::Future>,
+        call: Oneshot<S, Request>,
         lead: Option<Lead<K>>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<S, Request, F> {
-        Readying { service: S, request: Option<Request> },
-        Calling { #[pin] future: F },
     }
 }
 
@@ -41,12 +32,8 @@ where
 {
     /// Of a service that is not ready yet. The job, if there is one, is held back until it is.
     pub(super) fn new(service: S, request: Request, lead: Option<Lead<K>>, seat: &Seat) -> Self {
-        seat.with_job(|job| job.hold());
         Self {
-            state: State::Readying {
-                service,
-                request: Some(request),
-            },
+            call: Oneshot::new(service, request, seat),
             lead,
         }
     }
@@ -63,32 +50,11 @@ where
         seat: &mut Seat,
         cx: &mut Context<'_>,
     ) -> Poll<Result<S::Response, S::Error>> {
-        let mut this = self.project();
-        loop {
-            let result = match this.state.as_mut().project() {
-                StateProj::Readying { service, request } => {
-                    match ready!(seat.run(|| service.poll_ready(cx))) {
-                        Ok(()) => {
-                            let Some(request) = request.take() else {
-                                panic!("a deduplicated call was polled after it was ready")
-                            };
-                            seat.with_job(|job| job.release());
-                            let had_job = seat.has_job();
-                            let future = seat.recall(|| service.call(request));
-                            if !had_job {
-                                if let Some(lead) = this.lead {
-                                    seat.with_job(|job| lead.set_job(job.id()));
-                                }
-                            }
-                            this.state.set(State::Calling { future });
-                            continue;
-                        }
-                        Err(error) => Err(error),
-                    }
-                }
-                StateProj::Calling { future } => ready!(seat.run(|| future.poll(cx))),
-            };
-            return Poll::Ready(result);
-        }
+        let this = self.project();
+        this.call.poll(seat, cx, |job| {
+            if let Some(lead) = this.lead {
+                lead.set_job(job);
+            }
+        })
     }
 }

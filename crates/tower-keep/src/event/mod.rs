@@ -327,6 +327,8 @@ pub enum FailureCause {
     Duplicate,
     /// The service panicked.
     Panicked,
+    /// It was not taken, as there was no place for it.
+    Rejected,
 }
 
 /// Which time limit.

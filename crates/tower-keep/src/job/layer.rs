@@ -53,7 +53,7 @@ impl JobLayer {
 
 /// Names a job by its request. Made by [`JobLayer::named_by`].
 #[derive(Clone)]
-pub struct NameBy<F>(F);
+pub struct NameBy<F>(pub(crate) F);
 
 impl<F> fmt::Debug for NameBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

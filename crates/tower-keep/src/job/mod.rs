@@ -64,6 +64,7 @@ mod frame;
 pub(crate) mod halt;
 mod layer;
 pub(crate) mod limits;
+pub(crate) mod oneshot;
 pub(crate) mod scope;
 mod scoped;
 pub(crate) mod seat;
@@ -81,7 +82,7 @@ use crate::event::{CancelReason, JobId, Report};
 
 pub use self::{
     error::{Cancelled, Elapsed},
-    layer::{JobLayer, JobService, ResponseFuture},
+    layer::{JobLayer, JobService, NameBy, NameJob, ResponseFuture},
     scoped::Scope,
     step::Step,
 };

@@ -206,6 +206,18 @@ impl Seat {
             return (Self::new(Place::Member, None), call());
         }
         let _around = InForce::for_callee();
+        Self::begin_as_root(job, call)
+    }
+
+    /// Begins a job that outlives whoever calls this: of the code around it knows only whose it is. `call` makes the
+    /// future and no more: what limits or stops the code around still holds in it.
+    pub(crate) fn begin_apart<T>(name: JobName, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
+        let job = Core::apart(name, scope::current().map(|around| around.id()));
+        let (seat, future) = Self::begin_as_root(Arc::clone(&job), call);
+        (seat, job, future)
+    }
+
+    fn begin_as_root<T>(job: Arc<Core>, call: impl FnOnce() -> T) -> (Self, T) {
         let mut seat = Self::new(Place::Root, Some(job));
         let future = {
             let guard = Unwinding::new(&mut seat.job, Phase::Calling, true);

@@ -9,6 +9,8 @@ use futures_util::Stream;
 use tokio::sync::watch::{self, error::RecvError};
 
 use super::view::JobView;
+#[cfg(feature = "dispatch")]
+use crate::event::{Event, EventKind, JobId};
 
 /// Watches one job: always its latest state, its ending included.
 ///
@@ -27,6 +29,13 @@ impl Watch {
             receiver,
             waiting: None,
         }
+    }
+
+    /// Of a job of which no board was told, as its thread was being torn down.
+    #[cfg(feature = "dispatch")]
+    pub(crate) fn unseen(job: JobId) -> Self {
+        let view = JobView::new(&Event::new(job, EventKind::Dispatched));
+        Self::new(watch::channel(view).1)
     }
 
     /// The latest state.

@@ -54,6 +54,12 @@ pub(crate) fn post(path: &str) -> Request<Full<Bytes>> {
     request
 }
 
+pub(crate) fn delete(path: &str) -> Request<Full<Bytes>> {
+    let mut request = get(path);
+    *request.method_mut() = Method::DELETE;
+    request
+}
+
 impl Connection {
     pub(crate) async fn open(server: &Server) -> Self {
         Self::to(server.addr).await

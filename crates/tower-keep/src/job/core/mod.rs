@@ -129,10 +129,28 @@ struct State {
 impl Core {
     /// A new job, whose parent's cancellation reaches it.
     pub(crate) fn new(name: JobName, parent: Option<Arc<Core>>) -> Arc<Self> {
-        let core = Arc::new(Self {
+        let core = Self::make(
+            name,
+            parent.as_ref().map(|parent| parent.id),
+            parent.clone(),
+        );
+        if let Some(parent) = parent {
+            core.be_timed_for(&parent);
+            parent.adopt_child(&core);
+        }
+        core
+    }
+
+    /// A new job that names the one whose code began it, and is not reached by anything that happens to that.
+    pub(crate) fn apart(name: JobName, begun_by: Option<JobId>) -> Arc<Self> {
+        Self::make(name, begun_by, None)
+    }
+
+    fn make(name: JobName, begun_by: Option<JobId>, parent: Option<Arc<Core>>) -> Arc<Self> {
+        Arc::new(Self {
             id: JobId::next(),
             name,
-            parent: parent.as_ref().map(|parent| parent.id),
+            parent: begun_by,
             within: parent
                 .as_ref()
                 .and_then(|parent| halt::current_of(parent.id)),
@@ -147,7 +165,7 @@ impl Core {
             state: Mutex::new(State {
                 stream: Stream::new(),
                 steps: Steps::default(),
-                parent: parent.clone(),
+                parent,
                 reason: None,
                 dropped: false,
                 shares: 0,
@@ -158,12 +176,7 @@ impl Core {
                 detached: None,
                 awaiting: Vec::new(),
             }),
-        });
-        if let Some(parent) = parent {
-            core.be_timed_for(&parent);
-            parent.adopt_child(&core);
-        }
-        core
+        })
     }
 
     pub(crate) fn id(&self) -> JobId {

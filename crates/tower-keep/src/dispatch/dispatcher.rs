@@ -1,0 +1,268 @@
+use std::{fmt, sync::Arc};
+
+use tokio::{runtime::Handle, sync::oneshot};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    entrance::{Apart, Call, Entrance, NoPlace},
+    error::{Refusal, Refused, Unfinished},
+    handle::JobHandle,
+    places::{Permit, Places},
+    service::Reservation,
+    stack::Stack,
+    task::{Reply, Task},
+};
+use crate::{
+    cancel::{CancelHandle, CancelLayer, NoGroup},
+    event::{FailureCause, JobId, JobName},
+    job::{
+        Cancelled, NameJob, ResponseFuture,
+        core::{Core, Ending},
+        seat::Seat,
+    },
+    progress::{JobView, ProgressHandle, ProgressLayer, Watch},
+    reject::{Fail, OnReject},
+};
+
+/// Runs each call of a stack in a task of its own, as a job that outlives its caller.
+///
+/// A clone dispatches to the same: the limit, the board and the handles are shared. The settings are for a new
+/// dispatcher: set them before it is cloned.
+pub struct Dispatcher<S, N = JobName, O = Fail> {
+    pub(super) stack: S,
+    pub(super) name: N,
+    pub(super) on_reject: O,
+    pub(super) progress: ProgressLayer,
+    pub(super) cancel: CancelLayer<NoGroup, Apart>,
+    pub(super) places: Arc<Places>,
+    pub(super) runtime: Option<Handle>,
+    /// Of this instance, for its next call as a service.
+    pub(super) reservation: Reservation,
+}
+
+impl<S> Dispatcher<S> {
+    /// Around this stack: jobs without a name, as many as come, no grace period.
+    #[must_use]
+    pub fn new(stack: S) -> Self {
+        Self {
+            stack,
+            name: JobName::EMPTY,
+            on_reject: Fail,
+            progress: ProgressLayer::new(),
+            cancel: CancelLayer::new().on_reject(Apart),
+            places: Arc::default(),
+            runtime: None,
+            reservation: Reservation::None,
+        }
+    }
+}
+
+impl<S, N, O> Dispatcher<S, N, O> {
+    /// Reads the progress of the jobs: their latest states, how the last ones ended, each change.
+    #[must_use]
+    pub fn board(&self) -> ProgressHandle {
+        self.progress.handle()
+    }
+
+    /// Cancels jobs by id, by predicate or all, and shuts the dispatcher down.
+    #[must_use]
+    pub fn cancel_handle(&self) -> CancelHandle {
+        self.cancel.handle()
+    }
+
+    /// The running jobs as they are now, oldest first.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobView> {
+        self.board().jobs()
+    }
+
+    /// What this job is doing, or how it ended, as long as the board's [history](Self::history) has it: for somebody
+    /// who has only its id.
+    #[must_use]
+    pub fn job(&self, job: JobId) -> Option<JobView> {
+        let board = self.board();
+        // In this order, as a job goes from the one to the other.
+        board
+            .job(job)
+            .or_else(|| board.history().into_iter().find(|view| view.job == job))
+    }
+
+    /// How many jobs are in flight: dispatched and not over.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.places.in_flight()
+    }
+
+    /// How many more may begin now: neither in flight nor reserved. `None` without a limit.
+    #[must_use]
+    pub fn available(&self) -> Option<usize> {
+        self.places.free()
+    }
+
+    /// Begins a job, and returns at once. The job runs in a task of its own, whatever becomes of the handle and of the
+    /// caller.
+    ///
+    /// At the [limit](Self::limit) the request is not executed: the job ends at once, as failed, and the handle says
+    /// [`Full`](super::Full). After a shutdown it is cancelled at once.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as [`tokio::spawn`] does, unless it was given one to run [on](Self::on). No job begins
+    /// then. A panic of the stack's `Clone` or of the closure that names the job goes on to the caller.
+    #[track_caller]
+    pub fn dispatch<Request>(&self, request: Request) -> JobHandle<S::Response, O::Error>
+    where
+        S: Stack<Request>,
+        N: NameJob<Request>,
+        O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
+            + Clone
+            + Send
+            + 'static,
+        Request: Send + 'static,
+    {
+        let runtime = self.runtime();
+        match self.places.try_take(&self.cancel.handle()) {
+            // The Cancel layer turns it away, and counts it.
+            Ok(permit) => self.begin(&runtime, request, permit),
+            Err(Refusal::ShutDown(_)) => self.begin(&runtime, request, None),
+            Err(Refusal::Full(full)) => self.turn_away(&request, Unfinished::Full(full)),
+        }
+    }
+
+    /// Begins a job, unless it would be turned away: then the request comes back and there is no job.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] with the request, at the limit and after a shutdown.
+    ///
+    /// # Panics
+    ///
+    /// As [`dispatch`](Self::dispatch).
+    #[track_caller]
+    pub fn try_dispatch<Request>(
+        &self,
+        request: Request,
+    ) -> Result<JobHandle<S::Response, O::Error>, Refused<Request>>
+    where
+        S: Stack<Request>,
+        N: NameJob<Request>,
+        O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
+            + Clone
+            + Send
+            + 'static,
+        Request: Send + 'static,
+    {
+        let runtime = self.runtime();
+        match self.places.try_take(&self.cancel.handle()) {
+            Ok(permit) => Ok(self.begin(&runtime, request, permit)),
+            Err(why) => Err(Refused { request, why }),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn runtime(&self) -> Handle {
+        self.runtime.clone().unwrap_or_else(Handle::current)
+    }
+
+    pub(super) fn begin<Request>(
+        &self,
+        runtime: &Handle,
+        request: Request,
+        permit: Permit,
+    ) -> JobHandle<S::Response, O::Error>
+    where
+        S: Stack<Request>,
+        N: NameJob<Request>,
+        O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
+            + Clone
+            + Send
+            + 'static,
+        Request: Send + 'static,
+    {
+        // The user's code first: nothing has begun if it panics.
+        let on_reject = self.on_reject.clone();
+        let stack = self.stack.clone();
+        let place = self.places.enter(permit);
+        let (job, watch, work) = self.call(self.name.name(&request), Call(stack, request));
+        let (to, result) = oneshot::channel();
+        let handle = JobHandle::new(Arc::clone(&job), watch, result);
+        runtime.spawn(Task::new(work, job, place, Reply { on_reject, to }));
+        handle
+    }
+
+    #[cold]
+    pub(super) fn turn_away<Request>(
+        &self,
+        request: &Request,
+        why: Unfinished,
+    ) -> JobHandle<S::Response, O::Error>
+    where
+        S: Service<Request>,
+        N: NameJob<Request>,
+        O: OnReject<Unfinished, S::Response, S::Error> + Clone,
+    {
+        let (job, watch, work) = self.call(self.name.name(request), NoPlace);
+        let why = match job.cancelled_for() {
+            // It was shut down just now.
+            Some(reason) => Unfinished::Cancelled(Cancelled::of(job.id(), reason)),
+            None => why,
+        };
+        job.end(|| Ending::Failed {
+            cause: FailureCause::Rejected,
+            error: why.to_string().into(),
+        });
+        drop(work);
+        let (to, result) = oneshot::channel();
+        let handle = JobHandle::new(job, watch, result);
+        let on_reject = self.on_reject.clone();
+        Reply { on_reject, to }.send(|on_reject| on_reject.reject(why));
+        handle
+    }
+
+    /// Calls the stack with the dispatcher's own layers around it. These are ready without being asked, as what is
+    /// inside them is.
+    fn call<Request>(&self, name: JobName, request: Request) -> (Arc<Core>, Watch, Work<Request>)
+    where
+        Entrance: Service<Request, Error: fmt::Display>,
+    {
+        let mut layers = self.progress.layer(self.cancel.layer(Entrance));
+        let (seat, job, future) = Seat::begin_apart(name, || layers.call(request));
+        let board = self.progress.handle();
+        let watch = board
+            .watch(job.id())
+            .unwrap_or_else(|| Watch::unseen(job.id()));
+        (job, watch, ResponseFuture::new(seat, future))
+    }
+}
+
+/// A call through the dispatcher's own layers.
+type Work<Request> = ResponseFuture<<Layers as Service<Request>>::Future>;
+
+type Layers = crate::progress::Progress<crate::cancel::Cancel<Entrance, NoGroup, Apart>>;
+
+impl<S: Clone, N: Clone, O: Clone> Clone for Dispatcher<S, N, O> {
+    fn clone(&self) -> Self {
+        Self {
+            stack: self.stack.clone(),
+            name: self.name.clone(),
+            on_reject: self.on_reject.clone(),
+            progress: self.progress.clone(),
+            cancel: self.cancel.clone(),
+            places: Arc::clone(&self.places),
+            runtime: self.runtime.clone(),
+            // What this instance waits for, or holds, is its own.
+            reservation: Reservation::None,
+        }
+    }
+}
+
+impl<S: fmt::Debug, N, O> fmt::Debug for Dispatcher<S, N, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher")
+            .field("stack", &self.stack)
+            .field("in_flight", &self.in_flight())
+            .field("available", &self.available())
+            .finish_non_exhaustive()
+    }
+}

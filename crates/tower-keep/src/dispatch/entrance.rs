@@ -1,0 +1,120 @@
+//! Where a dispatched call enters the user's stack, inside the dispatcher's own layers.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Future, Pending, pending},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    job::{Cancelled, oneshot::Oneshot, seat::Seat},
+    reject::OnReject,
+};
+
+/// A service that is always ready: the stack comes along with its request, and is made ready within the job.
+#[derive(Clone, Copy)]
+pub(super) struct Entrance;
+
+/// A call of this stack.
+pub(super) struct Call<S, Request>(pub(super) S, pub(super) Request);
+
+impl<S, Request> Service<Call<S, Request>> for Entrance
+where
+    S: Service<Request>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Entering<S, Request>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, Call(stack, request): Call<S, Request>) -> Self::Future {
+        let (seat, ()) = Seat::call(|| ());
+        Entering {
+            call: Oneshot::new(stack, request, &seat),
+            seat,
+        }
+    }
+}
+
+pin_project! {
+    /// Makes the stack ready, and calls it.
+    pub(super) struct Entering<S, Request>
+    where
+        S: Service<Request>,
+    {
+        #[pin]
+        call: Oneshot<S, Request>,
+        seat: Seat,
+    }
+}
+
+impl<S, Request> Future for Entering<S, Request>
+where
+    S: Service<Request>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // The job is there already, so that the call begins none.
+        this.call.poll(this.seat, cx, |_| {})
+    }
+}
+
+/// A call for which there is no place: its job begins and ends, and nothing is executed.
+pub(super) struct NoPlace;
+
+impl Service<NoPlace> for Entrance {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Pending<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: NoPlace) -> Self::Future {
+        pending()
+    }
+}
+
+/// What came out instead of a response.
+pub(super) enum Failure<E> {
+    /// The stack's own error.
+    Own(E),
+    /// The dispatcher's Cancel layer stopped the call.
+    Cancelled(Cancelled),
+}
+
+impl<E: fmt::Display> fmt::Display for Failure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(error) => error.fmt(f),
+            Self::Cancelled(cancelled) => cancelled.fmt(f),
+        }
+    }
+}
+
+/// Keeps the two apart, as what the caller sees is not made before the job is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Apart;
+
+impl<T, E> OnReject<Cancelled, T, E> for Apart {
+    type Error = Failure<E>;
+
+    fn reject(&self, cancelled: Cancelled) -> Result<T, Failure<E>> {
+        Err(Failure::Cancelled(cancelled))
+    }
+
+    fn pass(&self, error: E) -> Failure<E> {
+        Failure::Own(error)
+    }
+}

@@ -1,0 +1,138 @@
+use std::{
+    fmt,
+    future::Future,
+    panic::resume_unwind,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::sync::oneshot;
+
+use super::task::Answer;
+use crate::{
+    event::{CancelReason, JobId},
+    job::core::Core,
+    progress::{JobState, Watch},
+};
+
+/// The result of a dispatched job, to be awaited, and the job itself, to be watched and cancelled.
+///
+/// Dropping it leaves the job running, unless it is told to [`cancel_on_drop`](Self::cancel_on_drop).
+///
+/// # Errors
+///
+/// What the stack fails with; and where the job came to no result, what the dispatcher makes of
+/// [`Unfinished`](super::Unfinished).
+///
+/// # Panics
+///
+/// If it is polled again after it was ready, as a task's `JoinHandle` does. And where a closure given to
+/// [`fail_with`](super::Dispatcher::fail_with) or [`respond_with`](super::Dispatcher::respond_with) panicked, its panic
+/// goes on here.
+///
+/// # Cancel safety
+///
+/// `&mut handle` can be awaited in `select!`: nothing is lost when that is dropped.
+pub struct JobHandle<T, E> {
+    result: oneshot::Receiver<Answer<Result<T, E>>>,
+    job: Arc<Core>,
+    watch: Watch,
+    cancels: bool,
+}
+
+impl<T, E> JobHandle<T, E> {
+    pub(super) fn new(
+        job: Arc<Core>,
+        watch: Watch,
+        result: oneshot::Receiver<Answer<Result<T, E>>>,
+    ) -> Self {
+        Self {
+            result,
+            job,
+            watch,
+            cancels: false,
+        }
+    }
+
+    /// Which job.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.job.id()
+    }
+
+    /// The job's name, empty if it was given none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.job.name()
+    }
+
+    /// Cancels the job, with [`CancelReason::Requested`]. `false` if it is over or was cancelled before.
+    pub fn cancel(&self) -> bool {
+        self.cancel_because(CancelReason::Requested)
+    }
+
+    /// Cancels the job for this reason, which may be a text. `false` if it is over or was cancelled before.
+    pub fn cancel_because(&self, reason: impl Into<CancelReason>) -> bool {
+        self.job.cancel(reason.into())
+    }
+
+    /// Whether the result is there, so that awaiting it does not wait; also once it was taken.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.result.is_terminated() || !self.result.is_empty()
+    }
+
+    /// What the job is doing, or how it ended.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        self.watch.latest().state
+    }
+
+    /// The job's latest state and each one to come, its ending included. It may outlive this handle.
+    #[must_use]
+    pub fn progress(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// From now on, dropping this handle cancels the job, with [`CancelReason::CallerGone`].
+    #[must_use = "dropping it cancels the job"]
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancels = true;
+        self
+    }
+}
+
+impl<T, E> Future for JobHandle<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(
+            !self.result.is_terminated(),
+            "a job's handle was polled after it was ready"
+        );
+        match ready!(Pin::new(&mut self.result).poll(cx)) {
+            Ok(Ok(result)) => Poll::Ready(result),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => unreachable!("a job's task answers on every path"),
+        }
+    }
+}
+
+impl<T, E> Drop for JobHandle<T, E> {
+    fn drop(&mut self) {
+        if self.cancels {
+            // It does nothing once the job is over.
+            self.job.cancel(CancelReason::CallerGone);
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for JobHandle<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle")
+            .field("job", &self.job)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! Jobs that outlive their callers.
+//!
+//! A call through a stack belongs to whoever polls its future, and stops when that is dropped. A [`Dispatcher`] around
+//! the stack runs each call in a task of its own. [`dispatch`](Dispatcher::dispatch) is synchronous: the job has begun
+//! when it returns. The [`JobHandle`] that it gives is the future of the result and more: it watches the job and cancels
+//! it. Dropping it leaves the job running, to its end.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, service_fn};
+//! use tower_keep::{BoxError, Dispatcher, Job, RetryLayer, TimeoutLayer, progress::JobState};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! async fn report(rows: u32) -> Result<u32, BoxError> {
+//!     let job = Job::current().steps(2);
+//!     let sum = job.step("read", async move { Ok::<_, BoxError>((0..rows).sum()) }).await?;
+//!     tokio::time::sleep(Duration::from_secs(60)).await;
+//!     job.step("write", async move { Ok::<_, BoxError>(sum) }).await
+//! }
+//!
+//! let stack = ServiceBuilder::new()
+//!     .layer(RetryLayer::new())
+//!     .layer(TimeoutLayer::per_attempt(Duration::from_secs(600)))
+//!     .service(service_fn(report));
+//! let jobs = Dispatcher::new(stack).named("report");
+//!
+//! let handle = jobs.dispatch(5);
+//! tokio::time::sleep(Duration::from_secs(1)).await;
+//! assert_eq!(handle.state(), JobState::Running);
+//! assert_eq!(handle.progress().latest().report.fraction(), 0.5);
+//! assert_eq!(jobs.in_flight(), 1);
+//! assert_eq!(handle.await.unwrap(), 10);
+//!
+//! // Nobody has to wait. The job is found again by its id, for a while also after its end.
+//! let id = jobs.dispatch(7).id();
+//! tokio::time::sleep(Duration::from_secs(1)).await;
+//! assert_eq!(jobs.job(id).unwrap().state, JobState::Running);
+//! tokio::time::sleep(Duration::from_secs(60)).await;
+//! assert_eq!(jobs.job(id).unwrap().state, JobState::Succeeded);
+//! assert!(!jobs.cancel_handle().cancel(id), "too late");
+//! # });
+//! ```
+//!
+//! # What it is made of
+//!
+//! A [`JobLayer`](crate::JobLayer)'s job, in a [`ProgressLayer`](crate::ProgressLayer), whose handle is
+//! [`board`](Dispatcher::board), in a [`CancelLayer`](crate::CancelLayer), whose handle is
+//! [`cancel_handle`](Dispatcher::cancel_handle): they do for dispatched jobs all that they do for others, a
+//! [graceful shutdown](crate::cancel#graceful-shutdown) too. So neither layer is needed in the stack. One that is there
+//! joins the same job; of two Cancel layers either cancels it, and the shorter of their grace
+//! periods counts.
+//!
+//! The job makes its own clone of the stack ready, so that waiting for readiness is part of it, and can be cancelled. A
+//! Log layer in the stack hears of a job, from its beginning on, once the stack is called; of one that never came so
+//! far, the board's [events](crate::progress::ProgressHandle::subscribe) tell.
+//!
+//! # What it has to do with its caller
+//!
+//! A job that is dispatched by another job's code names that one as its [`parent`](crate::Job::parent), in its events
+//! too. Nothing else connects the two: neither the parent's cancellation, nor its end, nor a time limit on the code that
+//! dispatched reaches the job. Its [`deadline`](crate::Job::deadline) is what its own stack sets. For work that is to
+//! stop with its caller, call the stack, or say [`cancel_on_drop`](JobHandle::cancel_on_drop).
+//!
+//! # How many at a time
+//!
+//! As many as come, unless [`limit`](Dispatcher::limit) says otherwise. Then it is the caller who chooses:
+//!
+//! | at the limit | | after a shutdown |
+//! |---|---|---|
+//! | [`dispatch`](Dispatcher::dispatch) | the handle says [`Full`], and a job ends as failed, so that it is seen | the handle says [`Cancelled`] |
+//! | [`try_dispatch`](Dispatcher::try_dispatch) | the request comes back, and there is no job | the same |
+//! | [`reserve`](Dispatcher::reserve) | waits for a place, first come, first served | fails with [`Cancelled`], also if it waited before |
+//! | [`try_reserve`](Dispatcher::try_reserve) | fails with [`Full`] | fails with [`Cancelled`] |
+//! | the dispatcher as a `Service` | is not ready until there is a place | is ready, and the handle says [`Cancelled`] |
+//!
+//! A place is free when the job's work is over and dropped, by success, failure, panic, cancellation (its grace period
+//! included) or the end of its runtime; and before its handle says so.
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use tower::service_fn;
+//! use tower_keep::{BoxError, Dispatcher, dispatch::Full, find};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let stack = service_fn(|page: u32| async move { Ok::<_, BoxError>(page) });
+//! let jobs = Dispatcher::new(stack).limit(NonZeroUsize::MIN);
+//!
+//! let first = jobs.dispatch(1);
+//! let refused = jobs.try_dispatch(2).unwrap_err();
+//! assert!(find::<Full>(&refused).is_some());
+//!
+//! let place = jobs.reserve().await.unwrap(); // waits for the first
+//! let second = place.dispatch(refused.into_request());
+//! assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 2));
+//! # });
+//! ```
+//!
+//! # Errors
+//!
+//! The stack's own pass. What the dispatcher adds is an [`Unfinished`]: by default in a [`BoxError`](crate::BoxError),
+//! where [`find`](crate::find) finds its reason, [`Cancelled`], [`Panicked`] or [`Full`]; or what
+//! [`fail_with`](Dispatcher::fail_with) or [`respond_with`](Dispatcher::respond_with) makes of it. A panic of the job
+//! never reaches another job or the caller. Where the runtime goes away, what it ran is cancelled, with
+//! [`Shutdown`](crate::CancelReason::Shutdown).
+//!
+//! # Cancel safety
+//!
+//! The handle can be awaited as `&mut handle` in `select!`, and dropped at any time. Dropping
+//! [`reserve`](Dispatcher::reserve)'s future gives the turn to the next, dropping a [`Place`] the place.
+//!
+//! # Its place in the order
+//!
+//! Outside the stack: it is no layer, as it changes what the caller gets. Callers that share the execution of equal
+//! requests (a [`Dedup`](crate::dedup) layer that joins, in the stack) are jobs of their own here, each with its handle.
+//! What a layer or the code inside moves to yet another task is not waited for.
+//!
+//! # Under axum
+//!
+//! A handler dispatches, answers 202 with the job's id, and other routes look it up on the board or cancel it: the
+//! README has all three. A client that disconnects then stops nothing. Boxing the stack (tower's `BoxCloneSyncService`)
+//! gives the dispatcher a type that `State` can name.
+
+mod dispatcher;
+mod entrance;
+mod error;
+mod handle;
+mod places;
+mod reserve;
+mod service;
+mod settings;
+mod stack;
+mod task;
+
+pub use self::{
+    dispatcher::Dispatcher,
+    error::{Full, Panicked, Refusal, Refused, Unfinished},
+    handle::JobHandle,
+    reserve::Place,
+    stack::Stack,
+};
+pub use crate::job::Cancelled;

@@ -1,0 +1,81 @@
+//! The dispatcher as a service: whose response is the handle.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower_service::Service;
+
+use super::{
+    dispatcher::Dispatcher,
+    error::{Refusal, Unfinished},
+    handle::JobHandle,
+    places::Permit,
+    stack::Stack,
+};
+use crate::{
+    job::{Cancelled, NameJob},
+    reject::OnReject,
+};
+
+/// The place of the next call.
+pub(super) enum Reservation {
+    None,
+    Waiting(Pin<Box<dyn Future<Output = Result<Permit, Cancelled>> + Send + Sync>>),
+    Held(Permit),
+}
+
+/// Ready as soon as there is a place for one more job, which this instance then keeps for its next call; and after a
+/// shutdown, when the handle says [`Cancelled`]. The future is ready at once.
+impl<S, N, O, Request> Service<Request> for Dispatcher<S, N, O>
+where
+    S: Stack<Request>,
+    N: NameJob<Request>,
+    O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static> + Clone + Send + 'static,
+    Request: Send + 'static,
+{
+    type Response = JobHandle<S::Response, O::Error>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        loop {
+            self.reservation = match &mut self.reservation {
+                Reservation::Held(_) => return Poll::Ready(Ok(())),
+                Reservation::None => match self.places.try_take(&self.cancel.handle()) {
+                    Ok(permit) => Reservation::Held(permit),
+                    // The call is turned away.
+                    Err(Refusal::ShutDown(_)) => return Poll::Ready(Ok(())),
+                    Err(Refusal::Full(_)) => {
+                        let places = Arc::clone(&self.places);
+                        Reservation::Waiting(Box::pin(places.take(self.cancel.handle())))
+                    }
+                },
+                Reservation::Waiting(waiting) => match waiting.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(permit)) => Reservation::Held(permit),
+                    Poll::Ready(Err(_)) => Reservation::None,
+                },
+            };
+        }
+    }
+
+    /// # Panics
+    ///
+    /// As [`Dispatcher::dispatch`]. A call of an instance that is not ready does as that does.
+    fn call(&mut self, request: Request) -> Self::Future {
+        let handle = match mem::replace(&mut self.reservation, Reservation::None) {
+            Reservation::Held(permit) => {
+                let runtime = self.runtime();
+                self.begin(&runtime, request, permit)
+            }
+            Reservation::None | Reservation::Waiting(_) => self.dispatch(request),
+        };
+        ready(Ok(handle))
+    }
+}

@@ -1,0 +1,107 @@
+//! What a new dispatcher can be told.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{dispatcher::Dispatcher, error::Unfinished, places::Places};
+use crate::{
+    event::JobName,
+    job::NameBy,
+    reject::{FailWith, RespondWith},
+};
+
+impl<S, N, O> Dispatcher<S, N, O> {
+    fn with<M, P>(
+        self,
+        name: impl FnOnce(N) -> M,
+        on_reject: impl FnOnce(O) -> P,
+    ) -> Dispatcher<S, M, P> {
+        Dispatcher {
+            stack: self.stack,
+            name: name(self.name),
+            on_reject: on_reject(self.on_reject),
+            progress: self.progress,
+            cancel: self.cancel,
+            places: self.places,
+            runtime: self.runtime,
+            reservation: self.reservation,
+        }
+    }
+
+    /// Names every job alike.
+    #[must_use]
+    pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, O> {
+        self.with(|_| name.into(), |on_reject| on_reject)
+    }
+
+    /// Names each job by its request.
+    #[must_use]
+    pub fn named_by<F, Request, Name>(self, name: F) -> Dispatcher<S, NameBy<F>, O>
+    where
+        F: Fn(&Request) -> Name,
+        Name: Into<JobName>,
+    {
+        self.with(|_| NameBy(name), |on_reject| on_reject)
+    }
+
+    /// At most this many jobs in flight. Default: no limit.
+    ///
+    /// At the limit, [`dispatch`](Self::dispatch) and [`try_dispatch`](Self::try_dispatch) turn the request away, while
+    /// [`reserve`](Self::reserve) and the dispatcher as a service wait.
+    #[must_use]
+    pub fn limit(mut self, jobs: NonZeroUsize) -> Self {
+        self.places = Arc::new(Places::new(jobs));
+        self
+    }
+
+    /// Lets a cancelled job run on for this long after its token fired, so that it can clean up. Default: it is dropped
+    /// at once. See [`CancelLayer::grace`](crate::CancelLayer::grace).
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.cancel = self.cancel.grace(grace);
+        self
+    }
+
+    /// Keeps this many jobs that ended, the last ones, on the [`board`](Self::board). Default: 100. See
+    /// [`ProgressLayer::history`](crate::ProgressLayer::history).
+    #[must_use]
+    pub fn history(mut self, jobs: usize) -> Self {
+        self.progress = self.progress.history(jobs);
+        self
+    }
+
+    /// Shuts the dispatcher down when this token is cancelled, and gives the running jobs this long to end. See
+    /// [`CancelLayer::shutdown_on`](crate::CancelLayer::shutdown_on).
+    #[must_use]
+    pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
+        self.cancel = self.cancel.shutdown_on(token, within);
+        self
+    }
+
+    /// Runs the jobs on this runtime. Default: on the one that the code that dispatches runs on.
+    #[must_use]
+    pub fn on(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    #[must_use]
+    pub fn fail_with<F, E>(self, fail: F) -> Dispatcher<S, N, FailWith<F>>
+    where
+        F: Fn(Unfinished) -> E,
+    {
+        self.with(|name| name, |_| FailWith(fail))
+    }
+
+    /// Answers with a response instead of an error, and leaves the stack's error type untouched.
+    #[must_use]
+    pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, RespondWith<F>>
+    where
+        F: Fn(Unfinished) -> Response,
+    {
+        self.with(|name| name, |_| RespondWith(respond))
+    }
+}

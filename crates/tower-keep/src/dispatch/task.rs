@@ -1,0 +1,148 @@
+//! The task that a dispatched job runs in.
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tokio::sync::oneshot;
+
+use super::{
+    entrance::Failure,
+    error::{Panicked, Unfinished, discard},
+    places::InFlight,
+};
+use crate::{
+    event::CancelReason,
+    job::{Cancelled, core::Core},
+    reject::OnReject,
+};
+
+/// What the handle gets: the result, or the panic of the closure that was to make it.
+pub(super) type Answer<R> = Result<R, Box<dyn Any + Send>>;
+
+pin_project! {
+    /// Drives the work to its end, whoever waits for it, and then says how it ended.
+    ///
+    /// When the result can be seen, the job is over, what it held is dropped, and its place is free.
+    pub(super) struct Task<F, O, T, E>
+    where
+        O: OnReject<Unfinished, T, E>,
+    {
+        // `None` once it is over.
+        #[pin]
+        work: Option<F>,
+        job: Arc<Core>,
+        place: Option<InFlight>,
+        reply: Option<Reply<O, T, O::Error>>,
+        error: std::marker::PhantomData<fn() -> E>,
+    }
+
+    impl<F, O, T, E> PinnedDrop for Task<F, O, T, E>
+    where
+        O: OnReject<Unfinished, T, E>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            // Only where the work is not over: the runtime goes, and takes the task along.
+            if this.work.is_some() {
+                this.job.cancel(CancelReason::Shutdown);
+                let reason = this.job.cancelled_for().unwrap_or(CancelReason::Shutdown);
+                let cancelled = Cancelled::of(this.job.id(), reason);
+                Task::over(this, Outcome::Not(Unfinished::Cancelled(cancelled)));
+            }
+        }
+    }
+}
+
+/// How the work came to its end.
+enum Outcome<T, E> {
+    Response(T),
+    Error(E),
+    Not(Unfinished),
+}
+
+impl<F, O, T, E> Task<F, O, T, E>
+where
+    O: OnReject<Unfinished, T, E>,
+{
+    pub(super) fn new(
+        work: F,
+        job: Arc<Core>,
+        place: InFlight,
+        reply: Reply<O, T, O::Error>,
+    ) -> Self {
+        Self {
+            work: Some(work),
+            job,
+            place: Some(place),
+            reply: Some(reply),
+            error: std::marker::PhantomData,
+        }
+    }
+
+    fn over(self: Pin<&mut Self>, outcome: Outcome<T, E>) {
+        let mut this = self.project();
+        // It ends the job, where nothing did so yet. A panic of what it drops does not change the result.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.work.set(None))) {
+            discard(panic);
+        }
+        drop(this.place.take());
+        if let Some(reply) = this.reply.take() {
+            reply.send(|on_reject| match outcome {
+                Outcome::Response(response) => Ok(response),
+                Outcome::Error(error) => Err(on_reject.pass(error)),
+                Outcome::Not(why) => on_reject.reject(why),
+            });
+        }
+    }
+}
+
+impl<F, O, T, E> Future for Task<F, O, T, E>
+where
+    F: Future<Output = Result<T, Failure<E>>>,
+    O: OnReject<Unfinished, T, E>,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.as_mut().project();
+        let Some(work) = this.work.as_pin_mut() else {
+            return Poll::Ready(());
+        };
+        // A panic ends the job there and then, and the work is not polled again.
+        let outcome = match catch_unwind(AssertUnwindSafe(|| work.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => Outcome::Response(response),
+            Ok(Poll::Ready(Err(Failure::Own(error)))) => Outcome::Error(error),
+            Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => {
+                Outcome::Not(Unfinished::Cancelled(why))
+            }
+            Err(panic) => Outcome::Not(Unfinished::Panicked(Panicked::new(this.job.id(), panic))),
+        };
+        self.over(outcome);
+        Poll::Ready(())
+    }
+}
+
+/// The way to the handle.
+pub(super) struct Reply<O, T, E> {
+    pub(super) on_reject: O,
+    pub(super) to: oneshot::Sender<Answer<Result<T, E>>>,
+}
+
+impl<O, T, E> Reply<O, T, E> {
+    /// Makes the result, unless nobody waits for it, and hands it over.
+    pub(super) fn send(self, make: impl FnOnce(&O) -> Result<T, E>) {
+        if !self.to.is_closed() {
+            // The closure is the user's. Its panic is for whoever waits, as in a layer.
+            let result = catch_unwind(AssertUnwindSafe(|| make(&self.on_reject)));
+            // It fails only where the handle was dropped meanwhile.
+            let _ = self.to.send(result);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A call of a service that is not ready yet.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::seat::Seat;
+use crate::event::JobId;
+
+pin_project! {
+    /// Makes a service ready and calls it, within the polls of the layer that does so later than it was called itself.
+    pub(crate) struct Oneshot<S, Request>
+    where
+        S: Service<Request>,
+    {
+        #[pin]
+        state: State<S, Request, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, Request, F> {
+        Readying { service: S, request: Option<Request> },
+        Calling { #[pin] future: F },
+    }
+}
+
+impl<S, Request> Oneshot<S, Request>
+where
+    S: Service<Request>,
+{
+    /// The job, if there is one, is held back until the service is ready.
+    pub(crate) fn new(service: S, request: Request, seat: &Seat) -> Self {
+        seat.with_job(|job| job.hold());
+        Self {
+            state: State::Readying {
+                service,
+                request: Some(request),
+            },
+        }
+    }
+
+    /// Polls in the job of this seat. `begun` is told of a job that the call begins.
+    #[inline(always)]
+    pub(crate) fn poll(
+        self: Pin<&mut Self>,
+        seat: &mut Seat,
+        cx: &mut Context<'_>,
+        begun: impl FnOnce(JobId),
+    ) -> Poll<Result<S::Response, S::Error>> {
+        let mut state = self.project().state;
+        if let StateProj::Readying { service, request } = state.as_mut().project() {
+            if let Err(error) = ready!(seat.run(|| service.poll_ready(cx))) {
+                return Poll::Ready(Err(error));
+            }
+            let Some(request) = request.take() else {
+                panic!("a call was polled after it was ready")
+            };
+            seat.with_job(|job| job.release());
+            let had_job = seat.has_job();
+            let future = seat.recall(|| service.call(request));
+            if !had_job {
+                seat.with_job(|job| begun(job.id()));
+            }
+            state.set(State::Calling { future });
+        }
+        match state.project() {
+            StateProj::Calling { future } => seat.run(|| future.poll(cx)),
+            StateProj::Readying { .. } => unreachable!("the service was called"),
+        }
+    }
+}
