@@ -1,6 +1,10 @@
 //! The common error type, and finding a layer's reason in an error.
 
-use std::error::Error;
+use std::{
+    any::Any,
+    error::Error,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// The error of a layer that can stop a call, unless it is told otherwise: tower's own convention.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -28,6 +32,30 @@ where
         next = error.source();
     }
     None
+}
+
+/// What a panic said; `None` if it was not a text.
+pub(crate) fn panic_message<Text: for<'a> From<&'a str>>(
+    panic: Box<dyn Any + Send>,
+) -> Option<Text> {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = text.map(Into::into);
+    discard(panic);
+    message
+}
+
+/// Drops what is the user's, in whose own `Drop` may be a panic too.
+pub(crate) fn discard(value: impl Sized) {
+    unharmed(|| drop(value));
+}
+
+/// Runs what is the user's, whose panic must not keep what comes after it from its turn.
+pub(crate) fn unharmed(run: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+        // Its own `Drop` may panic.
+        std::mem::forget(panic);
+    }
 }
 
 #[cfg(test)]

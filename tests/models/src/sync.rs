@@ -110,8 +110,7 @@ pub(crate) mod atomic {
 
     atomics! {
         AtomicBool: bool, stores;
-        AtomicU16: u16, flags;
-        AtomicU64: u64, stores swaps counts;
+        AtomicU64: u64, stores swaps counts flags;
     }
 
     impl Default for AtomicBool {

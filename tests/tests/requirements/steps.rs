@@ -390,7 +390,6 @@ async fn each_attempt_goes_through_its_steps_anew() {
             "progress a 1/2",
             "step_succeeded a 1/2",
             "progress",
-            "progress",
             "step_started b 2/2",
             "progress b 2/2",
             "step_succeeded b 2/2",

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    registry::{cancel_each, list},
+    registry::{Target, cancel_each, list},
     running::Running,
 };
 use crate::{
@@ -26,25 +26,61 @@ pub struct Groups<G> {
 
 /// The jobs of one group. Most groups have one.
 struct Members {
-    one: Arc<Core>,
-    more: JobMap<Arc<Core>>,
+    one: Member,
+    more: JobMap<Member>,
+}
+
+struct Member {
+    target: Target,
+    /// How many of the job's calls are in the group.
+    calls: usize,
+}
+
+impl Member {
+    fn is(&self, job: &Arc<Core>) -> bool {
+        Arc::ptr_eq(&self.target.job, job)
+    }
 }
 
 impl Members {
     /// Without allocating for a group of one.
-    fn all(&self) -> (Arc<Core>, Vec<Arc<Core>>) {
-        (Arc::clone(&self.one), self.more.values().cloned().collect())
+    fn all(&self) -> (Target, Vec<Target>) {
+        let more = self.more.values();
+        (
+            self.one.target.clone(),
+            more.map(|member| member.target.clone()).collect(),
+        )
     }
 
-    fn add(&mut self, job: &Arc<Core>) {
-        if !Arc::ptr_eq(&self.one, job) {
-            self.more.insert(job.id(), Arc::clone(job));
-        }
+    fn add(&mut self, target: &Target) {
+        let member = if self.one.is(&target.job) {
+            &mut self.one
+        } else {
+            let id = target.job.id();
+            self.more.entry(id).or_insert_with(|| Member {
+                target: target.clone(),
+                calls: 0,
+            })
+        };
+        member.calls += 1;
     }
 
     /// `false` if the group is empty without it.
     fn remove(&mut self, job: &Arc<Core>) -> bool {
-        if !Arc::ptr_eq(&self.one, job) {
+        let is_one = self.one.is(job);
+        let member = if is_one {
+            Some(&mut self.one)
+        } else {
+            self.more.get_mut(&job.id())
+        };
+        let Some(member) = member else {
+            return true;
+        };
+        member.calls -= 1;
+        if member.calls > 0 {
+            return true;
+        }
+        if !is_one {
             self.more.remove(&job.id());
             return true;
         }
@@ -86,11 +122,16 @@ impl<G> Groups<G> {
 }
 
 impl<G: Eq + Hash> Groups<G> {
-    /// Puts the job into its group, and cancels those whose place it takes.
-    pub(super) fn enter(self: &Arc<Self>, group: G, job: &Arc<Core>) -> Place<G>
+    /// Puts the job into its group, and cancels those whose place it takes. Where a younger job has it, as a retry
+    /// around the layer comes back with its older one, it is this one that is replaced.
+    pub(super) fn enter(self: &Arc<Self>, group: G, job: &Arc<Core>, shared: bool) -> Place<G>
     where
         G: Clone,
     {
+        let target = Target {
+            job: Arc::clone(job),
+            shared,
+        };
         // Outside the lock, as both are the user's code: the clone, and the drop of the one that is not needed.
         let mut key = Some(group.clone());
         let before = {
@@ -99,12 +140,16 @@ impl<G: Eq + Hash> Groups<G> {
                 (Some(group), unused) => {
                     key = unused;
                     let before = self.replaces.then(|| group.all());
-                    group.add(job);
+                    group.add(&target);
                     before
                 }
                 (None, Some(key)) => {
+                    let one = Member {
+                        target: target.clone(),
+                        calls: 1,
+                    };
                     let first = Members {
-                        one: Arc::clone(job),
+                        one,
                         more: JobMap::default(),
                     };
                     members.insert(key, first);
@@ -113,20 +158,24 @@ impl<G: Eq + Hash> Groups<G> {
                 (None, None) => None,
             }
         };
-        drop(key);
-        if let Some((one, more)) = before {
-            for before in std::iter::once(one).chain(more) {
-                // A retry around this layer comes again with the same job.
-                if !Arc::ptr_eq(&before, job) {
-                    before.cancel(CancelReason::Replaced);
-                }
-            }
-        }
-        Place {
+        // From here on it leaves the group whatever happens, as by a panic of what is the user's below.
+        let place = Place {
             groups: Arc::clone(self),
             group,
             job: Arc::clone(job),
+        };
+        drop(key);
+        if let Some((one, more)) = before {
+            let all = || std::iter::once(&one).chain(&more);
+            if all().any(|before| before.job.id() > job.id()) {
+                target.cancel(CancelReason::Replaced);
+            }
+            // A retry around this layer may come again with the same job.
+            for before in all().filter(|before| before.job.id() < job.id()) {
+                before.cancel(CancelReason::Replaced);
+            }
         }
+        place
     }
 
     fn leave(&self, group: &G, job: &Arc<Core>) {
@@ -142,7 +191,7 @@ impl<G: Eq + Hash> Groups<G> {
     }
 
     /// Oldest first.
-    fn jobs<Q>(&self, group: &Q) -> Vec<Arc<Core>>
+    fn jobs<Q>(&self, group: &Q) -> Vec<Target>
     where
         G: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
@@ -152,7 +201,7 @@ impl<G: Eq + Hash> Groups<G> {
             return Vec::new();
         };
         jobs.push(one);
-        jobs.sort_unstable_by_key(|job| job.id());
+        jobs.sort_unstable_by_key(|target| target.job.id());
         jobs
     }
 }

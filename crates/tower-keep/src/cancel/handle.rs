@@ -1,9 +1,10 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use futures_util::future::select;
 
 use super::{
-    registry::{Registry, cancel_each, list},
+    outside::Outside,
+    registry::{Hold, Registry, cancel_each, list},
     running::Running,
     shutdown::ShuttingDown,
 };
@@ -15,6 +16,7 @@ use crate::event::{CancelReason, JobId};
 #[derive(Clone)]
 pub struct CancelHandle {
     pub(super) registry: Arc<Registry>,
+    pub(super) outside: Option<Arc<Outside>>,
 }
 
 impl CancelHandle {
@@ -82,15 +84,31 @@ impl CancelHandle {
         self.cancel_all(CancelReason::Shutdown)
     }
 
-    /// Whether new jobs are turned away, since one of the above.
+    /// Whether new jobs are turned away, since one of the above, or since a token that was given to
+    /// [`shutdown_on`](super::CancelLayer::shutdown_on) before this handle was made.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
+        if let Some(outside) = &self.outside {
+            outside.look(&self.registry);
+        }
         self.registry.is_closed()
     }
 
+    /// Keeps a shutdown waiting for more than the jobs.
+    pub(crate) fn hold(&self) -> Hold {
+        Hold::new(&self.registry)
+    }
+
     /// Ready once new jobs are turned away.
-    pub(crate) fn closing(&self) -> WaitForCancellationFutureOwned {
-        self.registry.shutdown_token().clone().cancelled_owned()
+    pub(crate) async fn closing(self) {
+        let closed = self.registry.shutdown_token().cancelled();
+        match &self.outside {
+            Some(outside) if outside.shuts_down() => {
+                select(pin!(closed), pin!(outside.token.cancelled())).await;
+                outside.look(&self.registry);
+            }
+            _ => closed.await,
+        }
     }
 
     /// The ids of the running jobs, oldest first.

@@ -51,6 +51,7 @@ impl<G, O, H> CancelLayer<G, O, H> {
     pub fn handle(&self) -> CancelHandle {
         CancelHandle {
             registry: Arc::clone(&self.registry),
+            outside: self.outside.clone(),
         }
     }
 

@@ -107,7 +107,7 @@ mod groups;
 mod handle;
 mod layer;
 mod outside;
-mod registry;
+pub(crate) mod registry;
 mod running;
 mod service;
 mod shutdown;

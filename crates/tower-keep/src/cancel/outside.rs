@@ -46,6 +46,18 @@ impl Outside {
         self.within.is_none() && self.token.is_cancelled()
     }
 
+    /// Whether the token shuts the layer down, rather than cancel its jobs.
+    pub(super) fn shuts_down(&self) -> bool {
+        self.within.is_some()
+    }
+
+    /// Shuts the layer down if the token did so and nobody has noticed yet.
+    pub(super) fn look(&self, registry: &Registry) {
+        if self.shuts_down() && self.token.is_cancelled() {
+            self.fired(registry);
+        }
+    }
+
     /// The token fired: what it means for new jobs, and until when the running ones may run on.
     pub(super) fn fired(&self, registry: &Registry) -> Until {
         let Some(within) = self.within else {

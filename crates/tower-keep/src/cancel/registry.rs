@@ -27,13 +27,37 @@ struct Table {
     running: JobMap<Entry>,
     /// Those that left this layer after the shutdown and are not over yet.
     leaving: usize,
+    /// Those for whom it is not over yet, though their jobs may be.
+    holds: usize,
     tally: Shutdown,
 }
 
 struct Entry {
-    job: Arc<Core>,
+    target: Target,
     /// How many of the job's calls are in this layer: a hedge around it makes several at a time.
     calls: usize,
+}
+
+/// A running job, and whether its calls are a part of an execution that callers share, rather than one of those that
+/// share it: then it is that which is to be stopped.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) job: Arc<Core>,
+    pub(super) shared: bool,
+}
+
+impl Target {
+    pub(super) fn cancel(&self, reason: CancelReason) -> bool {
+        cancel(&self.job, self.shared, reason)
+    }
+}
+
+pub(super) fn cancel(job: &Core, shared: bool, reason: CancelReason) -> bool {
+    if shared {
+        job.cancel_work(reason)
+    } else {
+        job.cancel(reason)
+    }
 }
 
 impl Registry {
@@ -42,7 +66,7 @@ impl Registry {
     }
 
     /// Tracks the job as long as the guard lives. `None` after the shutdown.
-    pub(super) fn track(self: &Arc<Self>, job: &Arc<Core>) -> Option<Tracked> {
+    pub(super) fn track(self: &Arc<Self>, job: &Arc<Core>, shared: bool) -> Option<Tracked> {
         let mut table = self.table();
         // Looked at under the lock, so that the shutdown finds every job that got in before it.
         if self.is_closed() {
@@ -54,7 +78,10 @@ impl Registry {
             .entry(job.id())
             .and_modify(|entry| entry.calls += 1)
             .or_insert_with(|| Entry {
-                job: Arc::clone(job),
+                target: Target {
+                    job: Arc::clone(job),
+                    shared,
+                },
                 calls: 1,
             });
         Some(Tracked {
@@ -79,9 +106,9 @@ impl Registry {
         self.table().running.len()
     }
 
-    pub(super) fn find(&self, job: JobId) -> Option<Arc<Core>> {
+    pub(super) fn find(&self, job: JobId) -> Option<Target> {
         let table = self.table();
-        table.running.get(&job).map(|entry| Arc::clone(&entry.job))
+        table.running.get(&job).map(|entry| entry.target.clone())
     }
 
     pub(super) fn ids(&self) -> Vec<JobId> {
@@ -91,13 +118,13 @@ impl Registry {
     }
 
     /// The running jobs, oldest first.
-    pub(super) fn jobs(&self) -> Vec<Arc<Core>> {
+    pub(super) fn jobs(&self) -> Vec<Target> {
         let mut jobs: Vec<_> = {
             let table = self.table();
             let jobs = table.running.values();
-            jobs.map(|entry| Arc::clone(&entry.job)).collect()
+            jobs.map(|entry| entry.target.clone()).collect()
         };
-        jobs.sort_unstable_by_key(|job| job.id());
+        jobs.sort_unstable_by_key(|target| target.job.id());
         jobs
     }
 
@@ -134,7 +161,30 @@ impl Registry {
 
 impl Table {
     fn is_drained(&self) -> bool {
-        self.leaving == 0 && self.running.is_empty()
+        self.leaving == 0 && self.holds == 0 && self.running.is_empty()
+    }
+}
+
+/// Keeps a shutdown waiting until it is dropped.
+pub(crate) struct Hold(Arc<Registry>);
+
+impl Hold {
+    pub(super) fn new(registry: &Arc<Registry>) -> Self {
+        registry.table().holds += 1;
+        Self(Arc::clone(registry))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let drained = {
+            let mut table = self.0.table();
+            table.holds -= 1;
+            self.0.is_closed() && table.is_drained()
+        };
+        if drained {
+            self.0.drained.cancel();
+        }
     }
 }
 
@@ -167,12 +217,12 @@ impl Drop for Tracked {
             (removed, closed)
         };
         // Perhaps the last handle to the job, and with it to its observers: it goes without the lock.
-        if let Some(Entry { job, .. }) = removed {
+        if let Some(Entry { target, .. }) = removed {
             if closed {
                 // The layers around this one have yet to see the result, and whoever watches to be told.
-                job.keep_until_over(Box::new(Leaving {
+                target.job.keep_until_over(Box::new(Leaving {
                     registry: Arc::clone(&self.registry),
-                    job: Arc::downgrade(&job),
+                    job: Arc::downgrade(&target.job),
                 }));
             }
         }
@@ -192,18 +242,25 @@ impl Drop for Leaving {
     }
 }
 
-/// Cancels those of the jobs that are meant and says how many were not cancelled before.
+/// Cancels those of the jobs, oldest first, that are meant and says how many were not cancelled before.
 pub(super) fn cancel_each(
-    jobs: impl IntoIterator<Item = Arc<Core>>,
+    jobs: Vec<Target>,
     reason: &CancelReason,
     mut meant: impl FnMut(&Core) -> bool,
 ) -> usize {
-    jobs.into_iter()
-        .filter(|job| meant(job) && job.cancel(reason.clone()))
+    let mut meant: Vec<_> = jobs
+        .into_iter()
+        .filter(|target| meant(&target.job))
+        .collect();
+    // The youngest first, as a job's cancellation takes its children along, which are to be counted.
+    meant.reverse();
+    meant
+        .iter()
+        .filter(|target| target.cancel(reason.clone()))
         .count()
 }
 
 /// The jobs as they are now.
-pub(super) fn list(jobs: &[Arc<Core>]) -> Vec<Running> {
-    jobs.iter().map(|job| Running::of(job)).collect()
+pub(super) fn list(jobs: &[Target]) -> Vec<Running> {
+    jobs.iter().map(|target| Running::of(&target.job)).collect()
 }

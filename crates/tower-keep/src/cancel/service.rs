@@ -119,19 +119,24 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         let (seat, state) = Seat::track(&joining, || {
             // `track` makes the job ambient, and there is none only where the thread's storage is gone.
             let job = scope::current().unwrap_or_else(|| Core::new(JobName::EMPTY, None));
+            let watch = Watch::new(Arc::clone(&job));
             if stopped {
-                job.cancel(CancelReason::Requested);
+                watch.cancel(CancelReason::Requested);
+                return rejected(&job);
             }
-            let Some(tracked) = layer.registry.track(&job) else {
-                job.cancel(CancelReason::Shutdown);
+            let Some(tracked) = layer.registry.track(&job, watch.is_shared()) else {
+                watch.cancel(CancelReason::Shutdown);
                 return rejected(&job);
             };
-            let watch = Watch::new(Arc::clone(&job));
             if watch.is_stopped() {
                 return rejected(&job);
             }
             let group = layer.group.group(&request);
-            let place = group.map(|(group, groups)| groups.enter(group, &job));
+            let place = group.map(|(group, groups)| groups.enter(group, &job, watch.is_shared()));
+            // A younger job may have its place in the group.
+            if watch.is_stopped() {
+                return rejected(&job);
+            }
             let future = inner.call(request);
             State::Working {
                 work: hold(Work::new(

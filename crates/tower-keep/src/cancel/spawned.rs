@@ -1,9 +1,10 @@
 use std::{
+    cell::Cell,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     hash::Hash,
     panic::resume_unwind,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     thread,
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::work::Work;
 use crate::{
-    event::CancelReason,
+    event::{CancelReason, JobId},
     job::{
         Cancelled,
         core::{Core, Ending},
@@ -43,20 +44,19 @@ where
         F: Future<Output = Result<T, E>> + Send + 'static,
         K: Eq + Hash + Send + Sync + 'static,
     {
-        let job = Arc::clone(work.job());
-        job.detach();
+        let unfinished = Unfinished::new(work.job());
         // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
         let limits = limits::limits().unwrap_or_default().for_detached();
         let surroundings = Surroundings::new(limits, halt::current());
         Self {
-            task: tokio::spawn(run(work, job, surroundings)),
+            task: tokio::spawn(run(work, unfinished, surroundings)),
         }
     }
 }
 
 async fn run<F, T, E, K>(
     work: Work<F, K>,
-    job: Arc<Core>,
+    unfinished: Unfinished,
     mut surroundings: Surroundings,
 ) -> Output<T, E>
 where
@@ -64,14 +64,17 @@ where
     E: fmt::Display,
     K: Eq + Hash,
 {
-    let unfinished = Unfinished(Some(Arc::clone(&job)));
-    let mut work = std::pin::pin!(work);
-    let mut slot = Some(job);
-    let (result, stop) = std::future::poll_fn(|cx| {
+    let mut slot = Some(Arc::clone(&unfinished.job));
+    let mut work = pin!(Some(work));
+    let (result, stop) = poll_fn(|cx| {
         let entered = Entered::new(&mut slot, Phase::Running);
+        let within = DetachedIn::enter(unfinished.job.id());
         stop::take();
-        let polled = surroundings.around(|| work.as_mut().poll(cx));
-        drop(entered);
+        let polled = surroundings.around(|| match work.as_mut().as_pin_mut() {
+            Some(work) => work.poll(cx),
+            None => unreachable!("it is polled until it is ready"),
+        });
+        drop((within, entered));
         // The caller that would note it may be gone.
         if let Some(job) = &slot {
             if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
@@ -81,6 +84,8 @@ where
         polled.map(|result| (result, stop::take()))
     })
     .await;
+    // Out of the layer before the job's end is told.
+    work.set(None);
     unfinished.finish(match &result {
         Ok(result) => Ending::of(result, stop),
         Err(cancelled) => Ending::Cancelled {
@@ -90,28 +95,64 @@ where
     (result, stop)
 }
 
-/// Ends the job of a task that panics or is dropped by its runtime.
-struct Unfinished(Option<Arc<Core>>);
+thread_local! {
+    /// The job whose detached task is polled on this thread.
+    static DETACHED: Cell<Option<JobId>> = const { Cell::new(None) };
+}
+
+/// Says that a job's detached task is polled, until this is dropped.
+struct DetachedIn(Option<JobId>);
+
+impl DetachedIn {
+    fn enter(job: JobId) -> Self {
+        Self(DETACHED.replace(Some(job)))
+    }
+}
+
+impl Drop for DetachedIn {
+    fn drop(&mut self) {
+        DETACHED.set(self.0);
+    }
+}
+
+/// Ends the job of a task that ends, panics or is dropped by its runtime, also before it ran at all.
+struct Unfinished {
+    job: Arc<Core>,
+    /// Which of the job's detached tasks this is. `None` within another one, which decides how the job ends, and once
+    /// it is told.
+    task: Option<u32>,
+}
 
 impl Unfinished {
+    fn new(job: &Arc<Core>) -> Self {
+        let within = DETACHED.get() == Some(job.id());
+        Self {
+            task: (!within).then(|| job.detach()),
+            job: Arc::clone(job),
+        }
+    }
+
     fn finish(mut self, ending: Ending) {
-        if let Some(job) = self.0.take() {
-            job.detached_done(ending);
+        if let Some(task) = self.task.take() {
+            self.job.detached_done(task, ending);
         }
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(job) = self.0.take() {
-            job.detached_done(if thread::panicking() {
-                Ending::panicked()
-            } else {
-                Ending::Cancelled {
-                    reason: CancelReason::Shutdown,
-                }
-            });
-        }
+        let Some(task) = self.task.take() else {
+            return;
+        };
+        let ending = if thread::panicking() {
+            Ending::panicked()
+        } else {
+            self.job.cancel_as(CancelReason::Shutdown, true);
+            Ending::Cancelled {
+                reason: CancelReason::Shutdown,
+            }
+        };
+        self.job.detached_done(task, ending);
     }
 }
 

@@ -2,9 +2,10 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
+    mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -14,13 +15,13 @@ use tokio::time::Sleep;
 use super::{
     groups::Place,
     outside::{Outside, Wait},
-    registry::Tracked,
+    registry::{Tracked, cancel},
 };
 use crate::{
     event::CancelReason,
     job::{
         Cancelled,
-        core::Core,
+        core::{Core, cancellation::WakerPlace},
         stop::{self, StopKind},
     },
 };
@@ -78,27 +79,63 @@ pub(super) struct Watch {
     job: Arc<Core>,
     /// The call is part of a shared execution.
     shared: bool,
-    /// Where its waker goes; `None` where layers around it poll it when the job is cancelled.
-    waker: Option<usize>,
+    /// The call is in hand: it has no result yet.
+    undecided: bool,
+    waker: WakerPlace,
 }
 
 impl Watch {
     pub(super) fn new(job: Arc<Core>) -> Self {
+        let shared = job.is_shared();
+        if !shared {
+            job.take_call();
+        }
         Self {
-            shared: job.is_shared(),
+            shared,
+            undecided: !shared,
             waker: job.watch(),
             job,
         }
     }
 
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     /// The call's result is there: `false` if the call was to stop instead.
     #[inline(always)]
-    fn decide(&self) -> bool {
-        if self.shared {
-            !self.job.has_fired()
-        } else {
+    fn decide(&mut self) -> bool {
+        if mem::take(&mut self.undecided) {
             self.job.decide()
+        } else {
+            !self.is_stopped()
         }
+    }
+
+    /// Cancels the job, or the shared execution of which the call is a part.
+    pub(super) fn cancel(&self, reason: CancelReason) -> bool {
+        cancel(&self.job, self.shared, reason)
+    }
+
+    /// The work ran, before it was cancelled: what the caller is told reads as if it had been turned away.
+    #[cold]
+    fn note_start(&self) {
+        if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
+            self.job.started();
+        }
+    }
+
+    #[inline(always)]
+    fn wake_on_cancel(&self, waker: &Waker) {
+        self.job.wake_on_cancel(&self.waker, waker);
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.job.can_clean_up(true)
+    }
+
+    fn can_clean_up(&self) -> bool {
+        self.job.can_clean_up(self.shared)
     }
 
     /// Whether the call is to stop: a shared execution does not when the job's own caller leaves.
@@ -115,9 +152,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // A retry around this layer makes many calls of one job.
-        if let Some(waker) = self.waker {
-            self.job.unwatch(waker);
+        if self.undecided {
+            self.job.let_call_go();
         }
+        self.job.unwatch(&self.waker);
     }
 }
 
@@ -134,7 +172,7 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
             let this = self.as_mut().project();
             if let Some(outside) = this.outside {
                 if outside.stops_at_once() {
-                    this.watch.job.cancel(outside.reason());
+                    this.watch.cancel(outside.reason());
                 }
             }
             if this.watch.is_stopped() {
@@ -147,25 +185,25 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
                 // Whoever was cancelled meanwhile does not succeed; a limit inside that expired speaks for itself.
                 // From here on it is too late to cancel, unless somebody did so meanwhile.
                 if !this.watch.decide() && this.watch.job.reason() != Some(CancelReason::TimedOut) {
+                    this.watch.note_start();
                     return Poll::Ready(Err(cancelled(&this.watch.job)));
                 }
                 return Poll::Ready(Ok(output));
             }
-            if let Some(place) = this.watch.waker {
-                this.watch.job.wake_on_cancel(place, cx.waker());
-            }
+            this.watch.wake_on_cancel(cx.waker());
             if let Some(outside) = this.outside {
                 let wait = this
                     .outside_wait
                     .get_or_insert_with(|| Box::pin(Wait::new(outside, this.tracked.registry())));
                 if wait.as_mut().poll(cx).is_ready() {
-                    this.watch.job.cancel(outside.reason());
+                    this.watch.cancel(outside.reason());
                 }
             }
             // A cancellation before the waker was in its place woke nobody.
             if !this.watch.is_stopped() {
                 return Poll::Pending;
             }
+            this.watch.note_start();
         }
     }
 }
@@ -178,18 +216,22 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
         if let (Some(grace), Some(future)) = (*this.grace, this.future.as_mut().as_pin_mut()) {
-            if future.poll(cx).is_ready() {
+            // Where callers share the execution, it finds out now whether this one has it to itself.
+            if this.watch.is_at_work() && future.poll(cx).is_ready() {
                 this.future.set(None);
                 return Poll::Ready(Err(cancelled(&this.watch.job)));
             }
-            let sleep = this
-                .grace_sleep
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
-            if Pin::new(&mut tokio::task::coop::unconstrained(sleep.as_mut()))
-                .poll(cx)
-                .is_pending()
-            {
-                return Poll::Pending;
+            // It may have come to a wait just now.
+            if this.watch.can_clean_up() {
+                let sleep = this
+                    .grace_sleep
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
+                if Pin::new(&mut tokio::task::coop::unconstrained(sleep.as_mut()))
+                    .poll(cx)
+                    .is_pending()
+                {
+                    return Poll::Pending;
+                }
             }
         }
         if this.future.is_some() {

@@ -19,7 +19,8 @@ pub struct Duplicate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum How {
     Rejected,
-    Panicked,
+    /// With what the panic said.
+    Panicked(Option<Arc<str>>),
     // Boxed, as it is rare.
     Replaced(Box<Cancelled>),
 }
@@ -55,10 +56,10 @@ impl Duplicate {
         }
     }
 
-    pub(super) fn panicked(job: Option<JobId>) -> Self {
+    pub(super) fn panicked(job: Option<JobId>, message: Option<Arc<str>>) -> Self {
         Self {
             job,
-            how: How::Panicked,
+            how: How::Panicked(message),
         }
     }
 
@@ -69,10 +70,19 @@ impl Duplicate {
         self.job
     }
 
-    /// Whether this call had joined the execution, which then panicked.
+    /// Whether the execution panicked that callers joined, or could have joined.
     #[must_use]
     pub fn execution_panicked(&self) -> bool {
-        self.how == How::Panicked
+        matches!(self.how, How::Panicked(_))
+    }
+
+    /// What that panic said; `None` also if it was not a text.
+    #[must_use]
+    pub fn panic_message(&self) -> Option<&str> {
+        match &self.how {
+            How::Panicked(message) => message.as_deref(),
+            How::Rejected | How::Replaced(_) => None,
+        }
     }
 
     /// That a newer call took the place of this one, with the reason [`Replaced`](CancelReason::Replaced) and this
@@ -81,20 +91,23 @@ impl Duplicate {
     pub fn replaced(&self) -> Option<&Cancelled> {
         match &self.how {
             How::Replaced(cancelled) => Some(cancelled),
-            How::Rejected | How::Panicked => None,
+            How::Rejected | How::Panicked(_) => None,
         }
     }
 }
 
 impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.how {
+        f.write_str(match &self.how {
             How::Rejected => "an identical request is in flight",
-            How::Panicked => "the execution that was joined panicked",
+            How::Panicked(_) => "the execution of the request panicked",
             How::Replaced(_) => "a newer request with the same key took its place",
         })?;
-        match self.job {
-            Some(job) => write!(f, " as job {job}"),
+        if let Some(job) = self.job {
+            write!(f, " as job {job}")?;
+        }
+        match self.panic_message() {
+            Some(message) => write!(f, ": {message}"),
             None => Ok(()),
         }
     }

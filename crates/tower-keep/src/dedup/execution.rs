@@ -38,9 +38,17 @@ where
         }
     }
 
-    /// The key that it holds. Whoever polls this has to free it before its caller sees the result.
-    pub(super) fn lead(self: Pin<&mut Self>) -> &mut Option<Lead<K>> {
-        self.project().lead
+    /// The key that it holds.
+    pub(super) fn lead(self: Pin<&mut Self>) -> Option<&Lead<K>> {
+        self.project().lead.as_ref()
+    }
+
+    /// Frees the key, after the call and what it borrowed from the service. Whoever polls this has to do so before its
+    /// caller sees the result.
+    pub(super) fn release(self: Pin<&mut Self>) {
+        let this = self.project();
+        this.call.clear();
+        *this.lead = None;
     }
 
     /// Polls in the job of this seat.

@@ -21,7 +21,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::{
+    error::unharmed,
+    sync::{Mutex, MutexGuard},
+};
 
 /// Boxed and nameless, so that whoever joins need not know what is executed.
 type Execution<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -36,6 +39,8 @@ struct State<T> {
     future: Option<Execution<T>>,
     output: Option<Arc<T>>,
     over: bool,
+    /// Nobody joins any more.
+    closed: bool,
     driver: Option<u64>,
     /// Was woken to become the driver, and was not polled since.
     heir: Option<u64>,
@@ -76,6 +81,7 @@ impl<T> Flight<T> {
             future: Some(future),
             output: None,
             over: false,
+            closed: false,
             driver: None,
             heir: None,
             callers: 1,
@@ -100,10 +106,10 @@ impl<T> Flight<T> {
         state.callers - usize::from(state.first)
     }
 
-    /// Joins the flight; `None` if it is over.
+    /// Joins the flight; `None` if it is over or closed.
     pub(super) fn join(self: &Arc<Self>) -> Option<Caller<T>> {
         let mut state = self.state();
-        if state.over {
+        if state.over || state.closed {
             return None;
         }
         let id = state.next_caller;
@@ -126,6 +132,15 @@ pub(super) struct Caller<T> {
     flight: Arc<Flight<T>>,
     id: u64,
     done: bool,
+}
+
+impl<T> Caller<T> {
+    /// Keeps others from joining, unless some have.
+    pub(super) fn close(&self) -> bool {
+        let mut state = self.flight.state();
+        state.closed |= state.callers == 1;
+        state.closed
+    }
 }
 
 impl<T: Clone> Caller<T> {
@@ -223,7 +238,9 @@ struct WakeAll(BTreeMap<u64, Waker>);
 
 impl Drop for WakeAll {
     fn drop(&mut self) {
-        mem::take(&mut self.0).into_values().for_each(Waker::wake);
+        for waker in mem::take(&mut self.0).into_values() {
+            unharmed(|| waker.wake());
+        }
     }
 }
 

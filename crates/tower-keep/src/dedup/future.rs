@@ -78,7 +78,7 @@ where
         let result = match this.state.project() {
             StateProj::Executing { mut execution } => {
                 let result = ready!(execution.as_mut().poll(this.seat, cx));
-                *execution.lead() = None;
+                execution.release();
                 result.map_err(|error| this.on_reject.pass(error))
             }
             StateProj::Rejected { duplicate } => {

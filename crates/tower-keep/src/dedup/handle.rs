@@ -28,22 +28,24 @@ impl<K> DedupHandle<K> {
     pub fn kept(&self) -> usize {
         self.keys.kept()
     }
-
-    /// Drops every kept result. What is in flight still goes to those that wait for it and to those that join it, and
-    /// is not kept.
-    pub fn invalidate_all(&self) {
-        self.keys.invalidate_all();
-    }
 }
 
 impl<K: Clone + Eq + Hash> DedupHandle<K> {
+    /// Drops every kept result. Whoever calls from now on gets a result that is begun from now on: what is in flight
+    /// still goes to those that wait for it, but nobody joins it any more, it is not kept, and it is not shown by
+    /// [`in_flight`](Self::in_flight). Of a layer that keeps nothing, nothing is dropped.
+    pub fn invalidate_all(&self) {
+        self.keys.invalidate_all();
+    }
+
     /// The keys in flight that were marked since the first handle was made, in no order.
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight<K>> {
         self.keys.in_flight()
     }
 
-    /// Drops the kept result of this key, as [`invalidate_all`](Self::invalidate_all) does; `false` if there was none.
+    /// Drops the kept result of this key and keeps calls from joining what is in flight, as
+    /// [`invalidate_all`](Self::invalidate_all) does for all; `false` if no result was kept.
     pub fn invalidate(&self, key: &K) -> bool {
         self.keys.invalidate(key)
     }
@@ -124,6 +126,9 @@ pub struct DedupCounts {
     pub hits: u64,
     /// Those of the hits that were stale.
     pub stale_hits: u64,
+    /// Executions that were to renew a kept result and came to none that may be kept: they failed, panicked or took too
+    /// long.
+    pub failed_renewals: u64,
 }
 
 impl DedupCounts {

@@ -16,6 +16,7 @@ use super::{
     mode::KeepMode, share::ShareError,
 };
 use crate::{
+    error::panic_message,
     event::JobId,
     job::{
         core::{Core, followers::Following},
@@ -30,14 +31,15 @@ use crate::{
 /// How a flight ended.
 pub(super) enum Landing<T, E> {
     Done(Result<T, E>, Option<Stop>),
-    Panicked,
+    /// With what the panic said.
+    Panicked(Option<Arc<str>>),
 }
 
 impl<T: Clone, E: Clone> Clone for Landing<T, E> {
     fn clone(&self) -> Self {
         match self {
             Self::Done(result, stop) => Self::Done(result.clone(), *stop),
-            Self::Panicked => Self::Panicked,
+            Self::Panicked(message) => Self::Panicked(message.clone()),
         }
     }
 }
@@ -72,10 +74,9 @@ where
         mode: M,
         job: Option<Arc<Core>>,
     ) -> Self {
+        // One that was told to stop before it began is nobody's to share: those that join were not.
+        let job = job.filter(|job| job.share_execution());
         let shares = Shares(job.clone());
-        if let Some(job) = &shares.0 {
-            job.share_execution();
-        }
         let seat = Seat::for_execution(job);
         Self {
             execution: execution(&seat),
@@ -112,23 +113,21 @@ where
             let polled = Surroundings::default().around(|| execution.as_mut().poll(this.seat, cx));
             let result = ready!(polled);
             let stop = stop::read();
-            let lead = execution.lead();
-            if let Some(lead) = lead {
+            if let Some(lead) = execution.as_mut().lead() {
                 keep(this.mode, lead, this.seat, &result, stop);
             }
-            *lead = None;
-            Poll::Ready((result, stop))
+            execution.release();
+            this.seat.finish(&result);
+            // The callers leave the note again, each in its own stack.
+            stop::take();
+            Poll::Ready(Landing::Done(result.map_err(this.share), stop))
         };
-        // A panic belongs to no single caller. After it the execution is dropped, not polled again.
-        let polled = catch_unwind(AssertUnwindSafe(poll));
-        let Ok(polled) = polled else {
-            return Poll::Ready(Landing::Panicked);
-        };
-        let (result, stop) = ready!(polled);
-        this.seat.finish(&result);
-        // The callers leave the note again, each in its own stack.
-        stop::take();
-        Poll::Ready(Landing::Done(result.map_err(this.share), stop))
+        // A panic belongs to no single caller, that of an error's `Display` or conversion neither. After it the
+        // execution is dropped, not polled again.
+        catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
+            stop::take();
+            Poll::Ready(Landing::Panicked(panic_message(panic)))
+        })
     }
 }
 
@@ -242,20 +241,27 @@ where
                 };
                 ready!(this.seat.run(|| Poll::Ready(Ok((*response).clone()))))
             }
-            StateProj::Joined { caller, of, .. } => match ready!(this.seat.run(|| caller.poll(cx)))
-            {
-                Landing::Done(result, stop) => {
-                    if let Some(stop) = stop {
-                        stop::leave_again(stop);
+            StateProj::Joined { caller, of, .. } => {
+                this.seat.with_job(|job| {
+                    // A cancelled caller that is given time to clean up, and is the only one: so the work is told.
+                    if *of == Some(job.id()) && job.is_alone_to_stop() && caller.close() {
+                        job.stop_own_work();
                     }
-                    result.map_err(|shared| this.on_reject.give(shared))
+                });
+                match ready!(this.seat.run(|| caller.poll(cx))) {
+                    Landing::Done(result, stop) => {
+                        if let Some(stop) = stop {
+                            stop::leave_again(stop);
+                        }
+                        result.map_err(|shared| this.on_reject.give(shared))
+                    }
+                    Landing::Panicked(message) => {
+                        let result = this.on_reject.reject(Duplicate::panicked(*of, message));
+                        stop::leave(StopKind::Panicked, this.on_reject.responds());
+                        result
+                    }
                 }
-                Landing::Panicked => {
-                    let result = this.on_reject.reject(Duplicate::panicked(*of));
-                    stop::leave(StopKind::Panicked, this.on_reject.responds());
-                    result
-                }
-            },
+            }
         };
         this.seat.finish(&result);
         Poll::Ready(result)

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, Weak},
 };
 
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     flight::{Caller, Flight},
@@ -58,8 +58,39 @@ pub(super) struct Mark<K> {
     pub(super) flight: Option<Arc<dyn AnyFlight>>,
     /// What the handle tells of it, if there is one: the key once more, as `Clone` must not run under the lock.
     pub(super) shown: Option<Arc<Shown<K>>>,
-    /// What comes out of it may be kept: it was not invalidated meanwhile.
-    pub(super) valid: bool,
+    /// A stale result is there, and what comes out of this has not taken its place yet.
+    pub(super) renews: bool,
+}
+
+impl<K> Mark<K> {
+    fn execution(&self) -> Execution {
+        Execution {
+            mark: self.id,
+            flight: self.flight.clone(),
+            of: self.job,
+            work: self.work.clone(),
+        }
+    }
+}
+
+/// One that is in flight, as it was found under the lock.
+struct Execution {
+    mark: u64,
+    flight: Option<Arc<dyn AnyFlight>>,
+    of: Option<JobId>,
+    work: Option<Weak<Core>>,
+}
+
+impl Execution {
+    /// `None` if it is over. Without the lock of the keys.
+    fn join<T: Send + Sync + 'static>(self) -> Option<Joined<T>> {
+        let flight = self.flight?.any().downcast::<Flight<T>>().ok()?;
+        Some(Joined::Another {
+            caller: flight.join()?,
+            of: self.of,
+            work: self.work,
+        })
+    }
 }
 
 impl<K> Default for Keys<K> {
@@ -154,7 +185,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 work: None,
                 flight: None,
                 shown,
-                valid: true,
+                renews: false,
             },
         );
         drop(marked);
@@ -218,7 +249,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                             work: job.map(Arc::downgrade),
                             flight: Some(flight),
                             shown,
-                            valid: true,
+                            renews: stale.is_some(),
                         };
                         if asked.is_some() && !marked.types.contains(&key.1) {
                             marked.types.push(key.1);
@@ -237,7 +268,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                             None => Joined::First(first),
                         };
                     }
-                    Some(held) => (held.id, held.flight.clone(), held.job, held.work.clone()),
+                    Some(held) => held.execution(),
                 }
             };
             // Somebody else was first meanwhile: join that one, and drop the flight made in vain.
@@ -245,14 +276,12 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 self.marked().counts.answered(&hit);
                 return Joined::Kept { hit, renewal: None };
             }
-            let (held, other, of, work) = in_the_way;
-            if let Some(caller) =
-                other.and_then(|other| other.any().downcast::<Flight<F::Output>>().ok()?.join())
-            {
+            let mark = in_the_way.mark;
+            if let Some(joined) = in_the_way.join() {
                 self.joined.fetch_add(1, Ordering::Relaxed);
-                return Joined::Another { caller, of, work };
+                return joined;
             }
-            self.unmark(&key, held);
+            self.unmark(&key, mark);
         }
     }
 
@@ -260,10 +289,11 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     where
         T: Send + Sync + 'static,
     {
-        let (id, flight, of, work) = {
+        let execution = {
             let mut marked = self.marked();
             if let Some(hit) = asked.and_then(|asked| marked.kept.get(key, asked)) {
-                if hit.stale && !marked.map.contains_key(key) {
+                // It is renewed by a task, for which there has to be a runtime.
+                if hit.stale && !marked.map.contains_key(key) && Handle::try_current().is_ok() {
                     return Found::Stale(hit);
                 }
                 marked.counts.answered(&hit);
@@ -272,16 +302,17 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             let Some(held) = marked.map.get(key) else {
                 return Found::Nothing;
             };
-            (held.id, held.flight.clone(), held.job, held.work.clone())
+            held.execution()
         };
-        match flight.and_then(|flight| flight.any().downcast::<Flight<T>>().ok()?.join()) {
-            Some(caller) => {
+        let mark = execution.mark;
+        match execution.join() {
+            Some(joined) => {
                 self.joined.fetch_add(1, Ordering::Relaxed);
-                Found::Joined(Joined::Another { caller, of, work })
+                Found::Joined(joined)
             }
             None => {
                 // Over, but its mark is not gone yet.
-                self.unmark(key, id);
+                self.unmark(key, mark);
                 Found::Nothing
             }
         }
@@ -290,10 +321,12 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     pub(super) fn unmark(&self, key: &(K, TypeId), id: u64) {
         let removed = {
             let mut marked = self.marked();
-            if marked.map.get(key).is_some_and(|held| held.id == id) {
-                marked.map.remove_entry(key)
-            } else {
-                None
+            match marked.map.get(key).filter(|held| held.id == id) {
+                Some(held) => {
+                    marked.counts.failed_renewals += u64::from(held.renews);
+                    marked.map.remove_entry(key)
+                }
+                None => None,
             }
         };
         // The key and the flight are the user's: they go without the lock.

@@ -169,7 +169,10 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
     /// A failure leaves the stale result in its place, and the next call tries again. Default: not at all.
     ///
     /// That execution belongs to no caller and to no job of theirs; whoever comes when the result is too old joins it.
-    /// It needs a tokio runtime around the call: without one nothing is renewed.
+    /// So what cancels or shuts down those jobs does not reach it, and their layers do not tell of it:
+    /// [`DedupCounts::failed_renewals`](super::DedupCounts::failed_renewals) does. Where nobody joined it, it is dropped
+    /// when it has taken as long as this. It needs a tokio runtime with time enabled around the call: without a runtime
+    /// nothing is renewed.
     #[must_use]
     pub fn stale_while_revalidate(mut self, stale: Duration) -> Self {
         self.mode.limits.stale = stale;

@@ -23,8 +23,11 @@ impl<K: Clone + Eq + Hash> Lead<K> {
         let key = self.key.clone();
         let gone = {
             let mut marked = self.keys.marked();
-            let of = match marked.map.get(&self.key) {
-                Some(mark) if mark.id == self.id && mark.valid => mark.job,
+            let of = match marked.map.get_mut(&self.key) {
+                Some(mark) if mark.id == self.id => {
+                    mark.renews = false;
+                    mark.job
+                }
                 _ => return,
             };
             let entry = Entry {

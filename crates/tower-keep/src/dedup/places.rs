@@ -97,6 +97,14 @@ impl<K> Call<K> {
         self.job.get().map(|(id, _)| *id)
     }
 
+    /// A job in this place that began after this one: a retry around the layer comes back with its older job, and must
+    /// not take the place from it.
+    fn newer(place: &CallPlace<K>, than: Option<JobId>) -> Option<JobId> {
+        let than = than?;
+        let mut jobs = place.calls().filter_map(|(call, _)| call.job_id());
+        jobs.find(|job| *job > than)
+    }
+
     /// A call of this job has its place now; `false` if it was over before.
     fn replace(&self, by: Option<JobId>) -> bool {
         if let Some(by) = by {
@@ -111,7 +119,8 @@ impl<K> Call<K> {
             // Two calls of one job, as a hedge around the layer makes them: the job goes on.
             if self.by.get() != Some(id) {
                 if let Some(job) = job.upgrade() {
-                    job.cancel(CancelReason::Replaced);
+                    // It drops its share of a joined execution itself.
+                    job.cancel_as(CancelReason::Replaced, true);
                 }
             }
         }
@@ -221,13 +230,24 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         };
         let (before, turned) = {
             let mut table = self.places.table();
-            let (before, turned) = match table.map.get_mut(&hold.key) {
-                Some(place) => take(place, call),
-                None => take(table.map.entry(marked_key).or_default(), call),
-            };
             let by = hold.call.job_id();
+            let place = table.map.get_mut(&hold.key);
+            let newer = place.as_ref().and_then(|place| Call::newer(place, by));
+            let (before, by, turned) = match (newer, place) {
+                // It never comes into the place.
+                (Some(newer), _) => (Some(call), Some(newer), Turned::Begins),
+                (None, Some(place)) => {
+                    let (before, turned) = take(place, call);
+                    (before, by, turned)
+                }
+                (None, None) => {
+                    let (before, turned) = take(table.map.entry(marked_key).or_default(), call);
+                    (before, by, turned)
+                }
+            };
+            let begins = newer.is_none() && matches!(turned, Turned::Begins);
+            table.executions += u64::from(begins);
             let replaced = before.as_ref().is_some_and(|before| before.replace(by));
-            table.executions += u64::from(matches!(turned, Turned::Begins));
             table.replaced += u64::from(replaced);
             (before.map(|before| (before, replaced)), turned)
         };

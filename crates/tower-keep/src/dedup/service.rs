@@ -3,6 +3,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::runtime::Handle;
@@ -49,25 +50,27 @@ fn job_of(seat: &Seat) -> Option<Arc<Core>> {
 
 fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
     seat.with_job(|job| {
-        // It never starts: another job does the work.
-        job.hold();
+        // Another job does the work.
+        job.hold_back();
         job.emit(|| EventKind::Duplicate { of, joined });
     });
 }
 
-/// Executes for nobody but those that come later.
+/// Executes for nobody but those that come later, and not for ever: a renewal that hangs must not keep the key from them.
 #[cold]
-fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>) {
-    // Outside a runtime nobody could poll it.
+fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Duration) {
     if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async move { drop(poll_fn(|cx| caller.poll(cx)).await) });
+        runtime.spawn(async move {
+            let renewal = poll_fn(|cx| caller.poll(cx));
+            drop(tokio::time::timeout(within, renewal).await);
+        });
     }
 }
 
 #[cold]
 fn tell_kept(seat: &Seat, hit: &Hit) {
     seat.with_job(|job| {
-        job.hold();
+        job.hold_back();
         job.emit(|| EventKind::AnsweredFromKept {
             of: hit.of,
             age: hit.age,
@@ -223,8 +226,8 @@ where
                         following: None,
                     },
                     Joined::Kept { hit, renewal } => {
-                        if let Some(caller) = renewal {
-                            renew(caller);
+                        if let (Some(caller), Some(asked)) = (renewal, asked) {
+                            renew(caller, asked.limits.stale);
                         }
                         tell_kept(&seat, &hit);
                         join::State::Kept {

@@ -2,7 +2,9 @@
 
 use std::{
     any::Any,
+    collections::HashMap,
     hash::Hash,
+    mem,
     sync::{Arc, PoisonError},
 };
 
@@ -92,20 +94,25 @@ impl<K> Keys<K> {
         }));
         in_flight
     }
-
-    /// Drops all kept results; those in flight will not be kept.
-    pub(super) fn invalidate_all(&self) {
-        let gone = {
-            let mut marked = self.marked();
-            marked.map.values_mut().for_each(|mark| mark.valid = false);
-            marked.kept.take()
-        };
-        drop(gone);
-    }
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
-    /// Drops the key's kept result; one in flight will not be kept.
+    /// Drops all kept results, and the marks of the executions whose results would be kept: those go on for whoever
+    /// waits for them, but nobody else joins them.
+    pub(super) fn invalidate_all(&self) {
+        let gone = {
+            let mut marked = self.marked();
+            let marks = mem::take(&mut marked.map);
+            let (gone, left) =
+                (marks.into_iter()).partition(|((_, of), _)| marked.types.contains(of));
+            marked.map = left;
+            let gone: HashMap<_, _> = gone;
+            (gone, marked.kept.take())
+        };
+        drop(gone);
+    }
+
+    /// As [`invalidate_all`](Self::invalidate_all), for one key; whether there was a kept result.
     pub(super) fn invalidate(&self, key: &K) -> bool {
         let types = self.marked().types.clone();
         let mut any = false;
@@ -113,12 +120,9 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             let key = (key.clone(), of);
             let gone = {
                 let mut marked = self.marked();
-                if let Some(mark) = marked.map.get_mut(&key) {
-                    mark.valid = false;
-                }
-                marked.kept.remove(&key)
+                (marked.kept.remove(&key), marked.map.remove_entry(&key))
             };
-            any |= gone.is_some();
+            any |= gone.0.is_some();
         }
         any
     }

@@ -81,11 +81,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
     /// who has only its id.
     #[must_use]
     pub fn job(&self, job: JobId) -> Option<JobView> {
-        let board = self.board();
-        // In this order, as a job goes from the one to the other.
-        board
-            .job(job)
-            .or_else(|| board.history().into_iter().find(|view| view.job == job))
+        self.board().find(job)
     }
 
     /// How many jobs are in flight: dispatched and not over.
@@ -187,7 +183,14 @@ impl<S, N, O> Dispatcher<S, N, O> {
         let (job, watch, work) = self.call(self.name.name(&request), Call(stack, request));
         let (to, result) = oneshot::channel();
         let handle = JobHandle::new(Arc::clone(&job), watch, result);
-        runtime.spawn(Task::new(work, job, place, Reply { on_reject, to }));
+        let shutdown = self.cancel.handle().hold();
+        runtime.spawn(Task::new(
+            work,
+            job,
+            place,
+            shutdown,
+            Reply { on_reject, to },
+        ));
         handle
     }
 

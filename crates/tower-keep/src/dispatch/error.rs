@@ -1,6 +1,6 @@
-use std::{any::Any, error::Error, fmt, panic::AssertUnwindSafe};
+use std::{any::Any, error::Error, fmt};
 
-use crate::{event::JobId, job::Cancelled};
+use crate::{error::panic_message, event::JobId, job::Cancelled};
 
 /// Why a dispatched job came to no result of its stack's.
 ///
@@ -69,11 +69,10 @@ pub struct Panicked {
 
 impl Panicked {
     pub(super) fn new(job: JobId, panic: Box<dyn Any + Send>) -> Self {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let message = text.map(Into::into);
-        discard(panic);
-        Self { job, message }
+        Self {
+            job,
+            message: panic_message(panic),
+        }
     }
 
     /// Which job.
@@ -100,13 +99,6 @@ impl fmt::Display for Panicked {
 }
 
 impl Error for Panicked {}
-
-/// Drops what is the user's, in whose own `Drop` may be a panic too.
-pub(super) fn discard(value: impl Sized) {
-    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        std::mem::forget(panic);
-    }
-}
 
 /// Why no job may begin now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -83,7 +83,8 @@ impl<T, E> JobHandle<T, E> {
         self.result.is_terminated() || !self.result.is_empty()
     }
 
-    /// What the job is doing, or how it ended.
+    /// What the job is doing, or how it ended. It says so before the result is there: [`is_finished`](Self::is_finished)
+    /// may still be `false` for a moment.
     #[must_use]
     pub fn state(&self) -> JobState {
         self.watch.latest().state

@@ -70,7 +70,7 @@ impl Places {
             return Ok(None);
         };
         let mut place = pin!(Arc::clone(places).acquire_owned());
-        let mut closing = pin!(cancel.closing());
+        let mut closing = pin!(cancel.clone().closing());
         poll_fn(|cx| {
             if closing.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(shut_down()));

@@ -14,12 +14,14 @@ use tokio::sync::oneshot;
 
 use super::{
     entrance::Failure,
-    error::{Panicked, Unfinished, discard},
+    error::{Panicked, Unfinished},
     places::InFlight,
 };
 use crate::{
+    cancel::registry::Hold,
+    error::{discard, unharmed},
     event::CancelReason,
-    job::{Cancelled, core::Core},
+    job::{Cancelled, core::Core, surroundings::Surroundings},
     reject::OnReject,
 };
 
@@ -39,6 +41,8 @@ pin_project! {
         work: Option<F>,
         job: Arc<Core>,
         place: Option<InFlight>,
+        // Until the result is there.
+        shutdown: Option<Hold>,
         reply: Option<Reply<O, T, O::Error>>,
         error: std::marker::PhantomData<fn() -> E>,
     }
@@ -50,7 +54,10 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             // Only where the work is not over: the runtime goes, and takes the task along.
             if this.work.is_some() {
-                this.job.cancel(CancelReason::Shutdown);
+                // It wakes whoever waits for the job's token.
+                unharmed(|| {
+                    this.job.cancel(CancelReason::Shutdown);
+                });
                 let reason = this.job.cancelled_for().unwrap_or(CancelReason::Shutdown);
                 let cancelled = Cancelled::of(this.job.id(), reason);
                 Task::over(this, Outcome::Not(Unfinished::Cancelled(cancelled)));
@@ -74,12 +81,14 @@ where
         work: F,
         job: Arc<Core>,
         place: InFlight,
+        shutdown: Hold,
         reply: Reply<O, T, O::Error>,
     ) -> Self {
         Self {
             work: Some(work),
             job,
             place: Some(place),
+            shutdown: Some(shutdown),
             reply: Some(reply),
             error: std::marker::PhantomData,
         }
@@ -99,6 +108,7 @@ where
                 Outcome::Not(why) => on_reject.reject(why),
             });
         }
+        *this.shutdown = None;
     }
 }
 
@@ -115,14 +125,23 @@ where
             return Poll::Ready(());
         };
         // A panic ends the job there and then, and the work is not polled again.
-        let outcome = match catch_unwind(AssertUnwindSafe(|| work.poll(cx))) {
+        // Nor is it under the limits of whoever runs it, as a runtime within a job's code does.
+        let poll = || Surroundings::default().around(|| work.poll(cx));
+        let outcome = match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => Outcome::Response(response),
             Ok(Poll::Ready(Err(Failure::Own(error)))) => Outcome::Error(error),
             Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => {
                 Outcome::Not(Unfinished::Cancelled(why))
             }
-            Err(panic) => Outcome::Not(Unfinished::Panicked(Panicked::new(this.job.id(), panic))),
+            Err(panic) => Outcome::Not(match this.job.cancelled_for() {
+                // In its grace period: the job ended as cancelled, as with any other result.
+                Some(reason) if reason != CancelReason::TimedOut => {
+                    discard(panic);
+                    Unfinished::Cancelled(Cancelled::of(this.job.id(), reason))
+                }
+                _ => Unfinished::Panicked(Panicked::new(this.job.id(), panic)),
+            }),
         };
         self.over(outcome);
         Poll::Ready(())

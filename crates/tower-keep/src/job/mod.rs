@@ -185,8 +185,9 @@ impl Job {
     /// Why it was cancelled, if it was.
     #[must_use]
     pub fn cancel_reason(&self) -> Option<CancelReason> {
-        let halted = self.is_halted().then_some(CancelReason::TimedOut);
-        self.core.as_ref().and_then(|core| core.reason().or(halted))
+        let core = self.core.as_ref().filter(|_| self.is_cancelled())?;
+        core.reason()
+            .or_else(|| self.is_halted().then_some(CancelReason::TimedOut))
     }
 
     /// Waits until the job is cancelled: for `select!`. Never ready for an unwatched job.

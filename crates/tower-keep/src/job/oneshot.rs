@@ -27,6 +27,7 @@ pin_project! {
     enum State<S, Request, F> {
         Readying { service: S, request: Option<Request> },
         Calling { #[pin] future: F },
+        Over,
     }
 }
 
@@ -72,6 +73,12 @@ where
         match state.project() {
             StateProj::Calling { future } => seat.run(|| future.poll(cx)),
             StateProj::Readying { .. } => unreachable!("the service was called"),
+            StateProj::Over => panic!("a call was polled after it was ready"),
         }
+    }
+
+    /// Drops the call, and what it borrowed from the service.
+    pub(crate) fn clear(self: Pin<&mut Self>) {
+        self.project().state.set(State::Over);
     }
 }

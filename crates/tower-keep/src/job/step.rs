@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    event::{EventKind, LimitScope, Report},
+    event::{EventKind, LimitScope},
 };
 
 pin_project! {
@@ -55,8 +55,6 @@ pin_project! {
 struct Begun {
     /// Until it is over; without a job there is none.
     key: Option<steps::Key>,
-    number: u32,
-    total: Option<u32>,
     /// With the limit it came from; `None` where there is none, or it lies past the end of time.
     deadline: Option<(Duration, Instant)>,
     /// Tells the step's code to stop, where it is to have a grace period.
@@ -104,18 +102,14 @@ impl<F> Step<F> {
     /// Tells the job that the step begins.
     fn begin(job: &Job, name: &Arc<str>, limit: Option<Duration>, graced: bool) -> Begun {
         let core = job.core();
-        let counted = core.map(|core| {
+        let key = core.map(|core| {
             core.touch();
             core.begin_step(name)
         });
-        let key = counted.map(|(key, ..)| key);
-        let (number, total) = counted.map_or((1, None), |(_, number, total)| (number, total));
         let limit = limit.or_else(|| core.and_then(|core| core.step_limit()));
         let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
         Begun {
             key,
-            number,
-            total,
             deadline,
             halt: core
                 .filter(|_| graced)
@@ -166,9 +160,6 @@ where
                     this.future.set(None);
                     if let Some(core) = core {
                         core.touch();
-                    }
-                    if let (Ok(_), Some(core), Some(total)) = (&result, core, begun.total) {
-                        core.report(Report::step(begun.number, total));
                     }
                     begun.close(this.job, |core, key| match &result {
                         Ok(_) => core.end_step(key),

@@ -37,7 +37,7 @@ impl StopKind {
             Self::CircuitOpen => "the circuit is open",
             Self::Duplicate => "an identical request is in flight",
             Self::Cancelled => "the job was cancelled",
-            Self::Panicked => "the execution that was joined panicked",
+            Self::Panicked => "the execution of the request panicked",
             Self::Failure => "the response is classified as a failure",
             Self::Forbidden => "no other attempt is allowed",
         }

@@ -7,6 +7,7 @@ use std::{
 use tokio::sync::{broadcast, watch};
 
 use super::{changes::Mailbox, view::JobView};
+use crate::error::unharmed;
 use crate::event::{Event, EventKind, JobId, JobMap, Observer};
 
 /// How many jobs that ended are kept, unless the layer says otherwise.
@@ -162,6 +163,20 @@ impl Board {
         state.running.get(&job).map(|entry| entry.view.clone())
     }
 
+    /// Running, or ended and still in the history.
+    pub(super) fn find(&self, job: JobId) -> Option<JobView> {
+        let state = self.state();
+        match state.running.get(&job) {
+            Some(entry) => Some(entry.view.clone()),
+            None => state
+                .ended
+                .iter()
+                .rev()
+                .find(|view| view.job == job)
+                .cloned(),
+        }
+    }
+
     pub(super) fn watch(&self, job: JobId) -> Option<watch::Receiver<JobView>> {
         let mut state = self.state();
         let entry = state.running.get_mut(&job)?;
@@ -245,10 +260,10 @@ impl Observer for Board {
     fn on_event(&self, event: &Event) {
         let told = self.state().apply(event);
         if let Some((watch, view)) = told.watch {
-            watch.send_replace(view);
+            unharmed(|| drop(watch.send_replace(view)));
         }
         for reader in told.readers.iter().flat_map(|readers| &**readers) {
-            reader.wake();
+            unharmed(|| reader.wake());
         }
         if self.events.receiver_count() > 0 {
             // It fails only when the last receiver went away meanwhile.

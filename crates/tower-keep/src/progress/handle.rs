@@ -61,6 +61,12 @@ impl ProgressHandle {
         self.board.view(job)
     }
 
+    /// The latest state of this job, or how it ended, as long as the history has it: for somebody who has only its id.
+    #[must_use]
+    pub fn find(&self, job: JobId) -> Option<JobView> {
+        self.board.find(job)
+    }
+
     /// Watches this job until it ends; `None` if it does not run.
     #[must_use]
     pub fn watch(&self, job: JobId) -> Option<Watch> {

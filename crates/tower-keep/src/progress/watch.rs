@@ -64,12 +64,11 @@ impl Watch {
     /// Nothing is lost when the future is dropped.
     pub async fn ended(&mut self) -> JobView {
         self.waiting = None;
+        // A clone waits, as that sees the states before the ending, which this has not returned.
         // An error says that the sender is gone, which it is only after it sent the ending.
-        let _ = self
-            .receiver
-            .wait_for(|view| view.state.is_terminal())
-            .await;
-        self.latest()
+        let mut receiver = self.receiver.clone();
+        let _ = receiver.wait_for(|view| view.state.is_terminal()).await;
+        self.receiver.borrow_and_update().clone()
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) struct Stopping {
 impl Stopping {
     /// Tells the work to stop; `false` if nothing that this call could stop is running.
     fn stop(&self, job: &Core) -> bool {
-        if job.is_held() || job.is_resting() || (job.is_shared() && !self.shared) {
+        if !job.can_clean_up(self.shared) {
             return false;
         }
         if let Some(halt) = &self.halt {

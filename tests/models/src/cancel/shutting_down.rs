@@ -55,7 +55,7 @@ pub fn a_job_is_found_or_refused() {
         let entering = {
             let (registry, job) = (Arc::clone(&registry), Arc::clone(&job));
             spawn(move || {
-                let tracked = registry.track(&job).map(Unhurt::new);
+                let tracked = registry.track(&job, false).map(Unhurt::new);
                 let got_in = tracked.is_some();
                 (got_in, tracked)
             })
@@ -82,7 +82,7 @@ pub fn each_job_is_counted_once() {
         let jobs = [(); 2].map(|()| job());
         let threads = jobs.each_ref().map(|job| {
             let job = Arc::clone(job);
-            let tracked = Unhurt::new(registry.track(&job).unwrap());
+            let tracked = Unhurt::new(registry.track(&job, false).unwrap());
             spawn(move || finish(tracked, &job))
         });
         shut_down(&registry);
@@ -110,7 +110,7 @@ pub fn another_reason_is_counted_as_such() {
     let seen = explore_within(2, || {
         let registry = Arc::new(Registry::default());
         let job = job();
-        let tracked = Unhurt::new(registry.track(&job).unwrap());
+        let tracked = Unhurt::new(registry.track(&job, false).unwrap());
         registry.close();
         let working = {
             let job = Arc::clone(&job);
@@ -142,7 +142,7 @@ pub fn a_job_of_two_calls_is_counted_once() {
     let seen = explore(|| {
         let registry = Arc::new(Registry::default());
         let job = job();
-        let calls = [(); 2].map(|()| Unhurt::new(registry.track(&job).unwrap()));
+        let calls = [(); 2].map(|()| Unhurt::new(registry.track(&job, false).unwrap()));
         let leaving = calls.map(|tracked| spawn(move || drop(tracked)));
         registry.close();
         for leaving in leaving {

@@ -20,7 +20,7 @@ pub fn the_later_of_caller_and_work_ends_it() {
         let job = detached();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let working = spawn(move || other.detached_done(Ending::Succeeded));
+        let working = spawn(move || other.detached_done(1, Ending::Succeeded));
         job.caller_gone();
         working.join();
         assert!(job.is_over());
@@ -37,7 +37,7 @@ pub fn a_caller_that_stays_ends_it() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             assert!(other.decide());
-            other.detached_done(Ending::Succeeded);
+            other.detached_done(1, Ending::Succeeded);
         });
         working.join();
         assert!(!job.is_over());
@@ -57,11 +57,14 @@ pub fn the_work_says_whether_it_was_cancelled() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             let decided = other.decide();
-            other.detached_done(if decided {
-                Ending::Succeeded
-            } else {
-                cancelled(CancelReason::Requested)
-            });
+            other.detached_done(
+                1,
+                if decided {
+                    Ending::Succeeded
+                } else {
+                    cancelled(CancelReason::Requested)
+                },
+            );
             decided
         });
         let other = Arc::clone(&job);
@@ -82,7 +85,7 @@ pub fn a_caller_that_leaves_between_attempts_ends_it() {
     explore(|| {
         let job = detached();
         let recorder = Recorder::of(&job);
-        job.detached_done(Ending::Succeeded);
+        job.detached_done(1, Ending::Succeeded);
         job.attempt_over();
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested));
@@ -104,12 +107,13 @@ pub fn an_unwatched_one_ends_too() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             let decided = other.decide();
-            other.detached_done(Ending::Succeeded);
+            other.detached_done(1, Ending::Succeeded);
             decided
         });
         job.caller_gone();
         assert!(working.join());
         assert!(job.is_over());
+        job.take_call();
         assert!(!succeed(&job) || !job.cancel_requested());
     });
 }

@@ -51,6 +51,7 @@ pub fn a_child_ends_or_is_cancelled() {
     let seen = explore(|| {
         let parent = job();
         let child = child_of(&parent);
+        child.take_call();
         let recorder = Recorder::of(&child);
         let other = Arc::clone(&parent);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested));

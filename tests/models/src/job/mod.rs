@@ -45,8 +45,11 @@ use crate::{
     sync::atomic::AtomicU64,
 };
 
+/// A job of one call, which a Cancel layer has in hand.
 pub(crate) fn job() -> Arc<Core> {
-    Core::new(JobName::EMPTY, None)
+    let job = Core::new(JobName::EMPTY, None);
+    job.take_call();
+    job
 }
 
 fn child_of(parent: &Arc<Core>) -> Arc<Core> {

@@ -115,6 +115,7 @@ pub fn a_child_and_its_parent_end_at_once() {
     explore(|| {
         let parent = job();
         let child = child_of(&parent);
+        child.take_call();
         let recorders = [Recorder::of(&parent), Recorder::of(&child)];
         let ending = {
             let child = Arc::clone(&child);

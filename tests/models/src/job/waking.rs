@@ -1,8 +1,11 @@
 //! Whoever waits for the cancellation learns of it.
 
-use std::{sync::Arc, task::Waker};
+use std::{mem::discriminant, sync::Arc, task::Waker};
 
-use super::{core::Core, job, succeed};
+use super::{
+    core::{Core, cancellation::WakerPlace},
+    job, succeed,
+};
 use crate::{
     event::CancelReason,
     run::{Sleeper, explore, explore_within, spawn},
@@ -42,7 +45,7 @@ pub fn a_token_fires_if_the_job_does() {
 }
 
 /// `Work`: registers its waker and looks at the flag again before it sleeps.
-fn waits(job: &Core, place: usize, sleeper: &Sleeper) {
+fn waits(job: &Core, place: &WakerPlace, sleeper: &Sleeper) {
     loop {
         if job.cancel_requested() {
             return;
@@ -62,35 +65,38 @@ pub fn who_watches_is_woken() {
             let job = Arc::clone(&job);
             spawn(move || {
                 let place = job.watch();
-                waits(&job, place.unwrap(), &Sleeper::default());
+                waits(&job, &place, &Sleeper::default());
                 assert_eq!(job.cancelled_for(), Some(CancelReason::Requested));
                 place
             })
         });
         assert!(job.cancel(CancelReason::Requested));
         let [one, other] = threads.map(|thread| thread.join());
-        assert_ne!(one, other);
+        assert_ne!(discriminant(&one), discriminant(&other));
     });
 }
 
-/// Who gives its place back does not take the waker of the next one along.
+/// Who gives its place back does not take the waker of the next one along; and one for which there is no place left, as
+/// it comes before that, is woken all the same.
 pub fn who_takes_a_place_over_is_woken() {
     let seen = explore(|| {
         let job = job();
-        let [first, second] = [(); 2].map(|()| job.watch().unwrap());
-        job.wake_on_cancel(first, Waker::noop());
+        let [first, second] = [(); 2].map(|()| job.watch());
+        assert!(matches!(second, WakerPlace::Second));
+        job.wake_on_cancel(&first, Waker::noop());
         let other = Arc::clone(&job);
-        let leaving = spawn(move || other.unwatch(first));
+        let leaving = spawn(move || other.unwatch(&first));
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested));
         let place = job.watch();
-        if let Some(place) = place {
-            assert_ne!(place, second);
-            waits(&job, place, &Sleeper::default());
-        }
+        waits(&job, &place, &Sleeper::default());
         leaving.join();
         assert!(cancelling.join());
-        place.is_some()
+        match place {
+            WakerPlace::First => true,
+            WakerPlace::Second => unreachable!("it is taken"),
+            WakerPlace::Further(_) => false,
+        }
     });
     assert_eq!(seen.len(), 2);
 }

@@ -1,11 +1,11 @@
 //! When a job last showed that it goes on. Noted only for those jobs that somebody times.
 
-use std::time::Duration;
+use std::{sync::Weak, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{Core, TIMED, nanos};
-use crate::sync::atomic::Ordering;
+use crate::{event::JobMap, sync::atomic::Ordering};
 
 /// Instead of a time: the job waits for its next attempt.
 const PAUSED: u64 = u64::MAX;
@@ -14,6 +14,23 @@ impl Core {
     /// From now on every sign of life is noted.
     pub(crate) fn be_timed(&self) {
         self.set(TIMED);
+    }
+
+    /// As [`be_timed`](Self::be_timed), where the work is under way.
+    pub(super) fn be_timed_with_children(&self) {
+        self.be_timed();
+        let children: Vec<_> = {
+            let state = self.state();
+            state
+                .children
+                .iter()
+                .flat_map(JobMap::values)
+                .cloned()
+                .collect()
+        };
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.be_timed_with_children();
+        }
     }
 
     /// A child's signs of life are its parent's too.

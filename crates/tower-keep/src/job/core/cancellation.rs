@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, RESTING, SHARED, State,
+    CALL, CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, RESTING, SHARED, State,
     WATCHED, WATCHED_AGAIN,
 };
 use crate::{
@@ -16,6 +16,22 @@ use crate::{
 };
 
 pub(super) type Children = JobMap<Weak<Core>>;
+
+/// Where the waker of a Cancel layer is, which watches the job.
+#[derive(Debug)]
+pub(crate) enum WakerPlace {
+    First,
+    Second,
+    /// Many layers, or many calls of one job.
+    Further(Arc<AtomicWaker>),
+}
+
+/// Whom a cancellation is to be told, once the lock is released.
+struct Told {
+    /// `None` if the token does not fire; else the children.
+    fired: Option<Option<Children>>,
+    wakers: Vec<Arc<AtomicWaker>>,
+}
 
 impl Core {
     /// Whether the code that runs now, in this job, should stop: the job's token fired, or a limit gives this code a
@@ -58,31 +74,92 @@ impl Core {
     }
 
     /// Like [`cancel`](Self::cancel); `leaves` says that the one who cancels drops this job's share of the execution
-    /// itself, so that a shared one may go on for the others. Where that was left by its own caller, it is what is cancelled.
+    /// itself, so that a shared one may go on for the others.
     pub(crate) fn cancel_as(&self, reason: CancelReason, leaves: bool) -> bool {
-        let children = {
+        let Some(told) = self.mark_cancelled(&reason, leaves) else {
+            return false;
+        };
+        self.spread(told, &reason);
+        true
+    }
+
+    /// Like [`cancel`](Self::cancel), for a layer that has a shared execution in hand: that is stopped, for whomever it
+    /// works, also where the job has ended, as its own caller left. `false` if it was told to stop before.
+    pub(crate) fn cancel_work(&self, reason: CancelReason) -> bool {
+        let told = {
             let mut state = self.state();
-            let too_late = if leaves { ENDED } else { ENDED | DECIDED };
-            let cancelled = self
-                .flags
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
-                    (flags & (too_late | CANCELLED) == 0).then_some(flags | CANCELLED)
-                });
-            let again = cancelled.is_err();
-            if again && (leaves || !self.works_on()) {
+            if self.has(FIRED) || (self.is_over() && !self.works_on()) {
                 return false;
             }
-            state.reason = Some(reason.clone());
-            let shared = self.has(SHARED) && (leaves || self.has(WATCHED));
-            if shared && !again {
-                None
-            } else {
-                self.mark_fired(&mut state)
+            let ended_or_first = self.is_over() || !self.set(CANCELLED);
+            if ended_or_first {
+                state.reason = Some(reason.clone());
+            }
+            Told {
+                fired: self.mark_fired(&mut state),
+                wakers: state.wakers.clone(),
             }
         };
-        self.fire(children, &reason);
-        self.wakers.iter().for_each(AtomicWaker::wake);
+        self.spread(told, &reason);
         true
+    }
+
+    fn mark_cancelled(&self, reason: &CancelReason, leaves: bool) -> Option<Told> {
+        let mut state = self.state();
+        let too_late = CANCELLED | if leaves { ENDED } else { ENDED | DECIDED };
+        self.flags
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
+                (flags & too_late == 0).then_some(flags | CANCELLED)
+            })
+            .ok()?;
+        state.reason = Some(reason.clone());
+        let shared = self.has(SHARED) && (leaves || self.has(WATCHED));
+        let fired = if shared {
+            None
+        } else {
+            self.mark_fired(&mut state)
+        };
+        Some(Told {
+            fired,
+            wakers: state.wakers.clone(),
+        })
+    }
+
+    /// Tells whoever waits for the cancellation, and the jobs that work for this one. By a list, as these may be a chain
+    /// of any length.
+    fn spread(&self, told: Told, reason: &CancelReason) {
+        let mut next: Vec<Weak<Self>> = Vec::new();
+        next.extend(self.tell_cancelled(told));
+        while let Some(child) = next.pop() {
+            let Some(child) = child.upgrade() else {
+                continue;
+            };
+            if let Some(told) = child.mark_cancelled_with_parent(reason) {
+                next.extend(child.tell_cancelled(told));
+            }
+        }
+    }
+
+    /// Returns the children that are to be told too.
+    fn tell_cancelled(&self, told: Told) -> impl Iterator<Item = Weak<Self>> + use<> {
+        if told.fired.is_some() {
+            if let Some(token) = self.token.get() {
+                token.cancel();
+            }
+        }
+        let wakers = told.wakers.iter().map(|waker| &**waker);
+        self.wakers.iter().chain(wakers).for_each(AtomicWaker::wake);
+        let children = told.fired.flatten();
+        children.into_iter().flat_map(JobMap::into_values)
+    }
+
+    /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
+    /// and a detached one without its caller.
+    fn mark_cancelled_with_parent(&self, reason: &CancelReason) -> Option<Told> {
+        if *reason == CancelReason::CallerGone && self.has(ELSEWHERE) {
+            return None;
+        }
+        self.mark_cancelled(reason, true)
     }
 
     /// Whether the job has ended, as its caller left, and its execution goes on for others: that can still be stopped.
@@ -134,32 +211,33 @@ impl Core {
         (!self.set(FIRED)).then(|| state.children.take())
     }
 
-    fn fire(&self, fired: Option<Option<Children>>, reason: &CancelReason) {
-        let Some(children) = fired else { return };
-        if let Some(token) = self.token.get() {
-            token.cancel();
-        }
-        for child in children
-            .into_iter()
-            .flat_map(|children| children.into_values())
-        {
-            if let Some(child) = child.upgrade() {
-                child.parent_cancelled(reason);
-            }
-        }
+    /// A Cancel layer has a call of this job in hand, until it [decides](Self::decide) or [lets it go](Self::let_call_go).
+    pub(crate) fn take_call(&self) {
+        self.update(|flags| (flags + CALL) & !DECIDED);
     }
 
-    /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
-    /// and a detached one without its caller.
-    fn parent_cancelled(&self, reason: &CancelReason) {
-        if *reason != CancelReason::CallerGone || !self.has(ELSEWHERE) {
-            self.cancel_as(reason.clone(), true);
-        }
-    }
-
-    /// The result goes to the caller: from here on a cancellation is too late. `false` if it was not.
+    /// The call's result goes to the caller. If no other call is undecided, a cancellation is too late from here on.
+    /// `false` if it was not.
     pub(crate) fn decide(&self) -> bool {
-        self.flags.fetch_or(DECIDED, Ordering::AcqRel) & CANCELLED == 0
+        let before = self.update(|flags| {
+            let flags = flags - CALL;
+            if flags < CALL { flags | DECIDED } else { flags }
+        });
+        before & CANCELLED == 0
+    }
+
+    /// The call is dropped without a result.
+    pub(crate) fn let_call_go(&self) {
+        self.update(|flags| flags - CALL);
+    }
+
+    /// Returns the flags as they were before.
+    fn update(&self, change: impl Fn(u64) -> u64) -> u64 {
+        let mut change = |flags| Some(change(flags));
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        self.flags
+            .fetch_update(order.0, order.1, &mut change)
+            .unwrap_or_else(|flags| flags)
     }
 
     /// Another attempt follows.
@@ -208,16 +286,25 @@ impl Core {
                 // As where the execution is not shared: it is too late for another reason.
                 self.set(CANCELLED);
             }
-            (self.mark_fired(&mut state), reason)
+            let told = Told {
+                fired: self.mark_fired(&mut state),
+                wakers: Vec::new(),
+            };
+            (told, reason)
         };
-        self.fire(fired.0, &fired.1);
+        self.spread(fired.0, &fired.1);
     }
 
-    /// The execution may outlive the caller, until as many say that [it is over](Self::shared_execution_over).
-    pub(crate) fn share_execution(&self) {
+    /// The execution may outlive the caller, until as many say that [it is over](Self::shared_execution_over); `false` if
+    /// the job's token has fired.
+    pub(crate) fn share_execution(&self) -> bool {
         let mut state = self.state();
+        if self.has(FIRED) {
+            return false;
+        }
         state.shares += 1;
         self.set(SHARED);
+        true
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {
@@ -243,28 +330,76 @@ impl Core {
         self.has(WATCHED) && !self.is_shared()
     }
 
-    /// Claims a place for a waker, if there is one left. The first of a Cancel layer that takes this job's caller out,
-    /// rather than stop an execution that several share, is the one that watches the job.
-    pub(crate) fn watch(&self) -> Option<usize> {
+    /// Whether a layer that stops this job's call can let it clean up first: work runs, and the call alone has it in
+    /// hand. One that waits (to start, for its next attempt, for another job's work) has begun nothing that it could
+    /// end, and an execution that others may share goes on or is dropped, unless `shared` says that the call is a part
+    /// of that.
+    pub(crate) fn can_clean_up(&self, shared: bool) -> bool {
+        !self.is_held() && !self.is_resting() && (shared || !self.is_shared() || self.has_fired())
+    }
+
+    /// Whether this job was cancelled and its execution, which no layer but one shares, was not told.
+    pub(crate) fn is_alone_to_stop(&self) -> bool {
+        let flags = self.flags.load(Ordering::Acquire);
+        flags & (CANCELLED | SHARED | FIRED) == CANCELLED | SHARED && self.state().shares == 1
+    }
+
+    /// Tells the work of this cancelled job, which is found to be nobody else's.
+    pub(crate) fn stop_own_work(&self) {
+        let (told, reason) = {
+            let mut state = self.state();
+            let told = Told {
+                fired: self.mark_fired(&mut state),
+                wakers: Vec::new(),
+            };
+            (told, state.reason.clone())
+        };
+        if let Some(reason) = reason {
+            self.spread(told, &reason);
+        }
+    }
+
+    /// Claims a place for a waker. The first of a Cancel layer that takes this job's caller out, rather than stop an
+    /// execution that several share, is the one that watches the job.
+    pub(crate) fn watch(&self) -> WakerPlace {
         if !self.is_shared() && !self.set(WATCHED) {
-            Some(0)
+            WakerPlace::First
         } else if !self.set(WATCHED_AGAIN) {
-            Some(1)
+            WakerPlace::Second
         } else {
-            None
+            let waker = Arc::new(AtomicWaker::new());
+            self.state().wakers.push(Arc::clone(&waker));
+            WakerPlace::Further(waker)
         }
     }
 
     /// Gives a place back.
-    pub(crate) fn unwatch(&self, place: usize) {
+    pub(crate) fn unwatch(&self, place: &WakerPlace) {
         // The waker first: the place is free only once it is empty.
-        drop(self.wakers[place].take());
-        self.clear(if place == 0 { WATCHED } else { WATCHED_AGAIN });
+        match place {
+            WakerPlace::First => {
+                drop(self.wakers[0].take());
+                self.clear(WATCHED);
+            }
+            WakerPlace::Second => {
+                drop(self.wakers[1].take());
+                self.clear(WATCHED_AGAIN);
+            }
+            WakerPlace::Further(waker) => {
+                self.state()
+                    .wakers
+                    .retain(|known| !Arc::ptr_eq(known, waker));
+            }
+        }
     }
 
     /// Wakes this waker when cancellation is asked for. Look at the flag again after the call.
-    pub(crate) fn wake_on_cancel(&self, place: usize, waker: &Waker) {
-        self.wakers[place].register(waker);
+    pub(crate) fn wake_on_cancel(&self, place: &WakerPlace, waker: &Waker) {
+        match place {
+            WakerPlace::First => self.wakers[0].register(waker),
+            WakerPlace::Second => self.wakers[1].register(waker),
+            WakerPlace::Further(place) => place.register(waker),
+        }
     }
 
     /// The work was dropped before it came to an end of its own.
@@ -294,6 +429,9 @@ impl Core {
             }
             state.reason.clone()
         };
-        child.parent_cancelled(&reason.unwrap_or(CancelReason::CallerGone));
+        let reason = reason.unwrap_or(CancelReason::CallerGone);
+        if let Some(told) = child.mark_cancelled_with_parent(&reason) {
+            child.spread(told, &reason);
+        }
     }
 }

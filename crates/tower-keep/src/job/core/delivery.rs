@@ -11,6 +11,10 @@ use tokio::time::Instant;
 use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, STARTED, State, followers::Told};
 use crate::{
     event::{Event, EventKind, Observer, Report, StepInfo},
+    job::{
+        scope::{InPhase, Phase},
+        stop,
+    },
     sync::{MutexGuard, atomic::Ordering},
 };
 
@@ -20,17 +24,24 @@ pub(super) struct Stream {
     /// Empty unless an event came while another was being delivered.
     queue: VecDeque<(Event, Target)>,
     delivering: bool,
+    /// The observers know how the job ended, or there is none that could be told.
+    ending_told: bool,
     next_seq: u64,
     /// When `Started` was told, and its sequence number.
     started: Option<(Instant, u64)>,
 }
 
 impl Stream {
+    pub(super) fn is_ending_told(&self) -> bool {
+        self.ending_told
+    }
+
     pub(super) fn new() -> Self {
         Self {
             observers: Observers::default(),
             queue: VecDeque::new(),
             delivering: false,
+            ending_told: false,
             // `Dispatched` is number 0 of every job, whether somebody watches yet or not.
             next_seq: 1,
             started: None,
@@ -106,6 +117,7 @@ impl Core {
         if before & (OBSERVED | ENDED) == ENDED {
             // It ended just now, unwatched, and nobody will tell. There may be a last handle to the observer.
             let unheard = std::mem::take(&mut state.stream.observers);
+            state.stream.ending_told = true;
             drop(state);
             drop(unheard);
             return;
@@ -178,15 +190,18 @@ impl Core {
         at: Instant,
         step: Option<StepInfo>,
     ) {
-        if self.has(SHARED) && kind.is_report() {
+        let mut state = state;
+        // Queued under the same lock as the event, so that the followers see the reports in the same order.
+        let forwards = self.has(SHARED) && kind.is_report() && {
             let told = Told {
                 kind: kind.clone(),
                 step: step.clone(),
             };
-            self.tell_observers(state, kind, at, step);
-            self.forward(told, 0);
-        } else {
-            self.tell_observers(state, kind, at, step);
+            Self::queue_report(&mut state, told, 0)
+        };
+        self.tell_observers(state, kind, at, step);
+        if forwards {
+            self.hand_on();
         }
     }
 
@@ -281,6 +296,13 @@ impl Core {
         self.set(HELD);
     }
 
+    /// The call does not go further. Unless the job has started by another call, it never does.
+    pub(crate) fn hold_back(&self) {
+        if !self.has(STARTED) {
+            self.hold();
+        }
+    }
+
     /// Whether nothing of the job runs: a gate keeps it waiting, or another job does its work.
     pub(crate) fn is_held(&self) -> bool {
         self.has(HELD)
@@ -314,6 +336,11 @@ impl Core {
             state = self.hand_out(state, target, &event);
         }
         state.stream.delivering = false;
+        let ending_told = state.stream.ending_told;
+        drop(state);
+        if ending_told {
+            self.let_go();
+        }
     }
 
     /// Calls the observers, without the lock.
@@ -338,11 +365,21 @@ impl Core {
                 call(&*observer, event);
             }
         }
-        self.state()
+        let mut state = self.state();
+        state.stream.ending_told |= event.kind.is_terminal();
+        state
     }
 }
 
 /// A panicking observer must not reach the job, nor leave `delivering` set.
+///
+/// It may be told in the middle of a call, of which what it calls itself is no part.
 fn call(observer: &dyn Observer, event: &Event) {
+    let note = stop::take();
+    let _running = InPhase::new(Phase::Running);
     let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)));
+    stop::take();
+    if let Some(note) = note {
+        stop::leave_again(note);
+    }
 }

@@ -73,6 +73,8 @@ pub(super) type Awaiting = Box<dyn Send + Sync>;
 #[derive(Default)]
 pub(super) struct Detached {
     owner_gone: bool,
+    /// The task that counts: the last one, as those before it are of attempts that were given up.
+    task: u32,
     /// The work of one attempt is over and the next has not begun.
     idle: bool,
     outcome: Option<Ending>,
@@ -142,9 +144,9 @@ impl Core {
             (_, Ending::Succeeded) => EventKind::Succeeded,
             (_, Ending::Failed { cause, error }) => EventKind::Failed { cause, error },
         };
+        // Whoever waits for the end is let go by the thread that tells of it.
         self.tell_ending(state, kind, at);
         self.leave_family();
-        self.let_go();
     }
 
     /// Keeps this until the job is over and its observers know, or until another attempt is to follow; where it is over
@@ -154,13 +156,14 @@ impl Core {
         if self.has(ELSEWHERE) {
             return;
         }
-        let before = {
+        let (before, told) = {
             let mut state = self.state();
             state.awaiting.push(guard);
-            self.flags.fetch_or(AWAITED, Ordering::AcqRel)
+            let before = self.flags.fetch_or(AWAITED, Ordering::AcqRel);
+            (before, state.stream.is_ending_told())
         };
-        // Whoever ends the job looks for the guard after that: one of the two lets it go.
-        if before & ENDED != 0 {
+        // Whoever ends the job, or tells of its end, looks for the guard after that: one of the two lets it go.
+        if before & ENDED != 0 && (told || before & OBSERVED == 0) {
             self.let_go();
         }
     }
@@ -197,10 +200,20 @@ impl Core {
         }
     }
 
-    /// The work goes on without its caller and ends through [`detached_done`](Self::detached_done).
-    pub(crate) fn detach(&self) {
-        self.state().detached = Some(Box::default());
+    /// The work goes on without its caller, in a task with this number, and ends through
+    /// [`detached_done`](Self::detached_done).
+    pub(crate) fn detach(&self) -> u32 {
+        let task = {
+            let mut state = self.state();
+            let detached = state.detached.get_or_insert_default();
+            **detached = Detached {
+                task: detached.task.wrapping_add(1),
+                ..Detached::default()
+            };
+            detached.task
+        };
         self.set(ELSEWHERE);
+        task
     }
 
     /// The outcome of an attempt that is not the last.
@@ -213,11 +226,13 @@ impl Core {
         }
     }
 
-    /// The detached work ended; if its caller is gone, so does the job.
-    pub(crate) fn detached_done(&self, outcome: Ending) {
+    /// The detached work of this task ended; if its caller is gone, so does the job. What a task leaves behind that was
+    /// given up says nothing.
+    pub(crate) fn detached_done(&self, task: u32, outcome: Ending) {
         {
             let mut state = self.state();
             match &mut state.detached {
+                Some(detached) if detached.task != task => return,
                 Some(detached) if !detached.owner_gone => {
                     detached.outcome = Some(outcome);
                     return;

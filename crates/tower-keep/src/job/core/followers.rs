@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, SHARED, TIMED};
+use super::{Core, SHARED, State, TIMED};
 use crate::event::{EventKind, JobId, StepInfo};
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
@@ -92,7 +92,7 @@ impl Core {
             return None;
         }
         if self.has(TIMED) {
-            work.be_timed();
+            work.be_timed_with_children();
             self.state().followed = Some(other.clone());
         }
         let following = Following {
@@ -138,28 +138,23 @@ impl Core {
         }
     }
 
-    /// Tells the followers, also where this job has ended and its work goes on for them.
+    /// Leaves a report for the followers, also where this job has ended and its work goes on for them; `false` if there
+    /// are none to [hand it on](Self::hand_on) to.
     #[cold]
-    pub(super) fn forward(&self, report: Told, hops: u8) {
-        {
-            let mut state = self.state();
-            if !self.has(SHARED) {
-                return;
-            }
-            let followers = state.followers.get_or_insert_default();
-            followers.remember(&report);
-            followers.reports += 1;
-            if followers.jobs.is_empty() {
-                return;
-            }
-            let whom = Whom::Before(followers.reports);
-            followers.queue.push_back((report, whom, hops));
+    pub(super) fn queue_report(state: &mut State, report: Told, hops: u8) -> bool {
+        let followers = state.followers.get_or_insert_default();
+        followers.remember(&report);
+        followers.reports += 1;
+        if followers.jobs.is_empty() {
+            return false;
         }
-        self.hand_on();
+        let whom = Whom::Before(followers.reports);
+        followers.queue.push_back((report, whom, hops));
+        true
     }
 
     /// Hands on what is queued, unless another thread is at it: that one goes on with it then.
-    fn hand_on(&self) {
+    pub(super) fn hand_on(&self) {
         let mut state = self.state();
         let Some(followers) = &mut state.followers else {
             return;
@@ -178,7 +173,10 @@ impl Core {
             let jobs = followers.whom(&whom);
             drop(state);
             for job in jobs.iter().filter_map(Weak::upgrade) {
-                job.told(&report, hops);
+                // It may have left while another was told.
+                if self.is_followed_by(job.id) {
+                    job.told(&report, hops);
+                }
             }
             state = self.state();
         }
@@ -189,10 +187,20 @@ impl Core {
         self.touch();
         let Told { kind, step } = report.clone();
         let at = Instant::now();
-        self.tell_observers(self.state(), kind, at, step);
-        if self.has(SHARED) && hops < MAX_HOPS {
-            self.forward(report.clone(), hops + 1);
+        let mut state = self.state();
+        let forwards = self.has(SHARED)
+            && hops < MAX_HOPS
+            && Self::queue_report(&mut state, report.clone(), hops + 1);
+        self.tell_observers(state, kind, at, step);
+        if forwards {
+            self.hand_on();
         }
+    }
+
+    fn is_followed_by(&self, job: JobId) -> bool {
+        let state = self.state();
+        let followers = state.followers.as_ref();
+        followers.is_some_and(|followers| followers.jobs.contains_key(&job))
     }
 
     /// The execution is over: whoever joins the next one is not told what this one reported.

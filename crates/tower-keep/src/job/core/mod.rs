@@ -13,7 +13,7 @@
 //! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
 
 mod activity;
-mod cancellation;
+pub(crate) mod cancellation;
 mod delivery;
 mod ending;
 pub(crate) mod followers;
@@ -43,40 +43,44 @@ use crate::{
     event::{CancelReason, JobId, JobName},
     sync::{
         AtomicWaker, CancellationToken, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 /// Somebody registered an observer.
-const OBSERVED: u16 = 1;
+const OBSERVED: u64 = 1;
 /// Cancellation was asked for; the reason is set.
-const CANCELLED: u16 = 1 << 1;
+const CANCELLED: u64 = 1 << 1;
 /// The token fired: the code inside sees the cancellation.
-const FIRED: u16 = 1 << 2;
+const FIRED: u64 = 1 << 2;
 /// The execution may outlive this job's caller: whoever shares it fires the token.
-const SHARED: u16 = 1 << 3;
+const SHARED: u64 = 1 << 3;
 /// A Cancel layer watches the job and takes its caller out when it is cancelled.
-const WATCHED: u16 = 1 << 4;
+const WATCHED: u64 = 1 << 4;
 /// A gate holds the call back; it has not started.
-const HELD: u16 = 1 << 5;
+const HELD: u64 = 1 << 5;
 /// `Started` was recorded.
-const STARTED: u16 = 1 << 6;
+const STARTED: u64 = 1 << 6;
 /// The job is over.
-const ENDED: u16 = 1 << 7;
+const ENDED: u64 = 1 << 7;
 /// A second Cancel layer watches the job, perhaps in a task of its own.
-const WATCHED_AGAIN: u16 = 1 << 8;
+const WATCHED_AGAIN: u64 = 1 << 8;
 /// There may be children to let go of.
-const HAS_CHILDREN: u16 = 1 << 9;
-/// A Cancel layer let a result through: it is too late to cancel, unless another attempt follows.
-const DECIDED: u16 = 1 << 10;
+const HAS_CHILDREN: u64 = 1 << 9;
+/// Every call that a Cancel layer has in hand has its result: it is too late to cancel, unless another call follows.
+const DECIDED: u64 = 1 << 10;
 /// The work runs in a task of its own, which alone knows when it started.
-const ELSEWHERE: u16 = 1 << 11;
+const ELSEWHERE: u64 = 1 << 11;
 /// Somebody asks when the job was last active.
-const TIMED: u16 = 1 << 12;
+const TIMED: u64 = 1 << 12;
 /// No attempt runs: the next one is waited for.
-const RESTING: u16 = 1 << 13;
+const RESTING: u64 = 1 << 13;
 /// Somebody waits for the end.
-const AWAITED: u16 = 1 << 14;
+const AWAITED: u64 = 1 << 14;
+
+/// One call that a Cancel layer has in hand, undecided. They are counted above the flags, so that the last of them and a
+/// cancellation decide in one step which of the two comes too late.
+const CALL: u64 = 1 << 32;
 
 /// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
@@ -88,7 +92,7 @@ pub(crate) struct Core {
     /// What may stop the parent's code that began this job, where that has a halt.
     within: Option<Arc<Halt>>,
     born: Instant,
-    flags: AtomicU16,
+    flags: AtomicU64,
     attempt: AtomicU32,
     /// Nanoseconds; `u64::MAX` is none.
     step_limit: AtomicU64,
@@ -97,7 +101,7 @@ pub(crate) struct Core {
     activity: AtomicU64,
     /// The identities of the layers that joined; 0 is free.
     members: [AtomicUsize; MEMBERS],
-    /// Wake the first two Cancel layers that joined; further ones are polled by them.
+    /// Wake the first two Cancel layers that joined; those of further ones are in the state.
     wakers: [AtomicWaker; 2],
     /// Made only when somebody waits for the cancellation.
     token: OnceLock<CancellationToken>,
@@ -121,6 +125,7 @@ struct State {
     /// Made only for a job whose execution may be joined.
     followers: Option<Box<Followers>>,
     children: Option<Children>,
+    wakers: Vec<Arc<AtomicWaker>>,
     detached: Option<Box<Detached>>,
     /// Dropped when the job is over; kept only if `AWAITED` is set.
     awaiting: Vec<Awaiting>,
@@ -155,7 +160,7 @@ impl Core {
                 .as_ref()
                 .and_then(|parent| halt::current_of(parent.id)),
             born: Instant::now(),
-            flags: AtomicU16::new(0),
+            flags: AtomicU64::new(0),
             attempt: AtomicU32::new(1),
             step_limit: AtomicU64::new(u64::MAX),
             activity: AtomicU64::new(0),
@@ -173,6 +178,7 @@ impl Core {
                 followed: None,
                 followers: None,
                 children: None,
+                wakers: Vec::new(),
                 detached: None,
                 awaiting: Vec::new(),
             }),
@@ -205,15 +211,15 @@ impl Core {
         self.state().parent.clone()
     }
 
-    fn has(&self, flag: u16) -> bool {
+    fn has(&self, flag: u64) -> bool {
         self.flags.load(Ordering::Acquire) & flag != 0
     }
 
-    fn set(&self, flag: u16) -> bool {
+    fn set(&self, flag: u64) -> bool {
         self.flags.fetch_or(flag, Ordering::AcqRel) & flag != 0
     }
 
-    fn clear(&self, flag: u16) {
+    fn clear(&self, flag: u64) {
         self.flags.fetch_and(!flag, Ordering::AcqRel);
     }
 

@@ -8,7 +8,7 @@ use std::{cell::Cell, sync::Arc};
 use tokio::time::Instant;
 
 use super::Core;
-use crate::event::{EventKind, JobId, StepInfo};
+use crate::event::{EventKind, JobId, Report, StepInfo};
 
 thread_local! {
     /// The step whose code runs now.
@@ -48,6 +48,8 @@ pub(super) struct Steps {
     number: u32,
     /// 0 is unknown.
     total: u32,
+    /// How many are over, in whichever way: several may run at a time, and one inside another.
+    over: u32,
     next_key: u64,
     /// The open step that began last; the others are in `more`, oldest first, so that a job whose steps follow each
     /// other allocates nothing.
@@ -86,12 +88,14 @@ impl Steps {
     fn announce(&mut self, total: u32) {
         self.number = 0;
         self.total = total;
+        self.over = 0;
         self.unfinished = None;
     }
 
     /// What an earlier attempt left open, in another task perhaps, is no step of this one.
     pub(super) fn start_anew(&mut self) {
         self.number = 0;
+        self.over = 0;
         self.latest = None;
         self.more.clear();
         self.unfinished = None;
@@ -118,13 +122,23 @@ impl Steps {
 
     /// `None` if it is not open, as it is of an earlier attempt.
     fn close(&mut self, key: Key) -> Option<Open> {
-        if self.latest.as_ref().is_some_and(|open| open.key == key) {
+        let closed = if self.latest.as_ref().is_some_and(|open| open.key == key) {
             let closed = self.latest.take();
             self.latest = self.more.pop();
-            return closed;
-        }
-        let index = self.more.iter().position(|open| open.key == key)?;
-        Some(self.more.remove(index))
+            closed
+        } else {
+            let index = self.more.iter().position(|open| open.key == key)?;
+            Some(self.more.remove(index))
+        };
+        self.over = self.over.saturating_add(1);
+        closed
+    }
+
+    /// How much is done when this step is over; `None` if that is unknown, or it is of an earlier attempt.
+    fn report(&self, key: Key) -> Option<Report> {
+        let mut open = self.latest.iter().chain(&self.more);
+        let is_known = self.total > 0 && open.any(|open| open.key == key);
+        is_known.then(|| Report::step(self.over.saturating_add(1), self.total))
     }
 
     /// A step inside that failed did no harm then. One beside may have.
@@ -203,7 +217,7 @@ impl Core {
     }
 
     /// Counts a step that begins, and tells of it.
-    pub(crate) fn begin_step(&self, name: &Arc<str>) -> (Key, u32, Option<u32>) {
+    pub(crate) fn begin_step(&self, name: &Arc<str>) -> Key {
         let now = Instant::now();
         let mut state = self.state();
         let (key, step) = state.steps.begin(name, current_of(self.id), now);
@@ -217,11 +231,15 @@ impl Core {
             };
             self.emit_in(state, kind, now, Some(step));
         }
-        (key, number, total)
+        key
     }
 
-    /// Ends a step well, and tells of it.
+    /// Ends a step well, and tells of it, after how much is done by now.
     pub(crate) fn end_step(&self, key: Key) {
+        let report = self.state().steps.report(key);
+        if let Some(report) = report {
+            self.report(report);
+        }
         let now = Instant::now();
         let mut state = self.state();
         let Some(Open { since, step, .. }) = state.steps.end_well(key) else {
