@@ -142,8 +142,8 @@ pub use self::{
     classify::{Classify, ErrorsAsFailures, Outcome},
     error::{BoxError, find},
     event::{
-        CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName, LimitScope,
-        Observer, Report, StepInfo,
+        CancelReason, Event, EventKind, FailureCause, GiveUpReason, InvalidJobId, JobId, JobName,
+        LimitScope, Observer, Report, StepInfo,
     },
     job::{Job, JobLayer},
 };
