@@ -17,7 +17,9 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::*;
+//! use tower_keep::{
+//!     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, ProgressLayer, RetryLayer, TimeoutLayer,
+//! };
 //!
 //! #[derive(Clone)]
 //! struct FetchUser { id: u64 }
