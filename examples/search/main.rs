@@ -26,7 +26,8 @@
 //!
 //! The exit code is 0 at the end of the input, or of the box if no running search had to be cut off; 1 if a search that was
 //! piped in failed, or what the program itself needs; 2 for wrong options; 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP;
-//! and 130 if leaving the box cut a search off.
+//! and 130 if leaving the box cut a search off. A box whose terminal goes away, and not only says so by SIGHUP, cannot be
+//! drawn any more: it ends at once, with 1.
 
 mod args;
 mod editor;
