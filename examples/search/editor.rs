@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthChar;
 
+use crate::matching::is_harmless;
+
 /// A line and a cursor in it, which stands on no mark that belongs to the character before it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Editor {
@@ -20,18 +22,19 @@ impl Editor {
         self.text.split_at(self.at)
     }
 
-    /// Types this text, as a key or all at once. Line ends become spaces, other control characters are left out.
+    /// Types this text, as a key or all at once. Line ends become spaces; what else would do something to a terminal is
+    /// left out.
     pub(crate) fn insert(&mut self, text: &str) {
         let text: String = text
             .chars()
             .map(|c| {
-                if matches!(c, '\n' | '\r' | '\t') {
+                if matches!(c, '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}') {
                     ' '
                 } else {
                     c
                 }
             })
-            .filter(|c| !c.is_control())
+            .filter(|c| is_harmless(*c))
             .collect();
         self.text.insert_str(self.at, &text);
         self.at += text.len();
@@ -180,6 +183,12 @@ mod tests {
     #[test]
     fn what_is_pasted_stays_one_line() {
         assert_eq!(shown(&typed("a\r\nb\u{1b}[31mc\td")), "a  b[31mc d|");
+        assert_eq!(shown(&typed("a\u{2028}b\u{2029}c")), "a b c|");
+    }
+
+    #[test]
+    fn what_is_pasted_does_not_turn_the_writing() {
+        assert_eq!(shown(&typed("a\u{202e}b\u{200f}\u{61c}c")), "abc|");
     }
 
     #[test]
@@ -220,7 +229,7 @@ mod tests {
                     Key::Plain(_) => editor.end(),
                 }
                 prop_assert!(editor.text().is_char_boundary(editor.at));
-                prop_assert!(!editor.text().chars().any(char::is_control));
+                prop_assert!(editor.text().chars().all(is_harmless));
             }
         }
     }

@@ -16,16 +16,18 @@
 //! | `piped.rs`, `pipes.rs` | one query a line, one record for each that ends |
 //! | `terminal.rs`, `editor.rs`, `history.rs`, `layout.rs`, `screen.rs` | the box: keys, the line that is typed, what is shown, where |
 //! | `signals.rs`, `args.rs`, `error.rs` | the rest |
-//! | `tests.rs`, `terminal-test` | the stack on paused time; the program in a real terminal, by script |
+//! | `tests.rs` | the stack on paused time |
+//! | `piped-test`, `terminal-test` | the program in pipes and in a real terminal, by script |
 //!
 //! In a terminal every change of the line asks. Enter asks again and remembers the query for the up and down keys; page up
-//! and down move the list; Esc empties the line. Ctrl-C, or Esc on an empty line, lets the running search end within
-//! `--within` seconds and refuses new ones; the second time it is cancelled. SIGINT, SIGTERM and SIGHUP do the same, in
-//! pipes too.
+//! and down move the list; Esc empties the line. Ctrl-C, or Ctrl-D or Esc on an empty line, lets the running search end
+//! within `--within` seconds and refuses new ones; the second time it is cancelled. SIGINT, SIGTERM and SIGHUP do the same,
+//! in pipes too.
 //!
 //! The exit code is 0 at the end of the input, or of the box if no running search had to be cut off; 1 if a search that was
 //! piped in failed, or what the program itself needs; 2 for wrong options; 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP;
-//! and 130 if leaving the box cut a search off.
+//! and 130 if leaving the box cut a search off. A box whose terminal goes away, and not only says so by SIGHUP, cannot be
+//! drawn any more: it ends at once, with 1.
 
 mod args;
 mod editor;

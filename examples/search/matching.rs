@@ -36,14 +36,22 @@ pub(crate) fn excerpt(line: &str, words: &[String]) -> String {
     harmless(&cut)
 }
 
-/// The same text without what would move the cursor, change the colours or turn the direction of the writing.
+/// Whether it neither moves the cursor, changes the colours, begins a line nor turns the direction of the writing.
+pub(crate) fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// The same text with a replacement for each character that is not harmless.
 pub(crate) fn harmless(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
+            c if is_harmless(c) => c,
+            _ => '\u{fffd}',
         })
         .collect()
 }
@@ -90,6 +98,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_turns_the_writing_or_begins_a_line() {
+        let turning = "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+        for c in turning.chars().chain("\u{85}\u{2028}\u{2029}".chars()) {
+            assert_eq!(harmless(&c.to_string()), "\u{fffd}", "{c:?}");
+        }
+        // What joins letters, marks and pictures stays.
+        let text = "a\u{301} \u{200c}\u{200d}\u{fe0f} \u{5d0}\u{a0}\u{202f}";
+        assert_eq!(harmless(text), text);
+    }
+
+    #[test]
     fn the_path_counts_most_and_then_the_lines() {
         let hit = |path: &str, in_path, lines| Hit {
             path: path.to_owned(),
@@ -121,7 +140,7 @@ mod tests {
         fn an_excerpt_is_short_and_harmless(line in any::<String>(), word in any::<String>()) {
             let shown = excerpt(&line, &[lowercase(&word)]);
             prop_assert!(shown.chars().count() <= SHOWN);
-            prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert!(shown.chars().all(is_harmless));
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::{
     fmt::Write as _,
+    future::Future,
     io::{self, Write as _},
 };
+
+use tokio::sync::mpsc;
 
 use crate::{
     args::Args,
@@ -23,6 +26,7 @@ pub(crate) async fn run<S: Search>(args: &Args, mut session: Session<S>) -> io::
     let mut code = 0;
     let mut more = true;
     while more || session.is_busy() || session.is_closing() {
+        let room = output.room();
         // In the order in which it matters: what ended is told before the next line is asked.
         tokio::select! {
             biased;
@@ -43,7 +47,7 @@ pub(crate) async fn run<S: Search>(args: &Args, mut session: Session<S>) -> io::
                     break;
                 }
             },
-            line = lines.recv(), if more && !(args.sequential && session.is_busy()) => match line {
+            line = next(&mut lines, room), if more && !(args.sequential && session.is_busy()) => match line {
                 None => more = false,
                 Some(line) => if let Some(query) = Query::new(&line?) {
                     session.ask(query).await.map_err(io::Error::other)?;
@@ -57,6 +61,15 @@ pub(crate) async fn run<S: Search>(args: &Args, mut session: Session<S>) -> io::
         signal = signals.next() => code = signal.exit_code(),
     }
     Ok(code)
+}
+
+/// The next line, once there is room for what it comes to. Nothing is lost if the future is dropped.
+async fn next(
+    lines: &mut mpsc::Receiver<io::Result<String>>,
+    room: impl Future<Output = ()>,
+) -> Option<io::Result<String>> {
+    room.await;
+    lines.recv().await
 }
 
 /// A line for the query, and one for each of the best files, indented.

@@ -1,4 +1,5 @@
-//! The terminal: taken over, drawn on, and given back as it was, in whichever way the program ends.
+//! The terminal: taken over, drawn on, and given back as it was, in whichever way the program ends, as long as it ends
+//! itself: after SIGKILL, or SIGQUIT from outside, nothing of it runs any more.
 
 use std::{
     io::{self, Stdout, Write},

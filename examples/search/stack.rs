@@ -62,7 +62,9 @@ where
             .layer(
                 cancel
                     // There is one search box, so one group: the latest query is the one that counts. A server would
-                    // give the id of the user's box here.
+                    // give the id of the user's box here. But there an equal query takes the running work over only
+                    // where the task that makes the newer call polls the older one too. Else the older may leave before
+                    // the newer joins, and the work begins anew.
                     .replace(|_: &Ask| Some("the box"))
                     .fail_with(SearchError::Cancelled),
             )

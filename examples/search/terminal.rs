@@ -235,10 +235,55 @@ impl<'a, S: Search> Terminal<'a, S> {
             ),
             (Some(running), false) => running,
             (None, _) if self.editor.text().is_empty() => format!(
-                "Type to search in {}; Esc or Ctrl-C to leave",
+                "Type to search in {}; Esc, Ctrl-C or Ctrl-D to leave",
                 harmless(&self.args.folder.to_string_lossy())
             ),
             (None, _) => self.endings.front().cloned().unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::{
+        error::SearchError,
+        found::Hit,
+        journal::{Journal, Via},
+        query::Ask,
+        stack,
+    };
+
+    /// The list is what the line asks for: it stays while that is sought, and is empty where that failed.
+    #[tokio::test]
+    async fn a_search_that_failed_lists_nothing() {
+        let args = Args::parse_from(["search"]);
+        let journal = Arc::new(Journal::default());
+        let search = service_fn(|_: Ask| std::future::pending());
+        let stack = stack::build(search, args.settings(), Arc::clone(&journal));
+        let mut terminal = Terminal::new(&args, Session::new(stack, journal));
+        let ended = |how| Ended {
+            ask: Ask {
+                number: 1,
+                query: Query::new("needle").unwrap(),
+            },
+            how,
+        };
+        let mut found = Found::default();
+        found.add(Hit {
+            path: "path".to_owned(),
+            in_path: false,
+            lines: 1,
+            line: 1,
+            text: "needle".to_owned(),
+        });
+        terminal.ended(ended(How::Found(found.into(), Via::Own)));
+        terminal.ended(ended(How::Replaced));
+        assert_eq!(terminal.found.hits.len(), 1);
+        terminal.ended(ended(How::Failed(SearchError::Panicked)));
+        assert!(terminal.found.hits.is_empty());
     }
 }

@@ -233,6 +233,18 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn names_are_harmless_too() {
+        let folder = Scratch::new("names").file("\u{1b}[2J\u{202e}.txt", "needle");
+        let shown = "\u{fffd}[2J\u{fffd}.txt";
+        assert_eq!(folder.hits("needle"), [(shown.to_owned(), 1, 1)]);
+        let query = Query::new("needle").unwrap();
+        let missing = Path::new("/\u{1b}[2J");
+        let error = search(missing, &query, &Job::default(), || ()).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read /\u{fffd}[2J: "));
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn links_are_not_followed() {
         let folder = Scratch::new("links").file("in/file", "needle");
         std::os::unix::fs::symlink(&folder.0, folder.0.join("in/loop")).unwrap();

@@ -17,7 +17,9 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::*;
+//! use tower_keep::{
+//!     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, ProgressLayer, RetryLayer, TimeoutLayer,
+//! };
 //!
 //! #[derive(Clone)]
 //! struct FetchUser { id: u64 }
@@ -142,8 +144,8 @@ pub use self::{
     classify::{Classify, ErrorsAsFailures, Outcome},
     error::{BoxError, find},
     event::{
-        CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName, LimitScope,
-        Observer, Report, StepInfo,
+        CancelReason, Event, EventKind, FailureCause, GiveUpReason, InvalidJobId, JobId, JobName,
+        LimitScope, Observer, Report, StepInfo,
     },
     job::{Job, JobLayer},
 };

@@ -50,7 +50,7 @@ mod classify;
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod error;
 #[path = "../../../crates/tower-keep/src/event/mod.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::all)]
 mod event;
 #[path = "../../../crates/tower-keep/src/ratio.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]

@@ -12,7 +12,10 @@ mod axum_recipe {
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
     use tower::ServiceBuilder;
-    use tower_keep::{cancel::CancelHandle, *};
+    use tower_keep::{
+        CancelLayer, CircuitBreakerLayer, Job, LogLayer, Outcome, ProgressLayer, TimeoutLayer,
+        cancel::CancelHandle,
+    };
 
     fn answer(status: StatusCode, why: impl Display) -> Response {
         (status, why.to_string()).into_response()
@@ -27,6 +30,7 @@ mod axum_recipe {
 
     async fn report() -> String {
         let job = Job::current();
+        tokio::time::sleep(Duration::from_millis(50)).await; // the work
         job.progress(0.5);
         format!("report of job {:?}", job.id())
     }
@@ -79,7 +83,7 @@ mod dispatch_recipe {
         routing::{get, post},
     };
     use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
-    use tower_keep::*;
+    use tower_keep::{BoxError, Dispatcher, Job, JobId, RetryLayer, TimeoutLayer};
 
     pub(super) type Jobs = Dispatcher<BoxCloneSyncService<String, String, BoxError>>;
 
@@ -104,7 +108,7 @@ mod dispatch_recipe {
         let job = JobId::from_u64(id).and_then(|id| jobs.job(id));
         let job = job.ok_or(StatusCode::NOT_FOUND)?;
         Ok(format!(
-            "{:?}, {:.0} %",
+            "{}, {:.0} %",
             job.state,
             job.report.fraction() * 100.0
         ))
@@ -146,7 +150,7 @@ mod hyper_recipe {
         service::TowerToHyperService,
     };
     use tower::{ServiceBuilder, service_fn};
-    use tower_keep::*;
+    use tower_keep::{CircuitBreakerLayer, LogLayer, TimeoutLayer};
 
     fn answer(status: StatusCode, text: impl Display) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(text.to_string()));
@@ -187,9 +191,15 @@ mod reqwest_recipe {
 
     use bytes::Bytes;
     use http_body_util::BodyExt;
-    use reqwest::{Client, Request, Response};
+    use reqwest::{
+        Client, Method, Request, Response, Url,
+        header::{AUTHORIZATION, HeaderValue},
+    };
     use tower::{Service, ServiceBuilder};
-    use tower_keep::*;
+    use tower_keep::{
+        BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, Outcome, RetryLayer,
+        TimeoutLayer,
+    };
 
     pub(super) type Page = http::Response<Bytes>;
 
@@ -198,6 +208,13 @@ mod reqwest_recipe {
             Ok(page) if !page.status().is_server_error() => Outcome::Success,
             _ => Outcome::Failure,
         }
+    }
+
+    /// What is asked for, and who asks. If the client uses cookies, they belong here too, as does any other header that
+    /// the answer depends on. `None` is never joined.
+    fn key(request: &Request) -> Option<(Url, Option<HeaderValue>)> {
+        let user = request.headers().get(AUTHORIZATION).cloned();
+        (request.method() == Method::GET).then(|| (request.url().clone(), user))
     }
 
     /// Within the stack, so that the limits cover the body and a response can be shared.
@@ -215,16 +232,11 @@ mod reqwest_recipe {
         ServiceBuilder::new()
             .layer(LogLayer::new())
             .layer(CancelLayer::new())
-            .layer(
-                DedupLayer::new(|request: &Request| {
-                    (request.method() == "GET").then(|| request.url().clone())
-                })
-                .join(),
-            )
+            .layer(DedupLayer::new(key).join())
             .layer(CircuitBreakerLayer::new().classify(server_errors))
             .layer(TimeoutLayer::new(Duration::from_secs(60)))
             .layer(
-                RetryLayer::new()
+                RetryLayer::for_clients()
                     .classify(server_errors)
                     .clone_with(Request::try_clone),
             )
@@ -234,7 +246,11 @@ mod reqwest_recipe {
     }
 }
 
-use http::StatusCode;
+use std::time::Duration;
+
+use axum::{Router, body::Body, routing};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use tokio_test::{assert_pending, task};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_keep::{CancelReason, JobId, progress::JobState};
@@ -256,6 +272,28 @@ async fn axum() {
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     })
     .await;
+}
+
+/// Once the axum recipe's token fires, nothing new begins, and what runs has its time to end, but no more.
+#[tokio::test(start_paused = true)]
+async fn axum_while_it_stops() {
+    for (within, then) in [
+        (LONG, StatusCode::OK),
+        (Duration::ZERO, StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        let stopping = CancellationToken::new();
+        let (app, _) = axum_recipe::app(stopping.clone(), within);
+        let call = || {
+            let request = http::Request::get("/report").body(Body::empty());
+            app.clone().oneshot(request.unwrap())
+        };
+        let mut running = task::spawn(call());
+        assert_pending!(running.poll());
+        stopping.cancel();
+        let refused = call().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(running.await.unwrap().status(), then, "within {within:?}");
+    }
 }
 
 /// The axum recipe stops when its token fires.
@@ -290,12 +328,12 @@ async fn dispatching() {
         let status = loop {
             let answer = connection.get(&path).await;
             assert_eq!(answer.status, StatusCode::OK);
-            if !answer.text.starts_with("Waiting") && !answer.text.ends_with(" 0 %") {
+            if !answer.text.starts_with("waiting") && !answer.text.ends_with(" 0 %") {
                 break answer.text;
             }
             tokio::time::sleep(SOON).await;
         };
-        assert_eq!(status, "Running, 50 %");
+        assert_eq!(status, "running, 50 %");
         let mut watch = jobs.board().watch(id_of(&id)).expect("it runs");
 
         let answer = connection.send(delete(&path)).await;
@@ -303,7 +341,7 @@ async fn dispatching() {
         let state = JobState::Cancelled(CancelReason::Requested);
         assert_eq!(watch.ended().await.state, state);
         let answer = connection.get(&path).await;
-        assert_eq!(answer.text, "Cancelled(Requested), 50 %");
+        assert_eq!(answer.text, "cancelled: requested, 50 %");
         for id in [&*id, "0", "999999999"] {
             let answer = connection.send(delete(&format!("/reports/{id}"))).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND);
@@ -352,4 +390,71 @@ async fn reqwest() {
         assert_eq!(one.unwrap().body(), two.unwrap().body());
     })
     .await;
+}
+
+/// Two users who ask the reqwest recipe for the same page at the same time get a page each.
+#[tokio::test]
+async fn reqwest_by_two_users() {
+    bounded(async {
+        let page = |headers: HeaderMap| async move {
+            let user = headers.get(AUTHORIZATION);
+            format!("page of {:?}", user.expect("somebody asks"))
+        };
+        let server = Server::axum(Router::new().route("/page", routing::get(page))).await;
+        let fetch = reqwest_recipe::fetcher(reqwest_client());
+        let url = server.url("/page");
+        let page_of = |user: &str| {
+            let mut request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
+            let headers = request.headers_mut();
+            headers.insert(AUTHORIZATION, user.parse().unwrap());
+            fetch.clone().oneshot(request)
+        };
+        let (one, other) = tokio::join!(page_of("Basic one"), page_of("Basic other"));
+        assert_eq!(one.unwrap().body(), "page of \"Basic one\"");
+        assert_eq!(other.unwrap().body(), "page of \"Basic other\"");
+    })
+    .await;
+}
+
+/// The recipes are the README's, but for what they import and how they are laid out.
+#[test]
+fn as_they_stand_in_the_readme() {
+    let readme = include_str!("../../../README.md");
+    let here = include_str!("recipes.rs");
+    for (heading, module) in [
+        ("In front of an axum handler", "axum_recipe"),
+        ("Jobs that outlive their callers", "dispatch_recipe"),
+        ("In front of a hyper service", "hyper_recipe"),
+        ("Behind a reqwest client", "reqwest_recipe"),
+    ] {
+        let there = between(readme, &format!("\n## {heading}\n"), "\n## ");
+        let there = between(there, "\n```rust\n", "\n```\n");
+        let here = between(here, &format!("\nmod {module} {{\n"), "\n}\n");
+        assert_eq!(bare(here), bare(there), "{heading}");
+    }
+}
+
+fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
+    let (_, text) = text.split_once(begin).expect(begin);
+    let (text, _) = text.split_once(end).expect(end);
+    text
+}
+
+/// The code without imports, line breaks, space, and what a module or rustfmt has to add.
+fn bare(code: &str) -> String {
+    let mut bare = String::new();
+    let mut imports = false;
+    for line in code.lines() {
+        let line = line.trim();
+        imports |= line.starts_with("use ");
+        if !imports {
+            let line = line.trim_start_matches("///");
+            let line = line.trim_start_matches("pub(super) ");
+            bare.extend(line.chars().filter(|c| !c.is_whitespace()));
+        }
+        imports &= !line.ends_with(';');
+    }
+    [",)", ",}", ",]"]
+        .iter()
+        .fold(bare, |bare, pair| bare.replace(pair, &pair[1..]))
 }

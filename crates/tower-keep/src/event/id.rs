@@ -3,8 +3,9 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasherDefault, Hasher},
-    num::NonZeroU64,
+    num::{NonZeroU64, ParseIntError},
     ops::Deref,
+    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +13,18 @@ use std::{
 };
 
 /// Identifies a job within this process. Never reused.
+///
+/// As text it is a number, and that text becomes the id again:
+///
+/// ```
+/// use tower_keep::JobId;
+///
+/// let id: JobId = "7".parse()?;
+/// assert_eq!((id.get(), id.to_string()), (7, "7".to_owned()));
+/// assert!("0".parse::<JobId>().is_err());
+/// assert!("seven".parse::<JobId>().is_err());
+/// # Ok::<(), tower_keep::InvalidJobId>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(NonZeroU64);
 
@@ -29,13 +42,26 @@ impl JobId {
         self.0.get()
     }
 
-    /// The id with this number, as [`get`](Self::get) gave it: for a command that comes back as text, such as a
-    /// cancel button's. `None` for 0.
+    /// The id with this number, as [`get`](Self::get) gave it: for a command that comes back, such as a cancel button's.
+    /// (A text can be parsed.) `None` for 0.
     #[must_use]
     pub fn from_u64(id: u64) -> Option<Self> {
         NonZeroU64::new(id).map(Self)
     }
 }
+
+impl FromStr for JobId {
+    type Err = InvalidJobId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidJobId> {
+        text.parse().map(Self).map_err(InvalidJobId)
+    }
+}
+
+/// A text that is no job's id: no whole number, 0, or one too large.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a job's id")]
+pub struct InvalidJobId(#[source] ParseIntError);
 
 /// A table of jobs.
 pub(crate) type JobMap<T> = HashMap<JobId, T, BuildHasherDefault<JobIdHasher>>;
@@ -161,5 +187,38 @@ impl fmt::Display for JobName {
 impl fmt::Debug for JobName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_id_is_that_id() {
+        let last = JobId(NonZeroU64::MAX);
+        for id in [JobId::next(), last] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused_and_the_error_says_why() {
+        for (text, why) in [
+            ("", "cannot parse integer from empty string"),
+            ("0", "number would be zero for non-zero type"),
+            ("-1", "invalid digit found in string"),
+            (" 1", "invalid digit found in string"),
+            (
+                "18446744073709551616",
+                "number too large to fit in target type",
+            ),
+        ] {
+            let error = text.parse::<JobId>().unwrap_err();
+            assert_eq!(error.to_string(), "not a job's id");
+            assert_eq!(error.source().unwrap().to_string(), why, "{text:?}");
+        }
     }
 }

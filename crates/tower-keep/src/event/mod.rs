@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::id::JobMap;
 pub use self::{
-    id::{JobId, JobName},
+    id::{InvalidJobId, JobId, JobName},
     reason::CancelReason,
     report::Report,
     step::StepInfo,
@@ -314,6 +314,13 @@ impl fmt::Display for GiveUpReason {
 }
 
 /// Why a job failed.
+///
+/// ```
+/// use tower_keep::FailureCause;
+///
+/// assert_eq!(FailureCause::TimedOut.to_string(), "timed out");
+/// assert_eq!(FailureCause::CircuitOpen.to_string(), "the circuit is open");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureCause {
@@ -329,6 +336,19 @@ pub enum FailureCause {
     Panicked,
     /// It was not taken, as there was no place for it.
     Rejected,
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "an error",
+            Self::TimedOut => "timed out",
+            Self::CircuitOpen => "the circuit is open",
+            Self::Duplicate => "an identical request was in flight",
+            Self::Panicked => "the service panicked",
+            Self::Rejected => "there was no place for it",
+        })
+    }
 }
 
 /// Which time limit.

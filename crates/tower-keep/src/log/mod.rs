@@ -4,15 +4,12 @@
 //! fields, and with the step's name, number and total where the event belongs to a [step](crate::Event::step), under the
 //! target `tower_keep::log`. Any [`Observer`] can take its place.
 //!
-//! | event | level | | event | level |
-//! |---|---|---|---|---|
-//! | dispatched | INFO | | timed out | WARN |
-//! | started, progress, step began, step succeeded | DEBUG | | circuit opened | WARN |
-//! | succeeded | INFO | | circuit half-open, closed | INFO |
-//! | failed | ERROR | | cancelled | INFO |
-//! | retry scheduled | WARN | | duplicate | DEBUG |
-//! | retrying | DEBUG | | failed *as* a duplicate | DEBUG |
-//! | retry given up for lack of retries, or as the policy forbids it | DEBUG | | given up for another reason | INFO |
+//! | level | events, by their [names](EventKind::name) |
+//! |---|---|
+//! | ERROR | `failed` |
+//! | WARN | `timed_out`, `retry_scheduled`, `circuit_opened` |
+//! | INFO | `dispatched`, `succeeded`, `cancelled`, `circuit_half_opened`, `circuit_closed`, `circuit_would_reject`, `retry_given_up` |
+//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `retrying`, `duplicate`, `answered_from_kept`; `failed` *as* a duplicate; `retry_given_up` for lack of retries, or as the policy forbids it |
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -273,3 +270,7 @@ where
         ResponseFuture::new(seat, future, layer.classify.clone())
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

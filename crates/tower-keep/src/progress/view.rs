@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -7,6 +7,9 @@ use crate::event::{
 };
 
 /// The latest state of one job.
+///
+/// Its times are [`Instant`]s of tokio's clock, which measure and tell no date. The time of day is about that of now less
+/// what has passed since: `SystemTime::now() - view.dispatched_at.elapsed()`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct JobView {
@@ -37,6 +40,14 @@ pub struct JobView {
 }
 
 /// What a job is doing, or how it ended.
+///
+/// ```
+/// use tower_keep::{CancelReason, FailureCause, progress::JobState};
+///
+/// assert_eq!(JobState::Running.to_string(), "running");
+/// assert_eq!(JobState::Failed(FailureCause::TimedOut).to_string(), "failed: timed out");
+/// assert_eq!(JobState::Cancelled(CancelReason::Requested).to_string(), "cancelled: requested");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobState {
@@ -61,6 +72,20 @@ impl JobState {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed(_) | Self::Cancelled(_))
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting => f.write_str("waiting"),
+            Self::Joined => f.write_str("joined another job"),
+            Self::Running => f.write_str("running"),
+            Self::Backoff => f.write_str("waiting for the next attempt"),
+            Self::Succeeded => f.write_str("succeeded"),
+            Self::Failed(cause) => write!(f, "failed: {cause}"),
+            Self::Cancelled(reason) => write!(f, "cancelled: {reason}"),
+        }
     }
 }
 
@@ -129,6 +154,39 @@ impl JobView {
             }
             EventKind::Cancelled { reason, .. } => self.state = JobState::Cancelled(reason.clone()),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_in_words() {
+        for (state, words) in [
+            (JobState::Waiting, "waiting"),
+            (JobState::Joined, "joined another job"),
+            (JobState::Running, "running"),
+            (JobState::Backoff, "waiting for the next attempt"),
+            (JobState::Succeeded, "succeeded"),
+            (JobState::Cancelled("a whim".into()), "cancelled: a whim"),
+        ] {
+            assert_eq!(state.to_string(), words);
+        }
+        for (cause, words) in [
+            (FailureCause::Error, "an error"),
+            (FailureCause::TimedOut, "timed out"),
+            (FailureCause::CircuitOpen, "the circuit is open"),
+            (
+                FailureCause::Duplicate,
+                "an identical request was in flight",
+            ),
+            (FailureCause::Panicked, "the service panicked"),
+            (FailureCause::Rejected, "there was no place for it"),
+        ] {
+            let words = format!("failed: {words}");
+            assert_eq!(JobState::Failed(cause).to_string(), words);
         }
     }
 }
