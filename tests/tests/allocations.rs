@@ -435,3 +435,33 @@ fn all_seven_with_dedup() {
     let dedup = DedupLayer::new(|request: &u64| Some(*request));
     at_most(&Pipeline::new().dedup(dedup).build().unwrap(), JOB, 1);
 }
+
+/// A job that goes on for long forgets the children that ended.
+#[test]
+fn children_that_ended_are_forgotten() {
+    let client = ServiceBuilder::new()
+        .layer(CancelLayer::new())
+        .service(Inner::new(false));
+    let parent = ServiceBuilder::new()
+        .layer(CancelLayer::new())
+        .service(tower::service_fn(move |_: u64| {
+            let mut client = client.clone();
+            async move {
+                let mut live = Vec::with_capacity(4);
+                for round in 0..4 {
+                    let info = allocation_counter::measure(|| {
+                        calls(&mut client, 0..1_000 << (2 * round));
+                    });
+                    live.push(info.bytes_current);
+                }
+                Ok::<_, BoxError>(live)
+            }
+        }));
+    let mut call = pin!(tower::ServiceExt::oneshot(parent, 0));
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(live) = call.as_mut().poll(&mut cx) else {
+        panic!("it waits for nothing");
+    };
+    let live = live.unwrap();
+    assert!(live.iter().all(|bytes| *bytes < 10_000), "{live:?}");
+}

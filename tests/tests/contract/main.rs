@@ -5,6 +5,7 @@
 //! names every stack that it fails for.
 
 mod bounds;
+mod debug;
 mod drops;
 mod local;
 mod outcomes;

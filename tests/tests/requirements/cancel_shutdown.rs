@@ -9,10 +9,12 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tokio_util::sync::CancellationToken;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     CancelLayer, CancelReason, Event, JobLayer, LogLayer, RetryLayer, TimeoutLayer,
-    cancel::Shutdown,
+    cancel::{Cancelled, Shutdown},
+    find,
 };
 use tower_keep_test::{Polled, Readiness, Scripted};
 
@@ -291,4 +293,27 @@ async fn a_shutdown_ends_a_retry_around_it() {
         CancelReason::Shutdown
     );
     assert_eq!(calls.count(), 1);
+}
+
+/// R11: after a shutdown nobody asks the inner service whether it is ready.
+#[tokio::test(start_paused = true)]
+async fn after_a_shutdown_nobody_asks_for_readiness() {
+    let broken = || Scripted::<u32, u32>::new().readiness(Readiness::error("broken"));
+    let by_hand = CancelLayer::new();
+    let handle = by_hand.handle();
+    let token = CancellationToken::new();
+    let by_token = CancelLayer::new().token(token.clone());
+    for (cancel, stop) in [
+        (
+            by_hand,
+            Box::new(move || assert_eq!(handle.shutdown_now(), 0)) as Box<dyn Fn()>,
+        ),
+        (by_token, Box::new(move || token.cancel())),
+    ] {
+        let mut service = cancel.layer(broken());
+        stop();
+        service.ready().await.expect("ready to turn the call away");
+        let error = service.call(1).await.unwrap_err();
+        assert!(find::<Cancelled>(&*error).is_some(), "{error}");
+    }
 }

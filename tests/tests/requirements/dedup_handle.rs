@@ -161,3 +161,23 @@ async fn a_million_keys() {
     (MILLION - 999..=MILLION).for_each(&mut call);
     assert_eq!(handle.counts().hits, 1_000);
 }
+
+/// R54b: those that joined are counted without the first one, also when that is gone.
+#[tokio::test(start_paused = true)]
+async fn followers_are_counted_without_the_first() {
+    let dedup = DedupLayer::new(key).join();
+    let handle = dedup.handle();
+    let mut service = dedup.layer(Scripted::<u32, u32>::new().never());
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        let mut call = Polled::new(begin(&mut service, 1).await);
+        call.assert_pending();
+        calls.push(call);
+    }
+    let followers = || handle.in_flight()[0].followers();
+    assert_eq!(followers(), 2);
+    drop(calls.remove(0));
+    assert_eq!(followers(), 2, "the first one was none of them");
+    drop(calls.remove(0));
+    assert_eq!(followers(), 1);
+}

@@ -319,3 +319,15 @@ async fn the_board_loses_no_ending() {
     assert!(find::<Full>(&*error).is_some());
     assert!(Job::current().id().is_none());
 }
+
+/// R19: the board has the stack's own error in its own words.
+#[tokio::test(start_paused = true)]
+async fn the_board_has_the_stacks_error() {
+    let jobs = Dispatcher::new(Scripted::<u32, u32>::new().error("disk full"));
+    let handle = jobs.dispatch(1);
+    let mut watch = handle.progress();
+    assert_eq!(handle.await.unwrap_err().to_string(), "disk full");
+    let ended = watch.ended().await;
+    assert_eq!(ended.state, JobState::Failed(FailureCause::Error));
+    assert_eq!(ended.error.as_deref(), Some("disk full"));
+}

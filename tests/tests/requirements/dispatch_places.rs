@@ -1,6 +1,7 @@
 //! How many dispatched jobs run at a time, who waits, who is turned away, and what a shutdown does to them.
 
 use std::{
+    error::Error,
     num::NonZeroUsize,
     sync::{Arc, OnceLock},
 };
@@ -8,7 +9,7 @@ use std::{
 use tower::{Service, ServiceExt};
 use tower_keep::{
     BoxError, CancelReason, Dispatcher, EventKind, FailureCause,
-    dispatch::{Full, Refusal},
+    dispatch::{Cancelled, Full, Refusal},
     find,
     progress::JobState,
 };
@@ -282,4 +283,28 @@ async fn a_token_shuts_it_down() {
         reason(&jobs.dispatch(2).await.unwrap_err()),
         CancelReason::Shutdown
     );
+}
+
+/// R5: who is turned away is told why: in words, as the source of the error, and how many may run.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_says_why() {
+    let jobs = Dispatcher::new(seconds()).limit(NonZeroUsize::MIN);
+    let _running = jobs.dispatch(1);
+    let refused = jobs.try_dispatch(2).unwrap_err();
+    let words = "1 dispatched jobs are in flight, as many as are allowed";
+    assert_eq!(
+        (refused.to_string(), refused.why().to_string()),
+        (words.into(), words.into())
+    );
+    assert!(format!("{refused:?}").contains("Full"));
+    let limits =
+        [&refused as &dyn Error, refused.why()].map(|error| find::<Full>(error).map(Full::limit));
+    assert_eq!(limits, [Some(1), Some(1)]);
+    assert_eq!(refused.clone().into_request(), 2);
+
+    jobs.cancel_handle().shutdown_now();
+    let refused = jobs.try_dispatch(2).unwrap_err();
+    let cancelled = find::<Cancelled>(&refused).unwrap();
+    assert_eq!(cancelled.reason(), &CancelReason::Shutdown);
+    assert_eq!(refused.to_string(), cancelled.to_string());
 }

@@ -2,8 +2,8 @@
 
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, EventKind, FailureCause, Job, Pipeline, RetryLayer,
-    TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, EventKind, FailureCause, Job,
+    LimitScope, Outcome, Pipeline, RetryLayer, TimeoutLayer, timeout::Elapsed,
 };
 use tower_keep_test::{Readiness, Scripted, Step};
 
@@ -249,4 +249,60 @@ async fn the_job_is_current_again_after_a_client_call() {
             "succeeded",
         ],
     );
+}
+
+/// R40b: work that failed in its first poll had started, whichever layer says that it failed.
+#[tokio::test(start_paused = true)]
+async fn what_fails_at_once_has_started() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(CircuitBreakerLayer::new().classify(|_: &Result<u32, _>| Outcome::Failure))
+        .service(Scripted::<u32, u32>::new().answer(500));
+    assert_eq!(service.oneshot(0).await.unwrap(), 500);
+    assert_eq!(recorder.names()[..2], ["dispatched", "started"]);
+}
+
+/// R57, R63: a limit's error that somebody outside made a response of is a success after all, and no attempt follows.
+#[tokio::test(start_paused = true)]
+async fn an_error_that_was_dealt_with_is_none() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new().never();
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new())
+        .map_result(|result: Result<u32, BoxError>| Ok::<_, BoxError>(result.unwrap_or(7)))
+        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .service(inner.strict());
+    assert_eq!(service.oneshot(0).await.unwrap(), 7);
+    assert_eq!(calls.count(), 1);
+    assert_eq!(
+        recorder.terminal(recorder.job()),
+        Some(EventKind::Succeeded)
+    );
+}
+
+/// R14, R25: where a layer answers with a response, the job's failure says why in words.
+#[tokio::test(start_paused = true)]
+async fn a_response_in_place_of_an_error_has_its_words() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(TimeoutLayer::new(secs(1)).respond_with(|_| 504))
+        .service(Scripted::<u32, u32>::new().never());
+    assert_eq!(service.oneshot(0).await.unwrap(), 504);
+    let Some(EventKind::Failed { error, .. }) = recorder.terminal(recorder.job()) else {
+        panic!("{recorder}");
+    };
+    assert_eq!(&*error, "the overall time limit expired");
+}
+
+/// R25: the error of a limit says which attempt it ended, where that is not the first.
+#[test]
+fn a_limits_error_says_which_attempt() {
+    let in_attempt = |attempt| Elapsed::new(LimitScope::Attempt, secs(2), attempt).to_string();
+    let first = in_attempt(1);
+    assert!(!first.contains("in attempt"), "{first}");
+    assert_eq!(in_attempt(2), format!("{first} in attempt 2"));
 }

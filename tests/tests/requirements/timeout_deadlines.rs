@@ -8,7 +8,7 @@ use std::{
 
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::Either};
 use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, Job, JobLayer, LogLayer, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, DedupLayer, Event, Job, JobLayer, LogLayer, RetryLayer, TimeoutLayer,
 };
 
 use super::support::*;
@@ -412,4 +412,43 @@ async fn a_detached_child_is_under_its_parents_deadline_only() {
         .layer(TimeoutLayer::new(secs(60)))
         .service(inner());
     assert_eq!(service.oneshot(0).await.unwrap(), 0);
+}
+
+/// R16: the limits on the code of another job are none of the job's whose handle that code has.
+#[tokio::test(start_paused = true)]
+async fn a_handle_does_not_know_anothers_limits() {
+    let inner = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(5)))
+        .layer(LogLayer::to(|_: &Event| {}))
+        .service(service_fn(|handles: [Job; 2]| async move {
+            assert_eq!(left(), Some(5));
+            let [outer, unwatched] = handles.map(|job| job.remaining().map(|left| left.as_secs()));
+            assert_eq!((outer, unwatched), (Some(60), None));
+            Ok::<_, BoxError>(1)
+        }));
+    let outer = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(60)))
+        .layer(LogLayer::to(|_: &Event| {}))
+        .service(code(move |job, _| {
+            inner.clone().oneshot([job, Job::default()])
+        }));
+    outer.oneshot(0).await.unwrap();
+}
+
+/// R16: the limit on the steps of a client that tracks no job is none on the steps of the job that calls it.
+#[tokio::test(start_paused = true)]
+async fn a_clients_step_limit_is_not_its_callers() {
+    let client = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(60)).step_limit(secs(1)))
+        .service(code(|_, _| async { Ok(1) }));
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::to(|_: &Event| {}))
+        .service(code(move |job, _| {
+            let client = client.clone();
+            async move {
+                client.oneshot(0).await?;
+                job.step("slow", asking(5).oneshot(0)).await
+            }
+        }));
+    service.oneshot(0).await.unwrap();
 }

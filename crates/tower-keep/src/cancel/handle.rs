@@ -20,12 +20,14 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
-    /// Cancels this job, with [`CancelReason::Requested`]. `false` if it does not run or was cancelled before.
+    /// Cancels this job, with [`CancelReason::Requested`]. `false` if it does not run, has its result already, or was
+    /// cancelled before.
     pub fn cancel(&self, job: JobId) -> bool {
         self.cancel_because(job, CancelReason::Requested)
     }
 
-    /// Cancels this job for this reason. `false` if it does not run or was cancelled before.
+    /// Cancels this job for this reason, as [`cancel`](Self::cancel) does. [`CancelReason::TimedOut`] is what a time limit
+    /// says: a job that is cancelled with it and comes to its own end in the same poll keeps that.
     pub fn cancel_because(&self, job: JobId, reason: impl Into<CancelReason>) -> bool {
         let job = self.registry.find(job);
         job.is_some_and(|job| job.cancel(reason.into()))
@@ -70,8 +72,13 @@ impl CancelHandle {
     /// at the deadline; the layer stays shut, and this can be called again. Where several wait, the nearest deadline
     /// counts, and all say the same.
     ///
-    /// A job is over when its result went to its caller and its observers were told. So a call whose future is kept but
-    /// not polled keeps this waiting, as does the caller of this itself if it is such a job.
+    /// A job is over when its result went to its caller and its observers were told, and a dispatched one when its handle
+    /// has the result. So a call whose future is kept but not polled keeps this waiting, as does the caller of this itself
+    /// if it is such a job. A [detached](super::CancelLayer::detached) one is over with its work, whenever its caller asks
+    /// for the result; and for a retry around this layer each attempt is a job to this: the next one is turned away.
+    ///
+    /// What a running job calls through this same layer is new too, and turned away: for its children use a layer of
+    /// their own.
     pub fn shutdown(&self, within: Duration) -> ShuttingDown {
         self.registry.close();
         ShuttingDown::new(Arc::clone(&self.registry), within)

@@ -65,7 +65,8 @@ impl<G, O, H> CancelLayer<G, O, H> {
     }
 
     /// Shuts the layer down when this token is cancelled, as [`CancelHandle::shutdown`] does: for a token that tells a
-    /// server to stop. New jobs are turned away; the running ones may end within this time, and what is left then is
+    /// server to stop. New jobs are turned away; the running ones may end within this time, counted from when the layer
+    /// or a [handle](Self::handle) notices the token, which every call and every running job does. What is left then is
     /// cancelled, with [`CancelReason::Shutdown`](crate::CancelReason::Shutdown). Nobody has to wait for it. Whoever
     /// wants to, or to know what became of the jobs, calls [`CancelHandle::shutdown`] besides.
     #[must_use]
@@ -78,6 +79,10 @@ impl<G, O, H> CancelLayer<G, O, H> {
     /// The caller gets [`Cancelled`] either way, and the event says which of the two it was. Default: it is dropped
     /// at once.
     ///
+    /// Only work that runs is given the time. A job that waits is dropped at once: for readiness or another gate before
+    /// it starts, for its next attempt, for quiet, or for what another job does. So is one of several callers of a joined
+    /// execution, which goes on for the others.
+    ///
     /// A client stack that the clean-up calls would be a child of the cancelled job, and so cancelled at once: run it
     /// in `Job::default().scope(..)`, as nobody's child.
     #[must_use]
@@ -88,6 +93,10 @@ impl<G, O, H> CancelLayer<G, O, H> {
 
     /// Within a group, a new job cancels the one before it, with
     /// [`CancelReason::Replaced`](crate::CancelReason::Replaced), before it starts. `None` belongs to no group.
+    ///
+    /// Of two jobs the newer one counts: an older one that comes back by a retry outside this layer is replaced itself. A
+    /// job whose own code calls with its group replaces itself, and its caller is told so. A layer puts jobs into groups
+    /// in one way: this or [`group_by`](Self::group_by), whichever was said last. For two ways, use two layers.
     ///
     /// ```
     /// use tower_keep::CancelLayer;

@@ -18,8 +18,8 @@
 //!
 //! The methods named `.._because` take another reason, which may be a text. [`CancelHandle::jobs`] lists what runs.
 //!
-//! The caller gets [`Cancelled`] within one poll and the work is dropped; with [`CancelLayer::grace`] the token fires
-//! first and the work may clean up for that long. The code inside sees the token as
+//! The caller gets [`Cancelled`] within one poll and the work is dropped, unless others [share](crate::dedup) it; with
+//! [`CancelLayer::grace`] the token fires first and work that runs may clean up for that long. The code inside sees the token as
 //! [`Job::is_cancelled`](crate::Job::is_cancelled), [`Job::checkpoint`](crate::Job::checkpoint) and
 //! [`Job::cancelled`](crate::Job::cancelled).
 //!

@@ -31,14 +31,15 @@ impl<K> DedupHandle<K> {
 }
 
 impl<K: Clone + Eq + Hash> DedupHandle<K> {
-    /// Drops every kept result. Whoever calls from now on gets a result that is begun from now on: what is in flight
+    /// Drops every kept result. Whoever calls from now on gets a result that is begun from now on. What is in flight
     /// still goes to those that wait for it, but nobody joins it any more, it is not kept, and it is not shown by
     /// [`in_flight`](Self::in_flight). Of a layer that keeps nothing, nothing is dropped.
     pub fn invalidate_all(&self) {
         self.keys.invalidate_all();
     }
 
-    /// The keys in flight that were marked since the first handle was made, in no order.
+    /// The keys in flight that were marked since the first handle was made, in no order. A key's `Clone` must not call
+    /// this in turn.
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight<K>> {
         self.keys.in_flight()

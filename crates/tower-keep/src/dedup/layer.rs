@@ -52,6 +52,11 @@ impl DedupLayer<NoKey> {
 
 impl<Y, M, O> DedupLayer<Y, M, O> {
     /// A call with a key in flight waits for the result instead of being rejected.
+    ///
+    /// The layer is then around a service that is `Clone + Send + 'static`, with a future that is `Send + 'static` and a
+    /// response that is `Clone + Send + Sync + 'static`. With [`fail_with`](Self::fail_with) and
+    /// [`respond_with`](Self::respond_with) its error has to be `Clone` too. Where one of them is missing, the compiler
+    /// says that the layer's service is no `Service`.
     #[must_use]
     pub fn join(self) -> DedupLayer<Y, Join, O> {
         self.with_mode(Join)
@@ -62,7 +67,8 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
     ///
     /// The older one's caller gets a [`Duplicate`] that was [`replaced`](Duplicate::replaced), and its job, if it has
     /// one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). It never ends in success once the newer one has
-    /// begun; one that has its result by then keeps it.
+    /// begun; one that has its result by then keeps it. Of two jobs the newer one counts, also where the older one's retry
+    /// outside this layer calls again.
     #[must_use]
     pub fn latest(self) -> DedupLayer<Y, Latest, O> {
         self.with_mode(Latest)

@@ -6,21 +6,32 @@
 //! | mode | a second call with the same key | |
 //! |---|---|---|
 //! | reject, the default | fails with [`Duplicate`], which says which job has the key | |
-//! | [`join`](DedupLayer::join) | waits for the first one's result | needs `Response: Clone`, and what is shared has to be `Send` |
+//! | [`join`](DedupLayer::join) | waits for the first one's result | the response has to be `Clone + Send + Sync`, the rest `Send` |
 //! | `join` and [`keep`](DedupLayer::keep) | waits for the first one's result, and gets it for some time after its end | as `join` |
 //! | [`latest`](DedupLayer::latest) | takes the place of the first one, which is cancelled, and runs at once | |
 //! | [`debounce`](DedupLayer::debounce) | waits for quiet, and for the one that runs; the last that waits runs | needs tokio's timer |
 //!
 //! In the first three the key says what is asked for, and one answer will do. In the last two it names a place that one
 //! call can have at a time, such as a search box, and the calls ask for different things. So no results are kept there:
-//! a kept one would answer another question.
+//! a kept one would answer another question. Where both are wanted, as in a box whose queries are also to be shared and
+//! kept, the layer that replaces goes around one that joins: [`latest`](DedupLayer::latest) or
+//! [`CancelLayer::replace`](crate::CancelLayer::replace), which does the same by the job, tracks what it replaces and can
+//! give it a grace period.
+//!
+//! The clones of a layer share their keys, around whatever services they are: a key has to say which service is meant
+//! where there are several, such as the routes of a server. Calls of clones with different modes do not see each other,
+//! nor do joined ones whose responses differ in type.
 //!
 //! # Joined executions
 //!
 //! A joined execution belongs to all its callers. Any of them may leave at any moment, the first one too: the work goes
-//! on for the others, and stops when the last one leaves. Responses are cloned only
-//! for those that joined. An error need not be `Clone`: whoever shares it gets a [`SharedError`] around it, in which
-//! [`find`](crate::find) finds it.
+//! on for the others, and stops when the last one leaves. To let it run on even then, put a
+//! [detached](crate::CancelLayer::detached) Cancel layer around this one, or make each call with a
+//! [`Dispatcher`](crate::dispatch). While the work of the last one that left is being dropped, the next may begin.
+//!
+//! Responses are cloned only for those that joined, and once to be kept. An error need not be `Clone`: whoever shares it
+//! gets a [`SharedError`] around it. So look for it with [`find`](crate::find), which finds it there too:
+//! a `downcast_ref` that works for a lone caller fails as soon as there are two.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -52,10 +63,12 @@
 //! each caller that joined too, from the moment it joins, and the last report of each kind at once. That goes on when
 //! the first caller has left and its job has ended. Such a job says [`Duplicate`](crate::EventKind::Duplicate) and then
 //! what is reported, but never that it started, and a progress board shows it as joined. Its future is not woken for a
-//! report. A report is told to all followers before the code that reports goes on.
+//! report. A report is told to all followers before the code that reports goes on, unless another thread is just telling
+//! them: then that one goes on with it. A job that failed with the work does not say in which step that was.
 //!
 //! Nothing is told where the followers' or the first caller's job is unknown here: if nobody tracks it, or a layer
-//! inside this one begins it. Nor is what an execution reports that renews a kept result.
+//! inside this one begins it. Nor is what an execution reports that renews a kept result, or whose first caller had been
+//! told to stop before it called: such an execution is in nobody's job.
 //!
 //! # Kept results
 //!
@@ -100,7 +113,7 @@
 //! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the one that was asked for the longest time ago goes first |
 //! | what is kept | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
 //! | what is never kept | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
-//! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: what is in flight then is not kept either |
+//! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: what is in flight then is not kept either, and not joined by calls that come later |
 //! | event | [`AnsweredFromKept`](crate::EventKind::AnsweredFromKept); the job succeeds without having started |
 //!
 //! A result that is too old takes its place until its key is asked for again, or until it is pushed out. Its key says
@@ -172,6 +185,7 @@
 //! | the one that waits leaves | | the key is free; those it replaced do not come back, and the next call begins a burst of its own |
 //! | a retry inside | keeps its place; a wait for the next attempt ends too | keeps its place |
 //! | a retry outside | does not try a replaced call again, nor does a circuit count it | as there; each attempt waits for quiet |
+//! | a retry outside comes back while a newer job has the place, or waits for it | it is the older job that is replaced | as there |
 //! | a retry outside that is not ours | would take the place back: let it leave this error alone | would wait once more: as there |
 //! | grace of a Cancel layer outside | is given, while the newer one runs already | never starts, so needs none |
 //! | grace of a Cancel layer inside | is not given: the layer is dropped with the work | |
@@ -204,8 +218,10 @@
 //! Cancel, which then ends a wait at once.
 //!
 //! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
-//! the others. A Cancel inside this layer has the work in hand instead, under the first caller's id: cancelling that
-//! ends it for all, also once the first caller has left, and the jobs that joined are unknown there.
+//! the others. A grace period is for a first caller that has the execution to itself: its work is told and may clean up,
+//! and who calls meanwhile begins another. Of several, each leaves at once. A Cancel inside this layer has the work in
+//! hand instead, under the first caller's id: cancelling that ends it for all, also once the first caller has left, and
+//! the jobs that joined are unknown there.
 //!
 //! # Readiness
 //!
@@ -216,8 +232,8 @@
 //!
 //! [`Duplicate`], as a [`BoxError`](crate::BoxError); or what [`fail_with`](DedupLayer::fail_with) or
 //! [`respond_with`](DedupLayer::respond_with) makes of it. With those two, a joined execution's error has to be `Clone`.
-//! If a joined execution panics, its callers get a [`Duplicate`] that says so. A call that was replaced counts as
-//! cancelled, and [`find`](crate::find) finds [`Cancelled`](crate::job::Cancelled) in its error.
+//! If an execution that can be joined panics, its callers get a [`Duplicate`] that says so and what the panic said, also
+//! where there is only one. A call that was replaced counts as cancelled, and [`find`](crate::find) finds [`Cancelled`](crate::job::Cancelled) in its error.
 //!
 //! # Cancel safety
 //!
@@ -229,8 +245,9 @@
 //!
 //! # Under axum
 //!
-//! With `respond_with` it goes into `Router::layer` as it is. Joining needs a response that is `Clone`, which one with
-//! axum's body is not: collect it first. The other modes need none.
+//! With `respond_with` it goes into `Router::layer` as it is. All routes share the keys, so the method and the path belong
+//! into them. Joining needs a response that is `Clone`, which one with axum's body is not: collect it first. The other
+//! modes need none.
 
 mod error;
 mod execution;

@@ -48,7 +48,8 @@
 //! [`cancel_handle`](Dispatcher::cancel_handle): they do for dispatched jobs all that they do for others, a
 //! [graceful shutdown](crate::cancel#graceful-shutdown) too. So neither layer is needed in the stack. One that is there
 //! joins the same job; of two Cancel layers either cancels it, and the shorter of their grace
-//! periods counts.
+//! periods counts. A Dedup in the stack is inside this Cancel layer: see [there](crate::dedup#its-place-in-the-order) for
+//! what cancelling one of several callers means.
 //!
 //! The job makes its own clone of the stack ready, so that waiting for readiness is part of it, and can be cancelled. A
 //! Log layer in the stack hears of a job, from its beginning on, once the stack is called; of one that never came so
@@ -74,7 +75,8 @@
 //! | the dispatcher as a `Service` | is not ready until there is a place | is ready, and the handle says [`Cancelled`] |
 //!
 //! A place is free when the job's work is over and dropped, by success, failure, panic, cancellation (its grace period
-//! included) or the end of its runtime; and before its handle says so.
+//! included) or the end of its runtime; and before its handle gives the result. The board and the handle's
+//! [`state`](JobHandle::state) may say that the job ended a moment before that.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -100,7 +102,8 @@
 //! The stack's own pass. What the dispatcher adds is an [`Unfinished`]: by default in a [`BoxError`](crate::BoxError),
 //! where [`find`](crate::find) finds its reason, [`Cancelled`], [`Panicked`] or [`Full`]; or what
 //! [`fail_with`](Dispatcher::fail_with) or [`respond_with`](Dispatcher::respond_with) makes of it. A panic of the job
-//! never reaches another job or the caller. Where the runtime goes away, what it ran is cancelled, with
+//! never reaches another job or the caller; that of an execution which a Dedup in the stack shares is that layer's
+//! [`Duplicate`](crate::dedup::Duplicate). Where the runtime goes away, what it ran is cancelled, with
 //! [`Shutdown`](crate::CancelReason::Shutdown).
 //!
 //! # Cancel safety
@@ -117,7 +120,7 @@
 //! # Under axum
 //!
 //! A handler dispatches, answers 202 with the job's id, and other routes look it up on the board or cancel it: the
-//! README has all three. A client that disconnects then stops nothing. Boxing the stack (tower's `BoxCloneSyncService`)
+//! README has all three. A result that a later request is to fetch is best stored by the job itself, as its last step. A client that disconnects then stops nothing. Boxing the stack (tower's `BoxCloneSyncService`)
 //! gives the dispatcher a type that `State` can name.
 
 mod dispatcher;

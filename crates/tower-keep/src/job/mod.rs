@@ -26,7 +26,8 @@
 //! ([`Event::step`](crate::Event::step)), so that logs and boards say where a job is and where it failed.
 //!
 //! Steps may lie inside each other and run side by side. All of a job are counted together, an inner one after the one
-//! around it.
+//! around it. If the compiler says of steps side by side that "implementation of `From` is not general enough", it cannot
+//! tell the error type of an `async` block in a future that has to be `Send`: make an `async fn` of the block.
 //!
 //! # Which job a call belongs to
 //!
@@ -248,7 +249,8 @@ impl Job {
     }
 
     /// Says how many steps there will be and starts counting them anew, so that each [`step`](Self::step) that ends
-    /// well reports its share of the whole. A step that runs now keeps its number, and one that failed is forgotten.
+    /// well reports how many of them are over, it included: in whichever order they end, that goes up. A step that runs
+    /// now keeps its number, and one that failed is forgotten.
     ///
     /// 0 is an unknown number: nothing is reported, as without this. Steps past the total are counted on and report that
     /// all is done.

@@ -31,7 +31,8 @@ use super::{board::Board, unread::Unread, view::JobView};
 /// # End
 ///
 /// `None`, after everything was read, once nothing is left that could change: each layer, each of its handles and
-/// services, and each [`Job`](crate::Job) handle is dropped. This reader does not count.
+/// services, and each handle to a job ([`Job`](crate::Job), or a dispatched one's) is dropped. This reader does not
+/// count.
 pub struct Changes {
     mailbox: Arc<Mailbox>,
     board: Weak<Board>,
