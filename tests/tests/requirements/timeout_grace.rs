@@ -681,12 +681,16 @@ async fn a_handle_from_outside_sees_it_inside() {
         .layer(log)
         .service(code(|job: Job, _| async move {
             let within = job.clone();
+            let (told, said) = tokio::sync::oneshot::channel();
             let step = job.step("a", async move {
+                assert!(!within.is_cancelled());
                 tokio::time::sleep(secs(2)).await;
+                let _ = told.send((within.is_cancelled(), within.cancel_reason()));
                 within.checkpoint().map(|()| 0)
             });
             let error = step.limit(secs(1)).grace(secs(10)).await.unwrap_err();
             assert!(!job.is_cancelled(), "{error}");
+            assert_eq!(said.await.unwrap(), (true, Some(CancelReason::TimedOut)));
             Ok(1)
         }));
     service.oneshot(0).await.unwrap();
@@ -706,6 +710,7 @@ async fn what_began_outside_is_left_alone() {
     let (log, recorder) = recording();
     let client = ServiceBuilder::new()
         .layer(log)
+        .layer(CancelLayer::new())
         .service(Scripted::<u32, u32>::new().answer_after(secs(5), 7));
     let service = ServiceBuilder::new()
         .layer(CancelLayer::new())
