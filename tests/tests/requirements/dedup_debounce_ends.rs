@@ -211,6 +211,30 @@ async fn a_replaced_call_is_not_retried_and_does_not_count() {
     }
 }
 
+/// R2, R58: under a retry around the layer, an older job that comes back with another attempt does not take the place
+/// from a newer one that waits for quiet: it is replaced itself.
+#[tokio::test(start_paused = true)]
+async fn a_retry_outside_does_not_take_the_place_back() {
+    let inner = Scripted::<u32, u32>::new().error("no").answer(2);
+    let calls = inner.calls();
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new())
+        .layer(debounce(secs(1)))
+        .service(inner.strict());
+    // The older one fails at 1 s, and is back at 2 s.
+    let results = call_at(&service, &[ms(0), ms(1500)]).await;
+    assert_eq!(executed(&results), [2]);
+    assert_eq!(calls.started_at(), [secs(1), ms(2500)]);
+    let older = recorder.jobs()[0];
+    assert_eq!(
+        recorder.times_of(older).last(),
+        Some(&("cancelled", secs(2)))
+    );
+    recorder.assert_one_terminal_each();
+}
+
 /// Two calls of one job, as a hedge around the layer makes them: the one that waited is replaced, the job goes on.
 #[tokio::test(start_paused = true)]
 async fn a_second_call_of_the_same_job_does_not_cancel_it() {

@@ -151,6 +151,33 @@ async fn a_replaced_job_is_not_retried_and_does_not_count() {
     }
 }
 
+/// R2, R58: under a retry around the layer, an older job that comes back with another attempt does not take the place
+/// from a newer one: it is replaced itself.
+#[tokio::test(start_paused = true)]
+async fn a_retry_outside_does_not_take_the_place_back() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new()
+        .error("no")
+        .answer_after(secs(10), 2);
+    let calls = inner.calls();
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new())
+        .layer(latest())
+        .service(inner.strict());
+    let older = tokio::spawn(begin(&mut service, 1).await);
+    tokio::time::sleep(ms(500)).await;
+    let newer = tokio::spawn(begin(&mut service, 2).await);
+    let error = older.await.unwrap().unwrap_err();
+    let jobs = recorder.jobs();
+    assert_eq!(replaced(&error).job(), Some(jobs[1]));
+    assert_eq!(newer.await.unwrap().unwrap(), 2);
+    assert_eq!(calls.count(), 2);
+    let ended = recorder.names_of(jobs[0]);
+    assert_eq!(ended.last(), Some(&"cancelled"));
+    recorder.assert_one_terminal_each();
+}
+
 /// R10: with a Cancel layer outside it is that layer which answers; its grace period lets the old one clean up while the
 /// new one runs, and the old one never succeeds.
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,7 @@ mod retry_budget;
 mod retry_limits;
 mod retry_policy;
 mod steps;
+mod steps_share;
 mod support;
 mod timeout;
 mod timeout_deadlines;
