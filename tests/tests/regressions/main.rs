@@ -1,8 +1,11 @@
 //! What once went wrong where layers, foreign layers, tasks and panics meet, and must not again.
 
 mod book;
+mod calls;
 mod circuit;
 mod detached;
+mod dispatch;
+mod family;
 mod grace;
 mod joined;
 mod late;
@@ -13,3 +16,4 @@ mod reservations;
 mod small;
 mod stress;
 mod support;
+mod waits;
