@@ -1,8 +1,13 @@
 //! A detached job goes its own way, and still is the one job it was.
 
-use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, RetryLayer};
-use tower_keep_test::{Scripted, Step};
+use std::sync::{Arc, Mutex};
+
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_keep::{
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, Event, EventKind, LogLayer,
+    RetryLayer, TimeoutLayer,
+};
+use tower_keep_test::{Polled, Scripted, Step};
 
 use super::support::*;
 
@@ -80,7 +85,7 @@ async fn a_caller_gone_between_detached_attempts_ends_the_job() {
 async fn a_gated_call_in_a_task_of_its_own_owns_its_job() {
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
-        .layer(tower_keep::TimeoutLayer::new(secs(60)))
+        .layer(TimeoutLayer::new(secs(60)))
         .layer(tower::layer::layer_fn(Spawned))
         .layer(tower_keep::DedupLayer::new(|key: &u32| Some(*key)))
         .layer(log)
@@ -91,4 +96,124 @@ async fn a_gated_call_in_a_task_of_its_own_owns_its_job() {
     assert_eq!(service.oneshot(7).await.unwrap(), 7);
     assert_eq!(tower_keep::Job::current().id(), None);
     recorder.assert_names(["dispatched", "started", "succeeded"]);
+}
+
+/// R5: the caller leaves during the second attempt, while the abandoned first one still runs: how the job ends is up to
+/// the one that counts.
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_attempt_does_not_end_the_job() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new()
+        .error_after(ms(2500), "abandoned")
+        .answer_after(secs(60), 2);
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
+        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .layer(CancelLayer::new().detached())
+        .service(inner);
+    // The first attempt's limit is at 1 s; the second runs from 2 s to 3 s.
+    let call = tokio::spawn(service.oneshot(0));
+    tokio::time::sleep(ms(2200)).await;
+    assert_eq!(calls.in_flight(), 2);
+    call.abort();
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!((calls.in_flight(), calls.completed()), (1, 1));
+    assert_eq!(recorder.terminal(recorder.job()), None, "{recorder}");
+    tokio::time::sleep(secs(100)).await;
+    assert_eq!(
+        recorder.terminal(recorder.job()),
+        Some(EventKind::Succeeded)
+    );
+    recorder.assert_one_terminal_each();
+}
+
+/// R5: two layers of one stack are detached, with a retry between them: the job runs on as the outer one's.
+#[tokio::test(start_paused = true)]
+async fn two_detached_layers() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new()
+        .error_after(secs(1), "no")
+        .answer_after(secs(1), 1);
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(CancelLayer::new().detached())
+        .layer(RetryLayer::new())
+        .layer(CancelLayer::new().detached())
+        .service(inner);
+    drop(service.call(0));
+    tokio::time::sleep(secs(100)).await;
+    recorder.assert_names([
+        "dispatched",
+        "started",
+        "retry_scheduled",
+        "retrying",
+        "succeeded",
+    ]);
+}
+
+/// R63: a job without a caller, whose task is dropped before its first poll, has ended.
+#[test]
+fn dropped_before_the_first_poll() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new().detached();
+    let handle = cancel.handle();
+    let home = runtime();
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(cancel)
+        .service(Scripted::<u32, u32>::new().never());
+    home.block_on(async { drop(service.call(0)) });
+    drop(home);
+    assert!(handle.running().is_empty());
+    recorder.assert_one_terminal_each();
+}
+
+/// R63: a job whose runtime goes while its caller waits elsewhere ends for that, to the caller and to who watches.
+#[test]
+fn a_lost_task_has_one_reason() {
+    let (log, recorder) = recording();
+    let home = runtime();
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(CancelLayer::new().detached())
+        .service(Scripted::<u32, u32>::new().never());
+    let mut call = home.block_on(async {
+        let call = Polled::new(service.call(0));
+        tokio::task::yield_now().await;
+        call
+    });
+    call.assert_waiting();
+    drop(home);
+    let error = call.assert_ready().unwrap_err();
+    assert_eq!(reason(&error), CancelReason::Shutdown);
+    let ended = recorder.terminal(recorder.job());
+    assert!(
+        matches!(&ended, Some(EventKind::Cancelled { reason, .. }) if *reason == CancelReason::Shutdown),
+        "{ended:?}"
+    );
+}
+
+/// R1: a job is in no handle's list any more when its end is told, caller or not.
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_end_is_told_does_not_run() {
+    for detached in [false, true] {
+        let seen: Arc<Mutex<Option<usize>>> = Arc::default();
+        let cancel = CancelLayer::new();
+        let (note, handle) = (Arc::clone(&seen), cancel.handle());
+        let log = LogLayer::to(move |event: &Event| {
+            if event.kind.is_terminal() {
+                *note.lock().unwrap() = Some(handle.running().len());
+            }
+        });
+        let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);
+        if detached {
+            drop(log.layer(cancel.detached().layer(inner)).call(0));
+            tokio::time::sleep(secs(2)).await;
+        } else {
+            log.layer(cancel.layer(inner)).oneshot(0).await.unwrap();
+        }
+        assert_eq!(*seen.lock().unwrap(), Some(0), "detached: {detached}");
+    }
 }

@@ -184,3 +184,23 @@ async fn a_job_that_is_over_lets_go_of_its_parent() {
     assert!(job.parent().is_some());
     assert!(gone.load(Ordering::Relaxed));
 }
+
+/// R40b: a job that is cancelled while it does all its work in one poll has started.
+#[tokio::test(start_paused = true)]
+async fn a_job_cancelled_in_its_only_poll_has_started() {
+    let recorder = Recorder::new();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::to(recorder.clone()))
+        .layer(cancel)
+        .service(service_fn(move |n: u32| {
+            let handle = handle.clone();
+            async move {
+                handle.cancel(handle.running()[0]);
+                Ok::<_, BoxError>(n)
+            }
+        }));
+    service.oneshot(0).await.unwrap_err();
+    recorder.assert_names(["dispatched", "started", "cancelled"]);
+}

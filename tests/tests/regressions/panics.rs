@@ -1,9 +1,15 @@
 //! A job ends, and is seen to have ended, whatever of the user's code panics.
 
-use std::fmt;
+use std::{
+    cell::Cell,
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Context,
+};
 
-use tower::{Layer, ServiceBuilder, ServiceExt};
-use tower_keep::{EventKind, FailureCause, Outcome, ProgressLayer};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_keep::{CancelLayer, EventKind, FailureCause, Outcome, ProgressLayer};
 use tower_keep_test::{Recorder, Scripted};
 
 use super::support::*;
@@ -57,4 +63,47 @@ async fn a_classifier_that_panics_fails_the_job() {
         .layer(Scripted::<u32, u32>::new().answer(1));
     assert!(panics(service.oneshot(0)).await);
     assert_panicked(&recorder);
+}
+
+thread_local! {
+    static DROP_PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A group whose drop panics once.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Group;
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        assert!(!DROP_PANICS.take(), "the drop of a group");
+    }
+}
+
+/// R52: a job whose group panics when a clone of it is dropped leaves nothing in the group, nor does one whose call
+/// panics because the waker of the job that it replaces does.
+#[tokio::test(start_paused = true)]
+async fn a_panic_on_the_way_in_leaves_no_job_in_the_group() {
+    for replaces in [false, true] {
+        let cancel = CancelLayer::new();
+        let group: fn(&u32) -> Option<Group> = |_| Some(Group);
+        let cancel = if replaces {
+            cancel.replace(group)
+        } else {
+            cancel.group_by(group)
+        };
+        let (handle, groups) = (cancel.handle(), cancel.groups());
+        let inner = Scripted::<u32, u32>::new().never().repeat_last();
+        let mut service = cancel.layer(inner);
+        let mut first = Box::pin(service.call(0));
+        let waker = panicking_waker();
+        let polled = first.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        DROP_PANICS.set(!replaces);
+        let second = AssertUnwindSafe(|| drop(service.call(0)));
+        assert!(catch_unwind(second).is_err());
+        assert_eq!(groups.jobs(&Group).len(), 1);
+        drop(first);
+        assert!(handle.running().is_empty());
+        assert!(groups.jobs(&Group).is_empty());
+    }
 }

@@ -2,14 +2,22 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
 use futures::FutureExt;
-use tower::Service;
-use tower_keep::{Event, LogLayer};
-use tower_keep_test::Recorder;
+use tokio::runtime::Runtime;
+use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower_keep::{
+    BoxError, CancelLayer, CancelReason, DedupLayer, Event, Job, LogLayer,
+    cancel::Cancelled,
+    dedup::{Join, KeyBy},
+    find,
+    reject::Fail,
+};
+use tower_keep_test::{Recorder, Scripted};
 
 /// A layer that begins the job and records its events.
 pub(crate) fn recording() -> (LogLayer, Recorder) {
@@ -35,7 +43,98 @@ pub(crate) async fn panics(call: impl Future) -> bool {
     AssertUnwindSafe(call).catch_unwind().await.is_err()
 }
 
+/// Why the call was cancelled.
+#[track_caller]
+pub(crate) fn reason(error: &BoxError) -> CancelReason {
+    find::<Cancelled>(&**error)
+        .expect("cancelled")
+        .reason()
+        .clone()
+}
+
 pub(crate) type Boxed<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// Whatever the layers make of a service, where a test has it with and without some of them.
+pub(crate) type Stack = BoxCloneSyncService<u32, u32, BoxError>;
+
+/// A service whose code is the test's closure; it gets the job.
+pub(crate) fn code<F, Fut>(
+    code: F,
+) -> impl Service<u32, Response = u32, Error = BoxError, Future = Boxed<u32, BoxError>>
++ Clone
++ Send
++ Sync
++ 'static
+where
+    F: Fn(Job, u32) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<u32, BoxError>> + Send + 'static,
+{
+    let code = Arc::new(code);
+    tower::service_fn(move |request| -> Boxed<u32, BoxError> {
+        let code = Arc::clone(&code);
+        Box::pin(async move { code(Job::current(), request).await })
+    })
+}
+
+/// A stack whose innermost layer is Cancel, around it something that goes on for long with what that let through.
+pub(crate) fn goes_on() -> Stack {
+    let stack = ServiceBuilder::new()
+        .and_then(|answer: u32| async move {
+            tokio::time::sleep(secs(100)).await;
+            Ok::<_, BoxError>(answer)
+        })
+        .layer(CancelLayer::new())
+        .service(Scripted::<u32, u32>::new().answer(1));
+    Stack::new(stack)
+}
+
+/// A waker that panics.
+pub(crate) fn panicking_waker() -> Waker {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("woken"));
+        }
+    }
+    Waker::from(Arc::new(Panics))
+}
+
+/// A runtime of one thread, which runs while the test is in it.
+pub(crate) fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap()
+}
+
+pub(crate) type ByRequest = KeyBy<fn(&u32) -> Option<u32>, u32>;
+
+/// A layer in which all equal requests share one execution.
+pub(crate) fn join() -> DedupLayer<ByRequest, Join, Fail> {
+    let key: fn(&u32) -> Option<u32> = |request| Some(*request);
+    DedupLayer::new(key).join()
+}
+
+/// What tower's own retry is told: to call once more, a second after a failure.
+#[derive(Clone)]
+pub(crate) struct OnceMore(bool);
+
+impl OnceMore {
+    pub(crate) fn new() -> Self {
+        Self(true)
+    }
+}
+
+impl tower::retry::Policy<u32, u32, BoxError> for OnceMore {
+    type Future = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    fn retry(&mut self, _: &mut u32, result: &mut Result<u32, BoxError>) -> Option<Self::Future> {
+        let again = result.is_err() && std::mem::take(&mut self.0);
+        again.then(|| -> Self::Future { Box::pin(tokio::time::sleep(secs(1))) })
+    }
+
+    fn clone_request(&mut self, request: &u32) -> Option<u32> {
+        Some(*request)
+    }
+}
 
 /// A foreign layer that calls at once and has the response awaited in a task of its own.
 #[derive(Clone)]

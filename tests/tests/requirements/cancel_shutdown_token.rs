@@ -104,3 +104,15 @@ async fn a_shared_execution_is_let_end() {
         assert_eq!(call.await.unwrap().is_ok(), ends);
     }
 }
+
+/// R11: whoever asks whether the layer is shut down is told so once the token fired, though no job has come since.
+#[tokio::test(start_paused = true)]
+async fn an_idle_layer_knows() {
+    let stopping = CancellationToken::new();
+    let handle = CancelLayer::new()
+        .shutdown_on(stopping.clone(), secs(5))
+        .handle();
+    assert!(!handle.is_shut_down());
+    stopping.cancel();
+    assert!(handle.is_shut_down());
+}

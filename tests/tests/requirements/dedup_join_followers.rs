@@ -20,8 +20,6 @@ use tower_keep_test::{Polled, Recorder, Scripted};
 
 use super::support::*;
 
-type Boxed = tower::util::BoxCloneSyncService<u32, u32, BoxError>;
-
 /// Says how far it is each second, and begins a step in the middle.
 async fn reports(job: Job, seconds: u32) -> Result<u32, BoxError> {
     for second in 0..seconds {

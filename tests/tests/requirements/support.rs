@@ -1,8 +1,11 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use tower::{Service, ServiceExt};
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 use tower_keep::{
-    BoxError, CancelReason, EventKind, GiveUpReason, Job, JobId, LogLayer, cancel::Cancelled, find,
+    BoxError, CancelReason, DedupLayer, EventKind, GiveUpReason, Job, JobId, LogLayer,
+    cancel::Cancelled,
+    dedup::{Duplicate, KeyBy},
+    find,
 };
 use tower_keep_test::Recorder;
 
@@ -62,6 +65,27 @@ pub(crate) fn reason(error: &BoxError) -> CancelReason {
         .expect("cancelled")
         .reason()
         .clone()
+}
+
+/// Whatever the layers make of a service, where a test has several stacks.
+pub(crate) type Boxed = BoxCloneSyncService<u32, u32, BoxError>;
+
+pub(crate) type ByTens = KeyBy<fn(&u32) -> Option<u32>, u32>;
+
+/// Requests below 10 have a key in common, those below 20 another, and so on; those from 100 have none.
+pub(crate) fn by_tens() -> DedupLayer<ByTens> {
+    DedupLayer::new(|request| (*request < 100).then_some(*request / 10))
+}
+
+/// How the call was replaced by a newer one with its key.
+#[track_caller]
+pub(crate) fn replaced(error: &BoxError) -> &Duplicate {
+    let duplicate = find::<Duplicate>(&**error).expect("a duplicate");
+    let cancelled = duplicate.replaced().expect("it was replaced");
+    assert_eq!(cancelled.reason(), &CancelReason::Replaced);
+    assert_eq!(find::<Cancelled>(&**error), Some(cancelled));
+    assert!(!duplicate.execution_panicked());
+    duplicate
 }
 
 /// Why a retry was given up, each time it was: the attempt and the reason.
