@@ -68,7 +68,7 @@ fn futures_stay_small() {
         ("JobLayer", 32, size_with(JobLayer::new("job"))),
         ("LogLayer", 32, size_with(LogLayer::new())),
         ("ProgressLayer", 32, size_with(ProgressLayer::new())),
-        ("CancelLayer", 144, size_with(CancelLayer::new())),
+        ("CancelLayer", 152, size_with(CancelLayer::new())),
         ("DedupLayer, off", 72, size_with(DedupLayer::off())),
         ("DedupLayer, reject", 80, size_with(DedupLayer::new(key))),
         (
@@ -100,7 +100,7 @@ fn futures_stay_small() {
         ("RetryLayer", 176, size_with(RetryLayer::new())),
         (
             "Log, Progress, Cancel",
-            176,
+            184,
             size_with(
                 ServiceBuilder::new()
                     .layer(LogLayer::new())
@@ -120,17 +120,17 @@ fn futures_stay_small() {
         ),
         (
             "Pipeline, no dedup",
-            720,
+            728,
             size_with(Pipeline::new().build().unwrap()),
         ),
         (
             "Pipeline, reject",
-            728,
+            736,
             size_with(Pipeline::new().dedup(DedupLayer::new(key)).build().unwrap()),
         ),
         (
             "Pipeline, join",
-            728,
+            736,
             size_with(
                 Pipeline::new()
                     .dedup(DedupLayer::new(key).join())

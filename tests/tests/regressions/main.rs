@@ -1,5 +1,6 @@
 //! What once went wrong where layers, foreign layers, tasks and panics meet, and must not again.
 
+mod attempts;
 mod book;
 mod calls;
 mod circuit;

@@ -47,17 +47,10 @@ impl Random {
     }
 }
 
-/// How many executions of each key are under way.
+/// The execution of each key that began last. One that another one followed is not to be polled any more: it may just be
+/// dropped by the last caller that left it.
 #[derive(Default)]
 struct Executions([AtomicU32; 4]);
-
-struct Execution(Arc<Executions>, usize);
-
-impl Drop for Execution {
-    fn drop(&mut self) {
-        self.0.0[self.1].fetch_sub(1, SeqCst);
-    }
-}
 
 /// Callers that join, leave and are cancelled at any moment: one execution of a key at a time, each caller gets the
 /// response to its own key, and each job ends once.
@@ -80,17 +73,22 @@ async fn joined_callers_come_and_go() {
             let (executions, doubled) = (Arc::clone(&executions), Arc::clone(&doubled));
             let count = Arc::clone(&count);
             async move {
-                if executions.0[key as usize].fetch_add(1, SeqCst) != 0 {
-                    doubled.fetch_add(1, SeqCst);
-                }
-                let _under_way = Execution(executions, key as usize);
                 let number = count.fetch_add(1, SeqCst);
+                let last = &executions.0[key as usize];
+                last.store(number, SeqCst);
+                let look = || {
+                    if last.load(SeqCst) != number {
+                        doubled.fetch_add(1, SeqCst);
+                    }
+                };
                 Job::current().progress(0.5);
                 for _ in 0..number % 5 {
                     yield_now().await;
+                    look();
                 }
                 if number % 3 == 0 {
                     tokio::time::sleep(Duration::from_micros(300)).await;
+                    look();
                 }
                 if number % 11 == 0 {
                     return Err::<u32, BoxError>("no".into());

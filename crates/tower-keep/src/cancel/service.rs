@@ -125,8 +125,11 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
                 return rejected(&job);
             }
             let Some(tracked) = layer.registry.track(&job, watch.is_shared()) else {
-                watch.cancel(CancelReason::Shutdown);
-                return rejected(&job);
+                // Another call of it that runs may come to its end.
+                if layer.registry.find(job.id()).is_none() {
+                    watch.cancel(CancelReason::Shutdown);
+                }
+                return rejected_for(&job, CancelReason::Shutdown);
             };
             if watch.is_stopped() {
                 return rejected(&job);
@@ -155,7 +158,13 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
 
 #[cold]
 fn rejected<W>(job: &Core) -> State<W> {
-    let reason = job.reason().unwrap_or(CancelReason::Requested);
+    rejected_for(job, CancelReason::Requested)
+}
+
+/// For this reason, unless the job has one.
+#[cold]
+fn rejected_for<W>(job: &Core, otherwise: CancelReason) -> State<W> {
+    let reason = job.reason().unwrap_or(otherwise);
     State::Rejected {
         cancelled: Some(Cancelled::of(job.id(), reason)),
     }

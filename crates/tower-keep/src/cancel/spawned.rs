@@ -12,7 +12,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::work::Work;
+use super::work::{Lent, Work};
 use crate::{
     event::{CancelReason, JobId},
     job::{
@@ -32,6 +32,8 @@ type Output<T, E> = (Result<Result<T, E>, Cancelled>, Option<Stop>);
 #[must_use = "futures do nothing unless polled"]
 pub struct Spawned<T, E> {
     task: JoinHandle<Output<T, E>>,
+    // Gives the call up when it is dropped before its result is there.
+    _lent: Option<Lent>,
 }
 
 impl<T, E> Spawned<T, E>
@@ -39,7 +41,7 @@ where
     T: Send + 'static,
     E: fmt::Display + Send + 'static,
 {
-    pub(super) fn new<F, K>(work: Work<F, K>) -> Self
+    pub(super) fn new<F, K>(mut work: Work<F, K>) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         K: Eq + Hash + Send + Sync + 'static,
@@ -47,8 +49,9 @@ where
         let unfinished = Unfinished::new(work.job());
         // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
         let limits = limits::limits().unwrap_or_default().for_detached();
-        let surroundings = Surroundings::new(limits, halt::current());
+        let surroundings = Surroundings::new(limits, halt::current()).in_the_same_execution();
         Self {
+            _lent: work.lend(),
             task: tokio::spawn(run(work, unfinished, surroundings)),
         }
     }

@@ -4,7 +4,10 @@ use std::{
     hash::Hash,
     mem,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -23,6 +26,7 @@ use crate::{
         Cancelled,
         core::{Core, cancellation::WakerPlace},
         stop::{self, StopKind},
+        surroundings::is_execution_of,
     },
 };
 
@@ -72,6 +76,11 @@ impl<F, K: Eq + Hash> Work<F, K> {
     pub(super) fn job(&self) -> &Arc<Core> {
         &self.watch.job
     }
+
+    /// For a call that goes to a task of its own.
+    pub(super) fn lend(&mut self) -> Option<Lent> {
+        self.watch.lend()
+    }
 }
 
 /// How a call watches its job. Made before the call goes on, as what is called may share the execution.
@@ -80,19 +89,36 @@ pub(super) struct Watch {
     /// The call is part of a shared execution.
     shared: bool,
     /// The call is in hand: it has no result yet.
-    undecided: bool,
+    holds: bool,
+    /// The same, where whoever waits for a task with the call in it may give it up.
+    lent: Option<Arc<AtomicBool>>,
     waker: WakerPlace,
+}
+
+/// Of a call that runs in a task of its own, for whoever waits for it: gives the call up when it is dropped first.
+pub(super) struct Lent {
+    job: Arc<Core>,
+    holds: Arc<AtomicBool>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.holds.swap(false, Ordering::AcqRel) {
+            self.job.let_call_go();
+        }
+    }
 }
 
 impl Watch {
     pub(super) fn new(job: Arc<Core>) -> Self {
-        let shared = job.is_shared();
+        let shared = is_execution_of(job.id());
         if !shared {
             job.take_call();
         }
         Self {
             shared,
-            undecided: !shared,
+            holds: !shared,
+            lent: None,
             waker: job.watch(),
             job,
         }
@@ -105,11 +131,22 @@ impl Watch {
     /// The call's result is there: `false` if the call was to stop instead.
     #[inline(always)]
     fn decide(&mut self) -> bool {
-        if mem::take(&mut self.undecided) {
-            self.job.decide()
-        } else {
-            !self.is_stopped()
+        let held = mem::take(&mut self.holds);
+        match self.lent.take() {
+            Some(lent) if !lent.swap(false, Ordering::AcqRel) => self.job.decide_given_up(),
+            Some(_) => self.job.decide(),
+            None if held => self.job.decide(),
+            None => !self.is_stopped(),
         }
+    }
+
+    fn lend(&mut self) -> Option<Lent> {
+        let lent = mem::take(&mut self.holds).then(|| Arc::new(AtomicBool::new(true)))?;
+        self.lent = Some(Arc::clone(&lent));
+        Some(Lent {
+            job: Arc::clone(&self.job),
+            holds: lent,
+        })
     }
 
     /// Cancels the job, or the shared execution of which the call is a part.
@@ -138,13 +175,14 @@ impl Watch {
         self.job.can_clean_up(self.shared)
     }
 
-    /// Whether the call is to stop: a shared execution does not when the job's own caller leaves.
+    /// Whether the call is to stop: a shared execution does not when the job's own caller leaves. Any other call does when
+    /// its job is over too: it was given up, and runs on in a task of its own.
     #[inline(always)]
     pub(super) fn is_stopped(&self) -> bool {
         if self.shared {
             self.job.has_fired()
         } else {
-            self.job.cancel_requested()
+            self.job.cancel_requested() || self.job.is_over()
         }
     }
 }
@@ -152,7 +190,8 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // A retry around this layer makes many calls of one job.
-        if self.undecided {
+        let lent = self.lent.as_ref();
+        if self.holds || lent.is_some_and(|lent| lent.swap(false, Ordering::AcqRel)) {
             self.job.let_call_go();
         }
         self.job.unwatch(&self.waker);
@@ -215,7 +254,9 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
-        if let (Some(grace), Some(future)) = (*this.grace, this.future.as_mut().as_pin_mut()) {
+        // One that was given up is told nothing: its job was not cancelled.
+        let grace = this.grace.filter(|_| this.watch.job.cancel_requested());
+        if let (Some(grace), Some(future)) = (grace, this.future.as_mut().as_pin_mut()) {
             // Where callers share the execution, it finds out now whether this one has it to itself.
             if this.watch.is_at_work() && future.poll(cx).is_ready() {
                 this.future.set(None);

@@ -43,6 +43,11 @@ where
         self.project().lead.as_ref()
     }
 
+    /// Drops the call, and what it borrowed from the service.
+    pub(super) fn clear(self: Pin<&mut Self>) {
+        self.project().call.clear();
+    }
+
     /// Frees the key, after the call and what it borrowed from the service. Whoever polls this has to do so before its
     /// caller sees the result.
     pub(super) fn release(self: Pin<&mut Self>) {

@@ -109,10 +109,14 @@ where
             .is_none()
             .then(|| Entered::new(&mut nobody, Phase::Running));
         // Nor is it under the limits of the one that polls it.
+        let job = this.shares.0.as_ref().map(|job| job.id());
+        let mut surroundings = Surroundings::of_execution(job);
         let poll = || {
-            let polled = Surroundings::default().around(|| execution.as_mut().poll(this.seat, cx));
+            let polled = surroundings.around(|| execution.as_mut().poll(this.seat, cx));
             let result = ready!(polled);
             let stop = stop::read();
+            // First, as a panic of what it drops is the execution's too.
+            execution.as_mut().clear();
             if let Some(lead) = execution.as_mut().lead() {
                 keep(this.mode, lead, this.seat, &result, stop);
             }
@@ -232,8 +236,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = match this.state.project() {
-            StateProj::Alone { execution } => {
-                ready!(execution.poll(this.seat, cx)).map_err(|error| this.on_reject.pass(error))
+            StateProj::Alone { mut execution } => {
+                let result = ready!(execution.as_mut().poll(this.seat, cx));
+                execution.release();
+                result.map_err(|error| this.on_reject.pass(error))
             }
             StateProj::Kept { response } => {
                 let Some(response) = response.take() else {

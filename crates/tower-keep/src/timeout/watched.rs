@@ -21,6 +21,7 @@ use crate::{
         limits::InForce,
         scope,
         seat::{Joining, LayerId, Seat},
+        surroundings::is_execution_of,
     },
     reject::{Fail, OnReject},
 };
@@ -110,7 +111,7 @@ fn watch<L, O>(
     }
     Some(Stopping {
         grace: layer.grace?,
-        shared: job.is_shared(),
+        shared: is_execution_of(job.id()),
         halt: Some(Halt::new(job, deadline.kind())),
     })
 }

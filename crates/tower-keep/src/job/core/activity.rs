@@ -1,6 +1,6 @@
 //! When a job last showed that it goes on. Noted only for those jobs that somebody times.
 
-use std::{sync::Weak, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -16,20 +16,16 @@ impl Core {
         self.set(TIMED);
     }
 
-    /// As [`be_timed`](Self::be_timed), where the work is under way.
-    pub(super) fn be_timed_with_children(&self) {
-        self.be_timed();
-        let children: Vec<_> = {
-            let state = self.state();
-            state
-                .children
-                .iter()
-                .flat_map(JobMap::values)
-                .cloned()
-                .collect()
-        };
-        for child in children.iter().filter_map(Weak::upgrade) {
-            child.be_timed_with_children();
+    /// As [`be_timed`](Self::be_timed), where the work is under way. By a list, as the children may be a chain of any
+    /// length.
+    pub(super) fn be_timed_with_children(self: &Arc<Self>) {
+        let mut next = vec![Arc::downgrade(self)];
+        while let Some(job) = next.pop() {
+            if let Some(job) = job.upgrade() {
+                job.be_timed();
+                let state = job.state();
+                next.extend(state.children.iter().flat_map(JobMap::values).cloned());
+            }
         }
     }
 

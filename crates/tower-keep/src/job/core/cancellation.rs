@@ -91,8 +91,8 @@ impl Core {
             if self.has(FIRED) || (self.is_over() && !self.works_on()) {
                 return false;
             }
-            let ended_or_first = self.is_over() || !self.set(CANCELLED);
-            if ended_or_first {
+            let first = !self.set(CANCELLED);
+            if first || self.is_over() {
                 state.reason = Some(reason.clone());
             }
             Told {
@@ -113,7 +113,7 @@ impl Core {
             })
             .ok()?;
         state.reason = Some(reason.clone());
-        let shared = self.has(SHARED) && (leaves || self.has(WATCHED));
+        let shared = self.has(SHARED) && (leaves || self.is_in_hand());
         let fired = if shared {
             None
         } else {
@@ -226,7 +226,13 @@ impl Core {
         before & CANCELLED == 0
     }
 
-    /// The call is dropped without a result.
+    /// As [`decide`](Self::decide), for a call that was given up before: it says nothing where another is in hand.
+    pub(crate) fn decide_given_up(&self) -> bool {
+        let before = self.update(|flags| if flags < CALL { flags | DECIDED } else { flags });
+        before & CANCELLED == 0
+    }
+
+    /// The call is dropped without a result, or given up.
     pub(crate) fn let_call_go(&self) {
         self.update(|flags| flags - CALL);
     }
@@ -309,7 +315,7 @@ impl Core {
 
     pub(crate) fn token(&self) -> &CancellationToken {
         let token = self.token.get_or_init(CancellationToken::new);
-        // The flag is set under the lock, and `fire` looks for the token after that: one of the two cancels it.
+        // The flag is set under the lock, and whoever set it looks for the token after that: one of the two cancels it.
         let fired = {
             let _state = self.state();
             self.has(FIRED)
@@ -327,7 +333,12 @@ impl Core {
 
     /// Whether a Cancel layer stops the job's own work when it is cancelled.
     pub(crate) fn is_watched(&self) -> bool {
-        self.has(WATCHED) && !self.is_shared()
+        self.is_in_hand() && !self.is_shared()
+    }
+
+    /// Whether a Cancel layer has a call of this job in hand, and takes its caller out when it is cancelled.
+    fn is_in_hand(&self) -> bool {
+        self.flags.load(Ordering::Acquire) >= CALL
     }
 
     /// Whether a layer that stops this job's call can let it clean up first: work runs, and the call alone has it in
@@ -335,7 +346,8 @@ impl Core {
     /// end, and an execution that others may share goes on or is dropped, unless `shared` says that the call is a part
     /// of that.
     pub(crate) fn can_clean_up(&self, shared: bool) -> bool {
-        !self.is_held() && !self.is_resting() && (shared || !self.is_shared() || self.has_fired())
+        let waits = self.is_held() || self.is_resting() || self.state().follows > 0;
+        !waits && (shared || !self.is_shared() || self.has_fired())
     }
 
     /// Whether this job was cancelled and its execution, which no layer but one shares, was not told.
@@ -359,10 +371,9 @@ impl Core {
         }
     }
 
-    /// Claims a place for a waker. The first of a Cancel layer that takes this job's caller out, rather than stop an
-    /// execution that several share, is the one that watches the job.
+    /// Claims a place for a waker.
     pub(crate) fn watch(&self) -> WakerPlace {
-        if !self.is_shared() && !self.set(WATCHED) {
+        if !self.set(WATCHED) {
             WakerPlace::First
         } else if !self.set(WATCHED_AGAIN) {
             WakerPlace::Second

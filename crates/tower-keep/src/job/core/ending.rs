@@ -8,7 +8,7 @@ use super::{AWAITED, Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED, SHARED};
 use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId},
     job::stop::{Stop, StopKind},
-    sync::atomic::Ordering,
+    sync::{AtomicWaker, atomic::Ordering},
 };
 
 /// How a job ended.
@@ -121,6 +121,7 @@ impl Core {
             if before & OBSERVED == 0 {
                 self.leave_family();
                 self.let_go();
+                self.stop_left_overs();
                 return;
             }
             // Somebody began to watch just now, before the end, and is to see it.
@@ -147,6 +148,7 @@ impl Core {
         // Whoever waits for the end is let go by the thread that tells of it.
         self.tell_ending(state, kind, at);
         self.leave_family();
+        self.stop_left_overs();
     }
 
     /// Keeps this until the job is over and its observers know, or until another attempt is to follow; where it is over
@@ -191,6 +193,18 @@ impl Core {
         };
         if let Some(parent) = parent {
             parent.forget_child(self.id);
+        }
+    }
+
+    /// What was given up and runs on in a task of its own looks whether its job is over.
+    fn stop_left_overs(&self) {
+        if self.has(ELSEWHERE) {
+            let further = self.state().wakers.clone();
+            let further = further.iter().map(|waker| &**waker);
+            self.wakers
+                .iter()
+                .chain(further)
+                .for_each(AtomicWaker::wake);
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Followers {
     reports: u64,
     queue: VecDeque<(Told, Whom, u8)>,
     forwarding: bool,
+    /// How many executions there were before this one.
+    execution: u64,
 }
 
 /// A report, and the step of the work that it belongs to.
@@ -81,16 +83,16 @@ impl Followers {
 pub(crate) struct Following {
     job: Arc<Core>,
     work: Weak<Core>,
+    execution: u64,
 }
 
 impl Core {
     /// This job waits for what that one does: it is told what that one reports, the last report at once, and that one's
     /// signs of life are this one's too. `None` where it would wait for itself, or where that one's work is over.
     pub(crate) fn follow(self: &Arc<Self>, other: Weak<Self>) -> Option<Following> {
-        let work = other.upgrade()?;
-        if Arc::ptr_eq(self, &work) || !work.adopt_follower(self) {
-            return None;
-        }
+        let work = other.upgrade().filter(|work| !Arc::ptr_eq(self, work))?;
+        let execution = work.adopt_follower(self)?;
+        self.state().follows += 1;
         if self.has(TIMED) {
             work.be_timed_with_children();
             self.state().followed = Some(other.clone());
@@ -98,16 +100,17 @@ impl Core {
         let following = Following {
             job: Arc::clone(self),
             work: other,
+            execution,
         };
         work.hand_on();
         Some(following)
     }
 
-    /// `false` if the shared execution is over.
-    fn adopt_follower(&self, job: &Arc<Self>) -> bool {
+    /// Which execution it is; `None` if it is over.
+    fn adopt_follower(&self, job: &Arc<Self>) -> Option<u64> {
         let mut state = self.state();
         if !self.has(SHARED) {
-            return false;
+            return None;
         }
         let followers = state.followers.get_or_insert_default();
         let since = followers.reports;
@@ -122,12 +125,13 @@ impl Core {
             let last = last.map(|report| (report.clone(), Whom::Only(job.id), 0));
             followers.queue.extend(last);
         }
-        true
+        Some(followers.execution)
     }
 
-    fn forget_follower(&self, job: JobId) {
+    fn forget_follower(&self, job: JobId, execution: u64) {
         let mut state = self.state();
-        let Some(followers) = &mut state.followers else {
+        let followers = state.followers.as_mut();
+        let Some(followers) = followers.filter(|known| known.execution == execution) else {
             return;
         };
         if let Some(follower) = followers.jobs.get_mut(&job) {
@@ -203,18 +207,22 @@ impl Core {
         followers.is_some_and(|followers| followers.jobs.contains_key(&job))
     }
 
-    /// The execution is over: whoever joins the next one is not told what this one reported.
+    /// The execution is over: whoever joins the next one is not told what this one reported, nor who waits for this one
+    /// what the next one does.
     pub(super) fn forget_reports(followers: &mut Option<Box<Followers>>) {
         if let Some(followers) = followers {
             followers.last.clear();
+            followers.jobs.clear();
+            followers.execution += 1;
         }
     }
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
+        let mut state = self.job.state();
+        state.follows -= 1;
         if self.job.has(TIMED) {
-            let mut state = self.job.state();
             if state
                 .followed
                 .as_ref()
@@ -223,8 +231,9 @@ impl Drop for Following {
                 state.followed = None;
             }
         }
+        drop(state);
         if let Some(work) = self.work.upgrade() {
-            work.forget_follower(self.job.id);
+            work.forget_follower(self.job.id, self.execution);
         }
     }
 }

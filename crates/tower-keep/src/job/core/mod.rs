@@ -122,6 +122,8 @@ struct State {
     expired: bool,
     /// Does this job's work; kept only if `TIMED` is set.
     followed: Option<Weak<Core>>,
+    /// How many executions of other jobs this one waits for.
+    follows: usize,
     /// Made only for a job whose execution may be joined.
     followers: Option<Box<Followers>>,
     children: Option<Children>,
@@ -176,6 +178,7 @@ impl Core {
                 shares: 0,
                 expired: false,
                 followed: None,
+                follows: 0,
                 followers: None,
                 children: None,
                 wakers: Vec::new(),

@@ -236,22 +236,26 @@ impl Core {
 
     /// Ends a step well, and tells of it, after how much is done by now.
     pub(crate) fn end_step(&self, key: Key) {
-        let report = self.state().steps.report(key);
-        if let Some(report) = report {
-            self.report(report);
-        }
+        self.touch();
         let now = Instant::now();
         let mut state = self.state();
+        let report = state.steps.report(key);
         let Some(Open { since, step, .. }) = state.steps.end_well(key) else {
             return;
         };
-        if self.is_heard() {
-            let kind = EventKind::StepSucceeded {
-                took: now.saturating_duration_since(since),
-                within: state.steps.current().cloned(),
-            };
-            self.emit_in(state, kind, now, Some(step));
+        if !self.is_heard() {
+            return;
         }
+        let ended = EventKind::StepSucceeded {
+            took: now.saturating_duration_since(since),
+            within: state.steps.current().cloned(),
+        };
+        if let Some(report) = report {
+            // Under the lock under which it was counted, so that of two that end at once the later one says more.
+            self.emit_in(state, EventKind::Progress(report), now, Some(step.clone()));
+            state = self.state();
+        }
+        self.emit_in(state, ended, now, Some(step));
     }
 
     /// Ends a step otherwise. What follows from it tells.
