@@ -222,15 +222,7 @@ impl Drop for Following {
     fn drop(&mut self) {
         let mut state = self.job.state();
         state.follows -= 1;
-        if self.job.has(TIMED) {
-            if state
-                .followed
-                .as_ref()
-                .is_some_and(|known| known.ptr_eq(&self.work))
-            {
-                state.followed = None;
-            }
-        }
+        state.followed.take_if(|known| known.ptr_eq(&self.work));
         drop(state);
         if let Some(work) = self.work.upgrade() {
             work.forget_follower(self.job.id, self.execution);
