@@ -144,7 +144,8 @@ impl<G, O, H> CancelLayer<G, O, H> {
     ///
     /// The service's future then has to be `Send + 'static`, and calls have to be made within a tokio runtime.
     ///
-    /// Only what lies inside this layer runs on. A layer outside it, such as a retry, is dropped with the caller.
+    /// Only what lies inside this layer runs on. A layer outside it, such as a retry, is dropped with the caller. An attempt
+    /// that a limit outside gives up runs on too, until its job is over at the most, and says nothing of how that ended.
     #[must_use]
     pub fn detached(self) -> CancelLayer<G, O, Detached> {
         CancelLayer {

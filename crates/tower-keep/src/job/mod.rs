@@ -252,8 +252,8 @@ impl Job {
     /// well reports how many of them are over, it included: in whichever order they end, that goes up. A step that runs
     /// now keeps its number, and one that failed is forgotten.
     ///
-    /// 0 is an unknown number: nothing is reported, as without this. Steps past the total are counted on and report that
-    /// all is done.
+    /// Steps inside a step count too. 0 is an unknown number: nothing is reported, as without this. Steps past the total
+    /// are counted on and report that all is done.
     #[must_use = "the handle goes on to be used for the steps"]
     pub fn steps(self, total: u32) -> Self {
         if let Some(core) = &self.core {
