@@ -78,31 +78,64 @@ async fn what_was_given_up_ends_with_its_job() {
     assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
 }
 
-/// R3: nor does it keep the job open once another attempt's result has gone up: a cancellation comes too late, and says
-/// so.
+/// R3: nor does an attempt that was given up keep the job open once another one's result has gone up, whether it was
+/// dropped or runs on: a cancellation comes too late, and says so.
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_decides_nothing() {
-    let (log, recorder) = recording();
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .and_then(|answer: u32| async move {
-            sleep(secs(5)).await;
-            Ok::<_, BoxError>(answer)
-        })
-        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(TimeoutLayer::per_attempt(secs(1)))
-        .layer(cancel.detached())
-        .service(Scripted::<u32, u32>::new().never().answer(7));
-    let call = tokio::spawn(service.oneshot(1));
-    sleep(secs(4)).await;
-    assert!(!handle.cancel(recorder.job()));
-    assert_eq!(call.await.unwrap().unwrap(), 7);
-    assert_eq!(
-        recorder.terminal(recorder.job()),
-        Some(EventKind::Succeeded)
-    );
+    for detached in [false, true] {
+        let (log, recorder) = recording();
+        let cancel = CancelLayer::new();
+        let handle = cancel.handle();
+        let around = ServiceBuilder::new()
+            .layer(log)
+            .and_then(|answer: u32| async move {
+                sleep(secs(5)).await;
+                Ok::<_, BoxError>(answer)
+            })
+            .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
+            .layer(TimeoutLayer::per_attempt(secs(1)));
+        let inner = Scripted::<u32, u32>::new().never().answer(7);
+        let service = if detached {
+            Stack::new(around.layer(cancel.detached()).service(inner))
+        } else {
+            Stack::new(around.layer(cancel).service(inner))
+        };
+        let call = tokio::spawn(service.oneshot(1));
+        sleep(secs(4)).await;
+        assert!(!handle.cancel(recorder.job()));
+        assert_eq!(call.await.unwrap().unwrap(), 7);
+        assert_eq!(
+            recorder.terminal(recorder.job()),
+            Some(EventKind::Succeeded)
+        );
+    }
+}
+
+/// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers let it go on when the
+/// first caller leaves, and have it in hand.
+#[tokio::test(start_paused = true)]
+async fn a_detached_part_of_a_shared_execution() {
+    for cancelled in [false, true] {
+        let (log, recorder) = recording();
+        let cancel = CancelLayer::new();
+        let handle = cancel.handle();
+        let service = ServiceBuilder::new()
+            .layer(log)
+            .layer(one_key())
+            .layer(CancelLayer::new().detached())
+            .layer(cancel)
+            .service(Scripted::<u32, u32>::new().answer_after(secs(10), 7));
+        let first = tokio::spawn(service.clone().oneshot(1));
+        sleep(secs(1)).await;
+        let second = tokio::spawn(service.oneshot(2));
+        sleep(secs(1)).await;
+        first.abort();
+        sleep(secs(1)).await;
+        if cancelled {
+            assert!(handle.cancel(recorder.jobs()[0]));
+        }
+        assert_eq!(second.await.unwrap().is_ok(), !cancelled);
+    }
 }
 
 /// R11, R11b: a job whose second attempt waits for another job's work has nothing to clean up: neither a cancellation nor

@@ -342,6 +342,26 @@ async fn a_stale_result_is_renewed() {
     assert_eq!(recorder.count("duplicate"), 1);
 }
 
+/// R54b: what was invalidated is not kept in the place of what began after it, whichever comes to its end first.
+#[tokio::test(start_paused = true)]
+async fn what_was_invalidated_is_kept_for_nobody() {
+    let dedup = DedupLayer::new(key).join().keep(secs(1000));
+    let handle = dedup.handle();
+    let inner = Scripted::<u32, u32>::new()
+        .answer_after(secs(1), 1)
+        .answer_after(secs(2), 2);
+    let mut service = dedup.layer(inner.strict());
+    let old = tokio::spawn(begin(&mut service, 1).await);
+    tokio::task::yield_now().await;
+    handle.invalidate(&1);
+    let new = tokio::spawn(begin(&mut service, 1).await);
+    assert_eq!(old.await.unwrap().unwrap(), 1);
+    assert_eq!((handle.kept(), dedup.in_flight()), (0, 1));
+    assert_eq!(begin(&mut service, 1).await.await.unwrap(), 2);
+    assert_eq!(new.await.unwrap().unwrap(), 2);
+    assert_eq!(handle.kept(), 1);
+}
+
 /// R7: invalidated while it is renewed, neither the stale result nor the new one is answered; and where no runtime is
 /// around the call, there is nobody to renew it.
 #[tokio::test(start_paused = true)]

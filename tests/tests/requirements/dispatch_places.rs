@@ -288,10 +288,10 @@ async fn a_token_shuts_it_down() {
 /// R5: who is turned away is told why: in words, as the source of the error, and how many may run.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_says_why() {
-    let jobs = Dispatcher::new(seconds()).limit(NonZeroUsize::MIN);
-    let _running = jobs.dispatch(1);
+    let jobs = Dispatcher::new(seconds()).limit(TWO);
+    let _running = [1, 1].map(|request| jobs.dispatch(request));
     let refused = jobs.try_dispatch(2).unwrap_err();
-    let words = "1 dispatched jobs are in flight, as many as are allowed";
+    let words = "2 dispatched jobs are in flight, as many as are allowed";
     assert_eq!(
         (refused.to_string(), refused.why().to_string()),
         (words.into(), words.into())
@@ -299,7 +299,7 @@ async fn a_refusal_says_why() {
     assert!(format!("{refused:?}").contains("Full"));
     let limits =
         [&refused as &dyn Error, refused.why()].map(|error| find::<Full>(error).map(Full::limit));
-    assert_eq!(limits, [Some(1), Some(1)]);
+    assert_eq!(limits, [Some(2), Some(2)]);
     assert_eq!(refused.clone().into_request(), 2);
 
     jobs.cancel_handle().shutdown_now();
