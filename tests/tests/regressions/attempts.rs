@@ -171,6 +171,39 @@ async fn a_later_attempt_that_joined_has_no_grace() {
     }
 }
 
+/// R11b: an attempt that runs after one that had joined is given its grace.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_after_one_that_joined_has_its_grace() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new().grace(secs(100));
+    let handle = cancel.handle();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(cancel)
+        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
+        .layer(one_key())
+        .service(code(|job, request| async move {
+            if request == 1 {
+                sleep(secs(2)).await;
+                return Err("no".into());
+            }
+            job.cancelled().await;
+            sleep(secs(3)).await;
+            Ok(0)
+        }));
+    let first = tokio::spawn(service.clone().oneshot(1));
+    sleep(secs(1)).await;
+    let second = tokio::spawn(service.oneshot(2));
+    sleep(ms(500)).await;
+    // Now the second one is on its own in its second attempt.
+    first.abort();
+    sleep(secs(4)).await;
+    let start = Instant::now();
+    assert!(handle.cancel(recorder.jobs()[1]));
+    second.await.unwrap().unwrap_err();
+    assert_eq!(start.elapsed(), secs(3));
+}
+
 /// R54b: a job whose first attempt was taken over by others, and which joins it again, can be cancelled without harm to
 /// them; and a limit gives it no grace for what is theirs.
 #[tokio::test(start_paused = true)]
