@@ -45,5 +45,6 @@ mod timeout;
 mod timeout_deadlines;
 mod timeout_differential;
 mod timeout_grace;
+mod timeout_grace_told;
 mod timeout_idle;
 mod together;

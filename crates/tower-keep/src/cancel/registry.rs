@@ -242,7 +242,7 @@ impl Drop for Leaving {
     }
 }
 
-/// Cancels those of the jobs, oldest first, that are meant and says how many were not cancelled before.
+/// Cancels those of the jobs, which come oldest first, that are meant and says how many were not cancelled before.
 pub(super) fn cancel_each(
     jobs: Vec<Target>,
     reason: &CancelReason,

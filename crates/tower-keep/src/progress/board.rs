@@ -7,8 +7,10 @@ use std::{
 use tokio::sync::{broadcast, watch};
 
 use super::{changes::Mailbox, view::JobView};
-use crate::error::unharmed;
-use crate::event::{Event, EventKind, JobId, JobMap, Observer};
+use crate::{
+    error::unharmed,
+    event::{Event, EventKind, JobId, JobMap, Observer},
+};
 
 /// How many jobs that ended are kept, unless the layer says otherwise.
 const HISTORY: usize = 100;

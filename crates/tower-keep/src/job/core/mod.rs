@@ -55,7 +55,7 @@ const CANCELLED: u64 = 1 << 1;
 const FIRED: u64 = 1 << 2;
 /// The execution may outlive this job's caller: whoever shares it fires the token.
 const SHARED: u64 = 1 << 3;
-/// A Cancel layer watches the job and takes its caller out when it is cancelled.
+/// The first place for a Cancel layer's waker is taken.
 const WATCHED: u64 = 1 << 4;
 /// A gate holds the call back; it has not started.
 const HELD: u64 = 1 << 5;
@@ -63,7 +63,7 @@ const HELD: u64 = 1 << 5;
 const STARTED: u64 = 1 << 6;
 /// The job is over.
 const ENDED: u64 = 1 << 7;
-/// A second Cancel layer watches the job, perhaps in a task of its own.
+/// The second one is taken, perhaps by a layer in a task of its own.
 const WATCHED_AGAIN: u64 = 1 << 8;
 /// There may be children to let go of.
 const HAS_CHILDREN: u64 = 1 << 9;
