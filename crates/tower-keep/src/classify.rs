@@ -1,6 +1,6 @@
 //! What counts as a success: one notion for Retry, CircuitBreaker and Log.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// What an outcome means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,25 @@ pub trait Classify<Response, Error> {
         let _ = result;
         None
     }
+
+    /// What is wrong with this result, for events, logs and an open circuit: "the server answered
+    /// 503", say. Asked only of failures, at most once by each layer, and written as it is.
+    ///
+    /// Default: `None`, which stands for the error's own text and that of its causes
+    /// ([`describe_error`](crate::error::describe_error)), and for a general sentence where the
+    /// result is a response.
+    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
+        let _ = result;
+        None
+    }
+
+    /// Whether this classifier looks at responses. Where it does not, an `Ok` with which a layer
+    /// inside answered a call that it stopped itself counts as what that layer did.
+    ///
+    /// Default: `true`; only [`ErrorsAsFailures`] says `false`.
+    fn judges_responses(&self) -> bool {
+        true
+    }
 }
 
 impl<F, Response, Error> Classify<Response, Error> for F
@@ -51,6 +70,11 @@ impl<Response, Error> Classify<Response, Error> for ErrorsAsFailures {
             Outcome::Failure
         }
     }
+
+    #[inline]
+    fn judges_responses(&self) -> bool {
+        false
+    }
 }
 
 /// A classifier to which is added how long the service asks to be left alone. Made by
@@ -73,7 +97,16 @@ where
     }
 
     fn retry_after(&self, result: &Result<Response, Error>) -> Option<Duration> {
-        (self.retry_after)(result)
+        (self.retry_after)(result).or_else(|| self.classify.retry_after(result))
+    }
+
+    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
+        self.classify.describe(result)
+    }
+
+    #[inline]
+    fn judges_responses(&self) -> bool {
+        self.classify.judges_responses()
     }
 }
 

@@ -94,6 +94,7 @@
 
 pub mod classify;
 pub mod error;
+mod error_text;
 pub mod event;
 pub mod job;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]

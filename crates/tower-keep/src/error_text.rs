@@ -1,0 +1,310 @@
+//! The text of a failure, for events, logs and open circuits: the error and its causes, bounded,
+//! without the secrets that URLs carry.
+
+use std::{
+    any::Any,
+    error::Error,
+    fmt::{self, Display, Write},
+    io,
+    sync::Arc,
+};
+
+use crate::error::BoxError;
+
+/// A chain of sources may be endless.
+const MAX_CAUSES: usize = 16;
+/// Bytes read of what an error says. More is not looked at.
+const MAX_READ: usize = 8 * 1024;
+/// Bytes of the text.
+const MAX_LENGTH: usize = 1024;
+
+/// The error's text and that of its sources, separated by colons.
+///
+/// This is what events and log records carry of an error. It is at most 1 KiB long and follows at
+/// most 16 sources. A source that the text before it ends with is not repeated. URLs in it lose
+/// their user information, query and fragment, which often are secrets.
+///
+/// Use it in [`Classify::describe`](crate::Classify::describe) for an error type of your own: of
+/// such a type the layers know only its `Display`, not its sources.
+///
+/// ```
+/// use tower_keep::error::describe_error;
+///
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("cannot read the report")]
+/// struct Unreadable(#[source] std::io::Error);
+///
+/// let refused = std::io::Error::other("refused by https://me:secret@example.com/a?token=abc");
+/// assert_eq!(
+///     describe_error(&Unreadable(refused)),
+///     "cannot read the report: refused by https://example.com/a",
+/// );
+/// ```
+#[must_use]
+pub fn describe_error(error: &(dyn Error + 'static)) -> String {
+    let mut text = Bounded::default();
+    let mut next = Some(error);
+    let mut causes = 0;
+    while let Some(error) = next.filter(|_| causes <= MAX_CAUSES && !text.is_full) {
+        let end = text.text.len();
+        if end > 0 {
+            text.push(": ");
+        }
+        let start = text.text.len();
+        text.push(error);
+        let (before, cause) = (&text.text[..end], &text.text[start..]);
+        if cause.is_empty() || before.ends_with(cause) {
+            text.text.truncate(end);
+        }
+        causes += 1;
+        next = error.source();
+    }
+    text.finish()
+}
+
+/// The text of an error of which no more than its `Display` may be known.
+pub(crate) fn text_of<E: Display + 'static>(error: &E) -> Arc<str> {
+    match as_error(error) {
+        Some(error) => describe_error(error),
+        None => {
+            let mut text = Bounded::default();
+            // Types that hide their sources, such as `anyhow::Error`, add them to this form.
+            text.push(format_args!("{error:#}"));
+            text.finish()
+        }
+    }
+    .into()
+}
+
+/// The error behind this value, where its type is known to be or to hold one.
+pub(crate) fn as_error<E: 'static>(error: &E) -> Option<&(dyn Error + 'static)> {
+    let error: &dyn Any = error;
+    if let Some(error) = error.downcast_ref::<BoxError>() {
+        return Some(&**error);
+    }
+    if let Some(error) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        return Some(&**error);
+    }
+    if let Some(error) = error.downcast_ref::<Box<dyn Error + Send>>() {
+        return Some(&**error);
+    }
+    if let Some(error) = error.downcast_ref::<Box<dyn Error>>() {
+        return Some(&**error);
+    }
+    error.downcast_ref::<io::Error>().map(|error| error as _)
+}
+
+/// Text up to [`MAX_READ`] bytes.
+#[derive(Default)]
+struct Bounded {
+    text: String,
+    is_full: bool,
+}
+
+impl Bounded {
+    fn push(&mut self, text: impl Display) {
+        // It fails where the text is full, or where the `Display` says so: what is there is kept.
+        let _ = write!(self, "{text}");
+    }
+
+    fn finish(mut self) -> String {
+        if self.is_full {
+            // The end of a URL that was cut could not be told from its secrets.
+            let last = self.text.rfind(char::is_whitespace).unwrap_or(0);
+            self.text.truncate(last);
+        }
+        let mut text = redact_urls(&self.text);
+        if self.is_full || text.len() > MAX_LENGTH {
+            text.truncate(text.floor_char_boundary_at(MAX_LENGTH));
+            text.push('…');
+        }
+        text
+    }
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = MAX_READ - self.text.len();
+        if text.len() <= room {
+            self.text.push_str(text);
+            return Ok(());
+        }
+        self.text
+            .push_str(&text[..text.floor_char_boundary_at(room)]);
+        self.is_full = true;
+        Err(fmt::Error)
+    }
+}
+
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, index: usize) -> usize;
+}
+
+impl FloorCharBoundary for str {
+    /// The last boundary of characters up to `index`.
+    fn floor_char_boundary_at(&self, index: usize) -> usize {
+        (0..=index.min(self.len()))
+            .rev()
+            .find(|&index| self.is_char_boundary(index))
+            .unwrap_or(0)
+    }
+}
+
+/// Takes user information, query and fragment out of every `scheme://..` in the text. Where a URL
+/// ends is a guess, and rather takes too much out than too little.
+fn redact_urls(text: &str) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + "://".len());
+        redacted.push_str(before);
+        let has_scheme = before[..at].ends_with(is_scheme);
+        rest = if has_scheme {
+            redact_url(after, &mut redacted)
+        } else {
+            after
+        };
+    }
+    redacted.push_str(rest);
+    redacted
+}
+
+/// Pushes what may be shown of the URL whose authority `text` starts with, and returns what follows
+/// that URL.
+fn redact_url<'a>(text: &'a str, redacted: &mut String) -> &'a str {
+    let end = text.find(char::is_whitespace).unwrap_or(text.len());
+    let url = &text[..end];
+    let authority = &url[..url.find(['/', '?', '#', '\\']).unwrap_or(end)];
+    let host = match authority.rfind('@') {
+        Some(at) => at + 1,
+        // A password with an unescaped slash, say.
+        None if has_odd_port(authority) => url.rfind('@').map_or(0, |at| at + 1),
+        None => 0,
+    };
+    let url = &url[host..];
+    let mut shown = url
+        .find(['?', '#', '"', '<', '>', '`'])
+        .unwrap_or(url.len());
+    if let Some(next) = url[..shown].find("://") {
+        shown = url[..next].trim_end_matches(is_scheme).len();
+    }
+    redacted.push_str(&url[..shown]);
+    let hidden = &url[shown..];
+    let hidden = if hidden.starts_with(['?', '#']) {
+        let hidden = &hidden[..hidden.find(['"', '<', '>', '`']).unwrap_or(hidden.len())];
+        // Brackets and marks at the end belong to the sentence.
+        hidden.trim_end_matches([')', ']', '}', '\'', ',', '.', ';', ':', '!'])
+    } else {
+        ""
+    };
+    &text[host + shown + hidden.len()..]
+}
+
+fn is_scheme(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
+}
+
+/// Whether what stands after the host's colon is no port.
+fn has_odd_port(authority: &str) -> bool {
+    let port = match authority.rsplit_once(':') {
+        Some((_, port)) => port,
+        None => return false,
+    };
+    !port.ends_with(']') && port.contains(|c: char| !c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Caused {
+        text: String,
+        source: Option<BoxError>,
+    }
+
+    fn caused(text: &str, source: impl Into<BoxError>) -> BoxError {
+        Box::new(Caused {
+            text: text.to_owned(),
+            source: Some(source.into()),
+        })
+    }
+
+    /// R75 Each source follows the error that it caused, once.
+    #[test]
+    fn sources_follow_and_are_not_repeated() {
+        let error = caused("cannot send", caused("connect: refused", "refused"));
+        assert_eq!(&*text_of(&error), "cannot send: connect: refused");
+        let error = caused("", caused("b", "c"));
+        assert_eq!(&*text_of(&error), "b: c");
+        let error: Arc<dyn Error + Send + Sync> = Arc::from(caused("a", "b"));
+        assert_eq!(&*text_of(&error), "a: b");
+        assert_eq!(&*text_of(&"only displayed"), "only displayed");
+        assert_eq!(&*text_of(&io::Error::other(caused("a", "b"))), "a: b");
+    }
+
+    /// R75 A text is bounded, however many sources there are and however much they say.
+    #[test]
+    fn the_text_is_bounded() {
+        let error: BoxError = "ä".repeat(1 << 20).into();
+        let text = text_of(&error);
+        assert!(text.len() <= MAX_LENGTH + '…'.len_utf8(), "{}", text.len());
+        assert!(text.ends_with('…'));
+
+        let mut error: BoxError = "0".into();
+        for n in 1..100 {
+            error = caused(&n.to_string(), error);
+        }
+        let text = text_of(&error);
+        assert!(text.starts_with("99: 98: 97"), "{text}");
+        assert!(text.ends_with("84: 83"), "{text}");
+    }
+
+    /// R75 Where a text is cut, half a URL does not show the password whose end is missing.
+    #[test]
+    fn a_cut_url_shows_no_secret() {
+        for length in MAX_READ - 40..MAX_READ {
+            let text = format!("{} postgres://me:secret@host/db", "a".repeat(length));
+            assert!(!text_of(&text).contains("secret"), "{length}");
+        }
+    }
+
+    /// R75 URLs lose their user information, query and fragment, and nothing else is lost.
+    #[test]
+    fn urls_lose_their_secrets() {
+        for (text, expected) in [
+            ("no url: a//b?c", "no url: a//b?c"),
+            ("a ://b?c", "a ://b?c"),
+            ("for url (http://h/p?token=s)", "for url (http://h/p)"),
+            (
+                "(https://u:p@h:1/p?a=(s)&b=s): refused",
+                "(https://h:1/p): refused",
+            ),
+            ("https://h/p#access_token=s, twice", "https://h/p, twice"),
+            ("\"HTTP://u@h/?s\" is bad", "\"HTTP://h/\" is bad"),
+            (
+                "postgres://me:s/s?s#s@host/db is bad",
+                "postgres://host/db is bad",
+            ),
+            ("redis://:p@[::1]:6379/0?s", "redis://[::1]:6379/0"),
+            ("http://[::1]/@user", "http://[::1]/@user"),
+            ("https://h/@scope/pkg", "https://h/@scope/pkg"),
+            ("http://a@b@h/", "http://h/"),
+            (
+                "[\"http://h/?s\",\"http://u:p@h/\"]",
+                "[\"http://h/\",\"http://h/\"]",
+            ),
+            ("['http://h/','http://u:p@h/']", "['http://h/','http://h/']"),
+            ("http://h/via/ftp://u:p@h/x", "http://h/via/ftp://h/x"),
+            ("http://h?s", "http://h"),
+            ("http://", "http://"),
+            ("://", "://"),
+            ("ä://u:p@h", "ä://u:p@h"),
+            ("git+ssh://u:p@h/ä?ß.", "git+ssh://h/ä."),
+            ("http://h/\nhttp://u:p@h/", "http://h/\nhttp://h/"),
+        ] {
+            assert_eq!(redact_urls(text), expected, "{text}");
+        }
+    }
+}
