@@ -32,7 +32,7 @@ pub trait Classify<Response, Error> {
     /// 503", say. Asked only of failures, at most once by each layer, and written as it is.
     ///
     /// Default: `None`, which stands for the error's own text and that of its causes
-    /// ([`describe_error`](crate::error::describe_error)), and for a general sentence where the
+    /// ([`describe_error`](crate::describe_error)), and for a general sentence where the
     /// result is a response.
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
         let _ = result;

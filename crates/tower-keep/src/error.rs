@@ -6,8 +6,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-pub use crate::error_text::describe_error;
-
 /// The error of a layer that can stop a call, unless it is told otherwise: tower's own convention.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 

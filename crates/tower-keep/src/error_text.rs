@@ -28,7 +28,7 @@ const MAX_LENGTH: usize = 1024;
 /// such a type the layers know only its `Display`, not its sources.
 ///
 /// ```
-/// use tower_keep::error::describe_error;
+/// use tower_keep::describe_error;
 ///
 /// #[derive(Debug, thiserror::Error)]
 /// #[error("cannot read the report")]

@@ -144,6 +144,7 @@ pub use self::timeout::TimeoutLayer;
 pub use self::{
     classify::{Classify, ErrorsAsFailures, Outcome},
     error::{BoxError, find},
+    error_text::describe_error,
     event::{
         CancelReason, Event, EventKind, FailureCause, GiveUpReason, InvalidJobId, JobId, JobName,
         LimitScope, Observer, Report, StepInfo,
