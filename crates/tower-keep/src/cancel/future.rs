@@ -49,7 +49,7 @@ impl<W, O, T, E> Future for ResponseFuture<W, O>
 where
     W: Future<Output = Result<Result<T, E>, Cancelled>>,
     O: OnReject<Cancelled, T, E>,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Output = Result<T, O::Error>;
 

@@ -183,7 +183,7 @@ where
     S: Service<Request>,
     G: ReplaceGroup<Request>,
     O: OnReject<Cancelled, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Response = S::Response;
     type Error = O::Error;
@@ -209,7 +209,7 @@ where
     G: ReplaceGroup<Request>,
     G::Key: Send + Sync + 'static,
     O: OnReject<Cancelled, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Response = S::Response;
     type Error = O::Error;

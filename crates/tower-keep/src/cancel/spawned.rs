@@ -64,7 +64,7 @@ async fn run<F, T, E, K>(
 ) -> Output<T, E>
 where
     F: Future<Output = Result<T, E>>,
-    E: fmt::Display + 'static,
+    E: fmt::Display,
     K: Eq + Hash,
 {
     let mut slot = Some(Arc::clone(&unfinished.job));

@@ -62,7 +62,7 @@ where
     F: Future<Output = Result<T, E>>,
     C: Classify<T, E>,
     O: OnReject<Open, T, E>,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Output = Result<T, O::Error>;
 

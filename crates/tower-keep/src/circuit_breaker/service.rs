@@ -62,7 +62,7 @@ where
     S: Service<Request>,
     C: Classify<S::Response, S::Error> + Clone,
     O: OnReject<Open, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
     G: Admits<Request>,
 {
     type Response = S::Response;

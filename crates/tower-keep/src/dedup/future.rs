@@ -68,7 +68,7 @@ where
     S: Service<Request>,
     K: Clone + Eq + Hash,
     O: OnReject<Duplicate, S::Response, S::Error>,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Output = Result<S::Response, O::Error>;
 

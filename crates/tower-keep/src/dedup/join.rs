@@ -92,7 +92,7 @@ impl<S, Request, K, Shared, M> Future for Joinable<S, Request, K, Shared, M>
 where
     S: Service<Request>,
     S::Response: Clone + Send + Sync + 'static,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
     K: Clone + Eq + Hash,
     M: KeepMode<S::Response, S::Error>,
 {
@@ -225,11 +225,11 @@ impl<S, Request, K, O> Future for JoinFuture<S, Request, K, O::Shared, O>
 where
     S: Service<Request>,
     S::Response: Clone,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
     K: Clone + Eq + Hash,
     O: OnReject<Duplicate, S::Response, S::Error>
         + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>,
-    O::Given: fmt::Display + 'static,
+    O::Given: fmt::Display,
 {
     type Output = Result<S::Response, O::Given>;
 

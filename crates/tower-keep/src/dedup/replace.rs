@@ -124,7 +124,7 @@ where
     S: Service<Request>,
     K: Clone + Eq + Hash,
     O: OnReject<Duplicate, S::Response, S::Error>,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Output = Result<S::Response, O::Error>;
 
@@ -175,7 +175,7 @@ where
     S: Service<Request>,
     K: Clone + Eq + Hash,
     O: OnReject<Duplicate, S::Response, S::Error>,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     /// Whether it was replaced, and nobody outside sees to its end.
     fn is_to_stop(&self) -> bool {

@@ -92,7 +92,7 @@ where
     S: Service<Request> + Clone,
     Y: DedupKey<Request>,
     O: OnReject<Duplicate, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Response = S::Response;
     type Error = O::Error;
@@ -131,7 +131,7 @@ where
     S: Service<Request> + Clone,
     Y: DedupKey<Request>,
     O: OnReject<Duplicate, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Response = S::Response;
     type Error = O::Error;
@@ -157,7 +157,7 @@ where
     S: Service<Request> + Clone,
     Y: DedupKey<Request>,
     O: OnReject<Duplicate, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Response = S::Response;
     type Error = O::Error;
@@ -191,7 +191,7 @@ where
     O: OnReject<Duplicate, S::Response, S::Error>
         + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>
         + Clone,
-    O::Given: fmt::Display + 'static,
+    O::Given: fmt::Display,
 {
     type Response = S::Response;
     type Error = O::Given;

@@ -227,7 +227,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
     /// inside them is.
     fn call<Request>(&self, name: JobName, request: Request) -> (Arc<Core>, Watch, Work<Request>)
     where
-        Entrance: Service<Request, Error: fmt::Display + 'static>,
+        Entrance: Service<Request, Error: fmt::Display>,
     {
         let mut layers = self.progress.layer(self.cancel.layer(Entrance));
         let (seat, job, future) = Seat::begin_apart(name, || layers.call(request));

@@ -110,7 +110,7 @@ pub struct JobService<S, N = JobName> {
 impl<S, N, Request> Service<Request> for JobService<S, N>
 where
     S: Service<Request>,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
     N: NameJob<Request>,
 {
     type Response = S::Response;
@@ -158,7 +158,7 @@ impl<F> ResponseFuture<F> {
 impl<F, T, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<T, E>>,
-    E: fmt::Display + 'static,
+    E: fmt::Display,
 {
     type Output = Result<T, E>;
 

@@ -387,7 +387,7 @@ impl Seat {
 
     /// The layer's future is ready with this result: the root takes the note of a stop away and ends the job.
     #[inline(always)]
-    pub(crate) fn finish<T, E: fmt::Display + 'static>(&mut self, result: &Result<T, E>) {
+    pub(crate) fn finish<T, E: fmt::Display>(&mut self, result: &Result<T, E>) {
         if self.place == Place::Root {
             let stop = stop::take();
             if let Some(job) = &self.job {

@@ -36,7 +36,7 @@ impl<F, C> ResponseFuture<F, C> {
 impl<F, C, T, E> Future for ResponseFuture<F, C>
 where
     F: Future<Output = Result<T, E>>,
-    E: fmt::Display + 'static,
+    E: fmt::Display,
     C: Classify<T, E>,
 {
     type Output = Result<T, E>;

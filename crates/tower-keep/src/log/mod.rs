@@ -241,7 +241,7 @@ pub struct Log<S, C = ErrorsAsFailures> {
 impl<S, C, Request> Service<Request> for Log<S, C>
 where
     S: Service<Request>,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
     C: Classify<S::Response, S::Error> + Clone,
 {
     type Response = S::Response;

@@ -98,7 +98,7 @@ pub struct Progress<S> {
 impl<S, Request> Service<Request> for Progress<S>
 where
     S: Service<Request>,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
 {
     type Response = S::Response;
     type Error = S::Error;

@@ -102,7 +102,7 @@ where
 impl<S, Request, P, C> Future for ResponseFuture<S, Request, P, C>
 where
     S: Service<Request> + Clone,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
     P: Policy<S::Response, S::Error>,
     C: CloneRequest<Request>,
 {
@@ -237,7 +237,7 @@ pin_project! {
 impl<S, Request, P, C> Future for Counted<S, Request, P, C>
 where
     S: Service<Request> + Clone,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
     P: Policy<S::Response, S::Error>,
     C: CloneRequest<Request>,
 {

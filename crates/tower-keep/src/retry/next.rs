@@ -33,7 +33,7 @@ pub(super) struct Over<'a> {
 impl Over<'_> {
     /// How long to wait before the next attempt, of which the job is told; `None` if this result is final after all.
     #[cold]
-    pub(super) fn next<T, E: fmt::Display + 'static>(
+    pub(super) fn next<T, E: fmt::Display>(
         mut self,
         result: &Result<T, E>,
         decision: Decision,

@@ -44,7 +44,7 @@ impl<S: Clone, P: Clone, C: Clone> Layer<S> for RetryLayer<P, C> {
 impl<S, P, C, Request> Service<Request> for Retry<S, P, C>
 where
     S: Service<Request> + Clone,
-    S::Error: fmt::Display + 'static,
+    S::Error: fmt::Display,
     P: Policy<S::Response, S::Error>,
     C: CloneRequest<Request>,
 {

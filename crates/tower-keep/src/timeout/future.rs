@@ -56,7 +56,7 @@ impl<F, O, T, E> Future for ResponseFuture<F, O>
 where
     F: Future<Output = Result<T, E>>,
     O: OnReject<Elapsed, T, E>,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Output = Result<T, O::Error>;
 

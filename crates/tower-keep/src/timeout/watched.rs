@@ -51,7 +51,7 @@ where
     S: Service<Request>,
     L: Limit<Request>,
     O: OnReject<Elapsed, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Response = S::Response;
     type Error = O::Error;

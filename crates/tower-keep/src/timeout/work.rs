@@ -95,7 +95,7 @@ impl<F, O, T, E> Future for WatchedFuture<F, O>
 where
     F: Future<Output = Result<T, E>>,
     O: OnReject<Elapsed, T, E>,
-    O::Error: fmt::Display + 'static,
+    O::Error: fmt::Display,
 {
     type Output = Result<T, O::Error>;
 
@@ -186,7 +186,7 @@ impl<F, O> WatchedFuture<F, O> {
     fn finish<T, E>(self: Pin<&mut Self>, result: Option<Result<T, E>>) -> Result<T, O::Error>
     where
         O: OnReject<Elapsed, T, E>,
-        O::Error: fmt::Display + 'static,
+        O::Error: fmt::Display,
     {
         let mut this = self.project();
         let result = match (result, *this.deadline) {

@@ -26,10 +26,7 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// What a result means for the job, given what the layers inside said of it.
-    pub(crate) fn of<T, E: fmt::Display + 'static>(
-        result: &Result<T, E>,
-        stop: Option<Stop>,
-    ) -> Self {
+    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, stop: Option<Stop>) -> Self {
         // A layer's error that somebody outside turned into a response is a success after all.
         let stop = stop.filter(|stop| stop.holds(result));
         let text = |kind: StopKind| match result {
