@@ -1,35 +1,29 @@
 //! What is worth another attempt, and what speaks against a host.
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
 use tower_keep::{
     Classify, Outcome,
     retry::{Attempt, Decision, Policy},
 };
 
-use crate::{download::Done, error::FetchError};
+use crate::{download::Done, error::FetchError, plan::Fetch};
 
-/// Tries again what may have passed by then, and waits as long as the server asks.
+/// Tries again what may have passed by then, and waits as long as the server asks. Each request is a
+/// GET, so it may be repeated.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct IfItMayPass {
-    /// A server that asks for more is not asked again.
-    pub(crate) longest_wait: Duration,
-}
+pub(crate) struct IfItMayPass;
 
-impl Policy<Done, FetchError> for IfItMayPass {
-    fn decide(&self, result: &Result<Done, FetchError>, _: &Attempt<'_>) -> Decision {
+impl Policy<Fetch, Done, FetchError> for IfItMayPass {
+    type Seen = ();
+
+    fn see(&self, _: &Fetch) {}
+
+    fn decide(&self, (): &(), result: &Result<Done, FetchError>, _: &Attempt<'_>) -> Decision {
         match result {
             Err(FetchError::Status {
                 status,
                 retry_after,
-            }) if may_pass(*status) => match *retry_after {
-                None => Decision::Retry,
-                // Coming back earlier than asked would be rude. Later than the job's end the retry does not go.
-                Some(wait) if wait > self.longest_wait => Decision::Stop,
-                Some(wait) => Decision::RetryAfter(wait),
-            },
-            // GET may be repeated, wherever the connection broke.
+            }) if may_pass(*status) => retry_after.map_or(Decision::Retry, Decision::RetryAfter),
             Err(FetchError::Http(error)) if !error.is_builder() && !error.is_redirect() => {
                 Decision::Retry
             }

@@ -75,9 +75,9 @@ pub(crate) fn build(
                     .max_retries(settings.max_retries)
                     .base_delay(settings.base_delay)
                     .max_delay(settings.max_delay)
-                    .policy(IfItMayPass {
-                        longest_wait: settings.max_delay,
-                    }),
+                    // A server that asks for more is not asked again.
+                    .max_requested_delay(settings.max_delay)
+                    .policy(IfItMayPass),
             )
             .layer(
                 TimeoutLayer::per_attempt(settings.attempt_timeout).fail_with(FetchError::Timeout),

@@ -97,7 +97,7 @@ fn futures_stay_small() {
             232,
             size_with(TimeoutLayer::idle(MINUTE)),
         ),
-        ("RetryLayer", 176, size_with(RetryLayer::new())),
+        ("RetryLayer", 192, size_with(RetryLayer::new())),
         (
             "Log, Progress, Cancel",
             184,
@@ -110,7 +110,7 @@ fn futures_stay_small() {
         ),
         (
             "CircuitBreaker, Timeout, Retry",
-            424,
+            440,
             size_with(
                 ServiceBuilder::new()
                     .layer(CircuitBreakerLayer::new())
@@ -120,17 +120,17 @@ fn futures_stay_small() {
         ),
         (
             "Pipeline, no dedup",
-            728,
+            800,
             size_with(Pipeline::new().build().unwrap()),
         ),
         (
             "Pipeline, reject",
-            736,
+            808,
             size_with(Pipeline::new().dedup(DedupLayer::new(key)).build().unwrap()),
         ),
         (
             "Pipeline, join",
-            736,
+            808,
             size_with(
                 Pipeline::new()
                     .dedup(DedupLayer::new(key).join())

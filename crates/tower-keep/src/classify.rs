@@ -1,6 +1,8 @@
 //! What counts as a success: one notion for Retry, CircuitBreaker and Log.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use crate::error_text::bounded_text;
 
 /// What an outcome means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +31,8 @@ pub trait Classify<Response, Error> {
     }
 
     /// What is wrong with this result, for events, logs and an open circuit: "the server answered
-    /// 503", say. Asked only of failures, at most once by each layer, and written as it is.
+    /// 503", say. Asked only of failures, at most once by each layer. It is written as it is, up to
+    /// 1 KiB of it.
     ///
     /// Default: `None`, which stands for the error's own text and that of its causes
     /// ([`describe_error`](crate::describe_error)), and for a general sentence where the
@@ -55,6 +58,19 @@ where
     fn classify(&self, result: &Result<Response, Error>) -> Outcome {
         self(result)
     }
+}
+
+/// What the classifier says of this failure, bounded.
+pub(crate) fn describe<C, Response, Error>(
+    classify: &C,
+    result: &Result<Response, Error>,
+) -> Option<Arc<str>>
+where
+    C: Classify<Response, Error>,
+{
+    classify
+        .describe(result)
+        .map(|text| bounded_text(&text).into())
 }
 
 /// The default: `Ok` is a success, `Err` a failure.

@@ -58,6 +58,11 @@ pub fn describe_error(error: &(dyn Error + 'static)) -> String {
     text.finish()
 }
 
+/// As much of a user's own text as an event carries.
+pub(crate) fn bounded_text(text: &str) -> &str {
+    &text[..text.floor_char_boundary_at(MAX_LENGTH)]
+}
+
 /// The text of an error of which no more than its `Display` is known.
 pub(crate) fn text_of<E: Display>(error: &E) -> Arc<str> {
     let mut text = Bounded::default();

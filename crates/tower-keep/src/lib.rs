@@ -150,4 +150,5 @@ pub use self::{
         LimitScope, Observer, Report, StepInfo,
     },
     job::{Job, JobLayer},
+    reject::Rejection,
 };

@@ -49,6 +49,9 @@ mod classify;
 #[path = "../../../crates/tower-keep/src/error.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod error;
+#[path = "../../../crates/tower-keep/src/error_text.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod error_text;
 #[path = "../../../crates/tower-keep/src/event/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, clippy::all)]
 mod event;

@@ -72,7 +72,8 @@ where
                 this.on_reject.reject(cancelled)
             }
         };
-        this.seat.finish(&result);
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }
 }

@@ -20,13 +20,13 @@ use crate::{
         core::{Core, Ending},
         halt, limits,
         scope::{Entered, Phase},
-        stop::{self, Stop},
+        stop::{self, Carried},
         surroundings::Surroundings,
     },
 };
 
 /// What the task hands to its caller: the result, and what the layers inside said of it.
-type Output<T, E> = (Result<Result<T, E>, Cancelled>, Option<Stop>);
+type Output<T, E> = (Result<Result<T, E>, Cancelled>, Carried);
 
 /// A call in a task of its own. Dropping this leaves the task running.
 #[must_use = "futures do nothing unless polled"]
@@ -69,10 +69,10 @@ where
 {
     let mut slot = Some(Arc::clone(&unfinished.job));
     let mut work = pin!(Some(work));
-    let (result, stop) = poll_fn(|cx| {
+    let (result, said) = poll_fn(|cx| {
         let entered = Entered::new(&mut slot, Phase::Running);
         let within = DetachedIn::enter(unfinished.job.id());
-        stop::take();
+        stop::clear();
         let polled = surroundings.around(|| match work.as_mut().as_pin_mut() {
             Some(work) => work.poll(cx),
             None => unreachable!("it is polled until it is ready"),
@@ -84,18 +84,18 @@ where
                 job.started_here();
             }
         }
-        polled.map(|result| (result, stop::take()))
+        polled.map(|result| (result, stop::carry()))
     })
     .await;
     // Out of the layer before the job's end is told.
     work.set(None);
     unfinished.finish(match &result {
-        Ok(result) => Ending::of(result, stop),
+        Ok(result) => Ending::of(result, &said),
         Err(cancelled) => Ending::Cancelled {
             reason: cancelled.reason().clone(),
         },
     });
-    (result, stop)
+    (result, said)
 }
 
 thread_local! {
@@ -164,10 +164,8 @@ impl<T, E> Future for Spawned<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match ready!(Pin::new(&mut self.task).poll(cx)) {
-            Ok((result, stop)) => {
-                if let Some(stop) = stop {
-                    stop::leave_again(stop);
-                }
+            Ok((result, said)) => {
+                said.leave();
                 Poll::Ready(result)
             }
             // A panic goes on to the caller, as it would without the task.

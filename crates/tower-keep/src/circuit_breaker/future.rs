@@ -20,7 +20,7 @@ use crate::{
     job::{
         halt, scope,
         seat::Seat,
-        stop::{self, Stop, StopKind},
+        stop::{self, StopKind},
     },
     reject::OnReject,
 };
@@ -97,7 +97,8 @@ where
                 result
             }
         };
-        this.seat.finish(&result);
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }
 }
@@ -114,14 +115,18 @@ fn outcome<T, E, C: Classify<T, E>>(
     if let Some(kind) = halt::halted_by(|| seat.ambient_id()) {
         return of_stop(kind, admitted.counting);
     }
-    let outcome = match stop::read().filter(|stop| stop.holds(result)) {
-        // What a classifier of another layer thinks of the result is not this circuit's measure.
-        None
-        | Some(Stop {
-            kind: StopKind::Failure | StopKind::Forbidden,
-            ..
-        }) => classify.classify(result),
-        Some(stop) => of_stop(stop.kind, admitted.counting),
+    let stop = stop::read().filter(|stop| stop.holds(result));
+    let outcome = match stop.map(|stop| stop.kind) {
+        None | Some(StopKind::Forbidden) => classify.classify(result),
+        // A classifier that looks at responses knows best whether this one is good. What it calls a
+        // failure may still be no failure of the service.
+        Some(kind) if classify.judges_responses() && (result.is_ok() || !kind.is_gate()) => {
+            match classify.classify(result) {
+                Outcome::Failure => of_stop(kind, admitted.counting),
+                outcome => outcome,
+            }
+        }
+        Some(kind) => of_stop(kind, admitted.counting),
     };
     let decides = outcome == Outcome::Failure || admitted.is_probe();
     if decides && cancelled(seat) {
@@ -139,7 +144,9 @@ fn of_stop(kind: StopKind, counting: Counting) -> Outcome {
         | StopKind::Panicked
         | StopKind::Failure
         | StopKind::Forbidden => Outcome::Failure,
-        StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled => Outcome::Ignored,
+        StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled | StopKind::Rejected => {
+            Outcome::Ignored
+        }
     }
 }
 

@@ -90,7 +90,8 @@ where
                 result
             }
         };
-        this.seat.finish(&result);
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }
 }

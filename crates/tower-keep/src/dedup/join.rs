@@ -22,7 +22,7 @@ use crate::{
         core::{Core, followers::Following},
         scope::{Entered, Phase},
         seat::Seat,
-        stop::{self, Stop, StopKind},
+        stop::{self, Carried, Stop, StopKind},
         surroundings::Surroundings,
     },
     reject::OnReject,
@@ -30,7 +30,7 @@ use crate::{
 
 /// How a flight ended.
 pub(super) enum Landing<T, E> {
-    Done(Result<T, E>, Option<Stop>),
+    Done(Result<T, E>, Carried),
     /// With what the panic said.
     Panicked(Option<Arc<str>>),
 }
@@ -38,7 +38,7 @@ pub(super) enum Landing<T, E> {
 impl<T: Clone, E: Clone> Clone for Landing<T, E> {
     fn clone(&self) -> Self {
         match self {
-            Self::Done(result, stop) => Self::Done(result.clone(), *stop),
+            Self::Done(result, said) => Self::Done(result.clone(), said.clone()),
             Self::Panicked(message) => Self::Panicked(message.clone()),
         }
     }
@@ -114,22 +114,22 @@ where
         let poll = || {
             let polled = surroundings.around(|| execution.as_mut().poll(this.seat, cx));
             let result = ready!(polled);
-            let stop = stop::read();
+            let said = stop::peek();
             // First, as a panic of what it drops is the execution's too.
             execution.as_mut().clear();
             if let Some(lead) = execution.as_mut().lead() {
-                keep(this.mode, lead, this.seat, &result, stop);
+                keep(this.mode, lead, this.seat, &result, said.stop);
             }
             execution.release();
             this.seat.finish(&result);
             // The callers leave the note again, each in its own stack.
-            stop::take();
-            Poll::Ready(Landing::Done(result.map_err(this.share), stop))
+            stop::clear();
+            Poll::Ready(Landing::Done(result.map_err(this.share), said))
         };
         // A panic belongs to no single caller, that of an error's `Display` or conversion neither. After it the
         // execution is dropped, not polled again.
         catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
-            stop::take();
+            stop::clear();
             Poll::Ready(Landing::Panicked(panic_message(panic)))
         })
     }
@@ -255,10 +255,8 @@ where
                     }
                 });
                 match ready!(this.seat.run(|| caller.poll(cx))) {
-                    Landing::Done(result, stop) => {
-                        if let Some(stop) = stop {
-                            stop::leave_again(stop);
-                        }
+                    Landing::Done(result, said) => {
+                        said.leave();
                         result.map_err(|shared| this.on_reject.give(shared))
                     }
                     Landing::Panicked(message) => {
@@ -269,7 +267,8 @@ where
                 }
             }
         };
-        this.seat.finish(&result);
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }
 }

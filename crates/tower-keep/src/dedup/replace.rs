@@ -202,7 +202,8 @@ where
         this.execution.set(None);
         *this.hold = None;
         let result = result.map_err(|error| this.on_reject.pass(error));
-        this.seat.finish(&result);
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
         result
     }
 
@@ -229,7 +230,8 @@ where
         *this.hold = None;
         let result = this.on_reject.reject(Duplicate::replaced_of(by, of));
         stop::leave(StopKind::Cancelled, this.on_reject.responds());
-        this.seat.finish(&result);
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
         result
     }
 }

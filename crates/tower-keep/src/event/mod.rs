@@ -296,8 +296,14 @@ pub enum GiveUpReason {
     TotalTime,
     /// The request cannot be repeated.
     NotRepeatable,
-    /// The policy forbade any other attempt, by outer retries too.
+    /// The policy forbade any other attempt, by outer retries too; or a retry inside gave up and
+    /// [stops the outer ones](crate::RetryLayer::stop_outer_retries).
     Forbidden,
+    /// The service asked for a longer wait than is allowed.
+    AskedTooLong,
+    /// The policy does not retry this error. For [hooks](crate::RetryLayer::on_give_up); there is no
+    /// event of it.
+    NotRetryable,
 }
 
 impl fmt::Display for GiveUpReason {
@@ -308,7 +314,9 @@ impl fmt::Display for GiveUpReason {
             Self::Deadline => "the wait would reach the job's deadline",
             Self::TotalTime => "the wait would reach the total time for all attempts",
             Self::NotRepeatable => "the request cannot be repeated",
-            Self::Forbidden => "the policy forbids another attempt",
+            Self::Forbidden => "another attempt is forbidden",
+            Self::AskedTooLong => "the service asked for too long a wait",
+            Self::NotRetryable => "the error is not retried",
         })
     }
 }

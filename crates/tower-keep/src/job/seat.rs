@@ -5,6 +5,7 @@
 //! root itself tracks none (a timeout around a log): it takes over the job that a layer below it began.
 
 use std::{
+    error::Error,
     fmt,
     num::NonZeroUsize,
     sync::{
@@ -276,10 +277,10 @@ impl Seat {
         self.settling = false;
         // A note is about the result that comes up with it: one that another future on this thread left is not for us,
         // nor is one whose result somebody inside kept to itself.
-        stop::take();
+        stop::clear();
         let polled = self.run_in_place(poll);
         if polled.is_pending() {
-            stop::take();
+            stop::clear();
         } else {
             self.settling = true;
         }
@@ -358,6 +359,18 @@ impl Seat {
         }
     }
 
+    /// Whether the job of the stack is cancelled.
+    #[inline(always)]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match (&self.job, self.place) {
+            (Some(job), _) => job.is_cancelled(),
+            (None, Place::Member) => {
+                scope::with_current(|job| job.is_some_and(|job| job.is_cancelled()))
+            }
+            _ => false,
+        }
+    }
+
     /// Hands on the job of the stack, if there is one. Call it outside [`run`](Self::run).
     pub(crate) fn announce(&self, tell: impl FnOnce(Option<&Core>)) {
         match self.place {
@@ -385,18 +398,45 @@ impl Seat {
         }
     }
 
-    /// The layer's future is ready with this result: the root takes the note of a stop away and ends the job.
+    /// The layer's future is ready with this result: the root takes the note of a stop away and ends
+    /// the job.
     #[inline(always)]
     pub(crate) fn finish<T, E: fmt::Display>(&mut self, result: &Result<T, E>) {
+        self.finish_known(result, |_| None);
+    }
+
+    /// As [`finish`](Self::finish), for a layer that may know more of its error than its `Display`.
+    #[inline(always)]
+    pub(crate) fn finish_known<T, E: fmt::Display>(
+        &mut self,
+        result: &Result<T, E>,
+        know: impl for<'a> FnOnce(&'a E) -> Option<&'a (dyn Error + 'static)>,
+    ) {
+        if let Err(error) = result {
+            if let Some(known) = know(error) {
+                self.explain(error, known);
+            }
+        }
         if self.place == Place::Root {
-            let stop = stop::take();
+            let said = stop::carry();
             if let Some(job) = &self.job {
-                // The error's own `Display` may panic: then the seat is dropped with the job still in it.
-                job.end(|| Ending::of(result, stop));
+                // The error's own `Display` may panic: then the seat is dropped with the job still
+                // in it.
+                job.end(|| Ending::of(result, &said));
                 self.job = None;
             }
         }
         self.settling = false;
+    }
+
+    /// Leaves the causes of this error for the layers around, where somebody watches the job.
+    #[cold]
+    fn explain<E: fmt::Display>(&self, error: &E, known: &(dyn Error + 'static)) {
+        let mut watched = false;
+        self.with_job(|job| watched = job.is_heard());
+        if watched || self.place == Place::Below {
+            stop::explain(error, known);
+        }
     }
 }
 

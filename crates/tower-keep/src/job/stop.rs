@@ -1,10 +1,24 @@
-//! How a layer tells the layers around it that it stopped a call itself.
+//! How a layer tells the layers around it that it stopped a call itself, and what a result means.
 //!
-//! The error type cannot say it: it may be the user's own, or there may be none because the layer answered with a
-//! response. So the layer leaves a note on the thread when its future is ready, and the layers around it read it in
-//! the same poll. The outermost layer of the stack takes it away.
+//! The error type cannot say it: it may be the user's own, or there may be none because the layer
+//! answered with a response. So the layer leaves a note on the thread when its future is ready, and
+//! the layers around it read it in the same poll. The outermost layer of the stack takes it away.
+//!
+//! A note adds facts; it does not overrule. A layer that was given a classifier or a policy goes by
+//! that, except that no gate's rejection is counted or retried. Next to the note there may be a
+//! text: the causes of an error, or what a classifier says of a response.
 
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    fmt,
+    sync::Arc,
+};
+
+use crate::{
+    error_text::{describe_error, text_of},
+    event::FailureCause,
+};
 
 /// Which kind of stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +30,8 @@ pub(crate) enum StopKind {
     CircuitOpen,
     Duplicate,
     Cancelled,
+    /// A gate that is not one of our layers turned the call away.
+    Rejected,
     /// An execution that this call had joined panicked.
     Panicked,
     /// A classifier called this result a failure.
@@ -27,7 +43,22 @@ pub(crate) enum StopKind {
 impl StopKind {
     /// The call was turned away before the service saw it.
     pub(crate) fn is_gate(self) -> bool {
-        matches!(self, Self::CircuitOpen | Self::Duplicate | Self::Cancelled)
+        matches!(
+            self,
+            Self::CircuitOpen | Self::Duplicate | Self::Cancelled | Self::Rejected
+        )
+    }
+
+    /// Why a job that ends with this failed.
+    pub(crate) fn cause(self) -> FailureCause {
+        match self {
+            Self::TimedOut | Self::AttemptTimedOut => FailureCause::TimedOut,
+            Self::CircuitOpen => FailureCause::CircuitOpen,
+            Self::Duplicate => FailureCause::Duplicate,
+            Self::Rejected => FailureCause::Rejected,
+            Self::Panicked => FailureCause::Panicked,
+            Self::Cancelled | Self::Failure | Self::Forbidden => FailureCause::Error,
+        }
     }
 
     pub(crate) fn describe(self) -> &'static str {
@@ -37,6 +68,7 @@ impl StopKind {
             Self::CircuitOpen => "the circuit is open",
             Self::Duplicate => "an identical request is in flight",
             Self::Cancelled => "the job was cancelled",
+            Self::Rejected => "a layer rejected the call",
             Self::Panicked => "the execution of the request panicked",
             Self::Failure => "the response is classified as a failure",
             Self::Forbidden => "no other attempt is allowed",
@@ -65,10 +97,52 @@ impl Stop {
 thread_local! {
     static STOP: Cell<Option<Stop>> = const { Cell::new(None) };
     static DROPPING: Cell<Option<StopKind>> = const { Cell::new(None) };
+    /// Whether there is a text: looked at first, as there rarely is.
+    static EXPLAINED: Cell<bool> = const { Cell::new(false) };
+    static EXPLANATION: RefCell<Option<Explanation>> = const { RefCell::new(None) };
+}
+
+/// What is left of the result in hand, next to the note.
+#[derive(Clone, Debug)]
+pub(crate) enum Explanation {
+    /// An error and its causes, of use as long as the result is that error.
+    Causes(Arc<str>),
+    /// What a classifier or a rejecting layer says of the result.
+    Description(Arc<str>),
+}
+
+/// A note and its text on the way to another task or thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carried {
+    pub(crate) stop: Option<Stop>,
+    explanation: Option<Explanation>,
+}
+
+impl Carried {
+    /// The text of a failure with this result.
+    pub(crate) fn text<T, E: fmt::Display>(&self, result: &Result<T, E>) -> Arc<str> {
+        match (result, &self.explanation) {
+            (_, Some(Explanation::Description(text))) => text.clone(),
+            (Err(error), Some(Explanation::Causes(causes))) => with_causes(error, causes),
+            (Err(error), None) => text_of(error),
+            (Ok(_), _) => {
+                let kind = self.stop.map_or(StopKind::Failure, |stop| stop.kind);
+                kind.describe().into()
+            }
+        }
+    }
+
+    /// Leaves both as they were taken away before.
+    pub(crate) fn leave(self) {
+        STOP.set(self.stop);
+        set_explanation(self.explanation);
+    }
 }
 
 #[inline(always)]
 pub(crate) fn leave(kind: StopKind, responded: bool) {
+    // What a result before this one said is over.
+    clear();
     leave_again(Stop {
         kind,
         responded,
@@ -76,13 +150,12 @@ pub(crate) fn leave(kind: StopKind, responded: bool) {
     });
 }
 
-/// Leaves a note as it was taken away before.
 #[inline(always)]
-pub(crate) fn leave_again(stop: Stop) {
+fn leave_again(stop: Stop) {
     STOP.set(Some(stop));
 }
 
-/// Notes that no retry may follow, beside what is noted of this result already.
+/// Notes that no retry may follow, next to what is noted of this result already.
 pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
     let stop = read().filter(|stop| stop.holds(result)).unwrap_or(Stop {
         kind: StopKind::Forbidden,
@@ -95,22 +168,85 @@ pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
     });
 }
 
-/// Notes that a classifier calls this response a failure, unless a layer inside has noted more than that no retry may
-/// follow.
-#[inline(always)]
-pub(crate) fn classified(is_failure: impl FnOnce() -> bool) {
-    let stop = read();
-    let open = match stop {
-        None => true,
-        Some(stop) => stop.kind == StopKind::Forbidden,
+/// Notes that this response is a failure to the classifier or policy that calls this. What a layer
+/// inside noted of the call stays the cause.
+pub(crate) fn fail(description: Option<Arc<str>>) {
+    let stop = read().filter(|stop| stop.responded);
+    let kind = match stop {
+        Some(stop) if stop.kind != StopKind::Forbidden => stop.kind,
+        _ => StopKind::Failure,
     };
-    if open && is_failure() {
-        leave_again(Stop {
-            kind: StopKind::Failure,
-            responded: true,
-            forbids: stop.is_some_and(|stop| stop.forbids),
-        });
+    leave_again(Stop {
+        kind,
+        responded: true,
+        forbids: stop.is_some_and(|stop| stop.forbids),
+    });
+    if let Some(description) = description {
+        describe(description);
     }
+}
+
+/// What a classifier or a rejecting layer says of the result in hand.
+pub(crate) fn describe(description: Arc<str>) {
+    set_explanation(Some(Explanation::Description(description)));
+}
+
+/// This response is no failure, whatever a layer inside noted of it.
+pub(crate) fn succeed() {
+    match read() {
+        None => {}
+        Some(stop) if stop.forbids => leave_again(Stop {
+            kind: StopKind::Forbidden,
+            ..stop
+        }),
+        Some(_) => {
+            carry();
+        }
+    }
+}
+
+/// The causes of this error, for a layer around that knows no more than its `Display`.
+#[cold]
+pub(crate) fn explain<E: fmt::Display>(error: &E, known: &(dyn Error + 'static)) {
+    let is_explained = match explanation() {
+        Some(Explanation::Causes(causes)) => causes.starts_with(&*text_of(error)),
+        Some(Explanation::Description(_)) => true,
+        None => false,
+    };
+    if !is_explained {
+        let causes = describe_error(known).into();
+        set_explanation(Some(Explanation::Causes(causes)));
+    }
+}
+
+/// The causes, if they are of this error: a layer in between may have made another one of it.
+fn with_causes<E: fmt::Display>(error: &E, causes: &Arc<str>) -> Arc<str> {
+    let text = text_of(error);
+    if causes.starts_with(&*text) {
+        causes.clone()
+    } else {
+        text
+    }
+}
+
+/// The text of a failure with this result, as the note and its text have it.
+pub(crate) fn text<T, E: fmt::Display>(result: &Result<T, E>) -> Arc<str> {
+    peek().text(result)
+}
+
+fn explanation() -> Option<Explanation> {
+    if !EXPLAINED.try_with(Cell::get).unwrap_or(false) {
+        return None;
+    }
+    EXPLANATION
+        .try_with(|explanation| explanation.borrow().clone())
+        .unwrap_or(None)
+}
+
+fn set_explanation(explanation: Option<Explanation>) {
+    let is_some = explanation.is_some();
+    let before = EXPLANATION.try_with(|slot| slot.replace(explanation));
+    let _ = EXPLAINED.try_with(|explained| explained.set(is_some && before.is_ok()));
 }
 
 #[inline(always)]
@@ -118,9 +254,34 @@ pub(crate) fn read() -> Option<Stop> {
     STOP.get()
 }
 
+/// Takes the note and its text away.
 #[inline(always)]
-pub(crate) fn take() -> Option<Stop> {
-    STOP.take()
+pub(crate) fn carry() -> Carried {
+    let explained = EXPLAINED.try_with(Cell::get).unwrap_or(false);
+    Carried {
+        stop: STOP.take(),
+        explanation: if explained { take_explanation() } else { None },
+    }
+}
+
+/// The note and its text, which stay.
+pub(crate) fn peek() -> Carried {
+    Carried {
+        stop: read(),
+        explanation: explanation(),
+    }
+}
+
+#[inline(always)]
+pub(crate) fn clear() {
+    drop(carry());
+}
+
+#[cold]
+fn take_explanation() -> Option<Explanation> {
+    let explanation = explanation();
+    set_explanation(None);
+    explanation
 }
 
 /// Runs `drop_inner`, telling the guards that it drops why they go.

@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    classify::{Classify, Outcome},
+    classify::{Classify, Outcome, describe},
     job::{seat::Seat, stop},
 };
 
@@ -45,8 +45,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.seat.run(|| this.future.poll(cx)));
-        if result.is_ok() {
-            stop::classified(|| this.classify.classify(&result) == Outcome::Failure);
+        if result.is_err() {
+            if let Some(text) = describe(this.classify, &result) {
+                stop::describe(text);
+            }
+        } else if this.classify.judges_responses() {
+            match this.classify.classify(&result) {
+                Outcome::Failure => stop::fail(describe(this.classify, &result)),
+                _ => stop::succeed(),
+            }
         }
         this.seat.finish(&result);
         Poll::Ready(result)

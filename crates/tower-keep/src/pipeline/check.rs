@@ -7,14 +7,14 @@ use crate::{
     timeout::{FixedLimit, Measure, Span, TimeoutLayer},
 };
 
-impl<L, C, D, B1, B2, B3, T1, T2, T3, R1, R2, A1, A2, A3>
+impl<L, C, D, B1, B2, B3, T1, T2, T3, R1, R2, R3, R4, A1, A2, A3>
     Pipeline<
         L,
         C,
         D,
         CircuitBreakerLayer<B1, B2, B3>,
         TimeoutLayer<T1, T2, T3>,
-        RetryLayer<R1, R2>,
+        RetryLayer<R1, R2, R3, R4>,
         TimeoutLayer<A1, A2, A3>,
     >
 where
@@ -40,7 +40,7 @@ where
             D,
             CircuitBreakerLayer<B1, B2, B3>,
             TimeoutLayer<T1, T2, T3>,
-            RetryLayer<R1, R2>,
+            RetryLayer<R1, R2, R3, R4>,
             TimeoutLayer<A1, A2, A3>,
         >,
         PipelineError,

@@ -108,10 +108,10 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     }
 
     /// When to try again. Default: [`RetryLayer::new`].
-    pub fn retry<N1, N2>(
+    pub fn retry<N1, N2, N3, N4>(
         self,
-        retry: RetryLayer<N1, N2>,
-    ) -> Pipeline<L, C, D, B, T, RetryLayer<N1, N2>, A> {
+        retry: RetryLayer<N1, N2, N3, N4>,
+    ) -> Pipeline<L, C, D, B, T, RetryLayer<N1, N2, N3, N4>, A> {
         with!(self, retry; log, progress, cancel, dedup, circuit_breaker, timeout, attempt_timeout)
     }
 

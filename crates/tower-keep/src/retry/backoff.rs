@@ -33,9 +33,14 @@ use fastrand::Rng;
 pub struct Backoff {
     pub(super) strategy: Growth,
     pub(super) base: Duration,
-    pub(super) max: Duration,
+    /// Whether the base was set, rather than being a default that a cap may cut.
+    is_base_set: bool,
+    max: Option<Duration>,
     pub(super) jitter: Jitter,
 }
+
+/// The cap where none is set and the base is not longer.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) enum Growth {
@@ -85,9 +90,16 @@ impl Backoff {
         Self {
             strategy,
             base,
-            max: Duration::from_secs(30),
+            is_base_set: true,
+            max: None,
             jitter: Jitter::None,
         }
+    }
+
+    /// With a base that was not asked for.
+    pub(super) const fn with_default_base(mut self) -> Self {
+        self.is_base_set = false;
+        self
     }
 
     /// Doubles with each retry, from `base`.
@@ -120,21 +132,50 @@ impl Backoff {
     /// By a strategy of one's own, with a base of 1 s.
     #[must_use]
     pub fn custom(strategy: impl BackoffStrategy + 'static) -> Self {
-        Self::with(Growth::Custom(Arc::new(strategy)), Duration::from_secs(1))
+        Self::with(Growth::Custom(Arc::new(strategy)), Duration::from_secs(1)).with_default_base()
     }
 
     /// What the strategy starts from.
+    ///
+    /// # Panics
+    ///
+    /// If [`max_delay`](Self::max_delay) was set to less.
     #[must_use]
+    #[track_caller]
     pub const fn base_delay(mut self, base: Duration) -> Self {
         self.base = base;
+        self.is_base_set = true;
+        self.check();
         self
     }
 
-    /// No wait is longer than this. Default: 30 s.
+    /// No wait of the backoff is longer than this. Default: 30 s, or the base if that is longer.
+    ///
+    /// # Panics
+    ///
+    /// If it is less than the base delay that was set.
     #[must_use]
+    #[track_caller]
     pub const fn max_delay(mut self, max: Duration) -> Self {
-        self.max = max;
+        self.max = Some(max);
+        self.check();
         self
+    }
+
+    #[track_caller]
+    const fn check(&self) {
+        if let Some(max) = self.max {
+            assert!(
+                !self.is_base_set || self.base.as_nanos() <= max.as_nanos(),
+                "max_delay is shorter than base_delay, so that every wait would be max_delay: set max_delay to at least \
+                 base_delay"
+            );
+        }
+    }
+
+    /// The cap in force.
+    pub(super) fn cap(&self) -> Duration {
+        self.max.unwrap_or_else(|| MAX_DELAY.max(self.base))
     }
 
     /// What chance does to each delay. Default: nothing.
@@ -167,7 +208,7 @@ impl Backoff {
                 between(self.base, previous.saturating_mul(3), &mut walk.chance)
             }
         };
-        let delay = delay.min(self.max);
+        let delay = delay.min(self.cap());
         walk.previous = Some(delay);
         delay
     }
@@ -180,14 +221,14 @@ impl Backoff {
             Growth::Linear => from_nanos(self.base.as_nanos().saturating_mul(u128::from(n) + 1)),
             Growth::Custom(strategy) => strategy.delay(n, self.base, previous),
         };
-        delay.min(self.max)
+        delay.min(self.cap())
     }
 }
 
 impl Default for Backoff {
     /// Exponential from 1 s, at most 30 s, without jitter.
     fn default() -> Self {
-        Self::exponential(Duration::from_secs(1))
+        Self::exponential(Duration::from_secs(1)).with_default_base()
     }
 }
 
@@ -202,7 +243,7 @@ impl fmt::Debug for Backoff {
         f.debug_struct("Backoff")
             .field("strategy", &strategy)
             .field("base_delay", &self.base)
-            .field("max_delay", &self.max)
+            .field("max_delay", &self.cap())
             .field("jitter", &self.jitter)
             .finish()
     }
@@ -221,6 +262,12 @@ impl Walk {
             previous: None,
             chance,
         }
+    }
+
+    /// This delay, and up to a tenth of it more, so that clients that were asked for the same wait
+    /// do not come back together.
+    pub(super) fn lengthen(&mut self, delay: Duration) -> Duration {
+        between(delay, delay.saturating_add(delay / 10), &mut self.chance)
     }
 }
 

@@ -135,15 +135,82 @@ fn number() -> impl Strategy<Value = u32> {
     prop_oneof![0..200u32, Just(u32::MAX), any::<u32>()]
 }
 
+/// R69 Without a cap of its own a backoff is capped at 30 s, or at its base if that is longer.
+#[test]
+fn the_default_cap_is_never_below_the_base() {
+    let minute = Duration::from_secs(60);
+    for backoff in [
+        Backoff::exponential(minute),
+        Backoff::constant(minute),
+        Backoff::linear(minute),
+    ] {
+        assert_eq!(backoff.next(0, &mut walk(0)), minute);
+        assert_eq!(backoff.next(5, &mut walk(0)), minute);
+    }
+    assert_eq!(
+        Backoff::default().next(9, &mut walk(0)),
+        Duration::from_secs(30)
+    );
+    assert_eq!(
+        Backoff::default().base_delay(minute).next(9, &mut walk(0)),
+        minute
+    );
+}
+
+/// R69 A cap below the base is rejected where the second of the two is set, in both orders; one below
+/// a base that nobody set is no contradiction.
+#[test]
+fn a_cap_below_the_base_is_rejected() {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let rejected = |set: fn(Backoff) -> Backoff| {
+        std::panic::catch_unwind(move || set(Backoff::default())).is_err()
+    };
+    assert!(rejected(|backoff| backoff
+        .base_delay(Duration::from_secs(60))
+        .max_delay(Duration::from_secs(1))));
+    assert!(rejected(|backoff| backoff
+        .max_delay(Duration::from_secs(1))
+        .base_delay(Duration::from_secs(60))));
+    assert!(rejected(
+        |_| Backoff::constant(Duration::from_secs(2)).max_delay(Duration::from_secs(1))
+    ));
+    assert!(!rejected(
+        |_| Backoff::constant(Duration::from_secs(2)).max_delay(Duration::from_secs(2))
+    ));
+    let short = Duration::from_millis(5);
+    assert_eq!(
+        Backoff::default().max_delay(short).next(0, &mut walk(0)),
+        short
+    );
+    let custom = Backoff::custom(|_| Duration::MAX).max_delay(short);
+    assert_eq!(custom.next(0, &mut walk(0)), short);
+    assert_eq!(
+        Backoff::default()
+            .max_delay(minute)
+            .base_delay(second)
+            .next(6, &mut walk(0)),
+        minute
+    );
+}
+
 proptest! {
+    /// R68 What a service asks for is lengthened by a tenth at most, and never shortened.
+    #[test]
+    fn a_requested_wait_is_only_lengthened(delay in duration(), seed in any::<u64>()) {
+        let waits = walk(seed).lengthen(delay);
+        prop_assert!(delay <= waits && waits <= delay.saturating_add(delay / 10));
+    }
+
     #[test]
     fn exponential_equals_the_model(base in duration(), max in duration(), n in number()) {
+        let max = max.max(base);
         let backoff = Backoff::exponential(base).max_delay(max);
         prop_assert_eq!(backoff.next(n, &mut walk(0)), model(base, max, n));
     }
 
     #[test]
     fn linear_equals_the_model(base in duration(), max in duration(), n in number()) {
+        let max = max.max(base);
         let backoff = Backoff::linear(base).max_delay(max);
         let model = (0..n.min(300)).fold(base, |sum, _| sum.saturating_add(base));
         let delay = backoff.next(n, &mut walk(0));
@@ -166,6 +233,7 @@ proptest! {
         numbers in proptest::collection::vec(number(), 1..6),
         seed in any::<u64>(),
     ) {
+        let max = max.max(base);
         let backoff = match which {
             0 => Backoff::exponential(base),
             1 => Backoff::constant(base),

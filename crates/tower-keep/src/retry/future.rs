@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -12,31 +13,40 @@ use tower_service::Service;
 
 use super::{
     backoff::Walk,
-    next::{Over, begin_attempt},
+    budgets::ChooseBudget,
+    give_up::{GaveUp, OnGiveUp},
+    handle::RetryBudget,
+    next::{Over, begin_attempt, described},
     policy::{Attempt, Decision, Policy},
     request::CloneRequest,
     shared::{End, Shared},
 };
-use crate::job::{
-    seat::Seat,
-    stop::{self, StopKind},
+use crate::{
+    event::GiveUpReason,
+    job::{
+        seat::Seat,
+        stop::{self, Stop, StopKind},
+    },
 };
 
 pin_project! {
     /// The response future of [`Retry`](super::Retry).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Request, P, C>
+    pub struct ResponseFuture<S, Request, P, C, H, B>
     where
         S: Service<Request>,
+        P: Policy<Request, S::Response, S::Error>,
     {
         #[pin]
         state: State<S, S::Future>,
-        // For the next attempt; `None` if there is none left or the request cannot be repeated.
-        request: Option<Request>,
+        // For the next attempt; `None` if the request cannot be repeated.
+        next: Option<Next<S, Request>>,
+        seen: P::Seen,
+        budget: Option<RetryBudget>,
         attempt: u32,
         end: End,
         walk: Option<Box<Walk>>,
-        shared: Arc<Shared<S, P, C>>,
+        shared: Arc<Shared<P, C, H, B>>,
         seat: Seat,
     }
 }
@@ -45,27 +55,54 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F> {
         Calling { #[pin] future: F },
-        // Nothing of the inner service is held while waiting.
-        Waiting { #[pin] sleep: Sleep },
+        // No readiness of the inner service is held while waiting.
+        // `None` is no time at all: that takes no timer, nor the runtime that a timer needs.
+        Waiting { #[pin] sleep: Option<Sleep> },
         Readying { service: S },
     }
 }
 
-impl<S, Request, P, C> ResponseFuture<S, Request, P, C>
+/// What another attempt is made with.
+struct Next<S, Request> {
+    /// The instance that was called last, or a clone made after that call: it knows what the service
+    /// has learnt. Each attempt gets a clone of it, as a service whose readiness failed must not be
+    /// used again.
+    service: S,
+    /// `None` if no attempt is left, or the request cannot be repeated once more.
+    request: Option<Request>,
+}
+
+impl<S, F> State<S, F> {
+    fn waiting(delay: Duration) -> Self {
+        Self::Waiting {
+            sleep: (!delay.is_zero()).then(|| tokio::time::sleep(delay)),
+        }
+    }
+}
+
+impl<S, Request, P, C, H, B> ResponseFuture<S, Request, P, C, H, B>
 where
     S: Service<Request>,
+    P: Policy<Request, S::Response, S::Error>,
 {
     #[inline(always)]
     pub(super) fn new(
         future: S::Future,
-        request: Option<Request>,
+        next: Option<(S, Request)>,
+        seen: P::Seen,
+        budget: Option<RetryBudget>,
         end: End,
-        shared: Arc<Shared<S, P, C>>,
+        shared: Arc<Shared<P, C, H, B>>,
         seat: Seat,
     ) -> Self {
         Self {
             state: State::Calling { future },
-            request,
+            next: next.map(|(service, request)| Next {
+                service,
+                request: Some(request),
+            }),
+            seen,
+            budget,
             attempt: 1,
             end,
             walk: None,
@@ -94,17 +131,19 @@ where
     /// assert_eq!((result.unwrap_err().to_string(), attempts), ("broken".to_owned(), 3));
     /// # });
     /// ```
-    pub fn counted(self) -> Counted<S, Request, P, C> {
+    pub fn counted(self) -> Counted<S, Request, P, C, H, B> {
         Counted { future: self }
     }
 }
 
-impl<S, Request, P, C> Future for ResponseFuture<S, Request, P, C>
+impl<S, Request, P, C, H, B> Future for ResponseFuture<S, Request, P, C, H, B>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
-    P: Policy<S::Response, S::Error>,
+    P: Policy<Request, S::Response, S::Error>,
     C: CloneRequest<Request>,
+    H: OnGiveUp<S::Response, S::Error>,
+    B: ChooseBudget<Request>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -117,25 +156,32 @@ where
             let result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => ready!(this.seat.run(|| future.poll(cx))),
                 StateProj::Waiting { sleep } => {
-                    ready!(sleep.poll(cx));
+                    if let Some(sleep) = sleep.as_pin_mut() {
+                        ready!(sleep.poll(cx));
+                    }
                     *this.attempt = this.attempt.saturating_add(1);
                     begin_attempt(this.seat, *this.attempt, max_retries);
-                    this.state.set(State::Readying {
-                        service: this.shared.service(),
-                    });
+                    let Some(next) = this.next else {
+                        unreachable!("a retry is scheduled only with a service at hand")
+                    };
+                    let service = next.service.clone();
+                    this.state.set(State::Readying { service });
                     continue;
                 }
                 StateProj::Readying { service } => {
                     match ready!(this.seat.run(|| service.poll_ready(cx))) {
                         Ok(()) => {
-                            let Some(request) = this.request.take() else {
+                            let Some((next, request)) = this.next.as_mut().and_then(|next| {
+                                next.request.take().map(|request| (next, request))
+                            }) else {
                                 unreachable!("a retry is scheduled only with a request at hand")
                             };
                             if *this.attempt <= max_retries {
-                                *this.request = layer.clone_request.clone_request(&request);
+                                next.request = layer.clone_request.clone_request(&request);
                             }
                             this.seat.with_job(|job| job.attempt_runs());
                             let future = this.seat.recall(|| service.call(request));
+                            std::mem::swap(&mut next.service, service);
                             this.state.set(State::Calling { future });
                             continue;
                         }
@@ -143,77 +189,81 @@ where
                     }
                 }
             };
-            let delay = match decide(&result, this.shared, this.seat, *this.attempt) {
-                Decision::Stop => None,
-                decision => {
-                    let over = Over {
-                        settings: &layer.settings,
-                        seat: this.seat,
-                        attempt: *this.attempt,
-                        repeatable: this.request.is_some(),
-                        end: this.shared.end_at(*this.end),
-                        walk: this.walk,
-                    };
-                    over.next(&result, decision)
+            let stop = stop::read().filter(|stop| stop.holds(&result));
+            let attempt = Attempt {
+                number: *this.attempt,
+                max_retries,
+                seat: this.seat,
+                stop: stop.map(|stop| stop.kind),
+            };
+            // What is never retried the policy is not asked about.
+            let decision = if is_final(stop, this.seat) {
+                None
+            } else {
+                match layer.policy.decide(this.seen, &result, &attempt) {
+                    Decision::Stop if result.is_ok() => None,
+                    decision => Some(decision),
                 }
             };
-            let Some(delay) = delay else {
+            let Some(decision) = decision else {
                 this.seat.finish(&result);
                 return Poll::Ready(result);
             };
+            let over = Over {
+                settings: &layer.settings,
+                seat: this.seat,
+                attempt: *this.attempt,
+                repeatable: (this.next.as_ref()).is_some_and(|next| next.request.is_some()),
+                end: this.shared.end_at(*this.end),
+                walk: this.walk,
+                budget: this.budget.as_ref(),
+            };
+            let describe = || described(layer.policy.describe(&result));
+            let delay = match over.next(&result, decision, describe) {
+                Ok(delay) => delay,
+                Err(reason) => {
+                    let result = give_up(result, reason, *this.attempt, &layer.on_give_up);
+                    this.seat.finish(&result);
+                    return Poll::Ready(result);
+                }
+            };
             // The next attempt speaks for itself.
-            stop::take();
+            stop::clear();
             this.seat.rest();
-            this.state.set(State::Waiting {
-                sleep: tokio::time::sleep(delay),
-            });
+            this.state.set(State::waiting(delay));
         }
     }
 }
 
+/// Whether a layer inside turned the call away, ended it for good or forbids another attempt, or the
+/// job is cancelled.
 #[inline(always)]
-fn decide<S, P, C, T, E>(
-    result: &Result<T, E>,
-    shared: &Shared<S, P, C>,
-    seat: &Seat,
-    number: u32,
-) -> Decision
-where
-    P: Policy<T, E>,
-{
-    let layer = &shared.layer;
-    let max_retries = layer.settings.max_retries;
-    if max_retries == 0 {
-        return Decision::Stop;
-    }
-    let stop = stop::read().filter(|stop| stop.holds(result));
-    match stop {
-        Some(stop) if stop.forbids => return Decision::Stop,
-        Some(stop) => match stop.kind {
-            // Turned away or ended for good by a layer inside.
-            StopKind::TimedOut
-            | StopKind::CircuitOpen
-            | StopKind::Duplicate
-            | StopKind::Cancelled => return Decision::Stop,
-            // Answered with a response, which the policy may not know for a failure.
-            StopKind::AttemptTimedOut | StopKind::Panicked if result.is_ok() => {
-                return Decision::Retry;
-            }
-            _ => {}
-        },
-        None => {}
-    }
-    let attempt = Attempt {
-        number,
-        max_retries,
-        seat,
-    };
-    layer.policy.decide(result, &attempt)
+fn is_final(stop: Option<Stop>, seat: &Seat) -> bool {
+    stop.is_some_and(|stop| stop.forbids || stop.kind.is_gate() || stop.kind == StopKind::TimedOut)
+        || seat.is_cancelled()
 }
 
-impl<S, Request, P, C> fmt::Debug for ResponseFuture<S, Request, P, C>
+/// Hands the last outcome to the hook.
+#[cold]
+fn give_up<T, E, H: OnGiveUp<T, E>>(
+    outcome: Result<T, E>,
+    reason: GiveUpReason,
+    attempts: u32,
+    hook: &H,
+) -> Result<T, E> {
+    let failed = outcome.is_err();
+    let outcome = hook.give_up(outcome, GaveUp::new(reason, attempts));
+    if failed && outcome.is_ok() {
+        // A fallback: what was said of the error does not hold for it.
+        stop::clear();
+    }
+    outcome
+}
+
+impl<S, Request, P, C, H, B> fmt::Debug for ResponseFuture<S, Request, P, C, H, B>
 where
     S: Service<Request>,
+    P: Policy<Request, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
@@ -225,21 +275,24 @@ where
 pin_project! {
     /// A call that says how many attempts it took. Made by [`ResponseFuture::counted`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct Counted<S, Request, P, C>
+    pub struct Counted<S, Request, P, C, H, B>
     where
         S: Service<Request>,
+        P: Policy<Request, S::Response, S::Error>,
     {
         #[pin]
-        future: ResponseFuture<S, Request, P, C>,
+        future: ResponseFuture<S, Request, P, C, H, B>,
     }
 }
 
-impl<S, Request, P, C> Future for Counted<S, Request, P, C>
+impl<S, Request, P, C, H, B> Future for Counted<S, Request, P, C, H, B>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
-    P: Policy<S::Response, S::Error>,
+    P: Policy<Request, S::Response, S::Error>,
     C: CloneRequest<Request>,
+    H: OnGiveUp<S::Response, S::Error>,
+    B: ChooseBudget<Request>,
 {
     type Output = (Result<S::Response, S::Error>, u32);
 
@@ -250,9 +303,10 @@ where
     }
 }
 
-impl<S, Request, P, C> fmt::Debug for Counted<S, Request, P, C>
+impl<S, Request, P, C, H, B> fmt::Debug for Counted<S, Request, P, C, H, B>
 where
     S: Service<Request>,
+    P: Policy<Request, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Counted").field(&self.future).finish()

@@ -100,6 +100,11 @@ impl RetryBudget {
         }))
     }
 
+    /// A new budget with the same settings.
+    pub(super) fn empty_like(&self) -> Self {
+        Self::with(self.0.settings)
+    }
+
     /// What is in it now.
     #[must_use]
     pub fn balance(&self) -> Balance {

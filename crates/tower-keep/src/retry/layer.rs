@@ -2,8 +2,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     backoff::{Backoff, Jitter},
+    budgets::{BudgetBy, ChooseBudget, OneBudget},
+    give_up::{GaveUp, GiveUpWith, KeepOutcome, OnGiveUp},
     handle::RetryBudget,
-    policy::{Attempt, Decision, ErrorsIf, OnClass, OnError},
+    policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, WithRequest},
     request::{ByClone, CloneRequest, CloneWith},
     settings::{Seeds, Settings},
 };
@@ -13,17 +15,20 @@ use crate::classify::{Classify, WithRetryAfter};
 ///
 /// See the [module](super) for what the settings do together.
 #[derive(Clone)]
-pub struct RetryLayer<P = OnError, C = ByClone> {
+pub struct RetryLayer<P = OnError, C = ByClone, H = KeepOutcome, B = OneBudget> {
     pub(super) settings: Settings,
     pub(super) policy: P,
     pub(super) clone_request: C,
+    pub(super) on_give_up: H,
+    pub(super) choose_budget: B,
 }
 
 impl RetryLayer {
     /// Three retries after 1, 2 and 4 s, of every error.
     #[must_use]
     pub const fn new() -> Self {
-        Self::with(3, Backoff::exponential(Duration::from_secs(1)))
+        let backoff = Backoff::exponential(Duration::from_secs(1)).with_default_base();
+        Self::with(3, backoff)
     }
 
     /// For a client that somebody waits for: three retries, each after anything up to 100, 200 and 400 ms.
@@ -55,6 +60,8 @@ impl RetryLayer {
             settings: Settings::new(max_retries, backoff),
             policy: OnError,
             clone_request: ByClone,
+            on_give_up: KeepOutcome,
+            choose_budget: OneBudget,
         }
     }
 }
@@ -66,7 +73,7 @@ impl Default for RetryLayer {
 }
 
 /// How often, and when.
-impl<P, C> RetryLayer<P, C> {
+impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// How many retries may follow the first attempt. Default: 3, which makes 4 attempts.
     #[must_use]
     pub fn max_retries(mut self, max_retries: u32) -> Self {
@@ -83,16 +90,50 @@ impl<P, C> RetryLayer<P, C> {
     }
 
     /// What the [`backoff`](Self::backoff) starts from: its first wait, where it is exponential. Default: 1 s.
+    ///
+    /// # Panics
+    ///
+    /// If [`max_delay`](Self::max_delay) was set to less.
     #[must_use]
+    #[track_caller]
     pub fn base_delay(mut self, base_delay: Duration) -> Self {
-        self.settings.backoff.base = base_delay;
+        self.settings.backoff = self.settings.backoff.base_delay(base_delay);
         self
     }
 
-    /// No wait is longer than this, not even one that a server asked for. Default: 30 s.
+    /// No wait of the backoff is longer than this. Default: 30 s, or the base delay if that is
+    /// longer.
+    ///
+    /// What the service asks for has a limit of its own,
+    /// [`max_requested_delay`](Self::max_requested_delay).
+    ///
+    /// # Panics
+    ///
+    /// If it is less than the base delay that was set.
     #[must_use]
+    #[track_caller]
     pub fn max_delay(mut self, max_delay: Duration) -> Self {
-        self.settings.backoff.max = max_delay;
+        self.settings.backoff = self.settings.backoff.max_delay(max_delay);
+        self
+    }
+
+    /// The longest wait that the service may ask for, as by HTTP's `Retry-After`. Default: 60 s.
+    ///
+    /// Where it asks for more, the retry gives up at once with the outcome unchanged, and the reason
+    /// is [`AskedTooLong`](crate::GiveUpReason::AskedTooLong): coming back earlier would only be
+    /// turned away again. [`clamp_requested_delay`](Self::clamp_requested_delay) comes back all the
+    /// same.
+    #[must_use]
+    pub fn max_requested_delay(mut self, max_requested_delay: Duration) -> Self {
+        self.settings.max_requested_delay = max_requested_delay;
+        self
+    }
+
+    /// Waits for [`max_requested_delay`](Self::max_requested_delay) where the service asks for
+    /// more, and so comes back earlier than it was asked to. Default: the retry gives up.
+    #[must_use]
+    pub fn clamp_requested_delay(mut self) -> Self {
+        self.settings.clamps_requested_delay = true;
         self
     }
 
@@ -116,6 +157,36 @@ impl<P, C> RetryLayer<P, C> {
     #[must_use]
     pub fn max_total_time(mut self, max_total_time: Duration) -> Self {
         self.settings.max_total_time = Some(max_total_time);
+        self
+    }
+
+    /// When this retry gives up, the retries around it give up too, so that nested retries do not
+    /// multiply: three retries inside three retries make 4 attempts rather than 16.
+    ///
+    /// The retries around it are those of the same stack, and those of the jobs whose code made
+    /// this call, if a layer tracks these jobs. From then on these jobs make no other attempt, also
+    /// where their code survives this failure and fails later for another reason. Default: each
+    /// retry decides by itself.
+    ///
+    /// ```
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, RetryLayer};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let calls = std::cell::Cell::new(0);
+    /// let broken = service_fn(|(): ()| {
+    ///     calls.set(calls.get() + 1);
+    ///     async { Err::<(), BoxError>("broken".into()) }
+    /// });
+    /// let inner = RetryLayer::new().stop_outer_retries().layer(&broken);
+    /// let stack = RetryLayer::new().layer(inner);
+    /// stack.oneshot(()).await.unwrap_err();
+    /// assert_eq!(calls.get(), 4);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn stop_outer_retries(mut self) -> Self {
+        self.settings.stops_outer_retries = true;
         self
     }
 
@@ -143,11 +214,16 @@ impl<P, C> RetryLayer<P, C> {
     }
 }
 
-/// What to retry. Of `should_retry`, `classify`, `decide_with` and `policy` the last one called decides.
-impl<P, C> RetryLayer<P, C> {
+/// What to retry. Of `should_retry`, `classify`, `decide_with`, `decide_with_request` and `policy` the
+/// last one called decides.
+impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// Which errors to retry. Default: all of them.
+    ///
+    /// The closure sees errors only. An attempt whose limit answered with a response is then not
+    /// retried: a [`decide_with`](Self::decide_with) sees that one as
+    /// [`Attempt::timed_out`](super::Attempt::timed_out).
     #[must_use]
-    pub fn should_retry<F, Error>(self, should_retry: F) -> RetryLayer<ErrorsIf<F>, C>
+    pub fn should_retry<F, Error>(self, should_retry: F) -> RetryLayer<ErrorsIf<F>, C, H, B>
     where
         F: Fn(&Error) -> bool,
     {
@@ -157,7 +233,7 @@ impl<P, C> RetryLayer<P, C> {
     /// Retries what this classifier calls a failure, so that a response can be retried too, and waits as long as its
     /// [`retry_after`](Classify::retry_after) says.
     #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> RetryLayer<OnClass<D>, C>
+    pub fn classify<D, Response, Error>(self, classify: D) -> RetryLayer<OnClass<D>, C, H, B>
     where
         D: Classify<Response, Error>,
     {
@@ -174,37 +250,73 @@ impl<P, C> RetryLayer<P, C> {
     ///     Ok(_) => Decision::Stop,
     ///     // Another try soon, but only one.
     ///     Err(error) if error.kind() == io::ErrorKind::TimedOut && attempt.number() == 1 => {
-    ///         Decision::RetryAfter(Duration::from_millis(10))
+    ///         Decision::RetryIn(Duration::from_millis(10))
     ///     }
     ///     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Decision::Never,
     ///     Err(_) => Decision::Retry,
     /// });
     /// ```
     #[must_use]
-    pub fn decide_with<F, Response, Error>(self, decide: F) -> RetryLayer<F, C>
+    pub fn decide_with<F, Response, Error>(self, decide: F) -> RetryLayer<F, C, H, B>
     where
         F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision,
     {
         self.policy(decide)
     }
 
-    /// Decides by a [`Policy`](super::Policy) of one's own.
+    /// Decides by two closures: `see` keeps of the request what the decision needs, before the
+    /// first attempt, and `decide` sees that together with the outcome and the attempt.
+    ///
+    /// ```
+    /// use tower_keep::{BoxError, RetryLayer, retry::Decision};
+    ///
+    /// struct Request {
+    ///     is_idempotent: bool,
+    /// }
+    ///
+    /// let retry = RetryLayer::new().decide_with_request(
+    ///     |request: &Request| request.is_idempotent,
+    ///     |is_idempotent: &bool, result: &Result<String, BoxError>, _| match result {
+    ///         Err(_) if *is_idempotent => Decision::Retry,
+    ///         _ => Decision::Stop,
+    ///     },
+    /// );
+    /// ```
     #[must_use]
-    pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, C> {
+    pub fn decide_with_request<V, D, Seen, Request, Response, Error>(
+        self,
+        see: V,
+        decide: D,
+    ) -> RetryLayer<WithRequest<V, D>, C, H, B>
+    where
+        V: Fn(&Request) -> Seen,
+        D: Fn(&Seen, &Result<Response, Error>, &Attempt<'_>) -> Decision,
+    {
+        self.policy(WithRequest { see, decide })
+    }
+
+    /// Decides by a [`Policy`](super::Policy) of your own.
+    #[must_use]
+    pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, C, H, B> {
         RetryLayer {
             settings: self.settings,
             policy,
             clone_request: self.clone_request,
+            on_give_up: self.on_give_up,
+            choose_budget: self.choose_budget,
         }
     }
 
-    /// How long the service asks to be left alone before a retry, as by HTTP's `Retry-After`; `None` leaves it to the
-    /// backoff. Clamped to `max_delay`. Asked where the policy set so far says to retry, so call it after that.
+    /// How long the service asks to be left alone before a retry, as by HTTP's `Retry-After`; `None`
+    /// leaves it to the classifier's own [hint](Classify::retry_after), and then to the backoff.
+    ///
+    /// It is asked where the policy set so far says to retry, so call it after that. A policy's
+    /// [`RetryIn`](Decision::RetryIn) stands.
     #[must_use]
     pub fn retry_after<F, Response, Error>(
         self,
         retry_after: F,
-    ) -> RetryLayer<WithRetryAfter<P, F>, C>
+    ) -> RetryLayer<WithRetryAfter<P, F>, C, H, B>
     where
         F: Fn(&Result<Response, Error>) -> Option<Duration>,
     {
@@ -215,13 +327,26 @@ impl<P, C> RetryLayer<P, C> {
                 retry_after,
             },
             clone_request: self.clone_request,
+            on_give_up: self.on_give_up,
+            choose_budget: self.choose_budget,
         }
     }
 
-    /// How to repeat a request that is not `Clone`; what gives `None` is tried once. A path will do, such as
-    /// `reqwest::Request::try_clone`.
+    /// How to repeat a request; a request that gives `None` is tried once.
+    ///
+    /// For a request that is not `Clone`, or that must not always be repeated. Of HTTP requests
+    /// repeat only idempotent ones, or a `POST` that failed half-way is done twice:
+    ///
+    /// ```
+    /// use http::{Method, Request};
+    /// use tower_keep::RetryLayer;
+    ///
+    /// let retry = RetryLayer::for_clients().clone_with(|request: &Request<String>| {
+    ///     request.method().is_idempotent().then(|| request.clone())
+    /// });
+    /// ```
     #[must_use]
-    pub fn clone_with<F, Request>(self, clone: F) -> RetryLayer<P, CloneWith<F>>
+    pub fn clone_with<F, Request>(self, clone: F) -> RetryLayer<P, CloneWith<F>, H, B>
     where
         F: Fn(&Request) -> Option<Request>,
         CloneWith<F>: CloneRequest<Request>,
@@ -230,17 +355,80 @@ impl<P, C> RetryLayer<P, C> {
             settings: self.settings,
             policy: self.policy,
             clone_request: CloneWith(clone),
+            on_give_up: self.on_give_up,
+            choose_budget: self.choose_budget,
         }
     }
 }
 
-impl<P, C> fmt::Debug for RetryLayer<P, C> {
+/// When it gives up.
+impl<P, C, H, B> RetryLayer<P, C, H, B> {
+    /// A hook that sees the last outcome and why there is no other attempt, and may replace that
+    /// outcome: by an error that says how many attempts there were, say, or by a fallback.
+    ///
+    /// It runs where the policy wanted another attempt and got none, or stopped on an `Err`; never
+    /// after an `Ok` for which the policy said [`Stop`](Decision::Stop), and not where the policy is
+    /// not asked. Where it makes an `Ok` of an `Err`, the job succeeds. Where it replaces a response
+    /// that the policy called a failure by a good one, it has to say so by
+    /// [`recovered`](crate::reject::recovered); otherwise the job ends as failed. Default: the last
+    /// outcome is returned unchanged.
+    ///
+    /// ```
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, Rejection, RetryLayer};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let broken = service_fn(|(): ()| async { Err::<(), BoxError>("broken".into()) });
+    /// let retry = RetryLayer::new()
+    ///     .on_give_up(|outcome: Result<(), BoxError>, why| outcome.map_err(|error| why.caused_by(error).into()));
+    /// let error = retry.layer(broken).oneshot(()).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "gave up after 4 attempts: no retries left");
+    /// assert!(matches!(Rejection::of(&*error), Some(Rejection::GaveUp { attempts: 4, .. })));
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn on_give_up<F, Response, Error>(self, hook: F) -> RetryLayer<P, C, GiveUpWith<F>, B>
+    where
+        F: Fn(Result<Response, Error>, GaveUp) -> Result<Response, Error>,
+        GiveUpWith<F>: OnGiveUp<Response, Error>,
+    {
+        RetryLayer {
+            settings: self.settings,
+            policy: self.policy,
+            clone_request: self.clone_request,
+            on_give_up: GiveUpWith(hook),
+            choose_budget: self.choose_budget,
+        }
+    }
+
+    /// Chooses the budget by the request, mostly from [`RetryBudgets`](super::RetryBudgets) by host.
+    /// `None` is the layer's own [`budget`](Self::budget), if it has one.
+    #[must_use]
+    pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, C, H, BudgetBy<F>>
+    where
+        F: Fn(&Request) -> Option<RetryBudget>,
+        BudgetBy<F>: ChooseBudget<Request>,
+    {
+        RetryLayer {
+            settings: self.settings,
+            policy: self.policy,
+            clone_request: self.clone_request,
+            on_give_up: self.on_give_up,
+            choose_budget: BudgetBy(budget),
+        }
+    }
+}
+
+impl<P, C, H, B> fmt::Debug for RetryLayer<P, C, H, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.settings;
         f.debug_struct("RetryLayer")
             .field("max_retries", &settings.max_retries)
             .field("backoff", &settings.backoff)
             .field("max_total_time", &settings.max_total_time)
+            .field("max_requested_delay", &settings.max_requested_delay)
+            .field("clamps_requested_delay", &settings.clamps_requested_delay)
+            .field("stops_outer_retries", &settings.stops_outer_retries)
             .field("budget", &settings.budget)
             .finish_non_exhaustive()
     }

@@ -130,7 +130,9 @@
 
 mod backoff;
 mod budget;
+mod budgets;
 mod future;
+mod give_up;
 mod handle;
 mod layer;
 mod next;
@@ -144,10 +146,12 @@ mod total;
 pub use self::{
     backoff::{Backoff, BackoffStrategy, Jitter},
     budget::Balance,
+    budgets::{BudgetBy, ChooseBudget, OneBudget, RetryBudgets},
     future::{Counted, ResponseFuture},
+    give_up::{GaveUp, GiveUpWith, KeepOutcome, OnGiveUp},
     handle::{InvalidWindow, RetryBudget},
     layer::RetryLayer,
-    policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, Policy},
+    policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, Policy, WithRequest},
     request::{ByClone, CloneRequest, CloneWith},
     service::Retry,
 };

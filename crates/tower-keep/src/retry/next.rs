@@ -1,23 +1,22 @@
 //! What follows a failed attempt. All of it is off the path of a call that succeeds.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    backoff::Walk,
-    policy::{Attempt, Decision},
+    backoff::{Jitter, Walk},
+    handle::RetryBudget,
+    policy::Decision,
     settings::Settings,
 };
 use crate::{
+    error_text::bounded_text,
     event::{EventKind, GiveUpReason},
-    job::{
-        seat::Seat,
-        stop::{self, StopKind},
-    },
+    job::{limits, seat::Seat, stop},
 };
 
-/// An attempt that is over.
+/// An attempt that is over and that the policy did not accept.
 pub(super) struct Over<'a> {
     pub(super) settings: &'a Settings,
     pub(super) seat: &'a Seat,
@@ -28,23 +27,22 @@ pub(super) struct Over<'a> {
     pub(super) end: Option<Instant>,
     /// Made when the call first waits for a time that takes more than the retry's number to find.
     pub(super) walk: &'a mut Option<Box<Walk>>,
+    /// The call's own budget, rather than the layer's.
+    pub(super) budget: Option<&'a RetryBudget>,
 }
 
 impl Over<'_> {
-    /// How long to wait before the next attempt, of which the job is told; `None` if this result is final after all.
+    /// How long to wait before the next attempt, of which the job is told; or why there is none.
+    /// `describe` is what the policy says of the result.
     #[cold]
     pub(super) fn next<T, E: fmt::Display>(
         mut self,
         result: &Result<T, E>,
         decision: Decision,
-    ) -> Option<Duration> {
-        if decision == Decision::Never {
-            stop::forbid(result);
-        }
-        let mut cancelled = false;
-        self.seat.with_job(|job| cancelled = job.is_cancelled());
-        if cancelled {
-            return None;
+        describe: impl FnOnce() -> Option<Arc<str>>,
+    ) -> Result<Duration, GiveUpReason> {
+        if decision == Decision::Stop {
+            return Err(GiveUpReason::NotRetryable);
         }
         let (attempt, max_retries) = (self.attempt, self.settings.max_retries);
         match self.plan(decision) {
@@ -55,30 +53,40 @@ impl Over<'_> {
                         attempt,
                         max_retries,
                         delay,
-                        error: match result {
-                            Err(error) => error.to_string().into(),
-                            Ok(_) => StopKind::Failure.describe().into(),
-                        },
+                        error: describe().unwrap_or_else(|| stop::text(result)),
                     });
                 });
-                Some(delay)
+                Ok(delay)
             }
             Err(reason) => {
-                self.seat.with_job(|job| {
-                    job.emit(|| EventKind::RetryGivenUp {
-                        attempt,
-                        max_retries,
-                        reason,
+                if decision == Decision::Never {
+                    stop::forbid(result);
+                } else if result.is_ok() {
+                    // The policy wanted better than this: the job fails with it.
+                    stop::fail(describe());
+                }
+                if decision != Decision::Never && self.settings.stops_outer_retries {
+                    stop::forbid(result);
+                    self.seat.with_job(|job| job.forbid_retries());
+                }
+                // Where retries are switched off, nobody expects to hear of them.
+                if max_retries > 0 {
+                    self.seat.with_job(|job| {
+                        job.emit(|| EventKind::RetryGivenUp {
+                            attempt,
+                            max_retries,
+                            reason,
+                        });
                     });
-                });
-                None
+                }
+                Err(reason)
             }
         }
     }
 
     fn plan(&mut self, decision: Decision) -> Result<Duration, GiveUpReason> {
         let settings = self.settings;
-        if decision == Decision::Never {
+        if decision == Decision::Never || self.is_forbidden() {
             return Err(GiveUpReason::Forbidden);
         }
         if self.attempt > settings.max_retries {
@@ -88,39 +96,66 @@ impl Over<'_> {
             return Err(GiveUpReason::NotRepeatable);
         }
         let delay = match decision {
-            Decision::RetryAfter(delay) => delay.min(settings.backoff.max),
+            Decision::RetryIn(delay) => delay,
+            Decision::RetryAfter(delay) if !delay.is_zero() => self.requested(delay)?,
             _ => self.backoff(),
         };
-        let attempt = Attempt {
-            number: self.attempt,
-            max_retries: settings.max_retries,
-            seat: self.seat,
-        };
-        if is_in_vain(delay, attempt.deadline()) {
+        if is_in_vain(delay, limits::nearest_in_force()) {
             return Err(GiveUpReason::Deadline);
         }
         if is_in_vain(delay, self.end) {
             return Err(GiveUpReason::TotalTime);
         }
         // The last to be asked, as it gives nothing back.
-        match &settings.budget {
+        match self.budget.or(settings.budget.as_ref()) {
             Some(budget) if !budget.withdraw() => Err(GiveUpReason::Budget),
             _ => Ok(delay),
         }
+    }
+
+    /// Whether a retry of a job that this one's code began gave up for this one too.
+    fn is_forbidden(&self) -> bool {
+        let mut forbidden = false;
+        self.seat
+            .with_job(|job| forbidden = job.retries_forbidden());
+        forbidden
+    }
+
+    /// The wait that the service asked for, and never less.
+    fn requested(&mut self, delay: Duration) -> Result<Duration, GiveUpReason> {
+        let max = self.settings.max_requested_delay;
+        if delay > max {
+            return if self.settings.clamps_requested_delay {
+                Ok(max)
+            } else {
+                Err(GiveUpReason::AskedTooLong)
+            };
+        }
+        if self.settings.backoff.jitter == Jitter::None {
+            return Ok(delay);
+        }
+        Ok(self.walk().lengthen(delay).min(max))
     }
 
     fn backoff(&mut self) -> Duration {
         let backoff = &self.settings.backoff;
         let retry = self.attempt - 1;
         if backoff.is_walk() {
-            let walk = self
-                .walk
-                .get_or_insert_with(|| Box::new(Walk::new(self.settings.chance())));
-            backoff.next(retry, walk)
+            backoff.next(retry, self.walk())
         } else {
             backoff.steady(retry, None)
         }
     }
+
+    fn walk(&mut self) -> &mut Walk {
+        self.walk
+            .get_or_insert_with(|| Box::new(Walk::new(self.settings.chance())))
+    }
+}
+
+/// What a policy says of a result, as much of it as an event carries.
+pub(super) fn described(description: Option<std::borrow::Cow<'static, str>>) -> Option<Arc<str>> {
+    description.map(|text| bounded_text(&text).into())
 }
 
 /// Whether an attempt after this wait would begin too late.

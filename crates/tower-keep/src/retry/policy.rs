@@ -1,12 +1,12 @@
 //! Whether and when to try again.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     classify::{Classify, Outcome, WithRetryAfter},
-    job::{Job, limits, seat::Seat},
+    job::{Job, limits, seat::Seat, stop::StopKind},
 };
 
 /// Whether and when to try again.
@@ -17,8 +17,15 @@ pub enum Decision {
     Stop,
     /// Try again after the backoff.
     Retry,
-    /// Try again after this long, as a server may ask for; clamped to the layer's `max_delay`.
+    /// Try again after the time that the service asked for, as by HTTP's `Retry-After`.
+    ///
+    /// The wait is never shorter than that; with jitter it is up to 10 % longer. Zero, as of a date
+    /// in the past, means the backoff. A time beyond the layer's
+    /// [`max_requested_delay`](super::RetryLayer::max_requested_delay) gives the retry up at once.
     RetryAfter(Duration),
+    /// Try again after exactly this long, which the policy itself has chosen: no cap and no jitter.
+    /// Zero means at once, without a timer.
+    RetryIn(Duration),
     /// This result is final, and retries of ours around this one may not try again either: as where the request did
     /// harm, or a server forbade to come back. It is told as an event, so a success had better be
     /// [`Stop`](Self::Stop).
@@ -27,21 +34,76 @@ pub enum Decision {
 
 /// Decides whether and when to try again.
 ///
-/// It is asked after every attempt, the last one too, so that a failure that nobody wanted to retry can be told from one
-/// for which no retry was left; but never where `max_retries` is 0. Any
-/// `Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision` is a policy; for closures there is
-/// [`RetryLayer::decide_with`](super::RetryLayer::decide_with).
-pub trait Policy<Response, Error> {
+/// The policy sees three things: what it kept of the request, the result, and the [`Attempt`].
+///
+/// It is asked after every attempt that reached the service, or that a limit cut off: the last one
+/// too, also where [`max_retries`](super::RetryLayer::max_retries) is 0, and also where a layer
+/// inside answered with a response. It is not asked about what is never retried: a rejection by a
+/// gate (an open circuit, a duplicate), an overall limit inside the retry, a cancelled job.
+///
+/// Any `Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision` is a policy that keeps nothing of
+/// the request. For closures there are [`RetryLayer::decide_with`](super::RetryLayer::decide_with)
+/// and [`RetryLayer::decide_with_request`](super::RetryLayer::decide_with_request).
+///
+/// ```
+/// use tower_keep::{RetryLayer, retry::{Attempt, Decision, Policy}};
+///
+/// struct Request {
+///     is_read: bool,
+/// }
+///
+/// /// Repeats reads only.
+/// #[derive(Clone)]
+/// struct Reads;
+///
+/// impl<Response, Error> Policy<Request, Response, Error> for Reads {
+///     type Seen = bool;
+///
+///     fn see(&self, request: &Request) -> bool {
+///         request.is_read
+///     }
+///
+///     fn decide(&self, is_read: &bool, result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
+///         if *is_read && result.is_err() { Decision::Retry } else { Decision::Stop }
+///     }
+/// }
+///
+/// let retry = RetryLayer::new().policy(Reads);
+/// ```
+pub trait Policy<Request, Response, Error> {
+    /// What the policy keeps of the request, for as long as the call lasts.
+    type Seen;
+
+    /// Looks at the request, once, before the first attempt.
+    fn see(&self, request: &Request) -> Self::Seen;
+
     /// What to do after this result of this attempt.
-    fn decide(&self, result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision;
+    fn decide(
+        &self,
+        seen: &Self::Seen,
+        result: &Result<Response, Error>,
+        attempt: &Attempt<'_>,
+    ) -> Decision;
+
+    /// What is wrong with a result that the policy does not accept, for events: see
+    /// [`Classify::describe`]. Default: the error's own text, or a general sentence for a response.
+    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
+        let _ = result;
+        None
+    }
 }
 
-impl<F, Response, Error> Policy<Response, Error> for F
+impl<F, Request, Response, Error> Policy<Request, Response, Error> for F
 where
     F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision,
 {
+    type Seen = ();
+
+    #[inline(always)]
+    fn see(&self, _: &Request) {}
+
     #[inline]
-    fn decide(&self, result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision {
+    fn decide(&self, (): &(), result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision {
         self(result, attempt)
     }
 }
@@ -52,6 +114,8 @@ pub struct Attempt<'a> {
     pub(super) number: u32,
     pub(super) max_retries: u32,
     pub(super) seat: &'a Seat,
+    /// What a layer inside noted of the result.
+    pub(super) stop: Option<StopKind>,
 }
 
 impl Attempt<'_> {
@@ -66,6 +130,24 @@ impl Attempt<'_> {
     pub fn retries_left(&self) -> u32 {
         // Of n attempts, n - 1 are retries.
         self.max_retries.saturating_sub(self.number - 1)
+    }
+
+    /// Whether a time limit cut this attempt off, whatever the result looks like: an error, or the
+    /// response with which the limit's layer answered.
+    ///
+    /// Of an attempt that was cut off nobody knows whether the service did the work.
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        self.stop == Some(StopKind::AttemptTimedOut)
+    }
+
+    /// Whether a layer inside put an end to the attempt.
+    #[inline(always)]
+    pub(super) fn was_cut_off(&self) -> bool {
+        matches!(
+            self.stop,
+            Some(StopKind::AttemptTimedOut | StopKind::Panicked)
+        )
     }
 
     /// The job that the call belongs to, or else the one whose code made the call. Unwatched if there is neither.
@@ -97,19 +179,25 @@ impl fmt::Debug for Attempt<'_> {
         f.debug_struct("Attempt")
             .field("number", &self.number)
             .field("retries_left", &self.retries_left())
+            .field("timed_out", &self.timed_out())
             .field("job", &self.job())
             .finish()
     }
 }
 
-/// Retries every error. The default.
+/// Retries every error, and every attempt that a limit cut off. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnError;
 
-impl<Response, Error> Policy<Response, Error> for OnError {
+impl<Request, Response, Error> Policy<Request, Response, Error> for OnError {
+    type Seen = ();
+
     #[inline(always)]
-    fn decide(&self, result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
-        if result.is_err() {
+    fn see(&self, _: &Request) {}
+
+    #[inline(always)]
+    fn decide(&self, (): &(), result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision {
+        if result.is_err() || attempt.was_cut_off() {
             Decision::Retry
         } else {
             Decision::Stop
@@ -121,11 +209,16 @@ impl<Response, Error> Policy<Response, Error> for OnError {
 #[derive(Clone, Copy)]
 pub struct ErrorsIf<F>(pub(super) F);
 
-impl<F, Response, Error> Policy<Response, Error> for ErrorsIf<F>
+impl<F, Request, Response, Error> Policy<Request, Response, Error> for ErrorsIf<F>
 where
     F: Fn(&Error) -> bool,
 {
-    fn decide(&self, result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
+    type Seen = ();
+
+    #[inline(always)]
+    fn see(&self, _: &Request) {}
+
+    fn decide(&self, (): &(), result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
         match result {
             Err(error) if (self.0)(error) => Decision::Retry,
             _ => Decision::Stop,
@@ -138,41 +231,106 @@ where
 #[derive(Clone, Copy)]
 pub struct OnClass<C>(pub(super) C);
 
-impl<C, Response, Error> Policy<Response, Error> for OnClass<C>
+impl<C, Request, Response, Error> Policy<Request, Response, Error> for OnClass<C>
 where
     C: Classify<Response, Error>,
 {
-    fn decide(&self, result: &Result<Response, Error>, _: &Attempt<'_>) -> Decision {
-        if self.0.classify(result) != Outcome::Failure {
+    type Seen = ();
+
+    #[inline(always)]
+    fn see(&self, _: &Request) {}
+
+    fn decide(&self, (): &(), result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision {
+        let is_failure = match self.0.classify(result) {
+            Outcome::Failure => true,
+            Outcome::Success => !self.0.judges_responses() && attempt.was_cut_off(),
+            Outcome::Ignored => false,
+        };
+        if !is_failure {
             return Decision::Stop;
         }
         self.0
             .retry_after(result)
             .map_or(Decision::Retry, Decision::RetryAfter)
     }
+
+    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
+        self.0.describe(result)
+    }
+}
+
+/// Decides by what one closure kept of the request and another makes of it. Made by
+/// [`RetryLayer::decide_with_request`](super::RetryLayer::decide_with_request).
+#[derive(Clone, Copy)]
+pub struct WithRequest<V, D> {
+    pub(super) see: V,
+    pub(super) decide: D,
+}
+
+impl<V, D, Seen, Request, Response, Error> Policy<Request, Response, Error> for WithRequest<V, D>
+where
+    V: Fn(&Request) -> Seen,
+    D: Fn(&Seen, &Result<Response, Error>, &Attempt<'_>) -> Decision,
+{
+    type Seen = Seen;
+
+    fn see(&self, request: &Request) -> Seen {
+        (self.see)(request)
+    }
+
+    fn decide(
+        &self,
+        seen: &Seen,
+        result: &Result<Response, Error>,
+        attempt: &Attempt<'_>,
+    ) -> Decision {
+        (self.decide)(seen, result, attempt)
+    }
 }
 
 /// What decides here is added how long the service asks to be left alone. Made by
 /// [`RetryLayer::retry_after`](super::RetryLayer::retry_after).
-impl<P, F, Response, Error> Policy<Response, Error> for WithRetryAfter<P, F>
+impl<P, F, Request, Response, Error> Policy<Request, Response, Error> for WithRetryAfter<P, F>
 where
-    P: Policy<Response, Error>,
+    P: Policy<Request, Response, Error>,
     F: Fn(&Result<Response, Error>) -> Option<Duration>,
 {
+    type Seen = P::Seen;
+
     #[inline]
-    fn decide(&self, result: &Result<Response, Error>, attempt: &Attempt<'_>) -> Decision {
-        match self.classify.decide(result, attempt) {
-            Decision::Retry => {
-                (self.retry_after)(result).map_or(Decision::Retry, Decision::RetryAfter)
+    fn see(&self, request: &Request) -> P::Seen {
+        self.classify.see(request)
+    }
+
+    #[inline]
+    fn decide(
+        &self,
+        seen: &P::Seen,
+        result: &Result<Response, Error>,
+        attempt: &Attempt<'_>,
+    ) -> Decision {
+        match self.classify.decide(seen, result, attempt) {
+            decision @ (Decision::Retry | Decision::RetryAfter(_)) => {
+                (self.retry_after)(result).map_or(decision, Decision::RetryAfter)
             }
             decision => decision,
         }
+    }
+
+    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
+        self.classify.describe(result)
     }
 }
 
 impl<F> fmt::Debug for ErrorsIf<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ErrorsIf").finish_non_exhaustive()
+    }
+}
+
+impl<V, D> fmt::Debug for WithRequest<V, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithRequest").finish_non_exhaustive()
     }
 }
 

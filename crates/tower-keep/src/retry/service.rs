@@ -8,7 +8,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    budgets::{ChooseBudget, OneBudget},
     future::ResponseFuture,
+    give_up::{KeepOutcome, OnGiveUp},
     layer::RetryLayer,
     policy::{OnError, Policy},
     request::{ByClone, CloneRequest},
@@ -18,39 +20,40 @@ use crate::job::seat::Seat;
 
 /// The service that [`RetryLayer`] makes.
 #[derive(Clone)]
-pub struct Retry<S, P = OnError, C = ByClone> {
+pub struct Retry<S, P = OnError, C = ByClone, H = KeepOutcome, B = OneBudget> {
     inner: S,
-    shared: Arc<Shared<S, P, C>>,
+    shared: Arc<Shared<P, C, H, B>>,
 }
 
-impl<S: Clone, P, C> Retry<S, P, C> {
-    pub(super) fn new(inner: S, layer: RetryLayer<P, C>) -> Self {
-        let shared = Shared::new(layer, inner.clone());
-        Self {
+impl<S, P, C, H, B> Layer<S> for RetryLayer<P, C, H, B>
+where
+    P: Clone,
+    C: Clone,
+    H: Clone,
+    B: Clone,
+{
+    type Service = Retry<S, P, C, H, B>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry {
             inner,
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(self.clone())),
         }
     }
 }
 
-impl<S: Clone, P: Clone, C: Clone> Layer<S> for RetryLayer<P, C> {
-    type Service = Retry<S, P, C>;
-
-    fn layer(&self, inner: S) -> Retry<S, P, C> {
-        Retry::new(inner, self.clone())
-    }
-}
-
-impl<S, P, C, Request> Service<Request> for Retry<S, P, C>
+impl<S, P, C, H, B, Request> Service<Request> for Retry<S, P, C, H, B>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
-    P: Policy<S::Response, S::Error>,
+    P: Policy<Request, S::Response, S::Error>,
     C: CloneRequest<Request>,
+    H: OnGiveUp<S::Response, S::Error>,
+    B: ChooseBudget<Request>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, Request, P, C>;
+    type Future = ResponseFuture<S, Request, P, C, H, B>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -60,18 +63,24 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.shared.layer;
-        let end = self.shared.begin();
+        let budget = layer.choose_budget.choose(&request);
+        let end = self.shared.begin(budget.as_ref());
+        let seen = layer.policy.see(&request);
         let kept = if layer.settings.max_retries > 0 {
             layer.clone_request.clone_request(&request)
         } else {
             None
         };
         let (seat, future) = Seat::call(|| self.inner.call(request));
-        ResponseFuture::new(future, kept, end, Arc::clone(&self.shared), seat)
+        // A clone made after the call knows what the instance that was called has learnt. Without a
+        // request for another attempt there is none.
+        let next = kept.map(|request| (self.inner.clone(), request));
+        let shared = Arc::clone(&self.shared);
+        ResponseFuture::new(future, next, seen, budget, end, shared, seat)
     }
 }
 
-impl<S: fmt::Debug, P, C> fmt::Debug for Retry<S, P, C> {
+impl<S: fmt::Debug, P, C, H, B> fmt::Debug for Retry<S, P, C, H, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("inner", &self.inner)

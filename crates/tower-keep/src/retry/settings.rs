@@ -16,6 +16,11 @@ pub(super) struct Settings {
     pub(super) max_retries: u32,
     pub(super) backoff: Backoff,
     pub(super) max_total_time: Option<Duration>,
+    pub(super) max_requested_delay: Duration,
+    /// A longer one is cut, rather than that the retry is given up.
+    pub(super) clamps_requested_delay: bool,
+    /// Retries around this one give up with it.
+    pub(super) stops_outer_retries: bool,
     pub(super) budget: Option<RetryBudget>,
     /// Where chance is injected.
     pub(super) seeds: Option<Arc<Seeds>>,
@@ -27,6 +32,9 @@ impl Settings {
             max_retries,
             backoff,
             max_total_time: None,
+            max_requested_delay: Duration::from_secs(60),
+            clamps_requested_delay: false,
+            stops_outer_retries: false,
             budget: None,
             seeds: None,
         }

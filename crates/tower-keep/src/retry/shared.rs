@@ -1,17 +1,12 @@
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::layer::RetryLayer;
+use super::{handle::RetryBudget, layer::RetryLayer};
 
 /// What a call takes along with one reference count.
-pub(super) struct Shared<S, P, C> {
-    pub(super) layer: RetryLayer<P, C>,
-    /// Cloned when a second attempt comes: a call that succeeds clones no service.
-    template: Mutex<S>,
+pub(super) struct Shared<P, C, H, B> {
+    pub(super) layer: RetryLayer<P, C, H, B>,
     /// From when the ends of calls are counted, where they have one.
     born: Option<Instant>,
 }
@@ -22,43 +17,30 @@ pub(super) type End = u64;
 /// Never.
 const NO_END: End = End::MAX;
 
-impl<S: Clone, P, C> Shared<S, P, C> {
-    pub(super) fn new(layer: RetryLayer<P, C>, template: S) -> Self {
+impl<P, C, H, B> Shared<P, C, H, B> {
+    pub(super) fn new(layer: RetryLayer<P, C, H, B>) -> Self {
         Self {
             born: layer.settings.max_total_time.map(|_| Instant::now()),
             layer,
-            template: Mutex::new(template),
         }
     }
 
-    /// A service for another attempt, not ready.
-    #[cold]
-    pub(super) fn service(&self) -> S {
-        // The service's own `Clone` runs under this lock. Nothing else ever does, so it could only wait for itself.
-        self.template
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl<S, P, C> Shared<S, P, C> {
-    /// A call begins: when it is to end.
+    /// A call begins, which may have a budget of its own: when it is to end.
     #[inline(always)]
-    pub(super) fn begin(&self) -> End {
+    pub(super) fn begin(&self, budget: Option<&RetryBudget>) -> End {
         let settings = &self.layer.settings;
-        if settings.budget.is_none() && settings.max_total_time.is_none() {
+        if budget.is_none() && settings.budget.is_none() && settings.max_total_time.is_none() {
             return NO_END;
         }
-        self.begin_by_the_clock()
+        self.begin_by_the_clock(budget)
     }
 
     // Out of the way of calls that need no clock: these have nothing to do then, and little code.
     #[cold]
     #[inline(never)]
-    fn begin_by_the_clock(&self) -> End {
+    fn begin_by_the_clock(&self, budget: Option<&RetryBudget>) -> End {
         let settings = &self.layer.settings;
-        if let Some(budget) = &settings.budget {
+        if let Some(budget) = budget.or(settings.budget.as_ref()) {
             budget.deposit();
         }
         match (self.born, settings.max_total_time) {

@@ -10,7 +10,7 @@ impl Backoff {
         match self.jitter {
             Jitter::Decorrelated => {
                 let previous = previous.unwrap_or(self.base);
-                previous.saturating_mul(3).max(self.base).min(self.max)
+                previous.saturating_mul(3).max(self.base).min(self.cap())
             }
             _ => self.steady(n, previous),
         }
@@ -36,9 +36,9 @@ impl Backoff {
             let delay = if n < FEW {
                 self.longest(n, previous)
             } else {
-                self.max
+                self.cap()
             };
-            let settled = n >= FEW || (!custom && (delay == self.max || delay.is_zero()));
+            let settled = n >= FEW || (!custom && (delay == self.cap() || delay.is_zero()));
             if settled {
                 // All the rest are as long.
                 return total.saturating_add(delay.saturating_mul(count - n));
@@ -52,12 +52,13 @@ impl Backoff {
     fn linear_total(&self, count: u32) -> Duration {
         let base = self.base.as_nanos();
         // How many are shorter than the cap.
-        let short = match self.max.as_nanos().checked_div(base) {
+        let short = match self.cap().as_nanos().checked_div(base) {
             Some(short) => u32::try_from(short).unwrap_or(u32::MAX).min(count),
             None => return Duration::ZERO,
         };
         let sum = u128::from(short) * (u128::from(short) + 1) / 2;
-        from_nanos(base.saturating_mul(sum)).saturating_add(self.max.saturating_mul(count - short))
+        from_nanos(base.saturating_mul(sum))
+            .saturating_add(self.cap().saturating_mul(count - short))
     }
 
     /// How many waits, at most `count`, sum up to less than `limit` for certain.
@@ -95,7 +96,7 @@ mod tests {
             )))),
         ];
         (strategy, duration(), duration())
-            .prop_map(|(backoff, base, max)| backoff.base_delay(base).max_delay(max))
+            .prop_map(|(backoff, base, max)| backoff.base_delay(base).max_delay(max.max(base)))
     }
 
     /// One after the other.
@@ -104,7 +105,7 @@ mod tests {
         for n in 0..count {
             let delay = if backoff.jitter == Jitter::Decorrelated {
                 let most = previous.unwrap_or(backoff.base).saturating_mul(3);
-                most.max(backoff.base).min(backoff.max)
+                most.max(backoff.base).min(backoff.cap())
             } else {
                 backoff.steady(n, previous)
             };
@@ -145,7 +146,7 @@ mod tests {
             count in 0..70u32,
             limit in (1..200_000u64).prop_map(Duration::from_millis),
         ) {
-            let backoff = backoff.base_delay(base).max_delay(max);
+            let backoff = backoff.max_delay(Duration::MAX).base_delay(base).max_delay(max.max(base));
             let fits = (0..=count).rev().find(|n| backoff.total(*n) < limit);
             prop_assert_eq!(Some(backoff.fitting(count, limit)), fits);
         }

@@ -209,7 +209,8 @@ impl<F, O> WatchedFuture<F, O> {
             (Some(result), _) => result.map_err(|error| this.on_reject.pass(error)),
             (None, None) => unreachable!("without a limit there is none to expire"),
         };
-        this.seat.finish(&result);
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
         result
     }
 }

@@ -132,14 +132,17 @@ async fn an_attempt_that_hangs_is_retried() {
     .await;
 }
 
-/// A policy of one's own waits as long as the server's `Retry-After` says, but no longer than `max_delay`.
+/// R68 A policy waits as long as the server's `Retry-After` says. Zero is the backoff, and more than
+/// allowed is cut where the layer clamps.
 #[tokio::test]
 async fn a_policy_follows_retry_after() {
     #[derive(Clone)]
     struct RetryAfter;
 
-    impl<E> Policy<Response, E> for RetryAfter {
-        fn decide(&self, result: &Result<Response, E>, _: &Attempt<'_>) -> Decision {
+    impl<E> Policy<Request, Response, E> for RetryAfter {
+        type Seen = ();
+        fn see(&self, _: &Request) {}
+        fn decide(&self, (): &(), result: &Result<Response, E>, _: &Attempt<'_>) -> Decision {
             match result {
                 Err(_) => Decision::Retry,
                 Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => response
@@ -176,6 +179,8 @@ async fn a_policy_follows_retry_after() {
             .layer(
                 RetryLayer::new()
                     .max_delay(Duration::from_millis(2))
+                    .max_requested_delay(Duration::from_millis(3))
+                    .clamp_requested_delay()
                     .policy(RetryAfter)
                     .clone_with(Request::try_clone),
             )
@@ -190,7 +195,7 @@ async fn a_policy_follows_retry_after() {
                 _ => None,
             })
             .collect();
-        assert_eq!(delays, [Duration::ZERO, Duration::from_millis(2)]);
+        assert_eq!(delays, [2, 3].map(Duration::from_millis));
     })
     .await;
 }

@@ -178,7 +178,7 @@ impl Core {
     }
 
     /// Whether an event may reach anybody.
-    pub(super) fn is_heard(&self) -> bool {
+    pub(crate) fn is_heard(&self) -> bool {
         self.has(OBSERVED | SHARED)
     }
 
@@ -375,11 +375,8 @@ impl Core {
 ///
 /// It may be told in the middle of a call, of which what it calls itself is no part.
 fn call(observer: &dyn Observer, event: &Event) {
-    let note = stop::take();
+    let said = stop::carry();
     let _running = InPhase::new(Phase::Running);
     let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)));
-    stop::take();
-    if let Some(note) = note {
-        stop::leave_again(note);
-    }
+    said.leave();
 }

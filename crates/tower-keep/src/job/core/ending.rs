@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{AWAITED, Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED, SHARED};
 use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId},
-    job::stop::{Stop, StopKind},
+    job::stop::{Carried, StopKind},
     sync::{AtomicWaker, atomic::Ordering},
 };
 
@@ -26,34 +26,22 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// What a result means for the job, given what the layers inside said of it.
-    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, stop: Option<Stop>) -> Self {
+    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, said: &Carried) -> Self {
         // A layer's error that somebody outside turned into a response is a success after all.
-        let stop = stop.filter(|stop| stop.holds(result));
-        let text = |kind: StopKind| match result {
-            Err(error) => error.to_string().into(),
-            Ok(_) => kind.describe().into(),
+        let stop = said.stop.filter(|stop| stop.holds(result));
+        let kind = match (stop.map(|stop| stop.kind), result) {
+            (None | Some(StopKind::Forbidden), Ok(_)) => return Self::Succeeded,
+            (Some(StopKind::Cancelled), _) => {
+                return Self::Cancelled {
+                    reason: CancelReason::Requested,
+                };
+            }
+            (Some(StopKind::Forbidden), Err(_)) => None,
+            (kind, _) => kind,
         };
-        match (stop.map(|stop| stop.kind), result) {
-            (None | Some(StopKind::Forbidden), Ok(_)) => Self::Succeeded,
-            (None, Err(error)) => Self::Failed {
-                cause: FailureCause::Error,
-                error: error.to_string().into(),
-            },
-            (Some(StopKind::Cancelled), _) => Self::Cancelled {
-                reason: CancelReason::Requested,
-            },
-            (Some(kind), _) => Self::Failed {
-                cause: match kind {
-                    StopKind::TimedOut | StopKind::AttemptTimedOut => FailureCause::TimedOut,
-                    StopKind::CircuitOpen => FailureCause::CircuitOpen,
-                    StopKind::Duplicate => FailureCause::Duplicate,
-                    StopKind::Panicked => FailureCause::Panicked,
-                    StopKind::Cancelled | StopKind::Failure | StopKind::Forbidden => {
-                        FailureCause::Error
-                    }
-                },
-                error: text(kind),
-            },
+        Self::Failed {
+            cause: kind.map_or(FailureCause::Error, StopKind::cause),
+            error: said.text(result),
         }
     }
 

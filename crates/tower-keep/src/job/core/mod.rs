@@ -78,6 +78,9 @@ const RESTING: u64 = 1 << 13;
 /// Somebody waits for the end.
 const AWAITED: u64 = 1 << 14;
 
+/// A retry inside gave up for the retries around it too.
+const NO_RETRIES: u64 = 1 << 15;
+
 /// One call that a Cancel layer has in hand, undecided. They are counted above the flags, so that the last of them and a
 /// cancellation decide in one step which of the two comes too late.
 const CALL: u64 = 1 << 32;
@@ -261,6 +264,20 @@ impl Core {
             u64::MAX => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
+    }
+
+    /// No retry of this job, nor of those whose code began it, is to make another attempt.
+    pub(crate) fn forbid_retries(&self) {
+        self.set(NO_RETRIES);
+        let mut around = self.parent();
+        while let Some(job) = around {
+            job.set(NO_RETRIES);
+            around = job.parent();
+        }
+    }
+
+    pub(crate) fn retries_forbidden(&self) -> bool {
+        self.has(NO_RETRIES)
     }
 
     // ===== membership =====

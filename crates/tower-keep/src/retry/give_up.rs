@@ -1,0 +1,111 @@
+//! What a retry says and does when it makes no other attempt.
+
+use std::{error::Error, fmt};
+
+use crate::{error::BoxError, event::GiveUpReason};
+
+/// Why a retry gave up, and after how many attempts: for [`RetryLayer::on_give_up`].
+///
+/// It is an error type too, for callers that are to learn this from the error. Give it the last
+/// error as its cause with [`caused_by`](Self::caused_by).
+///
+/// [`RetryLayer::on_give_up`]: super::RetryLayer::on_give_up
+#[derive(Debug)]
+pub struct GaveUp {
+    reason: GiveUpReason,
+    attempts: u32,
+    cause: Option<BoxError>,
+}
+
+impl GaveUp {
+    /// A retry gave up for this reason after this many attempts.
+    #[must_use]
+    pub fn new(reason: GiveUpReason, attempts: u32) -> Self {
+        Self {
+            reason,
+            attempts,
+            cause: None,
+        }
+    }
+
+    /// With the last error as the [`source`](Error::source).
+    #[must_use]
+    pub fn caused_by(mut self, error: impl Into<BoxError>) -> Self {
+        self.cause = Some(error.into());
+        self
+    }
+
+    /// Why there is no other attempt.
+    #[must_use]
+    pub fn reason(&self) -> GiveUpReason {
+        self.reason
+    }
+
+    /// How many attempts were made, the first one included.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
+impl fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let attempts = self.attempts;
+        let plural = if attempts == 1 { "" } else { "s" };
+        write!(
+            f,
+            "gave up after {attempts} attempt{plural}: {}",
+            self.reason
+        )
+    }
+}
+
+impl Error for GaveUp {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// What becomes of the last outcome.
+pub trait OnGiveUp<Response, Error>: sealed::Sealed {
+    /// The outcome that the caller gets.
+    #[doc(hidden)]
+    fn give_up(&self, outcome: Result<Response, Error>, why: GaveUp) -> Result<Response, Error>;
+}
+
+/// The last outcome is returned as it is. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeepOutcome;
+
+impl<Response, Error> OnGiveUp<Response, Error> for KeepOutcome {
+    #[inline(always)]
+    fn give_up(&self, outcome: Result<Response, Error>, _: GaveUp) -> Result<Response, Error> {
+        outcome
+    }
+}
+
+/// A closure may replace the last outcome. Made by
+/// [`RetryLayer::on_give_up`](super::RetryLayer::on_give_up).
+#[derive(Clone, Copy)]
+pub struct GiveUpWith<F>(pub(super) F);
+
+impl<F, Response, Error> OnGiveUp<Response, Error> for GiveUpWith<F>
+where
+    F: Fn(Result<Response, Error>, GaveUp) -> Result<Response, Error>,
+{
+    fn give_up(&self, outcome: Result<Response, Error>, why: GaveUp) -> Result<Response, Error> {
+        (self.0)(outcome, why)
+    }
+}
+
+impl<F> fmt::Debug for GiveUpWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GiveUpWith").finish_non_exhaustive()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::KeepOutcome {}
+    impl<F> Sealed for super::GiveUpWith<F> {}
+}
