@@ -181,3 +181,190 @@ async fn attempts_are_visible_to_the_caller() {
     let counted = service.ready().await.unwrap().call(0).counted();
     assert_eq!(counted.await, (Ok(2), 1));
 }
+
+/// What a policy was asked about: what it kept, the result, the attempt, whether a limit cut it off.
+type Asked = Arc<Mutex<Vec<(bool, Result<u32, &'static str>, u32, bool)>>>;
+
+/// Keeps of a request whether it is even, notes each question and always gives the same answer.
+fn asked(
+    asked: &Asked,
+    decision: Decision,
+) -> RetryLayer<
+    tower_keep::retry::WithRequest<
+        impl Fn(&u32) -> bool + Clone + use<>,
+        impl Fn(&bool, &Result<u32, &'static str>, &Attempt<'_>) -> Decision + Clone + use<>,
+    >,
+> {
+    let asked = asked.clone();
+    RetryLayer::new().decide_with_request(
+        |request: &u32| request % 2 == 0,
+        move |even: &bool, result: &Result<u32, &'static str>, attempt: &Attempt<'_>| {
+            let question = (*even, *result, attempt.number(), attempt.timed_out());
+            asked.lock().unwrap().push(question);
+            decision
+        },
+    )
+}
+
+/// R67 The policy sees what it kept of the request, at each attempt; the request need not be `Clone`
+/// for that.
+#[tokio::test(start_paused = true)]
+async fn a_policy_sees_the_request() {
+    struct Order {
+        repeatable: bool,
+    }
+    for (repeatable, attempts) in [(true, 4), (false, 1)] {
+        let calls = Arc::new(Mutex::new(0));
+        let counted = calls.clone();
+        let service = RetryLayer::new()
+            .clone_with(|order: &Order| {
+                Some(Order {
+                    repeatable: order.repeatable,
+                })
+            })
+            .decide_with_request(
+                |order: &Order| order.repeatable,
+                |repeatable: &bool, result: &Result<(), BoxError>, _| {
+                    if *repeatable && result.is_err() {
+                        Decision::Retry
+                    } else {
+                        Decision::Stop
+                    }
+                },
+            )
+            .layer(tower::service_fn(move |_: Order| {
+                *counted.lock().unwrap() += 1;
+                async { Err::<(), BoxError>("no".into()) }
+            }));
+        service.oneshot(Order { repeatable }).await.unwrap_err();
+        assert_eq!(*calls.lock().unwrap(), attempts);
+    }
+}
+
+/// R67 It looks at the request once, before the first attempt, and is asked after each: the last one
+/// too, also where there are to be no retries.
+#[tokio::test(start_paused = true)]
+async fn a_policy_is_asked_after_every_attempt() {
+    let questions = Asked::default();
+    let inner = Scripted::<u32, u32>::new().error("no").answer(1);
+    let retry = asked(&questions, Decision::Retry).max_retries(1);
+    assert_eq!(retry.layer(inner.strict()).oneshot(2).await, Ok(1));
+    assert_eq!(
+        *questions.lock().unwrap(),
+        [(true, Err("no"), 1, false), (true, Ok(1), 2, false)]
+    );
+
+    for result in [Ok(1), Err("no")] {
+        let questions = Asked::default();
+        let inner = Scripted::<u32, u32>::always(move |_: u32| result);
+        let retry = asked(&questions, Decision::Retry).max_retries(0);
+        assert_eq!(retry.layer(inner.strict()).oneshot(3).await, result);
+        assert_eq!(*questions.lock().unwrap(), [(false, result, 1, false)]);
+    }
+}
+
+/// R67 It is asked about an attempt that a limit cut off, and knows that: also where the limit's
+/// layer answered with a response, as under axum.
+#[tokio::test(start_paused = true)]
+async fn a_policy_is_asked_about_a_cut_off_attempt() {
+    for answered in [true, false] {
+        let questions = Asked::default();
+        let limit = TimeoutLayer::per_attempt(secs(1));
+        let hangs = || Scripted::<u32, u32>::new().never();
+        let retry = asked(&questions, Decision::Stop);
+        let (result, expected) = if answered {
+            let limit = limit.respond_with(|_| 504);
+            let service = retry.layer(limit.layer(hangs().strict()));
+            (service.oneshot(1).await, Ok(504))
+        } else {
+            let limit = limit.fail_with(|_| "slow");
+            let service = retry.layer(limit.layer(hangs().strict()));
+            (service.oneshot(1).await, Err("slow"))
+        };
+        assert_eq!(result, expected);
+        assert_eq!(*questions.lock().unwrap(), [(false, expected, 1, true)]);
+    }
+}
+
+/// R67 So `Stop`, `Never`, `should_retry`, `classify` and a delay have their effect on an answered
+/// limit; a retry without a policy repeats the attempt, as after any other limit.
+#[tokio::test(start_paused = true)]
+async fn every_policy_rules_over_an_answered_limit() {
+    macro_rules! attempts {
+        ($retry:expr) => {{
+            let inner = Scripted::<u32, u32>::new().never().repeat_last();
+            let calls = inner.calls();
+            let limit = TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504);
+            let service = $retry.layer(limit.layer(inner.strict()));
+            assert_eq!(service.oneshot(0).await, Ok(504));
+            calls.count()
+        }};
+    }
+    let decide = |decision| RetryLayer::new().decide_with(move |_: &Result<u32, &str>, _| decision);
+    assert_eq!(attempts!(decide(Decision::Stop)), 1);
+    assert_eq!(attempts!(decide(Decision::Never)), 1);
+    assert_eq!(attempts!(decide(Decision::RetryAfter(Duration::MAX))), 1);
+    assert_eq!(attempts!(decide(Decision::RetryIn(ms(1)))), 4);
+    assert_eq!(
+        attempts!(RetryLayer::new().should_retry(|_: &&str| false)),
+        1
+    );
+    let classified = |outcome| RetryLayer::new().classify(move |_: &Result<u32, &str>| outcome);
+    assert_eq!(attempts!(classified(Outcome::Success)), 1);
+    assert_eq!(attempts!(classified(Outcome::Ignored)), 1);
+    assert_eq!(attempts!(classified(Outcome::Failure)), 4);
+    assert_eq!(attempts!(RetryLayer::new()), 4);
+    assert_eq!(
+        attempts!(RetryLayer::new().classify::<_, u32, &str>(tower_keep::ErrorsAsFailures)),
+        4
+    );
+}
+
+/// R67 It is not asked about a gate's rejection, an overall limit inside the retry, nor a cancelled
+/// job: those are final.
+#[tokio::test(start_paused = true)]
+async fn a_policy_is_not_asked_about_what_is_final() {
+    use tower_keep::CircuitBreakerLayer;
+
+    let questions = Asked::default();
+    let open = CircuitBreakerLayer::new();
+    open.handle().force_open();
+    let idle = || Scripted::<u32, u32>::new().strict();
+
+    let service =
+        asked(&questions, Decision::Retry).layer(open.clone().fail_with(|_| "open").layer(idle()));
+    assert_eq!(service.oneshot(0).await, Err("open"));
+    let service =
+        asked(&questions, Decision::Retry).layer(open.respond_with(|_| 503).layer(idle()));
+    assert_eq!(service.oneshot(0).await, Ok(503));
+
+    let cancel = CancelLayer::new();
+    cancel.handle().shutdown(Duration::ZERO).await;
+    let service =
+        asked(&questions, Decision::Retry).layer(cancel.fail_with(|_| "gone").layer(idle()));
+    assert_eq!(service.oneshot(0).await, Err("gone"));
+
+    let overall = TimeoutLayer::new(secs(1)).respond_with(|_| 504);
+    let hangs = Scripted::<u32, u32>::new().never();
+    let service = asked(&questions, Decision::Retry).layer(overall.layer(hangs.strict()));
+    assert_eq!(service.oneshot(0).await, Ok(504));
+
+    // The job is cancelled while its attempt runs, and the attempt fails.
+    let cancel = CancelLayer::new().grace(secs(10));
+    let handle = cancel.handle();
+    let inner = Scripted::<u32, u32>::new()
+        .error_after(secs(1), "no")
+        .repeat_last();
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(cancel.fail_with(|_| "cancelled"))
+        .layer(asked(&questions, Decision::Retry))
+        .service(inner.strict());
+    let call = tokio::spawn(service.oneshot(0));
+    tokio::time::sleep(ms(500)).await;
+    handle.cancel_all("test");
+    assert_eq!(call.await.unwrap(), Err("cancelled"));
+    assert_eq!(calls.count(), 1);
+
+    assert_eq!(*questions.lock().unwrap(), []);
+}

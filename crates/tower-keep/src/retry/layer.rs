@@ -169,16 +169,18 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// retry decides by itself.
     ///
     /// ```
+    /// use std::{cell::Cell, rc::Rc};
     /// use tower::{Layer, ServiceExt, service_fn};
     /// use tower_keep::{BoxError, RetryLayer};
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-    /// let calls = std::cell::Cell::new(0);
-    /// let broken = service_fn(|(): ()| {
-    ///     calls.set(calls.get() + 1);
+    /// let calls = Rc::new(Cell::new(0));
+    /// let counted = Rc::clone(&calls);
+    /// let broken = service_fn(move |(): ()| {
+    ///     counted.set(counted.get() + 1);
     ///     async { Err::<(), BoxError>("broken".into()) }
     /// });
-    /// let inner = RetryLayer::new().stop_outer_retries().layer(&broken);
+    /// let inner = RetryLayer::new().stop_outer_retries().layer(broken);
     /// let stack = RetryLayer::new().layer(inner);
     /// stack.oneshot(()).await.unwrap_err();
     /// assert_eq!(calls.get(), 4);
@@ -338,7 +340,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// repeat only idempotent ones, or a `POST` that failed half-way is done twice:
     ///
     /// ```
-    /// use http::{Method, Request};
+    /// use http::Request;
     /// use tower_keep::RetryLayer;
     ///
     /// let retry = RetryLayer::for_clients().clone_with(|request: &Request<String>| {

@@ -1,0 +1,361 @@
+//! What layers learn from the layers inside them, and what users' own layers can say.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use tower_keep::{
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, EventKind, FailureCause,
+    GiveUpReason, LogLayer, Outcome, Rejection, RetryLayer, TimeoutLayer,
+    reject::{Fail, FailWith, OnReject, Rejected, RespondWith, mark_rejection, recovered},
+    retry::GaveUp,
+};
+use tower_keep_test::{Recorder, Scripted};
+
+use super::support::*;
+
+type Answer = Result<u32, &'static str>;
+
+fn server_errors(result: &Answer) -> Outcome {
+    match result {
+        Ok(status) if *status < 500 => Outcome::Success,
+        _ => Outcome::Failure,
+    }
+}
+
+fn ending(recorder: &Recorder) -> EventKind {
+    recorder.terminal(recorder.job()).expect("the job ended")
+}
+
+/// A limit that answers 504, and code that makes a good answer of it.
+fn answered_and_mended(
+    mend: impl Fn(u32) -> u32 + Clone + Send + Sync + 'static,
+) -> (
+    BoxCloneSyncService<u32, u32, &'static str>,
+    tower_keep_test::Calls<u32>,
+) {
+    let inner = Scripted::<u32, u32>::new().never().repeat_last();
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .map_response(mend)
+        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .service(inner.strict());
+    (BoxCloneSyncService::new(service), calls)
+}
+
+/// R79 A layer that was given a classifier believes it: a 504 of an inner limit that became a good
+/// answer is not retried, not counted and not logged as a failure.
+#[tokio::test(start_paused = true)]
+async fn a_classifier_is_believed() {
+    for (status, good) in [(200, true), (504, false)] {
+        let (inner, calls) = answered_and_mended(move |_| status);
+        let recorder = Recorder::new();
+        let circuit = CircuitBreakerLayer::new()
+            .classify(server_errors)
+            .fail_with(|_| "open");
+        let handle = circuit.handle();
+        let service = ServiceBuilder::new()
+            .layer(LogLayer::to(recorder.clone()).classify(server_errors))
+            .layer(circuit)
+            .layer(RetryLayer::new().max_retries(1).classify(server_errors))
+            .service(inner);
+        assert_eq!(service.oneshot(0).await, Ok(status));
+        assert_eq!(calls.count(), if good { 1 } else { 2 });
+        assert_eq!(handle.failures(), u32::from(!good));
+        assert_eq!(recorder.count("timed_out"), calls.count());
+        match ending(&recorder) {
+            EventKind::Succeeded => assert!(good),
+            // The note adds the cause.
+            EventKind::Failed { cause, .. } => assert!(!good && cause == FailureCause::TimedOut),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// R79 A layer with only its default takes an `Ok` with which an inner layer answered for that
+/// layer's doing; code that recovers says so.
+#[tokio::test(start_paused = true)]
+async fn without_a_classifier_recovered_says_it() {
+    for recovers in [true, false] {
+        let (inner, calls) = answered_and_mended(move |_| {
+            if recovers {
+                recovered();
+            }
+            200
+        });
+        let (log, recorder) = recording();
+        let circuit = CircuitBreakerLayer::new().fail_with(|_| "open");
+        let handle = circuit.handle();
+        let service = ServiceBuilder::new()
+            .layer(log)
+            .layer(circuit)
+            .layer(RetryLayer::new().max_retries(1))
+            .service(inner);
+        assert_eq!(service.oneshot(0).await, Ok(200));
+        assert_eq!(calls.count(), if recovers { 1 } else { 2 });
+        assert_eq!(handle.failures(), u32::from(!recovers));
+        assert_eq!(ending(&recorder) == EventKind::Succeeded, recovers);
+    }
+}
+
+/// R79 A fallback's own error, in the same poll, is not the open circuit's, if the fallback says that
+/// it recovered.
+#[tokio::test(start_paused = true)]
+async fn a_fallbacks_own_error() {
+    let open = CircuitBreakerLayer::new().fail_with(|_| "open");
+    open.handle().force_open();
+    let (log, recorder) = recording();
+    let outer = CircuitBreakerLayer::new().fail_with(|_| "outer");
+    let handle = outer.handle();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(outer)
+        .layer(RetryLayer::new().max_retries(1))
+        .map_result(|result: Answer| {
+            result.or_else(|_| {
+                recovered();
+                Err("no fallback either")
+            })
+        })
+        .layer(open)
+        .service(Scripted::<u32, u32>::new().strict());
+    assert_eq!(service.oneshot(0).await, Err("no fallback either"));
+    assert_eq!(recorder.count("retry_scheduled"), 1);
+    assert_eq!(handle.failures(), 1);
+    assert_eq!(
+        ending(&recorder),
+        EventKind::Failed {
+            cause: FailureCause::Error,
+            error: "no fallback either".into()
+        }
+    );
+}
+
+/// R79 A note is about the result that comes up with it: none is left for a result that comes later.
+#[tokio::test(start_paused = true)]
+async fn a_note_does_not_outlive_the_poll() {
+    let open = CircuitBreakerLayer::new().fail_with(|_| "open");
+    open.handle().force_open();
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new().max_retries(1))
+        .then(|result: Answer| async move {
+            // Another poll.
+            tokio::task::yield_now().await;
+            result.map_err(|_| "no fallback either")
+        })
+        .layer(open)
+        .service(Scripted::<u32, u32>::new().strict());
+    assert_eq!(service.oneshot(0).await, Err("no fallback either"));
+    assert_eq!(recorder.count("retry_scheduled"), 1);
+    assert!(matches!(
+        ending(&recorder),
+        EventKind::Failed {
+            cause: FailureCause::Error,
+            ..
+        }
+    ));
+}
+
+/// A user's own gate: it turns every call away, at once or after a while.
+#[derive(Clone)]
+struct Closed<S, O> {
+    inner: S,
+    on_reject: O,
+    after: Duration,
+}
+
+impl<S, O> Service<u32> for Closed<S, O>
+where
+    S: Service<u32, Response = u32>,
+    O: OnReject<Rejected, u32, S::Error> + Clone + Send + 'static,
+{
+    type Response = u32;
+    type Error = O::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<u32, O::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
+        self.inner
+            .poll_ready(cx)
+            .map_err(|error| self.on_reject.pass(error))
+    }
+
+    fn call(&mut self, _: u32) -> Self::Future {
+        let (on_reject, after) = (self.on_reject.clone(), self.after);
+        Box::pin(async move {
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
+            let result = on_reject.reject(Rejected::new("the bulkhead is full"));
+            mark_rejection(&result, "the bulkhead is full");
+            result
+        })
+    }
+}
+
+/// R79 A user's own layer rejects as ours do: not retried, not counted, never started, and logged as
+/// rejected, in each of the three forms.
+#[tokio::test(start_paused = true)]
+async fn a_users_layer_can_reject() {
+    async fn check<O>(on_reject: O, after: Duration, expected: Result<u32, &str>)
+    where
+        O: OnReject<Rejected, u32, BoxError> + Clone + Send + Sync + 'static,
+        O::Error: Into<BoxError>,
+    {
+        let (log, recorder) = recording();
+        let circuit = CircuitBreakerLayer::new();
+        let handle = circuit.handle();
+        let inner = Scripted::<u32, u32, BoxError>::new();
+        let calls = inner.calls();
+        let service = ServiceBuilder::new()
+            .layer(log)
+            .layer(circuit)
+            .layer(RetryLayer::new())
+            .map_err(Into::<BoxError>::into)
+            .service(Closed {
+                inner,
+                on_reject,
+                after,
+            });
+        let result = service.oneshot(0).await.map_err(|error| error.to_string());
+        assert_eq!(result, expected.map_err(str::to_owned));
+        assert_eq!((calls.count(), handle.failures()), (0, 0));
+        let expected = expected.err().unwrap_or("the bulkhead is full");
+        assert_eq!(
+            ending(&recorder),
+            EventKind::Failed {
+                cause: FailureCause::Rejected,
+                error: expected.into()
+            }
+        );
+        if after.is_zero() {
+            recorder.assert_names(["dispatched", "failed"]);
+        }
+    }
+    for after in [Duration::ZERO, secs(1)] {
+        check(Fail, after, Err("the bulkhead is full")).await;
+        check(
+            FailWith::new(|_| BoxError::from("full")),
+            after,
+            Err("full"),
+        )
+        .await;
+        check(RespondWith::new(|_| 503), after, Ok(503)).await;
+    }
+}
+
+/// R79 Without the mark it is an error like any other.
+#[tokio::test(start_paused = true)]
+async fn an_unmarked_rejection_is_an_error() {
+    let inner = Scripted::<u32, u32, BoxError>::always(|_: u32| Err(Rejected::new("full").into()));
+    let calls = inner.calls();
+    RetryLayer::new()
+        .layer(inner.strict())
+        .oneshot(0)
+        .await
+        .unwrap_err();
+    assert_eq!(calls.count(), 4);
+}
+
+/// R79 A mark that nobody took is gone with the next poll.
+#[tokio::test(start_paused = true)]
+async fn a_stray_mark_is_nobodys() {
+    mark_rejection(&Ok::<u32, BoxError>(1), "stray");
+    let (log, recorder) = recording();
+    let service = log.layer(Scripted::<u32, u32>::new().answer(1).strict());
+    assert_eq!(service.oneshot(0).await, Ok(1));
+    assert_eq!(ending(&recorder), EventKind::Succeeded);
+}
+
+/// R79 One question to an error, whichever layer it comes from and however deep its reason is.
+#[tokio::test(start_paused = true)]
+async fn one_question_to_an_error() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("wrapped")]
+    struct Wrapped(#[source] BoxError);
+
+    let hangs = || Scripted::<u32, u32, BoxError>::new().never();
+    let open = CircuitBreakerLayer::new();
+    open.handle().force_open();
+    let stopped = CancelLayer::new();
+    stopped.handle().shutdown(Duration::ZERO).await;
+    let dedup = DedupLayer::new(|request: &u32| Some(*request)).layer(hangs());
+    let _first = tokio::spawn(dedup.clone().oneshot(0));
+    tokio::task::yield_now().await;
+    let full = Dispatcher::new(hangs()).limit(std::num::NonZeroUsize::MIN);
+    let _running = full.try_dispatch(0).unwrap();
+
+    let gave_up = GaveUp::new(GiveUpReason::Budget, 2).caused_by(Rejected::new("full"));
+    let cases: [(BoxError, Option<Rejection>); 8] = [
+        (
+            TimeoutLayer::new(secs(1))
+                .layer(hangs())
+                .oneshot(0)
+                .await
+                .unwrap_err(),
+            Some(Rejection::TimedOut),
+        ),
+        (
+            open.layer(hangs()).oneshot(0).await.unwrap_err(),
+            Some(Rejection::CircuitOpen),
+        ),
+        (
+            stopped.layer(hangs()).oneshot(0).await.unwrap_err(),
+            Some(Rejection::Cancelled),
+        ),
+        (
+            dedup.oneshot(0).await.unwrap_err(),
+            Some(Rejection::Duplicate),
+        ),
+        (
+            full.try_dispatch(0).unwrap_err().why().clone().into(),
+            Some(Rejection::Full),
+        ),
+        // The outermost reason is the answer.
+        (
+            gave_up.into(),
+            Some(Rejection::GaveUp {
+                attempts: 2,
+                reason: GiveUpReason::Budget,
+            }),
+        ),
+        (Rejected::new("no").into(), Some(Rejection::Other)),
+        ("the service's own".into(), None),
+    ];
+    for (error, expected) in cases {
+        assert_eq!(Rejection::of(&*error), expected, "{error}");
+        assert_eq!(Rejection::of(&Wrapped(error)), expected);
+    }
+}
+
+/// R59, R79 A gate's rejection is never counted, also where a classifier calls every error a failure.
+#[tokio::test(start_paused = true)]
+async fn a_gates_rejection_is_never_counted() {
+    for answers in [true, false] {
+        let open = CircuitBreakerLayer::new();
+        open.handle().force_open();
+        let outer = CircuitBreakerLayer::new()
+            .classify(|_: &Answer| Outcome::Failure)
+            .fail_with(|_| "outer");
+        let handle = outer.handle();
+        let inner = Scripted::<u32, u32>::new().strict();
+        let result = if answers {
+            outer
+                .layer(open.respond_with(|_| 503).layer(inner))
+                .oneshot(0)
+                .await
+        } else {
+            outer
+                .layer(open.fail_with(|_| "inner").layer(inner))
+                .oneshot(0)
+                .await
+        };
+        assert_eq!(result, if answers { Ok(503) } else { Err("inner") });
+        assert_eq!(handle.failures(), 0);
+    }
+}
