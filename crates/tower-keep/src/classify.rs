@@ -1,4 +1,8 @@
 //! What counts as a success: one notion for Retry, CircuitBreaker and Log.
+//!
+//! Give one classifier to all three. A layer that was given a classifier believes it, whatever a
+//! layer inside did to the call, with one exception: what a gate turned away (an open circuit, a
+//! duplicate, a cancellation) is never counted nor retried, as the service has not seen it.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 

@@ -5,6 +5,7 @@ mod axum_recipe {
 
     use axum::{
         Router,
+        extract::{MatchedPath, Request},
         http::StatusCode,
         response::{IntoResponse, Response},
         routing::get,
@@ -28,16 +29,26 @@ mod axum_recipe {
         }
     }
 
-    async fn report() -> String {
+    /// One circuit for each route, so that one that fails does not take the others down.
+    fn route(request: &Request) -> String {
+        let path = request.extensions().get::<MatchedPath>();
+        path.map_or_else(String::new, |path| path.as_str().to_owned())
+    }
+
+    pub(super) async fn report() -> String {
         let job = Job::current();
         tokio::time::sleep(Duration::from_millis(50)).await; // the work
         job.progress(0.5);
         format!("report of job {:?}", job.id())
     }
 
-    /// All routes behind the layers, and a handle that cancels their jobs. Once `stopping` fires, nothing new begins, and
+    /// These routes behind the layers, and a handle that cancels their jobs. Once `stopping` fires, nothing new begins, and
     /// what runs has this long to end.
-    pub(super) fn app(stopping: CancellationToken, within: Duration) -> (Router, CancelHandle) {
+    pub(super) fn defend(
+        routes: Router,
+        stopping: CancellationToken,
+        within: Duration,
+    ) -> (Router, CancelHandle) {
         let cancel = CancelLayer::new()
             .shutdown_on(stopping, within)
             .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why));
@@ -48,6 +59,7 @@ mod axum_recipe {
             .layer(cancel)
             .layer(
                 CircuitBreakerLayer::new()
+                    .per_key(route)
                     .classify(server_errors)
                     .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
             )
@@ -55,10 +67,7 @@ mod axum_recipe {
                 TimeoutLayer::new(Duration::from_secs(30))
                     .respond_with(|why| answer(StatusCode::GATEWAY_TIMEOUT, why)),
             );
-        (
-            Router::new().route("/report", get(report)).layer(layers),
-            handle,
-        )
+        (routes.layer(layers), handle)
     }
 
     /// Serves until `stopping` fires, and ends when the last job has.
@@ -66,7 +75,8 @@ mod axum_recipe {
         listener: TcpListener,
         stopping: CancellationToken,
     ) -> io::Result<()> {
-        let (app, _) = app(stopping.clone(), Duration::from_secs(30));
+        let routes = Router::new().route("/report", get(report));
+        let (app, _) = defend(routes, stopping.clone(), Duration::from_secs(30));
         axum::serve(listener, app)
             .with_graceful_shutdown(stopping.cancelled_owned())
             .await
@@ -150,12 +160,19 @@ mod hyper_recipe {
         service::TowerToHyperService,
     };
     use tower::{ServiceBuilder, service_fn};
-    use tower_keep::{CircuitBreakerLayer, LogLayer, TimeoutLayer};
+    use tower_keep::{LogLayer, Outcome, TimeoutLayer};
 
     fn answer(status: StatusCode, text: impl Display) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(text.to_string()));
         *response.status_mut() = status;
         response
+    }
+
+    fn server_errors(result: &Result<Response<Full<Bytes>>, Infallible>) -> Outcome {
+        match result {
+            Ok(response) if response.status().is_server_error() => Outcome::Failure,
+            _ => Outcome::Success,
+        }
     }
 
     async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -164,11 +181,7 @@ mod hyper_recipe {
 
     pub(super) async fn serve(listener: tokio::net::TcpListener) -> io::Result<()> {
         let service = ServiceBuilder::new()
-            .layer(LogLayer::new())
-            .layer(
-                CircuitBreakerLayer::new()
-                    .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
-            )
+            .layer(LogLayer::new().classify(server_errors))
             .layer(
                 TimeoutLayer::new(Duration::from_secs(30))
                     .respond_with(|why| answer(StatusCode::GATEWAY_TIMEOUT, why)),
@@ -187,31 +200,72 @@ mod hyper_recipe {
 }
 
 mod reqwest_recipe {
-    use std::time::Duration;
-
     use bytes::Bytes;
     use http_body_util::BodyExt;
     use reqwest::{
-        Client, Method, Request, Response, Url,
-        header::{AUTHORIZATION, HeaderValue},
+        Client, Method, Request, Response, StatusCode, Url,
+        header::{AUTHORIZATION, HeaderValue, RETRY_AFTER},
     };
+    use std::{borrow::Cow, time::Duration};
     use tower::{Service, ServiceBuilder};
     use tower_keep::{
-        BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, Outcome, RetryLayer,
-        TimeoutLayer,
+        BoxError, CancelLayer, CircuitBreakerLayer, Classify, DedupLayer, LogLayer, Outcome,
+        RetryLayer, TimeoutLayer, describe_error,
+        retry::{RetryBudget, RetryBudgets},
     };
 
     pub(super) type Page = http::Response<Bytes>;
 
-    fn server_errors(result: &Result<Page, BoxError>) -> Outcome {
-        match result {
-            Ok(page) if !page.status().is_server_error() => Outcome::Success,
-            _ => Outcome::Failure,
+    /// What failed, for the log, the circuits and the retries alike.
+    #[derive(Clone, Copy)]
+    struct ServerErrors;
+
+    impl Classify<Page, BoxError> for ServerErrors {
+        fn classify(&self, result: &Result<Page, BoxError>) -> Outcome {
+            match result {
+                Ok(page) if page.status().is_server_error() => Outcome::Failure,
+                Ok(page) if page.status() == StatusCode::TOO_MANY_REQUESTS => Outcome::Failure,
+                Ok(_) => Outcome::Success,
+                Err(_) => Outcome::Failure,
+            }
+        }
+
+        /// The header in seconds; a date is left to the backoff.
+        fn retry_after(&self, result: &Result<Page, BoxError>) -> Option<Duration> {
+            let seconds = result
+                .as_ref()
+                .ok()?
+                .headers()
+                .get(RETRY_AFTER)?
+                .to_str()
+                .ok()?;
+            seconds.parse().ok().map(Duration::from_secs)
+        }
+
+        fn describe(&self, result: &Result<Page, BoxError>) -> Option<Cow<'static, str>> {
+            Some(match result {
+                Ok(page) => format!("the server answered {}", page.status()).into(),
+                Err(error) => describe_error(&**error).into(),
+            })
         }
     }
 
-    /// What is asked for, and who asks. If the client uses cookies, they belong here too, as does any other header that
-    /// the answer depends on. `None` is never joined.
+    /// Only what may be done twice is tried again: not a POST, which may have placed an order before it failed.
+    fn repeat(request: &Request) -> Option<Request> {
+        request
+            .method()
+            .is_idempotent()
+            .then(|| request.try_clone())
+            .flatten()
+    }
+
+    /// One circuit and one retry budget for each, so that a dead host does not speak for the others.
+    fn host(request: &Request) -> String {
+        request.url().origin().ascii_serialization()
+    }
+
+    /// What is asked for, and who asks. If the client uses cookies, they belong here too, as does any other header that the
+    /// answer depends on. `None` is never joined.
     fn key(request: &Request) -> Option<(Url, Option<HeaderValue>)> {
         let user = request.headers().get(AUTHORIZATION).cloned();
         (request.method() == Method::GET).then(|| (request.url().clone(), user))
@@ -229,16 +283,22 @@ mod reqwest_recipe {
     pub(super) fn fetcher(
         client: Client,
     ) -> impl Service<Request, Response = Page, Error = BoxError, Future: Send> + Clone {
+        let budgets = RetryBudgets::new(RetryBudget::default());
         ServiceBuilder::new()
-            .layer(LogLayer::new())
+            .layer(LogLayer::new().classify(ServerErrors))
             .layer(CancelLayer::new())
             .layer(DedupLayer::new(key).join())
-            .layer(CircuitBreakerLayer::new().classify(server_errors))
+            .layer(
+                CircuitBreakerLayer::new()
+                    .per_key(host)
+                    .classify(ServerErrors),
+            )
             .layer(TimeoutLayer::new(Duration::from_secs(60)))
             .layer(
                 RetryLayer::for_clients()
-                    .classify(server_errors)
-                    .clone_with(Request::try_clone),
+                    .classify(ServerErrors)
+                    .clone_with(repeat)
+                    .budget_by(move |request: &Request| Some(budgets.get(&host(request)))),
             )
             .layer(TimeoutLayer::per_attempt(Duration::from_secs(10)))
             .and_then(collect)
@@ -246,24 +306,179 @@ mod reqwest_recipe {
     }
 }
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, routing};
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use tokio_test::{assert_pending, task};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tower_keep::{CancelReason, JobId, progress::JobState};
+use tower_keep::{
+    CancelReason, JobId, cancel::CancelHandle, circuit_breaker::Open, find, progress::JobState,
+};
 
 use crate::support::{
-    Background, Connection, LONG, SOON, Server, bounded, delete, listen, post, reqwest_client,
+    Background, Connection, Count, LONG, SOON, Server, bounded, delete, listen, post, refusing,
+    reqwest_client,
 };
+
+/// The axum recipe's route.
+fn defended(stopping: CancellationToken, within: Duration) -> (Router, CancelHandle) {
+    let routes = Router::new().route("/report", routing::get(axum_recipe::report));
+    axum_recipe::defend(routes, stopping, within)
+}
+
+/// What is written to tracing on this thread from now on, as text.
+fn records() -> (impl Fn() -> String, tracing::subscriber::DefaultGuard) {
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Written {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let read = move || String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    (read, guard)
+}
+
+/// How many of the log's records have this text.
+fn count(records: &str, text: &str) -> usize {
+    records
+        .lines()
+        .filter(|line| line.contains("tower_keep::log") && line.contains(text))
+        .count()
+}
+
+/// The axum recipe: a route that fails is turned away, the others go on, and the log says what failed.
+#[tokio::test]
+async fn axum_with_a_broken_route() {
+    bounded(async {
+        let (records, _guard) = records();
+        let broken = || async { StatusCode::INTERNAL_SERVER_ERROR };
+        let routes = Router::new()
+            .route("/broken/{id}", routing::get(broken))
+            .route("/report", routing::get(axum_recipe::report));
+        let (app, _) = axum_recipe::defend(routes, CancellationToken::new(), LONG);
+        let server = Server::axum(app).await;
+        let mut connection = Connection::open(&server).await;
+        let mut statuses = Vec::new();
+        for id in 0..8 {
+            statuses.push(
+                connection
+                    .get(&format!("/broken/{id}"))
+                    .await
+                    .status
+                    .as_u16(),
+            );
+        }
+        assert_eq!(statuses, [500, 500, 500, 500, 500, 500, 503, 503]);
+        assert_eq!(connection.get("/report").await.status, StatusCode::OK);
+        assert_eq!(
+            connection.get("/unknown").await.status,
+            StatusCode::NOT_FOUND
+        );
+        let records = records();
+        assert_eq!(count(&records, "ERROR"), 6, "{records}");
+        assert_eq!(count(&records, "rejected"), 2, "{records}");
+        assert_eq!(count(&records, "succeeded"), 2, "{records}");
+    })
+    .await;
+}
+
+/// The reqwest recipe: a POST is sent once, whatever comes back, and the log calls it failed.
+#[tokio::test]
+async fn reqwest_posts_once() {
+    bounded(async {
+        let (records, _guard) = records();
+        let orders = Count::default();
+        let placed = orders.clone();
+        let order = move || async move {
+            placed.next();
+            StatusCode::BAD_GATEWAY
+        };
+        let server = Server::axum(Router::new().route("/orders", routing::any(order))).await;
+        let fetch = reqwest_recipe::fetcher(reqwest_client());
+        let url: reqwest::Url = server.url("/orders").parse().unwrap();
+        let mut post = reqwest::Request::new(reqwest::Method::POST, url.clone());
+        *post.body_mut() = Some("one".into());
+        let answer = fetch.clone().oneshot(post).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(orders.get(), 1);
+        let written = records();
+        assert_eq!(count(&written, "succeeded"), 0, "{written}");
+        assert_eq!(
+            count(&written, "the server answered 502 Bad Gateway"),
+            1,
+            "{written}"
+        );
+
+        // A PUT may be repeated, and the log says what came of each attempt.
+        let put = reqwest::Request::new(reqwest::Method::PUT, url);
+        fetch.oneshot(put).await.unwrap();
+        assert_eq!(orders.get(), 5);
+        let written = records();
+        assert_eq!(count(&written, "retry scheduled"), 3, "{written}");
+        assert_eq!(
+            count(&written, "the server answered 502 Bad Gateway"),
+            5,
+            "{written}"
+        );
+    })
+    .await;
+}
+
+/// The reqwest recipe: a dead host's circuit opens, those of others do not, and the log has the cause.
+#[tokio::test]
+async fn reqwest_with_a_dead_host() {
+    bounded(async {
+        let (records, _guard) = records();
+        let (_port, dead) = refusing();
+        let alive =
+            Server::axum(Router::new().route("/", routing::get(|| async { "alive" }))).await;
+        let fetch = reqwest_recipe::fetcher(reqwest_client());
+        let get = |url: String| {
+            let request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
+            fetch.clone().oneshot(request)
+        };
+        for _ in 0..7 {
+            get(format!("http://{dead}/?token=secret"))
+                .await
+                .unwrap_err();
+        }
+        let error = get(format!("http://{dead}/")).await.unwrap_err();
+        assert!(find::<Open>(&*error).is_some(), "{error}");
+        assert_eq!(get(alive.url("/")).await.unwrap().body(), "alive");
+        let records = records();
+        assert!(count(&records, "Connection refused") > 6, "{records}");
+        assert!(!records.contains("secret"), "{records}");
+        // The budget is the host's own: three retries and no more.
+        assert_eq!(count(&records, "retry scheduled"), 3, "{records}");
+        assert_eq!(count(&records, "rejected"), 2, "{records}");
+    })
+    .await;
+}
 
 /// The axum recipe answers, and its handle works.
 #[tokio::test]
 async fn axum() {
     bounded(async {
-        let (app, handle) = axum_recipe::app(CancellationToken::new(), LONG);
+        let (app, handle) = defended(CancellationToken::new(), LONG);
         let server = Server::axum(app).await;
         let mut connection = Connection::open(&server).await;
         assert_eq!(connection.get("/report").await.status, StatusCode::OK);
@@ -282,7 +497,7 @@ async fn axum_while_it_stops() {
         (Duration::ZERO, StatusCode::SERVICE_UNAVAILABLE),
     ] {
         let stopping = CancellationToken::new();
-        let (app, _) = axum_recipe::app(stopping.clone(), within);
+        let (app, _) = defended(stopping.clone(), within);
         let call = || {
             let request = http::Request::get("/report").body(Body::empty());
             app.clone().oneshot(request.unwrap())
@@ -378,7 +593,7 @@ async fn hyper() {
 #[tokio::test]
 async fn reqwest() {
     bounded(async {
-        let (app, _) = axum_recipe::app(CancellationToken::new(), LONG);
+        let (app, _) = defended(CancellationToken::new(), LONG);
         let server = Server::axum(app).await;
         let fetch = reqwest_recipe::fetcher(reqwest_client());
         let url = server.url("/report");

@@ -120,7 +120,7 @@ fn outcome<T, E, C: Classify<T, E>>(
         None | Some(StopKind::Forbidden) => classify.classify(result),
         // A classifier that looks at responses knows best whether this one is good. What it calls a
         // failure may still be no failure of the service.
-        Some(kind) if classify.judges_responses() && (result.is_ok() || !kind.is_gate()) => {
+        Some(kind) if classify.judges_responses() && !kind.is_gate() => {
             match classify.classify(result) {
                 Outcome::Failure => of_stop(kind, admitted.counting),
                 outcome => outcome,

@@ -5,7 +5,7 @@
 //! the layers around it read it in the same poll. The outermost layer of the stack takes it away.
 //!
 //! A note adds facts; it does not overrule. A layer that was given a classifier or a policy goes by
-//! that, except that no gate's rejection is counted or retried. Next to the note there may be a
+//! that. Only a gate's rejection remains a rejection: it is never counted or retried. Next to the note there may be a
 //! text: the causes of an error, or what a classifier says of a response.
 
 use std::{
@@ -191,10 +191,12 @@ pub(crate) fn describe(description: Arc<str>) {
     set_explanation(Some(Explanation::Description(description)));
 }
 
-/// This response is no failure, whatever a layer inside noted of it.
+/// This response is no failure to the classifier that calls this, even if a limit inside expired. A
+/// gate's rejection remains one: the service has not seen the call.
 pub(crate) fn succeed() {
     match read() {
         None => {}
+        Some(stop) if stop.kind.is_gate() => {}
         Some(stop) if stop.forbids => leave_again(Stop {
             kind: StopKind::Forbidden,
             ..stop

@@ -29,6 +29,19 @@
 //! Outermost, so that its job covers everything. It sees the same events anywhere in the stack, as the job is shared;
 //! only what a layer around it rejects before calling it has no job to log.
 //!
+//! # What it says of a failure
+//!
+//! The error with its causes, bounded, without the secrets of URLs: see
+//! [`describe_error`](crate::describe_error). Of an error type the layers know no more than its
+//! `Display`, except where one of them fails with a [`BoxError`](crate::BoxError). So the causes are
+//! there if Timeout, CircuitBreaker, Dedup or Cancel stands inside this layer in its default mode.
+//! Otherwise, and for responses, a classifier says it: [`Classify::describe`]. Give the same
+//! classifier to Log, CircuitBreaker and Retry.
+//!
+//! A response that [`classify`](LogLayer::classify) calls a failure fails the job, for every
+//! observer; one that it does not call a failure is none, even if a time limit inside answered with
+//! it. A gate's rejection remains one, unless somebody [recovered](crate::reject::recovered) from it.
+//!
 //! # Errors
 //!
 //! None of its own: `type Error` is the inner service's, which has to be `Display` to be written down.

@@ -4,12 +4,15 @@
 //! |---|---|
 //! | [`max_retries`](RetryLayer::max_retries): retries, not attempts | 3 |
 //! | [`base_delay`](RetryLayer::base_delay) | 1 s |
-//! | [`max_delay`](RetryLayer::max_delay) | 30 s |
+//! | [`max_delay`](RetryLayer::max_delay) | 30 s, or the base delay if that is longer |
+//! | [`max_requested_delay`](RetryLayer::max_requested_delay): the longest wait that the service may ask for | 60 s |
 //! | [`backoff`](RetryLayer::backoff): the strategy | exponential |
 //! | [`jitter`](RetryLayer::jitter) | none |
-//! | [`should_retry`](RetryLayer::should_retry), [`classify`](RetryLayer::classify), [`decide_with`](RetryLayer::decide_with), [`policy`](RetryLayer::policy) | every error |
+//! | [`should_retry`](RetryLayer::should_retry), [`classify`](RetryLayer::classify), [`decide_with`](RetryLayer::decide_with), [`decide_with_request`](RetryLayer::decide_with_request), [`policy`](RetryLayer::policy) | every error |
 //! | [`retry_after`](RetryLayer::retry_after): a delay from the outcome | none |
-//! | [`budget`](RetryLayer::budget) | none |
+//! | [`budget`](RetryLayer::budget), [`budget_by`](RetryLayer::budget_by) the request | none |
+//! | [`on_give_up`](RetryLayer::on_give_up): a hook that may replace the last outcome | none |
+//! | [`stop_outer_retries`](RetryLayer::stop_outer_retries) | no |
 //! | [`max_total_time`](RetryLayer::max_total_time) | none |
 //! | [`clone_with`](RetryLayer::clone_with) | `Request: Clone` |
 //!
@@ -57,20 +60,33 @@
 //!
 //! # When to retry
 //!
-//! One decision says whether and when: a [`Policy`] sees the outcome, the [`Attempt`] and its job, and answers with a
-//! [`Decision`].
+//! One decision says whether and when: a [`Policy`] sees what it kept of the request, the outcome and
+//! the [`Attempt`], and answers with a [`Decision`].
 //!
 //! | decision | what follows |
 //! |---|---|
 //! | [`Stop`](Decision::Stop) | the result is final here |
 //! | [`Retry`](Decision::Retry) | another attempt after the backoff |
-//! | [`RetryAfter`](Decision::RetryAfter) | another attempt after this long, at most `max_delay` |
+//! | [`RetryAfter`](Decision::RetryAfter) | another attempt after the time that the service asked for, never earlier; beyond `max_requested_delay` none |
+//! | [`RetryIn`](Decision::RetryIn) | another attempt after exactly the time that the policy chose |
 //! | [`Never`](Decision::Never) | the result is final, for the retries around this one too |
 //!
-//! What a layer inside turned away or ended for good is never retried: an open circuit, a duplicate, a cancellation, an
-//! overall time limit. An attempt's own time limit is retried like an error, also where it is answered with a response.
+//! The policy is asked after every attempt that reached the service, the last one included. It is
+//! also asked where a time limit cut the attempt off, whether the limit's layer failed or answered
+//! with a response: [`Attempt::timed_out`] says so. Without a policy of your own, such an attempt is
+//! retried like an error.
+//!
+//! The policy is not asked about what is never retried: an open circuit, a duplicate, a rejection by
+//! [a gate of your own](crate::reject), a cancellation, an overall time limit.
 //! (A foreign layer in between that moves the call to another task, such as tower's `Buffer`, or that awaits something
 //! more before it passes the result on, hides this from the retry: look for the reason in `should_retry` there.)
+//!
+//! How long the service asks to be left alone is what [`retry_after`](RetryLayer::retry_after) says,
+//! or else the classifier's [hint](crate::Classify::retry_after), or else nothing, which means the
+//! backoff. [`CircuitBreakerLayer`](crate::circuit_breaker) has the same order.
+//!
+//! Of HTTP requests retry only the idempotent ones, by [`clone_with`](RetryLayer::clone_with): a
+//! `POST` that failed may have been carried out.
 //!
 //! # When it gives up
 //!
@@ -82,12 +98,17 @@
 //! | `Exhausted` | `max_retries` were made |
 //! | `Deadline` | the wait would reach the end of the overall limit around it: the job's, or that of a [`TimeoutLayer`](crate::timeout) without a job |
 //! | `TotalTime` | the wait would reach `max_total_time` |
+//! | `AskedTooLong` | the service asked for a wait beyond `max_requested_delay` |
 //! | `Budget` | the [`RetryBudget`] is empty |
 //! | `NotRepeatable` | `clone_with` gave no second request |
-//! | `Forbidden` | the policy said [`Never`](Decision::Never) |
+//! | `Forbidden` | the policy said [`Never`](Decision::Never), or a retry inside [stops the outer ones](RetryLayer::stop_outer_retries) |
 //!
-//! It is told only where the policy wanted another attempt, or forbade any: not of a failure that is not to be retried,
-//! nor of a cancelled job, nor where `max_retries` is 0.
+//! There is an event if the policy wanted another attempt or forbade any. There is none for an error
+//! that the policy does not retry, for a cancelled job, or where `max_retries` is 0.
+//!
+//! If the last outcome is a response that the policy wanted to retry, the job ends as failed, for
+//! every observer and for a circuit breaker around. A hook may replace the last outcome and knows the
+//! reason: [`on_give_up`](RetryLayer::on_give_up).
 //!
 //! # How many clients come back at once
 //!
@@ -106,8 +127,14 @@
 //!
 //! Whoever makes the call learns it from [`ResponseFuture::attempts`] or [`ResponseFuture::counted`]; the code inside from
 //! [`Job::attempt`](crate::Job::attempt), if a layer tracks the job; observers from each event. A request is cloned once
-//! before each attempt that another may follow. A service that is not ready for an attempt and says so with an error has
-//! failed it.
+//! before each attempt that another may follow.
+//!
+//! # Which instance it calls
+//!
+//! The next attempt goes to a clone of the service that is made after the call before it. So what
+//! that instance has learnt is not lost: a round-robin asks the next endpoint, and a connection is
+//! kept. A call clones the service once if another attempt may follow, else not at all. A service
+//! whose readiness fails has failed the attempt, and is not used again.
 //!
 //! # Its place in the order
 //!
@@ -120,7 +147,8 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the future during a wait retries nothing more. Nothing of the inner service is held while waiting.
+//! Dropping the future during a wait retries nothing more. No readiness of the inner service is held
+//! while waiting.
 //!
 //! # Under axum
 //!
