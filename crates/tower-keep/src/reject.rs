@@ -329,7 +329,7 @@ pub enum Rejection {
     /// An identical request was in flight, or a newer one took its place: the source is a
     /// `Duplicate`.
     Duplicate,
-    /// The job was cancelled: the source is a [`Cancelled`](crate::job::Cancelled).
+    /// The job was cancelled: the source is a [`Cancelled`].
     Cancelled,
     /// A dispatcher had no room: the source is a `Full`.
     Full,

@@ -1,7 +1,7 @@
 //! The README's recipes, as they stand there, and that they do what they say.
 
 mod axum_recipe {
-    use std::{convert::Infallible, fmt::Display, io, time::Duration};
+    use std::{borrow::Cow, convert::Infallible, fmt::Display, io, time::Duration};
 
     use axum::{
         Router,
@@ -14,18 +14,29 @@ mod axum_recipe {
     use tokio_util::sync::CancellationToken;
     use tower::ServiceBuilder;
     use tower_keep::{
-        CancelLayer, CircuitBreakerLayer, Job, LogLayer, Outcome, ProgressLayer, TimeoutLayer,
-        cancel::CancelHandle,
+        CancelLayer, CircuitBreakerLayer, Classify, Job, LogLayer, Outcome, ProgressLayer,
+        TimeoutLayer, cancel::CancelHandle,
     };
 
     fn answer(status: StatusCode, why: impl Display) -> Response {
         (status, why.to_string()).into_response()
     }
 
-    fn server_errors(result: &Result<Response, Infallible>) -> Outcome {
-        match result {
-            Ok(response) if response.status().is_server_error() => Outcome::Failure,
-            _ => Outcome::Success,
+    /// What failed, for the log and the circuits alike.
+    #[derive(Clone, Copy)]
+    struct ServerErrors;
+
+    impl Classify<Response, Infallible> for ServerErrors {
+        fn classify(&self, result: &Result<Response, Infallible>) -> Outcome {
+            match result {
+                Ok(response) if response.status().is_server_error() => Outcome::Failure,
+                _ => Outcome::Success,
+            }
+        }
+
+        fn describe(&self, result: &Result<Response, Infallible>) -> Option<Cow<'static, str>> {
+            let response = result.as_ref().ok()?;
+            Some(format!("answered {}", response.status()).into())
         }
     }
 
@@ -54,13 +65,13 @@ mod axum_recipe {
             .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why));
         let handle = cancel.handle();
         let layers = ServiceBuilder::new()
-            .layer(LogLayer::new().classify(server_errors))
+            .layer(LogLayer::new().classify(ServerErrors))
             .layer(ProgressLayer::new())
             .layer(cancel)
             .layer(
                 CircuitBreakerLayer::new()
                     .per_key(route)
-                    .classify(server_errors)
+                    .classify(ServerErrors)
                     .respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why)),
             )
             .layer(
@@ -149,7 +160,7 @@ mod dispatch_recipe {
 }
 
 mod hyper_recipe {
-    use std::{convert::Infallible, fmt::Display, io, time::Duration};
+    use std::{borrow::Cow, convert::Infallible, fmt::Display, io, time::Duration};
 
     use bytes::Bytes;
     use http_body_util::Full;
@@ -160,7 +171,7 @@ mod hyper_recipe {
         service::TowerToHyperService,
     };
     use tower::{ServiceBuilder, service_fn};
-    use tower_keep::{LogLayer, Outcome, TimeoutLayer};
+    use tower_keep::{Classify, LogLayer, Outcome, TimeoutLayer};
 
     fn answer(status: StatusCode, text: impl Display) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(text.to_string()));
@@ -168,10 +179,24 @@ mod hyper_recipe {
         response
     }
 
-    fn server_errors(result: &Result<Response<Full<Bytes>>, Infallible>) -> Outcome {
-        match result {
-            Ok(response) if response.status().is_server_error() => Outcome::Failure,
-            _ => Outcome::Success,
+    /// What failed, for the log.
+    #[derive(Clone, Copy)]
+    struct ServerErrors;
+
+    impl Classify<Response<Full<Bytes>>, Infallible> for ServerErrors {
+        fn classify(&self, result: &Result<Response<Full<Bytes>>, Infallible>) -> Outcome {
+            match result {
+                Ok(response) if response.status().is_server_error() => Outcome::Failure,
+                _ => Outcome::Success,
+            }
+        }
+
+        fn describe(
+            &self,
+            result: &Result<Response<Full<Bytes>>, Infallible>,
+        ) -> Option<Cow<'static, str>> {
+            let response = result.as_ref().ok()?;
+            Some(format!("answered {}", response.status()).into())
         }
     }
 
@@ -181,7 +206,7 @@ mod hyper_recipe {
 
     pub(super) async fn serve(listener: tokio::net::TcpListener) -> io::Result<()> {
         let service = ServiceBuilder::new()
-            .layer(LogLayer::new().classify(server_errors))
+            .layer(LogLayer::new().classify(ServerErrors))
             .layer(
                 TimeoutLayer::new(Duration::from_secs(30))
                     .respond_with(|why| answer(StatusCode::GATEWAY_TIMEOUT, why)),
@@ -395,6 +420,11 @@ async fn axum_with_a_broken_route() {
         );
         let records = records();
         assert_eq!(count(&records, "ERROR"), 6, "{records}");
+        assert_eq!(
+            count(&records, "answered 500 Internal Server Error"),
+            6,
+            "{records}"
+        );
         assert_eq!(count(&records, "rejected"), 2, "{records}");
         assert_eq!(count(&records, "succeeded"), 2, "{records}");
     })
