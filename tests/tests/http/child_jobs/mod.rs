@@ -47,7 +47,7 @@ impl Fetch {
                     .max_retries(2)
                     .base_delay(SOON)
                     .classify(upstream_errors::<BoxError>)
-                    .clone_with(reqwest::Request::try_clone),
+                    .clone_with(crate::support::repeat),
             )
             .layer(TimeoutLayer::per_attempt(LONG))
             .service(reqwest_client());

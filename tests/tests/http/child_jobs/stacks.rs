@@ -143,7 +143,7 @@ async fn a_layer_shared_by_server_and_client() {
                 RetryLayer::new()
                     .base_delay(SOON)
                     .classify(upstream_errors::<reqwest::Error>)
-                    .clone_with(reqwest::Request::try_clone),
+                    .clone_with(crate::support::repeat),
             )
             .service(reqwest_client());
         let url = flaky.url("/");

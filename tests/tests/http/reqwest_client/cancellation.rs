@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Router;
 use http::StatusCode;
-use reqwest::Request;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     CancelLayer, CancelReason, EventKind, LogLayer, RetryLayer, cancel::Cancelled, find,
@@ -61,7 +60,7 @@ async fn a_cancellation_ends_a_backoff() {
                     .base_delay(Duration::from_secs(3600))
                     .max_delay(Duration::MAX)
                     .classify(upstream_errors::<reqwest::Error>)
-                    .clone_with(Request::try_clone),
+                    .clone_with(crate::support::repeat),
             )
             .service(reqwest_client());
         let call = tokio::spawn(client.oneshot(request(&server, "/")));

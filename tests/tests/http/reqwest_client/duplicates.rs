@@ -2,7 +2,6 @@
 
 use axum::{Router, routing::get};
 use http::StatusCode;
-use reqwest::Request;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, FailureCause, LogLayer,
@@ -57,7 +56,7 @@ async fn callers_join_one_request() {
             .layer(DedupLayer::new(dedup_key).join())
             .layer(CircuitBreakerLayer::new())
             .layer(TimeoutLayer::new(LONG))
-            .layer(RetryLayer::new().clone_with(Request::try_clone))
+            .layer(RetryLayer::new().clone_with(crate::support::repeat))
             .and_then(collect)
             .service(reqwest_client());
         let call = || tokio::spawn(client.clone().oneshot(request(&server, "/held")));

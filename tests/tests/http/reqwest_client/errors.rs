@@ -53,7 +53,7 @@ async fn one_flat_enum_of_errors() {
                     .max_retries(1)
                     .base_delay(SOON)
                     .should_retry(|error: &reqwest::Error| error.is_connect())
-                    .clone_with(Request::try_clone),
+                    .clone_with(crate::support::repeat),
             )
             .service(reqwest_client());
 

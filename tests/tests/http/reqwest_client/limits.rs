@@ -5,7 +5,6 @@ use std::{convert::Infallible, time::Duration};
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use reqwest::Request;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     FailureCause, LimitScope, LogLayer, RetryLayer, TimeoutLayer, find, timeout::Elapsed,
@@ -40,7 +39,7 @@ async fn an_overall_limit_is_not_retried() {
         let seen = Recorder::new();
         let client = ServiceBuilder::new()
             .layer(LogLayer::to(seen.clone()))
-            .layer(RetryLayer::new().clone_with(Request::try_clone))
+            .layer(RetryLayer::new().clone_with(crate::support::repeat))
             .layer(TimeoutLayer::new(SHORT))
             .service(reqwest_client());
         let error = client.oneshot(request(&server, "/")).await.unwrap_err();

@@ -64,7 +64,7 @@ fn client(
                 .max_retries(2)
                 .base_delay(SOON)
                 .classify(upstream_errors::<BoxError>)
-                .clone_with(Request::try_clone),
+                .clone_with(crate::support::repeat),
         )
         .layer(TimeoutLayer::per_attempt(attempt))
         .service(reqwest_client());

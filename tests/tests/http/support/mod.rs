@@ -297,6 +297,12 @@ pub(crate) fn parent(seen: &Recorder, job: JobId) -> Option<JobId> {
 }
 
 /// A reqwest client that talks to the loopback interface only and pools no connection.
+/// Only what may be done twice.
+pub(crate) fn repeat(request: &reqwest::Request) -> Option<reqwest::Request> {
+    let idempotent = request.method().is_idempotent();
+    idempotent.then(|| request.try_clone()).flatten()
+}
+
 pub(crate) fn reqwest_client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
