@@ -434,7 +434,7 @@ impl Seat {
     fn explain<E: fmt::Display>(&self, error: &E, known: &(dyn Error + 'static)) {
         let mut watched = false;
         self.with_job(|job| watched = job.is_heard());
-        if watched || self.place == Place::Below {
+        if watched {
             stop::explain(error, known);
         }
     }
