@@ -8,17 +8,14 @@
 //! that. Only a gate's rejection remains a rejection: it is never counted or retried. Next to the note there may be a
 //! text: the causes of an error, or what a classifier says of a response.
 
-use std::{
-    cell::{Cell, RefCell},
-    error::Error,
-    fmt,
-    sync::Arc,
-};
+use std::{cell::Cell, error::Error, fmt, sync::Arc};
 
 use crate::{
     error_text::{describe_error, text_of},
     event::FailureCause,
 };
+
+use super::local::{Local as _, Slot};
 
 /// Which kind of stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +96,7 @@ thread_local! {
     static DROPPING: Cell<Option<StopKind>> = const { Cell::new(None) };
     /// Whether there is a text: looked at first, as there rarely is.
     static EXPLAINED: Cell<bool> = const { Cell::new(false) };
-    static EXPLANATION: RefCell<Option<Explanation>> = const { RefCell::new(None) };
+    static EXPLANATION: Slot<Explanation> = const { Slot::new() };
 }
 
 /// What is left of the result in hand, next to the note.
@@ -115,13 +112,13 @@ pub(crate) enum Explanation {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carried {
     pub(crate) stop: Option<Stop>,
-    explanation: Option<Explanation>,
+    explanation: Option<Arc<Explanation>>,
 }
 
 impl Carried {
     /// The text of a failure with this result.
     pub(crate) fn text<T, E: fmt::Display>(&self, result: &Result<T, E>) -> Arc<str> {
-        match (result, &self.explanation) {
+        match (result, self.explanation.as_deref()) {
             (_, Some(Explanation::Description(text))) => text.clone(),
             (Err(error), Some(Explanation::Causes(causes))) => with_causes(error, causes),
             (Err(error), None) => text_of(error),
@@ -134,7 +131,7 @@ impl Carried {
 
     /// Leaves both as they were taken away before.
     pub(crate) fn leave(self) {
-        STOP.set(self.stop);
+        STOP.write(self.stop);
         set_explanation(self.explanation);
     }
 }
@@ -152,7 +149,7 @@ pub(crate) fn leave(kind: StopKind, responded: bool) {
 
 #[inline(always)]
 fn leave_again(stop: Stop) {
-    STOP.set(Some(stop));
+    STOP.write(Some(stop));
 }
 
 /// Notes that no retry may follow, next to what is noted of this result already.
@@ -188,7 +185,7 @@ pub(crate) fn fail(description: Option<Arc<str>>) {
 
 /// What a classifier or a rejecting layer says of the result in hand.
 pub(crate) fn describe(description: Arc<str>) {
-    set_explanation(Some(Explanation::Description(description)));
+    set_explanation(Some(Arc::new(Explanation::Description(description))));
 }
 
 /// This response is no failure to the classifier that calls this, even if a limit inside expired. A
@@ -210,14 +207,14 @@ pub(crate) fn succeed() {
 /// The causes of this error, for a layer around that knows no more than its `Display`.
 #[cold]
 pub(crate) fn explain<E: fmt::Display>(error: &E, known: &(dyn Error + 'static)) {
-    let is_explained = match explanation() {
+    let is_explained = match explanation().as_deref() {
         Some(Explanation::Causes(causes)) => causes.starts_with(&*text_of(error)),
         Some(Explanation::Description(_)) => true,
         None => false,
     };
     if !is_explained {
         let causes = describe_error(known).into();
-        set_explanation(Some(Explanation::Causes(causes)));
+        set_explanation(Some(Arc::new(Explanation::Causes(causes))));
     }
 }
 
@@ -236,32 +233,32 @@ pub(crate) fn text<T, E: fmt::Display>(result: &Result<T, E>) -> Arc<str> {
     peek().text(result)
 }
 
-fn explanation() -> Option<Explanation> {
-    if !EXPLAINED.try_with(Cell::get).unwrap_or(false) {
+fn explanation() -> Option<Arc<Explanation>> {
+    if !EXPLAINED.read() {
         return None;
     }
     EXPLANATION
-        .try_with(|explanation| explanation.borrow().clone())
+        .try_with(|slot| slot.look(|explanation| explanation.cloned()))
         .unwrap_or(None)
 }
 
-fn set_explanation(explanation: Option<Explanation>) {
-    let is_some = explanation.is_some();
-    let before = EXPLANATION.try_with(|slot| slot.replace(explanation));
-    let _ = EXPLAINED.try_with(|explained| explained.set(is_some && before.is_ok()));
+fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
+    EXPLAINED.write(explanation.is_some());
+    // The one before is dropped here.
+    let _ = EXPLANATION.try_with(|slot| slot.swap(&mut explanation));
 }
 
 #[inline(always)]
 pub(crate) fn read() -> Option<Stop> {
-    STOP.get()
+    STOP.read()
 }
 
 /// Takes the note and its text away.
 #[inline(always)]
 pub(crate) fn carry() -> Carried {
-    let explained = EXPLAINED.try_with(Cell::get).unwrap_or(false);
+    let explained = EXPLAINED.read();
     Carried {
-        stop: STOP.take(),
+        stop: STOP.exchange(None),
         explanation: if explained { take_explanation() } else { None },
     }
 }
@@ -280,7 +277,7 @@ pub(crate) fn clear() {
 }
 
 #[cold]
-fn take_explanation() -> Option<Explanation> {
+fn take_explanation() -> Option<Arc<Explanation>> {
     let explanation = explanation();
     set_explanation(None);
     explanation
@@ -291,14 +288,14 @@ pub(crate) fn dropping<T>(kind: StopKind, drop_inner: impl FnOnce() -> T) -> T {
     struct Restore(Option<StopKind>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            DROPPING.set(self.0);
+            DROPPING.write(self.0);
         }
     }
-    let _restore = Restore(DROPPING.replace(Some(kind)));
+    let _restore = Restore(DROPPING.exchange(Some(kind)));
     drop_inner()
 }
 
 /// Why the layer around is dropping this future, if one of ours does.
 pub(crate) fn dropped_by() -> Option<StopKind> {
-    DROPPING.get()
+    DROPPING.read()
 }

@@ -6,16 +6,14 @@ use std::{
 };
 
 use super::{
-    CALL, CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, RESTING, SHARED, State,
-    WATCHED, WATCHED_AGAIN,
+    CALL, CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, RESTING, SHARED, State, WATCHED,
+    WATCHED_AGAIN, family::Children,
 };
 use crate::{
-    event::{CancelReason, JobMap},
+    event::CancelReason,
     job::halt::{self, Halt},
     sync::{AtomicWaker, CancellationToken, atomic::Ordering},
 };
-
-pub(super) type Children = JobMap<Weak<Core>>;
 
 /// Where the waker of a Cancel layer is, which watches the job.
 #[derive(Debug)]
@@ -136,6 +134,8 @@ impl Core {
             };
             if let Some(told) = child.mark_cancelled_with_parent(reason) {
                 next.extend(child.tell_cancelled(told));
+            } else if child.survives(reason) {
+                child.rejoin_family();
             }
         }
     }
@@ -150,13 +150,14 @@ impl Core {
         let wakers = told.wakers.iter().map(|waker| &**waker);
         self.wakers.iter().chain(wakers).for_each(AtomicWaker::wake);
         let children = told.fired.flatten();
-        children.into_iter().flat_map(JobMap::into_values)
+        let children = children.into_iter().flat_map(Children::into_values);
+        children.map(|child| child.job)
     }
 
     /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
     /// and a detached one without its caller.
     fn mark_cancelled_with_parent(&self, reason: &CancelReason) -> Option<Told> {
-        if *reason == CancelReason::CallerGone && self.has(ELSEWHERE) {
+        if self.survives(reason) {
             return None;
         }
         self.mark_cancelled(reason, true)
@@ -186,21 +187,9 @@ impl Core {
     pub(crate) fn halt_children(&self, halt: &Halt) {
         // The lock orders this after the child that is born beside, or before it so that it sees the halt: the flag
         // that there are children would not.
-        let children: Vec<_> = {
-            let state = self.state();
-            state
-                .children
-                .iter()
-                .flat_map(JobMap::values)
-                .cloned()
-                .collect()
-        };
+        let children = self.children_within(halt);
         for child in children.iter().filter_map(Weak::upgrade) {
-            let stops = child
-                .within
-                .as_ref()
-                .is_some_and(|within| within.is_within(halt));
-            if stops && !child.has(ELSEWHERE) {
+            if !child.has(ELSEWHERE) {
                 child.cancel_as(CancelReason::TimedOut, true);
             }
         }
@@ -418,31 +407,10 @@ impl Core {
         self.state().dropped = true;
     }
 
-    pub(super) fn adopt_child(&self, child: &Arc<Core>) {
-        let reason = {
-            let mut state = self.state();
-            self.set(HAS_CHILDREN);
-            if !self.has(FIRED) {
-                state
-                    .children
-                    .get_or_insert_default()
-                    .insert(child.id, Arc::downgrade(child));
-                drop(state);
-                // Looked at once the child can be found: it is told here or by whoever halts.
-                if child
-                    .within
-                    .as_ref()
-                    .is_some_and(|within| within.is_halted())
-                {
-                    child.cancel_as(CancelReason::TimedOut, true);
-                }
-                return;
-            }
-            state.reason.clone()
-        };
-        let reason = reason.unwrap_or(CancelReason::CallerGone);
-        if let Some(told) = child.mark_cancelled_with_parent(&reason) {
-            child.spread(told, &reason);
+    /// Cancels this job as its parent was.
+    pub(super) fn cancel_with_parent(&self, reason: &CancelReason) {
+        if let Some(told) = self.mark_cancelled_with_parent(reason) {
+            self.spread(told, reason);
         }
     }
 }
