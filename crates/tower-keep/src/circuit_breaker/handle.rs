@@ -1,3 +1,5 @@
+//! The handle of one circuit: reads it, watches it, and gives it orders.
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
@@ -71,6 +73,42 @@ impl CircuitBreakerHandle {
         self.shared.set_mode(Mode::ForcedOpen);
     }
 
+    /// Opens the circuit for this long, whatever its state and its mode are. After that time it acts by itself: the next
+    /// call is a probe, which closes the circuit if it succeeds.
+    ///
+    /// The order replaces those before it, as [`force_closed`](Self::force_closed) or
+    /// [`observe_only`](Self::observe_only), and a later one replaces it. What was counted is gone, and a
+    /// [growing cooldown](super::CircuitBreakerLayer::growing_cooldown) begins at its shortest. The mode is
+    /// [`Automatic`](Mode::Automatic), and the time is not limited by the settings' greatest cooldown. With
+    /// `Duration::ZERO` the next call is a probe; with a time beyond what the clock can count the circuit stays open
+    /// until it is reset. Calls that wait for their readiness
+    /// ([backpressure](super::CircuitBreakerLayer::backpressure)) wait until then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_keep::{CircuitBreakerLayer, circuit_breaker::State};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let handle = CircuitBreakerLayer::new().handle();
+    /// handle.force_open_for(Duration::from_secs(60));
+    /// assert_eq!(handle.state(), State::Open);
+    /// assert_eq!(handle.time_until_probe(), Some(Duration::from_secs(60)));
+    /// # });
+    /// ```
+    pub fn force_open_for(&self, duration: Duration) {
+        self.shared.force_open_for(duration);
+    }
+
+    /// Turns an open circuit half-open at once, so that the next call is a probe. Returns whether the circuit was open:
+    /// a closed or half-open one stays as it is.
+    ///
+    /// A circuit that was [forced open](Self::force_open), for good or [for a time](Self::force_open_for), acts by itself
+    /// from then on. One that only [observes](Self::observe_only) goes on to do so. If the probe fails, the cooldown is
+    /// the one that would have come anyway, grown where it grows.
+    pub fn probe_now(&self) -> bool {
+        self.shared.probe_now()
+    }
+
     /// Closes the circuit, and keeps it closed whatever fails, until it is [reset](Self::reset) or told otherwise.
     /// It goes on to count.
     pub fn force_closed(&self) {
@@ -141,6 +179,8 @@ impl fmt::Debug for CircuitBreakerHandle {
         f.debug_struct("CircuitBreakerHandle")
             .field("name", &self.name())
             .field("state", &self.state())
+            .field("mode", &self.mode())
+            .field("settings", &self.settings().effective())
             .finish_non_exhaustive()
     }
 }

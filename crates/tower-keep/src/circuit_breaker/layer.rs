@@ -1,3 +1,5 @@
+//! The layer: its settings, and what its circuits share.
+
 use std::{
     fmt,
     num::{NonZeroU32, NonZeroUsize},
@@ -6,13 +8,15 @@ use std::{
 };
 
 use super::{
+    admitted::Counting,
+    circuits::CircuitsHandle,
     error::Open,
-    future::Counting,
     gate::{Backpressure, Single, sealed::Circuits},
     handle::CircuitBreakerHandle,
-    per_key::{CircuitsHandle, PerKey},
+    per_key::PerKey,
     settings::{Settings, Window},
     shared::Shared,
+    transition::CircuitTransition,
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures, WithRetryAfter},
@@ -199,6 +203,41 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
         self
     }
 
+    /// Calls the closure at each change of a circuit's state: for metrics, alerts and logs, whether or not a job is
+    /// tracked. Several closures can be added; each is called, in the order in which they were added.
+    ///
+    /// It gets every transition, with the [counts](CircuitTransition) at that moment: by an outcome, by the first call
+    /// after the cooldown, and by hand. Nothing else changes a state: neither new settings, which decide with the next
+    /// outcome, nor an order by hand that leaves the state as it is. A circuit by key that is evicted or removed is
+    /// forgotten without a transition, also where it is open; a key that comes back begins closed. A call that was in
+    /// flight then can still change the forgotten circuit, which is told as well.
+    ///
+    /// The closure runs on the thread that caused the transition, before the call or the order goes on, outside every
+    /// lock: keep it short. It may use the handle. It is called for all circuits of the layer. Of a circuit that several
+    /// threads change, two transitions can come at once or in the wrong order: the later one has the greater
+    /// [`sequence`](CircuitTransition::sequence). A panic of the closure harms nothing.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tower_keep::{CircuitBreakerLayer, circuit_breaker::State};
+    ///
+    /// let seen = Arc::new(Mutex::new(Vec::new()));
+    /// let log = Arc::clone(&seen);
+    /// let breaker = CircuitBreakerLayer::new().on_transition(move |transition| {
+    ///     log.lock().unwrap().push((transition.from, transition.to));
+    /// });
+    /// breaker.handle().force_open();
+    /// assert_eq!(*seen.lock().unwrap(), [(State::Closed, State::Open)]);
+    /// ```
+    #[must_use]
+    pub fn on_transition<F>(self, listener: F) -> Self
+    where
+        F: Fn(&CircuitTransition) + Send + Sync + 'static,
+    {
+        self.gate.listeners().add(Arc::new(listener));
+        self
+    }
+
     /// Does not count an overall time limit as a failure.
     #[must_use]
     pub fn ignore_timeouts(mut self) -> Self {
@@ -325,7 +364,8 @@ impl<C, O> CircuitBreakerLayer<C, O> {
         self.with_gate(|single| {
             let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
             let seed = single.shared.circuit.next_seed();
-            PerKey::new(key, single.settings(), name, seed)
+            let listeners = single.shared.listeners.copy();
+            PerKey::new(key, single.settings(), name, seed, listeners)
         })
     }
 }
@@ -347,16 +387,26 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
         }
     }
 
-    /// How many circuits there may be, beside those that are forced, which stay. Beyond that those go that were not used
-    /// for the longest time, the closed ones first. Default: 10 000.
+    /// How many circuits there may be, those that are forced not counted. Default: 10 000.
+    ///
+    /// A circuit is forced while a [mode](super::Mode) other than `Automatic` holds, or while it is
+    /// [open for a time](CircuitBreakerHandle::force_open_for) by hand. Forced circuits stay.
+    ///
+    /// When a new key comes and there is no room, one circuit goes: a closed one if there is any, otherwise an open or
+    /// half-open one. Of these it is about the one that was not used for the longest time: eight at most are looked at,
+    /// those that came or were passed over first, and one that was used since is passed over in favour of the next.
+    /// The cost of a new key does not grow with the number of circuits.
     #[must_use]
     pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
-        self.gate.table.template().most = circuits;
+        self.gate.table.template().max = circuits;
         self
     }
 
-    /// After how long without a call a circuit is forgotten, unless it would reject one, or is forced. It goes when next a new key
-    /// comes, or somebody asks for all circuits. Default: 10 minutes.
+    /// After how long without a call a circuit is forgotten, unless it would reject one, is forced, or a handle or a call
+    /// in flight holds it. Default: 10 minutes.
+    ///
+    /// Idle circuits go when new keys come, a few with each, or all at once when somebody asks for
+    /// [all circuits](CircuitsHandle::circuits).
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
         self.gate.table.template().idle = idle;
@@ -368,7 +418,7 @@ impl<C, O, G: Circuits> fmt::Debug for CircuitBreakerLayer<C, O, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
             .field("name", &self.gate.name())
-            .field("settings", &self.gate.settings())
+            .field("settings", &self.gate.settings().effective())
             .finish_non_exhaustive()
     }
 }

@@ -140,18 +140,25 @@
 //! With `respond_with` it goes into `Router::layer` as it is. All routes and connections share one circuit, as the
 //! layer's clones do. `Router::layer` also covers the fallback; `route_layer` does not.
 
+mod admitted;
+mod cause;
+mod circuits;
 mod error;
+mod eviction;
 mod future;
 mod gate;
 mod handle;
 mod in_flight;
 mod layer;
+mod listeners;
 mod per_key;
 mod service;
 mod settings;
 mod shared;
 mod snapshot;
 mod state;
+mod table;
+mod transition;
 mod waiters;
 mod window;
 mod word;
@@ -159,14 +166,16 @@ mod word;
 #[cfg(feature = "pipeline")]
 pub(crate) use self::gate::sealed::Circuits;
 pub use self::{
+    circuits::CircuitsHandle,
     error::Open,
     future::ResponseFuture,
     gate::{Backpressure, Single},
     handle::CircuitBreakerHandle,
     layer::CircuitBreakerLayer,
-    per_key::{CircuitsHandle, PerKey},
+    per_key::PerKey,
     service::CircuitBreaker,
     settings::{InvalidWindow, Settings, Window},
     snapshot::Snapshot,
     state::{Mode, State},
+    transition::CircuitTransition,
 };

@@ -10,14 +10,21 @@
 //! 2. Every transition begins a new generation. An outcome whose generation has passed is ignored.
 //! 3. In the half-open state `slow.leases` holds the probes under way, at most `half_open_probes` of them; in others it
 //!    is empty.
+//! 4. A circuit opens together with its cause. Where the text of a failure is the user's to make, `record` only decides
+//!    that the circuit opens, and `open_for` opens it once the text is known. No user code runs under the lock.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 pub use super::word::State;
 use super::{
+    cause::Reason,
     in_flight::{InFlight, nanos},
     settings::Settings,
     snapshot::Snapshot,
+    transition::Transition,
     window::{Counts, Outcomes, Sample},
     word::{RAMPING, TIMED, TRACKED, WINDOWED, Word},
 };
@@ -78,23 +85,53 @@ impl Admission {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transition {
-    /// With the cooldown that begins.
-    Opened(Duration),
-    HalfOpened,
-    Closed,
+/// The circuit does not let a call through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    /// How long it is until a call may go through; `None` is until a release by hand.
+    pub(super) remaining: Option<Duration>,
+    /// The failure that opened the circuit the last time.
+    pub(super) cause: Option<Arc<str>>,
 }
 
 /// How long it is until a call may go through; `None` is until a release by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rejection(pub(super) Option<Duration>);
+pub(super) struct Wait(pub(super) Option<Duration>);
 
 /// What came of a call that asked to be let through.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) admission: Result<Admission, Rejection>,
-    pub(super) transition: Option<Transition>,
+    pub(super) transition: Option<Box<Transition>>,
+}
+
+/// What an outcome makes of the circuit.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It closed.
+    Closed(Box<Transition>),
+    /// It is to open: by [`open_for`](Circuit::open_for), once the cause is known.
+    Trips(Trip),
+}
+
+/// The decision that the circuit opens, for as long as its generation is current.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the circuit is to be opened"]
+pub(super) struct Trip {
+    generation: u32,
+    /// How long the service asked to be left alone.
+    asked: Option<Duration>,
+    pub(super) reason: Reason,
+}
+
+/// How a circuit leaves its state.
+#[derive(Clone, Copy, Default)]
+struct Leave {
+    /// How long an open circuit stays so; `None` until a release.
+    cooldown: Option<Duration>,
+    /// `RAMPING` or nothing.
+    ramping: u64,
+    manual: bool,
 }
 
 /// How often in a row all probes of a half-open circuit may hang until it opens again.
@@ -119,6 +156,12 @@ pub(super) struct Slow {
     failures: u32,
     /// How many leases expired since a probe last came back.
     lost: u32,
+    /// The probes have decided that the circuit opens, and the cause is awaited.
+    tripping: bool,
+    /// The state was entered by hand.
+    manual: bool,
+    /// The failure that opened the circuit the last time.
+    cause: Option<Arc<str>>,
     /// The outcomes of the current closed state, or of the last one.
     outcomes: Option<Outcomes>,
     in_flight: Option<InFlight>,
@@ -130,6 +173,8 @@ pub(super) struct Slow {
     ramp_credit: u128,
     rejected: u64,
     opened: u64,
+    /// How many changes of the state there were.
+    sequence: u64,
     rng: fastrand::Rng,
 }
 
@@ -156,12 +201,16 @@ impl Circuit {
             successes: 0,
             failures: 0,
             lost: 0,
+            tripping: false,
+            manual: false,
+            cause: None,
             trips: 0,
             cooldown: Duration::ZERO,
             closed_at: Duration::ZERO,
             ramp_credit: 0,
             rejected: 0,
             opened: 0,
+            sequence: 0,
             rng: fastrand::Rng::with_seed(seed),
         };
         slow.track(Duration::ZERO);
@@ -220,38 +269,51 @@ impl Circuit {
         self.set_flags(slow.flags() | ramping);
     }
 
-    /// Begins a new generation in this state, with `RAMPING` or nothing beside the flags that it has anyway. They go in
-    /// one store, so that no call slips through between.
-    fn transit(
-        &self,
-        slow: &mut Slow,
-        state: State,
-        ramping: u64,
-        until: Option<Duration>,
-        now: Duration,
-    ) {
-        slow.until = until;
+    /// Begins a new generation in this state. Its flags go in one store with it, so that no call slips through between.
+    fn transit(&self, slow: &mut Slow, to: State, leave: Leave, now: Duration) -> Box<Transition> {
+        let word = self.word();
+        let from = word.state();
+        slow.sequence += u64::from(from != to);
+        let (counts, _) = slow.counts(now);
+        let transition = Transition {
+            sequence: slow.sequence,
+            from,
+            to,
+            mode: slow.mode,
+            manual: leave.manual,
+            failures_in_a_row: word.failures(),
+            calls: counts.calls,
+            failures: counts.failures,
+            slow_calls: counts.slow,
+            probe_successes: slow.successes,
+            probe_failures: slow.failures,
+            cause: slow.cause.clone(),
+            cooldown: leave.cooldown,
+        };
+        slow.until = leave.cooldown.map(|cooldown| now.saturating_add(cooldown));
+        slow.manual = leave.manual;
         slow.leases.clear();
         slow.successes = 0;
         slow.failures = 0;
         slow.lost = 0;
+        slow.tripping = false;
         slow.ramp_credit = 0;
         slow.track(now);
-        if state == State::Closed {
+        if to == State::Closed {
             slow.closed_at = now;
-            let window = slow.settings.window;
-            slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
+            slow.forget();
         }
-        let generation = self.word().generation().wrapping_add(1);
-        let word = Word::new(state, generation, 0, slow.flags() | ramping);
+        let generation = word.generation().wrapping_add(1);
+        let word = Word::new(to, generation, 0, slow.flags() | leave.ramping);
         self.word.store(word.0, Ordering::Release);
+        Box::new(transition)
     }
 
     // ===== letting calls through =====
 
     /// Whether a call made now would be rejected. Changes nothing.
     #[inline(always)]
-    pub(super) fn rejects(&self, now: impl FnOnce() -> Duration) -> Option<Rejection> {
+    pub(super) fn rejects(&self, now: impl FnOnce() -> Duration) -> Option<Wait> {
         if self.word().state() == State::Closed {
             None
         } else {
@@ -264,12 +326,12 @@ impl Circuit {
     }
 
     #[cold]
-    fn rejects_slow(&self, slow: &Slow, now: Duration) -> Option<Rejection> {
+    fn rejects_slow(&self, slow: &Slow, now: Duration) -> Option<Wait> {
         match self.word().state() {
             State::Closed => None,
             State::Open => match slow.until {
                 Some(until) if until <= now => None,
-                until => Some(Rejection(until.map(|until| until.saturating_sub(now)))),
+                until => Some(Wait(until.map(|until| until.saturating_sub(now)))),
             },
             State::HalfOpen => {
                 let held = slow.leases.iter().filter(|lease| lease.expires > now);
@@ -277,7 +339,7 @@ impl Circuit {
                     return None;
                 }
                 let next = held.map(|lease| lease.expires.saturating_sub(now)).min();
-                Some(Rejection(Some(next.unwrap_or_default())))
+                Some(Wait(Some(next.unwrap_or_default())))
             }
         }
     }
@@ -308,15 +370,15 @@ impl Circuit {
     fn admit_slow(&self, reserves: bool, now: Duration) -> Answer {
         let mut slow = self.slow();
         let mut transition = self.before_admission(&mut slow, now);
-        let rejection = match self.state() {
+        let wait = match self.state() {
             // Who finds out that the service hangs is not let through, however short the cooldown.
-            State::Open if transition.is_some() => Some(Rejection(Some(
+            State::Open if transition.is_some() => Some(Wait(Some(
                 (slow.until).map_or(Duration::ZERO, |until| until.saturating_sub(now)),
             ))),
             State::Closed if !reserves => self.ramp(&mut slow, now),
             _ => self.rejects_slow(&slow, now),
         };
-        if let Some(rejection) = rejection {
+        if let Some(wait) = wait {
             // Who only asks for a place waits for it.
             let waits = reserves && slow.mode != Mode::ObserveOnly;
             slow.rejected += u64::from(!waits);
@@ -327,7 +389,7 @@ impl Circuit {
                     began: UNTIMED,
                 })
             } else {
-                Err(rejection)
+                Err(slow.rejection(wait))
             };
             return Answer {
                 admission,
@@ -335,8 +397,7 @@ impl Circuit {
             };
         }
         if self.state() == State::Open {
-            self.transit(&mut slow, State::HalfOpen, 0, None, now);
-            transition = Some(Transition::HalfOpened);
+            transition = Some(self.transit(&mut slow, State::HalfOpen, Leave::default(), now));
         }
         let kind = if self.state() == State::HalfOpen {
             let id = slow.next_lease;
@@ -366,9 +427,12 @@ impl Circuit {
     }
 
     /// Time alone may have decided: the calls in flight are slow by now, or the probes hang.
-    fn before_admission(&self, slow: &mut Slow, now: Duration) -> Option<Transition> {
+    fn before_admission(&self, slow: &mut Slow, now: Duration) -> Option<Box<Transition>> {
         match self.state() {
-            State::Closed => self.judge(slow, self.word().failures(), None, now),
+            State::Closed => {
+                let reason = self.judge(slow, self.word().failures(), None, now)?;
+                Some(self.open(slow, reason.text(), None, now))
+            }
             State::Open => None,
             State::HalfOpen => {
                 let mut lost = 0_u32;
@@ -380,14 +444,15 @@ impl Circuit {
                 });
                 slow.lost = slow.lost.saturating_add(lost);
                 let most = slow.settings.half_open_probes.get();
-                (slow.lost >= most.saturating_mul(LOST_ROUNDS)).then(|| self.open(slow, None, now))
+                (slow.lost >= most.saturating_mul(LOST_ROUNDS))
+                    .then(|| self.open(slow, Reason::ProbesHang.text(), None, now))
             }
         }
     }
 
     /// While the closed circuit's load grows, the share of calls that it lets through is how much of the time has
     /// passed, and a tenth at least.
-    fn ramp(&self, slow: &mut Slow, now: Duration) -> Option<Rejection> {
+    fn ramp(&self, slow: &mut Slow, now: Duration) -> Option<Wait> {
         if !self.word().has(RAMPING) {
             return None;
         }
@@ -403,7 +468,7 @@ impl Circuit {
             slow.ramp_credit -= whole;
             None
         } else {
-            Some(Rejection(Some(ramp - passed)))
+            Some(Wait(Some(ramp - passed)))
         }
     }
 
@@ -428,10 +493,6 @@ impl Circuit {
                 }
                 Kind::Call | Kind::Uncounted => true,
             }
-    }
-
-    pub(super) fn is_forced_open(&self) -> bool {
-        self.state() == State::Open && self.slow().mode == Mode::ForcedOpen
     }
 
     /// Whether nothing has happened to the circuit since this admission.
@@ -459,6 +520,19 @@ impl Slow {
     /// Whether calls in flight are to be known.
     fn tracks(&self) -> bool {
         self.settings.count_in_flight && self.settings.slow_call_rate.is_some()
+    }
+
+    /// Begins to count with an empty window, where a rate is set.
+    fn forget(&mut self) {
+        let window = self.settings.window;
+        self.outcomes = self.settings.is_windowed().then(|| Outcomes::new(window));
+    }
+
+    fn rejection(&self, Wait(remaining): Wait) -> Rejection {
+        Rejection {
+            remaining,
+            cause: self.cause.clone(),
+        }
     }
 
     /// From now on, with those in flight unknown.

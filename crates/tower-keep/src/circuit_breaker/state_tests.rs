@@ -34,10 +34,41 @@ impl Circuit {
         self.admit(false, || now).admission.is_err()
     }
 
-    fn end(&self, admission: Admission, outcome: Outcome, now: Duration) -> Option<Transition> {
-        self.record(&admission, outcome, None, || now)
+    fn end(&self, admission: Admission, outcome: Outcome, now: Duration) -> Option<Told> {
+        self.settle(&admission, outcome, None, now)
+    }
+
+    /// Records the outcome, and opens the circuit where that is the verdict.
+    fn settle(
+        &self,
+        admission: &Admission,
+        outcome: Outcome,
+        asked: Option<Duration>,
+        now: Duration,
+    ) -> Option<Told> {
+        let transition = match self.record(admission, outcome, asked, || now)? {
+            Verdict::Closed(transition) => transition,
+            Verdict::Trips(trip) => {
+                let cause = trip.reason.text().unwrap_or_else(|| "no".into());
+                self.open_for(trip, cause, now)?
+            }
+        };
+        Some(told(&transition))
     }
 }
+
+/// The new state, and the cooldown of an open one.
+type Told = (State, Option<Duration>);
+
+fn told(transition: &Transition) -> Told {
+    (transition.to, transition.cooldown)
+}
+
+fn opened(cooldown: Duration) -> Option<Told> {
+    Some((State::Open, Some(cooldown)))
+}
+
+const CLOSED: Option<Told> = Some((State::Closed, None));
 
 /// The rules in the plainest form: one generation number, one list, no packing.
 struct Model {
@@ -57,6 +88,8 @@ struct Model {
     cooldown: Duration,
     closed_at: Duration,
     rejected: u64,
+    /// No cause is known, as an order by hand came after it.
+    forced: bool,
 }
 
 /// How a call went through.
@@ -84,6 +117,7 @@ impl Model {
             cooldown: Duration::ZERO,
             closed_at: Duration::ZERO,
             rejected: 0,
+            forced: false,
         }
     }
 
@@ -114,12 +148,33 @@ impl Model {
             _ => self.settings.cooldown,
         };
         self.trips += 1;
+        self.forced = false;
         self.transit(State::Open, Some(now + self.cooldown), now);
+    }
+
+    fn force_open_for(&mut self, time: Duration, now: Duration) {
+        self.mode = Mode::Automatic;
+        self.trips = 0;
+        self.forced = true;
+        self.ended.clear();
+        self.transit(State::Open, Some(now + time), now);
+    }
+
+    fn probe_now(&mut self, now: Duration) -> bool {
+        if self.state != State::Open {
+            return false;
+        }
+        if self.mode == Mode::ForcedOpen {
+            self.mode = Mode::Automatic;
+        }
+        self.transit(State::HalfOpen, None, now);
+        true
     }
 
     fn set(&mut self, mode: Mode, now: Duration) {
         self.mode = mode;
         self.trips = 0;
+        self.forced = true;
         let state = match mode {
             Mode::ForcedOpen => State::Open,
             _ => State::Closed,
@@ -228,6 +283,8 @@ enum Action {
     End(usize, Outcome, Option<u64>),
     Wait(u64),
     Set(Mode),
+    ForceOpenFor(u64),
+    ProbeNow,
     Change(Settings),
 }
 
@@ -286,6 +343,8 @@ fn action() -> impl Strategy<Value = Action> {
         16 => (any::<usize>(), outcome, asked).prop_map(|(call, outcome, asked)| Action::End(call, outcome, asked)),
         8 => (0..12_u64).prop_map(Action::Wait),
         1 => mode.prop_map(Action::Set),
+        1 => (0..20_u64).prop_map(Action::ForceOpenFor),
+        1 => Just(Action::ProbeNow),
         1 => settings().prop_map(Action::Change),
     ]
 }
@@ -327,10 +386,10 @@ proptest! {
                     let slow = model.settings.slow_call_rate.is_some() && timed && now - began >= secs(5);
                     let before = model.generation;
                     model.record(number, passed, (outcome, slow), asked, now);
-                    let transition = circuit.record(&admission, outcome, asked, || now);
+                    let transition = circuit.settle(&admission, outcome, asked, now);
                     prop_assert_eq!(transition.is_some(), before != model.generation);
-                    if let Some(Transition::Opened(cooldown)) = transition {
-                        prop_assert_eq!(cooldown, model.cooldown);
+                    if let Some((State::Open, cooldown)) = transition {
+                        prop_assert_eq!(cooldown, Some(model.cooldown));
                     }
                 }
                 Action::End(..) => {}
@@ -338,6 +397,20 @@ proptest! {
                 Action::Set(mode) => {
                     circuit.set_mode(mode, now);
                     model.set(mode, now);
+                }
+                Action::ForceOpenFor(time) => {
+                    let expected = (model.state != State::Open)
+                        .then_some((State::Open, Some(secs(time))));
+                    let transition = circuit.force_open_for(secs(time), now);
+                    prop_assert_eq!(transition.map(|t| told(&t)), expected);
+                    model.force_open_for(secs(time), now);
+                    prop_assert_eq!(circuit.is_forced(now), time > 0);
+                }
+                Action::ProbeNow => {
+                    let transition = circuit.probe_now(now);
+                    let was_open = transition.is_some();
+                    prop_assert!(transition.is_none_or(|t| t.to == State::HalfOpen && t.manual));
+                    prop_assert_eq!(was_open, model.probe_now(now));
                 }
                 Action::Change(settings) => {
                     let mut settings = settings;
@@ -370,6 +443,9 @@ proptest! {
             }
             let held = model.probes.iter().filter(|(_, expires)| *expires > now).count();
             prop_assert_eq!(snapshot.probes, held);
+            prop_assert_eq!((snapshot.probe_successes, snapshot.probe_failures), (model.good, model.bad));
+            // An open circuit has a cause, unless it was opened by hand.
+            prop_assert!(model.state != State::Open || model.forced || snapshot.cause.is_some());
             if let State::Open = model.state {
                 let left = model.until.map(|until| until.saturating_sub(now)).filter(|left| !left.is_zero());
                 prop_assert_eq!(snapshot.time_until_probe, left);
@@ -386,7 +462,7 @@ proptest! {
         circuit.end(call, Outcome::Failure, Duration::ZERO);
         let closed = secs(1);
         let probe = circuit.pass(closed);
-        prop_assert_eq!(circuit.end(probe, Outcome::Success, closed), Some(Transition::Closed));
+        prop_assert_eq!(circuit.end(probe, Outcome::Success, closed), CLOSED);
         let now = closed + secs(ramp) * percent as u32 / 100;
         let through = (0..calls).filter(|_| !circuit.rejects_call(now)).count() as f64;
         let share = (percent as f64 / 100.0).max(0.1);
@@ -405,8 +481,8 @@ fn generations_wrap_around() {
     circuit.word.store(last.0, Ordering::Release);
     let old = circuit.pass(Duration::ZERO);
     let new = circuit.pass(Duration::ZERO);
-    let opened = Some(Transition::Opened(secs(1)));
-    assert_eq!(circuit.end(new, Outcome::Failure, Duration::ZERO), opened);
+    let ended = circuit.end(new, Outcome::Failure, Duration::ZERO);
+    assert_eq!(ended, opened(secs(1)));
     assert_eq!(circuit.word().generation(), 0);
     assert_eq!(circuit.end(old, Outcome::Failure, Duration::ZERO), None);
 }
@@ -486,7 +562,7 @@ fn calls_in_flight_open_once_they_are_slow() {
     assert_eq!(circuit.snapshot(secs(15)).slow_in_flight, 0);
     let answer = circuit.admit(false, || secs(18));
     assert!(answer.admission.is_err());
-    assert_eq!(answer.transition, Some(Transition::Opened(secs(1))));
+    assert_eq!(answer.transition.map(|t| told(&t)), opened(secs(1)));
     // They belong to a generation that has passed.
     for call in hanging {
         assert_eq!(circuit.end(call, Outcome::Failure, secs(19)), None);
@@ -543,8 +619,8 @@ fn reserved_places_begin_later() {
         assert_eq!(circuit.end(call, Outcome::Success, secs(11)), None);
         let mut call = circuit.admit(true, || secs(11)).admission.unwrap();
         circuit.begin(&mut call, || secs(20));
-        let opened = Some(Transition::Opened(secs(1)));
-        assert_eq!(circuit.end(call, Outcome::Success, secs(22)), opened);
+        let ended = circuit.end(call, Outcome::Success, secs(22));
+        assert_eq!(ended, opened(secs(1)));
     }
 }
 
@@ -563,7 +639,7 @@ fn jitter_shortens_the_cooldown_by_up_to_its_share() {
                 now += secs(1000);
                 let call = circuit.pass(now);
                 match circuit.end(call, Outcome::Failure, now) {
-                    Some(Transition::Opened(cooldown)) => cooldown,
+                    Some((State::Open, Some(cooldown))) => cooldown,
                     other => panic!("{other:?}"),
                 }
             })
@@ -694,10 +770,7 @@ fn places_are_reserved_in_spite_of_a_ramp() {
             .is_some()
     );
     let probe = circuit.pass(secs(1));
-    assert_eq!(
-        circuit.end(probe, Outcome::Success, secs(1)),
-        Some(Transition::Closed)
-    );
+    assert_eq!(circuit.end(probe, Outcome::Success, secs(1)), CLOSED);
     assert!((0..10).all(|_| circuit.admit(true, || secs(1)).admission.is_ok()));
     assert!(!circuit.rejects_call(secs(1)));
     assert!(circuit.rejects_call(secs(1)));
@@ -721,6 +794,6 @@ fn whoever_finds_that_probes_hang_is_rejected() {
     }
     let answer = circuit.admit(false, || secs(3));
     assert!(answer.admission.is_err());
-    assert_eq!(answer.transition, Some(Transition::Opened(Duration::ZERO)));
+    assert_eq!(answer.transition.map(|t| told(&t)), opened(Duration::ZERO));
     assert!(circuit.pass(secs(3)).is_probe());
 }
