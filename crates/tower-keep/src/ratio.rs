@@ -81,8 +81,9 @@ impl fmt::Debug for Ratio {
     }
 }
 
-/// Shows the ratio in percent: exactly with up to six decimals, and otherwise rounded to four decimals
-/// or four significant digits. A ratio below the whole never shows as `100 %`, and none as `0 %`.
+/// Shows the ratio in percent: exactly with up to six decimals, and otherwise rounded to four
+/// decimals or four significant digits. A ratio below the whole never shows as `100 %`, and none as
+/// `0 %`.
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hundredfold = u128::from(self.part) * 100;

@@ -20,7 +20,7 @@ fn open(error: &BoxError) -> &Open {
     find::<Open>(&**error).expect("the circuit rejected it")
 }
 
-/// R74 Opened by hand for a time, a circuit rejects until then and lets a probe through, which closes it.
+/// R74 A circuit that is opened by hand for a time rejects until then; a probe closes it.
 #[tokio::test(start_paused = true)]
 async fn force_open_for_ends_by_itself() {
     let orders: [fn(&CircuitBreakerHandle); 5] = [
@@ -75,7 +75,7 @@ async fn the_last_order_holds() {
     );
 }
 
-/// R74 No time at all makes the next call a probe; the greatest times hold for good, and nothing overflows.
+/// R74 After no time at all the next call is a probe; the greatest times overflow nothing.
 #[tokio::test(start_paused = true)]
 async fn any_time_can_be_forced() {
     let breaker = failing();
@@ -123,7 +123,7 @@ async fn calls_under_way_do_not_count() {
     }
 }
 
-/// R74 A growing cooldown begins at its shortest after a forced time, and goes on to grow after a probe by hand.
+/// R74 A growing cooldown starts over after a forced time, and still grows after `probe_now`.
 #[tokio::test(start_paused = true)]
 async fn orders_and_a_growing_cooldown() {
     let breaker = failing().cooldown(secs(10)).growing_cooldown();
@@ -190,7 +190,7 @@ async fn probe_now_ends_the_cooldown() {
     assert_eq!(handle.state(), State::Closed);
 }
 
-/// R74 A circuit that was forced open acts by itself after an order to probe; one that only observes goes on to.
+/// R74 `probe_now` releases a forced circuit, and leaves an observing circuit its mode.
 #[tokio::test(start_paused = true)]
 async fn probe_now_releases_a_forced_circuit() {
     let forces: [fn(&CircuitBreakerHandle); 2] = [CircuitBreakerHandle::force_open, |handle| {
@@ -234,7 +234,7 @@ async fn probe_now_releases_a_forced_circuit() {
     }
 }
 
-/// R74 Calls that wait for their readiness go on at an order to probe, and when a forced time is over.
+/// R74 Calls that wait for readiness go on at `probe_now`, and when a forced time is over.
 #[tokio::test(start_paused = true)]
 async fn orders_wake_those_who_wait() {
     let breaker = failing().backpressure();
@@ -264,7 +264,7 @@ async fn orders_wake_those_who_wait() {
     assert_eq!(waited.await.unwrap(), secs(150));
 }
 
-/// R74 A place that was reserved before is not used while the circuit is open by hand, for a time too.
+/// R74 A place that was reserved before lets no call through while a forced time lasts.
 #[tokio::test(start_paused = true)]
 async fn a_reserved_place_is_lost_to_a_forced_time() {
     for waits in [0, 60] {

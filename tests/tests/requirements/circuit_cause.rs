@@ -79,7 +79,8 @@ async fn a_rejection_names_the_error_that_opened() {
     assert_eq!(handle.state(), State::HalfOpen);
     assert_eq!(half_open.cause(), Some("refused by https://db/"));
 
-    // The failure of the probe takes the place of the first one, and stays known after the circuit has closed.
+    // The failure of the probe takes the place of the first one, and stays known after the circuit
+    // has closed.
     probe.await.unwrap_err();
     assert_eq!(rejection(&mut service).await.cause(), Some("refused again"));
     tokio::time::sleep(secs(30)).await;
@@ -148,7 +149,7 @@ impl<E> Classify<u32, E> for ByStatus {
     }
 }
 
-/// R72 What the classifier says of a response is the cause; a general sentence where it says nothing, or panics.
+/// R72 The classifier describes the response; a general sentence stands for silence or a panic.
 #[tokio::test(start_paused = true)]
 async fn the_classifier_describes_a_response() {
     let general = "the response is classified as a failure";
@@ -168,7 +169,8 @@ async fn the_classifier_describes_a_response() {
         assert_eq!(open.cause(), Some(expected));
         assert_eq!(handle.state(), State::Open);
     }
-    // Of an error that the classifier does not describe, the text is the error's, also through `retry_after`.
+    // Of an error that the classifier does not describe, the text is the error's, also through
+    // `retry_after`.
     let breaker = failing()
         .classify::<_, u32, &str>(ByStatus(says))
         .retry_after(|_: &Result<u32, &str>| None);
@@ -267,7 +269,7 @@ async fn calls_without_a_result_have_a_cause() {
     assert_eq!(open.cause(), Some("the probes did not come back in time"));
 }
 
-/// R72 Where the user's code that makes the error panics, the circuit opens at that moment all the same.
+/// R72 The circuit opens at once even if the code that makes the error panics.
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_the_error_is_made_opens() {
     #[derive(Debug)]

@@ -358,7 +358,7 @@ async fn settings_may_come_after_the_key() {
     );
 }
 
-/// R71 Forced circuits do not use up the limit: the others still count their failures up to the threshold.
+/// R71 Forced circuits do not use up the limit: the others still reach their threshold.
 #[tokio::test(start_paused = true)]
 async fn forced_circuits_leave_room() {
     let breaker = CircuitBreakerLayer::new()
@@ -392,7 +392,7 @@ async fn forced_circuits_leave_room() {
 
 /// R71 Calls with known keys from two threads find their circuits while new keys evict others.
 #[test]
-fn known_keys_are_found_beside_evictions() {
+fn known_keys_are_found_during_evictions() {
     let breaker = CircuitBreakerLayer::new()
         .per_key(|number: &u32| *number)
         .max_circuits(NonZeroUsize::new(8).unwrap());
@@ -406,7 +406,7 @@ fn known_keys_are_found_beside_evictions() {
             let circuits = circuits.clone();
             scope.spawn(move || {
                 for number in 0..2_000 {
-                    // Four keys of its own, and one that is new.
+                    // Four keys of its own, and a new key.
                     for key in [thread * 4 + number % 4, 100 + thread * 10_000 + number] {
                         let call = service.clone().oneshot(key);
                         assert_eq!(futures::executor::block_on(call).unwrap(), key);

@@ -40,7 +40,7 @@ impl Seen {
     }
 }
 
-/// R73 A listener gets each transition with its counts, its cause and its cooldown, where no job is tracked.
+/// R73 A listener gets each transition with counts, cause and cooldown; no job is needed.
 #[tokio::test(start_paused = true)]
 async fn listeners_get_each_transition() {
     let seen = Seen::default();
@@ -189,7 +189,7 @@ async fn a_panic_of_a_listener_harms_nothing() {
     assert_eq!(recorder.count("circuit_opened"), 2);
 }
 
-/// R73 A listener may use the handle: no lock is held. What it does is told before its order returns.
+/// R73 A listener may use the handle: no lock is held while it runs.
 #[tokio::test(start_paused = true)]
 async fn a_listener_may_use_the_handle() {
     let seen = Seen::default();
@@ -216,7 +216,7 @@ async fn a_listener_may_use_the_handle() {
     *slot.lock().unwrap() = None;
 }
 
-/// R73 Circuits by key share the layer's listeners, those that were added before the key too; an eviction is no transition.
+/// R73 Circuits by key share the layer's listeners; an eviction is no transition.
 #[tokio::test(start_paused = true)]
 async fn circuits_by_key_are_told() {
     let (before, after) = (Seen::default(), Seen::default());
@@ -244,8 +244,7 @@ async fn circuits_by_key_are_told() {
     assert_eq!(after.take(), all);
 }
 
-/// R73 Transitions without an outcome are told: a dropped call, probes that hang, slow calls in flight, a caller that asks
-/// for readiness.
+/// R73 A listener gets transitions that no result caused, such as those of hanging probes.
 #[tokio::test(start_paused = true)]
 async fn transitions_without_an_outcome_are_told() {
     let seen = Seen::default();

@@ -28,7 +28,7 @@ pub(super) fn of_stop(kind: StopKind, counting: Counting) -> Outcome {
     }
 }
 
-/// What counts, beside what the classifier says.
+/// What counts in addition to what the classifier says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counting {
     pub(super) ignore_timeouts: bool,
@@ -92,8 +92,8 @@ impl Admitted {
         }
     }
 
-    /// Runs code of the inner service, within the scope of its job if that is `known`. A panic is recorded while the
-    /// job can be told of it: its end is what the seat around makes of the panic.
+    /// Runs code of the inner service, within the scope of its job if that is `known`. A panic is
+    /// recorded while the job can still get an event of it: the seat around ends the job.
     #[inline(always)]
     pub(super) fn guarded<T>(&mut self, known: bool, code: impl FnOnce() -> T) -> T {
         self.called = true;
@@ -110,7 +110,7 @@ impl Admitted {
         &self.shared
     }
 
-    /// Counts the outcome. Who gets a verdict has to see to it.
+    /// Counts the outcome. The caller carries the verdict out.
     #[inline(always)]
     pub(super) fn record(&mut self, outcome: Outcome, asked: Option<Duration>) -> Option<Verdict> {
         let admission = self.admission.take()?;
@@ -147,10 +147,10 @@ impl Drop for Admitted {
                 None if self.called && self.counting.count_dropped => {
                     (Outcome::Failure, "the caller dropped a call")
                 }
-                // Also of a place that was reserved and never called, whoever drops it.
+                // Nor does a place count that was reserved and never called.
                 _ => (Outcome::Ignored, ""),
             };
-            // Whoever drops this may do so in the scope of another job.
+            // The drop may come in the scope of another job.
             let job = scope::current().filter(|job| self.job == Some(job.id()));
             self.record_without_result(outcome, cause, job.as_deref());
         }

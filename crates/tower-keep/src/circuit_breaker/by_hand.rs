@@ -46,7 +46,8 @@ impl Circuit {
         (transition.from != to).then_some(transition)
     }
 
-    /// Turns an open circuit half-open before its time. One that is held open acts by itself from then on.
+    /// Turns an open circuit half-open before its time. A forced circuit acts by itself from then
+    /// on.
     pub(in super::super) fn probe_now(&self, now: Duration) -> Option<Box<Transition>> {
         let mut slow = self.slow();
         if self.state() != State::Open {

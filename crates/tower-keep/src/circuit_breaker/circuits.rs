@@ -10,14 +10,16 @@ pub struct CircuitsHandle<K> {
 }
 
 impl<K: Eq + Hash> CircuitsHandle<K> {
-    /// The circuit of this key, if there is one: it is made when the key first comes, and goes when it is idle.
+    /// The circuit of this key, if there is one: it is made when the key first comes, and goes when
+    /// it is idle.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle> {
         let shared = self.table.find(key)?;
         Some(CircuitBreakerHandle { shared })
     }
 
-    /// All circuits that there are, in no order. As long as a handle of a circuit is kept, the circuit is not idle.
+    /// All circuits that there are, in no order. As long as a handle of a circuit is kept, the
+    /// circuit is not idle.
     #[must_use]
     pub fn circuits(&self) -> Vec<(K, CircuitBreakerHandle)>
     where
@@ -42,9 +44,12 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
         self.len() == 0
     }
 
-    /// Opens the circuit of this key for this long, as [`CircuitBreakerHandle::force_open_for`] does. A circuit that does
-    /// not exist yet is made, so that a key can be blocked before its first call. Until the time is over the circuit does
-    /// not count among [`max_circuits`](super::CircuitBreakerLayer::max_circuits), and is not evicted.
+    /// Opens the circuit of this key for this long, as [`CircuitBreakerHandle::force_open_for`]
+    /// does.
+    ///
+    /// The circuit is made if there is none, so that you can block a key before its first call.
+    /// Until the time is over it does not count towards
+    /// [`max_circuits`](super::CircuitBreakerLayer::max_circuits), and is not evicted.
     pub fn force_open_for(&self, key: K, duration: Duration)
     where
         K: fmt::Display,
@@ -52,13 +57,14 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
         self.table.get(key).force_open_for(duration);
     }
 
-    /// Turns the open circuit of this key half-open at once, as [`CircuitBreakerHandle::probe_now`] does. Returns whether
-    /// there is one and it was open.
+    /// Turns the open circuit of this key half-open at once, as [`CircuitBreakerHandle::probe_now`]
+    /// does. Returns whether there is one and it was open.
     pub fn probe_now(&self, key: &K) -> bool {
         (self.table.find(key)).is_some_and(|shared| shared.probe_now())
     }
 
-    /// Forgets the circuit of this key: `false` if there was none. Calls in flight no longer count for anything.
+    /// Forgets the circuit of this key: `false` if there was none. Calls in flight no longer count
+    /// for anything.
     pub fn remove(&self, key: &K) -> bool {
         self.table.remove(key)
     }

@@ -16,8 +16,9 @@ pub(super) struct Ended {
 }
 
 impl Circuit {
-    /// Counts the outcome of an admitted call, unless its generation has passed. `asked` is how long the service asked to
-    /// be left alone. A failure that opens the circuit is counted here, and opens it in [`open_for`](Self::open_for).
+    /// Counts the outcome of an admitted call, unless its generation has passed. `asked` is how
+    /// long the service asked to be left alone. A failure that opens the circuit is counted here,
+    /// and opens it in [`open_for`](Self::open_for).
     #[inline(always)]
     pub(in super::super) fn record(
         &self,
@@ -102,14 +103,16 @@ impl Circuit {
             (Kind::Probe(lease), outcome) => {
                 let reason = match outcome {
                     Outcome::Ignored => None,
-                    // One whose lease has expired lost its place, but what it found out is of this generation and counts.
+                    // One whose lease has expired lost its place, but what it found out is of this
+                    // generation and counts.
                     Outcome::Success | Outcome::Failure => self.count_probe(&mut slow, ended),
                 };
                 if !slow.tripping {
                     slow.leases.retain(|held| held.id != lease);
                 }
                 match (reason, outcome) {
-                    // All places are kept until the circuit opens, so that no other probe goes meanwhile.
+                    // All places are kept until the circuit opens, so that no other probe goes
+                    // meanwhile.
                     (Some(reason), _) => reason,
                     (None, Outcome::Ignored) => return None,
                     (None, _) => return self.close(&mut slow, now).map(Verdict::Closed),
@@ -244,8 +247,8 @@ impl Circuit {
             slow.successes += 1;
         }
         let trips = slow.failures >= slow.settings.half_open_failures.get();
-        // A success that the failures outweigh opens too, where they were allowed until the settings changed. While the
-        // circuit is about to open, it does not.
+        // A success that the failures outweigh opens too, where they were allowed until the
+        // settings changed. While the circuit is about to open, it does not.
         let reason = reason.or((!slow.tripping).then_some(Reason::Failures(slow.failures)));
         let reason = reason.filter(|_| trips)?;
         slow.tripping = true;

@@ -15,8 +15,8 @@ pub struct Open {
 }
 
 impl Open {
-    /// Makes the error of the circuit of this name, which is open for this long; `None` is until it is reset by hand.
-    /// It has no cause.
+    /// Makes the error of the circuit of this name, which is open for this long; `None` is until it
+    /// is reset by hand. It has no cause.
     #[must_use]
     pub fn new(circuit: impl Into<Arc<str>>, remaining: Option<Duration>) -> Self {
         Self {
@@ -39,7 +39,8 @@ impl Open {
         &self.circuit
     }
 
-    /// How long it is until a call may be let through; `None` if the circuit was opened by hand until a reset.
+    /// How long it is until a call may be let through; `None` if the circuit was opened by hand
+    /// until a reset.
     ///
     /// While half-open this is the time until a hanging probe would lose its place.
     #[must_use]
@@ -49,9 +50,10 @@ impl Open {
 
     /// The failure that opened the circuit; `None` if the circuit was opened by hand.
     ///
-    /// It is what the classifier [says](crate::Classify::describe) of the failed call, or the text of its error, or a
-    /// general sentence: for a slow call, a time limit, a panic, a dropped call, or a response that counts as a failure.
-    /// A call that a half-open circuit rejects gets the cause of the last opening.
+    /// It is what the classifier [says](crate::Classify::describe) of the failed call, or the text
+    /// of its error, or a general sentence: for a slow call, a time limit, a panic, a dropped call,
+    /// or a response that counts as a failure. A call that a half-open circuit rejects gets the
+    /// cause of the last opening.
     ///
     /// The text may contain what the service said. Show it to operators rather than to strangers.
     #[must_use]

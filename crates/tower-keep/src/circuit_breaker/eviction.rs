@@ -1,16 +1,19 @@
-//! Which circuits by key go when a new one comes. A new key looks at a bounded number of circuits, however many there are.
+//! Which circuits by key go when a new one comes. A new key looks at a bounded number of circuits,
+//! however many there are.
 //!
 //! # How
 //!
-//! Each circuit stands in one of three queues: closed, open (half-open too), and forced. A transition and an order by hand
-//! leave the circuit's number in a list of changes; the next new key moves those circuits into their queues, which costs as
-//! much as there were changes. A forced time that ends is no change, so each new key also looks at the first of the forced
-//! circuits, and lets it go to the end.
+//! Each circuit stands in one of three queues: closed, open (half-open too), and forced. A
+//! transition or an order by hand adds the circuit's number to a list of changes. The next new key
+//! moves those circuits into their queues, so that each change is paid for once. The end of a
+//! forced time is no change: each new key also looks at the first forced circuit, and moves it to
+//! its queue or to the end.
 //!
-//! A call leaves no more than the time in its circuit, by a relaxed store, so that calls with known keys share a read lock.
-//! The queues are in the order in which the circuits came, or were passed over because they were used since (a *second
-//! chance*). A circuit goes when it is the first and was not used since it came there. After eight second chances the one
-//! of the eight goes that was not used for the longest time.
+//! A call only stores the time in its circuit, relaxed, so that calls with known keys share a read
+//! lock. The queues hold the circuits in the order of their arrival. A circuit that reaches the
+//! front and was used since its arrival gets a *second chance*: it moves to the end. The first
+//! circuit that was not used since goes. After eight second chances, the least recently used of the
+//! eight goes.
 
 use std::{
     sync::{
@@ -97,7 +100,7 @@ impl<K> Member<K> {
         }
     }
 
-    /// Whether nobody used it for so long, nobody holds it, and it has nothing to say.
+    /// Whether nobody used it for this long, nobody holds it, and it would reject no call.
     pub(super) fn is_idle(&self, idle: Duration, now: u64) -> bool {
         let shared = &self.shared;
         now.saturating_sub(shared.last_used()) >= nanos(idle)
@@ -171,7 +174,8 @@ impl<K> Queues<K> {
             .collect()
     }
 
-    /// Takes out some of the circuits that are idle, and whatever else it takes to have room for one more.
+    /// Takes out some of the circuits that are idle, and whatever else it takes to have room for
+    /// one more.
     pub(super) fn make_room(&mut self, max: usize, idle: Duration, now: u64) -> Vec<Member<K>> {
         self.move_changed();
         self.look_at_forced();

@@ -25,7 +25,7 @@ impl Table {
         }
     }
 
-    /// So many circuits, that nothing made room for.
+    /// A table with this number of circuits, for which nothing made room.
     fn with(circuits: u64) -> (Self, Vec<Arc<Shared>>) {
         let mut table = Self::new();
         let shared = (0..circuits).map(|_| table.put()).collect();
@@ -140,7 +140,7 @@ fn closed_circuits_go_before_open_ones() {
     assert_eq!(table.come(4, NEVER), [4]);
     assert_eq!(table.come(4, NEVER), [3]);
     assert_eq!(table.come(4, NEVER), [5]);
-    // Where no closed one is left, the open one that was not used goes; the forced one stays.
+    // No closed circuit is left: the unused open one goes, and the forced one stays.
     all[0].touch(table.now);
     assert_eq!(table.come(2, NEVER), [6, 7, 1]);
     assert_eq!(table.len(), 3);
@@ -176,7 +176,7 @@ fn forced_circuits_do_not_count() {
     assert_eq!(table.len(), 3);
 }
 
-/// R74 A circuit that is forced for a time counts again when the time is over, though nobody tells the table.
+/// R74 A circuit that is forced for a time counts again when the time is over.
 #[tokio::test(start_paused = true)]
 async fn a_forced_time_ends() {
     let (mut table, all) = Table::with(3);
@@ -195,7 +195,7 @@ async fn a_forced_time_ends() {
     assert_eq!(table.len(), 2);
 }
 
-/// R71 A circuit that changes again and again is noted once, also when it is no longer in the table.
+/// R71 A circuit that changes often is noted once, even after it left the table.
 #[test]
 fn changes_take_bounded_memory() {
     let (table, all) = Table::with(2);
@@ -216,7 +216,7 @@ fn changes_take_bounded_memory() {
     assert_eq!(table.queues.changes.take(), []);
 }
 
-/// R71 Idle circuits go with new keys, a few with each; those that are used, open, forced or held do not.
+/// R71 Idle circuits go with new keys; used, open, forced and held circuits stay.
 #[test]
 fn a_new_key_finds_idle_circuits() {
     let idle = Duration::from_nanos(1000);

@@ -114,7 +114,8 @@ where
     }
 }
 
-/// Opens the circuit once the cause is known, and also where the user's code that makes the error panics before.
+/// Opens the circuit once the cause is known, and also where the user's code that makes the error
+/// panics before.
 struct Opening<'a> {
     shared: &'a Shared,
     seat: &'a Seat,
@@ -130,7 +131,8 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Opens the circuit with the text of the failure, and makes the caller's result of the inner service's.
+    /// Opens the circuit with the text of the failure, and makes the caller's result of the inner
+    /// service's.
     #[cold]
     fn settle<T, E, C, O>(
         mut self,
@@ -147,7 +149,8 @@ impl<'a> Opening<'a> {
         let mut cause = self.trip.and_then(|trip| trip.reason.text());
         cause = cause.or_else(|| stop.map(|stop| stop.describe().into()));
         if cause.is_none() {
-            // A panic of the user's code that describes the failure takes no more than the description.
+            // A panic of the user's code that describes the failure takes no more than the
+            // description.
             unharmed(|| cause = classify.describe(&result).map(Into::into));
         }
         // Of the inner error nobody knows more than that it can be passed on.

@@ -237,7 +237,8 @@ impl<Request> sealed::Admits<Request> for Backpressure {
     }
 }
 
-/// Reserves a place, if there is one. A transition is told to watchers and listeners: there is no job yet.
+/// Reserves a place, if there is one. Watchers and listeners learn of a transition: there is no job
+/// yet.
 fn reserve(shared: &Arc<Shared>, counting: Counting) -> Option<Admitted> {
     let answer = shared.circuit.admit(true, || shared.now());
     if let Some(transition) = &answer.transition {

@@ -73,16 +73,19 @@ impl CircuitBreakerHandle {
         self.shared.set_mode(Mode::ForcedOpen);
     }
 
-    /// Opens the circuit for this long, whatever its state and its mode are. After that time it acts by itself: the next
-    /// call is a probe, which closes the circuit if it succeeds.
+    /// Opens the circuit for this long, whatever its state and its mode are. Then it goes half-open
+    /// by itself: the next call is a probe, and closes the circuit if it succeeds.
     ///
-    /// The order replaces those before it, as [`force_closed`](Self::force_closed) or
-    /// [`observe_only`](Self::observe_only), and a later one replaces it. What was counted is gone, and a
-    /// [growing cooldown](super::CircuitBreakerLayer::growing_cooldown) begins at its shortest. The mode is
-    /// [`Automatic`](Mode::Automatic), and the time is not limited by the settings' greatest cooldown. With
-    /// `Duration::ZERO` the next call is a probe; with a time beyond what the clock can count the circuit stays open
-    /// until it is reset. Calls that wait for their readiness
-    /// ([backpressure](super::CircuitBreakerLayer::backpressure)) wait until then.
+    /// The order replaces an earlier one, such as [`force_closed`](Self::force_closed) or
+    /// [`observe_only`](Self::observe_only), and a later order replaces it. The mode is
+    /// [`Automatic`](Mode::Automatic). The counts are gone, and a [growing
+    /// cooldown](super::CircuitBreakerLayer::growing_cooldown) starts over.
+    ///
+    /// Neither [`max_cooldown`](super::CircuitBreakerLayer::max_cooldown) nor jitter changes the
+    /// time. With `Duration::ZERO` the next call is a probe. A time too long for the clock holds
+    /// until a reset. Callers that wait under
+    /// [backpressure](super::CircuitBreakerLayer::backpressure) wait until the time is over. An
+    /// open circuit is open again for this time from now on, shorter or longer than before.
     ///
     /// ```
     /// use std::time::Duration;
@@ -99,12 +102,14 @@ impl CircuitBreakerHandle {
         self.shared.force_open_for(duration);
     }
 
-    /// Turns an open circuit half-open at once, so that the next call is a probe. Returns whether the circuit was open:
-    /// a closed or half-open one stays as it is.
+    /// Turns an open circuit half-open at once, so that the next call is a probe. Returns whether
+    /// the circuit was open: a closed or half-open circuit stays as it is.
     ///
-    /// A circuit that was [forced open](Self::force_open), for good or [for a time](Self::force_open_for), acts by itself
-    /// from then on. One that only [observes](Self::observe_only) goes on to do so. If the probe fails, the cooldown is
-    /// the one that would have come anyway, grown where it grows.
+    /// A circuit that was [forced open](Self::force_open), for good or [for a
+    /// time](Self::force_open_for), acts by itself from then on. A circuit that only
+    /// [observes](Self::observe_only) still does so afterwards. If the probe fails, the circuit
+    /// opens for its usual cooldown, which grows where it is set to grow. A caller that waits under
+    /// [backpressure](super::CircuitBreakerLayer::backpressure) is woken.
     pub fn probe_now(&self) -> bool {
         self.shared.probe_now()
     }

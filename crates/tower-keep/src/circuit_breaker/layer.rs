@@ -203,19 +203,26 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
         self
     }
 
-    /// Calls the closure at each change of a circuit's state: for metrics, alerts and logs, whether or not a job is
-    /// tracked. Several closures can be added; each is called, in the order in which they were added.
+    /// Calls the closure at each change of a circuit's state: for metrics, alerts and logs, whether
+    /// or not a job is tracked. A layer can have several closures; it calls them in the order in
+    /// which they were added.
     ///
-    /// It gets every transition, with the [counts](CircuitTransition) at that moment: by an outcome, by the first call
-    /// after the cooldown, and by hand. Nothing else changes a state: neither new settings, which decide with the next
-    /// outcome, nor an order by hand that leaves the state as it is. A circuit by key that is evicted or removed is
-    /// forgotten without a transition, also where it is open; a key that comes back begins closed. A call that was in
-    /// flight then can still change the forgotten circuit, which is told as well.
+    /// The closure gets every transition with its [counts](CircuitTransition), whether an outcome
+    /// caused it, the first call after the cooldown, or an order by hand. New settings change no
+    /// state: they decide with the next outcome. An order by hand that leaves the state as it is
+    /// causes no transition.
     ///
-    /// The closure runs on the thread that caused the transition, before the call or the order goes on, outside every
-    /// lock: keep it short. It may use the handle. It is called for all circuits of the layer. Of a circuit that several
-    /// threads change, two transitions can come at once or in the wrong order: the later one has the greater
-    /// [`sequence`](CircuitTransition::sequence). A panic of the closure harms nothing.
+    /// A circuit by key that is evicted or removed causes none either, even if it is open. Its key
+    /// begins with a new, closed circuit. A call that is still in flight can then change the old
+    /// circuit, and the closure gets that.
+    ///
+    /// The closure runs on the thread that caused the transition, before the call or the order goes
+    /// on. It runs outside every lock, so it may use the handle; keep it short. A panic of the
+    /// closure harms nothing.
+    ///
+    /// Several threads can change one circuit at the same time. Their transitions can then come at
+    /// once or in the wrong order: the later transition has the greater
+    /// [`sequence`](CircuitTransition::sequence).
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -387,26 +394,26 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
         }
     }
 
-    /// How many circuits there may be, those that are forced not counted. Default: 10 000.
+    /// Sets how many circuits there may be, not counting forced circuits. Default: 10 000.
     ///
-    /// A circuit is forced while a [mode](super::Mode) other than `Automatic` holds, or while it is
-    /// [open for a time](CircuitBreakerHandle::force_open_for) by hand. Forced circuits stay.
+    /// A circuit is forced while it has a [mode](super::Mode) other than `Automatic`, and while it
+    /// is [open for a time](CircuitBreakerHandle::force_open_for) by hand. Forced circuits stay.
     ///
-    /// When a new key comes and there is no room, one circuit goes: a closed one if there is any, otherwise an open or
-    /// half-open one. Of these it is about the one that was not used for the longest time: eight at most are looked at,
-    /// those that came or were passed over first, and one that was used since is passed over in favour of the next.
-    /// The cost of a new key does not grow with the number of circuits.
+    /// When a new key finds no room, a closed circuit goes, or an open or half-open circuit where
+    /// none is closed. The layer looks for the circuit with the longest time since its last call,
+    /// among eight at most. So the circuit that goes was not used for long, but need not be the
+    /// very oldest. The cost of a new key does not grow with the number of circuits.
     #[must_use]
     pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
         self.gate.table.template().max = circuits;
         self
     }
 
-    /// After how long without a call a circuit is forgotten, unless it would reject one, is forced, or a handle or a call
-    /// in flight holds it. Default: 10 minutes.
+    /// Sets how long a circuit without calls is kept. Default: 10 minutes.
     ///
-    /// Idle circuits go when new keys come, a few with each, or all at once when somebody asks for
-    /// [all circuits](CircuitsHandle::circuits).
+    /// A circuit stays while it would reject a call, while it is forced, and while a handle or a
+    /// call in flight holds it. Idle circuits go a few at a time, as new keys come. All of them go
+    /// when you ask for [all circuits](CircuitsHandle::circuits).
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
         self.gate.table.template().idle = idle;

@@ -78,8 +78,8 @@ fn number(number: u32) -> NonZeroU32 {
 }
 
 impl Settings {
-    /// The settings with what their defaults depend on filled in: the threshold of failures in a row, the probe timeout,
-    /// and the limits of the minimum of calls and of the greatest cooldown.
+    /// The settings with what their defaults depend on filled in: the threshold of failures in a
+    /// row, the probe timeout, and the limits of the minimum of calls and of the greatest cooldown.
     ///
     /// ```
     /// use tower_keep::{CircuitBreakerLayer, Ratio};

@@ -149,7 +149,8 @@ impl Shared {
         }
     }
 
-    /// Tells the watchers, those who wait, and the listeners of a transition. Called without a lock of the circuit held.
+    /// Tells the watchers, those who wait, and the listeners of a transition. Called without a lock
+    /// of the circuit held.
     #[cold]
     pub(super) fn publish(&self, transition: &Transition) {
         self.publish_state();

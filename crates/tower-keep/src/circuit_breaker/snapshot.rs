@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub slow_calls: u64,
     /// How many calls in flight are slow already, where those are counted.
     pub slow_in_flight: u64,
-    /// How many probes are under way: so many of the half-open state's places are taken.
+    /// How many probes are under way, which is how many of the half-open places are taken.
     pub probes: usize,
     /// How many probes of the current half-open state succeeded. 0 in other states.
     pub probe_successes: u32,
@@ -35,8 +35,9 @@ pub struct Snapshot {
     pub opened: u64,
     /// How long it is until a call may be let through; `None` if one may now, or if it was opened by hand.
     pub time_until_probe: Option<Duration>,
-    /// The failure that opened the circuit the last time, also once it has closed again. `None` before it opened, and
-    /// after an order by hand such as [`force_open`](super::CircuitBreakerHandle::force_open) or
+    /// The failure that opened the circuit the last time, also once it has closed again. `None`
+    /// before it opened, and after an order by hand such as
+    /// [`force_open`](super::CircuitBreakerHandle::force_open) or
     /// [`reset`](super::CircuitBreakerHandle::reset).
     pub cause: Option<Arc<str>>,
 }

@@ -21,8 +21,8 @@ use super::{
 
 /// The circuits of a layer.
 ///
-/// Lock order: `circuits` before `template`, both before a circuit's own and the list of changes. Of the user's code only
-/// the key's `Eq` and `Hash` run under a lock.
+/// Lock order: `circuits` before `template`, both before a circuit's own and the list of changes.
+/// Of the user's code only the key's `Eq` and `Hash` run under a lock.
 pub(super) struct Table<K> {
     circuits: RwLock<Circuits<K>>,
     template: Mutex<Template>,

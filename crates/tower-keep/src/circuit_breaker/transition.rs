@@ -13,8 +13,8 @@ use super::state::{Mode, State};
 pub struct CircuitTransition {
     /// The circuit's name.
     pub circuit: Arc<str>,
-    /// The number of this transition of the circuit, counted from 1. A listener that several threads
-    /// call at once tells by it which of two transitions came later.
+    /// The number of this transition of the circuit, counted from 1. A listener that several
+    /// threads call at once tells by it which of two transitions came later.
     pub sequence: u64,
     /// The state before.
     pub from: State,
@@ -22,8 +22,8 @@ pub struct CircuitTransition {
     pub to: State,
     /// Whether the circuit acts by itself after the transition.
     pub mode: Mode,
-    /// Whether a method of the handle caused the transition: `force_open`, `reset`, `probe_now`, and
-    /// so on.
+    /// Whether a method of the handle caused the transition: `force_open`, `reset`, `probe_now`,
+    /// and so on.
     pub manual: bool,
     /// How many calls failed in a row in the closed state that ends; otherwise 0.
     pub failures_in_a_row: u32,
@@ -37,8 +37,8 @@ pub struct CircuitTransition {
     pub probe_successes: u32,
     /// How many probes failed in the half-open state that ends; otherwise 0.
     pub probe_failures: u32,
-    /// The failure that opened the circuit the last time. `None` if it was opened by hand, and before
-    /// it opened.
+    /// The failure that opened the circuit the last time. `None` if it was opened by hand, and
+    /// before it opened.
     pub cause: Option<Arc<str>>,
     /// How long the circuit stays open, if it opens. `None` if it was opened until a reset.
     pub cooldown: Option<Duration>,

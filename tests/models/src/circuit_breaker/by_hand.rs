@@ -254,7 +254,7 @@ pub fn the_ramp_ends() {
     });
 }
 
-/// An order to probe meets the end of the cooldown, or a call that failed before: there is one half-open state, with one
+/// An order to probe meets calls at the end of the cooldown: there is one half-open state, with one
 /// probe.
 pub fn an_order_to_probe_lets_one_probe_through() {
     let seen = explore(|| {

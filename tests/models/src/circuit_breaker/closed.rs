@@ -232,7 +232,7 @@ pub fn the_ramp_holds_from_the_first_call() {
     assert_eq!(seen, [0, 1].into());
 }
 
-/// Whoever is rejected learns why: there is no moment in which the circuit is open and its cause unknown.
+/// A rejected call learns why: no schedule shows an open circuit without its cause.
 pub fn an_open_circuit_has_its_cause() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(0));

@@ -173,7 +173,8 @@ pub fn the_cooldown_holds() {
     });
 }
 
-/// Once the probes have decided that the circuit opens, a success that comes before it does so does not close it.
+/// Once the probes have decided that the circuit opens, a success that comes before it does so does
+/// not close it.
 pub fn a_decision_to_open_stands() {
     let seen = explore(|| {
         let (circuit, [bad, good]) = half_open::<2>(|settings| {

@@ -96,7 +96,8 @@ impl Circuit {
         self.settled(call, Outcome::Ignored, now)
     }
 
-    /// Records the outcome, and opens the circuit where that is the verdict: a step of its own, before which others come.
+    /// Records the outcome, and opens the circuit where that is the verdict. Others may come
+    /// between.
     fn settled(&self, call: &Admission, outcome: Outcome, now: Duration) -> Option<Told> {
         let transition = match self.record(call, outcome, None, || now)? {
             Verdict::Closed(transition) => transition,
