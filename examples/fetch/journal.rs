@@ -60,7 +60,9 @@ impl Journal {
                 max_retries + 1,
                 Took(*delay)
             ),
-            EventKind::CircuitOpened { circuit, cooldown } => {
+            EventKind::CircuitOpened {
+                circuit, cooldown, ..
+            } => {
                 format!("opened the circuit of {circuit} for {}", Took(*cooldown))
             }
             EventKind::CircuitHalfOpened { circuit } => format!("probes {circuit}"),

@@ -81,15 +81,40 @@ impl fmt::Debug for Ratio {
     }
 }
 
+/// Shows the ratio in percent: exactly with up to six decimals, and otherwise rounded to four
+/// decimals or four significant digits. A ratio below the whole never shows as `100 %`, and none as
+/// `0 %`.
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", self.as_f64() * 100.0)
+        let hundredfold = u128::from(self.part) * 100;
+        let of = u128::from(self.of);
+        let scaled = |decimals: u32| hundredfold * 10_u128.pow(decimals);
+        let exact = (0..=6).find(|&decimals| scaled(decimals) % of == 0);
+        let (digits, decimals) = match exact {
+            Some(decimals) => (scaled(decimals) / of, decimals),
+            None => {
+                // The smallest ratio has its first significant digit at the eighth decimal.
+                let decimals = (4..12)
+                    .find(|&decimals| scaled(decimals) / of >= 1000)
+                    .unwrap_or(12);
+                let rounded = (scaled(decimals) + of / 2) / of;
+                let all = 100 * 10_u128.pow(decimals);
+                (rounded.min(all - 1), decimals)
+            }
+        };
+        let unit = 10_u128.pow(decimals);
+        let (whole, fraction) = (digits / unit, digits % unit);
+        if fraction == 0 {
+            return write!(f, "{whole} %");
+        }
+        let fraction = format!("{fraction:0width$}", width = decimals as usize);
+        write!(f, "{whole}.{} %", fraction.trim_end_matches('0'))
     }
 }
 
-/// A [`Ratio`] would be nothing, or more than the whole.
+/// The error of a [`Ratio`] that would be nothing, or more than the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{part} of {of} is no share between nothing and all")]
+#[error("invalid ratio {part}/{of}: must be above 0 and at most 1")]
 pub struct InvalidRatio {
     part: u32,
     of: u32,
@@ -121,6 +146,46 @@ mod tests {
         assert!(!Ratio::ALL.is_reached(0, 0));
         assert_eq!(Ratio::new(u32::MAX, u32::MAX), Ok(Ratio::ALL));
         assert_eq!(Ratio::ALL.of(u64::MAX), u64::MAX);
-        assert_eq!(Ratio::percent(30).unwrap().to_string(), "30 %");
+    }
+
+    /// R38b A ratio shows as the percents that it was made of, without the noise of floating point.
+    #[test]
+    fn shows_as_percents() {
+        let shown = |part, of| Ratio::new(part, of).unwrap().to_string();
+        for percent in 1..=100 {
+            let ratio = Ratio::percent(percent).unwrap();
+            assert_eq!(ratio.to_string(), format!("{percent} %"));
+            assert_eq!(format!("{ratio:?}"), format!("{percent}/100"));
+        }
+        for permille in 1..1000 {
+            let (whole, tenth) = (permille / 10, permille % 10);
+            let expected = match tenth {
+                0 => format!("{whole} %"),
+                tenth => format!("{whole}.{tenth} %"),
+            };
+            assert_eq!(shown(permille, 1000), expected);
+            // The same value from another fraction.
+            assert_eq!(shown(permille * 7, 7000), expected);
+        }
+        for (part, of, expected) in [
+            (1, 8, "12.5 %"),
+            (1, 3, "33.3333 %"),
+            (2, 3, "66.6667 %"),
+            (1, 100_000_000, "0.000001 %"),
+            (1, 700_000_000, "0.0000001429 %"),
+            (1, u32::MAX, "0.00000002328 %"),
+            (u32::MAX - 1, u32::MAX, "99.9999 %"),
+            (u32::MAX, u32::MAX, "100 %"),
+        ] {
+            assert_eq!(shown(part, of), expected);
+        }
+    }
+
+    /// R38b The error of an invalid ratio says what a valid one is.
+    #[test]
+    fn an_invalid_ratio_says_what_is_valid() {
+        let error = Ratio::new(0, 1).unwrap_err();
+        let expected = "invalid ratio 0/1: must be above 0 and at most 1";
+        assert_eq!(error.to_string(), expected);
     }
 }

@@ -22,14 +22,16 @@ models! {
         a_stale_outcome_changes_nothing
         a_stale_failure_does_not_prolong_the_cooldown
         a_call_is_let_through_or_rejected
-        the_ramp_holds_from_the_first_call;
+        the_ramp_holds_from_the_first_call
+        an_open_circuit_has_its_cause;
     half_open:
         no_more_probes_than_places
         a_place_given_back_is_given_once
         a_success_and_a_failure_decide_once
         each_success_counts_once
         a_probe_that_hung_comes_back
-        the_cooldown_holds;
+        the_cooldown_holds
+        a_decision_to_open_stands;
     by_hand:
         forced_open_stays_open
         a_probe_does_not_close_what_is_forced_open
@@ -41,7 +43,9 @@ models! {
         new_settings_lose_no_flag
         new_settings_leave_no_call_in_flight_behind
         new_settings_keep_the_ramp
-        the_ramp_ends;
+        the_ramp_ends
+        an_order_to_probe_lets_one_probe_through
+        a_forced_time_holds;
     waiting:
         closing_wakes_everybody
         a_reset_wakes_everybody

@@ -64,7 +64,10 @@ async fn open_rejects_without_the_inner_service() {
         ("db", Some(secs(20)))
     );
     assert_eq!((calls.polls(), calls.count()), (polls, 1));
-    assert_eq!(error.to_string(), "circuit \"db\" is open for another 20s");
+    assert_eq!(
+        error.to_string(),
+        "circuit \"db\" is open for another 20s: no"
+    );
 }
 
 /// R34: half-open exactly after the cooldown. R36: success closes and resets.
@@ -179,7 +182,8 @@ async fn the_state_can_be_watched_and_forced() {
         [
             EventKind::CircuitOpened {
                 circuit: "db".into(),
-                cooldown: secs(30)
+                cooldown: secs(30),
+                cause: "no".into(),
             },
             EventKind::CircuitHalfOpened {
                 circuit: "db".into()

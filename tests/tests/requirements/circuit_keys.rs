@@ -357,3 +357,64 @@ async fn settings_may_come_after_the_key() {
         ("circuit_breaker.probe_timeout", "timeout")
     );
 }
+
+/// R71 Forced circuits do not use up the limit: the others still reach their threshold.
+#[tokio::test(start_paused = true)]
+async fn forced_circuits_leave_room() {
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .failure_threshold(2)
+        .max_circuits(NonZeroUsize::new(2).unwrap());
+    let circuits = breaker.handle();
+    let inner = Scripted::<u32, u32>::new().otherwise(|| Step::error("no"));
+    let mut service = breaker.layer(inner.strict());
+    for number in 0..4 {
+        begin(&mut service, number).await.await.unwrap_err();
+        circuits.get(&number).unwrap().force_closed();
+    }
+    for _ in 0..3 {
+        for number in [10, 11] {
+            begin(&mut service, number).await.await.unwrap_err();
+        }
+    }
+    assert_eq!(circuits.len(), 6);
+    for number in [10, 11] {
+        assert_eq!(circuits.get(&number).unwrap().state(), State::Open);
+    }
+    // Once they are released they are among those that may go.
+    for number in 0..4 {
+        circuits.get(&number).unwrap().reset();
+    }
+    begin(&mut service, 12).await.await.unwrap_err();
+    assert_eq!(circuits.len(), 2);
+    assert!(circuits.get(&12).is_some());
+}
+
+/// R71 Calls with known keys from two threads find their circuits while new keys evict others.
+#[test]
+fn known_keys_are_found_during_evictions() {
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .max_circuits(NonZeroUsize::new(8).unwrap());
+    let circuits = breaker.handle();
+    let service = breaker.layer(tower::service_fn(|number: u32| async move {
+        Ok::<_, BoxError>(number)
+    }));
+    std::thread::scope(|scope| {
+        for thread in 0..2_u32 {
+            let service = service.clone();
+            let circuits = circuits.clone();
+            scope.spawn(move || {
+                for number in 0..2_000 {
+                    // Four keys of its own, and a new key.
+                    for key in [thread * 4 + number % 4, 100 + thread * 10_000 + number] {
+                        let call = service.clone().oneshot(key);
+                        assert_eq!(futures::executor::block_on(call).unwrap(), key);
+                    }
+                    assert!(circuits.len() <= 8);
+                }
+            });
+        }
+    });
+    assert_eq!(circuits.len(), circuits.circuits().len());
+}

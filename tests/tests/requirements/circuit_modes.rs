@@ -267,11 +267,38 @@ async fn everything_shows_its_circuit() {
     for shown in shown {
         assert!(shown.contains("\"db\""), "{shown}");
     }
-    let by_key = breaker().per_key(|number: &u32| *number);
-    assert_eq!(
-        format!("{:?}", by_key.handle()),
-        "CircuitsHandle { circuits: 0, .. }"
-    );
+    let by_key = breaker().per_key(|number: &u32| *number).handle();
+    let shown = format!("{by_key:?}");
+    assert!(shown.contains("\"db\", circuits: 0"), "{shown}");
+}
+
+/// R38b What is shown for debugging are the settings that are in force, rather than what was set.
+#[tokio::test]
+async fn everything_shows_its_effective_settings() {
+    let breaker = || CircuitBreakerLayer::new().cooldown(secs(1000));
+    let by_key = || breaker().per_key(|number: &u32| *number);
+    for shown in [
+        format!("{:?}", breaker()),
+        format!("{:?}", breaker().handle()),
+        format!("{:?}", breaker().layer(())),
+        format!("{:?}", breaker().backpressure().handle()),
+        format!("{:?}", by_key()),
+        format!("{:?}", by_key().handle()),
+        format!("{:?}", by_key().layer(())),
+    ] {
+        for setting in [
+            "failure_threshold: Some(5)",
+            "cooldown: 1000s",
+            "max_cooldown: 1000s",
+            "probe_timeout: Some(1000s)",
+        ] {
+            assert!(shown.contains(setting), "{setting}: {shown}");
+        }
+    }
+    let by_rate = breaker().failure_rate(Ratio::percent(7).unwrap());
+    let shown = format!("{by_rate:?}");
+    assert!(shown.contains("failure_threshold: None"), "{shown}");
+    assert!(shown.contains("failure_rate: Some(7/100)"), "{shown}");
 }
 
 /// R38b: changes of settings at the same time are all made.

@@ -308,6 +308,7 @@ async fn a_rejected_call_may_have_opened_the_circuit() {
     let opened = EventKind::CircuitOpened {
         circuit: "db".into(),
         cooldown: secs(30),
+        cause: "1 of 1 calls took 1s or longer".into(),
     };
     assert!(recorder.kinds().contains(&opened));
 }

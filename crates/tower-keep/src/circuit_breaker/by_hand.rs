@@ -2,39 +2,95 @@
 
 use std::time::Duration;
 
-use super::{Circuit, Mode, Outcomes, Rejection, Settings, Snapshot, State};
+use super::{Circuit, Leave, Mode, Rejection, Settings, Slow, Snapshot, State, Transition, Wait};
 
 impl Circuit {
     /// Sets the mode, and the state that goes with it. A mode that acts by itself begins closed, with nothing counted.
-    pub(in super::super) fn set_mode(&self, mode: Mode, now: Duration) {
-        let mut slow = self.slow();
-        slow.mode = mode;
-        slow.trips = 0;
-        let state = if mode == Mode::ForcedOpen {
+    pub(in super::super) fn set_mode(&self, mode: Mode, now: Duration) -> Option<Box<Transition>> {
+        let to = if mode == Mode::ForcedOpen {
             State::Open
         } else {
             State::Closed
         };
-        self.transit(&mut slow, state, 0, None, now);
-        if state != State::Closed {
-            // What was counted in the closed state before is gone too.
-            let window = slow.settings.window;
-            slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
+        self.force(mode, to, None, now)
+    }
+
+    /// Opens by hand for this long. Then the circuit lets a probe through, and acts by itself.
+    pub(in super::super) fn force_open_for(
+        &self,
+        duration: Duration,
+        now: Duration,
+    ) -> Option<Box<Transition>> {
+        self.force(Mode::Automatic, State::Open, Some(duration), now)
+    }
+
+    fn force(
+        &self,
+        mode: Mode,
+        to: State,
+        cooldown: Option<Duration>,
+        now: Duration,
+    ) -> Option<Box<Transition>> {
+        let mut slow = self.slow();
+        slow.mode = mode;
+        slow.trips = 0;
+        slow.cause = None;
+        let leave = Leave {
+            cooldown,
+            manual: true,
+            ..Leave::default()
+        };
+        let transition = self.transit(&mut slow, to, leave, now);
+        // What was counted in the closed state before is gone too.
+        slow.forget();
+        (transition.from != to).then_some(transition)
+    }
+
+    /// Turns an open circuit half-open before its time. A forced circuit acts by itself from then
+    /// on.
+    pub(in super::super) fn probe_now(&self, now: Duration) -> Option<Box<Transition>> {
+        let mut slow = self.slow();
+        if self.state() != State::Open {
+            return None;
         }
+        if slow.mode == Mode::ForcedOpen {
+            slow.mode = Mode::Automatic;
+        }
+        let leave = Leave {
+            manual: true,
+            ..Leave::default()
+        };
+        Some(self.transit(&mut slow, State::HalfOpen, leave, now))
     }
 
     /// For a call that has to be rejected, whatever the circuit thinks by now.
     pub(in super::super) fn reject_again(&self, now: Duration) -> Rejection {
         let mut slow = self.slow();
         slow.rejected += 1;
-        self.rejects_slow(&slow, now)
-            .unwrap_or(Rejection(Some(Duration::ZERO)))
+        let wait = self.rejects_slow(&slow, now);
+        slow.rejection(wait.unwrap_or(Wait(Some(Duration::ZERO))))
     }
 
-    /// Whether it would reject a call, or was told by hand what to do.
+    /// Whether it would reject a call, or is held by hand.
     pub(in super::super) fn matters(&self, now: Duration) -> bool {
         let slow = self.slow();
         slow.mode != Mode::Automatic || self.rejects_slow(&slow, now).is_some()
+    }
+
+    /// Whether it is held in a state or a mode by hand, for good or for a time that is not over.
+    pub(in super::super) fn is_forced(&self, now: Duration) -> bool {
+        let slow = self.slow();
+        slow.mode != Mode::Automatic || self.is_opened_by_hand(&slow, now)
+    }
+
+    /// Whether it is held open by hand.
+    pub(in super::super) fn is_forced_open(&self, now: impl FnOnce() -> Duration) -> bool {
+        self.state() == State::Open && self.is_opened_by_hand(&self.slow(), now())
+    }
+
+    fn is_opened_by_hand(&self, slow: &Slow, now: Duration) -> bool {
+        let over = slow.until.is_some_and(|until| until <= now);
+        slow.manual && self.state() == State::Open && !over
     }
 
     pub(in super::super) fn mode(&self) -> Mode {
@@ -87,17 +143,17 @@ impl Circuit {
             slow_calls: counts.slow,
             slow_in_flight,
             probes: slow.probes(now),
+            probe_successes: slow.successes,
+            probe_failures: slow.failures,
             rejected: slow.rejected,
             opened: slow.opened,
-            time_until_probe: self
-                .rejects_slow(&slow, now)
-                .and_then(|rejection| rejection.0),
+            time_until_probe: self.rejects_slow(&slow, now).and_then(|wait| wait.0),
+            cause: slow.cause.clone(),
         }
     }
 
     /// How long it is until a call may go through; `None` if one may now, or not before a release.
     pub(in super::super) fn time_until_probe(&self, now: Duration) -> Option<Duration> {
-        self.rejects_slow(&self.slow(), now)
-            .and_then(|rejection| rejection.0)
+        self.rejects_slow(&self.slow(), now).and_then(|wait| wait.0)
     }
 }

@@ -1,15 +1,24 @@
 //! What becomes of the calls that a circuit let through, and what that does to its state.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admission, Circuit, Kind, Mode, Ordering, Outcome, RAMPING, Ratio, Sample, Slow, State,
-    TRACKED, Transition, UNTIMED, WINDOWED, Word, nanos,
+    Admission, Circuit, Kind, Leave, Mode, Ordering, Outcome, RAMPING, Ratio, Reason, Sample, Slow,
+    State, TRACKED, Transition, Trip, UNTIMED, Verdict, WINDOWED, Word, nanos,
 };
 
+/// The call whose outcome is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Ended {
+    failed: bool,
+    /// How long it took, where it was slow.
+    slow: Option<Duration>,
+}
+
 impl Circuit {
-    /// Counts the outcome of an admitted call, unless its generation has passed. `asked` is how long the service asked to
-    /// be left alone.
+    /// Counts the outcome of an admitted call, unless its generation has passed. `asked` is how
+    /// long the service asked to be left alone. A failure that opens the circuit is counted here,
+    /// and opens it in [`open_for`](Self::open_for).
     #[inline(always)]
     pub(in super::super) fn record(
         &self,
@@ -17,7 +26,7 @@ impl Circuit {
         outcome: Outcome,
         asked: Option<Duration>,
         now: impl FnOnce() -> Duration,
-    ) -> Option<Transition> {
+    ) -> Option<Verdict> {
         let word = self.word();
         if admission.kind == Kind::Call && !word.has(TRACKED) {
             match outcome {
@@ -71,7 +80,7 @@ impl Circuit {
         outcome: Outcome,
         asked: Option<Duration>,
         now: Duration,
-    ) -> Option<Transition> {
+    ) -> Option<Verdict> {
         let mut slow = self.slow();
         // From here on only failures of this generation can be counted beside.
         if !self.is_current(admission) {
@@ -86,38 +95,60 @@ impl Circuit {
             return None;
         }
         let took = Duration::from_nanos(nanos(now).saturating_sub(admission.began));
-        let is_slow = slow.settings.is_slow(took);
-        match (admission.kind, outcome) {
-            (Kind::Probe(lease), _) => {
-                self.record_probe(&mut slow, lease, outcome, is_slow, asked, now)
+        let ended = Ended {
+            failed: outcome == Outcome::Failure,
+            slow: slow.settings.is_slow(took).then_some(took),
+        };
+        let reason = match (admission.kind, outcome) {
+            (Kind::Probe(lease), outcome) => {
+                let reason = match outcome {
+                    Outcome::Ignored => None,
+                    // One whose lease has expired lost its place, but what it found out is of this
+                    // generation and counts.
+                    Outcome::Success | Outcome::Failure => self.count_probe(&mut slow, ended),
+                };
+                if !slow.tripping {
+                    slow.leases.retain(|held| held.id != lease);
+                }
+                match (reason, outcome) {
+                    // All places are kept until the circuit opens, so that no other probe goes
+                    // meanwhile.
+                    (Some(reason), _) => reason,
+                    (None, Outcome::Ignored) => return None,
+                    (None, _) => return self.close(&mut slow, now).map(Verdict::Closed),
+                }
             }
-            (Kind::Uncounted, _) | (_, Outcome::Ignored) => None,
+            (Kind::Uncounted, _) | (_, Outcome::Ignored) => return None,
             (Kind::Call, Outcome::Success | Outcome::Failure) => {
-                let failed = outcome == Outcome::Failure;
                 if let Some(outcomes) = &mut slow.outcomes {
-                    let slow = is_slow;
+                    let (failed, slow) = (ended.failed, ended.slow.is_some());
                     outcomes.push(Sample { failed, slow }, now);
                 }
                 // Judged is the streak that this outcome made, whatever success ends it this very moment.
-                let in_a_row = if failed {
+                let in_a_row = if ended.failed {
                     self.count_failure()
                 } else {
                     self.count_success(admission.generation);
                     0
                 };
-                self.judge(&mut slow, in_a_row, asked, now)
+                self.judge(&mut slow, in_a_row, Some(ended), now)?
             }
-        }
+        };
+        Some(Verdict::Trips(Trip {
+            generation: admission.generation,
+            asked,
+            reason,
+        }))
     }
 
-    /// Opens a closed circuit if one of the conditions holds.
+    /// Why a closed circuit opens, if one of the conditions holds.
     pub(super) fn judge(
         &self,
         slow: &mut Slow,
         in_a_row: u32,
-        asked: Option<Duration>,
+        ended: Option<Ended>,
         now: Duration,
-    ) -> Option<Transition> {
+    ) -> Option<Reason> {
         if !matches!(slow.mode, Mode::Automatic | Mode::ObserveOnly) {
             return None;
         }
@@ -126,19 +157,58 @@ impl Circuit {
         let reached = |rate: Option<Ratio>, part: u64, calls: u64| {
             calls >= settings.least_calls() && rate.is_some_and(|rate| rate.is_reached(part, calls))
         };
+        let failed = ended.is_some_and(|ended| ended.failed);
         let (slow_calls, calls) = (counts.slow + in_flight, counts.calls + in_flight);
-        let trips = settings.consecutive().is_some_and(|most| in_a_row > most)
-            || reached(settings.failure_rate, counts.failures, counts.calls)
-            || reached(settings.slow_call_rate, slow_calls, calls);
-        trips.then(|| self.open(slow, asked, now))
+        let limit = settings.slow_call_duration;
+        if settings.consecutive().is_some_and(|most| in_a_row > most) {
+            Some(if failed {
+                Reason::Failure
+            } else {
+                Reason::Failures(in_a_row)
+            })
+        } else if reached(settings.failure_rate, counts.failures, counts.calls) {
+            Some(if failed {
+                Reason::Failure
+            } else {
+                Reason::FailureRate {
+                    failures: counts.failures,
+                    calls: counts.calls,
+                }
+            })
+        } else if reached(settings.slow_call_rate, slow_calls, calls) {
+            Some(match ended.and_then(|ended| ended.slow) {
+                Some(took) => Reason::Slow { took, limit },
+                None => Reason::SlowRate {
+                    slow: slow_calls,
+                    calls,
+                    limit,
+                },
+            })
+        } else {
+            None
+        }
+    }
+
+    /// Opens the circuit as was decided, unless its generation has passed.
+    #[cold]
+    pub(in super::super) fn open_for(
+        &self,
+        trip: Trip,
+        cause: Arc<str>,
+        now: Duration,
+    ) -> Option<Box<Transition>> {
+        let mut slow = self.slow();
+        (self.word().generation() == trip.generation)
+            .then(|| self.open(&mut slow, Some(cause), trip.asked, now))
     }
 
     pub(super) fn open(
         &self,
         slow: &mut Slow,
+        cause: Option<Arc<str>>,
         asked: Option<Duration>,
         now: Duration,
-    ) -> Transition {
+    ) -> Box<Transition> {
         // One that stayed closed for as long as it had been open starts anew.
         if self.state() == State::Closed && now.saturating_sub(slow.closed_at) >= slow.cooldown {
             slow.trips = 0;
@@ -151,41 +221,54 @@ impl Circuit {
         };
         slow.trips = slow.trips.saturating_add(1);
         slow.opened += 1;
-        let until = now.saturating_add(shortened);
-        self.transit(slow, State::Open, 0, Some(until), now);
-        Transition::Opened(shortened)
+        slow.cause = cause;
+        let leave = Leave {
+            cooldown: Some(shortened),
+            ..Leave::default()
+        };
+        self.transit(slow, State::Open, leave, now)
     }
 
-    fn record_probe(
-        &self,
-        slow: &mut Slow,
-        lease: u32,
-        outcome: Outcome,
-        is_slow: bool,
-        asked: Option<Duration>,
-        now: Duration,
-    ) -> Option<Transition> {
-        // One whose lease has expired lost its place, but what it found out is of this generation and counts.
-        slow.leases.retain(|held| held.id != lease);
-        match outcome {
-            Outcome::Ignored => return None,
-            Outcome::Success if !is_slow => slow.successes += 1,
+    /// Counts a probe, and says why the circuit opens if it does.
+    fn count_probe(&self, slow: &mut Slow, ended: Ended) -> Option<Reason> {
+        let reason = match ended.slow {
+            _ if ended.failed => Some(Reason::Failure),
             // As slow as what the circuit may have opened for.
-            Outcome::Success | Outcome::Failure => slow.failures += 1,
-        }
+            Some(took) => Some(Reason::Slow {
+                took,
+                limit: slow.settings.slow_call_duration,
+            }),
+            None => None,
+        };
         slow.lost = 0;
-        if slow.failures >= slow.settings.half_open_failures.get() {
-            Some(self.open(slow, asked, now))
-        } else if slow.successes >= slow.settings.half_open_successes.get() {
-            let ramp = slow.settings.ramp;
-            let ramping = if ramp.is_some() { RAMPING } else { 0 };
-            self.transit(slow, State::Closed, ramping, None, now);
-            // The first call goes through at once.
-            slow.ramp_credit = ramp.unwrap_or_default().as_nanos();
-            Some(Transition::Closed)
+        if reason.is_some() {
+            slow.failures += 1;
         } else {
-            None
+            slow.successes += 1;
         }
+        let trips = slow.failures >= slow.settings.half_open_failures.get();
+        // A success that the failures outweigh opens too, where they were allowed until the
+        // settings changed. While the circuit is about to open, it does not.
+        let reason = reason.or((!slow.tripping).then_some(Reason::Failures(slow.failures)));
+        let reason = reason.filter(|_| trips)?;
+        slow.tripping = true;
+        Some(reason)
+    }
+
+    /// Closes a half-open circuit if enough probes succeeded.
+    fn close(&self, slow: &mut Slow, now: Duration) -> Option<Box<Transition>> {
+        if slow.tripping || slow.successes < slow.settings.half_open_successes.get() {
+            return None;
+        }
+        let ramp = slow.settings.ramp;
+        let leave = Leave {
+            ramping: if ramp.is_some() { RAMPING } else { 0 },
+            ..Leave::default()
+        };
+        let transition = self.transit(slow, State::Closed, leave, now);
+        // The first call goes through at once.
+        slow.ramp_credit = ramp.unwrap_or_default().as_nanos();
+        Some(transition)
     }
 }
 

@@ -1,20 +1,36 @@
+//! The error of a call that an open circuit rejected.
+
 use std::{fmt, sync::Arc, time::Duration};
 
-/// The circuit is open and rejected the call.
+use super::cause::rounded;
+
+/// The reason of a rejection: the circuit is open.
+///
+/// It names the circuit, the time left, and the failure that opened the circuit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
     circuit: Arc<str>,
     remaining: Option<Duration>,
+    cause: Option<Arc<str>>,
 }
 
 impl Open {
-    /// The circuit of this name is open for this long; `None` until it is reset by hand.
+    /// Makes the error of the circuit of this name, which is open for this long; `None` is until it
+    /// is reset by hand. It has no cause.
     #[must_use]
     pub fn new(circuit: impl Into<Arc<str>>, remaining: Option<Duration>) -> Self {
         Self {
             circuit: circuit.into(),
             remaining,
+            cause: None,
         }
+    }
+
+    /// Adds the text of the failure that opened the circuit.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<Arc<str>>) -> Self {
+        self.cause = Some(cause.into());
+        self
     }
 
     /// The circuit's name.
@@ -23,12 +39,31 @@ impl Open {
         &self.circuit
     }
 
-    /// How long it is until a call may be let through; `None` if the circuit was opened by hand.
+    /// How long it is until a call may be let through; `None` if the circuit was opened by hand
+    /// until a reset.
     ///
     /// While half-open this is the time until a hanging probe would lose its place.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
+    }
+
+    /// The failure that opened the circuit; `None` if the circuit was opened by hand.
+    ///
+    /// It is what the classifier [says](crate::Classify::describe) of the failed call, or the text
+    /// of its error, or a general sentence: for a slow call, a time limit, a panic, a dropped call,
+    /// or a response that counts as a failure. A call that a half-open circuit rejects gets the
+    /// cause of the last opening.
+    ///
+    /// The text may contain what the service said. Show it to operators rather than to strangers.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    pub(super) fn caused_by(mut self, cause: Option<Arc<str>>) -> Self {
+        self.cause = cause;
+        self
     }
 }
 
@@ -36,13 +71,12 @@ impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "circuit {:?} is open", self.circuit)?;
         match self.remaining {
-            Some(remaining) => {
-                // Whole milliseconds, rounded up, are as much as anybody wants to read.
-                let millis = remaining.as_nanos().div_ceil(1_000_000);
-                let remaining = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
-                write!(f, " for another {remaining:?}")
-            }
-            None => f.write_str(" until it is reset"),
+            Some(remaining) => write!(f, " for another {:?}", rounded(remaining))?,
+            None => f.write_str(" until it is reset")?,
+        }
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
         }
     }
 }

@@ -1,24 +1,28 @@
+//! The response future: polls the admitted call, and records what became of it.
+
 use std::{
     fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::{
+    admitted::{Admitted, of_stop},
     error::Open,
     shared::Shared,
-    state::{Admission, Transition},
+    state::{Trip, Verdict},
 };
 use crate::{
-    classify::{Classify, Outcome},
-    event::{CancelReason, JobId},
+    classify::{Classify, Outcome, describe},
+    error::unharmed,
+    error_text::describe_error,
+    event::CancelReason,
     job::{
-        halt, scope,
+        halt,
         seat::Seat,
         stop::{self, StopKind},
     },
@@ -78,15 +82,23 @@ where
                 );
                 // The classifier may panic too.
                 admitted.guarding = true;
-                let outcome = outcome(&result, this.classify, this.seat, admitted);
-                let asked = match outcome {
+                let found = find(&result, this.classify, this.seat, admitted);
+                let asked = match found.outcome {
                     Outcome::Failure => this.classify.retry_after(&result),
                     _ => None,
                 };
-                admitted.record(outcome, asked, |transition, shared| {
-                    this.seat.announce(|job| shared.announce(transition, job));
-                });
-                result.map_err(|error| this.on_reject.pass(error))
+                match admitted.record(found.outcome, asked) {
+                    None => result.map_err(|error| this.on_reject.pass(error)),
+                    Some(Verdict::Closed(transition)) => {
+                        let shared = admitted.shared();
+                        this.seat.announce(|job| shared.announce(&transition, job));
+                        result.map_err(|error| this.on_reject.pass(error))
+                    }
+                    Some(Verdict::Trips(trip)) => {
+                        let opening = Opening::new(admitted.shared(), this.seat, trip);
+                        opening.settle(found.stop, this.classify, this.on_reject, result)
+                    }
+                }
             }
             StateProj::Rejected { open } => {
                 let Some(open) = open.take() else {
@@ -103,20 +115,102 @@ where
     }
 }
 
-/// What the result says about the service behind the circuit.
+/// Opens the circuit once the cause is known, and also where the user's code that makes the error
+/// panics before.
+struct Opening<'a> {
+    shared: &'a Shared,
+    seat: &'a Seat,
+    trip: Option<Trip>,
+}
+
+impl<'a> Opening<'a> {
+    fn new(shared: &'a Shared, seat: &'a Seat, trip: Trip) -> Self {
+        Self {
+            shared,
+            seat,
+            trip: Some(trip),
+        }
+    }
+
+    /// Opens the circuit with the text of the failure, and makes the caller's result of the inner
+    /// service's.
+    #[cold]
+    fn settle<T, E, C, O>(
+        mut self,
+        stop: Option<StopKind>,
+        classify: &C,
+        on_reject: &O,
+        result: Result<T, E>,
+    ) -> Result<T, O::Error>
+    where
+        C: Classify<T, E>,
+        O: OnReject<Open, T, E>,
+        O::Error: fmt::Display,
+    {
+        let mut cause = self.trip.and_then(|trip| trip.reason.text());
+        if cause.is_none() {
+            // A panic of the user's code that describes the failure takes no more than the
+            // description.
+            unharmed(|| cause = describe(classify, &result));
+        }
+        cause = cause.or_else(|| {
+            let limit = stop.filter(|stop| *stop != StopKind::Failure)?;
+            Some(limit.describe().into())
+        });
+        // Of the inner error nobody knows more than that it can be passed on.
+        let result = result.map_err(|error| on_reject.pass(error));
+        if cause.is_none() {
+            unharmed(|| {
+                let known = result.as_ref().err().and_then(|e| on_reject.as_error(e));
+                cause = Some(match known {
+                    Some(error) => describe_error(error).into(),
+                    None => stop::text(&result),
+                });
+            });
+        }
+        let cause = cause.filter(|cause| !cause.is_empty());
+        self.open(cause.unwrap_or_else(|| "a call failed".into()));
+        result
+    }
+
+    fn open(&mut self, cause: Arc<str>) {
+        if let Some(trip) = self.trip.take() {
+            let shared = self.shared;
+            self.seat.announce(|job| shared.open_for(trip, cause, job));
+        }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.open("a call failed, and making its error panicked".into());
+    }
+}
+
+/// What a result says about the service behind the circuit.
+struct Found {
+    outcome: Outcome,
+    /// The layer that stopped the call, where its verdict counts rather than the classifier's.
+    stop: Option<StopKind>,
+}
+
 #[inline(always)]
-fn outcome<T, E, C: Classify<T, E>>(
+fn find<T, E, C: Classify<T, E>>(
     result: &Result<T, E>,
     classify: &C,
     seat: &Seat,
     admitted: &Admitted,
-) -> Outcome {
+) -> Found {
     // Whatever the work returns in its grace period, the caller gets the limit's error.
     if let Some(kind) = halt::halted_by(|| seat.ambient_id()) {
-        return of_stop(kind, admitted.counting);
+        return Found {
+            outcome: of_stop(kind, admitted.counting),
+            stop: Some(kind),
+        };
     }
     let stop = stop::read().filter(|stop| stop.holds(result));
-    let outcome = match stop.map(|stop| stop.kind) {
+    let stop = stop.map(|stop| stop.kind);
+    let outcome = match stop {
         None | Some(StopKind::Forbidden) => classify.classify(result),
         // A classifier that looks at responses knows best whether this one is good. What it calls a
         // failure may still be no failure of the service.
@@ -129,25 +223,12 @@ fn outcome<T, E, C: Classify<T, E>>(
         Some(kind) => of_stop(kind, admitted.counting),
     };
     let decides = outcome == Outcome::Failure || admitted.is_probe();
-    if decides && cancelled(seat) {
+    let outcome = if decides && cancelled(seat) {
         Outcome::Ignored
     } else {
         outcome
-    }
-}
-
-fn of_stop(kind: StopKind, counting: Counting) -> Outcome {
-    match kind {
-        StopKind::TimedOut if counting.ignore_timeouts => Outcome::Ignored,
-        StopKind::TimedOut
-        | StopKind::AttemptTimedOut
-        | StopKind::Panicked
-        | StopKind::Failure
-        | StopKind::Forbidden => Outcome::Failure,
-        StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled | StopKind::Rejected => {
-            Outcome::Ignored
-        }
-    }
+    };
+    Found { outcome, stop }
 }
 
 /// Whether the outcome is that of code that heeded its cancellation.
@@ -158,150 +239,6 @@ fn cancelled(seat: &Seat) -> bool {
         cancelled = job.is_cancelled() && job.reason() != Some(CancelReason::TimedOut);
     });
     cancelled
-}
-
-/// What counts, beside what the classifier says.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counting {
-    pub(super) ignore_timeouts: bool,
-    pub(super) count_dropped: bool,
-}
-
-/// Records the outcome of an admitted call, whichever way it ends.
-pub(super) struct Admitted {
-    shared: Arc<Shared>,
-    /// `None` once it is recorded.
-    admission: Option<Admission>,
-    counting: Counting,
-    /// Code of the inner service or of the classifier runs: if this is dropped now, it panicked.
-    guarding: bool,
-    /// The call was made, rather than only reserved.
-    called: bool,
-    /// The job that is ambient where a layer of the stack drops this.
-    job: Option<JobId>,
-}
-
-impl Admitted {
-    pub(super) fn new(shared: Arc<Shared>, admission: Admission, counting: Counting) -> Self {
-        Self {
-            shared,
-            admission: Some(admission),
-            counting,
-            guarding: false,
-            called: false,
-            job: None,
-        }
-    }
-
-    pub(super) fn set_job(&mut self, job: Option<JobId>) {
-        self.job = job;
-    }
-
-    fn is_probe(&self) -> bool {
-        self.admission.as_ref().is_some_and(Admission::is_probe)
-    }
-
-    pub(super) fn is_uncounted(&self) -> bool {
-        self.admission.as_ref().is_some_and(Admission::is_uncounted)
-    }
-
-    /// Whether nothing has happened to the circuit since, and the place is still this one's.
-    pub(super) fn is_valid(&self) -> bool {
-        let shared = &self.shared;
-        (self.admission.as_ref())
-            .is_some_and(|admission| shared.circuit.is_valid(admission, || shared.now()))
-    }
-
-    /// Whether the circuit was opened by hand.
-    pub(super) fn is_forced_open(&self) -> bool {
-        self.shared.circuit.is_forced_open()
-    }
-
-    /// The call for which the place was reserved is made.
-    pub(super) fn begin(&mut self) {
-        if let Some(admission) = &mut self.admission {
-            self.shared.circuit.begin(admission, || self.shared.now());
-        }
-    }
-
-    /// Runs code of the inner service, within the scope of its job if that is `known`. A panic is recorded while the
-    /// job can be told of it: its end is what the seat around makes of the panic.
-    #[inline(always)]
-    pub(super) fn guarded<T>(&mut self, known: bool, code: impl FnOnce() -> T) -> T {
-        self.called = true;
-        let mut guard = Panicking {
-            admitted: Some(self),
-            known,
-        };
-        let done = code();
-        guard.admitted = None;
-        done
-    }
-
-    #[inline(always)]
-    fn record(
-        &mut self,
-        outcome: Outcome,
-        asked: Option<Duration>,
-        announce: impl FnOnce(Transition, &Shared),
-    ) {
-        let Some(admission) = self.admission.take() else {
-            return;
-        };
-        let shared = &*self.shared;
-        match (shared.circuit).record(&admission, outcome, asked, || shared.now()) {
-            Some(transition) => announce(transition, shared),
-            // Its place is free for another.
-            None if admission.is_probe() => shared.wake(),
-            None => {}
-        }
-    }
-}
-
-impl Drop for Admitted {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.admission.is_some() {
-            let outcome = match stop::dropped_by() {
-                _ if self.guarding => Outcome::Failure,
-                Some(kind) if self.called => of_stop(kind, self.counting),
-                None if self.called && self.counting.count_dropped => Outcome::Failure,
-                // Also of a place that was reserved and never called, whoever drops it.
-                _ => Outcome::Ignored,
-            };
-            // Whoever drops this may do so in the scope of another job.
-            let job = scope::current().filter(|job| self.job == Some(job.id()));
-            self.record(outcome, None, |transition, shared| {
-                shared.announce(transition, job.as_deref());
-            });
-        }
-    }
-}
-
-/// Records a failure if it is dropped by a panic.
-struct Panicking<'a> {
-    admitted: Option<&'a mut Admitted>,
-    known: bool,
-}
-
-impl Drop for Panicking<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if let Some(admitted) = self.admitted.take() {
-            let job = scope::current().filter(|_| self.known);
-            admitted.record(Outcome::Failure, None, |transition, shared| {
-                shared.announce(transition, job.as_deref());
-            });
-        }
-    }
-}
-
-impl fmt::Debug for Admitted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admitted")
-            .field("admission", &self.admission)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<F, C, O> fmt::Debug for ResponseFuture<F, C, O> {

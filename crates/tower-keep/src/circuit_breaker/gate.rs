@@ -11,10 +11,12 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    future::{Admitted, Counting},
+    admitted::{Admitted, Counting},
+    listeners::Listeners,
     settings::Settings,
     shared::Shared,
-    state::{Rejection, State, Transition},
+    state::{Rejection, State, Wait},
+    transition::Transition,
     waiters::Ticket,
 };
 
@@ -22,7 +24,7 @@ use super::{
 pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
     pub(super) admitted: Result<Admitted, Rejection>,
-    pub(super) transition: Option<Transition>,
+    pub(super) transition: Option<Box<Transition>>,
 }
 
 /// Whom to ask for readiness.
@@ -34,15 +36,17 @@ pub(super) enum Ask {
 }
 
 pub(crate) mod sealed {
-    use super::{Arc, Ask, Context, Counting, Entry, Poll, Settings};
+    use super::{Arc, Ask, Context, Counting, Entry, Listeners, Poll, Settings};
 
     /// The circuits that a layer has.
+    #[allow(private_interfaces, reason = "the trait is sealed")]
     pub trait Circuits {
         fn settings(&self) -> Settings;
         fn change_settings(&self, change: &dyn Fn(&mut Settings));
         fn name(&self) -> Arc<str>;
         fn rename(&self, name: Arc<str>);
         fn seed(&self, seed: u64);
+        fn listeners(&self) -> &Listeners;
     }
 
     /// What a service does at its circuit.
@@ -77,6 +81,7 @@ pub struct Single {
     pub(super) shared: Arc<Shared>,
 }
 
+#[allow(private_interfaces, reason = "the trait is sealed")]
 impl sealed::Circuits for Single {
     fn settings(&self) -> Settings {
         self.shared.circuit.settings()
@@ -98,6 +103,10 @@ impl sealed::Circuits for Single {
 
     fn seed(&self, seed: u64) {
         self.shared.circuit.seed(seed);
+    }
+
+    fn listeners(&self) -> &Listeners {
+        &self.shared.listeners
     }
 }
 
@@ -155,6 +164,7 @@ pub(super) fn enter(shared: Arc<Shared>, counting: Counting) -> Entry {
 #[derive(Clone)]
 pub struct Backpressure(pub(super) Single);
 
+#[allow(private_interfaces, reason = "the trait is sealed")]
 impl sealed::Circuits for Backpressure {
     fn settings(&self) -> Settings {
         self.0.settings()
@@ -174,6 +184,10 @@ impl sealed::Circuits for Backpressure {
 
     fn seed(&self, seed: u64) {
         self.0.seed(seed);
+    }
+
+    fn listeners(&self) -> &Listeners {
+        self.0.listeners()
     }
 }
 
@@ -223,11 +237,12 @@ impl<Request> sealed::Admits<Request> for Backpressure {
     }
 }
 
-/// Reserves a place, if there is one. A transition is told to the watchers: there is no job yet.
+/// Reserves a place, if there is one. Watchers and listeners learn of a transition: there is no job
+/// yet.
 fn reserve(shared: &Arc<Shared>, counting: Counting) -> Option<Admitted> {
     let answer = shared.circuit.admit(true, || shared.now());
-    if answer.transition.is_some() {
-        shared.publish();
+    if let Some(transition) = &answer.transition {
+        shared.publish(transition);
     }
     let admission = answer.admission.ok()?;
     Some(Admitted::new(Arc::clone(shared), admission, counting))
@@ -266,7 +281,7 @@ impl Waiting {
             let left = match shared.circuit.rejects(|| shared.now()) {
                 // It has changed its mind this very moment.
                 None => continue,
-                Some(Rejection(left)) => left,
+                Some(Wait(left)) => left,
             };
             let Some(until) = left.and_then(|left| now.checked_add(left)) else {
                 self.sleep = None;

@@ -1,3 +1,5 @@
+//! The handle of one circuit: reads it, watches it, and gives it orders.
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
@@ -71,6 +73,47 @@ impl CircuitBreakerHandle {
         self.shared.set_mode(Mode::ForcedOpen);
     }
 
+    /// Opens the circuit for this long, whatever its state and its mode are. Then it goes half-open
+    /// by itself: the next call is a probe, and closes the circuit if it succeeds.
+    ///
+    /// The order replaces an earlier one, such as [`force_closed`](Self::force_closed) or
+    /// [`observe_only`](Self::observe_only), and a later order replaces it. The mode is
+    /// [`Automatic`](Mode::Automatic). The counts are gone, and a [growing
+    /// cooldown](super::CircuitBreakerLayer::growing_cooldown) starts over.
+    ///
+    /// Neither [`max_cooldown`](super::CircuitBreakerLayer::max_cooldown) nor jitter changes the
+    /// time. With `Duration::ZERO` the next call is a probe. A time too long for the clock holds
+    /// until a reset. Callers that wait under
+    /// [backpressure](super::CircuitBreakerLayer::backpressure) wait until the time is over. An
+    /// open circuit is open again for this time from now on, shorter or longer than before.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_keep::{CircuitBreakerLayer, circuit_breaker::State};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let handle = CircuitBreakerLayer::new().handle();
+    /// handle.force_open_for(Duration::from_secs(60));
+    /// assert_eq!(handle.state(), State::Open);
+    /// assert_eq!(handle.time_until_probe(), Some(Duration::from_secs(60)));
+    /// # });
+    /// ```
+    pub fn force_open_for(&self, duration: Duration) {
+        self.shared.force_open_for(duration);
+    }
+
+    /// Turns an open circuit half-open at once, so that the next call is a probe. Returns whether
+    /// the circuit was open: a closed or half-open circuit stays as it is.
+    ///
+    /// A circuit that was [forced open](Self::force_open), for good or [for a
+    /// time](Self::force_open_for), acts by itself from then on. A circuit that only
+    /// [observes](Self::observe_only) still does so afterwards. If the probe fails, the circuit
+    /// opens for its usual cooldown, which grows where it is set to grow. A caller that waits under
+    /// [backpressure](super::CircuitBreakerLayer::backpressure) is woken.
+    pub fn probe_now(&self) -> bool {
+        self.shared.probe_now()
+    }
+
     /// Closes the circuit, and keeps it closed whatever fails, until it is [reset](Self::reset) or told otherwise.
     /// It goes on to count.
     pub fn force_closed(&self) {
@@ -141,6 +184,8 @@ impl fmt::Debug for CircuitBreakerHandle {
         f.debug_struct("CircuitBreakerHandle")
             .field("name", &self.name())
             .field("state", &self.state())
+            .field("mode", &self.mode())
+            .field("settings", &self.settings().effective())
             .finish_non_exhaustive()
     }
 }

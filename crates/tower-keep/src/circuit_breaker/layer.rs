@@ -1,3 +1,5 @@
+//! The layer: its settings, and what its circuits share.
+
 use std::{
     fmt,
     num::{NonZeroU32, NonZeroUsize},
@@ -6,13 +8,15 @@ use std::{
 };
 
 use super::{
+    admitted::Counting,
+    circuits::CircuitsHandle,
     error::Open,
-    future::Counting,
     gate::{Backpressure, Single, sealed::Circuits},
     handle::CircuitBreakerHandle,
-    per_key::{CircuitsHandle, PerKey},
+    per_key::PerKey,
     settings::{Settings, Window},
     shared::Shared,
+    transition::CircuitTransition,
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures, WithRetryAfter},
@@ -199,6 +203,48 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
         self
     }
 
+    /// Calls the closure at each change of a circuit's state: for metrics, alerts and logs, whether
+    /// or not a job is tracked. A layer can have several closures; it calls them in the order in
+    /// which they were added.
+    ///
+    /// The closure gets every transition with its [counts](CircuitTransition), whether an outcome
+    /// caused it, the first call after the cooldown, or an order by hand. New settings change no
+    /// state: they decide with the next outcome. An order by hand that leaves the state as it is
+    /// causes no transition.
+    ///
+    /// A circuit by key that is evicted or removed causes none either, even if it is open. Its key
+    /// begins with a new, closed circuit. A call that is still in flight can then change the old
+    /// circuit, and the closure gets that.
+    ///
+    /// The closure runs on the thread that caused the transition, before the call or the order goes
+    /// on. It runs outside every lock, so it may use the handle; keep it short. A panic of the
+    /// closure harms nothing.
+    ///
+    /// Several threads can change one circuit at the same time. Their transitions can then come at
+    /// once or in the wrong order: the later transition has the greater
+    /// [`sequence`](CircuitTransition::sequence).
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tower_keep::{CircuitBreakerLayer, circuit_breaker::State};
+    ///
+    /// let seen = Arc::new(Mutex::new(Vec::new()));
+    /// let log = Arc::clone(&seen);
+    /// let breaker = CircuitBreakerLayer::new().on_transition(move |transition| {
+    ///     log.lock().unwrap().push((transition.from, transition.to));
+    /// });
+    /// breaker.handle().force_open();
+    /// assert_eq!(*seen.lock().unwrap(), [(State::Closed, State::Open)]);
+    /// ```
+    #[must_use]
+    pub fn on_transition<F>(self, listener: F) -> Self
+    where
+        F: Fn(&CircuitTransition) + Send + Sync + 'static,
+    {
+        self.gate.listeners().add(Arc::new(listener));
+        self
+    }
+
     /// Does not count an overall time limit as a failure.
     #[must_use]
     pub fn ignore_timeouts(mut self) -> Self {
@@ -325,7 +371,8 @@ impl<C, O> CircuitBreakerLayer<C, O> {
         self.with_gate(|single| {
             let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
             let seed = single.shared.circuit.next_seed();
-            PerKey::new(key, single.settings(), name, seed)
+            let listeners = single.shared.listeners.copy();
+            PerKey::new(key, single.settings(), name, seed, listeners)
         })
     }
 }
@@ -347,16 +394,26 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
         }
     }
 
-    /// How many circuits there may be, beside those that are forced, which stay. Beyond that those go that were not used
-    /// for the longest time, the closed ones first. Default: 10 000.
+    /// Sets how many circuits there may be, not counting forced circuits. Default: 10 000.
+    ///
+    /// A circuit is forced while it has a [mode](super::Mode) other than `Automatic`, and while it
+    /// is [open for a time](CircuitBreakerHandle::force_open_for) by hand. Forced circuits stay.
+    ///
+    /// When a new key finds no room, a closed circuit goes, or an open or half-open circuit where
+    /// none is closed. The layer looks for the circuit with the longest time since its last call,
+    /// among eight at most. So the circuit that goes was not used for long, but need not be the
+    /// very oldest. The cost of a new key does not grow with the number of circuits.
     #[must_use]
     pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
-        self.gate.table.template().most = circuits;
+        self.gate.table.template().max = circuits;
         self
     }
 
-    /// After how long without a call a circuit is forgotten, unless it would reject one, or is forced. It goes when next a new key
-    /// comes, or somebody asks for all circuits. Default: 10 minutes.
+    /// Sets how long a circuit without calls is kept. Default: 10 minutes.
+    ///
+    /// A circuit stays while it would reject a call, while it is forced, and while a handle or a
+    /// call in flight holds it. Idle circuits go a few at a time, as new keys come. All of them go
+    /// when you ask for [all circuits](CircuitsHandle::circuits).
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
         self.gate.table.template().idle = idle;
@@ -368,7 +425,7 @@ impl<C, O, G: Circuits> fmt::Debug for CircuitBreakerLayer<C, O, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
             .field("name", &self.gate.name())
-            .field("settings", &self.gate.settings())
+            .field("settings", &self.gate.settings().effective())
             .finish_non_exhaustive()
     }
 }

@@ -19,7 +19,9 @@
 //! assert_eq!(handle.state(), State::Open);
 //!
 //! let error = service.ready().await.unwrap().call(()).await.unwrap_err();
-//! assert_eq!(find::<Open>(&*error).unwrap().circuit(), "database");
+//! let open = find::<Open>(&*error).unwrap();
+//! assert_eq!(open.circuit(), "database");
+//! assert_eq!(open.cause(), Some("down"));
 //! # });
 //! ```
 //!
@@ -100,11 +102,25 @@
 //! # });
 //! ```
 //!
+//! One circuit in front of all of a service's own handlers is a mistake: one broken URL rejects
+//! every route. Use `per_key` by the matched path there.
+//!
 //! # By hand
 //!
 //! The [handle](CircuitBreakerHandle) reads the state and the counts, watches it, opens or closes the circuit, switches it
 //! off, lets it only [observe](CircuitBreakerHandle::observe_only) what it would do, and
 //! [replaces the settings](CircuitBreakerHandle::update) without losing what was counted.
+//!
+//! [`force_open_for`](CircuitBreakerHandle::force_open_for) opens the circuit for a time, for a
+//! maintenance window, say. [`probe_now`](CircuitBreakerHandle::probe_now) ends the cooldown: the
+//! next call is a probe. Both exist [by key](CircuitsHandle::force_open_for) too.
+//!
+//! # Transitions
+//!
+//! [`on_transition`](CircuitBreakerLayer::on_transition) calls a closure at each change of state,
+//! with the counts, the cause and the cooldown. It needs no tracked job, and so suits metrics and
+//! alerts. Where a job is tracked, its events `CircuitOpened`, `CircuitHalfOpened` and
+//! `CircuitClosed` say which job caused the transition.
 //!
 //! # Its place in the order
 //!
@@ -115,6 +131,15 @@
 //!
 //! [`Open`] says which circuit and for how long, as a [`BoxError`](crate::BoxError); or what
 //! [`fail_with`](CircuitBreakerLayer::fail_with) or [`respond_with`](CircuitBreakerLayer::respond_with) makes of it.
+//!
+//! [`Open::cause`] is the failure that opened the circuit: what
+//! [`Classify::describe`](crate::Classify::describe) says, or the text of the error, or a sentence
+//! about a slow call, a time limit, a panic or a dropped call. It stands at the end of the error's
+//! text. Only the failure that opens a circuit is described, before the circuit opens. A circuit
+//! that is opened by hand has no cause.
+//!
+//! The cause is for operators: an answer to strangers is better made of [`Open::circuit`] and
+//! [`Open::remaining`] than of the error's text.
 //!
 //! # Cancel safety
 //!
@@ -137,21 +162,30 @@
 //!
 //! # Under axum
 //!
-//! With `respond_with` it goes into `Router::layer` as it is. All routes and connections share one circuit, as the
-//! layer's clones do. `Router::layer` also covers the fallback; `route_layer` does not.
+//! With `respond_with` it goes into `Router::layer` as it is. All routes and connections share one
+//! circuit, as the layer's clones do. So put it in front of a client rather than of the router, or
+//! give each route a circuit with [`per_key`](CircuitBreakerLayer::per_key) and axum's
+//! `MatchedPath`. `Router::layer` also covers the fallback; `route_layer` does not.
 
+mod admitted;
+mod cause;
+mod circuits;
 mod error;
+mod eviction;
 mod future;
 mod gate;
 mod handle;
 mod in_flight;
 mod layer;
+mod listeners;
 mod per_key;
 mod service;
 mod settings;
 mod shared;
 mod snapshot;
 mod state;
+mod table;
+mod transition;
 mod waiters;
 mod window;
 mod word;
@@ -159,14 +193,16 @@ mod word;
 #[cfg(feature = "pipeline")]
 pub(crate) use self::gate::sealed::Circuits;
 pub use self::{
+    circuits::CircuitsHandle,
     error::Open,
     future::ResponseFuture,
     gate::{Backpressure, Single},
     handle::CircuitBreakerHandle,
     layer::CircuitBreakerLayer,
-    per_key::{CircuitsHandle, PerKey},
+    per_key::PerKey,
     service::CircuitBreaker,
     settings::{InvalidWindow, Settings, Window},
     snapshot::Snapshot,
     state::{Mode, State},
+    transition::CircuitTransition,
 };

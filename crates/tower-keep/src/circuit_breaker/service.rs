@@ -1,3 +1,5 @@
+//! The service: asks the circuit, and calls the inner service or rejects the call.
+
 use std::{
     fmt,
     sync::Arc,
@@ -16,7 +18,8 @@ use super::{
     },
     layer::CircuitBreakerLayer,
     shared::Shared,
-    state::{Rejection, Transition},
+    state::Rejection,
+    transition::Transition,
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
@@ -86,9 +89,9 @@ where
             Ok(admitted) => admitted,
             Err(rejection) => return rejected(layer, &entry.shared, rejection, entry.transition),
         };
-        if entry.transition.is_some() {
+        if let Some(transition) = &entry.transition {
             // The job can be told only once it is known, but the inner service may panic before.
-            entry.shared.publish();
+            entry.shared.publish(transition);
         }
         let (seat, future) = Seat::call(|| {
             let known = scope::is_calling();
@@ -98,7 +101,7 @@ where
             announce(
                 &seat,
                 &entry.shared,
-                entry.transition,
+                entry.transition.as_deref(),
                 admitted.is_uncounted(),
             );
         }
@@ -110,10 +113,10 @@ where
 
 /// Tells the job what the circuit did, or would have done.
 #[cold]
-fn announce(seat: &Seat, shared: &Arc<Shared>, transition: Option<Transition>, uncounted: bool) {
+fn announce(seat: &Seat, shared: &Shared, transition: Option<&Transition>, uncounted: bool) {
     seat.announce(|job| {
         if let Some(transition) = transition {
-            shared.announce(transition, job);
+            shared.emit(transition, job);
         }
         if let Some(job) = job.filter(|_| uncounted) {
             job.emit(|| EventKind::CircuitWouldReject {
@@ -128,11 +131,14 @@ fn rejected<F, C: Clone, O: Clone, G>(
     layer: &CircuitBreakerLayer<C, O, G>,
     shared: &Arc<Shared>,
     rejection: Rejection,
-    transition: Option<Transition>,
+    transition: Option<Box<Transition>>,
 ) -> ResponseFuture<F, C, O> {
     let seat = Seat::without_call();
-    announce(&seat, shared, transition, false);
-    let open = Open::new(shared.name(), rejection.0);
+    if let Some(transition) = transition {
+        shared.publish(&transition);
+        announce(&seat, shared, Some(&transition), false);
+    }
+    let open = Open::new(shared.name(), rejection.remaining).caused_by(rejection.cause);
     let state = State::Rejected { open: Some(open) };
     ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
 }

@@ -1,6 +1,6 @@
 //! What a circuit does when. Pure.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 use crate::ratio::Ratio;
 
@@ -8,7 +8,7 @@ use crate::ratio::Ratio;
 /// [`CircuitBreakerHandle::update`](super::CircuitBreakerHandle::update).
 ///
 /// Each field says what the layer's setter of the same name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
     /// How many failures in a row are put up with: one more opens. `None` is 5 where no rate is set, and no such
@@ -78,6 +78,30 @@ fn number(number: u32) -> NonZeroU32 {
 }
 
 impl Settings {
+    /// The settings with what their defaults depend on filled in: the threshold of failures in a
+    /// row, the probe timeout, and the limits of the minimum of calls and of the greatest cooldown.
+    ///
+    /// ```
+    /// use tower_keep::{CircuitBreakerLayer, Ratio};
+    ///
+    /// let settings = CircuitBreakerLayer::new().handle().settings();
+    /// assert_eq!(settings.failure_threshold, None);
+    /// assert_eq!(settings.effective().failure_threshold, Some(5));
+    ///
+    /// let by_rate = CircuitBreakerLayer::new().failure_rate(Ratio::HALF);
+    /// assert_eq!(by_rate.handle().settings().effective().failure_threshold, None);
+    /// ```
+    #[must_use]
+    pub fn effective(mut self) -> Self {
+        self.failure_threshold = self.consecutive();
+        self.probe_timeout = Some(self.lease());
+        self.max_cooldown = self.max_cooldown.max(self.cooldown);
+        if let Span::Calls(size) = self.window.0 {
+            self.minimum_calls = self.minimum_calls.min(size);
+        }
+        self
+    }
+
     /// Puts these in place of others. What a pipeline asked for stays.
     pub(super) fn replace(mut self, old: &mut Self) {
         self.least_probe_timeout = self.least_probe_timeout.max(old.least_probe_timeout);
@@ -128,6 +152,30 @@ impl Settings {
             }
             _ => self.cooldown,
         }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What a pipeline asks for is in the effective probe timeout.
+        f.debug_struct("Settings")
+            .field("failure_threshold", &self.failure_threshold)
+            .field("failure_rate", &self.failure_rate)
+            .field("slow_call_rate", &self.slow_call_rate)
+            .field("slow_call_duration", &self.slow_call_duration)
+            .field("count_in_flight", &self.count_in_flight)
+            .field("window", &self.window)
+            .field("minimum_calls", &self.minimum_calls)
+            .field("cooldown", &self.cooldown)
+            .field("growing", &self.growing)
+            .field("max_cooldown", &self.max_cooldown)
+            .field("cooldown_jitter", &self.cooldown_jitter)
+            .field("half_open_probes", &self.half_open_probes)
+            .field("half_open_successes", &self.half_open_successes)
+            .field("half_open_failures", &self.half_open_failures)
+            .field("probe_timeout", &self.probe_timeout)
+            .field("ramp", &self.ramp)
+            .finish()
     }
 }
 

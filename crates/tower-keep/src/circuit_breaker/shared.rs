@@ -1,3 +1,5 @@
+//! A circuit with its name, its listeners, and the callers that wait for it.
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -9,8 +11,11 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    eviction::Membership,
+    listeners::Listeners,
     settings::Settings,
-    state::{Circuit, Mode, State, Transition},
+    state::{Circuit, Mode, State, Trip},
+    transition::Transition,
     waiters::Waiters,
 };
 use crate::{event::EventKind, job::core::Core};
@@ -19,21 +24,36 @@ use crate::{event::EventKind, job::core::Core};
 pub(crate) struct Shared {
     pub(crate) circuit: Circuit,
     pub(super) waiters: Waiters,
+    pub(super) listeners: Arc<Listeners>,
     state: watch::Sender<State>,
     name: Mutex<Arc<str>>,
     born: Instant,
-    /// For the table of circuits by key, on that table's clock.
+    /// The circuit's place in a table of circuits by key.
+    pub(super) membership: Option<Membership>,
+    /// For that table, on its clock.
     last_used: AtomicU64,
 }
 
 impl Shared {
     pub(super) fn new(settings: Settings, name: Arc<str>, seed: u64) -> Self {
+        Self::with(settings, name, seed, Arc::default(), None)
+    }
+
+    pub(super) fn with(
+        settings: Settings,
+        name: Arc<str>,
+        seed: u64,
+        listeners: Arc<Listeners>,
+        membership: Option<Membership>,
+    ) -> Self {
         Self {
             circuit: Circuit::new(settings, seed),
             waiters: Waiters::default(),
+            listeners,
             state: watch::Sender::new(State::Closed),
             name: Mutex::new(name),
             born: Instant::now(),
+            membership,
             last_used: AtomicU64::new(0),
         }
     }
@@ -67,13 +87,43 @@ impl Shared {
     }
 
     pub(super) fn set_mode(&self, mode: Mode) {
-        self.circuit.set_mode(mode, self.now());
-        self.publish();
+        let transition = self.circuit.set_mode(mode, self.now());
+        self.publish_manual(transition);
+    }
+
+    pub(super) fn force_open_for(&self, duration: Duration) {
+        let transition = self.circuit.force_open_for(duration, self.now());
+        self.publish_manual(transition);
+    }
+
+    /// Whether the circuit was open.
+    pub(super) fn probe_now(&self) -> bool {
+        let transition = self.circuit.probe_now(self.now());
+        let was_open = transition.is_some();
+        if was_open {
+            self.publish_manual(transition);
+        }
+        was_open
+    }
+
+    /// An order by hand may change the mode or the time that is left without a transition.
+    fn publish_manual(&self, transition: Option<Box<Transition>>) {
+        self.publish_state();
+        if let Some(transition) = transition {
+            self.tell(&transition);
+        }
+    }
+
+    fn tell(&self, transition: &Transition) {
+        self.listeners.tell(|| transition.of_circuit(self.name()));
     }
 
     /// Tells whoever watches the state what it is now, and those who wait for it. Called after a transition, without a
     /// lock of the circuit held: of two transitions at once both tell the later state.
-    pub(super) fn publish(&self) {
+    fn publish_state(&self) {
+        if let Some(membership) = &self.membership {
+            membership.note();
+        }
         self.state.send_if_modified(|told| {
             let state = self.circuit.state();
             std::mem::replace(told, state) != state
@@ -91,19 +141,46 @@ impl Shared {
         }
     }
 
-    /// Tells the watchers, and the job that caused it, of a transition.
+    /// Opens the circuit as was decided, and tells of it.
     #[cold]
-    pub(super) fn announce(&self, transition: Transition, job: Option<&Core>) {
-        self.publish();
-        if let Some(job) = job {
-            job.emit(|| {
-                let circuit = self.name();
-                match transition {
-                    Transition::Opened(cooldown) => EventKind::CircuitOpened { circuit, cooldown },
-                    Transition::HalfOpened => EventKind::CircuitHalfOpened { circuit },
-                    Transition::Closed => EventKind::CircuitClosed { circuit },
-                }
-            });
+    pub(super) fn open_for(&self, trip: Trip, cause: Arc<str>, job: Option<&Core>) {
+        if let Some(transition) = self.circuit.open_for(trip, cause, self.now()) {
+            self.announce(&transition, job);
         }
+    }
+
+    /// Tells the watchers, those who wait, and the listeners of a transition. Called without a lock
+    /// of the circuit held.
+    #[cold]
+    pub(super) fn publish(&self, transition: &Transition) {
+        self.publish_state();
+        self.tell(transition);
+    }
+
+    /// Tells everybody of a transition, and the job that caused it.
+    #[cold]
+    pub(super) fn announce(&self, transition: &Transition, job: Option<&Core>) {
+        self.publish(transition);
+        self.emit(transition, job);
+    }
+
+    /// Tells the job that caused a transition.
+    #[cold]
+    pub(super) fn emit(&self, transition: &Transition, job: Option<&Core>) {
+        let Some(job) = job else {
+            return;
+        };
+        job.emit(|| {
+            let circuit = self.name();
+            match transition.to {
+                State::Open => EventKind::CircuitOpened {
+                    circuit,
+                    cooldown: transition.cooldown.unwrap_or(Duration::MAX),
+                    cause: transition.cause.clone().unwrap_or_default(),
+                },
+                State::HalfOpen => EventKind::CircuitHalfOpened { circuit },
+                State::Closed => EventKind::CircuitClosed { circuit },
+            }
+        });
     }
 }

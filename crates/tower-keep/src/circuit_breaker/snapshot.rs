@@ -1,12 +1,12 @@
 //! What a circuit tells of itself. Pure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::state::{Mode, State};
 
 /// What there is to know of a circuit at one moment. Made by
 /// [`CircuitBreakerHandle::snapshot`](super::CircuitBreakerHandle::snapshot).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The state.
@@ -23,14 +23,23 @@ pub struct Snapshot {
     pub slow_calls: u64,
     /// How many calls in flight are slow already, where those are counted.
     pub slow_in_flight: u64,
-    /// How many probes are under way.
+    /// How many probes are under way, which is how many of the half-open places are taken.
     pub probes: usize,
+    /// How many probes of the current half-open state succeeded. 0 in other states.
+    pub probe_successes: u32,
+    /// How many probes of the current half-open state failed. 0 in other states.
+    pub probe_failures: u32,
     /// How many calls the circuit rejected, or would have rejected, ever.
     pub rejected: u64,
     /// How often it opened by itself, ever.
     pub opened: u64,
     /// How long it is until a call may be let through; `None` if one may now, or if it was opened by hand.
     pub time_until_probe: Option<Duration>,
+    /// The failure that opened the circuit the last time, also once it has closed again. `None`
+    /// before it opened, and after an order by hand such as
+    /// [`force_open`](super::CircuitBreakerHandle::force_open) or
+    /// [`reset`](super::CircuitBreakerHandle::reset).
+    pub cause: Option<Arc<str>>,
 }
 
 impl Snapshot {

@@ -1,5 +1,6 @@
-//! The circuit's state machine: what it knows, and whom it lets through. What becomes of the calls stands in
-//! `counting.rs`, what is done by hand in `by_hand.rs`. No clock: callers say what time it is, as a duration since some
+//! The circuit's state machine: what it knows, and how it changes its state. Which calls it lets
+//! through stands in `admit.rs`, what becomes of them in `counting.rs`, what is done by hand in
+//! `by_hand.rs`. No clock: callers say what time it is, as a duration since some
 //! fixed instant.
 //!
 //! # Invariants
@@ -10,14 +11,22 @@
 //! 2. Every transition begins a new generation. An outcome whose generation has passed is ignored.
 //! 3. In the half-open state `slow.leases` holds the probes under way, at most `half_open_probes` of them; in others it
 //!    is empty.
+//! 4. A circuit opens together with its cause. Where the text of a failure is the user's to make,
+//!    `record` only decides that the circuit opens, and `open_for` opens it once the text is known.
+//!    No user code runs under the lock.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 pub use super::word::State;
 use super::{
+    cause::Reason,
     in_flight::{InFlight, nanos},
     settings::Settings,
     snapshot::Snapshot,
+    transition::Transition,
     window::{Counts, Outcomes, Sample},
     word::{RAMPING, TIMED, TRACKED, WINDOWED, Word},
 };
@@ -78,27 +87,54 @@ impl Admission {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transition {
-    /// With the cooldown that begins.
-    Opened(Duration),
-    HalfOpened,
-    Closed,
+/// The circuit does not let a call through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    /// How long it is until a call may go through; `None` is until a release by hand.
+    pub(super) remaining: Option<Duration>,
+    /// The failure that opened the circuit the last time.
+    pub(super) cause: Option<Arc<str>>,
 }
 
 /// How long it is until a call may go through; `None` is until a release by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rejection(pub(super) Option<Duration>);
+pub(super) struct Wait(pub(super) Option<Duration>);
 
 /// What came of a call that asked to be let through.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) admission: Result<Admission, Rejection>,
-    pub(super) transition: Option<Transition>,
+    pub(super) transition: Option<Box<Transition>>,
 }
 
-/// How often in a row all probes of a half-open circuit may hang until it opens again.
-const LOST_ROUNDS: u32 = 3;
+/// What an outcome makes of the circuit.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It closed.
+    Closed(Box<Transition>),
+    /// It is to open: by [`open_for`](Circuit::open_for), once the cause is known.
+    Trips(Trip),
+}
+
+/// The decision that the circuit opens, for as long as its generation is current.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the circuit is to be opened"]
+pub(super) struct Trip {
+    generation: u32,
+    /// How long the service asked to be left alone.
+    asked: Option<Duration>,
+    pub(super) reason: Reason,
+}
+
+/// How a circuit leaves its state.
+#[derive(Clone, Copy, Default)]
+struct Leave {
+    /// How long an open circuit stays so; `None` until a release.
+    cooldown: Option<Duration>,
+    /// `RAMPING` or nothing.
+    ramping: u64,
+    manual: bool,
+}
 
 #[derive(Debug)]
 pub(crate) struct Circuit {
@@ -119,6 +155,12 @@ pub(super) struct Slow {
     failures: u32,
     /// How many leases expired since a probe last came back.
     lost: u32,
+    /// The probes have decided that the circuit opens, and the cause is awaited.
+    tripping: bool,
+    /// The state was entered by hand.
+    manual: bool,
+    /// The failure that opened the circuit the last time.
+    cause: Option<Arc<str>>,
     /// The outcomes of the current closed state, or of the last one.
     outcomes: Option<Outcomes>,
     in_flight: Option<InFlight>,
@@ -130,6 +172,8 @@ pub(super) struct Slow {
     ramp_credit: u128,
     rejected: u64,
     opened: u64,
+    /// How many changes of the state there were.
+    sequence: u64,
     rng: fastrand::Rng,
 }
 
@@ -156,12 +200,16 @@ impl Circuit {
             successes: 0,
             failures: 0,
             lost: 0,
+            tripping: false,
+            manual: false,
+            cause: None,
             trips: 0,
             cooldown: Duration::ZERO,
             closed_at: Duration::ZERO,
             ramp_credit: 0,
             rejected: 0,
             opened: 0,
+            sequence: 0,
             rng: fastrand::Rng::with_seed(seed),
         };
         slow.track(Duration::ZERO);
@@ -220,218 +268,45 @@ impl Circuit {
         self.set_flags(slow.flags() | ramping);
     }
 
-    /// Begins a new generation in this state, with `RAMPING` or nothing beside the flags that it has anyway. They go in
-    /// one store, so that no call slips through between.
-    fn transit(
-        &self,
-        slow: &mut Slow,
-        state: State,
-        ramping: u64,
-        until: Option<Duration>,
-        now: Duration,
-    ) {
-        slow.until = until;
+    /// Begins a new generation in this state. Its flags go in one store with it, so that no call
+    /// slips through between.
+    fn transit(&self, slow: &mut Slow, to: State, leave: Leave, now: Duration) -> Box<Transition> {
+        let word = self.word();
+        let from = word.state();
+        slow.sequence += u64::from(from != to);
+        let (counts, _) = slow.counts(now);
+        let transition = Transition {
+            sequence: slow.sequence,
+            from,
+            to,
+            mode: slow.mode,
+            manual: leave.manual,
+            failures_in_a_row: word.failures(),
+            calls: counts.calls,
+            failures: counts.failures,
+            slow_calls: counts.slow,
+            probe_successes: slow.successes,
+            probe_failures: slow.failures,
+            cause: slow.cause.clone(),
+            cooldown: leave.cooldown,
+        };
+        slow.until = leave.cooldown.map(|cooldown| now.saturating_add(cooldown));
+        slow.manual = leave.manual;
         slow.leases.clear();
         slow.successes = 0;
         slow.failures = 0;
         slow.lost = 0;
+        slow.tripping = false;
         slow.ramp_credit = 0;
         slow.track(now);
-        if state == State::Closed {
+        if to == State::Closed {
             slow.closed_at = now;
-            let window = slow.settings.window;
-            slow.outcomes = slow.settings.is_windowed().then(|| Outcomes::new(window));
+            slow.forget();
         }
-        let generation = self.word().generation().wrapping_add(1);
-        let word = Word::new(state, generation, 0, slow.flags() | ramping);
+        let generation = word.generation().wrapping_add(1);
+        let word = Word::new(to, generation, 0, slow.flags() | leave.ramping);
         self.word.store(word.0, Ordering::Release);
-    }
-
-    // ===== letting calls through =====
-
-    /// Whether a call made now would be rejected. Changes nothing.
-    #[inline(always)]
-    pub(super) fn rejects(&self, now: impl FnOnce() -> Duration) -> Option<Rejection> {
-        if self.word().state() == State::Closed {
-            None
-        } else {
-            let slow = self.slow();
-            if slow.mode == Mode::ObserveOnly {
-                return None;
-            }
-            self.rejects_slow(&slow, now())
-        }
-    }
-
-    #[cold]
-    fn rejects_slow(&self, slow: &Slow, now: Duration) -> Option<Rejection> {
-        match self.word().state() {
-            State::Closed => None,
-            State::Open => match slow.until {
-                Some(until) if until <= now => None,
-                until => Some(Rejection(until.map(|until| until.saturating_sub(now)))),
-            },
-            State::HalfOpen => {
-                let held = slow.leases.iter().filter(|lease| lease.expires > now);
-                if held.clone().count() < slow.settings.half_open_probes.get() as usize {
-                    return None;
-                }
-                let next = held.map(|lease| lease.expires.saturating_sub(now)).min();
-                Some(Rejection(Some(next.unwrap_or_default())))
-            }
-        }
-    }
-
-    /// Lets a call through, or not; the first one after the cooldown turns an open circuit half-open. `reserves` says that
-    /// the call itself may come later: see [`begin`](Self::begin).
-    #[inline(always)]
-    pub(super) fn admit(&self, reserves: bool, now: impl Fn() -> Duration) -> Answer {
-        let word = self.word();
-        if word.state() == State::Closed && !word.has(TRACKED | RAMPING) {
-            let mut admission = Admission {
-                generation: word.generation(),
-                kind: Kind::Call,
-                began: UNTIMED,
-            };
-            if word.has(TIMED) && !reserves {
-                admission.began = nanos(now());
-            }
-            return Answer {
-                admission: Ok(admission),
-                transition: None,
-            };
-        }
-        self.admit_slow(reserves, now())
-    }
-
-    #[cold]
-    fn admit_slow(&self, reserves: bool, now: Duration) -> Answer {
-        let mut slow = self.slow();
-        let mut transition = self.before_admission(&mut slow, now);
-        let rejection = match self.state() {
-            // Who finds out that the service hangs is not let through, however short the cooldown.
-            State::Open if transition.is_some() => Some(Rejection(Some(
-                (slow.until).map_or(Duration::ZERO, |until| until.saturating_sub(now)),
-            ))),
-            State::Closed if !reserves => self.ramp(&mut slow, now),
-            _ => self.rejects_slow(&slow, now),
-        };
-        if let Some(rejection) = rejection {
-            // Who only asks for a place waits for it.
-            let waits = reserves && slow.mode != Mode::ObserveOnly;
-            slow.rejected += u64::from(!waits);
-            let admission = if slow.mode == Mode::ObserveOnly {
-                Ok(Admission {
-                    generation: self.word().generation(),
-                    kind: Kind::Uncounted,
-                    began: UNTIMED,
-                })
-            } else {
-                Err(rejection)
-            };
-            return Answer {
-                admission,
-                transition,
-            };
-        }
-        if self.state() == State::Open {
-            self.transit(&mut slow, State::HalfOpen, 0, None, now);
-            transition = Some(Transition::HalfOpened);
-        }
-        let kind = if self.state() == State::HalfOpen {
-            let id = slow.next_lease;
-            slow.next_lease = id.wrapping_add(1);
-            let expires = now.saturating_add(slow.settings.lease());
-            slow.leases.push(Lease {
-                id,
-                expires,
-                called: !reserves,
-            });
-            Kind::Probe(id)
-        } else {
-            Kind::Call
-        };
-        let mut admission = Admission {
-            generation: self.word().generation(),
-            kind,
-            began: UNTIMED,
-        };
-        if !reserves {
-            slow.begin(&mut admission, now);
-        }
-        Answer {
-            admission: Ok(admission),
-            transition,
-        }
-    }
-
-    /// Time alone may have decided: the calls in flight are slow by now, or the probes hang.
-    fn before_admission(&self, slow: &mut Slow, now: Duration) -> Option<Transition> {
-        match self.state() {
-            State::Closed => self.judge(slow, self.word().failures(), None, now),
-            State::Open => None,
-            State::HalfOpen => {
-                let mut lost = 0_u32;
-                slow.leases.retain(|lease| {
-                    let held = lease.expires > now;
-                    // A place that is only reserved says nothing about the service.
-                    lost += u32::from(!held && lease.called);
-                    held
-                });
-                slow.lost = slow.lost.saturating_add(lost);
-                let most = slow.settings.half_open_probes.get();
-                (slow.lost >= most.saturating_mul(LOST_ROUNDS)).then(|| self.open(slow, None, now))
-            }
-        }
-    }
-
-    /// While the closed circuit's load grows, the share of calls that it lets through is how much of the time has
-    /// passed, and a tenth at least.
-    fn ramp(&self, slow: &mut Slow, now: Duration) -> Option<Rejection> {
-        if !self.word().has(RAMPING) {
-            return None;
-        }
-        let passed = now.saturating_sub(slow.closed_at);
-        let ramp = slow.settings.ramp.unwrap_or_default();
-        if passed >= ramp {
-            self.set_flags(slow.flags());
-            return None;
-        }
-        let whole = ramp.as_nanos();
-        slow.ramp_credit += passed.as_nanos().max(whole / 10);
-        if slow.ramp_credit >= whole {
-            slow.ramp_credit -= whole;
-            None
-        } else {
-            Some(Rejection(Some(ramp - passed)))
-        }
-    }
-
-    /// A call for which a place was reserved begins.
-    pub(super) fn begin(&self, admission: &mut Admission, now: impl FnOnce() -> Duration) {
-        let word = self.word();
-        let tracked = word.has(TRACKED) || admission.is_probe();
-        if tracked && word.generation() == admission.generation {
-            self.slow().begin(admission, now());
-        } else if word.has(TIMED) {
-            admission.began = nanos(now());
-        }
-    }
-
-    /// Whether nothing has happened to the circuit since this admission, and a probe still has its place.
-    pub(super) fn is_valid(&self, admission: &Admission, now: impl FnOnce() -> Duration) -> bool {
-        self.is_current(admission)
-            && match admission.kind {
-                Kind::Probe(id) => {
-                    let now = now();
-                    (self.slow().leases.iter()).any(|lease| lease.id == id && lease.expires > now)
-                }
-                Kind::Call | Kind::Uncounted => true,
-            }
-    }
-
-    pub(super) fn is_forced_open(&self) -> bool {
-        self.state() == State::Open && self.slow().mode == Mode::ForcedOpen
+        Box::new(transition)
     }
 
     /// Whether nothing has happened to the circuit since this admission.
@@ -459,6 +334,19 @@ impl Slow {
     /// Whether calls in flight are to be known.
     fn tracks(&self) -> bool {
         self.settings.count_in_flight && self.settings.slow_call_rate.is_some()
+    }
+
+    /// Begins to count with an empty window, where a rate is set.
+    fn forget(&mut self) {
+        let window = self.settings.window;
+        self.outcomes = self.settings.is_windowed().then(|| Outcomes::new(window));
+    }
+
+    fn rejection(&self, Wait(remaining): Wait) -> Rejection {
+        Rejection {
+            remaining,
+            cause: self.cause.clone(),
+        }
     }
 
     /// From now on, with those in flight unknown.
@@ -505,6 +393,8 @@ impl Slow {
 }
 
 // Beside this file rather than below it, so that whoever includes it by its path finds them too.
+#[path = "admit.rs"]
+mod admit;
 #[path = "by_hand.rs"]
 mod by_hand;
 #[path = "counting.rs"]

@@ -34,350 +34,43 @@ impl Circuit {
         self.admit(false, || now).admission.is_err()
     }
 
-    fn end(&self, admission: Admission, outcome: Outcome, now: Duration) -> Option<Transition> {
-        self.record(&admission, outcome, None, || now)
-    }
-}
-
-/// The rules in the plainest form: one generation number, one list, no packing.
-struct Model {
-    settings: Settings,
-    mode: Mode,
-    state: State,
-    generation: u64,
-    in_a_row: u32,
-    /// What came of each call in the closed state, whether it was slow, and when it ended.
-    ended: Vec<(bool, bool, Duration)>,
-    until: Option<Duration>,
-    probes: Vec<(usize, Duration)>,
-    good: u32,
-    bad: u32,
-    lost: u32,
-    trips: u32,
-    cooldown: Duration,
-    closed_at: Duration,
-    rejected: u64,
-}
-
-/// How a call went through.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Passed {
-    Counted(u64),
-    Uncounted,
-}
-
-impl Model {
-    fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            mode: Mode::Automatic,
-            state: State::Closed,
-            generation: 0,
-            in_a_row: 0,
-            ended: Vec::new(),
-            until: None,
-            probes: Vec::new(),
-            good: 0,
-            bad: 0,
-            lost: 0,
-            trips: 0,
-            cooldown: Duration::ZERO,
-            closed_at: Duration::ZERO,
-            rejected: 0,
-        }
+    fn end(&self, admission: Admission, outcome: Outcome, now: Duration) -> Option<Told> {
+        self.settle(&admission, outcome, None, now)
     }
 
-    fn transit(&mut self, state: State, until: Option<Duration>, now: Duration) {
-        self.generation += 1;
-        self.state = state;
-        self.until = until;
-        (self.in_a_row, self.good, self.bad, self.lost) = (0, 0, 0, 0);
-        self.probes.clear();
-        if state == State::Closed {
-            self.ended.clear();
-            self.closed_at = now;
-        }
-    }
-
-    fn open(&mut self, asked: Option<Duration>, now: Duration) {
-        if self.state == State::Closed && now - self.closed_at >= self.cooldown {
-            self.trips = 0;
-        }
-        let longest = self.settings.max_cooldown.max(self.settings.cooldown);
-        self.cooldown = match asked {
-            Some(asked) if asked > Duration::ZERO => asked.min(longest),
-            _ if self.settings.growing => {
-                let doubled =
-                    (0..self.trips.min(20)).fold(self.settings.cooldown, |all, _| all * 2);
-                doubled.min(longest)
-            }
-            _ => self.settings.cooldown,
-        };
-        self.trips += 1;
-        self.transit(State::Open, Some(now + self.cooldown), now);
-    }
-
-    fn set(&mut self, mode: Mode, now: Duration) {
-        self.mode = mode;
-        self.trips = 0;
-        let state = match mode {
-            Mode::ForcedOpen => State::Open,
-            _ => State::Closed,
-        };
-        self.ended.clear();
-        self.transit(state, None, now);
-    }
-
-    fn window(&self) -> &[(bool, bool, Duration)] {
-        let Window(Span::Calls(size)) = self.settings.window else {
-            unreachable!("the model knows count windows only")
-        };
-        let from = self.ended.len().saturating_sub(size.get() as usize);
-        &self.ended[from..]
-    }
-
-    fn judge(&mut self, asked: Option<Duration>, now: Duration) {
-        let window = self.window();
-        let share = |rate: Option<Ratio>, part: usize| {
-            // The rates in these tests are whole percents.
-            let percent = rate.map(|rate| (rate.as_f64() * 100.0).round() as usize);
-            percent.is_some_and(|percent| part * 100 >= percent * window.len())
-        };
-        let enough = !window.is_empty() && window.len() as u64 >= self.settings.least_calls();
-        let failed = window.iter().filter(|call| call.0).count();
-        let slow = window.iter().filter(|call| call.1).count();
-        let windowed = enough
-            && (share(self.settings.failure_rate, failed)
-                || share(self.settings.slow_call_rate, slow));
-        let most = self.settings.failure_threshold.or_else(|| {
-            let rates = self.settings.failure_rate.or(self.settings.slow_call_rate);
-            rates.is_none().then_some(5)
-        });
-        let in_a_row = most.is_some_and(|most| self.in_a_row > most);
-        if (windowed || in_a_row) && matches!(self.mode, Mode::Automatic | Mode::ObserveOnly) {
-            self.open(asked, now);
-        }
-    }
-
-    fn admit(&mut self, call: usize, now: Duration) -> Option<Passed> {
-        if self.state == State::HalfOpen {
-            let held = self.probes.len();
-            self.probes.retain(|(_, expires)| *expires > now);
-            self.lost += (held - self.probes.len()) as u32;
-            if self.lost >= 3 * self.settings.half_open_probes.get() {
-                self.open(None, now);
-                self.rejected += 1;
-                return (self.mode == Mode::ObserveOnly).then_some(Passed::Uncounted);
-            }
-        }
-        if self.state == State::Open && self.until.is_some_and(|until| until <= now) {
-            self.transit(State::HalfOpen, None, now);
-        }
-        let full = self.probes.len() >= self.settings.half_open_probes.get() as usize;
-        if self.state == State::Open || self.state == State::HalfOpen && full {
-            self.rejected += 1;
-            return (self.mode == Mode::ObserveOnly).then_some(Passed::Uncounted);
-        }
-        if self.state == State::HalfOpen {
-            let default = self.settings.cooldown.max(secs(1));
-            let timeout = self.settings.probe_timeout.unwrap_or(default);
-            self.probes.push((call, now + timeout));
-        }
-        Some(Passed::Counted(self.generation))
-    }
-
-    fn record(
-        &mut self,
-        call: usize,
-        passed: Passed,
-        (outcome, slow): (Outcome, bool),
+    /// Records the outcome, and opens the circuit where that is the verdict.
+    fn settle(
+        &self,
+        admission: &Admission,
+        outcome: Outcome,
         asked: Option<Duration>,
         now: Duration,
-    ) {
-        if passed != Passed::Counted(self.generation) || self.mode == Mode::Disabled {
-            return;
-        }
-        self.probes.retain(|(probe, _)| *probe != call);
-        let failed = match outcome {
-            Outcome::Ignored => return,
-            outcome => outcome == Outcome::Failure,
+    ) -> Option<Told> {
+        let transition = match self.record(admission, outcome, asked, || now)? {
+            Verdict::Closed(transition) => transition,
+            Verdict::Trips(trip) => {
+                let cause = trip.reason.text().unwrap_or_else(|| "no".into());
+                self.open_for(trip, cause, now)?
+            }
         };
-        if self.state == State::Closed {
-            self.ended.push((failed, slow, now));
-            self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
-            self.judge(asked, now);
-            return;
-        }
-        self.lost = 0;
-        if failed || slow {
-            self.bad += 1;
-        } else {
-            self.good += 1;
-        }
-        if self.bad >= self.settings.half_open_failures.get() {
-            self.open(asked, now);
-        } else if self.good >= self.settings.half_open_successes.get() {
-            self.transit(State::Closed, None, now);
-        }
+        Some(told(&transition))
     }
 }
 
-#[derive(Clone, Debug)]
-enum Action {
-    Call,
-    End(usize, Outcome, Option<u64>),
-    Wait(u64),
-    Set(Mode),
-    Change(Settings),
+/// The new state, and the cooldown of an open one.
+type Told = (State, Option<Duration>);
+
+fn told(transition: &Transition) -> Told {
+    (transition.to, transition.cooldown)
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
-    let rate = || proptest::option::of((1..=100_u32).prop_map(|p| Ratio::percent(p).unwrap()));
-    let trip = (
-        proptest::option::of(0..6_u32),
-        rate(),
-        rate(),
-        1..12_u32,
-        1..8_u32,
-    );
-    let recovery = (
-        0..10_u64,
-        any::<bool>(),
-        1..60_u64,
-        1..4_u32,
-        1..4_u32,
-        1..4_u32,
-        proptest::option::of(0..10_u64),
-    );
-    (trip, recovery).prop_map(|(trip, recovery)| Settings {
-        failure_threshold: trip.0,
-        failure_rate: trip.1,
-        slow_call_rate: trip.2,
-        slow_call_duration: secs(5),
-        window: Window::calls(number(trip.3)),
-        minimum_calls: number(trip.4),
-        cooldown: secs(recovery.0),
-        growing: recovery.1,
-        max_cooldown: secs(recovery.2),
-        half_open_probes: number(recovery.3),
-        half_open_successes: number(recovery.4),
-        half_open_failures: number(recovery.5),
-        probe_timeout: recovery.6.map(secs),
-        ..Settings::default()
-    })
+fn opened(cooldown: Duration) -> Option<Told> {
+    Some((State::Open, Some(cooldown)))
 }
 
-fn action() -> impl Strategy<Value = Action> {
-    let outcome = prop_oneof![
-        4 => Just(Outcome::Failure),
-        3 => Just(Outcome::Success),
-        1 => Just(Outcome::Ignored)
-    ];
-    let asked = prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
-    let mode = prop_oneof![
-        4 => Just(Mode::Automatic),
-        1 => Just(Mode::ForcedOpen),
-        1 => Just(Mode::ForcedClosed),
-        1 => Just(Mode::Disabled),
-        2 => Just(Mode::ObserveOnly),
-    ];
-    prop_oneof![
-        16 => Just(Action::Call),
-        16 => (any::<usize>(), outcome, asked).prop_map(|(call, outcome, asked)| Action::End(call, outcome, asked)),
-        8 => (0..12_u64).prop_map(Action::Wait),
-        1 => mode.prop_map(Action::Set),
-        1 => settings().prop_map(Action::Change),
-    ]
-}
+const CLOSED: Option<Told> = Some((State::Closed, None));
 
 proptest! {
-    #[test]
-    fn equals_the_model(
-        first in settings(),
-        actions in proptest::collection::vec(action(), 1..300),
-    ) {
-        let circuit = circuit(first);
-        let mut model = Model::new(first);
-        let mut now = Duration::ZERO;
-        let mut under_way: Vec<(usize, Admission, Passed, bool, Duration)> = Vec::new();
-        for (number, action) in actions.into_iter().enumerate() {
-            match action {
-                Action::Call => {
-                    let rejects = circuit.rejects(|| now).is_some();
-                    let answer = circuit.admit(false, || now);
-                    let before = model.generation;
-                    // Who is let through was not told otherwise before.
-                    prop_assert!(!rejects || answer.admission.is_err());
-                    let expected = model.admit(number, now);
-                    prop_assert_eq!(answer.transition.is_some(), before != model.generation);
-                    prop_assert_eq!(answer.admission.is_ok(), expected.is_some());
-                    if let (Ok(admission), Some(passed)) = (answer.admission, expected) {
-                        prop_assert_eq!(admission.is_uncounted(), passed == Passed::Uncounted);
-                        let timed = model.settings.slow_call_rate.is_some() && model.mode != Mode::Disabled;
-                        under_way.push((number, admission, passed, timed || model.state == State::HalfOpen, now));
-                    } else {
-                        // What rejects a call goes on to, unless it has opened just now, for no time at all.
-                        let opened = answer.transition.is_some() && model.cooldown.is_zero();
-                        prop_assert!(opened || circuit.rejects(|| now).is_some());
-                    }
-                }
-                Action::End(call, outcome, asked) if !under_way.is_empty() => {
-                    let (number, admission, passed, timed, began) = under_way.remove(call % under_way.len());
-                    let asked = asked.map(secs);
-                    let slow = model.settings.slow_call_rate.is_some() && timed && now - began >= secs(5);
-                    let before = model.generation;
-                    model.record(number, passed, (outcome, slow), asked, now);
-                    let transition = circuit.record(&admission, outcome, asked, || now);
-                    prop_assert_eq!(transition.is_some(), before != model.generation);
-                    if let Some(Transition::Opened(cooldown)) = transition {
-                        prop_assert_eq!(cooldown, model.cooldown);
-                    }
-                }
-                Action::End(..) => {}
-                Action::Wait(wait) => now += secs(wait),
-                Action::Set(mode) => {
-                    circuit.set_mode(mode, now);
-                    model.set(mode, now);
-                }
-                Action::Change(settings) => {
-                    let mut settings = settings;
-                    if !settings.is_windowed() || !model.settings.is_windowed() {
-                        // What was counted without a window is not known to one that comes later, nor kept by none.
-                        model.ended.clear();
-                    }
-                    // The window forgets what a smaller one has no room for, also where a greater one follows.
-                    let kept = model.window().len();
-                    model.ended.drain(..model.ended.len() - kept);
-                    settings.least_probe_timeout = secs(1);
-                    model.settings = settings;
-                    let kept = model.window().len();
-                    model.ended.drain(..model.ended.len() - kept);
-                    circuit.change_settings(|old| *old = settings, now);
-                }
-            }
-            let snapshot = circuit.snapshot(now);
-            prop_assert_eq!(snapshot.state, model.state);
-            prop_assert_eq!(snapshot.mode, model.mode);
-            prop_assert_eq!(snapshot.failures_in_a_row, model.in_a_row);
-            prop_assert_eq!(snapshot.rejected, model.rejected);
-            if model.settings.is_windowed() {
-                let window = model.window();
-                prop_assert_eq!(snapshot.calls, window.len() as u64);
-                prop_assert_eq!(snapshot.failures, window.iter().filter(|call| call.0).count() as u64);
-                prop_assert_eq!(snapshot.slow_calls, window.iter().filter(|call| call.1).count() as u64);
-            } else {
-                prop_assert_eq!(snapshot.calls, 0);
-            }
-            let held = model.probes.iter().filter(|(_, expires)| *expires > now).count();
-            prop_assert_eq!(snapshot.probes, held);
-            if let State::Open = model.state {
-                let left = model.until.map(|until| until.saturating_sub(now)).filter(|left| !left.is_zero());
-                prop_assert_eq!(snapshot.time_until_probe, left);
-                prop_assert_eq!(circuit.time_until_probe(now), left);
-            }
-        }
-    }
-
     /// The share of calls that a ramp lets through is the share of the time that has passed, to a call.
     #[test]
     fn a_ramp_lets_its_share_through(ramp in 1..100_u64, calls in 1..300_u32, percent in 0..100_u64) {
@@ -386,7 +79,7 @@ proptest! {
         circuit.end(call, Outcome::Failure, Duration::ZERO);
         let closed = secs(1);
         let probe = circuit.pass(closed);
-        prop_assert_eq!(circuit.end(probe, Outcome::Success, closed), Some(Transition::Closed));
+        prop_assert_eq!(circuit.end(probe, Outcome::Success, closed), CLOSED);
         let now = closed + secs(ramp) * percent as u32 / 100;
         let through = (0..calls).filter(|_| !circuit.rejects_call(now)).count() as f64;
         let share = (percent as f64 / 100.0).max(0.1);
@@ -405,8 +98,8 @@ fn generations_wrap_around() {
     circuit.word.store(last.0, Ordering::Release);
     let old = circuit.pass(Duration::ZERO);
     let new = circuit.pass(Duration::ZERO);
-    let opened = Some(Transition::Opened(secs(1)));
-    assert_eq!(circuit.end(new, Outcome::Failure, Duration::ZERO), opened);
+    let ended = circuit.end(new, Outcome::Failure, Duration::ZERO);
+    assert_eq!(ended, opened(secs(1)));
     assert_eq!(circuit.word().generation(), 0);
     assert_eq!(circuit.end(old, Outcome::Failure, Duration::ZERO), None);
 }
@@ -486,7 +179,7 @@ fn calls_in_flight_open_once_they_are_slow() {
     assert_eq!(circuit.snapshot(secs(15)).slow_in_flight, 0);
     let answer = circuit.admit(false, || secs(18));
     assert!(answer.admission.is_err());
-    assert_eq!(answer.transition, Some(Transition::Opened(secs(1))));
+    assert_eq!(answer.transition.map(|t| told(&t)), opened(secs(1)));
     // They belong to a generation that has passed.
     for call in hanging {
         assert_eq!(circuit.end(call, Outcome::Failure, secs(19)), None);
@@ -543,8 +236,8 @@ fn reserved_places_begin_later() {
         assert_eq!(circuit.end(call, Outcome::Success, secs(11)), None);
         let mut call = circuit.admit(true, || secs(11)).admission.unwrap();
         circuit.begin(&mut call, || secs(20));
-        let opened = Some(Transition::Opened(secs(1)));
-        assert_eq!(circuit.end(call, Outcome::Success, secs(22)), opened);
+        let ended = circuit.end(call, Outcome::Success, secs(22));
+        assert_eq!(ended, opened(secs(1)));
     }
 }
 
@@ -563,7 +256,7 @@ fn jitter_shortens_the_cooldown_by_up_to_its_share() {
                 now += secs(1000);
                 let call = circuit.pass(now);
                 match circuit.end(call, Outcome::Failure, now) {
-                    Some(Transition::Opened(cooldown)) => cooldown,
+                    Some((State::Open, Some(cooldown))) => cooldown,
                     other => panic!("{other:?}"),
                 }
             })
@@ -694,10 +387,7 @@ fn places_are_reserved_in_spite_of_a_ramp() {
             .is_some()
     );
     let probe = circuit.pass(secs(1));
-    assert_eq!(
-        circuit.end(probe, Outcome::Success, secs(1)),
-        Some(Transition::Closed)
-    );
+    assert_eq!(circuit.end(probe, Outcome::Success, secs(1)), CLOSED);
     assert!((0..10).all(|_| circuit.admit(true, || secs(1)).admission.is_ok()));
     assert!(!circuit.rejects_call(secs(1)));
     assert!(circuit.rejects_call(secs(1)));
@@ -721,6 +411,9 @@ fn whoever_finds_that_probes_hang_is_rejected() {
     }
     let answer = circuit.admit(false, || secs(3));
     assert!(answer.admission.is_err());
-    assert_eq!(answer.transition, Some(Transition::Opened(Duration::ZERO)));
+    assert_eq!(answer.transition.map(|t| told(&t)), opened(Duration::ZERO));
     assert!(circuit.pass(secs(3)).is_probe());
 }
+
+#[path = "state_model_tests.rs"]
+mod model;

@@ -172,6 +172,8 @@ pub enum EventKind {
         circuit: Arc<str>,
         /// Time until it lets a probe through.
         cooldown: Duration,
+        /// The failure that opened it, as in `circuit_breaker::Open::cause`.
+        cause: Arc<str>,
     },
     /// A circuit that only observes would have rejected this job.
     CircuitWouldReject {

@@ -48,6 +48,7 @@ fn kinds() -> Vec<EventKind> {
         EventKind::CircuitOpened {
             circuit: text.clone(),
             cooldown: time,
+            cause: text.clone(),
         },
         EventKind::CircuitWouldReject {
             circuit: text.clone(),

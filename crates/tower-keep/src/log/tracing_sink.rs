@@ -94,12 +94,17 @@ impl Observer for TracingSink {
             } => {
                 write_at!(level, event, %scope, ?limit, dropped, "timed out")
             }
-            EventKind::CircuitOpened { circuit, cooldown } => {
+            EventKind::CircuitOpened {
+                circuit,
+                cooldown,
+                cause,
+            } => {
                 write_at!(
                     level,
                     event,
                     circuit = &**circuit,
                     ?cooldown,
+                    cause = &**cause,
                     "circuit opened"
                 );
             }

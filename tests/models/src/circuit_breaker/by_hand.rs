@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    COOLDOWN, START, circuit, number, open_circuit,
+    CLOSED, COOLDOWN, START, circuit, number, open_circuit,
     settings::Window,
-    state::{Mode, Rejection, State, Transition},
+    state::{Mode, Rejection, State},
     word::{RAMPING, TIMED, TRACKED, WINDOWED},
 };
 use crate::{
@@ -38,8 +38,12 @@ pub fn forced_open_stays_open() {
         assert_eq!((seen.probes, seen.time_until_probe), (0, None));
         assert_eq!(seen.opened, u64::from(opened));
         let answer = circuit.asked(COOLDOWN * 9);
-        assert_eq!(answer.admission.unwrap_err(), Rejection(None));
-        assert_eq!(answer.transition, None);
+        let rejection = Rejection {
+            remaining: None,
+            cause: None,
+        };
+        assert_eq!(answer.admission.unwrap_err(), rejection);
+        assert!(answer.transition.is_none());
     });
 }
 
@@ -55,7 +59,7 @@ pub fn a_probe_does_not_close_what_is_forced_open() {
         let seen = circuit.snapshot(COOLDOWN);
         assert_eq!((seen.state, seen.probes), (State::Open, 0));
         assert!(circuit.asked(COOLDOWN * 9).admission.is_err());
-        closed == Some(Transition::Closed)
+        closed == CLOSED
     });
     assert_eq!(seen.len(), 2);
 }
@@ -219,7 +223,7 @@ pub fn new_settings_keep_the_ramp() {
             |settings| settings.failure_rate = Some(Ratio::ALL),
             COOLDOWN,
         );
-        assert_eq!(closing.join(), Some(Transition::Closed));
+        assert_eq!(closing.join(), CLOSED);
         assert_eq!(circuit.word().flags(), WINDOWED | RAMPING);
         assert!(circuit.asked(COOLDOWN).admission.is_ok());
         assert!(circuit.asked(COOLDOWN).admission.is_err());
@@ -248,4 +252,42 @@ pub fn the_ramp_ends() {
         assert_eq!(circuit.word().flags(), WINDOWED);
         assert_eq!(circuit.word().failures(), 1);
     });
+}
+
+/// An order to probe meets calls at the end of the cooldown: there is one half-open state, with one
+/// probe.
+pub fn an_order_to_probe_lets_one_probe_through() {
+    let seen = explore(|| {
+        let circuit = open_circuit(|_| {});
+        let other = Arc::clone(&circuit);
+        let ordering = spawn(move || other.probe_now(COOLDOWN).is_some());
+        let other = Arc::clone(&circuit);
+        let calling = spawn(move || other.asked(COOLDOWN).admission.is_ok());
+        let mine = circuit.asked(COOLDOWN);
+        let ordered = ordering.join();
+        let probes = usize::from(calling.join()) + usize::from(mine.admission.is_ok());
+        let seen = circuit.snapshot(COOLDOWN);
+        assert_eq!((seen.state, seen.probes), (State::HalfOpen, 1));
+        assert_eq!(circuit.word().generation(), 2);
+        (ordered, probes)
+    });
+    assert_eq!(seen, [(false, 1), (true, 1)].into());
+}
+
+/// A circuit that is opened by hand for a time stays open until then, whatever comes in.
+pub fn a_forced_time_holds() {
+    let seen = explore(|| {
+        let circuit = circuit(|settings| settings.failure_threshold = Some(0));
+        let failing = circuit.admitted(START);
+        let other = Arc::clone(&circuit);
+        let failure = spawn(move || other.failed(&failing, START).is_some());
+        circuit.force_open_for(COOLDOWN * 3, START);
+        let opened = failure.join();
+        let rejected = circuit.asked(COOLDOWN * 2).admission.unwrap_err();
+        assert_eq!(rejected.remaining, Some(COOLDOWN));
+        assert_eq!(rejected.cause, None);
+        assert!(circuit.asked(COOLDOWN * 3).admission.unwrap().is_probe());
+        opened
+    });
+    assert_eq!(seen, [false, true].into());
 }

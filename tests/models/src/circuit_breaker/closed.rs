@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    COOLDOWN, Circuit, START, circuit, number, open_circuit,
-    settings::Window,
-    state::{State, Transition},
+    CAUSE, CLOSED, COOLDOWN, Circuit, START, circuit, number, open_circuit, settings::Window,
+    state::State,
 };
 use crate::{
     ratio::Ratio,
@@ -26,7 +25,7 @@ pub fn failures_open_once() {
         let opened = transitions.into_iter().chain([mine]).flatten();
         assert_eq!(
             opened.collect::<Vec<_>>(),
-            [Transition::Opened(COOLDOWN)],
+            [(State::Open, Some(COOLDOWN))],
             "exactly one"
         );
         let seen = circuit.snapshot(START);
@@ -157,10 +156,10 @@ pub fn a_stale_outcome_changes_nothing() {
             let other = Arc::clone(&circuit);
             let late = spawn(move || outcome(&other, &stale, COOLDOWN));
             let probe = circuit.asked(COOLDOWN);
-            assert_eq!(probe.transition, Some(Transition::HalfOpened));
+            assert_eq!(probe.transition.map(|t| t.to), Some(State::HalfOpen));
             let probe = probe.admission.unwrap();
             let closed = circuit.succeeded(&probe, COOLDOWN);
-            assert_eq!(closed, Some(Transition::Closed));
+            assert_eq!(closed, CLOSED);
             let call = circuit.admitted(COOLDOWN);
             assert_eq!(circuit.failed(&call, COOLDOWN), None);
             assert_eq!(late.join(), None);
@@ -200,7 +199,7 @@ pub fn a_call_is_let_through_or_rejected() {
         let call = circuit.admitted(START);
         let failing = spawn(move || other.failed(&call, START));
         let answer = circuit.asked(START);
-        assert_eq!(answer.transition, None);
+        assert!(answer.transition.is_none());
         assert!(failing.join().is_some());
         if let Ok(call) = &answer.admission {
             assert!(!circuit.is_current(call));
@@ -225,10 +224,30 @@ pub fn the_ramp_holds_from_the_first_call() {
             spawn(move || circuit.asked(COOLDOWN).admission.is_ok())
         });
         let closed = circuit.succeeded(&probe, COOLDOWN);
-        assert_eq!(closed, Some(Transition::Closed));
+        assert_eq!(closed, CLOSED);
         let admitted = threads.map(|thread| thread.join());
         admitted.into_iter().filter(|admitted| *admitted).count()
     });
     // At once the first call goes through and no other.
     assert_eq!(seen, [0, 1].into());
+}
+
+/// A rejected call learns why: no schedule shows an open circuit without its cause.
+pub fn an_open_circuit_has_its_cause() {
+    let seen = explore(|| {
+        let circuit = circuit(|settings| settings.failure_threshold = Some(0));
+        let call = circuit.admitted(START);
+        let other = Arc::clone(&circuit);
+        let failing = spawn(move || other.failed(&call, START));
+        let answer = circuit.asked(START);
+        let rejected = answer.admission.is_err();
+        if let Err(rejection) = answer.admission {
+            assert_eq!(rejection.cause.as_deref(), Some(CAUSE));
+        }
+        assert_eq!(failing.join(), Some((State::Open, Some(COOLDOWN))));
+        let seen = circuit.snapshot(START);
+        assert_eq!(seen.cause.as_deref(), Some(CAUSE));
+        rejected
+    });
+    assert_eq!(seen, [false, true].into());
 }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    COOLDOWN, Circuit, START, number, open_circuit,
-    state::{Admission, State, Transition},
+    CAUSE, CLOSED, COOLDOWN, Circuit, START, number, open_circuit,
+    state::{Admission, State, Verdict},
 };
-use crate::run::{explore, spawn};
+use crate::{
+    classify::Outcome,
+    run::{explore, spawn},
+};
 
 /// What became of a call that asked for a place.
 fn is_probe(answer: &super::Answer) -> bool {
@@ -35,8 +38,10 @@ pub fn no_more_probes_than_places() {
             let mine = circuit.asked(COOLDOWN);
             let [first, second] = threads.map(|thread| thread.join());
             let answers = [mine, first, second];
-            let transitions = answers.iter().filter_map(|answer| answer.transition);
-            assert_eq!(transitions.collect::<Vec<_>>(), [Transition::HalfOpened]);
+            let transitions = answers
+                .iter()
+                .filter_map(|answer| answer.transition.as_ref().map(|t| t.to));
+            assert_eq!(transitions.collect::<Vec<_>>(), [State::HalfOpen]);
             let probes = answers.iter().filter(|answer| is_probe(answer)).count();
             let admitted = answers.iter().filter(|answer| answer.admission.is_ok());
             assert_eq!(admitted.count(), probes);
@@ -91,10 +96,10 @@ pub fn a_success_and_a_failure_decide_once() {
         let seen = circuit.snapshot(COOLDOWN);
         assert_eq!(seen.probes, 0);
         match (closed, opened) {
-            (Some(Transition::Closed), None) => {
+            (Some((State::Closed, _)), None) => {
                 assert_eq!((seen.state, seen.opened), (State::Closed, 1));
             }
-            (None, Some(Transition::Opened(_))) => {
+            (None, Some((State::Open, _))) => {
                 assert_eq!((seen.state, seen.opened), (State::Open, 2));
                 assert!(!admitted);
             }
@@ -120,7 +125,7 @@ pub fn each_success_counts_once() {
         let mine = circuit.succeeded(&mine, COOLDOWN);
         let transitions = threads.map(|thread| thread.join());
         let transitions = transitions.into_iter().chain([mine]).flatten();
-        assert_eq!(transitions.collect::<Vec<_>>(), [Transition::Closed]);
+        assert_eq!(transitions.collect::<Vec<_>>(), [(State::Closed, None)]);
         assert_eq!(circuit.state(), State::Closed);
         assert_eq!(circuit.word().generation(), 3);
     });
@@ -139,7 +144,7 @@ pub fn a_probe_that_hung_comes_back() {
         let closed = late.join();
         let word = circuit.word();
         assert_eq!(word.generation(), 3);
-        assert_eq!(failed.is_none(), closed == Some(Transition::Closed));
+        assert_eq!(failed.is_none(), closed == CLOSED);
         assert_eq!(failed.is_some(), word.state() == State::Open);
         assert_eq!(circuit.snapshot(expired).probes, 0);
         (call.is_probe(), failed.is_some(), word.failures())
@@ -164,6 +169,26 @@ pub fn the_cooldown_holds() {
         let answer = circuit.asked(COOLDOWN);
         assert!(is_probe(&answer));
         assert!(!asking.join(), "before its time, or a second probe");
-        assert_eq!(circuit.admit(true, || START).transition, None);
+        assert!(circuit.admit(true, || START).transition.is_none());
     });
+}
+
+/// Once the probes have decided that the circuit opens, a success that comes before it does so does
+/// not close it.
+pub fn a_decision_to_open_stands() {
+    let seen = explore(|| {
+        let (circuit, [bad, good]) = half_open::<2>(|settings| {
+            settings.half_open_probes = number(2);
+        });
+        let Some(Verdict::Trips(trip)) = circuit.record(&bad, Outcome::Failure, None, || COOLDOWN)
+        else {
+            panic!("one failure is enough");
+        };
+        let other = Arc::clone(&circuit);
+        let late = spawn(move || other.succeeded(&good, COOLDOWN));
+        let opened = circuit.open_for(trip, CAUSE.into(), COOLDOWN).is_some();
+        assert_eq!(late.join(), None);
+        opened
+    });
+    assert_eq!(seen, [true].into());
 }

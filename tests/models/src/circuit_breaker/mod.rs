@@ -7,6 +7,9 @@ pub mod waiting;
 
 // The library's own files, of which the models use a part. They are linted at home.
 
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/cause.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod cause;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/in_flight.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod in_flight;
@@ -19,6 +22,9 @@ mod snapshot;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/state.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod state;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/transition.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod transition;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/waiters.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod waiters;
@@ -33,12 +39,18 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use self::{
     settings::Settings,
-    state::{Admission, Answer, Circuit, Transition},
+    state::{Admission, Answer, Circuit, State, Verdict},
 };
 use crate::classify::Outcome;
 
 const START: Duration = Duration::ZERO;
 const COOLDOWN: Duration = Duration::from_secs(10);
+const CAUSE: &str = "no";
+
+/// The state after a transition, and the cooldown of an open one.
+type Told = (State, Option<Duration>);
+
+const CLOSED: Option<Told> = Some((State::Closed, None));
 
 fn circuit(change: impl FnOnce(&mut Settings)) -> Arc<Circuit> {
     let mut settings = Settings {
@@ -72,15 +84,25 @@ impl Circuit {
         self.asked(now).admission.unwrap()
     }
 
-    fn succeeded(&self, call: &Admission, now: Duration) -> Option<Transition> {
-        self.record(call, Outcome::Success, None, || now)
+    fn succeeded(&self, call: &Admission, now: Duration) -> Option<Told> {
+        self.settled(call, Outcome::Success, now)
     }
 
-    fn failed(&self, call: &Admission, now: Duration) -> Option<Transition> {
-        self.record(call, Outcome::Failure, None, || now)
+    fn failed(&self, call: &Admission, now: Duration) -> Option<Told> {
+        self.settled(call, Outcome::Failure, now)
     }
 
-    fn dropped(&self, call: &Admission, now: Duration) -> Option<Transition> {
-        self.record(call, Outcome::Ignored, None, || now)
+    fn dropped(&self, call: &Admission, now: Duration) -> Option<Told> {
+        self.settled(call, Outcome::Ignored, now)
+    }
+
+    /// Records the outcome, and opens the circuit where that is the verdict. Others may come
+    /// between.
+    fn settled(&self, call: &Admission, outcome: Outcome, now: Duration) -> Option<Told> {
+        let transition = match self.record(call, outcome, None, || now)? {
+            Verdict::Closed(transition) => transition,
+            Verdict::Trips(trip) => self.open_for(trip, CAUSE.into(), now)?,
+        };
+        Some((transition.to, transition.cooldown))
     }
 }

@@ -1,0 +1,206 @@
+//! Which calls a circuit lets through, and what it has to do for that.
+
+use std::time::Duration;
+
+use super::{
+    Admission, Answer, Circuit, Kind, Lease, Leave, Mode, RAMPING, Reason, Slow, State, TIMED,
+    TRACKED, Transition, UNTIMED, Wait, nanos,
+};
+
+/// How often in a row all probes of a half-open circuit may hang until it opens again.
+const LOST_ROUNDS: u32 = 3;
+
+impl Circuit {
+    /// Whether a call made now would be rejected. Changes nothing.
+    #[inline(always)]
+    pub(in super::super) fn rejects(&self, now: impl FnOnce() -> Duration) -> Option<Wait> {
+        if self.word().state() == State::Closed {
+            None
+        } else {
+            let slow = self.slow();
+            if slow.mode == Mode::ObserveOnly {
+                return None;
+            }
+            self.rejects_slow(&slow, now())
+        }
+    }
+
+    #[cold]
+    pub(super) fn rejects_slow(&self, slow: &Slow, now: Duration) -> Option<Wait> {
+        match self.word().state() {
+            State::Closed => None,
+            State::Open => match slow.until {
+                Some(until) if until <= now => None,
+                until => Some(Wait(until.map(|until| until.saturating_sub(now)))),
+            },
+            State::HalfOpen => {
+                let held = slow.leases.iter().filter(|lease| lease.expires > now);
+                if held.clone().count() < slow.settings.half_open_probes.get() as usize {
+                    return None;
+                }
+                let next = held.map(|lease| lease.expires.saturating_sub(now)).min();
+                Some(Wait(Some(next.unwrap_or_default())))
+            }
+        }
+    }
+
+    /// Lets a call through, or not; the first one after the cooldown turns an open circuit
+    /// half-open. `reserves` says that the call itself may come later: see [`begin`](Self::begin).
+    #[inline(always)]
+    pub(in super::super) fn admit(&self, reserves: bool, now: impl Fn() -> Duration) -> Answer {
+        let word = self.word();
+        if word.state() == State::Closed && !word.has(TRACKED | RAMPING) {
+            let mut admission = Admission {
+                generation: word.generation(),
+                kind: Kind::Call,
+                began: UNTIMED,
+            };
+            if word.has(TIMED) && !reserves {
+                admission.began = nanos(now());
+            }
+            return Answer {
+                admission: Ok(admission),
+                transition: None,
+            };
+        }
+        self.admit_slow(reserves, now())
+    }
+
+    #[cold]
+    fn admit_slow(&self, reserves: bool, now: Duration) -> Answer {
+        let mut slow = self.slow();
+        let mut transition = self.before_admission(&mut slow, now);
+        let wait = match self.state() {
+            // Who finds out that the service hangs is not let through, however short the cooldown.
+            State::Open if transition.is_some() => Some(Wait(Some(
+                (slow.until).map_or(Duration::ZERO, |until| until.saturating_sub(now)),
+            ))),
+            State::Closed if !reserves => self.ramp(&mut slow, now),
+            _ => self.rejects_slow(&slow, now),
+        };
+        if let Some(wait) = wait {
+            // Who only asks for a place waits for it.
+            let waits = reserves && slow.mode != Mode::ObserveOnly;
+            slow.rejected += u64::from(!waits);
+            let admission = if slow.mode == Mode::ObserveOnly {
+                Ok(Admission {
+                    generation: self.word().generation(),
+                    kind: Kind::Uncounted,
+                    began: UNTIMED,
+                })
+            } else {
+                Err(slow.rejection(wait))
+            };
+            return Answer {
+                admission,
+                transition,
+            };
+        }
+        if self.state() == State::Open {
+            transition = Some(self.transit(&mut slow, State::HalfOpen, Leave::default(), now));
+        }
+        let kind = if self.state() == State::HalfOpen {
+            let id = slow.next_lease;
+            slow.next_lease = id.wrapping_add(1);
+            let expires = now.saturating_add(slow.settings.lease());
+            slow.leases.push(Lease {
+                id,
+                expires,
+                called: !reserves,
+            });
+            Kind::Probe(id)
+        } else {
+            Kind::Call
+        };
+        let mut admission = Admission {
+            generation: self.word().generation(),
+            kind,
+            began: UNTIMED,
+        };
+        if !reserves {
+            slow.begin(&mut admission, now);
+        }
+        Answer {
+            admission: Ok(admission),
+            transition,
+        }
+    }
+
+    /// Time alone may have decided: the calls in flight are slow by now, or the probes hang.
+    fn before_admission(&self, slow: &mut Slow, now: Duration) -> Option<Box<Transition>> {
+        match self.state() {
+            State::Closed => {
+                let reason = self.judge(slow, self.word().failures(), None, now)?;
+                Some(self.open(slow, reason.text(), None, now))
+            }
+            State::Open => None,
+            State::HalfOpen => {
+                let mut lost = 0_u32;
+                slow.leases.retain(|lease| {
+                    let held = lease.expires > now;
+                    // A place that is only reserved says nothing about the service.
+                    lost += u32::from(!held && lease.called);
+                    held
+                });
+                slow.lost = slow.lost.saturating_add(lost);
+                let most = slow.settings.half_open_probes.get();
+                (slow.lost >= most.saturating_mul(LOST_ROUNDS))
+                    .then(|| self.open(slow, Reason::ProbesHang.text(), None, now))
+            }
+        }
+    }
+
+    /// While the closed circuit's load grows, the share of calls that it lets through is how much
+    /// of the time has passed, and a tenth at least.
+    fn ramp(&self, slow: &mut Slow, now: Duration) -> Option<Wait> {
+        if !self.word().has(RAMPING) {
+            return None;
+        }
+        let passed = now.saturating_sub(slow.closed_at);
+        let ramp = slow.settings.ramp.unwrap_or_default();
+        if passed >= ramp {
+            self.set_flags(slow.flags());
+            return None;
+        }
+        let whole = ramp.as_nanos();
+        slow.ramp_credit += passed.as_nanos().max(whole / 10);
+        if slow.ramp_credit >= whole {
+            slow.ramp_credit -= whole;
+            None
+        } else {
+            Some(Wait(Some(ramp - passed)))
+        }
+    }
+
+    /// A call for which a place was reserved begins.
+    pub(in super::super) fn begin(
+        &self,
+        admission: &mut Admission,
+        now: impl FnOnce() -> Duration,
+    ) {
+        let word = self.word();
+        let tracked = word.has(TRACKED) || admission.is_probe();
+        if tracked && word.generation() == admission.generation {
+            self.slow().begin(admission, now());
+        } else if word.has(TIMED) {
+            admission.began = nanos(now());
+        }
+    }
+
+    /// Whether nothing has happened to the circuit since this admission, and a probe still has its
+    /// place.
+    pub(in super::super) fn is_valid(
+        &self,
+        admission: &Admission,
+        now: impl FnOnce() -> Duration,
+    ) -> bool {
+        self.is_current(admission)
+            && match admission.kind {
+                Kind::Probe(id) => {
+                    let now = now();
+                    (self.slow().leases.iter()).any(|lease| lease.id == id && lease.expires > now)
+                }
+                Kind::Call | Kind::Uncounted => true,
+            }
+    }
+}

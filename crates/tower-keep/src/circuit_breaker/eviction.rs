@@ -1,0 +1,281 @@
+//! Which circuits by key go when a new one comes. A new key looks at a bounded number of circuits,
+//! however many there are.
+//!
+//! # How
+//!
+//! Each circuit stands in one of three queues: closed, open (half-open too), and forced. A
+//! transition or an order by hand adds the circuit's number to a list of changes. The next new key
+//! moves those circuits into their queues, so that each change is paid for once. The end of a
+//! forced time is no change: each new key also looks at the first forced circuit, and moves it to
+//! its queue or to the end.
+//!
+//! A call only stores the time in its circuit, relaxed, so that calls with known keys share a read
+//! lock. The queues hold the circuits in the order of their arrival. A circuit that reaches the
+//! front and was used since its arrival gets a *second chance*: it moves to the end. The first
+//! circuit that was not used since goes. After eight second chances, the least recently used of the
+//! eight goes.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hashlink::LinkedHashMap;
+
+use super::{in_flight::nanos, shared::Shared, state::State};
+
+/// How many circuits that were used since are passed over.
+const CHANCES: usize = 8;
+
+/// How many circuits of a queue a new key looks at to find idle ones.
+const IDLE_LOOKS: usize = 4;
+
+/// Each circuit is held by the index of the table and by its queue.
+const HELD_BY_TABLE: usize = 2;
+
+/// The numbers of the circuits whose queue may be another by now.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// A leaf lock.
+    numbers: Mutex<Vec<u64>>,
+}
+
+impl Changes {
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a circuit knows of the table that it is in.
+pub(super) struct Membership {
+    /// No other circuit of the table ever has the same.
+    pub(super) number: u64,
+    changes: Arc<Changes>,
+    /// Whether the number stands in the list, so that it stands there once.
+    noted: AtomicBool,
+}
+
+impl Membership {
+    pub(super) fn new(number: u64, changes: Arc<Changes>) -> Self {
+        Self {
+            number,
+            changes,
+            noted: AtomicBool::new(false),
+        }
+    }
+
+    /// The state or the mode changed.
+    pub(super) fn note(&self) {
+        if !self.noted.swap(true, Ordering::AcqRel) {
+            let mut numbers = (self.changes.numbers.lock()).unwrap_or_else(PoisonError::into_inner);
+            numbers.push(self.number);
+        }
+    }
+}
+
+/// A circuit in its queue.
+pub(super) struct Member<K> {
+    pub(super) key: Arc<K>,
+    pub(super) shared: Arc<Shared>,
+    /// When it was used last, as far as the queue knows.
+    seen: u64,
+}
+
+impl<K> Member<K> {
+    fn is_used_since(&self) -> bool {
+        self.shared.last_used() > self.seen
+    }
+
+    fn queue(&self) -> usize {
+        let shared = &self.shared;
+        if shared.circuit.is_forced(shared.now()) {
+            FORCED
+        } else if shared.circuit.state() == State::Closed {
+            CLOSED
+        } else {
+            OPEN
+        }
+    }
+
+    /// Whether nobody used it for this long, nobody holds it, and it would reject no call.
+    pub(super) fn is_idle(&self, idle: Duration, now: u64) -> bool {
+        let shared = &self.shared;
+        now.saturating_sub(shared.last_used()) >= nanos(idle)
+            && Arc::strong_count(shared) <= HELD_BY_TABLE
+            && !shared.circuit.matters(shared.now())
+            && !shared.circuit.is_forced(shared.now())
+    }
+}
+
+const CLOSED: usize = 0;
+const OPEN: usize = 1;
+const FORCED: usize = 2;
+
+/// The circuits of a table, by number, in the order in which they go.
+pub(super) struct Queues<K> {
+    queues: [LinkedHashMap<u64, Member<K>>; 3],
+    changes: Arc<Changes>,
+    /// How many circuits were looked at.
+    #[cfg(test)]
+    looks: usize,
+}
+
+impl<K> Queues<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            queues: [(); 3].map(|()| LinkedHashMap::new()),
+            changes: Arc::default(),
+            #[cfg(test)]
+            looks: 0,
+        }
+    }
+
+    pub(super) fn changes(&self) -> Arc<Changes> {
+        Arc::clone(&self.changes)
+    }
+
+    fn look(&mut self) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
+    }
+
+    /// A new circuit, used now.
+    pub(super) fn insert(&mut self, number: u64, key: Arc<K>, shared: Arc<Shared>, now: u64) {
+        let member = Member {
+            key,
+            shared,
+            seen: now,
+        };
+        self.queues[CLOSED].insert(number, member);
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Member<K>> {
+        self.queues
+            .iter_mut()
+            .find_map(|queue| queue.remove(&number))
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member<K>> {
+        self.queues.iter().flat_map(LinkedHashMap::values)
+    }
+
+    /// The numbers of all circuits that are idle.
+    pub(super) fn all_idle(&self, idle: Duration, now: u64) -> Vec<u64> {
+        self.queues
+            .iter()
+            .flatten()
+            .filter(|(_, member)| member.is_idle(idle, now))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Takes out some of the circuits that are idle, and whatever else it takes to have room for
+    /// one more.
+    pub(super) fn make_room(&mut self, max: usize, idle: Duration, now: u64) -> Vec<Member<K>> {
+        self.move_changed();
+        self.look_at_forced();
+        let mut removed = Vec::new();
+        for queue in [CLOSED, OPEN] {
+            self.remove_idle(queue, idle, now, &mut removed);
+        }
+        while self.queues[CLOSED].len() + self.queues[OPEN].len() >= max {
+            let closed = self.victim(CLOSED);
+            // A circuit of the open queue can turn out to be closed by now.
+            let victim = closed
+                .or_else(|| self.victim(OPEN))
+                .or_else(|| self.victim(CLOSED));
+            match victim {
+                Some(victim) => removed.push(victim),
+                None => break,
+            }
+        }
+        removed
+    }
+
+    fn move_changed(&mut self) {
+        for number in self.changes.take() {
+            self.look();
+            if let Some(member) = self.remove(number) {
+                if let Some(membership) = &member.shared.membership {
+                    // First: what changes from here on is noted again.
+                    membership.noted.store(false, Ordering::Release);
+                }
+                self.queues[member.queue()].insert(number, member);
+            }
+        }
+    }
+
+    fn look_at_forced(&mut self) {
+        if let Some((number, member)) = self.queues[FORCED].pop_front() {
+            self.look();
+            self.queues[member.queue()].insert(number, member);
+        }
+    }
+
+    fn remove_idle(
+        &mut self,
+        queue: usize,
+        idle: Duration,
+        now: u64,
+        removed: &mut Vec<Member<K>>,
+    ) {
+        for _ in 0..IDLE_LOOKS {
+            let Some((_, first)) = self.queues[queue].front() else {
+                return;
+            };
+            if now.saturating_sub(first.seen) < nanos(idle) {
+                // Those behind it came or were passed over later.
+                return;
+            }
+            let is_idle = first.is_idle(idle, now);
+            self.look();
+            match self.queues[queue].pop_front() {
+                Some((_, member)) if is_idle => removed.push(member),
+                Some((number, member)) => self.pass_over(queue, number, member),
+                None => return,
+            }
+        }
+    }
+
+    /// Lets a circuit go to the end of its queue.
+    fn pass_over(&mut self, queue: usize, number: u64, mut member: Member<K>) {
+        member.seen = member.shared.last_used();
+        self.queues[queue].insert(number, member);
+    }
+
+    /// The circuit of this queue that goes next.
+    fn victim(&mut self, queue: usize) -> Option<Member<K>> {
+        let mut oldest: Option<(u64, u64)> = None;
+        let mut chances = CHANCES;
+        while chances > 0 {
+            let Some((number, member)) = self.queues[queue].pop_front() else {
+                break;
+            };
+            self.look();
+            let belongs = member.queue();
+            if belongs != queue {
+                // It changed just now, and nobody has moved it yet.
+                self.queues[belongs].insert(number, member);
+            } else if member.is_used_since() {
+                chances -= 1;
+                let used = member.shared.last_used();
+                if oldest.is_none_or(|(_, least)| used < least) {
+                    oldest = Some((number, used));
+                }
+                self.pass_over(queue, number, member);
+            } else {
+                return Some(member);
+            }
+        }
+        oldest.and_then(|(number, _)| self.queues[queue].remove(&number))
+    }
+}
+
+#[cfg(test)]
+#[path = "eviction_tests.rs"]
+mod tests;

@@ -1,0 +1,240 @@
+use super::*;
+use crate::{
+    circuit_breaker::{
+        settings::Settings,
+        state::{Mode, Verdict},
+    },
+    classify::Outcome,
+};
+
+const NEVER: Duration = Duration::MAX;
+
+/// A table without an index, on a clock of its own.
+struct Table {
+    queues: Queues<u64>,
+    now: u64,
+    next: u64,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self {
+            queues: Queues::new(),
+            now: 0,
+            next: 0,
+        }
+    }
+
+    /// A table with this number of circuits, for which nothing made room.
+    fn with(circuits: u64) -> (Self, Vec<Arc<Shared>>) {
+        let mut table = Self::new();
+        let shared = (0..circuits).map(|_| table.put()).collect();
+        (table, shared)
+    }
+
+    fn put(&mut self) -> Arc<Shared> {
+        self.now += 1;
+        let membership = Membership::new(self.next, self.queues.changes());
+        let settings = Settings {
+            failure_threshold: Some(0),
+            ..Settings::default()
+        };
+        let name = self.next.to_string().into();
+        let shared = Shared::with(settings, name, 0, Arc::default(), Some(membership));
+        let shared = Arc::new(shared);
+        shared.touch(self.now);
+        let key = Arc::new(self.next);
+        self.queues
+            .insert(self.next, key, Arc::clone(&shared), self.now);
+        self.next += 1;
+        shared
+    }
+
+    /// Makes room for a new circuit and inserts it: the keys of those that went.
+    fn come(&mut self, max: usize, idle: Duration) -> Vec<u64> {
+        self.now += 1;
+        let removed = self.queues.make_room(max, idle, self.now);
+        self.put();
+        removed.iter().map(|member| *member.key).collect()
+    }
+
+    fn touch(&mut self, shared: &Shared) {
+        self.now += 1;
+        shared.touch(self.now);
+    }
+
+    fn len(&self) -> usize {
+        self.queues.members().count()
+    }
+}
+
+fn open(shared: &Shared) {
+    let admission = shared.circuit.admit(false, || shared.now()).admission;
+    let verdict =
+        (shared.circuit).record(&admission.unwrap(), Outcome::Failure, None, || shared.now());
+    match verdict {
+        Some(Verdict::Trips(trip)) => shared.open_for(trip, "no".into(), None),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// R71 What a new key looks at does not grow with the number of circuits, whatever they are like.
+#[test]
+fn the_cost_of_a_new_key_is_constant() {
+    let touch_all = |table: &mut Table, all: &[Arc<Shared>]| {
+        all.iter().for_each(|shared| table.touch(shared));
+    };
+    type Prepare<'a> = &'a dyn Fn(&mut Table, &[Arc<Shared>]);
+    let kinds: [(&str, Prepare<'_>); 6] = [
+        ("unused", &|_, _| {}),
+        ("used", &touch_all),
+        ("open", &|_, all| all.iter().for_each(|shared| open(shared))),
+        ("open and used", &|table, all| {
+            all.iter().for_each(|shared| open(shared));
+            touch_all(table, all);
+        }),
+        ("forced", &|_, all| {
+            all.iter()
+                .for_each(|shared| shared.set_mode(Mode::ForcedOpen));
+        }),
+        ("forced for a time", &|_, all| {
+            all.iter()
+                .for_each(|shared| shared.force_open_for(Duration::MAX));
+        }),
+    ];
+    for (kind, prepare) in kinds {
+        let mut costs = Vec::new();
+        for circuits in [100, 10_000] {
+            let (mut table, all) = Table::with(circuits);
+            prepare(&mut table, &all);
+            // The first new key moves those that changed, each once.
+            table.come(circuits as usize, NEVER);
+            assert!(table.queues.looks <= circuits as usize + 20, "{kind}");
+            let mut most = 0;
+            for _ in 0..50 {
+                table.queues.looks = 0;
+                // All are idle too, for a part of the new keys.
+                table.come(circuits as usize, Duration::from_nanos(table.now % 3));
+                most = most.max(table.queues.looks);
+            }
+            costs.push(most);
+        }
+        assert_eq!(costs[0], costs[1], "{kind}");
+        assert!(
+            costs[1] <= 2 * IDLE_LOOKS + CHANCES + 2,
+            "{kind}: {costs:?}"
+        );
+    }
+}
+
+/// R71 The closed circuit goes that was not used for the longest time, then the open one.
+#[test]
+fn closed_circuits_go_before_open_ones() {
+    let (mut table, all) = Table::with(5);
+    open(&all[0]);
+    open(&all[1]);
+    all[2].set_mode(Mode::ForcedClosed);
+    table.touch(&all[0]);
+    table.touch(&all[3]);
+    // 3 was used since it came, so that 4 goes first; 5 to 8 are the new ones.
+    assert_eq!(table.come(4, NEVER), [4]);
+    assert_eq!(table.come(4, NEVER), [3]);
+    assert_eq!(table.come(4, NEVER), [5]);
+    // No closed circuit is left: the unused open one goes, and the forced one stays.
+    all[0].touch(table.now);
+    assert_eq!(table.come(2, NEVER), [6, 7, 1]);
+    assert_eq!(table.len(), 3);
+    assert_eq!(table.come(1, NEVER), [8, 0]);
+}
+
+/// R71 Of many circuits that were all used since they came, one of the first eight goes.
+#[test]
+fn the_least_used_of_eight_goes() {
+    let (mut table, all) = Table::with(20);
+    for shared in all.iter().rev() {
+        table.touch(shared);
+    }
+    assert_eq!(table.come(20, NEVER), [7]);
+    // The others of the eight are behind the rest now.
+    assert_eq!(table.come(20, NEVER), [15]);
+}
+
+/// R71 Forced circuits do not take the place of others, and count again once they are released.
+#[test]
+fn forced_circuits_do_not_count() {
+    let (mut table, all) = Table::with(6);
+    for shared in &all[..4] {
+        shared.set_mode(Mode::ObserveOnly);
+    }
+    assert_eq!(table.come(3, NEVER), []);
+    assert_eq!(table.come(3, NEVER), [4]);
+    for shared in &all[..4] {
+        shared.set_mode(Mode::Automatic);
+    }
+    let removed = table.come(3, NEVER);
+    assert_eq!(removed.len(), 5);
+    assert_eq!(table.len(), 3);
+}
+
+/// R74 A circuit that is forced for a time counts again when the time is over.
+#[tokio::test(start_paused = true)]
+async fn a_forced_time_ends() {
+    let (mut table, all) = Table::with(3);
+    for shared in &all {
+        shared.force_open_for(Duration::from_secs(1));
+    }
+    for _ in 0..2 {
+        assert_eq!(table.come(2, NEVER), []);
+    }
+    assert_eq!(table.come(2, NEVER), [3]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    // Each new key finds one of them.
+    for _ in 0..3 {
+        assert_eq!(table.come(2, NEVER).len(), 2);
+    }
+    assert_eq!(table.len(), 2);
+}
+
+/// R71 A circuit that changes often is noted once, even after it left the table.
+#[test]
+fn changes_take_bounded_memory() {
+    let (table, all) = Table::with(2);
+    let flap = |shared: &Shared| {
+        for _ in 0..100 {
+            shared.set_mode(Mode::ForcedOpen);
+            shared.set_mode(Mode::Automatic);
+        }
+    };
+    flap(&all[0]);
+    flap(&all[1]);
+    assert_eq!(table.queues.changes.take(), [0, 1]);
+    let (mut table, all) = Table::with(2);
+    drop(table.queues.remove(0));
+    flap(&all[0]);
+    assert_eq!(table.come(3, NEVER), []);
+    flap(&all[0]);
+    assert_eq!(table.queues.changes.take(), []);
+}
+
+/// R71 Idle circuits go with new keys; used, open, forced and held circuits stay.
+#[test]
+fn a_new_key_finds_idle_circuits() {
+    let idle = Duration::from_nanos(1000);
+    let (mut table, all) = Table::with(12);
+    open(&all[1]);
+    all[2].set_mode(Mode::ForcedClosed);
+    table.now = 999;
+    table.touch(&all[3]);
+    drop(all[..4].to_vec());
+    let held = Arc::clone(&all[4]);
+    let held_by_a_call = Arc::clone(&all[4]);
+    drop(all);
+    table.now = 1100;
+    let mut removed = Vec::new();
+    for _ in 0..6 {
+        removed.extend(table.come(100, idle));
+    }
+    removed.sort_unstable();
+    assert_eq!(removed, [0, 5, 6, 7, 8, 9, 10, 11]);
+    drop((held, held_by_a_call));
+}
