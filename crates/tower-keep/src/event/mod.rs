@@ -42,6 +42,13 @@ pub use self::{
 pub trait Observer: Send + Sync {
     /// Called once for each event.
     fn on_event(&self, event: &Event);
+
+    /// Called where a job gets its name after its first event, which had none: from a
+    /// [`JobLayer`](crate::JobLayer) inside the layer that began the job. Later events carry the name.
+    /// Default: does nothing.
+    fn on_named(&self, job: JobId, name: &JobName) {
+        let _ = (job, name);
+    }
 }
 
 impl<F> Observer for F
@@ -334,8 +341,27 @@ pub enum FailureCause {
     Duplicate,
     /// The service panicked.
     Panicked,
-    /// It was not taken, as there was no place for it.
+    /// A gate turned the call away, such as a dispatcher without room or a layer of the user's own.
     Rejected,
+}
+
+impl FailureCause {
+    /// Whether a gate turned the call away, so that the service did not run for it: an open circuit, an
+    /// identical request in flight, or any other gate.
+    ///
+    /// ```
+    /// use tower_keep::FailureCause;
+    ///
+    /// assert!(FailureCause::CircuitOpen.is_rejection());
+    /// assert!(!FailureCause::TimedOut.is_rejection());
+    /// ```
+    #[must_use]
+    pub fn is_rejection(self) -> bool {
+        match self {
+            Self::CircuitOpen | Self::Duplicate | Self::Rejected => true,
+            Self::Error | Self::TimedOut | Self::Panicked => false,
+        }
+    }
 }
 
 impl fmt::Display for FailureCause {
@@ -346,7 +372,7 @@ impl fmt::Display for FailureCause {
             Self::CircuitOpen => "the circuit is open",
             Self::Duplicate => "an identical request was in flight",
             Self::Panicked => "the service panicked",
-            Self::Rejected => "there was no place for it",
+            Self::Rejected => "a gate turned it away",
         })
     }
 }

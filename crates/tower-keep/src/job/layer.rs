@@ -9,10 +9,13 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{scope, seat::Seat};
+use super::{
+    panic::before_service,
+    seat::{Joining, LayerId, Seat},
+};
 use crate::event::JobName;
 
-/// Begins a job for each call, and names it.
+/// Names the job of each call; begins one where the stack has none.
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -26,8 +29,14 @@ use crate::event::JobName;
 /// # });
 /// ```
 ///
-/// Put it outermost. Where the stack has a job already, this begins a child of it, so that the layers inside watch the
-/// child and those outside its parent.
+/// Put it outermost. A layer around it, such as [`LogLayer`](crate::LogLayer), begins the job, and so does a
+/// [`Dispatcher`](crate::Dispatcher) around the stack: then this layer names that job, in each event from then on. Its
+/// `dispatched` event has no name. Boards of the Progress layer show the name at once, and any observer can learn it by
+/// [`Observer::on_named`](crate::Observer::on_named).
+///
+/// A job keeps its first name: of two such layers in one stack the outer one names the job, a name given by the
+/// dispatcher goes before both, and later attempts change nothing. Once the job has started without a name it has none.
+/// A stack that the job's own code calls begins a child job, which this layer names.
 #[derive(Clone)]
 pub struct JobLayer<N = JobName> {
     name: N,
@@ -90,6 +99,7 @@ impl<S, N: Clone> Layer<S> for JobLayer<N> {
         JobService {
             inner,
             name: self.name.clone(),
+            id: LayerId::next(),
         }
     }
 }
@@ -105,6 +115,7 @@ impl<N> fmt::Debug for JobLayer<N> {
 pub struct JobService<S, N = JobName> {
     inner: S,
     name: N,
+    id: LayerId,
 }
 
 impl<S, N, Request> Service<Request> for JobService<S, N>
@@ -124,8 +135,13 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let name = self.name.name(&request);
-        let (seat, future) = Seat::begin(name, scope::current(), None, || self.inner.call(request));
+        let name = Seat::takes_name(self.id).then(|| before_service(|| self.name.name(&request)));
+        let joining = Joining {
+            observer: None,
+            traced: false,
+            layer: self.id,
+        };
+        let (seat, future) = Seat::track_named(&joining, name, || self.inner.call(request));
         ResponseFuture::new(seat, future)
     }
 }

@@ -66,6 +66,7 @@ pub(crate) mod halt;
 mod layer;
 pub(crate) mod limits;
 pub(crate) mod oneshot;
+pub(crate) mod panic;
 pub(crate) mod scope;
 mod scoped;
 pub(crate) mod seat;

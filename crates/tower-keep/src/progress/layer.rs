@@ -113,6 +113,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let joining = Joining {
             observer: Some(&self.layer.observer),
+            traced: false,
             layer: self.id,
         };
         let (seat, future) = Seat::track(&joining, || self.inner.call(request));

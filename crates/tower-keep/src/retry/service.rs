@@ -14,7 +14,7 @@ use super::{
     request::{ByClone, CloneRequest},
     shared::Shared,
 };
-use crate::job::seat::Seat;
+use crate::job::{panic::before_service, seat::Seat};
 
 /// The service that [`RetryLayer`] makes.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ where
         let layer = &self.shared.layer;
         let end = self.shared.begin();
         let kept = if layer.settings.max_retries > 0 {
-            layer.clone_request.clone_request(&request)
+            before_service(|| layer.clone_request.clone_request(&request))
         } else {
             None
         };

@@ -14,7 +14,7 @@ use super::{
     limit::Limit,
 };
 use crate::{
-    job::{Elapsed, seat::Seat},
+    job::{Elapsed, panic::before_service, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -60,7 +60,7 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let deadline = layer.deadline(&request);
+        let deadline = before_service(|| layer.deadline(&request));
         let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
         let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
         ResponseFuture::new(
