@@ -23,17 +23,17 @@ use super::support::*;
 
 /// Writes down each event as `LEVEL message` with its fields.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<(Level, String, String)>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<(Level, String, String)>>>);
 
 impl Lines {
-    fn listen() -> (Self, DefaultGuard) {
+    pub(crate) fn listen() -> (Self, DefaultGuard) {
         let lines = Self::default();
         let guard = tracing::subscriber::set_default(lines.clone());
         (lines, guard)
     }
 
     /// Each record's level and message.
-    fn records(&self) -> Vec<String> {
+    pub(crate) fn records(&self) -> Vec<String> {
         self.0
             .lock()
             .unwrap()
@@ -42,7 +42,7 @@ impl Lines {
             .collect()
     }
 
-    fn fields(&self) -> Vec<String> {
+    pub(crate) fn fields(&self) -> Vec<String> {
         self.0
             .lock()
             .unwrap()

@@ -62,6 +62,8 @@ impl Stream {
 #[derive(Default)]
 struct Observers {
     first: [Option<Arc<dyn Observer>>; INLINE],
+    /// Which of the first write to tracing, so that they are left out while it has no listener.
+    traced: [bool; INLINE],
     more: Vec<Arc<dyn Observer>>,
 }
 
@@ -76,11 +78,27 @@ impl Observers {
         self.iter().count()
     }
 
-    fn push(&mut self, observer: Arc<dyn Observer>) {
-        match self.first.iter_mut().find(|free| free.is_none()) {
-            Some(free) => *free = Some(observer),
+    fn push(&mut self, observer: Arc<dyn Observer>, traced: bool) {
+        match self.first.iter().position(Option::is_none) {
+            Some(free) => {
+                self.first[free] = Some(observer);
+                self.traced[free] = traced;
+            }
             None => self.more.push(observer),
         }
+    }
+
+    /// The first few, but for those that nobody would hear.
+    fn first(&self) -> [Option<Arc<dyn Observer>>; INLINE] {
+        let left_out = if self.traced.contains(&true) && !tracing_listens() {
+            self.traced
+        } else {
+            [false; INLINE]
+        };
+        std::array::from_fn(|index| match left_out[index] {
+            true => None,
+            false => self.first[index].clone(),
+        })
     }
 }
 
@@ -104,17 +122,21 @@ impl Target {
 impl Core {
     /// Registers an observer, once, and tells it what it missed.
     pub(crate) fn observe(&self, observer: &Arc<dyn Observer>) {
-        self.observe_from(OBSERVED, observer);
+        self.observe_as(observer, false);
     }
 
     /// As [`observe`](Self::observe), for a sink of tracing's. While tracing has no listener, no event is
     /// built for it; what happens then it never hears of.
     pub(crate) fn observe_for_tracing(&self, observer: &Arc<dyn Observer>) {
-        let is_heard = tracing_listens();
-        self.observe_from(if is_heard { OBSERVED } else { TRACED }, observer);
+        self.observe_as(observer, true);
     }
 
-    fn observe_from(&self, flag: u64, observer: &Arc<dyn Observer>) {
+    fn observe_as(&self, observer: &Arc<dyn Observer>, traced: bool) {
+        let flag = if traced && !tracing_listens() {
+            TRACED
+        } else {
+            OBSERVED
+        };
         let mut state = self.state();
         if self.has(ENDED)
             || state
@@ -126,7 +148,7 @@ impl Core {
             return;
         }
         let index = state.stream.observers.len();
-        state.stream.observers.push(Arc::clone(observer));
+        state.stream.observers.push(Arc::clone(observer), traced);
         // Whoever sets `STARTED` or `ENDED` after this sees that somebody watches, and tells.
         let before = self.flags.fetch_or(flag, Ordering::AcqRel);
         if before & (OBSERVED | ENDED) == ENDED {
@@ -400,11 +422,11 @@ impl Core {
         target: Target,
         event: &Event,
     ) -> MutexGuard<'a, State> {
-        let first = state.stream.observers.first.clone();
+        let first = state.stream.observers.first();
         let more = state.stream.observers.more.len();
         drop(state);
-        for (index, observer) in first.iter().flatten().enumerate() {
-            if target.takes(index) {
+        for (index, observer) in first.iter().enumerate() {
+            if let Some(observer) = observer.as_ref().filter(|_| target.takes(index)) {
                 call(&**observer, event);
             }
         }
