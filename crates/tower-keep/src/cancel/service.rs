@@ -243,7 +243,7 @@ impl<S: Clone, G: Clone, O: Clone, H: Clone> Clone for Cancel<S, G, O, H> {
     }
 }
 
-impl<S: fmt::Debug, G, O, H> fmt::Debug for Cancel<S, G, O, H> {
+impl<S: fmt::Debug, G: fmt::Debug, O, H: fmt::Debug> fmt::Debug for Cancel<S, G, O, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancel")
             .field("inner", &self.inner)

@@ -256,7 +256,7 @@ where
     }
 }
 
-impl<S: fmt::Debug, Y, M: fmt::Debug, O> fmt::Debug for Dedup<S, Y, M, O> {
+impl<S: fmt::Debug, Y: fmt::Debug, M: fmt::Debug, O> fmt::Debug for Dedup<S, Y, M, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dedup")
             .field("inner", &self.inner)

@@ -66,7 +66,7 @@ pub struct NameBy<F>(pub(crate) F);
 
 impl<F> fmt::Debug for NameBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NameBy").finish_non_exhaustive()
+        f.write_str("from the request")
     }
 }
 
@@ -104,9 +104,11 @@ impl<S, N: Clone> Layer<S> for JobLayer<N> {
     }
 }
 
-impl<N> fmt::Debug for JobLayer<N> {
+impl<N: fmt::Debug> fmt::Debug for JobLayer<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobLayer").finish_non_exhaustive()
+        f.debug_struct("JobLayer")
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -146,10 +148,11 @@ where
     }
 }
 
-impl<S: fmt::Debug, N> fmt::Debug for JobService<S, N> {
+impl<S: fmt::Debug, N: fmt::Debug> fmt::Debug for JobService<S, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobService")
             .field("inner", &self.inner)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }

@@ -111,8 +111,11 @@ pub(crate) fn before_service<T>(ask: impl FnOnce() -> T) -> T {
         // Only on unwinding.
         #[cold]
         fn drop(&mut self) {
-            let job = scope::current().map(|job| job.id());
-            let _ = BEFORE_SERVICE.try_with(|before| before.set(job));
+            // Otherwise the ambient job is one around this stack, whose own code runs.
+            if scope::is_calling() {
+                let job = scope::current().map(|job| job.id());
+                let _ = BEFORE_SERVICE.try_with(|before| before.set(job));
+            }
         }
     }
 

@@ -90,7 +90,7 @@ use tracing::level_filters::LevelFilter;
 use self::{level::Levels, tracing_sink::TracingSink};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    event::{Event, Observer},
+    event::{Event, JobId, JobName, Observer},
     job::seat::{Joining, LayerId, Seat},
 };
 
@@ -249,6 +249,10 @@ struct Filtered {
 }
 
 impl Observer for Filtered {
+    fn on_named(&self, job: JobId, name: &JobName) {
+        self.sink.on_named(job, name);
+    }
+
     fn on_event(&self, event: &Event) {
         if self.levels.level(event).is_some() {
             self.sink.on_event(event);

@@ -20,6 +20,8 @@ pub(super) struct Board {
     /// Held for a look-up and copies only. The readers' mailboxes are the only locks taken meanwhile.
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
+    /// How many events it keeps for readers that are behind.
+    buffer: usize,
 }
 
 struct State {
@@ -87,6 +89,7 @@ impl Board {
                 readers: Arc::default(),
             }),
             events: broadcast::Sender::new(buffer),
+            buffer,
         }
     }
 
@@ -101,6 +104,11 @@ impl Board {
             let surplus = state.ended.len().saturating_sub(jobs);
             state.ended.drain(..surplus).collect()
         };
+    }
+
+    /// How many events and how many jobs that ended it keeps.
+    pub(super) fn settings(&self) -> (usize, usize) {
+        (self.buffer, self.state().history)
     }
 
     pub(super) fn events(&self) -> broadcast::Receiver<Event> {

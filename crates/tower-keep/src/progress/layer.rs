@@ -69,7 +69,10 @@ impl Default for ProgressLayer {
 
 impl fmt::Debug for ProgressLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (buffer, history) = self.handle.board.settings();
         f.debug_struct("ProgressLayer")
+            .field("buffer", &buffer)
+            .field("history", &history)
             .field("handle", &self.handle)
             .finish_non_exhaustive()
     }

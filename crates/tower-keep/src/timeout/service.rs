@@ -73,7 +73,7 @@ where
     }
 }
 
-impl<S: fmt::Debug, L, O> fmt::Debug for Timeout<S, L, O> {
+impl<S: fmt::Debug, L: fmt::Debug, O> fmt::Debug for Timeout<S, L, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)

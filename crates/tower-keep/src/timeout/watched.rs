@@ -118,7 +118,7 @@ fn watch<L, O>(
     })
 }
 
-impl<S: fmt::Debug, L, O> fmt::Debug for WatchedTimeout<S, L, O> {
+impl<S: fmt::Debug, L: fmt::Debug, O> fmt::Debug for WatchedTimeout<S, L, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchedTimeout")
             .field("inner", &self.inner)
