@@ -301,6 +301,7 @@ fn asked<T>(_: &u32) -> T {
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_a_gate_is_no_start() {
     type Key = fn(&u32) -> Option<u32>;
+    type Make = Box<dyn Fn(LogLayer) -> Boxed>;
     let key: Key = asked;
     let service = || Boxed::new(code(|_, n| async move { Ok(n) }));
     let open = || {
@@ -313,7 +314,7 @@ async fn a_panic_of_a_gate_is_no_start() {
         token.cancel();
         CancelLayer::new().token(token)
     };
-    let makers: Vec<(&str, Box<dyn Fn(LogLayer) -> Boxed>)> = vec![
+    let makers: Vec<(&str, Make)> = vec![
         (
             "a key",
             Box::new(move |log| {

@@ -8,7 +8,7 @@
 //! | event | when | how often |
 //! |---|---|---|
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
-//! | [`Started`](EventKind::Started) | the call got past every gate of its stack | at most once, before any progress |
+//! | [`Started`](EventKind::Started) | the call got past every gate of its stack; also if the service panics then | at most once, before any progress |
 //! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted), [`StepSucceeded`](EventKind::StepSucceeded) | the job's code reports, or that of the job that it joined | any number |
 //! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`AnsweredFromKept`](EventKind::AnsweredFromKept) | a layer acts | any number |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
@@ -66,7 +66,8 @@ where
 pub struct Event {
     /// The job it happened to.
     pub job: JobId,
-    /// The job's name, empty if it was given none.
+    /// The job's name by then, empty if it has none: a [`JobLayer`](crate::JobLayer) inside the layer
+    /// that began the job names it after [`Dispatched`](EventKind::Dispatched).
     pub name: JobName,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
@@ -212,11 +213,11 @@ pub enum EventKind {
     },
     /// The job ended well.
     Succeeded,
-    /// The job ended with a failure.
+    /// The job ended with a failure, or a gate [rejected](FailureCause::is_rejection) it.
     Failed {
         /// What kind of failure.
         cause: FailureCause,
-        /// The error as text.
+        /// The error as text. Of a panic it is `the service panicked: ..` with what the panic said.
         error: Arc<str>,
     },
     /// The job was cancelled.
@@ -346,8 +347,8 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// Whether a gate turned the call away, so that the service did not run for it: an open circuit, an
-    /// identical request in flight, or any other gate.
+    /// Whether a gate turned the call away: an open circuit, an identical request in flight, or any
+    /// other gate. Such a job is logged as rejected, at DEBUG by default.
     ///
     /// ```
     /// use tower_keep::FailureCause;

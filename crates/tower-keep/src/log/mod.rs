@@ -39,7 +39,7 @@
 //!
 //! # Who listens
 //!
-//! Each event asks anew whether tracing has a listener for it: a subscriber that comes, or raises its
+//! Each event asks whether tracing has a listener for it: a subscriber that comes, or raises its
 //! level, while a job runs gets the records from then on. With tracing's feature `log` the records go
 //! to the `log` crate where there is no subscriber. Without any listener no event is built.
 //!

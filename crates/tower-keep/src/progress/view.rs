@@ -15,7 +15,8 @@ use crate::event::{
 pub struct JobView {
     /// Which job.
     pub job: JobId,
-    /// Its name, empty if it was given none.
+    /// Its name, empty if it has none. It changes at most once, where a [`JobLayer`](crate::JobLayer)
+    /// inside the Progress layer names the job.
     pub name: JobName,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
