@@ -45,7 +45,7 @@ pub trait Observer: Send + Sync {
 
     /// Called where a job gets its name after its first event, which had none: from a
     /// [`JobLayer`](crate::JobLayer) inside the layer that began the job. Later events carry the name.
-    /// Default: does nothing.
+    /// Another thread may deliver an event of the job at the same time. Default: does nothing.
     fn on_named(&self, job: JobId, name: &JobName) {
         let _ = (job, name);
     }

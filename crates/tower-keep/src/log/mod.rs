@@ -4,7 +4,7 @@
 //! number as fields, and with the step's name, number and total where the event belongs to a
 //! [step](crate::Event::step), under the target `tower_keep::log`. Any [`Observer`] can take its place.
 //!
-//! | level | events, by their [names](EventKind::name) |
+//! | level | events, by their [names](crate::EventKind::name) |
 //! |---|---|
 //! | ERROR | `failed` |
 //! | WARN | `timed_out`, `retry_scheduled`, `circuit_opened` |

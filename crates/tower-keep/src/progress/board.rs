@@ -247,6 +247,7 @@ impl State {
         self.change(job, |view| view.name = name.clone())
     }
 
+    #[inline(always)]
     fn change(&mut self, job: JobId, change: impl FnOnce(&mut JobView)) -> Told {
         let Some(entry) = self.running.get_mut(&job) else {
             return Told::default();
@@ -273,6 +274,7 @@ fn post(readers: &Readers, view: &JobView) -> Option<Readers> {
 }
 
 impl Told {
+    #[inline(always)]
     fn tell(self) {
         if let Some((watch, view)) = self.watch {
             unharmed(|| drop(watch.send_replace(view)));

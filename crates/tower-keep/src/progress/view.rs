@@ -117,7 +117,7 @@ impl JobView {
     }
 
     pub(super) fn apply(&mut self, event: &Event) {
-        if self.name != event.name {
+        if self.name.is_empty() && !event.name.is_empty() {
             // A layer inside named the job.
             self.name = event.name.clone();
         }
