@@ -323,6 +323,20 @@ fn log_allocates_the_job() {
     at_most(&LogLayer::new(), JOB, 0);
 }
 
+/// R76 Without a listener no event is built: the closure that chooses levels sees none.
+#[test]
+fn a_log_that_nobody_hears_builds_no_events() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let log = LogLayer::new().level_with(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(tower_keep::log::Level::ERROR)
+    });
+    at_most(&log, JOB, 0);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    at_most(&log.level_with(|_| None), JOB, 0);
+}
+
 #[test]
 fn a_log_that_somebody_hears_allocates_the_job() {
     at_most(&LogLayer::to(|_: &Event| {}), JOB, 0);

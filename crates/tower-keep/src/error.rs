@@ -38,11 +38,15 @@ where
 pub(crate) fn panic_message<Text: for<'a> From<&'a str>>(
     panic: Box<dyn Any + Send>,
 ) -> Option<Text> {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let message = text.map(Into::into);
+    let message = panic_text(&*panic).map(Into::into);
     discard(panic);
     message
+}
+
+/// As [`panic_message`], of a panic that goes on.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
 }
 
 /// Drops what is the user's, in whose own `Drop` may be a panic too.

@@ -71,6 +71,18 @@ pub(crate) fn text_of<E: Display>(error: &E) -> Arc<str> {
     text.finish().into()
 }
 
+/// A text of which a part may be the user's, with its end cut off where it is too long for an event.
+pub(crate) fn bounded(text: fmt::Arguments<'_>) -> Arc<str> {
+    let mut read = Bounded::default();
+    read.push(text);
+    let mut text = read.finish();
+    if text.len() > MAX_LENGTH {
+        text.truncate(text.floor_char_boundary_at(MAX_LENGTH - '…'.len_utf8()));
+        text.push('…');
+    }
+    text.into()
+}
+
 /// Text up to [`MAX_READ`] bytes.
 #[derive(Default)]
 struct Bounded {

@@ -97,6 +97,7 @@ pub mod error;
 mod error_text;
 pub mod event;
 pub mod job;
+mod listeners;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod ratio;
 pub mod reject;

@@ -37,6 +37,7 @@ pub mod cancel;
 pub mod circuit_breaker;
 pub mod dedup;
 pub mod job;
+mod listeners;
 pub mod retry;
 mod run;
 mod sync;

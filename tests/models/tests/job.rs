@@ -21,6 +21,7 @@ models! {
         who_waits_for_the_end_is_let_go;
     telling:
         a_late_observer_is_told_in_order
+        a_late_listener_hears_what_follows
         the_end_reaches_who_began_to_watch
         two_observers_see_the_same
         a_report_comes_after_the_start_and_before_the_end

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 use tower::{Layer, Service, ServiceExt};
 use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, Dispatcher, Job, JobId, JobLayer, LogLayer, ProgressLayer,
+    BoxError, CancelLayer, DedupLayer, Dispatcher, Job, JobId, JobLayer, LogLayer, Pipeline,
+    ProgressLayer, RetryLayer, TimeoutLayer, log::Level,
 };
 use tower_keep_test::Scripted;
 
@@ -99,5 +100,74 @@ async fn dispatch() {
     assert_shown(
         &ProgressLayer::new().handle(),
         &["ProgressHandle", "running: 0"],
+    );
+}
+
+/// The settings in force, those of a pipeline's layers too.
+#[tokio::test(start_paused = true)]
+async fn settings() {
+    use std::time::Duration;
+
+    let limit = TimeoutLayer::new(Duration::from_secs(7)).grace(Duration::from_millis(30));
+    assert_shown(&limit, &["limit: Some(7s)", "Overall", "grace: Some(30ms)"]);
+    assert_shown(&limit.layer(inner()), &["limit: Some(7s)"]);
+    assert_shown(&TimeoutLayer::none(), &["limit: None"]);
+    let by_request = TimeoutLayer::per_attempt_by(|_: &u32| Some(Duration::ZERO));
+    assert_shown(&by_request, &["limit: from the request", "Attempt"]);
+    assert_shown(&by_request.layer(inner()), &["limit: from the request"]);
+    assert_shown(
+        &TimeoutLayer::idle(Duration::from_secs(9)).layer(inner()),
+        &["limit: Some(9s)", "Idle"],
+    );
+    assert_shown(
+        &Pipeline::new().build().unwrap(),
+        &[
+            "limit: Some(60s)",
+            "limit: Some(10s)",
+            "max_retries: 3",
+            "sink: tracing",
+            "level: LevelFilter::TRACE",
+            "key: NoKey",
+            "history: 100",
+            "group: NoGroup",
+        ],
+    );
+    assert_shown(
+        &RetryLayer::new().max_retries(5),
+        &["max_retries: 5", "base_delay: 1s", "max_delay: 30s"],
+    );
+    let log = LogLayer::to(|_: &tower_keep::Event| {}).level(Level::WARN);
+    assert_shown(&log, &["sink: custom", "WARN", "level_with: false"]);
+    assert_shown(&log.level_with(|_| None), &["level_with: true"]);
+    assert_shown(&LogLayer::off(), &["sink: off"]);
+    assert_shown(
+        &CancelLayer::new()
+            .replace(|request: &u32| Some(*request))
+            .detached()
+            .shutdown_on(Default::default(), Duration::from_secs(4)),
+        &["replaces: true", "Detached", "shutdown_within: Some(4s)"],
+    );
+    assert_shown(
+        &ProgressLayer::with_buffer(std::num::NonZeroUsize::MIN).history(3),
+        &["buffer: 1", "history: 3"],
+    );
+    assert_shown(&DedupLayer::off(), &["key: NoKey", "mode: Reject"]);
+    assert_shown(&JobLayer::new("import"), &["name: \"import\""]);
+    assert_shown(
+        &JobLayer::named_by(|_: &u32| "a").layer(inner()),
+        &["name: from the request"],
+    );
+    let jobs = Dispatcher::new(inner())
+        .limit(std::num::NonZeroUsize::MIN)
+        .named("report")
+        .grace(Duration::from_secs(2));
+    assert_shown(
+        &jobs,
+        &[
+            "name: \"report\"",
+            "limit: Some(1)",
+            "grace: Some(2s)",
+            "history: 100",
+        ],
     );
 }

@@ -208,7 +208,9 @@ impl<G: Eq + Hash> Groups<G> {
 
 impl<G> fmt::Debug for Groups<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups").finish_non_exhaustive()
+        f.debug_struct("Groups")
+            .field("replaces", &self.replaces)
+            .finish_non_exhaustive()
     }
 }
 

@@ -209,11 +209,19 @@ impl<F, K, O, H> CancelLayer<GroupBy<F, K>, O, H> {
     }
 }
 
-impl<G, O, H> fmt::Debug for CancelLayer<G, O, H> {
+impl<G: fmt::Debug, O, H: fmt::Debug> fmt::Debug for CancelLayer<G, O, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outside = self.outside.as_deref();
         f.debug_struct("CancelLayer")
             .field("handle", &self.handle())
             .field("grace", &self.grace)
+            .field("group", &self.group)
+            .field("on_drop", &self.hold)
+            .field("token", &outside.map(|outside| &outside.token))
+            .field(
+                "shutdown_within",
+                &outside.and_then(|outside| outside.within()),
+            )
             .finish_non_exhaustive()
     }
 }
@@ -247,7 +255,9 @@ impl<F: Clone, K> Clone for GroupBy<F, K> {
 
 impl<F, K> fmt::Debug for GroupBy<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupBy").finish_non_exhaustive()
+        f.debug_struct("GroupBy")
+            .field("groups", &self.groups)
+            .finish_non_exhaustive()
     }
 }
 

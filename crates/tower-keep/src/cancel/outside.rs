@@ -33,6 +33,11 @@ impl Outside {
         })
     }
 
+    /// How long the running jobs may run on, where the token shuts the layer down.
+    pub(super) fn within(&self) -> Option<Duration> {
+        self.within
+    }
+
     pub(super) fn reason(&self) -> CancelReason {
         match self.within {
             None => CancelReason::Requested,

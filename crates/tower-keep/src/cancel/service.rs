@@ -22,6 +22,7 @@ use crate::{
     job::{
         Cancelled,
         core::Core,
+        panic::before_service,
         scope,
         seat::{Joining, LayerId, Seat},
     },
@@ -111,6 +112,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         let inner = &mut self.inner;
         let joining = Joining {
             observer: None,
+            traced: false,
             layer: self.id,
         };
         let stopped = layer.outside.as_ref().is_some_and(|outside| {
@@ -134,8 +136,10 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
             if watch.is_stopped() {
                 return rejected(&job);
             }
-            let group = layer.group.group(&request);
-            let place = group.map(|(group, groups)| groups.enter(group, &job, watch.is_shared()));
+            let place = before_service(|| {
+                let group = layer.group.group(&request);
+                group.map(|(group, groups)| groups.enter(group, &job, watch.is_shared()))
+            });
             // A younger job may have its place in the group.
             if watch.is_stopped() {
                 return rejected(&job);
@@ -239,7 +243,7 @@ impl<S: Clone, G: Clone, O: Clone, H: Clone> Clone for Cancel<S, G, O, H> {
     }
 }
 
-impl<S: fmt::Debug, G, O, H> fmt::Debug for Cancel<S, G, O, H> {
+impl<S: fmt::Debug, G: fmt::Debug, O, H: fmt::Debug> fmt::Debug for Cancel<S, G, O, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancel")
             .field("inner", &self.inner)

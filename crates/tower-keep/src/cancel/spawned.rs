@@ -14,12 +14,14 @@ use tokio::task::JoinHandle;
 
 use super::work::{Lent, Work};
 use crate::{
+    error::unharmed,
     event::{CancelReason, JobId},
     job::{
         Cancelled,
         core::{Core, Ending},
         halt, limits,
         local::Local as _,
+        panic,
         scope::{Entered, Phase},
         stop::{self, Carried},
         surroundings::Surroundings,
@@ -70,24 +72,43 @@ where
 {
     let mut slot = Some(Arc::clone(&unfinished.job));
     let mut work = pin!(Some(work));
-    let (result, said) = poll_fn(|cx| {
+    let done = poll_fn(|cx| {
         let entered = Entered::new(&mut slot, Phase::Running);
         let within = DetachedIn::enter(unfinished.job.id());
         stop::clear();
-        let polled = surroundings.around(|| match work.as_mut().as_pin_mut() {
-            Some(work) => work.poll(cx),
-            None => unreachable!("it is polled until it is ready"),
-        });
+        let poll = || {
+            surroundings.around(|| match work.as_mut().as_pin_mut() {
+                Some(work) => work.poll(cx),
+                None => unreachable!("it is polled until it is ready"),
+            })
+        };
+        let polled = panic::catch(poll);
         drop((within, entered));
         // The caller that would note it may be gone.
         if let Some(job) = &slot {
-            if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
+            let is_past_gates = match &polled {
+                Ok(_) => !stop::read().is_some_and(|stop| stop.kind.is_gate()),
+                Err(panic) => panic.is_past_gates_in_poll(job),
+            };
+            if is_past_gates {
                 job.started_here();
             }
         }
-        polled.map(|result| (result, stop::carry()))
+        match polled {
+            Ok(polled) => polled.map(|result| Ok((result, stop::carry()))),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
     })
     .await;
+    let (result, said) = match done {
+        Ok(done) => done,
+        Err(panic) => {
+            // A second panic, of what the work drops, must not keep the first from the caller.
+            unharmed(|| work.set(None));
+            unfinished.finish(panic.ending());
+            panic.resume();
+        }
+    };
     // Out of the layer before the job's end is told.
     work.set(None);
     unfinished.finish(match &result {

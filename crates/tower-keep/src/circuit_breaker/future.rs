@@ -104,9 +104,9 @@ where
                 let Some(open) = open.take() else {
                     panic!("a rejected call was polled after it was ready");
                 };
-                let result = this.on_reject.reject(open);
+                // First, as the closure may panic: its job has not started.
                 stop::leave(StopKind::CircuitOpen, this.on_reject.responds());
-                result
+                this.on_reject.reject(open)
             }
         };
         this.seat

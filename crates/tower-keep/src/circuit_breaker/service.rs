@@ -24,7 +24,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     event::EventKind,
-    job::{scope, seat::Seat},
+    job::{panic::before_service, scope, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -84,7 +84,8 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let entry = (layer.gate).admit(&mut self.ready, layer.counting, &request);
+        let entry =
+            before_service(|| (layer.gate).admit(&mut self.ready, layer.counting, &request));
         let mut admitted = match entry.admitted {
             Ok(admitted) => admitted,
             Err(rejection) => return rejected(layer, &entry.shared, rejection, entry.transition),

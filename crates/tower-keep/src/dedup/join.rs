@@ -20,6 +20,7 @@ use crate::{
     event::JobId,
     job::{
         core::{Core, followers::Following},
+        panic,
         scope::{Entered, Phase},
         seat::Seat,
         stop::{self, Carried, Stop, StopKind},
@@ -260,6 +261,8 @@ where
                         result.map_err(|shared| this.on_reject.give(shared))
                     }
                     Landing::Panicked(message) => {
+                        this.seat
+                            .with_job(|job| job.note_panic(panic::text(message.as_deref())));
                         let result = this.on_reject.reject(Duplicate::panicked(*of, message));
                         stop::leave(StopKind::Panicked, this.on_reject.responds());
                         result

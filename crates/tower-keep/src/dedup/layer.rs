@@ -216,9 +216,10 @@ impl<F, K, M, O> DedupLayer<KeyBy<F, K>, M, O> {
     }
 }
 
-impl<Y, M: fmt::Debug, O> fmt::Debug for DedupLayer<Y, M, O> {
+impl<Y: fmt::Debug, M: fmt::Debug, O> fmt::Debug for DedupLayer<Y, M, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DedupLayer")
+            .field("key", &self.key)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     event::{EventKind, JobId},
-    job::{core::Core, seat::Seat},
+    job::{core::Core, panic::before_service, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -107,10 +107,11 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let seat = Seat::without_call();
-        let key = layer.key.key(&request);
-        let lead = key
-            .map(|(key, keys)| keys.mark(key, job_of(&seat).map(|job| job.id())))
-            .transpose();
+        let lead = before_service(|| {
+            let (key, keys) = layer.key.key(&request)?;
+            Some(keys.mark(key, job_of(&seat).map(|job| job.id())))
+        })
+        .transpose();
         let state = match lead {
             Ok(lead) => future::State::Executing {
                 execution: Execution::new(self.inner.clone(), request, lead, &seat),
@@ -145,8 +146,10 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let seat = Seat::without_call();
-        let key = layer.key.key(&request);
-        let hold = key.map(|(key, keys)| keys.take_place(key, job_of(&seat).as_ref()));
+        let hold = before_service(|| {
+            let (key, keys) = layer.key.key(&request)?;
+            Some(keys.take_place(key, job_of(&seat).as_ref()))
+        });
         let execution = Execution::new(self.inner.clone(), request, None, &seat);
         ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
     }
@@ -171,8 +174,10 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let seat = Seat::without_call();
-        let key = layer.key.key(&request);
-        let hold = key.map(|(key, keys)| keys.line_up(key, job_of(&seat).as_ref(), &layer.mode));
+        let hold = before_service(|| {
+            let (key, keys) = layer.key.key(&request)?;
+            Some(keys.line_up(key, job_of(&seat).as_ref(), &layer.mode))
+        });
         let execution = Execution::new(self.inner.clone(), request, None, &seat);
         ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
     }
@@ -206,7 +211,7 @@ where
         let layer = &self.layer;
         let inner = &self.inner;
         let seat = Seat::without_call();
-        let state = match layer.key.key(&request) {
+        let state = match before_service(|| layer.key.key(&request)) {
             None => join::State::Alone {
                 execution: Execution::new(inner.clone(), request, None, &seat),
             },
@@ -214,10 +219,12 @@ where
                 let job = job_of(&seat);
                 let id = job.as_ref().map(|job| job.id());
                 let asked = layer.mode.kept().0.map(Asked::now);
-                let joined = keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
-                    let execution =
-                        |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
-                    Joinable::new(execution, O::share, layer.mode.clone(), job)
+                let joined = before_service(|| {
+                    keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
+                        let execution =
+                            |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
+                        Joinable::new(execution, O::share, layer.mode.clone(), job)
+                    })
                 });
                 match joined {
                     Joined::First(caller) => join::State::Joined {
@@ -249,7 +256,7 @@ where
     }
 }
 
-impl<S: fmt::Debug, Y, M: fmt::Debug, O> fmt::Debug for Dedup<S, Y, M, O> {
+impl<S: fmt::Debug, Y: fmt::Debug, M: fmt::Debug, O> fmt::Debug for Dedup<S, Y, M, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dedup")
             .field("inner", &self.inner)

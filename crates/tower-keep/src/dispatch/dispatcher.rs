@@ -260,10 +260,14 @@ impl<S: Clone, N: Clone, O: Clone> Clone for Dispatcher<S, N, O> {
     }
 }
 
-impl<S: fmt::Debug, N, O> fmt::Debug for Dispatcher<S, N, O> {
+impl<S: fmt::Debug, N: fmt::Debug, O> fmt::Debug for Dispatcher<S, N, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dispatcher")
             .field("stack", &self.stack)
+            .field("name", &self.name)
+            .field("limit", &self.places.limit())
+            .field("cancel", &self.cancel)
+            .field("progress", &self.progress)
             .field("in_flight", &self.in_flight())
             .field("available", &self.available())
             .finish_non_exhaustive()

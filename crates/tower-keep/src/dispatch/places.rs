@@ -39,6 +39,10 @@ impl Places {
         self.in_flight.load(Ordering::Acquire)
     }
 
+    pub(super) fn limit(&self) -> Option<NonZeroUsize> {
+        self.limit.as_ref().map(|(limit, _)| *limit)
+    }
+
     pub(super) fn free(&self) -> Option<usize> {
         let (_, places) = self.limit.as_ref()?;
         Some(places.available_permits())

@@ -8,7 +8,7 @@
 //! | event | when | how often |
 //! |---|---|---|
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
-//! | [`Started`](EventKind::Started) | the call got past every gate of its stack | at most once, before any progress |
+//! | [`Started`](EventKind::Started) | the call got past every gate of its stack; also if the service panics then | at most once, before any progress |
 //! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted), [`StepSucceeded`](EventKind::StepSucceeded) | the job's code reports, or that of the job that it joined | any number |
 //! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`AnsweredFromKept`](EventKind::AnsweredFromKept) | a layer acts | any number |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
@@ -43,6 +43,13 @@ pub use self::{
 pub trait Observer: Send + Sync {
     /// Called once for each event.
     fn on_event(&self, event: &Event);
+
+    /// Called where a job gets its name after its first event, which had none: from a
+    /// [`JobLayer`](crate::JobLayer) inside the layer that began the job. Later events carry the name.
+    /// Another thread may deliver an event of the job at the same time. Default: does nothing.
+    fn on_named(&self, job: JobId, name: &JobName) {
+        let _ = (job, name);
+    }
 }
 
 impl<F> Observer for F
@@ -60,7 +67,8 @@ where
 pub struct Event {
     /// The job it happened to.
     pub job: JobId,
-    /// The job's name, empty if it was given none.
+    /// The job's name by then, empty if it has none: a [`JobLayer`](crate::JobLayer) inside the layer
+    /// that began the job names it after [`Dispatched`](EventKind::Dispatched).
     pub name: JobName,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
@@ -208,11 +216,11 @@ pub enum EventKind {
     },
     /// The job ended well.
     Succeeded,
-    /// The job ended with a failure.
+    /// The job ended with a failure, or a gate [rejected](FailureCause::is_rejection) it.
     Failed {
         /// What kind of failure.
         cause: FailureCause,
-        /// The error as text.
+        /// The error as text. Of a panic it is `the service panicked: ..` with what the panic said.
         error: Arc<str>,
     },
     /// The job was cancelled.
@@ -345,8 +353,27 @@ pub enum FailureCause {
     Duplicate,
     /// The service panicked.
     Panicked,
-    /// It was not taken, as there was no place for it.
+    /// A gate turned the call away, such as a dispatcher without room or a layer of the user's own.
     Rejected,
+}
+
+impl FailureCause {
+    /// Whether a gate turned the call away: an open circuit, an identical request in flight, or any
+    /// other gate. Such a job is logged as rejected, at DEBUG by default.
+    ///
+    /// ```
+    /// use tower_keep::FailureCause;
+    ///
+    /// assert!(FailureCause::CircuitOpen.is_rejection());
+    /// assert!(!FailureCause::TimedOut.is_rejection());
+    /// ```
+    #[must_use]
+    pub fn is_rejection(self) -> bool {
+        match self {
+            Self::CircuitOpen | Self::Duplicate | Self::Rejected => true,
+            Self::Error | Self::TimedOut | Self::Panicked => false,
+        }
+    }
 }
 
 impl fmt::Display for FailureCause {
@@ -357,7 +384,7 @@ impl fmt::Display for FailureCause {
             Self::CircuitOpen => "the circuit is open",
             Self::Duplicate => "an identical request was in flight",
             Self::Panicked => "the service panicked",
-            Self::Rejected => "there was no place for it",
+            Self::Rejected => "a gate turned it away",
         })
     }
 }

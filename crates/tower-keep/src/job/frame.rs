@@ -1,9 +1,10 @@
-//! Leaving a scope in order, also by a panic: what a root takes over, and what ends there and then.
+//! Entering a job's scope and leaving it in order, also by a panic: what a root takes over, and what ends there and then.
 
 use std::sync::Arc;
 
 use super::{
-    core::{Core, Ending},
+    core::Core,
+    panic,
     scope::{self, Entered, Phase},
 };
 
@@ -17,98 +18,77 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// A root's call that begins no job itself, but takes over one that is begun below.
-pub(super) struct Frame(Phase);
-
-impl Frame {
-    #[inline(always)]
-    pub(super) fn open() -> Self {
-        Self(scope::set_phase(Phase::Adopting))
-    }
-
-    #[inline(always)]
-    pub(super) fn close(self) -> Found {
-        let phase = scope::set_phase(self.0);
-        std::mem::forget(self);
-        match phase {
-            Phase::Calling => scope::take_over().map_or(Found::Nothing, Found::Begun),
-            Phase::Rejoined => Found::Again,
-            _ => Found::Nothing,
-        }
-    }
+/// Makes a root's call that begins no job itself, but takes over one that is begun below. If the call panics, that job
+/// ends there and then.
+#[inline(always)]
+pub(super) fn adopt_on_call<T>(call: impl FnOnce() -> T) -> (Found, T) {
+    let around = scope::set_phase(Phase::Adopting);
+    let called = panic::noticed(
+        || {
+            let called = call();
+            let phase = scope::set_phase(around);
+            (phase, called)
+        },
+        |panic| {
+            if scope::set_phase(around) == Phase::Calling {
+                if let Some(job) = scope::take_over() {
+                    panic.note_start(&job, Phase::Calling);
+                    job.end(|| panic.ending());
+                }
+            }
+        },
+    );
+    let found = match called.0 {
+        Phase::Calling => scope::take_over().map_or(Found::Nothing, Found::Begun),
+        Phase::Rejoined => Found::Again,
+        _ => Found::Nothing,
+    };
+    (found, called.1)
 }
 
-impl Drop for Frame {
-    // Only on unwinding out of the call.
-    fn drop(&mut self) {
-        if scope::set_phase(self.0) == Phase::Calling {
-            if let Some(job) = scope::take_over() {
-                job.end(Ending::panicked);
+/// Polls for a root whose stack has no job: takes over one that a layer inside begins meanwhile. If the poll panics, that
+/// job ends there and then.
+#[inline(always)]
+pub(super) fn adopt_on_poll<T>(poll: impl FnOnce() -> T) -> (Option<Arc<Core>>, T) {
+    let around = scope::set_phase(Phase::Open);
+    let (phase, polled) = panic::noticed(
+        || {
+            let polled = poll();
+            let phase = scope::set_phase(around);
+            (phase, polled)
+        },
+        |panic| {
+            if scope::set_phase(around) == Phase::Offered {
+                if let Some(job) = scope::take_over() {
+                    panic.note_start(&job, Phase::Running);
+                    job.end(|| panic.ending());
+                }
+            }
+        },
+    );
+    let found = if phase == Phase::Offered {
+        scope::take_over()
+    } else {
+        None
+    };
+    (found, polled)
+}
+
+/// Runs code of a job in its scope. If the code panics, the job of its owner ends there and then.
+#[inline(always)]
+pub(super) fn within<T>(
+    job: &mut Option<Arc<Core>>,
+    phase: Phase,
+    owns: bool,
+    code: impl FnOnce() -> T,
+) -> T {
+    let _entered = Entered::new(job, phase);
+    panic::noticed(code, |panic| {
+        if let Some(job) = scope::current() {
+            panic.note_start(&job, phase);
+            if owns {
+                job.end(|| panic.ending());
             }
         }
-    }
-}
-
-/// A root's poll while its stack has no job: takes over one that a layer inside begins meanwhile.
-pub(super) struct Open(Phase);
-
-impl Open {
-    #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self(scope::set_phase(Phase::Open))
-    }
-
-    #[inline(always)]
-    pub(super) fn close(self) -> Option<Arc<Core>> {
-        let phase = scope::set_phase(self.0);
-        std::mem::forget(self);
-        if phase == Phase::Offered {
-            scope::take_over()
-        } else {
-            None
-        }
-    }
-}
-
-impl Drop for Open {
-    // Only on unwinding out of the poll.
-    fn drop(&mut self) {
-        if scope::set_phase(self.0) == Phase::Offered {
-            if let Some(job) = scope::take_over() {
-                job.end(Ending::panicked);
-            }
-        }
-    }
-}
-
-/// Leaves the scope; if the code in it panicked, the job of its owner ends there and then.
-pub(super) struct Unwinding<'a> {
-    entered: Option<Entered<'a>>,
-    ends: bool,
-}
-
-impl<'a> Unwinding<'a> {
-    #[inline(always)]
-    pub(super) fn new(job: &'a mut Option<Arc<Core>>, phase: Phase, ends: bool) -> Self {
-        Self {
-            entered: Some(Entered::new(job, phase)),
-            ends,
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn disarm(mut self) {
-        self.entered = None;
-    }
-}
-
-impl Drop for Unwinding<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.ends && self.entered.is_some() {
-            if let Some(job) = scope::current() {
-                job.end(Ending::panicked);
-            }
-        }
-    }
+    })
 }

@@ -9,10 +9,13 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{scope, seat::Seat};
+use super::{
+    panic::before_service,
+    seat::{Joining, LayerId, Seat},
+};
 use crate::event::JobName;
 
-/// Begins a job for each call, and names it.
+/// Names the job of each call; begins one where the stack has none.
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -26,8 +29,14 @@ use crate::event::JobName;
 /// # });
 /// ```
 ///
-/// Put it outermost. Where the stack has a job already, this begins a child of it, so that the layers inside watch the
-/// child and those outside its parent.
+/// Put it outermost. A layer around it, such as [`LogLayer`](crate::LogLayer), begins the job, and so does a
+/// [`Dispatcher`](crate::Dispatcher) around the stack: then this layer names that job, in each event from then on. Its
+/// `dispatched` event has no name. Boards of the Progress layer show the name at once, and any observer can learn it by
+/// [`Observer::on_named`](crate::Observer::on_named).
+///
+/// A job keeps its first name: of two such layers in one stack the outer one names the job, a name given by the
+/// dispatcher goes before both, and later attempts change nothing. Once the job has started without a name it has none.
+/// A stack that the job's own code calls begins a child job, which this layer names.
 #[derive(Clone)]
 pub struct JobLayer<N = JobName> {
     name: N,
@@ -57,7 +66,7 @@ pub struct NameBy<F>(pub(crate) F);
 
 impl<F> fmt::Debug for NameBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NameBy").finish_non_exhaustive()
+        f.write_str("from the request")
     }
 }
 
@@ -90,13 +99,16 @@ impl<S, N: Clone> Layer<S> for JobLayer<N> {
         JobService {
             inner,
             name: self.name.clone(),
+            id: LayerId::next(),
         }
     }
 }
 
-impl<N> fmt::Debug for JobLayer<N> {
+impl<N: fmt::Debug> fmt::Debug for JobLayer<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobLayer").finish_non_exhaustive()
+        f.debug_struct("JobLayer")
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -105,6 +117,7 @@ impl<N> fmt::Debug for JobLayer<N> {
 pub struct JobService<S, N = JobName> {
     inner: S,
     name: N,
+    id: LayerId,
 }
 
 impl<S, N, Request> Service<Request> for JobService<S, N>
@@ -124,16 +137,22 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let name = self.name.name(&request);
-        let (seat, future) = Seat::begin(name, scope::current(), None, || self.inner.call(request));
+        let name = Seat::takes_name(self.id).then(|| before_service(|| self.name.name(&request)));
+        let joining = Joining {
+            observer: None,
+            traced: false,
+            layer: self.id,
+        };
+        let (seat, future) = Seat::track_named(&joining, name, || self.inner.call(request));
         ResponseFuture::new(seat, future)
     }
 }
 
-impl<S: fmt::Debug, N> fmt::Debug for JobService<S, N> {
+impl<S: fmt::Debug, N: fmt::Debug> fmt::Debug for JobService<S, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobService")
             .field("inner", &self.inner)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! The job: what all layers of one stack, and the code inside, know of one call.
 //!
 //! A job is one call through a stack. The layers [`Log`](crate::log), [`Progress`](crate::progress) and
-//! [`Cancel`](crate::cancel) join the job of their own stack or begin one; [`JobLayer`] always begins one, and names it.
+//! [`Cancel`](crate::cancel) join the job of their own stack or begin one; so does [`JobLayer`], which names it.
 //! The code inside reaches it by [`Job::current`], as it reaches a tracing span: nothing has to be passed along.
 //!
 //! ```
@@ -68,6 +68,7 @@ mod layer;
 pub(crate) mod limits;
 pub(crate) mod local;
 pub(crate) mod oneshot;
+pub(crate) mod panic;
 pub(crate) mod scope;
 mod scoped;
 pub(crate) mod seat;
@@ -130,7 +131,7 @@ impl Job {
         self.core.as_ref().map(|core| core.id())
     }
 
-    /// The name that [`JobLayer`] gave it, or an empty one.
+    /// The name that [`JobLayer`] or the dispatcher gave it, or an empty one.
     #[must_use]
     pub fn name(&self) -> &str {
         self.core.as_ref().map_or("", |core| core.name())

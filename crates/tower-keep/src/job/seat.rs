@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     core::{Core, Ending},
-    frame::{Found, Frame, Open, Unwinding},
+    frame::{self, Found},
     limits::{self, InForce, Limits},
     scope::{self, Entered, InPhase, Phase},
     stop,
@@ -49,6 +49,8 @@ pub(crate) struct Seat {
 /// What a tracking layer brings to the job that it begins or joins.
 pub(crate) struct Joining<'a> {
     pub(crate) observer: Option<&'a Arc<dyn Observer>>,
+    /// The observer writes to tracing.
+    pub(crate) traced: bool,
     pub(crate) layer: LayerId,
 }
 
@@ -136,9 +138,8 @@ impl Seat {
     #[inline(always)]
     fn call_as_root<T>(call: impl FnOnce() -> T) -> (Self, T) {
         let _without = InForce::for_callee();
-        let frame = Frame::open();
-        let future = call();
-        let seat = match frame.close() {
+        let (found, future) = frame::adopt_on_call(call);
+        let seat = match found {
             Found::Begun(job) => Self::new(Place::Root, Some(job)),
             Found::Again => Self::new(Place::Member, None),
             Found::Nothing => Self::new(Place::Root, None),
@@ -149,8 +150,29 @@ impl Seat {
     /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
     #[inline(always)]
     pub(crate) fn track<T>(joining: &Joining<'_>, call: impl FnOnce() -> T) -> (Self, T) {
+        Self::track_named(joining, None, call)
+    }
+
+    /// Whether a call of this layer, which would name the job, begins the job or finds it unnamed and unused.
+    pub(crate) fn takes_name(layer: LayerId) -> bool {
+        scope::with_current(|job| match scope::phase() {
+            Phase::Calling | Phase::Rejoined => job.is_some_and(|job| job.is_nameable()),
+            _ => job.is_none_or(|job| !job.has_member(layer.get())),
+        })
+    }
+
+    /// As [`track`](Self::track); names the job where it [may](Self::takes_name).
+    #[inline(always)]
+    pub(crate) fn track_named<T>(
+        joining: &Joining<'_>,
+        name: Option<JobName>,
+        call: impl FnOnce() -> T,
+    ) -> (Self, T) {
         match scope::phase() {
             Phase::Calling | Phase::Rejoined => {
+                if let Some(name) = name {
+                    drop(scope::current().inspect(|job| job.set_name(name)));
+                }
                 match joining.observer {
                     // The handle is copied out, as the observer may enter a scope of its own.
                     Some(_) => drop(scope::current().inspect(|job| joining.join(job))),
@@ -177,28 +199,22 @@ impl Seat {
                     let _calling = InPhase::new(Phase::Calling);
                     return (seat, call());
                 }
-                Self::begin(JobName::EMPTY, around, Some(joining), call)
+                Self::begin(name.unwrap_or(JobName::EMPTY), around, joining, call)
             }
         }
     }
 
     /// Begins a job and calls the inner service: as its owner, or for the root that adopts it.
-    pub(crate) fn begin<T>(
+    fn begin<T>(
         name: JobName,
         parent: Option<Arc<Core>>,
-        joining: Option<&Joining<'_>>,
+        joining: &Joining<'_>,
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
         let job = Core::new(name, parent);
-        if let Some(joining) = joining {
-            if let Some(observer) = joining.observer {
-                job.observe(observer);
-            }
-        }
+        joining.observe(&job);
         if scope::phase() == Phase::Adopting {
-            if let Some(joining) = joining {
-                job.add_member(joining.layer.get());
-            }
+            job.add_member(joining.layer.get());
             if let Some(limits) = limits::limits() {
                 job.set_step_limit(limits.step);
             }
@@ -220,12 +236,7 @@ impl Seat {
 
     fn begin_as_root<T>(job: Arc<Core>, call: impl FnOnce() -> T) -> (Self, T) {
         let mut seat = Self::new(Place::Root, Some(job));
-        let future = {
-            let guard = Unwinding::new(&mut seat.job, Phase::Calling, true);
-            let future = call();
-            guard.disarm();
-            future
-        };
+        let future = frame::within(&mut seat.job, Phase::Calling, true, call);
         (seat, future)
     }
 
@@ -239,10 +250,7 @@ impl Seat {
             (_, Some(_)) => {
                 // The job is in the slot, not ambient: `run` is not around this call.
                 let ends = self.place == Place::Root;
-                let guard = Unwinding::new(&mut self.job, Phase::Calling, ends);
-                let future = call();
-                guard.disarm();
-                future
+                frame::within(&mut self.job, Phase::Calling, ends, call)
             }
             (Place::Below, None) => self.recall_below(call),
             (_, None) => {
@@ -254,9 +262,8 @@ impl Seat {
     }
 
     fn recall_below<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let frame = Frame::open();
-        let future = call();
-        match frame.close() {
+        let (found, future) = frame::adopt_on_call(call);
+        match found {
             Found::Begun(job) if scope::phase() == Phase::Open => {
                 // The root polls this future right now: leave the job where the root finds it.
                 scope::lay_over(job);
@@ -306,17 +313,14 @@ impl Seat {
             }
             Place::Root | Place::Guest if self.job.is_some() => {
                 let ends = self.place == Place::Root;
-                let guard = Unwinding::new(&mut self.job, Phase::Running, ends);
-                let polled = poll();
-                guard.disarm();
+                let polled = frame::within(&mut self.job, Phase::Running, ends, poll);
                 self.note_start();
                 polled
             }
             Place::Root | Place::Guest => {
                 let _without = InForce::for_callee();
-                let open = Open::new();
-                let polled = poll();
-                self.job = open.close();
+                let (found, polled) = frame::adopt_on_poll(poll);
+                self.job = found;
                 self.note_start();
                 polled
             }
@@ -458,8 +462,14 @@ impl Drop for Seat {
 impl Joining<'_> {
     fn join(&self, job: &Core) {
         job.add_member(self.layer.get());
-        if let Some(observer) = self.observer {
-            job.observe(observer);
+        self.observe(job);
+    }
+
+    fn observe(&self, job: &Core) {
+        match self.observer {
+            Some(observer) if self.traced => job.observe_for_tracing(observer),
+            Some(observer) => job.observe(observer),
+            None => {}
         }
     }
 }

@@ -1,15 +1,47 @@
 //! See what happens: one record for each event of a job.
 //!
-//! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence number as
-//! fields, and with the step's name, number and total where the event belongs to a [step](crate::Event::step), under the
-//! target `tower_keep::log`. Any [`Observer`] can take its place.
+//! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence
+//! number as fields, and with the step's name, number and total where the event belongs to a
+//! [step](crate::Event::step), under the target `tower_keep::log`. Any [`Observer`] can take its place.
 //!
-//! | level | events, by their [names](EventKind::name) |
+//! | level | events, by their [names](crate::EventKind::name) |
 //! |---|---|
 //! | ERROR | `failed` |
 //! | WARN | `timed_out`, `retry_scheduled`, `circuit_opened` |
 //! | INFO | `dispatched`, `succeeded`, `cancelled`, `circuit_half_opened`, `circuit_closed`, `circuit_would_reject`, `retry_given_up` |
-//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `retrying`, `duplicate`, `answered_from_kept`; `failed` *as* a duplicate; `retry_given_up` for lack of retries, or as the policy forbids it |
+//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `retrying`, `duplicate`, `answered_from_kept`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` for lack of retries, or as the policy forbids it |
+//!
+//! The record of a job that a gate rejected has the message `rejected`, that of any other failure
+//! `failed`. [`LogLayer::level_with`] chooses other levels, or switches single events off, and
+//! [`LogLayer::level`] sets the least severe level that is written.
+//!
+//! # Fields
+//!
+//! | field | records | value |
+//! |---|---|---|
+//! | `job.id`, `attempt`, `seq` | all | numbers |
+//! | `job.name` | of jobs that have a name by then | text |
+//! | `job.parent` | of jobs that another job's code began | number |
+//! | `elapsed_ms` | all | time since the job was dispatched |
+//! | `step.name`, `step.number`, `step.total` | that belong to a step | text, numbers |
+//! | `fraction`, `text`, `done`, `steps` | `progress` | of the report |
+//! | `took_ms` | `step succeeded` | how long the step took |
+//! | `max_retries`, `delay_ms`, `error` | `retry scheduled` | the wait, the failed attempt's error |
+//! | `max_retries`, `reason` | `retrying`, `retry given up` | |
+//! | `scope`, `limit_ms`, `dropped` | `timed out` | |
+//! | `circuit`, `cooldown_ms` | `circuit opened`; `circuit` for the other circuit events | |
+//! | `of`, `joined`, `age_ms`, `stale` | `duplicate`, `answered from kept` | |
+//! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |
+//! | `reason`, `dropped` | `cancelled` | the [reason](crate::CancelReason) in words |
+//!
+//! Every time is a number of milliseconds with a fraction, so that it can be summed and compared. A
+//! cause, a reason and a scope are the words of their `Display`, as text.
+//!
+//! # Who listens
+//!
+//! Each event asks whether tracing has a listener for it: a subscriber that comes, or raises its
+//! level, while a job runs gets the records from then on. With tracing's feature `log` the records go
+//! to the `log` crate where there is no subscriber. Without any listener no event is built.
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -54,6 +86,8 @@
 //!
 //! Goes into `Router::layer` as it is.
 
+mod future;
+mod level;
 mod tracing_sink;
 
 use std::{
@@ -66,104 +100,76 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::level_filters::LevelFilter;
 
-use self::tracing_sink::TracingSink;
+use self::{level::Levels, tracing_sink::TracingSink};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    event::{Event, EventKind, FailureCause, GiveUpReason, Observer},
+    event::{Event, JobId, JobName, Observer},
     job::seat::{Joining, LayerId, Seat},
 };
 
-mod future;
-
-pub use self::future::ResponseFuture;
+pub use self::{future::ResponseFuture, level::level_of};
 pub use tracing::Level;
-
-/// The level at which this event is logged.
-#[must_use]
-pub fn level_of(kind: &EventKind) -> Level {
-    match kind {
-        EventKind::Dispatched
-        | EventKind::Succeeded
-        | EventKind::Cancelled { .. }
-        | EventKind::CircuitHalfOpened { .. }
-        | EventKind::CircuitWouldReject { .. }
-        | EventKind::CircuitClosed { .. } => Level::INFO,
-        // The failure that follows says as much.
-        EventKind::RetryGivenUp {
-            reason: GiveUpReason::Exhausted | GiveUpReason::Forbidden,
-            ..
-        } => Level::DEBUG,
-        EventKind::RetryGivenUp { .. } => Level::INFO,
-        // One record at ERROR for every duplicate would drown the others; the caller has the error anyway.
-        EventKind::Failed {
-            cause: FailureCause::Duplicate,
-            ..
-        } => Level::DEBUG,
-        EventKind::Failed { .. } => Level::ERROR,
-        EventKind::RetryScheduled { .. }
-        | EventKind::TimedOut { .. }
-        | EventKind::CircuitOpened { .. } => Level::WARN,
-        EventKind::Started
-        | EventKind::Progress(_)
-        | EventKind::StepStarted { .. }
-        | EventKind::StepSucceeded { .. }
-        | EventKind::Retrying { .. }
-        | EventKind::Duplicate { .. }
-        | EventKind::AnsweredFromKept { .. } => Level::DEBUG,
-    }
-}
 
 /// Logs what happens to each job.
 #[derive(Clone)]
 pub struct LogLayer<C = ErrorsAsFailures> {
     /// `None` is switched off.
-    sink: Option<Arc<dyn Observer>>,
-    /// The sink as it was given, for another level.
-    given: Option<Arc<dyn Observer>>,
-    /// Nothing below this level is logged.
-    level: LevelFilter,
-    /// Whether the sink is tracing's, which may have nobody listening.
-    to_tracing: bool,
+    observer: Option<Arc<dyn Observer>>,
+    /// Where the records go.
+    sink: Sink,
+    levels: Levels,
     classify: C,
+}
+
+#[derive(Clone)]
+enum Sink {
+    Off,
+    /// It may have no listener.
+    Tracing,
+    Custom(Arc<dyn Observer>),
+}
+
+impl Sink {
+    /// What the jobs tell of their events.
+    fn observer(&self, levels: &Levels) -> Option<Arc<dyn Observer>> {
+        match self {
+            Self::Off => None,
+            Self::Tracing => Some(Arc::new(TracingSink {
+                levels: levels.clone(),
+            })),
+            Self::Custom(sink) if levels.has_all() => Some(Arc::clone(sink)),
+            Self::Custom(sink) => Some(Arc::new(Filtered {
+                levels: levels.clone(),
+                sink: Arc::clone(sink),
+            })),
+        }
+    }
 }
 
 impl LogLayer {
     /// Writes to [`tracing`], at every level.
     #[must_use]
     pub fn new() -> Self {
-        let sink: Arc<dyn Observer> = Arc::new(TracingSink {
-            level: LevelFilter::TRACE,
-        });
-        Self {
-            sink: Some(Arc::clone(&sink)),
-            given: Some(sink),
-            level: LevelFilter::TRACE,
-            to_tracing: true,
-            classify: ErrorsAsFailures,
-        }
+        Self::with(Sink::Tracing)
     }
 
     /// Writes to this sink instead. A panic in it never harms a job.
     #[must_use]
     pub fn to(sink: impl Observer + 'static) -> Self {
-        let sink: Arc<dyn Observer> = Arc::new(sink);
-        Self {
-            sink: Some(Arc::clone(&sink)),
-            given: Some(sink),
-            level: LevelFilter::TRACE,
-            to_tracing: false,
-            classify: ErrorsAsFailures,
-        }
+        Self::with(Sink::Custom(Arc::new(sink)))
     }
 
     /// Writes nothing, and begins no job: the call goes straight to the inner service.
     #[must_use]
     pub fn off() -> Self {
+        Self::with(Sink::Off)
+    }
+
+    fn with(sink: Sink) -> Self {
         Self {
-            sink: None,
-            given: None,
-            level: LevelFilter::OFF,
-            to_tracing: false,
+            observer: sink.observer(&Levels::ALL),
+            sink,
+            levels: Levels::ALL,
             classify: ErrorsAsFailures,
         }
     }
@@ -178,31 +184,56 @@ impl Default for LogLayer {
 impl<C> LogLayer<C> {
     /// The least severe level that is written. Default: all.
     #[must_use]
-    pub fn level(mut self, level: Level) -> Self {
-        let level = LevelFilter::from_level(level);
-        self.sink = self.given.clone().map(|sink| -> Arc<dyn Observer> {
-            if self.to_tracing {
-                Arc::new(TracingSink { level })
-            } else {
-                Arc::new(Filtered { level, sink })
-            }
-        });
-        self.level = level;
+    pub fn level(self, level: Level) -> Self {
+        self.levels(|levels| levels.minimum = LevelFilter::from_level(level))
+    }
+
+    /// The level of each event, where it is not to be that of [`level_of`]; `None` is not written.
+    ///
+    /// The least severe [`level`](Self::level) applies to the level that this closure chooses. A sink
+    /// given to [`to`](Self::to) receives the same events that would be written to tracing. The closure
+    /// runs once for each event of a job; an event that it panics at is not written.
+    ///
+    /// ```
+    /// use tower_keep::{
+    ///     EventKind, LogLayer,
+    ///     log::{Level, level_of},
+    /// };
+    ///
+    /// let log = LogLayer::new().level_with(|event| match &event.kind {
+    ///     // A rejected job is worth a warning here ..
+    ///     EventKind::Failed { cause, .. } if cause.is_rejection() => Some(Level::WARN),
+    ///     // .. and a job that begins is worth nothing.
+    ///     EventKind::Dispatched => None,
+    ///     kind => Some(level_of(kind)),
+    /// });
+    /// # let _ = log;
+    /// ```
+    #[must_use]
+    pub fn level_with<F>(self, level: F) -> Self
+    where
+        F: Fn(&Event) -> Option<Level> + Send + Sync + 'static,
+    {
+        self.levels(|levels| levels.choice = Some(Arc::new(level)))
+    }
+
+    fn levels(mut self, change: impl FnOnce(&mut Levels)) -> Self {
+        change(&mut self.levels);
+        self.observer = self.sink.observer(&self.levels);
         self
     }
 
-    /// What else counts as a failure: the job then ends as failed even though its result is `Ok`, for every observer.
-    /// An error is one in any case. Default: errors only.
+    /// What else counts as a failure: the job then ends as failed even though its result is `Ok`, for
+    /// every observer. An error is one in any case. Default: errors only.
     #[must_use]
     pub fn classify<D, Response, Error>(self, classify: D) -> LogLayer<D>
     where
         D: Classify<Response, Error>,
     {
         LogLayer {
+            observer: self.observer,
             sink: self.sink,
-            given: self.given,
-            level: self.level,
-            to_tracing: self.to_tracing,
+            levels: self.levels,
             classify,
         }
     }
@@ -210,22 +241,33 @@ impl<C> LogLayer<C> {
 
 impl<C> fmt::Debug for LogLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sink = match self.sink {
+            Sink::Off => "off",
+            Sink::Tracing => "tracing",
+            Sink::Custom(_) => "custom",
+        };
         f.debug_struct("LogLayer")
-            .field("off", &self.sink.is_none())
-            .field("level", &self.level)
+            .field("sink", &format_args!("{sink}"))
+            .field("level", &self.levels.minimum)
+            .field("level_with", &self.levels.choice.is_some())
+            .field("classify", &format_args!("{}", std::any::type_name::<C>()))
             .finish()
     }
 }
 
-/// Passes on what is at least this severe.
+/// Passes on what is to be logged.
 struct Filtered {
-    level: LevelFilter,
+    levels: Levels,
     sink: Arc<dyn Observer>,
 }
 
 impl Observer for Filtered {
+    fn on_named(&self, job: JobId, name: &JobName) {
+        self.sink.on_named(job, name);
+    }
+
     fn on_event(&self, event: &Event) {
-        if level_of(&event.kind) <= self.level {
+        if self.levels.level(event).is_some() {
             self.sink.on_event(event);
         }
     }
@@ -269,14 +311,13 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let Some(sink) = &layer.sink else {
+        let Some(observer) = &layer.observer else {
             let (seat, future) = Seat::call(|| self.inner.call(request));
             return ResponseFuture::new(seat, future, layer.classify.clone());
         };
-        // Where tracing has no listener the job need not be told of this observer at all.
-        let heard = !layer.to_tracing || LevelFilter::current() != LevelFilter::OFF;
         let joining = Joining {
-            observer: heard.then_some(sink),
+            observer: Some(observer),
+            traced: matches!(layer.sink, Sink::Tracing),
             layer: self.id,
         };
         let (seat, future) = Seat::track(&joining, || self.inner.call(request));

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::event::{CancelReason, LimitScope, Report};
+use crate::event::{CancelReason, EventKind, FailureCause, GiveUpReason, LimitScope, Report};
 
 /// One of each kind, and of each that has two levels one of either.
 fn kinds() -> Vec<EventKind> {
@@ -68,7 +68,11 @@ fn kinds() -> Vec<EventKind> {
         },
         EventKind::Succeeded,
         failed(FailureCause::Error),
+        failed(FailureCause::CircuitOpen),
         failed(FailureCause::Duplicate),
+        failed(FailureCause::Rejected),
+        failed(FailureCause::TimedOut),
+        failed(FailureCause::Panicked),
         EventKind::Cancelled {
             reason: CancelReason::Requested,
             dropped: true,

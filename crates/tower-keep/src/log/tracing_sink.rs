@@ -1,11 +1,21 @@
-use tracing::{Level, level_filters::LevelFilter};
+//! The default sink.
 
-use super::level_of;
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::level::Levels;
 use crate::event::{Event, EventKind, Observer};
 
 /// Writes each event as one tracing event.
 pub(super) struct TracingSink {
-    pub(super) level: LevelFilter,
+    pub(super) levels: Levels,
+}
+
+/// A time as a number that can be summed and compared.
+fn ms(duration: Duration) -> f64 {
+    // Divided once, so that it is the number nearest to the exact one.
+    duration.as_nanos() as f64 / 1e6
 }
 
 /// Tracing's levels are constants of the call site, so there is one site for each.
@@ -15,7 +25,8 @@ macro_rules! write_at {
             Level::ERROR => write_event!(Level::ERROR, $event, $($field)*),
             Level::WARN => write_event!(Level::WARN, $event, $($field)*),
             Level::INFO => write_event!(Level::INFO, $event, $($field)*),
-            _ => write_event!(Level::DEBUG, $event, $($field)*),
+            Level::DEBUG => write_event!(Level::DEBUG, $event, $($field)*),
+            Level::TRACE => write_event!(Level::TRACE, $event, $($field)*),
         }
     };
 }
@@ -26,11 +37,11 @@ macro_rules! write_event {
             target: "tower_keep::log",
             $level,
             job.id = $event.job.get(),
-            job.name = $event.name.as_str(),
+            job.name = Some($event.name.as_str()).filter(|name| !name.is_empty()),
             job.parent = $event.parent.map(|parent| parent.get()),
             attempt = $event.attempt,
             seq = $event.seq,
-            elapsed = ?$event.elapsed,
+            elapsed_ms = ms($event.elapsed),
             step.name = $event.step.as_ref().map(|step| &*step.name),
             step.number = $event.step.as_ref().map(|step| step.number),
             step.total = $event.step.as_ref().and_then(|step| step.total),
@@ -41,10 +52,9 @@ macro_rules! write_event {
 
 impl Observer for TracingSink {
     fn on_event(&self, event: &Event) {
-        let level = level_of(&event.kind);
-        if level > self.level {
+        let Some(level) = self.levels.level(event) else {
             return;
-        }
+        };
         match &event.kind {
             EventKind::Progress(report) => {
                 let (done, steps) = report.steps().unzip();
@@ -60,7 +70,7 @@ impl Observer for TracingSink {
             }
             EventKind::StepStarted { .. } => write_at!(level, event, "step started"),
             EventKind::StepSucceeded { took, .. } => {
-                write_at!(level, event, ?took, "step succeeded")
+                write_at!(level, event, took_ms = ms(*took), "step succeeded")
             }
             EventKind::RetryScheduled {
                 max_retries,
@@ -72,7 +82,7 @@ impl Observer for TracingSink {
                     level,
                     event,
                     max_retries,
-                    ?delay,
+                    delay_ms = ms(*delay),
                     error = &**error,
                     "retry scheduled"
                 );
@@ -85,14 +95,27 @@ impl Observer for TracingSink {
                 reason,
                 ..
             } => {
-                write_at!(level, event, max_retries, %reason, "retry given up");
+                write_at!(
+                    level,
+                    event,
+                    max_retries,
+                    reason = &*reason.to_string(),
+                    "retry given up"
+                );
             }
             EventKind::TimedOut {
                 scope,
                 limit,
                 dropped,
             } => {
-                write_at!(level, event, %scope, ?limit, dropped, "timed out")
+                write_at!(
+                    level,
+                    event,
+                    scope = &*scope.to_string(),
+                    limit_ms = ms(*limit),
+                    dropped,
+                    "timed out"
+                )
             }
             EventKind::CircuitOpened {
                 circuit,
@@ -103,7 +126,7 @@ impl Observer for TracingSink {
                     level,
                     event,
                     circuit = &**circuit,
-                    ?cooldown,
+                    cooldown_ms = ms(*cooldown),
                     cause = &**cause,
                     "circuit opened"
                 );
@@ -131,16 +154,37 @@ impl Observer for TracingSink {
                     level,
                     event,
                     of = of.map(|of| of.get()),
-                    ?age,
+                    age_ms = ms(*age),
                     stale,
                     "answered from kept"
                 );
             }
+            EventKind::Failed { cause, error } if cause.is_rejection() => {
+                write_at!(
+                    level,
+                    event,
+                    cause = &*cause.to_string(),
+                    error = &**error,
+                    "rejected"
+                )
+            }
             EventKind::Failed { cause, error } => {
-                write_at!(level, event, ?cause, error = &**error, "failed")
+                write_at!(
+                    level,
+                    event,
+                    cause = &*cause.to_string(),
+                    error = &**error,
+                    "failed"
+                )
             }
             EventKind::Cancelled { reason, dropped } => {
-                write_at!(level, event, %reason, dropped, "cancelled")
+                write_at!(
+                    level,
+                    event,
+                    reason = &*reason.to_string(),
+                    dropped,
+                    "cancelled"
+                )
             }
             EventKind::Dispatched => write_at!(level, event, "dispatched"),
             EventKind::Started => write_at!(level, event, "started"),

@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, watch};
 use super::{changes::Mailbox, view::JobView};
 use crate::{
     error::unharmed,
-    event::{Event, EventKind, JobId, JobMap, Observer},
+    event::{Event, EventKind, JobId, JobMap, JobName, Observer},
 };
 
 /// How many jobs that ended are kept, unless the layer says otherwise.
@@ -20,6 +20,8 @@ pub(super) struct Board {
     /// Held for a look-up and copies only. The readers' mailboxes are the only locks taken meanwhile.
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
+    /// How many events it keeps for readers that are behind.
+    buffer: usize,
 }
 
 struct State {
@@ -87,6 +89,7 @@ impl Board {
                 readers: Arc::default(),
             }),
             events: broadcast::Sender::new(buffer),
+            buffer,
         }
     }
 
@@ -101,6 +104,11 @@ impl Board {
             let surplus = state.ended.len().saturating_sub(jobs);
             state.ended.drain(..surplus).collect()
         };
+    }
+
+    /// How many events and how many jobs that ended it keeps.
+    pub(super) fn settings(&self) -> (usize, usize) {
+        (self.buffer, self.state().history)
     }
 
     pub(super) fn events(&self) -> broadcast::Receiver<Event> {
@@ -231,18 +239,25 @@ impl State {
                     _out: self.keep(entry.view),
                 }
             }
-            _ => {
-                let Some(entry) = self.running.get_mut(&job) else {
-                    return Told::default();
-                };
-                entry.view.apply(event);
-                let watch = entry.watch.clone();
-                Told {
-                    readers: post(&self.readers, &entry.view),
-                    watch: watch.map(|watch| (watch, entry.view.clone())),
-                    _out: None,
-                }
-            }
+            _ => self.change(job, |view| view.apply(event)),
+        }
+    }
+
+    fn name(&mut self, job: JobId, name: &JobName) -> Told {
+        self.change(job, |view| view.name = name.clone())
+    }
+
+    #[inline(always)]
+    fn change(&mut self, job: JobId, change: impl FnOnce(&mut JobView)) -> Told {
+        let Some(entry) = self.running.get_mut(&job) else {
+            return Told::default();
+        };
+        change(&mut entry.view);
+        let watch = entry.watch.clone();
+        Told {
+            readers: post(&self.readers, &entry.view),
+            watch: watch.map(|watch| (watch, entry.view.clone())),
+            _out: None,
         }
     }
 }
@@ -258,15 +273,28 @@ fn post(readers: &Readers, view: &JobView) -> Option<Readers> {
     Some(Arc::clone(readers))
 }
 
-impl Observer for Board {
-    fn on_event(&self, event: &Event) {
-        let told = self.state().apply(event);
-        if let Some((watch, view)) = told.watch {
+impl Told {
+    #[inline(always)]
+    fn tell(self) {
+        if let Some((watch, view)) = self.watch {
             unharmed(|| drop(watch.send_replace(view)));
         }
-        for reader in told.readers.iter().flat_map(|readers| &**readers) {
+        for reader in self.readers.iter().flat_map(|readers| &**readers) {
             unharmed(|| reader.wake());
         }
+    }
+}
+
+impl Observer for Board {
+    fn on_named(&self, job: JobId, name: &JobName) {
+        // A statement of its own: the lock is released before anybody is told.
+        let told = self.state().name(job, name);
+        told.tell();
+    }
+
+    fn on_event(&self, event: &Event) {
+        let told = self.state().apply(event);
+        told.tell();
         if self.events.receiver_count() > 0 {
             // It fails only when the last receiver went away meanwhile.
             let _ = self.events.send(event.clone());

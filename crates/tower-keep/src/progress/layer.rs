@@ -69,7 +69,10 @@ impl Default for ProgressLayer {
 
 impl fmt::Debug for ProgressLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (buffer, history) = self.handle.board.settings();
         f.debug_struct("ProgressLayer")
+            .field("buffer", &buffer)
+            .field("history", &history)
             .field("handle", &self.handle)
             .finish_non_exhaustive()
     }
@@ -113,6 +116,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let joining = Joining {
             observer: Some(&self.layer.observer),
+            traced: false,
             layer: self.id,
         };
         let (seat, future) = Seat::track(&joining, || self.inner.call(request));

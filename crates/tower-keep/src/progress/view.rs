@@ -15,7 +15,8 @@ use crate::event::{
 pub struct JobView {
     /// Which job.
     pub job: JobId,
-    /// Its name, empty if it was given none.
+    /// Its name, empty if it has none. It changes at most once, where a [`JobLayer`](crate::JobLayer)
+    /// inside the Progress layer names the job.
     pub name: JobName,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
@@ -35,7 +36,8 @@ pub struct JobView {
     pub step: Option<StepInfo>,
     /// What it is doing, or how it ended.
     pub state: JobState,
-    /// The text of the last error: of the job, or of an attempt that failed before. `None` after success.
+    /// The text of the last error: of the attempt that failed last while the job runs, and of the job once
+    /// it failed. `None` after success and cancellation.
     pub error: Option<Arc<str>>,
 }
 
@@ -115,6 +117,10 @@ impl JobView {
     }
 
     pub(super) fn apply(&mut self, event: &Event) {
+        if self.name.is_empty() && !event.name.is_empty() {
+            // A layer inside named the job.
+            self.name = event.name.clone();
+        }
         self.attempt = event.attempt;
         self.changed_at = event.at;
         self.step = match &event.kind {
@@ -152,7 +158,11 @@ impl JobView {
                 self.state = JobState::Failed(*cause);
                 self.error = Some(Arc::clone(error));
             }
-            EventKind::Cancelled { reason, .. } => self.state = JobState::Cancelled(reason.clone()),
+            EventKind::Cancelled { reason, .. } => {
+                self.state = JobState::Cancelled(reason.clone());
+                // What an earlier attempt failed with is not how the job ended.
+                self.error = None;
+            }
             _ => {}
         }
     }
@@ -183,7 +193,7 @@ mod tests {
                 "an identical request was in flight",
             ),
             (FailureCause::Panicked, "the service panicked"),
-            (FailureCause::Rejected, "there was no place for it"),
+            (FailureCause::Rejected, "a gate turned it away"),
         ] {
             let words = format!("failed: {words}");
             assert_eq!(JobState::Failed(cause).to_string(), words);

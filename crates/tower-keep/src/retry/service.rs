@@ -16,7 +16,7 @@ use super::{
     request::{ByClone, CloneRequest},
     shared::Shared,
 };
-use crate::job::seat::Seat;
+use crate::job::{panic::before_service, seat::Seat};
 
 /// The service that [`RetryLayer`] makes.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ where
         let end = self.shared.begin(budget.as_ref());
         let seen = layer.policy.see(&request);
         let kept = if layer.settings.max_retries > 0 {
-            layer.clone_request.clone_request(&request)
+            before_service(|| layer.clone_request.clone_request(&request))
         } else {
             None
         };

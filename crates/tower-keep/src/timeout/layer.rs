@@ -242,9 +242,10 @@ impl<L, O, M> TimeoutLayer<L, O, M> {
     }
 }
 
-impl<L, O, M> fmt::Debug for TimeoutLayer<L, O, M> {
+impl<L: fmt::Debug, O, M> fmt::Debug for TimeoutLayer<L, O, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
+            .field("limit", &self.limit)
             .field("span", &self.span)
             .field("measure", &self.measure)
             .field("step_limit", &self.step_limit)

@@ -48,6 +48,6 @@ where
 
 impl<F> fmt::Debug for LimitBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LimitBy").finish_non_exhaustive()
+        f.write_str("from the request")
     }
 }

@@ -14,7 +14,7 @@ use super::{
     limit::Limit,
 };
 use crate::{
-    job::{Elapsed, seat::Seat},
+    job::{Elapsed, panic::before_service, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -60,7 +60,7 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let deadline = layer.deadline(&request);
+        let deadline = before_service(|| layer.deadline(&request));
         let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
         let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
         ResponseFuture::new(
@@ -73,7 +73,7 @@ where
     }
 }
 
-impl<S: fmt::Debug, L, O> fmt::Debug for Timeout<S, L, O> {
+impl<S: fmt::Debug, L: fmt::Debug, O> fmt::Debug for Timeout<S, L, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)

@@ -19,6 +19,7 @@ use crate::{
         core::Core,
         halt::{self, Halt},
         limits::InForce,
+        panic::before_service,
         scope,
         seat::{Joining, LayerId, Seat},
         surroundings::is_execution_of,
@@ -66,10 +67,11 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let deadline = layer.deadline(&request);
+        let deadline = before_service(|| layer.deadline(&request));
         let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
         let joining = Joining {
             observer: None,
+            traced: false,
             layer: self.id,
         };
         let (seat, (mut stopping, future)) = Seat::track(&joining, || {
@@ -116,7 +118,7 @@ fn watch<L, O>(
     })
 }
 
-impl<S: fmt::Debug, L, O> fmt::Debug for WatchedTimeout<S, L, O> {
+impl<S: fmt::Debug, L: fmt::Debug, O> fmt::Debug for WatchedTimeout<S, L, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchedTimeout")
             .field("inner", &self.inner)

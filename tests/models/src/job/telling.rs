@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Recorder, cancelled, child_of, job, succeed};
 use crate::{
-    event::{CancelReason, Report},
+    event::{CancelReason, Observer, Report},
+    listeners::listen,
     run::{explore, explore_within, spawn},
 };
 
@@ -26,6 +27,32 @@ pub fn a_late_observer_is_told_in_order() {
         seen,
         [vec![], vec!["dispatched", "started", "succeeded"]].into()
     );
+}
+
+/// tracing's sink hears what happens once there is a listener, in order, and no start that it missed.
+pub fn a_late_listener_hears_what_follows() {
+    let seen = explore_within(2, || {
+        let job = job();
+        let recorder = Recorder::new();
+        let sink: Arc<dyn Observer> = Arc::clone(&recorder) as _;
+        job.observe_for_tracing(&sink);
+        let listening = spawn(listen);
+        let other = Arc::clone(&job);
+        let reporting = spawn(move || other.report(Report::new(0.5)));
+        job.started();
+        succeed(&job);
+        reporting.join();
+        listening.join();
+        recorder.told()
+    });
+    for told in &seen {
+        assert!(
+            ["started", "progress", "succeeded"].ends_with(told)
+                || ["started", "succeeded"].ends_with(told),
+            "{told:?}"
+        );
+    }
+    assert!(seen.contains(&vec![]) && seen.contains(&vec!["started", "progress", "succeeded"]));
 }
 
 /// The end is told, once, though it comes as somebody begins to watch and two end the job.

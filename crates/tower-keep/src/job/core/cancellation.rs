@@ -227,7 +227,7 @@ impl Core {
     }
 
     /// Returns the flags as they were before.
-    fn update(&self, change: impl Fn(u64) -> u64) -> u64 {
+    pub(super) fn update(&self, change: impl Fn(u64) -> u64) -> u64 {
         let mut change = |flags| Some(change(flags));
         let order = (Ordering::AcqRel, Ordering::Acquire);
         self.flags

@@ -8,13 +8,17 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, STARTED, State, followers::Told};
+use super::{
+    Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, START_UNHEARD, STARTED, State, TRACED,
+    followers::Told,
+};
 use crate::{
-    event::{Event, EventKind, Observer, Report, StepInfo},
+    event::{Event, EventKind, JobName, Observer, Report, StepInfo},
     job::{
         scope::{InPhase, Phase},
         stop,
     },
+    listeners::tracing_listens,
     sync::{MutexGuard, atomic::Ordering},
 };
 
@@ -58,6 +62,8 @@ impl Stream {
 #[derive(Default)]
 struct Observers {
     first: [Option<Arc<dyn Observer>>; INLINE],
+    /// Which of the first write to tracing, so that they are left out while it has no listener.
+    traced: [bool; INLINE],
     more: Vec<Arc<dyn Observer>>,
 }
 
@@ -72,11 +78,27 @@ impl Observers {
         self.iter().count()
     }
 
-    fn push(&mut self, observer: Arc<dyn Observer>) {
-        match self.first.iter_mut().find(|free| free.is_none()) {
-            Some(free) => *free = Some(observer),
+    fn push(&mut self, observer: Arc<dyn Observer>, traced: bool) {
+        match self.first.iter().position(Option::is_none) {
+            Some(free) => {
+                self.first[free] = Some(observer);
+                self.traced[free] = traced;
+            }
             None => self.more.push(observer),
         }
+    }
+
+    /// The first few, but for those that nobody would hear.
+    fn first(&self) -> [Option<Arc<dyn Observer>>; INLINE] {
+        let left_out = if self.traced.contains(&true) && !tracing_listens() {
+            self.traced
+        } else {
+            [false; INLINE]
+        };
+        std::array::from_fn(|index| match left_out[index] {
+            true => None,
+            false => self.first[index].clone(),
+        })
     }
 }
 
@@ -100,6 +122,21 @@ impl Target {
 impl Core {
     /// Registers an observer, once, and tells it what it missed.
     pub(crate) fn observe(&self, observer: &Arc<dyn Observer>) {
+        self.observe_as(observer, false);
+    }
+
+    /// As [`observe`](Self::observe), for a sink of tracing's. While tracing has no listener, no event is
+    /// built for it; what happens then it never hears of.
+    pub(crate) fn observe_for_tracing(&self, observer: &Arc<dyn Observer>) {
+        self.observe_as(observer, true);
+    }
+
+    fn observe_as(&self, observer: &Arc<dyn Observer>, traced: bool) {
+        let flag = if traced && !tracing_listens() {
+            TRACED
+        } else {
+            OBSERVED
+        };
         let mut state = self.state();
         if self.has(ENDED)
             || state
@@ -111,15 +148,18 @@ impl Core {
             return;
         }
         let index = state.stream.observers.len();
-        state.stream.observers.push(Arc::clone(observer));
+        state.stream.observers.push(Arc::clone(observer), traced);
         // Whoever sets `STARTED` or `ENDED` after this sees that somebody watches, and tells.
-        let before = self.flags.fetch_or(OBSERVED, Ordering::AcqRel);
+        let before = self.flags.fetch_or(flag, Ordering::AcqRel);
         if before & (OBSERVED | ENDED) == ENDED {
             // It ended just now, unwatched, and nobody will tell. There may be a last handle to the observer.
             let unheard = std::mem::take(&mut state.stream.observers);
             state.stream.ending_told = true;
             drop(state);
             drop(unheard);
+            return;
+        }
+        if flag == TRACED {
             return;
         }
         let dispatched = Event {
@@ -132,7 +172,7 @@ impl Core {
             let (at, seq) = match state.stream.started {
                 Some(started) => started,
                 // Whoever set the flag is about to tell all observers, this one too.
-                None if before & OBSERVED != 0 => {
+                None if before & (OBSERVED | START_UNHEARD) == OBSERVED => {
                     return self.tell(state, Target::Only(index), dispatched, None);
                 }
                 None => {
@@ -153,7 +193,7 @@ impl Core {
     fn event(&self, kind: EventKind, at: Instant, seq: u64, step: Option<StepInfo>) -> Event {
         Event {
             job: self.id,
-            name: self.name.clone(),
+            name: self.name().clone(),
             parent: self.parent_id(),
             attempt: self.attempt(),
             seq,
@@ -161,6 +201,21 @@ impl Core {
             elapsed: at.saturating_duration_since(self.born),
             step,
             kind,
+        }
+    }
+
+    /// Names a job that has no name yet. Those that know the job without a name are told.
+    #[cold]
+    pub(crate) fn set_name(&self, name: JobName) {
+        if name.is_empty() || self.name.set(name).is_err() {
+            return;
+        }
+        let (first, more) = {
+            let observers = &self.state().stream.observers;
+            (observers.first.clone(), observers.more.clone())
+        };
+        for observer in first.iter().flatten().chain(&more) {
+            guarded(|| observer.on_named(self.id, self.name()));
         }
     }
 
@@ -179,7 +234,25 @@ impl Core {
 
     /// Whether an event may reach anybody.
     pub(crate) fn is_heard(&self) -> bool {
-        self.has(OBSERVED | SHARED)
+        self.has(SHARED) || self.is_observed()
+    }
+
+    /// Whether an event reaches an observer. Asked at each event, as tracing's listeners come and go.
+    #[inline]
+    pub(super) fn is_observed(&self) -> bool {
+        let flags = self.flags.load(Ordering::Acquire);
+        flags & OBSERVED != 0 || (flags & TRACED != 0 && tracing_listens() && self.listen())
+    }
+
+    /// tracing has a listener now: its sink is an observer like others from here on.
+    #[cold]
+    fn listen(&self) -> bool {
+        let before = self.update(|flags| match flags & (ENDED | OBSERVED | STARTED) {
+            0 => flags | OBSERVED,
+            STARTED => flags | OBSERVED | START_UNHEARD,
+            _ => flags,
+        });
+        before & ENDED == 0
     }
 
     /// As [`emit`](Self::emit), of this step.
@@ -212,10 +285,7 @@ impl Core {
         at: Instant,
         step: Option<StepInfo>,
     ) {
-        if !self.has(OBSERVED) {
-            return;
-        }
-        if self.has(ENDED) {
+        if !self.is_observed() || self.has(ENDED) {
             return;
         }
         let started = if self.has(HELD) || !kind.implies_started() {
@@ -223,7 +293,7 @@ impl Core {
         } else {
             self.set(STARTED);
             // Whoever set it before may not have told it yet: it comes first all the same.
-            let untold = state.stream.started.is_none();
+            let untold = state.stream.started.is_none() && !self.has(START_UNHEARD);
             untold.then(|| self.started_event(&mut state, at))
         };
         let seq = state.stream.next_seq();
@@ -271,6 +341,8 @@ impl Core {
 
     #[cold]
     fn started_now(&self) {
+        // Before the flag is set: whoever begins to listen after that does not tell it.
+        let _ = self.is_observed();
         let before = self.flags.fetch_or(STARTED, Ordering::AcqRel);
         if before & STARTED != 0 || before & OBSERVED == 0 {
             return;
@@ -350,11 +422,11 @@ impl Core {
         target: Target,
         event: &Event,
     ) -> MutexGuard<'a, State> {
-        let first = state.stream.observers.first.clone();
+        let first = state.stream.observers.first();
         let more = state.stream.observers.more.len();
         drop(state);
-        for (index, observer) in first.iter().flatten().enumerate() {
-            if target.takes(index) {
+        for (index, observer) in first.iter().enumerate() {
+            if let Some(observer) = observer.as_ref().filter(|_| target.takes(index)) {
                 call(&**observer, event);
             }
         }
@@ -375,8 +447,12 @@ impl Core {
 ///
 /// It may be told in the middle of a call, of which what it calls itself is no part.
 fn call(observer: &dyn Observer, event: &Event) {
+    guarded(|| observer.on_event(event));
+}
+
+fn guarded(tell: impl FnOnce()) {
     let said = stop::carry();
     let _running = InPhase::new(Phase::Running);
-    let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)));
+    let _ = catch_unwind(AssertUnwindSafe(tell));
     said.leave();
 }

@@ -101,7 +101,7 @@ impl Core {
 
     fn end_as(&self, make: impl FnOnce() -> Ending, dropped: bool) {
         let mut marked = false;
-        if !self.has(OBSERVED) {
+        if !self.is_observed() {
             let before = self.flags.fetch_or(ENDED, Ordering::AcqRel);
             if before & ENDED != 0 {
                 return;
@@ -117,7 +117,7 @@ impl Core {
         }
         let ending = make();
         let at = Instant::now();
-        let state = self.state();
+        let mut state = self.state();
         if !marked && self.set(ENDED) {
             return;
         }
@@ -131,12 +131,22 @@ impl Core {
             }
             (None, Ending::Cancelled { reason }) => EventKind::Cancelled { reason, dropped },
             (_, Ending::Succeeded) => EventKind::Succeeded,
-            (_, Ending::Failed { cause, error }) => EventKind::Failed { cause, error },
+            (_, Ending::Failed { cause, error }) => EventKind::Failed {
+                cause,
+                error: (state.panic.take())
+                    .filter(|_| cause == FailureCause::Panicked)
+                    .unwrap_or(error),
+            },
         };
         // Whoever waits for the end is let go by the thread that tells of it.
         self.tell_ending(state, kind, at);
         self.leave_family();
         self.stop_left_overs();
+    }
+
+    /// An execution that this job joined panicked: what its events say if the job ends by that.
+    pub(crate) fn note_panic(&self, text: Arc<str>) {
+        self.state().panic = Some(text);
     }
 
     /// Keeps this until the job is over and its observers know, or until another attempt is to follow; where it is over

@@ -75,9 +75,13 @@ const TIMED: u64 = 1 << 12;
 const RESTING: u64 = 1 << 13;
 /// Somebody waits for the end.
 const AWAITED: u64 = 1 << 14;
+/// tracing's sink is registered. It counts as an observer once tracing has a listener.
+const TRACED: u64 = 1 << 15;
+/// `STARTED` was recorded before anybody watched, so that nobody tells it.
+const START_UNHEARD: u64 = 1 << 16;
 
 /// A retry inside gave up for the retries around it too.
-const NO_RETRIES: u64 = 1 << 15;
+const NO_RETRIES: u64 = 1 << 17;
 
 /// One call that a Cancel layer has in hand, undecided. They are counted above the flags, so that the last of them and a
 /// cancellation decide in one step which of the two comes too late.
@@ -88,7 +92,8 @@ const MEMBERS: usize = 6;
 
 pub(crate) struct Core {
     id: JobId,
-    name: JobName,
+    /// Set when the job begins, or else by the first layer that names it before it starts.
+    name: OnceLock<JobName>,
     parent: Option<JobId>,
     born: Instant,
     flags: AtomicU64,
@@ -114,6 +119,8 @@ struct State {
     /// The job around the stack, until the root of that takes this one over.
     around: Option<Arc<Core>>,
     reason: Option<CancelReason>,
+    /// What the panic of a joined execution said, which the error that the caller gets may not say.
+    panic: Option<Arc<str>>,
     /// The work was dropped where it stood.
     dropped: bool,
     /// How many of the layers of the stack share the execution.
@@ -155,9 +162,13 @@ impl Core {
     }
 
     fn make(name: JobName, begun_by: Option<JobId>, kin: Kin) -> Arc<Self> {
+        let given = OnceLock::new();
+        if !name.is_empty() {
+            let _unset = given.set(name);
+        }
         Arc::new(Self {
             id: JobId::next(),
-            name,
+            name: given,
             parent: begun_by,
             born: Instant::now(),
             flags: AtomicU64::new(0),
@@ -173,6 +184,7 @@ impl Core {
                 kin,
                 around: None,
                 reason: None,
+                panic: None,
                 dropped: false,
                 shares: 0,
                 expired: false,
@@ -192,7 +204,13 @@ impl Core {
     }
 
     pub(crate) fn name(&self) -> &JobName {
-        &self.name
+        static NONE: JobName = JobName::EMPTY;
+        self.name.get().unwrap_or(&NONE)
+    }
+
+    /// Whether a layer may still name the job: it has no name, and none of its code has run.
+    pub(crate) fn is_nameable(&self) -> bool {
+        self.name.get().is_none() && !self.has(STARTED | ENDED)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -311,7 +329,7 @@ impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job")
             .field("id", &self.id)
-            .field("name", &self.name)
+            .field("name", self.name())
             .field("attempt", &self.attempt())
             .field("cancelled", &self.cancel_requested())
             .field("ended", &self.has(ENDED))

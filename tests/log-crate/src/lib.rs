@@ -1,0 +1,3 @@
+//! Tests of the log layer where tracing forwards to the `log` crate, under `tests`.
+
+use tracing as _;
