@@ -40,7 +40,7 @@ models! {
         an_inherited_child_is_cancelled
         a_child_born_late_is_cancelled
         a_child_goes_to_the_nearest_that_runs
-        a_child_that_ends_is_in_no_table
+        a_child_that_goes_is_in_no_table
         a_halt_reaches_an_inherited_child
         a_detached_child_is_inherited;
     shared:

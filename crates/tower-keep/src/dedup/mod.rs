@@ -126,7 +126,7 @@
 //!
 //! | mode | the next call with the key |
 //! |---|---|
-//! | reject | is executed, as is one after the older execution hangs |
+//! | reject | is executed, also where the older execution hangs |
 //! | [`join`](DedupLayer::join), with [`keep`](DedupLayer::keep) or without | begins an execution of its own, which later calls join |
 //! | [`latest`](DedupLayer::latest) | runs, and the older one is not cancelled |
 //! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older one; so does a call that waited already |

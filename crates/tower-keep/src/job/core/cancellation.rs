@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     CALL, CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, RESTING, SHARED, State, WATCHED,
-    WATCHED_AGAIN, family::Children,
+    WATCHED_AGAIN, family,
 };
 use crate::{
     event::CancelReason,
@@ -27,7 +27,7 @@ pub(crate) enum WakerPlace {
 /// Whom a cancellation is to be told, once the lock is released.
 struct Told {
     /// `None` if the token does not fire; else the children.
-    fired: Option<Option<Children>>,
+    fired: Option<Vec<Weak<Core>>>,
     wakers: Vec<Arc<AtomicWaker>>,
 }
 
@@ -94,7 +94,7 @@ impl Core {
                 state.reason = Some(reason.clone());
             }
             Told {
-                fired: self.mark_fired(&mut state),
+                fired: self.mark_fired(&state),
                 wakers: state.wakers.clone(),
             }
         };
@@ -115,7 +115,7 @@ impl Core {
         let fired = if shared {
             None
         } else {
-            self.mark_fired(&mut state)
+            self.mark_fired(&state)
         };
         Some(Told {
             fired,
@@ -134,8 +134,6 @@ impl Core {
             };
             if let Some(told) = child.mark_cancelled_with_parent(reason) {
                 next.extend(child.tell_cancelled(told));
-            } else if child.survives(reason) {
-                child.rejoin_family();
             }
         }
     }
@@ -149,9 +147,7 @@ impl Core {
         }
         let wakers = told.wakers.iter().map(|waker| &**waker);
         self.wakers.iter().chain(wakers).for_each(AtomicWaker::wake);
-        let children = told.fired.flatten();
-        let children = children.into_iter().flat_map(Children::into_values);
-        children.map(|child| child.job)
+        told.fired.into_iter().flatten()
     }
 
     /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
@@ -196,8 +192,9 @@ impl Core {
     }
 
     /// Whom to tell; `None` if it has fired before.
-    fn mark_fired(&self, state: &mut State) -> Option<Option<Children>> {
-        (!self.set(FIRED)).then(|| state.children.take())
+    fn mark_fired(&self, state: &State) -> Option<Vec<Weak<Self>>> {
+        // They stay in the table: some go on, and one that ended may begin others.
+        (!self.set(FIRED)).then(|| family::children_of(&state.children))
     }
 
     /// A Cancel layer has a call of this job in hand, until it [decides](Self::decide) or [lets it go](Self::let_call_go).
@@ -282,12 +279,15 @@ impl Core {
                 self.set(CANCELLED);
             }
             let told = Told {
-                fired: self.mark_fired(&mut state),
+                fired: self.mark_fired(&state),
                 wakers: Vec::new(),
             };
             (told, reason)
         };
         self.spread(fired.0, &fired.1);
+        if self.is_over() {
+            self.leave_family();
+        }
     }
 
     /// The execution may outlive the caller, until as many say that [it is over](Self::shared_execution_over); `false` if
@@ -348,9 +348,9 @@ impl Core {
     /// Tells the work of this cancelled job, which is found to be nobody else's.
     pub(crate) fn stop_own_work(&self) {
         let (told, reason) = {
-            let mut state = self.state();
+            let state = self.state();
             let told = Told {
-                fired: self.mark_fired(&mut state),
+                fired: self.mark_fired(&state),
                 wakers: Vec::new(),
             };
             (told, state.reason.clone())

@@ -5,10 +5,10 @@
 //!
 //! # Invariants
 //!
-//! 1. A running job is in the table of its parent, or is about to be put there by the thread that changed its parent.
-//!    That thread looks afterwards whether the job ended meanwhile, and takes it out again.
-//! 2. An ended job keeps its own parent, to which its late children go on. As those never get an ended job for their
-//!    parent, it keeps no more jobs than those that ran around it when it ended.
+//! 1. A job is in the table of its parent until it is dropped, or is about to be put there by the thread that changed its
+//!    parent. It is there after its end too, so that its late children find the nearest job around that still runs.
+//! 2. A job that ended and has no shared execution has an empty table: what was in it is in that of its parent.
+//! 3. A job keeps no other: it knows its parent weakly, as the parent lives until its end.
 
 use std::{
     collections::BTreeMap,
@@ -25,9 +25,14 @@ use crate::{
 pub(super) type Children = BTreeMap<JobId, Child>;
 
 pub(super) struct Child {
-    pub(super) job: Weak<Core>,
+    job: Weak<Core>,
     /// What may stop the code here that began it.
     within: Option<Arc<Halt>>,
+}
+
+pub(super) fn children_of(children: &Option<Children>) -> Vec<Weak<Core>> {
+    let children = children.iter().flat_map(Children::values);
+    children.map(|child| child.job.clone()).collect()
 }
 
 /// What became of a child that came to a job.
@@ -35,14 +40,14 @@ enum Adopted {
     Here,
     /// The job was cancelled for this reason, and the child is to be.
     Stops(CancelReason),
-    /// The job has ended.
-    GoesOn(Kin),
+    /// The job has ended, and this is its parent.
+    GoesOn(Option<Arc<Core>>, Option<Arc<Halt>>),
 }
 
 /// The job that another one works for, and what may stop the code there that began it, where that has a halt.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Kin {
-    pub(super) parent: Option<Arc<Core>>,
+    pub(super) parent: Weak<Core>,
     pub(super) within: Option<Arc<Halt>>,
 }
 
@@ -52,55 +57,39 @@ impl Core {
         if self.is_over() {
             return None;
         }
-        self.state().kin.parent.clone()
+        self.state().kin.parent.upgrade()
     }
 
     /// Makes this known to the job that it works for, or to the nearest one around that still runs.
-    pub(super) fn join_family(self: &Arc<Self>, mut kin: Kin) {
-        while let Some(parent) = kin.parent {
-            match parent.adopt(self, &kin.within) {
+    pub(super) fn join_family(self: &Arc<Self>, parent: Arc<Self>, within: Option<Arc<Halt>>) {
+        let (mut parent, mut within) = (Some(parent), within);
+        while let Some(job) = parent {
+            match job.adopt(self, &within) {
                 Adopted::Here => {
                     // Looked at once the child can be found: it is told here or by the thread that halts.
-                    let halted = kin.within.is_some_and(|within| within.is_halted());
+                    let halted = within.is_some_and(|within| within.is_halted());
                     if halted && !self.has(ELSEWHERE) {
                         self.cancel_as(CancelReason::TimedOut, true);
                     }
-                    if parent.has(TIMED) && !self.has(TIMED) {
+                    if job.has(TIMED) && !self.has(TIMED) {
                         self.be_timed_with_children();
-                    }
-                    if self.is_over() {
-                        parent.forget_child(self.id);
                     }
                     return;
                 }
                 Adopted::Stops(reason) => return self.cancel_with_parent(&reason),
-                Adopted::GoesOn(next) => {
-                    if !self.set_kin(&next) {
-                        return;
-                    }
-                    kin = next;
+                Adopted::GoesOn(next, next_within) => {
+                    self.set_kin(next.as_ref(), &next_within);
+                    (parent, within) = (next, next_within);
                 }
             }
         }
     }
 
-    /// As [`join_family`](Self::join_family), for a job that has a parent already and was taken out of its table.
-    pub(super) fn rejoin_family(self: &Arc<Self>) {
-        let kin = self.state().kin.clone();
-        if !self.is_over() {
-            self.join_family(kin);
-        }
-    }
-
-    /// `false` if this job has ended.
-    fn set_kin(&self, kin: &Kin) -> bool {
-        let mut state = self.state();
-        let runs = !self.is_over();
-        let before = runs.then(|| std::mem::replace(&mut state.kin, kin.clone()));
-        drop(state);
-        // It may be the last handle to a job.
-        drop(before);
-        runs
+    fn set_kin(&self, parent: Option<&Arc<Self>>, within: &Option<Arc<Halt>>) {
+        self.state().kin = Kin {
+            parent: parent.map_or_else(Weak::new, Arc::downgrade),
+            within: within.clone(),
+        };
     }
 
     fn adopt(&self, child: &Arc<Self>, within: &Option<Arc<Halt>>) -> Adopted {
@@ -109,12 +98,14 @@ impl Core {
         self.set(HAS_CHILDREN);
         if self.has(FIRED) {
             let reason = state.reason.clone().unwrap_or(CancelReason::CallerGone);
-            if !child.survives(&reason) {
+            if !child.is_over() && !child.survives(&reason) {
                 return Adopted::Stops(reason);
             }
         }
         if self.has(ENDED) && !self.has(SHARED) {
-            return Adopted::GoesOn(state.kin.clone());
+            // Under the lock: before the parent goes, it gives this job another.
+            let Kin { parent, within } = &state.kin;
+            return Adopted::GoesOn(parent.upgrade(), within.clone());
         }
         let entry = Child {
             job: Arc::downgrade(child),
@@ -132,10 +123,8 @@ impl Core {
     }
 
     /// The jobs that work for this one.
-    pub(super) fn children(&self) -> Vec<Weak<Self>> {
-        let state = self.state();
-        let children = state.children.iter().flat_map(Children::values);
-        children.map(|child| child.job.clone()).collect()
+    pub(crate) fn children(&self) -> Vec<Weak<Self>> {
+        children_of(&self.state().children)
     }
 
     /// Those that were begun by code that this halt stops.
@@ -159,7 +148,7 @@ impl Core {
         if self.parent.is_none() && !self.has(HAS_CHILDREN) {
             return;
         }
-        let (kin, children) = {
+        let (parent, within, children) = {
             let mut state = self.state();
             // Where the execution goes on for others they work for that, and are told at its end.
             let children = if self.has(SHARED) {
@@ -167,32 +156,27 @@ impl Core {
             } else {
                 state.children.take()
             };
-            (state.kin.clone(), children)
+            let Kin { parent, within } = &state.kin;
+            (parent.upgrade(), within.clone(), children)
         };
-        if let Some(parent) = &kin.parent {
-            parent.forget_child(self.id);
-        }
         let children = children.into_iter().flat_map(Children::into_values);
         for child in children.filter_map(|child| child.job.upgrade()) {
-            if child.set_kin(&kin) {
-                child.join_family(kin.clone());
+            child.set_kin(parent.as_ref(), &within);
+            if let Some(parent) = &parent {
+                child.join_family(Arc::clone(parent), within.clone());
             }
         }
-    }
-
-    fn take_parent(&mut self) -> Option<Arc<Self>> {
-        let state = self.state.get_mut();
-        let state = state.unwrap_or_else(PoisonError::into_inner);
-        state.kin.parent.take()
     }
 }
 
 impl Drop for Core {
-    /// One after the other: the jobs around may be a chain of any length, of which this is the last handle.
     fn drop(&mut self) {
-        let mut next = self.take_parent();
-        while let Some(mut parent) = next.and_then(Arc::into_inner) {
-            next = parent.take_parent();
+        if self.parent.is_some() {
+            let state = self.state.get_mut();
+            let state = state.unwrap_or_else(PoisonError::into_inner);
+            if let Some(parent) = state.kin.parent.upgrade() {
+                parent.forget_child(self.id);
+            }
         }
     }
 }

@@ -146,13 +146,14 @@ impl Core {
         let Some(parent) = parent else {
             return Self::make(name, None, Kin::default());
         };
+        let within = halt::current_of(parent.id);
         let kin = Kin {
-            within: halt::current_of(parent.id),
-            parent: Some(Arc::clone(&parent)),
+            parent: Arc::downgrade(&parent),
+            within: within.clone(),
         };
-        let core = Self::make(name, Some(parent.id), kin.clone());
+        let core = Self::make(name, Some(parent.id), kin);
         core.be_timed_for(&parent);
-        core.join_family(kin);
+        core.join_family(parent, within);
         core
     }
 
