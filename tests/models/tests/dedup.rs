@@ -31,5 +31,6 @@ models! {
         who_leaves_frees_the_key
         one_call_has_the_key
         a_kept_result_is_found_at_once
-        an_invalidated_result_is_not_kept;
+        an_invalidated_result_is_not_kept
+        an_invalidated_key_is_free;
 }

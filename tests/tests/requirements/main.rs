@@ -17,6 +17,7 @@ mod dedup;
 mod dedup_debounce;
 mod dedup_debounce_ends;
 mod dedup_handle;
+mod dedup_invalidate;
 mod dedup_join_cancel;
 mod dedup_join_drops;
 mod dedup_join_followers;

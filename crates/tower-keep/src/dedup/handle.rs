@@ -31,9 +31,15 @@ impl<K> DedupHandle<K> {
 }
 
 impl<K: Clone + Eq + Hash> DedupHandle<K> {
-    /// Drops every kept result. Whoever calls from now on gets a result that is begun from now on. What is in flight
-    /// still goes to those that wait for it, but nobody joins it any more, it is not kept, and it is not shown by
-    /// [`in_flight`](Self::in_flight). Of a layer that keeps nothing, nothing is dropped.
+    /// Drops every kept result and forgets every execution that runs, in every mode.
+    ///
+    /// A call that begins after this neither gets nor waits for work that began before: it finds the key free. The
+    /// older execution goes on for the callers that it has. No other call joins it, is rejected for it, waits for it or
+    /// replaces it; its result is not kept, and [`in_flight`](Self::in_flight) does not show it. A key may have two
+    /// executions at a time that way.
+    ///
+    /// A call that waits in [`debounce`](super::DedupLayer::debounce) has not begun its work. It keeps its place, and
+    /// waits for quiet only.
     pub fn invalidate_all(&self) {
         self.keys.invalidate_all();
     }
@@ -45,8 +51,8 @@ impl<K: Clone + Eq + Hash> DedupHandle<K> {
         self.keys.in_flight()
     }
 
-    /// Drops the kept result of this key and keeps calls from joining what is in flight, as
-    /// [`invalidate_all`](Self::invalidate_all) does for all; `false` if no result was kept.
+    /// Drops the kept result of this key and forgets its execution, as [`invalidate_all`](Self::invalidate_all) does
+    /// for all keys; `false` if no result was kept.
     pub fn invalidate(&self, key: &K) -> bool {
         self.keys.invalidate(key)
     }

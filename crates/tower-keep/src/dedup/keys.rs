@@ -37,13 +37,16 @@ pub struct Keys<K> {
     pub(super) places: Places<K>,
 }
 
+/// Stands for the outcome's type where calls are rejected, and nothing is shared.
+pub(super) const REJECTED: TypeId = TypeId::of::<()>();
+
 pub(super) struct Marked<K> {
     /// One layer may be put around services whose outcomes differ in type and cannot be shared.
     pub(super) map: HashMap<(K, TypeId), Mark<K>>,
     next: u64,
     /// Under the same lock, so that a key is free only once its result can be found.
     pub(super) kept: Kept<K>,
-    /// The types of the outcomes that may be kept: as many as there are kinds of service around which the layer is.
+    /// The types of the outcomes that calls join: as many as there are kinds of service around which the layer is.
     pub(super) types: Vec<TypeId>,
     pub(super) counts: DedupCounts,
 }
@@ -163,7 +166,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         key: K,
         job: Option<JobId>,
     ) -> Result<Lead<K>, Option<JobId>> {
-        let key = (key, TypeId::of::<()>());
+        let key = (key, REJECTED);
         // The key's `Clone` and `Drop` are the user's: both run without the lock.
         let marked_key = key.clone();
         let shown = self.shown(&key.0);
@@ -251,7 +254,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                             shown,
                             renews: stale.is_some(),
                         };
-                        if asked.is_some() && !marked.types.contains(&key.1) {
+                        if !marked.types.contains(&key.1) {
                             marked.types.push(key.1);
                         }
                         marked.map.insert(marked_key, mark);

@@ -113,11 +113,26 @@
 //! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the one that was asked for the longest time ago goes first |
 //! | what is kept | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
 //! | what is never kept | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
-//! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: what is in flight then is not kept either, and not joined by calls that come later |
+//! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [below](self#invalidation) |
 //! | event | [`AnsweredFromKept`](crate::EventKind::AnsweredFromKept); the job succeeds without having started |
 //!
 //! A result that is too old takes its place until its key is asked for again, or until it is pushed out. Its key says
 //! whom a result is for: where users may not see each other's results, the user belongs into the key.
+//!
+//! # Invalidation
+//!
+//! After [`DedupHandle::invalidate`] or [`DedupHandle::invalidate_all`], a call neither gets nor waits for work that
+//! began before. In every mode the older execution goes on for the callers that it has, and its result is not kept:
+//!
+//! | mode | the next call with the key |
+//! |---|---|
+//! | reject | is executed, also where the older execution hangs |
+//! | [`join`](DedupLayer::join), with [`keep`](DedupLayer::keep) or without | begins an execution of its own, which later calls join |
+//! | [`latest`](DedupLayer::latest) | runs, and the older one is not cancelled |
+//! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older one; so does a call that waited already |
+//!
+//! A key has more than one execution until the older one is over. A job that must not run twice at once therefore needs
+//! a lock of its own, or no invalidation.
 //!
 //! # The latest
 //!

@@ -6,8 +6,6 @@
 //! 2. A [`Turn`] is decided once, whoever comes first: its call has a result, or another call has its place. So a call
 //!    whose place was taken has none to show, and one that has its result keeps it.
 
-use std::mem;
-
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a call came to its result or was replaced before it did.
@@ -157,17 +155,27 @@ impl<C, T> Place<C, T> {
         C: Clone,
     {
         if self.running.as_ref().is_some_and(|entry| entry.id == id) {
-            let gone = mem::take(&mut self.running).map(|entry| entry.call);
-            let next = self.waiting.as_ref().filter(|waiting| waiting.is_due);
-            return Left {
-                gone,
-                next: next.map(|waiting| waiting.entry.call.clone()),
-            };
+            return self.forget();
         }
         let waiting = self.waiting.take_if(|waiting| waiting.entry.id == id);
         Left {
             gone: waiting.map(|waiting| waiting.entry.call),
             next: None,
+        }
+    }
+
+    /// The call that runs no longer has the place: no other call replaces it or waits for it.
+    #[must_use]
+    pub(super) fn forget(&mut self) -> Left<C>
+    where
+        C: Clone,
+    {
+        let gone = self.running.take().map(|entry| entry.call);
+        let next = self.waiting.as_ref();
+        let next = next.filter(|waiting| waiting.is_due && gone.is_some());
+        Left {
+            next: next.map(|waiting| waiting.entry.call.clone()),
+            gone,
         }
     }
 }

@@ -36,6 +36,8 @@ enum Deed {
     /// The call with this number.
     IsDue(usize),
     Leaves(usize),
+    /// The one that runs.
+    IsForgotten,
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
@@ -44,6 +46,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         3 => Just(Deed::Enters),
         3 => (0..4usize).prop_map(Deed::IsDue),
         3 => (0..4usize).prop_map(Deed::Leaves),
+        1 => Just(Deed::IsForgotten),
     ];
     proptest::collection::vec(deed, 0..60)
 }
@@ -108,6 +111,14 @@ impl Model {
             .flatten();
         (Some(id), next)
     }
+
+    /// The call that ran, and who can begin now.
+    fn forgotten(&mut self) -> (Option<usize>, Option<usize>) {
+        match self.running() {
+            Some(running) => self.leaves(running),
+            None => (None, None),
+        }
+    }
 }
 
 proptest! {
@@ -136,6 +147,11 @@ proptest! {
                     let id = count.wrapping_sub(back + 1);
                     let left = place.leave(id as u64);
                     prop_assert_eq!((left.gone, left.next), model.leaves(id));
+                }
+                Deed::IsForgotten => {
+                    let left = place.forget();
+                    let expected = model.forgotten();
+                    prop_assert_eq!((left.gone, left.next), expected);
                 }
             }
             let calls: Vec<_> = place.calls().map(|(call, waits)| (*call, waits)).collect();

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
+    mem,
     sync::{Arc, PoisonError, Weak},
     task::Waker,
 };
@@ -13,7 +14,7 @@ use super::{
     handle::{DedupCounts, InFlight},
     keys::Keys,
     mode::Debounce,
-    place::{Place, Turn},
+    place::{Left, Place, Turn},
     watch::Shown,
 };
 use crate::{
@@ -113,6 +114,14 @@ impl<K> Call<K> {
         self.turn.replace()
     }
 
+    /// Lets go of a call that has left its place, and wakes the one that can begin. Without the lock.
+    fn tell_left(left: Left<Arc<Self>>) {
+        drop(left.gone);
+        if let Some(next) = left.next {
+            next.waker.wake();
+        }
+    }
+
     /// Tells a replaced call, and whoever works for its job. Without the lock.
     fn tell_replaced(&self) {
         if let Some((id, job)) = self.job.get() {
@@ -161,6 +170,44 @@ impl<K> Places<K> {
             Some(shown.in_flight(call.job_id(), 0, *waits))
         });
         shown.collect()
+    }
+}
+
+impl<K: Clone + Eq + Hash> Places<K> {
+    /// Forgets the calls that run: they go on for their callers, and no other call replaces or waits for them.
+    pub(super) fn invalidate_all(&self) {
+        let (left, free) = {
+            let mut table = self.table();
+            let mut left = Vec::with_capacity(table.map.len());
+            let places = mem::take(&mut table.map).into_iter();
+            let (free, taken): (HashMap<_, _>, _) = places.partition(|(_, place)| {
+                // The one that runs is all that a place without a waiting call has.
+                place.calls().all(|(_, waits)| !waits)
+            });
+            table.map = taken;
+            left.extend(table.map.values_mut().map(Place::forget));
+            (left, free)
+        };
+        drop(free);
+        left.into_iter().for_each(Call::tell_left);
+    }
+
+    /// As [`invalidate_all`](Self::invalidate_all), for one key.
+    pub(super) fn invalidate(&self, key: &K) {
+        for rule in [Rule::Latest, Rule::Debounce] {
+            let key = (key.clone(), rule);
+            let (left, free) = {
+                let mut table = self.table();
+                let Some(place) = table.map.get_mut(&key) else {
+                    continue;
+                };
+                let left = place.forget();
+                let free = place.is_free();
+                (left, free.then(|| table.map.remove_entry(&key)))
+            };
+            drop(free);
+            Call::tell_left(left);
+        }
     }
 }
 
@@ -313,9 +360,6 @@ impl<K: Clone + Eq + Hash> Drop for Hold<K> {
         };
         // The key and the wakers are the user's: they go without the lock.
         drop(free);
-        drop(left.gone);
-        if let Some(next) = left.next {
-            next.waker.wake();
-        }
+        Call::tell_left(left);
     }
 }

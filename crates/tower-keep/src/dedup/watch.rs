@@ -2,9 +2,8 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
     hash::Hash,
-    mem,
+    iter, mem,
     sync::{Arc, PoisonError},
 };
 
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     flight::Flight,
     handle::{DedupCounts, InFlight},
-    keys::Keys,
+    keys::{Keys, REJECTED},
 };
 use crate::{
     event::JobId,
@@ -97,26 +96,22 @@ impl<K> Keys<K> {
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
-    /// Drops all kept results, and the marks of the executions whose results would be kept: those go on for whoever
-    /// waits for them, but nobody else joins them.
+    /// Drops all kept results, and the marks and places of all that runs: the executions go on for the callers that
+    /// they have, and later calls do not find them.
     pub(super) fn invalidate_all(&self) {
         let gone = {
             let mut marked = self.marked();
-            let marks = mem::take(&mut marked.map);
-            let (gone, left) =
-                (marks.into_iter()).partition(|((_, of), _)| marked.types.contains(of));
-            marked.map = left;
-            let gone: HashMap<_, _> = gone;
-            (gone, marked.kept.take())
+            (mem::take(&mut marked.map), marked.kept.take())
         };
         drop(gone);
+        self.places.invalidate_all();
     }
 
     /// As [`invalidate_all`](Self::invalidate_all), for one key; whether there was a kept result.
     pub(super) fn invalidate(&self, key: &K) -> bool {
-        let types = self.marked().types.clone();
+        let joined = self.marked().types.clone();
         let mut any = false;
-        for of in types {
+        for of in iter::once(REJECTED).chain(joined) {
             let key = (key.clone(), of);
             let gone = {
                 let mut marked = self.marked();
@@ -124,6 +119,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             };
             any |= gone.0.is_some();
         }
+        self.places.invalidate(key);
         any
     }
 }

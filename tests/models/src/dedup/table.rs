@@ -223,3 +223,21 @@ pub fn an_invalidated_result_is_not_kept() {
         assert_eq!((layer.keys.len(), layer.keys.kept()), (0, 0));
     });
 }
+
+/// A key is free once it was invalidated, and the end of what had it before frees nothing.
+pub fn an_invalidated_key_is_free() {
+    explore(|| {
+        let keys = Arc::<Keys<u8>>::default();
+        let Ok(old) = keys.mark(KEY, None) else {
+            panic!("it is free");
+        };
+        let thread = spawn(move || drop(old));
+        keys.invalidate(&KEY);
+        let new = keys.mark(KEY, None);
+        assert!(new.is_ok());
+        thread.join();
+        assert_eq!(keys.len(), 1, "the newer one has it");
+        drop(new);
+        assert_eq!(keys.len(), 0, "the key is free");
+    });
+}
