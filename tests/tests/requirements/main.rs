@@ -30,6 +30,7 @@ mod dispatch;
 mod dispatch_apart;
 mod dispatch_ends;
 mod dispatch_places;
+mod family;
 mod log;
 mod one_job;
 mod progress;

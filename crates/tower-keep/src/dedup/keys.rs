@@ -38,7 +38,9 @@ pub struct Keys<K> {
 }
 
 /// Stands for the outcome's type where calls are rejected, and nothing is shared.
-pub(super) const REJECTED: TypeId = TypeId::of::<()>();
+pub(super) fn rejected() -> TypeId {
+    TypeId::of::<()>()
+}
 
 pub(super) struct Marked<K> {
     /// One layer may be put around services whose outcomes differ in type and cannot be shared.
@@ -166,7 +168,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         key: K,
         job: Option<JobId>,
     ) -> Result<Lead<K>, Option<JobId>> {
-        let key = (key, REJECTED);
+        let key = (key, rejected());
         // The key's `Clone` and `Drop` are the user's: both run without the lock.
         let marked_key = key.clone();
         let shown = self.shown(&key.0);

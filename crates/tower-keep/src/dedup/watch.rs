@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     flight::Flight,
     handle::{DedupCounts, InFlight},
-    keys::{Keys, REJECTED},
+    keys::{Keys, rejected},
 };
 use crate::{
     event::JobId,
@@ -111,7 +111,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     pub(super) fn invalidate(&self, key: &K) -> bool {
         let joined = self.marked().types.clone();
         let mut any = false;
-        for of in iter::once(REJECTED).chain(joined) {
+        for of in iter::once(rejected()).chain(joined) {
             let key = (key.clone(), of);
             let gone = {
                 let mut marked = self.marked();

@@ -31,17 +31,10 @@ impl Frame {
         let phase = scope::set_phase(self.0);
         std::mem::forget(self);
         match phase {
-            Phase::Calling => Self::adopted().map_or(Found::Nothing, Found::Begun),
+            Phase::Calling => scope::take_over().map_or(Found::Nothing, Found::Begun),
             Phase::Rejoined => Found::Again,
             _ => Found::Nothing,
         }
-    }
-
-    #[cold]
-    pub(super) fn adopted() -> Option<Arc<Core>> {
-        let job = scope::current()?;
-        scope::replace(job.parent());
-        Some(job)
     }
 }
 
@@ -49,7 +42,7 @@ impl Drop for Frame {
     // Only on unwinding out of the call.
     fn drop(&mut self) {
         if scope::set_phase(self.0) == Phase::Calling {
-            if let Some(job) = Self::adopted() {
+            if let Some(job) = scope::take_over() {
                 job.end(Ending::panicked);
             }
         }
@@ -70,7 +63,7 @@ impl Open {
         let phase = scope::set_phase(self.0);
         std::mem::forget(self);
         if phase == Phase::Offered {
-            Frame::adopted()
+            scope::take_over()
         } else {
             None
         }
@@ -81,7 +74,7 @@ impl Drop for Open {
     // Only on unwinding out of the poll.
     fn drop(&mut self) {
         if scope::set_phase(self.0) == Phase::Offered {
-            if let Some(job) = Frame::adopted() {
+            if let Some(job) = scope::take_over() {
                 job.end(Ending::panicked);
             }
         }

@@ -34,7 +34,8 @@
 //! The layers of one stack hand the request down at once. So a call that arrives while a layer around it is being
 //! called, or from one of our layers that calls its inner service again (a retry), belongs to that layer's job. A call
 //! made later by the job's own code, such as a client stack inside a handler, begins a *child job*: its parent's
-//! cancellation reaches it. If a foreign layer in between calls again (tower's own retry, a hedge), the layers that
+//! cancellation reaches it. A child that still runs when its parent ends, as in a spawned task, works for the parent's
+//! own parent from then on, and so on up to the outermost job that runs. If a foreign layer in between calls again (tower's own retry, a hedge), the layers that
 //! belong to the job already find it again.
 //!
 //! The outermost layer of the stack owns the job, whichever layer that is: a job has one beginning and one ending in

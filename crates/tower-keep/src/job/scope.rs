@@ -60,6 +60,20 @@ pub(crate) fn replace(job: Option<Arc<Core>>) -> Option<Arc<Core>> {
         .unwrap_or(None)
 }
 
+/// Makes this the ambient job over the one around the stack, until the stack's root [takes it over](take_over).
+pub(crate) fn lay_over(job: Arc<Core>) {
+    job.set_around(replace(None));
+    replace(Some(job));
+}
+
+/// Makes the job around the stack ambient again, in the place of the one that was laid over it.
+#[cold]
+pub(crate) fn take_over() -> Option<Arc<Core>> {
+    let job = replace(None)?;
+    replace(job.take_around());
+    Some(job)
+}
+
 /// Looks at the ambient job without taking a handle to it.
 #[inline(always)]
 pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Arc<Core>>) -> T) -> T {

@@ -201,7 +201,7 @@ impl Seat {
             if let Some(limits) = limits::limits() {
                 job.set_step_limit(limits.step);
             }
-            scope::replace(Some(job));
+            scope::lay_over(job);
             scope::set_phase(Phase::Calling);
             return (Self::new(Place::Member, None), call());
         }
@@ -258,7 +258,7 @@ impl Seat {
         match frame.close() {
             Found::Begun(job) if scope::phase() == Phase::Open => {
                 // The root polls this future right now: leave the job where the root finds it.
-                scope::replace(Some(job));
+                scope::lay_over(job);
                 scope::set_phase(Phase::Offered);
                 self.place = Place::Member;
             }

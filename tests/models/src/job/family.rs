@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Recorder, child_of,
-    core::Core,
+    core::{Core, Ending},
     halt::{Entered, Halt},
     job,
     stop::StopKind,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::CancelReason,
-    run::{explore, explore_within, spawn},
+    run::{Thread, explore, explore_within, spawn},
 };
 
 /// A child is found, or sees as it is born that its parent is cancelled; so does its own child.
@@ -106,5 +106,104 @@ pub fn a_halts_token_taken_late_fires() {
         assert!(job.cancel(CancelReason::Requested));
         assert!(tokens[1].is_cancelled());
         assert!(!other.is_halted());
+    });
+}
+
+fn ends_beside(job: &Arc<Core>) -> Thread<()> {
+    let job = Arc::clone(job);
+    spawn(move || job.end(|| Ending::Succeeded))
+}
+
+/// A child whose parent ends is cancelled with the job around that.
+pub fn an_inherited_child_is_cancelled() {
+    explore(|| {
+        let top = job();
+        let parent = child_of(&top);
+        let child = child_of(&parent);
+        let ending = ends_beside(&parent);
+        assert!(top.cancel(CancelReason::Requested));
+        ending.join();
+        assert_eq!(child.cancelled_for(), Some(CancelReason::Requested));
+    });
+}
+
+/// So is one that is born as its parent ends.
+pub fn a_child_born_late_is_cancelled() {
+    explore(|| {
+        let top = job();
+        let parent = child_of(&top);
+        let ending = ends_beside(&parent);
+        let child = child_of(&parent);
+        assert!(top.cancel(CancelReason::Requested));
+        ending.join();
+        assert_eq!(child.cancelled_for(), Some(CancelReason::Requested));
+    });
+}
+
+/// As two jobs around a child end at once, it goes to the one around both.
+pub fn a_child_goes_to_the_nearest_that_runs() {
+    explore_within(2, || {
+        let top = job();
+        let upper = child_of(&top);
+        let lower = child_of(&upper);
+        let child = child_of(&lower);
+        let ending = ends_beside(&upper);
+        lower.end(|| Ending::Succeeded);
+        ending.join();
+        assert!(Arc::ptr_eq(&child.parent().unwrap(), &top));
+        assert!(top.cancel(CancelReason::Requested));
+        assert!(child.has_fired());
+    });
+}
+
+/// A child that ends and goes as it is passed on is in nobody's table.
+pub fn a_child_that_goes_is_in_no_table() {
+    explore(|| {
+        let top = job();
+        let parent = child_of(&top);
+        let child = child_of(&parent);
+        let going = spawn(move || {
+            child.end(|| Ending::Succeeded);
+            drop(child);
+        });
+        parent.end(|| Ending::Succeeded);
+        drop(parent);
+        going.join();
+        assert!(top.children().is_empty());
+    });
+}
+
+/// A halt of the code that began the parent reaches a child that goes on as the parent ends.
+pub fn a_halt_reaches_an_inherited_child() {
+    explore_within(2, || {
+        let top = job();
+        let halt = Halt::new(&top, StopKind::AttemptTimedOut);
+        let parent = born_within(&top, &halt);
+        let child = child_of(&parent);
+        let halting = {
+            let (top, halt) = (Arc::clone(&top), Arc::clone(&halt));
+            spawn(move || halt.fire(&top))
+        };
+        parent.end(|| Ending::Succeeded);
+        halting.join();
+        assert_eq!(child.cancelled_for(), Some(CancelReason::TimedOut));
+        assert!(!top.cancel_requested());
+    });
+}
+
+/// Work that goes on without its caller outlives its parent's caller, and is cancelled with the job around.
+pub fn a_detached_child_is_inherited() {
+    explore(|| {
+        let top = job();
+        let parent = child_of(&top);
+        let child = child_of(&parent);
+        child.detach();
+        let leaving = {
+            let parent = Arc::clone(&parent);
+            spawn(move || parent.caller_gone())
+        };
+        assert!(top.cancel(CancelReason::Requested));
+        leaving.join();
+        assert_eq!(child.cancelled_for(), Some(CancelReason::Requested));
     });
 }

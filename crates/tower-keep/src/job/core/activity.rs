@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{Core, TIMED, nanos};
-use crate::{event::JobMap, sync::atomic::Ordering};
+use crate::sync::atomic::Ordering;
 
 /// Instead of a time: the job waits for its next attempt.
 const PAUSED: u64 = u64::MAX;
@@ -23,8 +23,7 @@ impl Core {
         while let Some(job) = next.pop() {
             if let Some(job) = job.upgrade() {
                 job.be_timed();
-                let state = job.state();
-                next.extend(state.children.iter().flat_map(JobMap::values).cloned());
+                next.extend(job.children());
             }
         }
     }

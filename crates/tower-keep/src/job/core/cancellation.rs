@@ -6,16 +6,14 @@ use std::{
 };
 
 use super::{
-    CALL, CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, RESTING, SHARED, State,
-    WATCHED, WATCHED_AGAIN,
+    CALL, CANCELLED, Core, DECIDED, ELSEWHERE, ENDED, FIRED, RESTING, SHARED, State, WATCHED,
+    WATCHED_AGAIN, family,
 };
 use crate::{
-    event::{CancelReason, JobMap},
+    event::CancelReason,
     job::halt::{self, Halt},
     sync::{AtomicWaker, CancellationToken, atomic::Ordering},
 };
-
-pub(super) type Children = JobMap<Weak<Core>>;
 
 /// Where the waker of a Cancel layer is, which watches the job.
 #[derive(Debug)]
@@ -29,7 +27,7 @@ pub(crate) enum WakerPlace {
 /// Whom a cancellation is to be told, once the lock is released.
 struct Told {
     /// `None` if the token does not fire; else the children.
-    fired: Option<Option<Children>>,
+    fired: Option<Vec<Weak<Core>>>,
     wakers: Vec<Arc<AtomicWaker>>,
 }
 
@@ -96,7 +94,7 @@ impl Core {
                 state.reason = Some(reason.clone());
             }
             Told {
-                fired: self.mark_fired(&mut state),
+                fired: self.mark_fired(&state),
                 wakers: state.wakers.clone(),
             }
         };
@@ -117,7 +115,7 @@ impl Core {
         let fired = if shared {
             None
         } else {
-            self.mark_fired(&mut state)
+            self.mark_fired(&state)
         };
         Some(Told {
             fired,
@@ -149,14 +147,13 @@ impl Core {
         }
         let wakers = told.wakers.iter().map(|waker| &**waker);
         self.wakers.iter().chain(wakers).for_each(AtomicWaker::wake);
-        let children = told.fired.flatten();
-        children.into_iter().flat_map(JobMap::into_values)
+        told.fired.into_iter().flatten()
     }
 
     /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
     /// and a detached one without its caller.
     fn mark_cancelled_with_parent(&self, reason: &CancelReason) -> Option<Told> {
-        if *reason == CancelReason::CallerGone && self.has(ELSEWHERE) {
+        if self.survives(reason) {
             return None;
         }
         self.mark_cancelled(reason, true)
@@ -186,29 +183,18 @@ impl Core {
     pub(crate) fn halt_children(&self, halt: &Halt) {
         // The lock orders this after the child that is born beside, or before it so that it sees the halt: the flag
         // that there are children would not.
-        let children: Vec<_> = {
-            let state = self.state();
-            state
-                .children
-                .iter()
-                .flat_map(JobMap::values)
-                .cloned()
-                .collect()
-        };
+        let children = self.children_within(halt);
         for child in children.iter().filter_map(Weak::upgrade) {
-            let stops = child
-                .within
-                .as_ref()
-                .is_some_and(|within| within.is_within(halt));
-            if stops && !child.has(ELSEWHERE) {
+            if !child.has(ELSEWHERE) {
                 child.cancel_as(CancelReason::TimedOut, true);
             }
         }
     }
 
     /// Whom to tell; `None` if it has fired before.
-    fn mark_fired(&self, state: &mut State) -> Option<Option<Children>> {
-        (!self.set(FIRED)).then(|| state.children.take())
+    fn mark_fired(&self, state: &State) -> Option<Vec<Weak<Self>>> {
+        // They stay in the table: some go on, and one that ended may begin others.
+        (!self.set(FIRED)).then(|| family::children_of(&state.children))
     }
 
     /// A Cancel layer has a call of this job in hand, until it [decides](Self::decide) or [lets it go](Self::let_call_go).
@@ -293,12 +279,15 @@ impl Core {
                 self.set(CANCELLED);
             }
             let told = Told {
-                fired: self.mark_fired(&mut state),
+                fired: self.mark_fired(&state),
                 wakers: Vec::new(),
             };
             (told, reason)
         };
         self.spread(fired.0, &fired.1);
+        if self.is_over() {
+            self.leave_family();
+        }
     }
 
     /// The execution may outlive the caller, until as many say that [it is over](Self::shared_execution_over); `false` if
@@ -359,9 +348,9 @@ impl Core {
     /// Tells the work of this cancelled job, which is found to be nobody else's.
     pub(crate) fn stop_own_work(&self) {
         let (told, reason) = {
-            let mut state = self.state();
+            let state = self.state();
             let told = Told {
-                fired: self.mark_fired(&mut state),
+                fired: self.mark_fired(&state),
                 wakers: Vec::new(),
             };
             (told, state.reason.clone())
@@ -418,31 +407,10 @@ impl Core {
         self.state().dropped = true;
     }
 
-    pub(super) fn adopt_child(&self, child: &Arc<Core>) {
-        let reason = {
-            let mut state = self.state();
-            self.set(HAS_CHILDREN);
-            if !self.has(FIRED) {
-                state
-                    .children
-                    .get_or_insert_default()
-                    .insert(child.id, Arc::downgrade(child));
-                drop(state);
-                // Looked at once the child can be found: it is told here or by whoever halts.
-                if child
-                    .within
-                    .as_ref()
-                    .is_some_and(|within| within.is_halted())
-                {
-                    child.cancel_as(CancelReason::TimedOut, true);
-                }
-                return;
-            }
-            state.reason.clone()
-        };
-        let reason = reason.unwrap_or(CancelReason::CallerGone);
-        if let Some(told) = child.mark_cancelled_with_parent(&reason) {
-            child.spread(told, &reason);
+    /// Cancels this job as its parent was.
+    pub(super) fn cancel_with_parent(&self, reason: &CancelReason) {
+        if let Some(told) = self.mark_cancelled_with_parent(reason) {
+            self.spread(told, reason);
         }
     }
 }

@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{AWAITED, Core, ELSEWHERE, ENDED, HAS_CHILDREN, OBSERVED, SHARED};
+use super::{AWAITED, Core, ELSEWHERE, ENDED, OBSERVED};
 use crate::{
-    event::{CancelReason, EventKind, FailureCause, JobId},
+    event::{CancelReason, EventKind, FailureCause},
     job::stop::{Stop, StopKind},
     sync::{AtomicWaker, atomic::Ordering},
 };
@@ -179,23 +179,6 @@ impl Core {
         }
     }
 
-    fn leave_family(&self) {
-        if self.parent.is_none() && !self.has(HAS_CHILDREN) {
-            return;
-        }
-        let parent = {
-            let mut state = self.state();
-            if !self.has(SHARED) {
-                state.children = None;
-            }
-            // Else they work for an execution that goes on, and are told at its end.
-            state.parent.take()
-        };
-        if let Some(parent) = parent {
-            parent.forget_child(self.id);
-        }
-    }
-
     /// What was given up and runs on in a task of its own looks whether its job is over.
     fn stop_left_overs(&self) {
         if self.has(ELSEWHERE) {
@@ -205,12 +188,6 @@ impl Core {
                 .iter()
                 .chain(further)
                 .for_each(AtomicWaker::wake);
-        }
-    }
-
-    fn forget_child(&self, child: JobId) {
-        if let Some(children) = &mut self.state().children {
-            children.remove(&child);
         }
     }
 

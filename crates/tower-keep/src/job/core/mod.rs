@@ -16,6 +16,7 @@ mod activity;
 pub(crate) mod cancellation;
 mod delivery;
 mod ending;
+mod family;
 pub(crate) mod followers;
 pub(crate) mod steps;
 
@@ -29,16 +30,13 @@ use tokio::time::Instant;
 
 pub(crate) use self::ending::Ending;
 use self::{
-    cancellation::Children,
     delivery::Stream,
     ending::{Awaiting, Detached},
+    family::{Children, Kin},
     followers::Followers,
     steps::Steps,
 };
-use super::{
-    halt::{self, Halt},
-    limits,
-};
+use super::{halt, limits};
 use crate::{
     event::{CancelReason, JobId, JobName},
     sync::{
@@ -89,8 +87,6 @@ pub(crate) struct Core {
     id: JobId,
     name: JobName,
     parent: Option<JobId>,
-    /// What may stop the parent's code that began this job, where that has a halt.
-    within: Option<Arc<Halt>>,
     born: Instant,
     flags: AtomicU64,
     attempt: AtomicU32,
@@ -111,8 +107,9 @@ pub(crate) struct Core {
 struct State {
     stream: Stream,
     steps: Steps,
-    /// Kept until the job ends: a chain of jobs that each begin the next must not keep them all.
-    parent: Option<Arc<Core>>,
+    kin: Kin,
+    /// The job around the stack, until the root of that takes this one over.
+    around: Option<Arc<Core>>,
     reason: Option<CancelReason>,
     /// The work was dropped where it stood.
     dropped: bool,
@@ -136,31 +133,30 @@ struct State {
 impl Core {
     /// A new job, whose parent's cancellation reaches it.
     pub(crate) fn new(name: JobName, parent: Option<Arc<Core>>) -> Arc<Self> {
-        let core = Self::make(
-            name,
-            parent.as_ref().map(|parent| parent.id),
-            parent.clone(),
-        );
-        if let Some(parent) = parent {
-            core.be_timed_for(&parent);
-            parent.adopt_child(&core);
-        }
+        let Some(parent) = parent else {
+            return Self::make(name, None, Kin::default());
+        };
+        let within = halt::current_of(parent.id);
+        let kin = Kin {
+            parent: Arc::downgrade(&parent),
+            within: within.clone(),
+        };
+        let core = Self::make(name, Some(parent.id), kin);
+        core.be_timed_for(&parent);
+        core.join_family(parent, within);
         core
     }
 
     /// A new job that names the one whose code began it, and is not reached by anything that happens to that.
     pub(crate) fn apart(name: JobName, begun_by: Option<JobId>) -> Arc<Self> {
-        Self::make(name, begun_by, None)
+        Self::make(name, begun_by, Kin::default())
     }
 
-    fn make(name: JobName, begun_by: Option<JobId>, parent: Option<Arc<Core>>) -> Arc<Self> {
+    fn make(name: JobName, begun_by: Option<JobId>, kin: Kin) -> Arc<Self> {
         Arc::new(Self {
             id: JobId::next(),
             name,
             parent: begun_by,
-            within: parent
-                .as_ref()
-                .and_then(|parent| halt::current_of(parent.id)),
             born: Instant::now(),
             flags: AtomicU64::new(0),
             attempt: AtomicU32::new(1),
@@ -172,7 +168,8 @@ impl Core {
             state: Mutex::new(State {
                 stream: Stream::new(),
                 steps: Steps::default(),
-                parent,
+                kin,
+                around: None,
                 reason: None,
                 dropped: false,
                 shares: 0,
@@ -209,9 +206,13 @@ impl Core {
         self.parent
     }
 
-    /// The job around this one; `None` once this one has ended.
-    pub(crate) fn parent(&self) -> Option<Arc<Core>> {
-        self.state().parent.clone()
+    /// Remembers the job around the stack for the root that takes this one over.
+    pub(crate) fn set_around(&self, around: Option<Arc<Core>>) {
+        self.state().around = around;
+    }
+
+    pub(crate) fn take_around(&self) -> Option<Arc<Core>> {
+        self.state().around.take()
     }
 
     fn has(&self, flag: u64) -> bool {
