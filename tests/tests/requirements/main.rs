@@ -43,6 +43,7 @@ mod retry_policy;
 mod steps;
 mod steps_share;
 mod support;
+mod thread_end;
 mod timeout;
 mod timeout_deadlines;
 mod timeout_differential;

@@ -19,6 +19,7 @@ use crate::{
         Cancelled,
         core::{Core, Ending},
         halt, limits,
+        local::Local as _,
         scope::{Entered, Phase},
         stop::{self, Stop},
         surroundings::Surroundings,
@@ -108,13 +109,13 @@ struct DetachedIn(Option<JobId>);
 
 impl DetachedIn {
     fn enter(job: JobId) -> Self {
-        Self(DETACHED.replace(Some(job)))
+        Self(DETACHED.exchange(Some(job)))
     }
 }
 
 impl Drop for DetachedIn {
     fn drop(&mut self) {
-        DETACHED.set(self.0);
+        DETACHED.write(self.0);
     }
 }
 
@@ -128,7 +129,7 @@ struct Unfinished {
 
 impl Unfinished {
     fn new(job: &Arc<Core>) -> Self {
-        let within = DETACHED.get() == Some(job.id());
+        let within = DETACHED.read() == Some(job.id());
         Self {
             task: (!within).then(|| job.detach()),
             job: Arc::clone(job),

@@ -4,13 +4,9 @@
 //! and code outside that limit is not meant. So a layer that gives a grace period has a halt of its own, which is
 //! ambient for what it wraps, and which handles that are taken in there carry along.
 
-use std::{
-    cell::RefCell,
-    mem,
-    sync::{Arc, PoisonError},
-};
+use std::sync::{Arc, PoisonError};
 
-use super::{core::Core, stop::StopKind};
+use super::{core::Core, local::Slot, stop::StopKind};
 use crate::{
     event::JobId,
     sync::{
@@ -20,7 +16,7 @@ use crate::{
 };
 
 thread_local! {
-    static HALT: RefCell<Option<Arc<Halt>>> = const { RefCell::new(None) };
+    static HALT: Slot<Halt> = const { Slot::new() };
 }
 
 /// Tells the code inside one call of a layer to stop.
@@ -107,41 +103,36 @@ impl Halt {
     }
 }
 
+/// `look` must not enter or leave a halt.
+#[inline]
+fn with_current<T: Default>(look: impl FnOnce(Option<&Arc<Halt>>) -> T) -> T {
+    HALT.try_with(|halt| halt.look(look)).unwrap_or_default()
+}
+
 /// The halt of the code that runs now, whatever its job.
 pub(crate) fn current() -> Option<Arc<Halt>> {
-    HALT.try_with(|halt| halt.borrow().clone()).unwrap_or(None)
+    with_current(|halt| halt.cloned())
 }
 
 /// The halt of the code that runs now, if it is in this job.
 pub(crate) fn current_of(job: JobId) -> Option<Arc<Halt>> {
-    HALT.try_with(|halt| {
-        let halt = halt.borrow();
-        halt.as_ref().filter(|halt| halt.job == job).cloned()
-    })
-    .unwrap_or(None)
+    with_current(|halt| halt.filter(|halt| halt.job == job).cloned())
 }
 
 /// Whether the code that runs now is in this job and told to stop.
 #[inline]
 pub(crate) fn is_halted_in(job: JobId) -> bool {
-    HALT.try_with(|halt| {
-        let halt = halt.borrow();
-        halt.as_ref()
-            .is_some_and(|halt| halt.job == job && halt.is_halted())
-    })
-    .unwrap_or(false)
+    with_current(|halt| halt.is_some_and(|halt| halt.job == job && halt.is_halted()))
 }
 
 /// What told the code that runs now to stop, if it is in the job of which `job` gives the id.
 #[inline]
 pub(crate) fn halted_by(job: impl FnOnce() -> Option<JobId>) -> Option<StopKind> {
-    HALT.try_with(|halt| {
-        let halt = halt.borrow();
-        let halt = halt.as_ref()?;
+    with_current(|halt| {
+        let halt = halt?;
         let by = halt.halted_by()?;
         (Some(halt.job) == job()).then_some(by)
     })
-    .unwrap_or(None)
 }
 
 /// Exchanges the ambient halt with the one in `slot` for as long as the guard lives.
@@ -161,5 +152,5 @@ impl Drop for Entered<'_> {
 }
 
 fn exchange(slot: &mut Option<Arc<Halt>>) {
-    let _ = HALT.try_with(|halt| mem::swap(&mut *halt.borrow_mut(), slot));
+    let _ = HALT.try_with(|halt| halt.swap(slot));
 }

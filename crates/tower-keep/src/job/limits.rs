@@ -8,7 +8,7 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use super::scope;
+use super::{local::Local as _, scope};
 
 thread_local! {
     static LIMITED: Cell<bool> = const { Cell::new(false) };
@@ -91,7 +91,7 @@ pub(crate) fn nearest_in_force() -> Option<Instant> {
 
 /// The limits in force, if there are any.
 pub(crate) fn limits() -> Option<Limits> {
-    LIMITED.get().then(|| LIMITS.get())
+    LIMITED.read().then(|| LIMITS.read())
 }
 
 /// Puts limits in force, beside those that are or in their place, for as long as the guard lives. It holds those to go
@@ -103,8 +103,8 @@ impl InForce {
     #[inline(always)]
     pub(crate) fn narrowed(by: Limits) -> Self {
         let around = limits();
-        LIMITS.set(around.map_or(by, |around| around.and(by)));
-        LIMITED.set(true);
+        LIMITS.write(around.map_or(by, |around| around.and(by)));
+        LIMITED.write(true);
         Self(around)
     }
 
@@ -112,7 +112,7 @@ impl InForce {
     #[inline(always)]
     pub(crate) fn for_callee() -> Option<Self> {
         limits().map(|around| {
-            LIMITS.set(around.for_callee());
+            LIMITS.write(around.for_callee());
             Self(Some(around))
         })
     }
@@ -120,8 +120,8 @@ impl InForce {
     /// In the place of all that are.
     pub(crate) fn only(only: Limits) -> Self {
         let around = limits();
-        LIMITS.set(only);
-        LIMITED.set(true);
+        LIMITS.write(only);
+        LIMITED.write(true);
         Self(around)
     }
 }
@@ -130,8 +130,8 @@ impl Drop for InForce {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(around) = self.0 {
-            LIMITS.set(around);
+            LIMITS.write(around);
         }
-        LIMITED.set(self.0.is_some());
+        LIMITED.write(self.0.is_some());
     }
 }

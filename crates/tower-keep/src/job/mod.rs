@@ -66,6 +66,7 @@ mod frame;
 pub(crate) mod halt;
 mod layer;
 pub(crate) mod limits;
+pub(crate) mod local;
 pub(crate) mod oneshot;
 pub(crate) mod scope;
 mod scoped;

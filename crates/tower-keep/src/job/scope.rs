@@ -3,18 +3,18 @@
 //! Layers of one stack hand the request down at once, while the job's own code calls later, from a poll. The phase
 //! tells the two apart, and so which job a call belongs to.
 
-use std::{
-    cell::{Cell, RefCell},
-    mem,
-    sync::Arc,
+use std::{cell::Cell, sync::Arc};
+
+use super::{
+    core::Core,
+    local::{Local as _, Slot},
 };
 
-use super::core::Core;
-
 /// What the code around a call is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Running a job, or nothing of ours: a call made now begins a stack of its own.
+    #[default]
     Running,
     /// As `Running`; around it is the root of a stack that has no job and would take one over.
     Open,
@@ -31,12 +31,12 @@ pub(crate) enum Phase {
 
 thread_local! {
     static PHASE: Cell<Phase> = const { Cell::new(Phase::Running) };
-    static JOB: RefCell<Option<Arc<Core>>> = const { RefCell::new(None) };
+    static JOB: Slot<Core> = const { Slot::new() };
 }
 
 #[inline(always)]
 pub(crate) fn phase() -> Phase {
-    PHASE.get()
+    PHASE.read()
 }
 
 /// Whether the ambient job is that of the stack that is being called.
@@ -46,18 +46,23 @@ pub(crate) fn is_calling() -> bool {
 
 #[inline(always)]
 pub(crate) fn set_phase(phase: Phase) -> Phase {
-    PHASE.replace(phase)
+    PHASE.exchange(phase)
 }
 
-/// The ambient job. `None` also while the thread's storage is being torn down.
+/// The ambient job.
 pub(crate) fn current() -> Option<Arc<Core>> {
-    JOB.try_with(|job| job.borrow().clone()).unwrap_or(None)
+    with_current(|job| job.cloned())
 }
 
 /// Makes this the ambient job and returns the one before it.
-pub(crate) fn replace(job: Option<Arc<Core>>) -> Option<Arc<Core>> {
-    JOB.try_with(|current| mem::replace(&mut *current.borrow_mut(), job))
-        .unwrap_or(None)
+fn replace(mut job: Option<Arc<Core>>) -> Option<Arc<Core>> {
+    exchange(&mut job);
+    job
+}
+
+#[inline(always)]
+fn exchange(slot: &mut Option<Arc<Core>>) {
+    let _ = JOB.try_with(|job| job.swap(slot));
 }
 
 /// Makes this the ambient job over the one around the stack, until the stack's root [takes it over](take_over).
@@ -76,18 +81,15 @@ pub(crate) fn take_over() -> Option<Arc<Core>> {
 
 /// Looks at the ambient job without taking a handle to it.
 #[inline(always)]
-pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Arc<Core>>) -> T) -> T {
+pub(crate) fn with_current<T>(mut look: impl FnMut(Option<&Arc<Core>>) -> T) -> T {
     // Code of ours only: `look` must not enter or leave a scope.
-    JOB.with(|job| look(job.borrow().as_ref()))
+    JOB.try_with(|job| job.look(&mut look))
+        .unwrap_or_else(|_| look(None))
 }
 
 /// Whether this is the ambient job.
 pub(crate) fn is_current(core: &Arc<Core>) -> bool {
-    JOB.try_with(|job| {
-        let job = job.borrow();
-        job.as_ref().is_some_and(|job| Arc::ptr_eq(job, core))
-    })
-    .unwrap_or(false)
+    with_current(|job| job.is_some_and(|job| Arc::ptr_eq(job, core)))
 }
 
 /// Exchanges the ambient job with the one in `slot` for as long as the guard lives. Back and forth the two only
@@ -100,21 +102,16 @@ pub(crate) struct Entered<'a> {
 impl<'a> Entered<'a> {
     #[inline(always)]
     pub(crate) fn new(slot: &'a mut Option<Arc<Core>>, phase: Phase) -> Self {
-        Self::exchange(slot);
+        exchange(slot);
         let phase = set_phase(phase);
         Self { slot, phase }
-    }
-
-    fn exchange(slot: &mut Option<Arc<Core>>) {
-        // Without storage (the thread ends) there is no scope, and nobody left to see it.
-        let _ = JOB.try_with(|job| mem::swap(&mut *job.borrow_mut(), slot));
     }
 }
 
 impl Drop for Entered<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        Self::exchange(self.slot);
+        exchange(self.slot);
         set_phase(self.phase);
     }
 }

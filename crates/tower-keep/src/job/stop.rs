@@ -6,6 +6,8 @@
 
 use std::cell::Cell;
 
+use super::local::Local as _;
+
 /// Which kind of stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopKind {
@@ -79,7 +81,7 @@ pub(crate) fn leave(kind: StopKind, responded: bool) {
 /// Leaves a note as it was taken away before.
 #[inline(always)]
 pub(crate) fn leave_again(stop: Stop) {
-    STOP.set(Some(stop));
+    STOP.write(Some(stop));
 }
 
 /// Notes that no retry may follow, beside what is noted of this result already.
@@ -115,12 +117,12 @@ pub(crate) fn classified(is_failure: impl FnOnce() -> bool) {
 
 #[inline(always)]
 pub(crate) fn read() -> Option<Stop> {
-    STOP.get()
+    STOP.read()
 }
 
 #[inline(always)]
 pub(crate) fn take() -> Option<Stop> {
-    STOP.take()
+    STOP.exchange(None)
 }
 
 /// Runs `drop_inner`, telling the guards that it drops why they go.
@@ -128,14 +130,14 @@ pub(crate) fn dropping<T>(kind: StopKind, drop_inner: impl FnOnce() -> T) -> T {
     struct Restore(Option<StopKind>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            DROPPING.set(self.0);
+            DROPPING.write(self.0);
         }
     }
-    let _restore = Restore(DROPPING.replace(Some(kind)));
+    let _restore = Restore(DROPPING.exchange(Some(kind)));
     drop_inner()
 }
 
 /// Why the layer around is dropping this future, if one of ours does.
 pub(crate) fn dropped_by() -> Option<StopKind> {
-    DROPPING.get()
+    DROPPING.read()
 }

@@ -6,6 +6,7 @@ use std::{cell::Cell, sync::Arc};
 use super::{
     halt::{self, Halt},
     limits::{InForce, Limits},
+    local::Local as _,
 };
 use crate::event::JobId;
 
@@ -16,7 +17,7 @@ thread_local! {
 
 /// Whether what is called now is a part of the execution of this job that callers share, rather than one of those calls.
 pub(crate) fn is_execution_of(job: JobId) -> bool {
-    EXECUTION.get() == Some(job)
+    EXECUTION.read() == Some(job)
 }
 
 /// Nothing, by default: no limit holds, and nobody stops it.
@@ -32,7 +33,7 @@ struct Executing(Option<JobId>);
 
 impl Drop for Executing {
     fn drop(&mut self) {
-        EXECUTION.set(self.0);
+        EXECUTION.write(self.0);
     }
 }
 
@@ -56,14 +57,14 @@ impl Surroundings {
     /// As the code that runs now has it.
     pub(crate) fn in_the_same_execution(self) -> Self {
         Self {
-            execution: EXECUTION.get(),
+            execution: EXECUTION.read(),
             ..self
         }
     }
 
     /// Lets them hold, and no others, while `code` runs.
     pub(crate) fn around<T>(&mut self, code: impl FnOnce() -> T) -> T {
-        let _execution = Executing(EXECUTION.replace(self.execution));
+        let _execution = Executing(EXECUTION.exchange(self.execution));
         let _limits = InForce::only(self.limits);
         let _halt = halt::Entered::new(&mut self.halt);
         code()

@@ -15,6 +15,9 @@ pub(crate) mod core;
 #[path = "../../../../crates/tower-keep/src/job/limits.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod limits;
+#[path = "../../../../crates/tower-keep/src/job/local.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod local;
 #[path = "../../../../crates/tower-keep/src/job/scope.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod scope;

@@ -8,7 +8,10 @@ use std::{cell::Cell, sync::Arc};
 use tokio::time::Instant;
 
 use super::Core;
-use crate::event::{EventKind, JobId, Report, StepInfo};
+use crate::{
+    event::{EventKind, JobId, Report, StepInfo},
+    job::local::Local as _,
+};
 
 thread_local! {
     /// The step whose code runs now.
@@ -25,20 +28,20 @@ pub(crate) struct Entered(Option<(JobId, Key)>);
 impl Entered {
     #[inline]
     pub(crate) fn new(job: JobId, step: Key) -> Self {
-        Self(STEP.replace(Some((job, step))))
+        Self(STEP.exchange(Some((job, step))))
     }
 }
 
 impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        STEP.set(self.0);
+        STEP.write(self.0);
     }
 }
 
 /// The step whose code runs now, if it is in this job.
 fn current_of(job: JobId) -> Option<Key> {
-    STEP.get().and_then(|(of, key)| (of == job).then_some(key))
+    STEP.read().and_then(|(of, key)| (of == job).then_some(key))
 }
 
 /// The steps of the attempt that runs.
