@@ -84,6 +84,7 @@ mod calls;
 mod duration;
 mod gate;
 mod readiness;
+mod record;
 mod recorder;
 mod response;
 mod scripted;

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::time::Instant;
-use tower::{Layer, ServiceExt};
-use tower_keep::{EventKind, LogLayer, Observer};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_keep::{Event, EventKind, Job, JobId, LogLayer, Observer, RetryLayer, log::Level};
 use tower_keep_test::{Recorder, Scripted, Step, ms, secs};
 
 fn panic_of<T>(work: impl FnOnce() -> T) -> String {
@@ -133,4 +133,154 @@ async fn until_does_not_hang() {
     recorder
         .until(|recorder| recorder.count("failed") == 1)
         .await;
+}
+
+/// A job that reports, is tried twice, and succeeds, as this recorder behind this layer's level sees it.
+async fn retried(layer: impl FnOnce(LogLayer) -> LogLayer, recorder: &Recorder) {
+    let service = ServiceBuilder::new()
+        .layer(layer(LogLayer::to(recorder.clone())))
+        .layer(RetryLayer::new())
+        .service(service_fn(|_: u32| async {
+            let job = Job::current();
+            job.progress(0.5);
+            if job.attempt() == 1 {
+                return Err("no");
+            }
+            Ok(1)
+        }));
+    service.oneshot(1).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_level_makes_no_gap() {
+    for (level, names) in [
+        (
+            Level::TRACE,
+            &[
+                "dispatched",
+                "started",
+                "progress",
+                "retry_scheduled",
+                "retrying",
+                "progress",
+                "succeeded",
+            ][..],
+        ),
+        (
+            Level::INFO,
+            &["dispatched", "retry_scheduled", "succeeded"][..],
+        ),
+        (Level::WARN, &["retry_scheduled"]),
+    ] {
+        let recorder = Recorder::new();
+        retried(|layer| layer.level(level), &recorder).await;
+        recorder.assert_names(names.iter().copied());
+        assert_eq!(recorder.gaps(), [], "{level}");
+        recorder.assert_one_terminal_each();
+    }
+    // Two recorders of one job, of which a level hides nothing from one.
+    let (all, some) = (Recorder::new(), Recorder::new());
+    let other = some.clone();
+    let service = LogLayer::to(all.clone()).layer(
+        LogLayer::to(other)
+            .level(Level::INFO)
+            .layer(Scripted::<u32, u32>::new().answer(1)),
+    );
+    service.oneshot(1).await.unwrap();
+    for recorder in [all, some] {
+        recorder.assert_one_terminal_each();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_event_is_a_gap() {
+    let whole = Recorder::new();
+    retried(|layer| layer, &whole).await;
+    let events = whole.events();
+    // Not the first: without `dispatched` another rule is broken, too.
+    for lost in 1..events.len() - 1 {
+        let recorder = Recorder::new();
+        for event in events.iter().filter(|event| event.seq != lost as u64) {
+            recorder.on_event(event);
+        }
+        let gap = lost as u64..lost as u64 + 1;
+        assert_eq!(recorder.gaps(), [(whole.job(), gap)]);
+        let message = panic_of(|| recorder.assert_one_terminal_each());
+        assert!(message.contains("the sequence numbers have #"), "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_filter_the_order_and_the_ending_are_checked() {
+    // At INFO the job's first and last event are to be there.
+    let whole = Recorder::new();
+    retried(|layer| layer.level(Level::INFO), &whole).await;
+    let events = whole.events();
+    let fed = |recorder: Recorder, order: &[usize]| {
+        order
+            .iter()
+            .for_each(|place| recorder.on_event(&events[*place]));
+        recorder
+    };
+    let of = |order: &[usize]| panic_of(|| fed(Recorder::new(), order).assert_one_terminal_each());
+    assert!(of(&[0, 1]).contains("0 terminal events"));
+    assert!(of(&[1, 2]).contains("the first event is not `dispatched`"));
+    assert!(of(&[0, 2, 2]).contains("2 terminal events"));
+    assert!(of(&[0, 1, 1, 2]).contains("the sequence numbers have #3 after #3"));
+
+    // A filter of another kind may hide anything, but changes no order.
+    let filtered = |order| fed(Recorder::behind_filter(), order);
+    for order in [&[0][..], &[1], &[2], &[0, 2], &[1, 2]] {
+        filtered(order).assert_one_terminal_each();
+        assert_eq!(filtered(order).gaps(), []);
+    }
+    let message = panic_of(|| filtered(&[2, 0]).assert_one_terminal_each());
+    assert!(message.contains("the last event is not terminal"));
+    assert!(
+        message.contains("the sequence numbers have #0 after #6"),
+        "{message}"
+    );
+    let progress = Recorder::behind_filter();
+    let sink = progress.clone();
+    let only = move |event: &Event| {
+        if event.kind.name() == "progress" {
+            sink.on_event(event);
+        }
+    };
+    retried(|_| LogLayer::to(only), &progress).await;
+    progress.assert_names(["progress", "progress"]);
+    progress.assert_one_terminal_each();
+}
+
+/// With time that grows with the square, this would take hours.
+#[tokio::test(start_paused = true)]
+async fn many_jobs_take_linear_time() {
+    const JOBS: usize = 100_000;
+    let source = record([Step::answer(1)]).await.events();
+    let recorder = Recorder::new();
+    let waiting = {
+        let recorder = recorder.clone();
+        tokio::spawn(async move {
+            let all = |recorder: &Recorder| recorder.count("succeeded") == JOBS;
+            recorder.until(all).await;
+        })
+    };
+    for number in 1..=JOBS as u64 {
+        for event in &source {
+            let mut event = event.clone();
+            event.job = JobId::from_u64(number).unwrap();
+            recorder.on_event(&event);
+            // The one that waits looks after each event.
+            tokio::task::yield_now().await;
+        }
+    }
+    waiting.await.unwrap();
+    let jobs = recorder.jobs();
+    assert_eq!(jobs.len(), JOBS);
+    for job in jobs {
+        assert_eq!(recorder.terminal(job), Some(EventKind::Succeeded));
+        assert_eq!(recorder.names_of(job).len(), 3);
+    }
+    recorder.assert_one_terminal_each();
+    assert_eq!(recorder.gaps(), []);
 }

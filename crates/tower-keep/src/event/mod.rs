@@ -22,6 +22,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+#[allow(unused_imports, reason = "only some of the layers have tables of jobs")]
 pub(crate) use self::id::JobMap;
 pub use self::{
     id::{InvalidJobId, JobId, JobName},
