@@ -43,12 +43,12 @@ async fn the_handle_lists_what_runs() {
     let [running] = &handle.jobs()[..] else {
         panic!("one job runs")
     };
-    assert_eq!([running.id], handle.running()[..]);
+    assert_eq!([running.job], handle.running()[..]);
     assert_eq!((&*running.name, running.parent), ("outer", None));
     assert_eq!((running.age, running.attempt), (secs(5), 2));
     assert_eq!(running.cancelled, None);
     // It cleans up: it runs, and is cancelled.
-    assert!(handle.cancel_because(running.id, "tired"));
+    assert!(handle.cancel_because(running.job, "tired"));
     first.assert_pending();
     assert_eq!(handle.jobs()[0].cancelled, Some("tired".into()));
     drop(first);
@@ -69,9 +69,9 @@ async fn the_list_tells_the_parent() {
     let [parent, child] = &handle.jobs()[..] else {
         panic!("two jobs run")
     };
-    assert_eq!((parent.parent, child.parent), (None, Some(parent.id)));
+    assert_eq!((parent.parent, child.parent), (None, Some(parent.job)));
     assert_eq!(&*child.name, "child");
-    handle.cancel(parent.id);
+    handle.cancel(parent.job);
     call.await.unwrap().unwrap_err();
     assert!(handle.jobs().is_empty(), "the child is cancelled with it");
 }
@@ -128,7 +128,7 @@ async fn the_handle_cancels_by_predicate() {
     assert_eq!(handle.cancel_where(older), 1);
     assert_eq!(handle.cancel_where(older), 0, "it is cancelled already");
     let last = handle.running()[2];
-    assert_eq!(handle.cancel_where_because("last", |job| job.id == last), 1);
+    assert_eq!(handle.cancel_where_because("last", |job| job.job == last), 1);
     let (first, third) = (calls.remove(0), calls.remove(1));
     assert_eq!(
         reason(&first.await.unwrap().unwrap_err()),
@@ -148,8 +148,8 @@ async fn the_predicate_may_use_the_handle() {
     let mut other = Some(begin(&mut service, "second").await);
     let cancelled = handle.cancel_where(|job| {
         drop(other.take());
-        assert_eq!(handle.running(), [job.id], "the other one is over");
-        assert!(handle.cancel(job.id));
+        assert_eq!(handle.running(), [job.job], "the other one is over");
+        assert!(handle.cancel(job.job));
         true
     });
     assert_eq!(cancelled, 0, "the predicate did it itself");

@@ -9,8 +9,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Running {
-    /// Which job.
-    pub id: JobId,
+    /// Which job, by the name that an [`Event`](crate::Event) and a job's view have for it, too.
+    pub job: JobId,
     /// Its name, empty if it was given none.
     pub name: JobName,
     /// The job whose running code began this one.
@@ -26,7 +26,7 @@ pub struct Running {
 impl Running {
     pub(super) fn of(job: &Core) -> Self {
         Self {
-            id: job.id(),
+            job: job.id(),
             name: job.name().clone(),
             parent: job.parent_id(),
             age: job.age(),
