@@ -201,8 +201,7 @@ async fn many_clients_leave_nothing_behind() {
         }
         all_ended(&keep.seen, 16).await;
         assert_eq!(keep.seen.count("succeeded"), 8);
-        assert!(keep.cancel.running().is_empty());
-        assert!(keep.progress.jobs().is_empty());
+        keep.assert_nothing_is_left().await;
     })
     .await;
 }

@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_test::Recorder;
 
-use super::{Connection, Entries, Held, Server, all_ended, cause, get_with, reason};
+use super::{Connection, Entries, Held, LONG, Server, all_ended, cause, get_with, reason};
 
 /// What a test keeps of its layers.
 pub(crate) struct Keep {
@@ -39,6 +39,15 @@ impl Keep {
             cancel: cancel.handle(),
             circuit: circuit.handle(),
         }
+    }
+
+    /// Waits until the jobs are over for everything that is told of them, and asserts that no handle has one left. The
+    /// recorder is told first: on several threads the other handles may know of a job that has ended for it.
+    pub(crate) async fn assert_nothing_is_left(&self) {
+        let shutdown = self.cancel.shutdown(LONG).await;
+        assert_eq!((shutdown.cancelled, shutdown.otherwise), (0, 0));
+        assert!(self.cancel.running().is_empty());
+        assert!(self.progress.jobs().is_empty());
     }
 }
 
