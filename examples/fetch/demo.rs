@@ -49,7 +49,7 @@ const JOBS: [(&str, Expect); 15] = [
     ("/other/hello.txt", Expect::Fetched),
 ];
 
-pub(crate) async fn run(args: &Args) -> Result<ExitCode, BoxError> {
+pub(crate) async fn run(args: &Args, given: Settings) -> Result<ExitCode, BoxError> {
     let origin = Origin::start().await?;
     let urls = JOBS.map(|(path, _)| match path.strip_prefix("DOWN") {
         Some(path) => format!("http://{}{path}", origin.down()),
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, BoxError> {
         args.out,
         args.jobs
     ));
-    let session = session::run(Plan::new(&urls), settings(args), &args.out).await?;
+    let session = session::run(Plan::new(&urls), in_fast_motion(given), &args.out).await?;
     print_table(&session.ended);
     if session.interrupted {
         return Ok(ExitCode::from(INTERRUPTED));
@@ -90,14 +90,14 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, BoxError> {
 }
 
 /// As for real downloads, in fast motion.
-fn settings(args: &Args) -> Settings {
+fn in_fast_motion(given: Settings) -> Settings {
     Settings {
         base_delay: Duration::from_millis(250),
         max_delay: Duration::from_secs(5),
         attempt_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(20),
         failure_threshold: 1,
-        ..args.settings()
+        ..given
     }
 }
 

@@ -33,11 +33,9 @@ mod screen;
 mod session;
 mod stack;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use clap::Parser;
-
-use self::{args::Args, plan::Plan, screen::complain};
+use self::{args::Args, plan::Plan, screen::complain, stack::Settings};
 
 /// What a shell reports for a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
@@ -45,15 +43,18 @@ const INTERRUPTED: u8 = 130;
 // One thread to write what may be blocked, and one that still heeds Ctrl-C then, whatever the machine has.
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let (args, settings) = match Args::checked(env::args_os()) {
+        Ok(checked) => checked,
+        Err(error) => error.exit(),
+    };
     if let Err(error) = part_file::prepare_folder(&args.out) {
         complain(&format!("cannot write to {:?}: {error}", args.out));
         return ExitCode::FAILURE;
     }
     let ended = if args.urls.is_empty() {
-        demo::run(&args).await
+        demo::run(&args, settings).await
     } else {
-        fetch(&args).await
+        fetch(&args, settings).await
     };
     match ended {
         Ok(code) => code,
@@ -64,7 +65,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn fetch(args: &Args) -> Result<ExitCode, tower_keep::BoxError> {
+async fn fetch(args: &Args, settings: Settings) -> Result<ExitCode, tower_keep::BoxError> {
     let plan = Plan::new(&args.urls);
     for refused in &plan.refused {
         complain(refused);
@@ -73,7 +74,7 @@ async fn fetch(args: &Args) -> Result<ExitCode, tower_keep::BoxError> {
         return Ok(ExitCode::FAILURE);
     }
     let all_good = plan.refused.is_empty();
-    let session = session::run(plan, args.settings(), &args.out).await?;
+    let session = session::run(plan, settings, &args.out).await?;
     outcome::print_table(&session.ended);
     let all_fetched = session.ended.iter().all(|ended| ended.result.is_ok());
     Ok(if session.interrupted {

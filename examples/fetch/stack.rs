@@ -33,6 +33,16 @@ pub(crate) struct Settings {
     pub(crate) cooldown: Duration,
 }
 
+impl Settings {
+    /// Which waits there are between the attempts.
+    pub(crate) fn retry(&self) -> RetryLayer {
+        RetryLayer::new()
+            .max_retries(self.max_retries)
+            .base_delay(self.base_delay)
+            .max_delay(self.max_delay)
+    }
+}
+
 /// A stack, and what it is watched and stopped by.
 pub(crate) struct Stack<S> {
     pub(crate) service: S,
@@ -70,15 +80,9 @@ pub(crate) fn build(
                     .fail_with(FetchError::Open),
             )
             .layer(TimeoutLayer::new(settings.timeout).fail_with(FetchError::Timeout))
-            .layer(
-                RetryLayer::new()
-                    .max_retries(settings.max_retries)
-                    .base_delay(settings.base_delay)
-                    .max_delay(settings.max_delay)
-                    .policy(IfItMayPass {
-                        longest_wait: settings.max_delay,
-                    }),
-            )
+            .layer(settings.retry().policy(IfItMayPass {
+                longest_wait: settings.max_delay,
+            }))
             .layer(
                 TimeoutLayer::per_attempt(settings.attempt_timeout).fail_with(FetchError::Timeout),
             )
