@@ -31,7 +31,7 @@
 //! They stand for users of one process that calls the backend for them, so they share one circuit and one budget. Only
 //! the clock is not real: it stands still while anything is left to do, and then moves on to what comes next.
 //!
-//! In the output, load per call is what the backend gets for each call of a client; load per first attempt leaves out the
+//! In the output, load per call is what the backend gets for each call of a client; load per admitted call leaves out the
 //! calls that an open circuit rejects. The bound is checked as the budget promises it: whenever a retry is granted, those
 //! of the 10 s up to then are at most a fifth of the first attempts in them.
 //!

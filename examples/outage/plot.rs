@@ -15,6 +15,9 @@ const HEIGHT: f64 = 936.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 24.0;
 
+/// How far zero lies above the axis of the time, so that a curve at zero is seen.
+const FLOOR: f64 = 8.0;
+
 /// What the two upper panels show.
 const AROUND: Phase = Phase::minutes(-10, 50);
 
@@ -187,7 +190,7 @@ impl Panel {
     }
 
     fn y(&self, value: f64, top_value: f64) -> f64 {
-        self.top + self.height * (1.0 - value / top_value)
+        self.top + (self.height - FLOOR) * (1.0 - value / top_value)
     }
 
     fn grid(&self, svg: &mut String, step: f64, top_value: f64) {
@@ -203,6 +206,10 @@ impl Panel {
             value += step;
         }
         let bottom = self.top + self.height;
+        let _ = writeln!(
+            svg,
+            r##"<path d="M{LEFT} {bottom}H{RIGHT}" stroke="#777"/>"##
+        );
         let mut at = self.phase.from;
         while at <= self.phase.to {
             let x = self.x(at as f64);

@@ -40,7 +40,7 @@ pub(crate) const CALLS_PER_RETRY: u32 = 5;
 pub(crate) const WINDOW: usize = 10;
 
 /// The limit of an attempt, where there is one.
-const ATTEMPT: Duration = Duration::from_secs(5);
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The limit of a call with all its attempts, where there is one.
 const OVERALL: Duration = Duration::from_secs(12);

@@ -7,7 +7,7 @@ use tower_keep_examples::table::{self, Side};
 use crate::{
     account::{Account, Sums},
     day::{BROWN_OUT, Day, OUTAGE, Phase, clock},
-    policies::{CALLS_PER_RETRY, WINDOW},
+    policies::{ATTEMPT, CALLS_PER_RETRY, Policy, WINDOW},
 };
 
 /// The minutes around the brown-out.
@@ -34,6 +34,7 @@ pub(crate) fn render(day: Day, accounts: &[Account]) -> String {
     text.push_str(&totals(accounts));
     text.push('\n');
     text.push_str(&troubles(accounts));
+    text.push_str(&why_a_budget_is_not_enough(accounts));
 
     let around = format!(
         "{} to {}, a minute a mark",
@@ -98,15 +99,18 @@ fn totals(accounts: &[Account]) -> String {
         })
         .collect();
     let headings = [
-        ("goodput", Side::Left),
+        ("policy", Side::Left),
         ("calls", Side::Right),
         ("succeeded", Side::Right),
-        ("all day", Side::Right),
-        ("brown-out", Side::Right),
-        ("of it down", Side::Right),
+        ("share, whole day", Side::Right),
+        ("share, brown-out", Side::Right),
+        ("share, backend down", Side::Right),
         ("normal again after", Side::Right),
     ];
-    table::render(headings, &rows)
+    format!(
+        "Goodput: how many of the clients' calls succeed\n{}",
+        table::render(headings, &rows)
+    )
 }
 
 fn troubles(accounts: &[Account]) -> String {
@@ -125,14 +129,40 @@ fn troubles(accounts: &[Account]) -> String {
         })
         .collect();
     let headings = [
-        ("load", Side::Left),
-        ("peak", Side::Right),
+        ("policy", Side::Left),
+        ("peak per second", Side::Right),
         ("per call, brown-out", Side::Right),
-        ("of it down", Side::Right),
-        ("per first attempt, brown-out", Side::Right),
-        ("of it down", Side::Right),
+        ("per call, backend down", Side::Right),
+        ("per admitted call, brown-out", Side::Right),
+        ("per admitted call, backend down", Side::Right),
     ];
-    table::render(headings, &rows)
+    format!(
+        "Load: attempts that reach the backend; an admitted call is one that no open circuit rejects\n{}",
+        table::render(headings, &rows)
+    )
+}
+
+/// Says why the budget alone does worse than no policy in the brown-out, where it does.
+fn why_a_budget_is_not_enough(accounts: &[Account]) -> String {
+    let in_brown_out = |policy| {
+        let mut accounts = accounts.iter();
+        let account = accounts.find(|account| account.policy == policy)?;
+        Some(account.over(BROWN_OUT))
+    };
+    let (Some(none), Some(budget)) = (in_brown_out(Policy::OneTry), in_brown_out(Policy::Budget))
+    else {
+        return String::new();
+    };
+    if budget.goodput() >= none.goodput() {
+        return String::new();
+    }
+    format!(
+        "\nA retry budget alone does worse than no policy in the brown-out. It bounds the extra load, but a backend\n\
+         without spare capacity still gets {:.2} attempts for each call. An attempt that its limit cuts off after {} s\n\
+         has cost the backend work that nobody uses. The circuit breaker takes that load away.\n",
+        budget.load_per_call(),
+        ATTEMPT.as_secs(),
+    )
 }
 
 fn percent(share: f64) -> String {
@@ -194,15 +224,18 @@ pub(crate) fn verdict(accounts: &[Account]) -> (String, bool) {
             ]
         })
         .collect();
-    let overdrawn = format!("{WINDOW} s overdrawn all day");
     let headings = [
-        ("the budget's bound", Side::Left),
-        ("retries granted, down", Side::Right),
+        ("policy", Side::Left),
+        ("retries granted", Side::Right),
         ("first attempts", Side::Right),
-        ("share", Side::Right),
+        ("retries per first attempt", Side::Right),
         ("allowed", Side::Right),
-        (&overdrawn, Side::Right),
-        ("", Side::Left),
+        ("seconds past the bound, whole day", Side::Right),
+        ("the budget's word", Side::Left),
     ];
-    (table::render(headings, &rows), all_kept)
+    let text = format!(
+        "Retry budgets while the backend is down: retries of any {WINDOW} s, against the first attempts in them\n{}",
+        table::render(headings, &rows)
+    );
+    (text, all_kept)
 }

@@ -154,3 +154,53 @@ fn values_that_cannot_work_are_refused() {
         assert!(error.contains("invalid value"), "{error}");
     }
 }
+
+/// Each column of the tables says by itself what is in it, and in how much of the day.
+#[test]
+fn each_heading_explains_itself() {
+    let text = report::render(DAY, accounts()) + &report::verdict(accounts()).0;
+    let mut lines = text.lines().collect::<Vec<_>>();
+    lines.retain(|line| line.starts_with("policy  "));
+    assert_eq!(lines.len(), 3, "{text}");
+    for line in lines {
+        let mut headings: Vec<_> = line.split("  ").map(str::trim).collect();
+        headings.retain(|heading| !heading.is_empty());
+        let all = headings.len();
+        headings.sort_unstable();
+        headings.dedup();
+        assert_eq!(headings.len(), all, "two columns of one name: {line}");
+        assert!(!line.contains("of it"), "{line}");
+    }
+}
+
+/// Where the budget alone does worse than no policy, the report says why; where it does not, it says nothing of it.
+#[test]
+fn the_report_says_why_a_budget_alone_does_worse() {
+    let says = |accounts: &[Account]| {
+        report::render(DAY, accounts).contains("A retry budget alone does worse than no policy")
+    };
+    let goodput = |policy| account(policy).over(BROWN_OUT).goodput();
+    assert!(goodput(Policy::Budget) < goodput(Policy::OneTry));
+    assert!(says(accounts()));
+    let mut seconds = vec![crate::books::Second::default(); DAY.seconds()];
+    let idle = |seconds: &[_], policy| Account::new(policy, DAY, seconds.to_vec());
+    let before = idle(&seconds, Policy::OneTry);
+    seconds[3600].calls = 1;
+    seconds[3600].fulfilled = 1;
+    assert!(!says(&[before, idle(&seconds, Policy::Budget)]));
+}
+
+/// A curve at zero lies above the axis of the time.
+#[test]
+fn a_curve_at_zero_is_seen() {
+    let svg = plot::draw(DAY, accounts());
+    // The lowest point of any curve in each panel, and the axis there.
+    let points = svg.split("<polyline points=\"").skip(1);
+    let lowest = points.flat_map(|text| {
+        let points = text.split('"').next().unwrap().split(' ');
+        points.map(|point| point.split_once(',').unwrap().1.parse::<f64>().unwrap())
+    });
+    let in_first = lowest.filter(|y| *y <= 348.0).fold(0.0, f64::max);
+    assert!((339.0..=341.0).contains(&in_first), "{in_first}");
+    assert!(svg.contains("<path d=\"M64 348H936\""), "the axis");
+}

@@ -128,7 +128,10 @@ async fn the_handle_cancels_by_predicate() {
     assert_eq!(handle.cancel_where(older), 1);
     assert_eq!(handle.cancel_where(older), 0, "it is cancelled already");
     let last = handle.running()[2];
-    assert_eq!(handle.cancel_where_because("last", |job| job.job == last), 1);
+    assert_eq!(
+        handle.cancel_where_because("last", |job| job.job == last),
+        1
+    );
     let (first, third) = (calls.remove(0), calls.remove(1));
     assert_eq!(
         reason(&first.await.unwrap().unwrap_err()),
