@@ -73,6 +73,33 @@ mod axum_recipe {
     }
 }
 
+mod bounded_shutdown {
+    use std::{future::IntoFuture, io, time::Duration};
+
+    use axum::Router;
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    /// Serves until `stopping` fires, and leaves what still streams this long after that.
+    pub(super) async fn serve_within(
+        listener: TcpListener,
+        app: Router,
+        stopping: CancellationToken,
+        within: Duration,
+    ) -> io::Result<()> {
+        let server =
+            axum::serve(listener, app).with_graceful_shutdown(stopping.clone().cancelled_owned());
+        let bound = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(within).await;
+        };
+        tokio::select! {
+            ended = server.into_future() => ended,
+            () = bound => Ok(()),
+        }
+    }
+}
+
 mod dispatch_recipe {
     use std::{num::NonZeroUsize, time::Duration};
 
@@ -246,17 +273,29 @@ mod reqwest_recipe {
     }
 }
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, body::Body, routing};
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use tokio::{io::AsyncWriteExt, sync::mpsc, time::Instant};
 use tokio_test::{assert_pending, task};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
-use tower_keep::{CancelReason, JobId, progress::JobState};
+use tower::{ServiceBuilder, ServiceExt, hedge::Hedge, service_fn};
+use tower_keep::{
+    BoxError, CancelLayer, CancelReason, EventKind, JobId, LogLayer, RetryLayer, progress::JobState,
+};
+use tower_keep_test::Recorder;
 
 use crate::support::{
-    Background, Connection, LONG, SOON, Server, bounded, delete, listen, post, reqwest_client,
+    Background, Connection, LONG, SHORT, SOON, Server, all_ended, bounded, delete, ended, held,
+    listen, post, reason, reqwest_client,
 };
 
 /// The axum recipe answers, and its handle works.
@@ -309,6 +348,179 @@ async fn axum_until_it_stops() {
         server.await.unwrap().unwrap();
     })
     .await;
+}
+
+/// An app whose response streams what the sender sends.
+fn streaming() -> (Router, mpsc::UnboundedSender<&'static str>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let receiver = Arc::new(Mutex::new(Some(receiver)));
+    let handler = move || async move {
+        let receiver = receiver.lock().unwrap().take().expect("one client comes");
+        let parts = futures::stream::unfold(receiver, |mut parts| async {
+            let part = parts.recv().await?;
+            Some((Ok::<_, Infallible>(part), parts))
+        });
+        Body::from_stream(parts)
+    };
+    (Router::new().route("/", routing::get(handler)), sender)
+}
+
+/// A graceful shutdown waits for a response that streams; with a bound it does not.
+#[tokio::test]
+async fn axum_while_a_response_streams() {
+    bounded(async {
+        for within in [LONG, SHORT] {
+            let (app, parts) = streaming();
+            let (listener, addr) = listen().await;
+            let stopping = CancellationToken::new();
+            let server = bounded_shutdown::serve_within(listener, app, stopping.clone(), within);
+            let server = tokio::spawn(server);
+            let request = reqwest_client().get(format!("http://{addr}/"));
+            let mut response = request.send().await.unwrap();
+            parts.send("first").unwrap();
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "first");
+            stopping.cancel();
+            if within == SHORT {
+                // The bound ends it, though the stream is open.
+                server.await.unwrap().unwrap();
+                assert!(!parts.is_closed());
+                continue;
+            }
+            // The server has seen the token: it refuses connections.
+            while tokio::net::TcpStream::connect(addr).await.is_ok() {
+                tokio::time::sleep(SOON).await;
+            }
+            parts.send("second").unwrap();
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "second");
+            assert!(!server.is_finished(), "a response streams");
+            drop(parts);
+            assert_eq!(response.chunk().await.unwrap(), None);
+            server.await.unwrap().unwrap();
+        }
+    })
+    .await;
+}
+
+/// On HTTP/1 a client that leaves in the middle of its upload does not drop a handler that does not read it; where the
+/// upload was read, the client's leaving ends the job.
+#[tokio::test]
+async fn axum_with_an_unread_upload() {
+    // More than the server and the sockets take in without a reader.
+    const LENGTH: usize = 64 << 20;
+
+    bounded(async {
+        let (held, mut entries) = held();
+        let seen = Recorder::new();
+        let (unread, read) = (held.clone(), held.clone());
+        let app = Router::new()
+            .route(
+                "/unread",
+                routing::post(move |upload: Body| async move {
+                    let answer = unread.run().await;
+                    drop(upload);
+                    answer
+                }),
+            )
+            .route(
+                "/read",
+                routing::post(move |_: axum::body::Bytes| async move { read.run().await }),
+            )
+            .layer(LogLayer::to(seen.clone()));
+        let server = Server::axum(app).await;
+        let upload = async |path: &str, length: usize| {
+            let mut stream = tokio::net::TcpStream::connect(server.addr).await.unwrap();
+            let head =
+                format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(b"12345").await.unwrap();
+            stream
+        };
+        let left = upload("/unread", LENGTH).await;
+        let unread = entries.job().await;
+        drop(left);
+
+        let whole = upload("/read", 5).await;
+        let read = entries.job().await;
+        drop(whole);
+        assert_eq!(reason(ended(&seen, read).await), CancelReason::CallerGone);
+        assert!(seen.terminal(unread).is_none(), "{seen}");
+        held.gate.open();
+        ended(&seen, unread).await;
+    })
+    .await;
+}
+
+/// tower's own bulkhead, rate limit, hedge and fallback, where the README puts them.
+#[tokio::test(start_paused = true)]
+async fn towers_own() {
+    #[derive(Clone)]
+    struct Always;
+
+    impl tower::hedge::Policy<u32> for Always {
+        fn clone_request(&self, request: &u32) -> Option<u32> {
+            Some(*request)
+        }
+
+        fn can_retry(&self, _: &u32) -> bool {
+            true
+        }
+    }
+
+    async fn or_zero(result: Result<u32, BoxError>) -> Result<u32, BoxError> {
+        result.or_else(|_| Ok(0))
+    }
+
+    let seen = Recorder::new();
+    let hangs = Arc::new(AtomicBool::new(false));
+    let next = Arc::clone(&hangs);
+    let inner = service_fn(move |wait: u32| {
+        // One call hangs for an hour, all others take as many seconds as they say.
+        let hangs = next.swap(false, Ordering::Relaxed);
+        let seconds = if hangs { 3600 } else { wait };
+        async move {
+            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+            if wait == 7 {
+                return Err(BoxError::from("seven"));
+            }
+            Ok(wait)
+        }
+    });
+    let stack = ServiceBuilder::new()
+        .layer(LogLayer::to(seen.clone()))
+        .layer(CancelLayer::new())
+        .then(or_zero)
+        .load_shed()
+        .concurrency_limit(1)
+        .layer(RetryLayer::new().max_retries(0))
+        .buffer(10)
+        .service(Hedge::new_with_mock_latencies(
+            inner,
+            Always,
+            3,
+            0.9,
+            Duration::from_secs(3600),
+            &[1_000; 10],
+        ));
+    let began = Instant::now();
+    hangs.store(true, Ordering::Relaxed);
+    assert_eq!(stack.clone().oneshot(1).await.unwrap(), 1);
+    // It is hedged after one second, and the second call takes another.
+    assert_eq!(began.elapsed().as_secs(), 2);
+    assert!(!hangs.load(Ordering::Relaxed));
+
+    let mut running = task::spawn(stack.clone().oneshot(2));
+    assert_pending!(running.poll());
+    assert_eq!(
+        stack.clone().oneshot(2).await.unwrap(),
+        0,
+        "no place is free"
+    );
+    assert_eq!(running.await.unwrap(), 2);
+    assert_eq!(stack.oneshot(7).await.unwrap(), 0, "it failed");
+    assert_eq!(
+        all_ended(&seen, 4).await,
+        [const { EventKind::Succeeded }; 4]
+    );
 }
 
 /// The dispatching recipe: a client that leaves stops nothing, and others see and cancel the job by its id.
@@ -432,6 +644,10 @@ fn as_they_stand_in_the_readme() {
         let here = between(here, &format!("\nmod {module} {{\n"), "\n}\n");
         assert_eq!(bare(here), bare(there), "{heading}");
     }
+    let there = between(readme, "put a bound on the graceful shutdown:\n", "\n## ");
+    let there = between(there, "\n```rust\n", "\n```\n");
+    let here = between(here, "\nmod bounded_shutdown {\n", "\n}\n");
+    assert_eq!(bare(here), bare(there));
 }
 
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
