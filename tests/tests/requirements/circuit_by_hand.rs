@@ -245,7 +245,14 @@ async fn orders_wake_those_who_wait() {
         let mut service = service.clone();
         tokio::spawn(async move {
             let begun = tokio::time::Instant::now();
-            service.ready().await.unwrap().call(0).await.unwrap();
+            let ready = tokio::time::timeout(secs(10_000), service.ready());
+            ready
+                .await
+                .expect("it is woken")
+                .unwrap()
+                .call(0)
+                .await
+                .unwrap();
             begun.elapsed()
         })
     };
@@ -290,6 +297,10 @@ async fn orders_by_key() {
     let inner = Scripted::<u32, u32>::new().otherwise(|| Step::answer(1));
     let mut service = breaker.layer(inner.strict());
     circuits.force_open_for(1, secs(60));
+    assert_eq!(
+        circuits.get(&1).map(|circuit| circuit.state()),
+        Some(State::Open)
+    );
     for other in 2..9 {
         begin(&mut service, other).await.await.unwrap();
         assert_eq!(circuits.len(), 2, "the forced one is not evicted");
@@ -304,6 +315,9 @@ async fn orders_by_key() {
     // A circuit that is there is opened, rather than another.
     circuits.force_open_for(1, secs(60));
     assert_eq!(circuits.len(), 2);
+    // A new circuit that is forced takes no other's place.
+    circuits.force_open_for(50, secs(60));
+    assert_eq!(circuits.len(), 3);
     tokio::time::sleep(secs(60)).await;
     begin(&mut service, 1).await.await.unwrap();
 }

@@ -390,6 +390,34 @@ async fn forced_circuits_leave_room() {
     assert!(circuits.get(&12).is_some());
 }
 
+/// R74 A key that is opened by hand stays open, however many new keys come at that moment.
+#[test]
+fn a_forced_key_is_not_evicted() {
+    let breaker = CircuitBreakerLayer::new()
+        .per_key(|number: &u32| *number)
+        .max_circuits(NonZeroUsize::MIN);
+    let circuits = breaker.handle();
+    let service = breaker.layer(tower::service_fn(|number: u32| async move {
+        Ok::<_, BoxError>(number)
+    }));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1000..3000 {
+                let call = service.clone().oneshot(number);
+                futures::executor::block_on(call).unwrap();
+            }
+        });
+        for number in 0..500 {
+            circuits.force_open_for(number, secs(1_000_000));
+        }
+    });
+    for number in 0..500 {
+        let state = circuits.get(&number).map(|circuit| circuit.state());
+        assert_eq!(state, Some(State::Open), "{number}");
+    }
+    assert!(circuits.len() <= 501);
+}
+
 /// R71 Calls with known keys from two threads find their circuits while new keys evict others.
 #[test]
 fn known_keys_are_found_during_evictions() {

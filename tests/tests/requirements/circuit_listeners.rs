@@ -242,6 +242,9 @@ async fn circuits_by_key_are_told() {
         .collect();
     assert_eq!(got, [("hosts/1", Open, 1), ("hosts/2", Open, 1)]);
     assert_eq!(after.take(), all);
+    // So is an order for a key that has no circuit yet.
+    circuits.force_open_for(3, secs(1));
+    assert_eq!(before.states(), [(Closed, Open)]);
 }
 
 /// R73 A listener gets transitions that no result caused, such as those of hanging probes.

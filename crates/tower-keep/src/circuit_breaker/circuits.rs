@@ -54,7 +54,7 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
     where
         K: fmt::Display,
     {
-        self.table.get(key).force_open_for(duration);
+        self.table.force_open_for(key, duration);
     }
 
     /// Turns the open circuit of this key half-open at once, as [`CircuitBreakerHandle::probe_now`]

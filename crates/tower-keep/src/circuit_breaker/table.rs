@@ -169,13 +169,38 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
     pub(super) fn get(&self, key: K) -> Arc<Shared> {
         let now = self.now();
         let known = self.find(&key);
-        let shared = known.unwrap_or_else(|| self.insert(key, now));
+        let shared = known.unwrap_or_else(|| match self.insert(Arc::new(key), now, None) {
+            Inserted::Made(shared) | Inserted::Known(shared) => shared,
+        });
         shared.touch(now);
         shared
     }
 
+    /// Opens the circuit of this key for this long. A circuit that has to be made enters the table
+    /// open, so that no other key takes its place before.
+    pub(super) fn force_open_for(&self, key: K, duration: Duration) {
+        let key = Arc::new(key);
+        loop {
+            let now = self.now();
+            let known = match self.find(&key) {
+                Some(known) => known,
+                None => match self.insert(Arc::clone(&key), now, Some(duration)) {
+                    Inserted::Made(_) => return,
+                    Inserted::Known(known) => known,
+                },
+            };
+            known.touch(now);
+            known.force_open_for(duration);
+            let found = self.find(&key);
+            if found.is_some_and(|found| Arc::ptr_eq(&found, &known)) {
+                return;
+            }
+            // It was evicted in between, while it was closed.
+        }
+    }
+
     #[cold]
-    fn insert(&self, key: K, now: u64) -> Arc<Shared> {
+    fn insert(&self, key: Arc<K>, now: u64, forced: Option<Duration>) -> Inserted {
         let (settings, name, seed, number) = {
             let mut template = self.template();
             let seed = template.rng.u64(..);
@@ -192,11 +217,10 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
         let made = Shared::with(settings, name, seed, listeners, Some(membership));
         let made = Arc::new(made);
         made.touch(now);
-        let key = Arc::new(key);
         let mut circuits = self.write();
         if let Some(known) = circuits.index.get(&key) {
             // Another call was faster.
-            return Arc::clone(known);
+            return Inserted::Known(Arc::clone(known));
         }
         let (latest, max, idle) = {
             let template = self.template();
@@ -206,13 +230,28 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
             made.circuit
                 .change_settings(|old| *old = latest, Duration::ZERO);
         }
-        let removed = circuits.queues.make_room(max, idle, now);
+        let removed = match forced {
+            None => circuits.queues.make_room(max, idle, now),
+            // A forced circuit takes nobody's place.
+            Some(_) => Vec::new(),
+        };
         circuits.forget(&removed);
+        let transition =
+            forced.and_then(|duration| made.circuit.force_open_for(duration, made.now()));
         // The index first: it runs the key's code, which may panic.
         circuits.index.insert(Arc::clone(&key), Arc::clone(&made));
         circuits.queues.insert(number, key, Arc::clone(&made), now);
         drop(circuits);
         drop(removed);
-        made
+        if let Some(transition) = transition {
+            made.publish(&transition);
+        }
+        Inserted::Made(made)
     }
+}
+
+/// The circuit of a key for which there was none a moment ago.
+enum Inserted {
+    Made(Arc<Shared>),
+    Known(Arc<Shared>),
 }
