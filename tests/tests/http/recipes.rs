@@ -454,9 +454,10 @@ async fn axum_with_a_broken_route() {
         );
         let records = records();
         assert_eq!(count(&records, "ERROR"), 6, "{records}");
+        // Once more where the circuit opens: its cause.
         assert_eq!(
             count(&records, "answered 500 Internal Server Error"),
-            6,
+            7,
             "{records}"
         );
         assert_eq!(count(&records, "rejected"), 2, "{records}");

@@ -4,8 +4,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, Classify, DedupLayer, EventKind, LogLayer, Outcome,
-    Pipeline, ProgressLayer, RetryLayer, TimeoutLayer, describe_error,
+    BoxError, CancelLayer, CircuitBreakerLayer, Classify, DedupLayer, EventKind, JobLayer,
+    LogLayer, Outcome, Pipeline, ProgressLayer, RetryLayer, TimeoutLayer, describe_error,
 };
 use tower_keep_test::{Recorder, Scripted};
 
@@ -93,6 +93,7 @@ async fn causes_are_told_by_any_layer() {
     told!(DedupLayer::new(key).join());
     told!(DedupLayer::new(key).latest());
     told!(DedupLayer::new(key).debounce(ms(1)));
+    told!(JobLayer::new("x"), TimeoutLayer::new(secs(1)));
     told!(
         ProgressLayer::new(),
         RetryLayer::new(),
