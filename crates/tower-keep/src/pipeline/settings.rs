@@ -108,6 +108,10 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     }
 
     /// When to try again. Default: [`RetryLayer::new`].
+    #[allow(
+        clippy::type_complexity,
+        reason = "the type is the input's, in another struct"
+    )]
     pub fn retry<N1, N2, N3, N4>(
         self,
         retry: RetryLayer<N1, N2, N3, N4>,
