@@ -9,7 +9,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelLayer, DedupLayer, EventKind, FailureCause, GiveUpReason, Job, LogLayer,
     Outcome, RetryLayer, TimeoutLayer, find,
-    retry::{Attempt, Decision},
+    retry::{Attempt, Decision, Policy},
     timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, Scripted, Step};
@@ -189,12 +189,7 @@ type Asked = Arc<Mutex<Vec<(bool, Result<u32, &'static str>, u32, bool)>>>;
 fn asked(
     asked: &Asked,
     decision: Decision,
-) -> RetryLayer<
-    tower_keep::retry::WithRequest<
-        impl Fn(&u32) -> bool + Clone + use<>,
-        impl Fn(&bool, &Result<u32, &'static str>, &Attempt<'_>) -> Decision + Clone + use<>,
-    >,
-> {
+) -> RetryLayer<impl Policy<u32, u32, &'static str, Seen = bool> + Clone + use<>> {
     let asked = asked.clone();
     RetryLayer::new().decide_with_request(
         |request: &u32| request % 2 == 0,

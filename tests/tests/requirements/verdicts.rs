@@ -116,9 +116,9 @@ async fn a_fallbacks_own_error() {
         .layer(outer)
         .layer(RetryLayer::new().max_retries(1))
         .map_result(|result: Answer| {
-            result.or_else(|_| {
+            result.map_err(|_| {
                 recovered();
-                Err("no fallback either")
+                "no fallback either"
             })
         })
         .layer(open)
