@@ -40,7 +40,7 @@ mod axum_recipe {
         }
     }
 
-    /// One circuit for each route, so that one that fails does not take the others down.
+    /// One circuit for each route, so that a broken route does not take the others down.
     fn route(request: &Request) -> String {
         let path = request.extensions().get::<MatchedPath>();
         path.map_or_else(String::new, |path| path.as_str().to_owned())

@@ -1,3 +1,5 @@
+//! The table of circuits: what eviction costs, and which circuits go.
+
 use super::*;
 use crate::{
     circuit_breaker::{

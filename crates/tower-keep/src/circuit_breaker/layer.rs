@@ -270,7 +270,9 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     }
 
     /// How long the service asks to be left alone: the cooldown, where the failure that opens the circuit says so.
-    /// Limited by [`max_cooldown`](Self::max_cooldown).
+    /// Limited by [`max_cooldown`](Self::max_cooldown). Where the closure gives `None`, the
+    /// classifier's own [hint](Classify::retry_after) counts, as in
+    /// [`RetryLayer`](crate::retry).
     #[must_use]
     pub fn retry_after<F, Response, Error>(
         self,

@@ -60,11 +60,12 @@
 //! | outcome | counts as |
 //! |---|---|
 //! | `Ok`, `Err` | success, failure; or what [`classify`](CircuitBreakerLayer::classify) says |
-//! | an attempt's time limit, inside or around this layer | failure |
-//! | an overall time limit, inside or around this layer, whatever the work returns in its grace period | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) |
+//! | an attempt's time limit | failure; inside this layer what `classify` says, if it is set |
+//! | an overall time limit, whatever the work returns in its grace period | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts); inside this layer what `classify` says, if it is set |
+//! | a response on which a retry inside gave up | failure; what `classify` says, if it is set |
 //! | a panic, of the classifier too | failure |
 //! | dropped by the caller, or by a foreign layer | nothing, unless [`count_dropped`](CircuitBreakerLayer::count_dropped) |
-//! | cancelled; rejected by a layer inside as duplicate or by its own circuit | nothing |
+//! | cancelled; rejected by a gate inside: a duplicate, another circuit, [a gate of your own](crate::reject) | nothing, whatever `classify` says |
 //!
 //! What was admitted before a transition counts for nothing after it. A probe is a lease: one that is dropped or
 //! cancelled gives its place back, one that hangs loses it after the

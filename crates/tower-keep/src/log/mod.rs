@@ -71,8 +71,8 @@
 //! classifier to Log, CircuitBreaker and Retry.
 //!
 //! A response that [`classify`](LogLayer::classify) calls a failure fails the job, for every
-//! observer; one that it does not call a failure is none, even if a time limit inside answered with
-//! it. A gate's rejection remains one, unless somebody [recovered](crate::reject::recovered) from it.
+//! observer. Any other response does not, even if a time limit inside answered with it. A gate's
+//! rejection remains one, unless somebody [recovered](crate::reject::recovered) from it.
 //!
 //! # Errors
 //!

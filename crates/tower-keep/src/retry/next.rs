@@ -32,8 +32,8 @@ pub(super) struct Over<'a> {
 }
 
 impl Over<'_> {
-    /// How long to wait before the next attempt, of which the job is told; or why there is none.
-    /// `describe` is what the policy says of the result.
+    /// How long to wait before the next attempt, or why there is none. The job's observers learn of
+    /// it. `describe` is what the policy says of the result.
     #[cold]
     pub(super) fn next<T, E: fmt::Display>(
         mut self,
