@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    Classify, EventKind, GiveUpReason, Outcome, RetryLayer, TimeoutLayer,
-    retry::{Decision, Jitter},
+    CancelLayer, Classify, EventKind, GiveUpReason, Outcome, RetryLayer, TimeoutLayer,
+    retry::{Backoff, Decision, Jitter},
 };
 use tower_keep_test::Scripted;
 
@@ -163,6 +163,29 @@ fn a_retry_at_once_needs_no_runtime() {
         EventKind::RetryScheduled { delay, .. } => delay.is_zero(),
         _ => true,
     }));
+}
+
+/// R69 Attempts without a wait between them, however many, starve nobody: a limit around ends them, and
+/// a cancellation too.
+#[tokio::test(start_paused = true)]
+async fn retries_at_once_starve_nobody() {
+    for retry in [
+        RetryLayer::new().base_delay(Duration::ZERO),
+        RetryLayer::new().backoff(Backoff::constant(Duration::ZERO)),
+    ] {
+        let at_once = retry.max_retries(u32::MAX);
+        let inner = Scripted::<u32, u32>::new().error("no").repeat_last();
+        let cancel = CancelLayer::new();
+        let handle = cancel.handle();
+        let service = ServiceBuilder::new()
+            .layer(cancel.fail_with(|_| "cancelled"))
+            .layer(at_once.decide_with(always(Decision::RetryIn(Duration::ZERO))))
+            .service(inner.strict());
+        let call = tokio::spawn(service.oneshot(0));
+        tokio::task::yield_now().await;
+        assert_eq!(handle.cancel_all("enough"), 1);
+        assert_eq!(call.await.unwrap(), Err("cancelled"));
+    }
 }
 
 /// R69 A base beyond 30 s is waited for.

@@ -231,9 +231,17 @@ where
             stop::clear();
             this.seat.rest();
             this.state.set(State::waiting(delay));
+            if delay.is_zero() && *this.attempt % ATTEMPTS_AT_ONCE == 0 {
+                // Others have their turn, and a limit or a cancellation around can end this.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
 }
+
+/// How many attempts may follow each other without a wait before the task yields.
+const ATTEMPTS_AT_ONCE: u32 = 16;
 
 /// Whether a layer inside turned the call away, ended it for good or forbids another attempt, or the
 /// job is cancelled.
