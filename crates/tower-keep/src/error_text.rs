@@ -73,14 +73,9 @@ pub(crate) fn text_of<E: Display>(error: &E) -> Arc<str> {
 
 /// A text of which a part may be the user's, with its end cut off where it is too long for an event.
 pub(crate) fn bounded(text: fmt::Arguments<'_>) -> Arc<str> {
-    let mut read = Bounded::default();
-    read.push(text);
-    let mut text = read.finish();
-    if text.len() > MAX_LENGTH {
-        text.truncate(text.floor_char_boundary_at(MAX_LENGTH - '…'.len_utf8()));
-        text.push('…');
-    }
-    text.into()
+    let mut bounded = Bounded::default();
+    bounded.push(text);
+    bounded.finish().into()
 }
 
 /// Text up to [`MAX_READ`] bytes.
@@ -104,7 +99,7 @@ impl Bounded {
         }
         let mut text = redact_urls(&self.text);
         if self.is_full || text.len() > MAX_LENGTH {
-            text.truncate(text.floor_char_boundary_at(MAX_LENGTH));
+            text.truncate(text.floor_char_boundary_at(MAX_LENGTH - '…'.len_utf8()));
             text.push('…');
         }
         text
@@ -236,7 +231,7 @@ mod tests {
     fn the_text_is_bounded() {
         let error: BoxError = "ä".repeat(1 << 20).into();
         let text = text_of(&error);
-        assert!(text.len() <= MAX_LENGTH + '…'.len_utf8(), "{}", text.len());
+        assert!(text.len() <= MAX_LENGTH, "{}", text.len());
         assert!(text.ends_with('…'));
 
         let mut error: BoxError = "0".into();
@@ -246,6 +241,26 @@ mod tests {
         let text = describe_error(&*error);
         assert!(text.starts_with("99: 98: 97"), "{text}");
         assert!(text.ends_with("84: 83"), "{text}");
+    }
+
+    /// R75 A text of exactly the longest length is whole; a longer one is cut at a character and says so.
+    #[test]
+    fn the_longest_text_is_whole() {
+        for length in [MAX_LENGTH, MAX_LENGTH + 1, MAX_LENGTH + 700] {
+            let text = text_of(&"a".repeat(length));
+            let cut = usize::from(length > MAX_LENGTH);
+            assert_eq!(text.len(), MAX_LENGTH, "{length}");
+            assert_eq!(text.matches('…').count(), cut, "{length}");
+            assert_eq!(bounded(format_args!("{}", "a".repeat(length))), text);
+        }
+        // An odd number of bytes before two-byte characters.
+        let text = format!("a{}", "ä".repeat(MAX_LENGTH));
+        assert_eq!(
+            text_of(&text).matches('ä').count(),
+            (MAX_LENGTH - 1 - 3) / 2
+        );
+        assert_eq!(bounded_text(&text).len(), MAX_LENGTH - 1);
+        assert_eq!(bounded_text("short"), "short");
     }
 
     /// R75 Where a text is cut, half a URL does not show the password whose end is missing.
