@@ -149,14 +149,14 @@ async fn joined_callers_come_and_go() {
     for worker in workers {
         polled += worker.await.unwrap();
     }
+    // Another thread may be telling a job's observers of its end, the board last.
     in_time(async {
-        while in_flight.in_flight() > 0 {
+        while in_flight.in_flight() + handle.running().len() + board.jobs().len() > 0 {
             yield_now().await;
         }
     })
     .await;
     assert_eq!(doubled.load(SeqCst), 0, "one execution of a key at a time");
-    assert_eq!((handle.running().len(), board.jobs().len()), (0, 0));
     book.assert_whole(polled);
 }
 
