@@ -246,3 +246,19 @@ async fn a_requested_wait_beyond_the_deadline() {
     assert_eq!(service.oneshot(0).await, Err("no"));
     assert_eq!(given_up(&recorder), [(1, GiveUpReason::Deadline)]);
 }
+
+/// R69 Retries at once of a service that fails at once leave other tasks their turn.
+#[tokio::test(start_paused = true)]
+async fn retries_at_once_leave_others_their_turn() {
+    let inner = Scripted::<u32, u32>::new().error("no").repeat_last();
+    let calls = inner.calls();
+    let other = tokio::spawn(async move {
+        tokio::task::yield_now().await;
+        calls.count()
+    });
+    let retry = RetryLayer::new().max_retries(10_000);
+    let retry = retry.decide_with(always(Decision::RetryIn(Duration::ZERO)));
+    let call = tokio::spawn(retry.layer(inner).oneshot(0));
+    assert!(other.await.unwrap() < 1000);
+    assert_eq!(call.await.unwrap(), Err("no"));
+}

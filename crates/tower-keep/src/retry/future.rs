@@ -1,14 +1,14 @@
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::{task::coop::consume_budget, time::Sleep};
 use tower_service::Service;
 
 use super::{
@@ -156,8 +156,10 @@ where
             let result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => ready!(this.seat.run(|| future.poll(cx))),
                 StateProj::Waiting { sleep } => {
-                    if let Some(sleep) = sleep.as_pin_mut() {
-                        ready!(sleep.poll(cx));
+                    match sleep.as_pin_mut() {
+                        Some(sleep) => ready!(sleep.poll(cx)),
+                        // A service that fails at once must not keep the thread from other tasks.
+                        None => ready!(pin!(consume_budget()).poll(cx)),
                     }
                     *this.attempt = this.attempt.saturating_add(1);
                     begin_attempt(this.seat, *this.attempt, max_retries);
