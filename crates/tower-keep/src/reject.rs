@@ -78,7 +78,7 @@
 use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
 use crate::{
-    error::BoxError,
+    error::{BoxError, cause_of},
     error_text::bounded_text,
     event::{CancelReason, GiveUpReason},
     job::{
@@ -355,7 +355,7 @@ impl Rejection {
             if rejection.is_some() {
                 return rejection;
             }
-            next = error.source();
+            next = cause_of(error);
         }
         None
     }
