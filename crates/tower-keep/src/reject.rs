@@ -230,7 +230,7 @@ impl<F> fmt::Debug for RespondWith<F> {
 pub fn mark_rejection<T, E>(result: &Result<T, E>, description: impl Into<Cow<'static, str>>) {
     stop::leave(StopKind::Rejected, result.is_ok());
     if result.is_ok() {
-        stop::describe(Arc::from(bounded_text(&description.into())));
+        stop::describe(Arc::from(bounded_text(&description.into())), true);
     }
 }
 

@@ -47,7 +47,7 @@ where
         let result = ready!(this.seat.run(|| this.future.poll(cx)));
         if result.is_err() {
             if let Some(text) = this.seat.ask(|| describe(this.classify, &result)) {
-                stop::describe(text);
+                stop::describe(text, false);
             }
         } else if this.classify.judges_responses() {
             this.seat.ask(|| match this.classify.classify(&result) {

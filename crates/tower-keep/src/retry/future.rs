@@ -261,7 +261,7 @@ fn give_up<T, E, H: OnGiveUp<T, E>>(
     let outcome = hook.give_up(outcome, GaveUp::new(reason, attempts));
     if failed && outcome.is_ok() {
         // A fallback: what was said of the error does not hold for it.
-        stop::clear();
+        stop::replace();
     }
     outcome
 }
