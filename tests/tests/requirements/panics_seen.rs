@@ -380,6 +380,17 @@ async fn a_panic_of_an_outermost_layers_own_code() {
     let log = log.classify(|_: &Outcomes| -> Outcome { panic!("ouch") });
     let service = log.layer(Scripted::<u32, u32>::new().answer(1));
     check("the log's own classifier", &recorder, service).await;
+
+    let (log, recorder) = recording();
+    let breaker = CircuitBreakerLayer::new().fail_with(|_| "open");
+    let breaker = breaker.classify(|_: &Outcomes| -> Outcome { panic!("ouch") });
+    let service = breaker.layer(log.layer(failing()));
+    check("a circuit's classifier", &recorder, service).await;
+
+    let (log, recorder) = recording();
+    let timeout = TimeoutLayer::per_attempt(secs(1)).respond_with(|_| panic!("ouch"));
+    let service = timeout.layer(log.layer(Scripted::<u32, u32>::new().never()));
+    check("the answer of an expired limit", &recorder, service).await;
 }
 
 fn asked<T>(_: &u32) -> T {
@@ -494,6 +505,17 @@ async fn a_panic_of_a_gate_is_no_start() {
             Box::new(move |log| {
                 let breaker = open().respond_with(|_| -> u32 { asked(&0) });
                 BoxCloneSyncService::new(log.layer(breaker.layer(service())))
+            }),
+        ),
+        (
+            "the response to a duplicate",
+            Box::new(move |log| {
+                let hangs = code(|_, _| std::future::pending());
+                let dedup = DedupLayer::new(|_: &u32| Some(0));
+                let dedup = dedup.respond_with(|_| -> u32 { asked(&0) }).layer(hangs);
+                // The first call has the key until it is dropped, which never happens.
+                std::mem::forget(dedup.clone().call(0));
+                BoxCloneSyncService::new(log.layer(dedup))
             }),
         ),
         (
