@@ -3,13 +3,15 @@
 use std::{
     any::Any,
     error::Error,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 /// The error of a layer that can stop a call, unless it is told otherwise: tower's own convention.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The first `T` in the error's chain of sources, the error itself included.
+/// The first `T` in the error's chain of sources, the error itself included, and also what an
+/// `io::Error` in the chain was made of.
 ///
 /// ```
 /// use tower_keep::{BoxError, find, job::Cancelled};
@@ -29,9 +31,21 @@ where
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        next = error.source();
+        next = cause_of(error);
     }
     None
+}
+
+/// The next error in the chain of sources. An `io::Error` skips the error that it wraps, as it says
+/// the same, so that it is asked for it.
+pub(crate) fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 /// What a panic said; `None` if it was not a text.

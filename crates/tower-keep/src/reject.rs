@@ -78,7 +78,7 @@
 use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
 use crate::{
-    error::BoxError,
+    error::{BoxError, cause_of},
     error_text::bounded_text,
     event::{CancelReason, GiveUpReason},
     job::{
@@ -230,7 +230,7 @@ impl<F> fmt::Debug for RespondWith<F> {
 pub fn mark_rejection<T, E>(result: &Result<T, E>, description: impl Into<Cow<'static, str>>) {
     stop::leave(StopKind::Rejected, result.is_ok());
     if result.is_ok() {
-        stop::describe(Arc::from(bounded_text(&description.into())));
+        stop::describe(Arc::from(bounded_text(&description.into())), true);
     }
 }
 
@@ -355,7 +355,7 @@ impl Rejection {
             if rejection.is_some() {
                 return rejection;
             }
-            next = error.source();
+            next = cause_of(error);
         }
         None
     }

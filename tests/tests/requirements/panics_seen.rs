@@ -1,19 +1,24 @@
 //! What observers learn of a panic: that the job ran, and what the panic said.
 
 use std::{
-    future::Future,
+    future::{Future, Ready, ready},
     panic::{AssertUnwindSafe, panic_any},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, EventKind, FailureCause,
-    JobLayer, LogLayer, ProgressLayer, RetryLayer, TimeoutLayer,
+    JobLayer, LogLayer, Outcome, ProgressLayer, RetryLayer, TimeoutLayer,
     progress::{JobState, JobView},
+    retry::{Decision, RetryBudget},
 };
 use tower_keep_test::{Recorder, Scripted, Step};
 
@@ -293,6 +298,101 @@ async fn a_later_attempts_panic_is_told() {
     }
 }
 
+/// Its clone number `fuse`, counted from 1, panics; every call fails.
+struct Bomb {
+    clones: Arc<AtomicU32>,
+    fuse: u32,
+}
+
+impl Clone for Bomb {
+    fn clone(&self) -> Self {
+        let clone = self.clones.fetch_add(1, Ordering::Relaxed) + 1;
+        assert_ne!(clone, self.fuse, "ouch");
+        Self {
+            clones: Arc::clone(&self.clones),
+            fuse: self.fuse,
+        }
+    }
+}
+
+impl Service<u32> for Bomb {
+    type Response = u32;
+    type Error = &'static str;
+    type Future = Ready<Result<u32, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: u32) -> Self::Future {
+        ready(Err("no"))
+    }
+}
+
+/// R76 The user's code of an outermost layer that tracks no job ends the job of the layer inside by
+/// its panic, with what that says.
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_an_outermost_layers_own_code() {
+    type Outcomes = Result<u32, &'static str>;
+
+    async fn check<S>(what: &str, recorder: &Recorder, service: S)
+    where
+        S: Service<u32, Response = u32, Error = &'static str>,
+    {
+        let said = caught(|| service.oneshot(1)).await;
+        assert!(said.contains("ouch"), "{what}: {said}");
+        match recorder.terminal(recorder.job()) {
+            Some(EventKind::Failed {
+                cause: FailureCause::Panicked,
+                error,
+            }) => assert!(error.contains("ouch"), "{what}: {error}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        assert_eq!(recorder.count("started"), 1, "{what}");
+    }
+
+    for fuse in [1, 2] {
+        let (log, recorder) = recording();
+        let clones = Arc::default();
+        let service = RetryLayer::new().layer(log.layer(Bomb { clones, fuse }));
+        check("the service's clone", &recorder, service).await;
+    }
+    let failing = || Scripted::<u32, u32>::new().error("no").repeat_last();
+    let (log, recorder) = recording();
+    let retry = RetryLayer::new().decide_with(|_: &Outcomes, _| panic!("ouch"));
+    check("a policy", &recorder, retry.layer(log.layer(failing()))).await;
+
+    let (log, recorder) = recording();
+    let retry = RetryLayer::new().max_retries(0);
+    let retry = retry.on_give_up(|_: Outcomes, _| panic!("ouch"));
+    check("a hook", &recorder, retry.layer(log.layer(failing()))).await;
+
+    let (log, recorder) = recording();
+    let copies = Arc::new(AtomicU32::new(0));
+    let retry = RetryLayer::new().clone_with(move |request: &u32| {
+        assert_eq!(copies.fetch_add(1, Ordering::Relaxed), 0, "ouch");
+        Some(*request)
+    });
+    let service = retry.layer(log.layer(failing()));
+    check("the second copy of a request", &recorder, service).await;
+
+    let (log, recorder) = recording();
+    let log = log.classify(|_: &Outcomes| -> Outcome { panic!("ouch") });
+    let service = log.layer(Scripted::<u32, u32>::new().answer(1));
+    check("the log's own classifier", &recorder, service).await;
+
+    let (log, recorder) = recording();
+    let breaker = CircuitBreakerLayer::new().fail_with(|_| "open");
+    let breaker = breaker.classify(|_: &Outcomes| -> Outcome { panic!("ouch") });
+    let service = breaker.layer(log.layer(failing()));
+    check("a circuit's classifier", &recorder, service).await;
+
+    let (log, recorder) = recording();
+    let timeout = TimeoutLayer::per_attempt(secs(1)).respond_with(|_| panic!("ouch"));
+    let service = timeout.layer(log.layer(Scripted::<u32, u32>::new().never()));
+    check("the answer of an expired limit", &recorder, service).await;
+}
+
 fn asked<T>(_: &u32) -> T {
     panic!("asked")
 }
@@ -338,6 +438,23 @@ async fn a_panic_of_a_gate_is_no_start() {
             Box::new(move |log| {
                 let breaker = CircuitBreakerLayer::new().per_key(asked::<u32>);
                 BoxCloneSyncService::new(log.layer(breaker.layer(service())))
+            }),
+        ),
+        (
+            "what a retry's policy keeps of the request",
+            Box::new(move |log| {
+                let retry = RetryLayer::new()
+                    .decide_with_request(asked::<()>, |_: &(), _: &Result<u32, BoxError>, _| {
+                        Decision::Stop
+                    });
+                BoxCloneSyncService::new(log.layer(retry.layer(service())))
+            }),
+        ),
+        (
+            "a retry's budget",
+            Box::new(move |log| {
+                let retry = RetryLayer::new().budget_by(asked::<Option<RetryBudget>>);
+                BoxCloneSyncService::new(log.layer(retry.layer(service())))
             }),
         ),
         (
@@ -388,6 +505,17 @@ async fn a_panic_of_a_gate_is_no_start() {
             Box::new(move |log| {
                 let breaker = open().respond_with(|_| -> u32 { asked(&0) });
                 BoxCloneSyncService::new(log.layer(breaker.layer(service())))
+            }),
+        ),
+        (
+            "the response to a duplicate",
+            Box::new(move |log| {
+                let hangs = code(|_, _| std::future::pending());
+                let dedup = DedupLayer::new(|_: &u32| Some(0));
+                let dedup = dedup.respond_with(|_| -> u32 { asked(&0) }).layer(hangs);
+                // The first call has the key until it is dropped, which never happens.
+                std::mem::forget(dedup.clone().call(0));
+                BoxCloneSyncService::new(log.layer(dedup))
             }),
         ),
         (

@@ -1,6 +1,7 @@
 //! What a retry does when it gives up: the hook, the job's end, the retries around it, the budget.
 
 use std::{
+    borrow::Cow,
     num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,8 +9,8 @@ use std::{
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, EventKind, FailureCause, GiveUpReason, LogLayer,
-    Outcome, ProgressLayer, Ratio, Rejection, RetryLayer, TimeoutLayer, find,
+    BoxError, CancelLayer, CircuitBreakerLayer, Classify, EventKind, FailureCause, GiveUpReason,
+    LogLayer, Outcome, ProgressLayer, Ratio, Rejection, RetryLayer, TimeoutLayer, find,
     retry::{Attempt, Decision, GaveUp, RetryBudget, RetryBudgets},
 };
 use tower_keep_test::{Scripted, Step};
@@ -317,6 +318,83 @@ async fn only_a_retry_that_gave_up_stops_the_outer_ones() {
         .service(inner.strict());
     assert_eq!(service.oneshot(0).await, Ok(1));
     assert_eq!(calls.count(), 3);
+}
+
+/// R70 The retries of the job whose code calls stop too where the client's stack tracks no job.
+#[tokio::test(start_paused = true)]
+async fn a_client_without_a_job_stops_its_callers_retries() {
+    let inner = failing();
+    let calls = inner.calls();
+    let client = RetryLayer::new().stop_outer_retries().layer(inner);
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new())
+        .service(code(move |_, n| {
+            let client = client.clone();
+            async move { Ok(client.oneshot(n).await?) }
+        }));
+    service.oneshot(0).await.unwrap_err();
+    assert_eq!(calls.count(), 4);
+    assert_eq!(recorder.count("retry_scheduled"), 0);
+}
+
+/// R70 A fallback in the hook of a retry that forbids others is not retried either.
+#[tokio::test(start_paused = true)]
+async fn a_fallback_lifts_no_ban() {
+    for never in [true, false] {
+        let inner = failing();
+        let calls = inner.calls();
+        let forbids = RetryLayer::new().max_retries(0).stop_outer_retries();
+        let forbids = forbids.decide_with(move |_: &Outcomes, _| {
+            if never {
+                Decision::Never
+            } else {
+                Decision::Retry
+            }
+        });
+        let service = ServiceBuilder::new()
+            .layer(RetryLayer::new().classify(bad))
+            .layer(forbids.on_give_up(|_: Outcomes, _| Ok(503)))
+            .service(inner.strict());
+        assert_eq!(service.oneshot(0).await, Ok(503));
+        assert_eq!(calls.count(), 1, "never: {never}");
+    }
+}
+
+/// R70, R75 An error that takes the place of a response is told as itself, not as that response.
+#[tokio::test(start_paused = true)]
+async fn an_error_in_place_of_a_response_is_told() {
+    #[derive(Clone, Copy)]
+    struct Described;
+    impl Classify<u32, &'static str> for Described {
+        fn classify(&self, result: &Outcomes) -> Outcome {
+            bad(result)
+        }
+        fn describe(&self, result: &Outcomes) -> Option<Cow<'static, str>> {
+            Some(format!("answered {result:?}").into())
+        }
+    }
+
+    for by_hook in [true, false] {
+        let (log, recorder) = recording();
+        let retry = RetryLayer::new().max_retries(0).classify(Described);
+        let service = ServiceBuilder::new()
+            .layer(log)
+            .map_result(move |outcome: Outcomes| outcome.and(Err::<u32, _>("gone")))
+            .layer(retry.on_give_up(
+                move |outcome: Outcomes, _| {
+                    if by_hook { Err("gone") } else { outcome }
+                },
+            ))
+            .service(Scripted::<u32, u32>::new().answer(503));
+        assert_eq!(service.oneshot(0).await, Err("gone"));
+        let failed = EventKind::Failed {
+            cause: FailureCause::Error,
+            error: "gone".into(),
+        };
+        assert_eq!(recorder.terminal(recorder.job()), Some(failed));
+    }
 }
 
 /// R70 One dead host uses up its own retries, and none of the others'.

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -10,9 +11,10 @@ use std::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, EventKind, FailureCause,
-    GiveUpReason, LogLayer, Outcome, Rejection, RetryLayer, TimeoutLayer,
+    GiveUpReason, LogLayer, Outcome, Rejection, RetryLayer, TimeoutLayer, find,
     reject::{Fail, FailWith, OnReject, Rejected, RespondWith, mark_rejection, recovered},
     retry::GaveUp,
+    timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, Scripted};
 
@@ -331,6 +333,16 @@ async fn one_question_to_an_error() {
         assert_eq!(Rejection::of(&*error), expected, "{error}");
         assert_eq!(Rejection::of(&Wrapped(error)), expected);
     }
+}
+
+/// R79 Streams and bodies wrap errors in an `io::Error`, whose `source` skips what it wraps.
+#[tokio::test(start_paused = true)]
+async fn a_reason_inside_an_io_error() {
+    let hangs = Scripted::<u32, u32, BoxError>::new().never();
+    let error = TimeoutLayer::new(secs(1)).layer(hangs).oneshot(0).await;
+    let error = io::Error::other(io::Error::other(error.unwrap_err()));
+    assert_eq!(Rejection::of(&error), Some(Rejection::TimedOut));
+    assert!(find::<Elapsed>(&error).is_some());
 }
 
 /// R59, R79 A gate's rejection is never counted, also where a classifier calls every error a failure.

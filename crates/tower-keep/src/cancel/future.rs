@@ -66,10 +66,12 @@ where
         // Whoever keeps the future must not keep the job's place in the registry and its group.
         this.state.set(State::Rejected { cancelled: None });
         let result = match outcome {
-            Ok(result) => result.map_err(|error| this.on_reject.pass(error)),
+            Ok(result) => this
+                .seat
+                .ask(|| result.map_err(|error| this.on_reject.pass(error))),
             Err(cancelled) => {
                 stop::leave(StopKind::Cancelled, this.on_reject.responds());
-                this.on_reject.reject(cancelled)
+                this.seat.ask(|| this.on_reject.reject(cancelled))
             }
         };
         this.seat

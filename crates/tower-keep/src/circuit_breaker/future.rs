@@ -82,21 +82,27 @@ where
                 );
                 // The classifier may panic too.
                 admitted.guarding = true;
-                let found = find(&result, this.classify, this.seat, admitted);
+                let seat = &*this.seat;
+                let found = seat.ask(|| find(&result, this.classify, seat, admitted));
                 let asked = match found.outcome {
-                    Outcome::Failure => this.classify.retry_after(&result),
+                    Outcome::Failure => seat.ask(|| this.classify.retry_after(&result)),
                     _ => None,
                 };
                 match admitted.record(found.outcome, asked) {
-                    None => result.map_err(|error| this.on_reject.pass(error)),
+                    None => this
+                        .seat
+                        .ask(|| result.map_err(|error| this.on_reject.pass(error))),
                     Some(Verdict::Closed(transition)) => {
                         let shared = admitted.shared();
                         this.seat.announce(|job| shared.announce(&transition, job));
-                        result.map_err(|error| this.on_reject.pass(error))
+                        this.seat
+                            .ask(|| result.map_err(|error| this.on_reject.pass(error)))
                     }
                     Some(Verdict::Trips(trip)) => {
                         let opening = Opening::new(admitted.shared(), this.seat, trip);
-                        opening.settle(found.stop, this.classify, this.on_reject, result)
+                        this.seat.ask(|| {
+                            opening.settle(found.stop, this.classify, this.on_reject, result)
+                        })
                     }
                 }
             }
@@ -106,7 +112,7 @@ where
                 };
                 // First, as the closure may panic: its job has not started.
                 stop::leave(StopKind::CircuitOpen, this.on_reject.responds());
-                this.on_reject.reject(open)
+                this.seat.ask(|| this.on_reject.reject(open))
             }
         };
         this.seat

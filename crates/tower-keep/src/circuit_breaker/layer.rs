@@ -270,9 +270,11 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     }
 
     /// How long the service asks to be left alone: the cooldown, where the failure that opens the circuit says so.
-    /// Limited by [`max_cooldown`](Self::max_cooldown). Where the closure gives `None`, the
-    /// classifier's own [hint](Classify::retry_after) counts, as in
-    /// [`RetryLayer`](crate::retry).
+    /// Limited by [`max_cooldown`](Self::max_cooldown).
+    ///
+    /// `None` leaves it to the classifier's own [hint](Classify::retry_after), and then to the
+    /// cooldown, as in [`RetryLayer`](crate::retry). Call it after [`classify`](Self::classify), which
+    /// replaces it.
     #[must_use]
     pub fn retry_after<F, Response, Error>(
         self,

@@ -79,15 +79,16 @@ where
             StateProj::Executing { mut execution } => {
                 let result = ready!(execution.as_mut().poll(this.seat, cx));
                 execution.release();
-                result.map_err(|error| this.on_reject.pass(error))
+                this.seat
+                    .ask(|| result.map_err(|error| this.on_reject.pass(error)))
             }
             StateProj::Rejected { duplicate } => {
                 let Some(duplicate) = duplicate.take() else {
                     panic!("a rejected call was polled after it was ready");
                 };
-                let result = this.on_reject.reject(duplicate);
+                // First, as the closure may panic: its job has not started.
                 stop::leave(StopKind::Duplicate, this.on_reject.responds());
-                result
+                this.seat.ask(|| this.on_reject.reject(duplicate))
             }
         };
         this.seat

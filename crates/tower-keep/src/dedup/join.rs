@@ -240,7 +240,8 @@ where
             StateProj::Alone { mut execution } => {
                 let result = ready!(execution.as_mut().poll(this.seat, cx));
                 execution.release();
-                result.map_err(|error| this.on_reject.pass(error))
+                this.seat
+                    .ask(|| result.map_err(|error| this.on_reject.pass(error)))
             }
             StateProj::Kept { response } => {
                 let Some(response) = response.take() else {

@@ -201,7 +201,9 @@ where
         // What it borrowed from the service first, so that whoever has the place next finds that free.
         this.execution.set(None);
         *this.hold = None;
-        let result = result.map_err(|error| this.on_reject.pass(error));
+        let result = this
+            .seat
+            .ask(|| result.map_err(|error| this.on_reject.pass(error)));
         this.seat
             .finish_known(&result, |error| this.on_reject.as_error(error));
         result
@@ -228,7 +230,9 @@ where
         this.seat
             .scoped(|| stop::dropping(StopKind::Cancelled, || execution.set(None)));
         *this.hold = None;
-        let result = this.on_reject.reject(Duplicate::replaced_of(by, of));
+        let result = this
+            .seat
+            .ask(|| this.on_reject.reject(Duplicate::replaced_of(by, of)));
         stop::leave(StopKind::Cancelled, this.on_reject.responds());
         this.seat
             .finish_known(&result, |error| this.on_reject.as_error(error));

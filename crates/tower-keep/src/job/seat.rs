@@ -19,6 +19,7 @@ use super::{
     core::{Core, Ending},
     frame::{self, Found},
     limits::{self, InForce, Limits},
+    panic,
     scope::{self, Entered, InPhase, Phase},
     stop,
 };
@@ -336,6 +337,19 @@ impl Seat {
     pub(crate) fn scoped<T>(&mut self, code: impl FnOnce() -> T) -> T {
         let _entered = (self.job.is_some()).then(|| Entered::new(&mut self.job, Phase::Running));
         code()
+    }
+
+    /// Runs the user's code that the layer itself asks after [`run`](Self::run), such as a policy. A panic of it ends
+    /// the job of a root with what it says; that of any other layer the root's own `run` sees.
+    #[inline(always)]
+    pub(crate) fn ask<T>(&self, code: impl FnOnce() -> T) -> T {
+        match (self.place, &self.job) {
+            (Place::Root, Some(job)) => panic::noticed(code, |panic| {
+                panic.note_start(job, Phase::Running);
+                job.end(|| panic.ending());
+            }),
+            _ => code(),
+        }
     }
 
     /// Once the inner future was polled and no gate turned the call away, the job has started.

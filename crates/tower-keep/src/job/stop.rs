@@ -104,8 +104,9 @@ thread_local! {
 pub(crate) enum Explanation {
     /// An error and its causes, of use as long as the result is that error.
     Causes(Arc<str>),
-    /// What a classifier or a rejecting layer says of the result.
-    Description(Arc<str>),
+    /// What a classifier or a rejecting layer says of the result, of use as long as that is still a
+    /// response, or still an error.
+    Description { text: Arc<str>, of_response: bool },
 }
 
 /// A note and its text on the way to another task or thread.
@@ -119,9 +120,13 @@ impl Carried {
     /// The text of a failure with this result.
     pub(crate) fn text<T, E: fmt::Display>(&self, result: &Result<T, E>) -> Arc<str> {
         match (result, self.explanation.as_deref()) {
-            (_, Some(Explanation::Description(text))) => text.clone(),
+            (_, Some(Explanation::Description { text, of_response }))
+                if *of_response == result.is_ok() =>
+            {
+                text.clone()
+            }
             (Err(error), Some(Explanation::Causes(causes))) => with_causes(error, causes),
-            (Err(error), None) => text_of(error),
+            (Err(error), _) => text_of(error),
             (Ok(_), _) => {
                 let kind = self.stop.map_or(StopKind::Failure, |stop| stop.kind);
                 kind.describe().into()
@@ -179,13 +184,14 @@ pub(crate) fn fail(description: Option<Arc<str>>) {
         forbids: stop.is_some_and(|stop| stop.forbids),
     });
     if let Some(description) = description {
-        describe(description);
+        describe(description, true);
     }
 }
 
-/// What a classifier or a rejecting layer says of the result in hand.
-pub(crate) fn describe(description: Arc<str>) {
-    set_explanation(Some(Arc::new(Explanation::Description(description))));
+/// What a classifier or a rejecting layer says of the result in hand, a response or an error.
+pub(crate) fn describe(text: Arc<str>, of_response: bool) {
+    let description = Explanation::Description { text, of_response };
+    set_explanation(Some(Arc::new(description)));
 }
 
 /// This response is no failure to the classifier that calls this, even if a limit inside expired. A
@@ -204,12 +210,26 @@ pub(crate) fn succeed() {
     }
 }
 
+/// A response took the place of the result in hand: of all that was noted only holds that no retry
+/// may follow.
+pub(crate) fn replace() {
+    let forbids = read().is_some_and(|stop| stop.forbids);
+    clear();
+    if forbids {
+        leave_again(Stop {
+            kind: StopKind::Forbidden,
+            responded: true,
+            forbids,
+        });
+    }
+}
+
 /// The causes of this error, for a layer around that knows no more than its `Display`.
 #[cold]
 pub(crate) fn explain<E: fmt::Display>(error: &E, known: &(dyn Error + 'static)) {
     let is_explained = match explanation().as_deref() {
         Some(Explanation::Causes(causes)) => causes.starts_with(&*text_of(error)),
-        Some(Explanation::Description(_)) => true,
+        Some(Explanation::Description { of_response, .. }) => !of_response,
         None => false,
     };
     if !is_explained {

@@ -46,14 +46,14 @@ where
         let this = self.project();
         let result = ready!(this.seat.run(|| this.future.poll(cx)));
         if result.is_err() {
-            if let Some(text) = describe(this.classify, &result) {
-                stop::describe(text);
+            if let Some(text) = this.seat.ask(|| describe(this.classify, &result)) {
+                stop::describe(text, false);
             }
         } else if this.classify.judges_responses() {
-            match this.classify.classify(&result) {
+            this.seat.ask(|| match this.classify.classify(&result) {
                 Outcome::Failure => stop::fail(describe(this.classify, &result)),
                 _ => stop::succeed(),
-            }
+            });
         }
         this.seat.finish(&result);
         Poll::Ready(result)

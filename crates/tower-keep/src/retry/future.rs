@@ -164,7 +164,7 @@ where
                     let Some(next) = this.next else {
                         unreachable!("a retry is scheduled only with a service at hand")
                     };
-                    let service = next.service.clone();
+                    let service = this.seat.ask(|| next.service.clone());
                     this.state.set(State::Readying { service });
                     continue;
                 }
@@ -177,7 +177,8 @@ where
                                 unreachable!("a retry is scheduled only with a request at hand")
                             };
                             if *this.attempt <= max_retries {
-                                next.request = layer.clone_request.clone_request(&request);
+                                next.request =
+                                    (this.seat).ask(|| layer.clone_request.clone_request(&request));
                             }
                             this.seat.with_job(|job| job.attempt_runs());
                             let future = this.seat.recall(|| service.call(request));
@@ -200,7 +201,8 @@ where
             let decision = if is_final(stop, this.seat) {
                 None
             } else {
-                match layer.policy.decide(this.seen, &result, &attempt) {
+                let decide = || layer.policy.decide(this.seen, &result, &attempt);
+                match this.seat.ask(decide) {
                     Decision::Stop if result.is_ok() => None,
                     decision => Some(decision),
                 }
@@ -219,10 +221,12 @@ where
                 budget: this.budget.as_ref(),
             };
             let describe = || described(layer.policy.describe(&result));
-            let delay = match over.next(&result, decision, describe) {
+            let delay = match this.seat.ask(|| over.next(&result, decision, describe)) {
                 Ok(delay) => delay,
                 Err(reason) => {
-                    let result = give_up(result, reason, *this.attempt, &layer.on_give_up);
+                    let attempts = *this.attempt;
+                    let result =
+                        (this.seat).ask(|| give_up(result, reason, attempts, &layer.on_give_up));
                     this.seat.finish(&result);
                     return Poll::Ready(result);
                 }
@@ -263,7 +267,7 @@ fn give_up<T, E, H: OnGiveUp<T, E>>(
     let outcome = hook.give_up(outcome, GaveUp::new(reason, attempts));
     if failed && outcome.is_ok() {
         // A fallback: what was said of the error does not hold for it.
-        stop::clear();
+        stop::replace();
     }
     outcome
 }

@@ -69,7 +69,7 @@
 //! | [`Retry`](Decision::Retry) | another attempt after the backoff |
 //! | [`RetryAfter`](Decision::RetryAfter) | another attempt after the time that the service asked for, never earlier; beyond `max_requested_delay` none |
 //! | [`RetryIn`](Decision::RetryIn) | another attempt after exactly the time that the policy chose |
-//! | [`Never`](Decision::Never) | the result is final, for the retries around this one too |
+//! | [`Never`](Decision::Never) | the result is final, for the retries around this one in the same stack too |
 //!
 //! The policy is asked after every attempt that reached the service, the last one included. It is
 //! also asked where a time limit cut the attempt off, whether the limit's layer failed or answered
@@ -125,7 +125,7 @@
 //!
 //! # How many attempts it took
 //!
-//! Whoever makes the call learns it from [`ResponseFuture::attempts`] or [`ResponseFuture::counted`]; the code inside from
+//! The caller learns it from [`ResponseFuture::attempts`] or [`ResponseFuture::counted`]; the code inside from
 //! [`Job::attempt`](crate::Job::attempt), if a layer tracks the job; observers from each event. A request is cloned once
 //! before each attempt that another may follow.
 //!
@@ -153,7 +153,7 @@
 //! # Under axum
 //!
 //! Goes into `Router::layer` where the request is `Clone`; axum's body is not, so there `clone_with` has to say how to
-//! repeat it. A retry belongs in front of a client rather than in front of a handler. axum makes services anew, per route
+//! repeat it. A retry belongs in front of a client rather than in front of a handler. axum makes new services per route
 //! and even per request: a budget and a seed belong to the layer, and are shared by all of them.
 
 mod backoff;

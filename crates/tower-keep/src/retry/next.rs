@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error_text::bounded_text,
     event::{EventKind, GiveUpReason},
-    job::{limits, seat::Seat, stop},
+    job::{limits, scope, seat::Seat, stop},
 };
 
 /// An attempt that is over and that the policy did not accept.
@@ -67,7 +67,7 @@ impl Over<'_> {
                 }
                 if decision != Decision::Never && self.settings.stops_outer_retries {
                     stop::forbid(result);
-                    self.seat.with_job(|job| job.forbid_retries());
+                    self.forbid_outer_retries();
                 }
                 // Where retries are switched off, nobody expects to hear of them.
                 if max_retries > 0 {
@@ -81,6 +81,15 @@ impl Over<'_> {
                 }
                 Err(reason)
             }
+        }
+    }
+
+    /// Of the job that the call belongs to, or else of the one whose code made the call.
+    fn forbid_outer_retries(&self) {
+        if self.seat.has_job() {
+            self.seat.with_job(|job| job.forbid_retries());
+        } else if let Some(job) = scope::current() {
+            job.forbid_retries();
         }
     }
 

@@ -63,18 +63,21 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.shared.layer;
-        let budget = layer.choose_budget.choose(&request);
+        let budget = before_service(|| layer.choose_budget.choose(&request));
         let end = self.shared.begin(budget.as_ref());
-        let seen = layer.policy.see(&request);
+        let seen = before_service(|| layer.policy.see(&request));
         let kept = if layer.settings.max_retries > 0 {
             before_service(|| layer.clone_request.clone_request(&request))
         } else {
             None
         };
-        let (seat, future) = Seat::call(|| self.inner.call(request));
-        // A clone made after the call knows what the instance that was called has learnt. Without a
-        // request for another attempt there is none.
-        let next = kept.map(|request| (self.inner.clone(), request));
+        let (seat, (future, next)) = Seat::call(|| {
+            let future = self.inner.call(request);
+            // A clone made after the call knows what the instance that was called has learnt. Without
+            // a request for another attempt there is none.
+            let next = kept.map(|request| (self.inner.clone(), request));
+            (future, next)
+        });
         let shared = Arc::clone(&self.shared);
         ResponseFuture::new(future, next, seen, budget, end, shared, seat)
     }

@@ -76,7 +76,8 @@ where
             Poll::Ready(result) => {
                 // Whoever keeps the future must not be woken by its timer.
                 this.sleep.set(None);
-                result.map_err(|error| this.on_reject.pass(error))
+                this.seat
+                    .ask(|| result.map_err(|error| this.on_reject.pass(error)))
             }
             Poll::Pending => {
                 let Some(deadline) = *this.deadline else {
@@ -95,7 +96,7 @@ where
                     }
                 }
                 let (elapsed, kind) = deadline.expire(this.seat, true, || this.future.set(None));
-                let result = this.on_reject.reject(elapsed);
+                let result = this.seat.ask(|| this.on_reject.reject(elapsed));
                 stop::leave(kind, this.on_reject.responds());
                 result
             }

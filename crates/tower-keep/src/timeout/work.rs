@@ -195,18 +195,20 @@ impl<F, O> WatchedFuture<F, O> {
                     this.future.set(None);
                     drop(result);
                 });
-                let result = this.on_reject.reject(elapsed);
+                let result = this.seat.ask(|| this.on_reject.reject(elapsed));
                 stop::leave(kind, this.on_reject.responds());
                 result
             }
             (None, Some(deadline)) => {
                 let (elapsed, kind) = deadline.expire(this.seat, true, || this.future.set(None));
                 this.sleep.set(None);
-                let result = this.on_reject.reject(elapsed);
+                let result = this.seat.ask(|| this.on_reject.reject(elapsed));
                 stop::leave(kind, this.on_reject.responds());
                 result
             }
-            (Some(result), _) => result.map_err(|error| this.on_reject.pass(error)),
+            (Some(result), _) => this
+                .seat
+                .ask(|| result.map_err(|error| this.on_reject.pass(error))),
             (None, None) => unreachable!("without a limit there is none to expire"),
         };
         this.seat
