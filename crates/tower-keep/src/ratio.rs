@@ -26,7 +26,7 @@ impl Ratio {
     /// A fifth: the share of retries that Finagle's, Envoy's and tower's budgets allow by default.
     pub const FIFTH: Self = Self { part: 1, of: 5 };
 
-    /// So many of so many.
+    /// `part` out of `of`.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl Ratio {
         }
     }
 
-    /// So many of a hundred.
+    /// This many percent.
     ///
     /// # Errors
     ///

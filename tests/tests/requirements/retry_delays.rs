@@ -96,6 +96,19 @@ async fn a_wait_that_is_too_long_may_be_clamped() {
     }
 }
 
+/// R68 Where no time at all may be asked for, a layer that clamps goes by its backoff.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_clamped_to_nothing_is_the_backoff() {
+    let inner = failing_once();
+    let calls = inner.calls();
+    let retry = RetryLayer::new()
+        .clamp_requested_delay()
+        .max_requested_delay(Duration::ZERO)
+        .decide_with(always(Decision::RetryAfter(secs(9))));
+    assert_eq!(retry.layer(inner.strict()).oneshot(0).await, Ok(1));
+    assert_eq!(calls.gaps(), [secs(1)]);
+}
+
 /// R68 Jitter of any kind only lengthens a requested wait, by a tenth at most, and within the longest
 /// that may be asked for.
 #[tokio::test(start_paused = true)]

@@ -264,7 +264,8 @@ where
                     Landing::Panicked(message) => {
                         this.seat
                             .with_job(|job| job.note_panic(panic::text(message.as_deref())));
-                        let result = this.on_reject.reject(Duplicate::panicked(*of, message));
+                        let panicked = Duplicate::panicked(*of, message);
+                        let result = this.seat.ask(|| this.on_reject.reject(panicked));
                         stop::leave(StopKind::Panicked, this.on_reject.responds());
                         result
                     }

@@ -447,12 +447,18 @@ impl Seat {
         self.settling = false;
     }
 
+    /// Whether somebody learns of what happens to the job.
+    #[cold]
+    pub(crate) fn is_heard(&self) -> bool {
+        let mut heard = false;
+        self.with_job(|job| heard = job.is_heard());
+        heard
+    }
+
     /// Leaves the causes of this error for the layers around, where somebody watches the job.
     #[cold]
     fn explain<E: fmt::Display>(&self, error: &E, known: &(dyn Error + 'static)) {
-        let mut watched = false;
-        self.with_job(|job| watched = job.is_heard());
-        if watched {
+        if self.is_heard() {
             stop::explain(error, known);
         }
     }

@@ -46,7 +46,13 @@ where
         let this = self.project();
         let result = ready!(this.seat.run(|| this.future.poll(cx)));
         if result.is_err() {
-            if let Some(text) = this.seat.ask(|| describe(this.classify, &result)) {
+            let describe = || describe(this.classify, &result);
+            if let Some(text) = this
+                .seat
+                .is_heard()
+                .then(|| this.seat.ask(describe))
+                .flatten()
+            {
                 stop::describe(text, false);
             }
         } else if this.classify.judges_responses() {

@@ -16,7 +16,9 @@ use super::handle::RetryBudget;
 ///
 /// Each key gets a budget of its own, with the settings of the one given here, when it is first
 /// asked for. Beyond [`max_keys`](Self::max_keys) the least recently used budget is forgotten; calls
-/// that draw from it keep it until they end. Clones share the table.
+/// that draw from it keep it until they end. A forgotten key comes back with a full
+/// [`floor`](RetryBudget::floor), so allow for as many keys as are in use at a time. Clones share the
+/// table. Each call takes a short lock.
 ///
 /// ```
 /// use tower_keep::{RetryLayer, retry::{RetryBudget, RetryBudgets}};

@@ -134,10 +134,11 @@ impl Over<'_> {
     fn requested(&mut self, delay: Duration) -> Result<Duration, GiveUpReason> {
         let max = self.settings.max_requested_delay;
         if delay > max {
-            return if self.settings.clamps_requested_delay {
-                Ok(max)
-            } else {
-                Err(GiveUpReason::AskedTooLong)
+            return match self.settings.clamps_requested_delay {
+                false => Err(GiveUpReason::AskedTooLong),
+                // As where the service asks for no time at all.
+                true if max.is_zero() => Ok(self.backoff()),
+                true => Ok(max),
             };
         }
         if self.settings.backoff.jitter == Jitter::None {
