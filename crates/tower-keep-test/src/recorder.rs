@@ -27,7 +27,7 @@ use crate::{
 ///
 /// # Behind a filter
 ///
-/// Sequence numbers count all events of a job, also those that a filter keeps from this recorder. A skipped number is a
+/// Sequence numbers count all events of a job, also events that a filter keeps from this recorder. A skipped number is a
 /// [gap](Self::gaps) only where no [level](tower_keep::log::LogLayer::level) explains it: that is, in a job of which an
 /// event of the lowest level, DEBUG, was recorded. A level that lets one such event through lets all of them through.
 /// Likewise `dispatched` is missing only where an event at INFO or below was recorded, and so is the ending.
@@ -54,7 +54,7 @@ impl Recorder {
     }
 
     /// An empty recorder that is shown only some of the events, whichever those are: no event counts as missing, and
-    /// the order of those that came is still checked.
+    /// the order of the received events is still checked.
     #[must_use]
     pub fn behind_filter() -> Self {
         let recorder = Self::new();

@@ -184,7 +184,7 @@ async fn a_child_that_begins_while_its_parent_is_cancelled() {
         }
         assert_eq!(handle.cancel_all(CancelReason::Requested), 1);
         in_time(call).await.unwrap().unwrap_err();
-        // In a task of its own: one that was born cancelled may be on its way out.
+        // In a task of its own: a job that was born cancelled may be on its way out.
         in_time(async {
             while !child_handle.running().is_empty() {
                 yield_now().await;

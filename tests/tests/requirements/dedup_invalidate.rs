@@ -135,7 +135,7 @@ async fn the_end_of_an_invalidated_execution_frees_no_other() {
     }
 }
 
-/// R54b: those that joined before an invalidation have their result, those that come after it share another.
+/// R54b: callers that joined before an invalidation have their result, later callers share another.
 #[tokio::test(start_paused = true)]
 async fn joined_callers_are_on_their_side_of_an_invalidation() {
     for how in BOTH {

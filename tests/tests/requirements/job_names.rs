@@ -57,7 +57,7 @@ async fn a_job_layer_inside_names_the_job() {
     assert!(names[1..].iter().all(|name| name == "import"), "{names:?}");
 }
 
-/// R76 A later attempt goes on in the same job, under its first name, whoever makes the attempts.
+/// R76 A later attempt goes on in the same job, under its first name, whichever layer makes the attempts.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_keeps_the_name() {
     #[derive(Clone)]
@@ -255,7 +255,7 @@ async fn the_board_shows_the_name_at_once() {
     assert_eq!(&*board.history()[0].name, "job 7");
 }
 
-/// R76 An observer can learn of the name, and one that panics there harms nobody.
+/// R76 An observer can learn of the name, and an observer that panics there harms nobody.
 #[tokio::test(start_paused = true)]
 async fn an_observer_learns_of_the_name() {
     #[derive(Default)]

@@ -132,7 +132,7 @@ async fn a_follower_tells_the_causes() {
     );
 }
 
-/// R75 An error that a layer in between made of another one is told by its own text.
+/// R75 An error that a layer in between made of another one keeps its own text.
 #[tokio::test(start_paused = true)]
 async fn another_error_has_other_causes() {
     let (log, recorder) = recording();
@@ -202,7 +202,7 @@ impl Classify<u32, Arc<Sending>> for Statuses {
     }
 }
 
-/// R75 What a classifier says of a response or of an error of the user's own type is told: by the
+/// R75 What a classifier says of a response or of an error of the user's own type is in the events: by the
 /// retry of its attempts, and by the log of the job. The log need not have it where the retry gives
 /// up on a response.
 #[tokio::test(start_paused = true)]

@@ -89,7 +89,7 @@ fn assert_told(recorder: &Recorder, what: &str, text: &str) {
     }
 }
 
-/// R76 A panic anywhere in the service is told after the start, with its text, and goes on to the caller as it is.
+/// R76 A panic anywhere in the service is reported after the start, with its text, and goes on to the caller as it is.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_told_with_its_text() {
     type Around = fn(LogLayer, Boxed) -> Boxed;
@@ -150,7 +150,7 @@ async fn a_panic_is_told_with_its_text() {
     }
 }
 
-/// R76 A detached job whose caller went away is told with its text too.
+/// R76 A detached job whose caller went away is reported with its text too.
 #[tokio::test(start_paused = true)]
 async fn a_detached_panic_is_told_without_its_caller() {
     for (panic, text) in PANICS {
@@ -183,7 +183,7 @@ async fn a_dispatched_panic_is_on_the_board() {
     }
 }
 
-/// R76 Whoever joined an execution that panicked learns what it said, whatever the caller gets in its place.
+/// R76 A caller that joined an execution that panicked learns what it said, whatever the caller gets in its place.
 #[tokio::test(start_paused = true)]
 async fn a_joined_panic_is_told_to_all() {
     let join = || DedupLayer::new(|_: &u32| Some(())).join();
@@ -277,7 +277,7 @@ async fn the_text_is_bounded_and_has_no_secrets() {
     }
 }
 
-/// R76 The second attempt's panic is told once, after the retry.
+/// R76 The second attempt's panic is reported once, after the retry.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempts_panic_is_told() {
     for panic in [Step::panic("ouch"), Step::panic_in_call("ouch")] {

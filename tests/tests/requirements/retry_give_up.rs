@@ -362,7 +362,7 @@ async fn a_fallback_lifts_no_ban() {
     }
 }
 
-/// R70, R75 An error that takes the place of a response is told as itself, not as that response.
+/// R70, R75 An error that takes the place of a response is logged as itself, not as that response.
 #[tokio::test(start_paused = true)]
 async fn an_error_in_place_of_a_response_is_told() {
     #[derive(Clone, Copy)]

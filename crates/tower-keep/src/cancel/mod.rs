@@ -5,7 +5,7 @@
 //! | what | which jobs | reason |
 //! |---|---|---|
 //! | [`CancelHandle::cancel`] | one | [`Requested`](CancelReason::Requested) |
-//! | [`CancelHandle::cancel_where`] | those that are meant, by job, name, parent, age or attempt | `Requested` |
+//! | [`CancelHandle::cancel_where`] | the jobs that a closure picks, by job, name, parent, age or attempt | `Requested` |
 //! | [`CancelHandle::cancel_all`] | all | what it is given |
 //! | [`GroupHandle::cancel`] | a group, by the key of [`group_by`](CancelLayer::group_by) or [`replace`](CancelLayer::replace) | `Requested` |
 //! | [`CancelLayer::replace`] | the one before it in the group | [`Replaced`](CancelReason::Replaced) |

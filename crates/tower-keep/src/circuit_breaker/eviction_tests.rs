@@ -52,7 +52,7 @@ impl Table {
         shared
     }
 
-    /// Makes room for a new circuit and inserts it: the keys of those that went.
+    /// Makes room for a new circuit and inserts it. Returns the evicted keys.
     fn come(&mut self, max: usize, idle: Duration) -> Vec<u64> {
         self.now += 1;
         let removed = self.queues.make_room(max, idle, self.now);
@@ -109,7 +109,7 @@ fn the_cost_of_a_new_key_is_constant() {
         for circuits in [100, 10_000] {
             let (mut table, all) = Table::with(circuits);
             prepare(&mut table, &all);
-            // The first new key moves those that changed, each once.
+            // The first new key moves the changed circuits, each once.
             table.come(circuits as usize, NEVER);
             assert!(table.queues.looks <= circuits as usize + 20, "{kind}");
             let mut most = 0;

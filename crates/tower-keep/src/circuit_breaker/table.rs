@@ -141,7 +141,7 @@ impl<K: Eq + Hash> Table<K> {
         removed.is_some()
     }
 
-    /// All of them, those that were idle for too long left out.
+    /// All circuits, without those idle for too long.
     pub(super) fn all(&self) -> Vec<(Arc<K>, Arc<Shared>)> {
         let removed = {
             let mut circuits = self.write();

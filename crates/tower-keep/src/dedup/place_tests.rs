@@ -36,7 +36,7 @@ enum Deed {
     /// The call with this number.
     IsDue(usize),
     Leaves(usize),
-    /// The one that runs.
+    /// The running call.
     IsForgotten,
 }
 

@@ -114,7 +114,7 @@ impl<K> Call<K> {
         self.turn.replace()
     }
 
-    /// Lets go of a call that has left its place, and wakes the one that can begin. Without the lock.
+    /// Lets go of a call that has left its place, and wakes the next call. Without the lock.
     fn tell_left(left: Left<Arc<Self>>) {
         drop(left.gone);
         if let Some(next) = left.next {
@@ -181,7 +181,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
             let mut left = Vec::with_capacity(table.map.len());
             let places = mem::take(&mut table.map).into_iter();
             let (free, taken): (HashMap<_, _>, _) = places.partition(|(_, place)| {
-                // The one that runs is all that a place without a waiting call has.
+                // Without a waiting call the place has only the running one.
                 place.calls().all(|(_, waits)| !waits)
             });
             table.map = taken;

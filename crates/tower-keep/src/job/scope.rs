@@ -71,7 +71,7 @@ pub(crate) fn lay_over(job: Arc<Core>) {
     replace(Some(job));
 }
 
-/// Makes the job around the stack ambient again, in the place of the one that was laid over it.
+/// Makes the job around the stack ambient again, in place of the job that was laid over it.
 #[cold]
 pub(crate) fn take_over() -> Option<Arc<Core>> {
     let job = replace(None)?;

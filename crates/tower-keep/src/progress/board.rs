@@ -287,7 +287,7 @@ impl Told {
 
 impl Observer for Board {
     fn on_named(&self, job: JobId, name: &JobName) {
-        // A statement of its own: the lock is released before anybody is told.
+        // A statement of its own: the lock is released before any listener runs.
         let told = self.state().name(job, name);
         told.tell();
     }

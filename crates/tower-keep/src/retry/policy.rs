@@ -27,7 +27,7 @@ pub enum Decision {
     /// Zero means at once, without a timer; after 16 attempts in a row the task yields.
     RetryIn(Duration),
     /// This result is final, and retries of ours around this one in the same stack may not try again
-    /// either: as where the request did harm, or a server forbade to come back. It is told as an
+    /// either: as where the request did harm, or a server forbade to come back. There is an
     /// event, so a success had better be [`Stop`](Self::Stop).
     Never,
 }

@@ -127,7 +127,7 @@ pub fn an_inherited_child_is_cancelled() {
     });
 }
 
-/// So is one that is born as its parent ends.
+/// So is a job that is born as its parent ends.
 pub fn a_child_born_late_is_cancelled() {
     explore(|| {
         let top = job();

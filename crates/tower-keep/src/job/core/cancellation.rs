@@ -193,7 +193,7 @@ impl Core {
 
     /// Whom to tell; `None` if it has fired before.
     fn mark_fired(&self, state: &State) -> Option<Vec<Weak<Self>>> {
-        // They stay in the table: some go on, and one that ended may begin others.
+        // They stay in the table: some go on, and an ended job may begin others.
         (!self.set(FIRED)).then(|| family::children_of(&state.children))
     }
 

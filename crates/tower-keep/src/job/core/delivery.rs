@@ -88,7 +88,7 @@ impl Observers {
         }
     }
 
-    /// The first few, but for those that nobody would hear.
+    /// The first few, without observers that nobody would hear.
     fn first(&self) -> [Option<Arc<dyn Observer>>; INLINE] {
         let left_out = if self.traced.contains(&true) && !tracing_listens() {
             self.traced
@@ -204,7 +204,7 @@ impl Core {
         }
     }
 
-    /// Names a job that has no name yet. Those that know the job without a name are told.
+    /// Names a job that has no name yet. Observers that know the job without a name learn of it.
     #[cold]
     pub(crate) fn set_name(&self, name: JobName) {
         if name.is_empty() || self.name.set(name).is_err() {
@@ -341,7 +341,7 @@ impl Core {
 
     #[cold]
     fn started_now(&self) {
-        // Before the flag is set: whoever begins to listen after that does not tell it.
+        // Before the flag is set: a listener that comes after that does not report it.
         let _ = self.is_observed();
         let before = self.flags.fetch_or(STARTED, Ordering::AcqRel);
         if before & STARTED != 0 || before & OBSERVED == 0 {

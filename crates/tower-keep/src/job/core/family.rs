@@ -66,7 +66,7 @@ impl Core {
         while let Some(job) = parent {
             match job.adopt(self, &within) {
                 Adopted::Here => {
-                    // Looked at once the child can be found: it is told here or by the thread that halts.
+                    // Looked at once the child can be found: this thread or the halting one stops it.
                     let halted = within.is_some_and(|within| within.is_halted());
                     if halted && !self.has(ELSEWHERE) {
                         self.cancel_as(CancelReason::TimedOut, true);
@@ -127,7 +127,7 @@ impl Core {
         children_of(&self.state().children)
     }
 
-    /// Those that were begun by code that this halt stops.
+    /// The jobs begun by code that this halt stops.
     pub(super) fn children_within(&self, halt: &Halt) -> Vec<Weak<Self>> {
         let state = self.state();
         let children = state.children.iter().flat_map(Children::values);
@@ -150,7 +150,7 @@ impl Core {
         }
         let (parent, within, children) = {
             let mut state = self.state();
-            // Where the execution goes on for others they work for that, and are told at its end.
+            // Where the execution goes on for others they work for that, and learn of its end.
             let children = if self.has(SHARED) {
                 None
             } else {
