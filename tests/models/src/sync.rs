@@ -12,7 +12,7 @@ pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::Ordering;
 
     /// Not loom's: these are counters and names that decide nothing.
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize};
+    pub(crate) use std::sync::atomic::AtomicU32;
 
     use loom::sync::atomic;
 

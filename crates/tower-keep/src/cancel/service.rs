@@ -20,10 +20,9 @@ use super::{
 use crate::{
     event::{CancelReason, JobName},
     job::{
-        Cancelled,
-        core::Core,
+        Cancelled, context,
+        core::{Core, Origin},
         panic::before_service,
-        scope,
         seat::{Joining, LayerId, Seat},
     },
     reject::{Fail, OnReject},
@@ -120,7 +119,8 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         });
         let (seat, state) = Seat::track(&joining, || {
             // `track` makes the job ambient, and there is none only where the thread's storage is gone.
-            let job = scope::current().unwrap_or_else(|| Core::new(JobName::EMPTY, None));
+            let job = context::current()
+                .unwrap_or_else(|| Core::new(JobName::EMPTY, Origin::Nobody, context::apart));
             let watch = Watch::new(Arc::clone(&job));
             if stopped {
                 watch.cancel(CancelReason::Requested);

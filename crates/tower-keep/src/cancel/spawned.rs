@@ -1,5 +1,4 @@
 use std::{
-    cell::Cell,
     fmt,
     future::{Future, poll_fn},
     hash::Hash,
@@ -15,16 +14,13 @@ use tokio::task::JoinHandle;
 use super::work::{Lent, Work};
 use crate::{
     error::unharmed,
-    event::{CancelReason, JobId},
+    event::CancelReason,
     job::{
         Cancelled,
+        context::{self, Phase, Surroundings},
         core::{Core, Ending},
-        halt, limits,
-        local::Local as _,
         panic,
-        scope::{Entered, Phase},
         stop::{self, Carried},
-        surroundings::Surroundings,
     },
 };
 
@@ -51,8 +47,7 @@ where
     {
         let unfinished = Unfinished::new(work.job());
         // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
-        let limits = limits::limits().unwrap_or_default().for_detached();
-        let surroundings = Surroundings::new(limits, halt::current()).in_the_same_execution();
+        let surroundings = Surroundings::of_detached_task();
         Self {
             _lent: work.lend(),
             task: tokio::spawn(run(work, unfinished, surroundings)),
@@ -73,8 +68,8 @@ where
     let mut slot = Some(Arc::clone(&unfinished.job));
     let mut work = pin!(Some(work));
     let done = poll_fn(|cx| {
-        let entered = Entered::new(&mut slot, Phase::Running);
-        let within = DetachedIn::enter(unfinished.job.id());
+        let entered = context::enter(&mut slot, Phase::Running);
+        let within = context::in_detached_task(unfinished.job.id());
         stop::clear();
         let poll = || {
             surroundings.around(|| match work.as_mut().as_pin_mut() {
@@ -120,26 +115,6 @@ where
     (result, said)
 }
 
-thread_local! {
-    /// The job whose detached task is polled on this thread.
-    static DETACHED: Cell<Option<JobId>> = const { Cell::new(None) };
-}
-
-/// Says that a job's detached task is polled, until this is dropped.
-struct DetachedIn(Option<JobId>);
-
-impl DetachedIn {
-    fn enter(job: JobId) -> Self {
-        Self(DETACHED.exchange(Some(job)))
-    }
-}
-
-impl Drop for DetachedIn {
-    fn drop(&mut self) {
-        DETACHED.write(self.0);
-    }
-}
-
 /// Ends the job of a task that ends, panics or is dropped by its runtime, also before it ran at all.
 struct Unfinished {
     job: Arc<Core>,
@@ -150,7 +125,7 @@ struct Unfinished {
 
 impl Unfinished {
     fn new(job: &Arc<Core>) -> Self {
-        let within = DETACHED.read() == Some(job.id());
+        let within = context::is_detached_task_of(job.id());
         Self {
             task: (!within).then(|| job.detach()),
             job: Arc::clone(job),
@@ -187,7 +162,7 @@ impl<T, E> Future for Spawned<T, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match ready!(Pin::new(&mut self.task).poll(cx)) {
             Ok((result, said)) => {
-                said.leave();
+                stop::leave_carried(said);
                 Poll::Ready(result)
             }
             // A panic goes on to the caller, as it would without the task.

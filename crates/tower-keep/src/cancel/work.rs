@@ -24,9 +24,9 @@ use crate::{
     event::CancelReason,
     job::{
         Cancelled,
+        context::is_execution_of,
         core::{Core, cancellation::WakerPlace},
         stop::{self, StopKind},
-        surroundings::is_execution_of,
     },
 };
 

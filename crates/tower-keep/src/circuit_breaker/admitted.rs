@@ -10,8 +10,8 @@ use crate::{
     classify::Outcome,
     event::JobId,
     job::{
+        context,
         core::Core,
-        scope,
         stop::{self, StopKind},
     },
 };
@@ -153,7 +153,7 @@ impl Drop for Admitted {
                 _ => (Outcome::Ignored, ""),
             };
             // The drop may come in the scope of another job.
-            let job = scope::current().filter(|job| self.job == Some(job.id()));
+            let job = context::current().filter(|job| self.job == Some(job.id()));
             self.record_without_result(outcome, cause, job.as_deref());
         }
     }
@@ -169,7 +169,7 @@ impl Drop for Panicking<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(admitted) = self.admitted.take() {
-            let job = scope::current().filter(|_| self.known);
+            let job = context::current().filter(|_| self.known);
             admitted.record_without_result(Outcome::Failure, "a call panicked", job.as_deref());
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     error_text::describe_error,
     event::CancelReason,
     job::{
-        halt,
+        context,
         seat::Seat,
         stop::{self, StopKind},
     },
@@ -208,7 +208,7 @@ fn find<T, E, C: Classify<T, E>>(
     admitted: &Admitted,
 ) -> Found {
     // Whatever the work returns in its grace period, the caller gets the limit's error.
-    if let Some(kind) = halt::halted_by(|| seat.ambient_id()) {
+    if let Some(kind) = seat.ambient_id().and_then(context::halted_by) {
         return Found {
             outcome: of_stop(kind, admitted.counting),
             stop: Some(kind),
@@ -240,11 +240,8 @@ fn find<T, E, C: Classify<T, E>>(
 /// Whether the outcome is that of code that heeded its cancellation.
 #[cold]
 fn cancelled(seat: &Seat) -> bool {
-    let mut cancelled = false;
-    seat.with_job(|job| {
-        cancelled = job.is_cancelled() && job.reason() != Some(CancelReason::TimedOut);
-    });
-    cancelled
+    seat.with_job(|job| job.has_fired() && job.reason() != Some(CancelReason::TimedOut))
+        .unwrap_or(false)
 }
 
 impl<F, C, O> fmt::Debug for ResponseFuture<F, C, O> {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     event::EventKind,
-    job::{panic::before_service, scope, seat::Seat},
+    job::{context, panic::before_service, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -95,7 +95,7 @@ where
             entry.shared.publish(transition);
         }
         let (seat, future) = Seat::call(|| {
-            let known = scope::is_calling();
+            let known = context::is_calling();
             admitted.guarded(known, || self.inner.call(request))
         });
         if entry.transition.is_some() || admitted.is_uncounted() {
@@ -120,7 +120,7 @@ fn announce(seat: &Seat, shared: &Shared, transition: Option<&Transition>, uncou
             shared.emit(transition, job);
         }
         if let Some(job) = job.filter(|_| uncounted) {
-            job.emit(|| EventKind::CircuitWouldReject {
+            context::emit(job, || EventKind::CircuitWouldReject {
                 circuit: shared.name(),
             });
         }

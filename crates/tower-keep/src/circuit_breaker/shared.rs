@@ -18,7 +18,10 @@ use super::{
     transition::Transition,
     waiters::Waiters,
 };
-use crate::{event::EventKind, job::core::Core};
+use crate::{
+    event::EventKind,
+    job::{context, core::Core},
+};
 
 /// The circuit, and what is told of it.
 pub(crate) struct Shared {
@@ -170,7 +173,7 @@ impl Shared {
         let Some(job) = job else {
             return;
         };
-        job.emit(|| {
+        context::emit(job, || {
             let circuit = self.name();
             match transition.to {
                 State::Open => EventKind::CircuitOpened {

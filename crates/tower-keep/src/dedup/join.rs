@@ -19,12 +19,11 @@ use crate::{
     error::panic_message,
     event::JobId,
     job::{
+        context::{self, Phase, Surroundings},
         core::{Core, followers::Following},
         panic,
-        scope::{Entered, Phase},
         seat::Seat,
         stop::{self, Carried, Stop, StopKind},
-        surroundings::Surroundings,
     },
     reject::OnReject,
 };
@@ -108,7 +107,7 @@ where
             .shares
             .0
             .is_none()
-            .then(|| Entered::new(&mut nobody, Phase::Running));
+            .then(|| context::enter(&mut nobody, Phase::Running));
         // Nor is it under the limits of the one that polls it.
         let job = this.shares.0.as_ref().map(|job| job.id());
         let mut surroundings = Surroundings::of_execution(job);
@@ -151,8 +150,7 @@ fn keep<T, E, K, M>(
     let (Some(limits), Ok(response)) = (mode.kept().0, result) else {
         return;
     };
-    let mut cancelled = false;
-    seat.with_job(|job| cancelled = job.has_fired());
+    let cancelled = seat.with_job(|job| job.has_fired()).unwrap_or(false);
     // What a layer inside answered instead of the service is no result, nor is what work hands out that was told to stop.
     let stopped = stop.is_some_and(|stop| stop.holds(result));
     if !cancelled && !stopped && mode.keeps(result) {
@@ -258,7 +256,7 @@ where
                 });
                 match ready!(this.seat.run(|| caller.poll(cx))) {
                     Landing::Done(result, said) => {
-                        said.leave();
+                        stop::leave_carried(said);
                         result.map_err(|shared| this.on_reject.give(shared))
                     }
                     Landing::Panicked(message) => {

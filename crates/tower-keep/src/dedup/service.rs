@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     event::{EventKind, JobId},
-    job::{core::Core, panic::before_service, seat::Seat},
+    job::{context, core::Core, panic::before_service, seat::Seat},
     reject::{Fail, OnReject},
 };
 
@@ -52,7 +52,7 @@ fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
     seat.with_job(|job| {
         // Another job does the work.
         job.hold_back();
-        job.emit(|| EventKind::Duplicate { of, joined });
+        context::emit(job, || EventKind::Duplicate { of, joined });
     });
 }
 
@@ -71,7 +71,7 @@ fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Durati
 fn tell_kept(seat: &Seat, hit: &Hit) {
     seat.with_job(|job| {
         job.hold_back();
-        job.emit(|| EventKind::AnsweredFromKept {
+        context::emit(job, || EventKind::AnsweredFromKept {
             of: hit.of,
             age: hit.age,
             stale: hit.stale,

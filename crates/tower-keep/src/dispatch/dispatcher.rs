@@ -211,7 +211,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
             Some(reason) => Unfinished::Cancelled(Cancelled::of(job.id(), reason)),
             None => why,
         };
-        job.end(|| Ending::Failed {
+        job.end(None, || Ending::Failed {
             cause: FailureCause::Rejected,
             error: why.to_string().into(),
         });

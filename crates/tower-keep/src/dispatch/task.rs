@@ -21,7 +21,7 @@ use crate::{
     cancel::registry::Hold,
     error::{discard, unharmed},
     event::CancelReason,
-    job::{Cancelled, core::Core, surroundings::Surroundings},
+    job::{Cancelled, context::Surroundings, core::Core},
     reject::OnReject,
 };
 

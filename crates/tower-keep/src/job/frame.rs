@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
+    context::{self, Phase},
     core::Core,
     panic,
-    scope::{self, Entered, Phase},
 };
 
 /// What a root's call came upon below it.
@@ -22,24 +22,24 @@ pub(super) enum Found {
 /// ends there and then.
 #[inline(always)]
 pub(super) fn adopt_on_call<T>(call: impl FnOnce() -> T) -> (Found, T) {
-    let around = scope::set_phase(Phase::Adopting);
+    let around = context::set_phase(Phase::Adopting);
     let called = panic::noticed(
         || {
             let called = call();
-            let phase = scope::set_phase(around);
+            let phase = context::set_phase(around);
             (phase, called)
         },
         |panic| {
-            if scope::set_phase(around) == Phase::Calling {
-                if let Some(job) = scope::take_over() {
+            if context::set_phase(around) == Phase::Calling {
+                if let Some(job) = context::take_over() {
                     panic.note_start(&job, Phase::Calling);
-                    job.end(|| panic.ending());
+                    panic.end(&job);
                 }
             }
         },
     );
     let found = match called.0 {
-        Phase::Calling => scope::take_over().map_or(Found::Nothing, Found::Begun),
+        Phase::Calling => context::take_over().map_or(Found::Nothing, Found::Begun),
         Phase::Rejoined => Found::Again,
         _ => Found::Nothing,
     };
@@ -50,24 +50,24 @@ pub(super) fn adopt_on_call<T>(call: impl FnOnce() -> T) -> (Found, T) {
 /// job ends there and then.
 #[inline(always)]
 pub(super) fn adopt_on_poll<T>(poll: impl FnOnce() -> T) -> (Option<Arc<Core>>, T) {
-    let around = scope::set_phase(Phase::Open);
+    let around = context::set_phase(Phase::Open);
     let (phase, polled) = panic::noticed(
         || {
             let polled = poll();
-            let phase = scope::set_phase(around);
+            let phase = context::set_phase(around);
             (phase, polled)
         },
         |panic| {
-            if scope::set_phase(around) == Phase::Offered {
-                if let Some(job) = scope::take_over() {
+            if context::set_phase(around) == Phase::Offered {
+                if let Some(job) = context::take_over() {
                     panic.note_start(&job, Phase::Running);
-                    job.end(|| panic.ending());
+                    panic.end(&job);
                 }
             }
         },
     );
     let found = if phase == Phase::Offered {
-        scope::take_over()
+        context::take_over()
     } else {
         None
     };
@@ -82,12 +82,12 @@ pub(super) fn within<T>(
     owns: bool,
     code: impl FnOnce() -> T,
 ) -> T {
-    let _entered = Entered::new(job, phase);
+    let _entered = context::enter(job, phase);
     panic::noticed(code, |panic| {
-        if let Some(job) = scope::current() {
+        if let Some(job) = context::current() {
             panic.note_start(&job, phase);
             if owns {
-                job.end(|| panic.ending());
+                panic.end(&job);
             }
         }
     })

@@ -2,11 +2,11 @@
 //!
 //! The cancellation of a job is for good and for all of it. A limit of one attempt is neither: another attempt follows,
 //! and code outside that limit is not meant. So a layer that gives a grace period has a halt of its own, which is
-//! ambient for what it wraps, and which handles that are taken in there carry along.
+//! [ambient](super::context) for what it wraps, and which handles that are taken in there carry along.
 
 use std::sync::{Arc, PoisonError};
 
-use super::{core::Core, local::Slot, stop::StopKind};
+use super::verdict::StopKind;
 use crate::{
     event::JobId,
     sync::{
@@ -14,10 +14,6 @@ use crate::{
         atomic::{AtomicBool, Ordering},
     },
 };
-
-thread_local! {
-    static HALT: Slot<Halt> = const { Slot::new() };
-}
 
 /// Tells the code inside one call of a layer to stop.
 pub(crate) struct Halt {
@@ -32,19 +28,23 @@ pub(crate) struct Halt {
 }
 
 impl Halt {
-    /// For what is called now, in this job.
-    pub(crate) fn new(job: &Core, kind: StopKind) -> Arc<Self> {
+    /// For what is called in this job, inside the halt `around`.
+    pub(crate) fn new(job: JobId, kind: StopKind, around: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
-            job: job.id(),
+            job,
+            around,
             kind,
-            around: current_of(job.id()),
             halted: AtomicBool::new(false),
             token: Mutex::new(None),
         })
     }
 
-    /// Stops the code inside, and the jobs that work for it.
-    pub(crate) fn fire(&self, job: &Core) {
+    pub(crate) fn job(&self) -> JobId {
+        self.job
+    }
+
+    /// Stops the code inside, but for the [jobs](super::core::Core::halt) that work for it.
+    pub(super) fn fire(&self) {
         let token = {
             let token = self.lock();
             self.halted.store(true, Ordering::Release);
@@ -53,18 +53,14 @@ impl Halt {
         if let Some(token) = token {
             token.cancel();
         }
-        job.halt_children(self);
     }
 
     pub(crate) fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Acquire)
-            || self
-                .around
-                .as_ref()
-                .is_some_and(|around| around.is_halted())
+        self.halted_by().is_some()
     }
 
-    fn halted_by(&self) -> Option<StopKind> {
+    /// The kind of the innermost halt that fired.
+    pub(crate) fn halted_by(&self) -> Option<StopKind> {
         if self.halted.load(Ordering::Acquire) {
             Some(self.kind)
         } else {
@@ -72,11 +68,11 @@ impl Halt {
         }
     }
 
-    /// Fires when this is halted, or one around, or the job is cancelled.
-    pub(crate) fn token(&self, job: &Core) -> CancellationToken {
+    /// Fires when this is halted, or one around, or with the job's own token.
+    pub(crate) fn token(&self, of_job: impl FnOnce() -> CancellationToken) -> CancellationToken {
         let parent = match &self.around {
-            Some(around) => around.token(job),
-            None => job.token().clone(),
+            Some(around) => around.token(of_job),
+            None => of_job(),
         };
         let token = {
             let mut token = self.lock();
@@ -101,56 +97,4 @@ impl Halt {
     fn lock(&self) -> MutexGuard<'_, Option<CancellationToken>> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// `look` must not enter or leave a halt.
-#[inline]
-fn with_current<T: Default>(look: impl FnOnce(Option<&Arc<Halt>>) -> T) -> T {
-    HALT.try_with(|halt| halt.look(look)).unwrap_or_default()
-}
-
-/// The halt of the code that runs now, whatever its job.
-pub(crate) fn current() -> Option<Arc<Halt>> {
-    with_current(|halt| halt.cloned())
-}
-
-/// The halt of the code that runs now, if it is in this job.
-pub(crate) fn current_of(job: JobId) -> Option<Arc<Halt>> {
-    with_current(|halt| halt.filter(|halt| halt.job == job).cloned())
-}
-
-/// Whether the code that runs now is in this job and told to stop.
-#[inline]
-pub(crate) fn is_halted_in(job: JobId) -> bool {
-    with_current(|halt| halt.is_some_and(|halt| halt.job == job && halt.is_halted()))
-}
-
-/// What told the code that runs now to stop, if it is in the job of which `job` gives the id.
-#[inline]
-pub(crate) fn halted_by(job: impl FnOnce() -> Option<JobId>) -> Option<StopKind> {
-    with_current(|halt| {
-        let halt = halt?;
-        let by = halt.halted_by()?;
-        (Some(halt.job) == job()).then_some(by)
-    })
-}
-
-/// Exchanges the ambient halt with the one in `slot` for as long as the guard lives.
-pub(crate) struct Entered<'a>(&'a mut Option<Arc<Halt>>);
-
-impl<'a> Entered<'a> {
-    pub(crate) fn new(slot: &'a mut Option<Arc<Halt>>) -> Self {
-        exchange(slot);
-        Self(slot)
-    }
-}
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        exchange(self.0);
-    }
-}
-
-fn exchange(slot: &mut Option<Arc<Halt>>) {
-    let _ = HALT.try_with(|halt| halt.swap(slot));
 }

@@ -1,22 +1,13 @@
-//! Limits in force for the code that runs now.
+//! Time limits of a stack, or of a piece of code. Pure.
 //!
-//! They are ambient, like the job, and not kept with it: a limit is on a piece of code, and the next attempt of the same
-//! job, or a layer outside, may be under another. So they nest as the layers do, whoever calls again. Those who take
-//! code elsewhere take them along as far as they hold there.
+//! They are [ambient](super::context), like the job, and not kept with it: a limit is on a piece of code, and the next
+//! attempt of the same job, or a layer outside, may be under another. So they nest as the layers do.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{local::Local as _, scope};
-
-thread_local! {
-    static LIMITED: Cell<bool> = const { Cell::new(false) };
-    /// Of use only where `LIMITED` is set.
-    static LIMITS: Cell<Limits> = const { Cell::new(Limits::NONE) };
-}
-
-/// Limits of a stack, or of a piece of code.
+/// The nearest limits of all layers around.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
     /// When the whole job is to be over.
@@ -28,17 +19,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    const NONE: Self = Self {
-        deadline: None,
-        until: None,
-        step: None,
-    };
-
     /// Those that also hold for a task that runs on if nobody waits for it.
     pub(crate) fn for_detached(&self) -> Self {
         Self {
             deadline: self.deadline,
-            ..Self::NONE
+            ..Self::default()
         }
     }
 
@@ -46,7 +31,7 @@ impl Limits {
     pub(crate) fn until(until: Instant) -> Self {
         Self {
             until: Some(until),
-            ..Self::NONE
+            ..Self::default()
         }
     }
 
@@ -55,19 +40,17 @@ impl Limits {
         nearest(self.deadline, self.until)
     }
 
-    /// What these limits are to a stack that the code under them calls. A limit on a job is for those that work for it
-    /// too; any other ends the code, and only what the code itself polls.
-    fn for_callee(&self) -> Self {
-        let is_jobs = scope::with_current(|job| job.is_some());
+    /// What these limits are to a stack that the code under them calls, in a job or in none.
+    pub(super) fn for_callee(&self, in_job: bool) -> Self {
         Self {
-            deadline: self.deadline.filter(|_| is_jobs),
-            until: if is_jobs { self.until } else { self.nearest() },
+            deadline: self.deadline.filter(|_| in_job),
+            until: if in_job { self.until } else { self.nearest() },
             step: None,
         }
     }
 
     /// The nearer of each.
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self {
             deadline: nearest(self.deadline, other.deadline),
             until: nearest(self.until, other.until),
@@ -77,61 +60,9 @@ impl Limits {
 }
 
 /// The lesser, if there are two.
-pub(crate) fn nearest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// When the code that runs now is to be over.
-pub(crate) fn nearest_in_force() -> Option<Instant> {
-    limits().and_then(|limits| limits.nearest())
-}
-
-/// The limits in force, if there are any.
-pub(crate) fn limits() -> Option<Limits> {
-    LIMITED.read().then(|| LIMITS.read())
-}
-
-/// Puts limits in force, beside those that are or in their place, for as long as the guard lives. It holds those to go
-/// back to, of which there are mostly none.
-pub(crate) struct InForce(Option<Limits>);
-
-impl InForce {
-    /// Adds limits to those of the layers around.
-    #[inline(always)]
-    pub(crate) fn narrowed(by: Limits) -> Self {
-        let around = limits();
-        LIMITS.write(around.map_or(by, |around| around.and(by)));
-        LIMITED.write(true);
-        Self(around)
-    }
-
-    /// Another stack begins.
-    #[inline(always)]
-    pub(crate) fn for_callee() -> Option<Self> {
-        limits().map(|around| {
-            LIMITS.write(around.for_callee());
-            Self(Some(around))
-        })
-    }
-
-    /// In the place of all that are.
-    pub(crate) fn only(only: Limits) -> Self {
-        let around = limits();
-        LIMITS.write(only);
-        LIMITED.write(true);
-        Self(around)
-    }
-}
-
-impl Drop for InForce {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if let Some(around) = self.0 {
-            LIMITS.write(around);
-        }
-        LIMITED.write(self.0.is_some());
+pub(crate) fn nearest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

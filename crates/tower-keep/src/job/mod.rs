@@ -60,28 +60,32 @@
 //! [`CancelReason::CallerGone`], and fires its token: work that it handed to another
 //! task or thread can stop too.
 
+pub(crate) mod context;
 pub(crate) mod core;
 mod error;
 mod frame;
 pub(crate) mod halt;
 mod layer;
 pub(crate) mod limits;
-pub(crate) mod local;
 pub(crate) mod oneshot;
 pub(crate) mod panic;
-pub(crate) mod scope;
 mod scoped;
 pub(crate) mod seat;
 mod step;
 pub(crate) mod stop;
-pub(crate) mod surroundings;
+mod verdict;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{core::Core, halt::Halt, limits::Limits, surroundings::Surroundings};
+use self::{
+    context::Surroundings,
+    core::Core,
+    halt::Halt,
+    limits::{Limits, nearest},
+};
 use crate::event::{CancelReason, JobId, Report};
 
 pub use self::{
@@ -114,13 +118,13 @@ impl Job {
     /// handle along.
     #[must_use]
     pub fn current() -> Self {
-        Self::here(scope::current())
+        Self::here(context::current())
     }
 
     fn here(core: Option<Arc<Core>>) -> Self {
         Self {
-            halt: core.as_ref().and_then(|core| halt::current_of(core.id())),
-            until: limits::nearest_in_force(),
+            halt: core.as_ref().and_then(|core| context::halt_of(core.id())),
+            until: context::nearest_limit(),
             core,
         }
     }
@@ -158,13 +162,17 @@ impl Job {
     /// as it moves with each report.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let here = match &self.core {
-            Some(core) if scope::is_current(core) => core.deadline(),
-            None if scope::current().is_none() => limits::nearest_in_force(),
-            // The code that asks is of another job.
-            _ => None,
+        let is_here = match &self.core {
+            Some(core) => context::is_current(core),
+            None => context::with_current(|job| job.is_none()),
         };
-        limits::nearest(self.until, here)
+        // Otherwise the code that asks is of another job.
+        let here = if is_here {
+            context::nearest_limit()
+        } else {
+            None
+        };
+        nearest(self.until, here)
     }
 
     /// The time left until [`deadline`](Self::deadline), zero once it has passed.
@@ -178,7 +186,9 @@ impl Job {
     #[must_use]
     #[inline(always)]
     pub fn is_cancelled(&self) -> bool {
-        self.core.as_ref().is_some_and(|core| core.is_cancelled()) || self.is_halted()
+        self.core
+            .as_ref()
+            .is_some_and(|core| context::is_stopping(core) || self.is_halted())
     }
 
     #[inline(always)]
@@ -190,8 +200,8 @@ impl Job {
     #[must_use]
     pub fn cancel_reason(&self) -> Option<CancelReason> {
         let core = self.core.as_ref().filter(|_| self.is_cancelled())?;
-        core.reason()
-            .or_else(|| self.is_halted().then_some(CancelReason::TimedOut))
+        // A halt gives no reason of its own.
+        Some(core.reason().unwrap_or(CancelReason::TimedOut))
     }
 
     /// Waits until the job is cancelled: for `select!`. Never ready for an unwatched job.
@@ -201,7 +211,7 @@ impl Job {
     /// Nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
         match (&self.core, self.any_halt()) {
-            (Some(core), Some(halt)) => halt.token(core).cancelled().await,
+            (Some(core), Some(halt)) => halt.token(|| core.token().clone()).cancelled().await,
             (Some(core), None) => core.token().cancelled().await,
             (None, _) => std::future::pending().await,
         }
@@ -216,7 +226,7 @@ impl Job {
     pub fn token(&self) -> CancellationToken {
         // A child, so that a stranger cannot fire the job's own token.
         match (&self.core, self.any_halt()) {
-            (Some(core), Some(halt)) => halt.token(core).child_token(),
+            (Some(core), Some(halt)) => halt.token(|| core.token().clone()).child_token(),
             (Some(core), None) => core.token().child_token(),
             (None, _) => CancellationToken::new(),
         }
@@ -225,7 +235,7 @@ impl Job {
     /// That of the code that took this handle, or else of the code that asks.
     fn any_halt(&self) -> Option<Arc<Halt>> {
         let core = self.core.as_ref()?;
-        self.halt.clone().or_else(|| halt::current_of(core.id()))
+        self.halt.clone().or_else(|| context::halt_of(core.id()))
     }
 
     /// Stops here if the job was cancelled.
@@ -247,7 +257,7 @@ impl Job {
     /// Reports how far the job is: a fraction, or a [`Report`] with more to it. Nothing after the job's end is told.
     pub fn progress(&self, report: impl Into<Report>) {
         if let Some(core) = &self.core {
-            core.report(report.into());
+            core.report(context::step_of(core.id()), report.into());
         }
     }
 
@@ -295,8 +305,11 @@ impl Job {
     ///
     /// A client stack called in there begins a child job.
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
-        let limits = self.until.map(Limits::until).unwrap_or_default();
-        let surroundings = Surroundings::new(limits, self.halt.clone());
+        let surroundings = Surroundings {
+            limits: self.until.map(Limits::until),
+            halt: self.halt.clone(),
+            execution: None,
+        };
         Scope::new(self.core.clone(), surroundings, future)
     }
 

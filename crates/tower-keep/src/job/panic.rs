@@ -2,16 +2,14 @@
 
 use std::{
     any::Any,
-    cell::Cell,
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
 };
 
 use super::{
+    context::{self, Phase},
     core::{Core, Ending},
-    scope::{self, Phase},
-    stop,
 };
 use crate::{
     error::{panic_text, unharmed},
@@ -50,7 +48,7 @@ impl Panic {
     fn new(payload: Box<dyn Any + Send>) -> Self {
         Self {
             payload,
-            before_service: BEFORE_SERVICE.try_with(Cell::take).unwrap_or(None),
+            before_service: context::take_panic_before_service(),
         }
     }
 
@@ -61,7 +59,7 @@ impl Panic {
 
     /// As [`is_past_gates`](Self::is_past_gates), of a poll.
     pub(crate) fn is_past_gates_in_poll(&self, job: &Core) -> bool {
-        self.is_past_gates(job) && !stop::read().is_some_and(|stop| stop.kind.is_gate())
+        self.is_past_gates(job) && !context::said().is_some_and(|stop| stop.kind.is_gate())
     }
 
     /// The call or the poll of this job panicked: the job has started, unless no code of it ran.
@@ -73,6 +71,11 @@ impl Panic {
         if starts {
             job.started();
         }
+    }
+
+    /// Ends the job.
+    pub(super) fn end(&self, job: &Core) {
+        job.end(context::step_of(job.id()), || self.ending());
     }
 
     /// How a job ends by it.
@@ -96,11 +99,6 @@ pub(crate) fn text(message: Option<&str>) -> Arc<str> {
     }
 }
 
-thread_local! {
-    /// The job in which a layer's closure panicked, on the panic's way to the root.
-    static BEFORE_SERVICE: Cell<Option<JobId>> = const { Cell::new(None) };
-}
-
 /// Runs what a layer asks the user's code before it calls the service, such as a request's key. A panic of it is not
 /// the start of the job.
 #[inline(always)]
@@ -111,11 +109,7 @@ pub(crate) fn before_service<T>(ask: impl FnOnce() -> T) -> T {
         // Only on unwinding.
         #[cold]
         fn drop(&mut self) {
-            // Otherwise the ambient job is one around this stack, whose own code runs.
-            if scope::is_calling() {
-                let job = scope::current().map(|job| job.id());
-                let _ = BEFORE_SERVICE.try_with(|before| before.set(job));
-            }
+            context::note_panic_before_service();
         }
     }
 

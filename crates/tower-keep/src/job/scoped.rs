@@ -9,9 +9,8 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
+    context::{self, Phase, Surroundings},
     core::Core,
-    scope::{Entered, Phase},
-    surroundings::Surroundings,
 };
 
 pin_project! {
@@ -40,7 +39,7 @@ impl<F: Future> Future for Scope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _entered = Entered::new(this.job, Phase::Running);
+        let _entered = context::enter(this.job, Phase::Running);
         this.surroundings.around(|| this.future.poll(cx))
     }
 }

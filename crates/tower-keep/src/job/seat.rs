@@ -1,46 +1,101 @@
-//! A layer's place in the stack that a call goes through.
+//! A layer's role in the stack that a call goes through.
 //!
-//! Each call finds out, without being told, whether it is the outermost layer of ours (the *root*) and whether the
-//! stack has a job. The root owns the job: it makes it ambient for every poll and ends it. That holds even where the
-//! root itself tracks none (a timeout around a log): it takes over the job that a layer below it began.
+//! Each call finds out by the ambient phase whether it is the outermost layer of ours and whether the stack has a job.
+//! The outermost layer owns the job: it makes it ambient for every poll and ends it, whichever layer began it. What a
+//! call does, by what goes on around it:
+//!
+//! | phase | a layer that tracks no job | a layer that tracks | one that belongs to the ambient job |
+//! |---|---|---|---|
+//! | `Running`, `Open`, `Offered` | adopts a job that is begun below, and owns it | begins a job, and owns it | is a member: a foreign layer in between calls again |
+//! | `Adopting` | is untracked; a member if a job is begun below | begins a job for the owner that adopts it; is a member | is a member, and tells the owner that the job has one |
+//! | `Calling`, `Rejoined` | is a member | joins the ambient job; is a member | is a member |
+//!
+//! `Timeout` around `Log` around `Progress` around a service, called by code of no job:
+//!
+//! ```text
+//! Timeout   Running  -> adopts      sets Adopting
+//! Log       Adopting -> begins      makes its job ambient, sets Calling
+//! Progress  Calling  -> joins
+//! service   Calling
+//! Timeout   takes the job over: owner; Log and Progress are members; Running again
+//! ```
+//!
+//! A layer that calls later than it was called (a retry, a dedup) does the same within the poll of the owner, whose
+//! phase is `Open`: a job begun there is `Offered` to it.
 
 use std::{
     error::Error,
     fmt,
-    num::NonZeroUsize,
+    num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     task::Poll,
 };
 
 use super::{
-    core::{Core, Ending},
+    context::{self, Phase},
+    core::{Core, Ending, Origin},
     frame::{self, Found},
-    limits::{self, InForce, Limits},
-    panic,
-    scope::{self, Entered, InPhase, Phase},
-    stop,
+    limits::Limits,
+    panic, stop,
 };
-use crate::event::{JobId, JobName, Observer};
+use crate::event::{EventKind, JobId, JobName, Observer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Role {
     /// The outermost layer: owns the job, if there is one.
-    Root,
+    Owner,
     /// Runs in the job of a caller that may leave before it: makes the job ambient, but does not end it.
-    Guest,
+    Borrower,
     /// Inside a stack whose job is ambient.
     Member,
     /// Inside a stack that has no job so far.
-    Below,
+    Untracked,
+}
+
+/// What a layer is to the job of its stack, before it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    /// It tracks no job.
+    Plain,
+    Tracking,
+    /// It tracks, and belongs to the ambient job.
+    Known,
+}
+
+/// What a call does: the table above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    Adopt,
+    Begin,
+    BeginForOwner,
+    Join,
+    Rejoin,
+    RejoinForOwner,
+    Untracked,
+}
+
+impl Entry {
+    #[inline(always)]
+    fn of(phase: Phase, layer: Layer) -> Self {
+        match (phase, layer) {
+            (Phase::Running | Phase::Open | Phase::Offered, Layer::Plain) => Self::Adopt,
+            (Phase::Running | Phase::Open | Phase::Offered, Layer::Tracking) => Self::Begin,
+            (Phase::Running | Phase::Open | Phase::Offered, Layer::Known) => Self::Rejoin,
+            (Phase::Adopting, Layer::Plain) => Self::Untracked,
+            (Phase::Adopting, Layer::Tracking) => Self::BeginForOwner,
+            (Phase::Adopting, Layer::Known) => Self::RejoinForOwner,
+            (Phase::Calling | Phase::Rejoined, _) => Self::Join,
+        }
+    }
 }
 
 /// Kept by every response future of ours, as its last field: what it wraps is dropped first, then the job ends.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    place: Place,
+    role: Role,
     job: Option<Arc<Core>>,
     /// What the layer wraps was ready, and the layer's own code has not come to its end yet: if the future is dropped
     /// now, that code panicked.
@@ -59,64 +114,68 @@ pub(crate) struct Joining<'a> {
 /// layer is put around a service and kept by that service's clones: a retry of somebody else's clones the service,
 /// while another stack has an id of its own even where it has the same layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LayerId(NonZeroUsize);
+pub(crate) struct LayerId(NonZeroU32);
 
 impl LayerId {
     pub(crate) fn next() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(1);
-        // On a 32-bit machine the counter may wrap, at worst to the id of a service of long ago.
-        Self(NonZeroUsize::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroUsize::MAX))
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        // The counter may wrap, at worst to the id of a service of long ago.
+        Self(NonZeroU32::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU32::MAX))
     }
 
-    pub(super) fn get(self) -> usize {
+    pub(super) fn get(self) -> u32 {
         self.0.get()
     }
 }
 
 impl Seat {
-    fn new(place: Place, job: Option<Arc<Core>>) -> Self {
+    fn new(role: Role, job: Option<Arc<Core>>) -> Self {
         Self {
-            place,
+            role,
             job,
             settling: false,
         }
     }
 
+    fn member() -> Self {
+        Self::new(Role::Member, None)
+    }
+
     /// A seat for a future that stops the call before it goes further down.
     pub(crate) fn without_call() -> Self {
-        let place = match scope::phase() {
-            Phase::Running | Phase::Open | Phase::Offered => Place::Root,
-            Phase::Adopting => Place::Below,
-            Phase::Calling | Phase::Rejoined => Place::Member,
+        let role = match Entry::of(context::phase(), Layer::Plain) {
+            Entry::Adopt => Role::Owner,
+            Entry::Untracked => Role::Untracked,
+            _ => Role::Member,
         };
-        Self::new(place, None)
+        Self::new(role, None)
     }
 
     /// A seat for an execution that belongs to several callers: it runs in this job, or in one that is begun below.
     pub(crate) fn for_execution(job: Option<Arc<Core>>) -> Self {
-        let place = if job.is_some() {
-            Place::Guest
+        let role = if job.is_some() {
+            Role::Borrower
         } else {
-            Place::Root
+            Role::Owner
         };
-        Self::new(place, job)
+        Self::new(role, job)
     }
 
     /// Calls the inner service for a layer that begins no job.
     #[inline(always)]
     pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
-        match scope::phase() {
-            Phase::Running | Phase::Open | Phase::Offered => Self::call_as_root(call),
-            Phase::Adopting => {
+        match Entry::of(context::phase(), Layer::Plain) {
+            Entry::Adopt => Self::call_as_owner(call),
+            Entry::Untracked => {
                 let future = call();
-                let place = if scope::phase() == Phase::Adopting {
-                    Place::Below
+                let role = if context::phase() == Phase::Adopting {
+                    Role::Untracked
                 } else {
-                    Place::Member
+                    Role::Member
                 };
-                (Self::new(place, None), future)
+                (Self::new(role, None), future)
             }
-            Phase::Calling | Phase::Rejoined => (Self::new(Place::Member, None), call()),
+            _ => (Self::member(), call()),
         }
     }
 
@@ -124,26 +183,26 @@ impl Seat {
     /// below.
     #[inline(always)]
     pub(crate) fn call_limited<T>(limits: Limits, call: impl FnOnce() -> T) -> (Self, T) {
-        if limits.step.is_some() && matches!(scope::phase(), Phase::Calling | Phase::Rejoined) {
-            scope::with_current(|job| {
+        if limits.step.is_some() && context::is_calling() {
+            context::with_current(|job| {
                 job.into_iter()
                     .for_each(|job| job.set_step_limit(limits.step));
             });
         }
         Self::call(|| {
-            let _in_force = InForce::narrowed(limits);
+            let _limits = context::narrow(limits);
             call()
         })
     }
 
     #[inline(always)]
-    fn call_as_root<T>(call: impl FnOnce() -> T) -> (Self, T) {
-        let _without = InForce::for_callee();
+    fn call_as_owner<T>(call: impl FnOnce() -> T) -> (Self, T) {
+        let _limits = context::narrow_for_callee();
         let (found, future) = frame::adopt_on_call(call);
         let seat = match found {
-            Found::Begun(job) => Self::new(Place::Root, Some(job)),
-            Found::Again => Self::new(Place::Member, None),
-            Found::Nothing => Self::new(Place::Root, None),
+            Found::Begun(job) => Self::new(Role::Owner, Some(job)),
+            Found::Again => Self::member(),
+            Found::Nothing => Self::new(Role::Owner, None),
         };
         (seat, future)
     }
@@ -156,9 +215,9 @@ impl Seat {
 
     /// Whether a call of this layer, which would name the job, begins the job or finds it unnamed and unused.
     pub(crate) fn takes_name(layer: LayerId) -> bool {
-        scope::with_current(|job| match scope::phase() {
-            Phase::Calling | Phase::Rejoined => job.is_some_and(|job| job.is_nameable()),
-            _ => job.is_none_or(|job| !job.has_member(layer.get())),
+        context::with_current(|job| match context::is_calling() {
+            true => job.is_some_and(|job| job.is_nameable()),
+            false => job.is_none_or(|job| !job.has_member(layer.get())),
         })
     }
 
@@ -169,111 +228,104 @@ impl Seat {
         name: Option<JobName>,
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
-        match scope::phase() {
-            Phase::Calling | Phase::Rejoined => {
-                if let Some(name) = name {
-                    drop(scope::current().inspect(|job| job.set_name(name)));
+        let phase = context::phase();
+        if Entry::of(phase, Layer::Tracking) == Entry::Join {
+            if name.is_some() || joining.observer.is_some() {
+                // The handle is copied out, as the observer may enter a scope of its own.
+                if let Some(job) = context::current() {
+                    name.into_iter().for_each(|name| job.set_name(name));
+                    joining.join(&job);
                 }
-                match joining.observer {
-                    // The handle is copied out, as the observer may enter a scope of its own.
-                    Some(_) => drop(scope::current().inspect(|job| joining.join(job))),
-                    None => {
-                        scope::with_current(|job| job.into_iter().for_each(|job| joining.join(job)))
-                    }
-                }
-                (Self::new(Place::Member, None), call())
+            } else {
+                context::with_current(|job| job.into_iter().for_each(|job| joining.join(job)));
             }
-            phase => {
-                let around = scope::current();
-                if let Some(job) = around
-                    .as_ref()
-                    .filter(|job| job.has_member(joining.layer.get()))
-                {
-                    // The layer belongs to the job that runs around it: a foreign layer in between (a retry, a hedge)
-                    // calls again.
-                    joining.join(job);
-                    let seat = Self::new(Place::Member, None);
-                    if phase == Phase::Adopting {
-                        scope::set_phase(Phase::Rejoined);
-                        return (seat, call());
-                    }
-                    let _calling = InPhase::new(Phase::Calling);
-                    return (seat, call());
-                }
-                Self::begin(name.unwrap_or(JobName::EMPTY), around, joining, call)
-            }
+            return (Self::member(), call());
         }
+        let around = context::current();
+        let known = (around.as_ref()).filter(|job| job.has_member(joining.layer.get()));
+        if let Some(job) = known {
+            joining.join(job);
+            if Entry::of(phase, Layer::Known) == Entry::RejoinForOwner {
+                context::set_phase(Phase::Rejoined);
+                return (Self::member(), call());
+            }
+            let _calling = context::in_phase(Phase::Calling);
+            return (Self::member(), call());
+        }
+        Self::begin(name.unwrap_or(JobName::EMPTY), around, joining, call)
     }
 
-    /// Begins a job and calls the inner service: as its owner, or for the root that adopts it.
+    /// Begins a job and calls the inner service: as its owner, or for the owner that adopts it.
     fn begin<T>(
         name: JobName,
         parent: Option<Arc<Core>>,
         joining: &Joining<'_>,
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
-        let job = Core::new(name, parent);
+        let job = Core::new(name, context::origin(parent), context::apart);
         joining.observe(&job);
-        if scope::phase() == Phase::Adopting {
+        if Entry::of(context::phase(), Layer::Tracking) == Entry::BeginForOwner {
             job.add_member(joining.layer.get());
-            if let Some(limits) = limits::limits() {
+            if let Some(limits) = context::limits() {
                 job.set_step_limit(limits.step);
             }
-            scope::lay_over(job);
-            scope::set_phase(Phase::Calling);
-            return (Self::new(Place::Member, None), call());
+            context::lay_over(job);
+            context::set_phase(Phase::Calling);
+            return (Self::member(), call());
         }
-        let _around = InForce::for_callee();
-        Self::begin_as_root(job, call)
+        let _limits = context::narrow_for_callee();
+        Self::begin_as_owner(job, call)
     }
 
-    /// Begins a job that outlives whoever calls this: of the code around it knows only whose it is. `call` makes the
+    /// Begins a job that outlives its caller: of the code around it knows only whose it is. `call` makes the
     /// future and no more: what limits or stops the code around still holds in it.
     pub(crate) fn begin_apart<T>(name: JobName, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
-        let job = Core::apart(name, scope::current().map(|around| around.id()));
-        let (seat, future) = Self::begin_as_root(Arc::clone(&job), call);
+        let begun_by = context::with_current(|job| job.map(|job| job.id()));
+        let origin = begun_by.map_or(Origin::Nobody, Origin::Apart);
+        let job = Core::new(name, origin, context::apart);
+        let (seat, future) = Self::begin_as_owner(Arc::clone(&job), call);
         (seat, job, future)
     }
 
-    fn begin_as_root<T>(job: Arc<Core>, call: impl FnOnce() -> T) -> (Self, T) {
-        let mut seat = Self::new(Place::Root, Some(job));
+    fn begin_as_owner<T>(job: Arc<Core>, call: impl FnOnce() -> T) -> (Self, T) {
+        let mut seat = Self::new(Role::Owner, Some(job));
         let future = frame::within(&mut seat.job, Phase::Calling, true, call);
         (seat, future)
     }
 
     /// Calls the inner service again (or for the first time) from within a poll: the call belongs to the same job.
     pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        match (self.place, &self.job) {
-            (Place::Member, _) => {
-                let _calling = InPhase::new(Phase::Calling);
+        match (self.role, &self.job) {
+            (Role::Member, _) => {
+                let _calling = context::in_phase(Phase::Calling);
                 call()
             }
             (_, Some(_)) => {
                 // The job is in the slot, not ambient: `run` is not around this call.
-                let ends = self.place == Place::Root;
+                let ends = self.role == Role::Owner;
                 frame::within(&mut self.job, Phase::Calling, ends, call)
             }
-            (Place::Below, None) => self.recall_below(call),
+            (Role::Untracked, None) => self.recall_untracked(call),
             (_, None) => {
-                let (seat, future) = Self::call_as_root(call);
+                let (seat, future) = Self::call_as_owner(call);
                 *self = seat;
                 future
             }
         }
     }
 
-    fn recall_below<T>(&mut self, call: impl FnOnce() -> T) -> T {
+    fn recall_untracked<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let (found, future) = frame::adopt_on_call(call);
         match found {
-            Found::Begun(job) if scope::phase() == Phase::Open => {
+            Found::Begun(job) if context::phase() == Phase::Open => {
                 // The root polls this future right now: leave the job where the root finds it.
-                scope::lay_over(job);
-                scope::set_phase(Phase::Offered);
-                self.place = Place::Member;
+                context::lay_over(job);
+                context::set_phase(Phase::Offered);
+                self.role = Role::Member;
             }
             // The future was moved to a task of its own: it is a root there.
-            Found::Begun(job) => *self = Self::new(Place::Root, Some(job)),
-            Found::Again => self.place = Place::Member,
+            Found::Begun(job) => *self = Self::new(Role::Owner, Some(job)),
+            Found::Again => self.role = Role::Member,
             Found::Nothing => {}
         }
         future
@@ -297,29 +349,28 @@ impl Seat {
 
     #[inline(always)]
     fn run_in_place<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        match self.place {
-            Place::Member => {
+        match self.role {
+            Role::Member => {
                 // Somebody polls within a call: what the polled code calls is not part of that.
-                let calling = matches!(scope::phase(), Phase::Calling | Phase::Rejoined);
-                let _running = calling.then(|| InPhase::new(Phase::Running));
+                let _running = context::is_calling().then(|| context::in_phase(Phase::Running));
                 poll()
             }
-            Place::Below => {
+            Role::Untracked => {
                 let polled = poll();
-                if scope::phase() == Phase::Offered {
+                if context::phase() == Phase::Offered {
                     // A layer below began the job, and the root is about to take it.
-                    self.place = Place::Member;
+                    self.role = Role::Member;
                 }
                 polled
             }
-            Place::Root | Place::Guest if self.job.is_some() => {
-                let ends = self.place == Place::Root;
+            Role::Owner | Role::Borrower if self.job.is_some() => {
+                let ends = self.role == Role::Owner;
                 let polled = frame::within(&mut self.job, Phase::Running, ends, poll);
                 self.note_start();
                 polled
             }
-            Place::Root | Place::Guest => {
-                let _without = InForce::for_callee();
+            Role::Owner | Role::Borrower => {
+                let _limits = context::narrow_for_callee();
                 let (found, polled) = frame::adopt_on_poll(poll);
                 self.job = found;
                 self.note_start();
@@ -335,7 +386,7 @@ impl Seat {
 
     /// Runs code that is neither a call nor a poll of the inner future, such as dropping it, in the job's scope.
     pub(crate) fn scoped<T>(&mut self, code: impl FnOnce() -> T) -> T {
-        let _entered = (self.job.is_some()).then(|| Entered::new(&mut self.job, Phase::Running));
+        let _entered = (self.job.is_some()).then(|| context::enter(&mut self.job, Phase::Running));
         code()
     }
 
@@ -343,10 +394,10 @@ impl Seat {
     /// the job of a root with what it says; that of any other layer the root's own `run` sees.
     #[inline(always)]
     pub(crate) fn ask<T>(&self, code: impl FnOnce() -> T) -> T {
-        match (self.place, &self.job) {
-            (Place::Root, Some(job)) => panic::noticed(code, |panic| {
+        match (self.role, &self.job) {
+            (Role::Owner, Some(job)) => panic::noticed(code, |panic| {
                 panic.note_start(job, Phase::Running);
-                job.end(|| panic.ending());
+                panic.end(job);
             }),
             _ => code(),
         }
@@ -364,14 +415,14 @@ impl Seat {
 
     /// Whether the job of the stack is owned by a layer around this one, so that it is ambient.
     fn is_member(&self) -> bool {
-        self.place == Place::Member
+        self.role == Role::Member
     }
 
     /// The ambient job's id, where that is the stack's.
     #[inline(always)]
     pub(crate) fn ambient_id(&self) -> Option<JobId> {
         if self.is_member() {
-            scope::with_current(|job| job.map(|job| job.id()))
+            context::with_current(|job| job.map(|job| job.id()))
         } else {
             None
         }
@@ -380,10 +431,10 @@ impl Seat {
     /// Whether the job of the stack is cancelled.
     #[inline(always)]
     pub(crate) fn is_cancelled(&self) -> bool {
-        match (&self.job, self.place) {
-            (Some(job), _) => job.is_cancelled(),
-            (None, Place::Member) => {
-                scope::with_current(|job| job.is_some_and(|job| job.is_cancelled()))
+        match (&self.job, self.role) {
+            (Some(job), _) => context::is_stopping(job),
+            (None, Role::Member) => {
+                context::with_current(|job| job.is_some_and(|job| context::is_stopping(job)))
             }
             _ => false,
         }
@@ -391,29 +442,30 @@ impl Seat {
 
     /// Hands on the job of the stack, if there is one. Call it outside [`run`](Self::run).
     pub(crate) fn announce(&self, tell: impl FnOnce(Option<&Core>)) {
-        match self.place {
-            Place::Member => tell(scope::current().as_deref()),
+        match self.role {
+            Role::Member => tell(context::current().as_deref()),
             _ => tell(self.job.as_deref()),
         }
     }
 
     /// Whether the stack's job is known.
     pub(crate) fn has_job(&self) -> bool {
-        self.job.is_some() || self.place == Place::Member
+        self.job.is_some() || self.role == Role::Member
     }
 
     /// Looks at the job of the stack, if there is one. `look` runs code of ours only.
     #[inline(always)]
-    pub(crate) fn with_job(&self, look: impl FnOnce(&Arc<Core>)) {
-        match (self.place, &self.job) {
-            (_, Some(job)) => look(job),
-            (Place::Member, _) => {
-                if let Some(job) = scope::current() {
-                    look(&job);
-                }
-            }
-            _ => {}
+    pub(crate) fn with_job<T>(&self, look: impl FnOnce(&Arc<Core>) -> T) -> Option<T> {
+        match (self.role, &self.job) {
+            (_, Some(job)) => Some(look(job)),
+            (Role::Member, _) => context::current().map(|job| look(&job)),
+            _ => None,
         }
+    }
+
+    /// Sends an event of the stack's job, if there is one. `make` runs only if somebody may hear it.
+    pub(crate) fn emit(&self, make: impl FnOnce() -> EventKind) {
+        self.with_job(|job| context::emit(job, make));
     }
 
     /// The layer's future is ready with this result: the root takes the note of a stop away and ends
@@ -435,12 +487,12 @@ impl Seat {
                 self.explain(error, known);
             }
         }
-        if self.place == Place::Root {
+        if self.role == Role::Owner {
             let said = stop::carry();
             if let Some(job) = &self.job {
                 // The error's own `Display` may panic: then the seat is dropped with the job still
                 // in it.
-                job.end(|| Ending::of(result, &said));
+                job.end(context::step_of(job.id()), || Ending::of(result, &said));
                 self.job = None;
             }
         }
@@ -450,9 +502,7 @@ impl Seat {
     /// Whether somebody learns of what happens to the job.
     #[cold]
     pub(crate) fn is_heard(&self) -> bool {
-        let mut heard = false;
-        self.with_job(|job| heard = job.is_heard());
-        heard
+        self.with_job(|job| job.is_heard()).unwrap_or(false)
     }
 
     /// Leaves the causes of this error for the layers around, where somebody watches the job.
@@ -467,13 +517,14 @@ impl Seat {
 impl Drop for Seat {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.place == Place::Root {
+        if self.role == Role::Owner {
             if let Some(job) = self.job.take() {
+                let step = context::step_of(job.id());
                 if self.settling {
-                    job.end(Ending::panicked);
+                    job.end(step, Ending::panicked);
                 }
                 // Where it ended just now, this does nothing.
-                job.caller_gone();
+                job.caller_gone(step);
             }
         }
     }
@@ -490,6 +541,84 @@ impl Joining<'_> {
             Some(observer) if self.traced => job.observe_for_tracing(observer),
             Some(observer) => job.observe(observer),
             None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: [(Phase, [Entry; 3]); 6] = [
+        (Phase::Running, [Entry::Adopt, Entry::Begin, Entry::Rejoin]),
+        (Phase::Open, [Entry::Adopt, Entry::Begin, Entry::Rejoin]),
+        (Phase::Offered, [Entry::Adopt, Entry::Begin, Entry::Rejoin]),
+        (
+            Phase::Adopting,
+            [
+                Entry::Untracked,
+                Entry::BeginForOwner,
+                Entry::RejoinForOwner,
+            ],
+        ),
+        (Phase::Calling, [Entry::Join; 3]),
+        (Phase::Rejoined, [Entry::Join; 3]),
+    ];
+
+    /// What a call of a layer did: its role, whether it holds a job, which phase the service saw, whether the
+    /// ambient job was another there, and the phase that the call left.
+    type Seen = (Role, bool, Phase, bool, Phase);
+
+    fn call_in(phase: Phase, layer: Layer) -> Seen {
+        let id = LayerId::next();
+        let around = Core::new(JobName::EMPTY, Origin::Nobody, context::apart);
+        if layer == Layer::Known {
+            around.add_member(id.get());
+        }
+        let mut slot = Some(Arc::clone(&around));
+        let entered = context::enter(&mut slot, phase);
+        let service = || {
+            let is_other = !context::is_current(&around);
+            (context::phase(), is_other)
+        };
+        let joining = Joining {
+            observer: None,
+            traced: false,
+            layer: id,
+        };
+        let (seat, (inside, is_other)) = match layer {
+            Layer::Plain => Seat::call(service),
+            Layer::Tracking | Layer::Known => Seat::track(&joining, service),
+        };
+        let left = context::phase();
+        if phase == Phase::Adopting && left == Phase::Calling {
+            // As its owner does.
+            drop(context::take_over());
+        }
+        let seen = (seat.role, seat.job.is_some(), inside, is_other, left);
+        drop(entered);
+        seen
+    }
+
+    /// The table at the top of this file, as code and as calls.
+    #[tokio::test(start_paused = true)]
+    async fn phase_by_kind_of_call() {
+        use Phase::{Adopting, Calling, Rejoined};
+        for (phase, entries) in TABLE {
+            let layers = [Layer::Plain, Layer::Tracking, Layer::Known];
+            for (layer, entry) in layers.into_iter().zip(entries) {
+                assert_eq!(Entry::of(phase, layer), entry, "{phase:?}, {layer:?}");
+                let expected = match entry {
+                    Entry::Adopt => (Role::Owner, false, Adopting, false, phase),
+                    Entry::Begin => (Role::Owner, true, Calling, true, phase),
+                    Entry::Rejoin => (Role::Member, false, Calling, false, phase),
+                    Entry::Untracked => (Role::Untracked, false, Adopting, false, Adopting),
+                    Entry::BeginForOwner => (Role::Member, false, Calling, true, Calling),
+                    Entry::RejoinForOwner => (Role::Member, false, Rejoined, false, Rejoined),
+                    Entry::Join => (Role::Member, false, phase, false, phase),
+                };
+                assert_eq!(call_in(phase, layer), expected, "{phase:?}, {layer:?}");
+            }
         }
     }
 }

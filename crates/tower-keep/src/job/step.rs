@@ -11,14 +11,14 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Elapsed, Job,
+    Elapsed, Job, context,
     core::{
         Core,
         steps::{self, Broken},
     },
-    halt::{self, Halt},
-    limits::{InForce, Limits},
-    stop::StopKind,
+    halt::Halt,
+    limits::Limits,
+    verdict::StopKind,
 };
 use crate::{
     error::BoxError,
@@ -104,16 +104,20 @@ impl<F> Step<F> {
         let core = job.core();
         let key = core.map(|core| {
             core.touch();
-            core.begin_step(name)
+            core.begin_step(name, context::step_of(core.id()))
         });
         let limit = limit.or_else(|| core.and_then(|core| core.step_limit()));
         let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
         Begun {
             key,
             deadline,
-            halt: core
-                .filter(|_| graced)
-                .map(|core| Halt::new(core, StopKind::AttemptTimedOut)),
+            halt: core.filter(|_| graced).map(|core| {
+                Halt::new(
+                    core.id(),
+                    StopKind::AttemptTimedOut,
+                    context::halt_of(core.id()),
+                )
+            }),
             in_grace: false,
         }
     }
@@ -142,7 +146,7 @@ where
             Self::begin(this.job, this.name, *this.limit, this.grace.is_some())
         });
         let _entered = match (core, begun.key) {
-            (Some(core), Some(key)) => Some(steps::Entered::new(core.id(), key)),
+            (Some(core), Some(key)) => Some(context::in_step(core.id(), key)),
             _ => None,
         };
         loop {
@@ -150,9 +154,9 @@ where
                 panic!("a step was polled after it was ready");
             };
             let polled = {
-                let _in_force = (begun.deadline)
-                    .map(|(_, deadline)| InForce::narrowed(Limits::until(deadline)));
-                let _halt = (begun.halt.is_some()).then(|| halt::Entered::new(&mut begun.halt));
+                let _limits =
+                    (begun.deadline).map(|(_, deadline)| context::narrow(Limits::until(deadline)));
+                let _halt = (begun.halt.is_some()).then(|| context::under_halt(&mut begun.halt));
                 future.poll(cx)
             };
             match polled {
@@ -183,7 +187,7 @@ where
                     if let (false, Some(grace), Some(core), Some(halt)) =
                         (begun.in_grace, *this.grace, core, &begun.halt)
                     {
-                        halt.fire(core);
+                        core.halt(halt);
                         begun.in_grace = true;
                         this.sleep.set(Some(tokio::time::sleep(grace)));
                         continue;
@@ -196,7 +200,7 @@ where
             let scope = LimitScope::Step(Arc::clone(this.name));
             if let Some(core) = core {
                 core.touch();
-                core.emit(|| EventKind::TimedOut {
+                context::emit(core, || EventKind::TimedOut {
                     scope: scope.clone(),
                     limit,
                     dropped: this.future.is_some(),

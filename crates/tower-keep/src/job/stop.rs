@@ -8,138 +8,12 @@
 //! that. Only a gate's rejection remains a rejection: it is never counted or retried. Next to the note there may be a
 //! text: the causes of an error, or what a classifier says of a response.
 
-use std::{cell::Cell, error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
-use crate::{
-    error_text::{describe_error, text_of},
-    event::FailureCause,
-};
+use super::context;
+use crate::error_text::{describe_error, text_of};
 
-use super::local::{Local as _, Slot};
-
-/// Which kind of stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StopKind {
-    /// An overall limit: the job is over.
-    TimedOut,
-    /// The limit of one attempt: another may follow.
-    AttemptTimedOut,
-    CircuitOpen,
-    Duplicate,
-    Cancelled,
-    /// A gate that is not one of our layers turned the call away.
-    Rejected,
-    /// An execution that this call had joined panicked.
-    Panicked,
-    /// A classifier called this result a failure.
-    Failure,
-    /// A retry's policy forbade any other attempt, and there is no more to say of the result.
-    Forbidden,
-}
-
-impl StopKind {
-    /// The call was turned away before the service saw it.
-    pub(crate) fn is_gate(self) -> bool {
-        matches!(
-            self,
-            Self::CircuitOpen | Self::Duplicate | Self::Cancelled | Self::Rejected
-        )
-    }
-
-    /// Why a job that ends with this failed.
-    pub(crate) fn cause(self) -> FailureCause {
-        match self {
-            Self::TimedOut | Self::AttemptTimedOut => FailureCause::TimedOut,
-            Self::CircuitOpen => FailureCause::CircuitOpen,
-            Self::Duplicate => FailureCause::Duplicate,
-            Self::Rejected => FailureCause::Rejected,
-            Self::Panicked => FailureCause::Panicked,
-            Self::Cancelled | Self::Failure | Self::Forbidden => FailureCause::Error,
-        }
-    }
-
-    pub(crate) fn describe(self) -> &'static str {
-        match self {
-            Self::TimedOut => "the overall time limit expired",
-            Self::AttemptTimedOut => "the time limit of the attempt expired",
-            Self::CircuitOpen => "the circuit is open",
-            Self::Duplicate => "an identical request is in flight",
-            Self::Cancelled => "the job was cancelled",
-            Self::Rejected => "a layer rejected the call",
-            Self::Panicked => "the execution of the request panicked",
-            Self::Failure => "the response is classified as a failure",
-            Self::Forbidden => "no other attempt is allowed",
-        }
-    }
-}
-
-/// A layer's note that it stopped the call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stop {
-    pub(crate) kind: StopKind,
-    /// The layer answered with a response, so that `Ok` does not mean success.
-    pub(crate) responded: bool,
-    /// A retry's policy forbade any other attempt, whatever else there is to say of the result.
-    pub(crate) forbids: bool,
-}
-
-impl Stop {
-    /// Whether this note still holds for the result that came up: where somebody in between turned a layer's error
-    /// into a response, it does not.
-    pub(crate) fn holds<T, E>(&self, result: &Result<T, E>) -> bool {
-        result.is_err() || self.responded
-    }
-}
-
-thread_local! {
-    static STOP: Cell<Option<Stop>> = const { Cell::new(None) };
-    static DROPPING: Cell<Option<StopKind>> = const { Cell::new(None) };
-    /// Whether there is a text: looked at first, as there rarely is.
-    static EXPLAINED: Cell<bool> = const { Cell::new(false) };
-    static EXPLANATION: Slot<Explanation> = const { Slot::new() };
-}
-
-/// What is left of the result in hand, next to the note.
-#[derive(Clone, Debug)]
-pub(crate) enum Explanation {
-    /// An error and its causes, of use as long as the result is that error.
-    Causes(Arc<str>),
-    /// What a classifier or a rejecting layer says of the result, of use as long as that is still a
-    /// response, or still an error.
-    Description { text: Arc<str>, of_response: bool },
-}
-
-/// A note and its text on the way to another task or thread.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Carried {
-    pub(crate) stop: Option<Stop>,
-    explanation: Option<Arc<Explanation>>,
-}
-
-impl Carried {
-    /// The text of a failure with this result.
-    pub(crate) fn text<T, E: fmt::Display>(&self, result: &Result<T, E>) -> Arc<str> {
-        match (result, self.explanation.as_deref()) {
-            (_, Some(Explanation::Description { text, of_response }))
-                if *of_response == result.is_ok() =>
-            {
-                text.clone()
-            }
-            (Err(error), Some(Explanation::Causes(causes))) => with_causes(error, causes),
-            (Err(error), _) => text_of(error),
-            (Ok(_), _) => {
-                let kind = self.stop.map_or(StopKind::Failure, |stop| stop.kind);
-                kind.describe().into()
-            }
-        }
-    }
-
-    /// Leaves both as they were taken away before.
-    pub(crate) fn leave(self) {
-        STOP.write(self.stop);
-        set_explanation(self.explanation);
-    }
-}
+pub(crate) use super::verdict::{Carried, Explanation, Stop, StopKind};
 
 #[inline(always)]
 pub(crate) fn leave(kind: StopKind, responded: bool) {
@@ -154,7 +28,7 @@ pub(crate) fn leave(kind: StopKind, responded: bool) {
 
 #[inline(always)]
 fn leave_again(stop: Stop) {
-    STOP.write(Some(stop));
+    context::set_said(Some(stop));
 }
 
 /// Notes that no retry may follow, next to what is noted of this result already.
@@ -191,7 +65,7 @@ pub(crate) fn fail(description: Option<Arc<str>>) {
 /// What a classifier or a rejecting layer says of the result in hand, a response or an error.
 pub(crate) fn describe(text: Arc<str>, of_response: bool) {
     let description = Explanation::Description { text, of_response };
-    set_explanation(Some(Arc::new(description)));
+    context::set_explanation(Some(Arc::new(description)));
 }
 
 /// This response is no failure to the classifier that calls this, even if a limit inside expired. A
@@ -227,24 +101,14 @@ pub(crate) fn replace() {
 /// The causes of this error, for a layer around that knows no more than its `Display`.
 #[cold]
 pub(crate) fn explain<E: fmt::Display>(error: &E, known: &(dyn Error + 'static)) {
-    let is_explained = match explanation().as_deref() {
+    let is_explained = match context::explanation().as_deref() {
         Some(Explanation::Causes(causes)) => causes.starts_with(&*text_of(error)),
         Some(Explanation::Description { of_response, .. }) => !of_response,
         None => false,
     };
     if !is_explained {
         let causes = describe_error(known).into();
-        set_explanation(Some(Arc::new(Explanation::Causes(causes))));
-    }
-}
-
-/// The causes, if they are of this error: a layer in between may have made another one of it.
-fn with_causes<E: fmt::Display>(error: &E, causes: &Arc<str>) -> Arc<str> {
-    let text = text_of(error);
-    if causes.starts_with(&*text) {
-        causes.clone()
-    } else {
-        text
+        context::set_explanation(Some(Arc::new(Explanation::Causes(causes))));
     }
 }
 
@@ -253,42 +117,25 @@ pub(crate) fn text<T, E: fmt::Display>(result: &Result<T, E>) -> Arc<str> {
     peek().text(result)
 }
 
-fn explanation() -> Option<Arc<Explanation>> {
-    if !EXPLAINED.read() {
-        return None;
-    }
-    EXPLANATION
-        .try_with(|slot| slot.look(|explanation| explanation.cloned()))
-        .unwrap_or(None)
-}
-
-fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
-    EXPLAINED.write(explanation.is_some());
-    // The one before is dropped here.
-    let _ = EXPLANATION.try_with(|slot| slot.swap(&mut explanation));
-}
-
 #[inline(always)]
 pub(crate) fn read() -> Option<Stop> {
-    STOP.read()
+    context::said()
 }
 
 /// Takes the note and its text away.
 #[inline(always)]
 pub(crate) fn carry() -> Carried {
-    let explained = EXPLAINED.read();
-    Carried {
-        stop: STOP.exchange(None),
-        explanation: if explained { take_explanation() } else { None },
-    }
+    context::take_said()
 }
 
 /// The note and its text, which stay.
 pub(crate) fn peek() -> Carried {
-    Carried {
-        stop: read(),
-        explanation: explanation(),
-    }
+    Carried::new(read(), context::explanation())
+}
+
+/// Leaves what was taken away before.
+pub(crate) fn leave_carried(said: Carried) {
+    context::put_said(said);
 }
 
 #[inline(always)]
@@ -296,26 +143,13 @@ pub(crate) fn clear() {
     drop(carry());
 }
 
-#[cold]
-fn take_explanation() -> Option<Arc<Explanation>> {
-    let explanation = explanation();
-    set_explanation(None);
-    explanation
-}
-
 /// Runs `drop_inner`, telling the guards that it drops why they go.
 pub(crate) fn dropping<T>(kind: StopKind, drop_inner: impl FnOnce() -> T) -> T {
-    struct Restore(Option<StopKind>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            DROPPING.write(self.0);
-        }
-    }
-    let _restore = Restore(DROPPING.exchange(Some(kind)));
+    let _dropping = context::drop_for(kind);
     drop_inner()
 }
 
 /// Why the layer around is dropping this future, if one of ours does.
 pub(crate) fn dropped_by() -> Option<StopKind> {
-    DROPPING.read()
+    context::dropping()
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error_text::bounded_text,
     event::{EventKind, GiveUpReason},
-    job::{limits, scope, seat::Seat, stop},
+    job::{context, seat::Seat, stop},
 };
 
 /// An attempt that is over and that the policy did not accept.
@@ -49,7 +49,7 @@ impl Over<'_> {
             Ok(delay) => {
                 self.seat.with_job(|job| {
                     job.attempt_over();
-                    job.emit(|| EventKind::RetryScheduled {
+                    context::emit(job, || EventKind::RetryScheduled {
                         attempt,
                         max_retries,
                         delay,
@@ -71,12 +71,10 @@ impl Over<'_> {
                 }
                 // Where retries are switched off, nobody expects to hear of them.
                 if max_retries > 0 {
-                    self.seat.with_job(|job| {
-                        job.emit(|| EventKind::RetryGivenUp {
-                            attempt,
-                            max_retries,
-                            reason,
-                        });
+                    self.seat.emit(|| EventKind::RetryGivenUp {
+                        attempt,
+                        max_retries,
+                        reason,
                     });
                 }
                 Err(reason)
@@ -86,9 +84,8 @@ impl Over<'_> {
 
     /// Of the job that the call belongs to, or else of the one whose code made the call.
     fn forbid_outer_retries(&self) {
-        if self.seat.has_job() {
-            self.seat.with_job(|job| job.forbid_retries());
-        } else if let Some(job) = scope::current() {
+        let known = self.seat.with_job(|job| job.forbid_retries());
+        if let (None, Some(job)) = (known, context::current()) {
             job.forbid_retries();
         }
     }
@@ -109,7 +106,7 @@ impl Over<'_> {
             Decision::RetryAfter(delay) if !delay.is_zero() => self.requested(delay)?,
             _ => self.backoff(),
         };
-        if is_in_vain(delay, limits::nearest_in_force()) {
+        if is_in_vain(delay, context::nearest_limit()) {
             return Err(GiveUpReason::Deadline);
         }
         if is_in_vain(delay, self.end) {
@@ -124,10 +121,9 @@ impl Over<'_> {
 
     /// Whether a retry of a job that this one's code began gave up for this one too.
     fn is_forbidden(&self) -> bool {
-        let mut forbidden = false;
         self.seat
-            .with_job(|job| forbidden = job.retries_forbidden());
-        forbidden
+            .with_job(|job| job.retries_forbidden())
+            .unwrap_or(false)
     }
 
     /// The wait that the service asked for, and never less.
@@ -178,7 +174,7 @@ fn is_in_vain(delay: Duration, end: Option<Instant>) -> bool {
 pub(super) fn begin_attempt(seat: &Seat, attempt: u32, max_retries: u32) {
     seat.with_job(|job| {
         job.set_attempt(attempt);
-        job.emit(|| EventKind::Retrying {
+        context::emit(job, || EventKind::Retrying {
             attempt,
             max_retries,
         });

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     classify::{Classify, Outcome, WithRetryAfter},
-    job::{Job, limits, seat::Seat, stop::StopKind},
+    job::{Job, context, seat::Seat, stop::StopKind},
 };
 
 /// Whether and when to try again.
@@ -163,7 +163,7 @@ impl Attempt<'_> {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         // The policy is asked outside the attempt, so that the attempt's own limit is not among them.
-        limits::nearest_in_force()
+        context::nearest_limit()
     }
 
     /// The time left until [`deadline`](Self::deadline), zero once it has passed.

@@ -6,7 +6,7 @@ use super::layer::{Measure, Span};
 use crate::{
     event::{EventKind, LimitScope},
     job::{
-        Elapsed,
+        Elapsed, context,
         limits::Limits,
         seat::Seat,
         stop::{self, StopKind},
@@ -61,10 +61,8 @@ impl Deadline {
             (Measure::Total, Span::Attempt) => LimitScope::Attempt,
         };
         let kind = self.kind();
-        let mut attempt = 1;
-        seat.with_job(|job| {
-            attempt = job.attempt();
-            job.emit(|| EventKind::TimedOut {
+        let attempt = seat.with_job(|job| {
+            context::emit(job, || EventKind::TimedOut {
                 scope: scope.clone(),
                 limit: self.limit,
                 dropped,
@@ -72,8 +70,9 @@ impl Deadline {
             if self.span == Span::Overall {
                 job.expire();
             }
+            job.attempt()
         });
         seat.scoped(|| stop::dropping(kind, drop_inner));
-        (Elapsed::new(scope, self.limit, attempt), kind)
+        (Elapsed::new(scope, self.limit, attempt.unwrap_or(1)), kind)
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 
 use super::deadline::Deadline;
 use crate::{
-    job::{Elapsed, limits::InForce, seat::Seat, stop},
+    job::{Elapsed, context, seat::Seat, stop},
     reject::OnReject,
 };
 
@@ -69,7 +69,7 @@ where
         // The inner future goes first, so that the result wins a tie.
         let limits = Deadline::limits(this.deadline.as_ref(), *this.step_limit);
         let polled = this.seat.run(|| {
-            let _in_force = InForce::narrowed(limits);
+            let _in_force = context::narrow(limits);
             future.poll(cx)
         });
         let result = match polled {

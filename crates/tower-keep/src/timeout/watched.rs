@@ -16,13 +16,11 @@ use super::{
 use crate::{
     job::{
         Elapsed,
+        context::{self, is_execution_of},
         core::Core,
-        halt::{self, Halt},
-        limits::InForce,
+        halt::Halt,
         panic::before_service,
-        scope,
         seat::{Joining, LayerId, Seat},
-        surroundings::is_execution_of,
     },
     reject::{Fail, OnReject},
 };
@@ -76,16 +74,16 @@ where
         };
         let (seat, (mut stopping, future)) = Seat::track(&joining, || {
             // `track` makes the job ambient.
-            let mut stopping = scope::with_current(|job| {
+            let mut stopping = context::with_current(|job| {
                 let job = job?;
                 job.set_step_limit(limits.step);
                 watch(layer, deadline.as_ref(), job)
             });
-            let _in_force = InForce::narrowed(limits);
+            let _in_force = context::narrow(limits);
             let future = {
                 let _halt = stopping
                     .as_mut()
-                    .map(|stopping| halt::Entered::new(&mut stopping.halt));
+                    .map(|stopping| context::under_halt(&mut stopping.halt));
                 self.inner.call(request)
             };
             (stopping, future)
@@ -114,7 +112,11 @@ fn watch<L, O>(
     Some(Stopping {
         grace: layer.grace?,
         shared: is_execution_of(job.id()),
-        halt: Some(Halt::new(job, deadline.kind())),
+        halt: Some(Halt::new(
+            job.id(),
+            deadline.kind(),
+            context::halt_of(job.id()),
+        )),
     })
 }
 

@@ -19,14 +19,7 @@ use super::{
     layer::Measure,
 };
 use crate::{
-    job::{
-        Elapsed,
-        core::Core,
-        halt::{self, Halt},
-        limits::InForce,
-        seat::Seat,
-        stop,
-    },
+    job::{Elapsed, context, core::Core, halt::Halt, seat::Seat, stop},
     reject::OnReject,
 };
 
@@ -65,7 +58,7 @@ impl Stopping {
             return false;
         }
         if let Some(halt) = &self.halt {
-            halt.fire(job);
+            job.halt(halt);
         }
         true
     }
@@ -109,8 +102,8 @@ where
             let stopping = this.stopping.as_mut();
             // The inner future goes first, so that the result wins a tie.
             let polled = this.seat.run(|| {
-                let _in_force = InForce::narrowed(limits);
-                let _halt = stopping.map(|stopping| halt::Entered::new(&mut stopping.halt));
+                let _in_force = context::narrow(limits);
+                let _halt = stopping.map(|stopping| context::under_halt(&mut stopping.halt));
                 future.poll(cx)
             });
             let in_time = match polled {
@@ -151,8 +144,7 @@ impl<F, O> WatchedFuture<F, O> {
             if deadline.measure == Measure::Total || *this.in_grace {
                 return Poll::Ready(());
             }
-            let mut active = None;
-            this.seat.with_job(|job| active = job.last_activity());
+            let active = this.seat.with_job(|job| job.last_activity()).flatten();
             // The limit went by at `at` if nothing happened since the call.
             let began = deadline.at - deadline.limit;
             match idle::due(deadline.limit, began, active, Instant::now()) {
@@ -173,8 +165,10 @@ impl<F, O> WatchedFuture<F, O> {
         let Some(stopping) = this.stopping.as_ref().filter(|_| !*this.in_grace) else {
             return false;
         };
-        let mut stops = false;
-        this.seat.with_job(|job| stops = stopping.stop(job));
+        let stops = this
+            .seat
+            .with_job(|job| stopping.stop(job))
+            .unwrap_or(false);
         if stops {
             *this.in_grace = true;
             this.sleep.set(Some(tokio::time::sleep(stopping.grace)));

@@ -21,7 +21,7 @@ pub fn the_later_of_caller_and_work_ends_it() {
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
         let working = spawn(move || other.detached_done(1, Ending::Succeeded));
-        job.caller_gone();
+        job.caller_gone(None);
         working.join();
         assert!(job.is_over());
         assert_eq!(recorder.ending().name(), "succeeded");
@@ -43,7 +43,7 @@ pub fn a_caller_that_stays_ends_it() {
         assert!(!job.is_over());
         let other = Arc::clone(&job);
         let late = spawn(move || other.cancel(CancelReason::Requested));
-        job.end(|| Ending::Succeeded);
+        job.end(None, || Ending::Succeeded);
         assert!(!late.join());
         assert_eq!(recorder.ending().name(), "succeeded");
     });
@@ -69,7 +69,7 @@ pub fn the_work_says_whether_it_was_cancelled() {
         });
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested));
-        job.caller_gone();
+        job.caller_gone(None);
         let decided = working.join();
         let taken = cancelling.join();
         assert_ne!(decided, taken);
@@ -89,7 +89,7 @@ pub fn a_caller_that_leaves_between_attempts_ends_it() {
         job.attempt_over();
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested));
-        job.caller_gone();
+        job.caller_gone(None);
         let taken = cancelling.join();
         let expected = if taken {
             CancelReason::Requested
@@ -110,7 +110,7 @@ pub fn an_unwatched_one_ends_too() {
             other.detached_done(1, Ending::Succeeded);
             decided
         });
-        job.caller_gone();
+        job.caller_gone(None);
         assert!(working.join());
         assert!(job.is_over());
         job.take_call();

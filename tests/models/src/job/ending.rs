@@ -60,7 +60,7 @@ pub fn one_reason_is_told() {
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel("no longer needed".into()));
         // `Core::caller_gone` does both.
-        job.caller_gone();
+        job.caller_gone(None);
         let taken = cancelling.join();
         let expected = if taken {
             "no longer needed".into()
@@ -83,7 +83,7 @@ pub fn a_time_limit_fails_or_is_too_late() {
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested));
         job.expire();
-        job.end(timed_out);
+        job.end(None, timed_out);
         let taken = cancelling.join();
         match recorder.ending() {
             EventKind::Failed { .. } => assert!(!taken),
@@ -104,9 +104,9 @@ pub fn one_ending_is_told() {
         let job = job();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let leaving = spawn(move || other.end(|| cancelled(CancelReason::Replaced)));
+        let leaving = spawn(move || other.end(None, || cancelled(CancelReason::Replaced)));
         let other = Arc::clone(&job);
-        let failing = spawn(move || other.end(timed_out));
+        let failing = spawn(move || other.end(None, timed_out));
         succeed(&job);
         leaving.join();
         failing.join();

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    Recorder, child_of,
+    Recorder, born_within, child_of,
     core::{Core, Ending},
-    halt::{Entered, Halt},
-    job,
-    stop::StopKind,
-    succeed,
+    halt::Halt,
+    job, succeed,
+    verdict::StopKind,
 };
 use crate::{
     event::CancelReason,
@@ -64,23 +63,16 @@ pub fn a_child_ends_or_is_cancelled() {
     assert_eq!(seen.len(), 2);
 }
 
-/// Makes a child of the code that this halt is around.
-fn born_within(parent: &Arc<Core>, halt: &Arc<Halt>) -> Arc<Core> {
-    let mut slot = Some(Arc::clone(halt));
-    let _within = Entered::new(&mut slot);
-    child_of(parent)
-}
-
 /// A limit's halt reaches the jobs that were begun within, and no other, and those as they are born.
 pub fn a_halt_reaches_who_is_born_within() {
     explore(|| {
         let parent = job();
-        let halt = Halt::new(&parent, StopKind::AttemptTimedOut);
+        let halt = Halt::new(parent.id(), StopKind::AttemptTimedOut, None);
         let halting = {
             let (parent, halt) = (Arc::clone(&parent), Arc::clone(&halt));
-            spawn(move || halt.fire(&parent))
+            spawn(move || parent.halt(&halt))
         };
-        let within = born_within(&parent, &halt);
+        let within = born_within(&parent, Some(&halt));
         let outside = child_of(&parent);
         halting.join();
         assert_eq!(within.cancelled_for(), Some(CancelReason::TimedOut));
@@ -93,13 +85,13 @@ pub fn a_halt_reaches_who_is_born_within() {
 pub fn a_halts_token_taken_late_fires() {
     explore(|| {
         let job = job();
-        let halts = [(); 2].map(|()| Halt::new(&job, StopKind::TimedOut));
+        let halts = [(); 2].map(|()| Halt::new(job.id(), StopKind::TimedOut, None));
         let taking = {
             let (job, halts) = (Arc::clone(&job), halts.clone());
-            spawn(move || halts.map(|halt| halt.token(&job)))
+            spawn(move || halts.map(|halt| halt.token(|| job.token().clone())))
         };
         let [halt, other] = halts;
-        halt.fire(&job);
+        job.halt(&halt);
         let tokens = taking.join();
         assert!(tokens[0].is_cancelled());
         assert!(!tokens[1].is_cancelled());
@@ -111,7 +103,7 @@ pub fn a_halts_token_taken_late_fires() {
 
 fn ends_beside(job: &Arc<Core>) -> Thread<()> {
     let job = Arc::clone(job);
-    spawn(move || job.end(|| Ending::Succeeded))
+    spawn(move || job.end(None, || Ending::Succeeded))
 }
 
 /// A child whose parent ends is cancelled with the job around that.
@@ -148,7 +140,7 @@ pub fn a_child_goes_to_the_nearest_that_runs() {
         let lower = child_of(&upper);
         let child = child_of(&lower);
         let ending = ends_beside(&upper);
-        lower.end(|| Ending::Succeeded);
+        lower.end(None, || Ending::Succeeded);
         ending.join();
         assert!(Arc::ptr_eq(&child.parent().unwrap(), &top));
         assert!(top.cancel(CancelReason::Requested));
@@ -163,10 +155,10 @@ pub fn a_child_that_goes_is_in_no_table() {
         let parent = child_of(&top);
         let child = child_of(&parent);
         let going = spawn(move || {
-            child.end(|| Ending::Succeeded);
+            child.end(None, || Ending::Succeeded);
             drop(child);
         });
-        parent.end(|| Ending::Succeeded);
+        parent.end(None, || Ending::Succeeded);
         drop(parent);
         going.join();
         assert!(top.children().is_empty());
@@ -177,14 +169,14 @@ pub fn a_child_that_goes_is_in_no_table() {
 pub fn a_halt_reaches_an_inherited_child() {
     explore_within(2, || {
         let top = job();
-        let halt = Halt::new(&top, StopKind::AttemptTimedOut);
-        let parent = born_within(&top, &halt);
+        let halt = Halt::new(top.id(), StopKind::AttemptTimedOut, None);
+        let parent = born_within(&top, Some(&halt));
         let child = child_of(&parent);
         let halting = {
             let (top, halt) = (Arc::clone(&top), Arc::clone(&halt));
-            spawn(move || halt.fire(&top))
+            spawn(move || top.halt(&halt))
         };
-        parent.end(|| Ending::Succeeded);
+        parent.end(None, || Ending::Succeeded);
         halting.join();
         assert_eq!(child.cancelled_for(), Some(CancelReason::TimedOut));
         assert!(!top.cancel_requested());
@@ -200,7 +192,7 @@ pub fn a_detached_child_is_inherited() {
         child.detach();
         let leaving = {
             let parent = Arc::clone(&parent);
-            spawn(move || parent.caller_gone())
+            spawn(move || parent.caller_gone(None))
         };
         assert!(top.cancel(CancelReason::Requested));
         leaving.join();

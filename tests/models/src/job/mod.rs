@@ -12,37 +12,22 @@ pub mod waking;
 #[path = "../../../../crates/tower-keep/src/job/core/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, clippy::all)]
 pub(crate) mod core;
-#[path = "../../../../crates/tower-keep/src/job/limits.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod limits;
-#[path = "../../../../crates/tower-keep/src/job/local.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod local;
-#[path = "../../../../crates/tower-keep/src/job/scope.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod scope;
-#[path = "../../../../crates/tower-keep/src/job/stop.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod stop;
-
-/// loom's threads share one of the system, so what is ambient in a thread must be loom's too. Of what else the library
-/// keeps in a thread (limits, the ambient job, the note of a stop) no model makes use.
-macro_rules! thread_local {
-    (static $name:ident: $of:ty = const $init:block;) => {
-        loom::thread_local! { static $name: $of = $init; }
-    };
-}
-
 #[path = "../../../../crates/tower-keep/src/job/halt.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod halt;
+#[path = "../../../../crates/tower-keep/src/job/verdict.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod verdict;
 
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
-use self::core::{Core, Ending};
+use self::{
+    core::{Core, Ending, Origin},
+    halt::Halt,
+};
 use crate::{
     event::{CancelReason, Event, EventKind, FailureCause, JobName, Observer},
     sync::atomic::AtomicU64,
@@ -50,13 +35,22 @@ use crate::{
 
 /// A job of one call, which a Cancel layer has in hand.
 pub(crate) fn job() -> Arc<Core> {
-    let job = Core::new(JobName::EMPTY, None);
+    let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
     job.take_call();
     job
 }
 
 fn child_of(parent: &Arc<Core>) -> Arc<Core> {
-    Core::new(JobName::EMPTY, Some(Arc::clone(parent)))
+    born_within(parent, None)
+}
+
+/// A child of the code that this halt is around.
+fn born_within(parent: &Arc<Core>, halt: Option<&Arc<Halt>>) -> Arc<Core> {
+    let origin = Origin::Parent {
+        parent: Arc::clone(parent),
+        within: halt.cloned(),
+    };
+    Core::new(JobName::EMPTY, origin, |tell| tell())
 }
 
 fn cancelled(reason: CancelReason) -> Ending {
@@ -73,7 +67,7 @@ fn timed_out() -> Ending {
 /// The layer that owns the job: its service has succeeded. Gives back whether its caller gets the result.
 pub(crate) fn succeed(job: &Core) -> bool {
     let decided = job.decide();
-    job.end(|| {
+    job.end(None, || {
         if decided {
             Ending::Succeeded
         } else {

@@ -24,7 +24,7 @@ pub fn the_last_of_caller_and_execution_fires() {
         let ending = spawn(move || other.shared_execution_over());
         let other = Arc::clone(&job);
         let taking = spawn(move || other.token().clone());
-        job.caller_gone();
+        job.caller_gone(None);
         ending.join();
         assert!(job.has_fired());
         assert!(taking.join().is_cancelled());
@@ -40,7 +40,7 @@ pub fn others_go_on() {
         let child = child_of(&job);
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel_as(CancelReason::Requested, true));
-        job.caller_gone();
+        job.caller_gone(None);
         cancelling.join();
         assert!(!job.has_fired() && !child.has_fired());
         job.shared_execution_over();

@@ -38,7 +38,7 @@ pub fn a_late_listener_hears_what_follows() {
         job.observe_for_tracing(&sink);
         let listening = spawn(listen);
         let other = Arc::clone(&job);
-        let reporting = spawn(move || other.report(Report::new(0.5)));
+        let reporting = spawn(move || other.report(None, Report::new(0.5)));
         job.started();
         succeed(&job);
         reporting.join();
@@ -65,7 +65,7 @@ pub fn the_end_reaches_who_began_to_watch() {
             spawn(move || recorder.watch(&job))
         };
         let other = Arc::clone(&job);
-        let leaving = spawn(move || other.end(|| cancelled(CancelReason::Replaced)));
+        let leaving = spawn(move || other.end(None, || cancelled(CancelReason::Replaced)));
         succeed(&job);
         watching.join();
         leaving.join();
@@ -110,7 +110,7 @@ pub fn a_report_comes_after_the_start_and_before_the_end() {
         let job = job();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let reporting = spawn(move || other.report(Report::new(0.5)));
+        let reporting = spawn(move || other.report(None, Report::new(0.5)));
         let other = Arc::clone(&job);
         let starting = spawn(move || other.started());
         succeed(&job);
@@ -148,7 +148,7 @@ pub fn a_child_and_its_parent_end_at_once() {
             let child = Arc::clone(&child);
             spawn(move || succeed(&child))
         };
-        parent.caller_gone();
+        parent.caller_gone(None);
         ending.join();
         let [parents, childs] = recorders.map(|recorder| recorder.reason());
         assert_eq!(parents, Some(CancelReason::CallerGone));

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::CancelReason,
-    job::halt::{self, Halt},
+    job::halt::Halt,
     sync::{AtomicWaker, CancellationToken, atomic::Ordering},
 };
 
@@ -32,13 +32,6 @@ struct Told {
 }
 
 impl Core {
-    /// Whether the code that runs now, in this job, should stop: the job's token fired, or a limit gives this code a
-    /// last grace period.
-    #[inline]
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.has(FIRED) || halt::is_halted_in(self.id)
-    }
-
     /// Whether the job's token fired.
     #[inline]
     pub(crate) fn has_fired(&self) -> bool {
@@ -51,10 +44,9 @@ impl Core {
         self.has(CANCELLED)
     }
 
-    /// Why the code that runs now, in this job, should stop.
+    /// Why the job or its execution was cancelled.
     pub(crate) fn reason(&self) -> Option<CancelReason> {
-        let reason = self.state().reason.clone();
-        reason.or_else(|| halt::is_halted_in(self.id).then_some(CancelReason::TimedOut))
+        self.state().reason.clone()
     }
 
     /// Why the job was cancelled, whatever may stop the code that runs now.
@@ -178,9 +170,10 @@ impl Core {
         self.cancel_as(CancelReason::TimedOut, true);
     }
 
-    /// The code that this halt stops is to end within a grace period; so are the jobs that work for it, but for those
-    /// that go on without their caller anyway.
-    pub(crate) fn halt_children(&self, halt: &Halt) {
+    /// The code of this job that the halt is around is to end within a grace period; so are the jobs that work for it,
+    /// but for those that go on without their caller anyway.
+    pub(crate) fn halt(&self, halt: &Halt) {
+        halt.fire();
         // The lock orders this after the child that is born beside, or before it so that it sees the halt: the flag
         // that there are children would not.
         let children = self.children_within(halt);

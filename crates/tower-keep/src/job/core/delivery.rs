@@ -10,14 +10,10 @@ use tokio::time::Instant;
 
 use super::{
     Core, ELSEWHERE, ENDED, HELD, OBSERVED, SHARED, START_UNHEARD, STARTED, State, TRACED,
-    followers::Told,
+    followers::Told, steps::Key,
 };
 use crate::{
     event::{Event, EventKind, JobName, Observer, Report, StepInfo},
-    job::{
-        scope::{InPhase, Phase},
-        stop,
-    },
     listeners::tracing_listens,
     sync::{MutexGuard, atomic::Ordering},
 };
@@ -215,20 +211,18 @@ impl Core {
             (observers.first.clone(), observers.more.clone())
         };
         for observer in first.iter().flatten().chain(&more) {
-            guarded(|| observer.on_named(self.id, self.name()));
+            self.guarded(|| observer.on_named(self.id, self.name()));
         }
     }
 
-    /// Sends an event, unless the job is over; a report also to those that wait for its work. `make` runs only if
-    /// somebody watches or may do so, and outside the lock.
-    pub(crate) fn emit(&self, make: impl FnOnce() -> EventKind) {
+    /// Sends an event of this step, unless the job is over; a report also to those that wait for its work.
+    pub(crate) fn emit(&self, here: Option<Key>, kind: EventKind) {
         if !self.is_heard() {
             return;
         }
-        let kind = make();
         let at = Instant::now();
         let state = self.state();
-        let step = state.steps.of_event(&kind, self.id).cloned();
+        let step = state.steps.of_event(&kind, here).cloned();
         self.emit_in(state, kind, at, step);
     }
 
@@ -309,19 +303,20 @@ impl Core {
     pub(super) fn tell_ending(
         &self,
         mut state: MutexGuard<'_, State>,
+        here: Option<Key>,
         kind: EventKind,
         at: Instant,
     ) {
         let seq = state.stream.next_seq();
-        let step = state.steps.of_event(&kind, self.id).cloned();
+        let step = state.steps.of_event(&kind, here).cloned();
         let event = self.event(kind, at, seq, step);
         let everyone = Target::First(state.stream.observers.len());
         self.tell(state, everyone, event, None);
     }
 
-    pub(crate) fn report(&self, report: Report) {
+    pub(crate) fn report(&self, here: Option<Key>, report: Report) {
         self.touch();
-        self.emit(|| EventKind::Progress(report));
+        self.emit(here, EventKind::Progress(report));
     }
 
     /// The call got past every gate, unless one still holds it back, or it runs in a task of its own.
@@ -427,32 +422,25 @@ impl Core {
         drop(state);
         for (index, observer) in first.iter().enumerate() {
             if let Some(observer) = observer.as_ref().filter(|_| target.takes(index)) {
-                call(&**observer, event);
+                self.guarded(|| observer.on_event(event));
             }
         }
         drop(first);
         for index in (0..more).filter(|index| target.takes(index + INLINE)) {
             let observer = self.state().stream.observers.more.get(index).cloned();
             if let Some(observer) = observer {
-                call(&*observer, event);
+                self.guarded(|| observer.on_event(event));
             }
         }
         let mut state = self.state();
         state.stream.ending_told |= event.kind.is_terminal();
         state
     }
-}
 
-/// A panicking observer must not reach the job, nor leave `delivering` set.
-///
-/// It may be told in the middle of a call, of which what it calls itself is no part.
-fn call(observer: &dyn Observer, event: &Event) {
-    guarded(|| observer.on_event(event));
-}
-
-fn guarded(tell: impl FnOnce()) {
-    let said = stop::carry();
-    let _running = InPhase::new(Phase::Running);
-    let _ = catch_unwind(AssertUnwindSafe(tell));
-    said.leave();
+    /// A panicking observer must not reach the job, nor leave `delivering` set.
+    fn guarded(&self, tell: impl Fn()) {
+        (self.tell)(&mut || {
+            let _ = catch_unwind(AssertUnwindSafe(&tell));
+        });
+    }
 }

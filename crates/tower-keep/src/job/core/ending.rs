@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{AWAITED, Core, ELSEWHERE, ENDED, OBSERVED};
+use super::{AWAITED, Core, ELSEWHERE, ENDED, OBSERVED, steps::Key};
 use crate::{
     event::{CancelReason, EventKind, FailureCause},
-    job::stop::{Carried, StopKind},
+    job::verdict::{Carried, StopKind},
     sync::{AtomicWaker, atomic::Ordering},
 };
 
@@ -69,15 +69,15 @@ pub(super) struct Detached {
 }
 
 impl Core {
-    /// Ends the job, once. `make` runs only if somebody watches, and outside the lock.
+    /// Ends the job, once, in this step. `make` runs only if somebody watches, and outside the lock.
     ///
     /// A cancelled job ends as cancelled whatever its result, except that an overall timeout ends it as failed.
-    pub(crate) fn end(&self, make: impl FnOnce() -> Ending) {
-        self.end_as(make, false);
+    pub(crate) fn end(&self, here: Option<Key>, make: impl FnOnce() -> Ending) {
+        self.end_as(here, make, false);
     }
 
     /// The caller dropped the job's future. What is not detached or shared stops.
-    pub(crate) fn caller_gone(&self) {
+    pub(crate) fn caller_gone(&self, here: Option<Key>) {
         {
             let mut state = self.state();
             if let Some(detached) = state.detached.as_mut().filter(|detached| !detached.idle) {
@@ -86,12 +86,13 @@ impl Core {
                     return;
                 };
                 drop(state);
-                self.end(|| outcome);
+                self.end(here, || outcome);
                 return;
             }
         }
         self.cancel_as(CancelReason::CallerGone, true);
         self.end_as(
+            here,
             || Ending::Cancelled {
                 reason: CancelReason::CallerGone,
             },
@@ -99,7 +100,7 @@ impl Core {
         );
     }
 
-    fn end_as(&self, make: impl FnOnce() -> Ending, dropped: bool) {
+    fn end_as(&self, here: Option<Key>, make: impl FnOnce() -> Ending, dropped: bool) {
         let mut marked = false;
         if !self.is_observed() {
             let before = self.flags.fetch_or(ENDED, Ordering::AcqRel);
@@ -139,7 +140,7 @@ impl Core {
             },
         };
         // Whoever waits for the end is let go by the thread that tells of it.
-        self.tell_ending(state, kind, at);
+        self.tell_ending(state, here, kind, at);
         self.leave_family();
         self.stop_left_overs();
     }
@@ -229,6 +230,6 @@ impl Core {
                 _ => {}
             }
         }
-        self.end(|| outcome);
+        self.end(None, || outcome);
     }
 }

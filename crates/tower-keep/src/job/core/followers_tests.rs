@@ -1,8 +1,9 @@
 use super::*;
 use crate::event::{Event, JobName, Observer, Report};
+use crate::job::core::Origin;
 
 fn job() -> Arc<Core> {
-    Core::new(JobName::EMPTY, None)
+    Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell())
 }
 
 /// A job whose execution may be joined.
@@ -46,7 +47,7 @@ fn those_that_left_are_forgotten() {
     let all: Vec<_> = (0..10_000)
         .map(|_| job().follow(Arc::downgrade(&work)))
         .collect();
-    work.report(Report::new(0.5));
+    work.report(None, Report::new(0.5));
     assert_eq!(followers(&work), 10_000);
     drop(all);
     assert_eq!(followers(&work), 0);
@@ -57,16 +58,16 @@ fn those_that_left_are_forgotten() {
 fn a_job_that_joins_twice_is_told_once_until_both_are_over() {
     let (work, job) = (work(), job());
     let told = counted(&job);
-    work.report(Report::new(0.1));
+    work.report(None, Report::new(0.1));
     let first = job.follow(Arc::downgrade(&work));
     let second = job.follow(Arc::downgrade(&work));
     assert_eq!(count(&told), 1);
-    work.report(Report::new(0.2));
+    work.report(None, Report::new(0.2));
     drop(first);
-    work.report(Report::new(0.3));
+    work.report(None, Report::new(0.3));
     assert_eq!(count(&told), 3);
     drop(second);
-    work.report(Report::new(0.4));
+    work.report(None, Report::new(0.4));
     assert_eq!(count(&told), 3);
 }
 
@@ -86,7 +87,7 @@ fn jobs_that_wait_for_each_other_tell_each_other_in_the_end_no_more() {
         one.follow(Arc::downgrade(&two)),
         two.follow(Arc::downgrade(&one)),
     );
-    one.report(Report::new(0.5));
+    one.report(None, Report::new(0.5));
     assert!((1..=10).contains(&count(&told.0)));
     assert!((1..=10).contains(&count(&told.1)));
 }

@@ -36,12 +36,12 @@ use self::{
     followers::Followers,
     steps::Steps,
 };
-use super::{halt, limits};
+use super::halt::Halt;
 use crate::{
     event::{CancelReason, JobId, JobName},
     sync::{
         AtomicWaker, CancellationToken, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -104,12 +104,28 @@ pub(crate) struct Core {
     /// the next attempt.
     activity: AtomicU64,
     /// The identities of the layers that joined; 0 is free.
-    members: [AtomicUsize; MEMBERS],
+    members: [AtomicU32; MEMBERS],
     /// Wake the first two Cancel layers that joined; those of further ones are in the state.
     wakers: [AtomicWaker; 2],
     /// Made only when somebody waits for the cancellation.
     token: OnceLock<CancellationToken>,
+    tell: Tell,
     state: Mutex<State>,
+}
+
+/// Runs an observer apart from the call in the middle of which it is told.
+pub(crate) type Tell = fn(&mut dyn FnMut());
+
+/// Whose code began a job.
+pub(crate) enum Origin {
+    Nobody,
+    /// This job's, whose cancellation reaches the new one, as does the halt of the code that began it.
+    Parent {
+        parent: Arc<Core>,
+        within: Option<Arc<Halt>>,
+    },
+    /// This job's, which is named, and no more: nothing that happens to it reaches the new one.
+    Apart(JobId),
 }
 
 struct State {
@@ -141,28 +157,25 @@ struct State {
 }
 
 impl Core {
-    /// A new job, whose parent's cancellation reaches it.
-    pub(crate) fn new(name: JobName, parent: Option<Arc<Core>>) -> Arc<Self> {
-        let Some(parent) = parent else {
-            return Self::make(name, None, Kin::default());
-        };
-        let within = halt::current_of(parent.id);
-        let kin = Kin {
-            parent: Arc::downgrade(&parent),
-            within: within.clone(),
-        };
-        let core = Self::make(name, Some(parent.id), kin);
-        core.be_timed_for(&parent);
-        core.join_family(parent, within);
-        core
+    /// A new job. `tell` runs its observers.
+    pub(crate) fn new(name: JobName, origin: Origin, tell: Tell) -> Arc<Self> {
+        match origin {
+            Origin::Nobody => Self::make(name, None, Kin::default(), tell),
+            Origin::Apart(begun_by) => Self::make(name, Some(begun_by), Kin::default(), tell),
+            Origin::Parent { parent, within } => {
+                let kin = Kin {
+                    parent: Arc::downgrade(&parent),
+                    within: within.clone(),
+                };
+                let core = Self::make(name, Some(parent.id), kin, tell);
+                core.be_timed_for(&parent);
+                core.join_family(parent, within);
+                core
+            }
+        }
     }
 
-    /// A new job that names the one whose code began it, and is not reached by anything that happens to that.
-    pub(crate) fn apart(name: JobName, begun_by: Option<JobId>) -> Arc<Self> {
-        Self::make(name, begun_by, Kin::default())
-    }
-
-    fn make(name: JobName, begun_by: Option<JobId>, kin: Kin) -> Arc<Self> {
+    fn make(name: JobName, begun_by: Option<JobId>, kin: Kin, tell: Tell) -> Arc<Self> {
         let given = OnceLock::new();
         if !name.is_empty() {
             let _unset = given.set(name);
@@ -176,9 +189,10 @@ impl Core {
             attempt: AtomicU32::new(1),
             step_limit: AtomicU64::new(u64::MAX),
             activity: AtomicU64::new(0),
-            members: [const { AtomicUsize::new(0) }; MEMBERS],
+            members: [const { AtomicU32::new(0) }; MEMBERS],
             wakers: [AtomicWaker::new(), AtomicWaker::new()],
             token: OnceLock::new(),
+            tell,
             state: Mutex::new(State {
                 stream: Stream::new(),
                 steps: Steps::default(),
@@ -253,7 +267,7 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ===== attempt, deadline =====
+    // ===== attempt =====
 
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
@@ -264,11 +278,6 @@ impl Core {
         // Each attempt goes through its steps anew.
         self.state().steps.start_anew();
         self.touch();
-    }
-
-    /// When the code that runs now, in this job, is to be over: the nearest of the limits around it.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        limits::nearest_in_force()
     }
 
     /// Keeps the shortest.
@@ -303,7 +312,7 @@ impl Core {
 
     /// Remembers that the layer of this identity belongs to the job's stack.
     #[inline]
-    pub(crate) fn add_member(&self, layer: usize) {
+    pub(crate) fn add_member(&self, layer: u32) {
         for member in &self.members {
             match member.compare_exchange(0, layer, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -313,7 +322,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn has_member(&self, layer: usize) -> bool {
+    pub(crate) fn has_member(&self, layer: u32) -> bool {
         !self.has(ENDED)
             && self
                 .members

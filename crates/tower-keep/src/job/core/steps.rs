@@ -1,48 +1,18 @@
 //! Which step of a job runs.
 //!
 //! Several may: one inside another, or side by side. Each is open until it ends or is dropped. The code of a step says
-//! by an ambient key which of them it is.
+//! by a key which of them it is.
 
-use std::{cell::Cell, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Core;
-use crate::{
-    event::{EventKind, JobId, Report, StepInfo},
-    job::local::Local as _,
-};
-
-thread_local! {
-    /// The step whose code runs now.
-    static STEP: Cell<Option<(JobId, Key)>> = const { Cell::new(None) };
-}
+use crate::event::{EventKind, Report, StepInfo};
 
 /// Tells the steps of a job apart, over all attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(u64);
-
-/// Makes this the step whose code runs, for as long as the guard lives.
-pub(crate) struct Entered(Option<(JobId, Key)>);
-
-impl Entered {
-    #[inline]
-    pub(crate) fn new(job: JobId, step: Key) -> Self {
-        Self(STEP.exchange(Some((job, step))))
-    }
-}
-
-impl Drop for Entered {
-    #[inline]
-    fn drop(&mut self) {
-        STEP.write(self.0);
-    }
-}
-
-/// The step whose code runs now, if it is in this job.
-fn current_of(job: JobId) -> Option<Key> {
-    STEP.read().and_then(|(of, key)| (of == job).then_some(key))
-}
 
 /// The steps of the attempt that runs.
 #[derive(Debug, Default)]
@@ -192,21 +162,21 @@ impl Steps {
         }
     }
 
-    /// The step of an event that happens now.
-    pub(super) fn of_event(&self, kind: &EventKind, job: JobId) -> Option<&StepInfo> {
+    /// The step of an event that the code of this step causes.
+    pub(super) fn of_event(&self, kind: &EventKind, here: Option<Key>) -> Option<&StepInfo> {
         match kind {
             EventKind::Succeeded => None,
             EventKind::Failed { .. } | EventKind::RetryScheduled { .. } => self.where_failed(),
-            _ => self.here(job),
+            _ => self.here(here),
         }
     }
 
-    /// The step whose code runs now on this thread, or else the current one.
-    fn here(&self, job: JobId) -> Option<&StepInfo> {
+    /// The step whose code runs now, or else the current one.
+    fn here(&self, key: Option<Key>) -> Option<&StepInfo> {
         let Some(latest) = &self.latest else {
             return self.current();
         };
-        let inside = current_of(job).and_then(|key| {
+        let inside = key.and_then(|key| {
             let mut all = std::iter::once(latest).chain(&self.more);
             all.find(|open| open.key == key)
         });
@@ -219,11 +189,11 @@ impl Core {
         self.state().steps.announce(total);
     }
 
-    /// Counts a step that begins, and tells of it.
-    pub(crate) fn begin_step(&self, name: &Arc<str>) -> Key {
+    /// Counts a step that begins in the code of another or of none, and tells of it.
+    pub(crate) fn begin_step(&self, name: &Arc<str>, around: Option<Key>) -> Key {
         let now = Instant::now();
         let mut state = self.state();
-        let (key, step) = state.steps.begin(name, current_of(self.id), now);
+        let (key, step) = state.steps.begin(name, around, now);
         let (number, total) = (step.number, step.total);
         if self.is_heard() {
             let step = step.clone();

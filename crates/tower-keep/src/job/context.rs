@@ -1,0 +1,462 @@
+//! Everything that is ambient for the code that runs now, in one thread-local.
+//!
+//! Each field is set for a piece of code and put back after it, by one of two guards: [`Restore`] for a plain value,
+//! [`Swapped`] for a shared one. Nothing else of the library is kept in a thread, and below this file nothing reads it:
+//! the job itself and its parts take what they need as arguments.
+//!
+//! Calls are made while a thread ends, too: from the `Drop` of what another crate keeps in it. So no field has a
+//! destructor, as that would take the value away before the thread is gone. Where a platform takes the values away
+//! nevertheless, a read gives the default, which is that nothing is ambient, and a write does nothing.
+
+use std::{
+    cell::{Cell, RefCell},
+    mem::{self, ManuallyDrop},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    core::{Core, Origin, steps::Key},
+    halt::Halt,
+    limits::Limits,
+    verdict::{Carried, Explanation, Stop, StopKind},
+};
+use crate::event::{EventKind, JobId};
+
+/// What the code around a call is doing. Layers of one stack hand the request down at once, while the job's own code
+/// calls later, from a poll: the phase tells the two apart, and so which job a call belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Running a job, or nothing of ours: a call made now begins a stack of its own.
+    #[default]
+    Running,
+    /// As `Running`; around it is the root of a stack that has no job and would take one over.
+    Open,
+    /// As `Open`, and a layer inside left a job for that root: it is ambient.
+    Offered,
+    /// The outermost layer of a stack is being called and would take over a job begun below it. The ambient job is
+    /// the one around the stack.
+    Adopting,
+    /// A stack is being called and the ambient job is its job.
+    Calling,
+    /// As `Calling`, but the job was found again by a layer that belongs to it: another layer owns it.
+    Rejoined,
+}
+
+thread_local! {
+    static CONTEXT: Context = const { Context::new() };
+}
+
+struct Context {
+    /// Whose code runs.
+    job: Slot<Core>,
+    phase: Cell<Phase>,
+    /// The limits in force. They are not the job's: the next attempt, or a layer outside, may be under others.
+    limits: Cell<Option<Limits>>,
+    /// What tells this code to stop, while the job itself may go on.
+    halt: Slot<Halt>,
+    /// The step whose code runs, and its job.
+    step: Cell<Option<(JobId, Key)>>,
+    /// The job whose execution, which callers share, runs now.
+    execution: Cell<Option<JobId>>,
+    /// The job whose detached task is polled.
+    detached: Cell<Option<JobId>>,
+    /// What the layers inside say of the result that comes up with this poll.
+    stop: Cell<Option<Stop>>,
+    explanation: Slot<Explanation>,
+    /// Why a layer drops what it wraps, while it does.
+    dropping: Cell<Option<StopKind>>,
+    /// The job in which a closure that a layer asked before the service panicked, on the panic's way to the root.
+    before_service: Cell<Option<JobId>>,
+}
+
+impl Context {
+    const fn new() -> Self {
+        const { assert!(!mem::needs_drop::<Self>()) };
+        Self {
+            job: Slot::new(),
+            phase: Cell::new(Phase::Running),
+            limits: Cell::new(None),
+            halt: Slot::new(),
+            step: Cell::new(None),
+            execution: Cell::new(None),
+            detached: Cell::new(None),
+            stop: Cell::new(None),
+            explanation: Slot::new(),
+            dropping: Cell::new(None),
+            before_service: Cell::new(None),
+        }
+    }
+}
+
+/// A shared value that is ambient for as long as a guard lives. The guards empty it, so nothing is left to be dropped
+/// with the thread.
+struct Slot<T>(RefCell<ManuallyDrop<Option<Arc<T>>>>);
+
+impl<T> Slot<T> {
+    const fn new() -> Self {
+        Self(RefCell::new(ManuallyDrop::new(None)))
+    }
+
+    /// `look` must not use this slot in turn.
+    #[inline(always)]
+    fn look<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
+        look(self.0.borrow().as_ref())
+    }
+
+    #[inline(always)]
+    fn swap(&self, other: &mut Option<Arc<T>>) {
+        mem::swap(&mut **self.0.borrow_mut(), other);
+    }
+
+    fn get(&self) -> Option<Arc<T>> {
+        self.look(|value| value.cloned())
+    }
+}
+
+#[inline(always)]
+fn with<T: Default>(look: impl FnOnce(&Context) -> T) -> T {
+    CONTEXT.try_with(look).unwrap_or_default()
+}
+
+// ===== guards =====
+
+type Field<T> = fn(&Context) -> &T;
+
+/// A plain field of the context has another value for as long as this lives.
+pub(crate) struct Restore<T: Copy + 'static> {
+    field: Field<Cell<T>>,
+    before: T,
+}
+
+impl<T: Copy + Default> Restore<T> {
+    #[inline(always)]
+    fn set(field: Field<Cell<T>>, value: T) -> Self {
+        let before = with(|context| field(context).replace(value));
+        Self { field, before }
+    }
+}
+
+impl<T: Copy> Drop for Restore<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        with(|context| (self.field)(context).set(self.before));
+    }
+}
+
+/// A shared field of the context and what is in the slot have changed places for as long as this lives: entering and
+/// leaving cost no reference count.
+pub(crate) struct Swapped<'a, T: 'static> {
+    field: Field<Slot<T>>,
+    slot: &'a mut Option<Arc<T>>,
+}
+
+impl<'a, T> Swapped<'a, T> {
+    #[inline(always)]
+    fn new(field: Field<Slot<T>>, slot: &'a mut Option<Arc<T>>) -> Self {
+        with(|context| field(context).swap(slot));
+        Self { field, slot }
+    }
+}
+
+impl<T> Drop for Swapped<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        with(|context| (self.field)(context).swap(self.slot));
+    }
+}
+
+// ===== job and phase =====
+
+#[inline(always)]
+pub(crate) fn phase() -> Phase {
+    with(|context| context.phase.get())
+}
+
+/// Whether the ambient job is that of the stack that is being called.
+pub(crate) fn is_calling() -> bool {
+    matches!(phase(), Phase::Calling | Phase::Rejoined)
+}
+
+/// Returns the phase before.
+#[inline(always)]
+pub(super) fn set_phase(phase: Phase) -> Phase {
+    with(|context| context.phase.replace(phase))
+}
+
+#[inline(always)]
+pub(crate) fn in_phase(phase: Phase) -> Restore<Phase> {
+    Restore::set(|context| &context.phase, phase)
+}
+
+/// The ambient job.
+pub(crate) fn current() -> Option<Arc<Core>> {
+    with(|context| context.job.get())
+}
+
+/// Looks at the ambient job without taking a handle to it. `look` runs code of ours only.
+#[inline(always)]
+pub(crate) fn with_current<T>(mut look: impl FnMut(Option<&Arc<Core>>) -> T) -> T {
+    CONTEXT
+        .try_with(|context| context.job.look(&mut look))
+        .unwrap_or_else(|_| look(None))
+}
+
+/// A new job's origin where this job's code begins it.
+pub(super) fn origin(parent: Option<Arc<Core>>) -> Origin {
+    parent.map_or(Origin::Nobody, |parent| Origin::Parent {
+        within: halt_of(parent.id()),
+        parent,
+    })
+}
+
+pub(super) fn is_current(core: &Arc<Core>) -> bool {
+    with_current(|job| job.is_some_and(|job| Arc::ptr_eq(job, core)))
+}
+
+/// Makes the job in the slot the ambient one.
+#[inline(always)]
+pub(crate) fn enter(
+    slot: &mut Option<Arc<Core>>,
+    phase: Phase,
+) -> (Swapped<'_, Core>, Restore<Phase>) {
+    (Swapped::new(|context| &context.job, slot), in_phase(phase))
+}
+
+fn replace_job(mut job: Option<Arc<Core>>) -> Option<Arc<Core>> {
+    with(|context| context.job.swap(&mut job));
+    job
+}
+
+/// Makes this the ambient job over the one around the stack, until the stack's root [takes it over](take_over).
+pub(super) fn lay_over(job: Arc<Core>) {
+    job.set_around(replace_job(None));
+    replace_job(Some(job));
+}
+
+/// Makes the job around the stack ambient again, in place of the job that was laid over it.
+#[cold]
+pub(super) fn take_over() -> Option<Arc<Core>> {
+    let job = replace_job(None)?;
+    replace_job(job.take_around());
+    Some(job)
+}
+
+// ===== limits =====
+
+/// The limits in force, if there are any.
+#[inline(always)]
+pub(crate) fn limits() -> Option<Limits> {
+    with(|context| context.limits.get())
+}
+
+/// When the code that runs now is to be over.
+pub(crate) fn nearest_limit() -> Option<Instant> {
+    limits().and_then(|limits| limits.nearest())
+}
+
+#[inline(always)]
+fn under(limits: Option<Limits>) -> Restore<Option<Limits>> {
+    Restore::set(|context| &context.limits, limits)
+}
+
+/// Adds limits to those of the layers around.
+#[inline(always)]
+pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
+    under(Some(limits().map_or(by, |around| around.and(by))))
+}
+
+/// Another stack begins. A limit on a job is for those that work for it too; any other ends the code, and only what the
+/// code itself polls.
+#[inline(always)]
+pub(super) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
+    limits().map(|around| {
+        let has_job = with_current(|job| job.is_some());
+        under(Some(around.for_callee(has_job)))
+    })
+}
+
+// ===== what tells this code to stop =====
+
+/// The ambient signal to stop, whatever its job.
+pub(crate) fn halt() -> Option<Arc<Halt>> {
+    with(|context| context.halt.get())
+}
+
+#[inline]
+fn with_halt_of<T: Default>(job: JobId, look: impl FnOnce(&Arc<Halt>) -> T) -> T {
+    with(|context| (context.halt).look(|halt| halt.filter(|halt| halt.job() == job).map(look)))
+        .unwrap_or_default()
+}
+
+/// That of the code that runs now, if it is in this job.
+pub(crate) fn halt_of(job: JobId) -> Option<Arc<Halt>> {
+    with_halt_of(job, |halt| Some(Arc::clone(halt)))
+}
+
+/// What told the code that runs now to stop, if it is in this job.
+pub(crate) fn halted_by(job: JobId) -> Option<StopKind> {
+    with_halt_of(job, |halt| halt.halted_by())
+}
+
+/// Whether the code that runs now, in this job, is to stop: the job's token fired, or a limit gives this code a last
+/// grace period.
+#[inline]
+pub(crate) fn is_stopping(job: &Core) -> bool {
+    job.has_fired() || with_halt_of(job.id(), |halt| halt.is_halted())
+}
+
+#[inline(always)]
+pub(crate) fn under_halt(slot: &mut Option<Arc<Halt>>) -> Swapped<'_, Halt> {
+    Swapped::new(|context| &context.halt, slot)
+}
+
+// ===== steps and events =====
+
+pub(super) fn in_step(job: JobId, step: Key) -> Restore<Option<(JobId, Key)>> {
+    Restore::set(|context| &context.step, Some((job, step)))
+}
+
+/// The step whose code runs now, if it is in this job.
+#[inline(always)]
+pub(crate) fn step_of(job: JobId) -> Option<Key> {
+    with(|context| context.step.get()).and_then(|(of, key)| (of == job).then_some(key))
+}
+
+/// Sends an event of this job, in the step whose code runs now. `make` runs only if somebody may hear it.
+#[inline]
+pub(crate) fn emit(job: &Core, make: impl FnOnce() -> EventKind) {
+    if job.is_heard() {
+        job.emit(step_of(job.id()), make());
+    }
+}
+
+/// Runs code that belongs to no call, though it runs in the middle of one, such as an observer: what it calls begins
+/// stacks of its own, and what it leaves says nothing of the call.
+pub(crate) fn apart(code: &mut dyn FnMut()) {
+    let said = take_said();
+    let _running = in_phase(Phase::Running);
+    code();
+    put_said(said);
+}
+
+// ===== shared executions and detached tasks =====
+
+/// Whether what is called now is a part of the execution of this job that callers share, rather than one of those calls.
+pub(crate) fn is_execution_of(job: JobId) -> bool {
+    with(|context| context.execution.get()) == Some(job)
+}
+
+/// Whether a detached task of this job is polled.
+pub(crate) fn is_detached_task_of(job: JobId) -> bool {
+    with(|context| context.detached.get()) == Some(job)
+}
+
+pub(crate) fn in_detached_task(job: JobId) -> Restore<Option<JobId>> {
+    Restore::set(|context| &context.detached, Some(job))
+}
+
+/// What holds for a piece of code apart from its job, taken along where the code goes on elsewhere. By default no limit
+/// holds, and nothing stops it.
+#[derive(Clone, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) limits: Option<Limits>,
+    pub(crate) halt: Option<Arc<Halt>>,
+    /// The shared execution that the code is a part of.
+    pub(crate) execution: Option<JobId>,
+}
+
+impl Surroundings {
+    /// Those of an execution that callers share: it is under the limits of none of them.
+    pub(crate) fn of_execution(job: Option<JobId>) -> Self {
+        Self {
+            execution: job,
+            ..Self::default()
+        }
+    }
+
+    /// Of a task that runs on when nobody waits for it: a limit of an attempt only ends the wait.
+    pub(crate) fn of_detached_task() -> Self {
+        Self {
+            limits: limits().map(|limits| limits.for_detached()),
+            halt: halt(),
+            execution: with(|context| context.execution.get()),
+        }
+    }
+
+    /// Lets them hold, and no others, while `code` runs.
+    pub(crate) fn around<T>(&mut self, code: impl FnOnce() -> T) -> T {
+        let _execution = Restore::set(|context| &context.execution, self.execution);
+        let _limits = under(self.limits);
+        let _halt = under_halt(&mut self.halt);
+        code()
+    }
+}
+
+// ===== what the layers inside say =====
+
+#[inline(always)]
+pub(super) fn said() -> Option<Stop> {
+    with(|context| context.stop.get())
+}
+
+#[inline(always)]
+pub(super) fn set_said(stop: Option<Stop>) {
+    with(|context| context.stop.set(stop));
+}
+
+pub(super) fn explanation() -> Option<Arc<Explanation>> {
+    with(|context| context.explanation.get())
+}
+
+pub(super) fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
+    // The one before is dropped outside the slot, at the end.
+    with(|context| context.explanation.swap(&mut explanation));
+}
+
+/// Takes away what is said.
+#[inline(always)]
+pub(super) fn take_said() -> Carried {
+    with(|context| {
+        let mut explanation = None;
+        if !context
+            .explanation
+            .look(|explanation| explanation.is_none())
+        {
+            context.explanation.swap(&mut explanation);
+        }
+        Carried::new(context.stop.take(), explanation)
+    })
+}
+
+pub(super) fn put_said(said: Carried) {
+    let (stop, explanation) = said.into_parts();
+    set_said(stop);
+    set_explanation(explanation);
+}
+
+/// Why the layer around is dropping this future, if a layer does.
+pub(super) fn dropping() -> Option<StopKind> {
+    with(|context| context.dropping.get())
+}
+
+pub(super) fn drop_for(kind: StopKind) -> Restore<Option<StopKind>> {
+    Restore::set(|context| &context.dropping, Some(kind))
+}
+
+// ===== panics =====
+
+/// A closure that a layer asked before it called the service is panicking.
+#[cold]
+pub(super) fn note_panic_before_service() {
+    // Otherwise the ambient job is one around this stack, whose own code runs.
+    if is_calling() {
+        let job = with_current(|job| job.map(|job| job.id()));
+        with(|context| context.before_service.set(job));
+    }
+}
+
+pub(super) fn take_panic_before_service() -> Option<JobId> {
+    with(|context| context.before_service.take())
+}
