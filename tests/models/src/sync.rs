@@ -83,10 +83,6 @@ pub(crate) mod atomic {
             pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 self.touch().fetch_add(value, order)
             }
-
-            pub(crate) fn fetch_min(&self, value: $value, order: Ordering) -> $value {
-                self.touch().fetch_min(value, order)
-            }
         };
         (@ flags $value:ty) => {
             pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
@@ -170,13 +166,6 @@ impl<T> OnceLock<T> {
         }
     }
 
-    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
-        let _one_at_a_time = self.filling.lock().unwrap();
-        let value = self.cell.get_or_init(make);
-        self.filled.store(true, Ordering::Release);
-        value
-    }
-
     pub(crate) fn set(&self, value: T) -> Result<(), T> {
         let _one_at_a_time = self.filling.lock().unwrap();
         let set = self.cell.set(value);
@@ -202,10 +191,6 @@ impl Default for Steps {
 }
 
 impl CancellationToken {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     fn step(&self) -> &tokio_util::sync::CancellationToken {
         self.steps.0.fetch_add(1, Ordering::AcqRel);
         &self.real

@@ -29,8 +29,8 @@ models! {
     waking:
         a_token_taken_late_fires
         a_token_fires_if_the_job_does
-        who_watches_is_woken
-        who_takes_a_place_over_is_woken;
+        all_that_watch_are_woken
+        the_next_in_a_place_is_woken;
     family:
         a_child_is_cancelled_with_its_parent
         children_of_two_threads_are_cancelled

@@ -55,7 +55,7 @@ impl CancelHandle {
     ) -> usize {
         cancel_each(self.registry.jobs(), &reason.into(), |job| {
             // It may have ended while `meant` looked at another.
-            (!job.is_over() || job.works_on()) && meant(&Running::of(job))
+            (!job.state().is_over() || job.state().works_on()) && meant(&Running::of(job))
         })
     }
 

@@ -3,7 +3,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use super::{running::Running, shutdown::Shutdown};
 use crate::{
     event::{CancelReason, JobId, JobMap},
-    job::core::Core,
+    job::core::{By, Core},
     sync::{
         CancellationToken, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -53,11 +53,8 @@ impl Target {
 }
 
 pub(super) fn cancel(job: &Core, shared: bool, reason: CancelReason) -> bool {
-    if shared {
-        job.cancel_work(reason)
-    } else {
-        job.cancel(reason)
-    }
+    let by = if shared { By::Execution } else { By::Request };
+    job.cancel(reason, by)
 }
 
 impl Registry {
@@ -237,7 +234,7 @@ struct Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        let reason = self.job.upgrade().and_then(|job| job.cancelled_for());
+        let reason = self.job.upgrade().and_then(|job| job.reason());
         self.registry.over(reason.as_ref());
     }
 }

@@ -31,7 +31,7 @@ impl Running {
             parent: job.parent_id(),
             age: job.age(),
             attempt: job.attempt(),
-            cancelled: job.cancelled_for(),
+            cancelled: job.reason(),
         }
     }
 }

@@ -11,14 +11,14 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::work::{Lent, Work};
+use super::work::Work;
 use crate::{
     error::unharmed,
     event::CancelReason,
     job::{
         Cancelled,
         context::{self, Phase, Surroundings},
-        core::{Core, Ending},
+        core::{By, Core, Ending},
         panic,
         stop::{self, Carried},
     },
@@ -31,8 +31,6 @@ type Output<T, E> = (Result<Result<T, E>, Cancelled>, Carried);
 #[must_use = "futures do nothing unless polled"]
 pub struct Spawned<T, E> {
     task: JoinHandle<Output<T, E>>,
-    // Gives the call up when it is dropped before its result is there.
-    _lent: Option<Lent>,
 }
 
 impl<T, E> Spawned<T, E>
@@ -40,7 +38,7 @@ where
     T: Send + 'static,
     E: fmt::Display + Send + 'static,
 {
-    pub(super) fn new<F, K>(mut work: Work<F, K>) -> Self
+    pub(super) fn new<F, K>(work: Work<F, K>) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         K: Eq + Hash + Send + Sync + 'static,
@@ -49,7 +47,6 @@ where
         // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
         let surroundings = Surroundings::of_detached_task();
         Self {
-            _lent: work.lend(),
             task: tokio::spawn(run(work, unfinished, surroundings)),
         }
     }
@@ -147,7 +144,7 @@ impl Drop for Unfinished {
         let ending = if thread::panicking() {
             Ending::panicked()
         } else {
-            self.job.cancel_as(CancelReason::Shutdown, true);
+            self.job.cancel(CancelReason::Shutdown, By::Leaving);
             Ending::Cancelled {
                 reason: CancelReason::Shutdown,
             }

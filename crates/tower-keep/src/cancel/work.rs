@@ -4,11 +4,8 @@ use std::{
     hash::Hash,
     mem,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -25,7 +22,7 @@ use crate::{
     job::{
         Cancelled,
         context::is_execution_of,
-        core::{Core, cancellation::WakerPlace},
+        core::{CancelWaker, Core},
         stop::{self, StopKind},
     },
 };
@@ -74,54 +71,34 @@ impl<F, K: Eq + Hash> Work<F, K> {
     }
 
     pub(super) fn job(&self) -> &Arc<Core> {
-        &self.watch.job
-    }
-
-    /// For a call that goes to a task of its own.
-    pub(super) fn lend(&mut self) -> Option<Lent> {
-        self.watch.lend()
+        self.watch.job()
     }
 }
 
 /// How a call watches its job. Made before the call goes on, as what is called may share the execution.
 pub(super) struct Watch {
-    job: Arc<Core>,
+    waker: CancelWaker,
     /// The call is part of a shared execution.
     shared: bool,
     /// The call is in hand: it has no result yet.
     holds: bool,
-    /// The same, where whoever waits for a task with the call in it may give it up.
-    lent: Option<Arc<AtomicBool>>,
-    waker: WakerPlace,
-}
-
-/// Of a call that runs in a task of its own, for whoever waits for it: gives the call up when it is dropped first.
-pub(super) struct Lent {
-    job: Arc<Core>,
-    holds: Arc<AtomicBool>,
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if self.holds.swap(false, Ordering::AcqRel) {
-            self.job.let_call_go();
-        }
-    }
 }
 
 impl Watch {
     pub(super) fn new(job: Arc<Core>) -> Self {
         let shared = is_execution_of(job.id());
         if !shared {
-            job.take_call();
+            job.word.take_call();
         }
         Self {
+            waker: CancelWaker::new(job),
             shared,
             holds: !shared,
-            lent: None,
-            waker: job.watch(),
-            job,
         }
+    }
+
+    pub(super) fn job(&self) -> &Arc<Core> {
+        self.waker.job()
     }
 
     pub(super) fn is_shared(&self) -> bool {
@@ -131,58 +108,35 @@ impl Watch {
     /// The call's result is there: `false` if the call was to stop instead.
     #[inline(always)]
     fn decide(&mut self) -> bool {
-        let held = mem::take(&mut self.holds);
-        match self.lent.take() {
-            Some(lent) if !lent.swap(false, Ordering::AcqRel) => self.job.decide_given_up(),
-            Some(_) => self.job.decide(),
-            None if held => self.job.decide(),
-            None => !self.is_stopped(),
+        if mem::take(&mut self.holds) {
+            self.job().word.decide()
+        } else {
+            !self.is_stopped()
         }
-    }
-
-    fn lend(&mut self) -> Option<Lent> {
-        let lent = mem::take(&mut self.holds).then(|| Arc::new(AtomicBool::new(true)))?;
-        self.lent = Some(Arc::clone(&lent));
-        Some(Lent {
-            job: Arc::clone(&self.job),
-            holds: lent,
-        })
     }
 
     /// Cancels the job, or the shared execution of which the call is a part.
     pub(super) fn cancel(&self, reason: CancelReason) -> bool {
-        cancel(&self.job, self.shared, reason)
+        cancel(self.job(), self.shared, reason)
     }
 
     /// The work ran, before it was cancelled: what the caller is told reads as if it had been turned away.
     #[cold]
     fn note_start(&self) {
         if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
-            self.job.started();
+            self.job().started();
         }
     }
 
-    #[inline(always)]
-    fn wake_on_cancel(&self, waker: &Waker) {
-        self.job.wake_on_cancel(&self.waker, waker);
-    }
-
-    fn is_at_work(&self) -> bool {
-        self.job.can_clean_up(true)
-    }
-
-    fn can_clean_up(&self) -> bool {
-        self.job.can_clean_up(self.shared)
-    }
-
     /// Whether the call is to stop: a shared execution does not when the job's own caller leaves. Any other call does when
-    /// its job is over too: it was given up, and runs on in a task of its own.
+    /// its job is over too, as a detached task may be left then.
     #[inline(always)]
     pub(super) fn is_stopped(&self) -> bool {
+        let now = self.job().state();
         if self.shared {
-            self.job.has_fired()
+            now.has_fired()
         } else {
-            self.job.cancel_requested() || self.job.is_over()
+            now.is_cancelled() || now.is_over()
         }
     }
 }
@@ -190,16 +144,19 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // A retry around this layer makes many calls of one job.
-        let lent = self.lent.as_ref();
-        if self.holds || lent.is_some_and(|lent| lent.swap(false, Ordering::AcqRel)) {
-            self.job.let_call_go();
+        if self.holds {
+            self.job().word.let_call_go();
         }
-        self.job.unwatch(&self.waker);
     }
 }
 
 fn cancelled(job: &Core) -> Cancelled {
-    Cancelled::of(job.id(), job.reason().unwrap_or(CancelReason::Requested))
+    let reason = job.reason().unwrap_or(if job.state().has_fired() {
+        CancelReason::CallerGone
+    } else {
+        CancelReason::Requested
+    });
+    Cancelled::of(job.id(), reason)
 }
 
 impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
@@ -223,13 +180,14 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
             if let Poll::Ready(output) = future.poll(cx) {
                 // Whoever was cancelled meanwhile does not succeed; a limit inside that expired speaks for itself.
                 // From here on it is too late to cancel, unless somebody did so meanwhile.
-                if !this.watch.decide() && this.watch.job.reason() != Some(CancelReason::TimedOut) {
+                if !this.watch.decide() && this.watch.job().reason() != Some(CancelReason::TimedOut)
+                {
                     this.watch.note_start();
-                    return Poll::Ready(Err(cancelled(&this.watch.job)));
+                    return Poll::Ready(Err(cancelled(this.watch.job())));
                 }
                 return Poll::Ready(Ok(output));
             }
-            this.watch.wake_on_cancel(cx.waker());
+            this.watch.waker.register(cx.waker());
             if let Some(outside) = this.outside {
                 let wait = this
                     .outside_wait
@@ -255,15 +213,17 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
         // One that was given up is told nothing: its job was not cancelled.
-        let grace = this.grace.filter(|_| this.watch.job.cancel_requested());
+        let grace = this
+            .grace
+            .filter(|_| this.watch.job().state().is_cancelled());
         if let (Some(grace), Some(future)) = (grace, this.future.as_mut().as_pin_mut()) {
             // Where callers share the execution, it finds out now whether this one has it to itself.
-            if this.watch.is_at_work() && future.poll(cx).is_ready() {
+            if this.watch.job().can_clean_up(true) && future.poll(cx).is_ready() {
                 this.future.set(None);
-                return Poll::Ready(Err(cancelled(&this.watch.job)));
+                return Poll::Ready(Err(cancelled(this.watch.job())));
             }
             // It may have come to a wait just now.
-            if this.watch.can_clean_up() {
+            if this.watch.job().can_clean_up(this.watch.shared) {
                 let sleep = this
                     .grace_sleep
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
@@ -277,16 +237,16 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
         }
         if this.future.is_some() {
             stop::dropping(StopKind::Cancelled, || this.future.set(None));
-            this.watch.job.set_dropped();
+            this.watch.job().set_dropped();
         }
-        Poll::Ready(Err(cancelled(&this.watch.job)))
+        Poll::Ready(Err(cancelled(this.watch.job())))
     }
 }
 
 impl<F, K: Eq + Hash> fmt::Debug for Work<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work")
-            .field("job", &self.watch.job)
+            .field("job", self.watch.job())
             .finish_non_exhaustive()
     }
 }

@@ -240,7 +240,7 @@ fn find<T, E, C: Classify<T, E>>(
 /// Whether the outcome is that of code that heeded its cancellation.
 #[cold]
 fn cancelled(seat: &Seat) -> bool {
-    seat.with_job(|job| job.has_fired() && job.reason() != Some(CancelReason::TimedOut))
+    seat.with_job(|job| job.state().has_fired() && job.reason() != Some(CancelReason::TimedOut))
         .unwrap_or(false)
 }
 

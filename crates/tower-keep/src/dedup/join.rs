@@ -150,7 +150,9 @@ fn keep<T, E, K, M>(
     let (Some(limits), Ok(response)) = (mode.kept().0, result) else {
         return;
     };
-    let cancelled = seat.with_job(|job| job.has_fired()).unwrap_or(false);
+    let cancelled = seat
+        .with_job(|job| job.state().has_fired())
+        .unwrap_or(false);
     // What a layer inside answered instead of the service is no result, nor is what work hands out that was told to stop.
     let stopped = stop.is_some_and(|stop| stop.holds(result));
     if !cancelled && !stopped && mode.keeps(result) {

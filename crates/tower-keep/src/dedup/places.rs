@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     event::{CancelReason, JobId},
-    job::core::Core,
+    job::core::{By, Core},
     sync::{
         AtomicWaker, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -129,7 +129,7 @@ impl<K> Call<K> {
             if self.by.get() != Some(id) {
                 if let Some(job) = job.upgrade() {
                     // It drops its share of a joined execution itself.
-                    job.cancel_as(CancelReason::Replaced, true);
+                    job.cancel(CancelReason::Replaced, By::Leaving);
                 }
             }
         }

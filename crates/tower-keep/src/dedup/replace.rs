@@ -22,6 +22,7 @@ use super::{
 use crate::{
     event::CancelReason,
     job::{
+        core::By,
         seat::Seat,
         stop::{self, StopKind},
     },
@@ -105,8 +106,9 @@ where
         on_reject: O,
         seat: Seat,
     ) -> Self {
-        let mut watched = false;
-        seat.with_job(|job| watched = job.is_watched());
+        let watched = seat
+            .with_job(|job| job.state().is_watched())
+            .unwrap_or(false);
         let (hold, turned) = hold.unzip();
         Self {
             execution: Some(execution),
@@ -187,7 +189,7 @@ where
             // The Cancel layer drops what has started at once, or lets it clean up for its grace period.
             self.seat.with_job(|job| {
                 let is_other = hold.replaced_by() != Some(job.id());
-                cleans_up = is_other && job.cancel_requested() && !job.is_held();
+                cleans_up = is_other && job.state().is_cancelled() && !job.state().is_held();
             });
         }
         !cleans_up
@@ -220,7 +222,7 @@ where
             // Another call of the same job goes on.
             if by != of {
                 // For a job that was not known yet when this call was replaced.
-                job.cancel_as(CancelReason::Replaced, true);
+                job.cancel(CancelReason::Replaced, By::Leaving);
                 if unfinished {
                     job.set_dropped();
                 }

@@ -51,7 +51,7 @@ fn job_of(seat: &Seat) -> Option<Arc<Core>> {
 fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
     seat.with_job(|job| {
         // Another job does the work.
-        job.hold_back();
+        job.word.hold_back();
         context::emit(job, || EventKind::Duplicate { of, joined });
     });
 }
@@ -70,7 +70,7 @@ fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Durati
 #[cold]
 fn tell_kept(seat: &Seat, hit: &Hit) {
     seat.with_job(|job| {
-        job.hold_back();
+        job.word.hold_back();
         context::emit(job, || EventKind::AnsweredFromKept {
             of: hit.of,
             age: hit.age,

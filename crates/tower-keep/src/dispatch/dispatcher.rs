@@ -206,7 +206,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
         O: OnReject<Unfinished, S::Response, S::Error> + Clone,
     {
         let (job, watch, work) = self.call(self.name.name(request), NoPlace);
-        let why = match job.cancelled_for() {
+        let why = match job.reason() {
             // It was shut down just now.
             Some(reason) => Unfinished::Cancelled(Cancelled::of(job.id(), reason)),
             None => why,

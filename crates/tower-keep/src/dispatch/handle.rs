@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::task::Answer;
 use crate::{
     event::{CancelReason, JobId},
-    job::core::Core,
+    job::core::{By, Core},
     progress::{JobState, Watch},
 };
 
@@ -74,7 +74,7 @@ impl<T, E> JobHandle<T, E> {
 
     /// Cancels the job for this reason, which may be a text. `false` if it is over or was cancelled before.
     pub fn cancel_because(&self, reason: impl Into<CancelReason>) -> bool {
-        self.job.cancel(reason.into())
+        self.job.cancel(reason.into(), By::Request)
     }
 
     /// Whether the result is there, so that awaiting it does not wait; also once it was taken.
@@ -124,7 +124,7 @@ impl<T, E> Drop for JobHandle<T, E> {
     fn drop(&mut self) {
         if self.cancels {
             // It does nothing once the job is over.
-            self.job.cancel(CancelReason::CallerGone);
+            self.job.cancel(CancelReason::CallerGone, By::Request);
         }
     }
 }

@@ -21,7 +21,11 @@ use crate::{
     cancel::registry::Hold,
     error::{discard, unharmed},
     event::CancelReason,
-    job::{Cancelled, context::Surroundings, core::Core},
+    job::{
+        Cancelled,
+        context::Surroundings,
+        core::{By, Core},
+    },
     reject::OnReject,
 };
 
@@ -56,9 +60,9 @@ pin_project! {
             if this.work.is_some() {
                 // It wakes whoever waits for the job's token.
                 unharmed(|| {
-                    this.job.cancel(CancelReason::Shutdown);
+                    this.job.cancel(CancelReason::Shutdown, By::Request);
                 });
-                let reason = this.job.cancelled_for().unwrap_or(CancelReason::Shutdown);
+                let reason = this.job.reason().unwrap_or(CancelReason::Shutdown);
                 let cancelled = Cancelled::of(this.job.id(), reason);
                 Task::over(this, Outcome::Not(Unfinished::Cancelled(cancelled)));
             }
@@ -134,7 +138,7 @@ where
             Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => {
                 Outcome::Not(Unfinished::Cancelled(why))
             }
-            Err(panic) => Outcome::Not(match this.job.cancelled_for() {
+            Err(panic) => Outcome::Not(match this.job.reason() {
                 // In its grace period: the job ended as cancelled, as with any other result.
                 Some(reason) if reason != CancelReason::TimedOut => {
                     discard(panic);

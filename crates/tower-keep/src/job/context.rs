@@ -304,7 +304,7 @@ pub(crate) fn halted_by(job: JobId) -> Option<StopKind> {
 /// grace period.
 #[inline]
 pub(crate) fn is_stopping(job: &Core) -> bool {
-    job.has_fired() || with_halt_of(job.id(), |halt| halt.is_halted())
+    job.state().has_fired() || with_halt_of(job.id(), |halt| halt.is_halted())
 }
 
 #[inline(always)]

@@ -200,8 +200,11 @@ impl Job {
     #[must_use]
     pub fn cancel_reason(&self) -> Option<CancelReason> {
         let core = self.core.as_ref().filter(|_| self.is_cancelled())?;
-        // A halt gives no reason of its own.
-        Some(core.reason().unwrap_or(CancelReason::TimedOut))
+        Some(core.reason().unwrap_or(if core.state().has_fired() {
+            CancelReason::CallerGone
+        } else {
+            CancelReason::TimedOut
+        }))
     }
 
     /// Waits until the job is cancelled: for `select!`. Never ready for an unwatched job.
@@ -211,7 +214,7 @@ impl Job {
     /// Nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
         match (&self.core, self.any_halt()) {
-            (Some(core), Some(halt)) => halt.token(|| core.token().clone()).cancelled().await,
+            (Some(core), Some(halt)) => halt.token(|| core.token()).cancelled().await,
             (Some(core), None) => core.token().cancelled().await,
             (None, _) => std::future::pending().await,
         }
@@ -226,7 +229,7 @@ impl Job {
     pub fn token(&self) -> CancellationToken {
         // A child, so that a stranger cannot fire the job's own token.
         match (&self.core, self.any_halt()) {
-            (Some(core), Some(halt)) => halt.token(|| core.token().clone()).child_token(),
+            (Some(core), Some(halt)) => halt.token(|| core.token()).child_token(),
             (Some(core), None) => core.token().child_token(),
             (None, _) => CancellationToken::new(),
         }

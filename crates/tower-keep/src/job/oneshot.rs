@@ -37,7 +37,7 @@ where
 {
     /// The job, if there is one, is held back until the service is ready.
     pub(crate) fn new(service: S, request: Request, seat: &Seat) -> Self {
-        seat.with_job(|job| job.hold());
+        seat.with_job(|job| job.word.hold());
         Self {
             state: State::Readying {
                 service,
@@ -62,7 +62,7 @@ where
             let Some(request) = request.take() else {
                 panic!("a call was polled after it was ready")
             };
-            seat.with_job(|job| job.release());
+            seat.with_job(|job| job.word.release());
             let had_job = seat.has_job();
             let future = seat.recall(|| service.call(request));
             if !had_job {

@@ -265,7 +265,7 @@ impl Seat {
         let job = Core::new(name, context::origin(parent), context::apart);
         joining.observe(&job);
         if Entry::of(context::phase(), Layer::Tracking) == Entry::BeginForOwner {
-            job.add_member(joining.layer.get());
+            job.members.add(joining.layer.get());
             if let Some(limits) = context::limits() {
                 job.set_step_limit(limits.step);
             }
@@ -532,14 +532,13 @@ impl Drop for Seat {
 
 impl Joining<'_> {
     fn join(&self, job: &Core) {
-        job.add_member(self.layer.get());
+        job.members.add(self.layer.get());
         self.observe(job);
     }
 
     fn observe(&self, job: &Core) {
         match self.observer {
-            Some(observer) if self.traced => job.observe_for_tracing(observer),
-            Some(observer) => job.observe(observer),
+            Some(observer) => job.observe(observer, self.traced),
             None => {}
         }
     }
@@ -573,7 +572,7 @@ mod tests {
         let id = LayerId::next();
         let around = Core::new(JobName::EMPTY, Origin::Nobody, context::apart);
         if layer == Layer::Known {
-            around.add_member(id.get());
+            around.members.add(id.get());
         }
         let mut slot = Some(Arc::clone(&around));
         let entered = context::enter(&mut slot, phase);

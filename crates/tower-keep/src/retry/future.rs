@@ -180,7 +180,7 @@ where
                                 next.request =
                                     (this.seat).ask(|| layer.clone_request.clone_request(&request));
                             }
-                            this.seat.with_job(|job| job.attempt_runs());
+                            this.seat.with_job(|job| job.word.attempt_runs());
                             let future = this.seat.recall(|| service.call(request));
                             std::mem::swap(&mut next.service, service);
                             this.state.set(State::Calling { future });

@@ -122,7 +122,7 @@ impl Over<'_> {
     /// Whether a retry of a job that this one's code began gave up for this one too.
     fn is_forbidden(&self) -> bool {
         self.seat
-            .with_job(|job| job.retries_forbidden())
+            .with_job(|job| job.state().retries_forbidden())
             .unwrap_or(false)
     }
 
@@ -173,7 +173,7 @@ fn is_in_vain(delay: Duration, end: Option<Instant>) -> bool {
 #[cold]
 pub(super) fn begin_attempt(seat: &Seat, attempt: u32, max_retries: u32) {
     seat.with_job(|job| {
-        job.set_attempt(attempt);
+        job.begin_attempt(attempt);
         context::emit(job, || EventKind::Retrying {
             attempt,
             max_retries,

@@ -32,7 +32,7 @@ pub fn one_of_several_goes_on() {
         });
         let place = Unhurt::new(groups.enter(GROUP, &first, false));
         let places = threads.map(|thread| thread.join());
-        let reasons = jobs.each_ref().map(|job| job.cancelled_for());
+        let reasons = jobs.each_ref().map(|job| job.reason());
         let replaced = Some(CancelReason::Replaced);
         assert_eq!(reasons, [replaced.clone(), replaced, None]);
         assert_eq!(handle.jobs(&GROUP).len(), 3);
@@ -50,11 +50,11 @@ pub fn one_leaves_as_the_next_enters() {
         let leaving = spawn(move || drop(place));
         let place = Unhurt::new(groups.enter(GROUP, &new, false));
         leaving.join();
-        assert!(!new.cancel_requested());
+        assert!(!new.state().is_cancelled());
         assert_eq!(handle.jobs(&GROUP).len(), 1);
         drop(place);
         assert!(handle.jobs(&GROUP).is_empty());
-        old.cancelled_for().is_some()
+        old.reason().is_some()
     });
     assert_eq!(seen.len(), 2);
 }
@@ -71,8 +71,8 @@ pub fn cancelling_reaches_who_is_in() {
         };
         let count = handle.cancel(&GROUP);
         let late_place = entering.join();
-        assert!(in_before.cancel_requested());
-        assert_eq!(count, 1 + usize::from(late.cancel_requested()));
+        assert!(in_before.state().is_cancelled());
+        assert_eq!(count, 1 + usize::from(late.state().is_cancelled()));
         drop((place, late_place));
         assert!(handle.jobs(&GROUP).is_empty());
     });

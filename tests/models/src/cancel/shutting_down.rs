@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     event::CancelReason,
-    job::{core::Core, job, succeed},
+    job::{
+        core::{By, Core},
+        job, succeed,
+    },
     run::{Sleeper, Unhurt, explore, explore_within, spawn},
 };
 
@@ -44,7 +47,7 @@ fn drained(registry: &Registry) -> Shutdown {
 
 /// What a job says of itself: why it was cancelled, if it was.
 fn was_shut_down(job: &Core) -> bool {
-    job.cancelled_for() == Some(CancelReason::Shutdown)
+    job.reason() == Some(CancelReason::Shutdown)
 }
 
 /// A job gets in and is found, or is refused.
@@ -117,7 +120,7 @@ pub fn another_reason_is_counted_as_such() {
             spawn(move || finish(tracked, &job))
         };
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         cancel_each(registry.jobs(), &CancelReason::Shutdown, |_| true);
         let tally = drained(&registry);
         working.join();

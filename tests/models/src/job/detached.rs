@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Ending, Recorder, cancelled, core::Core, job, succeed};
+use super::{
+    Ending, Recorder, cancelled,
+    core::{By, Core},
+    job, succeed,
+};
 use crate::{
     event::CancelReason,
     run::{explore, spawn},
@@ -23,9 +27,9 @@ pub fn the_later_of_caller_and_work_ends_it() {
         let working = spawn(move || other.detached_done(1, Ending::Succeeded));
         job.caller_gone(None);
         working.join();
-        assert!(job.is_over());
+        assert!(job.state().is_over());
         assert_eq!(recorder.ending().name(), "succeeded");
-        assert!(!job.cancel_requested());
+        assert!(!job.state().is_cancelled());
     });
 }
 
@@ -36,13 +40,13 @@ pub fn a_caller_that_stays_ends_it() {
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
         let working = spawn(move || {
-            assert!(other.decide());
+            assert!(other.word.decide());
             other.detached_done(1, Ending::Succeeded);
         });
         working.join();
-        assert!(!job.is_over());
+        assert!(!job.state().is_over());
         let other = Arc::clone(&job);
-        let late = spawn(move || other.cancel(CancelReason::Requested));
+        let late = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.end(None, || Ending::Succeeded);
         assert!(!late.join());
         assert_eq!(recorder.ending().name(), "succeeded");
@@ -56,7 +60,7 @@ pub fn the_work_says_whether_it_was_cancelled() {
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
         let working = spawn(move || {
-            let decided = other.decide();
+            let decided = other.word.decide();
             other.detached_done(
                 1,
                 if decided {
@@ -68,13 +72,13 @@ pub fn the_work_says_whether_it_was_cancelled() {
             decided
         });
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.caller_gone(None);
         let decided = working.join();
         let taken = cancelling.join();
         assert_ne!(decided, taken);
         assert_eq!(recorder.reason(), taken.then_some(CancelReason::Requested));
-        assert_eq!(job.has_fired(), taken);
+        assert_eq!(job.state().has_fired(), taken);
         taken
     });
     assert_eq!(seen.len(), 2);
@@ -88,7 +92,7 @@ pub fn a_caller_that_leaves_between_attempts_ends_it() {
         job.detached_done(1, Ending::Succeeded);
         job.attempt_over();
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.caller_gone(None);
         let taken = cancelling.join();
         let expected = if taken {
@@ -106,14 +110,14 @@ pub fn an_unwatched_one_ends_too() {
         let job = detached();
         let other = Arc::clone(&job);
         let working = spawn(move || {
-            let decided = other.decide();
+            let decided = other.word.decide();
             other.detached_done(1, Ending::Succeeded);
             decided
         });
         job.caller_gone(None);
         assert!(working.join());
-        assert!(job.is_over());
-        job.take_call();
-        assert!(!succeed(&job) || !job.cancel_requested());
+        assert!(job.state().is_over());
+        job.word.take_call();
+        assert!(!succeed(&job) || !job.state().is_cancelled());
     });
 }

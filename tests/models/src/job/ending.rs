@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
-use super::{Recorder, cancelled, core::Core, job, succeed, timed_out};
+use super::{
+    Recorder, cancelled,
+    core::{By, Core},
+    job, succeed, timed_out,
+};
 use crate::{
     event::{CancelReason, EventKind},
     run::{explore, explore_within, spawn},
@@ -17,7 +21,7 @@ pub fn a_job_is_cancelled_or_succeeds() {
         let reasons = [CancelReason::Requested, CancelReason::Replaced];
         let threads = reasons.clone().map(|reason| {
             let job = Arc::clone(&job);
-            spawn(move || job.cancel(reason))
+            spawn(move || job.cancel(reason, By::Request))
         });
         let decided = succeed(&job);
         let taken = threads.map(|thread| thread.join());
@@ -28,8 +32,8 @@ pub fn a_job_is_cancelled_or_succeeds() {
             .collect();
         assert_eq!(taken.len(), usize::from(!decided));
         assert_eq!(recorder.reason(), taken.first().cloned());
-        assert_eq!(job.has_fired(), !decided);
-        assert_eq!(job.cancelled_for(), taken.first().cloned());
+        assert_eq!(job.state().has_fired(), !decided);
+        assert_eq!(job.reason(), taken.first().cloned());
         recorder.missed_nothing();
         taken.first().map(ToString::to_string)
     });
@@ -41,12 +45,12 @@ pub fn an_unwatched_job_is_cancelled_or_succeeds() {
     let seen = explore(|| {
         let job = job();
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         let decided = succeed(&job);
         let taken = cancelling.join();
         assert_ne!(decided, taken);
-        assert!(job.is_over());
-        assert_eq!(job.cancel_requested(), taken);
+        assert!(job.state().is_over());
+        assert_eq!(job.state().is_cancelled(), taken);
         taken
     });
     assert_eq!(seen.len(), 2);
@@ -58,7 +62,7 @@ pub fn one_reason_is_told() {
         let job = job();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel("no longer needed".into()));
+        let cancelling = spawn(move || other.cancel("no longer needed".into(), By::Request));
         // `Core::caller_gone` does both.
         job.caller_gone(None);
         let taken = cancelling.join();
@@ -68,8 +72,8 @@ pub fn one_reason_is_told() {
             CancelReason::CallerGone
         };
         assert_eq!(recorder.reason(), Some(expected.clone()));
-        assert_eq!(job.cancelled_for(), Some(expected));
-        assert!(job.has_fired());
+        assert_eq!(job.reason(), Some(expected));
+        assert!(job.state().has_fired());
         taken
     });
     assert_eq!(seen.len(), 2);
@@ -81,7 +85,7 @@ pub fn a_time_limit_fails_or_is_too_late() {
         let job = job();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.expire();
         job.end(None, timed_out);
         let taken = cancelling.join();
@@ -125,7 +129,7 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let count = if self.job.is_over() {
+        let count = if self.job.state().is_over() {
             &self.over
         } else {
             &self.early

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Recorder, born_within, child_of,
-    core::{Core, Ending},
+    core::{By, Core, Ending, family},
     halt::Halt,
     job, succeed,
     verdict::StopKind,
@@ -19,13 +19,13 @@ pub fn a_child_is_cancelled_with_its_parent() {
     explore(|| {
         let parent = job();
         let other = Arc::clone(&parent);
-        let cancelling = spawn(move || other.cancel(CancelReason::Shutdown));
+        let cancelling = spawn(move || other.cancel(CancelReason::Shutdown, By::Request));
         let child = child_of(&parent);
         let grandchild = child_of(&child);
         assert!(cancelling.join());
         for job in [child, grandchild] {
-            assert_eq!(job.cancelled_for(), Some(CancelReason::Shutdown));
-            assert!(job.has_fired());
+            assert_eq!(job.reason(), Some(CancelReason::Shutdown));
+            assert!(job.state().has_fired());
         }
     });
 }
@@ -38,9 +38,9 @@ pub fn children_of_two_threads_are_cancelled() {
             let parent = Arc::clone(&parent);
             spawn(move || child_of(&parent))
         });
-        assert!(parent.cancel(CancelReason::Requested));
+        assert!(parent.cancel(CancelReason::Requested, By::Request));
         for thread in threads {
-            assert!(thread.join().has_fired());
+            assert!(thread.join().state().has_fired());
         }
     });
 }
@@ -50,14 +50,14 @@ pub fn a_child_ends_or_is_cancelled() {
     let seen = explore(|| {
         let parent = job();
         let child = child_of(&parent);
-        child.take_call();
+        child.word.take_call();
         let recorder = Recorder::of(&child);
         let other = Arc::clone(&parent);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         succeed(&child);
         assert!(cancelling.join());
         // The one that drops this job's caller comes even when a result is on its way.
-        assert_eq!(recorder.reason(), child.cancelled_for());
+        assert_eq!(recorder.reason(), child.reason());
         recorder.reason().is_some()
     });
     assert_eq!(seen.len(), 2);
@@ -75,9 +75,9 @@ pub fn a_halt_reaches_who_is_born_within() {
         let within = born_within(&parent, Some(&halt));
         let outside = child_of(&parent);
         halting.join();
-        assert_eq!(within.cancelled_for(), Some(CancelReason::TimedOut));
-        assert_eq!(outside.cancelled_for(), None);
-        assert!(!parent.cancel_requested());
+        assert_eq!(within.reason(), Some(CancelReason::TimedOut));
+        assert_eq!(outside.reason(), None);
+        assert!(!parent.state().is_cancelled());
     });
 }
 
@@ -88,14 +88,14 @@ pub fn a_halts_token_taken_late_fires() {
         let halts = [(); 2].map(|()| Halt::new(job.id(), StopKind::TimedOut, None));
         let taking = {
             let (job, halts) = (Arc::clone(&job), halts.clone());
-            spawn(move || halts.map(|halt| halt.token(|| job.token().clone())))
+            spawn(move || halts.map(|halt| halt.token(|| job.token())))
         };
         let [halt, other] = halts;
         job.halt(&halt);
         let tokens = taking.join();
         assert!(tokens[0].is_cancelled());
         assert!(!tokens[1].is_cancelled());
-        assert!(job.cancel(CancelReason::Requested));
+        assert!(job.cancel(CancelReason::Requested, By::Request));
         assert!(tokens[1].is_cancelled());
         assert!(!other.is_halted());
     });
@@ -113,9 +113,9 @@ pub fn an_inherited_child_is_cancelled() {
         let parent = child_of(&top);
         let child = child_of(&parent);
         let ending = ends_beside(&parent);
-        assert!(top.cancel(CancelReason::Requested));
+        assert!(top.cancel(CancelReason::Requested, By::Request));
         ending.join();
-        assert_eq!(child.cancelled_for(), Some(CancelReason::Requested));
+        assert_eq!(child.reason(), Some(CancelReason::Requested));
     });
 }
 
@@ -126,9 +126,9 @@ pub fn a_child_born_late_is_cancelled() {
         let parent = child_of(&top);
         let ending = ends_beside(&parent);
         let child = child_of(&parent);
-        assert!(top.cancel(CancelReason::Requested));
+        assert!(top.cancel(CancelReason::Requested, By::Request));
         ending.join();
-        assert_eq!(child.cancelled_for(), Some(CancelReason::Requested));
+        assert_eq!(child.reason(), Some(CancelReason::Requested));
     });
 }
 
@@ -143,8 +143,8 @@ pub fn a_child_goes_to_the_nearest_that_runs() {
         lower.end(None, || Ending::Succeeded);
         ending.join();
         assert!(Arc::ptr_eq(&child.parent().unwrap(), &top));
-        assert!(top.cancel(CancelReason::Requested));
-        assert!(child.has_fired());
+        assert!(top.cancel(CancelReason::Requested, By::Request));
+        assert!(child.state().has_fired());
     });
 }
 
@@ -161,7 +161,7 @@ pub fn a_child_that_goes_is_in_no_table() {
         parent.end(None, || Ending::Succeeded);
         drop(parent);
         going.join();
-        assert!(top.children().is_empty());
+        assert!(family::children(&top).is_empty());
     });
 }
 
@@ -178,8 +178,8 @@ pub fn a_halt_reaches_an_inherited_child() {
         };
         parent.end(None, || Ending::Succeeded);
         halting.join();
-        assert_eq!(child.cancelled_for(), Some(CancelReason::TimedOut));
-        assert!(!top.cancel_requested());
+        assert_eq!(child.reason(), Some(CancelReason::TimedOut));
+        assert!(!top.state().is_cancelled());
     });
 }
 
@@ -194,8 +194,8 @@ pub fn a_detached_child_is_inherited() {
             let parent = Arc::clone(&parent);
             spawn(move || parent.caller_gone(None))
         };
-        assert!(top.cancel(CancelReason::Requested));
+        assert!(top.cancel(CancelReason::Requested, By::Request));
         leaving.join();
-        assert_eq!(child.cancelled_for(), Some(CancelReason::Requested));
+        assert_eq!(child.reason(), Some(CancelReason::Requested));
     });
 }

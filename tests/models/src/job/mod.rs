@@ -36,7 +36,7 @@ use crate::{
 /// A job of one call, which a Cancel layer has in hand.
 pub(crate) fn job() -> Arc<Core> {
     let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
-    job.take_call();
+    job.word.take_call();
     job
 }
 
@@ -66,7 +66,7 @@ fn timed_out() -> Ending {
 
 /// The layer that owns the job: its service has succeeded. Gives back whether its caller gets the result.
 pub(crate) fn succeed(job: &Core) -> bool {
-    let decided = job.decide();
+    let decided = job.word.decide();
     job.end(None, || {
         if decided {
             Ending::Succeeded
@@ -112,7 +112,7 @@ impl Recorder {
 
     fn watch(self: &Arc<Self>, job: &Core) {
         let observer: Arc<dyn Observer> = Arc::clone(self) as _;
-        job.observe(&observer);
+        job.observe(&observer, false);
     }
 
     /// A job that it watches from the start.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Recorder, child_of, core::Core, job, succeed};
+use super::{
+    Recorder, child_of,
+    core::{By, Core},
+    job, succeed,
+};
 use crate::{
     event::CancelReason,
     run::{explore, explore_within, spawn},
@@ -26,9 +30,9 @@ pub fn the_last_of_caller_and_execution_fires() {
         let taking = spawn(move || other.token().clone());
         job.caller_gone(None);
         ending.join();
-        assert!(job.has_fired());
+        assert!(job.state().has_fired());
         assert!(taking.join().is_cancelled());
-        assert_eq!(child.cancelled_for(), Some(CancelReason::CallerGone));
+        assert_eq!(child.reason(), Some(CancelReason::CallerGone));
         assert_eq!(recorder.reason(), Some(CancelReason::CallerGone));
     });
 }
@@ -39,13 +43,13 @@ pub fn others_go_on() {
         let job = sharing();
         let child = child_of(&job);
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel_as(CancelReason::Requested, true));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Leaving));
         job.caller_gone(None);
         cancelling.join();
-        assert!(!job.has_fired() && !child.has_fired());
+        assert!(!job.state().has_fired() && !child.state().has_fired());
         job.shared_execution_over();
-        assert!(job.has_fired() && child.has_fired());
-        assert_eq!(child.cancelled_for(), job.cancelled_for());
+        assert!(job.state().has_fired() && child.state().has_fired());
+        assert_eq!(child.reason(), job.reason());
     });
 }
 
@@ -57,7 +61,7 @@ pub fn an_expired_limit_fires_when_the_execution_is_over() {
         let ending = spawn(move || other.shared_execution_over());
         job.expire();
         ending.join();
-        assert!(job.has_fired());
+        assert!(job.state().has_fired());
         assert_eq!(job.reason(), Some(CancelReason::TimedOut));
     });
 }
@@ -70,18 +74,18 @@ pub fn one_reason_of_a_limit_and_a_request() {
         let other = Arc::clone(&job);
         let ending = spawn(move || other.shared_execution_over());
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.expire();
         ending.join();
         let taken = cancelling.join();
-        assert!(job.has_fired() && child.has_fired());
+        assert!(job.state().has_fired() && child.state().has_fired());
         let expected = if taken {
             CancelReason::Requested
         } else {
             CancelReason::TimedOut
         };
-        assert_eq!(job.cancelled_for().as_ref(), Some(&expected));
-        assert_eq!(child.cancelled_for(), Some(expected));
+        assert_eq!(job.reason().as_ref(), Some(&expected));
+        assert_eq!(child.reason(), Some(expected));
         taken
     });
     assert_eq!(seen.len(), 2);
@@ -97,8 +101,8 @@ pub fn a_job_that_succeeds_leaves_its_execution() {
         assert!(succeed(&job));
         ending.join();
         assert_eq!(recorder.ending().name(), "succeeded");
-        assert!(!job.cancel_requested());
-        job.has_fired()
+        assert!(!job.state().is_cancelled());
+        job.state().has_fired()
     });
     assert_eq!(seen, [false, true].into());
 }

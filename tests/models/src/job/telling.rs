@@ -35,7 +35,7 @@ pub fn a_late_listener_hears_what_follows() {
         let job = job();
         let recorder = Recorder::new();
         let sink: Arc<dyn Observer> = Arc::clone(&recorder) as _;
-        job.observe_for_tracing(&sink);
+        job.observe(&sink, true);
         let listening = spawn(listen);
         let other = Arc::clone(&job);
         let reporting = spawn(move || other.report(None, Report::new(0.5)));
@@ -142,7 +142,7 @@ pub fn a_child_and_its_parent_end_at_once() {
     explore(|| {
         let parent = job();
         let child = child_of(&parent);
-        child.take_call();
+        child.word.take_call();
         let recorders = [Recorder::of(&parent), Recorder::of(&child)];
         let ending = {
             let child = Arc::clone(&child);
@@ -152,7 +152,7 @@ pub fn a_child_and_its_parent_end_at_once() {
         ending.join();
         let [parents, childs] = recorders.map(|recorder| recorder.reason());
         assert_eq!(parents, Some(CancelReason::CallerGone));
-        assert_eq!(childs, child.cancelled_for());
+        assert_eq!(childs, child.reason());
         assert!(child.parent().is_none());
     });
 }

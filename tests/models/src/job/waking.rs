@@ -1,9 +1,9 @@
-//! Whoever waits for the cancellation learns of it.
+//! What waits for the cancellation learns of it.
 
-use std::{mem::discriminant, sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker};
 
 use super::{
-    core::{Core, cancellation::WakerPlace},
+    core::{By, CancelWaker},
     job, succeed,
 };
 use crate::{
@@ -17,9 +17,9 @@ pub fn a_token_taken_late_fires() {
         let job = job();
         let threads = [(); 2].map(|()| {
             let job = Arc::clone(&job);
-            spawn(move || job.token().clone())
+            spawn(move || job.token())
         });
-        assert!(job.cancel(CancelReason::Requested));
+        assert!(job.cancel(CancelReason::Requested, By::Request));
         for thread in threads {
             assert!(thread.join().is_cancelled());
         }
@@ -34,69 +34,61 @@ pub fn a_token_fires_if_the_job_does() {
         let other = Arc::clone(&job);
         let taking = spawn(move || other.token().clone());
         let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         succeed(&job);
         let cancelled = cancelling.join();
         assert_eq!(taking.join().is_cancelled(), cancelled);
-        assert_eq!(job.has_fired(), cancelled);
+        assert_eq!(job.state().has_fired(), cancelled);
         cancelled
     });
     assert_eq!(seen.len(), 2);
 }
 
-/// `Work`: registers its waker and looks at the flag again before it sleeps.
-fn waits(job: &Core, place: &WakerPlace, sleeper: &Sleeper) {
-    loop {
-        if job.cancel_requested() {
-            return;
-        }
-        job.wake_on_cancel(place, &sleeper.waker());
-        if !job.cancel_requested() {
+/// `Work`: registers its waker and looks at the state again before it sleeps.
+fn waits(waker: &CancelWaker, sleeper: &Sleeper) {
+    let job = waker.job();
+    while !job.state().is_cancelled() {
+        waker.register(&sleeper.waker());
+        if !job.state().is_cancelled() {
             sleeper.sleep();
         }
     }
 }
 
-/// Two who watch at once are both woken.
-pub fn who_watches_is_woken() {
+/// Two that watch at once are both woken.
+pub fn all_that_watch_are_woken() {
     explore_within(2, || {
         let job = job();
         let threads = [(); 2].map(|()| {
             let job = Arc::clone(&job);
             spawn(move || {
-                let place = job.watch();
-                waits(&job, &place, &Sleeper::default());
-                assert_eq!(job.cancelled_for(), Some(CancelReason::Requested));
-                place
+                let waker = CancelWaker::new(job);
+                waits(&waker, &Sleeper::default());
+                assert_eq!(waker.job().reason(), Some(CancelReason::Requested));
+                waker
             })
         });
-        assert!(job.cancel(CancelReason::Requested));
-        let [one, other] = threads.map(|thread| thread.join());
-        assert_ne!(discriminant(&one), discriminant(&other));
+        assert!(job.cancel(CancelReason::Requested, By::Request));
+        let [a, b] = threads.map(|thread| thread.join());
+        assert_ne!(a.further.is_none(), b.further.is_none());
     });
 }
 
-/// Who gives its place back does not take the waker of the next one along; and one for which there is no place left, as
-/// it comes before that, is woken all the same.
-pub fn who_takes_a_place_over_is_woken() {
+/// A layer that gives its place back does not take the waker of the next one along; and one for which the place is not
+/// free yet is woken all the same.
+pub fn the_next_in_a_place_is_woken() {
     let seen = explore(|| {
         let job = job();
-        let [first, second] = [(); 2].map(|()| job.watch());
-        assert!(matches!(second, WakerPlace::Second));
-        job.wake_on_cancel(&first, Waker::noop());
+        let first = CancelWaker::new(Arc::clone(&job));
+        first.register(Waker::noop());
+        let leaving = spawn(move || drop(first));
         let other = Arc::clone(&job);
-        let leaving = spawn(move || other.unwatch(&first));
-        let other = Arc::clone(&job);
-        let cancelling = spawn(move || other.cancel(CancelReason::Requested));
-        let place = job.watch();
-        waits(&job, &place, &Sleeper::default());
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
+        let next = CancelWaker::new(Arc::clone(&job));
+        waits(&next, &Sleeper::default());
         leaving.join();
         assert!(cancelling.join());
-        match place {
-            WakerPlace::First => true,
-            WakerPlace::Second => unreachable!("it is taken"),
-            WakerPlace::Further(_) => false,
-        }
+        next.further.is_none()
     });
     assert_eq!(seen.len(), 2);
 }

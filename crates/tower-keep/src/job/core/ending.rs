@@ -4,11 +4,10 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{AWAITED, Core, ELSEWHERE, ENDED, OBSERVED, steps::Key};
+use super::{By, Core, Flag, family, steps::Key};
 use crate::{
     event::{CancelReason, EventKind, FailureCause},
     job::verdict::{Carried, StopKind},
-    sync::{AtomicWaker, atomic::Ordering},
 };
 
 /// How a job ended.
@@ -79,18 +78,19 @@ impl Core {
     /// The caller dropped the job's future. What is not detached or shared stops.
     pub(crate) fn caller_gone(&self, here: Option<Key>) {
         {
-            let mut state = self.state();
-            if let Some(detached) = state.detached.as_mut().filter(|detached| !detached.idle) {
+            let mut job = self.lock();
+            let detached = job.rare.as_mut().and_then(|rare| rare.detached.as_mut());
+            if let Some(detached) = detached.filter(|detached| !detached.idle) {
                 detached.owner_gone = true;
                 let Some(outcome) = detached.outcome.take() else {
                     return;
                 };
-                drop(state);
+                drop(job);
                 self.end(here, || outcome);
                 return;
             }
         }
-        self.cancel_as(CancelReason::CallerGone, true);
+        self.cancel(CancelReason::CallerGone, By::Leaving);
         self.end_as(
             here,
             || Ending::Cancelled {
@@ -103,27 +103,27 @@ impl Core {
     fn end_as(&self, here: Option<Key>, make: impl FnOnce() -> Ending, dropped: bool) {
         let mut marked = false;
         if !self.is_observed() {
-            let before = self.flags.fetch_or(ENDED, Ordering::AcqRel);
-            if before & ENDED != 0 {
+            let before = self.word.set(Flag::Ended);
+            if before.is_over() {
                 return;
             }
-            if before & OBSERVED == 0 {
-                self.leave_family();
+            if !before.has(Flag::Observed) {
+                family::leave(self);
                 self.let_go();
                 self.stop_left_overs();
                 return;
             }
-            // Somebody began to watch just now, before the end, and is to see it.
+            // An observer came just now, before the end, and is to see it.
             marked = true;
         }
         let ending = make();
         let at = Instant::now();
-        let mut state = self.state();
-        if !marked && self.set(ENDED) {
+        let mut job = self.lock();
+        if !marked && self.word.set(Flag::Ended).is_over() {
             return;
         }
-        let reason = state.reason.clone();
-        let dropped = dropped || state.dropped;
+        let reason = job.reason.clone();
+        let dropped = dropped || self.state().has(Flag::Dropped);
         let kind = match (reason, ending) {
             // Cancelled for its parent's time limit, say: the reason is known after all.
             (Some(reason), Ending::Cancelled { .. }) => EventKind::Cancelled { reason, dropped },
@@ -134,45 +134,47 @@ impl Core {
             (_, Ending::Succeeded) => EventKind::Succeeded,
             (_, Ending::Failed { cause, error }) => EventKind::Failed {
                 cause,
-                error: (state.panic.take())
+                error: (job.rare.as_mut().and_then(|rare| rare.panic.take()))
                     .filter(|_| cause == FailureCause::Panicked)
                     .unwrap_or(error),
             },
         };
-        // Whoever waits for the end is let go by the thread that tells of it.
-        self.tell_ending(state, here, kind, at);
-        self.leave_family();
+        // What waits for the end is let go by the thread that tells of it.
+        job.tell_ending(here, kind, at);
+        family::leave(self);
         self.stop_left_overs();
     }
 
     /// An execution that this job joined panicked: what its events say if the job ends by that.
     pub(crate) fn note_panic(&self, text: Arc<str>) {
-        self.state().panic = Some(text);
+        self.lock().rare().panic = Some(text);
     }
 
     /// Keeps this until the job is over and its observers know, or until another attempt is to follow; where it is over
     /// already, not at all. For a job whose work goes on without its caller it is the work that counts: nobody knows
     /// when a caller asks for the result.
     pub(crate) fn keep_until_over(&self, guard: Awaiting) {
-        if self.has(ELSEWHERE) {
+        if self.state().has(Flag::Detached) {
             return;
         }
         let (before, told) = {
-            let mut state = self.state();
-            state.awaiting.push(guard);
-            let before = self.flags.fetch_or(AWAITED, Ordering::AcqRel);
-            (before, state.stream.is_ending_told())
+            let mut job = self.lock();
+            job.rare().awaiting.push(guard);
+            (
+                self.word.set(Flag::Awaited),
+                self.state().has(Flag::EndingTold),
+            )
         };
-        // Whoever ends the job, or tells of its end, looks for the guard after that: one of the two lets it go.
-        if before & ENDED != 0 && (told || before & OBSERVED == 0) {
+        // The thread that ends the job, or tells of its end, looks for the guard after that: one of the two lets it go.
+        if before.is_over() && (told || !before.has(Flag::Observed)) {
             self.let_go();
         }
     }
 
     #[inline]
     pub(super) fn let_go(&self) {
-        if self.has(AWAITED) {
-            let over = std::mem::take(&mut self.state().awaiting);
+        if self.state().has(Flag::Awaited) {
+            let over = std::mem::take(&mut self.lock().rare().awaiting);
             // Without the lock, as they look at the job.
             drop(over);
         }
@@ -180,13 +182,10 @@ impl Core {
 
     /// What was given up and runs on in a task of its own looks whether its job is over.
     fn stop_left_overs(&self) {
-        if self.has(ELSEWHERE) {
-            let further = self.state().wakers.clone();
-            let further = further.iter().map(|waker| &**waker);
-            self.wakers
-                .iter()
-                .chain(further)
-                .for_each(AtomicWaker::wake);
+        if self.state().has(Flag::Detached) {
+            let further = self.lock().rare().wakers.clone();
+            self.waker.wake();
+            further.iter().for_each(|waker| waker.wake());
         }
     }
 
@@ -194,21 +193,21 @@ impl Core {
     /// [`detached_done`](Self::detached_done).
     pub(crate) fn detach(&self) -> u32 {
         let task = {
-            let mut state = self.state();
-            let detached = state.detached.get_or_insert_default();
-            **detached = Detached {
+            let mut job = self.lock();
+            let detached = job.rare().detached.get_or_insert_default();
+            *detached = Detached {
                 task: detached.task.wrapping_add(1),
                 ..Detached::default()
             };
             detached.task
         };
-        self.set(ELSEWHERE);
+        self.word.set(Flag::Detached);
         task
     }
 
     /// The outcome of an attempt that is not the last.
     pub(super) fn forget_outcome(&self) {
-        if let Some(detached) = &mut self.state().detached {
+        if let Some(detached) = &mut self.lock().rare().detached {
             if detached.outcome.take().is_some() {
                 // Nothing runs until the next attempt: a caller that leaves now ends the job.
                 detached.idle = true;
@@ -219,16 +218,13 @@ impl Core {
     /// The detached work of this task ended; if its caller is gone, so does the job. What a task leaves behind that was
     /// given up says nothing.
     pub(crate) fn detached_done(&self, task: u32, outcome: Ending) {
-        {
-            let mut state = self.state();
-            match &mut state.detached {
-                Some(detached) if detached.task != task => return,
-                Some(detached) if !detached.owner_gone => {
-                    detached.outcome = Some(outcome);
-                    return;
-                }
-                _ => {}
+        match &mut self.lock().rare().detached {
+            Some(detached) if detached.task != task => return,
+            Some(detached) if !detached.owner_gone => {
+                detached.outcome = Some(outcome);
+                return;
             }
+            _ => {}
         }
         self.end(None, || outcome);
     }

@@ -12,10 +12,11 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     sync::{Arc, PoisonError, Weak},
 };
 
-use super::{Core, ELSEWHERE, ENDED, FIRED, HAS_CHILDREN, SHARED, TIMED};
+use super::{By, Core, Flag, Locked, activity};
 use crate::{
     event::{CancelReason, JobId},
     job::halt::Halt,
@@ -30,11 +31,6 @@ pub(super) struct Child {
     within: Option<Arc<Halt>>,
 }
 
-pub(super) fn children_of(children: &Option<Children>) -> Vec<Weak<Core>> {
-    let children = children.iter().flat_map(Children::values);
-    children.map(|child| child.job.clone()).collect()
-}
-
 /// What became of a child that came to a job.
 enum Adopted {
     Here,
@@ -44,128 +40,122 @@ enum Adopted {
     GoesOn(Option<Arc<Core>>, Option<Arc<Halt>>),
 }
 
-/// The job that another one works for, and what may stop the code there that began it, where that has a halt.
-#[derive(Default)]
-pub(super) struct Kin {
-    pub(super) parent: Weak<Core>,
-    pub(super) within: Option<Arc<Halt>>,
+/// The jobs that work for this one.
+pub(crate) fn children(job: &Core) -> Vec<Weak<Core>> {
+    job.lock().children()
 }
 
-impl Core {
-    /// The job that this one works for; `None` once this one has ended.
-    pub(crate) fn parent(&self) -> Option<Arc<Core>> {
-        if self.is_over() {
-            return None;
-        }
-        self.state().kin.parent.upgrade()
+/// Does this with every job that this one works for.
+pub(super) fn each_above(job: &Core, mut act: impl FnMut(&Core)) {
+    let mut above = job.parent();
+    while let Some(job) = above {
+        act(&job);
+        above = job.parent();
     }
+}
 
-    /// Makes this known to the job that it works for, or to the nearest one around that still runs.
-    pub(super) fn join_family(self: &Arc<Self>, parent: Arc<Self>, within: Option<Arc<Halt>>) {
-        let (mut parent, mut within) = (Some(parent), within);
-        while let Some(job) = parent {
-            match job.adopt(self, &within) {
-                Adopted::Here => {
-                    // Looked at once the child can be found: this thread or the halting one stops it.
-                    let halted = within.is_some_and(|within| within.is_halted());
-                    if halted && !self.has(ELSEWHERE) {
-                        self.cancel_as(CancelReason::TimedOut, true);
-                    }
-                    if job.has(TIMED) && !self.has(TIMED) {
-                        self.be_timed_with_children();
-                    }
-                    return;
+/// Makes the child known to the job that it works for, or to the nearest one around that still runs.
+pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<Halt>>) {
+    let (mut parent, mut within) = (Some(parent), within);
+    while let Some(job) = parent {
+        match job.lock().adopt(child, &within) {
+            Adopted::Here => {
+                // Looked at once the child can be found: this thread or the halting one stops it.
+                let halted = within.is_some_and(|within| within.is_halted());
+                if halted && !child.state().has(Flag::Detached) {
+                    child.cancel(CancelReason::TimedOut, By::Leaving);
                 }
-                Adopted::Stops(reason) => return self.cancel_with_parent(&reason),
-                Adopted::GoesOn(next, next_within) => {
-                    self.set_kin(next.as_ref(), &next_within);
-                    (parent, within) = (next, next_within);
+                if job.activity.is_timed() && !child.activity.is_timed() {
+                    activity::time_with_children(child);
                 }
+                return;
+            }
+            Adopted::Stops(reason) => {
+                let reached = child.lock().cancel_with_parent(&reason);
+                return reached
+                    .into_iter()
+                    .for_each(|reached| child.spread(reached, &reason));
+            }
+            Adopted::GoesOn(next, next_within) => {
+                child.lock().set_parent(next.as_ref(), next_within.clone());
+                (parent, within) = (next, next_within);
             }
         }
     }
+}
 
-    fn set_kin(&self, parent: Option<&Arc<Self>>, within: &Option<Arc<Halt>>) {
-        self.state().kin = Kin {
-            parent: parent.map_or_else(Weak::new, Arc::downgrade),
-            within: within.clone(),
-        };
+/// The job is over: its children work for its parent.
+pub(super) fn leave(job: &Core) {
+    let now = job.state();
+    if job.parent.is_none() && !now.has(Flag::HasChildren) {
+        return;
     }
+    let (parent, within, children) = {
+        let mut job = job.lock();
+        let (parent, within) = (job.parent.upgrade(), job.within().cloned());
+        // Where the execution goes on for others they work for that, and learn of its end.
+        let goes_on = job.core.state().is_shared();
+        let children = match &mut job.rare {
+            Some(rare) if !goes_on => mem::take(&mut rare.children),
+            _ => Children::new(),
+        };
+        (parent, within, children)
+    };
+    for child in children
+        .into_values()
+        .filter_map(|child| child.job.upgrade())
+    {
+        child.lock().set_parent(parent.as_ref(), within.clone());
+        if let Some(parent) = &parent {
+            join(&child, Arc::clone(parent), within.clone());
+        }
+    }
+}
 
-    fn adopt(&self, child: &Arc<Self>, within: &Option<Arc<Halt>>) -> Adopted {
-        let mut state = self.state();
-        // Before the flags are looked at: a job that ends later finds the table.
-        self.set(HAS_CHILDREN);
-        if self.has(FIRED) {
-            let reason = state.reason.clone().unwrap_or(CancelReason::CallerGone);
-            if !child.is_over() && !child.survives(&reason) {
+/// Whether this job goes on where its parent is cancelled for this reason.
+pub(super) fn survives(job: &Core, reason: &CancelReason) -> bool {
+    *reason == CancelReason::CallerGone && job.state().has(Flag::Detached)
+}
+
+impl Locked<'_> {
+    fn adopt(&mut self, child: &Arc<Core>, within: &Option<Arc<Halt>>) -> Adopted {
+        // Before the state is looked at: a job that ends later finds the table.
+        self.core.word.set(Flag::HasChildren);
+        let now = self.core.state();
+        if now.has_fired() {
+            let reason = self.reason.clone().unwrap_or(CancelReason::CallerGone);
+            if !child.state().is_over() && !survives(child, &reason) {
                 return Adopted::Stops(reason);
             }
         }
-        if self.has(ENDED) && !self.has(SHARED) {
+        if now.is_over() && !now.is_shared() {
             // Under the lock: before the parent goes, it gives this job another.
-            let Kin { parent, within } = &state.kin;
-            return Adopted::GoesOn(parent.upgrade(), within.clone());
+            return Adopted::GoesOn(self.parent.upgrade(), self.within().cloned());
         }
         let entry = Child {
             job: Arc::downgrade(child),
             within: within.clone(),
         };
-        let children = state.children.get_or_insert_default();
-        children.insert(child.id, entry);
+        self.rare().children.insert(child.id, entry);
         Adopted::Here
     }
 
-    fn forget_child(&self, child: JobId) {
-        if let Some(children) = &mut self.state().children {
-            children.remove(&child);
-        }
-    }
-
-    /// The jobs that work for this one.
-    pub(crate) fn children(&self) -> Vec<Weak<Self>> {
-        children_of(&self.state().children)
+    pub(super) fn children(&self) -> Vec<Weak<Core>> {
+        self.children_that(|_| true)
     }
 
     /// The jobs begun by code that this halt stops.
-    pub(super) fn children_within(&self, halt: &Halt) -> Vec<Weak<Self>> {
-        let state = self.state();
-        let children = state.children.iter().flat_map(Children::values);
-        let stopped = children.filter(|child| {
+    pub(super) fn children_within(&self, halt: &Halt) -> Vec<Weak<Core>> {
+        self.children_that(|child| {
             let within = child.within.as_ref();
             within.is_some_and(|within| within.is_within(halt))
-        });
-        stopped.map(|child| child.job.clone()).collect()
+        })
     }
 
-    /// Whether this job goes on where its parent is cancelled for this reason.
-    pub(super) fn survives(&self, reason: &CancelReason) -> bool {
-        *reason == CancelReason::CallerGone && self.has(ELSEWHERE)
-    }
-
-    /// The job is over: its children work for its parent.
-    pub(super) fn leave_family(&self) {
-        if self.parent.is_none() && !self.has(HAS_CHILDREN) {
-            return;
-        }
-        let (parent, within, children) = {
-            let mut state = self.state();
-            // Where the execution goes on for others they work for that, and learn of its end.
-            let children = if self.has(SHARED) {
-                None
-            } else {
-                state.children.take()
-            };
-            let Kin { parent, within } = &state.kin;
-            (parent.upgrade(), within.clone(), children)
-        };
-        let children = children.into_iter().flat_map(Children::into_values);
-        for child in children.filter_map(|child| child.job.upgrade()) {
-            child.set_kin(parent.as_ref(), &within);
-            if let Some(parent) = &parent {
-                child.join_family(Arc::clone(parent), within.clone());
-            }
-        }
+    fn children_that(&self, meant: impl Fn(&Child) -> bool) -> Vec<Weak<Core>> {
+        let children = self.rare.iter().flat_map(|rare| rare.children.values());
+        let meant = children.filter(|child| meant(child));
+        meant.map(|child| child.job.clone()).collect()
     }
 }
 
@@ -174,8 +164,10 @@ impl Drop for Core {
         if self.parent.is_some() {
             let state = self.state.get_mut();
             let state = state.unwrap_or_else(PoisonError::into_inner);
-            if let Some(parent) = state.kin.parent.upgrade() {
-                parent.forget_child(self.id);
+            if let Some(parent) = state.parent.upgrade() {
+                if let Some(rare) = &mut parent.lock().rare {
+                    rare.children.remove(&self.id);
+                }
             }
         }
     }

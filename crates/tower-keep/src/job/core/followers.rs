@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, SHARED, State, TIMED};
+use super::{Core, Locked, activity};
 use crate::event::{EventKind, JobId, StepInfo};
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
@@ -54,6 +54,25 @@ enum Whom {
 const MAX_HOPS: u8 = 8;
 
 impl Followers {
+    fn leave(&mut self, job: JobId, execution: u64) {
+        if self.execution != execution {
+            return;
+        }
+        if let Some(follower) = self.jobs.get_mut(&job) {
+            follower.joins -= 1;
+            if follower.joins == 0 {
+                self.jobs.remove(&job);
+            }
+        }
+    }
+
+    /// The execution is over: jobs that join the next one hear nothing of this one, nor the other way round.
+    pub(super) fn forget(&mut self) {
+        self.last.clear();
+        self.jobs.clear();
+        self.execution += 1;
+    }
+
     fn remember(&mut self, report: &Told) {
         let kind = mem::discriminant(&report.kind);
         self.last
@@ -91,28 +110,29 @@ impl Core {
     /// signs of life are this one's too. `None` where it would wait for itself, or where that one's work is over.
     pub(crate) fn follow(self: &Arc<Self>, other: Weak<Self>) -> Option<Following> {
         let work = other.upgrade().filter(|work| !Arc::ptr_eq(self, work))?;
-        let execution = work.adopt_follower(self)?;
-        self.state().follows += 1;
-        if self.has(TIMED) {
-            work.be_timed_with_children();
-            self.state().followed = Some(other.clone());
+        let execution = work.lock().adopt_follower(self)?;
+        self.lock().follows += 1;
+        if self.activity.is_timed() {
+            activity::time_with_children(&work);
+            self.lock().rare().followed = Some(other.clone());
         }
         let following = Following {
             job: Arc::clone(self),
             work: other,
             execution,
         };
-        work.hand_on();
+        hand_on(&work);
         Some(following)
     }
+}
 
+impl Locked<'_> {
     /// Which execution it is; `None` if it is over.
-    fn adopt_follower(&self, job: &Arc<Self>) -> Option<u64> {
-        let mut state = self.state();
-        if !self.has(SHARED) {
+    fn adopt_follower(&mut self, job: &Arc<Core>) -> Option<u64> {
+        if !self.core.state().is_shared() {
             return None;
         }
-        let followers = state.followers.get_or_insert_default();
+        let followers = &mut self.rare().followers;
         let since = followers.reports;
         let follower = followers.jobs.entry(job.id).or_insert_with(|| Follower {
             job: Arc::downgrade(job),
@@ -128,25 +148,11 @@ impl Core {
         Some(followers.execution)
     }
 
-    fn forget_follower(&self, job: JobId, execution: u64) {
-        let mut state = self.state();
-        let followers = state.followers.as_mut();
-        let Some(followers) = followers.filter(|known| known.execution == execution) else {
-            return;
-        };
-        if let Some(follower) = followers.jobs.get_mut(&job) {
-            follower.joins -= 1;
-            if follower.joins == 0 {
-                followers.jobs.remove(&job);
-            }
-        }
-    }
-
     /// Leaves a report for the followers, also where this job has ended and its work goes on for them; `false` if there
-    /// are none to [hand it on](Self::hand_on) to.
+    /// are none to [hand it on](hand_on) to.
     #[cold]
-    pub(super) fn queue_report(state: &mut State, report: Told, hops: u8) -> bool {
-        let followers = state.followers.get_or_insert_default();
+    pub(super) fn queue_report(&mut self, report: Told, hops: u8) -> bool {
+        let followers = &mut self.rare().followers;
         followers.remember(&report);
         followers.reports += 1;
         if followers.jobs.is_empty() {
@@ -156,76 +162,62 @@ impl Core {
         followers.queue.push_back((report, whom, hops));
         true
     }
+}
 
-    /// Hands on what is queued, unless another thread is at it: that one goes on with it then.
-    pub(super) fn hand_on(&self) {
-        let mut state = self.state();
-        let Some(followers) = &mut state.followers else {
+/// Hands on what is queued, unless another thread is at it: that one goes on with it then.
+pub(super) fn hand_on(work: &Core) {
+    let mut locked = work.lock();
+    let Some(rare) = &mut locked.rare else {
+        return;
+    };
+    if mem::replace(&mut rare.followers.forwarding, true) {
+        return;
+    }
+    loop {
+        let followers = &mut locked.rare().followers;
+        let Some((report, whom, hops)) = followers.queue.pop_front() else {
+            followers.forwarding = false;
             return;
         };
-        if mem::replace(&mut followers.forwarding, true) {
-            return;
-        }
-        loop {
-            let Some(followers) = &mut state.followers else {
-                return;
-            };
-            let Some((report, whom, hops)) = followers.queue.pop_front() else {
-                followers.forwarding = false;
-                return;
-            };
-            let jobs = followers.whom(&whom);
-            drop(state);
-            for job in jobs.iter().filter_map(Weak::upgrade) {
-                // It may have left while another was told.
-                if self.is_followed_by(job.id) {
-                    job.told(&report, hops);
-                }
+        let jobs = followers.whom(&whom);
+        drop(locked);
+        for job in jobs.iter().filter_map(Weak::upgrade) {
+            // It may have left while another was told.
+            let follows = |rare: &mut Box<super::Rare>| rare.followers.jobs.contains_key(&job.id);
+            if work.lock().rare.as_mut().is_some_and(follows) {
+                told(&job, &report, hops);
             }
-            state = self.state();
         }
+        locked = work.lock();
     }
+}
 
-    /// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
-    fn told(&self, report: &Told, hops: u8) {
-        self.touch();
-        let Told { kind, step } = report.clone();
-        let at = Instant::now();
-        let mut state = self.state();
-        let forwards = self.has(SHARED)
-            && hops < MAX_HOPS
-            && Self::queue_report(&mut state, report.clone(), hops + 1);
-        self.tell_observers(state, kind, at, step);
-        if forwards {
-            self.hand_on();
-        }
-    }
-
-    fn is_followed_by(&self, job: JobId) -> bool {
-        let state = self.state();
-        let followers = state.followers.as_ref();
-        followers.is_some_and(|followers| followers.jobs.contains_key(&job))
-    }
-
-    /// The execution is over: whoever joins the next one is not told what this one reported, nor who waits for this one
-    /// what the next one does.
-    pub(super) fn forget_reports(followers: &mut Option<Box<Followers>>) {
-        if let Some(followers) = followers {
-            followers.last.clear();
-            followers.jobs.clear();
-            followers.execution += 1;
-        }
+/// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
+fn told(job: &Core, report: &Told, hops: u8) {
+    job.touch();
+    let Told { kind, step } = report.clone();
+    let at = Instant::now();
+    let mut locked = job.lock();
+    let forwards =
+        job.state().is_shared() && hops < MAX_HOPS && locked.queue_report(report.clone(), hops + 1);
+    locked.tell_observers(kind, at, step);
+    if forwards {
+        hand_on(job);
     }
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
-        let mut state = self.job.state();
-        state.follows -= 1;
-        state.followed.take_if(|known| known.ptr_eq(&self.work));
-        drop(state);
+        let mut job = self.job.lock();
+        job.follows -= 1;
+        if let Some(rare) = &mut job.rare {
+            rare.followed.take_if(|known| known.ptr_eq(&self.work));
+        }
+        drop(job);
         if let Some(work) = self.work.upgrade() {
-            work.forget_follower(self.job.id, self.execution);
+            if let Some(rare) = &mut work.lock().rare {
+                rare.followers.leave(self.job.id, self.execution);
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ fn counted(job: &Core) -> Arc<std::sync::atomic::AtomicUsize> {
             counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     });
-    job.observe(&observer);
+    job.observe(&observer, false);
     told
 }
 
@@ -31,8 +31,10 @@ fn count(told: &std::sync::atomic::AtomicUsize) -> usize {
 }
 
 fn followers(work: &Core) -> usize {
-    let state = work.state();
-    state.followers.as_ref().map_or(0, |all| all.jobs.len())
+    let work = work.lock();
+    work.rare
+        .as_ref()
+        .map_or(0, |rare| rare.followers.jobs.len())
 }
 
 #[test]
@@ -51,7 +53,7 @@ fn those_that_left_are_forgotten() {
     assert_eq!(followers(&work), 10_000);
     drop(all);
     assert_eq!(followers(&work), 0);
-    assert!(work.state().followers.as_ref().unwrap().queue.is_empty());
+    assert!(work.lock().rare().followers.queue.is_empty());
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn the_idle_time_of_a_follower_is_its_own_again_once_it_leaves() {
     let (work, job) = (work(), job());
     job.be_timed();
     let following = job.follow(Arc::downgrade(&work));
-    assert!(following.is_some() && work.has(TIMED));
+    assert!(following.is_some() && work.activity.is_timed());
     // Between two attempts the work shows no sign of life, and so does who waits for it.
     work.attempt_over();
     assert_eq!(job.last_activity(), None);

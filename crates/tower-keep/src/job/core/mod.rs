@@ -1,94 +1,56 @@
-//! What a tracked job consists of, shared by its handles.
+//! What a tracked job consists of, shared by its handles. It reads nothing that is ambient.
 //!
 //! # Invariants
 //!
-//! 1. `ENDED` is set once, by whoever then queues the one terminal event, if somebody watches. No other event is queued
-//!    once it is set: those are queued under the lock, and so is it set where somebody watches.
-//! 2. Events are delivered in the order of their sequence numbers, one at a time, by whichever thread set
-//!    `delivering`; the lock is never held while an observer runs. Whoever finds `delivering` set leaves the event in
-//!    the queue: the delivering thread takes it.
-//! 3. `FIRED` is set under the lock of the job, as is the registration of a child, so that a child either is found by
+//! 1. `Ended` is set once, by the thread that then queues the one terminal event, if the job has an observer. No other event
+//!    is queued once it is set: those are queued under the lock, and so is it set where there is an observer.
+//! 2. Events are delivered in the order of their sequence numbers, one at a time, by the thread that set `delivering`; the
+//!    lock is never held while an observer runs. A thread that finds `delivering` set leaves its event in the queue: the
+//!    delivering thread takes it.
+//! 3. `Fired` is set under the lock of the job, as is the registration of a child, so that a child either is found by
 //!    the firing thread or sees its parent fired.
 //!
 //! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
 
 mod activity;
-pub(crate) mod cancellation;
+mod cancel;
 mod delivery;
 mod ending;
-mod family;
+pub(crate) mod family;
 pub(crate) mod followers;
+mod sharing;
 pub(crate) mod steps;
+mod wakers;
+mod word;
 
 use std::{
+    collections::VecDeque,
     fmt,
+    ops::{Deref, DerefMut},
     sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-pub(crate) use self::ending::Ending;
 use self::{
-    delivery::Stream,
+    activity::Activity,
+    delivery::{Stream, Target},
     ending::{Awaiting, Detached},
-    family::{Children, Kin},
+    family::Children,
     followers::Followers,
     steps::Steps,
+    word::{AtomicWord, Flag, Word},
 };
+pub(crate) use self::{cancel::By, ending::Ending, wakers::CancelWaker};
 use super::halt::Halt;
 use crate::{
-    event::{CancelReason, JobId, JobName},
+    event::{CancelReason, Event, JobId, JobName, Observer},
     sync::{
         AtomicWaker, CancellationToken, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
 };
-
-/// Somebody registered an observer.
-const OBSERVED: u64 = 1;
-/// Cancellation was asked for; the reason is set.
-const CANCELLED: u64 = 1 << 1;
-/// The token fired: the code inside sees the cancellation.
-const FIRED: u64 = 1 << 2;
-/// The execution may outlive this job's caller: whoever shares it fires the token.
-const SHARED: u64 = 1 << 3;
-/// The first place for a Cancel layer's waker is taken.
-const WATCHED: u64 = 1 << 4;
-/// A gate holds the call back; it has not started.
-const HELD: u64 = 1 << 5;
-/// `Started` was recorded.
-const STARTED: u64 = 1 << 6;
-/// The job is over.
-const ENDED: u64 = 1 << 7;
-/// The second one is taken, perhaps by a layer in a task of its own.
-const WATCHED_AGAIN: u64 = 1 << 8;
-/// There may be children to let go of.
-const HAS_CHILDREN: u64 = 1 << 9;
-/// Every call that a Cancel layer has in hand has its result: it is too late to cancel, unless another call follows.
-const DECIDED: u64 = 1 << 10;
-/// The work runs in a task of its own, which alone knows when it started.
-const ELSEWHERE: u64 = 1 << 11;
-/// Somebody asks when the job was last active.
-const TIMED: u64 = 1 << 12;
-/// No attempt runs: the next one is waited for.
-const RESTING: u64 = 1 << 13;
-/// Somebody waits for the end.
-const AWAITED: u64 = 1 << 14;
-/// tracing's sink is registered. It counts as an observer once tracing has a listener.
-const TRACED: u64 = 1 << 15;
-/// `STARTED` was recorded before anybody watched, so that nobody tells it.
-const START_UNHEARD: u64 = 1 << 16;
-
-/// A retry inside gave up for the retries around it too.
-const NO_RETRIES: u64 = 1 << 17;
-
-/// One call that a Cancel layer has in hand, undecided. They are counted above the flags, so that the last of them and a
-/// cancellation decide in one step which of the two comes too late.
-const CALL: u64 = 1 << 32;
-
-/// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
-const MEMBERS: usize = 6;
 
 pub(crate) struct Core {
     id: JobId,
@@ -96,19 +58,12 @@ pub(crate) struct Core {
     name: OnceLock<JobName>,
     parent: Option<JobId>,
     born: Instant,
-    flags: AtomicU64,
+    pub(crate) word: AtomicWord,
     attempt: AtomicU32,
-    /// Nanoseconds; `u64::MAX` is none.
-    step_limit: AtomicU64,
-    /// Nanoseconds from `born` to the last sign of life, written only if `TIMED` is set; `u64::MAX` is a wait before
-    /// the next attempt.
-    activity: AtomicU64,
-    /// The identities of the layers that joined; 0 is free.
-    members: [AtomicU32; MEMBERS],
-    /// Wake the first two Cancel layers that joined; those of further ones are in the state.
-    wakers: [AtomicWaker; 2],
-    /// Made only when somebody waits for the cancellation.
-    token: OnceLock<CancellationToken>,
+    pub(super) members: Members,
+    activity: Activity,
+    /// Wakes the first Cancel layer that joined.
+    waker: AtomicWaker,
     tell: Tell,
     state: Mutex<State>,
 }
@@ -128,90 +83,129 @@ pub(crate) enum Origin {
     Apart(JobId),
 }
 
+/// What most jobs use.
 struct State {
     stream: Stream,
-    steps: Steps,
-    kin: Kin,
-    /// The job around the stack, until the root of that takes this one over.
-    around: Option<Arc<Core>>,
+    /// The job that this one works for.
+    parent: Weak<Core>,
     reason: Option<CancelReason>,
+    rare: Option<Box<Rare>>,
+    /// How many executions of other jobs this one waits for.
+    follows: u32,
+    /// How many of the layers of the stack share the execution.
+    shares: u16,
+    /// An observer is being told, by one thread.
+    delivering: bool,
+    /// Which of the first observers write to tracing, a bit for each.
+    traced: u8,
+}
+
+/// What few jobs use, in one allocation that the first use makes.
+#[derive(Default)]
+struct Rare {
+    /// Made when somebody waits for the cancellation.
+    token: Option<CancellationToken>,
+    steps: Steps,
+    step_limit: Option<Duration>,
+    /// Those beyond the first.
+    observers: Vec<Arc<dyn Observer>>,
+    /// Events that came while another was being delivered.
+    queue: VecDeque<(Event, Target)>,
+    /// What may stop the code of the parent that began this job.
+    within: Option<Arc<Halt>>,
+    /// The job around the stack, until the owner of the stack takes this one over.
+    around: Option<Arc<Core>>,
+    children: Children,
+    followers: Followers,
+    /// Does this job's work, where this one is timed.
+    followed: Option<Weak<Core>>,
+    /// Of the further Cancel layers.
+    wakers: Vec<Arc<AtomicWaker>>,
+    detached: Option<Detached>,
     /// What the panic of a joined execution said, which the error that the caller gets may not say.
     panic: Option<Arc<str>>,
-    /// The work was dropped where it stood.
-    dropped: bool,
-    /// How many of the layers of the stack share the execution.
-    shares: u32,
-    /// The overall limit of a shared execution expired: the token fires when the execution is over.
-    expired: bool,
-    /// Does this job's work; kept only if `TIMED` is set.
-    followed: Option<Weak<Core>>,
-    /// How many executions of other jobs this one waits for.
-    follows: usize,
-    /// Made only for a job whose execution may be joined.
-    followers: Option<Box<Followers>>,
-    children: Option<Children>,
-    wakers: Vec<Arc<AtomicWaker>>,
-    detached: Option<Box<Detached>>,
-    /// Dropped when the job is over; kept only if `AWAITED` is set.
+    /// Dropped when the job is over.
     awaiting: Vec<Awaiting>,
+}
+
+impl State {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn within(&self) -> Option<&Arc<Halt>> {
+        self.rare.as_ref()?.within.as_ref()
+    }
+
+    /// Where the code of a parent has no halt, nothing is kept.
+    fn set_parent(&mut self, parent: Option<&Arc<Core>>, within: Option<Arc<Halt>>) {
+        self.parent = parent.map_or_else(Weak::new, Arc::downgrade);
+        if within.is_some() || self.rare.is_some() {
+            self.rare().within = within;
+        }
+    }
+}
+
+/// A job with its lock held.
+struct Locked<'a> {
+    core: &'a Core,
+    state: MutexGuard<'a, State>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 impl Core {
     /// A new job. `tell` runs its observers.
     pub(crate) fn new(name: JobName, origin: Origin, tell: Tell) -> Arc<Self> {
-        match origin {
-            Origin::Nobody => Self::make(name, None, Kin::default(), tell),
-            Origin::Apart(begun_by) => Self::make(name, Some(begun_by), Kin::default(), tell),
-            Origin::Parent { parent, within } => {
-                let kin = Kin {
-                    parent: Arc::downgrade(&parent),
-                    within: within.clone(),
-                };
-                let core = Self::make(name, Some(parent.id), kin, tell);
-                core.be_timed_for(&parent);
-                core.join_family(parent, within);
-                core
-            }
-        }
-    }
-
-    fn make(name: JobName, begun_by: Option<JobId>, kin: Kin, tell: Tell) -> Arc<Self> {
         let given = OnceLock::new();
         if !name.is_empty() {
             let _unset = given.set(name);
         }
-        Arc::new(Self {
+        let begun_by = match &origin {
+            Origin::Nobody => None,
+            Origin::Parent { parent, .. } => Some(parent.id),
+            Origin::Apart(begun_by) => Some(*begun_by),
+        };
+        let core = Arc::new(Self {
             id: JobId::next(),
             name: given,
             parent: begun_by,
             born: Instant::now(),
-            flags: AtomicU64::new(0),
+            word: AtomicWord::new(),
             attempt: AtomicU32::new(1),
-            step_limit: AtomicU64::new(u64::MAX),
-            activity: AtomicU64::new(0),
-            members: [const { AtomicU32::new(0) }; MEMBERS],
-            wakers: [AtomicWaker::new(), AtomicWaker::new()],
-            token: OnceLock::new(),
+            members: Members::new(),
+            activity: Activity::new(),
+            waker: AtomicWaker::new(),
             tell,
             state: Mutex::new(State {
                 stream: Stream::new(),
-                steps: Steps::default(),
-                kin,
-                around: None,
+                parent: Weak::new(),
                 reason: None,
-                panic: None,
-                dropped: false,
-                shares: 0,
-                expired: false,
-                followed: None,
+                rare: None,
                 follows: 0,
-                followers: None,
-                children: None,
-                wakers: Vec::new(),
-                detached: None,
-                awaiting: Vec::new(),
+                shares: 0,
+                delivering: false,
+                traced: 0,
             }),
-        })
+        });
+        if let Origin::Parent { parent, within } = origin {
+            core.lock().set_parent(Some(&parent), within.clone());
+            core.activity.be_timed_as(&parent.activity);
+            family::join(&core, parent, within);
+        }
+        core
     }
 
     pub(crate) fn id(&self) -> JobId {
@@ -225,11 +219,13 @@ impl Core {
 
     /// Whether a layer may still name the job: it has no name, and none of its code has run.
     pub(crate) fn is_nameable(&self) -> bool {
-        self.name.get().is_none() && !self.has(STARTED | ENDED)
+        self.name.get().is_none() && self.state().is_fresh()
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.has(ENDED)
+    /// What the job is doing.
+    #[inline(always)]
+    pub(crate) fn state(&self) -> Word {
+        self.word.load()
     }
 
     /// How long ago the job began.
@@ -241,96 +237,74 @@ impl Core {
         self.parent
     }
 
-    /// Remembers the job around the stack for the root that takes this one over.
-    pub(crate) fn set_around(&self, around: Option<Arc<Core>>) {
-        self.state().around = around;
+    /// The job that this one works for; `None` once this one has ended.
+    pub(crate) fn parent(&self) -> Option<Arc<Self>> {
+        if self.state().is_over() {
+            return None;
+        }
+        self.lock().parent.upgrade()
     }
 
-    pub(crate) fn take_around(&self) -> Option<Arc<Core>> {
-        self.state().around.take()
+    /// Remembers the job around the stack for the owner that takes this one over.
+    pub(crate) fn set_around(&self, around: Option<Arc<Self>>) {
+        if around.is_some() {
+            self.lock().rare().around = around;
+        }
     }
 
-    fn has(&self, flag: u64) -> bool {
-        self.flags.load(Ordering::Acquire) & flag != 0
-    }
-
-    fn set(&self, flag: u64) -> bool {
-        self.flags.fetch_or(flag, Ordering::AcqRel) & flag != 0
-    }
-
-    fn clear(&self, flag: u64) {
-        self.flags.fetch_and(!flag, Ordering::AcqRel);
+    pub(crate) fn take_around(&self) -> Option<Arc<Self>> {
+        self.lock().rare.as_mut()?.around.take()
     }
 
     // No user code runs under this lock, so a poisoned one holds a sound state.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        Locked {
+            core: self,
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
-    // ===== attempt =====
+    /// Whether the layer of this identity belongs to the job's stack, which still runs.
+    pub(super) fn has_member(&self, layer: u32) -> bool {
+        !self.state().is_over() && self.members.has(layer)
+    }
+
+    // ===== attempts =====
 
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_attempt(&self, attempt: u32) {
+    pub(crate) fn begin_attempt(&self, attempt: u32) {
         self.attempt.store(attempt, Ordering::Relaxed);
-        // Each attempt goes through its steps anew.
-        self.state().steps.start_anew();
+        if let Some(rare) = &mut self.lock().rare {
+            // Each attempt goes through its steps again.
+            rare.steps.restart();
+        }
         self.touch();
     }
 
-    /// Keeps the shortest.
-    pub(crate) fn set_step_limit(&self, limit: Option<Duration>) {
-        if let Some(limit) = limit {
-            self.step_limit.fetch_min(nanos(limit), Ordering::Relaxed);
+    /// Another attempt follows.
+    pub(crate) fn attempt_over(&self) {
+        self.word
+            .update(|word| word.without(Flag::Decided).with(Flag::BackingOff));
+        activity::pause(self);
+        if self.state().has(Flag::Detached) {
+            self.forget_outcome();
         }
-    }
-
-    pub(crate) fn step_limit(&self) -> Option<Duration> {
-        match self.step_limit.load(Ordering::Relaxed) {
-            u64::MAX => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        }
+        self.let_go();
     }
 
     /// No retry of this job, nor of those whose code began it, is to make another attempt.
     pub(crate) fn forbid_retries(&self) {
-        self.set(NO_RETRIES);
-        let mut around = self.parent();
-        while let Some(job) = around {
-            job.set(NO_RETRIES);
-            around = job.parent();
-        }
-    }
-
-    pub(crate) fn retries_forbidden(&self) -> bool {
-        self.has(NO_RETRIES)
-    }
-
-    // ===== membership =====
-
-    /// Remembers that the layer of this identity belongs to the job's stack.
-    #[inline]
-    pub(crate) fn add_member(&self, layer: u32) {
-        for member in &self.members {
-            match member.compare_exchange(0, layer, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(known) if known == layer => return,
-                Err(_) => {}
-            }
-        }
-    }
-
-    pub(crate) fn has_member(&self, layer: u32) -> bool {
-        !self.has(ENDED)
-            && self
-                .members
-                .iter()
-                .any(|member| member.load(Ordering::Relaxed) == layer)
+        self.word.set(Flag::NoRetries);
+        family::each_above(self, |job| {
+            job.word.set(Flag::NoRetries);
+        });
     }
 }
 
+/// As many as fit.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -341,8 +315,47 @@ impl fmt::Debug for Core {
             .field("id", &self.id)
             .field("name", self.name())
             .field("attempt", &self.attempt())
-            .field("cancelled", &self.cancel_requested())
-            .field("ended", &self.has(ENDED))
+            .field("cancelled", &self.state().is_cancelled())
+            .field("ended", &self.state().is_over())
             .finish_non_exhaustive()
+    }
+}
+
+/// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
+const MEMBERS: usize = 6;
+
+/// The identities of the layers that joined; 0 is free.
+pub(super) struct Members([AtomicU32; MEMBERS]);
+
+impl Members {
+    fn new() -> Self {
+        Self([const { AtomicU32::new(0) }; MEMBERS])
+    }
+
+    /// Remembers that the layer of this identity belongs to the job's stack.
+    #[inline]
+    pub(super) fn add(&self, layer: u32) {
+        for member in &self.0 {
+            match member.compare_exchange(0, layer, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(known) if known == layer => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn has(&self, layer: u32) -> bool {
+        (self.0.iter()).any(|member| member.load(Ordering::Relaxed) == layer)
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// What each running job costs, next to what its layers keep of it.
+    #[test]
+    fn a_job_is_small() {
+        assert!(size_of::<Core>() <= 256, "{} bytes", size_of::<Core>());
     }
 }

@@ -3,11 +3,11 @@
 //! Several may: one inside another, or side by side. Each is open until it ends or is dropped. The code of a step says
 //! by a key which of them it is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Core;
+use super::{Core, State};
 use crate::event::{EventKind, Report, StepInfo};
 
 /// Tells the steps of a job apart, over all attempts.
@@ -66,7 +66,7 @@ impl Steps {
     }
 
     /// What an earlier attempt left open, in another task perhaps, is no step of this one.
-    pub(super) fn start_anew(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.number = 0;
         self.over = 0;
         self.latest = None;
@@ -163,7 +163,7 @@ impl Steps {
     }
 
     /// The step of an event that the code of this step causes.
-    pub(super) fn of_event(&self, kind: &EventKind, here: Option<Key>) -> Option<&StepInfo> {
+    fn of_event(&self, kind: &EventKind, here: Option<Key>) -> Option<&StepInfo> {
         match kind {
             EventKind::Succeeded => None,
             EventKind::Failed { .. } | EventKind::RetryScheduled { .. } => self.where_failed(),
@@ -184,25 +184,45 @@ impl Steps {
     }
 }
 
+impl State {
+    /// The step of an event that the code of this step causes.
+    pub(super) fn step_of(&self, kind: &EventKind, here: Option<Key>) -> Option<StepInfo> {
+        self.rare.as_ref()?.steps.of_event(kind, here).cloned()
+    }
+}
+
 impl Core {
     pub(crate) fn set_steps(&self, total: u32) {
-        self.state().steps.announce(total);
+        self.lock().rare().steps.announce(total);
+    }
+
+    /// Keeps the shortest.
+    pub(crate) fn set_step_limit(&self, limit: Option<Duration>) {
+        if let Some(limit) = limit {
+            let mut job = self.lock();
+            let shortest = &mut job.rare().step_limit;
+            *shortest = Some(shortest.map_or(limit, |known| known.min(limit)));
+        }
+    }
+
+    pub(crate) fn step_limit(&self) -> Option<Duration> {
+        self.lock().rare.as_ref()?.step_limit
     }
 
     /// Counts a step that begins in the code of another or of none, and tells of it.
     pub(crate) fn begin_step(&self, name: &Arc<str>, around: Option<Key>) -> Key {
         let now = Instant::now();
-        let mut state = self.state();
-        let (key, step) = state.steps.begin(name, around, now);
-        let (number, total) = (step.number, step.total);
+        let mut job = self.lock();
+        let (key, step) = job.rare().steps.begin(name, around, now);
         if self.is_heard() {
             let step = step.clone();
+            let (number, total) = (step.number, step.total);
             let kind = EventKind::StepStarted {
                 name: Arc::clone(name),
                 number,
                 total,
             };
-            self.emit_in(state, kind, now, Some(step));
+            job.emit(kind, now, Some(step));
         }
         key
     }
@@ -211,29 +231,31 @@ impl Core {
     pub(crate) fn end_step(&self, key: Key) {
         self.touch();
         let now = Instant::now();
-        let mut state = self.state();
-        let report = state.steps.report(key);
-        let Some(Open { since, step, .. }) = state.steps.end_well(key) else {
+        let mut job = self.lock();
+        let steps = &mut job.rare().steps;
+        let report = steps.report(key);
+        let Some(Open { since, step, .. }) = steps.end_well(key) else {
             return;
         };
+        let within = steps.current().cloned();
         if !self.is_heard() {
             return;
         }
         let ended = EventKind::StepSucceeded {
             took: now.saturating_duration_since(since),
-            within: state.steps.current().cloned(),
+            within,
         };
         if let Some(report) = report {
             // Under the lock under which it was counted, so that of two that end at once the later one says more.
-            self.emit_in(state, EventKind::Progress(report), now, Some(step.clone()));
-            state = self.state();
+            job.emit(EventKind::Progress(report), now, Some(step.clone()));
+            job = self.lock();
         }
-        self.emit_in(state, ended, now, Some(step));
+        job.emit(ended, now, Some(step));
     }
 
     /// Ends a step otherwise. What follows from it tells.
     pub(crate) fn break_step(&self, key: Key, how: Broken) {
-        self.state().steps.break_off(key, how);
+        self.lock().rare().steps.break_off(key, how);
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum Flag {
     Observed,
     /// tracing's sink is registered. It counts as an observer once tracing has a listener.
     Traced,
+    /// The job's own place for a waker is taken.
+    Watched,
     /// A gate holds the call back; it has not started.
     Held,
     /// `Started` was recorded.
@@ -52,6 +54,12 @@ pub(super) enum Flag {
     Decided,
     /// The work runs in a task of its own, which alone knows when it started.
     Detached,
+    /// The work was dropped where it stood.
+    Dropped,
+    /// The overall limit of a shared execution expired: the token fires when the execution is over.
+    Expired,
+    /// The observers know how the job ended, or there is none that could be told.
+    EndingTold,
     /// There may be children to let go of.
     HasChildren,
     /// A shutdown waits for the end.
@@ -227,10 +235,7 @@ impl AtomicWord {
     }
 
     /// `Err` where the change does not apply.
-    pub(super) fn try_update(
-        &self,
-        change: impl Fn(Word) -> Option<Word>,
-    ) -> Result<Word, Word> {
+    pub(super) fn try_update(&self, change: impl Fn(Word) -> Option<Word>) -> Result<Word, Word> {
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
         self.0
             .fetch_update(set, fetch, |word| change(Word(word)).map(|word| word.0))

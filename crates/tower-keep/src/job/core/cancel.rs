@@ -1,0 +1,170 @@
+//! Cancelling a job, and the jobs that work for it.
+
+use std::sync::{Arc, Weak};
+
+use super::{Core, Flag, Locked, family};
+use crate::{
+    event::CancelReason,
+    job::halt::Halt,
+    sync::{AtomicWaker, CancellationToken},
+};
+
+/// What a cancellation is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The job, by its handle: a Cancel layer that has a call in hand takes its caller out. Too late once the result is on
+    /// its way.
+    Request,
+    /// The job's caller, which goes now, result or not. A shared execution goes on for the others.
+    Leaving,
+    /// The shared execution, for every caller, also where the job itself has ended.
+    Execution,
+}
+
+/// What a cancellation reaches, once the lock is released.
+pub(super) struct Reached {
+    /// `None` if the token does not fire.
+    fired: Option<Fired>,
+    wakers: Vec<Arc<AtomicWaker>>,
+}
+
+struct Fired {
+    token: Option<CancellationToken>,
+    children: Vec<Weak<Core>>,
+}
+
+impl Core {
+    /// Cancels the job: sets the reason, fires the token, wakes those that wait. `false` if it was over or cancelled before.
+    pub(crate) fn cancel(&self, reason: CancelReason, by: By) -> bool {
+        let reached = self.lock().cancel(&reason, by);
+        let was_in_time = reached.is_some();
+        if let Some(reached) = reached {
+            self.spread(reached, &reason);
+        }
+        was_in_time
+    }
+
+    /// The overall limit expired, and the layer that calls this drops its part of the execution.
+    pub(crate) fn expire(&self) {
+        {
+            let _job = self.lock();
+            if self.state().is_shared() {
+                // Others may still wait for the result, and this job's caller gets the limit's own error.
+                self.word.set(Flag::Expired);
+                return;
+            }
+        }
+        self.cancel(CancelReason::TimedOut, By::Leaving);
+    }
+
+    /// The code of this job that the halt is around is to end within a grace period; so are the jobs that work for it,
+    /// but for those that go on without their caller anyway.
+    pub(crate) fn halt(&self, halt: &Halt) {
+        halt.fire();
+        // The lock orders this after the child that is born beside, or before it so that it sees the halt: the flag
+        // that there are children would not.
+        let children = self.lock().children_within(halt);
+        for child in children.iter().filter_map(Weak::upgrade) {
+            if !child.state().has(Flag::Detached) {
+                child.cancel(CancelReason::TimedOut, By::Leaving);
+            }
+        }
+    }
+
+    /// Why the job was cancelled, if it was. Where its token fired nevertheless, its caller had gone before.
+    pub(crate) fn reason(&self) -> Option<CancelReason> {
+        self.lock().reason.clone()
+    }
+
+    /// Fires with the job's cancellation.
+    pub(crate) fn token(&self) -> CancellationToken {
+        let (token, fired) = {
+            let mut job = self.lock();
+            let token = job.rare().token.get_or_insert_default().clone();
+            (token, self.state().has_fired())
+        };
+        if fired {
+            token.cancel();
+        }
+        token
+    }
+
+    /// The work was dropped before it came to an end of its own.
+    pub(crate) fn set_dropped(&self) {
+        self.word.set(Flag::Dropped);
+    }
+
+    /// Tells those that wait for the cancellation, and the jobs that work for this one. By a list, as these may be a
+    /// chain of any length.
+    pub(super) fn spread(&self, reached: Reached, reason: &CancelReason) {
+        let mut next = self.tell_cancelled(reached);
+        while let Some(child) = next.pop() {
+            let Some(child) = child.upgrade() else {
+                continue;
+            };
+            if let Some(reached) = child.lock().cancel_with_parent(reason) {
+                next.extend(child.tell_cancelled(reached));
+            }
+        }
+    }
+
+    /// Returns the children that are to be told too.
+    fn tell_cancelled(&self, reached: Reached) -> Vec<Weak<Self>> {
+        let mut children = Vec::new();
+        if let Some(fired) = reached.fired {
+            if let Some(token) = fired.token {
+                token.cancel();
+            }
+            children = fired.children;
+        }
+        self.waker.wake();
+        reached.wakers.iter().for_each(|waker| waker.wake());
+        children
+    }
+}
+
+impl Locked<'_> {
+    fn cancel(&mut self, reason: &CancelReason, by: By) -> Option<Reached> {
+        let word = &self.core.word;
+        if by == By::Execution {
+            let before = word.load();
+            if before.has_fired() || (before.is_over() && !before.works_on()) {
+                return None;
+            }
+            word.set(Flag::Cancelled);
+            if !before.is_cancelled() || before.is_over() {
+                self.reason = Some(reason.clone());
+            }
+            return Some(self.reach(true));
+        }
+        let leaves = by == By::Leaving;
+        word.try_update(|word| word.cancelled(leaves)).ok()?;
+        self.reason = Some(reason.clone());
+        let now = word.load();
+        let goes_on = now.is_shared() && (leaves || now.is_in_hand());
+        Some(self.reach(!goes_on))
+    }
+
+    /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
+    /// and a detached one without its caller.
+    pub(super) fn cancel_with_parent(&mut self, reason: &CancelReason) -> Option<Reached> {
+        if family::survives(self.core, reason) {
+            return None;
+        }
+        self.cancel(reason, By::Leaving)
+    }
+
+    /// What there is to tell, and whether the token fires. The children stay in the table: some go on, and an ended job
+    /// may begin others.
+    pub(super) fn reach(&mut self, fires: bool) -> Reached {
+        let fires = fires && !self.core.word.set(Flag::Fired).has_fired();
+        let rare = self.rare.as_ref();
+        Reached {
+            fired: fires.then(|| Fired {
+                token: rare.and_then(|rare| rare.token.clone()),
+                children: self.children(),
+            }),
+            wakers: rare.map_or_else(Vec::new, |rare| rare.wakers.clone()),
+        }
+    }
+}
