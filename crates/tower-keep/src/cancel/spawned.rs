@@ -1,5 +1,4 @@
 use std::{
-    cell::Cell,
     fmt,
     future::{Future, poll_fn},
     hash::Hash,
@@ -10,33 +9,38 @@ use std::{
     thread,
 };
 
-use tokio::task::JoinHandle;
+use futures_util::FutureExt as _;
+use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::work::{Lent, Work};
+use super::work::Work;
 use crate::{
     error::unharmed,
-    event::{CancelReason, JobId},
+    event::CancelReason,
     job::{
         Cancelled,
         core::{Core, Ending},
-        halt, limits,
-        local::Local as _,
+        halt,
+        limits::{self, Limits},
         panic,
-        scope::{Entered, Phase},
-        stop::{self, Carried},
+        scope::{self, Entered, Phase},
+        stop::{self, Carried, StopKind},
         surroundings::Surroundings,
     },
 };
 
-/// What the task hands to its caller: the result, and what the layers inside said of it.
-type Output<T, E> = (Result<Result<T, E>, Cancelled>, Carried);
+/// What the task hands to its caller: the result, and what the layers inside said of it. `None` if it was given up.
+type Output<T, E> = Option<(Result<Result<T, E>, Cancelled>, Carried)>;
 
-/// A call in a task of its own. Dropping this leaves the task running.
+/// Tells the task that its attempt was given up, and which kind of layer of ours did it.
+type GiveUp = oneshot::Sender<Option<StopKind>>;
+
+/// A call in a task of its own. The task runs on if the caller drops this, and stops if a layer around it does.
 #[must_use = "futures do nothing unless polled"]
 pub struct Spawned<T, E> {
     task: JoinHandle<Output<T, E>>,
-    // Gives the call up when it is dropped before its result is there.
-    _lent: Option<Lent>,
+    job: Arc<Core>,
+    // `None` once the result is there.
+    give_up: Option<GiveUp>,
 }
 
 impl<T, E> Spawned<T, E>
@@ -44,18 +48,24 @@ where
     T: Send + 'static,
     E: fmt::Display + Send + 'static,
 {
-    pub(super) fn new<F, K>(mut work: Work<F, K>) -> Self
+    pub(super) fn new<F, K>(work: Work<F, K>) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         K: Eq + Hash + Send + Sync + 'static,
     {
-        let unfinished = Unfinished::new(work.job());
-        // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
-        let limits = limits::limits().unwrap_or_default().for_detached();
+        let job = Arc::clone(work.job());
+        let unfinished = Unfinished::new(Arc::clone(&job));
+        // The task is told to stop as the code around this layer is. Any limit but the job's own may go with the caller.
+        let limits = Limits {
+            deadline: limits::limits().and_then(|limits| limits.deadline),
+            ..Limits::default()
+        };
         let surroundings = Surroundings::new(limits, halt::current()).in_the_same_execution();
+        let (give_up, given_up) = oneshot::channel();
         Self {
-            _lent: work.lend(),
-            task: tokio::spawn(run(work, unfinished, surroundings)),
+            task: tokio::spawn(run(work, unfinished, given_up, surroundings)),
+            job,
+            give_up: Some(give_up),
         }
     }
 }
@@ -63,6 +73,7 @@ where
 async fn run<F, T, E, K>(
     work: Work<F, K>,
     unfinished: Unfinished,
+    given_up: oneshot::Receiver<Option<StopKind>>,
     mut surroundings: Surroundings,
 ) -> Output<T, E>
 where
@@ -70,11 +81,18 @@ where
     E: fmt::Display,
     K: Eq + Hash,
 {
-    let mut slot = Some(Arc::clone(&unfinished.job));
+    let mut slot = Some(Arc::clone(work.job()));
     let mut work = pin!(Some(work));
+    let mut given_up = given_up.fuse();
     let done = poll_fn(|cx| {
         let entered = Entered::new(&mut slot, Phase::Running);
-        let within = DetachedIn::enter(unfinished.job.id());
+        if let Poll::Ready(Ok(by)) = given_up.poll_unpin(cx) {
+            unharmed(|| match by {
+                Some(kind) => stop::dropping(kind, || work.set(None)),
+                None => work.set(None),
+            });
+            return Poll::Ready(None);
+        }
         stop::clear();
         let poll = || {
             surroundings.around(|| match work.as_mut().as_pin_mut() {
@@ -83,7 +101,7 @@ where
             })
         };
         let polled = panic::catch(poll);
-        drop((within, entered));
+        drop(entered);
         // The caller that would note it may be gone.
         if let Some(job) = &slot {
             let is_past_gates = match &polled {
@@ -95,89 +113,70 @@ where
             }
         }
         match polled {
-            Ok(polled) => polled.map(|result| Ok((result, stop::carry()))),
-            Err(panic) => Poll::Ready(Err(panic)),
+            Ok(polled) => polled.map(|result| Some(Ok((result, stop::carry())))),
+            Err(panic) => Poll::Ready(Some(Err(panic))),
         }
     })
     .await;
+    // In the job's scope, as no caller drops what is left.
+    let mut drop_work = || {
+        let _entered = Entered::new(&mut slot, Phase::Running);
+        work.set(None);
+    };
     let (result, said) = match done {
-        Ok(done) => done,
-        Err(panic) => {
+        Some(Ok(done)) => done,
+        Some(Err(panic)) => {
             // A second panic, of what the work drops, must not keep the first from the caller.
-            unharmed(|| work.set(None));
-            unfinished.finish(panic.ending());
+            unharmed(drop_work);
+            unfinished.finish(Some(panic.ending()));
             panic.resume();
+        }
+        None => {
+            unfinished.finish(None);
+            return None;
         }
     };
     // Out of the layer before the job's end is told.
-    work.set(None);
-    unfinished.finish(match &result {
+    drop_work();
+    unfinished.finish(Some(match &result {
         Ok(result) => Ending::of(result, &said),
         Err(cancelled) => Ending::Cancelled {
             reason: cancelled.reason().clone(),
         },
-    });
-    (result, said)
+    }));
+    Some((result, said))
 }
 
-thread_local! {
-    /// The job whose detached task is polled on this thread.
-    static DETACHED: Cell<Option<JobId>> = const { Cell::new(None) };
-}
-
-/// Says that a job's detached task is polled, until this is dropped.
-struct DetachedIn(Option<JobId>);
-
-impl DetachedIn {
-    fn enter(job: JobId) -> Self {
-        Self(DETACHED.exchange(Some(job)))
-    }
-}
-
-impl Drop for DetachedIn {
-    fn drop(&mut self) {
-        DETACHED.write(self.0);
-    }
-}
-
-/// Ends the job of a task that ends, panics or is dropped by its runtime, also before it ran at all.
-struct Unfinished {
-    job: Arc<Core>,
-    /// Which of the job's detached tasks this is. `None` within another one, which decides how the job ends, and once
-    /// it is told.
-    task: Option<u32>,
-}
+/// Tells the job that its task is over, also where that panics or is dropped by its runtime, perhaps before it ran at all.
+struct Unfinished(Option<Arc<Core>>);
 
 impl Unfinished {
-    fn new(job: &Arc<Core>) -> Self {
-        let within = DETACHED.read() == Some(job.id());
-        Self {
-            task: (!within).then(|| job.detach()),
-            job: Arc::clone(job),
-        }
+    fn new(job: Arc<Core>) -> Self {
+        job.detach();
+        Self(Some(job))
     }
 
-    fn finish(mut self, ending: Ending) {
-        if let Some(task) = self.task.take() {
-            self.job.detached_done(task, ending);
+    fn finish(mut self, ending: Option<Ending>) {
+        if let Some(job) = self.0.take() {
+            job.detached_done(ending);
         }
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        let Some(task) = self.task.take() else {
+        let Some(job) = self.0.take() else {
             return;
         };
         let ending = if thread::panicking() {
             Ending::panicked()
         } else {
-            self.job.cancel_as(CancelReason::Shutdown, true);
+            job.cancel_as(CancelReason::Shutdown, true);
             Ending::Cancelled {
                 reason: CancelReason::Shutdown,
             }
         };
-        self.job.detached_done(task, ending);
+        job.detached_done(Some(ending));
     }
 }
 
@@ -185,16 +184,29 @@ impl<T, E> Future for Spawned<T, E> {
     type Output = Result<Result<T, E>, Cancelled>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match ready!(Pin::new(&mut self.task).poll(cx)) {
-            Ok((result, said)) => {
+        let done = ready!(Pin::new(&mut self.task).poll(cx));
+        self.give_up = None;
+        self.job.outcome_taken();
+        match done {
+            Ok(Some((result, said))) => {
                 said.leave();
                 Poll::Ready(result)
             }
             // A panic goes on to the caller, as it would without the task.
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Poll::Ready(Err(Cancelled::new(CancelReason::Shutdown))),
-            },
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Ok(None) | Err(_) => Poll::Ready(Err(Cancelled::new(CancelReason::Shutdown))),
+        }
+    }
+}
+
+impl<T, E> Drop for Spawned<T, E> {
+    fn drop(&mut self) {
+        // A caller that leaves is not polling the job. A layer that gives an attempt up is.
+        if scope::is_current(&self.job) {
+            if let Some(give_up) = self.give_up.take() {
+                // It fails only where the task is over.
+                let _ = give_up.send(stop::dropped_by());
+            }
         }
     }
 }

@@ -4,10 +4,7 @@ use std::{
     hash::Hash,
     mem,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -76,11 +73,6 @@ impl<F, K: Eq + Hash> Work<F, K> {
     pub(super) fn job(&self) -> &Arc<Core> {
         &self.watch.job
     }
-
-    /// For a call that goes to a task of its own.
-    pub(super) fn lend(&mut self) -> Option<Lent> {
-        self.watch.lend()
-    }
 }
 
 /// How a call watches its job. Made before the call goes on, as what is called may share the execution.
@@ -90,23 +82,7 @@ pub(super) struct Watch {
     shared: bool,
     /// The call is in hand: it has no result yet.
     holds: bool,
-    /// The same, where whoever waits for a task with the call in it may give it up.
-    lent: Option<Arc<AtomicBool>>,
     waker: WakerPlace,
-}
-
-/// Of a call that runs in a task of its own, for whoever waits for it: gives the call up when it is dropped first.
-pub(super) struct Lent {
-    job: Arc<Core>,
-    holds: Arc<AtomicBool>,
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if self.holds.swap(false, Ordering::AcqRel) {
-            self.job.let_call_go();
-        }
-    }
 }
 
 impl Watch {
@@ -118,7 +94,6 @@ impl Watch {
         Self {
             shared,
             holds: !shared,
-            lent: None,
             waker: job.watch(),
             job,
         }
@@ -131,22 +106,11 @@ impl Watch {
     /// The call's result is there: `false` if the call was to stop instead.
     #[inline(always)]
     fn decide(&mut self) -> bool {
-        let held = mem::take(&mut self.holds);
-        match self.lent.take() {
-            Some(lent) if !lent.swap(false, Ordering::AcqRel) => self.job.decide_given_up(),
-            Some(_) => self.job.decide(),
-            None if held => self.job.decide(),
-            None => !self.is_stopped(),
+        if mem::take(&mut self.holds) {
+            self.job.decide()
+        } else {
+            !self.is_stopped()
         }
-    }
-
-    fn lend(&mut self) -> Option<Lent> {
-        let lent = mem::take(&mut self.holds).then(|| Arc::new(AtomicBool::new(true)))?;
-        self.lent = Some(Arc::clone(&lent));
-        Some(Lent {
-            job: Arc::clone(&self.job),
-            holds: lent,
-        })
     }
 
     /// Cancels the job, or the shared execution of which the call is a part.
@@ -176,7 +140,7 @@ impl Watch {
     }
 
     /// Whether the call is to stop: a shared execution does not when the job's own caller leaves. Any other call does when
-    /// its job is over too: it was given up, and runs on in a task of its own.
+    /// its job is over too, as a detached task may be left then.
     #[inline(always)]
     pub(super) fn is_stopped(&self) -> bool {
         if self.shared {
@@ -190,8 +154,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // A retry around this layer makes many calls of one job.
-        let lent = self.lent.as_ref();
-        if self.holds || lent.is_some_and(|lent| lent.swap(false, Ordering::AcqRel)) {
+        if self.holds {
             self.job.let_call_go();
         }
         self.job.unwatch(&self.waker);
@@ -254,7 +217,7 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
-        // One that was given up is told nothing: its job was not cancelled.
+        // A task that is left when its job is over is told nothing: the job was not cancelled.
         let grace = this.grace.filter(|_| this.watch.job.cancel_requested());
         if let (Some(grace), Some(future)) = (grace, this.future.as_mut().as_pin_mut()) {
             // Where callers share the execution, it finds out now whether this one has it to itself.

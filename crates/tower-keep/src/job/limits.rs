@@ -34,14 +34,6 @@ impl Limits {
         step: None,
     };
 
-    /// Those that also hold for a task that runs on if nobody waits for it.
-    pub(crate) fn for_detached(&self) -> Self {
-        Self {
-            deadline: self.deadline,
-            ..Self::NONE
-        }
-    }
-
     /// Only a time at which the code that runs is to be over.
     pub(crate) fn until(until: Instant) -> Self {
         Self {

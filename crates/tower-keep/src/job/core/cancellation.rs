@@ -212,13 +212,7 @@ impl Core {
         before & CANCELLED == 0
     }
 
-    /// As [`decide`](Self::decide), for a call that was given up before: it says nothing where another is in hand.
-    pub(crate) fn decide_given_up(&self) -> bool {
-        let before = self.update(|flags| if flags < CALL { flags | DECIDED } else { flags });
-        before & CANCELLED == 0
-    }
-
-    /// The call is dropped without a result, or given up.
+    /// The call is dropped without a result.
     pub(crate) fn let_call_go(&self) {
         self.update(|flags| flags - CALL);
     }
@@ -237,9 +231,6 @@ impl Core {
         self.clear(DECIDED);
         self.set(RESTING);
         self.pause();
-        if self.has(ELSEWHERE) {
-            self.forget_outcome();
-        }
         self.let_go();
     }
 

@@ -57,14 +57,13 @@ impl Ending {
 /// A guard that somebody else's wait for the end hangs on.
 pub(super) type Awaiting = Box<dyn Send + Sync>;
 
-/// A job whose work goes on without its caller. The first of the two to end waits for the other.
+/// A job whose work goes on without its caller. The caller and the tasks end it, whichever is the last.
 #[derive(Default)]
 pub(super) struct Detached {
     owner_gone: bool,
-    /// The task that counts: the last one, as those before it are of attempts that were given up.
-    task: u32,
-    /// The work of one attempt is over and the next has not begun.
-    idle: bool,
+    /// How many are not over.
+    tasks: usize,
+    /// Of the last task to end, until its caller has the result.
     outcome: Option<Ending>,
 }
 
@@ -80,14 +79,16 @@ impl Core {
     pub(crate) fn caller_gone(&self) {
         {
             let mut state = self.state();
-            if let Some(detached) = state.detached.as_mut().filter(|detached| !detached.idle) {
+            if let Some(detached) = &mut state.detached {
                 detached.owner_gone = true;
-                let Some(outcome) = detached.outcome.take() else {
+                if detached.tasks > 0 {
                     return;
-                };
-                drop(state);
-                self.end(|| outcome);
-                return;
+                }
+                if let Some(outcome) = detached.outcome.take() {
+                    drop(state);
+                    self.end(|| outcome);
+                    return;
+                }
             }
         }
         self.cancel_as(CancelReason::CallerGone, true);
@@ -177,7 +178,7 @@ impl Core {
         }
     }
 
-    /// What was given up and runs on in a task of its own looks whether its job is over.
+    /// Tells the tasks of a detached job that are left: no task of a job runs on after that.
     fn stop_left_overs(&self) {
         if self.has(ELSEWHERE) {
             let further = self.state().wakers.clone();
@@ -189,46 +190,33 @@ impl Core {
         }
     }
 
-    /// The work goes on without its caller, in a task with this number, and ends through
-    /// [`detached_done`](Self::detached_done).
-    pub(crate) fn detach(&self) -> u32 {
-        let task = {
-            let mut state = self.state();
-            let detached = state.detached.get_or_insert_default();
-            **detached = Detached {
-                task: detached.task.wrapping_add(1),
-                ..Detached::default()
-            };
-            detached.task
-        };
+    /// The work goes on without its caller, in one more task, which ends through [`detached_done`](Self::detached_done).
+    pub(crate) fn detach(&self) {
+        self.state().detached.get_or_insert_default().tasks += 1;
         self.set(ELSEWHERE);
-        task
     }
 
-    /// The outcome of an attempt that is not the last.
-    pub(super) fn forget_outcome(&self) {
-        if let Some(detached) = &mut self.state().detached {
-            if detached.outcome.take().is_some() {
-                // Nothing runs until the next attempt: a caller that leaves now ends the job.
-                detached.idle = true;
-            }
-        }
-    }
-
-    /// The detached work of this task ended; if its caller is gone, so does the job. What a task leaves behind that was
-    /// given up says nothing.
-    pub(crate) fn detached_done(&self, task: u32, outcome: Ending) {
+    /// A detached task is over, with this outcome unless it was given up. If it is the last one and the caller is gone, the
+    /// job ends.
+    pub(crate) fn detached_done(&self, outcome: Option<Ending>) {
         {
             let mut state = self.state();
-            match &mut state.detached {
-                Some(detached) if detached.task != task => return,
-                Some(detached) if !detached.owner_gone => {
-                    detached.outcome = Some(outcome);
-                    return;
-                }
-                _ => {}
+            let Some(detached) = &mut state.detached else {
+                return;
+            };
+            detached.tasks -= 1;
+            detached.outcome = outcome.or(detached.outcome.take());
+            if !detached.owner_gone {
+                return;
             }
         }
-        self.end(|| outcome);
+        self.caller_gone();
+    }
+
+    /// The caller of a detached task has its result: how the job ends is up to the layers around.
+    pub(crate) fn outcome_taken(&self) {
+        if let Some(detached) = &mut self.state().detached {
+            detached.outcome = None;
+        }
     }
 }
