@@ -150,6 +150,9 @@ impl<G, O, H> CancelLayer<G, O, H> {
     ///
     /// Only the caller leaves work running. A layer outside this one that gives an attempt up, such as a time limit or a
     /// hedge, stops it: soon, as its task has to drop it. What is left when the job is over stops too.
+    ///
+    /// The task runs in the tracing span that is current where the call is made, and keeps that open until it is over. It
+    /// does not see the caller's task-locals: task-locals belong to the task that polls.
     #[must_use]
     pub fn detached(self) -> CancelLayer<G, O, Detached> {
         CancelLayer {

@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use tokio::{sync::oneshot, task::JoinHandle};
+use tracing::Instrument as _;
 
 use super::work::Work;
 use crate::{
@@ -63,7 +64,7 @@ where
         let surroundings = Surroundings::new(limits, halt::current()).in_the_same_execution();
         let (give_up, given_up) = oneshot::channel();
         Self {
-            task: tokio::spawn(run(work, unfinished, given_up, surroundings)),
+            task: tokio::spawn(run(work, unfinished, given_up, surroundings).in_current_span()),
             job,
             give_up: Some(give_up),
         }
