@@ -205,8 +205,9 @@ impl<T, E> Drop for Spawned<T, E> {
         // A caller that leaves is not polling the job. A layer that gives an attempt up is.
         if scope::is_current(&self.job) {
             if let Some(give_up) = self.give_up.take() {
-                // It fails only where the task is over.
+                // It fails only where the task is over: then its outcome goes as its result does.
                 let _ = give_up.send(stop::dropped_by());
+                self.job.outcome_taken();
             }
         }
     }

@@ -206,14 +206,14 @@ impl Core {
             };
             detached.tasks -= 1;
             detached.outcome = outcome.or(detached.outcome.take());
-            if !detached.owner_gone {
+            if detached.tasks > 0 || !detached.owner_gone {
                 return;
             }
         }
         self.caller_gone();
     }
 
-    /// The caller of a detached task has its result: how the job ends is up to the layers around.
+    /// The layers around a detached task have its result, or gave it up: how the job ends is up to them.
     pub(crate) fn outcome_taken(&self) {
         if let Some(detached) = &mut self.state().detached {
             detached.outcome = None;
