@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep, timeout};
-use tower::{Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, DedupLayer, EventKind, RetryLayer, TimeoutLayer,
 };
@@ -59,9 +59,9 @@ fn one_key() -> DedupLayer<ByRequest, tower_keep::dedup::Join> {
     DedupLayer::new(key).join()
 }
 
-/// R11: a detached attempt that was given up runs on as long as its job does, and keeps no shutdown waiting.
+/// R11: a detached attempt that was given up keeps no shutdown waiting.
 #[tokio::test(start_paused = true)]
-async fn what_was_given_up_ends_with_its_job() {
+async fn what_was_given_up_holds_no_shutdown_up() {
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
     let inner = Scripted::<u32, u32>::new().never().answer(7);
@@ -78,8 +78,8 @@ async fn what_was_given_up_ends_with_its_job() {
     assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
 }
 
-/// R3: nor does an attempt that was given up keep the job open once another one's result has gone up, whether it was
-/// dropped or runs on: a cancellation comes too late, and says so.
+/// R3: nor does an attempt that was given up keep the job open once another one's result has gone up, detached or not: a
+/// cancellation comes too late, and says so.
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_decides_nothing() {
     for detached in [false, true] {
@@ -109,6 +109,28 @@ async fn what_was_given_up_decides_nothing() {
             Some(EventKind::Succeeded)
         );
     }
+}
+
+/// R11: a task that is left when its job is over stops, also where its caller is still there: a shutdown does not wait for
+/// it.
+#[tokio::test(start_paused = true)]
+async fn no_task_outlives_its_job() {
+    let cancel = CancelLayer::new().detached();
+    let handle = cancel.handle();
+    let inner = Scripted::<u32, u32>::new().never().answer_after(secs(1), 7);
+    let calls = inner.calls();
+    let inner = cancel.layer(inner);
+    // Somebody else's layer that waits for one call in a task of its own, and answers with the other.
+    let service = ServiceBuilder::new()
+        .layer(quiet())
+        .service(service_fn(move |request| {
+            tokio::spawn(inner.clone().call(request));
+            inner.clone().call(request)
+        }));
+    assert_eq!(service.oneshot(1).await.unwrap(), 7);
+    let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
+    assert!(shutdown.is_ok(), "it waits for ever");
+    assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
 }
 
 /// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers let it go on when the

@@ -296,29 +296,3 @@ async fn an_older_jobs_attempt_replaces_no_younger_job() {
     assert_eq!(younger.await.unwrap().unwrap(), 2);
     assert_eq!(calls.count(), 2);
 }
-
-/// R3: a detached attempt that was given up, and ends while the next one runs, does not make that uncancellable.
-#[tokio::test(start_paused = true)]
-async fn an_abandoned_attempt_ends_without_the_job() {
-    let (log, recorder) = recording();
-    let cancel = CancelLayer::new().detached();
-    let handle = cancel.handle();
-    let inner = Scripted::<u32, u32>::new()
-        .answer_after(ms(2500), 1)
-        .never();
-    let calls = inner.calls();
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(TimeoutLayer::per_attempt(secs(1)))
-        .layer(cancel)
-        .service(inner);
-    // The first attempt's limit is at 1 s; the second runs from 2 s to 3 s.
-    let call = tokio::spawn(service.oneshot(0));
-    tokio::time::sleep(ms(2700)).await;
-    assert_eq!((calls.count(), calls.completed()), (2, 1));
-    assert!(handle.cancel(recorder.job()));
-    let error = call.await.unwrap().unwrap_err();
-    assert_eq!(reason(&error), CancelReason::Requested);
-    recorder.assert_one_terminal_each();
-}

@@ -98,35 +98,49 @@ async fn a_gated_call_in_a_task_of_its_own_owns_its_job() {
     recorder.assert_names(["dispatched", "started", "succeeded"]);
 }
 
-/// R5: the caller leaves during the second attempt, while the abandoned first one still runs: how the job ends is up to
-/// the one that counts.
+/// R5: a caller that leaves when it has the result of a detached call, and a layer outside goes on with that, ends the job.
 #[tokio::test(start_paused = true)]
-async fn an_abandoned_attempt_does_not_end_the_job() {
+async fn a_result_that_was_taken_is_the_callers() {
     let (log, recorder) = recording();
-    let inner = Scripted::<u32, u32>::new()
-        .error_after(ms(2500), "abandoned")
-        .answer_after(secs(60), 2);
-    let calls = inner.calls();
     let service = ServiceBuilder::new()
         .layer(log)
-        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .and_then(|answer: u32| async move {
+            tokio::time::sleep(secs(5)).await;
+            Ok::<_, BoxError>(answer)
+        })
         .layer(CancelLayer::new().detached())
-        .service(inner);
-    // The first attempt's limit is at 1 s; the second runs from 2 s to 3 s.
+        .service(Scripted::<u32, u32>::new().answer_after(secs(1), 1));
     let call = tokio::spawn(service.oneshot(0));
-    tokio::time::sleep(ms(2200)).await;
-    assert_eq!(calls.in_flight(), 2);
+    tokio::time::sleep(secs(2)).await;
     call.abort();
-    tokio::time::sleep(secs(1)).await;
-    assert_eq!((calls.in_flight(), calls.completed()), (1, 1));
-    assert_eq!(recorder.terminal(recorder.job()), None, "{recorder}");
-    tokio::time::sleep(secs(100)).await;
+    assert!(call.await.unwrap_err().is_cancelled());
     assert_eq!(
         recorder.terminal(recorder.job()),
-        Some(EventKind::Succeeded)
+        Some(EventKind::Cancelled {
+            reason: CancelReason::CallerGone,
+            dropped: true
+        })
     );
-    recorder.assert_one_terminal_each();
+}
+
+/// R5: the caller leaves while two calls of the job run: both run on, and the last one ends the job.
+#[tokio::test(start_paused = true)]
+async fn the_last_of_two_calls_ends_the_job() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new()
+        .answer_after(secs(2), 1)
+        .error_after(secs(5), "no");
+    let inner = CancelLayer::new().detached().layer(inner);
+    let twice = service_fn(move |request| {
+        futures::future::try_join(inner.clone().call(request), inner.clone().call(request))
+    });
+    let mut service = log.layer(twice);
+    drop(service.call(0));
+    tokio::time::sleep(secs(3)).await;
+    assert_eq!(recorder.terminal(recorder.job()), None, "{recorder}");
+    tokio::time::sleep(secs(10)).await;
+    recorder.assert_names(["dispatched", "started", "failed"]);
+    assert_eq!(recorder.times().last(), Some(&("failed", secs(5))));
 }
 
 /// R5: two layers of one stack are detached, with a retry between them: the job runs on as the outer one's.

@@ -1,7 +1,9 @@
 //! What becomes of a job whose caller goes away.
 
-use tower::ServiceBuilder;
-use tower_keep::{CancelLayer, CancelReason, EventKind};
+use tower::{Layer, ServiceBuilder, ServiceExt, timeout::Timeout};
+use tower_keep::{
+    CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, RetryLayer, TimeoutLayer,
+};
 use tower_keep_test::Scripted;
 
 use super::support::*;
@@ -98,4 +100,42 @@ async fn a_detached_job_is_a_job() {
         endings,
         ["succeeded", "failed", "failed", "cancelled", "cancelled"]
     );
+}
+
+/// R5: a limit around a detached job that gives an attempt up stops it, whoever wrote the limit: nothing of the attempt is
+/// left, and a circuit inside counts what our limit cut off. The next attempt runs on without its caller.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_given_up_stops() {
+    for ours in [true, false] {
+        let (log, recorder) = recording();
+        let cancel = CancelLayer::new()
+            .group_by(|_: &u32| Some("all"))
+            .detached();
+        let (handle, groups) = (cancel.handle(), cancel.groups());
+        let breaker = CircuitBreakerLayer::new();
+        let circuit = breaker.handle();
+        let inner = Scripted::<u32, u32>::new()
+            .never()
+            .answer_after(secs(60), 2);
+        let calls = inner.calls();
+        let inner = cancel.layer(breaker.layer(inner));
+        let limited = if ours {
+            Boxed::new(TimeoutLayer::per_attempt(secs(1)).layer(inner))
+        } else {
+            Boxed::new(Timeout::new(inner, secs(1)))
+        };
+        let retry = RetryLayer::new().max_retries(1).base_delay(secs(1));
+        let call = tokio::spawn(log.layer(retry.layer(limited)).oneshot(0));
+        tokio::time::sleep(ms(1500)).await;
+        assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
+        assert!(handle.running().is_empty() && groups.jobs("all").is_empty());
+        assert_eq!(circuit.failures(), u32::from(ours));
+        // The second attempt runs from 2 s on.
+        tokio::time::sleep(secs(1)).await;
+        call.abort();
+        tokio::time::sleep(secs(100)).await;
+        assert_eq!(calls.completed(), 1);
+        assert_eq!(recorder.times().last(), Some(&("succeeded", secs(62))));
+        recorder.assert_one_terminal_each();
+    }
 }

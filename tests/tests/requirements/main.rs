@@ -53,6 +53,7 @@ mod retry_give_up;
 mod retry_instance;
 mod retry_limits;
 mod retry_policy;
+mod spans;
 mod steps;
 mod steps_share;
 mod support;

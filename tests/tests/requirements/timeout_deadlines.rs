@@ -375,8 +375,7 @@ async fn after_a_joined_execution_the_callers_limit_holds_again() {
     assert_eq!(*seen.lock().unwrap(), Some(55));
 }
 
-/// R5: a detached job is under the overall limit, which cancels it, and not under that of an attempt, which leaves it
-/// to itself.
+/// R5: a detached job knows the overall limit, which cancels it, and not that of an attempt, which goes with the caller.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_is_under_what_ends_it() {
     let detached = || CancelLayer::new().detached();

@@ -144,8 +144,15 @@ impl<G, O, H> CancelLayer<G, O, H> {
     ///
     /// The service's future then has to be `Send + 'static`, and calls have to be made within a tokio runtime.
     ///
-    /// Only what lies inside this layer runs on. A layer outside it, such as a retry, is dropped with the caller. An attempt
-    /// that a limit outside gives up runs on too, until its job is over at the most, and says nothing of how that ended.
+    /// Only what lies inside this layer runs on. A layer outside it, such as a retry, is dropped with the caller: a caller
+    /// that leaves between two attempts ends the job. Of several calls that run when the caller leaves, the last to end
+    /// says how the job ended.
+    ///
+    /// Only the caller leaves work running. A layer outside this one that gives an attempt up, such as a time limit or a
+    /// hedge, stops it: soon, as its task has to drop it. What is left when the job is over stops too.
+    ///
+    /// The task runs in the tracing span that is current where the call is made, and keeps that open until it is over. It
+    /// does not see the caller's task-locals: task-locals belong to the task that polls.
     #[must_use]
     pub fn detached(self) -> CancelLayer<G, O, Detached> {
         CancelLayer {

@@ -92,8 +92,8 @@
 //! # Cancel safety
 //!
 //! Dropping the response future stops the work, as everywhere in Rust, and fires the job's token. A
-//! [detached](CancelLayer::detached) job runs on in a task of its own. Dropping [`ShuttingDown`] stops the waiting
-//! only: the layer stays shut.
+//! [detached](CancelLayer::detached) job runs on in a task of its own if it is the caller who drops it; an attempt that
+//! a layer of its stack gives up stops. Dropping [`ShuttingDown`] stops the waiting only: the layer stays shut.
 //!
 //! No code of the user runs under a lock of this layer, but for the `Eq` and `Hash` of a group's key.
 //!

@@ -9,7 +9,9 @@ use std::{
     thread,
 };
 
-use tokio::task::JoinHandle;
+use futures_util::FutureExt as _;
+use tokio::{sync::oneshot, task::JoinHandle};
+use tracing::Instrument as _;
 
 use super::work::Work;
 use crate::{
@@ -20,17 +22,23 @@ use crate::{
         context::{self, Phase, Surroundings},
         core::{By, Core, Ending},
         panic,
-        stop::{self, Carried},
+        stop::{self, Carried, StopKind},
     },
 };
 
-/// What the task hands to its caller: the result, and what the layers inside said of it.
-type Output<T, E> = (Result<Result<T, E>, Cancelled>, Carried);
+/// What the task hands to its caller: the result, and what the layers inside said of it. `None` if it was given up.
+type Output<T, E> = Option<(Result<Result<T, E>, Cancelled>, Carried)>;
 
-/// A call in a task of its own. Dropping this leaves the task running.
+/// Tells the task that its attempt was given up, and which kind of layer of ours did it.
+type GiveUp = oneshot::Sender<Option<StopKind>>;
+
+/// A call in a task of its own. The task runs on if the caller drops this, and stops if a layer around it does.
 #[must_use = "futures do nothing unless polled"]
 pub struct Spawned<T, E> {
     task: JoinHandle<Output<T, E>>,
+    job: Arc<Core>,
+    // `None` once the result is there.
+    give_up: Option<GiveUp>,
 }
 
 impl<T, E> Spawned<T, E>
@@ -43,11 +51,14 @@ where
         F: Future<Output = Result<T, E>> + Send + 'static,
         K: Eq + Hash + Send + Sync + 'static,
     {
-        let unfinished = Unfinished::new(work.job());
-        // What is told to stop around this layer is told in the task too. A limit of an attempt only drops this future.
+        let job = Arc::clone(work.job());
+        let unfinished = Unfinished::new(Arc::clone(&job));
         let surroundings = Surroundings::of_detached_task();
+        let (give_up, given_up) = oneshot::channel();
         Self {
-            task: tokio::spawn(run(work, unfinished, surroundings)),
+            task: tokio::spawn(run(work, unfinished, given_up, surroundings).in_current_span()),
+            job,
+            give_up: Some(give_up),
         }
     }
 }
@@ -55,6 +66,7 @@ where
 async fn run<F, T, E, K>(
     work: Work<F, K>,
     unfinished: Unfinished,
+    given_up: oneshot::Receiver<Option<StopKind>>,
     mut surroundings: Surroundings,
 ) -> Output<T, E>
 where
@@ -62,11 +74,18 @@ where
     E: fmt::Display,
     K: Eq + Hash,
 {
-    let mut slot = Some(Arc::clone(&unfinished.job));
+    let mut slot = Some(Arc::clone(work.job()));
     let mut work = pin!(Some(work));
+    let mut given_up = given_up.fuse();
     let done = poll_fn(|cx| {
         let entered = context::enter(&mut slot, Phase::Running);
-        let within = context::in_detached_task(unfinished.job.id());
+        if let Poll::Ready(Ok(by)) = given_up.poll_unpin(cx) {
+            unharmed(|| match by {
+                Some(kind) => stop::dropping(kind, || work.set(None)),
+                None => work.set(None),
+            });
+            return Poll::Ready(None);
+        }
         stop::clear();
         let poll = || {
             surroundings.around(|| match work.as_mut().as_pin_mut() {
@@ -75,7 +94,7 @@ where
             })
         };
         let polled = panic::catch(poll);
-        drop((within, entered));
+        drop(entered);
         // The caller that would note it may be gone.
         if let Some(job) = &slot {
             let is_past_gates = match &polled {
@@ -87,69 +106,70 @@ where
             }
         }
         match polled {
-            Ok(polled) => polled.map(|result| Ok((result, stop::carry()))),
-            Err(panic) => Poll::Ready(Err(panic)),
+            Ok(polled) => polled.map(|result| Some(Ok((result, stop::carry())))),
+            Err(panic) => Poll::Ready(Some(Err(panic))),
         }
     })
     .await;
+    // In the job's scope, as no caller drops what is left.
+    let mut drop_work = || {
+        let _entered = context::enter(&mut slot, Phase::Running);
+        work.set(None);
+    };
     let (result, said) = match done {
-        Ok(done) => done,
-        Err(panic) => {
+        Some(Ok(done)) => done,
+        Some(Err(panic)) => {
             // A second panic, of what the work drops, must not keep the first from the caller.
-            unharmed(|| work.set(None));
-            unfinished.finish(panic.ending());
+            unharmed(drop_work);
+            unfinished.finish(Some(panic.ending()));
             panic.resume();
+        }
+        None => {
+            unfinished.finish(None);
+            return None;
         }
     };
     // Out of the layer before the job's end is told.
-    work.set(None);
-    unfinished.finish(match &result {
+    drop_work();
+    unfinished.finish(Some(match &result {
         Ok(result) => Ending::of(result, &said),
         Err(cancelled) => Ending::Cancelled {
             reason: cancelled.reason().clone(),
         },
-    });
-    (result, said)
+    }));
+    Some((result, said))
 }
 
-/// Ends the job of a task that ends, panics or is dropped by its runtime, also before it ran at all.
-struct Unfinished {
-    job: Arc<Core>,
-    /// Which of the job's detached tasks this is. `None` within another one, which decides how the job ends, and once
-    /// it is told.
-    task: Option<u32>,
-}
+/// Tells the job that its task is over, also where that panics or is dropped by its runtime, perhaps before it ran at all.
+struct Unfinished(Option<Arc<Core>>);
 
 impl Unfinished {
-    fn new(job: &Arc<Core>) -> Self {
-        let within = context::is_detached_task_of(job.id());
-        Self {
-            task: (!within).then(|| job.detach()),
-            job: Arc::clone(job),
-        }
+    fn new(job: Arc<Core>) -> Self {
+        job.detach();
+        Self(Some(job))
     }
 
-    fn finish(mut self, ending: Ending) {
-        if let Some(task) = self.task.take() {
-            self.job.detached_done(task, ending);
+    fn finish(mut self, ending: Option<Ending>) {
+        if let Some(job) = self.0.take() {
+            job.detached_done(ending);
         }
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        let Some(task) = self.task.take() else {
+        let Some(job) = self.0.take() else {
             return;
         };
         let ending = if thread::panicking() {
             Ending::panicked()
         } else {
-            self.job.cancel(CancelReason::Shutdown, By::Leaving);
+            job.cancel(CancelReason::Shutdown, By::Leaving);
             Ending::Cancelled {
                 reason: CancelReason::Shutdown,
             }
         };
-        self.job.detached_done(task, ending);
+        job.detached_done(Some(ending));
     }
 }
 
@@ -157,16 +177,30 @@ impl<T, E> Future for Spawned<T, E> {
     type Output = Result<Result<T, E>, Cancelled>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match ready!(Pin::new(&mut self.task).poll(cx)) {
-            Ok((result, said)) => {
+        let done = ready!(Pin::new(&mut self.task).poll(cx));
+        self.give_up = None;
+        self.job.outcome_taken();
+        match done {
+            Ok(Some((result, said))) => {
                 stop::leave_carried(said);
                 Poll::Ready(result)
             }
             // A panic goes on to the caller, as it would without the task.
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Poll::Ready(Err(Cancelled::new(CancelReason::Shutdown))),
-            },
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Ok(None) | Err(_) => Poll::Ready(Err(Cancelled::new(CancelReason::Shutdown))),
+        }
+    }
+}
+
+impl<T, E> Drop for Spawned<T, E> {
+    fn drop(&mut self) {
+        // A caller that leaves is not polling the job. A layer that gives an attempt up is.
+        if context::is_current(&self.job) {
+            if let Some(give_up) = self.give_up.take() {
+                // It fails only where the task is over: then its outcome goes as its result does.
+                let _ = give_up.send(stop::dropped_by());
+                self.job.outcome_taken();
+            }
         }
     }
 }

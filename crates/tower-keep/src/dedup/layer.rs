@@ -57,6 +57,9 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
     /// response that is `Clone + Send + Sync + 'static`. With [`fail_with`](Self::fail_with) and
     /// [`respond_with`](Self::respond_with) its error has to be `Clone` too. Where one of them is missing, the compiler
     /// says that the layer's service is no `Service`.
+    ///
+    /// The execution runs in the tracing span of the caller that began it, and without anybody's task-locals: see
+    /// [there](super#what-a-caller-sees-of-the-work).
     #[must_use]
     pub fn join(self) -> DedupLayer<Y, Join, O> {
         self.with_mode(Join)
@@ -178,7 +181,7 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
     /// So what cancels or shuts down those jobs does not reach it, and their layers do not tell of it:
     /// [`DedupCounts::failed_renewals`](super::DedupCounts::failed_renewals) does. Where nobody joined it, it is dropped
     /// when it has taken as long as this. It needs a tokio runtime with time enabled around the call: without a runtime
-    /// nothing is renewed.
+    /// nothing is renewed. It runs in the tracing span of the call that began it, and without its task-locals.
     #[must_use]
     pub fn stale_while_revalidate(mut self, stale: Duration) -> Self {
         self.mode.limits.stale = stale;

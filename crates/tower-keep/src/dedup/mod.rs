@@ -70,6 +70,11 @@
 //! inside this one begins it. Nor is what an execution reports that renews a kept result, or whose first caller had been
 //! told to stop before it called: such an execution is in nobody's job.
 //!
+//! The execution runs in the tracing span of the caller that began it, whichever caller polls it, and keeps that span
+//! open until it is over; where that caller had no span, in the span of the caller that polls. A renewal runs in the span
+//! of the call that was answered with the stale result. Task-locals belong to the task that polls, which may be any
+//! caller's: an execution is not to rely on them.
+//!
 //! # Kept results
 //!
 //! Unless the layer is told to [`keep`](DedupLayer::keep), nothing is kept once the execution is over. With it, a

@@ -9,6 +9,7 @@ use std::{
 use tokio::runtime::Handle;
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::Instrument as _;
 
 use super::{
     error::Duplicate,
@@ -223,7 +224,9 @@ where
                     keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
                         let execution =
                             |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
+                        // Whichever caller polls it.
                         Joinable::new(execution, O::share, layer.mode.clone(), job)
+                            .in_current_span()
                     })
                 });
                 match joined {

@@ -3,6 +3,7 @@ use std::{fmt, sync::Arc};
 use tokio::{runtime::Handle, sync::oneshot};
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::Instrument as _;
 
 use super::{
     entrance::{Apart, Call, Entrance, NoPlace},
@@ -96,8 +97,8 @@ impl<S, N, O> Dispatcher<S, N, O> {
         self.places.free()
     }
 
-    /// Begins a job, and returns at once. The job runs in a task of its own, whatever becomes of the handle and of the
-    /// caller.
+    /// Begins a job, and returns at once. The job runs in a task of its own, in the current tracing span, whatever
+    /// becomes of the handle and of the caller.
     ///
     /// At the [limit](Self::limit) the request is not executed: the job ends at once, as failed, and the handle says
     /// [`Full`](super::Full). After a shutdown it is cancelled at once.
@@ -184,13 +185,8 @@ impl<S, N, O> Dispatcher<S, N, O> {
         let (to, result) = oneshot::channel();
         let handle = JobHandle::new(Arc::clone(&job), watch, result);
         let shutdown = self.cancel.handle().hold();
-        runtime.spawn(Task::new(
-            work,
-            job,
-            place,
-            shutdown,
-            Reply { on_reject, to },
-        ));
+        let task = Task::new(work, job, place, shutdown, Reply { on_reject, to });
+        runtime.spawn(task.in_current_span());
         handle
     }
 

@@ -62,6 +62,9 @@
 //! dispatched reaches the job. Its [`deadline`](crate::Job::deadline) is what its own stack sets. For work that is to
 //! stop with its caller, call the stack, or say [`cancel_on_drop`](JobHandle::cancel_on_drop).
 //!
+//! The job runs in the tracing span that is current where it is dispatched, and keeps that open until it is over. It does
+//! not see the task-locals of its caller: task-locals belong to the task that polls.
+//!
 //! # How many at a time
 //!
 //! As many as come, unless [`limit`](Dispatcher::limit) says otherwise. Then it is the caller who chooses:

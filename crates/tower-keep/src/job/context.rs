@@ -60,8 +60,6 @@ struct Context {
     step: Cell<Option<(JobId, Key)>>,
     /// The job whose execution, which callers share, runs now.
     execution: Cell<Option<JobId>>,
-    /// The job whose detached task is polled.
-    detached: Cell<Option<JobId>>,
     /// What the layers inside say of the result that comes up with this poll.
     stop: Cell<Option<Stop>>,
     explanation: Slot<Explanation>,
@@ -81,7 +79,6 @@ impl Context {
             halt: Slot::new(),
             step: Cell::new(None),
             execution: Cell::new(None),
-            detached: Cell::new(None),
             stop: Cell::new(None),
             explanation: Slot::new(),
             dropping: Cell::new(None),
@@ -211,7 +208,7 @@ pub(super) fn origin(parent: Option<Arc<Core>>) -> Origin {
     })
 }
 
-pub(super) fn is_current(core: &Arc<Core>) -> bool {
+pub(crate) fn is_current(core: &Arc<Core>) -> bool {
     with_current(|job| job.is_some_and(|job| Arc::ptr_eq(job, core)))
 }
 
@@ -341,20 +338,11 @@ pub(crate) fn apart(code: &mut dyn FnMut()) {
     put_said(said);
 }
 
-// ===== shared executions and detached tasks =====
+// ===== code that goes on elsewhere =====
 
 /// Whether what is called now is a part of the execution of this job that callers share, rather than one of those calls.
 pub(crate) fn is_execution_of(job: JobId) -> bool {
     with(|context| context.execution.get()) == Some(job)
-}
-
-/// Whether a detached task of this job is polled.
-pub(crate) fn is_detached_task_of(job: JobId) -> bool {
-    with(|context| context.detached.get()) == Some(job)
-}
-
-pub(crate) fn in_detached_task(job: JobId) -> Restore<Option<JobId>> {
-    Restore::set(|context| &context.detached, Some(job))
 }
 
 /// What holds for a piece of code apart from its job, taken along where the code goes on elsewhere. By default no limit
@@ -376,7 +364,7 @@ impl Surroundings {
         }
     }
 
-    /// Of a task that runs on when nobody waits for it: a limit of an attempt only ends the wait.
+    /// Of a detached task: it is told to stop as the code around is. Any limit but the job's own may go with the caller.
     pub(crate) fn of_detached_task() -> Self {
         Self {
             limits: limits().map(|limits| limits.for_detached()),

@@ -24,7 +24,7 @@ pub fn the_later_of_caller_and_work_ends_it() {
         let job = detached();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let working = spawn(move || other.detached_done(1, Ending::Succeeded));
+        let working = spawn(move || other.detached_done(Some(Ending::Succeeded)));
         job.caller_gone(None);
         working.join();
         assert!(job.state().is_over());
@@ -41,7 +41,7 @@ pub fn a_caller_that_stays_ends_it() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             assert!(other.word.decide());
-            other.detached_done(1, Ending::Succeeded);
+            other.detached_done(Some(Ending::Succeeded));
         });
         working.join();
         assert!(!job.state().is_over());
@@ -61,14 +61,11 @@ pub fn the_work_says_whether_it_was_cancelled() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             let decided = other.word.decide();
-            other.detached_done(
-                1,
-                if decided {
-                    Ending::Succeeded
-                } else {
-                    cancelled(CancelReason::Requested)
-                },
-            );
+            other.detached_done(Some(if decided {
+                Ending::Succeeded
+            } else {
+                cancelled(CancelReason::Requested)
+            }));
             decided
         });
         let other = Arc::clone(&job);
@@ -89,8 +86,8 @@ pub fn a_caller_that_leaves_between_attempts_ends_it() {
     explore(|| {
         let job = detached();
         let recorder = Recorder::of(&job);
-        job.detached_done(1, Ending::Succeeded);
-        job.attempt_over();
+        job.detached_done(Some(Ending::Succeeded));
+        job.outcome_taken();
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.caller_gone(None);
@@ -104,6 +101,24 @@ pub fn a_caller_that_leaves_between_attempts_ends_it() {
     });
 }
 
+/// Of two tasks, of which one was given up, the other says how it ends, in any order.
+pub fn a_given_up_task_says_nothing() {
+    explore(|| {
+        let job = detached();
+        job.detach();
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let given_up = spawn(move || other.detached_done(None));
+        let other = Arc::clone(&job);
+        let working = spawn(move || other.detached_done(Some(Ending::Succeeded)));
+        job.caller_gone(None);
+        given_up.join();
+        working.join();
+        assert_eq!(recorder.ending().name(), "succeeded");
+        assert!(!job.state().is_cancelled());
+    });
+}
+
 /// Nobody watches: it is over all the same, and only then.
 pub fn an_unwatched_one_ends_too() {
     explore(|| {
@@ -111,7 +126,7 @@ pub fn an_unwatched_one_ends_too() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             let decided = other.word.decide();
-            other.detached_done(1, Ending::Succeeded);
+            other.detached_done(Some(Ending::Succeeded));
             decided
         });
         job.caller_gone(None);

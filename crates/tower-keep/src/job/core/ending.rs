@@ -56,14 +56,13 @@ impl Ending {
 /// A guard that somebody else's wait for the end hangs on.
 pub(super) type Awaiting = Box<dyn Send + Sync>;
 
-/// A job whose work goes on without its caller. The first of the two to end waits for the other.
+/// A job whose work goes on without its caller. The caller and the tasks end it, the last of them.
 #[derive(Default)]
 pub(super) struct Detached {
     owner_gone: bool,
-    /// The task that counts: the last one, as those before it are of attempts that were given up.
-    task: u32,
-    /// The work of one attempt is over and the next has not begun.
-    idle: bool,
+    /// How many are not over.
+    tasks: usize,
+    /// Of the last task to end, until its caller has the result.
     outcome: Option<Ending>,
 }
 
@@ -79,15 +78,15 @@ impl Core {
     pub(crate) fn caller_gone(&self, here: Option<Key>) {
         {
             let mut job = self.lock();
-            let detached = job.rare.as_mut().and_then(|rare| rare.detached.as_mut());
-            if let Some(detached) = detached.filter(|detached| !detached.idle) {
+            if let Some(detached) = job.rare.as_mut().and_then(|rare| rare.detached.as_mut()) {
                 detached.owner_gone = true;
-                let Some(outcome) = detached.outcome.take() else {
+                if detached.tasks > 0 {
                     return;
-                };
-                drop(job);
-                self.end(here, || outcome);
-                return;
+                }
+                if let Some(outcome) = detached.outcome.take() {
+                    drop(job);
+                    return self.end(here, || outcome);
+                }
             }
         }
         self.cancel(CancelReason::CallerGone, By::Leaving);
@@ -180,7 +179,7 @@ impl Core {
         }
     }
 
-    /// What was given up and runs on in a task of its own looks whether its job is over.
+    /// Tells the tasks of a detached job that are left: no task of a job runs on after that.
     fn stop_left_overs(&self) {
         if self.state().has(Flag::Detached) {
             let further = self.lock().rare().wakers.clone();
@@ -189,43 +188,30 @@ impl Core {
         }
     }
 
-    /// The work goes on without its caller, in a task with this number, and ends through
-    /// [`detached_done`](Self::detached_done).
-    pub(crate) fn detach(&self) -> u32 {
-        let task = {
-            let mut job = self.lock();
-            let detached = job.rare().detached.get_or_insert_default();
-            *detached = Detached {
-                task: detached.task.wrapping_add(1),
-                ..Detached::default()
-            };
-            detached.task
-        };
+    /// The work goes on without its caller, in one more task, which ends through [`detached_done`](Self::detached_done).
+    pub(crate) fn detach(&self) {
+        let mut job = self.lock();
+        job.rare().detached.get_or_insert_default().tasks += 1;
         self.word.set(Flag::Detached);
-        task
     }
 
-    /// The outcome of an attempt that is not the last.
-    pub(super) fn forget_outcome(&self) {
+    /// A detached task is over, with this outcome unless it was given up. If it is the last one and the caller is gone, the
+    /// job ends.
+    pub(crate) fn detached_done(&self, outcome: Option<Ending>) {
         if let Some(detached) = &mut self.lock().rare().detached {
-            if detached.outcome.take().is_some() {
-                // Nothing runs until the next attempt: a caller that leaves now ends the job.
-                detached.idle = true;
-            }
-        }
-    }
-
-    /// The detached work of this task ended; if its caller is gone, so does the job. What a task leaves behind that was
-    /// given up says nothing.
-    pub(crate) fn detached_done(&self, task: u32, outcome: Ending) {
-        match &mut self.lock().rare().detached {
-            Some(detached) if detached.task != task => return,
-            Some(detached) if !detached.owner_gone => {
-                detached.outcome = Some(outcome);
+            detached.tasks -= 1;
+            detached.outcome = outcome.or(detached.outcome.take());
+            if detached.tasks > 0 || !detached.owner_gone {
                 return;
             }
-            _ => {}
         }
-        self.end(None, || outcome);
+        self.caller_gone(None);
+    }
+
+    /// The layers around a detached task have its result, or gave it up: how the job ends is up to them.
+    pub(crate) fn outcome_taken(&self) {
+        if let Some(detached) = &mut self.lock().rare().detached {
+            detached.outcome = None;
+        }
     }
 }

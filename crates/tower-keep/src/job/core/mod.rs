@@ -289,9 +289,6 @@ impl Core {
         self.word
             .update(|word| word.without(Flag::Decided).with(Flag::BackingOff));
         activity::pause(self);
-        if self.state().has(Flag::Detached) {
-            self.forget_outcome();
-        }
         self.let_go();
     }
 
