@@ -173,7 +173,7 @@ mod dispatch_recipe {
     pub(super) fn app() -> (Router, Jobs) {
         let stack = ServiceBuilder::new()
             .layer(RetryLayer::new())
-            .layer(TimeoutLayer::per_attempt(Duration::from_secs(600)))
+            .layer(TimeoutLayer::new(Duration::from_secs(600)).per_attempt())
             .service(service_fn(report));
         let jobs = Dispatcher::new(BoxCloneSyncService::new(stack))
             .named("report")
@@ -352,7 +352,7 @@ mod reqwest_recipe {
                     .clone_with(repeat)
                     .budget_by(move |request: &Request| Some(budgets.get(&host(request)))),
             )
-            .layer(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+            .layer(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
             .and_then(collect)
             .service(client)
     }

@@ -110,7 +110,7 @@ async fn an_abandoned_attempt_does_not_end_the_job() {
     let service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .layer(TimeoutLayer::new(secs(1)).per_attempt())
         .layer(CancelLayer::new().detached())
         .service(inner);
     // The first attempt's limit is at 1 s; the second runs from 2 s to 3 s.
