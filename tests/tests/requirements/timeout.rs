@@ -43,6 +43,22 @@ async fn no_limit_is_no_timeout() {
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
 }
 
+/// The order of a layer's settings does not matter, and a layer with them can be a constant.
+#[test]
+fn settings_come_in_any_order() {
+    const LAYER: TimeoutLayer = TimeoutLayer::new(secs(1))
+        .per_attempt()
+        .idle()
+        .grace(secs(2))
+        .step_limit(secs(3));
+    let other = TimeoutLayer::new(secs(1))
+        .step_limit(secs(3))
+        .grace(secs(2))
+        .idle()
+        .per_attempt();
+    assert_eq!(format!("{LAYER:?}"), format!("{other:?}"));
+}
+
 /// R13: in time no timeout is ever reported, and the timer is gone.
 #[tokio::test(start_paused = true)]
 async fn in_time_nothing_is_reported() {

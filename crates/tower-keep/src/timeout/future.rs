@@ -86,7 +86,7 @@ where
             });
             let result = match polled {
                 Poll::Ready(result) => {
-                    // Whoever keeps the future must not be woken by its timer.
+                    // A caller that keeps the future must not be woken by its timer.
                     this.sleep.set(None);
                     match this.deadline {
                         Some(deadline) if deadline.in_grace => self.as_mut().expire(Some(result)),

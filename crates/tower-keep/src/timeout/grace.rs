@@ -7,8 +7,8 @@ use crate::job::{core::Core, halt::Halt, surroundings::is_execution_of};
 
 /// What becomes of the work when its limit expires.
 pub(super) enum AtLimit {
-    /// The work is dropped. Only here the step limit is for a job that is begun below: a layer with a grace period has
-    /// the job when it is called.
+    /// The work is dropped. The step limit is for a job that is begun below: a layer that tracks the job tells it at
+    /// the call.
     Drop { step_limit: Option<Duration> },
     /// The work is told to stop, and may go on for as long as `grace`.
     Stop {

@@ -108,7 +108,7 @@ impl<L, O> TimeoutLayer<L, O> {
     /// end. There is no grace where nothing that this call could stop is running: where it waits for an execution that
     /// other callers share, or for a gate.
     ///
-    /// The layer joins the stack's job or begins one. Zero is none.
+    /// Zero is none. With any other the layer joins the stack's job or begins one.
     ///
     /// A client stack that the clean-up calls would work for the stopped code, and so be cancelled at once: run it in
     /// `Job::default().scope(..)`, as nobody's child.
