@@ -82,7 +82,9 @@ pub(crate) fn build(
             .layer(TimeoutLayer::new(settings.timeout).fail_with(FetchError::Timeout))
             .layer(settings.retry().policy(IfItMayPass))
             .layer(
-                TimeoutLayer::per_attempt(settings.attempt_timeout).fail_with(FetchError::Timeout),
+                TimeoutLayer::new(settings.attempt_timeout)
+                    .per_attempt()
+                    .fail_with(FetchError::Timeout),
             )
             .service(downloader)
     });

@@ -79,7 +79,11 @@ impl Policy {
                             .max_retries(3)
                             .backoff(Backoff::constant(Duration::ZERO)),
                     )
-                    .layer(TimeoutLayer::per_attempt(ATTEMPT).fail_with(Failure::Late))
+                    .layer(
+                        TimeoutLayer::new(ATTEMPT)
+                            .per_attempt()
+                            .fail_with(Failure::Late),
+                    )
                     .service(backend);
                 clients::live_through(day, stack, books).await;
             }
@@ -89,7 +93,11 @@ impl Policy {
                     .layer(TimeoutLayer::new(OVERALL).fail_with(Failure::Late))
                     .map_request(count(books, |second| second.first_attempts += 1))
                     .layer(retry(day))
-                    .layer(TimeoutLayer::per_attempt(ATTEMPT).fail_with(Failure::Late))
+                    .layer(
+                        TimeoutLayer::new(ATTEMPT)
+                            .per_attempt()
+                            .fail_with(Failure::Late),
+                    )
                     .service(backend);
                 clients::live_through(day, stack, books).await;
             }
@@ -100,7 +108,11 @@ impl Policy {
                     .layer(TimeoutLayer::new(OVERALL).fail_with(Failure::Late))
                     .map_request(count(books, |second| second.first_attempts += 1))
                     .layer(retry(day))
-                    .layer(TimeoutLayer::per_attempt(ATTEMPT).fail_with(Failure::Late))
+                    .layer(
+                        TimeoutLayer::new(ATTEMPT)
+                            .per_attempt()
+                            .fail_with(Failure::Late),
+                    )
                     .service(backend);
                 clients::live_through(day, stack, books).await;
             }

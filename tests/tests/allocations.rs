@@ -222,18 +222,18 @@ fn the_measure_sees_allocations_and_clones() {
 #[test]
 fn timeout_costs_nothing() {
     at_most(&TimeoutLayer::new(MINUTE), 0, 0);
-    at_most(&TimeoutLayer::per_attempt(MINUTE), 0, 0);
+    at_most(&TimeoutLayer::new(MINUTE).per_attempt(), 0, 0);
 }
 
 /// The job, and what tells the work to stop at its limit.
 #[test]
 fn a_watched_timeout_allocates_the_job() {
-    at_most(&TimeoutLayer::idle(MINUTE), JOB, 0);
-    at_most(&TimeoutLayer::idle_per_attempt(MINUTE), JOB, 0);
+    at_most(&TimeoutLayer::new(MINUTE).idle(), JOB, 0);
+    at_most(&TimeoutLayer::new(MINUTE).per_attempt().idle(), JOB, 0);
     at_most(&TimeoutLayer::new(MINUTE).grace(MINUTE), JOB + 1, 0);
     let layers = ServiceBuilder::new()
         .layer(LogLayer::new())
-        .layer(TimeoutLayer::idle(MINUTE));
+        .layer(TimeoutLayer::new(MINUTE).idle());
     at_most(&layers, JOB, 0);
 }
 
@@ -308,7 +308,7 @@ fn timeout_retry_and_circuit_breaker_cost_nothing_together() {
         .layer(CircuitBreakerLayer::new())
         .layer(TimeoutLayer::new(MINUTE))
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::per_attempt(MINUTE));
+        .layer(TimeoutLayer::new(MINUTE).per_attempt());
     at_most(&layers, 0, 1);
 }
 

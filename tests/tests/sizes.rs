@@ -94,8 +94,8 @@ fn futures_stay_small() {
         ("TimeoutLayer", 208, size_with(TimeoutLayer::new(MINUTE))),
         (
             "TimeoutLayer, idle",
-            232,
-            size_with(TimeoutLayer::idle(MINUTE)),
+            208,
+            size_with(TimeoutLayer::new(MINUTE).idle()),
         ),
         ("RetryLayer", 192, size_with(RetryLayer::new())),
         (

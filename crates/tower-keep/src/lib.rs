@@ -34,7 +34,7 @@
 //!     .layer(CircuitBreakerLayer::new())
 //!     .layer(TimeoutLayer::new(Duration::from_secs(60)))
 //!     .layer(RetryLayer::new())
-//!     .layer(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+//!     .layer(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
 //!     .service(executor);
 //! assert_eq!(jobs.oneshot(FetchUser { id: 7 }).await.unwrap(), "user 7");
 //! # });

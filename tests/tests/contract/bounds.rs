@@ -112,16 +112,12 @@ async fn plain_types_go_through_what_can_stop_a_call() {
         };
     }
     in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)));
-    in_each_mode!(TimeoutLayer::per_attempt(Duration::from_secs(1)));
+    in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)).per_attempt());
     in_each_mode!(TimeoutLayer::none());
-    in_each_mode!(TimeoutLayer::idle(Duration::from_secs(1)));
+    in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)).idle());
     in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)).grace(Duration::from_secs(1)));
-    in_each_mode!(TimeoutLayer::idle_by(|_: &Plain| Some(
-        Duration::from_secs(1)
-    )));
-    in_each_mode!(TimeoutLayer::per_request(|_: &Plain| Some(
-        Duration::from_secs(1)
-    )));
+    in_each_mode!(TimeoutLayer::by(|_: &Plain| Some(Duration::from_secs(1))).idle());
+    in_each_mode!(TimeoutLayer::by(|_: &Plain| Some(Duration::from_secs(1))));
     in_each_mode!(CircuitBreakerLayer::new());
     in_each_mode!(CircuitBreakerLayer::new().classify(failed));
     in_each_mode!(CancelLayer::new());
@@ -210,7 +206,9 @@ async fn no_clone_is_asked_for_where_none_is_made() {
         CancelLayer::new().detached(),
         CircuitBreakerLayer::new(),
         TimeoutLayer::new(Duration::from_secs(1)),
-        TimeoutLayer::idle(Duration::from_secs(1)).grace(Duration::from_secs(1)),
+        TimeoutLayer::new(Duration::from_secs(1))
+            .idle()
+            .grace(Duration::from_secs(1)),
     );
 }
 
@@ -231,7 +229,6 @@ fn handles_can_be_sent_and_shared() {
     assert_impl_all!(cancel::Cancel<Inner>: Clone, Send, Sync);
     assert_impl_all!(circuit_breaker::CircuitBreaker<Inner>: Clone, Send, Sync);
     assert_impl_all!(timeout::Timeout<Inner>: Clone, Send, Sync);
-    assert_impl_all!(timeout::WatchedTimeout<Inner>: Clone, Send, Sync);
     assert_impl_all!(retry::Retry<Inner>: Clone, Send, Sync);
     assert_impl_all!(job::JobService<Inner>: Clone, Send, Sync);
 }

@@ -79,7 +79,7 @@ works_on_one_thread! {
     /// Timeout needs nothing that can be sent.
     timeout(false): TimeoutLayer::new(Duration::from_secs(60));
     /// Timeout that watches the work needs nothing that can be sent.
-    watched(false): TimeoutLayer::idle(Duration::from_secs(60)).grace(secs(1));
+    watched(false): TimeoutLayer::new(Duration::from_secs(60)).idle().grace(secs(1));
     /// Retry needs nothing that can be sent.
     retry(true): RetryLayer::new();
     /// CircuitBreaker needs nothing that can be sent.
@@ -104,7 +104,7 @@ async fn all_seven() {
         .layer(CircuitBreakerLayer::new())
         .layer(TimeoutLayer::new(Duration::from_secs(60)))
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+        .layer(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
         .service(local());
     LocalSet::new().run_until(call_twice(service, true)).await;
     recorder.assert_one_terminal_each();

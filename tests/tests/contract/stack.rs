@@ -39,7 +39,7 @@ use tower_keep::{
     dedup::{Duplicate, KeyBy},
     find,
     reject::Fail,
-    timeout::{Elapsed, Watched},
+    timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, secs};
 
@@ -195,7 +195,7 @@ pub(crate) struct Stack {
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,
-    idle: [TimeoutLayer<Option<Duration>, Fail, Watched>; 2],
+    idle: [TimeoutLayer; 2],
 }
 
 impl Stack {
@@ -212,10 +212,10 @@ impl Stack {
             breakers: CircuitBreakerLayer::new().per_key(|request| *request),
             timeout: TimeoutLayer::new(secs(60)),
             retry: RetryLayer::new().max_retries(2),
-            attempt: TimeoutLayer::per_attempt(secs(10)),
+            attempt: TimeoutLayer::new(secs(10)).per_attempt(),
             idle: [
-                TimeoutLayer::idle(secs(60)),
-                TimeoutLayer::idle_per_attempt(secs(10)),
+                TimeoutLayer::new(secs(60)).idle(),
+                TimeoutLayer::new(secs(10)).per_attempt().idle(),
             ],
         }
     }

@@ -77,7 +77,7 @@ fn client(
                 .base_delay(SOON)
                 .classify(server_errors::<Incoming, BoxError>),
         )
-        .layer(TimeoutLayer::per_attempt(attempt))
+        .layer(TimeoutLayer::new(attempt).per_attempt())
         .service(hyper_client());
     (client, keep)
 }

@@ -211,7 +211,7 @@ async fn an_error_closes_the_connection() {
                 Some(request.uri().clone())
             }))
             .layer(CircuitBreakerLayer::new())
-            .layer(TimeoutLayer::per_request(|request: &Request<Incoming>| {
+            .layer(TimeoutLayer::by(|request: &Request<Incoming>| {
                 (request.uri().path() == "/pending").then_some(SHORT)
             }));
         let server = Server::hyper(move || {

@@ -173,7 +173,7 @@ mod dispatch_recipe {
     pub(super) fn app() -> (Router, Jobs) {
         let stack = ServiceBuilder::new()
             .layer(RetryLayer::new())
-            .layer(TimeoutLayer::per_attempt(Duration::from_secs(600)))
+            .layer(TimeoutLayer::new(Duration::from_secs(600)).per_attempt())
             .service(service_fn(report));
         let jobs = Dispatcher::new(BoxCloneSyncService::new(stack))
             .named("report")
@@ -352,7 +352,7 @@ mod reqwest_recipe {
                     .clone_with(repeat)
                     .budget_by(move |request: &Request| Some(budgets.get(&host(request)))),
             )
-            .layer(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+            .layer(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
             .and_then(collect)
             .service(client)
     }
@@ -392,7 +392,7 @@ fn defended(stopping: CancellationToken, within: Duration) -> (Router, CancelHan
 }
 
 /// What is written to tracing on this thread from now on, as text.
-fn records() -> (impl Fn() -> String, tracing::subscriber::DefaultGuard) {
+fn records() -> (impl Fn() -> String, impl Sized) {
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
     impl io::Write for Written {
@@ -411,9 +411,12 @@ fn records() -> (impl Fn() -> String, tracing::subscriber::DefaultGuard) {
         .with_max_level(tracing::Level::DEBUG)
         .with_ansi(false)
         .finish();
+    // With one subscriber in the program, tracing decides on a call site by the thread that is there first, which may
+    // be that of a test without any.
+    let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     let guard = tracing::subscriber::set_default(subscriber);
     let read = move || String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    (read, guard)
+    (read, (guard, second))
 }
 
 /// How many of the log's records have this text.

@@ -69,7 +69,7 @@ async fn what_was_given_up_holds_no_shutdown_up() {
     let service = ServiceBuilder::new()
         .layer(quiet())
         .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .layer(TimeoutLayer::new(secs(1)).per_attempt())
         .layer(cancel.detached())
         .service(inner);
     assert_eq!(service.oneshot(1).await.unwrap(), 7);
@@ -93,7 +93,7 @@ async fn what_was_given_up_decides_nothing() {
                 Ok::<_, BoxError>(answer)
             })
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-            .layer(TimeoutLayer::per_attempt(secs(1)));
+            .layer(TimeoutLayer::new(secs(1)).per_attempt());
         let inner = Scripted::<u32, u32>::new().never().answer(7);
         let service = if detached {
             Stack::new(around.layer(cancel.detached()).service(inner))
@@ -175,7 +175,7 @@ async fn a_later_attempt_that_joined_has_no_grace() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(cancel)
-            .layer(TimeoutLayer::per_request(below_ten).grace(secs(100)))
+            .layer(TimeoutLayer::by(below_ten).grace(secs(100)))
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
             .layer(one_key())
             .service(inner);
@@ -239,7 +239,7 @@ async fn a_later_attempt_leaves_the_work_to_others() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-            .layer(TimeoutLayer::per_attempt_by(below_ten).grace(secs(30)))
+            .layer(TimeoutLayer::by(below_ten).per_attempt().grace(secs(30)))
             .layer(cancel)
             .layer(one_key())
             .service(code(move |job, _| {
@@ -310,7 +310,7 @@ async fn a_shutdown_counts_work_that_was_left() {
     let handle = cancel.handle();
     let service = ServiceBuilder::new()
         .layer(quiet())
-        .layer(TimeoutLayer::per_request(below_ten))
+        .layer(TimeoutLayer::by(below_ten))
         .layer(one_key())
         .layer(cancel)
         .service(Scripted::<u32, u32>::new().never());

@@ -61,7 +61,7 @@ async fn a_circuit_inside_counts_the_limit() {
     for per_attempt in [false, true] {
         for (ignores, answers) in [(false, true), (false, false), (true, true), (true, false)] {
             let limit = if per_attempt {
-                TimeoutLayer::per_attempt(secs(1))
+                TimeoutLayer::new(secs(1)).per_attempt()
             } else {
                 TimeoutLayer::new(secs(1))
             };

@@ -96,7 +96,8 @@ async fn one_branch_of_a_job_is_not_the_other() {
 /// succeeds, and its circuit counts a success.
 #[tokio::test(start_paused = true)]
 async fn a_childs_timeout_is_not_its_parents() {
-    let timeout = TimeoutLayer::per_attempt(ms(10))
+    let timeout = TimeoutLayer::new(ms(10))
+        .per_attempt()
         .respond_with(|_| 9)
         .layer(Scripted::<u32, u32, BoxError>::new().never());
     // Swallows the response and waits on.

@@ -21,11 +21,11 @@ fn a_pipeline_can_be_built_again_with_other_limits() {
 #[test]
 fn limits_in_the_wrong_place_are_refused() {
     let pipeline = Pipeline::new()
-        .timeout(TimeoutLayer::per_attempt(secs(60)))
+        .timeout(TimeoutLayer::new(secs(60)).per_attempt())
         .attempt_timeout(TimeoutLayer::new(secs(10)));
     pipeline.build().unwrap_err();
     let error = Pipeline::new()
-        .timeout(TimeoutLayer::per_attempt(secs(60)))
+        .timeout(TimeoutLayer::new(secs(60)).per_attempt())
         .build()
         .unwrap_err();
     assert_eq!(error.settings(), ("timeout", "attempt_timeout"));
@@ -46,7 +46,7 @@ fn limits_that_could_never_expire_are_refused() {
 
     for (seconds, refused) in [(60, false), (61, true)] {
         let built = pipeline()
-            .attempt_timeout(TimeoutLayer::idle_per_attempt(secs(seconds)))
+            .attempt_timeout(TimeoutLayer::new(secs(seconds)).per_attempt().idle())
             .build();
         assert_eq!(
             built.err().map(|error| error.settings()),
@@ -55,16 +55,16 @@ fn limits_that_could_never_expire_are_refused() {
     }
     for (seconds, refused) in [(10, false), (11, true)] {
         let built = Pipeline::new()
-            .timeout(TimeoutLayer::idle(secs(seconds)))
-            .attempt_timeout(TimeoutLayer::per_attempt(secs(10)))
+            .timeout(TimeoutLayer::new(secs(seconds)).idle())
+            .attempt_timeout(TimeoutLayer::new(secs(10)).per_attempt())
             .build();
         assert_eq!(
             built.err().map(|error| error.settings()),
             refused.then_some(overall)
         );
         let built = Pipeline::new()
-            .timeout(TimeoutLayer::idle(secs(10)))
-            .attempt_timeout(TimeoutLayer::idle_per_attempt(secs(seconds)))
+            .timeout(TimeoutLayer::new(secs(10)).idle())
+            .attempt_timeout(TimeoutLayer::new(secs(seconds)).per_attempt().idle())
             .build();
         assert_eq!(
             built.err().map(|error| error.settings()),
@@ -73,7 +73,7 @@ fn limits_that_could_never_expire_are_refused() {
     }
     for (grace, refused) in [(50, false), (51, true)] {
         let built = pipeline()
-            .attempt_timeout(TimeoutLayer::per_attempt(secs(10)).grace(secs(grace)))
+            .attempt_timeout(TimeoutLayer::new(secs(10)).per_attempt().grace(secs(grace)))
             .build();
         assert_eq!(
             built.err().map(|error| error.settings()),
@@ -81,10 +81,10 @@ fn limits_that_could_never_expire_are_refused() {
         );
     }
     // The waits need not fit into a time without progress.
-    let pipeline = Pipeline::new().timeout(TimeoutLayer::idle(secs(2)));
+    let pipeline = Pipeline::new().timeout(TimeoutLayer::new(secs(2)).idle());
     pipeline.build().unwrap();
     let error = Pipeline::new()
-        .timeout(TimeoutLayer::per_attempt(secs(60)).grace(secs(1)))
+        .timeout(TimeoutLayer::new(secs(60)).per_attempt().grace(secs(1)))
         .build()
         .unwrap_err();
     assert_eq!(error.settings(), overall);

@@ -141,7 +141,7 @@ async fn an_earlier_child_is_a_sign_of_life() {
     tokio::time::sleep(ms(1500)).await;
     let idle = ServiceBuilder::new()
         .layer(quiet())
-        .layer(TimeoutLayer::idle(secs(3)))
+        .layer(TimeoutLayer::new(secs(3)).idle())
         .service(shared);
     assert_eq!(idle.oneshot(1).await.unwrap(), 1);
     first.await.unwrap().unwrap();

@@ -221,7 +221,7 @@ async fn calls_without_a_result_have_a_cause() {
     let timeouts = [
         (TimeoutLayer::new(secs(1)), "the overall time limit expired"),
         (
-            TimeoutLayer::per_attempt(secs(1)),
+            TimeoutLayer::new(secs(1)).per_attempt(),
             "the time limit of the attempt expired",
         ),
     ];

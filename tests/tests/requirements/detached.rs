@@ -120,7 +120,7 @@ async fn an_attempt_that_is_given_up_stops() {
         let calls = inner.calls();
         let inner = cancel.layer(breaker.layer(inner));
         let limited = if ours {
-            Boxed::new(TimeoutLayer::per_attempt(secs(1)).layer(inner))
+            Boxed::new(TimeoutLayer::new(secs(1)).per_attempt().layer(inner))
         } else {
             Boxed::new(Timeout::new(inner, secs(1)))
         };

@@ -77,9 +77,9 @@ async fn limits_do_not_reach_it() {
         TimeoutLayer::new(secs(1)),
         TimeoutLayer::new(secs(1)).step_limit(secs(1)),
         TimeoutLayer::new(ms(500)).grace(ms(500)),
-        TimeoutLayer::per_attempt(secs(1)),
-        TimeoutLayer::per_attempt(ms(500)).grace(ms(500)),
-        TimeoutLayer::idle(secs(1))
+        TimeoutLayer::new(secs(1)).per_attempt(),
+        TimeoutLayer::new(ms(500)).per_attempt().grace(ms(500)),
+        TimeoutLayer::new(secs(1)).idle()
     );
 }
 

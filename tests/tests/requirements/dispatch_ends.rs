@@ -133,7 +133,7 @@ async fn the_handle_is_dropped_at_every_moment() {
         let stack = ServiceBuilder::new()
             .layer(LogLayer::to(recorder.clone()))
             .layer(RetryLayer::new())
-            .layer(TimeoutLayer::per_attempt(secs(3)))
+            .layer(TimeoutLayer::new(secs(3)).per_attempt())
             .service(inner.strict());
         let jobs = Dispatcher::new(stack).limit(NonZeroUsize::MIN);
         let handle = jobs.dispatch(0);

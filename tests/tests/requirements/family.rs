@@ -150,7 +150,7 @@ async fn a_limit_reaches_past_jobs_that_ended() {
         move |_, _| {
             let below = below.clone();
             async move {
-                let limited = TimeoutLayer::per_attempt(secs(5)).grace(secs(1));
+                let limited = TimeoutLayer::new(secs(5)).per_attempt().grace(secs(1));
                 let within = ServiceBuilder::new()
                     .layer(limited)
                     .service(code(move |job, _| {

@@ -206,7 +206,7 @@ async fn any_layer_may_stand_around() {
     check("latest", DedupLayer::new(|key: &u32| Some(*key)).latest()).await;
     check("circuit", CircuitBreakerLayer::new()).await;
     check("timeout", TimeoutLayer::new(secs(1))).await;
-    check("idle", TimeoutLayer::idle(secs(1))).await;
+    check("idle", TimeoutLayer::new(secs(1)).idle()).await;
     check("retry", RetryLayer::new()).await;
     check("log", LogLayer::to(|_: &Event| {})).await;
 }

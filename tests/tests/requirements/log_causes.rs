@@ -85,7 +85,7 @@ async fn causes_are_told_by_any_layer() {
     let key = |request: &u32| Some(*request);
     told!(TimeoutLayer::new(secs(1)));
     told!(TimeoutLayer::new(secs(1)).grace(secs(1)));
-    told!(TimeoutLayer::idle(secs(1)));
+    told!(TimeoutLayer::new(secs(1)).idle());
     told!(CircuitBreakerLayer::new());
     told!(CancelLayer::new());
     told!(CancelLayer::new().detached());
@@ -97,7 +97,7 @@ async fn causes_are_told_by_any_layer() {
     told!(
         ProgressLayer::new(),
         RetryLayer::new(),
-        TimeoutLayer::per_attempt(secs(1))
+        TimeoutLayer::new(secs(1)).per_attempt()
     );
     // A layer that begins the job inside the one that knows the type.
     let (log, recorder) = recording();

@@ -193,7 +193,7 @@ async fn a_foreign_retry_stays_within_the_job() {
     let service = ServiceBuilder::new()
         .layer(outer)
         .retry(Once(true))
-        .layer(TimeoutLayer::per_attempt(secs(5)))
+        .layer(TimeoutLayer::new(secs(5)).per_attempt())
         .layer(inner_log)
         .layer(CancelLayer::new())
         .service(Scripted::<u32, u32>::new().never().answer(1).strict());
@@ -273,7 +273,7 @@ async fn an_error_that_was_dealt_with_is_none() {
         .layer(log)
         .layer(RetryLayer::new())
         .map_result(|result: Result<u32, BoxError>| Ok::<_, BoxError>(result.unwrap_or(7)))
-        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .layer(TimeoutLayer::new(secs(1)).per_attempt())
         .service(inner.strict());
     assert_eq!(service.oneshot(0).await.unwrap(), 7);
     assert_eq!(calls.count(), 1);

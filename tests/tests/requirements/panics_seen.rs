@@ -106,7 +106,7 @@ async fn a_panic_is_told_with_its_text() {
                 .layer(log)
                 .layer(CancelLayer::new())
                 .layer(RetryLayer::new())
-                .layer(TimeoutLayer::per_attempt(secs(60)));
+                .layer(TimeoutLayer::new(secs(60)).per_attempt());
             BoxCloneSyncService::new(layers.service(inner))
         }),
         ("called in a poll", |log, inner| {
@@ -388,7 +388,9 @@ async fn a_panic_of_an_outermost_layers_own_code() {
     check("a circuit's classifier", &recorder, service).await;
 
     let (log, recorder) = recording();
-    let timeout = TimeoutLayer::per_attempt(secs(1)).respond_with(|_| panic!("ouch"));
+    let timeout = TimeoutLayer::new(secs(1))
+        .per_attempt()
+        .respond_with(|_| panic!("ouch"));
     let service = timeout.layer(log.layer(Scripted::<u32, u32>::new().never()));
     check("the answer of an expired limit", &recorder, service).await;
 }
@@ -475,14 +477,14 @@ async fn a_panic_of_a_gate_is_no_start() {
         (
             "a limit",
             Box::new(move |log| {
-                let timeout = TimeoutLayer::per_request(asked::<Option<Duration>>);
+                let timeout = TimeoutLayer::by(asked::<Option<Duration>>);
                 BoxCloneSyncService::new(log.layer(timeout.layer(service())))
             }),
         ),
         (
             "an idle limit",
             Box::new(move |log| {
-                let timeout = TimeoutLayer::idle_by(asked::<Option<Duration>>);
+                let timeout = TimeoutLayer::by(asked::<Option<Duration>>).idle();
                 BoxCloneSyncService::new(log.layer(timeout.layer(service())))
             }),
         ),

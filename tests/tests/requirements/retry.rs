@@ -290,7 +290,11 @@ async fn an_attempt_limit_with_a_response_is_retried() {
     let inner = Scripted::<u32, u32>::new().never().answer(200);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .layer(
+            TimeoutLayer::new(secs(1))
+                .per_attempt()
+                .respond_with(|_| 504),
+        )
         .service(inner.strict());
     assert_eq!(service.oneshot(0).await, Ok(200));
 }
@@ -332,7 +336,7 @@ async fn should_retry_decides_on_a_limit() {
                 tower_keep::find::<tower_keep::timeout::Elapsed>(&**error).is_none()
             }),
         )
-        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .layer(TimeoutLayer::new(secs(1)).per_attempt())
         .service(inner.strict());
     service.oneshot(0).await.unwrap_err();
     assert_eq!(calls.count(), 1);

@@ -179,7 +179,11 @@ async fn a_fallback_is_not_the_limits_failure() {
                 .max_retries(0)
                 .on_give_up(|_: Outcomes, _| Ok(7)),
         )
-        .layer(TimeoutLayer::per_attempt(secs(1)).fail_with(|_| "slow"))
+        .layer(
+            TimeoutLayer::new(secs(1))
+                .per_attempt()
+                .fail_with(|_| "slow"),
+        )
         .service(Scripted::<u32, u32>::new().never().strict());
     assert_eq!(service.oneshot(0).await, Ok(7));
     assert_eq!(

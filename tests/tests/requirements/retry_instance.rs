@@ -75,7 +75,7 @@ async fn a_round_robin_goes_on_inside_other_layers() {
         .layer(LogLayer::new())
         .layer(RetryLayer::new())
         .layer(CircuitBreakerLayer::new())
-        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .layer(TimeoutLayer::new(secs(1)).per_attempt())
         .service(inner);
     for _ in 0..2 {
         service.ready().await.unwrap().call(0).await.unwrap();

@@ -30,7 +30,11 @@ async fn never_reaches_the_retries_around() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(RetryLayer::new())
-            .layer(TimeoutLayer::per_attempt(secs(60)).fail_with(|_| "slow"))
+            .layer(
+                TimeoutLayer::new(secs(60))
+                    .per_attempt()
+                    .fail_with(|_| "slow"),
+            )
             .layer(RetryLayer::new().decide_with(move |_: &Result<u32, &str>, _| decision))
             .service(inner.strict());
         assert_eq!(service.oneshot(0).await, Err("no"));
@@ -57,7 +61,7 @@ async fn never_keeps_the_cause() {
         .layer(log)
         .layer(RetryLayer::new())
         .layer(never())
-        .layer(TimeoutLayer::per_attempt(secs(1)))
+        .layer(TimeoutLayer::new(secs(1)).per_attempt())
         .service(inner.strict());
     let error = service.oneshot(0).await.unwrap_err();
     assert!(find::<Elapsed>(&*error).is_some());
@@ -264,7 +268,7 @@ async fn a_policy_is_asked_after_every_attempt() {
 async fn a_policy_is_asked_about_a_cut_off_attempt() {
     for answered in [true, false] {
         let questions = Asked::default();
-        let limit = TimeoutLayer::per_attempt(secs(1));
+        let limit = TimeoutLayer::new(secs(1)).per_attempt();
         let hangs = || Scripted::<u32, u32>::new().never();
         let retry = asked(&questions, Decision::Stop);
         let (result, expected) = if answered {
@@ -289,7 +293,9 @@ async fn every_policy_rules_over_an_answered_limit() {
         ($retry:expr) => {{
             let inner = Scripted::<u32, u32>::new().never().repeat_last();
             let calls = inner.calls();
-            let limit = TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504);
+            let limit = TimeoutLayer::new(secs(1))
+                .per_attempt()
+                .respond_with(|_| 504);
             let service = $retry.layer(limit.layer(inner.strict()));
             assert_eq!(service.oneshot(0).await, Ok(504));
             calls.count()

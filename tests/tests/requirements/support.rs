@@ -15,7 +15,7 @@ pub(crate) fn recording() -> (LogLayer, Recorder) {
     (LogLayer::to(recorder.clone()), recorder)
 }
 
-pub(crate) fn secs(secs: u64) -> Duration {
+pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 

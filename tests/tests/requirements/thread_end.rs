@@ -98,7 +98,7 @@ fn seven(recorder: &Recorder) -> Boxed {
         .layer(CircuitBreakerLayer::new())
         .layer(TimeoutLayer::new(secs(60)).grace(secs(1)))
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::per_attempt(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt())
         .service(work());
     Boxed::new(stack)
 }
@@ -154,7 +154,7 @@ fn each_layer_is_called_as_its_thread_ends() {
             ),
             Boxed::new(CircuitBreakerLayer::new().layer(answers())),
             Boxed::new(TimeoutLayer::new(secs(1)).layer(answers())),
-            Boxed::new(TimeoutLayer::idle(secs(1)).layer(answers())),
+            Boxed::new(TimeoutLayer::new(secs(1)).idle().layer(answers())),
             Boxed::new(RetryLayer::new().layer(answers())),
         ]
     };

@@ -36,11 +36,27 @@ async fn no_limit_is_no_timeout() {
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
 
     let inner = Scripted::<u32, u32>::new().answer_after(secs(1_000_000), 1);
-    let unlimited = TimeoutLayer::per_request(|_: &u32| None);
+    let unlimited = TimeoutLayer::by(|_: &u32| None);
     let service = ServiceBuilder::new()
         .layer(unlimited)
         .service(inner.strict());
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
+}
+
+/// The order of a layer's settings does not matter, and a layer with them can be a constant.
+#[test]
+fn settings_come_in_any_order() {
+    const LAYER: TimeoutLayer = TimeoutLayer::new(secs(1))
+        .per_attempt()
+        .idle()
+        .grace(secs(2))
+        .step_limit(secs(3));
+    let other = TimeoutLayer::new(secs(1))
+        .step_limit(secs(3))
+        .grace(secs(2))
+        .idle()
+        .per_attempt();
+    assert_eq!(format!("{LAYER:?}"), format!("{other:?}"));
 }
 
 /// R13: in time no timeout is ever reported, and the timer is gone.
@@ -143,7 +159,7 @@ async fn each_attempt_has_its_own_limit() {
     let service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::per_attempt(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt())
         .service(inner.strict());
     assert_eq!(service.oneshot(0).await.unwrap(), 7);
     assert_eq!(
@@ -171,7 +187,7 @@ async fn the_first_limit_wins() {
             .layer(LogLayer::to(|_: &tower_keep::Event| ()))
             .layer(TimeoutLayer::new(secs(overall)))
             .layer(RetryLayer::new().max_retries(if attempt == 1 { 0 } else { 3 }))
-            .layer(TimeoutLayer::per_attempt(secs(10)))
+            .layer(TimeoutLayer::new(secs(10)).per_attempt())
             .service(inner.strict());
         let error = service.oneshot(0).await.unwrap_err();
         let elapsed = find::<Elapsed>(&*error).unwrap();
@@ -250,7 +266,7 @@ async fn a_step_alone_has_a_limit() {
 async fn the_limit_comes_from_the_request() {
     let inner = Scripted::<u32, u32>::new().never().repeat_last();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::per_request(|request: &u32| {
+        .layer(TimeoutLayer::by(|request: &u32| {
             Some(secs(u64::from(*request)))
         }))
         .service(inner.strict());
@@ -261,9 +277,7 @@ async fn the_limit_comes_from_the_request() {
     }
     let inner = Scripted::<u32, u32>::new().never().repeat_last();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::per_attempt_by(|request: &u32| {
-            Some(secs(u64::from(*request)))
-        }))
+        .layer(TimeoutLayer::by(|request: &u32| Some(secs(u64::from(*request)))).per_attempt())
         .service(inner.strict());
     let error = begin(&mut service, 2).await.await.unwrap_err();
     assert_eq!(
@@ -298,7 +312,7 @@ async fn zero_and_max() {
 
     for max in [
         TimeoutLayer::new(std::time::Duration::MAX),
-        TimeoutLayer::per_attempt(std::time::Duration::MAX),
+        TimeoutLayer::new(std::time::Duration::MAX).per_attempt(),
     ] {
         let slow = Scripted::<u32, u32>::new().answer_after(secs(1_000_000), 1);
         let max = max.step_limit(std::time::Duration::MAX);
@@ -366,7 +380,12 @@ async fn a_busy_inner_future_times_out() {
     let stack = ServiceBuilder::new;
     ends(stack().layer(limit.clone()).service(service())).await;
     ends(stack().layer(limit.grace(ms(20))).service(service())).await;
-    ends(stack().layer(TimeoutLayer::idle(ms(20))).service(service())).await;
+    ends(
+        stack()
+            .layer(TimeoutLayer::new(ms(20)).idle())
+            .service(service()),
+    )
+    .await;
     let step = |_: u32| async {
         let step = Job::current().step("busy", busy());
         step.limit(ms(20)).grace(ms(20)).await

@@ -38,7 +38,7 @@ fn asking(
 #[tokio::test(start_paused = true)]
 async fn the_nearest_limit_counts() {
     let overall = |seconds| TimeoutLayer::new(secs(seconds));
-    let attempt = |seconds| TimeoutLayer::per_attempt(secs(seconds));
+    let attempt = |seconds| TimeoutLayer::new(secs(seconds)).per_attempt();
     for (outer, inner, nearest) in [
         (overall(60), overall(20), 19),
         (overall(20), overall(60), 19),
@@ -52,7 +52,7 @@ async fn the_nearest_limit_counts() {
         (TimeoutLayer::none(), TimeoutLayer::none(), 0),
         (
             TimeoutLayer::new(Duration::MAX),
-            TimeoutLayer::per_attempt(Duration::MAX),
+            TimeoutLayer::new(Duration::MAX).per_attempt(),
             0,
         ),
     ] {
@@ -79,7 +79,7 @@ async fn the_nearest_limit_counts() {
         let service = ServiceBuilder::new()
             .layer(outer.clone().grace(secs(5)))
             .layer(inner.clone().grace(secs(5)))
-            .layer(TimeoutLayer::idle(secs(2)))
+            .layer(TimeoutLayer::new(secs(2)).idle())
             .service(asking(1));
         assert_eq!(service.oneshot(0).await.unwrap(), nearest, "watched");
     }
@@ -91,7 +91,7 @@ async fn a_limit_from_the_request_counts() {
     let limit = |request: &u32| (*request > 0).then(|| secs(u64::from(*request)));
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(secs(60)))
-        .layer(TimeoutLayer::per_request(limit))
+        .layer(TimeoutLayer::by(limit))
         .layer(LogLayer::new())
         .service(asking(1));
     for (request, left) in [(0, 59), (30, 29), (90, 59)] {
@@ -116,7 +116,7 @@ async fn each_attempt_sees_its_own_limit() {
             }
         })
     };
-    let attempt = TimeoutLayer::per_attempt(secs(10));
+    let attempt = TimeoutLayer::new(secs(10)).per_attempt();
     let ours = ServiceBuilder::new()
         .layer(LogLayer::new())
         .layer(TimeoutLayer::new(secs(16)))
@@ -170,7 +170,7 @@ async fn each_attempt_sees_its_own_limit() {
 async fn a_handle_of_the_call_knows_the_limits() {
     for limit in [
         TimeoutLayer::new(secs(10)),
-        TimeoutLayer::per_attempt(secs(10)),
+        TimeoutLayer::new(secs(10)).per_attempt(),
     ] {
         let inner = || {
             service_fn(|_: u32| {
@@ -247,7 +247,7 @@ async fn a_child_is_under_its_parents_limits() {
             let client = Arc::new(Mutex::new(client));
             let service = ServiceBuilder::new()
                 .layer(LogLayer::new())
-                .layer(TimeoutLayer::per_attempt(secs(parent)))
+                .layer(TimeoutLayer::new(secs(parent)).per_attempt())
                 .service(code(move |job, _| {
                     let client = client.lock().unwrap().clone();
                     async move {
@@ -293,7 +293,7 @@ async fn a_step_limit_stays_in_its_stack() {
 async fn a_spawned_task_knows_its_limits() {
     for (tracked, limit) in [
         (true, TimeoutLayer::new(secs(20))),
-        (true, TimeoutLayer::per_attempt(secs(20))),
+        (true, TimeoutLayer::new(secs(20)).per_attempt()),
         (false, TimeoutLayer::new(secs(20))),
     ] {
         let inner = code(|job, _| async move {
@@ -337,8 +337,7 @@ async fn a_joined_execution_is_under_its_own_limits() {
     for tracked in [true, false] {
         for (key, expected) in [(Some(1), [30, 30]), (None, [9, 20])] {
             let join = DedupLayer::new(move |_: &u32| key).join();
-            let outside =
-                TimeoutLayer::per_request(|request: &u32| Some(secs(u64::from(*request))));
+            let outside = TimeoutLayer::by(|request: &u32| Some(secs(u64::from(*request))));
             let inside = TimeoutLayer::new(secs(35));
             let stack = ServiceBuilder::new()
                 .layer(tower::util::option_layer(
@@ -381,13 +380,13 @@ async fn a_detached_job_is_under_what_ends_it() {
     let detached = || CancelLayer::new().detached();
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(secs(60)))
-        .layer(TimeoutLayer::per_attempt(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt())
         .layer(detached())
         .service(asking(1));
     assert_eq!(service.oneshot(0).await.unwrap(), 59);
     let service = ServiceBuilder::new()
         .layer(detached())
-        .layer(TimeoutLayer::per_attempt(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt())
         .service(asking(1));
     assert_eq!(service.oneshot(0).await.unwrap(), 9);
 }
@@ -404,7 +403,7 @@ async fn a_detached_child_is_under_its_parents_deadline_only() {
     let service = ServiceBuilder::new()
         .layer(LogLayer::new())
         .layer(TimeoutLayer::new(secs(60)))
-        .layer(TimeoutLayer::per_attempt(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt())
         .service(inner());
     assert_eq!(service.oneshot(0).await.unwrap(), 59);
     let service = ServiceBuilder::new()

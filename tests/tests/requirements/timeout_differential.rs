@@ -61,13 +61,13 @@ proptest! {
             prop_assert_eq!(towers.0, answered, "tower's own is another than thought");
             let ours = observe(TimeoutLayer::new(limit), delay, late).await;
             prop_assert_eq!(ours, towers, "overall");
-            let ours = observe(TimeoutLayer::per_attempt(limit), delay, late).await;
+            let ours = observe(TimeoutLayer::new(limit).per_attempt(), delay, late).await;
             prop_assert_eq!(ours, towers, "attempt");
-            let ours = observe(TimeoutLayer::idle(limit), delay, late).await;
+            let ours = observe(TimeoutLayer::new(limit).idle(), delay, late).await;
             prop_assert_eq!(ours, towers, "idle");
             let ours = observe(TimeoutLayer::new(limit).grace(Duration::ZERO), delay, late).await;
             prop_assert_eq!(ours, towers, "no grace");
-            let by_request = TimeoutLayer::per_request(move |(): &()| Some(limit));
+            let by_request = TimeoutLayer::by(move |(): &()| Some(limit));
             let ours = observe(by_request, delay, late).await;
             prop_assert_eq!(ours, towers, "from the request");
             // A job makes no difference.
@@ -116,7 +116,7 @@ async fn limits_around_and_inside_a_retry() {
             .layer(LogLayer::new())
             .layer(TimeoutLayer::new(secs(overall)))
             .layer(RetryLayer::new().max_retries(2))
-            .layer(TimeoutLayer::per_attempt(secs(10)))
+            .layer(TimeoutLayer::new(secs(10)).per_attempt())
             .service(inner.strict());
         let began = Instant::now();
         let error = service.oneshot(0).await.unwrap_err();

@@ -97,7 +97,7 @@ async fn a_late_answer_is_none() {
         let inner = Scripted::<u32, u32>::new().answer_after(secs(12), 1);
         let calls = inner.calls();
         let layer = if per_attempt {
-            TimeoutLayer::per_attempt(secs(10))
+            TimeoutLayer::new(secs(10)).per_attempt()
         } else {
             TimeoutLayer::new(secs(10))
         };
@@ -174,7 +174,7 @@ async fn an_attempt_is_told_to_stop_and_the_next_is_not() {
     let service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::per_attempt(secs(10)).grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt().grace(secs(5)))
         .service(code(move |job, _| {
             let seen = seen.clone();
             async move {
@@ -234,7 +234,7 @@ async fn nothing_is_retried_in_the_grace_period() {
         let attempts = Arc::new(AtomicU32::new(0));
         let count = attempts.clone();
         let limit = if per_attempt {
-            TimeoutLayer::per_attempt(secs(10))
+            TimeoutLayer::new(secs(10)).per_attempt()
         } else {
             TimeoutLayer::new(secs(10))
         };
@@ -262,7 +262,7 @@ async fn the_overall_limit_ends_an_attempts_grace() {
         .layer(log)
         .layer(TimeoutLayer::new(secs(12)))
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::per_attempt(secs(10)).grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt().grace(secs(5)))
         .service(code(|job, _| cleaning_up(job, 100)));
     let error = service.oneshot(0).await.unwrap_err();
     assert_eq!(elapsed(&error), &LimitScope::Overall);
@@ -382,8 +382,8 @@ async fn every_handle_inside_is_told() {
             between.lock().unwrap().push(Job::current());
             request
         })
-        .layer(TimeoutLayer::per_attempt(secs(10)).grace(secs(5)))
-        .layer(TimeoutLayer::per_attempt(secs(60)).grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt().grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(60)).per_attempt().grace(secs(5)))
         .service(tower::service_fn(move |_: u32| {
             // Within the call, before any poll.
             let job = Job::current();
@@ -439,7 +439,7 @@ async fn what_goes_on_anyway_is_left_alone() {
                 .base_delay(secs(1000))
                 .max_delay(secs(1000)),
         )
-        .layer(TimeoutLayer::per_attempt(secs(10)).grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt().grace(secs(5)))
         .service(code(move |job, _| {
             let detached = detached.clone();
             async move {
@@ -459,7 +459,7 @@ async fn what_goes_on_anyway_is_left_alone() {
 async fn what_works_for_it_is_cancelled() {
     for per_attempt in [false, true] {
         let limit = if per_attempt {
-            TimeoutLayer::per_attempt(secs(10))
+            TimeoutLayer::new(secs(10)).per_attempt()
         } else {
             TimeoutLayer::new(secs(10))
         };
@@ -541,7 +541,7 @@ async fn a_step_with_grace() {
 #[tokio::test(start_paused = true)]
 async fn no_step_begins_in_the_grace() {
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::per_attempt(secs(10)).grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt().grace(secs(5)))
         .service(code(|job, _| async move {
             let job = job.clone();
             job.step("slow", async {
@@ -580,7 +580,7 @@ async fn a_detached_job_gets_the_grace() {
 #[tokio::test(start_paused = true)]
 async fn only_what_is_ones_own_is_told() {
     let join = || tower_keep::DedupLayer::new(|_: &(u64, u32)| Some(())).join();
-    let limit = TimeoutLayer::per_request(|request: &(u64, u32)| Some(secs(request.0)));
+    let limit = TimeoutLayer::by(|request: &(u64, u32)| Some(secs(request.0)));
     let inner = code(|job, _| async move {
         tokio::time::sleep(secs(20)).await;
         job.checkpoint()?;
@@ -634,7 +634,7 @@ async fn an_idle_limit_with_grace() {
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
         .layer(log)
-        .layer(TimeoutLayer::idle(secs(10)).grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(10)).idle().grace(secs(5)))
         .service(code(|job, _| async move {
             tokio::time::sleep(secs(9)).await;
             job.progress(0.5);
@@ -658,7 +658,7 @@ async fn a_circuit_counts_what_is_told_to_stop() {
     for inside in [true, false] {
         let circuit = tower_keep::CircuitBreakerLayer::new().failure_threshold(0);
         let handle = circuit.handle();
-        let limit = TimeoutLayer::per_attempt(secs(10)).grace(secs(5));
+        let limit = TimeoutLayer::new(secs(10)).per_attempt().grace(secs(5));
         let inner = code(|job, _| cleaning_up(job, 1));
         let stack = ServiceBuilder::new();
         let error = if inside {

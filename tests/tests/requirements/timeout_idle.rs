@@ -38,7 +38,7 @@ async fn progress_resets_an_idle_limit() {
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
         .layer(log)
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .service(code(|_, _| reporting(&[9, 9, 3, 10])));
     let error = service.oneshot(0).await.unwrap_err();
     let why = elapsed(&error);
@@ -78,7 +78,7 @@ async fn progress_resets_an_idle_limit() {
 async fn an_idle_limit_starts_at_the_call() {
     let inner = Scripted::<u32, u32>::new().answer_after(secs(6), 1);
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .service(inner.strict());
     let future = begin(&mut service, 0).await;
     tokio::time::sleep(secs(7)).await;
@@ -93,7 +93,7 @@ async fn in_time_an_idle_limit_is_silent() {
     let (log, recorder) = recording();
     let mut service = ServiceBuilder::new()
         .layer(log)
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .service(code(|job, _| async move {
             for _ in 0..5 {
                 tokio::time::sleep(secs(9)).await;
@@ -120,7 +120,7 @@ async fn steps_are_progress() {
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
         .layer(log)
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .service(code(|job, _| async move {
             let wait = |ok| async move {
                 tokio::time::sleep(secs(9)).await;
@@ -147,7 +147,7 @@ async fn an_idle_limit_of_the_job_is_not_retried() {
         let inner = Scripted::<u32, u32>::new().never().repeat_last();
         let calls = inner.calls();
         let (log, recorder) = recording();
-        let idle = TimeoutLayer::idle(secs(10));
+        let idle = TimeoutLayer::new(secs(10)).idle();
         let stack = ServiceBuilder::new().layer(log.clone());
         let error = if outside {
             let stack = stack.layer(idle).layer(RetryLayer::new());
@@ -169,7 +169,7 @@ async fn an_idle_attempt_is_retried() {
     let service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new())
-        .layer(TimeoutLayer::idle_per_attempt(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).per_attempt().idle())
         .service(code(|job, _| async move {
             if job.attempt() < 3 {
                 return reporting(&[5]).await;
@@ -206,7 +206,7 @@ async fn a_wait_for_the_next_attempt_is_not_idleness() {
         .never();
     let service = ServiceBuilder::new()
         .layer(log)
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .layer(
             RetryLayer::new()
                 .base_delay(secs(100))
@@ -224,7 +224,7 @@ async fn progress_costs_no_timer() {
     let handle = Arc::new(Mutex::new(None));
     let seen = handle.clone();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .service(code(move |job, _| {
             *seen.lock().unwrap() = Some(job);
             std::future::pending()
@@ -258,7 +258,7 @@ async fn a_childs_progress_is_its_parents() {
         .layer(log)
         .service(code(|_, _| reporting(&[9, 9, 9])));
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .service(code(move |_, request| client.clone().oneshot(request)));
     elapsed(&service.oneshot(0).await.unwrap_err());
     assert_eq!(start.elapsed(), secs(37));
@@ -276,9 +276,11 @@ async fn an_idle_limit_comes_from_the_request() {
     };
     for per_attempt in [false, true] {
         let layer = if per_attempt {
-            TimeoutLayer::idle_per_attempt_by(limit as fn(&u32) -> _)
+            TimeoutLayer::by(limit as fn(&u32) -> _)
+                .per_attempt()
+                .idle()
         } else {
-            TimeoutLayer::idle_by(limit as fn(&u32) -> _)
+            TimeoutLayer::by(limit as fn(&u32) -> _).idle()
         };
         for (request, ends) in [(0, None), (1, None), (2, Some(0)), (7, Some(7))] {
             let start = Instant::now();
@@ -307,7 +309,7 @@ async fn callers_that_joined_share_its_progress() {
     for leader_leaves in [false, true] {
         let start = Instant::now();
         let mut service = ServiceBuilder::new()
-            .layer(TimeoutLayer::idle(secs(10)))
+            .layer(TimeoutLayer::new(secs(10)).idle())
             .layer(DedupLayer::new(|_: &u32| Some(())).join())
             .service(code(|_, _| reporting(&[9, 9, 9])));
         let first = tokio::spawn(begin(&mut service, 0).await);
@@ -333,7 +335,7 @@ async fn an_idle_limit_inside_ends_the_execution_for_all() {
     let mut service = ServiceBuilder::new()
         .layer(log)
         .layer(DedupLayer::new(|_: &u32| Some(())).join())
-        .layer(TimeoutLayer::idle(secs(10)))
+        .layer(TimeoutLayer::new(secs(10)).idle())
         .service(code(|_, _| reporting(&[9])));
     let calls = [
         tokio::spawn(begin(&mut service, 0).await),
@@ -354,7 +356,7 @@ async fn an_idle_limit_and_a_detached_job() {
     for inside in [false, true] {
         let (log, recorder) = recording();
         let detached = CancelLayer::new().detached();
-        let idle = TimeoutLayer::idle(secs(10));
+        let idle = TimeoutLayer::new(secs(10)).idle();
         let inner = Scripted::<u32, u32>::new().answer_after(secs(60), 1);
         let stack = ServiceBuilder::new().layer(log);
         let call = if inside {

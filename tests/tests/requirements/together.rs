@@ -134,7 +134,7 @@ async fn one_failure_for_each_job() {
             .dedup(DedupLayer::new(|key: &u32| Some(*key)))
             .circuit_breaker(breaker)
             .timeout(TimeoutLayer::new(secs(30)))
-            .attempt_timeout(TimeoutLayer::per_attempt(secs(20)))
+            .attempt_timeout(TimeoutLayer::new(secs(20)).per_attempt())
             .build()
             .unwrap();
         let inner = Scripted::<u32, u32>::new()
@@ -283,7 +283,9 @@ fn the_pipeline_checks_its_settings() {
         .build()
         .unwrap_err();
     assert_eq!(step.settings(), ("step_limit", "attempt_timeout"));
-    let attempt = TimeoutLayer::per_attempt(secs(10)).step_limit(secs(10));
+    let attempt = TimeoutLayer::new(secs(10))
+        .per_attempt()
+        .step_limit(secs(10));
     assert!(Pipeline::new().attempt_timeout(attempt).build().is_ok());
 
     let breaker = CircuitBreakerLayer::new()
@@ -300,7 +302,7 @@ fn the_pipeline_checks_its_settings() {
     assert!(error.to_string().contains("at least 60s"), "{error}");
 
     // A limit that comes from the request cannot be checked.
-    let by_request = TimeoutLayer::per_request(|_: &u32| Some(Duration::ZERO));
+    let by_request = TimeoutLayer::by(|_: &u32| Some(Duration::ZERO));
     assert!(Pipeline::new().timeout(by_request).build().is_ok());
     assert!(
         Pipeline::new()
@@ -318,7 +320,7 @@ async fn a_slow_probe_closes_the_pipelines_circuit() {
     let pipeline = Pipeline::new()
         .circuit_breaker(breaker)
         .retry(RetryLayer::new().max_retries(0))
-        .attempt_timeout(TimeoutLayer::per_attempt(secs(60)))
+        .attempt_timeout(TimeoutLayer::new(secs(60)).per_attempt())
         .build()
         .unwrap();
     let inner = Scripted::<u32, u32>::new()

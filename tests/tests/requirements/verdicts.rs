@@ -44,7 +44,11 @@ fn answered_and_mended(
     let calls = inner.calls();
     let service = ServiceBuilder::new()
         .map_response(mend)
-        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .layer(
+            TimeoutLayer::new(secs(1))
+                .per_attempt()
+                .respond_with(|_| 504),
+        )
         .service(inner.strict());
     (BoxCloneSyncService::new(service), calls)
 }

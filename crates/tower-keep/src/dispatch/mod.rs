@@ -20,7 +20,7 @@
 //!
 //! let stack = ServiceBuilder::new()
 //!     .layer(RetryLayer::new())
-//!     .layer(TimeoutLayer::per_attempt(Duration::from_secs(600)))
+//!     .layer(TimeoutLayer::new(Duration::from_secs(600)).per_attempt())
 //!     .service(service_fn(report));
 //! let jobs = Dispatcher::new(stack).named("report");
 //!

@@ -7,15 +7,15 @@ use crate::{
     timeout::{FixedLimit, Measure, Span, TimeoutLayer},
 };
 
-impl<L, C, D, B1, B2, B3, T1, T2, T3, R1, R2, R3, R4, A1, A2, A3>
+impl<L, C, D, B1, B2, B3, T1, T2, R1, R2, R3, R4, A1, A2>
     Pipeline<
         L,
         C,
         D,
         CircuitBreakerLayer<B1, B2, B3>,
-        TimeoutLayer<T1, T2, T3>,
+        TimeoutLayer<T1, T2>,
         RetryLayer<R1, R2, R3, R4>,
-        TimeoutLayer<A1, A2, A3>,
+        TimeoutLayer<A1, A2>,
     >
 where
     B3: Circuits,
@@ -39,26 +39,25 @@ where
             C,
             D,
             CircuitBreakerLayer<B1, B2, B3>,
-            TimeoutLayer<T1, T2, T3>,
+            TimeoutLayer<T1, T2>,
             RetryLayer<R1, R2, R3, R4>,
-            TimeoutLayer<A1, A2, A3>,
+            TimeoutLayer<A1, A2>,
         >,
         PipelineError,
     > {
         if self.timeout.span != Span::Overall {
             return Err(PipelineError {
                 settings: ("timeout", "attempt_timeout"),
-                message:
-                    "timeout is set to a limit of each attempt: set it to TimeoutLayer::new, and \
-                    attempt_timeout to the TimeoutLayer::per_attempt"
-                        .to_owned(),
+                message: "timeout is set to a limit of each attempt: leave per_attempt() out there, and set \
+                    attempt_timeout to the limit of an attempt"
+                    .to_owned(),
             });
         }
         if self.attempt_timeout.span != Span::Attempt {
             return Err(PipelineError {
                 settings: ("attempt_timeout", "timeout"),
                 message: "attempt_timeout is set to an overall limit, which the first slow attempt would end the job \
-                    with: set it to TimeoutLayer::per_attempt, and timeout to the TimeoutLayer::new"
+                    with: add per_attempt() to it, and set timeout to the overall limit"
                     .to_owned(),
             });
         }
@@ -117,14 +116,14 @@ struct Limit {
 }
 
 impl Limit {
-    fn of<T, O, M>(name: &'static str, layer: &TimeoutLayer<T, O, M>) -> Option<Self>
+    fn of<T, O>(name: &'static str, layer: &TimeoutLayer<T, O>) -> Option<Self>
     where
         T: FixedLimit,
     {
         Some(Self {
             name,
             value: layer.limit.fixed_limit()?,
-            grace: layer.grace.unwrap_or_default(),
+            grace: layer.grace_period().unwrap_or_default(),
             measure: layer.measure,
         })
     }

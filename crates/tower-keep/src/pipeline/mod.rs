@@ -29,7 +29,7 @@
 //!
 //! let error = Pipeline::new()
 //!     .timeout(TimeoutLayer::new(Duration::from_secs(5)))
-//!     .attempt_timeout(TimeoutLayer::per_attempt(Duration::from_secs(10)))
+//!     .attempt_timeout(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
 //!     .build()
 //!     .unwrap_err();
 //! assert_eq!(error.settings(), ("attempt_timeout", "timeout"));

@@ -43,7 +43,7 @@ impl Pipeline {
             circuit_breaker: CircuitBreakerLayer::new(),
             timeout: TimeoutLayer::new(Duration::from_secs(60)),
             retry: RetryLayer::new(),
-            attempt_timeout: TimeoutLayer::per_attempt(Duration::from_secs(10)),
+            attempt_timeout: TimeoutLayer::new(Duration::from_secs(10)).per_attempt(),
         }
     }
 }
@@ -100,10 +100,10 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     }
 
     /// The limit over all attempts and waits. Default: 60 s.
-    pub fn timeout<N1, N2, N3>(
+    pub fn timeout<N1, N2>(
         self,
-        timeout: TimeoutLayer<N1, N2, N3>,
-    ) -> Pipeline<L, C, D, B, TimeoutLayer<N1, N2, N3>, R, A> {
+        timeout: TimeoutLayer<N1, N2>,
+    ) -> Pipeline<L, C, D, B, TimeoutLayer<N1, N2>, R, A> {
         with!(self, timeout; log, progress, cancel, dedup, circuit_breaker, retry, attempt_timeout)
     }
 
@@ -120,10 +120,10 @@ impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
     }
 
     /// The limit of each attempt. Default: 10 s.
-    pub fn attempt_timeout<N1, N2, N3>(
+    pub fn attempt_timeout<N1, N2>(
         self,
-        attempt_timeout: TimeoutLayer<N1, N2, N3>,
-    ) -> Pipeline<L, C, D, B, T, R, TimeoutLayer<N1, N2, N3>> {
+        attempt_timeout: TimeoutLayer<N1, N2>,
+    ) -> Pipeline<L, C, D, B, T, R, TimeoutLayer<N1, N2>> {
         with!(self, attempt_timeout; log, progress, cancel, dedup, circuit_breaker, timeout, retry)
     }
 }

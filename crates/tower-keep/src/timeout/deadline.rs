@@ -1,8 +1,10 @@
+//! The limit of one call.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::layer::{Measure, Span};
+use super::limit::{Measure, Span};
 use crate::{
     event::{EventKind, LimitScope},
     job::{
@@ -16,14 +18,39 @@ use crate::{
 /// The limit of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
-    pub(super) limit: Duration,
-    /// When it expires; an idle one, unless there is progress.
-    pub(super) at: Instant,
+    // The limit, in two parts: a `Duration` ends in a gap that would make every future larger.
+    secs: u64,
+    nanos: u32,
     pub(super) span: Span,
     pub(super) measure: Measure,
+    /// The call is part of an execution that callers share, rather than one of their calls.
+    pub(super) shared: bool,
+    /// It has expired, and the work was told to stop.
+    pub(super) in_grace: bool,
+    /// When it expires; an idle one, unless there is progress.
+    pub(super) at: Instant,
 }
 
 impl Deadline {
+    /// Of a call that begins now. A limit past the end of time is none.
+    #[inline(always)]
+    pub(super) fn new(limit: Duration, span: Span, measure: Measure) -> Option<Self> {
+        Some(Self {
+            secs: limit.as_secs(),
+            nanos: limit.subsec_nanos(),
+            span,
+            measure,
+            shared: false,
+            in_grace: false,
+            at: Instant::now().checked_add(limit)?,
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn limit(&self) -> Duration {
+        Duration::new(self.secs, self.nanos)
+    }
+
     /// What it is to the job and to the code inside.
     #[inline(always)]
     pub(super) fn limits(deadline: Option<&Self>, step: Option<Duration>) -> Limits {
@@ -64,7 +91,7 @@ impl Deadline {
         let attempt = seat.with_job(|job| {
             context::emit(job, || EventKind::TimedOut {
                 scope: scope.clone(),
-                limit: self.limit,
+                limit: self.limit(),
                 dropped,
             });
             if self.span == Span::Overall {
@@ -73,6 +100,9 @@ impl Deadline {
             job.attempt()
         });
         seat.scoped(|| stop::dropping(kind, drop_inner));
-        (Elapsed::new(scope, self.limit, attempt.unwrap_or(1)), kind)
+        (
+            Elapsed::new(scope, self.limit(), attempt.unwrap_or(1)),
+            kind,
+        )
     }
 }

@@ -44,7 +44,7 @@ mod tests {
         })
     }
 
-    /// As the future does it: a timer that is set anew only when it goes off.
+    /// As the future does it: a timer that is set again only when it goes off.
     fn timed(limit: u64, reports: &[u64], end: u64) -> (Option<u64>, u64) {
         let born = Instant::now();
         let at = |ms| born + Duration::from_millis(ms);

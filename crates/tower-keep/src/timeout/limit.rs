@@ -1,4 +1,22 @@
+//! Where a limit comes from, and what it is on.
+
 use std::{fmt, time::Duration};
+
+/// What the limit spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Span {
+    Overall,
+    Attempt,
+}
+
+/// What the limit measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The time since the call.
+    Total,
+    /// The time without progress.
+    Idle,
+}
 
 /// Where the limit of a call comes from.
 pub trait Limit<Request> {
@@ -31,8 +49,7 @@ impl<F> FixedLimit for LimitBy<F> {
     }
 }
 
-/// A limit that comes from the request. Made by [`TimeoutLayer::per_request`](super::TimeoutLayer::per_request)
-/// and the like.
+/// A limit that comes from the request. Made by [`TimeoutLayer::by`](super::TimeoutLayer::by).
 #[derive(Clone, Copy)]
 pub struct LimitBy<F>(pub(super) F);
 

@@ -3,13 +3,14 @@
 //! | limit | set by | when it expires |
 //! |---|---|---|
 //! | overall: all attempts and waits | [`TimeoutLayer::new`] | the job fails, its token fires, nothing is retried |
-//! | one attempt | [`TimeoutLayer::per_attempt`], inside the retry | the attempt fails and may be retried |
-//! | idle: no progress in the job | [`TimeoutLayer::idle`] | as overall |
-//! | idle: no progress in an attempt | [`TimeoutLayer::idle_per_attempt`], inside the retry | as that of an attempt |
-//! | from the request | [`per_request`](TimeoutLayer::per_request), [`per_attempt_by`](TimeoutLayer::per_attempt_by), [`idle_by`](TimeoutLayer::idle_by), [`idle_per_attempt_by`](TimeoutLayer::idle_per_attempt_by) | as its kind |
+//! | one attempt | [`.per_attempt()`](TimeoutLayer::per_attempt), inside the retry | the attempt fails and may be retried |
+//! | idle: no progress in the job | [`.idle()`](TimeoutLayer::idle) | as overall |
+//! | idle: no progress in an attempt | `.per_attempt().idle()`, inside the retry | as that of an attempt |
+//! | from the request | [`TimeoutLayer::by`] in place of `new` | as its kind |
 //! | a named step | [`TimeoutLayer::step_limit`], [`Step::limit`](crate::job::Step::limit) | the step fails |
 //!
-//! One layer is one limit; several compose, and whichever comes first wins. The clock starts at `call`, also where the
+//! One layer is one limit, and the order of its settings does not matter. Several layers compose, and whichever limit
+//! comes first wins. The clock starts at `call`, also where the
 //! future is polled late; if the inner service is ready in the same moment, its result wins.
 //! [`Duration::ZERO`](std::time::Duration::ZERO) lets through only what is ready at once;
 //! [`Duration::MAX`](std::time::Duration::MAX) never expires.
@@ -43,7 +44,7 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! let service = ServiceBuilder::new()
-//!     .layer(TimeoutLayer::per_request(|query: &Query| query.patience).respond_with(|_| "too slow"))
+//!     .layer(TimeoutLayer::by(|query: &Query| query.patience).respond_with(|_| "too slow"))
 //!     .service(service_fn(|_: Query| std::future::pending::<Result<_, std::convert::Infallible>>()));
 //! let answer = service.oneshot(Query { patience: Some(Duration::from_millis(5)) }).await.unwrap();
 //! assert_eq!(answer, "too slow");
@@ -65,7 +66,7 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! let service = ServiceBuilder::new()
-//!     .layer(TimeoutLayer::idle(Duration::from_secs(10)))
+//!     .layer(TimeoutLayer::new(Duration::from_secs(10)).idle())
 //!     .service(service_fn(|chunks: u32| async move {
 //!         for chunk in 1..=chunks {
 //!             sleep(Duration::from_secs(9)).await;
@@ -151,22 +152,19 @@
 
 mod deadline;
 mod future;
+mod grace;
 mod idle;
 mod layer;
 mod limit;
 mod service;
-mod watched;
-mod work;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::layer::{Measure, Span};
+pub(crate) use self::limit::{Measure, Span};
 
 pub use self::{
     future::ResponseFuture,
-    layer::{AtOnce, TimeoutLayer, Watched},
+    layer::TimeoutLayer,
     limit::{FixedLimit, Limit, LimitBy},
     service::Timeout,
-    watched::WatchedTimeout,
-    work::WatchedFuture,
 };
 pub use crate::{event::LimitScope, job::Elapsed};

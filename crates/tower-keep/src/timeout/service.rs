@@ -1,3 +1,5 @@
+//! The service.
+
 use std::{
     fmt,
     task::{Context, Poll},
@@ -10,11 +12,17 @@ use tower_service::Service;
 use super::{
     deadline::Deadline,
     future::ResponseFuture,
-    layer::{AtOnce, TimeoutLayer},
-    limit::Limit,
+    grace::AtLimit,
+    layer::TimeoutLayer,
+    limit::{Limit, Measure},
 };
 use crate::{
-    job::{Elapsed, panic::before_service, seat::Seat},
+    job::{
+        Elapsed, context,
+        limits::Limits,
+        panic::before_service,
+        seat::{Joining, LayerId, Seat},
+    },
     reject::{Fail, OnReject},
 };
 
@@ -23,19 +31,18 @@ use crate::{
 pub struct Timeout<S, L = Option<Duration>, O = Fail> {
     inner: S,
     layer: TimeoutLayer<L, O>,
+    id: LayerId,
 }
 
-impl<S, L, O> Timeout<S, L, O> {
-    pub(super) fn new(inner: S, layer: TimeoutLayer<L, O>) -> Self {
-        Self { inner, layer }
-    }
-}
-
-impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O, AtOnce> {
+impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O> {
     type Service = Timeout<S, L, O>;
 
     fn layer(&self, inner: S) -> Timeout<S, L, O> {
-        Timeout::new(inner, self.clone())
+        Timeout {
+            inner,
+            layer: self.clone(),
+            id: LayerId::next(),
+        }
     }
 }
 
@@ -60,16 +67,52 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let deadline = before_service(|| layer.deadline(&request));
+        let mut deadline = before_service(|| layer.deadline(&request));
         let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
-        let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
-        ResponseFuture::new(
-            future,
-            deadline,
-            layer.step_limit,
-            layer.on_reject.clone(),
-            seat,
-        )
+        let (seat, future, at_limit) = if layer.tracks() {
+            self.call_tracked(request, &mut deadline, limits)
+        } else {
+            let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
+            let step_limit = layer.step_limit;
+            (seat, future, AtLimit::Drop { step_limit })
+        };
+        let on_reject = self.layer.on_reject.clone();
+        ResponseFuture::new(future, deadline, at_limit, on_reject, seat)
+    }
+}
+
+impl<S, L, O> Timeout<S, L, O> {
+    /// Joins the stack's job, or begins one: the work is watched for its progress, or may be told to stop.
+    fn call_tracked<Request>(
+        &mut self,
+        request: Request,
+        deadline: &mut Option<Deadline>,
+        limits: Limits,
+    ) -> (Seat, S::Future, AtLimit)
+    where
+        S: Service<Request>,
+    {
+        let joining = Joining {
+            observer: None,
+            traced: false,
+            layer: self.id,
+        };
+        let mut at_limit = AtLimit::Drop { step_limit: None };
+        let (seat, future) = Seat::track(&joining, || {
+            // `track` makes the job ambient.
+            context::with_current(|job| {
+                let Some(job) = job else { return };
+                job.set_step_limit(limits.step);
+                if deadline.is_some_and(|deadline| deadline.measure == Measure::Idle) {
+                    job.be_timed();
+                }
+                at_limit = AtLimit::in_job(job, deadline.as_mut(), self.layer.grace_period());
+            });
+            let _in_force = context::narrow(limits);
+            let _halt = at_limit.halt().map(context::under_halt);
+            self.inner.call(request)
+        });
+        (seat, future, at_limit)
     }
 }
 
@@ -78,6 +121,6 @@ impl<S: fmt::Debug, L: fmt::Debug, O> fmt::Debug for Timeout<S, L, O> {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)
             .field("layer", &self.layer)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

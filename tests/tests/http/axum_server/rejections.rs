@@ -131,9 +131,9 @@ async fn boxed_errors_are_told_apart_by_find() {
                 .layer(cancel)
                 .layer(DedupLayer::new(idempotency_key))
                 .layer(circuit)
-                .layer(TimeoutLayer::per_request(patience))
+                .layer(TimeoutLayer::by(patience))
                 .layer(RetryLayer::new().clone_with(repeat_get))
-                .layer(TimeoutLayer::per_attempt(LONG)),
+                .layer(TimeoutLayer::new(LONG).per_attempt()),
         );
         assert_four_answers(Server::axum(app).await, keep, held, entries).await;
     })

@@ -49,7 +49,7 @@ impl Fetch {
                     .classify(upstream_errors::<BoxError>)
                     .clone_with(crate::support::repeat),
             )
-            .layer(TimeoutLayer::per_attempt(LONG))
+            .layer(TimeoutLayer::new(LONG).per_attempt())
             .service(reqwest_client());
         let fetch = Self {
             client: BoxCloneSyncService::new(client),

@@ -66,7 +66,7 @@ fn client(
                 .classify(upstream_errors::<BoxError>)
                 .clone_with(crate::support::repeat),
         )
-        .layer(TimeoutLayer::per_attempt(attempt))
+        .layer(TimeoutLayer::new(attempt).per_attempt())
         .service(reqwest_client());
     (client, keep)
 }

@@ -120,9 +120,12 @@ async fn an_attempt_that_hangs_is_retried() {
         let client = ServiceBuilder::new()
             .layer(LogLayer::to(seen.clone()))
             .layer(RetryLayer::new().base_delay(SOON).clone_with(elsewhere))
-            .layer(TimeoutLayer::per_attempt_by(|request: &Request| {
-                (request.url().path() == "/pending").then_some(SHORT)
-            }))
+            .layer(
+                TimeoutLayer::by(|request: &Request| {
+                    (request.url().path() == "/pending").then_some(SHORT)
+                })
+                .per_attempt(),
+            )
             .service(reqwest_client());
         let response = client.oneshot(request(&server, "/pending")).await.unwrap();
         assert_eq!(response.text().await.unwrap(), "ready");

@@ -121,7 +121,7 @@ macro_rules! answering_layers {
             )
             .layer(circuit)
             .layer(
-                TimeoutLayer::per_request(patience)
+                TimeoutLayer::by(patience)
                     .respond_with(|why| $answer(StatusCode::GATEWAY_TIMEOUT, why)),
             )
             .layer(
@@ -132,7 +132,8 @@ macro_rules! answering_layers {
                     .clone_with($repeat),
             )
             .layer(
-                TimeoutLayer::per_attempt(LONG)
+                TimeoutLayer::new(LONG)
+                    .per_attempt()
                     .respond_with(|why| $answer(StatusCode::GATEWAY_TIMEOUT, why)),
             );
         (layers, keep)
@@ -161,9 +162,13 @@ macro_rules! failing_layers {
             .layer(cancel)
             .layer(DedupLayer::new(idempotency_key).fail_with(AppError::InFlight))
             .layer(circuit)
-            .layer(TimeoutLayer::per_request(patience).fail_with(AppError::TooSlow))
+            .layer(TimeoutLayer::by(patience).fail_with(AppError::TooSlow))
             .layer(RetryLayer::new().clone_with($repeat))
-            .layer(TimeoutLayer::per_attempt(LONG).fail_with(AppError::TooSlow));
+            .layer(
+                TimeoutLayer::new(LONG)
+                    .per_attempt()
+                    .fail_with(AppError::TooSlow),
+            );
         (layers, keep)
     }};
 }
