@@ -102,7 +102,7 @@ where
                 Err(panic) => panic.is_past_gates_in_poll(job),
             };
             if is_past_gates {
-                job.started_here();
+                job.started(true);
             }
         }
         match polled {

@@ -124,7 +124,7 @@ impl Watch {
     #[cold]
     fn note_start(&self) {
         if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
-            self.job().started();
+            self.job().started(false);
         }
     }
 
@@ -237,7 +237,7 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
         }
         if this.future.is_some() {
             stop::dropping(StopKind::Cancelled, || this.future.set(None));
-            this.watch.job().set_dropped();
+            this.watch.job().word.set_dropped();
         }
         Poll::Ready(Err(cancelled(this.watch.job())))
     }

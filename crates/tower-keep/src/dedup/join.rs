@@ -20,7 +20,7 @@ use crate::{
     event::JobId,
     job::{
         context::{self, Phase, Surroundings},
-        core::{Core, followers::Following},
+        core::{Core, SharedExecution, followers::Following},
         panic,
         seat::Seat,
         stop::{self, Carried, Stop, StopKind},
@@ -59,7 +59,8 @@ pin_project! {
         share: fn(S::Error) -> Shared,
         mode: M,
         seat: Seat,
-        shares: Shares,
+        // Dropped last: the job learns that it is over.
+        shared: Option<SharedExecution>,
     }
 }
 
@@ -75,15 +76,14 @@ where
         job: Option<Arc<Core>>,
     ) -> Self {
         // One that was told to stop before it began is nobody's to share: those that join were not.
-        let job = job.filter(|job| job.share_execution());
-        let shares = Shares(job.clone());
-        let seat = Seat::for_execution(job);
+        let shared = job.and_then(SharedExecution::new);
+        let seat = Seat::for_execution(shared.as_ref().map(|shared| Arc::clone(shared.job())));
         Self {
             execution: execution(&seat),
             share,
             mode,
             seat,
-            shares,
+            shared,
         }
     }
 }
@@ -104,12 +104,11 @@ where
         // An execution that no job began is nobody's child: the caller that polls it may leave before the others.
         let mut nobody = None;
         let _alone = this
-            .shares
-            .0
+            .shared
             .is_none()
             .then(|| context::enter(&mut nobody, Phase::Running));
         // Nor is it under the limits of the one that polls it.
-        let job = this.shares.0.as_ref().map(|job| job.id());
+        let job = this.shared.as_ref().map(|shared| shared.job().id());
         let mut surroundings = Surroundings::of_execution(job);
         let poll = || {
             let polled = surroundings.around(|| execution.as_mut().poll(this.seat, cx));
@@ -157,17 +156,6 @@ fn keep<T, E, K, M>(
     let stopped = stop.is_some_and(|stop| stop.holds(result));
     if !cancelled && !stopped && mode.keeps(result) {
         lead.keep(Arc::new(response.clone()), Asked::now(limits));
-    }
-}
-
-/// Fires the token of the job whose execution was shared, once that is over and the job was cancelled or left.
-struct Shares(Option<Arc<Core>>);
-
-impl Drop for Shares {
-    fn drop(&mut self) {
-        if let Some(job) = &self.0 {
-            job.shared_execution_over();
-        }
     }
 }
 
@@ -252,8 +240,8 @@ where
             StateProj::Joined { caller, of, .. } => {
                 this.seat.with_job(|job| {
                     // A cancelled caller that is given time to clean up, and is the only one: so the work is told.
-                    if *of == Some(job.id()) && job.is_alone_to_stop() && caller.close() {
-                        job.stop_own_work();
+                    if *of == Some(job.id()) {
+                        job.stop_own_work(|| caller.close());
                     }
                 });
                 match ready!(this.seat.run(|| caller.poll(cx))) {

@@ -224,7 +224,7 @@ where
                 // For a job that was not known yet when this call was replaced.
                 job.cancel(CancelReason::Replaced, By::Leaving);
                 if unfinished {
-                    job.set_dropped();
+                    job.word.set_dropped();
                 }
             }
         });

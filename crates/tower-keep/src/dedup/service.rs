@@ -26,7 +26,12 @@ use super::{
 };
 use crate::{
     event::{EventKind, JobId},
-    job::{context, core::Core, panic::before_service, seat::Seat},
+    job::{
+        context,
+        core::{Core, followers::Following},
+        panic::before_service,
+        seat::Seat,
+    },
     reject::{Fail, OnReject},
 };
 
@@ -249,7 +254,9 @@ where
                         join::State::Joined {
                             caller,
                             of,
-                            following: job.zip(work).and_then(|(job, work)| job.follow(work)),
+                            following: job
+                                .zip(work)
+                                .and_then(|(job, work)| Following::new(job, work)),
                         }
                     }
                 }

@@ -22,7 +22,7 @@ use super::{
     limits::Limits,
     verdict::{Carried, Explanation, Stop, StopKind},
 };
-use crate::event::{EventKind, JobId};
+use crate::event::{EventKind, JobId, Report};
 
 /// What the code around a call is doing. Layers of one stack hand the request down at once, while the job's own code
 /// calls later, from a poll: the phase tells the two apart, and so which job a call belongs to.
@@ -228,7 +228,7 @@ fn replace_job(mut job: Option<Arc<Core>>) -> Option<Arc<Core>> {
 
 /// Makes this the ambient job over the one around the stack, until the stack's root [takes it over](take_over).
 pub(super) fn lay_over(job: Arc<Core>) {
-    job.set_around(replace_job(None));
+    job.replace_around(replace_job(None));
     replace_job(Some(job));
 }
 
@@ -236,7 +236,7 @@ pub(super) fn lay_over(job: Arc<Core>) {
 #[cold]
 pub(super) fn take_over() -> Option<Arc<Core>> {
     let job = replace_job(None)?;
-    replace_job(job.take_around());
+    replace_job(job.replace_around(None));
     Some(job)
 }
 
@@ -327,6 +327,12 @@ pub(crate) fn emit(job: &Core, make: impl FnOnce() -> EventKind) {
     if job.is_heard() {
         job.emit(step_of(job.id()), make());
     }
+}
+
+/// Reports how far this job is.
+pub(super) fn report(job: &Core, report: Report) {
+    job.touch();
+    emit(job, || EventKind::Progress(report));
 }
 
 /// Runs code that belongs to no call, though it runs in the middle of one, such as an observer: what it calls begins

@@ -260,7 +260,7 @@ impl Job {
     /// Reports how far the job is: a fraction, or a [`Report`] with more to it. Nothing after the job's end is told.
     pub fn progress(&self, report: impl Into<Report>) {
         if let Some(core) = &self.core {
-            core.report(context::step_of(core.id()), report.into());
+            context::report(core, report.into());
         }
     }
 

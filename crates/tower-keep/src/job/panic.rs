@@ -69,7 +69,7 @@ impl Panic {
             _ => self.is_past_gates_in_poll(job),
         };
         if starts {
-            job.started();
+            job.started(false);
         }
     }
 

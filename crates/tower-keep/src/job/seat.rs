@@ -123,8 +123,13 @@ impl LayerId {
         Self(NonZeroU32::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU32::MAX))
     }
 
-    pub(super) fn get(self) -> u32 {
-        self.0.get()
+    /// Whether the job is of the stack of this layer, and still runs.
+    fn belongs_to(self, job: &Core) -> bool {
+        !job.state().is_over() && job.members.has(self.0.get())
+    }
+
+    fn join(self, job: &Core) {
+        job.members.add(self.0.get());
     }
 }
 
@@ -216,8 +221,8 @@ impl Seat {
     /// Whether a call of this layer, which would name the job, begins the job or finds it unnamed and unused.
     pub(crate) fn takes_name(layer: LayerId) -> bool {
         context::with_current(|job| match context::is_calling() {
-            true => job.is_some_and(|job| job.is_nameable()),
-            false => job.is_none_or(|job| !job.has_member(layer.get())),
+            true => job.is_some_and(|job| job.name().is_empty() && job.state().is_fresh()),
+            false => job.is_none_or(|job| !layer.belongs_to(job)),
         })
     }
 
@@ -242,7 +247,7 @@ impl Seat {
             return (Self::member(), call());
         }
         let around = context::current();
-        let known = (around.as_ref()).filter(|job| job.has_member(joining.layer.get()));
+        let known = (around.as_ref()).filter(|job| joining.layer.belongs_to(job));
         if let Some(job) = known {
             joining.join(job);
             if Entry::of(phase, Layer::Known) == Entry::RejoinForOwner {
@@ -265,7 +270,7 @@ impl Seat {
         let job = Core::new(name, context::origin(parent), context::apart);
         joining.observe(&job);
         if Entry::of(context::phase(), Layer::Tracking) == Entry::BeginForOwner {
-            job.members.add(joining.layer.get());
+            joining.layer.join(&job);
             if let Some(limits) = context::limits() {
                 job.set_step_limit(limits.step);
             }
@@ -408,7 +413,7 @@ impl Seat {
     fn note_start(&self) {
         if let Some(job) = &self.job {
             if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
-                job.started();
+                job.started(false);
             }
         }
     }
@@ -532,7 +537,7 @@ impl Drop for Seat {
 
 impl Joining<'_> {
     fn join(&self, job: &Core) {
-        job.members.add(self.layer.get());
+        self.layer.join(job);
         self.observe(job);
     }
 
@@ -572,7 +577,7 @@ mod tests {
         let id = LayerId::next();
         let around = Core::new(JobName::EMPTY, Origin::Nobody, context::apart);
         if layer == Layer::Known {
-            around.members.add(id.get());
+            id.join(&around);
         }
         let mut slot = Some(Arc::clone(&around));
         let entered = context::enter(&mut slot, phase);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error_text::bounded_text,
     event::{EventKind, GiveUpReason},
-    job::{context, seat::Seat, stop},
+    job::{context, core::family::forbid_retries, seat::Seat, stop},
 };
 
 /// An attempt that is over and that the policy did not accept.
@@ -84,9 +84,9 @@ impl Over<'_> {
 
     /// Of the job that the call belongs to, or else of the one whose code made the call.
     fn forbid_outer_retries(&self) {
-        let known = self.seat.with_job(|job| job.forbid_retries());
+        let known = self.seat.with_job(|job| forbid_retries(job));
         if let (None, Some(job)) = (known, context::current()) {
-            job.forbid_retries();
+            forbid_retries(&job);
         }
     }
 

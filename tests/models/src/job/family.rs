@@ -142,7 +142,7 @@ pub fn a_child_goes_to_the_nearest_that_runs() {
         let ending = ends_beside(&upper);
         lower.end(None, || Ending::Succeeded);
         ending.join();
-        assert!(Arc::ptr_eq(&child.parent().unwrap(), &top));
+        assert!(Arc::ptr_eq(&family::parent(&child).unwrap(), &top));
         assert!(top.cancel(CancelReason::Requested, By::Request));
         assert!(child.state().has_fired());
     });

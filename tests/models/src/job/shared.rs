@@ -1,10 +1,10 @@
-//! A shared execution may outlive the job that began it: whoever works for that is told when both are over.
+//! A shared execution may outlive the job that began it: what works for that is told when both are over.
 
 use std::sync::Arc;
 
 use super::{
     Recorder, child_of,
-    core::{By, Core},
+    core::{By, Core, SharedExecution},
     job, succeed,
 };
 use crate::{
@@ -12,20 +12,19 @@ use crate::{
     run::{explore, explore_within, spawn},
 };
 
-fn sharing() -> Arc<Core> {
+fn sharing() -> (Arc<Core>, SharedExecution) {
     let job = job();
-    job.share_execution();
-    job
+    let shared = SharedExecution::new(Arc::clone(&job)).unwrap();
+    (job, shared)
 }
 
 /// The caller goes and the execution is dropped, in either order: the token fires.
 pub fn the_last_of_caller_and_execution_fires() {
     explore_within(2, || {
-        let job = sharing();
+        let (job, shared) = sharing();
         let child = child_of(&job);
         let recorder = Recorder::of(&job);
-        let other = Arc::clone(&job);
-        let ending = spawn(move || other.shared_execution_over());
+        let ending = spawn(move || drop(shared));
         let other = Arc::clone(&job);
         let taking = spawn(move || other.token().clone());
         job.caller_gone(None);
@@ -40,14 +39,14 @@ pub fn the_last_of_caller_and_execution_fires() {
 /// While the others' execution runs, the caller that goes fires nothing.
 pub fn others_go_on() {
     explore(|| {
-        let job = sharing();
+        let (job, shared) = sharing();
         let child = child_of(&job);
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Leaving));
         job.caller_gone(None);
         cancelling.join();
         assert!(!job.state().has_fired() && !child.state().has_fired());
-        job.shared_execution_over();
+        drop(shared);
         assert!(job.state().has_fired() && child.state().has_fired());
         assert_eq!(child.reason(), job.reason());
     });
@@ -56,9 +55,8 @@ pub fn others_go_on() {
 /// So does a limit that expires, in either order with the end of the execution.
 pub fn an_expired_limit_fires_when_the_execution_is_over() {
     explore(|| {
-        let job = sharing();
-        let other = Arc::clone(&job);
-        let ending = spawn(move || other.shared_execution_over());
+        let (job, shared) = sharing();
+        let ending = spawn(move || drop(shared));
         job.expire();
         ending.join();
         assert!(job.state().has_fired());
@@ -69,10 +67,9 @@ pub fn an_expired_limit_fires_when_the_execution_is_over() {
 /// One who cancels as the limit expires and the execution ends: one reason is the job's.
 pub fn one_reason_of_a_limit_and_a_request() {
     let seen = explore(|| {
-        let job = sharing();
+        let (job, shared) = sharing();
         let child = child_of(&job);
-        let other = Arc::clone(&job);
-        let ending = spawn(move || other.shared_execution_over());
+        let ending = spawn(move || drop(shared));
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.expire();
@@ -94,10 +91,9 @@ pub fn one_reason_of_a_limit_and_a_request() {
 /// An execution that is over before its job is fires nothing; one that goes on after its job does at its end.
 pub fn a_job_that_succeeds_leaves_its_execution() {
     let seen = explore(|| {
-        let job = sharing();
+        let (job, shared) = sharing();
         let recorder = Recorder::of(&job);
-        let other = Arc::clone(&job);
-        let ending = spawn(move || other.shared_execution_over());
+        let ending = spawn(move || drop(shared));
         assert!(succeed(&job));
         ending.join();
         assert_eq!(recorder.ending().name(), "succeeded");

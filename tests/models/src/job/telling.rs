@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Recorder, cancelled, child_of, job, succeed};
+use super::{Recorder, cancelled, child_of, core::family, job, succeed};
 use crate::{
-    event::{CancelReason, Observer, Report},
+    event::{CancelReason, EventKind, Observer, Report},
     listeners::listen,
     run::{explore, explore_within, spawn},
 };
@@ -18,7 +18,7 @@ pub fn a_late_observer_is_told_in_order() {
             let (job, recorder) = (Arc::clone(&job), Arc::clone(&recorder));
             spawn(move || recorder.watch(&job))
         };
-        job.started();
+        job.started(false);
         succeed(&job);
         watching.join();
         recorder.told()
@@ -38,8 +38,8 @@ pub fn a_late_listener_hears_what_follows() {
         job.observe(&sink, true);
         let listening = spawn(listen);
         let other = Arc::clone(&job);
-        let reporting = spawn(move || other.report(None, Report::new(0.5)));
-        job.started();
+        let reporting = spawn(move || other.emit(None, EventKind::Progress(Report::new(0.5))));
+        job.started(false);
         succeed(&job);
         reporting.join();
         listening.join();
@@ -93,7 +93,7 @@ pub fn two_observers_see_the_same() {
             spawn(move || late.watch(&job))
         };
         let other = Arc::clone(&job);
-        let starting = spawn(move || other.started());
+        let starting = spawn(move || other.started(false));
         succeed(&job);
         watching.join();
         starting.join();
@@ -110,9 +110,9 @@ pub fn a_report_comes_after_the_start_and_before_the_end() {
         let job = job();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let reporting = spawn(move || other.report(None, Report::new(0.5)));
+        let reporting = spawn(move || other.emit(None, EventKind::Progress(Report::new(0.5))));
         let other = Arc::clone(&job);
-        let starting = spawn(move || other.started());
+        let starting = spawn(move || other.started(false));
         succeed(&job);
         reporting.join();
         starting.join();
@@ -153,6 +153,6 @@ pub fn a_child_and_its_parent_end_at_once() {
         let [parents, childs] = recorders.map(|recorder| recorder.reason());
         assert_eq!(parents, Some(CancelReason::CallerGone));
         assert_eq!(childs, child.reason());
-        assert!(child.parent().is_none());
+        assert!(family::parent(&child).is_none());
     });
 }

@@ -39,7 +39,7 @@ impl Core {
         let reached = self.lock().cancel(&reason, by);
         let was_in_time = reached.is_some();
         if let Some(reached) = reached {
-            self.spread(reached, &reason);
+            reached.spread(self, &reason);
         }
         was_in_time
     }
@@ -88,37 +88,34 @@ impl Core {
         }
         token
     }
+}
 
-    /// The work was dropped before it came to an end of its own.
-    pub(crate) fn set_dropped(&self) {
-        self.word.set(Flag::Dropped);
-    }
-
+impl Reached {
     /// Tells those that wait for the cancellation, and the jobs that work for this one. By a list, as these may be a
     /// chain of any length.
-    pub(super) fn spread(&self, reached: Reached, reason: &CancelReason) {
-        let mut next = self.tell_cancelled(reached);
+    pub(super) fn spread(self, job: &Core, reason: &CancelReason) {
+        let mut next = self.tell(job);
         while let Some(child) = next.pop() {
             let Some(child) = child.upgrade() else {
                 continue;
             };
             if let Some(reached) = child.lock().cancel_with_parent(reason) {
-                next.extend(child.tell_cancelled(reached));
+                next.extend(reached.tell(&child));
             }
         }
     }
 
     /// Returns the children that are to be told too.
-    fn tell_cancelled(&self, reached: Reached) -> Vec<Weak<Self>> {
+    fn tell(self, job: &Core) -> Vec<Weak<Core>> {
         let mut children = Vec::new();
-        if let Some(fired) = reached.fired {
+        if let Some(fired) = self.fired {
             if let Some(token) = fired.token {
                 token.cancel();
             }
             children = fired.children;
         }
-        self.waker.wake();
-        reached.wakers.iter().for_each(|waker| waker.wake());
+        job.waker.wake();
+        self.wakers.iter().for_each(|waker| waker.wake());
         children
     }
 }

@@ -11,13 +11,13 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Core, Flag, Locked,
+    Core, Flag, Locked, Word,
     followers::{self, Told},
     nanos,
     steps::Key,
 };
 use crate::{
-    event::{Event, EventKind, JobName, Observer, Report, StepInfo},
+    event::{Event, EventKind, JobName, Observer, StepInfo},
     listeners::tracing_listens,
 };
 
@@ -148,32 +148,19 @@ impl Core {
     #[inline]
     pub(super) fn is_observed(&self) -> bool {
         let now = self.state();
-        now.has(Flag::Observed) || (now.has(Flag::Traced) && tracing_listens() && self.listen())
+        // Once tracing has a listener, its sink is an observer like others.
+        now.has(Flag::Observed)
+            || (now.has(Flag::Traced)
+                && tracing_listens()
+                && !self.word.update(Word::listening).is_over())
     }
 
-    /// tracing has a listener now: its sink is an observer like others from here on.
-    #[cold]
-    fn listen(&self) -> bool {
-        !self.word.update(|word| word.listening()).is_over()
-    }
-
-    pub(crate) fn report(&self, here: Option<Key>, report: Report) {
-        self.touch();
-        self.emit(here, EventKind::Progress(report));
-    }
-
-    /// The call got past every gate, unless one still holds it back, or it runs in a task of its own.
+    /// The call got past every gate, unless one still holds it back. Where the work runs in a task of its own, only that
+    /// can say so.
     #[inline(always)]
-    pub(crate) fn started(&self) {
+    pub(crate) fn started(&self, in_task: bool) {
         let now = self.word.glance();
-        if now.may_start() && !now.has(Flag::Detached) {
-            self.started_now();
-        }
-    }
-
-    /// As [`started`](Self::started), said by the task in which the work runs.
-    pub(crate) fn started_here(&self) {
-        if self.word.glance().may_start() {
+        if now.may_start() && (in_task || !now.has(Flag::Detached)) {
             self.started_now();
         }
     }

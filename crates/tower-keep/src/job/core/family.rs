@@ -16,7 +16,9 @@ use std::{
     sync::{Arc, PoisonError, Weak},
 };
 
-use super::{By, Core, Flag, Locked, activity};
+use tokio::time::Instant;
+
+use super::{By, Core, Flag, Locked};
 use crate::{
     event::{CancelReason, JobId},
     job::halt::Halt,
@@ -45,12 +47,50 @@ pub(crate) fn children(job: &Core) -> Vec<Weak<Core>> {
     job.lock().children()
 }
 
-/// Does this with every job that this one works for.
-pub(super) fn each_above(job: &Core, mut act: impl FnMut(&Core)) {
-    let mut above = job.parent();
+/// The job that this one works for; `None` once this one has ended.
+pub(crate) fn parent(job: &Core) -> Option<Arc<Core>> {
+    if job.state().is_over() {
+        return None;
+    }
+    job.lock().parent.upgrade()
+}
+
+/// Does this with the job and every job that it works for.
+fn for_each_upwards(job: &Core, act: impl Fn(&Core)) {
+    act(job);
+    let mut above = parent(job);
     while let Some(job) = above {
         act(&job);
-        above = job.parent();
+        above = parent(&job);
+    }
+}
+
+/// The job goes on, and so do those that it works for.
+#[cold]
+pub(super) fn touch(job: &Core) {
+    let now = Instant::now();
+    for_each_upwards(job, |job| {
+        let since_born = now.saturating_duration_since(job.born);
+        job.activity.note(since_born);
+    });
+}
+
+/// No retry of this job, nor of those whose code began it, is to make another attempt.
+pub(crate) fn forbid_retries(job: &Core) {
+    for_each_upwards(job, |job| {
+        job.word.set(Flag::NoRetries);
+    });
+}
+
+/// Times the job, whose work is under way, and those that work for it. By a list, as the children may be a chain of any
+/// length.
+pub(super) fn time_with_children(job: &Arc<Core>) {
+    let mut next = vec![Arc::downgrade(job)];
+    while let Some(job) = next.pop() {
+        if let Some(job) = job.upgrade() {
+            job.be_timed();
+            next.extend(children(&job));
+        }
     }
 }
 
@@ -66,7 +106,7 @@ pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<Halt
                     child.cancel(CancelReason::TimedOut, By::Leaving);
                 }
                 if job.activity.is_timed() && !child.activity.is_timed() {
-                    activity::time_with_children(child);
+                    time_with_children(child);
                 }
                 return;
             }
@@ -74,7 +114,7 @@ pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<Halt
                 let reached = child.lock().cancel_with_parent(&reason);
                 return reached
                     .into_iter()
-                    .for_each(|reached| child.spread(reached, &reason));
+                    .for_each(|reached| reached.spread(child, &reason));
             }
             Adopted::GoesOn(next, next_within) => {
                 child.lock().set_parent(next.as_ref(), next_within.clone());

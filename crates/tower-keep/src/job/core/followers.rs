@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, Locked, activity};
+use super::{Core, Locked, family};
 use crate::event::{EventKind, JobId, StepInfo};
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
@@ -105,19 +105,19 @@ pub(crate) struct Following {
     execution: u64,
 }
 
-impl Core {
-    /// This job waits for what that one does: it is told what that one reports, the last report at once, and that one's
-    /// signs of life are this one's too. `None` where it would wait for itself, or where that one's work is over.
-    pub(crate) fn follow(self: &Arc<Self>, other: Weak<Self>) -> Option<Following> {
-        let work = other.upgrade().filter(|work| !Arc::ptr_eq(self, work))?;
-        let execution = work.lock().adopt_follower(self)?;
-        self.lock().follows += 1;
-        if self.activity.is_timed() {
-            activity::time_with_children(&work);
-            self.lock().rare().followed = Some(other.clone());
+impl Following {
+    /// This job waits for what the other does: it is told what that one reports, the last report at once, and that
+    /// one's signs of life are this one's too. `None` where it would wait for itself, or where that one's work is over.
+    pub(crate) fn new(job: Arc<Core>, other: Weak<Core>) -> Option<Self> {
+        let work = other.upgrade().filter(|work| !Arc::ptr_eq(&job, work))?;
+        let execution = work.lock().adopt_follower(&job)?;
+        job.lock().follows += 1;
+        if job.activity.is_timed() {
+            family::time_with_children(&work);
+            job.lock().rare().followed = Some(other.clone());
         }
-        let following = Following {
-            job: Arc::clone(self),
+        let following = Self {
+            job,
             work: other,
             execution,
         };

@@ -1,16 +1,24 @@
 use super::*;
 use crate::event::{Event, JobName, Observer, Report};
-use crate::job::core::Origin;
+use crate::job::core::{Origin, SharedExecution};
 
 fn job() -> Arc<Core> {
     Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell())
 }
 
 /// A job whose execution may be joined.
-fn work() -> Arc<Core> {
+fn work() -> (Arc<Core>, SharedExecution) {
     let work = job();
-    work.share_execution();
-    work
+    let shared = SharedExecution::new(work.clone()).unwrap();
+    (work, shared)
+}
+
+fn follow(job: &Arc<Core>, work: &Arc<Core>) -> Option<Following> {
+    Following::new(job.clone(), Arc::downgrade(work))
+}
+
+fn report(job: &Core, fraction: f64) {
+    job.emit(None, EventKind::Progress(Report::new(fraction)));
 }
 
 /// Counts the reports that a job's observers are told.
@@ -39,17 +47,15 @@ fn followers(work: &Core) -> usize {
 
 #[test]
 fn those_that_left_are_forgotten() {
-    let work = work();
+    let (work, _shared) = work();
     for _ in 0..10_000 {
-        let following = job().follow(Arc::downgrade(&work));
+        let following = follow(&job(), &work);
         assert_eq!(followers(&work), 1);
         drop(following);
     }
     assert_eq!(followers(&work), 0);
-    let all: Vec<_> = (0..10_000)
-        .map(|_| job().follow(Arc::downgrade(&work)))
-        .collect();
-    work.report(None, Report::new(0.5));
+    let all: Vec<_> = (0..10_000).map(|_| follow(&job(), &work)).collect();
+    report(&work, 0.5);
     assert_eq!(followers(&work), 10_000);
     drop(all);
     assert_eq!(followers(&work), 0);
@@ -58,47 +64,44 @@ fn those_that_left_are_forgotten() {
 
 #[test]
 fn a_job_that_joins_twice_is_told_once_until_both_are_over() {
-    let (work, job) = (work(), job());
+    let ((work, _shared), job) = (work(), job());
     let told = counted(&job);
-    work.report(None, Report::new(0.1));
-    let first = job.follow(Arc::downgrade(&work));
-    let second = job.follow(Arc::downgrade(&work));
+    report(&work, 0.1);
+    let first = follow(&job, &work);
+    let second = follow(&job, &work);
     assert_eq!(count(&told), 1);
-    work.report(None, Report::new(0.2));
+    report(&work, 0.2);
     drop(first);
-    work.report(None, Report::new(0.3));
+    report(&work, 0.3);
     assert_eq!(count(&told), 3);
     drop(second);
-    work.report(None, Report::new(0.4));
+    report(&work, 0.4);
     assert_eq!(count(&told), 3);
 }
 
 #[test]
 fn nobody_follows_itself_or_what_is_over() {
-    let work = work();
-    assert!(work.follow(Arc::downgrade(&work)).is_none());
-    work.shared_execution_over();
-    assert!(job().follow(Arc::downgrade(&work)).is_none());
+    let (work, shared) = work();
+    assert!(follow(&work, &work).is_none());
+    drop(shared);
+    assert!(follow(&job(), &work).is_none());
 }
 
 #[test]
 fn jobs_that_wait_for_each_other_tell_each_other_in_the_end_no_more() {
-    let (one, two) = (work(), work());
+    let ((one, _first), (two, _second)) = (work(), work());
     let told = (counted(&one), counted(&two));
-    let _following = (
-        one.follow(Arc::downgrade(&two)),
-        two.follow(Arc::downgrade(&one)),
-    );
-    one.report(None, Report::new(0.5));
+    let _following = (follow(&one, &two), follow(&two, &one));
+    report(&one, 0.5);
     assert!((1..=10).contains(&count(&told.0)));
     assert!((1..=10).contains(&count(&told.1)));
 }
 
 #[test]
 fn the_idle_time_of_a_follower_is_its_own_again_once_it_leaves() {
-    let (work, job) = (work(), job());
+    let ((work, _shared), job) = (work(), job());
     job.be_timed();
-    let following = job.follow(Arc::downgrade(&work));
+    let following = follow(&job, &work);
     assert!(following.is_some() && work.activity.is_timed());
     // Between two attempts the work shows no sign of life, and so does who waits for it.
     work.attempt_over();

@@ -25,7 +25,7 @@ mod word;
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, mem,
     ops::{Deref, DerefMut},
     sync::{Arc, PoisonError, Weak},
     time::Duration,
@@ -42,7 +42,7 @@ use self::{
     steps::Steps,
     word::{AtomicWord, Flag, Word},
 };
-pub(crate) use self::{cancel::By, ending::Ending, wakers::CancelWaker};
+pub(crate) use self::{cancel::By, ending::Ending, sharing::SharedExecution, wakers::CancelWaker};
 use super::halt::Halt;
 use crate::{
     event::{CancelReason, Event, JobId, JobName, Observer},
@@ -217,11 +217,6 @@ impl Core {
         self.name.get().unwrap_or(&NONE)
     }
 
-    /// Whether a layer may still name the job: it has no name, and none of its code has run.
-    pub(crate) fn is_nameable(&self) -> bool {
-        self.name.get().is_none() && self.state().is_fresh()
-    }
-
     /// What the job is doing.
     #[inline(always)]
     pub(crate) fn state(&self) -> Word {
@@ -237,23 +232,14 @@ impl Core {
         self.parent
     }
 
-    /// The job that this one works for; `None` once this one has ended.
-    pub(crate) fn parent(&self) -> Option<Arc<Self>> {
-        if self.state().is_over() {
-            return None;
+    /// Keeps the job around the stack for the owner that takes this one over, or hands it out.
+    pub(crate) fn replace_around(&self, around: Option<Arc<Self>>) -> Option<Arc<Self>> {
+        let mut job = self.lock();
+        match &mut job.rare {
+            Some(rare) => mem::replace(&mut rare.around, around),
+            None if around.is_some() => mem::replace(&mut job.rare().around, around),
+            None => None,
         }
-        self.lock().parent.upgrade()
-    }
-
-    /// Remembers the job around the stack for the owner that takes this one over.
-    pub(crate) fn set_around(&self, around: Option<Arc<Self>>) {
-        if around.is_some() {
-            self.lock().rare().around = around;
-        }
-    }
-
-    pub(crate) fn take_around(&self) -> Option<Arc<Self>> {
-        self.lock().rare.as_mut()?.around.take()
     }
 
     // No user code runs under this lock, so a poisoned one holds a sound state.
@@ -262,11 +248,6 @@ impl Core {
             core: self,
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
         }
-    }
-
-    /// Whether the layer of this identity belongs to the job's stack, which still runs.
-    pub(super) fn has_member(&self, layer: u32) -> bool {
-        !self.state().is_over() && self.members.has(layer)
     }
 
     // ===== attempts =====
@@ -288,16 +269,37 @@ impl Core {
     pub(crate) fn attempt_over(&self) {
         self.word
             .update(|word| word.without(Flag::Decided).with(Flag::BackingOff));
-        activity::pause(self);
+        if self.activity.is_timed() {
+            family::touch(self);
+            self.activity.pause();
+        }
         self.let_go();
     }
 
-    /// No retry of this job, nor of those whose code began it, is to make another attempt.
-    pub(crate) fn forbid_retries(&self) {
-        self.word.set(Flag::NoRetries);
-        family::each_above(self, |job| {
-            job.word.set(Flag::NoRetries);
-        });
+    // ===== activity =====
+
+    /// From now on every sign of life is noted.
+    pub(crate) fn be_timed(&self) {
+        self.activity.be_timed();
+    }
+
+    /// The job goes on: it reported, or a step or an attempt began or ended.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        if self.activity.is_timed() {
+            family::touch(self);
+        }
+    }
+
+    /// The last sign of life; `None` while the job waits for its next attempt.
+    pub(crate) fn last_activity(&self) -> Option<Instant> {
+        let active = |job: &Self| Some(job.born + job.activity.since_born()?);
+        let own = active(self)?;
+        let followed = (self.lock().rare.as_ref()).and_then(|rare| rare.followed.clone());
+        match followed.and_then(|followed| followed.upgrade()) {
+            Some(followed) => active(&followed).map(|other| other.max(own)),
+            None => Some(own),
+        }
     }
 }
 

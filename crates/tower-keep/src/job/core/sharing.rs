@@ -1,37 +1,45 @@
 //! A job whose execution belongs to several callers, and may outlive its own.
 
-use super::{By, Core, Flag};
+use std::sync::Arc;
+
+use super::{By, Core, Flag, family};
 use crate::event::CancelReason;
 
-impl Core {
-    /// The execution may outlive the caller, until as many say that [it is over](Self::shared_execution_over); `false` if
-    /// the job's token has fired.
-    pub(crate) fn share_execution(&self) -> bool {
-        let mut job = self.lock();
-        let Some(shares) = job
-            .shares
-            .checked_add(1)
-            .filter(|_| !self.state().has_fired())
-        else {
-            return false;
-        };
-        job.shares = shares;
-        self.word.set(Flag::Shared);
-        true
+/// The execution of this job may outlive its caller, until this is dropped.
+pub(crate) struct SharedExecution(Arc<Core>);
+
+impl SharedExecution {
+    /// `None` if the job's token has fired: a job that was told to stop before has nothing to share.
+    pub(crate) fn new(job: Arc<Core>) -> Option<Self> {
+        {
+            let mut locked = job.lock();
+            locked.shares = locked
+                .shares
+                .checked_add(1)
+                .filter(|_| !job.state().has_fired())?;
+            job.word.set(Flag::Shared);
+        }
+        Some(Self(job))
     }
 
-    /// The execution is over or dropped: what still works for it is told, if the job was cancelled or its caller went
-    /// away meanwhile.
-    pub(crate) fn shared_execution_over(&self) {
+    pub(crate) fn job(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Drop for SharedExecution {
+    /// What still works for the execution is told, if the job was cancelled or its caller went away meanwhile.
+    fn drop(&mut self) {
+        let job = &self.0;
         let (reached, reason) = {
-            let mut job = self.lock();
-            job.shares -= 1;
-            if job.shares > 0 {
+            let mut locked = job.lock();
+            locked.shares -= 1;
+            if locked.shares > 0 {
                 // A layer around still shares what goes on: another attempt may follow.
                 return;
             }
-            let before = self.word.clear(Flag::Shared);
-            if let Some(rare) = &mut job.rare {
+            let before = job.word.clear(Flag::Shared);
+            if let Some(rare) = &mut locked.rare {
                 rare.followers.forget();
             }
             let expired = before.has(Flag::Expired);
@@ -42,20 +50,22 @@ impl Core {
                 true => CancelReason::TimedOut,
                 false => CancelReason::CallerGone,
             };
-            let reason = job.reason.clone().unwrap_or(otherwise);
+            let reason = locked.reason.clone().unwrap_or(otherwise);
             if expired {
                 // As where the execution is not shared: it is too late for another reason.
-                self.word.set(Flag::Cancelled);
-                job.reason.get_or_insert_with(|| reason.clone());
+                job.word.set(Flag::Cancelled);
+                locked.reason.get_or_insert_with(|| reason.clone());
             }
-            (job.reach(true), reason)
+            (locked.reach(true), reason)
         };
-        self.spread(reached, &reason);
-        if self.state().is_over() {
-            super::family::leave(self);
+        reached.spread(job, &reason);
+        if job.state().is_over() {
+            family::leave(job);
         }
     }
+}
 
+impl Core {
     /// Whether a layer that stops this job's call can let it clean up first: work runs, and the call alone has it in
     /// hand. One that waits (to start, for its next attempt, for another job's work) has begun nothing that it could
     /// end, and an execution that others may share goes on or is dropped, unless `shared` says that the call is a part
@@ -66,13 +76,12 @@ impl Core {
         !waits && (shared || !now.is_shared() || now.has_fired())
     }
 
-    /// Whether this job was cancelled and its execution, which no layer but one shares, was not told.
-    pub(crate) fn is_alone_to_stop(&self) -> bool {
-        self.state().leaves_its_execution() && self.lock().shares == 1
-    }
-
-    /// Tells the work of this cancelled job, which is found to be nobody else's.
-    pub(crate) fn stop_own_work(&self) {
+    /// Tells the work of this job, if that was cancelled, the work was not told, and `close` finds that nobody else
+    /// shares it.
+    pub(crate) fn stop_own_work(&self, close: impl FnOnce() -> bool) {
+        if !self.state().leaves_its_execution() || self.lock().shares != 1 || !close() {
+            return;
+        }
         if let Some(reason) = self.reason() {
             self.cancel(reason, By::Execution);
         }

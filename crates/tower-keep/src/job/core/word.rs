@@ -267,6 +267,11 @@ impl AtomicWord {
         self.clear(Flag::BackingOff);
     }
 
+    /// The work was dropped before it came to an end of its own.
+    pub(crate) fn set_dropped(&self) {
+        self.set(Flag::Dropped);
+    }
+
     // ===== calls in hand =====
 
     /// A Cancel layer has a call of this job in hand, until it [decides](Self::decide) or [lets it go](Self::let_call_go).
