@@ -1,3 +1,5 @@
+//! The errors of a job's own code.
+
 use std::{fmt, time::Duration};
 
 use crate::event::{CancelReason, JobId, LimitScope};

@@ -1,3 +1,5 @@
+//! The layer that names jobs, and the response future of the layers that only watch.
+
 use std::{
     fmt,
     future::Future,

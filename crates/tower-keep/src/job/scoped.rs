@@ -1,3 +1,5 @@
+//! A future that runs as a job's code.
+
 use std::{
     fmt,
     future::Future,
@@ -11,6 +13,8 @@ use pin_project_lite::pin_project;
 use super::{
     context::{self, Phase, Surroundings},
     core::Core,
+    handle::Job,
+    limits::Limits,
 };
 
 pin_project! {
@@ -24,10 +28,19 @@ pin_project! {
     }
 }
 
-impl<F> Scope<F> {
-    pub(super) fn new(job: Option<Arc<Core>>, surroundings: Surroundings, future: F) -> Self {
-        Self {
-            job,
+impl Job {
+    /// Makes this the current job while `future` is polled: for work that is spawned. The limits that this handle knows
+    /// go along, as a [`deadline`](Self::deadline) that the work can look at: nothing stops it then but its own code.
+    ///
+    /// A client stack called in there begins a child job.
+    pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
+        let surroundings = Surroundings {
+            limits: self.until.map(Limits::until),
+            halt: self.halt.clone(),
+            execution: None,
+        };
+        Scope {
+            job: self.core.clone(),
             surroundings,
             future,
         }

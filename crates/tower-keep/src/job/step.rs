@@ -1,3 +1,5 @@
+//! A named part of a job's work.
+
 use std::{
     fmt,
     future::Future,
@@ -11,12 +13,14 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Elapsed, Job, context,
+    context,
     core::{
         Core,
         steps::{self, Broken},
     },
+    error::Elapsed,
     halt::Halt,
+    handle::Job,
     limits::Limits,
     verdict::StopKind,
 };
@@ -71,8 +75,35 @@ impl Begun {
     }
 }
 
+impl Job {
+    /// Runs one named step: a [`checkpoint`](Self::checkpoint) before it, a time limit over it, a report after it.
+    ///
+    /// It begins when it is first polled, and takes the next number then. Every event that its code causes carries its
+    /// name and number, as does the job's failure or cancellation if it is what the job fails or is stopped in. The name
+    /// may be any text; it is shared, not copied, and an `Arc<str>` costs nothing.
+    ///
+    /// The limit is the one that [`Step::limit`] gives, else the one that the Timeout layer's `step_limit` set, else
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] if the job was cancelled before the step began, [`Elapsed`] if the limit expired, else the
+    /// step's own error; all as a [`BoxError`](BoxError).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the step drops its future. Events that follow name this step, until another begins.
+    pub fn step<F, T, E>(&self, name: impl Into<Arc<str>>, future: F) -> Step<F>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: Into<BoxError>,
+    {
+        Step::new(self.clone(), name.into(), future)
+    }
+}
+
 impl<F> Step<F> {
-    pub(super) fn new(job: Job, name: Arc<str>, future: F) -> Self {
+    fn new(job: Job, name: Arc<str>, future: F) -> Self {
         Self {
             job,
             name,

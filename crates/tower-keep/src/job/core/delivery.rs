@@ -103,7 +103,7 @@ impl Core {
         }
         let dispatched = Event {
             attempt: 1,
-            ..self.event(EventKind::Dispatched, self.born, 0, None)
+            ..job.event(EventKind::Dispatched, self.born, 0, None)
         };
         // A thread that set the flag just now is about to tell all observers, this one too.
         let is_coming = job.stream.started.is_none()
@@ -183,20 +183,6 @@ impl Core {
         }
     }
 
-    fn event(&self, kind: EventKind, at: Instant, seq: u64, step: Option<StepInfo>) -> Event {
-        Event {
-            job: self.id,
-            name: self.name().clone(),
-            parent: self.parent_id(),
-            attempt: self.attempt(),
-            seq,
-            at,
-            elapsed: at.saturating_duration_since(self.born),
-            step,
-            kind,
-        }
-    }
-
     /// A panicking observer must not reach the job, nor leave `delivering` set.
     fn guarded(&self, tell: impl Fn()) {
         (self.tell)(&mut || {
@@ -206,6 +192,21 @@ impl Core {
 }
 
 impl<'a> Locked<'a> {
+    fn event(&self, kind: EventKind, at: Instant, seq: u64, step: Option<StepInfo>) -> Event {
+        let core = self.core;
+        Event {
+            job: core.id,
+            name: core.name().clone(),
+            parent: core.parent_id(),
+            attempt: core.attempt(),
+            seq,
+            at,
+            elapsed: at.saturating_duration_since(core.born),
+            step,
+            kind,
+        }
+    }
+
     fn observers(&self) -> impl Iterator<Item = &Arc<dyn Observer>> {
         let more = self.rare.iter().flat_map(|rare| &rare.observers);
         self.stream.first.iter().flatten().chain(more)
@@ -279,7 +280,7 @@ impl<'a> Locked<'a> {
             untold.then(|| self.started_event(at))
         };
         let seq = self.stream.next_seq();
-        let event = core.event(kind, at, seq, step);
+        let event = self.event(kind, at, seq, step);
         let everyone = self.everyone();
         match started {
             Some(started) => self.tell(everyone, started, Some(event)),
@@ -291,7 +292,7 @@ impl<'a> Locked<'a> {
     pub(super) fn tell_ending(mut self, here: Option<Key>, kind: EventKind, at: Instant) {
         let seq = self.stream.next_seq();
         let step = self.step_of(&kind, here);
-        let event = self.core.event(kind, at, seq, step);
+        let event = self.event(kind, at, seq, step);
         let everyone = self.everyone();
         self.tell(everyone, event, None);
     }
@@ -310,8 +311,7 @@ impl<'a> Locked<'a> {
             }
         };
         let at = born + Duration::from_nanos(started.nanos_since_born);
-        self.core
-            .event(EventKind::Started, at, started.seq.get(), None)
+        self.event(EventKind::Started, at, started.seq.get(), None)
     }
 
     /// Delivers one or two events, and what is queued meanwhile, unless another thread is at it: that one goes on

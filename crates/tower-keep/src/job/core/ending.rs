@@ -109,7 +109,7 @@ impl Core {
             if !before.has(Flag::Observed) {
                 family::leave(self);
                 self.let_go();
-                self.stop_left_overs();
+                stop_left_overs(self);
                 return;
             }
             // An observer came just now, before the end, and is to see it.
@@ -141,7 +141,7 @@ impl Core {
         // What waits for the end is let go by the thread that tells of it.
         job.tell_ending(here, kind, at);
         family::leave(self);
-        self.stop_left_overs();
+        stop_left_overs(self);
     }
 
     /// An execution that this job joined panicked: what its events say if the job ends by that.
@@ -179,15 +179,6 @@ impl Core {
         }
     }
 
-    /// Tells the tasks of a detached job that are left: no task of a job runs on after that.
-    fn stop_left_overs(&self) {
-        if self.state().has(Flag::Detached) {
-            let further = self.lock().rare().wakers.clone();
-            self.waker.wake();
-            further.iter().for_each(|waker| waker.wake());
-        }
-    }
-
     /// The work goes on without its caller, in one more task, which ends through [`detached_done`](Self::detached_done).
     pub(crate) fn detach(&self) {
         let mut job = self.lock();
@@ -213,5 +204,14 @@ impl Core {
         if let Some(detached) = &mut self.lock().rare().detached {
             detached.outcome = None;
         }
+    }
+}
+
+/// Tells the tasks of a detached job that are left: no task of a job runs on after that.
+fn stop_left_overs(job: &Core) {
+    if job.state().has(Flag::Detached) {
+        let further = job.lock().rare().wakers.clone();
+        job.waker.wake();
+        further.iter().for_each(|waker| waker.wake());
     }
 }
