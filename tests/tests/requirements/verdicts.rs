@@ -10,10 +10,12 @@ use std::{
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, EventKind, FailureCause,
-    GiveUpReason, LogLayer, Outcome, Rejection, RetryLayer, TimeoutLayer, find,
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, Dispatcher, EventKind,
+    FailureCause, GiveUpReason, LogLayer, Outcome, Rejection, RetryLayer, TimeoutLayer,
+    cancel::Cancelled,
+    find,
     reject::{Fail, FailWith, OnReject, Rejected, RespondWith, mark_rejection, recovered},
-    retry::GaveUp,
+    retry::{Attempt, Decision, GaveUp},
     timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, Scripted};
@@ -251,17 +253,73 @@ async fn a_users_layer_can_reject() {
     }
 }
 
+/// R79 A log whose classifier accepts a gate's answer takes nothing back: no retry around it follows, and the job
+/// ends as rejected.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_accepts_a_rejection() {
+    let recorder = Recorder::new();
+    let retry_all = |_: &Result<u32, BoxError>, _: &Attempt<'_>| Decision::Retry;
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new().policy(retry_all))
+        .layer(
+            LogLayer::to(recorder.clone()).classify(|_: &Result<u32, BoxError>| Outcome::Success),
+        )
+        .service(Closed {
+            inner: Scripted::<u32, u32, BoxError>::new(),
+            on_reject: RespondWith::new(|_| 503),
+            after: Duration::ZERO,
+        });
+    assert_eq!(service.oneshot(0).await.unwrap(), 503);
+    recorder.assert_names(["dispatched", "failed"]);
+    assert!(matches!(
+        ending(&recorder),
+        EventKind::Failed {
+            cause: FailureCause::Rejected,
+            ..
+        }
+    ));
+}
+
+/// R79 Of a limit's answer that a log's classifier accepts nothing is left: a retry around it that wants better
+/// gives no other reason than its own.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_accepts_a_limits_answer() {
+    let recorder = Recorder::new();
+    let retry_all = |_: &Answer, _: &Attempt<'_>| Decision::Retry;
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new().max_retries(1).policy(retry_all))
+        .layer(LogLayer::to(recorder.clone()).classify(|_: &Answer| Outcome::Success))
+        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .service(Scripted::<u32, u32>::new().never().repeat_last());
+    assert_eq!(service.oneshot(0).await, Ok(504));
+    let text = "the response is classified as a failure";
+    assert!(
+        recorder.kinds().iter().any(
+            |kind| matches!(kind, EventKind::RetryScheduled { error, .. } if &**error == text)
+        )
+    );
+    assert_eq!(
+        ending(&recorder),
+        EventKind::Failed {
+            cause: FailureCause::Error,
+            error: text.into()
+        }
+    );
+}
+
 /// R79 Without the mark it is an error like any other.
 #[tokio::test(start_paused = true)]
 async fn an_unmarked_rejection_is_an_error() {
     let inner = Scripted::<u32, u32, BoxError>::always(|_: u32| Err(Rejected::new("full").into()));
     let calls = inner.calls();
-    RetryLayer::new()
+    let error = RetryLayer::new()
         .layer(inner.strict())
         .oneshot(0)
         .await
         .unwrap_err();
     assert_eq!(calls.count(), 4);
+    let rejected = find::<Rejected>(&*error).expect("the gate's reason");
+    assert_eq!(rejected.reason(), "full");
 }
 
 /// R79 A mark that nobody took is gone with the next poll.
@@ -293,7 +351,7 @@ async fn one_question_to_an_error() {
     let _running = full.try_dispatch(0).unwrap();
 
     let gave_up = GaveUp::new(GiveUpReason::Budget, 2).caused_by(Rejected::new("full"));
-    let cases: [(BoxError, Option<Rejection>); 8] = [
+    let cases: [(BoxError, Option<Rejection>); 9] = [
         (
             TimeoutLayer::new(secs(1))
                 .layer(hangs())
@@ -325,6 +383,11 @@ async fn one_question_to_an_error() {
                 attempts: 2,
                 reason: GiveUpReason::Budget,
             }),
+        ),
+        // The work of a job that a time limit cancelled.
+        (
+            Cancelled::new(CancelReason::TimedOut).into(),
+            Some(Rejection::TimedOut),
         ),
         (Rejected::new("no").into(), Some(Rejection::Other)),
         ("the service's own".into(), None),
