@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, RetryLayer, TimeoutLayer,
+    circuit_breaker::State,
 };
 use tower_keep_test::Gate;
 
@@ -141,8 +142,8 @@ async fn heeding_the_token_is_no_failure() {
     handle.cancel(recorder.job());
     call.await.unwrap().unwrap_err();
     assert_eq!(
-        (circuit.failures(), recorder.count("retry_scheduled")),
-        (0, 0)
+        (circuit.state(), recorder.count("retry_scheduled")),
+        (State::Closed, 0)
     );
     assert_eq!(
         recorder.terminal(recorder.job()),
@@ -151,6 +152,32 @@ async fn heeding_the_token_is_no_failure() {
             dropped: false
         })
     );
+}
+
+/// R10: where code succeeds although its job was cancelled, the service has answered: a closed circuit counts that.
+#[tokio::test(start_paused = true)]
+async fn a_success_after_the_cancellation_counts() {
+    let cancel = CancelLayer::new().grace(secs(60));
+    let handle = cancel.handle();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(5);
+    let circuit = breaker.handle();
+    let service = ServiceBuilder::new()
+        .layer(cancel)
+        .layer(breaker)
+        .service(code(|job, number| async move {
+            if number == 0 {
+                return Err("no".into());
+            }
+            job.cancelled().await;
+            Ok(number)
+        }));
+    service.clone().oneshot(0).await.unwrap_err();
+    assert_eq!(circuit.failures(), 1);
+    let call = tokio::spawn(service.oneshot(1));
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(handle.cancel_all(CancelReason::Requested), 1);
+    call.await.unwrap().unwrap_err();
+    assert_eq!(circuit.failures(), 0);
 }
 
 /// R11b: a cancelled job may clean up within its grace period after the token fired; then it is dropped. The event

@@ -285,3 +285,46 @@ async fn reserved_calls_are_timed_from_the_call() {
     assert_eq!(other_handle.time_until_probe(), Some(left), "the same seed");
     assert_eq!(&*handle.name(), "db");
 }
+
+/// Behaviour 9: a place is kept from its reservation on, however often the service is polled; once its time is over, the
+/// next poll reserves another.
+#[tokio::test(start_paused = true)]
+async fn polling_again_does_not_prolong_a_place() {
+    for (polled_again, is_free) in [(9, true), (10, false)] {
+        let breaker = CircuitBreakerLayer::new()
+            .failure_threshold(0)
+            .probe_timeout(secs(10))
+            .backpressure();
+        let mut service = breaker.layer(Scripted::<u32, u32>::new().error("no").answer(1));
+        begin(&mut service, 0).await.await.unwrap_err();
+        let mut other = service.clone();
+        tokio::time::sleep(secs(30)).await;
+        service.ready().await.unwrap();
+        tokio::time::sleep(secs(polled_again)).await;
+        let ready = service.ready().now_or_never();
+        ready.expect("nobody took the place").unwrap();
+        tokio::time::sleep(secs(11 - polled_again)).await;
+        assert_eq!(other.ready().now_or_never().is_some(), is_free);
+    }
+}
+
+/// Behaviour 9: the end of a call that had no place wakes nobody.
+#[tokio::test(start_paused = true)]
+async fn a_late_call_wakes_nobody() {
+    let breaker = CircuitBreakerLayer::new()
+        .failure_threshold(0)
+        .backpressure();
+    let handle = breaker.handle();
+    let inner = Scripted::<u32, u32>::new()
+        .answer_after(secs(10), 1)
+        .error("no");
+    let mut service = breaker.layer(inner);
+    let late = tokio::spawn(begin(&mut service, 0).await);
+    settle().await;
+    begin(&mut service, 0).await.await.unwrap_err();
+    let waiting = tokio::spawn(readied(service));
+    assert_eq!(late.await.unwrap().unwrap(), 1);
+    assert_eq!(handle.state(), State::Open);
+    let (_, polls) = waiting.await.unwrap();
+    assert_eq!(polls, 2, "at first, and at the cooldown's end");
+}

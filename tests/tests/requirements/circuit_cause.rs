@@ -169,15 +169,19 @@ async fn the_classifier_describes_a_response() {
         assert_eq!(open.cause(), Some(expected));
         assert_eq!(handle.state(), State::Open);
     }
-    // Of an error that the classifier does not describe, the text is the error's, also through
-    // `retry_after`.
-    let breaker = failing()
-        .classify::<_, u32, &str>(ByStatus(says))
-        .retry_after(|_: &Result<u32, &str>| None);
-    let inner = Scripted::<u32, u32>::new().error("refused");
-    let mut service = breaker.layer(inner.strict());
-    begin(&mut service, 0).await.await.unwrap_err();
-    assert_eq!(rejection(&mut service).await.cause(), Some("refused"));
+    // Through `retry_after` too; of an error that the classifier does not describe, the text is the error's.
+    for (step, expected) in [
+        (Step::error("refused"), "refused"),
+        (Step::answer(503), "the server answered 503"),
+    ] {
+        let breaker = failing()
+            .classify::<_, u32, &str>(ByStatus(says))
+            .retry_after(|_: &Result<u32, &str>| None);
+        let inner = Scripted::<u32, u32>::new().step(step);
+        let mut service = breaker.layer(inner.strict());
+        let _ = begin(&mut service, 0).await.await;
+        assert_eq!(rejection(&mut service).await.cause(), Some(expected));
+    }
 }
 
 /// R72 A slow call says how slow it was, also as a probe; a share of the calls says how many.

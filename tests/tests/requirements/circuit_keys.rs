@@ -1,11 +1,11 @@
 //! Circuits by key.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{cell::RefCell, fmt, num::NonZeroUsize, sync::Arc};
 
 use tower::{Layer, Service, ServiceExt};
 use tower_keep::{
     BoxError, CircuitBreakerLayer, Pipeline,
-    circuit_breaker::{Open, State},
+    circuit_breaker::{CircuitsHandle, Open, State},
     find,
 };
 use tower_keep_test::{Scripted, Step};
@@ -356,6 +356,39 @@ async fn settings_may_come_after_the_key() {
         error.settings(),
         ("circuit_breaker.probe_timeout", "timeout")
     );
+}
+
+/// What is set while a new key's circuit is being made holds for that circuit too.
+#[tokio::test(start_paused = true)]
+async fn settings_may_come_while_a_circuit_is_made() {
+    thread_local! {
+        static CIRCUITS: RefCell<Option<CircuitsHandle<Host>>> = const { RefCell::new(None) };
+    }
+
+    /// Its text, which is asked for while its circuit is made, changes the settings.
+    #[derive(Clone, PartialEq, Eq, Hash)]
+    struct Host(Arc<str>);
+    impl fmt::Display for Host {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            if let Some(circuits) = CIRCUITS.take() {
+                let mut settings = circuits.settings();
+                settings.failure_threshold = Some(0);
+                circuits.replace(settings);
+            }
+            f.write_str(&self.0)
+        }
+    }
+
+    let breaker = CircuitBreakerLayer::new()
+        .failure_threshold(5)
+        .per_key(|request: &To| Host(host(request)));
+    let circuits = breaker.handle();
+    CIRCUITS.set(Some(circuits.clone()));
+    let service = breaker.layer(odd_fail());
+    service.oneshot(to("a", 1)).await.unwrap_err();
+    let circuit = circuits.get(&Host("a".into())).unwrap();
+    assert_eq!(circuit.settings().failure_threshold, Some(0));
+    assert_eq!(circuit.state(), State::Open);
 }
 
 /// R71 Forced circuits do not use up the limit: the others still reach their threshold.

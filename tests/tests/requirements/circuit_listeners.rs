@@ -286,3 +286,14 @@ async fn transitions_without_an_outcome_are_told() {
     service.ready().await.unwrap();
     assert_eq!(seen.states(), [(Open, HalfOpen)]);
 }
+
+/// R73 A listener may also be added to a layer that holds its callers back.
+#[test]
+fn a_listener_may_come_after_the_mode() {
+    let seen = Seen::default();
+    let breaker = CircuitBreakerLayer::new()
+        .backpressure()
+        .on_transition(seen.listener());
+    breaker.handle().force_open();
+    assert_eq!(seen.states(), [(Closed, Open)]);
+}

@@ -240,6 +240,29 @@ async fn a_classifier_describes() {
     }
 }
 
+/// R75 What a classifier says of a result is in the retry's event also where the layer has a closure for how long the
+/// service asks to be left alone.
+#[tokio::test(start_paused = true)]
+async fn a_classifier_describes_next_to_a_wait() {
+    let recorder = Recorder::new();
+    let retry = RetryLayer::new()
+        .max_retries(1)
+        .classify(Statuses)
+        .retry_after(|_| Some(secs(1)));
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::to(recorder.clone()))
+        .layer(retry)
+        .service(Scripted::<u32, u32, Arc<Sending>>::always(|_| Ok(503)));
+    service.oneshot(0).await.unwrap();
+    let texts = texts(&recorder);
+    assert_eq!(texts.len(), 2);
+    assert!(
+        texts
+            .iter()
+            .all(|text| &**text == "the server answered 503")
+    );
+}
+
 /// R75 A description is bounded, as every text is.
 #[tokio::test(start_paused = true)]
 async fn a_description_is_bounded() {

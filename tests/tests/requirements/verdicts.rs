@@ -10,13 +10,16 @@ use std::{
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, EventKind, FailureCause,
-    GiveUpReason, LogLayer, Outcome, Rejection, RetryLayer, TimeoutLayer, find,
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, Dispatcher, EventKind,
+    FailureCause, GiveUpReason, LogLayer, Outcome, ProgressLayer, Rejection, RetryLayer,
+    TimeoutLayer,
+    cancel::Cancelled,
+    find,
     reject::{Fail, FailWith, OnReject, Rejected, RespondWith, mark_rejection, recovered},
-    retry::GaveUp,
+    retry::{Attempt, Decision, GaveUp},
     timeout::Elapsed,
 };
-use tower_keep_test::{Recorder, Scripted};
+use tower_keep_test::{Recorder, Scripted, Step};
 
 use super::support::*;
 
@@ -79,6 +82,27 @@ async fn a_classifier_is_believed() {
             EventKind::Failed { cause, .. } => assert!(!good && cause == FailureCause::TimedOut),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// R79 A closure for how long the service asks to be left alone leaves it to the classifier, or to the default, to judge
+/// a response.
+#[tokio::test(start_paused = true)]
+async fn a_wait_judges_no_response() {
+    for classified in [true, false] {
+        let (inner, _) = answered_and_mended(|_| 200);
+        let circuit = CircuitBreakerLayer::new().fail_with(|_| "open");
+        let handle = circuit.handle();
+        let result = if classified {
+            let circuit = circuit.classify(server_errors);
+            let circuit = circuit.retry_after(|_: &Answer| None);
+            circuit.layer(inner).oneshot(0).await
+        } else {
+            let circuit = circuit.retry_after(|_: &Answer| None);
+            circuit.layer(inner).oneshot(0).await
+        };
+        assert_eq!(result, Ok(200));
+        assert_eq!(handle.failures(), u32::from(!classified));
     }
 }
 
@@ -255,17 +279,118 @@ async fn a_users_layer_can_reject() {
     }
 }
 
+/// R79 A log whose classifier accepts a gate's answer takes nothing back: no retry around it follows, and the job
+/// ends as rejected.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_accepts_a_rejection() {
+    let recorder = Recorder::new();
+    let retry_all = |_: &Result<u32, BoxError>, _: &Attempt<'_>| Decision::Retry;
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new().policy(retry_all))
+        .layer(
+            LogLayer::to(recorder.clone()).classify(|_: &Result<u32, BoxError>| Outcome::Success),
+        )
+        .service(Closed {
+            inner: Scripted::<u32, u32, BoxError>::new(),
+            on_reject: RespondWith::new(|_| 503),
+            after: Duration::ZERO,
+        });
+    assert_eq!(service.oneshot(0).await.unwrap(), 503);
+    recorder.assert_names(["dispatched", "failed"]);
+    assert!(matches!(
+        ending(&recorder),
+        EventKind::Failed {
+            cause: FailureCause::Rejected,
+            ..
+        }
+    ));
+}
+
+/// R79 Of a limit's answer that a log's classifier accepts nothing is left: a retry around it that wants better
+/// gives no other reason than its own.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_accepts_a_limits_answer() {
+    let recorder = Recorder::new();
+    let retry_all = |_: &Answer, _: &Attempt<'_>| Decision::Retry;
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new().max_retries(1).policy(retry_all))
+        .layer(LogLayer::to(recorder.clone()).classify(|_: &Answer| Outcome::Success))
+        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .service(Scripted::<u32, u32>::new().never().repeat_last());
+    assert_eq!(service.oneshot(0).await, Ok(504));
+    let text = "the response is classified as a failure";
+    assert!(
+        recorder.kinds().iter().any(
+            |kind| matches!(kind, EventKind::RetryScheduled { error, .. } if &**error == text)
+        )
+    );
+    assert_eq!(
+        ending(&recorder),
+        EventKind::Failed {
+            cause: FailureCause::Error,
+            error: text.into()
+        }
+    );
+}
+
+/// R79 Where a policy forbids other attempts after a limit's answer, and a log's classifier accepts the answer, no retry
+/// around follows and the job succeeds.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_accepts_a_forbidden_answer() {
+    let recorder = Recorder::new();
+    let retry_all = |_: &Answer, _: &Attempt<'_>| Decision::Retry;
+    let never = |_: &Answer, _: &Attempt<'_>| Decision::Never;
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new().policy(retry_all))
+        .layer(LogLayer::to(recorder.clone()).classify(|_: &Answer| Outcome::Success))
+        .layer(RetryLayer::new().policy(never))
+        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .service(Scripted::<u32, u32>::new().never());
+    assert_eq!(service.oneshot(0).await, Ok(504));
+    assert_eq!(recorder.count("retry_scheduled"), 0);
+    assert_eq!(ending(&recorder), EventKind::Succeeded);
+}
+
+/// R79 What a limit says of a call reaches the log also where code in between calls the limit again.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_called_again() {
+    let (log, recorder) = recording();
+    let limit = ServiceBuilder::new()
+        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .layer(ProgressLayer::new())
+        .service(Scripted::<u32, u32>::new().answer(503).never());
+    let service = log.layer(tower::service_fn(move |request: u32| {
+        let mut limit = limit.clone();
+        let first = limit.call(request);
+        async move {
+            assert_eq!(first.await, Ok(503));
+            limit.call(request).await
+        }
+    }));
+    assert_eq!(service.oneshot(0).await, Ok(504));
+    assert_eq!(recorder.jobs().len(), 1);
+    assert!(matches!(
+        ending(&recorder),
+        EventKind::Failed {
+            cause: FailureCause::TimedOut,
+            ..
+        }
+    ));
+}
+
 /// R79 Without the mark it is an error like any other.
 #[tokio::test(start_paused = true)]
 async fn an_unmarked_rejection_is_an_error() {
     let inner = Scripted::<u32, u32, BoxError>::always(|_: u32| Err(Rejected::new("full").into()));
     let calls = inner.calls();
-    RetryLayer::new()
+    let error = RetryLayer::new()
         .layer(inner.strict())
         .oneshot(0)
         .await
         .unwrap_err();
     assert_eq!(calls.count(), 4);
+    let rejected = find::<Rejected>(&*error).expect("the gate's reason");
+    assert_eq!(rejected.reason(), "full");
 }
 
 /// R79 A mark that nobody took is gone with the next poll.
@@ -276,6 +401,20 @@ async fn a_stray_mark_is_nobodys() {
     let service = log.layer(Scripted::<u32, u32>::new().answer(1).strict());
     assert_eq!(service.oneshot(0).await, Ok(1));
     assert_eq!(ending(&recorder), EventKind::Succeeded);
+}
+
+/// R79 Nor does a stray mark hide that a call began which panics.
+#[tokio::test(start_paused = true)]
+async fn a_stray_mark_and_a_panic() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32>::new().step(Step::panic_in_call("ouch"));
+    let mut service = log.layer(inner);
+    let call = std::panic::AssertUnwindSafe(|| {
+        mark_rejection(&Ok::<u32, BoxError>(1), "stray");
+        drop(service.call(1));
+    });
+    std::panic::catch_unwind(call).unwrap_err();
+    recorder.assert_names(["dispatched", "started", "failed"]);
 }
 
 /// R79 One question to an error, whichever layer it comes from and however deep its reason is.
@@ -297,7 +436,7 @@ async fn one_question_to_an_error() {
     let _running = full.try_dispatch(0).unwrap();
 
     let gave_up = GaveUp::new(GiveUpReason::Budget, 2).caused_by(Rejected::new("full"));
-    let cases: [(BoxError, Option<Rejection>); 8] = [
+    let cases: [(BoxError, Option<Rejection>); 9] = [
         (
             TimeoutLayer::new(secs(1))
                 .layer(hangs())
@@ -329,6 +468,11 @@ async fn one_question_to_an_error() {
                 attempts: 2,
                 reason: GiveUpReason::Budget,
             }),
+        ),
+        // The work of a job that a time limit cancelled.
+        (
+            Cancelled::new(CancelReason::TimedOut).into(),
+            Some(Rejection::TimedOut),
         ),
         (Rejected::new("no").into(), Some(Rejection::Other)),
         ("the service's own".into(), None),

@@ -112,6 +112,7 @@ fn the_cost_of_a_new_key_is_constant() {
             // The first new key moves the changed circuits, each once.
             table.come(circuits as usize, NEVER);
             assert!(table.queues.looks <= circuits as usize + 20, "{kind}");
+            assert!(table.queues.looks > 0, "{kind}");
             let mut most = 0;
             for _ in 0..50 {
                 table.queues.looks = 0;
@@ -159,6 +160,19 @@ fn the_least_used_of_eight_goes() {
     assert_eq!(table.come(20, NEVER), [7]);
     // The others of the eight are behind the rest now.
     assert_eq!(table.come(20, NEVER), [15]);
+    // After the last four of the rest comes 0, which was not used since.
+    assert_eq!(table.come(20, NEVER), [0]);
+}
+
+/// R71 Of circuits that were used at the same moment, the first in the queue goes.
+#[test]
+fn the_first_of_equals_goes() {
+    let (mut table, all) = Table::with(10);
+    table.now += 1;
+    for shared in &all {
+        shared.touch(table.now);
+    }
+    assert_eq!(table.come(10, NEVER), [0]);
 }
 
 /// R71 Forced circuits do not take the place of others, and count again once they are released.

@@ -212,3 +212,7 @@ impl Drop for Core {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "family_tests.rs"]
+mod tests;
