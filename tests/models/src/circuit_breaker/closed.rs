@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     CAUSE, CLOSED, COOLDOWN, Circuit, START, circuit, number, open_circuit, settings::Window,
-    state::State,
+    word::State,
 };
 use crate::{
     ratio::Ratio,
