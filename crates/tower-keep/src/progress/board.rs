@@ -1,3 +1,5 @@
+//! The board: the jobs that run, how the last ones ended, and who reads it.
+
 use std::{
     collections::VecDeque,
     mem,
@@ -6,7 +8,7 @@ use std::{
 
 use tokio::sync::{broadcast, watch};
 
-use super::{changes::Mailbox, view::JobView};
+use super::{mailbox::Mailbox, view::JobView};
 use crate::{
     error::unharmed,
     event::{Event, EventKind, JobId, JobMap, JobName, Observer},
