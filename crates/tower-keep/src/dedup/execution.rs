@@ -7,7 +7,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::lead::Lead;
+use super::keys::Lead;
 use crate::job::{oneshot::Oneshot, seat::Seat};
 
 pin_project! {
