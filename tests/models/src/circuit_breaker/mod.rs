@@ -31,7 +31,7 @@ mod transition;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/waiters.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod waiters;
-#[path = "../../../../crates/tower-keep/src/circuit_breaker/window.rs"]
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/window/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod window;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/word.rs"]

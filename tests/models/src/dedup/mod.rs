@@ -9,7 +9,7 @@ pub mod table;
 #[path = "../../../../crates/tower-keep/src/dedup/counts.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod counts;
-#[path = "../../../../crates/tower-keep/src/dedup/flight.rs"]
+#[path = "../../../../crates/tower-keep/src/dedup/flight/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod flight;
 #[path = "../../../../crates/tower-keep/src/dedup/in_flight.rs"]
@@ -24,7 +24,7 @@ mod keys;
 #[path = "../../../../crates/tower-keep/src/dedup/mode.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod mode;
-#[path = "../../../../crates/tower-keep/src/dedup/place.rs"]
+#[path = "../../../../crates/tower-keep/src/dedup/place/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod place;
 #[path = "../../../../crates/tower-keep/src/dedup/places.rs"]

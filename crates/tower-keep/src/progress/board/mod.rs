@@ -315,5 +315,4 @@ impl Drop for Board {
 }
 
 #[cfg(test)]
-#[path = "board_tests.rs"]
 mod tests;

@@ -292,5 +292,4 @@ impl<T: Send + Sync + 'static> AnyFlight for Flight<T> {
 }
 
 #[cfg(test)]
-#[path = "flight_tests.rs"]
 mod tests;

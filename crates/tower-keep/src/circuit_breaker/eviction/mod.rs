@@ -231,5 +231,4 @@ impl<K> Queues<K> {
 }
 
 #[cfg(test)]
-#[path = "eviction_tests.rs"]
 mod tests;
