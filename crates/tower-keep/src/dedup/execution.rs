@@ -1,3 +1,5 @@
+//! The call of the service, which holds its key.
+
 use std::{
     hash::Hash,
     pin::Pin,

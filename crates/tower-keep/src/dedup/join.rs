@@ -1,3 +1,5 @@
+//! The execution that callers join, and the response future of a caller.
+
 use std::{
     fmt,
     future::Future,

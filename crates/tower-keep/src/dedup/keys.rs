@@ -1,4 +1,4 @@
-//! The table of the keys in flight.
+//! The table of the keys in flight and of the kept results.
 
 use std::{
     any::{Any, TypeId},

@@ -1,4 +1,4 @@
-//! The dispatcher: how it begins a job, and what it knows of those that run.
+//! The dispatcher: begins jobs, and lists them while they run.
 
 use std::{fmt, sync::Arc};
 

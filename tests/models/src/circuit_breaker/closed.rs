@@ -1,4 +1,4 @@
-//! The closed circuit lets calls through without a lock, and counts failures beside successes that take none.
+//! The closed circuit lets calls through without a lock, also while it counts failures.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The board: the jobs that run, how the last ones ended, and who reads it.
+//! The board: the running jobs, the history, and the readers.
 
 use std::{
     collections::VecDeque,
