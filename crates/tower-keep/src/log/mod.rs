@@ -2,7 +2,7 @@
 //!
 //! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence
 //! number as fields, and with the step's name, number and total where the event belongs to a
-//! [step](crate::Event::step), under the target `tower_keep::log`. Any [`Observer`] can take its place.
+//! [step](crate::Event::step), under the target `tower_keep::log`. Any [`Observer`](crate::Observer) can take its place.
 //!
 //! | level | events, by their [names](crate::EventKind::name) |
 //! |---|---|
@@ -67,7 +67,7 @@
 //! [`describe_error`](crate::describe_error). Of an error type the layers know no more than its
 //! `Display`, except where one of them fails with a [`BoxError`](crate::BoxError). So the causes are
 //! there if Timeout, CircuitBreaker, Dedup or Cancel stands inside this layer in its default mode.
-//! Otherwise, and for responses, a classifier says it: [`Classify::describe`]. Give the same
+//! Otherwise, and for responses, a classifier says it: [`Classify::describe`](crate::Classify::describe). Give the same
 //! classifier to Log, CircuitBreaker and Retry.
 //!
 //! A response that [`classify`](LogLayer::classify) calls a failure fails the job, for every
