@@ -102,6 +102,7 @@
 //! With `respond_with` it goes into `Router::layer` as it is. A client that disconnects drops the future, which ends
 //! the job as [`CancelReason::CallerGone`].
 
+mod counts;
 mod future;
 mod groups;
 mod handle;
@@ -115,13 +116,14 @@ mod spawned;
 mod work;
 
 pub use self::{
+    counts::Shutdown,
     future::ResponseFuture,
     groups::{GroupHandle, Groups},
     handle::CancelHandle,
     layer::{CancelLayer, Detached, GroupBy, Grouped, NoGroup, ReplaceGroup, StopOnDrop},
     running::Running,
     service::Cancel,
-    shutdown::{Shutdown, ShuttingDown},
+    shutdown::ShuttingDown,
     spawned::Spawned,
     work::Work,
 };

@@ -1,6 +1,8 @@
+//! The table of the jobs that run in a layer.
+
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::{running::Running, shutdown::Shutdown};
+use super::{counts::Shutdown, running::Running};
 use crate::{
     event::{CancelReason, JobId, JobMap},
     job::core::{By, Core},

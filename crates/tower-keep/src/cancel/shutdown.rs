@@ -1,3 +1,5 @@
+//! The wait for the end of the running jobs at a shutdown.
+
 use std::{
     fmt,
     future::Future,
@@ -10,36 +12,11 @@ use std::{
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::registry::{Registry, cancel_each};
+use super::{
+    counts::Shutdown,
+    registry::{Registry, cancel_each},
+};
 use crate::event::CancelReason;
-
-/// What became of the jobs that ran at a [`shutdown`](super::CancelHandle::shutdown), and of those that came after.
-///
-/// Each job that ran is in one of the first three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Shutdown {
-    /// Came to an end of their own, in success or failure or by a time limit.
-    pub finished: usize,
-    /// Were cancelled by the shutdown.
-    pub cancelled: usize,
-    /// Were cancelled for another reason meanwhile: by request, say, or because their callers went away.
-    pub otherwise: usize,
-    /// Calls that were turned away.
-    pub refused: usize,
-}
-
-impl Shutdown {
-    /// How a job that ran ended, by why it was cancelled, if it was.
-    pub(super) fn count(&mut self, reason: Option<&CancelReason>) {
-        match reason {
-            // One that its own time limit stopped ends as failed.
-            None | Some(CancelReason::TimedOut) => self.finished += 1,
-            Some(CancelReason::Shutdown) => self.cancelled += 1,
-            Some(_) => self.otherwise += 1,
-        }
-    }
-}
 
 /// Waits for the end of the jobs. Made by [`CancelHandle::shutdown`](super::CancelHandle::shutdown).
 #[must_use = "without it nobody waits for the running jobs, or cancels them at the deadline"]

@@ -15,9 +15,10 @@ use super::{
     listeners::Listeners,
     settings::Settings,
     shared::Shared,
-    state::{Rejection, State, Wait},
+    state::{Rejection, Wait},
     transition::Transition,
     waiters::Ticket,
+    word::State,
 };
 
 /// What became of a call that came to the gate.

@@ -6,10 +6,11 @@ use tokio::sync::watch;
 
 use super::{
     gate::{Single, sealed::Circuits},
+    mode::Mode,
     settings::Settings,
     shared::Shared,
     snapshot::Snapshot,
-    state::{Mode, State},
+    word::State,
 };
 
 /// Reads, watches and forces the state of a circuit.

@@ -179,6 +179,8 @@ mod handle;
 mod in_flight;
 mod layer;
 mod listeners;
+mod membership;
+mod mode;
 mod per_key;
 mod service;
 mod settings;
@@ -200,10 +202,11 @@ pub use self::{
     gate::{Backpressure, Single},
     handle::CircuitBreakerHandle,
     layer::CircuitBreakerLayer,
+    mode::Mode,
     per_key::PerKey,
     service::CircuitBreaker,
     settings::{InvalidWindow, Settings, Window},
     snapshot::Snapshot,
-    state::{Mode, State},
     transition::CircuitTransition,
+    word::State,
 };

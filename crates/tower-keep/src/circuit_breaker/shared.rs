@@ -11,12 +11,14 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    eviction::Membership,
     listeners::Listeners,
+    membership::Membership,
+    mode::Mode,
     settings::Settings,
-    state::{Circuit, Mode, State, Trip},
+    state::{Circuit, Trip},
     transition::Transition,
     waiters::Waiters,
+    word::State,
 };
 use crate::{
     event::EventKind,

@@ -12,9 +12,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    eviction::{Changes, Member, Membership, Queues},
+    eviction::{Member, Queues},
     in_flight::nanos,
     listeners::Listeners,
+    membership::{Changes, Membership},
     settings::Settings,
     shared::Shared,
 };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::state::{Mode, State};
+use super::{mode::Mode, word::State};
 
 /// A change of a circuit's state, as a listener gets it:
 /// [`CircuitBreakerLayer::on_transition`](super::CircuitBreakerLayer::on_transition).

@@ -1,3 +1,5 @@
+//! The call of the service, which holds its key.
+
 use std::{
     hash::Hash,
     pin::Pin,
@@ -7,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::lead::Lead;
+use super::keys::Lead;
 use crate::job::{oneshot::Oneshot, seat::Seat};
 
 pin_project! {

@@ -1,9 +1,8 @@
+//! The handle of the layer.
+
 use std::{fmt, hash::Hash, sync::Arc};
 
-use tokio::time::Instant;
-
-use super::{kept::Hit, keys::Keys};
-use crate::event::JobId;
+use super::{counts::DedupCounts, in_flight::InFlight, keys::Keys};
 
 /// Shows what a [`DedupLayer`](super::DedupLayer) and its clones do, and removes what they keep. Made by
 /// [`DedupLayer::handle`](super::DedupLayer::handle).
@@ -55,93 +54,6 @@ impl<K: Clone + Eq + Hash> DedupHandle<K> {
     /// for all keys; `false` if no result was kept.
     pub fn invalidate(&self, key: &K) -> bool {
         self.keys.invalidate(key)
-    }
-}
-
-/// A key in flight, as it was when it was asked for. Got from [`DedupHandle::in_flight`].
-#[derive(Clone, Debug)]
-pub struct InFlight<K> {
-    key: K,
-    job: Option<JobId>,
-    followers: usize,
-    since: Instant,
-    waiting: bool,
-}
-
-impl<K> InFlight<K> {
-    pub(super) fn new(
-        key: K,
-        job: Option<JobId>,
-        followers: usize,
-        since: Instant,
-        waiting: bool,
-    ) -> Self {
-        Self {
-            key,
-            job,
-            followers,
-            since,
-            waiting,
-        }
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &K {
-        &self.key
-    }
-
-    /// The job that executes it; `None` if no layer of its stack tracks it.
-    #[must_use]
-    pub fn job(&self) -> Option<JobId> {
-        self.job
-    }
-
-    /// How many joined and wait for the result, not counting the one that was first.
-    #[must_use]
-    pub fn followers(&self) -> usize {
-        self.followers
-    }
-
-    /// Since when, on tokio's clock.
-    #[must_use]
-    pub fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// Whether it waits for quiet, or for the one that runs, as [`debounce`](super::DedupLayer::debounce) has it. Beside
-    /// it there may be one with the same key that runs.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        self.waiting
-    }
-}
-
-/// How many calls with a key there were, by what became of them. Got from [`DedupHandle::counts`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DedupCounts {
-    /// Were begun, those that renew a kept result included.
-    pub executions: u64,
-    /// Joined an execution.
-    pub joined: u64,
-    /// Were executed no further, or not at all, as a newer call took their place.
-    pub replaced: u64,
-    /// Were rejected as duplicates.
-    pub rejected: u64,
-    /// Were answered from a kept result, fresh or stale.
-    pub hits: u64,
-    /// Those of the hits that were stale.
-    pub stale_hits: u64,
-    /// Executions that were to renew a kept result and came to none that may be kept: they failed, panicked or took too
-    /// long.
-    pub failed_renewals: u64,
-}
-
-impl DedupCounts {
-    pub(super) fn answered(&mut self, hit: &Hit) {
-        self.hits += 1;
-        self.stale_hits += u64::from(hit.stale);
     }
 }
 

@@ -1,3 +1,5 @@
+//! The execution that callers join, and the response future of a caller.
+
 use std::{
     fmt,
     future::Future,
@@ -12,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    error::Duplicate, execution::Execution, flight::Caller, kept::Asked, lead::Lead,
+    error::Duplicate, execution::Execution, flight::Caller, kept::Asked, keys::Lead,
     mode::KeepMode, share::ShareError,
 };
 use crate::{

@@ -1,5 +1,7 @@
+//! The table of the keys in flight and of the kept results.
+
 use std::{
-    any::TypeId,
+    any::{Any, TypeId},
     collections::HashMap,
     fmt,
     hash::Hash,
@@ -9,12 +11,11 @@ use std::{
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    flight::{Caller, Flight},
-    handle::DedupCounts,
-    kept::{Asked, Hit, Kept},
-    lead::Lead,
+    counts::DedupCounts,
+    flight::{AnyFlight, Caller, Flight},
+    in_flight::Shown,
+    kept::{Asked, Entry, Hit, Kept},
     places::Places,
-    watch::{AnyFlight, Shown},
 };
 use crate::{
     event::JobId,
@@ -34,7 +35,7 @@ pub struct Keys<K> {
     /// There is a handle, which may ask for the keys and since when they are in flight.
     pub(super) watched: AtomicBool,
     /// Where a newer call takes the place of an older one.
-    pub(super) places: Places<K>,
+    pub(super) places: Arc<Places<K>>,
 }
 
 /// Stands for the outcome's type where calls are rejected, and nothing is shared.
@@ -110,7 +111,7 @@ impl<K> Default for Keys<K> {
             }),
             joined: AtomicU64::new(0),
             watched: AtomicBool::new(false),
-            places: Places::default(),
+            places: Arc::default(),
         }
     }
 }
@@ -323,7 +324,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         }
     }
 
-    pub(super) fn unmark(&self, key: &(K, TypeId), id: u64) {
+    fn unmark(&self, key: &(K, TypeId), id: u64) {
         let removed = {
             let mut marked = self.marked();
             match marked.map.get(key).filter(|held| held.id == id) {
@@ -336,6 +337,55 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         };
         // The key and the flight are the user's: they go without the lock.
         drop(removed);
+    }
+}
+
+/// Holds a key; it is free when this is dropped.
+pub(super) struct Lead<K: Clone + Eq + Hash> {
+    keys: Arc<Keys<K>>,
+    key: (K, TypeId),
+    id: u64,
+}
+
+impl<K: Clone + Eq + Hash> Lead<K> {
+    /// Keeps what came out, unless the key was invalidated meanwhile.
+    pub(super) fn keep(&self, response: Arc<dyn Any + Send + Sync>, asked: Asked) {
+        let key = self.key.clone();
+        let gone = {
+            let mut marked = self.keys.marked();
+            let of = match marked.map.get_mut(&self.key) {
+                Some(mark) if mark.id == self.id => {
+                    mark.renews = false;
+                    mark.job
+                }
+                _ => return,
+            };
+            let entry = Entry {
+                response,
+                of,
+                at: asked.now,
+            };
+            marked.kept.put(key, entry, asked)
+        };
+        drop(gone);
+    }
+
+    /// Names the job that executes the key, where it was begun after the key was marked.
+    pub(super) fn set_job(&self, job: JobId) {
+        let mut marked = self.keys.marked();
+        if let Some(mark) = marked
+            .map
+            .get_mut(&self.key)
+            .filter(|mark| mark.id == self.id)
+        {
+            mark.job = Some(job);
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Drop for Lead<K> {
+    fn drop(&mut self) {
+        self.keys.unmark(&self.key, self.id);
     }
 }
 

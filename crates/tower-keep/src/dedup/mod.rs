@@ -269,16 +269,17 @@
 //! into them. Joining needs a response that is `Clone`, which one with axum's body is not: collect it first. The other
 //! modes need none.
 
+mod counts;
 mod error;
 mod execution;
 mod flight;
 mod future;
 mod handle;
+mod in_flight;
 mod join;
 mod kept;
 mod keys;
 mod layer;
-mod lead;
 mod mode;
 mod place;
 mod places;
@@ -288,9 +289,11 @@ mod share;
 mod watch;
 
 pub use self::{
+    counts::DedupCounts,
     error::{Duplicate, SharedError},
     future::ResponseFuture,
-    handle::{DedupCounts, DedupHandle, InFlight},
+    handle::DedupHandle,
+    in_flight::InFlight,
     join::JoinFuture,
     keys::Keys,
     layer::{DedupKey, DedupLayer, KeyBy, Keyed, NoKey},

@@ -11,11 +11,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    handle::{DedupCounts, InFlight},
-    keys::Keys,
+    counts::DedupCounts,
+    in_flight::{InFlight, Shown},
     mode::Debounce,
     place::{Left, Place, Turn},
-    watch::Shown,
 };
 use crate::{
     event::{CancelReason, JobId},
@@ -213,7 +212,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
 
 /// A call's place, or that it waits for it. Others can have it when this is dropped.
 pub(super) struct Hold<K: Clone + Eq + Hash> {
-    keys: Arc<Keys<K>>,
+    places: Arc<Places<K>>,
     key: (K, Rule),
     call: Arc<Call<K>>,
 }
@@ -226,14 +225,15 @@ pub(super) enum Turned {
     Waits(Option<Instant>),
 }
 
-impl<K: Clone + Eq + Hash> Keys<K> {
+impl<K: Clone + Eq + Hash> Places<K> {
     /// The place of this key for a call of this job, which has it at once.
     pub(super) fn take_place(
         self: &Arc<Self>,
         key: K,
+        shown: Option<Arc<Shown<K>>>,
         job: Option<&Arc<Core>>,
     ) -> (Hold<K>, Turned) {
-        self.enter((key, Rule::Latest), job, |place, call| {
+        self.enter((key, Rule::Latest), shown, job, |place, call| {
             (place.take(call.id, call), Turned::Begins)
         })
     }
@@ -242,11 +242,12 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     pub(super) fn line_up(
         self: &Arc<Self>,
         key: K,
+        shown: Option<Arc<Shown<K>>>,
         job: Option<&Arc<Core>>,
         mode: &Debounce,
     ) -> (Hold<K>, Turned) {
         let now = Instant::now();
-        self.enter((key, Rule::Debounce), job, |place, call| {
+        self.enter((key, Rule::Debounce), shown, job, |place, call| {
             let id = call.id;
             let lined_up = place.line_up(id, call, now);
             let due = mode.due(lined_up.since, now);
@@ -263,20 +264,21 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     fn enter(
         self: &Arc<Self>,
         key: (K, Rule),
+        shown: Option<Arc<Shown<K>>>,
         job: Option<&Arc<Core>>,
         take: impl FnOnce(&mut CallPlace<K>, Arc<Call<K>>) -> (Option<Arc<Call<K>>>, Turned),
     ) -> (Hold<K>, Turned) {
-        let id = self.places.next.fetch_add(1, Ordering::Relaxed);
-        let call = Call::new(id, job, self.shown(&key.0));
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let call = Call::new(id, job, shown);
         // The key's `Clone` and `Drop` are the user's: both run without the lock.
         let marked_key = key.clone();
         let hold = Hold {
-            keys: Arc::clone(self),
+            places: Arc::clone(self),
             key,
             call: Arc::clone(&call),
         };
         let (before, turned) = {
-            let mut table = self.places.table();
+            let mut table = self.table();
             let by = hold.call.job_id();
             let place = table.map.get_mut(&hold.key);
             let newer = place.as_ref().and_then(|place| Call::newer(place, by));
@@ -308,7 +310,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
 impl<K: Clone + Eq + Hash> Hold<K> {
     /// The waiting call is due: whether it has the place now. If not, it is woken once it can have it.
     pub(super) fn start(&self) -> bool {
-        let mut table = self.keys.places.table();
+        let mut table = self.places.table();
         let begins = match table.map.get_mut(&self.key) {
             Some(place) => place.start(self.call.id),
             None => false,
@@ -350,7 +352,7 @@ impl<K: Clone + Eq + Hash> Hold<K> {
 impl<K: Clone + Eq + Hash> Drop for Hold<K> {
     fn drop(&mut self) {
         let (left, free) = {
-            let mut table = self.keys.places.table();
+            let mut table = self.places.table();
             let Some(place) = table.map.get_mut(&self.key) else {
                 return;
             };

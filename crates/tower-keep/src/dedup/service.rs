@@ -1,3 +1,5 @@
+//! The service.
+
 use std::{
     fmt,
     future::poll_fn,
@@ -154,7 +156,8 @@ where
         let seat = Seat::without_call();
         let hold = before_service(|| {
             let (key, keys) = layer.key.key(&request)?;
-            Some(keys.take_place(key, job_of(&seat).as_ref()))
+            let (job, shown) = (job_of(&seat), keys.shown(&key));
+            Some(keys.places.take_place(key, shown, job.as_ref()))
         });
         let execution = Execution::new(self.inner.clone(), request, None, &seat);
         ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
@@ -182,7 +185,8 @@ where
         let seat = Seat::without_call();
         let hold = before_service(|| {
             let (key, keys) = layer.key.key(&request)?;
-            Some(keys.line_up(key, job_of(&seat).as_ref(), &layer.mode))
+            let (job, shown) = (job_of(&seat), keys.shown(&key));
+            Some(keys.places.line_up(key, shown, job.as_ref(), &layer.mode))
         });
         let execution = Execution::new(self.inner.clone(), request, None, &seat);
         ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)

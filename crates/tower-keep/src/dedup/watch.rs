@@ -1,58 +1,13 @@
 //! What the handle sees of the keys, and does to what they keep.
 
-use std::{
-    any::Any,
-    hash::Hash,
-    iter, mem,
-    sync::{Arc, PoisonError},
-};
-
-use tokio::time::Instant;
+use std::{hash::Hash, iter, mem, sync::Arc};
 
 use super::{
-    flight::Flight,
-    handle::{DedupCounts, InFlight},
+    counts::DedupCounts,
+    in_flight::InFlight,
     keys::{Keys, rejected},
 };
-use crate::{
-    event::JobId,
-    sync::{Mutex, atomic::Ordering},
-};
-
-/// A flight whose outcome's type is forgotten.
-pub(super) trait AnyFlight: Send + Sync {
-    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
-    fn followers(&self) -> usize;
-}
-
-impl<T: Send + Sync + 'static> AnyFlight for Flight<T> {
-    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-
-    fn followers(&self) -> usize {
-        Self::followers(self)
-    }
-}
-
-/// A key in flight, for the handle.
-pub(super) struct Shown<K> {
-    /// Locked only to clone it for the handle, so that it need not be `Sync`; no call waits for that.
-    pub(super) key: Mutex<K>,
-    pub(super) since: Instant,
-}
-
-impl<K: Clone> Shown<K> {
-    pub(super) fn in_flight(
-        &self,
-        job: Option<JobId>,
-        followers: usize,
-        waiting: bool,
-    ) -> InFlight<K> {
-        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
-        InFlight::new(key.clone(), job, followers, self.since, waiting)
-    }
-}
+use crate::sync::atomic::Ordering;
 
 impl<K> Keys<K> {
     pub(super) fn kept(&self) -> usize {

@@ -1,3 +1,5 @@
+//! The dispatcher: begins jobs, and lists them while they run.
+
 use std::{fmt, sync::Arc};
 
 use tokio::{runtime::Handle, sync::oneshot};
@@ -9,8 +11,7 @@ use super::{
     entrance::{Apart, Call, Entrance, NoPlace},
     error::{Refusal, Refused, Unfinished},
     handle::JobHandle,
-    places::{Permit, Places},
-    service::Reservation,
+    places::{Permit, Places, Reservation},
     stack::Stack,
     task::{Reply, Task},
 };

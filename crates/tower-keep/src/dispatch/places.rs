@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     num::NonZeroUsize,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,6 +18,13 @@ use crate::{cancel::CancelHandle, event::CancelReason, job::Cancelled};
 
 /// Room for one job; there is room again when this is dropped. `None` where nothing limits them.
 pub(super) type Permit = Option<OwnedSemaphorePermit>;
+
+/// The place of the next call.
+pub(super) enum Reservation {
+    None,
+    Waiting(Pin<Box<dyn Future<Output = Result<Permit, Cancelled>> + Send + Sync>>),
+    Held(Permit),
+}
 
 /// What the clones of a dispatcher share.
 #[derive(Default)]

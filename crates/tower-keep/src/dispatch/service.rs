@@ -2,9 +2,8 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, Ready, ready},
+    future::{Ready, ready},
     mem,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -15,23 +14,13 @@ use super::{
     dispatcher::Dispatcher,
     error::{Refusal, Unfinished},
     handle::JobHandle,
-    places::Permit,
+    places::Reservation,
     stack::Stack,
 };
-use crate::{
-    job::{Cancelled, NameJob},
-    reject::OnReject,
-};
-
-/// The place of the next call.
-pub(super) enum Reservation {
-    None,
-    Waiting(Pin<Box<dyn Future<Output = Result<Permit, Cancelled>> + Send + Sync>>),
-    Held(Permit),
-}
+use crate::{job::NameJob, reject::OnReject};
 
 /// Ready as soon as there is a place for one more job, which this instance then keeps for its next call; and after a
-/// shutdown, when the handle says [`Cancelled`]. The future is ready at once.
+/// shutdown, when the handle says [`Cancelled`](super::Cancelled). The future is ready at once.
 impl<S, N, O, Request> Service<Request> for Dispatcher<S, N, O>
 where
     S: Stack<Request>,

@@ -2,7 +2,7 @@
 //!
 //! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence
 //! number as fields, and with the step's name, number and total where the event belongs to a
-//! [step](crate::Event::step), under the target `tower_keep::log`. Any [`Observer`] can take its place.
+//! [step](crate::Event::step), under the target `tower_keep::log`. Any [`Observer`](crate::Observer) can take its place.
 //!
 //! | level | events, by their [names](crate::EventKind::name) |
 //! |---|---|
@@ -67,7 +67,7 @@
 //! [`describe_error`](crate::describe_error). Of an error type the layers know no more than its
 //! `Display`, except where one of them fails with a [`BoxError`](crate::BoxError). So the causes are
 //! there if Timeout, CircuitBreaker, Dedup or Cancel stands inside this layer in its default mode.
-//! Otherwise, and for responses, a classifier says it: [`Classify::describe`]. Give the same
+//! Otherwise, and for responses, a classifier says it: [`Classify::describe`](crate::Classify::describe). Give the same
 //! classifier to Log, CircuitBreaker and Retry.
 //!
 //! A response that [`classify`](LogLayer::classify) calls a failure fails the job, for every
@@ -87,244 +87,11 @@
 //! Goes into `Router::layer` as it is.
 
 mod future;
+mod layer;
 mod level;
+mod service;
+mod sink;
 mod tracing_sink;
 
-use std::{
-    fmt,
-    sync::Arc,
-    task::{Context, Poll},
-};
-
-use tower_layer::Layer;
-use tower_service::Service;
-use tracing::level_filters::LevelFilter;
-
-use self::{level::Levels, tracing_sink::TracingSink};
-use crate::{
-    classify::{Classify, ErrorsAsFailures},
-    event::{Event, JobId, JobName, Observer},
-    job::seat::{Joining, LayerId, Seat},
-};
-
-pub use self::{future::ResponseFuture, level::level_of};
+pub use self::{future::ResponseFuture, layer::LogLayer, level::level_of, service::Log};
 pub use tracing::Level;
-
-/// Logs what happens to each job.
-#[derive(Clone)]
-pub struct LogLayer<C = ErrorsAsFailures> {
-    /// `None` is switched off.
-    observer: Option<Arc<dyn Observer>>,
-    /// Where the records go.
-    sink: Sink,
-    levels: Levels,
-    classify: C,
-}
-
-#[derive(Clone)]
-enum Sink {
-    Off,
-    /// It may have no listener.
-    Tracing,
-    Custom(Arc<dyn Observer>),
-}
-
-impl Sink {
-    /// What the jobs tell of their events.
-    fn observer(&self, levels: &Levels) -> Option<Arc<dyn Observer>> {
-        match self {
-            Self::Off => None,
-            Self::Tracing => Some(Arc::new(TracingSink {
-                levels: levels.clone(),
-            })),
-            Self::Custom(sink) if levels.has_all() => Some(Arc::clone(sink)),
-            Self::Custom(sink) => Some(Arc::new(Filtered {
-                levels: levels.clone(),
-                sink: Arc::clone(sink),
-            })),
-        }
-    }
-}
-
-impl LogLayer {
-    /// Writes to [`tracing`], at every level.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::with(Sink::Tracing)
-    }
-
-    /// Writes to this sink instead. A panic in it never harms a job.
-    #[must_use]
-    pub fn to(sink: impl Observer + 'static) -> Self {
-        Self::with(Sink::Custom(Arc::new(sink)))
-    }
-
-    /// Writes nothing, and begins no job: the call goes straight to the inner service.
-    #[must_use]
-    pub fn off() -> Self {
-        Self::with(Sink::Off)
-    }
-
-    fn with(sink: Sink) -> Self {
-        Self {
-            observer: sink.observer(&Levels::ALL),
-            sink,
-            levels: Levels::ALL,
-            classify: ErrorsAsFailures,
-        }
-    }
-}
-
-impl Default for LogLayer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<C> LogLayer<C> {
-    /// The least severe level that is written. Default: all.
-    #[must_use]
-    pub fn level(self, level: Level) -> Self {
-        self.levels(|levels| levels.minimum = LevelFilter::from_level(level))
-    }
-
-    /// The level of each event, where it is not to be that of [`level_of`]; `None` is not written.
-    ///
-    /// The least severe [`level`](Self::level) applies to the level that this closure chooses. A sink
-    /// given to [`to`](Self::to) receives the same events that would be written to tracing. The closure
-    /// runs once for each event of a job; an event that it panics at is not written.
-    ///
-    /// ```
-    /// use tower_keep::{
-    ///     EventKind, LogLayer,
-    ///     log::{Level, level_of},
-    /// };
-    ///
-    /// let log = LogLayer::new().level_with(|event| match &event.kind {
-    ///     // A rejected job is worth a warning here ..
-    ///     EventKind::Failed { cause, .. } if cause.is_rejection() => Some(Level::WARN),
-    ///     // .. and a job that begins is worth nothing.
-    ///     EventKind::Dispatched => None,
-    ///     kind => Some(level_of(kind)),
-    /// });
-    /// # let _ = log;
-    /// ```
-    #[must_use]
-    pub fn level_with<F>(self, level: F) -> Self
-    where
-        F: Fn(&Event) -> Option<Level> + Send + Sync + 'static,
-    {
-        self.levels(|levels| levels.choice = Some(Arc::new(level)))
-    }
-
-    fn levels(mut self, change: impl FnOnce(&mut Levels)) -> Self {
-        change(&mut self.levels);
-        self.observer = self.sink.observer(&self.levels);
-        self
-    }
-
-    /// What else counts as a failure: the job then ends as failed even though its result is `Ok`, for
-    /// every observer. An error is one in any case. Default: errors only.
-    #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> LogLayer<D>
-    where
-        D: Classify<Response, Error>,
-    {
-        LogLayer {
-            observer: self.observer,
-            sink: self.sink,
-            levels: self.levels,
-            classify,
-        }
-    }
-}
-
-impl<C> fmt::Debug for LogLayer<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sink = match self.sink {
-            Sink::Off => "off",
-            Sink::Tracing => "tracing",
-            Sink::Custom(_) => "custom",
-        };
-        f.debug_struct("LogLayer")
-            .field("sink", &format_args!("{sink}"))
-            .field("level", &self.levels.minimum)
-            .field("level_with", &self.levels.choice.is_some())
-            .field("classify", &format_args!("{}", std::any::type_name::<C>()))
-            .finish()
-    }
-}
-
-/// Passes on what is to be logged.
-struct Filtered {
-    levels: Levels,
-    sink: Arc<dyn Observer>,
-}
-
-impl Observer for Filtered {
-    fn on_named(&self, job: JobId, name: &JobName) {
-        self.sink.on_named(job, name);
-    }
-
-    fn on_event(&self, event: &Event) {
-        if self.levels.level(event).is_some() {
-            self.sink.on_event(event);
-        }
-    }
-}
-
-impl<S, C: Clone> Layer<S> for LogLayer<C> {
-    type Service = Log<S, C>;
-
-    fn layer(&self, inner: S) -> Log<S, C> {
-        Log {
-            inner,
-            layer: self.clone(),
-            id: LayerId::next(),
-        }
-    }
-}
-
-/// The service that [`LogLayer`] makes.
-#[derive(Clone, Debug)]
-pub struct Log<S, C = ErrorsAsFailures> {
-    inner: S,
-    layer: LogLayer<C>,
-    id: LayerId,
-}
-
-impl<S, C, Request> Service<Request> for Log<S, C>
-where
-    S: Service<Request>,
-    S::Error: fmt::Display,
-    C: Classify<S::Response, S::Error> + Clone,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future, C>;
-
-    #[inline(always)]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline(always)]
-    fn call(&mut self, request: Request) -> Self::Future {
-        let layer = &self.layer;
-        let Some(observer) = &layer.observer else {
-            let (seat, future) = Seat::call(|| self.inner.call(request));
-            return ResponseFuture::new(seat, future, layer.classify.clone());
-        };
-        let joining = Joining {
-            observer: Some(observer),
-            traced: matches!(layer.sink, Sink::Tracing),
-            layer: self.id,
-        };
-        let (seat, future) = Seat::track(&joining, || self.inner.call(request));
-        ResponseFuture::new(seat, future, layer.classify.clone())
-    }
-}
-
-#[cfg(test)]
-#[path = "table_tests.rs"]
-mod tests;

@@ -1,4 +1,4 @@
-//! The default sink.
+//! The default sink: writes to tracing.
 
 use std::time::Duration;
 

@@ -1,15 +1,17 @@
+//! The reader of every change of the board.
+
 use std::{
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
-use futures_util::{Stream, task::AtomicWaker};
+use futures_util::Stream;
 use tokio::task::coop;
 
-use super::{board::Board, unread::Unread, view::JobView};
+use super::{board::Board, mailbox::Mailbox, view::JobView};
 
 /// A reader of every change of the board after one [`Snapshot`](super::Snapshot), as it is also as a [`Stream`]. Made
 /// by [`ProgressHandle::changes`](super::ProgressHandle::changes).
@@ -57,7 +59,7 @@ impl Changes {
 
     /// The next change, if there is one now.
     pub fn try_changed(&mut self) -> Option<JobView> {
-        self.mailbox.lock().unread.take()
+        self.mailbox.take()
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<JobView>> {
@@ -66,7 +68,7 @@ impl Changes {
         if let Poll::Ready(next) = self.mailbox.next() {
             return Poll::Ready(next);
         }
-        self.mailbox.reader.register(cx.waker());
+        self.mailbox.register(cx.waker());
         self.mailbox.next()
     }
 }
@@ -90,50 +92,7 @@ impl Drop for Changes {
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Changes")
-            .field("unread", &self.mailbox.lock().unread.len())
+            .field("unread", &self.mailbox.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Where the board leaves its changes for one reader.
-#[derive(Default)]
-pub(super) struct Mailbox {
-    /// A leaf lock, taken also while the board's is held.
-    mail: Mutex<Mail>,
-    reader: AtomicWaker,
-}
-
-#[derive(Default)]
-struct Mail {
-    unread: Unread,
-    /// Nothing else will come.
-    closed: bool,
-}
-
-impl Mailbox {
-    fn lock(&self) -> MutexGuard<'_, Mail> {
-        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn put(&self, view: &JobView) {
-        self.lock().unread.put(view);
-    }
-
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.wake();
-    }
-
-    /// Not while a lock is held.
-    pub(super) fn wake(&self) {
-        self.reader.wake();
-    }
-
-    fn next(&self) -> Poll<Option<JobView>> {
-        let mut mail = self.lock();
-        match mail.unread.take() {
-            None if !mail.closed => Poll::Pending,
-            next => Poll::Ready(next),
-        }
     }
 }

@@ -103,6 +103,7 @@ mod board;
 mod changes;
 mod handle;
 mod layer;
+mod mailbox;
 mod unread;
 mod view;
 mod watch;

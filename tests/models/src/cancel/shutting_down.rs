@@ -3,8 +3,8 @@
 use std::{future::Future, pin::pin, sync::Arc, task::Context};
 
 use super::{
+    counts::Shutdown,
     registry::{Registry, Tracked, cancel_each},
-    shutdown::Shutdown,
 };
 use crate::{
     event::CancelReason,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    CLOSED, COOLDOWN, START, circuit, number, open_circuit,
+    CLOSED, COOLDOWN, START, circuit,
+    mode::Mode,
+    number, open_circuit,
     settings::Window,
-    state::{Mode, Rejection, State},
-    word::{RAMPING, TIMED, TRACKED, WINDOWED},
+    state::Rejection,
+    word::{RAMPING, State, TIMED, TRACKED, WINDOWED},
 };
 use crate::{
     ratio::Ratio,

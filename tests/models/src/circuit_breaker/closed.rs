@@ -1,10 +1,10 @@
-//! The closed circuit lets calls through without a lock, and counts failures beside successes that take none.
+//! The closed circuit lets calls through without a lock, also while it counts failures.
 
 use std::sync::Arc;
 
 use super::{
     CAUSE, CLOSED, COOLDOWN, Circuit, START, circuit, number, open_circuit, settings::Window,
-    state::State,
+    word::State,
 };
 use crate::{
     ratio::Ratio,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     CAUSE, CLOSED, COOLDOWN, Circuit, START, number, open_circuit,
-    state::{Admission, State, Verdict},
+    state::{Admission, Verdict},
+    word::State,
 };
 use crate::{
     classify::Outcome,

@@ -13,13 +13,16 @@ mod cause;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/in_flight.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod in_flight;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/mode.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod mode;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/settings.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod settings;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/snapshot.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod snapshot;
-#[path = "../../../../crates/tower-keep/src/circuit_breaker/state.rs"]
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/state/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod state;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/transition.rs"]
@@ -28,7 +31,7 @@ mod transition;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/waiters.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod waiters;
-#[path = "../../../../crates/tower-keep/src/circuit_breaker/window.rs"]
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/window/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod window;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/word.rs"]
@@ -39,7 +42,8 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use self::{
     settings::Settings,
-    state::{Admission, Answer, Circuit, State, Verdict},
+    state::{Admission, Answer, Circuit, Verdict},
+    word::State,
 };
 use crate::classify::Outcome;
 

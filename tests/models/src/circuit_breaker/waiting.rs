@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use super::{
-    COOLDOWN, Circuit, number, open_circuit,
-    state::{Admission, Mode, State},
+    COOLDOWN, Circuit,
+    mode::Mode,
+    number, open_circuit,
+    state::Admission,
     waiters::{Ticket, Waiters},
+    word::State,
 };
 use crate::run::{Sleeper, Thread, explore, spawn};
 

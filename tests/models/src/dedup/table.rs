@@ -15,8 +15,7 @@ use std::{
 use super::{
     Task,
     kept::{Asked, Limits},
-    keys::{Joined, Keys},
-    lead::Lead,
+    keys::{Joined, Keys, Lead},
 };
 use crate::run::{explore, spawn};
 

@@ -13,6 +13,7 @@
 //! 3. Once `over`, nobody has a waker there: all were woken. The output stays until the last caller has it.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     future::Future,
     mem,
@@ -274,6 +275,21 @@ impl<T> Drop for Caller<T> {
     }
 }
 
+/// A flight whose outcome's type is forgotten.
+pub(super) trait AnyFlight: Send + Sync {
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn followers(&self) -> usize;
+}
+
+impl<T: Send + Sync + 'static> AnyFlight for Flight<T> {
+    fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn followers(&self) -> usize {
+        Self::followers(self)
+    }
+}
+
 #[cfg(test)]
-#[path = "flight_tests.rs"]
 mod tests;

@@ -189,5 +189,4 @@ fn round(cut: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "budget_tests.rs"]
 mod tests;

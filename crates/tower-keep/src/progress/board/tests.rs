@@ -1,3 +1,5 @@
+//! The board and what its readers see.
+
 use std::{
     collections::BTreeMap,
     future::Future,

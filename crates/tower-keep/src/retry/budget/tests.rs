@@ -1,3 +1,5 @@
+//! The books of the budget.
+
 use std::{
     sync::{Arc, Barrier},
     thread,

@@ -299,5 +299,4 @@ pub(super) fn from_nanos(nanos: u128) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "backoff_tests.rs"]
 pub(super) mod tests;

@@ -1,7 +1,6 @@
-//! The circuit's state machine: what it knows, and how it changes its state. Which calls it lets
-//! through stands in `admit.rs`, what becomes of them in `counting.rs`, what is done by hand in
-//! `by_hand.rs`. No clock: callers say what time it is, as a duration since some
-//! fixed instant.
+//! The circuit's state machine: what it knows, and how it changes its state. `admit.rs` says which
+//! calls it lets through, `record.rs` what their outcomes do to it, `manual.rs` what is done by hand.
+//! No clock: callers say what time it is, as a duration since some fixed instant.
 //!
 //! # Invariants
 //!
@@ -15,20 +14,24 @@
 //!    `record` only decides that the circuit opens, and `open_for` opens it once the text is known.
 //!    No user code runs under the lock.
 
+mod admit;
+mod manual;
+mod record;
+
 use std::{
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
-pub use super::word::State;
 use super::{
     cause::Reason,
     in_flight::{InFlight, nanos},
+    mode::Mode,
     settings::Settings,
     snapshot::Snapshot,
     transition::Transition,
     window::{Counts, Outcomes, Sample},
-    word::{RAMPING, TIMED, TRACKED, WINDOWED, Word},
+    word::{RAMPING, State, TIMED, TRACKED, WINDOWED, Word},
 };
 use crate::{
     classify::Outcome,
@@ -38,22 +41,6 @@ use crate::{
         atomic::{AtomicU64, Ordering},
     },
 };
-
-/// Whether a circuit acts by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mode {
-    /// It does.
-    Automatic,
-    /// It is open until it is released.
-    ForcedOpen,
-    /// It is closed until it is released. It counts, but never opens.
-    ForcedClosed,
-    /// It lets everything through and counts nothing.
-    Disabled,
-    /// It counts and changes its state as ever, but lets everything through.
-    ObserveOnly,
-}
 
 /// Lets one call through, in the generation that was current then.
 #[derive(Debug)]
@@ -392,14 +379,5 @@ impl Slow {
     }
 }
 
-// Beside this file rather than below it, so that whoever includes it by its path finds them too.
-#[path = "admit.rs"]
-mod admit;
-#[path = "by_hand.rs"]
-mod by_hand;
-#[path = "counting.rs"]
-mod counting;
-
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;

@@ -239,5 +239,4 @@ impl TimeWindow {
 }
 
 #[cfg(test)]
-#[path = "window_tests.rs"]
 mod tests;

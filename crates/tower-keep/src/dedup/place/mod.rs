@@ -181,5 +181,4 @@ impl<C, T> Place<C, T> {
 }
 
 #[cfg(test)]
-#[path = "place_tests.rs"]
 mod tests;

@@ -1,3 +1,5 @@
+//! The state machine, rule by rule.
+
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
@@ -415,5 +417,4 @@ fn whoever_finds_that_probes_hang_is_rejected() {
     assert!(circuit.pass(secs(3)).is_probe());
 }
 
-#[path = "state_model_tests.rs"]
 mod model;

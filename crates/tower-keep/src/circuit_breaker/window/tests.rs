@@ -1,3 +1,5 @@
+//! The window against a plain list of the calls.
+
 use std::{collections::VecDeque, num::NonZeroU32};
 
 use proptest::prelude::*;

@@ -78,3 +78,6 @@ impl Levels {
         (level <= self.minimum).then_some(level)
     }
 }
+
+#[cfg(test)]
+mod tests;

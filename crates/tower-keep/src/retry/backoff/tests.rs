@@ -1,3 +1,5 @@
+//! The waits: each strategy, its cap and its jitter.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The flight and its callers.
+
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     task::{Wake, Waker},

@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::{
-    circuit_breaker::{
-        settings::Settings,
-        state::{Mode, Verdict},
-    },
+    circuit_breaker::{membership::Membership, mode::Mode, settings::Settings, state::Verdict},
     classify::Outcome,
 };
 

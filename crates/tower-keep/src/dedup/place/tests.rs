@@ -1,3 +1,5 @@
+//! The place of a key.
+
 use std::{sync::Arc, thread};
 
 use proptest::prelude::*;

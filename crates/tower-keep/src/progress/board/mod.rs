@@ -1,3 +1,5 @@
+//! The board: the running jobs, the history, and the readers.
+
 use std::{
     collections::VecDeque,
     mem,
@@ -6,7 +8,7 @@ use std::{
 
 use tokio::sync::{broadcast, watch};
 
-use super::{changes::Mailbox, view::JobView};
+use super::{mailbox::Mailbox, view::JobView};
 use crate::{
     error::unharmed,
     event::{Event, EventKind, JobId, JobMap, JobName, Observer},
@@ -313,5 +315,4 @@ impl Drop for Board {
 }
 
 #[cfg(test)]
-#[path = "board_tests.rs"]
 mod tests;

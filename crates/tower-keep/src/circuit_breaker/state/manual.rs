@@ -1,4 +1,4 @@
-//! What is asked of a circuit, and done to it, by hand.
+//! What is done to a circuit by hand, and what its handle reads of it.
 
 use std::time::Duration;
 

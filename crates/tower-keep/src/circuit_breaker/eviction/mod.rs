@@ -15,17 +15,11 @@
 //! circuit that was not used since goes. After eight second chances, the least recently used of the
 //! eight goes.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use hashlink::LinkedHashMap;
 
-use super::{in_flight::nanos, shared::Shared, state::State};
+use super::{in_flight::nanos, membership::Changes, shared::Shared, word::State};
 
 /// How many circuits that were used since are passed over.
 const CHANCES: usize = 8;
@@ -35,46 +29,6 @@ const IDLE_LOOKS: usize = 4;
 
 /// Each circuit is held by the index of the table and by its queue.
 const HELD_BY_TABLE: usize = 2;
-
-/// The numbers of the circuits whose queue may be another by now.
-#[derive(Default)]
-pub(super) struct Changes {
-    /// A leaf lock.
-    numbers: Mutex<Vec<u64>>,
-}
-
-impl Changes {
-    fn take(&self) -> Vec<u64> {
-        std::mem::take(&mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// What a circuit knows of the table that it is in.
-pub(super) struct Membership {
-    /// No other circuit of the table ever has the same.
-    pub(super) number: u64,
-    changes: Arc<Changes>,
-    /// Whether the number stands in the list, so that it stands there once.
-    noted: AtomicBool,
-}
-
-impl Membership {
-    pub(super) fn new(number: u64, changes: Arc<Changes>) -> Self {
-        Self {
-            number,
-            changes,
-            noted: AtomicBool::new(false),
-        }
-    }
-
-    /// The state or the mode changed.
-    pub(super) fn note(&self) {
-        if !self.noted.swap(true, Ordering::AcqRel) {
-            let mut numbers = (self.changes.numbers.lock()).unwrap_or_else(PoisonError::into_inner);
-            numbers.push(self.number);
-        }
-    }
-}
 
 /// A circuit in its queue.
 pub(super) struct Member<K> {
@@ -203,7 +157,7 @@ impl<K> Queues<K> {
             if let Some(member) = self.remove(number) {
                 if let Some(membership) = &member.shared.membership {
                     // First: what changes from here on is noted again.
-                    membership.noted.store(false, Ordering::Release);
+                    membership.forget();
                 }
                 self.queues[member.queue()].insert(number, member);
             }
@@ -277,5 +231,4 @@ impl<K> Queues<K> {
 }
 
 #[cfg(test)]
-#[path = "eviction_tests.rs"]
 mod tests;

@@ -1,0 +1,31 @@
+//! The counts of a layer. Pure.
+
+use super::kept::Hit;
+
+/// How many calls with a key there were, by what became of them. Got from [`DedupHandle::counts`](super::DedupHandle::counts).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DedupCounts {
+    /// Were begun, those that renew a kept result included.
+    pub executions: u64,
+    /// Joined an execution.
+    pub joined: u64,
+    /// Were executed no further, or not at all, as a newer call took their place.
+    pub replaced: u64,
+    /// Were rejected as duplicates.
+    pub rejected: u64,
+    /// Were answered from a kept result, fresh or stale.
+    pub hits: u64,
+    /// Those of the hits that were stale.
+    pub stale_hits: u64,
+    /// Executions that were to renew a kept result and came to none that may be kept: they failed, panicked or took too
+    /// long.
+    pub failed_renewals: u64,
+}
+
+impl DedupCounts {
+    pub(super) fn answered(&mut self, hit: &Hit) {
+        self.hits += 1;
+        self.stale_hits += u64::from(hit.stale);
+    }
+}

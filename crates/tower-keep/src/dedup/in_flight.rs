@@ -1,0 +1,85 @@
+//! A key in flight, as it is noted and as the handle shows it.
+
+use std::sync::PoisonError;
+
+use tokio::time::Instant;
+
+use crate::{event::JobId, sync::Mutex};
+
+/// A key in flight, for the handle.
+pub(super) struct Shown<K> {
+    /// Locked only to clone it for the handle, so that it need not be `Sync`; no call waits for that.
+    pub(super) key: Mutex<K>,
+    pub(super) since: Instant,
+}
+
+impl<K: Clone> Shown<K> {
+    pub(super) fn in_flight(
+        &self,
+        job: Option<JobId>,
+        followers: usize,
+        waiting: bool,
+    ) -> InFlight<K> {
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        InFlight::new(key.clone(), job, followers, self.since, waiting)
+    }
+}
+
+/// A key in flight, as it was when it was asked for. Got from [`DedupHandle::in_flight`](super::DedupHandle::in_flight).
+#[derive(Clone, Debug)]
+pub struct InFlight<K> {
+    key: K,
+    job: Option<JobId>,
+    followers: usize,
+    since: Instant,
+    waiting: bool,
+}
+
+impl<K> InFlight<K> {
+    pub(super) fn new(
+        key: K,
+        job: Option<JobId>,
+        followers: usize,
+        since: Instant,
+        waiting: bool,
+    ) -> Self {
+        Self {
+            key,
+            job,
+            followers,
+            since,
+            waiting,
+        }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// The job that executes it; `None` if no layer of its stack tracks it.
+    #[must_use]
+    pub fn job(&self) -> Option<JobId> {
+        self.job
+    }
+
+    /// How many joined and wait for the result, not counting the one that was first.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.followers
+    }
+
+    /// Since when, on tokio's clock.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether it waits for quiet, or for the one that runs, as [`debounce`](super::DedupLayer::debounce) has it. Beside
+    /// it there may be one with the same key that runs.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+}

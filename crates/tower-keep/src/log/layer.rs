@@ -1,0 +1,131 @@
+//! The layer and its settings.
+
+use std::{fmt, sync::Arc};
+
+use tracing::{Level, level_filters::LevelFilter};
+
+use super::{level::Levels, sink::Sink};
+use crate::{
+    classify::{Classify, ErrorsAsFailures},
+    event::{Event, Observer},
+};
+
+/// Logs what happens to each job.
+#[derive(Clone)]
+pub struct LogLayer<C = ErrorsAsFailures> {
+    /// `None` is switched off.
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Where the records go.
+    pub(super) sink: Sink,
+    levels: Levels,
+    pub(super) classify: C,
+}
+
+impl LogLayer {
+    /// Writes to [`tracing`], at every level.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Sink::Tracing)
+    }
+
+    /// Writes to this sink instead. A panic in it never harms a job.
+    #[must_use]
+    pub fn to(sink: impl Observer + 'static) -> Self {
+        Self::with(Sink::Custom(Arc::new(sink)))
+    }
+
+    /// Writes nothing, and begins no job: the call goes straight to the inner service.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::with(Sink::Off)
+    }
+
+    fn with(sink: Sink) -> Self {
+        Self {
+            observer: sink.observer(&Levels::ALL),
+            sink,
+            levels: Levels::ALL,
+            classify: ErrorsAsFailures,
+        }
+    }
+}
+
+impl Default for LogLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C> LogLayer<C> {
+    /// The least severe level that is written. Default: all.
+    #[must_use]
+    pub fn level(self, level: Level) -> Self {
+        self.levels(|levels| levels.minimum = LevelFilter::from_level(level))
+    }
+
+    /// The level of each event, where it is not to be that of [`level_of`](super::level_of); `None` is not written.
+    ///
+    /// The least severe [`level`](Self::level) applies to the level that this closure chooses. A sink
+    /// given to [`to`](Self::to) receives the same events that would be written to tracing. The closure
+    /// runs once for each event of a job; an event that it panics at is not written.
+    ///
+    /// ```
+    /// use tower_keep::{
+    ///     EventKind, LogLayer,
+    ///     log::{Level, level_of},
+    /// };
+    ///
+    /// let log = LogLayer::new().level_with(|event| match &event.kind {
+    ///     // A rejected job is worth a warning here ..
+    ///     EventKind::Failed { cause, .. } if cause.is_rejection() => Some(Level::WARN),
+    ///     // .. and a job that begins is worth nothing.
+    ///     EventKind::Dispatched => None,
+    ///     kind => Some(level_of(kind)),
+    /// });
+    /// # let _ = log;
+    /// ```
+    #[must_use]
+    pub fn level_with<F>(self, level: F) -> Self
+    where
+        F: Fn(&Event) -> Option<Level> + Send + Sync + 'static,
+    {
+        self.levels(|levels| levels.choice = Some(Arc::new(level)))
+    }
+
+    fn levels(mut self, change: impl FnOnce(&mut Levels)) -> Self {
+        change(&mut self.levels);
+        self.observer = self.sink.observer(&self.levels);
+        self
+    }
+
+    /// What else counts as a failure: the job then ends as failed even though its result is `Ok`, for
+    /// every observer. An error is one in any case. Default: errors only.
+    #[must_use]
+    pub fn classify<D, Response, Error>(self, classify: D) -> LogLayer<D>
+    where
+        D: Classify<Response, Error>,
+    {
+        LogLayer {
+            observer: self.observer,
+            sink: self.sink,
+            levels: self.levels,
+            classify,
+        }
+    }
+}
+
+impl<C> fmt::Debug for LogLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sink = match self.sink {
+            Sink::Off => "off",
+            Sink::Tracing => "tracing",
+            Sink::Custom(_) => "custom",
+        };
+        f.debug_struct("LogLayer")
+            .field("sink", &format_args!("{sink}"))
+            .field("level", &self.levels.minimum)
+            .field("level_with", &self.levels.choice.is_some())
+            .field("classify", &format_args!("{}", std::any::type_name::<C>()))
+            .finish()
+    }
+}

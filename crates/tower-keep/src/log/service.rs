@@ -1,0 +1,67 @@
+//! The service.
+
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{future::ResponseFuture, layer::LogLayer, sink::Sink};
+use crate::{
+    classify::{Classify, ErrorsAsFailures},
+    job::seat::{Joining, LayerId, Seat},
+};
+
+/// The service that [`LogLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct Log<S, C = ErrorsAsFailures> {
+    inner: S,
+    layer: LogLayer<C>,
+    id: LayerId,
+}
+
+impl<S, C: Clone> Layer<S> for LogLayer<C> {
+    type Service = Log<S, C>;
+
+    fn layer(&self, inner: S) -> Log<S, C> {
+        Log {
+            inner,
+            layer: self.clone(),
+            id: LayerId::next(),
+        }
+    }
+}
+
+impl<S, C, Request> Service<Request> for Log<S, C>
+where
+    S: Service<Request>,
+    S::Error: fmt::Display,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, C>;
+
+    #[inline(always)]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline(always)]
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        let Some(observer) = &layer.observer else {
+            let (seat, future) = Seat::call(|| self.inner.call(request));
+            return ResponseFuture::new(seat, future, layer.classify.clone());
+        };
+        let joining = Joining {
+            observer: Some(observer),
+            traced: matches!(layer.sink, Sink::Tracing),
+            layer: self.id,
+        };
+        let (seat, future) = Seat::track(&joining, || self.inner.call(request));
+        ResponseFuture::new(seat, future, layer.classify.clone())
+    }
+}

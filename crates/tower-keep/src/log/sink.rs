@@ -1,0 +1,49 @@
+//! Where the records go.
+
+use std::sync::Arc;
+
+use super::{level::Levels, tracing_sink::TracingSink};
+use crate::event::{Event, JobId, JobName, Observer};
+
+#[derive(Clone)]
+pub(super) enum Sink {
+    Off,
+    /// It may have no listener.
+    Tracing,
+    Custom(Arc<dyn Observer>),
+}
+
+impl Sink {
+    /// What the jobs tell of their events.
+    pub(super) fn observer(&self, levels: &Levels) -> Option<Arc<dyn Observer>> {
+        match self {
+            Self::Off => None,
+            Self::Tracing => Some(Arc::new(TracingSink {
+                levels: levels.clone(),
+            })),
+            Self::Custom(sink) if levels.has_all() => Some(Arc::clone(sink)),
+            Self::Custom(sink) => Some(Arc::new(Filtered {
+                levels: levels.clone(),
+                sink: Arc::clone(sink),
+            })),
+        }
+    }
+}
+
+/// Passes on what is to be logged.
+struct Filtered {
+    levels: Levels,
+    sink: Arc<dyn Observer>,
+}
+
+impl Observer for Filtered {
+    fn on_named(&self, job: JobId, name: &JobName) {
+        self.sink.on_named(job, name);
+    }
+
+    fn on_event(&self, event: &Event) {
+        if self.levels.level(event).is_some() {
+            self.sink.on_event(event);
+        }
+    }
+}
