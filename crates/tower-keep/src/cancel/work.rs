@@ -22,7 +22,7 @@ use crate::{
     job::{
         Cancelled,
         context::is_execution_of,
-        core::{CancelWaker, Core},
+        core::{Core, wakers::CancelWaker},
         stop::{self, StopKind},
     },
 };

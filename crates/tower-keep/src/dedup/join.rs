@@ -22,7 +22,7 @@ use crate::{
     event::JobId,
     job::{
         context::{self, Phase, Surroundings},
-        core::{Core, SharedExecution, followers::Following},
+        core::{Core, followers::Following, sharing::SharedExecution},
         panic,
         seat::Seat,
         stop::{self, Carried, Stop, StopKind},

@@ -542,9 +542,8 @@ impl Joining<'_> {
     }
 
     fn observe(&self, job: &Core) {
-        match self.observer {
-            Some(observer) => job.observe(observer, self.traced),
-            None => {}
+        if let Some(observer) = self.observer {
+            job.observe(observer, self.traced);
         }
     }
 }

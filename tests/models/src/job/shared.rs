@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Recorder, child_of,
-    core::{By, Core, SharedExecution},
+    core::{By, Core, sharing::SharedExecution},
     job, succeed,
 };
 use crate::{

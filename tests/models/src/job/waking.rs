@@ -3,7 +3,7 @@
 use std::{sync::Arc, task::Waker};
 
 use super::{
-    core::{By, CancelWaker},
+    core::{By, wakers::CancelWaker},
     job, succeed,
 };
 use crate::{

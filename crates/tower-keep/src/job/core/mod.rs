@@ -18,9 +18,9 @@ mod delivery;
 mod ending;
 pub(crate) mod family;
 pub(crate) mod followers;
-mod sharing;
+pub(crate) mod sharing;
 pub(crate) mod steps;
-mod wakers;
+pub(crate) mod wakers;
 mod word;
 
 use std::{
@@ -42,7 +42,7 @@ use self::{
     steps::Steps,
     word::{AtomicWord, Flag, Word},
 };
-pub(crate) use self::{cancel::By, ending::Ending, sharing::SharedExecution, wakers::CancelWaker};
+pub(crate) use self::{cancel::By, ending::Ending};
 use super::halt::Halt;
 use crate::{
     event::{CancelReason, Event, JobId, JobName, Observer},

@@ -223,5 +223,4 @@ impl Drop for Following {
 }
 
 #[cfg(test)]
-#[path = "followers_tests.rs"]
 mod tests;

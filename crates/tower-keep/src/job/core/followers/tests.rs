@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::{Event, JobName, Observer, Report};
-use crate::job::core::{Origin, SharedExecution};
+use crate::job::core::{Origin, sharing::SharedExecution};
 
 fn job() -> Arc<Core> {
     Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell())

@@ -214,5 +214,4 @@ impl Drop for Core {
 }
 
 #[cfg(test)]
-#[path = "family_tests.rs"]
 mod tests;
