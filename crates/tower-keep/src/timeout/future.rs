@@ -117,32 +117,17 @@ impl<F, O> ResponseFuture<F, O> {
     #[inline(always)]
     fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let Some(deadline) = *this.deadline else {
+        let Some(deadline) = this.deadline else {
             return Poll::Pending;
         };
         if this.sleep.is_none() && !deadline.limit().is_zero() {
             this.sleep.set(Some(tokio::time::sleep_until(deadline.at)));
         }
-        loop {
-            if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
-                // An inner future that used up the task's budget must not starve its own limit.
-                ready!(Pin::new(&mut unconstrained(sleep)).poll(cx));
-            }
-            if deadline.measure == Measure::Total || deadline.in_grace {
-                return Poll::Ready(());
-            }
-            let active = this.seat.with_job(|job| job.last_activity()).flatten();
-            // The limit went by at `at` if nothing happened since the call.
-            let began = deadline.at - deadline.limit();
-            match idle::due(deadline.limit(), began, active, Instant::now()) {
-                Due::Now => return Poll::Ready(()),
-                Due::Never => return Poll::Pending,
-                Due::At(at) => match this.sleep.as_mut().as_pin_mut() {
-                    Some(sleep) => sleep.reset(at),
-                    None => this.sleep.set(Some(tokio::time::sleep_until(at))),
-                },
-            }
+        ready!(poll_sleep(this.sleep.as_mut(), cx));
+        if deadline.measure == Measure::Total || deadline.in_grace {
+            return Poll::Ready(());
         }
+        poll_idle(deadline, this.sleep, this.seat, cx)
     }
 
     /// The limit has expired: tells the work to stop, if it is to have a grace period and has had none yet.
@@ -182,6 +167,37 @@ impl<F, O> ResponseFuture<F, O> {
         let result = this.seat.ask(|| this.on_reject.reject(elapsed));
         stop::leave(kind, this.on_reject.responds());
         result
+    }
+}
+
+/// No sleep is over at once.
+#[inline(always)]
+fn poll_sleep(sleep: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+    match sleep.as_pin_mut() {
+        // An inner future that used up the task's budget must not starve its own limit.
+        Some(sleep) => Pin::new(&mut unconstrained(sleep)).poll(cx),
+        None => Poll::Ready(()),
+    }
+}
+
+/// The timer of an idle limit went off: whether the limit is over, or when to look again.
+#[cold]
+fn poll_idle(
+    deadline: &Deadline,
+    mut sleep: Pin<&mut Option<Sleep>>,
+    seat: &Seat,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    loop {
+        let active = seat.with_job(|job| job.last_activity()).flatten();
+        // The limit went by at `at` if nothing happened since the call.
+        let began = deadline.at - deadline.limit();
+        match idle::due(deadline.limit(), began, active, Instant::now()) {
+            Due::Now => return Poll::Ready(()),
+            Due::Never => return Poll::Pending,
+            Due::At(at) => sleep.set(Some(tokio::time::sleep_until(at))),
+        }
+        ready!(poll_sleep(sleep.as_mut(), cx));
     }
 }
 

@@ -19,7 +19,6 @@ use super::{
 use crate::{
     job::{
         Elapsed, context,
-        limits::Limits,
         panic::before_service,
         seat::{Joining, LayerId, Seat},
     },
@@ -67,17 +66,15 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let mut deadline = before_service(|| layer.deadline(&request));
-        let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
-        let (seat, future, at_limit) = if layer.tracks() {
-            self.call_tracked(request, &mut deadline, limits)
-        } else {
-            let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
-            let step_limit = layer.step_limit;
-            (seat, future, AtLimit::Drop { step_limit })
-        };
-        let on_reject = self.layer.on_reject.clone();
-        ResponseFuture::new(future, deadline, at_limit, on_reject, seat)
+        let deadline = before_service(|| layer.deadline(&request));
+        if layer.tracks() {
+            return self.call_tracked(request, deadline);
+        }
+        let step_limit = layer.step_limit;
+        let limits = Deadline::limits(deadline.as_ref(), step_limit);
+        let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
+        let at_limit = AtLimit::Drop { step_limit };
+        ResponseFuture::new(future, deadline, at_limit, layer.on_reject.clone(), seat)
     }
 }
 
@@ -86,12 +83,14 @@ impl<S, L, O> Timeout<S, L, O> {
     fn call_tracked<Request>(
         &mut self,
         request: Request,
-        deadline: &mut Option<Deadline>,
-        limits: Limits,
-    ) -> (Seat, S::Future, AtLimit)
+        mut deadline: Option<Deadline>,
+    ) -> ResponseFuture<S::Future, O>
     where
         S: Service<Request>,
+        O: Clone,
     {
+        let layer = &self.layer;
+        let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
         let joining = Joining {
             observer: None,
             traced: false,
@@ -106,13 +105,13 @@ impl<S, L, O> Timeout<S, L, O> {
                 if deadline.is_some_and(|deadline| deadline.measure == Measure::Idle) {
                     job.be_timed();
                 }
-                at_limit = AtLimit::in_job(job, deadline.as_mut(), self.layer.grace_period());
+                at_limit = AtLimit::in_job(job, deadline.as_mut(), layer.grace_period());
             });
             let _in_force = context::narrow(limits);
             let _halt = at_limit.halt().map(context::under_halt);
             self.inner.call(request)
         });
-        (seat, future, at_limit)
+        ResponseFuture::new(future, deadline, at_limit, layer.on_reject.clone(), seat)
     }
 }
 
