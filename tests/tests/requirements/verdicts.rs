@@ -315,7 +315,11 @@ async fn a_log_that_accepts_a_limits_answer() {
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new().max_retries(1).policy(retry_all))
         .layer(LogLayer::to(recorder.clone()).classify(|_: &Answer| Outcome::Success))
-        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .layer(
+            TimeoutLayer::new(secs(1))
+                .per_attempt()
+                .respond_with(|_| 504),
+        )
         .service(Scripted::<u32, u32>::new().never().repeat_last());
     assert_eq!(service.oneshot(0).await, Ok(504));
     let text = "the response is classified as a failure";
@@ -344,7 +348,11 @@ async fn a_log_that_accepts_a_forbidden_answer() {
         .layer(RetryLayer::new().policy(retry_all))
         .layer(LogLayer::to(recorder.clone()).classify(|_: &Answer| Outcome::Success))
         .layer(RetryLayer::new().policy(never))
-        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .layer(
+            TimeoutLayer::new(secs(1))
+                .per_attempt()
+                .respond_with(|_| 504),
+        )
         .service(Scripted::<u32, u32>::new().never());
     assert_eq!(service.oneshot(0).await, Ok(504));
     assert_eq!(recorder.count("retry_scheduled"), 0);
@@ -356,7 +364,11 @@ async fn a_log_that_accepts_a_forbidden_answer() {
 async fn a_limit_that_is_called_again() {
     let (log, recorder) = recording();
     let limit = ServiceBuilder::new()
-        .layer(TimeoutLayer::per_attempt(secs(1)).respond_with(|_| 504))
+        .layer(
+            TimeoutLayer::new(secs(1))
+                .per_attempt()
+                .respond_with(|_| 504),
+        )
         .layer(ProgressLayer::new())
         .service(Scripted::<u32, u32>::new().answer(503).never());
     let service = log.layer(tower::service_fn(move |request: u32| {
