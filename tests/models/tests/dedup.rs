@@ -16,9 +16,9 @@ models! {
         everybody_gets_the_output
         everybody_who_waits_is_woken
         joining_comes_before_or_after_the_landing
-        a_driver_that_leaves_hands_over
-        a_driver_that_leaves_hands_over_to_one_that_comes
-        several_who_leave_hand_over
+        one_that_polled_it_leaves
+        one_that_polled_it_leaves_as_another_comes
+        a_caller_gets_it_by_itself
         one_that_waits_leaves
         the_last_to_leave_drops_it
         joining_comes_before_or_after_the_last_left;

@@ -55,5 +55,6 @@ models! {
         the_work_says_whether_it_was_cancelled
         a_caller_that_leaves_between_attempts_ends_it
         a_given_up_task_says_nothing
+        a_task_given_up_as_it_ends_says_nothing
         an_unwatched_one_ends_too;
 }

@@ -1,8 +1,11 @@
 //! A detached job goes its own way, and still is the one job it was.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
 
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::Timeout};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, Event, EventKind, LogLayer,
     RetryLayer, TimeoutLayer,
@@ -230,4 +233,142 @@ async fn a_job_whose_end_is_told_does_not_run() {
         }
         assert_eq!(*seen.lock().unwrap(), Some(0), "detached: {detached}");
     }
+}
+
+/// R5: a limit around a detached job that gives an attempt up stops it, also where the retry around both is the outermost
+/// layer of ours, so that it owns the job.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_the_outermost_retry_gives_up_stops() {
+    for outermost in ["log", "retry"] {
+        let (log, recorder) = recording();
+        let inner = Scripted::<u32, u32>::new()
+            .never()
+            .answer_after(secs(60), 2);
+        let calls = inner.calls();
+        let inner = CancelLayer::new().detached().layer(inner);
+        let limited = Timeout::new(inner, secs(1));
+        let retry = RetryLayer::new().max_retries(1).base_delay(secs(1));
+        let call = if outermost == "log" {
+            tokio::spawn(Stack::new(log.layer(retry.layer(limited))).oneshot(0))
+        } else {
+            tokio::spawn(Stack::new(retry.layer(limited)).oneshot(0))
+        };
+        tokio::time::sleep(ms(1500)).await;
+        assert_eq!(
+            (calls.in_flight(), calls.dropped()),
+            (0, 1),
+            "{outermost}: {recorder}"
+        );
+        call.abort();
+    }
+}
+
+/// R5: an attempt that was given up while its last poll ran says nothing of how the job ends: a caller that leaves between
+/// two attempts ends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new().detached();
+    let handle = cancel.handle();
+    let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+    let (end, ends) = std::sync::mpsc::channel();
+    let ends = Arc::new(Mutex::new(ends));
+    let inner = cancel.layer(service_fn(move |_: u32| {
+        let (begun, ends) = (begun.clone(), Arc::clone(&ends));
+        async move {
+            begun.send(()).unwrap();
+            ends.lock().unwrap().recv().unwrap();
+            Ok::<_, BoxError>(1)
+        }
+    }));
+    let given_up = Arc::new(tokio::sync::Notify::new());
+    let notified = Arc::clone(&given_up);
+    let limited = service_fn(move |request| {
+        let (call, notified) = (inner.clone().call(request), Arc::clone(&notified));
+        async move {
+            tokio::select! {
+                result = call => result,
+                () = notified.notified() => Err("given up".into()),
+            }
+        }
+    });
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new().base_delay(secs(600)))
+        .service(limited);
+    let call = tokio::spawn(service.oneshot(0));
+    has_begun.recv().await.unwrap();
+    given_up.notify_one();
+    while recorder.count("retry_scheduled") == 0 {
+        tokio::task::yield_now().await;
+    }
+    end.send(()).unwrap();
+    while !handle.running().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    while recorder.terminal(recorder.job()).is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(
+        matches!(
+            recorder.terminal(recorder.job()),
+            Some(EventKind::Cancelled {
+                reason: CancelReason::CallerGone,
+                ..
+            })
+        ),
+        "{recorder}"
+    );
+}
+
+/// R11b: a job that an overall limit cancels gets the grace period of a detached Cancel layer.
+#[tokio::test(start_paused = true)]
+async fn a_detached_job_cleans_up_after_an_overall_limit() {
+    let cleaned = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&cleaned);
+    let service = ServiceBuilder::new()
+        .layer(quiet())
+        .layer(TimeoutLayer::new(secs(1)))
+        .layer(CancelLayer::new().grace(secs(10)).detached())
+        .service(code(move |job, _| {
+            let count = Arc::clone(&count);
+            async move {
+                job.cancelled().await;
+                tokio::time::sleep(secs(1)).await;
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(0)
+            }
+        }));
+    service.oneshot(0).await.unwrap_err();
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(cleaned.load(Ordering::Relaxed), 1);
+}
+
+/// R11b: as above, where a Cancel layer around cancels the job, which gives no grace period itself.
+#[tokio::test(start_paused = true)]
+async fn a_detached_job_cleans_up_below_another_cancel_layer() {
+    let cleaned = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&cleaned);
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let service = ServiceBuilder::new()
+        .layer(cancel)
+        .layer(CancelLayer::new().grace(secs(10)).detached())
+        .service(code(move |job, _| {
+            let count = Arc::clone(&count);
+            async move {
+                job.cancelled().await;
+                tokio::time::sleep(secs(1)).await;
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(0)
+            }
+        }));
+    let call = tokio::spawn(service.oneshot(0));
+    tokio::time::sleep(secs(1)).await;
+    handle.cancel_all(CancelReason::Requested);
+    call.await.unwrap().unwrap_err();
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(cleaned.load(Ordering::Relaxed), 1);
 }

@@ -1,13 +1,17 @@
 //! Jobs that other jobs began, and such that only look like it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    task::{Context, Wake, Waker},
+};
 
-use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, Event, EventKind, Job, JobLayer, LogLayer, Observer,
     TimeoutLayer,
 };
-use tower_keep_test::{Recorder, Scripted};
+use tower_keep_test::{Polled, Recorder, Scripted};
 
 use super::support::*;
 
@@ -96,4 +100,51 @@ async fn an_observer_may_call_another_stack() {
         assert_eq!(audit.times().last(), Some(&("succeeded", secs(100))));
         assert_eq!(Job::current().id(), None);
     }
+}
+
+/// Wakes by asking a job why it is cancelled, as an executor may that drops a task when it wakes it.
+struct Asks(Job);
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.cancel_reason();
+    }
+}
+
+/// No lock of a job is held while a waker runs: here that of a child, which is cancelled with its parent.
+#[test]
+fn a_cancelled_child_is_woken_without_its_lock() {
+    let (give, job) = std::sync::mpsc::channel();
+    let client = quiet().layer(code(move |job, _| {
+        give.send(job).unwrap();
+        std::future::pending()
+    }));
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let mut server = cancel.layer(service_fn(move |request| client.clone().oneshot(request)));
+    let mut call = Polled::new(server.call(0));
+    call.assert_waiting();
+    let job = job.recv().unwrap();
+    let mut cancelled = Box::pin({
+        let job = job.clone();
+        async move { job.cancelled().await }
+    });
+    let waker = Waker::from(Arc::new(Asks(job)));
+    assert!(
+        cancelled
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let (done, over) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        handle.cancel_all(CancelReason::Requested);
+        done.send(()).unwrap();
+    });
+    let over = over.recv_timeout(secs(5));
+    if over.is_err() {
+        // What is dropped would wait for the lock as well.
+        std::mem::forget((call, cancelled));
+    }
+    assert!(over.is_ok(), "it waits for the lock that it holds");
 }

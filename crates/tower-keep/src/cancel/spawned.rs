@@ -20,7 +20,7 @@ use crate::{
     job::{
         Cancelled,
         context::{self, Phase, Surroundings},
-        core::{By, Core, Ending},
+        core::{By, Core, Ending, ending::TaskId},
         panic,
         stop::{self, Carried, StopKind},
     },
@@ -37,6 +37,7 @@ type GiveUp = oneshot::Sender<Option<StopKind>>;
 pub struct Spawned<T, E> {
     task: JoinHandle<Output<T, E>>,
     job: Arc<Core>,
+    id: TaskId,
     // `None` once the result is there.
     give_up: Option<GiveUp>,
 }
@@ -52,12 +53,14 @@ where
         K: Eq + Hash + Send + Sync + 'static,
     {
         let job = Arc::clone(work.job());
-        let unfinished = Unfinished::new(Arc::clone(&job));
+        let id = job.detach();
+        let unfinished = Unfinished(Some((Arc::clone(&job), id)));
         let surroundings = Surroundings::of_detached_task();
         let (give_up, given_up) = oneshot::channel();
         Self {
             task: tokio::spawn(run(work, unfinished, given_up, surroundings).in_current_span()),
             job,
+            id,
             give_up: Some(give_up),
         }
     }
@@ -141,24 +144,19 @@ where
 }
 
 /// Tells the job that its task is over, also where that panics or is dropped by its runtime, perhaps before it ran at all.
-struct Unfinished(Option<Arc<Core>>);
+struct Unfinished(Option<(Arc<Core>, TaskId)>);
 
 impl Unfinished {
-    fn new(job: Arc<Core>) -> Self {
-        job.detach();
-        Self(Some(job))
-    }
-
     fn finish(mut self, ending: Option<Ending>) {
-        if let Some(job) = self.0.take() {
-            job.detached_done(ending);
+        if let Some((job, id)) = self.0.take() {
+            job.detached_done(id, ending);
         }
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        let Some(job) = self.0.take() else {
+        let Some((job, id)) = self.0.take() else {
             return;
         };
         let ending = if thread::panicking() {
@@ -169,7 +167,7 @@ impl Drop for Unfinished {
                 reason: CancelReason::Shutdown,
             }
         };
-        job.detached_done(Some(ending));
+        job.detached_done(id, Some(ending));
     }
 }
 
@@ -179,7 +177,7 @@ impl<T, E> Future for Spawned<T, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let done = ready!(Pin::new(&mut self.task).poll(cx));
         self.give_up = None;
-        self.job.outcome_taken();
+        self.job.outcome_taken(self.id);
         match done {
             Ok(Some((result, said))) => {
                 stop::leave_carried(said);
@@ -194,13 +192,15 @@ impl<T, E> Future for Spawned<T, E> {
 
 impl<T, E> Drop for Spawned<T, E> {
     fn drop(&mut self) {
-        // A caller that leaves is not polling the job. A layer that gives an attempt up is.
-        if context::is_current(&self.job) {
-            if let Some(give_up) = self.give_up.take() {
-                // It fails only where the task is over: then its outcome goes as its result does.
-                let _ = give_up.send(stop::dropped_by());
-                self.job.outcome_taken();
-            }
+        let Some(give_up) = self.give_up.take() else {
+            return;
+        };
+        // A layer that gives an attempt up does so while the job is polled; a caller that leaves does not poll it. A job
+        // that is cancelled stops by itself, after its grace period.
+        if context::is_current(&self.job) && !self.job.state().is_cancelled() {
+            // It fails only where the task is over.
+            let _ = give_up.send(stop::dropped_by());
+            self.job.give_up(self.id);
         }
     }
 }

@@ -215,7 +215,7 @@ where
 impl<S, Request, K, O> Future for JoinFuture<S, Request, K, O::Shared, O>
 where
     S: Service<Request>,
-    S::Response: Clone,
+    S::Response: Clone + Send + Sync + 'static,
     S::Error: fmt::Display,
     K: Clone + Eq + Hash,
     O: OnReject<Duplicate, S::Response, S::Error>

@@ -1,8 +1,9 @@
 //! Everything that is ambient for the code that runs now, in one thread-local.
 //!
-//! Each field is set for a piece of code and put back after it, by one of two guards: [`Restore`] for a plain value,
-//! [`Swapped`] for a shared one. Nothing else of the library is kept in a thread, and below this file nothing reads it:
-//! the job itself and its parts take what they need as arguments.
+//! What holds for a piece of code is set for it and put back after it, by one of two guards: [`Restore`] for a plain
+//! value, [`Swapped`] for a shared one. What comes up from below is left for the code around, which takes it away: what is
+//! said of a result, a job that an owner adopts, a panic's origin. Nothing else of the library is kept in a thread, and
+//! below this file nothing reads it: the job itself and its parts take what they need as arguments.
 //!
 //! Calls are made while a thread ends, too: from the `Drop` of what another crate keeps in it. So no field has a
 //! destructor, as that would take the value away before the thread is gone. Where a platform takes the values away
@@ -31,9 +32,9 @@ pub(crate) enum Phase {
     /// Running a job, or nothing of ours: a call made now begins a stack of its own.
     #[default]
     Running,
-    /// As `Running`; around it is the root of a stack that has no job and would take one over.
+    /// As `Running`; around it is the owner of a stack that has no job and would take one over.
     Open,
-    /// As `Open`, and a layer inside left a job for that root: it is ambient.
+    /// As `Open`, and a layer inside left a job for that owner: it is ambient.
     Offered,
     /// The outermost layer of a stack is being called and would take over a job begun below it. The ambient job is
     /// the one around the stack.
@@ -65,7 +66,7 @@ struct Context {
     explanation: Slot<Explanation>,
     /// Why a layer drops what it wraps, while it does.
     dropping: Cell<Option<StopKind>>,
-    /// The job in which a closure that a layer asked before the service panicked, on the panic's way to the root.
+    /// The job in which a closure that a layer asked before the service panicked, on the panic's way to the owner.
     before_service: Cell<Option<JobId>>,
 }
 
@@ -87,8 +88,7 @@ impl Context {
     }
 }
 
-/// A shared value that is ambient for as long as a guard lives. The guards empty it, so nothing is left to be dropped
-/// with the thread.
+/// A shared value. The guards, or the code that takes it away, empty it, so nothing is left to be dropped with the thread.
 struct Slot<T>(RefCell<ManuallyDrop<Option<Arc<T>>>>);
 
 impl<T> Slot<T> {
@@ -226,7 +226,7 @@ fn replace_job(mut job: Option<Arc<Core>>) -> Option<Arc<Core>> {
     job
 }
 
-/// Makes this the ambient job over the one around the stack, until the stack's root [takes it over](take_over).
+/// Makes this the ambient job over the one around the stack, until the stack's owner [takes it over](take_over).
 pub(super) fn lay_over(job: Arc<Core>) {
     job.replace_around(replace_job(None));
     replace_job(Some(job));

@@ -1,4 +1,4 @@
-//! Entering a job's scope and leaving it in order, also by a panic: what a root takes over, and what ends there and then.
+//! Entering a job's scope and leaving it in order, also by a panic: what an owner takes over, and what ends there and then.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use super::{
     panic,
 };
 
-/// What a root's call came upon below it.
+/// What an owner's call came upon below it.
 pub(super) enum Found {
-    /// A job that was begun there, for the root to own.
+    /// A job that was begun there, for the owner to own.
     Begun(Arc<Core>),
-    /// The job around the root, by a layer that belongs to it.
+    /// The job around the owner, by a layer that belongs to it.
     Again,
     /// No job.
     Nothing,
 }
 
-/// Makes a root's call that begins no job itself, but takes over one that is begun below. If the call panics, that job
+/// Makes an owner's call that begins no job itself, but takes over one that is begun below. If the call panics, that job
 /// ends there and then.
 #[inline(always)]
 pub(super) fn adopt_on_call<T>(call: impl FnOnce() -> T) -> (Found, T) {
@@ -46,7 +46,7 @@ pub(super) fn adopt_on_call<T>(call: impl FnOnce() -> T) -> (Found, T) {
     (found, called.1)
 }
 
-/// Polls for a root whose stack has no job: takes over one that a layer inside begins meanwhile. If the poll panics, that
+/// Polls for an owner whose stack has no job: takes over one that a layer inside begins meanwhile. If the poll panics, that
 /// job ends there and then.
 #[inline(always)]
 pub(super) fn adopt_on_poll<T>(poll: impl FnOnce() -> T) -> (Option<Arc<Core>>, T) {

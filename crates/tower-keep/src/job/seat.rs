@@ -234,52 +234,49 @@ impl Seat {
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
         let phase = context::phase();
-        if Entry::of(phase, Layer::Tracking) == Entry::Join {
-            if name.is_some() || joining.observer.is_some() {
+        let around = match phase {
+            Phase::Calling | Phase::Rejoined => None,
+            _ => context::current(),
+        };
+        let layer = match &around {
+            Some(job) if joining.layer.belongs_to(job) => Layer::Known,
+            _ => Layer::Tracking,
+        };
+        match (Entry::of(phase, layer), around) {
+            (entry @ (Entry::Begin | Entry::BeginForOwner), around) => {
+                let name = name.unwrap_or(JobName::EMPTY);
+                let job = Core::new(name, context::origin(around), context::apart);
+                joining.observe(&job);
+                if entry == Entry::Begin {
+                    let _limits = context::narrow_for_callee();
+                    return Self::begin_as_owner(job, call);
+                }
+                joining.layer.join(&job);
+                if let Some(limits) = context::limits() {
+                    job.set_step_limit(limits.step);
+                }
+                context::lay_over(job);
+                context::set_phase(Phase::Calling);
+            }
+            (Entry::Rejoin, Some(job)) => {
+                joining.join(&job);
+                let _calling = context::in_phase(Phase::Calling);
+                return (Self::member(), call());
+            }
+            (Entry::RejoinForOwner, Some(job)) => {
+                joining.join(&job);
+                context::set_phase(Phase::Rejoined);
+            }
+            _ if name.is_some() || joining.observer.is_some() => {
                 // The handle is copied out, as the observer may enter a scope of its own.
                 if let Some(job) = context::current() {
                     name.into_iter().for_each(|name| job.set_name(name));
                     joining.join(&job);
                 }
-            } else {
-                context::with_current(|job| job.into_iter().for_each(|job| joining.join(job)));
             }
-            return (Self::member(), call());
+            _ => context::with_current(|job| job.into_iter().for_each(|job| joining.join(job))),
         }
-        let around = context::current();
-        let known = (around.as_ref()).filter(|job| joining.layer.belongs_to(job));
-        if let Some(job) = known {
-            joining.join(job);
-            if Entry::of(phase, Layer::Known) == Entry::RejoinForOwner {
-                context::set_phase(Phase::Rejoined);
-                return (Self::member(), call());
-            }
-            let _calling = context::in_phase(Phase::Calling);
-            return (Self::member(), call());
-        }
-        Self::begin(name.unwrap_or(JobName::EMPTY), around, joining, call)
-    }
-
-    /// Begins a job and calls the inner service: as its owner, or for the owner that adopts it.
-    fn begin<T>(
-        name: JobName,
-        parent: Option<Arc<Core>>,
-        joining: &Joining<'_>,
-        call: impl FnOnce() -> T,
-    ) -> (Self, T) {
-        let job = Core::new(name, context::origin(parent), context::apart);
-        joining.observe(&job);
-        if Entry::of(context::phase(), Layer::Tracking) == Entry::BeginForOwner {
-            joining.layer.join(&job);
-            if let Some(limits) = context::limits() {
-                job.set_step_limit(limits.step);
-            }
-            context::lay_over(job);
-            context::set_phase(Phase::Calling);
-            return (Self::member(), call());
-        }
-        let _limits = context::narrow_for_callee();
-        Self::begin_as_owner(job, call)
+        (Self::member(), call())
     }
 
     /// Begins a job that outlives its caller: of the code around it knows only whose it is. `call` makes the
@@ -323,12 +320,12 @@ impl Seat {
         let (found, future) = frame::adopt_on_call(call);
         match found {
             Found::Begun(job) if context::phase() == Phase::Open => {
-                // The root polls this future right now: leave the job where the root finds it.
+                // The owner polls this future right now: leave the job where the owner finds it.
                 context::lay_over(job);
                 context::set_phase(Phase::Offered);
                 self.role = Role::Member;
             }
-            // The future was moved to a task of its own: it is a root there.
+            // The future was moved to a task of its own: it is an owner there.
             Found::Begun(job) => *self = Self::new(Role::Owner, Some(job)),
             Found::Again => self.role = Role::Member,
             Found::Nothing => {}
@@ -363,7 +360,7 @@ impl Seat {
             Role::Untracked => {
                 let polled = poll();
                 if context::phase() == Phase::Offered {
-                    // A layer below began the job, and the root is about to take it.
+                    // A layer below began the job, and the owner is about to take it.
                     self.role = Role::Member;
                 }
                 polled
@@ -396,7 +393,7 @@ impl Seat {
     }
 
     /// Runs the user's code that the layer itself asks after [`run`](Self::run), such as a policy. A panic of it ends
-    /// the job of a root with what it says; that of any other layer the root's own `run` sees.
+    /// the job of an owner with what it says; that of any other layer the owner's own `run` sees.
     #[inline(always)]
     pub(crate) fn ask<T>(&self, code: impl FnOnce() -> T) -> T {
         match (self.role, &self.job) {
@@ -473,7 +470,7 @@ impl Seat {
         self.with_job(|job| context::emit(job, make));
     }
 
-    /// The layer's future is ready with this result: the root takes the note of a stop away and ends
+    /// The layer's future is ready with this result: the owner takes the note of a stop away and ends
     /// the job.
     #[inline(always)]
     pub(crate) fn finish<T, E: fmt::Display>(&mut self, result: &Result<T, E>) {

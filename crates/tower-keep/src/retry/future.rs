@@ -234,7 +234,8 @@ where
             // The next attempt speaks for itself.
             stop::clear();
             this.seat.rest();
-            this.state.set(State::waiting(delay));
+            // What the attempt left is given up, and sees by its scope that the job goes on.
+            this.seat.scoped(|| this.state.set(State::waiting(delay)));
             if delay.is_zero() && *this.attempt % ATTEMPTS_AT_ONCE == 0 {
                 // Others have their turn, and a limit or a cancellation around can end this.
                 cx.waker().wake_by_ref();

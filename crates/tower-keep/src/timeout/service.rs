@@ -79,7 +79,7 @@ where
 }
 
 impl<S, L, O> Timeout<S, L, O> {
-    /// Joins the stack's job, or begins one: the work is watched for its progress, or may be told to stop.
+    /// Joins the stack's job, or begins one: the limit is on idleness, or there is a grace period.
     fn call_tracked<Request>(
         &mut self,
         request: Request,

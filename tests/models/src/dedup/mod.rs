@@ -156,7 +156,7 @@ struct Task<T> {
     sleeper: Sleeper,
 }
 
-impl<T: Clone> Task<T> {
+impl<T: Clone + Send + Sync + 'static> Task<T> {
     fn new(caller: Caller<T>) -> Self {
         let sleeper = Sleeper::default();
         let caller = Unhurt::new(caller);

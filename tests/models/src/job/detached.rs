@@ -24,7 +24,7 @@ pub fn the_later_of_caller_and_work_ends_it() {
         let job = detached();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let working = spawn(move || other.detached_done(Some(Ending::Succeeded)));
+        let working = spawn(move || other.detached_done(1, Some(Ending::Succeeded)));
         job.caller_gone(None);
         working.join();
         assert!(job.state().is_over());
@@ -41,7 +41,7 @@ pub fn a_caller_that_stays_ends_it() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             assert!(other.word.decide());
-            other.detached_done(Some(Ending::Succeeded));
+            other.detached_done(1, Some(Ending::Succeeded));
         });
         working.join();
         assert!(!job.state().is_over());
@@ -61,11 +61,14 @@ pub fn the_work_says_whether_it_was_cancelled() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             let decided = other.word.decide();
-            other.detached_done(Some(if decided {
-                Ending::Succeeded
-            } else {
-                cancelled(CancelReason::Requested)
-            }));
+            other.detached_done(
+                1,
+                Some(if decided {
+                    Ending::Succeeded
+                } else {
+                    cancelled(CancelReason::Requested)
+                }),
+            );
             decided
         });
         let other = Arc::clone(&job);
@@ -86,8 +89,8 @@ pub fn a_caller_that_leaves_between_attempts_ends_it() {
     explore(|| {
         let job = detached();
         let recorder = Recorder::of(&job);
-        job.detached_done(Some(Ending::Succeeded));
-        job.outcome_taken();
+        job.detached_done(1, Some(Ending::Succeeded));
+        job.outcome_taken(1);
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         job.caller_gone(None);
@@ -108,14 +111,28 @@ pub fn a_given_up_task_says_nothing() {
         job.detach();
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
-        let given_up = spawn(move || other.detached_done(None));
+        let given_up = spawn(move || other.detached_done(1, None));
         let other = Arc::clone(&job);
-        let working = spawn(move || other.detached_done(Some(Ending::Succeeded)));
+        let working = spawn(move || other.detached_done(2, Some(Ending::Succeeded)));
         job.caller_gone(None);
         given_up.join();
         working.join();
         assert_eq!(recorder.ending().name(), "succeeded");
         assert!(!job.state().is_cancelled());
+    });
+}
+
+/// One that is given up as its last poll ends leaves no outcome: a caller that leaves after that ends the job.
+pub fn a_task_given_up_as_it_ends_says_nothing() {
+    explore(|| {
+        let job = detached();
+        let recorder = Recorder::of(&job);
+        let other = Arc::clone(&job);
+        let working = spawn(move || other.detached_done(1, Some(Ending::Succeeded)));
+        job.give_up(1);
+        working.join();
+        job.caller_gone(None);
+        assert_eq!(recorder.reason(), Some(CancelReason::CallerGone));
     });
 }
 
@@ -126,7 +143,7 @@ pub fn an_unwatched_one_ends_too() {
         let other = Arc::clone(&job);
         let working = spawn(move || {
             let decided = other.word.decide();
-            other.detached_done(Some(Ending::Succeeded));
+            other.detached_done(1, Some(Ending::Succeeded));
             decided
         });
         job.caller_gone(None);

@@ -1,16 +1,18 @@
 //! One execution and the callers that wait for it. No clock, no runtime.
 //!
-//! The execution belongs to all callers. One of them, the *driver*, polls it with its own waker; the others only wait.
-//! When the driver leaves, a waiting caller is woken and becomes the driver; when the last caller leaves, the execution
-//! is dropped.
+//! The execution belongs to all callers. Any of them that is polled drives it, so that none depends on another being
+//! polled: a caller may be set aside, in a `select!` or a `Vec`, for as long as it likes. The execution has a waker of
+//! its own, which wakes every caller that waits, as any subset of them may have been set aside. When the last caller
+//! leaves, the execution is dropped.
 //!
 //! # Invariants
 //!
-//! 1. The future is taken out of the state while it is polled, so that no user code runs under the lock. Only the
-//!    driver takes it, and a driver is not dropped while it polls.
-//! 2. If the future waits and there is no driver, either the `heir` has been woken to take over, or nobody has a waker
-//!    there and the next to be polled takes over.
-//! 3. Once `over`, nobody has a waker there: all were woken. The output stays until the last caller has it.
+//! 1. The future is taken out of the state while it is polled, so that no user code runs under the lock. A caller that
+//!    is polled meanwhile leaves its waker and waits.
+//! 2. While the future is in the state, `woken` says whether it was woken since it was last polled. If it was, every
+//!    caller that had left its waker was woken after that; if it was not, there is nothing to poll it for.
+//! 3. Once `over`, no waker is there: all were woken. The output stays until the last caller has it.
+//! 4. The future may hold the flight's own waker, and so the flight. It is dropped when the flight is over.
 
 use std::{
     any::Any,
@@ -19,7 +21,7 @@ use std::{
     mem,
     pin::Pin,
     sync::{Arc, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use crate::{
@@ -27,7 +29,7 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
-/// Boxed and nameless, so that whoever joins need not know what is executed.
+/// Boxed and nameless, so that a caller that joins need not know what is executed.
 type Execution<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(super) struct Flight<T> {
@@ -38,40 +40,82 @@ pub(super) struct Flight<T> {
 struct State<T> {
     /// `None` while it is polled, and once it is over.
     future: Option<Execution<T>>,
+    /// There is a reason to poll the future.
+    woken: bool,
     output: Option<Arc<T>>,
     over: bool,
     /// Nobody joins any more.
     closed: bool,
-    driver: Option<u64>,
-    /// Was woken to become the driver, and was not polled since.
-    heir: Option<u64>,
     /// How many neither left nor have the output.
     callers: usize,
     /// Whether the first is one of them.
     first: bool,
-    /// Who waits and where, in the order in which they joined: whoever was polled while another drove.
-    waiting: BTreeMap<u64, Waker>,
+    waiting: Waiting,
     next_caller: u64,
 }
 
 /// The first caller's number.
 const FIRST: u64 = 0;
 
+/// The wakers of the callers that wait: of the first one, and of the others in the order in which they joined.
+#[derive(Default)]
+struct Waiting {
+    first: Option<Waker>,
+    others: BTreeMap<u64, Waker>,
+}
+
+impl Waiting {
+    fn has(&self, id: u64, waker: &Waker) -> bool {
+        let known = match id {
+            FIRST => self.first.as_ref(),
+            _ => self.others.get(&id),
+        };
+        known.is_some_and(|known| known.will_wake(waker))
+    }
+
+    /// Returns the waker before, which can run anything when it is dropped.
+    #[must_use]
+    fn put(&mut self, id: u64, waker: Waker) -> Option<Waker> {
+        match id {
+            FIRST => self.first.replace(waker),
+            _ => self.others.insert(id, waker),
+        }
+    }
+
+    #[must_use]
+    fn remove(&mut self, id: u64) -> Option<Waker> {
+        match id {
+            FIRST => self.first.take(),
+            _ => self.others.remove(&id),
+        }
+    }
+
+    /// All of them, to be woken without the lock.
+    #[must_use]
+    fn take(&mut self) -> WakeAll {
+        WakeAll(mem::take(self))
+    }
+}
+
+/// Wakes those that wait when it is dropped.
+struct WakeAll(Waiting);
+
+impl Drop for WakeAll {
+    fn drop(&mut self) {
+        let Waiting { first, others } = mem::take(&mut self.0);
+        for waker in first.into_iter().chain(others.into_values()) {
+            unharmed(|| waker.wake());
+        }
+    }
+}
+
 impl<T> State<T> {
-    /// Takes a caller out. What is returned can run anything when it is dropped, so that goes without the lock.
+    /// Takes a caller out.
     #[must_use]
     fn remove(&mut self, id: u64) -> Option<Waker> {
         self.callers -= 1;
         self.first &= id != FIRST;
-        self.waiting.remove(&id)
-    }
-
-    /// Chooses who is to go on, where nobody does, to be woken without the lock.
-    #[must_use]
-    fn choose_heir(&mut self) -> Option<(u64, Waker)> {
-        let next = self.waiting.pop_first();
-        self.heir = next.as_ref().map(|(heir, _)| *heir);
-        next
+        self.waiting.remove(id)
     }
 }
 
@@ -80,14 +124,13 @@ impl<T> Flight<T> {
     pub(super) fn new(future: Execution<T>) -> (Arc<Self>, Caller<T>) {
         let state = State {
             future: Some(future),
+            woken: true,
             output: None,
             over: false,
             closed: false,
-            driver: None,
-            heir: None,
             callers: 1,
             first: true,
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             next_caller: FIRST + 1,
         };
         let flight = Arc::new(Self {
@@ -128,6 +171,27 @@ impl<T> Flight<T> {
     }
 }
 
+impl<T: Send + Sync + 'static> Wake for Flight<T> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    /// The future is to be polled: by any caller that waits.
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.state();
+        if state.over || mem::replace(&mut state.woken, true) {
+            // All that wait were woken, or will be when the future comes back.
+            return;
+        }
+        // Where it is being polled, that caller wakes them when it puts it back: they could do nothing before.
+        if state.future.is_some() {
+            let waiting = state.waiting.take();
+            drop(state);
+            drop(waiting);
+        }
+    }
+}
+
 /// One caller's share of a flight.
 pub(super) struct Caller<T> {
     flight: Arc<Flight<T>>,
@@ -144,69 +208,79 @@ impl<T> Caller<T> {
     }
 }
 
-impl<T: Clone> Caller<T> {
+impl<T: Clone + Send + Sync + 'static> Caller<T> {
     /// The output: moved to the last caller, cloned for the others.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        let mut waker = None;
-        loop {
+        let (future, known) = {
             let mut state = self.flight.state();
             if state.over {
                 drop(state);
-                drop(waker);
                 return Poll::Ready(self.take_output());
             }
-            if state.driver.is_none_or(|driver| driver == self.id) {
-                if let Some(future) = state.future.take() {
-                    state.driver = Some(self.id);
-                    state.heir = None;
-                    let own = state.waiting.remove(&self.id);
-                    drop(state);
-                    drop((own, waker));
-                    return self.drive(future, cx);
-                }
-            }
-            let known = state.waiting.get(&self.id);
-            if known.is_some_and(|known| known.will_wake(cx.waker())) {
-                return Poll::Pending;
-            }
-            if let Some(waker) = waker.take() {
-                let old = state.waiting.insert(self.id, waker);
-                drop(state);
-                drop(old);
-                return Poll::Pending;
-            }
-            drop(state);
-            // Cloning it can run anything, so that is done without the lock, and then looked at again.
-            waker = Some(cx.waker().clone());
+            let known = state.waiting.has(self.id, cx.waker());
+            let future = if state.woken {
+                state.future.take()
+            } else {
+                None
+            };
+            state.woken &= future.is_none();
+            (future, known)
+        };
+        let Some(mut future) = future else {
+            return self.wait(None, known, cx);
+        };
+        // A panic ends the flight, and takes the future along.
+        let polling = Polling(&self.flight);
+        let waker = Waker::from(Arc::clone(&self.flight));
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        mem::forget(polling);
+        match polled {
+            Poll::Ready(output) => Poll::Ready(self.land(future, output)),
+            Poll::Pending => self.wait(Some(future), known, cx),
         }
     }
 
-    fn drive(&mut self, mut future: Execution<T>, cx: &mut Context<'_>) -> Poll<T> {
-        let polled = future.as_mut().poll(cx);
-
+    /// Puts the future back, where this caller polled it, and leaves its waker, unless that was known.
+    fn wait(&mut self, polled: Option<Execution<T>>, known: bool, cx: &mut Context<'_>) -> Poll<T> {
+        // Cloning it can run anything, so that is done without the lock. One that was known and is no more was woken.
+        let waker = (!known).then(|| cx.waker().clone());
         let mut state = self.flight.state();
-        let Poll::Ready(output) = polled else {
-            state.future = Some(future);
-            return Poll::Pending;
-        };
+        if polled.is_some() {
+            state.future = polled;
+        }
+        if state.over {
+            drop(state);
+            drop(waker);
+            return Poll::Ready(self.take_output());
+        }
+        let old = waker.and_then(|waker| state.waiting.put(self.id, waker));
+        // Woken while it was polled: now every caller can poll it.
+        let can_be_polled = state.woken && state.future.is_some();
+        let woken = can_be_polled.then(|| state.waiting.take());
+        drop(state);
+        drop((old, woken));
+        Poll::Pending
+    }
+
+    fn land(&mut self, future: Execution<T>, output: T) -> T {
+        let mut state = self.flight.state();
         state.over = true;
-        state.driver = None;
         let own = state.remove(self.id);
         self.done = true;
         if state.callers == 0 {
             drop(state);
             // What the execution holds (its key) is free before the caller sees the output.
             drop((future, own));
-            return Poll::Ready(output);
+            return output;
         }
         let output = Arc::new(output);
         state.output = Some(Arc::clone(&output));
         // They are woken even if dropping the future panics.
-        let waiting = WakeAll(mem::take(&mut state.waiting));
+        let waiting = state.waiting.take();
         drop(state);
         drop((future, own));
         drop(waiting);
-        Poll::Ready(unwrap_or_clone(output))
+        unwrap_or_clone(output)
     }
 
     fn take_output(&mut self) -> T {
@@ -234,14 +308,17 @@ fn unwrap_or_clone<T: Clone>(output: Arc<T>) -> T {
     Arc::try_unwrap(output).unwrap_or_else(|output| (*output).clone())
 }
 
-/// Wakes those that wait when it is dropped.
-struct WakeAll(BTreeMap<u64, Waker>);
+/// Ends the flight if it is dropped: the poll of its future panicked.
+struct Polling<'a, T>(&'a Flight<T>);
 
-impl Drop for WakeAll {
+impl<T> Drop for Polling<'_, T> {
+    #[cold]
     fn drop(&mut self) {
-        for waker in mem::take(&mut self.0).into_values() {
-            unharmed(|| waker.wake());
-        }
+        let mut state = self.0.state();
+        state.over = true;
+        let waiting = state.waiting.take();
+        drop(state);
+        drop(waiting);
     }
 }
 
@@ -252,26 +329,13 @@ impl<T> Drop for Caller<T> {
         }
         let mut state = self.flight.state();
         let own = state.remove(self.id);
-        // Nobody goes on: the one that did leaves, or the one that was about to.
-        let orphaned = state.driver == Some(self.id) || state.heir == Some(self.id);
-        if state.driver == Some(self.id) {
-            state.driver = None;
-            // Gone in the middle of its poll: that panicked, and took the future along.
-            state.over |= state.future.is_none();
-        }
         let mut gone = None;
-        let mut woken = WakeAll(BTreeMap::new());
         if state.callers == 0 {
             state.over = true;
             gone = Some((state.future.take(), state.output.take()));
-        } else if state.over {
-            woken.0 = mem::take(&mut state.waiting);
-        } else if orphaned {
-            woken.0.extend(state.choose_heir());
         }
         drop(state);
         drop((own, gone));
-        drop(woken);
     }
 }
 

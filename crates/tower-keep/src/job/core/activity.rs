@@ -35,8 +35,10 @@ impl Activity {
     }
 
     pub(super) fn note(&self, since_born: Duration) {
-        let nanos = nanos(since_born).saturating_add(BORN);
-        self.0.store(nanos, Ordering::Relaxed);
+        if self.is_timed() {
+            let nanos = nanos(since_born).saturating_add(BORN);
+            self.0.store(nanos, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn pause(&self) {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{Core, Flag, Locked, family};
+use super::{Core, Flag, Locked};
 use crate::{
     event::CancelReason,
     job::halt::Halt,
@@ -99,9 +99,14 @@ impl Reached {
             let Some(child) = child.upgrade() else {
                 continue;
             };
-            if let Some(reached) = child.lock().cancel_with_parent(reason) {
-                next.extend(reached.tell(&child));
-            }
+            // Released before anything is told.
+            let reached = child.lock().cancel_with_parent(reason);
+            next.extend(
+                reached
+                    .map(|reached| reached.tell(&child))
+                    .into_iter()
+                    .flatten(),
+            );
         }
     }
 
@@ -145,7 +150,7 @@ impl Locked<'_> {
     /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
     /// and a detached one without its caller.
     pub(super) fn cancel_with_parent(&mut self, reason: &CancelReason) -> Option<Reached> {
-        if family::survives(self.core, reason) {
+        if self.core.state().survives(reason) {
             return None;
         }
         self.cancel(reason, By::Leaving)

@@ -56,6 +56,9 @@ impl Ending {
 /// A guard that somebody else's wait for the end hangs on.
 pub(super) type Awaiting = Box<dyn Send + Sync>;
 
+/// Tells the detached tasks of a job apart.
+pub(crate) type TaskId = u64;
+
 /// A job whose work goes on without its caller. The caller and the tasks end it, the last of them.
 #[derive(Default)]
 pub(super) struct Detached {
@@ -63,7 +66,10 @@ pub(super) struct Detached {
     /// How many are not over.
     tasks: usize,
     /// Of the last task to end, until its caller has the result.
-    outcome: Option<Ending>,
+    outcome: Option<(TaskId, Ending)>,
+    /// Those of the tasks that are not over which were given up.
+    given_up: Vec<TaskId>,
+    next: TaskId,
 }
 
 impl Core {
@@ -83,7 +89,7 @@ impl Core {
                 if detached.tasks > 0 {
                     return;
                 }
-                if let Some(outcome) = detached.outcome.take() {
+                if let Some((_, outcome)) = detached.outcome.take() {
                     drop(job);
                     return self.end(here, || outcome);
                 }
@@ -180,18 +186,26 @@ impl Core {
     }
 
     /// The work goes on without its caller, in one more task, which ends through [`detached_done`](Self::detached_done).
-    pub(crate) fn detach(&self) {
+    pub(crate) fn detach(&self) -> TaskId {
         let mut job = self.lock();
-        job.rare().detached.get_or_insert_default().tasks += 1;
         self.word.set(Flag::Detached);
+        let detached = job.rare().detached.get_or_insert_default();
+        detached.tasks += 1;
+        detached.next += 1;
+        detached.next
     }
 
-    /// A detached task is over, with this outcome unless it was given up. If it is the last one and the caller is gone, the
-    /// job ends.
-    pub(crate) fn detached_done(&self, outcome: Option<Ending>) {
+    /// A detached task is over, with this outcome, which does not count if the task was given up. If it is the last one
+    /// and the caller is gone, the job ends.
+    pub(crate) fn detached_done(&self, task: TaskId, outcome: Option<Ending>) {
         if let Some(detached) = &mut self.lock().rare().detached {
             detached.tasks -= 1;
-            detached.outcome = outcome.or(detached.outcome.take());
+            let before = detached.given_up.len();
+            detached.given_up.retain(|given_up| *given_up != task);
+            let counts = detached.given_up.len() == before;
+            if let Some(outcome) = outcome.filter(|_| counts) {
+                detached.outcome = Some((task, outcome));
+            }
             if detached.tasks > 0 || !detached.owner_gone {
                 return;
             }
@@ -199,10 +213,19 @@ impl Core {
         self.caller_gone(None);
     }
 
-    /// The layers around a detached task have its result, or gave it up: how the job ends is up to them.
-    pub(crate) fn outcome_taken(&self) {
+    /// The layers around a detached task have its result: how the job ends is up to them.
+    pub(crate) fn outcome_taken(&self, task: TaskId) {
         if let Some(detached) = &mut self.lock().rare().detached {
-            detached.outcome = None;
+            detached.outcome.take_if(|(of, _)| *of == task);
+        }
+    }
+
+    /// A layer around a detached task gave it up, before it had its result.
+    pub(crate) fn give_up(&self, task: TaskId) {
+        if let Some(detached) = &mut self.lock().rare().detached {
+            if detached.outcome.take_if(|(of, _)| *of == task).is_none() && detached.tasks > 0 {
+                detached.given_up.push(task);
+            }
         }
     }
 }

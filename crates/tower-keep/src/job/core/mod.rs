@@ -15,7 +15,7 @@
 mod activity;
 mod cancel;
 mod delivery;
-mod ending;
+pub(crate) mod ending;
 pub(crate) mod family;
 pub(crate) mod followers;
 pub(crate) mod sharing;

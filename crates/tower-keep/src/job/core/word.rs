@@ -15,6 +15,11 @@
 //! | was cancelled, and others share its execution | `Cancelled`, `Shared` | its token fires when the execution is its own or over |
 //! | was cancelled, and its code is told | `Cancelled`, `Fired` | stays so |
 //!
+//! The other flags note what happened, or who is to be told: `Observed`, `Traced`, `StartUnheard` (an observer that comes
+//! later is not told of the start), `Watched`, `HasChildren`, `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`,
+//! and `Expired`, by which the end of a shared execution is a time-out. Above the flags stands how many calls Cancel layers
+//! have in hand.
+//!
 //! # Invariants
 //!
 //! 1. `Ended`, `Cancelled`, `Fired`, `Started` and `NoRetries` are never cleared.
@@ -23,7 +28,10 @@
 //! 3. A job that was not cancelled before it ended is never cancelled, unless its execution went on for others.
 //! 4. `Fired` without `Cancelled` is a job that had ended when the execution that it shared was over.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{
+    event::CancelReason,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -140,6 +148,11 @@ impl Word {
     /// Whether a Cancel layer stops the job's own work when it is cancelled.
     pub(crate) fn is_watched(self) -> bool {
         self.is_in_hand() && !self.is_shared()
+    }
+
+    /// Whether this job goes on where its parent is cancelled for this reason: a detached one does not need its caller.
+    pub(super) fn survives(self, reason: &CancelReason) -> bool {
+        *reason == CancelReason::CallerGone && self.has(Flag::Detached)
     }
 
     /// Whether the job has ended, as its caller left, and its execution goes on for others: that can still be stopped.

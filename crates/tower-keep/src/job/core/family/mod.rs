@@ -98,7 +98,9 @@ pub(super) fn time_with_children(job: &Arc<Core>) {
 pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<Halt>>) {
     let (mut parent, mut within) = (Some(parent), within);
     while let Some(job) = parent {
-        match job.lock().adopt(child, &within) {
+        // Released before anything is told.
+        let adopted = job.lock().adopt(child, &within);
+        match adopted {
             Adopted::Here => {
                 // Looked at once the child can be found: this thread or the halting one stops it.
                 let halted = within.is_some_and(|within| within.is_halted());
@@ -152,11 +154,6 @@ pub(super) fn leave(job: &Core) {
     }
 }
 
-/// Whether this job goes on where its parent is cancelled for this reason.
-pub(super) fn survives(job: &Core, reason: &CancelReason) -> bool {
-    *reason == CancelReason::CallerGone && job.state().has(Flag::Detached)
-}
-
 impl Locked<'_> {
     fn adopt(&mut self, child: &Arc<Core>, within: &Option<Arc<Halt>>) -> Adopted {
         // Before the state is looked at: a job that ends later finds the table.
@@ -164,7 +161,7 @@ impl Locked<'_> {
         let now = self.core.state();
         if now.has_fired() {
             let reason = self.reason.clone().unwrap_or(CancelReason::CallerGone);
-            if !child.state().is_over() && !survives(child, &reason) {
+            if !child.state().is_over() && !child.state().survives(&reason) {
                 return Adopted::Stops(reason);
             }
         }

@@ -54,3 +54,53 @@ fn the_children_of_an_ended_root_work_for_nobody() {
     end(&root);
     assert!(children(&root).is_empty() && parent(&child).is_none());
 }
+
+/// A child's signs of life are noted for its parent, which is not timed by that: it has no idle limit of its own.
+#[test]
+fn a_timed_childs_parent_is_not_timed() {
+    let above = job(Origin::Nobody);
+    let child = child_of(&above);
+    child.be_timed();
+    child.touch();
+    assert!(!above.activity.is_timed());
+}
+
+/// No lock is held while a waker runs: here that of the job which a child comes to, and is cancelled as.
+#[test]
+fn a_child_that_comes_to_a_cancelled_job_is_woken_without_its_lock() {
+    use std::{
+        future::Future,
+        sync::mpsc::channel,
+        task::{Context, Wake, Waker},
+        time::Duration,
+    };
+    struct Asks(Arc<Core>);
+    impl Wake for Asks {
+        fn wake(self: Arc<Self>) {
+            self.0.reason();
+        }
+    }
+    let above = job(Origin::Nobody);
+    let between = child_of(&above);
+    let child = child_of(&between);
+    between.detach();
+    above.cancel(CancelReason::CallerGone, By::Leaving);
+    assert!(!child.state().is_cancelled());
+    let token = child.token();
+    let mut fired = Box::pin(token.cancelled_owned());
+    let waker = Waker::from(Arc::new(Asks(above)));
+    assert!(
+        fired
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let (done, over) = channel();
+    std::thread::spawn(move || {
+        end(&between);
+        done.send(()).unwrap();
+    });
+    let over = over.recv_timeout(Duration::from_secs(5));
+    std::mem::forget((fired, waker, child));
+    assert!(over.is_ok(), "it waits for the lock that it holds");
+}
