@@ -84,9 +84,10 @@ fn a_retry_wakes_when_it_is_due() {
     });
 }
 
-/// Whoever joined an execution is woken once, when it is over, however often the execution is polled meanwhile.
+/// R64 Each wake of a joined execution wakes every caller, and none of them wakes itself. A caller that was set aside has
+/// its share when it is polled again.
 #[test]
-fn a_follower_wakes_once() {
+fn a_wake_of_the_execution_wakes_every_caller() {
     over(that(all(), |stack| stack.has("M")), async |stack| {
         let inner = Scripted::new().otherwise(|| {
             tower_keep_test::Step::run(|request: u32| async move {
@@ -101,34 +102,49 @@ fn a_follower_wakes_once() {
         leader.assert_waiting();
         let mut follower = Polled::new(call_of(&service, 1));
         follower.assert_waiting();
+        let mut aside = Polled::new(call_of(&service, 1));
+        aside.assert_waiting();
         for _ in 0..4 {
             tokio::time::advance(secs(1)).await;
             leader.assert_woken();
             leader.assert_waiting();
-            assert_eq!(follower.wakes(), 0);
+            follower.assert_woken();
+            follower.assert_waiting();
+            // Once, as it was not polled since.
+            assert_eq!(aside.wakes(), 1);
         }
         tokio::time::advance(secs(1)).await;
-        assert_eq!(leader.assert_ready().unwrap(), 2);
-        assert_eq!(follower.wakes(), 1);
         assert_eq!(follower.assert_ready().unwrap(), 2);
-        assert_eq!(follower.polls(), 2);
+        leader.assert_woken();
+        assert_eq!(leader.assert_ready().unwrap(), 2);
+        assert_eq!(aside.assert_ready().unwrap(), 2);
+        assert_eq!((leader.polls(), aside.polls()), (6, 2));
     });
 }
 
-/// When the caller that drives an execution leaves, exactly one of those who wait is woken to go on with it.
+/// R64 Any caller goes on alone with a joined execution: the others may be set aside or gone, the first one too.
 #[test]
-fn one_follower_takes_over() {
+fn any_caller_goes_on_alone() {
     over(that(all(), |stack| stack.has("M")), async |stack| {
-        let service = stack.around(slow_echo(5).strict());
-        let mut leader = Polled::new(call_of(&service, 1));
-        leader.assert_waiting();
-        let mut followers: Vec<_> = (0..3).map(|_| Polled::new(call_of(&service, 1))).collect();
-        followers.iter_mut().for_each(Polled::assert_waiting);
-        drop(leader);
-        let woken: Vec<_> = followers.iter().map(Polled::is_woken).collect();
-        assert_eq!(woken.iter().filter(|woken| **woken).count(), 1, "{woken:?}");
-        for follower in followers {
-            assert_eq!(follower.await.unwrap(), 2);
+        for leader_leaves in [false, true] {
+            for alone in 0..3 {
+                let service = stack.around(slow_echo(5).strict());
+                let mut leader = Some(Polled::new(call_of(&service, 1)));
+                leader.iter_mut().for_each(Polled::assert_waiting);
+                let mut others: Vec<_> =
+                    (0..3).map(|_| Polled::new(call_of(&service, 1))).collect();
+                others.iter_mut().for_each(Polled::assert_waiting);
+                let wakes = |others: &[Polled<_>]| others.iter().map(Polled::wakes).sum::<usize>();
+                let before = wakes(&others);
+                leader.take_if(|_| leader_leaves);
+                // There is nothing to hand over.
+                assert_eq!(wakes(&others), before);
+                assert_eq!(others.remove(alone).await.unwrap(), 2);
+                for mut other in others.into_iter().chain(leader) {
+                    other.assert_woken();
+                    assert_eq!(other.assert_ready().unwrap(), 2);
+                }
+            }
         }
     });
 }

@@ -23,6 +23,8 @@ enum How {
     Panicked(Option<Arc<str>>),
     // Boxed, as it is rare.
     Replaced(Box<Cancelled>),
+    /// With the executions that wait for each other.
+    Cycle(Arc<str>),
 }
 
 impl Duplicate {
@@ -63,6 +65,23 @@ impl Duplicate {
         }
     }
 
+    pub(super) fn of_itself(job: Option<JobId>, cycle: Arc<str>) -> Self {
+        Self {
+            job,
+            how: How::Cycle(cycle),
+        }
+    }
+
+    /// The executions that this call would have made wait for each other, by their keys and jobs: it was made inside a
+    /// joined execution, and would have waited for that. `None` for any other duplicate.
+    #[must_use]
+    pub fn cycle(&self) -> Option<&str> {
+        match &self.how {
+            How::Cycle(cycle) => Some(cycle),
+            _ => None,
+        }
+    }
+
     /// The job that executes the request, or that took this one's place; `None` if no layer of its stack tracks it, or
     /// none outside this one had begun it by then.
     #[must_use]
@@ -81,7 +100,7 @@ impl Duplicate {
     pub fn panic_message(&self) -> Option<&str> {
         match &self.how {
             How::Panicked(message) => message.as_deref(),
-            How::Rejected | How::Replaced(_) => None,
+            _ => None,
         }
     }
 
@@ -91,14 +110,18 @@ impl Duplicate {
     pub fn replaced(&self) -> Option<&Cancelled> {
         match &self.how {
             How::Replaced(cancelled) => Some(cancelled),
-            How::Rejected | How::Panicked(_) => None,
+            _ => None,
         }
     }
 }
 
 impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let How::Cycle(cycle) = &self.how {
+            return write!(f, "the request would wait for itself: {cycle}");
+        }
         f.write_str(match &self.how {
+            How::Cycle(_) => "the request would wait for itself",
             How::Rejected => "an identical request is in flight",
             How::Panicked(_) => "the execution of the request panicked",
             How::Replaced(_) => "a newer request with the same key took its place",

@@ -15,14 +15,18 @@ use tower_service::Service;
 
 use super::{
     error::Duplicate, execution::Execution, flight::Caller, kept::Asked, keys::Lead,
-    mode::KeepMode, share::ShareError,
+    mode::KeepMode, share::ShareError, wait_graph::Waits,
 };
 use crate::{
     error::panic_message,
     event::JobId,
     job::{
         context::{self, Phase, Surroundings},
-        core::{Core, followers::Following, sharing::SharedExecution},
+        core::{
+            Core,
+            followers::Following,
+            sharing::{ExecutionId, SharedExecution},
+        },
         panic,
         seat::Seat,
         stop::{self, Carried, Stop, StopKind},
@@ -56,6 +60,7 @@ pin_project! {
         K: Eq,
         K: Hash,
     {
+        id: ExecutionId,
         #[pin]
         execution: Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
@@ -72,6 +77,7 @@ where
     K: Clone + Eq + Hash,
 {
     pub(super) fn new(
+        id: ExecutionId,
         execution: impl FnOnce(&Seat) -> Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
         mode: M,
@@ -81,6 +87,7 @@ where
         let shared = job.and_then(SharedExecution::new);
         let seat = Seat::for_execution(shared.as_ref().map(|shared| Arc::clone(shared.job())));
         Self {
+            id,
             execution: execution(&seat),
             share,
             mode,
@@ -111,7 +118,7 @@ where
             .then(|| context::enter(&mut nobody, Phase::Running));
         // Nor is it under the limits of the one that polls it.
         let job = this.shared.as_ref().map(|shared| shared.job().id());
-        let mut surroundings = Surroundings::of_execution(job);
+        let mut surroundings = Surroundings::of_execution(*this.id, job);
         let poll = || {
             let polled = surroundings.around(|| execution.as_mut().poll(this.seat, cx));
             let result = ready!(polled);
@@ -193,7 +200,11 @@ pin_project! {
             caller: Caller<Landing<S::Response, Shared>>,
             of: Option<JobId>,
             following: Option<Following>,
+            // Until the call ends, where another execution's code made it.
+            waits: Option<Waits>,
         },
+        // It would have waited for itself.
+        Rejected { duplicate: Option<Duplicate> },
         Kept { response: Option<Arc<S::Response>> },
     }
 }
@@ -239,14 +250,25 @@ where
                 };
                 ready!(this.seat.run(|| Poll::Ready(Ok((*response).clone()))))
             }
-            StateProj::Joined { caller, of, .. } => {
+            StateProj::Rejected { duplicate } => {
+                let Some(duplicate) = duplicate.take() else {
+                    panic!("a call was polled after it was ready");
+                };
+                stop::leave(StopKind::Duplicate, this.on_reject.responds());
+                this.seat.ask(|| this.on_reject.reject(duplicate))
+            }
+            StateProj::Joined {
+                caller, of, waits, ..
+            } => {
                 this.seat.with_job(|job| {
                     // A cancelled caller that is given time to clean up, and is the only one: so the work is told.
                     if *of == Some(job.id()) {
                         job.stop_own_work(|| caller.close());
                     }
                 });
-                match ready!(this.seat.run(|| caller.poll(cx))) {
+                let landing = ready!(this.seat.run(|| caller.poll(cx)));
+                *waits = None;
+                match landing {
                     Landing::Done(result, said) => {
                         stop::leave_carried(said);
                         result.map_err(|shared| this.on_reject.give(shared))

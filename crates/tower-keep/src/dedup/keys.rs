@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     event::JobId,
-    job::core::Core,
+    job::core::{Core, sharing::ExecutionId},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -89,10 +89,14 @@ struct Execution {
 
 impl Execution {
     /// `None` if it is over. Without the lock of the keys.
-    fn join<T: Send + Sync + 'static>(self) -> Option<Joined<T>> {
+    fn join<T: Send + Sync + 'static>(self, table: usize) -> Option<Joined<T>> {
         let flight = self.flight?.any().downcast::<Flight<T>>().ok()?;
         Some(Joined::Another {
             caller: flight.join()?,
+            execution: ExecutionId {
+                table,
+                number: self.mark,
+            },
             of: self.of,
             work: self.work,
         })
@@ -128,9 +132,13 @@ impl<K> Keys<K> {
 
 /// What a call that may join became.
 pub(super) enum Joined<T> {
-    First(Caller<T>),
+    First {
+        caller: Caller<T>,
+        execution: ExecutionId,
+    },
     Another {
         caller: Caller<T>,
+        execution: ExecutionId,
         of: Option<JobId>,
         work: Option<Weak<Core>>,
     },
@@ -271,7 +279,13 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                                 hit,
                                 renewal: Some(first),
                             },
-                            None => Joined::First(first),
+                            None => Joined::First {
+                                caller: first,
+                                execution: ExecutionId {
+                                    table: self.table(),
+                                    number: id,
+                                },
+                            },
                         };
                     }
                     Some(held) => held.execution(),
@@ -283,7 +297,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 return Joined::Kept { hit, renewal: None };
             }
             let mark = in_the_way.mark;
-            if let Some(joined) = in_the_way.join() {
+            if let Some(joined) = in_the_way.join(self.table()) {
                 self.joined.fetch_add(1, Ordering::Relaxed);
                 return joined;
             }
@@ -311,7 +325,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             held.execution()
         };
         let mark = execution.mark;
-        match execution.join() {
+        match execution.join(self.table()) {
             Some(joined) => {
                 self.joined.fetch_add(1, Ordering::Relaxed);
                 Found::Joined(joined)
@@ -322,6 +336,11 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 Found::Nothing
             }
         }
+    }
+
+    /// Tells this table from every other.
+    fn table(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn unmark(&self, key: &(K, TypeId), id: u64) {
@@ -368,6 +387,13 @@ impl<K: Clone + Eq + Hash> Lead<K> {
             marked.kept.put(key, entry, asked)
         };
         drop(gone);
+    }
+
+    pub(super) fn execution(&self) -> ExecutionId {
+        ExecutionId {
+            table: self.keys.table(),
+            number: self.id,
+        }
     }
 
     /// Names the job that executes the key, where it was begun after the key was marked.

@@ -22,12 +22,12 @@ pub struct DedupLayer<Y, M = Reject, O = Fail> {
 
 impl DedupLayer<NoKey> {
     /// Tells requests apart by the key that this closure gives them; `None` is never a duplicate. It runs outside
-    /// every lock.
+    /// every lock. The key's `Debug` text is for the error of a call that would wait for itself.
     #[must_use]
     pub fn new<F, Request, K>(key: F) -> DedupLayer<KeyBy<F, K>>
     where
         F: Fn(&Request) -> Option<K>,
-        K: Clone + Eq + Hash,
+        K: Clone + Eq + Hash + fmt::Debug,
     {
         DedupLayer {
             key: KeyBy {
@@ -261,7 +261,7 @@ pub type Keyed<'a, K> = Option<(K, &'a Arc<Keys<K>>)>;
 /// What makes requests identical. Implemented by [`KeyBy`] and [`NoKey`].
 pub trait DedupKey<Request> {
     /// What identical requests have in common.
-    type Key: Clone + Eq + Hash;
+    type Key: Clone + Eq + Hash + fmt::Debug;
 
     /// The request's key.
     fn key(&self, request: &Request) -> Keyed<'_, Self::Key>;
@@ -270,7 +270,7 @@ pub trait DedupKey<Request> {
 impl<F, K, Request> DedupKey<Request> for KeyBy<F, K>
 where
     F: Fn(&Request) -> Option<K>,
-    K: Clone + Eq + Hash,
+    K: Clone + Eq + Hash + fmt::Debug,
 {
     type Key = K;
 

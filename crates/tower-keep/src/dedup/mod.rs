@@ -286,6 +286,7 @@ mod places;
 mod replace;
 mod service;
 mod share;
+mod wait_graph;
 mod watch;
 
 pub use self::{

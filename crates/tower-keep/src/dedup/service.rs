@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    mem,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -25,6 +26,7 @@ use super::{
     mode::{Debounce, JoinMode, KeepMode, Latest, Reject},
     replace::ReplaceFuture,
     share::ShareError,
+    wait_graph::Nested,
 };
 use crate::{
     event::{EventKind, JobId},
@@ -51,9 +53,13 @@ impl<S, Y, M, O> Dedup<S, Y, M, O> {
 }
 
 fn job_of(seat: &Seat) -> Option<Arc<Core>> {
-    let mut found = None;
-    seat.with_job(|job| found = Some(Arc::clone(job)));
-    found
+    seat.with_job(Arc::clone)
+}
+
+/// The instance that was called, which serves the execution; a clone takes the next calls.
+fn called<S: Clone>(inner: &mut S) -> S {
+    let next = inner.clone();
+    mem::replace(inner, next)
 }
 
 fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
@@ -122,7 +128,7 @@ where
         .transpose();
         let state = match lead {
             Ok(lead) => future::State::Executing {
-                execution: Execution::new(self.inner.clone(), request, lead, &seat),
+                execution: Execution::new(called(&mut self.inner), request, lead, &seat),
             },
             Err(of) => {
                 tell_duplicate(&seat, of, false);
@@ -159,7 +165,7 @@ where
             let (job, shown) = (job_of(&seat), keys.shown(&key));
             Some(keys.places.take_place(key, shown, job.as_ref()))
         });
-        let execution = Execution::new(self.inner.clone(), request, None, &seat);
+        let execution = Execution::new(called(&mut self.inner), request, None, &seat);
         ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
     }
 }
@@ -188,7 +194,7 @@ where
             let (job, shown) = (job_of(&seat), keys.shown(&key));
             Some(keys.places.line_up(key, shown, job.as_ref(), &layer.mode))
         });
-        let execution = Execution::new(self.inner.clone(), request, None, &seat);
+        let execution = Execution::new(called(&mut self.inner), request, None, &seat);
         ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
     }
 }
@@ -219,31 +225,37 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let inner = &self.inner;
+        let inner = &mut self.inner;
         let seat = Seat::without_call();
         let state = match before_service(|| layer.key.key(&request)) {
             None => join::State::Alone {
-                execution: Execution::new(inner.clone(), request, None, &seat),
+                execution: Execution::new(called(inner), request, None, &seat),
             },
             Some((key, keys)) => {
                 let job = job_of(&seat);
                 let id = job.as_ref().map(|job| job.id());
                 let asked = layer.mode.kept().0.map(Asked::now);
+                let nested = before_service(|| Nested::new(&key));
                 let joined = before_service(|| {
                     keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
+                        let id = lead.execution();
                         let execution =
-                            |seat: &Seat| Execution::new(inner.clone(), request, Some(lead), seat);
+                            |seat: &Seat| Execution::new(called(inner), request, Some(lead), seat);
                         // Whichever caller polls it.
-                        Joinable::new(execution, O::share, layer.mode.clone(), job)
+                        Joinable::new(id, execution, O::share, layer.mode.clone(), job)
                             .in_current_span()
                     })
                 });
                 match joined {
-                    Joined::First(caller) => join::State::Joined {
-                        caller,
-                        of: id,
-                        following: None,
-                    },
+                    Joined::First { caller, execution } => {
+                        let waits = nested.and_then(|nested| nested.wait(execution, id).ok());
+                        join::State::Joined {
+                            caller,
+                            of: id,
+                            following: None,
+                            waits,
+                        }
+                    }
                     Joined::Kept { hit, renewal } => {
                         if let (Some(caller), Some(asked)) = (renewal, asked) {
                             renew(caller, asked.limits.stale);
@@ -253,16 +265,29 @@ where
                             response: hit.response.downcast().ok(),
                         }
                     }
-                    Joined::Another { caller, of, work } => {
-                        tell_duplicate(&seat, of, true);
-                        join::State::Joined {
-                            caller,
-                            of,
-                            following: job
-                                .zip(work)
-                                .and_then(|(job, work)| Following::new(job, work)),
+                    Joined::Another {
+                        caller,
+                        execution,
+                        of,
+                        work,
+                    } => match nested.map(|nested| nested.wait(execution, of)).transpose() {
+                        Ok(waits) => {
+                            tell_duplicate(&seat, of, true);
+                            join::State::Joined {
+                                caller,
+                                of,
+                                following: job
+                                    .zip(work)
+                                    .and_then(|(job, work)| Following::new(job, work)),
+                                waits,
+                            }
                         }
-                    }
+                        Err(cycle) => {
+                            tell_duplicate(&seat, of, false);
+                            let duplicate = Some(Duplicate::of_itself(of, cycle));
+                            join::State::Rejected { duplicate }
+                        }
+                    },
                 }
             }
         };

@@ -18,7 +18,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    core::{Core, Origin, steps::Key},
+    core::{Core, Origin, sharing::ExecutionId, steps::Key},
     halt::Halt,
     limits::Limits,
     verdict::{Carried, Explanation, Stop, StopKind},
@@ -59,8 +59,8 @@ struct Context {
     halt: Slot<Halt>,
     /// The step whose code runs, and its job.
     step: Cell<Option<(JobId, Key)>>,
-    /// The job whose execution, which callers share, runs now.
-    execution: Cell<Option<JobId>>,
+    /// The execution, which callers share, that runs now, and its job.
+    execution: Cell<Option<(ExecutionId, Option<JobId>)>>,
     /// What the layers inside say of the result that comes up with this poll.
     stop: Cell<Option<Stop>>,
     explanation: Slot<Explanation>,
@@ -348,7 +348,12 @@ pub(crate) fn apart(code: &mut dyn FnMut()) {
 
 /// Whether what is called now is a part of the execution of this job that callers share, rather than one of those calls.
 pub(crate) fn is_execution_of(job: JobId) -> bool {
-    with(|context| context.execution.get()) == Some(job)
+    with(|context| context.execution.get()).is_some_and(|(_, of)| of == Some(job))
+}
+
+/// The shared execution whose code runs now.
+pub(crate) fn execution() -> Option<ExecutionId> {
+    with(|context| context.execution.get()).map(|(execution, _)| execution)
 }
 
 /// What holds for a piece of code apart from its job, taken along where the code goes on elsewhere. By default no limit
@@ -358,14 +363,14 @@ pub(crate) struct Surroundings {
     pub(crate) limits: Option<Limits>,
     pub(crate) halt: Option<Arc<Halt>>,
     /// The shared execution that the code is a part of.
-    pub(crate) execution: Option<JobId>,
+    pub(crate) execution: Option<(ExecutionId, Option<JobId>)>,
 }
 
 impl Surroundings {
     /// Those of an execution that callers share: it is under the limits of none of them.
-    pub(crate) fn of_execution(job: Option<JobId>) -> Self {
+    pub(crate) fn of_execution(execution: ExecutionId, job: Option<JobId>) -> Self {
         Self {
-            execution: job,
+            execution: Some((execution, job)),
             ..Self::default()
         }
     }

@@ -10,7 +10,7 @@
 //! 1. The future is taken out of the state while it is polled, so that no user code runs under the lock. A caller that
 //!    is polled meanwhile leaves its waker and waits.
 //! 2. While the future is in the state, `woken` says whether it was woken since it was last polled. If it was, every
-//!    caller that had left its waker was woken after that; if it was not, there is nothing to poll it for.
+//!    caller that had left its waker was woken after that; if it was not, no caller has to poll it.
 //! 3. Once `over`, no waker is there: all were woken. The output stays until the last caller has it.
 //! 4. The future may hold the flight's own waker, and so the flight. It is dropped when the flight is over.
 
@@ -42,6 +42,8 @@ struct State<T> {
     future: Option<Execution<T>>,
     /// There is a reason to poll the future.
     woken: bool,
+    /// Who polled it last: as a future that nobody shares, it is polled whenever that caller is.
+    polled_by: u64,
     output: Option<Arc<T>>,
     over: bool,
     /// Nobody joins any more.
@@ -125,6 +127,7 @@ impl<T> Flight<T> {
         let state = State {
             future: Some(future),
             woken: true,
+            polled_by: FIRST,
             output: None,
             over: false,
             closed: false,
@@ -218,12 +221,15 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
                 return Poll::Ready(self.take_output());
             }
             let known = state.waiting.has(self.id, cx.waker());
-            let future = if state.woken {
+            let future = if state.woken || state.polled_by == self.id {
                 state.future.take()
             } else {
                 None
             };
-            state.woken &= future.is_none();
+            if future.is_some() {
+                state.woken = false;
+                state.polled_by = self.id;
+            }
             (future, known)
         };
         let Some(mut future) = future else {

@@ -5,6 +5,13 @@ use std::sync::Arc;
 use super::{By, Core, Flag, family};
 use crate::event::CancelReason;
 
+/// Tells shared executions apart, with a job or without: by the table that has them, and a number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ExecutionId {
+    pub(crate) table: usize,
+    pub(crate) number: u64,
+}
+
 /// The execution of this job may outlive its caller, until this is dropped.
 pub(crate) struct SharedExecution(Arc<Core>);
 

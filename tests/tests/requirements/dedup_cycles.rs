@@ -1,0 +1,284 @@
+//! Calls that would wait for the execution whose code makes them.
+
+use std::sync::{Arc, OnceLock};
+
+use futures::future::BoxFuture;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower_keep::{
+    BoxError, CancelLayer, DedupLayer, FailureCause, Job, LogLayer, Pipeline, RetryLayer,
+    TimeoutLayer, dedup::Duplicate, find,
+};
+
+use super::support::*;
+
+type Named = BoxCloneSyncService<String, String, BoxError>;
+
+/// Stacks by number, whose code may call them.
+#[derive(Clone, Default)]
+struct Stacks(Arc<OnceLock<Vec<Named>>>);
+
+impl Stacks {
+    fn call(&self, stack: usize, request: &str) -> BoxFuture<'static, Result<String, BoxError>> {
+        let service = self.0.get().unwrap()[stack].clone();
+        Box::pin(service.oneshot(request.to_owned()))
+    }
+
+    /// One stack of each layer, around a service that waits a second and then makes the call that its request names: a
+    /// stack's number and a request, as in `b>1c`: the execution of `b` calls stack 1 with `c`.
+    fn around(layers: Vec<fn(Named) -> Named>) -> Self {
+        let stacks = Self::default();
+        let own = stacks.clone();
+        let inner = Named::new(service_fn(move |request: String| {
+            let stacks = own.clone();
+            async move {
+                tokio::time::sleep(secs(1)).await;
+                let Some((_, calls)) = request.split_once('>') else {
+                    return Ok(request);
+                };
+                let call = stacks.call(calls[..1].parse().unwrap(), &calls[1..]);
+                let result = call.await?;
+                Ok(format!("{request} {result}"))
+            }
+        }));
+        let all = layers.into_iter().map(|layer| layer(inner.clone()));
+        stacks.0.set(all.collect()).ok().unwrap();
+        stacks
+    }
+}
+
+/// What is before the call.
+fn key(request: &String) -> Option<String> {
+    request.split('>').next().map(str::to_owned)
+}
+
+fn join(inner: Named) -> Named {
+    Named::new(DedupLayer::new(key).join().layer(inner))
+}
+
+fn keep(inner: Named) -> Named {
+    Named::new(DedupLayer::new(key).join().keep(secs(60)).layer(inner))
+}
+
+fn tracked(inner: Named) -> Named {
+    let layers = ServiceBuilder::new()
+        .layer(LogLayer::new())
+        .layer(CancelLayer::new())
+        .layer(DedupLayer::new(key).join())
+        .layer(RetryLayer::new().max_retries(1));
+    Named::new(layers.service(inner))
+}
+
+fn pipeline(inner: Named) -> Named {
+    let layer = Pipeline::new()
+        .dedup(DedupLayer::new(key).join())
+        .build()
+        .unwrap();
+    Named::new(layer.layer(inner))
+}
+
+const ALL: [(&str, fn(Named) -> Named); 4] = [
+    ("join", join),
+    ("keep", keep),
+    ("tracked", tracked),
+    ("pipeline", pipeline),
+];
+
+fn cycle(error: &BoxError) -> String {
+    let duplicate = find::<Duplicate>(&**error).unwrap_or_else(|| panic!("{error}"));
+    duplicate.cycle().expect("a cycle").to_owned()
+}
+
+/// R65 An execution whose code calls its own stack with its own key fails at once, with the key and the job.
+#[tokio::test(start_paused = true)]
+async fn an_execution_does_not_wait_for_itself() {
+    for (name, layer) in ALL {
+        let stacks = Stacks::around(vec![layer]);
+        let begun = tokio::time::Instant::now();
+        let call = stacks.call(0, "a>0a");
+        let error = tokio::time::timeout(secs(600), call)
+            .await
+            .expect(name)
+            .unwrap_err();
+        let cycle = cycle(&error);
+        assert!(cycle.starts_with("\"a\""), "{name}: {cycle}");
+        assert_eq!(
+            cycle.contains("(job "),
+            matches!(name, "tracked" | "pipeline"),
+            "{cycle}"
+        );
+        assert!(
+            error.to_string().contains("would wait for itself"),
+            "{name}: {error}"
+        );
+        // A gate's rejection is not retried by the retry around the inner call; one around the outer call may be.
+        assert!(begun.elapsed() < secs(60), "{name}");
+        assert_eq!(
+            stacks.call(0, "a").await.unwrap(),
+            "a",
+            "{name}: the key is free"
+        );
+    }
+}
+
+/// R65 Nor through others, in one layer or in several, with jobs or without: the keys on the way are named.
+#[tokio::test(start_paused = true)]
+async fn nor_through_others() {
+    for (name, layer) in ALL {
+        let stacks = Stacks::around(vec![layer, layer, join]);
+        let call = stacks.call(0, "a>1b>2c>0a");
+        let error = tokio::time::timeout(secs(600), call)
+            .await
+            .expect(name)
+            .unwrap_err();
+        let cycle = cycle(&error);
+        for key in ["\"a\"", "\"b\"", "\"c\""] {
+            assert!(cycle.contains(key), "{name}: {cycle}");
+        }
+    }
+}
+
+/// R65 Two that each execute a key and want the other's: at least one fails, and neither waits for ever.
+#[tokio::test(start_paused = true)]
+async fn two_that_want_each_others_key() {
+    for (name, layer) in ALL {
+        let stacks = Stacks::around(vec![layer]);
+        let calls = futures::future::join(stacks.call(0, "a>0b"), stacks.call(0, "b>0a"));
+        let (a, b) = tokio::time::timeout(secs(600), calls).await.expect(name);
+        let errors: Vec<_> = [a, b].into_iter().filter_map(Result::err).collect();
+        assert!(!errors.is_empty(), "{name}");
+        for error in errors {
+            cycle(&error);
+        }
+    }
+}
+
+async fn waits_for_the_second_under_a_limit(own: Boxed) -> Result<u32, BoxError> {
+    let limited = Boxed::new(TimeoutLayer::new(secs(5)).layer(own.clone()));
+    let error = limited.oneshot(2).await.unwrap_err();
+    assert!(find::<Duplicate>(&*error).is_none(), "the limit: {error}");
+    own.oneshot(3).await
+}
+
+/// While that one waits for this, this cannot wait for that; once it does not, this can.
+async fn waits_for_the_first(own: Boxed) -> Result<u32, BoxError> {
+    tokio::time::sleep(secs(1)).await;
+    let error = own.clone().oneshot(1).await.unwrap_err();
+    cycle(&error);
+    tokio::time::sleep(secs(10)).await;
+    own.oneshot(1).await
+}
+
+/// R65 A call counts as waiting under a limit and in a `select!` too, until it ends; after that it does not.
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_until_it_ends() {
+    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let below = Arc::clone(&own);
+    let inner = code(move |_, request| {
+        let own = below.get().unwrap().clone();
+        async move {
+            match request {
+                1 => waits_for_the_second_under_a_limit(own).await,
+                2 => waits_for_the_first(own).await,
+                _ => {
+                    tokio::time::sleep(secs(30)).await;
+                    Ok(request)
+                }
+            }
+        }
+    });
+    let service = Boxed::new(
+        DedupLayer::new(|request: &u32| Some(*request))
+            .join()
+            .layer(inner),
+    );
+    own.set(service.clone()).ok().unwrap();
+    let calls = futures::future::join(service.clone().oneshot(1), service.oneshot(2));
+    let (first, second) = tokio::time::timeout(secs(600), calls).await.unwrap();
+    assert_eq!((first.unwrap(), second.unwrap()), (3, 3));
+}
+
+/// R65 Executions that wait for the same one, or for each other one way only, are no circle.
+#[tokio::test(start_paused = true)]
+async fn waiting_one_way_is_no_cycle() {
+    for (name, layer) in ALL {
+        let stacks = Stacks::around(vec![layer]);
+        let calls = ["a>0d", "b>0d", "c>0a>0d", "d", "e>0b>0d", "f>0c>0a>0d"];
+        let calls = calls.map(|request| stacks.call(0, request));
+        for result in futures::future::join_all(calls).await {
+            assert!(result.is_ok(), "{name}: {result:?}");
+        }
+    }
+}
+
+/// R65 The job of such a call is rejected: as a duplicate, not as a failure of the service.
+#[tokio::test(start_paused = true)]
+async fn its_job_is_rejected() {
+    let (log, recorder) = recording();
+    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let below = Arc::clone(&own);
+    let inner = code(move |_: Job, request| {
+        let own = below.get().unwrap().clone();
+        async move {
+            own.oneshot(request).await.unwrap_err();
+            Ok(request)
+        }
+    });
+    let layers = ServiceBuilder::new()
+        .layer(log)
+        .layer(DedupLayer::new(|request: &u32| Some(*request)).join());
+    let service = Boxed::new(layers.service(inner));
+    own.set(service.clone()).ok().unwrap();
+    assert_eq!(service.oneshot(1).await.unwrap(), 1);
+    let [outer, inner] = recorder.jobs()[..] else {
+        panic!("two jobs: {recorder}")
+    };
+    assert_eq!(recorder.terminal(outer).unwrap().name(), "succeeded");
+    let ending = recorder.terminal(inner).unwrap();
+    let tower_keep::EventKind::Failed { cause, error } = ending else {
+        panic!("{ending:?}")
+    };
+    assert_eq!(cause, FailureCause::Duplicate);
+    assert!(error.contains(&format!("1 (job {outer})")), "{error}");
+}
+
+/// R65 Calls of many executions at random, in threads: none waits for ever, and nothing is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn executions_at_random() {
+    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let below = Arc::clone(&own);
+    let inner = code(move |_: Job, request| {
+        let own = below.get().unwrap().clone();
+        async move {
+            let mut rng = fastrand::Rng::with_seed(u64::from(request));
+            let depth = request / 100;
+            for _ in 0..rng.u32(0..3) {
+                if depth < 4 {
+                    tokio::task::yield_now().await;
+                    // An error is a circle, here or further down.
+                    let next = (depth + 1) * 100 + rng.u32(0..6);
+                    let _ = own.clone().oneshot(next).await;
+                }
+            }
+            Ok(request)
+        }
+    });
+    let layer = DedupLayer::new(|request: &u32| Some(*request % 100)).join();
+    let handle = layer.handle();
+    let service = Boxed::new(layer.layer(inner));
+    own.set(service.clone()).ok().unwrap();
+    let mut rng = fastrand::Rng::with_seed(65);
+    let all = async {
+        for _ in 0..300 {
+            let calls: Vec<_> = (0..8)
+                .map(|_| tokio::spawn(service.clone().oneshot(rng.u32(0..6))))
+                .collect();
+            for call in calls {
+                let _ = call.await.unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(secs(60), all)
+        .await
+        .expect("nobody waits for ever");
+    assert!(handle.in_flight().is_empty());
+}

@@ -1,0 +1,297 @@
+//! Calls that were polled and then set aside, in a task that awaits another one.
+//!
+//! | a call waits for | where its holder is set aside |
+//! |---|---|
+//! | the result of a joined execution | it drives the execution itself, and has the result |
+//! | a kept result that is renewed | it has the stale result at once; a task renews it |
+//! | its place in `latest` | it has the place at once; the older call ends when it is polled |
+//! | its place in `debounce` | it waits until the older call is dropped |
+//! | a key in reject mode | it is rejected at once |
+//! | a place of a half-open circuit | it is rejected; the place is free when the probe's time is up |
+//! | a place of a dispatcher | the job has a task of its own, which nobody sets aside |
+//! | the end of a replaced job | it does not wait; the older job ends when it is polled |
+//! | the end of a shutdown | until the time is up and the call is polled or dropped |
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::Either, stream};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower_keep::{
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, Pipeline, RetryLayer,
+    TimeoutLayer, circuit_breaker::Open, dedup::Duplicate, find,
+};
+
+use super::support::*;
+
+/// A service that takes a second, and how often it was called.
+fn slow() -> (Boxed, Arc<AtomicU32>) {
+    let count = Arc::new(AtomicU32::new(0));
+    let calls = Arc::clone(&count);
+    let service = service_fn(move |request: u32| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        async move {
+            tokio::time::sleep(secs(1)).await;
+            Ok::<_, BoxError>(request)
+        }
+    });
+    (BoxCloneSyncService::new(service), count)
+}
+
+fn key(request: &u32) -> Option<u32> {
+    Some(*request % 10)
+}
+
+/// Every way to join, bare and within stacks.
+fn joining() -> Vec<(&'static str, Boxed, Arc<AtomicU32>)> {
+    let mut all = Vec::new();
+    let mut add = |name, stack: &dyn Fn(Boxed) -> Boxed| {
+        let (inner, count) = slow();
+        all.push((name, stack(inner), count));
+    };
+    add("join", &|inner| {
+        Boxed::new(DedupLayer::new(key).join().layer(inner))
+    });
+    add("keep", &|inner| {
+        Boxed::new(DedupLayer::new(key).join().keep(secs(60)).layer(inner))
+    });
+    add("tracked", &|inner| {
+        let layers = ServiceBuilder::new()
+            .layer(LogLayer::new())
+            .layer(CancelLayer::new())
+            .layer(DedupLayer::new(key).join())
+            .layer(RetryLayer::new())
+            .layer(TimeoutLayer::new(secs(10)).per_attempt());
+        Boxed::new(layers.service(inner))
+    });
+    add("pipeline", &|inner| {
+        let layer = Pipeline::new()
+            .dedup(DedupLayer::new(key).join())
+            .build()
+            .unwrap();
+        Boxed::new(layer.layer(inner))
+    });
+    add("below a timeout", &|inner| {
+        let layers = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(secs(30)))
+            .layer(DedupLayer::new(key).join());
+        Boxed::new(layers.service(inner))
+    });
+    all
+}
+
+/// R64 The first call was polled once and is set aside: the second has the result, and then the first.
+#[tokio::test(start_paused = true)]
+async fn the_first_call_is_set_aside() {
+    for (name, service, count) in joining() {
+        let mut first = pin!(service.clone().oneshot(1));
+        assert!(first.as_mut().now_or_never().is_none(), "{name}");
+        let second = tokio::time::timeout(secs(60), service.clone().oneshot(1));
+        assert_eq!(second.await.expect(name).unwrap(), 1, "{name}");
+        assert_eq!(first.await.unwrap(), 1);
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{name}");
+    }
+}
+
+/// R64 Nor need the first call have been polled at all.
+#[tokio::test(start_paused = true)]
+async fn the_first_call_was_never_polled() {
+    for (name, mut service, count) in joining() {
+        let first = begin(&mut service, 1).await;
+        let second = begin(&mut service, 1).await;
+        let second = tokio::time::timeout(secs(60), second).await;
+        assert_eq!(second.expect(name).unwrap(), 1, "{name}");
+        assert_eq!(first.await.unwrap(), 1);
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{name}");
+    }
+}
+
+/// R64 Another branch of a `select!` over a call awaits a call with the same key.
+#[tokio::test(start_paused = true)]
+async fn a_branch_of_a_select_joins() {
+    for (name, service, count) in joining() {
+        let mut first = pin!(service.clone().oneshot(1));
+        let tick = pin!(tokio::time::sleep(ms(100)));
+        let Either::Left(_) = futures::future::select(tick, first.as_mut()).await else {
+            panic!("{name}: it takes a second");
+        };
+        let second = tokio::time::timeout(secs(60), service.clone().oneshot(11)).await;
+        assert_eq!(second.expect(name).unwrap(), 1, "{name}");
+        assert_eq!(first.await.unwrap(), 1, "{name}");
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{name}");
+    }
+}
+
+/// R64 Calls are kept in a `Vec`, each polled once, and awaited from either end or from the middle.
+#[tokio::test(start_paused = true)]
+async fn calls_in_a_vec() {
+    for (name, service, count) in joining() {
+        for (round, order) in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2]]
+            .into_iter()
+            .enumerate()
+        {
+            let request = u32::try_from(round).unwrap();
+            let mut calls: Vec<_> = (0..3)
+                .map(|_| Some(Box::pin(service.clone().oneshot(request))))
+                .collect();
+            for call in calls.iter_mut().flatten() {
+                let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(matches!(polled, Poll::Pending));
+            }
+            for index in order {
+                let call = calls[index].take().unwrap();
+                let result = tokio::time::timeout(secs(60), call).await;
+                assert_eq!(result.expect(name).unwrap(), request, "{name}");
+            }
+            assert_eq!(count.load(Ordering::Relaxed), request + 1, "{name}");
+        }
+    }
+}
+
+/// R64 The body of a `buffer_unordered` loop calls with the key of a call that is in the buffer.
+#[tokio::test(start_paused = true)]
+async fn a_body_calls_with_a_buffered_key() {
+    for (name, service, _) in joining() {
+        let calls = stream::iter([1, 2, 3]).map(|request| service.clone().oneshot(request));
+        let mut buffered = calls.buffer_unordered(2);
+        let mut results = Vec::new();
+        let all = async {
+            while let Some(result) = buffered.next().await {
+                results.push(result.unwrap());
+                // One of the two is in the buffer, and is not polled meanwhile.
+                results.push(service.clone().oneshot(2).await.unwrap());
+                results.push(service.clone().oneshot(3).await.unwrap());
+            }
+        };
+        tokio::time::timeout(secs(60), all).await.expect(name);
+        assert_eq!(results.len(), 9, "{name}");
+    }
+}
+
+/// R64 Whichever callers are set aside or dropped after the first poll, each that is left has the result by itself.
+#[tokio::test(start_paused = true)]
+async fn any_subset_is_set_aside() {
+    let rng = &mut fastrand::Rng::with_seed(64);
+    for (name, service, _) in joining() {
+        for _ in 0..200 {
+            let request = rng.u32(0..1000);
+            let mut calls: Vec<_> = (0..rng.usize(2..12))
+                .map(|_| Some(Box::pin(service.clone().oneshot(request))))
+                .collect();
+            for call in &mut calls {
+                if rng.bool() {
+                    let _ = call.as_mut().unwrap().as_mut().now_or_never();
+                }
+                if rng.u8(0..4) == 0 {
+                    *call = None;
+                }
+            }
+            rng.shuffle(&mut calls);
+            for call in calls.into_iter().flatten() {
+                let result = tokio::time::timeout(secs(60), call).await;
+                let result = result.expect(name).unwrap();
+                assert_eq!(result % 10, request % 10, "{name}");
+            }
+        }
+    }
+}
+
+/// A stale result is there at once, though the call that asked for it first is set aside: a task renews it.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_is_nobodys_to_set_aside() {
+    let (inner, count) = slow();
+    let layer = DedupLayer::new(key).join().keep(secs(10));
+    let service = layer.stale_while_revalidate(secs(100)).layer(inner);
+    assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
+    tokio::time::sleep(secs(20)).await;
+    let mut first = service.clone();
+    let aside = begin(&mut first, 1).await;
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    drop(aside);
+}
+
+/// `latest`: a newer call never waits for an older one to be polled.
+#[tokio::test(start_paused = true)]
+async fn a_newer_call_has_its_place_at_once() {
+    let (inner, count) = slow();
+    let service = DedupLayer::new(key).latest().layer(inner);
+    let mut older = pin!(service.clone().oneshot(1));
+    assert!(older.as_mut().now_or_never().is_none());
+    let newer = tokio::time::timeout(secs(60), service.clone().oneshot(1)).await;
+    assert_eq!(newer.expect("it does not wait").unwrap(), 1);
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    replaced(&older.await.unwrap_err());
+}
+
+/// The same with a Cancel layer that replaces jobs.
+#[tokio::test(start_paused = true)]
+async fn a_newer_job_begins_at_once() {
+    let (inner, count) = slow();
+    let service = CancelLayer::new().replace(key).layer(inner);
+    let mut older = pin!(service.clone().oneshot(1));
+    assert!(older.as_mut().now_or_never().is_none());
+    let newer = tokio::time::timeout(secs(60), service.clone().oneshot(1)).await;
+    assert_eq!(newer.expect("it does not wait").unwrap(), 1);
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    older.await.unwrap_err();
+}
+
+/// Reject mode and a half-open circuit: a call that was set aside keeps its key and its place; no other waits for that.
+#[tokio::test(start_paused = true)]
+async fn an_exclusive_place_is_kept() {
+    let (inner, _) = slow();
+    let service = DedupLayer::new(key).layer(inner);
+    let mut aside = Box::pin(service.clone().oneshot(1));
+    assert!(aside.as_mut().now_or_never().is_none());
+    let rejected = service.clone().oneshot(1).now_or_never().expect("at once");
+    assert!(find::<Duplicate>(&*rejected.unwrap_err()).is_some());
+    drop(aside);
+    assert_eq!(service.oneshot(1).await.unwrap(), 1);
+
+    let (inner, _) = slow();
+    let circuit = CircuitBreakerLayer::new().probe_timeout(secs(5));
+    let handle = circuit.handle();
+    let service = circuit.layer(inner);
+    handle.force_open_for(secs(1));
+    tokio::time::sleep(secs(2)).await;
+    let mut probe = Box::pin(service.clone().oneshot(1));
+    assert!(probe.as_mut().now_or_never().is_none());
+    let rejected = service.clone().oneshot(2).now_or_never().expect("at once");
+    assert!(find::<Open>(&*rejected.unwrap_err()).is_some());
+    tokio::time::sleep(secs(6)).await;
+    assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
+}
+
+/// What an execution holds is free when the caller that has the result goes on, though others are set aside.
+#[tokio::test(start_paused = true)]
+async fn the_key_is_free_with_the_first_result() {
+    let held = Arc::new(Mutex::new(()));
+    let inner_held = Arc::clone(&held);
+    let service = DedupLayer::new(key)
+        .join()
+        .layer(service_fn(move |request: u32| {
+            let held = Arc::clone(&inner_held);
+            async move {
+                let _one_at_a_time = held.try_lock().map_err(|_| "two at a time")?;
+                Ok::<_, BoxError>(request)
+            }
+        }));
+    let mut aside = Vec::new();
+    for round in 0..5 {
+        let mut first = service.clone();
+        aside.push(begin(&mut first, 1).await);
+        assert_eq!(service.clone().oneshot(1).await.unwrap(), 1, "{round}");
+    }
+    for call in aside {
+        assert_eq!(call.await.unwrap(), 1);
+    }
+}
