@@ -19,6 +19,7 @@ use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, Job, LogLayer,
     Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
     circuit_breaker::Window,
+    pipeline::Identity,
     retry::{Decision, Jitter, RetryBudget},
 };
 
@@ -312,11 +313,6 @@ fn timeout_retry_and_circuit_breaker_cost_nothing_together() {
     at_most(&layers, 0, 1);
 }
 
-#[test]
-fn a_log_that_is_off_costs_nothing() {
-    at_most(&LogLayer::off(), 0, 0);
-}
-
 /// Nobody listens to tracing here.
 #[test]
 fn log_allocates_the_job() {
@@ -395,7 +391,6 @@ fn steps_cost_one_allocation_for_all() {
 /// A clone of the service is dedup's one exception.
 #[test]
 fn dedup_costs_a_clone_of_the_service() {
-    at_most(&DedupLayer::off(), 0, 1);
     at_most(&DedupLayer::new(|request: &u64| Some(*request)), 0, 1);
 }
 
@@ -409,7 +404,7 @@ fn dedup_allocates_only_for_the_key() {
 /// What a newer call looks at of an older one, if there is a key.
 #[test]
 fn dedup_that_replaces_allocates_once() {
-    at_most(&DedupLayer::off().latest(), 0, 1);
+    at_most(&DedupLayer::new(|_: &u64| None::<u64>).latest(), 0, 1);
     let key = |request: &u64| Some(*request);
     at_most(&DedupLayer::new(key).latest(), 1, 1);
     at_most(&DedupLayer::new(key).debounce(Duration::ZERO), 1, 1);
@@ -444,9 +439,32 @@ fn a_dispatched_job_costs_four_allocations() {
     assert_eq!(clones.load(Ordering::Relaxed), CALLS);
 }
 
+/// The clone is the retry's.
 #[test]
-fn all_seven_without_dedup() {
-    at_most(&Pipeline::new().build().unwrap(), JOB, 2);
+fn all_but_dedup() {
+    let pipeline = Pipeline::new();
+    at_most(&pipeline.clone().build().unwrap(), JOB, 1);
+    let no_retry = pipeline.retry(Identity::new());
+    at_most(&no_retry.build().unwrap(), JOB, 0);
+}
+
+#[test]
+fn a_pipeline_with_empty_slots_costs_nothing() {
+    at_most(&empty_pipeline(), 0, 0);
+}
+
+/// A slot that is set to nothing takes its job with it.
+fn empty_pipeline() -> impl Layer<Inner, Service = Inner> {
+    Pipeline::new()
+        .log(Identity::new())
+        .progress(Identity::new())
+        .cancel(Identity::new())
+        .circuit_breaker(Identity::new())
+        .timeout(Identity::new())
+        .retry(Identity::new())
+        .attempt_timeout(Identity::new())
+        .build()
+        .unwrap()
 }
 
 #[test]

@@ -86,7 +86,6 @@ async fn plain_types_go_through_what_keeps_the_error() {
         Plain::new()
     );
     goes_around!(LogLayer::new(), plain(), Plain::new());
-    goes_around!(LogLayer::off(), plain(), Plain::new());
     goes_around!(LogLayer::new().classify(failed), plain(), Plain::new());
     goes_around!(ProgressLayer::new(), plain(), Plain::new());
     let retry = RetryLayer::new().clone_with(|request: &Plain| Some(Plain(request.0.clone())));
@@ -124,7 +123,6 @@ async fn plain_types_go_through_what_can_stop_a_call() {
     in_each_mode!(CancelLayer::new().replace(key));
     in_each_mode!(CancelLayer::new().detached());
     in_each_mode!(DedupLayer::new(key));
-    in_each_mode!(DedupLayer::off());
     in_each_mode!(DedupLayer::new(key).latest());
     in_each_mode!(DedupLayer::new(key).debounce(Duration::from_secs(1)));
 }
@@ -209,6 +207,10 @@ async fn no_clone_is_asked_for_where_none_is_made() {
         TimeoutLayer::new(Duration::from_secs(1))
             .idle()
             .grace(Duration::from_secs(1)),
+        Pipeline::new()
+            .retry(pipeline::Identity::new())
+            .build()
+            .unwrap(),
     );
 }
 
@@ -239,7 +241,7 @@ fn one_import_brings_the_names() {
     let _: (LogLayer, ProgressLayer, CancelLayer) = Default::default();
     let _: (CircuitBreakerLayer, RetryLayer) = Default::default();
     let _: TimeoutLayer = TimeoutLayer::new(Duration::ZERO);
-    let _: DedupLayer<dedup::NoKey> = DedupLayer::off();
+    let _: pipeline::PipelineLayer = Pipeline::new().build().unwrap();
     let _: fn(&BoxError) -> bool = |error| find::<cancel::Cancelled>(&**error).is_some();
     let _: (Option<JobId>, Option<EventKind>, Option<CancelReason>) = (None, None, None);
     let _: (Option<FailureCause>, Option<LimitScope>, Option<Report>) = (None, None, None);

@@ -129,7 +129,7 @@ async fn settings() {
             "max_retries: 3",
             "sink: tracing",
             "level: LevelFilter::TRACE",
-            "key: NoKey",
+            "dedup: Identity",
             "history: 100",
             "group: NoGroup",
         ],
@@ -141,7 +141,6 @@ async fn settings() {
     let log = LogLayer::to(|_: &tower_keep::Event| {}).level(Level::WARN);
     assert_shown(&log, &["sink: custom", "WARN", "level_with: false"]);
     assert_shown(&log.level_with(|_| None), &["level_with: true"]);
-    assert_shown(&LogLayer::off(), &["sink: off"]);
     assert_shown(
         &CancelLayer::new()
             .replace(|request: &u32| Some(*request))
@@ -153,7 +152,6 @@ async fn settings() {
         &ProgressLayer::with_buffer(std::num::NonZeroUsize::MIN).history(3),
         &["buffer: 1", "history: 3"],
     );
-    assert_shown(&DedupLayer::off(), &["key: NoKey", "mode: Reject"]);
     assert_shown(&JobLayer::new("import"), &["name: \"import\""]);
     assert_shown(
         &JobLayer::named_by(|_: &u32| "a").layer(inner()),

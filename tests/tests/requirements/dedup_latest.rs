@@ -7,7 +7,7 @@ use std::sync::{
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, LogLayer, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, DedupLayer, RetryLayer, TimeoutLayer,
     dedup::{DedupCounts, Latest},
     reject::Fail,
 };
@@ -368,7 +368,7 @@ async fn no_replaced_call_succeeds_across_threads() {
             Ok::<_, BoxError>((request, began.load(Ordering::SeqCst)))
         }
     });
-    let service = dedup.layer(LogLayer::off().layer(inner));
+    let service = dedup.layer(inner);
     let entering = Arc::new(Mutex::new(0));
     let mut tasks = Vec::new();
     for _ in 0..4 {

@@ -44,6 +44,7 @@ mod log_levels;
 mod log_listeners;
 mod one_job;
 mod panics_seen;
+mod pipeline_slots;
 mod progress;
 mod progress_board;
 mod progress_errors;

@@ -79,15 +79,11 @@ async fn no_wait_reaches_the_deadline() {
         for tracked in [true, false] {
             let start = Instant::now();
             let recorder = Recorder::new();
-            let log = if tracked {
-                LogLayer::to(recorder.clone())
-            } else {
-                LogLayer::off()
-            };
+            let log = tracked.then(|| LogLayer::to(recorder.clone()));
             let inner = failing();
             let calls = inner.calls();
             let service = ServiceBuilder::new()
-                .layer(log)
+                .option_layer(log)
                 .layer(TimeoutLayer::new(limit))
                 .layer(RetryLayer::new())
                 .service(inner.strict());

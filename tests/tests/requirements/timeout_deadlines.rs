@@ -8,7 +8,8 @@ use std::{
 
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::Either};
 use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, Event, Job, JobLayer, LogLayer, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Event, Job, JobLayer, LogLayer,
+    RetryLayer, TimeoutLayer,
 };
 
 use super::support::*;
@@ -60,7 +61,7 @@ async fn the_nearest_limit_counts() {
         let without = pair().layer(inner.clone()).service(asking(1));
         assert_eq!(without.oneshot(0).await.unwrap(), nearest, "without a job");
         let service = ServiceBuilder::new()
-            .layer(LogLayer::off())
+            .layer(CircuitBreakerLayer::new())
             .layer(outer.clone())
             .layer(inner.clone())
             .service(asking(1));

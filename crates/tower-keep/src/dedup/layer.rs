@@ -1,4 +1,4 @@
-use std::{convert::Infallible, fmt, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use super::{
     error::Duplicate,
@@ -20,30 +20,20 @@ pub struct DedupLayer<Y, M = Reject, O = Fail> {
     pub(super) on_reject: O,
 }
 
-impl DedupLayer<NoKey> {
+impl<F, K> DedupLayer<KeyBy<F, K>> {
     /// Tells requests apart by the key that this closure gives them; `None` is never a duplicate. It runs outside
     /// every lock. The key's `Debug` text is for the error of a call that would wait for itself.
     #[must_use]
-    pub fn new<F, Request, K>(key: F) -> DedupLayer<KeyBy<F, K>>
+    pub fn new<Request>(key: F) -> Self
     where
         F: Fn(&Request) -> Option<K>,
         K: Clone + Eq + Hash + fmt::Debug,
     {
-        DedupLayer {
+        Self {
             key: KeyBy {
                 key,
                 keys: Arc::default(),
             },
-            mode: Reject,
-            on_reject: Fail,
-        }
-    }
-
-    /// No request is a duplicate.
-    #[must_use]
-    pub fn off() -> Self {
-        Self {
-            key: NoKey,
             mode: Reject,
             on_reject: Fail,
         }
@@ -228,10 +218,6 @@ impl<Y: fmt::Debug, M: fmt::Debug, O> fmt::Debug for DedupLayer<Y, M, O> {
     }
 }
 
-/// No request has a key. Made by [`DedupLayer::off`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoKey;
-
 /// A key that comes from the request. Made by [`DedupLayer::new`].
 pub struct KeyBy<F, K> {
     key: F,
@@ -258,7 +244,7 @@ impl<F, K> fmt::Debug for KeyBy<F, K> {
 /// A request's key, and where the keys in flight are kept; `None` is never a duplicate.
 pub type Keyed<'a, K> = Option<(K, &'a Arc<Keys<K>>)>;
 
-/// What makes requests identical. Implemented by [`KeyBy`] and [`NoKey`].
+/// What makes requests identical. Implemented by [`KeyBy`].
 pub trait DedupKey<Request> {
     /// What identical requests have in common.
     type Key: Clone + Eq + Hash + fmt::Debug;
@@ -277,14 +263,5 @@ where
     #[inline(always)]
     fn key(&self, request: &Request) -> Keyed<'_, K> {
         (self.key)(request).map(|key| (key, &self.keys))
-    }
-}
-
-impl<Request> DedupKey<Request> for NoKey {
-    type Key = Infallible;
-
-    #[inline(always)]
-    fn key(&self, _: &Request) -> Keyed<'_, Infallible> {
-        None
     }
 }

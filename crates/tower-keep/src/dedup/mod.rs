@@ -297,7 +297,7 @@ pub use self::{
     in_flight::InFlight,
     join::JoinFuture,
     keys::Keys,
-    layer::{DedupKey, DedupLayer, KeyBy, Keyed, NoKey},
+    layer::{DedupKey, DedupLayer, KeyBy, Keyed},
     mode::{Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Reject},
     replace::ReplaceFuture,
     service::Dedup,

@@ -11,10 +11,12 @@ use crate::{
 };
 
 /// Logs what happens to each job.
+///
+/// To log nothing, leave it out: with tower's `option_layer`, or in a pipeline with
+/// [`Identity`](crate::pipeline::Identity).
 #[derive(Clone)]
 pub struct LogLayer<C = ErrorsAsFailures> {
-    /// `None` is switched off.
-    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) observer: Arc<dyn Observer>,
     /// Where the records go.
     pub(super) sink: Sink,
     levels: Levels,
@@ -32,12 +34,6 @@ impl LogLayer {
     #[must_use]
     pub fn to(sink: impl Observer + 'static) -> Self {
         Self::with(Sink::Custom(Arc::new(sink)))
-    }
-
-    /// Writes nothing, and begins no job: the call goes straight to the inner service.
-    #[must_use]
-    pub fn off() -> Self {
-        Self::with(Sink::Off)
     }
 
     fn with(sink: Sink) -> Self {
@@ -117,7 +113,6 @@ impl<C> LogLayer<C> {
 impl<C> fmt::Debug for LogLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sink = match self.sink {
-            Sink::Off => "off",
             Sink::Tracing => "tracing",
             Sink::Custom(_) => "custom",
         };

@@ -52,12 +52,8 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let Some(observer) = &layer.observer else {
-            let (seat, future) = Seat::call(|| self.inner.call(request));
-            return ResponseFuture::new(seat, future, layer.classify.clone());
-        };
         let joining = Joining {
-            observer: Some(observer),
+            observer: Some(&layer.observer),
             traced: matches!(layer.sink, Sink::Tracing),
             layer: self.id,
         };

@@ -7,7 +7,6 @@ use crate::event::{Event, JobId, JobName, Observer};
 
 #[derive(Clone)]
 pub(super) enum Sink {
-    Off,
     /// It may have no listener.
     Tracing,
     Custom(Arc<dyn Observer>),
@@ -15,17 +14,16 @@ pub(super) enum Sink {
 
 impl Sink {
     /// What the jobs tell of their events.
-    pub(super) fn observer(&self, levels: &Levels) -> Option<Arc<dyn Observer>> {
+    pub(super) fn observer(&self, levels: &Levels) -> Arc<dyn Observer> {
         match self {
-            Self::Off => None,
-            Self::Tracing => Some(Arc::new(TracingSink {
+            Self::Tracing => Arc::new(TracingSink {
                 levels: levels.clone(),
-            })),
-            Self::Custom(sink) if levels.has_all() => Some(Arc::clone(sink)),
-            Self::Custom(sink) => Some(Arc::new(Filtered {
+            }),
+            Self::Custom(sink) if levels.has_all() => Arc::clone(sink),
+            Self::Custom(sink) => Arc::new(Filtered {
                 levels: levels.clone(),
                 sink: Arc::clone(sink),
-            })),
+            }),
         }
     }
 }

@@ -1,51 +1,31 @@
+//! Whether the settings fit together.
+
 use std::time::Duration;
 
-use super::{layer::PipelineLayer, settings::Pipeline};
-use crate::{
-    circuit_breaker::{CircuitBreakerLayer, Circuits},
-    retry::RetryLayer,
-    timeout::{FixedLimit, Measure, Span, TimeoutLayer},
+use super::{
+    layer::PipelineLayer,
+    settings::Pipeline,
+    slot::{Limits, Slot},
+    slots,
 };
+use crate::timeout::{Measure, Span};
 
-impl<L, C, D, B1, B2, B3, T1, T2, R1, R2, R3, R4, A1, A2>
-    Pipeline<
-        L,
-        C,
-        D,
-        CircuitBreakerLayer<B1, B2, B3>,
-        TimeoutLayer<T1, T2>,
-        RetryLayer<R1, R2, R3, R4>,
-        TimeoutLayer<A1, A2>,
-    >
+impl<L, P, C, D, B, T, R, A> Pipeline<L, P, C, D, B, T, R, A>
 where
-    B3: Circuits,
-    T1: FixedLimit,
-    A1: FixedLimit,
+    B: Slot<slots::CircuitBreaker>,
+    T: Slot<slots::Timeout>,
+    R: Slot<slots::Retry>,
+    A: Slot<slots::Timeout>,
 {
     /// Checks the settings against each other.
     ///
     /// # Errors
     ///
     /// [`PipelineError`] names the first two settings that contradict each other.
-    #[allow(
-        clippy::type_complexity,
-        reason = "the type is the input's, in another struct"
-    )]
-    pub fn build(
-        self,
-    ) -> Result<
-        PipelineLayer<
-            L,
-            C,
-            D,
-            CircuitBreakerLayer<B1, B2, B3>,
-            TimeoutLayer<T1, T2>,
-            RetryLayer<R1, R2, R3, R4>,
-            TimeoutLayer<A1, A2>,
-        >,
-        PipelineError,
-    > {
-        if self.timeout.span != Span::Overall {
+    pub fn build(self) -> Result<PipelineLayer<Self>, PipelineError> {
+        let overall = self.timeout.facts().limits;
+        let attempt = self.attempt_timeout.facts().limits;
+        if overall.is_some_and(|limits| limits.span != Span::Overall) {
             return Err(PipelineError {
                 settings: ("timeout", "attempt_timeout"),
                 message: "timeout is set to a limit of each attempt: leave per_attempt() out there, and set \
@@ -53,7 +33,7 @@ where
                     .to_owned(),
             });
         }
-        if self.attempt_timeout.span != Span::Attempt {
+        if attempt.is_some_and(|limits| limits.span != Span::Attempt) {
             return Err(PipelineError {
                 settings: ("attempt_timeout", "timeout"),
                 message: "attempt_timeout is set to an overall limit, which the first slow attempt would end the job \
@@ -61,8 +41,9 @@ where
                     .to_owned(),
             });
         }
-        let overall = Limit::of("timeout", &self.timeout);
-        let attempt = Limit::of("attempt_timeout", &self.attempt_timeout);
+        let steps = [overall, attempt].map(|limits| limits?.step);
+        let overall = overall.and_then(|limits| Limit::of("timeout", limits));
+        let attempt = attempt.and_then(|limits| Limit::of("attempt_timeout", limits));
         if let (Some(overall), Some(attempt)) = (&overall, &attempt) {
             attempt.fits_into(overall)?;
         }
@@ -72,10 +53,7 @@ where
         let ends = overall.as_ref().map(Limit::end);
         let overall = overall.map(|limit| limit.value);
         let attempt = attempt.map(|limit| limit.value);
-        for step in [self.timeout.step_limit, self.attempt_timeout.step_limit]
-            .into_iter()
-            .flatten()
-        {
+        for step in steps.into_iter().flatten() {
             if let Some(attempt) = attempt {
                 shorter(("step_limit", step), ("attempt_timeout", attempt))?;
             }
@@ -83,19 +61,21 @@ where
                 shorter(("step_limit", step), ("timeout", overall))?;
             }
         }
-        let waits = self.retry.total_delay();
-        if let Some(overall) = overall.filter(|overall| waits >= *overall && !waits.is_zero()) {
-            let fitting = self.retry.fitting_retries(overall);
-            return Err(PipelineError {
-                settings: ("retry", "timeout"),
-                message: format!(
-                    "retry waits {waits:?} in all, which does not fit into the timeout of {overall:?}: set max_retries to \
-                     at most {fitting}, shorten base_delay or max_delay, or set timeout to more than {waits:?}"
-                ),
-            });
+        if let (Some(overall), Some(retries)) = (overall, self.retry.facts().retries) {
+            let waits = retries.total_delay();
+            if waits >= overall && !waits.is_zero() {
+                let fitting = retries.fitting_retries(overall);
+                return Err(PipelineError {
+                    settings: ("retry", "timeout"),
+                    message: format!(
+                        "retry waits {waits:?} in all, which does not fit into the timeout of {overall:?}: set \
+                         max_retries to at most {fitting}, shorten base_delay or max_delay, or set timeout to more \
+                         than {waits:?}"
+                    ),
+                });
+            }
         }
-        if let Some(ends) = ends {
-            let circuits = &self.circuit_breaker.gate;
+        if let (Some(ends), Some(circuits)) = (ends, self.circuit_breaker.facts().circuits) {
             if let Some(probe) = circuits.settings().probe_timeout {
                 longer(("circuit_breaker.probe_timeout", probe), ("timeout", ends))?;
             }
@@ -116,15 +96,12 @@ struct Limit {
 }
 
 impl Limit {
-    fn of<T, O>(name: &'static str, layer: &TimeoutLayer<T, O>) -> Option<Self>
-    where
-        T: FixedLimit,
-    {
+    fn of(name: &'static str, limits: Limits) -> Option<Self> {
         Some(Self {
             name,
-            value: layer.limit.fixed_limit()?,
-            grace: layer.grace_period().unwrap_or_default(),
-            measure: layer.measure,
+            value: limits.fixed?,
+            grace: limits.grace,
+            measure: limits.measure,
         })
     }
 

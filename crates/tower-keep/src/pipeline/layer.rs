@@ -1,42 +1,30 @@
+//! The layers as one.
+
 use tower_layer::Layer;
 
 use super::settings::Pipeline;
-use crate::{
-    cancel::CancelLayer,
-    circuit_breaker::CircuitBreakerLayer,
-    dedup::{DedupLayer, NoKey},
-    log::LogLayer,
-    progress::ProgressLayer,
-    retry::RetryLayer,
-    timeout::TimeoutLayer,
-};
 
-/// The seven layers as one. Made by [`Pipeline::build`].
+/// The layers of a [`Pipeline`] as one. Made by [`Pipeline::build`].
 #[derive(Clone, Debug)]
-pub struct PipelineLayer<
-    L = LogLayer,
-    C = CancelLayer,
-    D = DedupLayer<NoKey>,
-    B = CircuitBreakerLayer,
-    T = TimeoutLayer,
-    R = RetryLayer,
-    A = TimeoutLayer,
-> {
-    layers: Pipeline<L, C, D, B, T, R, A>,
+pub struct PipelineLayer<P = Pipeline> {
+    layers: P,
 }
 
-impl<L, C, D, B, T, R, A> PipelineLayer<L, C, D, B, T, R, A> {
-    pub(super) fn new(layers: Pipeline<L, C, D, B, T, R, A>) -> Self {
+impl<P> PipelineLayer<P> {
+    pub(super) fn new(layers: P) -> Self {
         Self { layers }
     }
+}
 
-    /// The progress layer, for its handle.
+/// What is in the slots, for its handles.
+impl<L, P, C, D, B, T, R, A> PipelineLayer<Pipeline<L, P, C, D, B, T, R, A>> {
+    /// The progress layer.
     #[must_use]
-    pub fn progress(&self) -> &ProgressLayer {
+    pub fn progress(&self) -> &P {
         &self.layers.progress
     }
 
-    /// The cancel layer, for its handle.
+    /// The cancel layer.
     #[must_use]
     pub fn cancel(&self) -> &C {
         &self.layers.cancel
@@ -48,7 +36,7 @@ impl<L, C, D, B, T, R, A> PipelineLayer<L, C, D, B, T, R, A> {
         &self.layers.dedup
     }
 
-    /// The circuit breaker layer, for its handle.
+    /// The circuit breaker layer.
     #[must_use]
     pub fn circuit_breaker(&self) -> &B {
         &self.layers.circuit_breaker
@@ -57,7 +45,7 @@ impl<L, C, D, B, T, R, A> PipelineLayer<L, C, D, B, T, R, A> {
 
 type Made<L, S> = <L as Layer<S>>::Service;
 
-impl<S, L, C, D, B, T, R, A> Layer<S> for PipelineLayer<L, C, D, B, T, R, A>
+impl<S, L, P, C, D, B, T, R, A> Layer<S> for PipelineLayer<Pipeline<L, P, C, D, B, T, R, A>>
 where
     A: Layer<S>,
     R: Layer<Made<A, S>>,
@@ -65,7 +53,8 @@ where
     B: Layer<Made<T, Made<R, Made<A, S>>>>,
     D: Layer<Made<B, Made<T, Made<R, Made<A, S>>>>>,
     C: Layer<Made<D, Made<B, Made<T, Made<R, Made<A, S>>>>>>,
-    L: Layer<crate::progress::Progress<Made<C, Made<D, Made<B, Made<T, Made<R, Made<A, S>>>>>>>>,
+    P: Layer<Made<C, Made<D, Made<B, Made<T, Made<R, Made<A, S>>>>>>>,
+    L: Layer<Made<P, Made<C, Made<D, Made<B, Made<T, Made<R, Made<A, S>>>>>>>>,
 {
     type Service = L::Service;
 

@@ -21,6 +21,35 @@
 //! # });
 //! ```
 //!
+//! # Empty slots
+//!
+//! [`Identity`] leaves a slot empty: there is no layer, and what its settings would be checked against goes unchecked.
+//! The dedup layer's slot is empty until it is set. The pipeline then asks the service whether it is ready, unless the
+//! circuit is open, and calls the instance that it asked. With a [`DedupLayer`](crate::DedupLayer) it is always ready,
+//! and calls a clone.
+//!
+//! ```
+//! use tower_keep::{Pipeline, pipeline::Identity};
+//!
+//! // Who calls this logs for itself, and tries again.
+//! let pipeline = Pipeline::new().log(Identity::new()).retry(Identity::new()).build().unwrap();
+//! # let _ = pipeline;
+//! ```
+//!
+//! What is known only at run time is a setting of the layer: [`level_with`](crate::LogLayer::level_with),
+//! [`max_retries`](crate::RetryLayer::max_retries), [`TimeoutLayer::none`](crate::TimeoutLayer::none).
+//!
+//! A slot takes no layer but its own, and says so:
+//!
+//! ```compile_fail,E0277
+//! use tower_keep::{Pipeline, TimeoutLayer};
+//!
+//! // error: the slot `slots::Retry` of a pipeline does not take `TimeoutLayer`
+//! let pipeline = Pipeline::new().retry(TimeoutLayer::none());
+//! ```
+//!
+//! # What is checked
+//!
 //! Settings that contradict each other are refused, with an error that names both and says what would work:
 //!
 //! ```
@@ -54,5 +83,8 @@
 mod check;
 mod layer;
 mod settings;
+mod slot;
+pub mod slots;
 
-pub use self::{check::PipelineError, layer::PipelineLayer, settings::Pipeline};
+pub use self::{check::PipelineError, layer::PipelineLayer, settings::Pipeline, slot::Slot};
+pub use tower_layer::Identity;

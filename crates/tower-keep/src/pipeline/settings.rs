@@ -1,29 +1,34 @@
+//! What is in each slot.
+
 use std::time::Duration;
 
+use tower_layer::Identity;
+
+use super::{
+    slot::Slot,
+    slots::{Cancel, CircuitBreaker, Dedup, Log, Progress, Retry, Timeout},
+};
 use crate::{
-    cancel::CancelLayer,
-    circuit_breaker::CircuitBreakerLayer,
-    dedup::{DedupLayer, NoKey},
-    log::LogLayer,
-    progress::ProgressLayer,
-    retry::RetryLayer,
-    timeout::TimeoutLayer,
+    cancel::CancelLayer, circuit_breaker::CircuitBreakerLayer, log::LogLayer,
+    progress::ProgressLayer, retry::RetryLayer, timeout::TimeoutLayer,
 };
 
-/// Composes the seven layers. Each setter takes the layer as it is used alone.
+/// Composes the seven layers. Each setter takes the layer as it is used alone, or [`Identity`], which leaves its slot
+/// empty.
 #[derive(Clone, Debug)]
 #[must_use = "a pipeline does nothing until it is built and put around a service"]
 pub struct Pipeline<
     L = LogLayer,
+    P = ProgressLayer,
     C = CancelLayer,
-    D = DedupLayer<NoKey>,
+    D = Identity,
     B = CircuitBreakerLayer,
     T = TimeoutLayer,
     R = RetryLayer,
     A = TimeoutLayer,
 > {
     pub(super) log: L,
-    pub(super) progress: ProgressLayer,
+    pub(super) progress: P,
     pub(super) cancel: C,
     pub(super) dedup: D,
     pub(super) circuit_breaker: B,
@@ -39,7 +44,7 @@ impl Pipeline {
             log: LogLayer::new(),
             progress: ProgressLayer::new(),
             cancel: CancelLayer::new(),
-            dedup: DedupLayer::off(),
+            dedup: Identity::new(),
             circuit_breaker: CircuitBreakerLayer::new(),
             timeout: TimeoutLayer::new(Duration::from_secs(60)),
             retry: RetryLayer::new(),
@@ -63,67 +68,50 @@ macro_rules! with {
     }};
 }
 
-impl<L, C, D, B, T, R, A> Pipeline<L, C, D, B, T, R, A> {
-    /// Where progress is shown. Default: [`ProgressLayer::new`].
-    pub fn progress(mut self, progress: ProgressLayer) -> Self {
-        self.progress = progress;
-        self
-    }
-
+impl<L, P, C, D, B, T, R, A> Pipeline<L, P, C, D, B, T, R, A> {
     /// How events are logged. Default: [`LogLayer::new`].
-    pub fn log<N>(self, log: LogLayer<N>) -> Pipeline<LogLayer<N>, C, D, B, T, R, A> {
+    pub fn log<N: Slot<Log>>(self, log: N) -> Pipeline<N, P, C, D, B, T, R, A> {
         with!(self, log; progress, cancel, dedup, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
+    /// Where progress is shown. Default: [`ProgressLayer::new`].
+    pub fn progress<N: Slot<Progress>>(self, progress: N) -> Pipeline<L, N, C, D, B, T, R, A> {
+        with!(self, progress; log, cancel, dedup, circuit_breaker, timeout, retry, attempt_timeout)
+    }
+
     /// How jobs are cancelled. Default: [`CancelLayer::new`].
-    pub fn cancel<N1, N2, N3>(
-        self,
-        cancel: CancelLayer<N1, N2, N3>,
-    ) -> Pipeline<L, CancelLayer<N1, N2, N3>, D, B, T, R, A> {
+    pub fn cancel<N: Slot<Cancel>>(self, cancel: N) -> Pipeline<L, P, N, D, B, T, R, A> {
         with!(self, cancel; log, progress, dedup, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
-    /// Which requests are duplicates. Default: none.
-    pub fn dedup<N1, N2, N3>(
-        self,
-        dedup: DedupLayer<N1, N2, N3>,
-    ) -> Pipeline<L, C, DedupLayer<N1, N2, N3>, B, T, R, A> {
+    /// Which requests are duplicates. Default: none, with the slot empty.
+    pub fn dedup<N: Slot<Dedup>>(self, dedup: N) -> Pipeline<L, P, C, N, B, T, R, A> {
         with!(self, dedup; log, progress, cancel, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
     /// When to stop calling. Default: [`CircuitBreakerLayer::new`].
-    pub fn circuit_breaker<N1, N2, N3>(
+    pub fn circuit_breaker<N: Slot<CircuitBreaker>>(
         self,
-        circuit_breaker: CircuitBreakerLayer<N1, N2, N3>,
-    ) -> Pipeline<L, C, D, CircuitBreakerLayer<N1, N2, N3>, T, R, A> {
+        circuit_breaker: N,
+    ) -> Pipeline<L, P, C, D, N, T, R, A> {
         with!(self, circuit_breaker; log, progress, cancel, dedup, timeout, retry, attempt_timeout)
     }
 
     /// The limit over all attempts and waits. Default: 60 s.
-    pub fn timeout<N1, N2>(
-        self,
-        timeout: TimeoutLayer<N1, N2>,
-    ) -> Pipeline<L, C, D, B, TimeoutLayer<N1, N2>, R, A> {
+    pub fn timeout<N: Slot<Timeout>>(self, timeout: N) -> Pipeline<L, P, C, D, B, N, R, A> {
         with!(self, timeout; log, progress, cancel, dedup, circuit_breaker, retry, attempt_timeout)
     }
 
     /// When to try again. Default: [`RetryLayer::new`].
-    #[allow(
-        clippy::type_complexity,
-        reason = "the type is the input's, in another struct"
-    )]
-    pub fn retry<N1, N2, N3, N4>(
-        self,
-        retry: RetryLayer<N1, N2, N3, N4>,
-    ) -> Pipeline<L, C, D, B, T, RetryLayer<N1, N2, N3, N4>, A> {
+    pub fn retry<N: Slot<Retry>>(self, retry: N) -> Pipeline<L, P, C, D, B, T, N, A> {
         with!(self, retry; log, progress, cancel, dedup, circuit_breaker, timeout, attempt_timeout)
     }
 
     /// The limit of each attempt. Default: 10 s.
-    pub fn attempt_timeout<N1, N2>(
+    pub fn attempt_timeout<N: Slot<Timeout>>(
         self,
-        attempt_timeout: TimeoutLayer<N1, N2>,
-    ) -> Pipeline<L, C, D, B, T, R, TimeoutLayer<N1, N2>> {
+        attempt_timeout: N,
+    ) -> Pipeline<L, P, C, D, B, T, R, N> {
         with!(self, attempt_timeout; log, progress, cancel, dedup, circuit_breaker, timeout, retry)
     }
 }

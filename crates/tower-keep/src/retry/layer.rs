@@ -1,3 +1,5 @@
+//! The layer and its settings.
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
@@ -16,7 +18,7 @@ use crate::classify::{Classify, WithRetryAfter};
 /// See the [module](super) for what the settings do together.
 #[derive(Clone)]
 pub struct RetryLayer<P = OnError, C = ByClone, H = KeepOutcome, B = OneBudget> {
-    pub(super) settings: Settings,
+    pub(crate) settings: Settings,
     pub(super) policy: P,
     pub(super) clone_request: C,
     pub(super) on_give_up: H,
@@ -204,15 +206,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// jitter. Delays that a service asks for are not in it.
     #[must_use]
     pub fn total_delay(&self) -> Duration {
-        self.settings.backoff.total(self.settings.max_retries)
-    }
-
-    /// How many of the retries have waits that sum up to less than `limit`.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn fitting_retries(&self, limit: Duration) -> u32 {
-        self.settings
-            .backoff
-            .fitting(self.settings.max_retries, limit)
+        self.settings.total_delay()
     }
 }
 

@@ -171,6 +171,8 @@ mod settings;
 mod shared;
 mod total;
 
+#[cfg(feature = "pipeline")]
+pub(crate) use self::settings::Settings;
 pub use self::{
     backoff::{Backoff, BackoffStrategy, Jitter},
     budget::Balance,

@@ -1,3 +1,5 @@
+//! The settings that the types of requests and results do not show in.
+
 use std::{
     sync::{
         Arc,
@@ -12,7 +14,7 @@ use super::{backoff::Backoff, handle::RetryBudget};
 
 /// What does not depend on the types of requests and results.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) max_retries: u32,
     pub(super) backoff: Backoff,
     pub(super) max_total_time: Option<Duration>,
@@ -38,6 +40,17 @@ impl Settings {
             budget: None,
             seeds: None,
         }
+    }
+
+    /// The most that all waits can sum up to.
+    pub(crate) fn total_delay(&self) -> Duration {
+        self.backoff.total(self.max_retries)
+    }
+
+    /// How many of the retries have waits that sum up to less than `limit`.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn fitting_retries(&self, limit: Duration) -> u32 {
+        self.backoff.fitting(self.max_retries, limit)
     }
 
     /// A generator for one call.

@@ -1,0 +1,108 @@
+//! What goes into a pipeline's slots, and what the check has to know of it.
+
+use std::time::Duration;
+
+use tower_layer::Identity;
+
+use super::slots;
+use crate::{
+    cancel::CancelLayer,
+    circuit_breaker::{CircuitBreakerLayer, Circuits},
+    dedup::DedupLayer,
+    log::LogLayer,
+    progress::ProgressLayer,
+    retry::{self, RetryLayer},
+    timeout::{FixedLimit, Measure, Span, TimeoutLayer},
+};
+
+/// What the slot of this [name](super::slots) takes: the layer that it is named after, or [`Identity`], which leaves it
+/// empty.
+///
+/// It is sealed. Other layers go around the pipeline, or between ours in a `ServiceBuilder`.
+#[diagnostic::on_unimplemented(
+    message = "the slot `{Name}` of a pipeline does not take `{Self}`",
+    label = "does not go into this slot",
+    note = "a slot takes the layer that it is named after, or `pipeline::Identity`, which leaves it empty"
+)]
+pub trait Slot<Name>: sealed::Slot {}
+
+pub(super) mod sealed {
+    /// What is in a slot.
+    pub trait Slot {
+        /// What the check has to know of it.
+        fn facts(&self) -> super::Facts<'_> {
+            super::Facts::default()
+        }
+    }
+}
+
+/// What the check has to know of a slot: of most nothing.
+#[allow(missing_debug_implementations, reason = "it has no public name")]
+#[derive(Default)]
+pub struct Facts<'a> {
+    pub(super) limits: Option<Limits>,
+    pub(super) retries: Option<&'a retry::Settings>,
+    pub(super) circuits: Option<&'a dyn Circuits>,
+}
+
+/// What a timeout layer limits.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) span: Span,
+    pub(super) measure: Measure,
+    /// If it is known before there is a request.
+    pub(super) fixed: Option<Duration>,
+    pub(super) grace: Duration,
+    pub(super) step: Option<Duration>,
+}
+
+impl<Name> Slot<Name> for Identity {}
+impl sealed::Slot for Identity {}
+
+impl<C> Slot<slots::Log> for LogLayer<C> {}
+impl<C> sealed::Slot for LogLayer<C> {}
+
+impl Slot<slots::Progress> for ProgressLayer {}
+impl sealed::Slot for ProgressLayer {}
+
+impl<G, O, H> Slot<slots::Cancel> for CancelLayer<G, O, H> {}
+impl<G, O, H> sealed::Slot for CancelLayer<G, O, H> {}
+
+impl<Y, M, O> Slot<slots::Dedup> for DedupLayer<Y, M, O> {}
+impl<Y, M, O> sealed::Slot for DedupLayer<Y, M, O> {}
+
+impl<C, O, G: Circuits> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, O, G> {}
+impl<C, O, G: Circuits> sealed::Slot for CircuitBreakerLayer<C, O, G> {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            circuits: Some(&self.gate),
+            ..Facts::default()
+        }
+    }
+}
+
+impl<L: FixedLimit, O> Slot<slots::Timeout> for TimeoutLayer<L, O> {}
+impl<L: FixedLimit, O> sealed::Slot for TimeoutLayer<L, O> {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            limits: Some(Limits {
+                span: self.span,
+                measure: self.measure,
+                fixed: self.limit.fixed_limit(),
+                grace: self.grace_period().unwrap_or_default(),
+                step: self.step_limit,
+            }),
+            ..Facts::default()
+        }
+    }
+}
+
+impl<P, C, H, B> Slot<slots::Retry> for RetryLayer<P, C, H, B> {}
+impl<P, C, H, B> sealed::Slot for RetryLayer<P, C, H, B> {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            retries: Some(&self.settings),
+            ..Facts::default()
+        }
+    }
+}
