@@ -11,10 +11,10 @@ use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{BoxError, CancelLayer, DedupLayer, Dispatcher, LogLayer};
 use tower_keep_test::Polled;
 use tracing::{
-    Event, Instrument, Span, Subscriber,
+    Dispatch, Event, Instrument, Span, Subscriber,
     field::{Field, Visit},
     info, info_span,
-    subscriber::{DefaultGuard, set_default},
+    subscriber::{NoSubscriber, set_default},
 };
 use tracing_subscriber::{layer::Context, prelude::*, registry, registry::LookupSpan};
 
@@ -25,10 +25,13 @@ use super::support::*;
 struct Seen(Arc<Mutex<Vec<(String, String)>>>);
 
 impl Seen {
-    fn here() -> (Self, DefaultGuard) {
+    fn here() -> (Self, impl Sized) {
         let seen = Self::default();
+        // With one subscriber in the program, tracing decides on a call site by the thread that is there first, which may
+        // be that of a test without any.
+        let second = Dispatch::new(NoSubscriber::new());
         let guard = set_default(registry().with(seen.clone()));
-        (seen, guard)
+        (seen, (guard, second))
     }
 
     /// All of these messages came, as often as they are here, and each of them in this span.
