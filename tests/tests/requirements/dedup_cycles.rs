@@ -25,7 +25,7 @@ impl Stacks {
 
     /// One stack of each layer, around a service that waits a second and then makes the call that its request names: a
     /// stack's number and a request, as in `b>1c`: the execution of `b` calls stack 1 with `c`.
-    fn around(layers: Vec<fn(Named) -> Named>) -> Self {
+    fn around(layers: Vec<Around>) -> Self {
         let stacks = Self::default();
         let own = stacks.clone();
         let inner = Named::new(service_fn(move |request: String| {
@@ -47,36 +47,48 @@ impl Stacks {
 }
 
 /// What is before the call.
-fn key(request: &String) -> Option<String> {
+fn key(request: &str) -> Option<String> {
     request.split('>').next().map(str::to_owned)
 }
 
 fn join(inner: Named) -> Named {
-    Named::new(DedupLayer::new(key).join().layer(inner))
+    Named::new(
+        DedupLayer::new(|request: &String| key(request))
+            .join()
+            .layer(inner),
+    )
 }
 
 fn keep(inner: Named) -> Named {
-    Named::new(DedupLayer::new(key).join().keep(secs(60)).layer(inner))
+    Named::new(
+        DedupLayer::new(|request: &String| key(request))
+            .join()
+            .keep(secs(60))
+            .layer(inner),
+    )
 }
 
 fn tracked(inner: Named) -> Named {
     let layers = ServiceBuilder::new()
         .layer(LogLayer::new())
         .layer(CancelLayer::new())
-        .layer(DedupLayer::new(key).join())
-        .layer(RetryLayer::new().max_retries(1));
+        .layer(DedupLayer::new(|request: &String| key(request)).join())
+        .layer(RetryLayer::new().max_retries(0));
     Named::new(layers.service(inner))
 }
 
 fn pipeline(inner: Named) -> Named {
     let layer = Pipeline::new()
-        .dedup(DedupLayer::new(key).join())
+        .dedup(DedupLayer::new(|request: &String| key(request)).join())
+        .retry(RetryLayer::new().max_retries(0))
         .build()
         .unwrap();
     Named::new(layer.layer(inner))
 }
 
-const ALL: [(&str, fn(Named) -> Named); 4] = [
+type Around = fn(Named) -> Named;
+
+const ALL: [(&str, Around); 4] = [
     ("join", join),
     ("keep", keep),
     ("tracked", tracked),

@@ -185,6 +185,25 @@ pin_project! {
     }
 }
 
+/// What a call holds until it ends, next to its share of the execution.
+pub(super) struct Links {
+    _following: Option<Following>,
+    /// Where another execution's code made it.
+    _waits: Option<Waits>,
+}
+
+impl Links {
+    pub(super) fn of(following: Option<Following>, waits: Option<Waits>) -> Option<Box<Self>> {
+        let any = following.is_some() || waits.is_some();
+        any.then(|| {
+            Box::new(Self {
+                _following: following,
+                _waits: waits,
+            })
+        })
+    }
+}
+
 pin_project! {
     #[project = StateProj]
     pub(super) enum State<S, Request, K, Shared>
@@ -199,9 +218,8 @@ pin_project! {
         Joined {
             caller: Caller<Landing<S::Response, Shared>>,
             of: Option<JobId>,
-            following: Option<Following>,
-            // Until the call ends, where another execution's code made it.
-            waits: Option<Waits>,
+            // Boxed, as few calls have one.
+            links: Option<Box<Links>>,
         },
         // It would have waited for itself.
         Rejected { duplicate: Option<Duplicate> },
@@ -257,9 +275,7 @@ where
                 stop::leave(StopKind::Duplicate, this.on_reject.responds());
                 this.seat.ask(|| this.on_reject.reject(duplicate))
             }
-            StateProj::Joined {
-                caller, of, waits, ..
-            } => {
+            StateProj::Joined { caller, of, links } => {
                 this.seat.with_job(|job| {
                     // A cancelled caller that is given time to clean up, and is the only one: so the work is told.
                     if *of == Some(job.id()) {
@@ -267,7 +283,7 @@ where
                     }
                 });
                 let landing = ready!(this.seat.run(|| caller.poll(cx)));
-                *waits = None;
+                *links = None;
                 match landing {
                     Landing::Done(result, said) => {
                         stop::leave_carried(said);

@@ -22,12 +22,12 @@ pub struct DedupLayer<Y, M = Reject, O = Fail> {
 
 impl<F, K> DedupLayer<KeyBy<F, K>> {
     /// Tells requests apart by the key that this closure gives them; `None` is never a duplicate. It runs outside
-    /// every lock. The key's `Debug` text is for the error of a call that would wait for itself.
+    /// every lock.
     #[must_use]
     pub fn new<Request>(key: F) -> Self
     where
         F: Fn(&Request) -> Option<K>,
-        K: Clone + Eq + Hash + fmt::Debug,
+        K: Clone + Eq + Hash,
     {
         Self {
             key: KeyBy {
@@ -44,7 +44,8 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
     /// A call with a key in flight waits for the result instead of being rejected.
     ///
     /// The layer is then around a service that is `Clone + Send + 'static`, with a future that is `Send + 'static` and a
-    /// response that is `Clone + Send + Sync + 'static`. With [`fail_with`](Self::fail_with) and
+    /// response that is `Clone + Send + Sync + 'static`. The key is `Debug + Send + 'static`: the error of a
+    /// call that would [wait for itself](super#calls-inside-an-execution) shows it. With [`fail_with`](Self::fail_with) and
     /// [`respond_with`](Self::respond_with) its error has to be `Clone` too. Where one of them is missing, the compiler
     /// says that the layer's service is no `Service`.
     ///
@@ -247,7 +248,7 @@ pub type Keyed<'a, K> = Option<(K, &'a Arc<Keys<K>>)>;
 /// What makes requests identical. Implemented by [`KeyBy`].
 pub trait DedupKey<Request> {
     /// What identical requests have in common.
-    type Key: Clone + Eq + Hash + fmt::Debug;
+    type Key: Clone + Eq + Hash;
 
     /// The request's key.
     fn key(&self, request: &Request) -> Keyed<'_, Self::Key>;
@@ -256,7 +257,7 @@ pub trait DedupKey<Request> {
 impl<F, K, Request> DedupKey<Request> for KeyBy<F, K>
 where
     F: Fn(&Request) -> Option<K>,
-    K: Clone + Eq + Hash + fmt::Debug,
+    K: Clone + Eq + Hash,
 {
     type Key = K;
 

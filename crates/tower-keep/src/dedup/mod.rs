@@ -246,7 +246,8 @@
 //! # Readiness
 //!
 //! This layer is always ready: the key is unknown until the request comes, and a call that joins must not reserve what
-//! it will not use. Whoever executes drives a clone of the inner service to readiness within its future.
+//! it will not use. An execution drives the instance that was called to readiness within its future, and a clone takes
+//! that one's place.
 //!
 //! # Errors
 //!
@@ -259,9 +260,18 @@
 //!
 //! Dropping a call frees its key, or leaves the joined execution to the others, or the place to the one that waits.
 //!
-//! One of the callers polls a joined execution for all. A call that is neither polled nor dropped (kept aside in a
-//! `select!`, or in a buffer of futures that is not asked for more) can hold up the others, as a lock's owner would; in
-//! a task of its own it cannot. A job whose code calls its own stack with its own key waits for itself.
+//! Every caller of a joined execution can drive it. A call may be set aside, in a `select!`, in a `Vec` or in a buffer of
+//! futures, polled once or never: the others have their result all the same. Each wake of the execution wakes every caller
+//! that waits. In between nobody is polled, and of the callers that are woken one polls the execution. A call that holds
+//! its key alone, in the modes that reject or replace, keeps it until it is over, dropped, or replaced by a newer one.
+//!
+//! # Calls inside an execution
+//!
+//! A call that the code of a joined execution makes must not wait for that execution, not even through others: they would
+//! wait for each other without end. Such a call fails at once, with a [`Duplicate`] that names the keys, and the jobs where
+//! they are tracked ([`Duplicate::cycle`]). That holds across layers and with jobs or without. A call counts as waiting
+//! until it ends, under a time limit or in a `select!` too, so that of calls that want each other's result at least one
+//! fails. What a bare `tokio::spawn` runs is not seen as part of the execution.
 //!
 //! # Under axum
 //!

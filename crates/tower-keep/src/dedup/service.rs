@@ -19,7 +19,7 @@ use super::{
     execution::Execution,
     flight::Caller,
     future::{self, ResponseFuture},
-    join::{self, JoinFuture, Joinable},
+    join::{self, JoinFuture, Joinable, Links},
     kept::{Asked, Hit},
     keys::Joined,
     layer::{DedupKey, DedupLayer},
@@ -207,7 +207,7 @@ where
     S::Error: fmt::Display + 'static,
     Request: Send + 'static,
     Y: DedupKey<Request>,
-    Y::Key: Send + 'static,
+    Y::Key: fmt::Debug + Send + 'static,
     M: JoinMode + KeepMode<S::Response, S::Error>,
     O: OnReject<Duplicate, S::Response, S::Error>
         + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>
@@ -252,8 +252,7 @@ where
                         join::State::Joined {
                             caller,
                             of: id,
-                            following: None,
-                            waits,
+                            links: Links::of(None, waits),
                         }
                     }
                     Joined::Kept { hit, renewal } => {
@@ -273,13 +272,12 @@ where
                     } => match nested.map(|nested| nested.wait(execution, of)).transpose() {
                         Ok(waits) => {
                             tell_duplicate(&seat, of, true);
+                            let following =
+                                (job.zip(work)).and_then(|(job, work)| Following::new(job, work));
                             join::State::Joined {
                                 caller,
                                 of,
-                                following: job
-                                    .zip(work)
-                                    .and_then(|(job, work)| Following::new(job, work)),
-                                waits,
+                                links: Links::of(following, waits),
                             }
                         }
                         Err(cycle) => {

@@ -340,6 +340,7 @@ pub(super) fn report(job: &Core, report: Report) {
 pub(crate) fn apart(code: &mut dyn FnMut()) {
     let said = take_said();
     let _running = in_phase(Phase::Running);
+    let _nobodys = Restore::set(|context| &context.execution, None);
     code();
     put_said(said);
 }

@@ -48,7 +48,7 @@ impl Job {
         self.core.as_ref().map(|core| core.id())
     }
 
-    /// The name that [`JobLayer`] or the dispatcher gave it, or an empty one.
+    /// The name that [`JobLayer`](crate::JobLayer) or the dispatcher gave it, or an empty one.
     #[must_use]
     pub fn name(&self) -> &str {
         self.core.as_ref().map_or("", |core| core.name())

@@ -35,8 +35,8 @@
 //! called, or from one of our layers that calls its inner service again (a retry), belongs to that layer's job. A call
 //! made later by the job's own code, such as a client stack inside a handler, begins a *child job*: its parent's
 //! cancellation reaches it. A child that still runs when its parent ends, as in a spawned task, works for the parent's
-//! own parent from then on, and so on up to the outermost job that runs. If a foreign layer in between calls again (tower's own retry, a hedge), the layers that
-//! belong to the job already find it again.
+//! own parent from then on, and so on up to the outermost job that runs. If a foreign layer in between calls again
+//! (tower's own retry, a hedge), the layers that belong to the job already find it again.
 //!
 //! The outermost layer of the stack owns the job, whichever layer that is: a job has one beginning and one ending in
 //! any order of layers. Three kinds of foreign layers hide a stack's job from the layers below them, which then begin
@@ -57,7 +57,7 @@
 //! # Cancel safety
 //!
 //! Dropping the future of a job that is not detached ends it as cancelled, with
-//! [`CancelReason::CallerGone`], and fires its token: work that it handed to another
+//! [`CancelReason::CallerGone`](crate::CancelReason::CallerGone), and fires its token: work that it handed to another
 //! task or thread can stop too.
 
 pub(crate) mod context;

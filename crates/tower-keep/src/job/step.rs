@@ -87,7 +87,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Cancelled`] if the job was cancelled before the step began, [`Elapsed`] if the limit expired, else the
+    /// [`Cancelled`](super::Cancelled) if the job was cancelled before the step began, [`Elapsed`] if the limit expired, else the
     /// step's own error; all as a [`BoxError`](BoxError).
     ///
     /// # Cancel safety

@@ -103,7 +103,9 @@ impl Layer {
             began: false,
         };
         match self.keys.join_or_begin(KEY, None, self.keeps, begin) {
-            Joined::First(caller) | Joined::Another { caller, .. } => Some(Task::new(caller)),
+            Joined::First { caller, .. } | Joined::Another { caller, .. } => {
+                Some(Task::new(caller))
+            }
             Joined::Kept { .. } => None,
         }
     }
