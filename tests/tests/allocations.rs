@@ -394,11 +394,19 @@ fn dedup_costs_a_clone_of_the_service() {
     at_most(&DedupLayer::new(|request: &u64| Some(*request)), 0, 1);
 }
 
-/// The key itself, and a copy of it: for the table and for the call, which frees it.
+/// The key itself, which goes into the table.
 #[test]
 fn dedup_allocates_only_for_the_key() {
     let key = |request: &u64| Some(request.to_string());
-    at_most(&DedupLayer::new(key), 2, 1);
+    at_most(&DedupLayer::new(key), 1, 1);
+}
+
+/// The execution, and what its callers share. Nothing more as long as nobody joins.
+#[test]
+fn a_call_that_may_be_joined_allocates_twice() {
+    let layer = || DedupLayer::new(|request: &u64| Some(*request)).join();
+    at_most(&layer(), 2, 1);
+    at_most(&Pipeline::new().dedup(layer()).build().unwrap(), JOB + 2, 2);
 }
 
 /// What a newer call looks at of an older one, if there is a key.

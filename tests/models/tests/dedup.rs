@@ -19,6 +19,7 @@ models! {
         one_that_polled_it_leaves
         one_that_polled_it_leaves_as_another_comes
         a_caller_gets_it_by_itself
+        joining_comes_before_or_after_the_launch
         one_that_waits_leaves
         the_last_to_leave_drops_it
         joining_comes_before_or_after_the_last_left;

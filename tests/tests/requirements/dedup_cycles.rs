@@ -209,6 +209,35 @@ async fn a_call_waits_until_it_ends() {
     assert_eq!((first.unwrap(), second.unwrap()), (3, 3));
 }
 
+/// R65 Code in a job's scope is a part of the execution that polls it, and of none in a task of its own: that may wait
+/// for the execution that spawned it.
+#[tokio::test(start_paused = true)]
+async fn code_in_a_scope() {
+    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let below = Arc::clone(&own);
+    let spawned = Arc::new(std::sync::Mutex::new(None));
+    let task = Arc::clone(&spawned);
+    let inner = code(move |job: Job, request| {
+        let (own, task) = (below.get().unwrap().clone(), Arc::clone(&task));
+        async move {
+            let error = job.scope(own.clone().oneshot(request)).await.unwrap_err();
+            cycle(&error);
+            let other = tokio::spawn(job.scope(own.oneshot(request)));
+            *task.lock().unwrap() = Some(other);
+            tokio::time::sleep(secs(1)).await;
+            Ok(request)
+        }
+    });
+    let layers = ServiceBuilder::new()
+        .layer(LogLayer::new())
+        .layer(DedupLayer::new(|request: &u32| Some(*request)).join());
+    let service = Boxed::new(layers.service(inner));
+    own.set(service.clone()).ok().unwrap();
+    assert_eq!(service.oneshot(1).await.unwrap(), 1);
+    let other = spawned.lock().unwrap().take().unwrap();
+    assert_eq!(other.await.unwrap().unwrap(), 1);
+}
+
 /// R65 Executions that wait for the same one, or for each other one way only, are no circle.
 #[tokio::test(start_paused = true)]
 async fn waiting_one_way_is_no_cycle() {

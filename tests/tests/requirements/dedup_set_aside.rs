@@ -24,8 +24,8 @@ use std::{
 use futures::{FutureExt as _, StreamExt as _, future::Either, stream};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, Pipeline, RetryLayer,
-    TimeoutLayer, circuit_breaker::Open, dedup::Duplicate, find,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, LogLayer, Pipeline,
+    RetryLayer, TimeoutLayer, circuit_breaker::Open, dedup::Duplicate, find,
 };
 
 use super::support::*;
@@ -292,4 +292,50 @@ async fn the_key_is_free_with_the_first_result() {
     for call in aside {
         assert_eq!(call.await.unwrap(), 1);
     }
+}
+
+/// `debounce`: the one that runs is not cut short, so that the next waits until it is over or dropped.
+#[tokio::test(start_paused = true)]
+async fn a_burst_waits_for_the_one_that_runs() {
+    let (inner, count) = slow();
+    let service = DedupLayer::new(key).debounce(ms(100)).layer(inner);
+    let mut running = Box::pin(service.clone().oneshot(1));
+    // It is polled until it runs, and then set aside.
+    let quiet = tokio::time::timeout(ms(200), running.as_mut());
+    assert!(quiet.await.is_err());
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+    let mut next = Box::pin(service.clone().oneshot(1));
+    let waits = tokio::time::timeout(secs(60), next.as_mut());
+    assert!(waits.await.is_err(), "the docs say that it waits");
+    drop(running);
+    let next = tokio::time::timeout(secs(60), next).await;
+    assert_eq!(next.unwrap().unwrap(), 1);
+}
+
+/// A dispatched job runs in a task of its own: a handle that is set aside holds no place.
+#[tokio::test(start_paused = true)]
+async fn a_handle_holds_no_place() {
+    let (inner, _) = slow();
+    let jobs = Dispatcher::new(inner).limit(1);
+    let aside = jobs.dispatch(1);
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(jobs.dispatch(2).await.unwrap(), 2);
+    assert_eq!(aside.await.unwrap(), 1);
+}
+
+/// A shutdown waits for a call that was set aside until its time is up, and then until that is polled or dropped.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_its_time() {
+    let (inner, _) = slow();
+    let layer = CancelLayer::new();
+    let handle = layer.handle();
+    let service = layer.layer(inner);
+    let mut aside = Box::pin(service.oneshot(1));
+    assert!(aside.as_mut().now_or_never().is_none());
+    let mut shutdown = Box::pin(handle.shutdown(secs(5)));
+    let waits = tokio::time::timeout(secs(60), shutdown.as_mut());
+    assert!(waits.await.is_err(), "the docs say that it waits");
+    drop(aside);
+    let counts = tokio::time::timeout(secs(60), shutdown).await.unwrap();
+    assert_eq!((counts.finished, counts.cancelled), (0, 1));
 }

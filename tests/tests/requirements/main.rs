@@ -21,6 +21,7 @@ mod dedup_cycles;
 mod dedup_debounce;
 mod dedup_debounce_ends;
 mod dedup_handle;
+mod dedup_instance;
 mod dedup_invalidate;
 mod dedup_join_cancel;
 mod dedup_join_drops;

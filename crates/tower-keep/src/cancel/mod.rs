@@ -76,7 +76,8 @@
 //!
 //! A server that has a token for its own graceful shutdown gives it to the layer, with the time:
 //! [`shutdown_on`](CancelLayer::shutdown_on). With [`grace`](CancelLayer::grace) a job that is cancelled at the end of
-//! that time may clean up on top of it. There is no way back: a process that goes on serves through a new layer.
+//! that time may clean up on top of it. A call that is neither polled nor dropped is over only when it is: a shutdown
+//! waits for that too, as it would for work that does not yield. There is no way back: a process that goes on serves through a new layer.
 //!
 //! # Its place in the order
 //!

@@ -144,7 +144,8 @@
 //!
 //! # Cancel safety
 //!
-//! A dropped call counts for nothing, unless asked for, and gives its probe back.
+//! A dropped call counts for nothing, unless asked for, and gives its probe back. A probe that is neither polled nor
+//! dropped keeps its place until its [`probe_timeout`](CircuitBreakerLayer::probe_timeout).
 //!
 //! # Readiness
 //!

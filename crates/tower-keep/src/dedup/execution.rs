@@ -40,9 +40,9 @@ where
         }
     }
 
-    /// The key that it holds.
-    pub(super) fn lead(self: Pin<&mut Self>) -> Option<&Lead<K>> {
-        self.project().lead.as_ref()
+    /// Takes over the key that it holds.
+    pub(super) fn take_lead(self: Pin<&mut Self>) -> Option<Lead<K>> {
+        self.project().lead.take()
     }
 
     /// Drops the call, and what it borrowed from the service.

@@ -125,10 +125,9 @@ where
             let said = stop::peek();
             // First, as a panic of what it drops is the execution's too.
             execution.as_mut().clear();
-            if let Some(lead) = execution.as_mut().lead() {
+            if let Some(lead) = execution.as_mut().take_lead() {
                 keep(this.mode, lead, this.seat, &result, said.stop);
             }
-            execution.release();
             this.seat.finish(&result);
             // The callers leave the note again, each in its own stack.
             stop::clear();
@@ -143,14 +142,9 @@ where
     }
 }
 
-/// Keeps a success for calls that come later, before the key is free.
-fn keep<T, E, K, M>(
-    mode: &M,
-    lead: &Lead<K>,
-    seat: &Seat,
-    result: &Result<T, E>,
-    stop: Option<Stop>,
-) where
+/// Keeps a success for calls that come later, and frees the key.
+fn keep<T, E, K, M>(mode: &M, lead: Lead<K>, seat: &Seat, result: &Result<T, E>, stop: Option<Stop>)
+where
     T: Clone + Send + Sync + 'static,
     K: Clone + Eq + Hash,
     M: KeepMode<T, E>,

@@ -5,12 +5,16 @@ use std::{
     any::{Any, TypeId},
     fmt,
     hash::{Hash, RandomState},
+    mem,
     num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
-use hashlink::LinkedHashMap;
+use hashlink::{
+    LinkedHashMap,
+    linked_hash_map::{RawEntryMut, RawOccupiedEntryMut},
+};
 use tokio::time::Instant;
 
 use crate::event::JobId;
@@ -70,42 +74,52 @@ impl Entry {
 /// What was pushed out: the user's keys and responses, which go without the lock.
 pub(super) type Gone<K> = Vec<((K, TypeId), Entry)>;
 
-/// The hasher is the standard one: keys come from requests, and must not be chosen to collide.
+/// The hasher is the standard one: keys come from requests, and must not be chosen to collide. Each key comes with its hash.
 pub(super) struct Kept<K> {
     /// The one that was asked for the longest time ago comes first.
     map: LinkedHashMap<(K, TypeId), Entry, RandomState>,
 }
 
+type Occupied<'a, K> = RawOccupiedEntryMut<'a, (K, TypeId), Entry, RandomState>;
+
 /// How many of the oldest are looked at for each that is added: more than one, so that those that are too old get fewer.
 const SWEEP: usize = 2;
 
-impl<K> Default for Kept<K> {
-    fn default() -> Self {
+impl<K> Kept<K> {
+    pub(super) fn new(hasher: RandomState) -> Self {
         Self {
-            map: LinkedHashMap::with_hasher(RandomState::new()),
+            map: LinkedHashMap::with_hasher(hasher),
         }
     }
-}
 
-impl<K> Kept<K> {
     pub(super) fn len(&self) -> usize {
         self.map.len()
     }
 
     /// All of them.
     pub(super) fn take(&mut self) -> Self {
-        std::mem::take(self)
+        let none = Self::new(self.map.hasher().clone());
+        mem::replace(self, none)
     }
 }
 
 impl<K: Eq + Hash> Kept<K> {
-    pub(super) fn get(&mut self, key: &(K, TypeId), asked: Asked) -> Option<Hit> {
-        let entry = self.map.get(key)?;
-        let age = entry.age(asked.now);
+    fn find(&mut self, hash: u64, key: &(K, TypeId)) -> Option<Occupied<'_, K>> {
+        let entry = self.map.raw_entry_mut();
+        match entry.from_key_hashed_nocheck(hash, key) {
+            RawEntryMut::Occupied(entry) => Some(entry),
+            RawEntryMut::Vacant(_) => None,
+        }
+    }
+
+    pub(super) fn get(&mut self, hash: u64, key: &(K, TypeId), asked: Asked) -> Option<Hit> {
+        let mut entry = self.find(hash, key)?;
+        let age = entry.get().age(asked.now);
         if asked.limits.is_over(age) {
             return None;
         }
-        let entry = self.map.to_back(key)?;
+        entry.to_back();
+        let entry = entry.get();
         Some(Hit {
             response: Arc::clone(&entry.response),
             of: entry.of,
@@ -115,11 +129,20 @@ impl<K: Eq + Hash> Kept<K> {
     }
 
     #[must_use]
-    pub(super) fn put(&mut self, key: (K, TypeId), entry: Entry, asked: Asked) -> Gone<K> {
+    pub(super) fn put(
+        &mut self,
+        hash: u64,
+        key: (K, TypeId),
+        entry: Entry,
+        asked: Asked,
+    ) -> Gone<K> {
         let mut gone = Gone::new();
         // An insert in its place would drop one of the keys.
-        gone.extend(self.map.remove_entry(&key));
-        self.map.insert(key, entry);
+        gone.extend(self.remove(hash, &key));
+        let vacant = self.map.raw_entry_mut();
+        if let RawEntryMut::Vacant(vacant) = vacant.from_key_hashed_nocheck(hash, &key) {
+            vacant.insert_hashed_nocheck(hash, key, entry);
+        }
         while self.map.len() > asked.limits.most.get() {
             gone.extend(self.map.pop_front());
         }
@@ -135,8 +158,8 @@ impl<K: Eq + Hash> Kept<K> {
     }
 
     #[must_use]
-    pub(super) fn remove(&mut self, key: &(K, TypeId)) -> Option<((K, TypeId), Entry)> {
-        self.map.remove_entry(key)
+    pub(super) fn remove(&mut self, hash: u64, key: &(K, TypeId)) -> Option<((K, TypeId), Entry)> {
+        self.find(hash, key).map(RawOccupiedEntryMut::remove_entry)
     }
 }
 

@@ -1,13 +1,13 @@
-//! The table of the keys in flight and of the kept results.
+//! The table of the keys in flight and of the cached results.
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
     fmt,
-    hash::Hash,
+    hash::{BuildHasher, Hash, RandomState},
     sync::{Arc, PoisonError, Weak},
 };
 
+use hashbrown::HashTable;
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
@@ -26,10 +26,11 @@ use crate::{
     },
 };
 
-/// The keys in flight and the results that are kept, shared by the layer's clones.
+/// The keys in flight and the results that are cached, shared by the layer's clones.
 pub struct Keys<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`. No flight's lock is taken while it is held.
     marked: Mutex<Marked<K>>,
+    hasher: RandomState,
     /// Joining is no matter of the lock above.
     pub(super) joined: AtomicU64,
     /// There is a handle, which may ask for the keys and since when they are in flight.
@@ -45,7 +46,7 @@ pub(super) fn rejected() -> TypeId {
 
 pub(super) struct Marked<K> {
     /// One layer may be put around services whose outcomes differ in type and cannot be shared.
-    pub(super) map: HashMap<(K, TypeId), Mark<K>>,
+    pub(super) table: HashTable<Mark<K>>,
     next: u64,
     /// Under the same lock, so that a key is free only once its result can be found.
     pub(super) kept: Kept<K>,
@@ -55,8 +56,10 @@ pub(super) struct Marked<K> {
 }
 
 pub(super) struct Mark<K> {
+    key: (K, TypeId),
+    hash: u64,
     /// Tells this mark from a later one of the same key.
-    pub(super) id: u64,
+    id: u64,
     pub(super) job: Option<JobId>,
     /// The first caller's job, in which an execution that calls join is made.
     work: Option<Weak<Core>>,
@@ -65,69 +68,7 @@ pub(super) struct Mark<K> {
     /// What the handle tells of it, if there is one: the key once more, as `Clone` must not run under the lock.
     pub(super) shown: Option<Arc<Shown<K>>>,
     /// A stale result is there, and what comes out of this has not taken its place yet.
-    pub(super) renews: bool,
-}
-
-impl<K> Mark<K> {
-    fn execution(&self) -> Execution {
-        Execution {
-            mark: self.id,
-            flight: self.flight.clone(),
-            of: self.job,
-            work: self.work.clone(),
-        }
-    }
-}
-
-/// One that is in flight, as it was found under the lock.
-struct Execution {
-    mark: u64,
-    flight: Option<Arc<dyn AnyFlight>>,
-    of: Option<JobId>,
-    work: Option<Weak<Core>>,
-}
-
-impl Execution {
-    /// `None` if it is over. Without the lock of the keys.
-    fn join<T: Send + Sync + 'static>(self, table: usize) -> Option<Joined<T>> {
-        let flight = self.flight?.any().downcast::<Flight<T>>().ok()?;
-        Some(Joined::Another {
-            caller: flight.join()?,
-            execution: ExecutionId {
-                table,
-                number: self.mark,
-            },
-            of: self.of,
-            work: self.work,
-        })
-    }
-}
-
-impl<K> Default for Keys<K> {
-    fn default() -> Self {
-        Self {
-            marked: Mutex::new(Marked {
-                map: HashMap::new(),
-                next: 0,
-                kept: Kept::default(),
-                types: Vec::new(),
-                counts: DedupCounts::default(),
-            }),
-            joined: AtomicU64::new(0),
-            watched: AtomicBool::new(false),
-            places: Arc::default(),
-        }
-    }
-}
-
-impl<K> Keys<K> {
-    pub(super) fn marked(&self) -> MutexGuard<'_, Marked<K>> {
-        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.marked().map.len() + self.places.len()
-    }
+    renews: bool,
 }
 
 /// What a call that may join became.
@@ -150,14 +91,92 @@ pub(super) enum Joined<T> {
     },
 }
 
-enum Found<T> {
-    Joined(Joined<T>),
-    /// A stale result, and nobody executes the key.
-    Stale(Hit),
-    Nothing,
+/// What there is of a key.
+enum Lookup {
+    Fresh(Hit),
+    /// A result that is to be renewed, by an execution that is in flight or that begins now.
+    Stale {
+        hit: Hit,
+        running: bool,
+    },
+    Running,
+    Vacant,
+}
+
+impl<K> Keys<K> {
+    pub(super) fn marked(&self) -> MutexGuard<'_, Marked<K>> {
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.marked().table.len() + self.places.len()
+    }
+
+    fn execution(&self, number: u64) -> ExecutionId {
+        ExecutionId {
+            table: std::ptr::from_ref(self).addr(),
+            number,
+        }
+    }
+
+    /// Frees the key of this mark.
+    fn unmark(&self, hash: u64, id: u64) {
+        // The key and the flight are the user's: they go without the lock.
+        let removed = self.marked().remove(hash, id);
+        drop(removed);
+    }
+}
+
+impl<K> Marked<K> {
+    fn remove(&mut self, hash: u64, id: u64) -> Option<Mark<K>> {
+        let mark = self.table.find_entry(hash, |mark| mark.id == id).ok()?;
+        let (mark, _) = mark.remove();
+        self.counts.failed_renewals += u64::from(mark.renews);
+        Some(mark)
+    }
+
+    /// Marks the key for a new execution.
+    fn insert(&mut self, mut mark: Mark<K>) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.counts.executions += 1;
+        mark.id = id;
+        self.table.insert_unique(mark.hash, mark, |mark| mark.hash);
+        id
+    }
+}
+
+impl<K: Eq + Hash> Marked<K> {
+    fn find(&self, hash: u64, key: &(K, TypeId)) -> Option<&Mark<K>> {
+        self.table.find(hash, |mark| mark.key == *key)
+    }
+
+    fn lookup(&mut self, hash: u64, key: &(K, TypeId), asked: Option<Asked>) -> Lookup {
+        let hit = asked.and_then(|asked| self.kept.get(hash, key, asked));
+        match hit {
+            Some(hit) if !hit.stale => Lookup::Fresh(hit),
+            Some(hit) => Lookup::Stale {
+                hit,
+                running: self.find(hash, key).is_some(),
+            },
+            None if self.find(hash, key).is_some() => Lookup::Running,
+            None => Lookup::Vacant,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn forget(&mut self, hash: u64, key: &(K, TypeId)) -> Option<Mark<K>> {
+        let mark = self.table.find_entry(hash, |mark| mark.key == *key).ok()?;
+        Some(mark.remove().0)
+    }
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
+    /// Runs the key's own `Hash`, so that it goes before the lock.
+    pub(super) fn hash(&self, key: &(K, TypeId)) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     pub(super) fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
         self.watched.load(Ordering::Relaxed).then(|| {
             Arc::new(Shown {
@@ -177,37 +196,36 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         key: K,
         job: Option<JobId>,
     ) -> Result<Lead<K>, Option<JobId>> {
+        let shown = self.shown(&key);
         let key = (key, rejected());
-        // The key's `Clone` and `Drop` are the user's: both run without the lock.
-        let marked_key = key.clone();
-        let shown = self.shown(&key.0);
+        let hash = self.hash(&key);
         let mut marked = self.marked();
-        if let Some(held) = marked.map.get(&key) {
+        if let Some(held) = marked.find(hash, &key) {
             let job = held.job;
             marked.counts.rejected += 1;
             drop(marked);
             return Err(job);
         }
-        let id = marked.next;
-        marked.next += 1;
-        marked.counts.executions += 1;
-        marked.map.insert(
-            marked_key,
-            Mark {
-                id,
-                job,
-                work: None,
-                flight: None,
-                shown,
-                renews: false,
-            },
-        );
-        drop(marked);
-        Ok(Lead {
-            keys: Arc::clone(self),
+        let id = marked.insert(Mark {
             key,
+            hash,
+            id: 0,
+            job,
+            work: None,
+            flight: None,
+            shown,
+            renews: false,
+        });
+        drop(marked);
+        Ok(self.lead(hash, id))
+    }
+
+    fn lead(self: &Arc<Self>, hash: u64, id: u64) -> Lead<K> {
+        Lead {
+            keys: Arc::clone(self),
+            hash,
             id,
-        })
+        }
     }
 
     /// Finds the key's result, joins its flight, or begins one with what `begin` makes, which holds the lead.
@@ -222,188 +240,121 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         F: Future + Send + 'static,
         F::Output: Send + Sync + 'static,
     {
+        let shown = self.shown(&key);
         let key = (key, TypeId::of::<F::Output>());
-        let stale = match self.find(&key, asked) {
-            Found::Joined(joined) => return joined,
-            Found::Stale(hit) => Some(hit),
-            Found::Nothing => None,
-        };
-        // Nobody's job is to renew a result: its caller has it already.
-        let job = if stale.is_none() { job } else { None };
-        // Built outside the lock, as that runs the service's `Clone`.
-        let id = {
-            let mut marked = self.marked();
-            marked.next += 1;
-            marked.next - 1
-        };
-        let lead = Lead {
-            keys: Arc::clone(self),
-            key: key.clone(),
-            id,
-        };
-        let (flight, first) = Flight::new(Box::pin(begin(lead, job.cloned())));
-        let flight: Arc<dyn AnyFlight> = flight;
-        let shown = self.shown(&key.0);
+        let hash = self.hash(&key);
         loop {
-            let marked_key = key.clone();
-            let in_the_way = {
-                let mut marked = self.marked();
-                // One that was in flight a moment ago may be over now.
-                let hit = asked.and_then(|asked| marked.kept.get(&key, asked));
-                if let Some(hit) = hit.filter(|hit| stale.is_none() || !hit.stale) {
+            let mut marked = self.marked();
+            let stale = match marked.lookup(hash, &key, asked) {
+                Lookup::Vacant => None,
+                // It is renewed by a task, for which there has to be a runtime.
+                Lookup::Stale {
+                    hit,
+                    running: false,
+                } if Handle::try_current().is_ok() => Some(hit),
+                Lookup::Fresh(hit) | Lookup::Stale { hit, .. } => {
                     marked.counts.answered(&hit);
                     drop(marked);
                     return Joined::Kept { hit, renewal: None };
                 }
-                match marked.map.get(&key) {
-                    None => {
-                        let mark = Mark {
-                            id,
-                            job: job.map(|job| job.id()),
-                            work: job.map(Arc::downgrade),
-                            flight: Some(flight),
-                            shown,
-                            renews: stale.is_some(),
-                        };
-                        if !marked.types.contains(&key.1) {
-                            marked.types.push(key.1);
-                        }
-                        marked.map.insert(marked_key, mark);
-                        marked.counts.executions += 1;
-                        if let Some(hit) = &stale {
-                            marked.counts.answered(hit);
-                        }
-                        drop(marked);
-                        return match stale {
-                            Some(hit) => Joined::Kept {
-                                hit,
-                                renewal: Some(first),
-                            },
-                            None => Joined::First {
-                                caller: first,
-                                execution: ExecutionId {
-                                    table: self.table(),
-                                    number: id,
-                                },
-                            },
+                Lookup::Running => {
+                    let Some(held) = marked.find(hash, &key) else {
+                        unreachable!("it was found under the same lock")
+                    };
+                    let (id, of, work) = (held.id, held.job, held.work.clone());
+                    let flight = held.flight.clone();
+                    drop(marked);
+                    if let Some(caller) = flight.and_then(join) {
+                        self.joined.fetch_add(1, Ordering::Relaxed);
+                        let execution = self.execution(id);
+                        return Joined::Another {
+                            caller,
+                            execution,
+                            of,
+                            work,
                         };
                     }
-                    Some(held) => held.execution(),
+                    // Over, but its mark is not gone yet.
+                    self.unmark(hash, id);
+                    continue;
                 }
             };
-            // Somebody else was first meanwhile: join that one, and drop the flight made in vain.
-            if let Some(hit) = stale {
-                self.marked().counts.answered(&hit);
-                return Joined::Kept { hit, renewal: None };
+            // Nobody's job is to renew a result: its caller has it already.
+            let job = if stale.is_none() { job } else { None };
+            let (flight, caller) = Flight::new();
+            if let Some(hit) = &stale {
+                marked.counts.answered(hit);
             }
-            let mark = in_the_way.mark;
-            if let Some(joined) = in_the_way.join(self.table()) {
-                self.joined.fetch_add(1, Ordering::Relaxed);
-                return joined;
+            if !marked.types.contains(&key.1) {
+                marked.types.push(key.1);
             }
-            self.unmark(&key, mark);
-        }
-    }
-
-    fn find<T>(&self, key: &(K, TypeId), asked: Option<Asked>) -> Found<T>
-    where
-        T: Send + Sync + 'static,
-    {
-        let execution = {
-            let mut marked = self.marked();
-            if let Some(hit) = asked.and_then(|asked| marked.kept.get(key, asked)) {
-                // It is renewed by a task, for which there has to be a runtime.
-                if hit.stale && !marked.map.contains_key(key) && Handle::try_current().is_ok() {
-                    return Found::Stale(hit);
-                }
-                marked.counts.answered(&hit);
-                return Found::Joined(Joined::Kept { hit, renewal: None });
-            }
-            let Some(held) = marked.map.get(key) else {
-                return Found::Nothing;
+            let id = marked.insert(Mark {
+                key,
+                hash,
+                id: 0,
+                job: job.map(|job| job.id()),
+                work: job.map(Arc::downgrade),
+                flight: Some(flight),
+                shown,
+                renews: stale.is_some(),
+            });
+            drop(marked);
+            // Without the lock, as it runs the service's `Clone`.
+            let lead = self.lead(hash, id);
+            caller.launch(|| Box::pin(begin(lead, job.cloned())));
+            return match stale {
+                Some(hit) => Joined::Kept {
+                    hit,
+                    renewal: Some(caller),
+                },
+                None => Joined::First {
+                    caller,
+                    execution: self.execution(id),
+                },
             };
-            held.execution()
-        };
-        let mark = execution.mark;
-        match execution.join(self.table()) {
-            Some(joined) => {
-                self.joined.fetch_add(1, Ordering::Relaxed);
-                Found::Joined(joined)
-            }
-            None => {
-                // Over, but its mark is not gone yet.
-                self.unmark(key, mark);
-                Found::Nothing
-            }
         }
     }
+}
 
-    /// Tells this table from every other.
-    fn table(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    fn unmark(&self, key: &(K, TypeId), id: u64) {
-        let removed = {
-            let mut marked = self.marked();
-            match marked.map.get(key).filter(|held| held.id == id) {
-                Some(held) => {
-                    marked.counts.failed_renewals += u64::from(held.renews);
-                    marked.map.remove_entry(key)
-                }
-                None => None,
-            }
-        };
-        // The key and the flight are the user's: they go without the lock.
-        drop(removed);
-    }
+/// `None` if it is over. Without the lock of the keys.
+fn join<T: Send + Sync + 'static>(flight: Arc<dyn AnyFlight>) -> Option<Caller<T>> {
+    flight.any().downcast::<Flight<T>>().ok()?.join()
 }
 
 /// Holds a key; it is free when this is dropped.
 pub(super) struct Lead<K: Clone + Eq + Hash> {
     keys: Arc<Keys<K>>,
-    key: (K, TypeId),
+    hash: u64,
     id: u64,
 }
 
 impl<K: Clone + Eq + Hash> Lead<K> {
-    /// Keeps what came out, unless the key was invalidated meanwhile.
-    pub(super) fn keep(&self, response: Arc<dyn Any + Send + Sync>, asked: Asked) {
-        let key = self.key.clone();
-        let gone = {
-            let mut marked = self.keys.marked();
-            let of = match marked.map.get_mut(&self.key) {
-                Some(mark) if mark.id == self.id => {
-                    mark.renews = false;
-                    mark.job
-                }
-                _ => return,
-            };
-            let entry = Entry {
-                response,
-                of,
-                at: asked.now,
-            };
-            marked.kept.put(key, entry, asked)
-        };
-        drop(gone);
+    pub(super) fn execution(&self) -> ExecutionId {
+        self.keys.execution(self.id)
     }
 
-    pub(super) fn execution(&self) -> ExecutionId {
-        ExecutionId {
-            table: self.keys.table(),
-            number: self.id,
-        }
+    /// Keeps what came out, unless the key was invalidated meanwhile, and frees the key.
+    pub(super) fn keep(self, response: Arc<dyn Any + Send + Sync>, asked: Asked) {
+        let mut marked = self.keys.marked();
+        let mark = marked.table.find_mut(self.hash, |mark| mark.id == self.id);
+        mark.into_iter().for_each(|mark| mark.renews = false);
+        let gone = marked.remove(self.hash, self.id).map(|mark| {
+            let entry = Entry {
+                response,
+                of: mark.job,
+                at: asked.now,
+            };
+            let gone = marked.kept.put(self.hash, mark.key, entry, asked);
+            (gone, mark.flight, mark.shown)
+        });
+        drop(marked);
+        drop(gone);
     }
 
     /// Names the job that executes the key, where it was begun after the key was marked.
     pub(super) fn set_job(&self, job: JobId) {
         let mut marked = self.keys.marked();
-        if let Some(mark) = marked
-            .map
-            .get_mut(&self.key)
-            .filter(|mark| mark.id == self.id)
-        {
+        if let Some(mark) = marked.table.find_mut(self.hash, |mark| mark.id == self.id) {
             mark.job = Some(job);
         }
     }
@@ -411,7 +362,26 @@ impl<K: Clone + Eq + Hash> Lead<K> {
 
 impl<K: Clone + Eq + Hash> Drop for Lead<K> {
     fn drop(&mut self) {
-        self.keys.unmark(&self.key, self.id);
+        self.keys.unmark(self.hash, self.id);
+    }
+}
+
+impl<K> Default for Keys<K> {
+    fn default() -> Self {
+        let hasher = RandomState::new();
+        Self {
+            marked: Mutex::new(Marked {
+                table: HashTable::new(),
+                next: 0,
+                kept: Kept::new(hasher.clone()),
+                types: Vec::new(),
+                counts: DedupCounts::default(),
+            }),
+            hasher,
+            joined: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
+            places: Arc::default(),
+        }
     }
 }
 

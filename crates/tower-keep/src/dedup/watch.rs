@@ -33,7 +33,7 @@ impl<K> Keys<K> {
     {
         let noted: Vec<_> = {
             let marked = self.marked();
-            let marks = marked.map.values();
+            let marks = marked.table.iter();
             marks
                 .filter_map(|mark| {
                     let shown = Arc::clone(mark.shown.as_ref()?);
@@ -56,7 +56,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     pub(super) fn invalidate_all(&self) {
         let gone = {
             let mut marked = self.marked();
-            (mem::take(&mut marked.map), marked.kept.take())
+            (mem::take(&mut marked.table), marked.kept.take())
         };
         drop(gone);
         self.places.invalidate_all();
@@ -68,9 +68,10 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         let mut any = false;
         for of in iter::once(rejected()).chain(joined) {
             let key = (key.clone(), of);
+            let hash = self.hash(&key);
             let gone = {
                 let mut marked = self.marked();
-                (marked.kept.remove(&key), marked.map.remove_entry(&key))
+                (marked.kept.remove(hash, &key), marked.forget(hash, &key))
             };
             any |= gone.0.is_some();
         }

@@ -79,7 +79,8 @@
 //!
 //! A place is free when the job's work is over and dropped, by success, failure, panic, cancellation (its grace period
 //! included) or the end of its runtime; and before its handle gives the result. The board and the handle's
-//! [`state`](JobHandle::state) may say that the job ended a moment before that.
+//! [`state`](JobHandle::state) may say that the job ended a moment before that. A handle that nobody polls holds no place.
+//! A reserved [`Place`] is held until it is used or dropped.
 //!
 //! ```
 //! use std::num::NonZeroUsize;

@@ -41,7 +41,8 @@ pub(crate) enum Phase {
     Adopting,
     /// A stack is being called and the ambient job is its job.
     Calling,
-    /// As `Calling`, but the job was found again by a layer that belongs to it: another layer owns it.
+    /// As `Calling`, but the job was found again by a layer that belongs to it: another layer owns it. The owner that would
+    /// adopt it, and reads this once its call is back, is a member instead.
     Rejoined,
 }
 
@@ -349,12 +350,17 @@ pub(crate) fn apart(code: &mut dyn FnMut()) {
 
 /// Whether what is called now is a part of the execution of this job that callers share, rather than one of those calls.
 pub(crate) fn is_execution_of(job: JobId) -> bool {
-    with(|context| context.execution.get()).is_some_and(|(_, of)| of == Some(job))
+    shared_execution().is_some_and(|(_, of)| of == Some(job))
 }
 
 /// The shared execution whose code runs now.
 pub(crate) fn execution() -> Option<ExecutionId> {
-    with(|context| context.execution.get()).map(|(execution, _)| execution)
+    shared_execution().map(|(execution, _)| execution)
+}
+
+/// With its job.
+pub(super) fn shared_execution() -> Option<(ExecutionId, Option<JobId>)> {
+    with(|context| context.execution.get())
 }
 
 /// What holds for a piece of code apart from its job, taken along where the code goes on elsewhere. By default no limit
@@ -381,7 +387,7 @@ impl Surroundings {
         Self {
             limits: limits().map(|limits| limits.for_detached()),
             halt: halt(),
-            execution: with(|context| context.execution.get()),
+            execution: shared_execution(),
         }
     }
 

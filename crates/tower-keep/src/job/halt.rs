@@ -43,7 +43,7 @@ impl Halt {
         self.job
     }
 
-    /// Stops the code inside, but for the [jobs](super::core::Core::halt) that work for it.
+    /// Stops the code inside, but not the jobs that work for it: [`Core::halt`](super::core::Core::halt) does both.
     pub(super) fn fire(&self) {
         let token = {
             let token = self.lock();

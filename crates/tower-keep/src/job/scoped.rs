@@ -53,6 +53,8 @@ impl<F: Future> Future for Scope<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let _entered = context::enter(this.job, Phase::Running);
+        // Where the code of an execution polls this itself, it is a part of that; a task of its own is not.
+        this.surroundings.execution = context::shared_execution();
         this.surroundings.around(|| this.future.poll(cx))
     }
 }

@@ -20,8 +20,18 @@
 //! Timeout   takes the job over: owner; Log and Progress are members; Running again
 //! ```
 //!
-//! A layer that calls later than it was called (a retry, a dedup) does the same within the poll of the owner, whose
-//! phase is `Open`: a job begun there is `Offered` to it.
+//! A layer may call later than it was called, from a poll. `Timeout` around `Dedup` around `Log`:
+//!
+//! ```text
+//! call  Timeout  Running  -> adopts, finds nothing: an owner without a job
+//!       Dedup    Adopting -> untracked
+//! poll  Timeout  polls      sets Open
+//!       Dedup    Open     -> calls for itself: adopts Log's job on top of the job around, sets Offered; is a member
+//!       Timeout  finds Offered, and takes the job over: an owner with a job
+//! ```
+//!
+//! A job that is begun below lies over the job around the stack, which it remembers, until its owner takes it over and
+//! makes the job around ambient again.
 
 use std::{
     error::Error,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, task::Poll};
 
-use super::{Script, Task};
+use super::{Running, Script, Task, flight::Flight};
 use crate::run::{explore, spawn};
 
 /// A driver and another that waits, each in a thread of its own, get the output; it is cloned for no third.
@@ -113,6 +113,21 @@ pub fn a_caller_gets_it_by_itself() {
         going_on.join();
         assert_eq!(script.drops(), 1);
         aside.woken();
+    });
+}
+
+/// Who joins before the execution is there waits for it.
+pub fn joining_comes_before_or_after_the_launch() {
+    explore(|| {
+        let script = Script::done();
+        let (flight, first) = Flight::new();
+        let second = Task::new(flight.join().unwrap());
+        let waiting = spawn(move || second.output());
+        let running = Arc::clone(&script);
+        first.launch(|| Box::pin(Running(running)));
+        Task::new(first).output();
+        waiting.join();
+        assert_eq!(script.drops(), 1);
     });
 }
 

@@ -101,7 +101,9 @@ impl Script {
     }
 
     fn fly(self: &Arc<Self>) -> (Arc<Flight<Output>>, Caller<Output>) {
-        Flight::new(Box::pin(Running(Arc::clone(self))))
+        let (flight, first) = Flight::new();
+        first.launch(|| Box::pin(Running(Arc::clone(self))));
+        (flight, first)
     }
 
     /// It can go on, and wakes whoever polled it last.

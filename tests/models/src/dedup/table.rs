@@ -52,7 +52,9 @@ impl Future for Execution {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let (Some(asked), Some(lead)) = (self.keeps, &self.lead) {
+        if let (Some(asked), Some(lead)) = (self.keeps, self.lead.take()) {
+            // One at a time, until the key is free.
+            self.end();
             lead.keep(Arc::new(KEY), asked);
         }
         self.end();

@@ -38,7 +38,7 @@ pub(super) struct Flight<T> {
 }
 
 struct State<T> {
-    /// `None` while it is polled, and once it is over.
+    /// `None` until it is launched, while it is polled, and once it is over.
     future: Option<Execution<T>>,
     /// There is a reason to poll the future.
     woken: bool,
@@ -122,10 +122,10 @@ impl<T> State<T> {
 }
 
 impl<T> Flight<T> {
-    /// A flight with its first caller.
-    pub(super) fn new(future: Execution<T>) -> (Arc<Self>, Caller<T>) {
+    /// A flight with its first caller, which [launches](Caller::launch) it.
+    pub(super) fn new() -> (Arc<Self>, Caller<T>) {
         let state = State {
-            future: Some(future),
+            future: None,
             woken: true,
             polled_by: FIRST,
             output: None,
@@ -203,6 +203,18 @@ pub(super) struct Caller<T> {
 }
 
 impl<T> Caller<T> {
+    /// Says what the execution is. Callers that were polled before can poll it now. If `make` panics, the flight is over.
+    pub(super) fn launch(&self, make: impl FnOnce() -> Execution<T>) {
+        let launching = Polling(&self.flight);
+        let future = make();
+        mem::forget(launching);
+        let mut state = self.flight.state();
+        state.future = Some(future);
+        let waiting = state.waiting.take();
+        drop(state);
+        drop(waiting);
+    }
+
     /// Keeps others from joining, unless some have.
     pub(super) fn close(&self) -> bool {
         let mut state = self.flight.state();
@@ -314,7 +326,7 @@ fn unwrap_or_clone<T: Clone>(output: Arc<T>) -> T {
     Arc::try_unwrap(output).unwrap_or_else(|output| (*output).clone())
 }
 
-/// Ends the flight if it is dropped: the poll of its future panicked.
+/// Ends the flight if it is dropped: the poll of its future panicked, or what was to make that.
 struct Polling<'a, T>(&'a Flight<T>);
 
 impl<T> Drop for Polling<'_, T> {

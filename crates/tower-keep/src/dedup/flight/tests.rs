@@ -65,9 +65,17 @@ impl Drop for Running {
     }
 }
 
+fn launched(
+    future: impl Future<Output = Counted> + Send + 'static,
+) -> (Arc<Flight<Counted>>, Caller<Counted>) {
+    let (flight, first) = Flight::new();
+    first.launch(|| Box::pin(future));
+    (flight, first)
+}
+
 impl Scripted {
     fn fly(&self) -> (Arc<Flight<Counted>>, Caller<Counted>) {
-        Flight::new(Box::pin(Running(self.clone())))
+        launched(Running(self.clone()))
     }
 
     fn finish(&self) -> Arc<AtomicUsize> {
@@ -236,6 +244,34 @@ fn a_wake_wakes_every_caller() {
     }
 }
 
+/// R64 Callers that join before the execution is there wait for it, and learn of it, or that there will be none.
+#[test]
+fn callers_wait_for_the_launch() {
+    for fails in [false, true] {
+        let execution = Scripted::default();
+        let (flight, first) = Flight::new();
+        let mut second = Task::new(flight.join().unwrap());
+        assert!(second.poll().is_pending());
+        let launch = || {
+            first.launch(|| {
+                assert!(!fails, "there is none");
+                Box::pin(Running(execution.clone()))
+            });
+        };
+        let launched = std::panic::catch_unwind(std::panic::AssertUnwindSafe(launch));
+        assert_eq!(launched.is_err(), fails);
+        assert!(second.is_woken());
+        if fails {
+            let poll = std::panic::AssertUnwindSafe(|| second.poll());
+            assert!(std::panic::catch_unwind(poll).is_err());
+            assert!(flight.join().is_none());
+        } else {
+            execution.finish();
+            assert!(second.poll().is_ready());
+        }
+    }
+}
+
 /// An execution that wakes itself in its first polls.
 struct Restless(usize);
 
@@ -255,7 +291,7 @@ impl Future for Restless {
 /// R64 A wake that comes while the execution is polled is not lost, nor does it poll without end.
 #[test]
 fn an_execution_may_wake_itself() {
-    let (flight, first) = Flight::new(Box::pin(Restless(3)));
+    let (flight, first) = launched(Restless(3));
     let mut first = Task::new(first);
     let mut second = Task::new(flight.join().unwrap());
     assert!(first.poll().is_pending());
@@ -347,7 +383,7 @@ impl Drop for Ugly {
 
 #[test]
 fn those_that_wait_get_the_output_though_the_execution_panics_when_it_is_dropped() {
-    let (flight, first) = Flight::<Counted>::new(Box::pin(Ugly));
+    let (flight, first) = launched(Ugly);
     let mut first = Task::new(first);
     let mut waits = Task::new(flight.join().unwrap());
     // As if another one were polling it.

@@ -129,7 +129,8 @@ impl Core {
         }
     }
 
-    /// Sends an event of this step, unless the job is over; a report also to those that wait for its work.
+    /// Sends an event of this step, unless the job is over; a report also to those that wait for its work. Layers send
+    /// events by [`context::emit`](crate::job::context::emit), which knows the step.
     pub(crate) fn emit(&self, here: Option<Key>, kind: EventKind) {
         if self.is_heard() {
             let at = Instant::now();

@@ -59,7 +59,13 @@ pub(super) type Awaiting = Box<dyn Send + Sync>;
 /// Tells the detached tasks of a job apart.
 pub(crate) type TaskId = u64;
 
-/// A job whose work goes on without its caller. The caller and the tasks end it, the last of them.
+/// A job whose work goes on without its caller. The caller and the tasks end it, the last of them:
+///
+/// | when the caller is gone | the job |
+/// |---|---|
+/// | a task is not over | goes on, and the last task comes here again |
+/// | all are over, and the outcome of the last was not taken | ends with that |
+/// | all are over, and the layers outside took the outcome, or gave the task up | is cancelled: its caller left |
 #[derive(Default)]
 pub(super) struct Detached {
     owner_gone: bool,

@@ -59,7 +59,8 @@ impl Drop for SharedExecution {
             };
             let reason = locked.reason.clone().unwrap_or(otherwise);
             if expired {
-                // As where the execution is not shared: it is too late for another reason.
+                // The limit waited for the others with the cancellation: from here on it is too late for another reason.
+                // A job that ended otherwise was not cancelled, though its token fires.
                 job.word.set(Flag::Cancelled);
                 locked.reason.get_or_insert_with(|| reason.clone());
             }

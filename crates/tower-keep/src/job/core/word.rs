@@ -20,6 +20,10 @@
 //! and `Expired`, by which the end of a shared execution is a time-out. Above the flags stands how many calls Cancel layers
 //! have in hand.
 //!
+//! A cancellation does not fire the token where others share the execution and this job's caller is taken out: it goes
+//! itself (`leaves`), or a Cancel layer has its call in hand and takes it out. Otherwise nothing would stop the caller but
+//! the code that sees the token.
+//!
 //! # Invariants
 //!
 //! 1. `Ended`, `Cancelled`, `Fired`, `Started` and `NoRetries` are never cleared.
