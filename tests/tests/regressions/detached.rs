@@ -323,24 +323,29 @@ async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
     );
 }
 
+/// A service in a detached Cancel layer with a grace period, and how often its clean-up came to its end.
+fn cleaning_up() -> (Stack, Arc<AtomicU32>) {
+    let cleaned = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&cleaned);
+    let inner = code(move |job, _| {
+        let count = Arc::clone(&count);
+        async move {
+            job.cancelled().await;
+            tokio::time::sleep(secs(1)).await;
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(0)
+        }
+    });
+    let layer = CancelLayer::new().grace(secs(10)).detached();
+    (Stack::new(layer.layer(inner)), cleaned)
+}
+
 /// R11b: a job that an overall limit cancels gets the grace period of a detached Cancel layer.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_cleans_up_after_an_overall_limit() {
-    let cleaned = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&cleaned);
-    let service = ServiceBuilder::new()
-        .layer(quiet())
-        .layer(TimeoutLayer::new(secs(1)))
-        .layer(CancelLayer::new().grace(secs(10)).detached())
-        .service(code(move |job, _| {
-            let count = Arc::clone(&count);
-            async move {
-                job.cancelled().await;
-                tokio::time::sleep(secs(1)).await;
-                count.fetch_add(1, Ordering::Relaxed);
-                Ok(0)
-            }
-        }));
+    let (inner, cleaned) = cleaning_up();
+    let limit = TimeoutLayer::new(secs(1));
+    let service = quiet().layer(limit.layer(inner));
     service.oneshot(0).await.unwrap_err();
     tokio::time::sleep(secs(20)).await;
     assert_eq!(cleaned.load(Ordering::Relaxed), 1);
@@ -349,23 +354,10 @@ async fn a_detached_job_cleans_up_after_an_overall_limit() {
 /// R11b: as above, where a Cancel layer around cancels the job, which gives no grace period itself.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_cleans_up_below_another_cancel_layer() {
-    let cleaned = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&cleaned);
+    let (inner, cleaned) = cleaning_up();
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
-    let service = ServiceBuilder::new()
-        .layer(cancel)
-        .layer(CancelLayer::new().grace(secs(10)).detached())
-        .service(code(move |job, _| {
-            let count = Arc::clone(&count);
-            async move {
-                job.cancelled().await;
-                tokio::time::sleep(secs(1)).await;
-                count.fetch_add(1, Ordering::Relaxed);
-                Ok(0)
-            }
-        }));
-    let call = tokio::spawn(service.oneshot(0));
+    let call = tokio::spawn(cancel.layer(inner).oneshot(0));
     tokio::time::sleep(secs(1)).await;
     handle.cancel_all(CancelReason::Requested);
     call.await.unwrap().unwrap_err();

@@ -13,6 +13,7 @@
 //! | the end of a shutdown | until the time is up and the call is polled or dropped |
 
 use std::{
+    num::NonZeroUsize,
     pin::pin,
     sync::{
         Arc, Mutex,
@@ -316,7 +317,7 @@ async fn a_burst_waits_for_the_one_that_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_handle_holds_no_place() {
     let (inner, _) = slow();
-    let jobs = Dispatcher::new(inner).limit(1);
+    let jobs = Dispatcher::new(inner).limit(NonZeroUsize::MIN);
     let aside = jobs.dispatch(1);
     tokio::time::sleep(secs(2)).await;
     assert_eq!(jobs.dispatch(2).await.unwrap(), 2);
