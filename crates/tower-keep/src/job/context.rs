@@ -89,6 +89,23 @@ impl Context {
     }
 }
 
+impl Context {
+    #[inline(always)]
+    fn take_said(&self) -> Carried {
+        let mut explanation = None;
+        if !self.explanation.look(|explanation| explanation.is_none()) {
+            self.explanation.swap(&mut explanation);
+        }
+        Carried::new(self.stop.take(), explanation)
+    }
+
+    fn put_said(&self, said: Carried) {
+        let (stop, mut explanation) = said.into_parts();
+        self.stop.set(stop);
+        self.explanation.swap(&mut explanation);
+    }
+}
+
 /// A shared value. The guards, or the code that takes it away, empty it, so nothing is left to be dropped with the thread.
 struct Slot<T>(RefCell<ManuallyDrop<Option<Arc<T>>>>);
 
@@ -262,7 +279,16 @@ fn under(limits: Option<Limits>) -> Restore<Option<Limits>> {
 /// Adds limits to those of the layers around.
 #[inline(always)]
 pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
-    under(Some(limits().map_or(by, |around| around.and(by))))
+    let before = with(|context| {
+        let around = context.limits.get();
+        let narrowed = around.map_or(by, |around| around.and(by));
+        context.limits.set(Some(narrowed));
+        around
+    });
+    Restore {
+        field: |context| &context.limits,
+        before,
+    }
 }
 
 /// Another stack begins. A limit on a job is for those that work for it too; any other ends the code, and only what the
@@ -339,11 +365,29 @@ pub(super) fn report(job: &Core, report: Report) {
 /// Runs code that belongs to no call, though it runs in the middle of one, such as an observer: what it calls begins
 /// stacks of its own, and what it leaves says nothing of the call.
 pub(crate) fn apart(code: &mut dyn FnMut()) {
-    let said = take_said();
-    let _running = in_phase(Phase::Running);
-    let _nobodys = Restore::set(|context| &context.execution, None);
+    /// Puts back what belongs to the call.
+    struct Call {
+        said: Carried,
+        phase: Phase,
+        execution: Option<(ExecutionId, Option<JobId>)>,
+    }
+
+    impl Drop for Call {
+        fn drop(&mut self) {
+            with(|context| {
+                context.phase.set(self.phase);
+                context.execution.set(self.execution);
+                context.put_said(mem::take(&mut self.said));
+            });
+        }
+    }
+
+    let _call = CONTEXT.try_with(|context| Call {
+        said: context.take_said(),
+        phase: context.phase.replace(Phase::Running),
+        execution: context.execution.take(),
+    });
     code();
-    put_said(said);
 }
 
 // ===== code that goes on elsewhere =====
@@ -424,22 +468,11 @@ pub(super) fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
 /// Takes away what is said.
 #[inline(always)]
 pub(super) fn take_said() -> Carried {
-    with(|context| {
-        let mut explanation = None;
-        if !context
-            .explanation
-            .look(|explanation| explanation.is_none())
-        {
-            context.explanation.swap(&mut explanation);
-        }
-        Carried::new(context.stop.take(), explanation)
-    })
+    with(Context::take_said)
 }
 
 pub(super) fn put_said(said: Carried) {
-    let (stop, explanation) = said.into_parts();
-    set_said(stop);
-    set_explanation(explanation);
+    with(|context| context.put_said(said));
 }
 
 /// Why the layer around is dropping this future, if a layer does.

@@ -1,12 +1,6 @@
 //! Events to observers: in order, one at a time, without the lock.
 
-use std::{
-    mem,
-    num::NonZeroU64,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{mem, num::NonZeroU64, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -17,6 +11,7 @@ use super::{
     steps::Key,
 };
 use crate::{
+    error::unharmed,
     event::{Event, EventKind, JobName, Observer, StepInfo},
     listeners::tracing_listens,
 };
@@ -124,20 +119,20 @@ impl Core {
             return;
         }
         let observers: Vec<_> = self.lock().observers().cloned().collect();
-        for observer in observers {
-            self.guarded(|| observer.on_named(self.id, self.name()));
-        }
+        (self.tell)(&mut || {
+            for observer in &observers {
+                unharmed(|| observer.on_named(self.id, self.name()));
+            }
+        });
     }
 
     /// Sends an event of this step, unless the job is over; a report also to those that wait for its work. Layers send
     /// events by [`context::emit`](crate::job::context::emit), which knows the step.
     pub(crate) fn emit(&self, here: Option<Key>, kind: EventKind) {
-        if self.is_heard() {
-            let at = Instant::now();
-            let job = self.lock();
-            let step = job.step_of(&kind, here);
-            job.emit(kind, at, step);
-        }
+        let at = Instant::now();
+        let job = self.lock();
+        let step = job.step_of(&kind, here);
+        job.emit(kind, at, step);
     }
 
     /// Whether an event may reach anybody.
@@ -182,13 +177,6 @@ impl Core {
             let everyone = job.everyone();
             job.tell(everyone, started, None);
         }
-    }
-
-    /// A panicking observer must not reach the job, nor leave `delivering` set.
-    fn guarded(&self, tell: impl Fn()) {
-        (self.tell)(&mut || {
-            let _ = catch_unwind(AssertUnwindSafe(&tell));
-        });
     }
 }
 
@@ -349,18 +337,21 @@ impl<'a> Locked<'a> {
         let first = self.first();
         let more = self.rare.as_ref().map_or(0, |rare| rare.observers.len());
         drop(self);
-        for (index, observer) in first.iter().enumerate() {
-            if let Some(observer) = observer.as_ref().filter(|_| target.takes(index)) {
-                core.guarded(|| observer.on_event(event));
+        // What is dropped here may be the last handle to an observer, so that it goes without the lock.
+        (core.tell)(&mut || {
+            for (index, observer) in first.iter().enumerate() {
+                if let Some(observer) = observer.as_ref().filter(|_| target.takes(index)) {
+                    unharmed(|| observer.on_event(event));
+                }
             }
-        }
+            for index in (0..more).filter(|index| target.takes(index + INLINE)) {
+                let observer = core.lock().rare().observers.get(index).cloned();
+                if let Some(observer) = observer {
+                    unharmed(|| observer.on_event(event));
+                }
+            }
+        });
         drop(first);
-        for index in (0..more).filter(|index| target.takes(index + INLINE)) {
-            let observer = core.lock().rare().observers.get(index).cloned();
-            if let Some(observer) = observer {
-                core.guarded(|| observer.on_event(event));
-            }
-        }
         let job = core.lock();
         if event.kind.is_terminal() {
             core.word.set(Flag::EndingTold);
