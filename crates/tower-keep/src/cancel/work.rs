@@ -212,7 +212,7 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<F::Output, Cancelled>> {
         let mut this = self.project();
-        // A task that is left when its job is over is told nothing: the job was not cancelled.
+        // A task that is left when its job is over has no grace period: the job was not cancelled.
         let grace = this
             .grace
             .filter(|_| this.watch.job().state().is_cancelled());

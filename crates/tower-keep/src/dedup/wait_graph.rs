@@ -1,9 +1,8 @@
 //! Which joined executions wait for which. A call that would wait for the execution whose code makes it fails at once.
 //!
 //! An edge is a call with a key that an execution's code made and that has not ended, whether it began the execution
-//! that it waits for or joined it. Only such calls come here: one that no execution's code makes waits for nothing of
-//! its own. An edge is added and looked for under one lock, so that of two calls that would close a circle at once, one
-//! sees the other.
+//! that it waits for or joined it. Only such calls come here: no other call can close a circle. An edge is looked for and
+//! added under one lock, so that of two calls that would close a circle at once, one sees the other.
 
 use std::{
     collections::BTreeMap,

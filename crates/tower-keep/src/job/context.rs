@@ -426,7 +426,7 @@ impl Surroundings {
         }
     }
 
-    /// Of a detached task: it is told to stop as the code around is. Any limit but the job's own may go with the caller.
+    /// Of a detached task: what stops the code around stops it too. Any limit but the job's own may go with the caller.
     pub(crate) fn of_detached_task() -> Self {
         Self {
             limits: limits().map(|limits| limits.for_detached()),

@@ -68,7 +68,7 @@ impl Job {
 
     /// When the code that asks is stopped: the nearest of all time limits on it.
     ///
-    /// These are the overall limits of the job and of whoever it works for; and those of the attempt and of the
+    /// These are the overall limits of the job and of the jobs that it works for; and those of the attempt and of the
     /// [step](Self::step) in which this is asked, or in which the handle was taken. A stack that tracks no job counts
     /// too, so that an unwatched job can have a deadline. Limits around a Dedup whose callers join are those of each
     /// caller's wait: the joined execution goes on for the others and does not see them. An idle limit is none of these,

@@ -1,4 +1,4 @@
-//! What a layer says of a result besides the result itself. Pure.
+//! What a layer says of a result, next to the result itself. Pure.
 
 use std::{fmt, sync::Arc};
 

@@ -260,7 +260,7 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
 
     /// Puts the future back, where this caller polled it, and leaves its waker, unless that was known.
     fn wait(&mut self, polled: Option<Execution<T>>, known: bool, cx: &mut Context<'_>) -> Poll<T> {
-        // Cloning it can run anything, so that is done without the lock. One that was known and is no more was woken.
+        // Cloning it can run anything, so that is done without the lock. A waker that was known and is no more was woken.
         let waker = (!known).then(|| cx.waker().clone());
         let mut state = self.flight.state();
         if polled.is_some() {

@@ -61,7 +61,7 @@ impl Core {
     /// but for those that go on without their caller anyway.
     pub(crate) fn halt(&self, halt: &Halt) {
         halt.fire();
-        // The lock orders this after the child that is born beside, or before it so that it sees the halt: the flag
+        // The lock orders this after a child that is born at the same time, or before it so that it sees the halt: the flag
         // that there are children would not.
         let children = self.lock().children_within(halt);
         for child in children.iter().filter_map(Weak::upgrade) {

@@ -68,7 +68,7 @@ pub(crate) struct Core {
     state: Mutex<State>,
 }
 
-/// Runs an observer apart from the call in the middle of which it is told.
+/// Runs observers apart from the call in the middle of which an event happens.
 pub(crate) type Tell = fn(&mut dyn FnMut());
 
 /// Whose code began a job.

@@ -35,7 +35,7 @@ impl SharedExecution {
 }
 
 impl Drop for SharedExecution {
-    /// What still works for the execution is told, if the job was cancelled or its caller went away meanwhile.
+    /// Fires the token of what still works for the execution, if the job was cancelled or its caller went away meanwhile.
     fn drop(&mut self) {
         let job = &self.0;
         let (reached, reason) = {
@@ -75,7 +75,7 @@ impl Drop for SharedExecution {
 
 impl Core {
     /// Whether a layer that stops this job's call can let it clean up first: work runs, and the call alone has it in
-    /// hand. One that waits (to start, for its next attempt, for another job's work) has begun nothing that it could
+    /// hand. A call that waits (to start, for its next attempt, for another job's work) has begun nothing that it could
     /// end, and an execution that others may share goes on or is dropped, unless `shared` says that the call is a part
     /// of that.
     pub(crate) fn can_clean_up(&self, shared: bool) -> bool {

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | was not cancelled | none | is cancelled |
 //! | was cancelled, and others share its execution | `Cancelled`, `Shared` | its token fires when the execution is its own or over |
-//! | was cancelled, and its code is told | `Cancelled`, `Fired` | stays so |
+//! | was cancelled, and its token fired | `Cancelled`, `Fired` | stays so |
 //!
 //! The other flags note what happened, or who is to be told: `Observed`, `Traced`, `StartUnheard` (an observer that comes
 //! later is not told of the start), `Watched`, `HasChildren`, `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`,
@@ -70,7 +70,7 @@ pub(super) enum Flag {
     Dropped,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     Expired,
-    /// The observers know how the job ended, or there is none that could be told.
+    /// The observers know how the job ended, or there is none.
     EndingTold,
     /// There may be children to let go of.
     HasChildren,

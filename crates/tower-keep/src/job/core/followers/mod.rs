@@ -1,4 +1,4 @@
-//! Jobs that wait for what this one does: they are told what it reports, in order, and its signs of life are theirs.
+//! Jobs that wait for what this one does: they get its reports, in order, and its signs of life are theirs.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -106,8 +106,8 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// This job waits for what the other does: it is told what that one reports, the last report at once, and that
-    /// one's signs of life are this one's too. `None` where it would wait for itself, or where that one's work is over.
+    /// This job waits for what the other does: it gets the reports of that, the last one at once, and signs of life of
+    /// that count for this one too. `None` where it would wait for itself, or where that one's work is over.
     pub(crate) fn new(job: Arc<Core>, other: Weak<Core>) -> Option<Self> {
         let work = other.upgrade().filter(|work| !Arc::ptr_eq(&job, work))?;
         let execution = work.lock().adopt_follower(&job)?;
