@@ -1,9 +1,15 @@
 //! Calls that would wait for the execution whose code makes them.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
 
 use futures::future::BoxFuture;
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_keep::{
     BoxError, CancelLayer, DedupLayer, FailureCause, Job, LogLayer, Pipeline, RetryLayer,
     TimeoutLayer, dedup::Duplicate, find,
@@ -215,7 +221,7 @@ async fn a_call_waits_until_it_ends() {
 async fn code_in_a_scope() {
     let own: Arc<OnceLock<Boxed>> = Arc::default();
     let below = Arc::clone(&own);
-    let spawned = Arc::new(std::sync::Mutex::new(None));
+    let spawned = Arc::new(Mutex::new(None));
     let task = Arc::clone(&spawned);
     let inner = code(move |job: Job, request| {
         let (own, task) = (below.get().unwrap().clone(), Arc::clone(&task));
@@ -322,4 +328,101 @@ async fn executions_at_random() {
         .await
         .expect("nobody waits for ever");
     assert!(handle.in_flight().is_empty());
+}
+
+/// Runs the hook when it is cloned.
+struct Hooked<S>(S, Arc<dyn Fn() + Send + Sync>);
+
+impl<S: Clone> Clone for Hooked<S> {
+    fn clone(&self) -> Self {
+        (self.1)();
+        Self(self.0.clone(), Arc::clone(&self.1))
+    }
+}
+
+impl<S: Service<u32>> Service<u32> for Hooked<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: u32) -> S::Future {
+        self.0.call(request)
+    }
+}
+
+/// A call that is polled at once when it is woken.
+#[derive(Default)]
+struct Eager(Mutex<Option<Work>>);
+
+impl Eager {
+    fn poll(self: &Arc<Self>) {
+        let call = self.0.lock().unwrap().take();
+        if let Some(mut call) = call {
+            let waker = Waker::from(Arc::clone(self));
+            let polled = call.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_pending() {
+                *self.0.lock().unwrap() = Some(call);
+            }
+        }
+    }
+}
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        self.poll();
+    }
+}
+
+/// R65 An execution that begins inside another closes no circle unseen, though another call has joined it by then and runs
+/// its code as soon as it is there.
+#[tokio::test(start_paused = true)]
+async fn a_circle_that_closes_as_an_execution_begins() {
+    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let armed = Arc::new(AtomicBool::new(false));
+    let (below, arm) = (Arc::clone(&own), Arc::clone(&armed));
+    // 1 calls 2, and 2 calls 1.
+    let inner = code(move |_, request| {
+        let mut own = below.get().unwrap().clone();
+        arm.store(request == 1, Ordering::Relaxed);
+        own.call(3 - request)
+    });
+    let other = Arc::new(Eager::default());
+    let (stack, eager) = (Arc::clone(&own), Arc::clone(&other));
+    let hook = move || {
+        // 2 is marked, and its execution is not there yet.
+        if armed.swap(false, Ordering::Relaxed) {
+            let joins = stack.get().unwrap().clone().oneshot(2);
+            *eager.0.lock().unwrap() = Some(Box::pin(joins));
+            eager.poll();
+        }
+    };
+    let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
+    let handle = layer.handle();
+    let service = Boxed::new(layer.layer(Hooked(inner, Arc::new(hook))));
+    own.set(service.clone()).ok().unwrap();
+    let result = tokio::time::timeout(secs(600), service.oneshot(1)).await;
+    cycle(&result.expect("no circle is waited for").unwrap_err());
+    assert!(handle.in_flight().is_empty());
+}
+
+/// R65 A call that would have waited for itself is rejected, and did not join.
+#[tokio::test(start_paused = true)]
+async fn it_counts_as_rejected() {
+    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let below = Arc::clone(&own);
+    let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
+    let handle = layer.handle();
+    let inner = code(move |_, request| below.get().unwrap().clone().oneshot(request));
+    let service = Boxed::new(layer.layer(inner));
+    own.set(service.clone()).ok().unwrap();
+    cycle(&service.oneshot(1).await.unwrap_err());
+    let counts = handle.counts();
+    assert_eq!(
+        (counts.executions, counts.joined, counts.rejected),
+        (1, 0, 1)
+    );
 }

@@ -31,6 +31,8 @@ pub struct Keys<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`. No flight's lock is taken while it is held.
     marked: Mutex<Marked<K>>,
     hasher: RandomState,
+    /// Tells this table from every other, now and later.
+    number: u64,
     /// Joining is no matter of the lock above.
     pub(super) joined: AtomicU64,
     /// There is a handle, which may ask for the keys and since when they are in flight.
@@ -73,10 +75,7 @@ pub(super) struct Mark<K> {
 
 /// What a call that may join became.
 pub(super) enum Joined<T> {
-    First {
-        caller: Caller<T>,
-        execution: ExecutionId,
-    },
+    First(Caller<T>),
     Another {
         caller: Caller<T>,
         execution: ExecutionId,
@@ -109,13 +108,23 @@ impl<K> Keys<K> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.marked().table.len() + self.places.len()
+        let marked = self.marked().table.len();
+        marked + self.places.len()
     }
 
     fn execution(&self, number: u64) -> ExecutionId {
         ExecutionId {
-            table: std::ptr::from_ref(self).addr(),
+            table: self.number,
             number,
+        }
+    }
+
+    /// A call joined an execution, or would have waited for itself.
+    pub(super) fn count_joined(&self, waits: bool) {
+        if waits {
+            self.joined.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.marked().counts.rejected += 1;
         }
     }
 
@@ -265,7 +274,6 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                     let flight = held.flight.clone();
                     drop(marked);
                     if let Some(caller) = flight.and_then(join) {
-                        self.joined.fetch_add(1, Ordering::Relaxed);
                         let execution = self.execution(id);
                         return Joined::Another {
                             caller,
@@ -307,10 +315,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                     hit,
                     renewal: Some(caller),
                 },
-                None => Joined::First {
-                    caller,
-                    execution: self.execution(id),
-                },
+                None => Joined::First(caller),
             };
         }
     }
@@ -368,6 +373,7 @@ impl<K: Clone + Eq + Hash> Drop for Lead<K> {
 
 impl<K> Default for Keys<K> {
     fn default() -> Self {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let hasher = RandomState::new();
         Self {
             marked: Mutex::new(Marked {
@@ -378,6 +384,7 @@ impl<K> Default for Keys<K> {
                 counts: DedupCounts::default(),
             }),
             hasher,
+            number: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             joined: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             places: Arc::default(),

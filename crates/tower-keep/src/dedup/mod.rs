@@ -73,7 +73,8 @@
 //! The execution runs in the tracing span of the caller that began it, whichever caller polls it, and keeps that span
 //! open until it is over; where that caller had no span, in the span of the caller that polls. A renewal runs in the span
 //! of the call that was answered with the stale result. Task-locals belong to the task that polls, which may be any
-//! caller's: an execution is not to rely on them.
+//! caller's: an execution is not to rely on them. Its timers, connections and tasks belong to the runtime of the caller
+//! that polled it as they were made: callers of several runtimes need one that lives as long as the execution.
 //!
 //! # Kept results
 //!
@@ -271,7 +272,8 @@
 //! wait for each other without end. Such a call fails at once, with a [`Duplicate`] that names the keys, and the jobs where
 //! they are tracked ([`Duplicate::cycle`]). That holds across layers and with jobs or without. A call counts as waiting
 //! until it ends, under a time limit or in a `select!` too, so that of calls that want each other's result at least one
-//! fails. What a bare `tokio::spawn` runs is not seen as part of the execution.
+//! fails; also where the execution's code hands the call to a task and goes on without it. What the execution's code
+//! spawns or dispatches is no part of the execution, so that a circle through such work is not seen: it needs a limit.
 //!
 //! # Under axum
 //!

@@ -235,26 +235,26 @@ where
                 let job = job_of(&seat);
                 let id = job.as_ref().map(|job| job.id());
                 let asked = layer.mode.kept().0.map(Asked::now);
-                let nested = before_service(|| Nested::new(&key));
+                let mut nested = before_service(|| Nested::new(&key));
+                let mut waits = None;
                 let joined = before_service(|| {
                     keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
-                        let id = lead.execution();
-                        let execution =
+                        let execution = lead.execution();
+                        // Before its code can run, so that it waits for nothing yet.
+                        waits = nested.take().and_then(|call| call.wait(execution, id).ok());
+                        let call =
                             |seat: &Seat| Execution::new(called(inner), request, Some(lead), seat);
                         // Whichever caller polls it.
-                        Joinable::new(id, execution, O::share, layer.mode.clone(), job)
+                        Joinable::new(execution, call, O::share, layer.mode.clone(), job)
                             .in_current_span()
                     })
                 });
                 match joined {
-                    Joined::First { caller, execution } => {
-                        let waits = nested.and_then(|nested| nested.wait(execution, id).ok());
-                        join::State::Joined {
-                            caller,
-                            of: id,
-                            links: Links::of(None, waits),
-                        }
-                    }
+                    Joined::First(caller) => join::State::Joined {
+                        caller,
+                        of: id,
+                        links: Links::of(None, waits),
+                    },
                     Joined::Kept { hit, renewal } => {
                         if let (Some(caller), Some(asked)) = (renewal, asked) {
                             renew(caller, asked.limits.stale);
@@ -269,8 +269,9 @@ where
                         execution,
                         of,
                         work,
-                    } => match nested.map(|nested| nested.wait(execution, of)).transpose() {
+                    } => match nested.map(|call| call.wait(execution, of)).transpose() {
                         Ok(waits) => {
+                            keys.count_joined(true);
                             tell_duplicate(&seat, of, true);
                             let following =
                                 (job.zip(work)).and_then(|(job, work)| Following::new(job, work));
@@ -281,6 +282,7 @@ where
                             }
                         }
                         Err(cycle) => {
+                            keys.count_joined(false);
                             tell_duplicate(&seat, of, false);
                             let duplicate = Some(Duplicate::of_itself(of, cycle));
                             join::State::Rejected { duplicate }

@@ -17,9 +17,17 @@ use crate::{
 };
 
 /// The edges of each execution. A leaf lock.
-static GRAPH: Mutex<Graph> = Mutex::new(Graph(BTreeMap::new()));
+static GRAPH: Mutex<Graph> = Mutex::new(Graph {
+    edges: BTreeMap::new(),
+    next: 0,
+});
 
-struct Graph(BTreeMap<ExecutionId, Vec<Edge>>);
+#[derive(Default)]
+struct Graph {
+    /// By a number each.
+    edges: BTreeMap<ExecutionId, BTreeMap<u64, Edge>>,
+    next: u64,
+}
 
 struct Edge {
     to: ExecutionId,
@@ -32,6 +40,23 @@ fn graph() -> MutexGuard<'static, Graph> {
 }
 
 impl Graph {
+    /// Returns the number of the edge.
+    fn add(&mut self, from: ExecutionId, edge: Edge) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.edges.entry(from).or_default().insert(number, edge);
+        number
+    }
+
+    fn remove(&mut self, from: ExecutionId, number: u64) {
+        if let Some(edges) = self.edges.get_mut(&from) {
+            edges.remove(&number);
+            if edges.is_empty() {
+                self.edges.remove(&from);
+            }
+        }
+    }
+
     /// The edges of a way from one to the other, the last one first. Each is gone through once.
     fn way(&self, from: ExecutionId, to: ExecutionId) -> Option<Vec<&Edge>> {
         let mut came_by: BTreeMap<ExecutionId, (ExecutionId, &Edge)> = BTreeMap::new();
@@ -47,7 +72,7 @@ impl Graph {
                 }
                 return Some(way);
             }
-            for edge in self.0.get(&at).into_iter().flatten() {
+            for edge in self.edges.get(&at).into_iter().flat_map(BTreeMap::values) {
                 if edge.to != from && !came_by.contains_key(&edge.to) {
                     came_by.insert(edge.to, (at, edge));
                     next.push(edge.to);
@@ -88,17 +113,17 @@ impl Nested {
                 let _ = write!(text, " waits for {}", named(&edge.key, edge.job));
             }
             text.push_str(", whose code makes this call");
-            return Err(text.into());
+            return Err(bounded(format_args!("{text}")));
         }
         let edge = Edge {
             to,
             key: self.key,
             job,
         };
-        graph.0.entry(self.inside).or_default().push(edge);
+        let number = graph.add(self.inside, edge);
         Ok(Waits {
             from: self.inside,
-            to,
+            number,
         })
     }
 }
@@ -113,22 +138,12 @@ fn named(key: &str, job: Option<JobId>) -> String {
 /// A call waits, until this is dropped.
 pub(super) struct Waits {
     from: ExecutionId,
-    to: ExecutionId,
+    number: u64,
 }
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        let mut graph = graph();
-        let Some(edges) = graph.0.get_mut(&self.from) else {
-            return;
-        };
-        // Edges with the same ends are alike.
-        if let Some(index) = edges.iter().position(|edge| edge.to == self.to) {
-            edges.swap_remove(index);
-        }
-        if edges.is_empty() {
-            graph.0.remove(&self.from);
-        }
+        graph().remove(self.from, self.number);
     }
 }
 
@@ -150,7 +165,7 @@ mod tests {
             key: to.to_string().into(),
             job: None,
         };
-        graph.0.entry(execution(from)).or_default().push(edge);
+        graph.add(execution(from), edge);
     }
 
     proptest! {
@@ -161,7 +176,7 @@ mod tests {
             from in 0..8u64,
             to in 0..8u64,
         ) {
-            let mut graph = Graph(BTreeMap::new());
+            let mut graph = Graph::default();
             let mut reached = BTreeSet::from([from]);
             for (from, to) in &edges {
                 add(&mut graph, *from, *to);
@@ -178,7 +193,7 @@ mod tests {
             prop_assert_eq!(way.is_some(), reached.contains(&to));
             let mut at = execution(from);
             for edge in way.into_iter().flatten().rev() {
-                prop_assert!(graph.0[&at].iter().any(|known| known.to == edge.to));
+                prop_assert!(graph.edges[&at].values().any(|known| known.to == edge.to));
                 at = edge.to;
             }
             prop_assert!(at == execution(to) || !reached.contains(&to));

@@ -105,7 +105,9 @@ impl Layer {
             began: false,
         };
         match self.keys.join_or_begin(KEY, None, self.keeps, begin) {
-            Joined::First { caller, .. } | Joined::Another { caller, .. } => {
+            Joined::First(caller) => Some(Task::new(caller)),
+            Joined::Another { caller, .. } => {
+                self.keys.count_joined(true);
                 Some(Task::new(caller))
             }
             Joined::Kept { .. } => None,

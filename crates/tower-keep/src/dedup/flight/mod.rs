@@ -112,6 +112,12 @@ impl Drop for WakeAll {
 }
 
 impl<T> State<T> {
+    /// Those that wait, if the future was woken while it was polled.
+    #[must_use]
+    fn wakes_all(&mut self) -> Option<WakeAll> {
+        (self.woken && self.future.is_some()).then(|| self.waiting.take())
+    }
+
     /// Takes a caller out.
     #[must_use]
     fn remove(&mut self, id: u64) -> Option<Waker> {
@@ -226,13 +232,12 @@ impl<T> Caller<T> {
 impl<T: Clone + Send + Sync + 'static> Caller<T> {
     /// The output: moved to the last caller, cloned for the others.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        let (future, known) = {
+        let future = {
             let mut state = self.flight.state();
             if state.over {
                 drop(state);
                 return Poll::Ready(self.take_output());
             }
-            let known = state.waiting.has(self.id, cx.waker());
             let future = if state.woken || state.polled_by == self.id {
                 state.future.take()
             } else {
@@ -242,10 +247,10 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
                 state.woken = false;
                 state.polled_by = self.id;
             }
-            (future, known)
+            future
         };
         let Some(mut future) = future else {
-            return self.wait(None, known, cx);
+            return self.wait(None, cx);
         };
         // A panic ends the flight, and takes the future along.
         let polling = Polling(&self.flight);
@@ -254,29 +259,44 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         mem::forget(polling);
         match polled {
             Poll::Ready(output) => Poll::Ready(self.land(future, output)),
-            Poll::Pending => self.wait(Some(future), known, cx),
+            Poll::Pending => self.wait(Some(future), cx),
         }
     }
 
-    /// Puts the future back, where this caller polled it, and leaves its waker, unless that was known.
-    fn wait(&mut self, polled: Option<Execution<T>>, known: bool, cx: &mut Context<'_>) -> Poll<T> {
-        // Cloning it can run anything, so that is done without the lock. A waker that was known and is no more was woken.
-        let waker = (!known).then(|| cx.waker().clone());
+    /// Puts the future back, where this caller polled it, and leaves its waker, unless that is known.
+    fn wait(&mut self, polled: Option<Execution<T>>, cx: &mut Context<'_>) -> Poll<T> {
         let mut state = self.flight.state();
         if polled.is_some() {
             state.future = polled;
         }
+        if !state.over && !state.waiting.has(self.id, cx.waker()) {
+            // First, as the clone may panic: what was woken while it was polled every caller can poll now.
+            let woken = state.wakes_all();
+            drop(state);
+            drop(woken);
+            // Cloning it can run anything, so that is done without the lock.
+            let waker = cx.waker().clone();
+            state = self.flight.state();
+            let old = state.waiting.put(self.id, waker);
+            if state.over {
+                // All others were woken, and this one goes on at once.
+                let own = state.waiting.take();
+                drop(state);
+                drop((old, own));
+                return Poll::Ready(self.take_output());
+            }
+            let woken = state.wakes_all();
+            drop(state);
+            drop((old, woken));
+            return Poll::Pending;
+        }
         if state.over {
             drop(state);
-            drop(waker);
             return Poll::Ready(self.take_output());
         }
-        let old = waker.and_then(|waker| state.waiting.put(self.id, waker));
-        // Woken while it was polled: now every caller can poll it.
-        let can_be_polled = state.woken && state.future.is_some();
-        let woken = can_be_polled.then(|| state.waiting.take());
+        let woken = state.wakes_all();
         drop(state);
-        drop((old, woken));
+        drop(woken);
         Poll::Pending
     }
 

@@ -8,7 +8,7 @@ use crate::event::CancelReason;
 /// Tells shared executions apart, with a job or without: by the table that has them, and a number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ExecutionId {
-    pub(crate) table: usize,
+    pub(crate) table: u64,
     pub(crate) number: u64,
 }
 
