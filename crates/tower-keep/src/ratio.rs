@@ -1,3 +1,5 @@
+//! A ratio of two whole numbers.
+
 use std::fmt;
 
 /// A share of a whole: more than nothing, at most all of it. Kept as a fraction, so that comparing with it is exact.

@@ -7,8 +7,8 @@ use std::sync::{
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::Timeout};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, Event, EventKind, LogLayer,
-    RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, Event, EventKind,
+    LogLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
@@ -363,4 +363,34 @@ async fn a_detached_job_cleans_up_below_another_cancel_layer() {
     call.await.unwrap().unwrap_err();
     tokio::time::sleep(secs(20)).await;
     assert_eq!(cleaned.load(Ordering::Relaxed), 1);
+}
+
+/// R5: an attempt inside a joined execution that its limit gives up stops, though the job of the caller that began the
+/// execution was cancelled: it goes on for the others.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_of_a_joined_execution_that_is_given_up_stops() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let inner = Scripted::<u32, u32>::new().never().answer_after(secs(1), 2);
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(cancel)
+        .layer(DedupLayer::new(|request: &u32| Some(*request)).join())
+        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
+        .layer(TimeoutLayer::new(secs(5)).per_attempt())
+        .layer(CancelLayer::new().detached())
+        .service(inner);
+    let first = tokio::spawn(service.clone().oneshot(0));
+    tokio::task::yield_now().await;
+    let second = tokio::spawn(service.oneshot(0));
+    tokio::time::sleep(secs(1)).await;
+    assert!(handle.cancel(recorder.jobs()[0]));
+    first.await.unwrap().unwrap_err();
+    // The first attempt's limit is at 5 s, and the second one runs from 6 s on.
+    tokio::time::sleep(ms(5500)).await;
+    let now = (calls.count(), calls.dropped(), calls.in_flight());
+    assert_eq!(now, (2, 1, 1));
+    assert_eq!(second.await.unwrap().unwrap(), 2);
 }

@@ -2,7 +2,7 @@
 
 use crate::event::CancelReason;
 
-/// What became of the jobs that ran at a [`shutdown`](super::CancelHandle::shutdown), and of those that came after.
+/// What became of the jobs at a [`shutdown`](super::CancelHandle::shutdown): of the running jobs and of later ones.
 ///
 /// Each job that ran is in one of the first three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Shutdown {
     /// How a job that ran ended, by why it was cancelled, if it was.
     pub(super) fn count(&mut self, reason: Option<&CancelReason>) {
         match reason {
-            // One that its own time limit stopped ends as failed.
+            // A job that its own time limit stopped ends as failed.
             None | Some(CancelReason::TimedOut) => self.finished += 1,
             Some(CancelReason::Shutdown) => self.cancelled += 1,
             Some(_) => self.otherwise += 1,

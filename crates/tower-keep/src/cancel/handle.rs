@@ -1,3 +1,5 @@
+//! The handle that cancels jobs and shuts the layer down.
+
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::select;

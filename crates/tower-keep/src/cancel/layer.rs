@@ -1,3 +1,5 @@
+//! The layer, its settings, and how requests form groups.
+
 use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
@@ -148,7 +150,7 @@ impl<G, O, H> CancelLayer<G, O, H> {
     /// that leaves between two attempts ends the job. Of several calls that run when the caller leaves, the last to end
     /// says how the job ended.
     ///
-    /// Only the caller leaves work running. A layer outside this one that gives an attempt up, such as a time limit or a
+    /// Work runs on only when its caller leaves. A layer outside this one that gives an attempt up, such as a time limit or a
     /// hedge, stops it: soon, as its task has to drop it. What is left when the job is over stops too.
     ///
     /// The task runs in the tracing span that is current where the call is made, and keeps that open until it is over. It

@@ -1,3 +1,5 @@
+//! A running job, as the handle lists it.
+
 use std::time::Duration;
 
 use crate::{

@@ -1,3 +1,5 @@
+//! The service.
+
 use std::{
     fmt,
     future::Future,

@@ -1,3 +1,5 @@
+//! A call in a task of its own, which runs on without its caller.
+
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -38,6 +40,8 @@ pub struct Spawned<T, E> {
     task: JoinHandle<Output<T, E>>,
     job: Arc<Core>,
     id: TaskId,
+    // The call is part of a shared execution.
+    shared: bool,
     // `None` once the result is there.
     give_up: Option<GiveUp>,
 }
@@ -53,6 +57,7 @@ where
         K: Eq + Hash + Send + Sync + 'static,
     {
         let job = Arc::clone(work.job());
+        let shared = work.is_shared();
         let id = job.detach();
         let unfinished = Unfinished(Some((Arc::clone(&job), id)));
         let surroundings = Surroundings::of_detached_task();
@@ -61,6 +66,7 @@ where
             task: tokio::spawn(run(work, unfinished, given_up, surroundings).in_current_span()),
             job,
             id,
+            shared,
             give_up: Some(give_up),
         }
     }
@@ -195,9 +201,15 @@ impl<T, E> Drop for Spawned<T, E> {
         let Some(give_up) = self.give_up.take() else {
             return;
         };
-        // A layer that gives an attempt up does so while the job is polled; a caller that leaves does not poll it. A job
+        // A layer that gives an attempt up does so while the job is polled; a caller that leaves does not poll it. Work
         // that is cancelled stops by itself, after its grace period.
-        if context::is_current(&self.job) && !self.job.state().is_cancelled() {
+        let now = self.job.state();
+        let stops = if self.shared {
+            now.has_fired()
+        } else {
+            now.is_cancelled()
+        };
+        if context::is_current(&self.job) && !stops {
             // It fails only where the task is over.
             let _ = give_up.send(stop::dropped_by());
             self.job.give_up(self.id);

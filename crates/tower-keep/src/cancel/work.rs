@@ -1,3 +1,5 @@
+//! The inner call, watched for the cancellation of its job.
+
 use std::{
     fmt,
     future::Future,
@@ -72,6 +74,10 @@ impl<F, K: Eq + Hash> Work<F, K> {
 
     pub(super) fn job(&self) -> &Arc<Core> {
         self.watch.job()
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.watch.is_shared()
     }
 }
 

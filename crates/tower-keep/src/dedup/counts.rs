@@ -6,7 +6,7 @@ use super::kept::Hit;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DedupCounts {
-    /// Were begun, those that renew a kept result included.
+    /// Executions that began, renewals of kept results included.
     pub executions: u64,
     /// Joined an execution.
     pub joined: u64,

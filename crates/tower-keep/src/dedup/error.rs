@@ -1,3 +1,5 @@
+//! The errors of the layer.
+
 use std::{error::Error, fmt, sync::Arc};
 
 use crate::{

@@ -1,3 +1,5 @@
+//! The response future where duplicates are rejected.
+
 use std::{
     fmt,
     future::Future,

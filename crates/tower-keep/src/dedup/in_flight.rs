@@ -64,7 +64,7 @@ impl<K> InFlight<K> {
         self.job
     }
 
-    /// How many joined and wait for the result, not counting the one that was first.
+    /// How many callers joined and wait for the result. The first caller is not counted.
     #[must_use]
     pub fn followers(&self) -> usize {
         self.followers
@@ -76,8 +76,8 @@ impl<K> InFlight<K> {
         self.since
     }
 
-    /// Whether it waits for quiet, or for the one that runs, as [`debounce`](super::DedupLayer::debounce) has it. Beside
-    /// it there may be one with the same key that runs.
+    /// Whether the call waits for quiet, or for the running call, in [`debounce`](super::DedupLayer::debounce) mode. A
+    /// running call with the same key is listed separately.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.waiting

@@ -1,3 +1,5 @@
+//! The layer and its settings.
+
 use std::{fmt, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use super::{

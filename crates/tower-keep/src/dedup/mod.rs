@@ -73,8 +73,8 @@
 //! The execution runs in the tracing span of the caller that began it, whichever caller polls it, and keeps that span
 //! open until it is over; where that caller had no span, in the span of the caller that polls. A renewal runs in the span
 //! of the call that was answered with the stale result. Task-locals belong to the task that polls, which may be any
-//! caller's: an execution is not to rely on them. Its timers, connections and tasks belong to the runtime of the caller
-//! that polled it as they were made: callers of several runtimes need one that lives as long as the execution.
+//! caller's: an execution is not to rely on them. Timers, connections and tasks belong to the runtime in which
+//! the execution made them. If callers of several runtimes share an execution, that runtime must outlive it.
 //!
 //! # Kept results
 //!

@@ -1,3 +1,5 @@
+//! The response future where a newer call takes the place of an older one.
+
 use std::{
     convert::Infallible,
     fmt,

@@ -1,3 +1,5 @@
+//! The handle to a dispatched job.
+
 use std::{
     fmt,
     future::Future,

@@ -291,8 +291,8 @@ pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
     }
 }
 
-/// Another stack begins. A limit on a job is for those that work for it too; any other ends the code, and only what the
-/// code itself polls.
+/// Another stack begins. A limit on a job also limits its child jobs. Any other limit ends the code under it, and what
+/// that code polls itself.
 #[inline(always)]
 pub(super) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
     limits().map(|around| {

@@ -1,3 +1,5 @@
+//! The response future.
+
 use std::{
     fmt,
     future::Future,

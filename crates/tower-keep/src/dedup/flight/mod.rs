@@ -99,7 +99,7 @@ impl Waiting {
     }
 }
 
-/// Wakes those that wait when it is dropped.
+/// Wakes the waiting callers when it is dropped.
 struct WakeAll(Waiting);
 
 impl Drop for WakeAll {
@@ -112,7 +112,7 @@ impl Drop for WakeAll {
 }
 
 impl<T> State<T> {
-    /// Those that wait, if the future was woken while it was polled.
+    /// The waiting callers, if the future was woken while it was polled.
     #[must_use]
     fn wakes_all(&mut self) -> Option<WakeAll> {
         (self.woken && self.future.is_some()).then(|| self.waiting.take())

@@ -34,7 +34,8 @@ struct Fired {
 }
 
 impl Core {
-    /// Cancels the job: sets the reason, fires the token, wakes those that wait. `false` if it was over or cancelled before.
+    /// Cancels the job: sets the reason, fires the token and wakes the waiting layers. `false` if the job was over or
+    /// cancelled before.
     pub(crate) fn cancel(&self, reason: CancelReason, by: By) -> bool {
         let reached = self.lock().cancel(&reason, by);
         let was_in_time = reached.is_some();
@@ -57,8 +58,8 @@ impl Core {
         self.cancel(CancelReason::TimedOut, By::Leaving);
     }
 
-    /// The code of this job that the halt is around is to end within a grace period; so are the jobs that work for it,
-    /// but for those that go on without their caller anyway.
+    /// The code of this job inside the halt is to end within a grace period. Its child jobs are cancelled, except
+    /// detached ones.
     pub(crate) fn halt(&self, halt: &Halt) {
         halt.fire();
         // The lock orders this after a child that is born at the same time, or before it so that it sees the halt: the flag
@@ -91,8 +92,7 @@ impl Core {
 }
 
 impl Reached {
-    /// Tells those that wait for the cancellation, and the jobs that work for this one. By a list, as these may be a
-    /// chain of any length.
+    /// Fires tokens and wakers, of this job and of its children. By a list, as children may be a chain of any length.
     pub(super) fn spread(self, job: &Core, reason: &CancelReason) {
         let mut next = self.tell(job);
         while let Some(child) = next.pop() {

@@ -16,7 +16,7 @@ use crate::{
     listeners::tracing_listens,
 };
 
-/// The observers of a job, and the events on their way to them. Those that few jobs have are in the rare part.
+/// The observers of a job, and the events on their way to them. Further observers and queued events are in the rare part.
 pub(super) struct Stream {
     /// They cost no allocation, and are copied out with the lock taken once.
     first: First,
@@ -220,7 +220,7 @@ impl<'a> Locked<'a> {
         (mem::take(&mut self.stream.first), more)
     }
 
-    /// The first observers, without those that nobody would hear as tracing has no listener.
+    /// The first observers. tracing's sink is left out while tracing has no listener.
     fn first(&self) -> First {
         let left_out = match self.traced {
             0 => 0,

@@ -74,8 +74,8 @@ impl Drop for SharedExecution {
 }
 
 impl Core {
-    /// Whether a layer that stops this job's call can let it clean up first: work runs, and the call alone has it in
-    /// hand. A call that waits (to start, for its next attempt, for another job's work) has begun nothing that it could
+    /// Whether a layer that stops this job's call can let it clean up first: work runs, and no other call shares it.
+    /// A call that waits (to start, for its next attempt, for another job's work) has begun nothing that it could
     /// end, and an execution that others may share goes on or is dropped, unless `shared` says that the call is a part
     /// of that.
     pub(crate) fn can_clean_up(&self, shared: bool) -> bool {

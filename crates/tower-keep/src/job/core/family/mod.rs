@@ -65,7 +65,7 @@ fn for_each_upwards(job: &Core, act: impl Fn(&Core)) {
     }
 }
 
-/// The job goes on, and so do those that it works for.
+/// Notes a sign of life of this job, and of every job that it works for.
 #[cold]
 pub(super) fn touch(job: &Core) {
     let now = Instant::now();

@@ -1,3 +1,5 @@
+//! What followers are told, and when they are forgotten.
+
 use super::*;
 use crate::event::{Event, JobName, Observer, Report};
 use crate::job::core::{Origin, sharing::SharedExecution};
