@@ -1,12 +1,12 @@
 //! The counts of a layer. Pure.
 
-use super::kept::Hit;
+use super::cache::Hit;
 
 /// How many calls with a key there were, by what became of them. Got from [`DedupHandle::counts`](super::DedupHandle::counts).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DedupCounts {
-    /// Executions that began, renewals of kept results included.
+    /// Executions that began, renewals of cached results included.
     pub executions: u64,
     /// Joined an execution.
     pub joined: u64,
@@ -14,12 +14,11 @@ pub struct DedupCounts {
     pub replaced: u64,
     /// Were rejected as duplicates.
     pub rejected: u64,
-    /// Were answered from a kept result, fresh or stale.
+    /// Were answered from the cache, fresh or stale.
     pub hits: u64,
     /// Those of the hits that were stale.
     pub stale_hits: u64,
-    /// Executions that were to renew a kept result and came to none that may be kept: they failed, panicked or took too
-    /// long.
+    /// Renewals of a cached result that brought none to cache: they failed, panicked or took too long.
     pub failed_renewals: u64,
 }
 

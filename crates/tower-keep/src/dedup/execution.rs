@@ -13,7 +13,7 @@ use super::keys::Lead;
 use crate::job::{oneshot::Oneshot, seat::Seat};
 
 pin_project! {
-    /// Makes a service ready and calls it, and holds the key until it is told to free it.
+    /// Makes a service ready and calls it, and holds the key until it frees it.
     pub(super) struct Execution<S, Request, K>
     where
         S: Service<Request>,
@@ -50,7 +50,7 @@ where
         self.project().call.clear();
     }
 
-    /// Frees the key, after the call and what it borrowed from the service. Whoever polls this has to do so before its
+    /// Frees the key, after the call and what it borrowed from the service. The layer does so before its
     /// caller sees the result.
     pub(super) fn release(self: Pin<&mut Self>) {
         let this = self.project();

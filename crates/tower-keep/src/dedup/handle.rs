@@ -22,7 +22,7 @@ impl<K> DedupHandle<K> {
         self.keys.counts()
     }
 
-    /// How many results are kept. One that is too old counts until it is replaced or makes room for another.
+    /// How many results are cached. An expired result counts until a newer result replaces it or needs its room.
     #[must_use]
     pub fn kept(&self) -> usize {
         self.keys.kept()
@@ -30,11 +30,11 @@ impl<K> DedupHandle<K> {
 }
 
 impl<K: Clone + Eq + Hash> DedupHandle<K> {
-    /// Drops every kept result and forgets every execution that runs, in every mode.
+    /// Drops every cached result and forgets every execution that runs, in every mode.
     ///
     /// A call that begins after this neither gets nor waits for work that began before: it finds the key free. The
     /// older execution goes on for the callers that it has. No other call joins it, is rejected for it, waits for it or
-    /// replaces it; its result is not kept, and [`in_flight`](Self::in_flight) does not show it. A key may have two
+    /// replaces it; its result is not cached, and [`in_flight`](Self::in_flight) does not show it. A key may have two
     /// executions at a time that way.
     ///
     /// A call that waits in [`debounce`](super::DedupLayer::debounce) has not begun its work. It keeps its place, and
@@ -50,8 +50,8 @@ impl<K: Clone + Eq + Hash> DedupHandle<K> {
         self.keys.in_flight()
     }
 
-    /// Drops the kept result of this key and forgets its execution, as [`invalidate_all`](Self::invalidate_all) does
-    /// for all keys; `false` if no result was kept.
+    /// Drops the cached result of this key and forgets its execution, as [`invalidate_all`](Self::invalidate_all) does
+    /// for all keys; `false` if no result was cached.
     pub fn invalidate(&self, key: &K) -> bool {
         self.keys.invalidate(key)
     }

@@ -64,7 +64,7 @@ impl<K> InFlight<K> {
         self.job
     }
 
-    /// How many callers joined and wait for the result. The first caller is not counted.
+    /// How many callers joined and wait for the result. The leader is not counted.
     #[must_use]
     pub fn followers(&self) -> usize {
         self.followers

@@ -1,21 +1,22 @@
 //! The table of the keys in flight and of the cached results.
 
 use std::{
-    any::{Any, TypeId},
+    any::Any,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     sync::{Arc, PoisonError, Weak},
 };
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
+    cache::{Asked, Cache, Cached, Hit},
+    coalesce::flight::{self, AnyFlight, Caller, Flight},
     counts::DedupCounts,
-    flight::{AnyFlight, Caller, Flight},
     in_flight::Shown,
-    kept::{Asked, Entry, Hit, Kept},
-    places::Places,
+    key::Key,
+    supersede::places::Places,
 };
 use crate::{
     event::JobId,
@@ -41,29 +42,27 @@ pub struct Keys<K> {
     pub(super) places: Arc<Places<K>>,
 }
 
-/// Stands for the outcome's type where calls are rejected, and nothing is shared.
-pub(super) fn rejected() -> TypeId {
-    TypeId::of::<()>()
+pub(super) struct Marked<K> {
+    pub(super) table: HashTable<Mark<K>>,
+    /// How many there were so far: the number of the last one.
+    pub(super) executions: u64,
+    /// Under the same lock, so that a key is free only once its result can be found.
+    pub(super) cache: Cache<K>,
+    pub(super) counts: DedupCounts,
+    /// Flights that are over. The next execution takes the memory of such a flight, if no caller has it any more.
+    spare: Vec<Arc<dyn AnyFlight>>,
 }
 
-pub(super) struct Marked<K> {
-    /// One layer may be put around services whose outcomes differ in type and cannot be shared.
-    pub(super) table: HashTable<Mark<K>>,
-    next: u64,
-    /// Under the same lock, so that a key is free only once its result can be found.
-    pub(super) kept: Kept<K>,
-    /// The types of the outcomes that calls join: as many as there are kinds of service around which the layer is.
-    pub(super) types: Vec<TypeId>,
-    pub(super) counts: DedupCounts,
-}
+/// How many flights are spared: enough for keys that come and go in turn.
+const SPARE: usize = 32;
 
 pub(super) struct Mark<K> {
-    key: (K, TypeId),
+    pub(super) key: Key<K>,
     hash: u64,
     /// Tells this mark from a later one of the same key.
     id: u64,
     pub(super) job: Option<JobId>,
-    /// The first caller's job, in which an execution that calls join is made.
+    /// The leader's job, in which an execution that calls join is made.
     work: Option<Weak<Core>>,
     /// What to join, where calls join.
     pub(super) flight: Option<Arc<dyn AnyFlight>>,
@@ -75,16 +74,15 @@ pub(super) struct Mark<K> {
 
 /// What a call that may join became.
 pub(super) enum Joined<T> {
-    First(Caller<T>),
-    Another {
+    Leader(Caller<T>),
+    Follower {
         caller: Caller<T>,
         execution: ExecutionId,
         of: Option<JobId>,
         work: Option<Weak<Core>>,
     },
-    /// A result that is there. Where it is stale and nobody executes the key, there is the caller of an execution that
-    /// renews it.
-    Kept {
+    /// A cached result. Where it is stale and nobody executes the key, there is the leader of an execution that renews it.
+    Hit {
         hit: Hit,
         renewal: Option<Caller<T>>,
     },
@@ -98,7 +96,12 @@ enum Lookup {
         hit: Hit,
         running: bool,
     },
-    Running,
+    Running {
+        id: u64,
+        of: Option<JobId>,
+        work: Option<Weak<Core>>,
+        flight: Option<Arc<dyn AnyFlight>>,
+    },
     Vacant,
 }
 
@@ -139,53 +142,66 @@ impl<K> Keys<K> {
 impl<K> Marked<K> {
     fn remove(&mut self, hash: u64, id: u64) -> Option<Mark<K>> {
         let mark = self.table.find_entry(hash, |mark| mark.id == id).ok()?;
-        let (mark, _) = mark.remove();
+        let (mut mark, _) = mark.remove();
         self.counts.failed_renewals += u64::from(mark.renews);
+        if self.spare.len() < SPARE {
+            self.spare.extend(mark.flight.take());
+        }
         Some(mark)
     }
 
-    /// Marks the key for a new execution.
-    fn insert(&mut self, mut mark: Mark<K>) -> u64 {
-        let id = self.next;
-        self.next += 1;
-        self.counts.executions += 1;
-        mark.id = id;
-        self.table.insert_unique(mark.hash, mark, |mark| mark.hash);
-        id
+    /// A flight, and what turned out not to be spare, which goes without the lock.
+    fn flight<T: Send + Sync + 'static>(
+        &mut self,
+    ) -> (Arc<Flight<T>>, Option<Arc<dyn Any + Send + Sync>>) {
+        match self.spare.pop().map(Flight::reuse) {
+            Some(Ok(flight)) => (flight, None),
+            Some(Err(unusable)) => (Flight::new(), Some(unusable)),
+            None => (Flight::new(), None),
+        }
     }
 }
 
 impl<K: Eq + Hash> Marked<K> {
-    fn find(&self, hash: u64, key: &(K, TypeId)) -> Option<&Mark<K>> {
-        self.table.find(hash, |mark| mark.key == *key)
-    }
-
-    fn lookup(&mut self, hash: u64, key: &(K, TypeId), asked: Option<Asked>) -> Lookup {
-        let hit = asked.and_then(|asked| self.kept.get(hash, key, asked));
-        match hit {
-            Some(hit) if !hit.stale => Lookup::Fresh(hit),
-            Some(hit) => Lookup::Stale {
+    fn lookup(&mut self, hash: u64, key: &Key<K>, asked: Option<Asked>) -> Lookup {
+        let stale = match asked.and_then(|asked| self.cache.get(hash, key, asked)) {
+            Some(hit) if !hit.stale => return Lookup::Fresh(hit),
+            stale => stale,
+        };
+        let running = self.table.find(hash, |mark| mark.key == *key);
+        match (stale, running) {
+            (Some(hit), running) => Lookup::Stale {
                 hit,
-                running: self.find(hash, key).is_some(),
+                running: running.is_some(),
             },
-            None if self.find(hash, key).is_some() => Lookup::Running,
-            None => Lookup::Vacant,
+            (None, Some(mark)) => Lookup::Running {
+                id: mark.id,
+                of: mark.job,
+                work: mark.work.clone(),
+                flight: mark.flight.clone(),
+            },
+            (None, None) => Lookup::Vacant,
         }
     }
 
+    /// Takes the marks of this key out, of every type.
     #[must_use]
-    pub(super) fn forget(&mut self, hash: u64, key: &(K, TypeId)) -> Option<Mark<K>> {
-        let mark = self.table.find_entry(hash, |mark| mark.key == *key).ok()?;
-        Some(mark.remove().0)
+    pub(super) fn forget(&mut self, hash: u64, key: &K) -> Vec<Mark<K>> {
+        let mut gone = Vec::new();
+        while let Ok(mark) = self.table.find_entry(hash, |mark| mark.key.key == *key) {
+            gone.push(mark.remove().0);
+        }
+        gone
     }
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
     /// Runs the key's own `Hash`, so that it goes before the lock.
-    pub(super) fn hash(&self, key: &(K, TypeId)) -> u64 {
+    pub(super) fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
     }
 
+    #[inline]
     pub(super) fn shown(&self, key: &K) -> Option<Arc<Shown<K>>> {
         self.watched.load(Ordering::Relaxed).then(|| {
             Arc::new(Shown {
@@ -206,27 +222,39 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         job: Option<JobId>,
     ) -> Result<Lead<K>, Option<JobId>> {
         let shown = self.shown(&key);
-        let key = (key, rejected());
         let hash = self.hash(&key);
+        let key = Key::rejected(key);
         let mut marked = self.marked();
-        if let Some(held) = marked.find(hash, &key) {
-            let job = held.job;
-            marked.counts.rejected += 1;
-            drop(marked);
-            return Err(job);
+        let Marked {
+            table,
+            counts,
+            executions,
+            ..
+        } = &mut *marked;
+        match table.entry(hash, |mark| mark.key == key, |mark| mark.hash) {
+            hash_table::Entry::Occupied(held) => {
+                counts.rejected += 1;
+                let of = held.get().job;
+                drop(marked);
+                Err(of)
+            }
+            hash_table::Entry::Vacant(vacant) => {
+                *executions += 1;
+                let id = *executions;
+                vacant.insert(Mark {
+                    key,
+                    hash,
+                    id,
+                    job,
+                    work: None,
+                    flight: None,
+                    shown,
+                    renews: false,
+                });
+                drop(marked);
+                Ok(self.lead(hash, id))
+            }
         }
-        let id = marked.insert(Mark {
-            key,
-            hash,
-            id: 0,
-            job,
-            work: None,
-            flight: None,
-            shown,
-            renews: false,
-        });
-        drop(marked);
-        Ok(self.lead(hash, id))
     }
 
     fn lead(self: &Arc<Self>, hash: u64, id: u64) -> Lead<K> {
@@ -238,20 +266,16 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     }
 
     /// Finds the key's result, joins its flight, or begins one with what `begin` makes, which holds the lead.
-    pub(super) fn join_or_begin<F>(
+    pub(super) fn join_or_begin<T: Send + Sync + 'static>(
         self: &Arc<Self>,
         key: K,
         job: Option<&Arc<Core>>,
         asked: Option<Asked>,
-        begin: impl FnOnce(Lead<K>, Option<Arc<Core>>) -> F,
-    ) -> Joined<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + Sync + 'static,
-    {
+        begin: impl FnOnce(Lead<K>, Option<Arc<Core>>) -> flight::Execution<T>,
+    ) -> Joined<T> {
         let shown = self.shown(&key);
-        let key = (key, TypeId::of::<F::Output>());
         let hash = self.hash(&key);
+        let key = Key::of::<T>(key);
         loop {
             let mut marked = self.marked();
             let stale = match marked.lookup(hash, &key, asked) {
@@ -264,18 +288,18 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                 Lookup::Fresh(hit) | Lookup::Stale { hit, .. } => {
                     marked.counts.answered(&hit);
                     drop(marked);
-                    return Joined::Kept { hit, renewal: None };
+                    return Joined::Hit { hit, renewal: None };
                 }
-                Lookup::Running => {
-                    let Some(held) = marked.find(hash, &key) else {
-                        unreachable!("it was found under the same lock")
-                    };
-                    let (id, of, work) = (held.id, held.job, held.work.clone());
-                    let flight = held.flight.clone();
+                Lookup::Running {
+                    id,
+                    of,
+                    work,
+                    flight,
+                } => {
                     drop(marked);
                     if let Some(caller) = flight.and_then(join) {
                         let execution = self.execution(id);
-                        return Joined::Another {
+                        return Joined::Follower {
                             caller,
                             execution,
                             of,
@@ -289,33 +313,35 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             };
             // Nobody's job is to renew a result: its caller has it already.
             let job = if stale.is_none() { job } else { None };
-            let (flight, caller) = Flight::new();
             if let Some(hit) = &stale {
                 marked.counts.answered(hit);
             }
-            if !marked.types.contains(&key.1) {
-                marked.types.push(key.1);
-            }
-            let id = marked.insert(Mark {
+            let (flight, unusable) = marked.flight();
+            let leader = flight.leader();
+            marked.executions += 1;
+            let id = marked.executions;
+            let mark = Mark {
                 key,
                 hash,
-                id: 0,
+                id,
                 job: job.map(|job| job.id()),
                 work: job.map(Arc::downgrade),
                 flight: Some(flight),
                 shown,
                 renews: stale.is_some(),
-            });
+            };
+            marked.table.insert_unique(hash, mark, |mark| mark.hash);
             drop(marked);
+            drop(unusable);
             // Without the lock, as it runs the service's `Clone`.
             let lead = self.lead(hash, id);
-            caller.launch(|| Box::pin(begin(lead, job.cloned())));
+            leader.launch(|| begin(lead, job.cloned()));
             return match stale {
-                Some(hit) => Joined::Kept {
+                Some(hit) => Joined::Hit {
                     hit,
-                    renewal: Some(caller),
+                    renewal: Some(leader),
                 },
-                None => Joined::First(caller),
+                None => Joined::Leader(leader),
             };
         }
     }
@@ -338,18 +364,18 @@ impl<K: Clone + Eq + Hash> Lead<K> {
         self.keys.execution(self.id)
     }
 
-    /// Keeps what came out, unless the key was invalidated meanwhile, and frees the key.
-    pub(super) fn keep(self, response: Arc<dyn Any + Send + Sync>, asked: Asked) {
+    /// Caches what came out, unless the key was invalidated meanwhile, and frees the key.
+    pub(super) fn cache(self, response: Arc<dyn Any + Send + Sync>, asked: Asked) {
         let mut marked = self.keys.marked();
         let mark = marked.table.find_mut(self.hash, |mark| mark.id == self.id);
         mark.into_iter().for_each(|mark| mark.renews = false);
         let gone = marked.remove(self.hash, self.id).map(|mark| {
-            let entry = Entry {
+            let cached = Cached {
                 response,
                 of: mark.job,
                 at: asked.now,
             };
-            let gone = marked.kept.put(self.hash, mark.key, entry, asked);
+            let gone = marked.cache.put(self.hash, mark.key, cached, asked);
             (gone, mark.flight, mark.shown)
         });
         drop(marked);
@@ -378,10 +404,10 @@ impl<K> Default for Keys<K> {
         Self {
             marked: Mutex::new(Marked {
                 table: HashTable::new(),
-                next: 0,
-                kept: Kept::new(hasher.clone()),
-                types: Vec::new(),
+                executions: 0,
+                cache: Cache::new(hasher.clone()),
                 counts: DedupCounts::default(),
+                spare: Vec::new(),
             }),
             hasher,
             number: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),

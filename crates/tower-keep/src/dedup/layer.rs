@@ -3,9 +3,9 @@
 use std::{fmt, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use super::{
+    cache::Limits,
     error::Duplicate,
     handle::DedupHandle,
-    kept::Limits,
     keys::Keys,
     mode::{Debounce, Join, Keep, Latest, Reject},
 };
@@ -58,24 +58,25 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
         self.with_mode(Join)
     }
 
-    /// A call with a key in flight takes the place of the one that has it: the older one is cancelled and its work
-    /// dropped, and the newer one runs at once.
+    /// A call with a key in flight takes the place of the call that has it: the older call is cancelled and its work
+    /// dropped, and the newer call runs at once. For jobs that have to clean up there is
+    /// [`CancelLayer::replace`](crate::CancelLayer::replace); [this table](super) says which of the two is for what.
     ///
     /// The older one's caller gets a [`Duplicate`] that was [`replaced`](Duplicate::replaced), and its job, if it has
     /// one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). It never ends in success once the newer one has
-    /// begun; one that has its result by then keeps it. Of two jobs the newer one counts, also where the older one's retry
+    /// begun; if it has its result by then, it keeps it. Of two jobs the newer one counts, also where the older one's retry
     /// outside this layer calls again.
     #[must_use]
     pub fn latest(self) -> DedupLayer<Y, Latest, O> {
         self.with_mode(Latest)
     }
 
-    /// A call waits until none came with its key for this long, then runs. Whoever comes meanwhile takes the place of
-    /// the one that waits, as [`latest`](Self::latest) has it, and starts the wait anew.
+    /// A call waits until none came with its key for this long, then runs. A call that comes meanwhile takes the place
+    /// of the waiting call, as [`latest`](Self::latest) has it, and starts the wait again.
     ///
-    /// What runs is not disturbed: who comes then waits for its end too, so that a key never has more than one
-    /// execution. With [`Duration::ZERO`], a call runs at once if none with its key does, and of those that come while
-    /// one runs only the last does. Without a key there is no wait.
+    /// The running call is not disturbed: a call that comes then waits for its end too, so that a key never has more than
+    /// one execution. With [`Duration::ZERO`], a call runs at once if no call with its key runs; of the calls that come
+    /// during a run, only the last runs. Without a key there is no wait.
     ///
     /// # Panics
     ///
@@ -124,8 +125,8 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
 }
 
 impl<Y, O> DedupLayer<Y, Debounce, O> {
-    /// How long those that come one after another may put off an execution, counted from the first of them: then the
-    /// last of them runs, as soon as none with its key does. Default: without end.
+    /// How long calls that come one after another may put off an execution, counted from the first of them: then the
+    /// last of them runs, as soon as no call with its key runs. Default: without end.
     #[must_use]
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.mode.max_wait = Some(wait);
@@ -140,8 +141,8 @@ impl<Y, O> DedupLayer<Y, Join, O> {
     /// There is no such thing with [`latest`](DedupLayer::latest) and [`debounce`](DedupLayer::debounce), where the key
     /// names a place and not what is asked for.
     ///
-    /// Failures are never kept, nor what a layer inside answered in the service's place, nor what a cancelled job
-    /// handed out. At most 1000 results are kept, see [`keep_at_most`](DedupLayer::keep_at_most).
+    /// Failures are never cached, nor what a layer inside answered in the service's place, nor what a cancelled job
+    /// handed out. At most 1000 results are cached, see [`keep_at_most`](DedupLayer::keep_at_most).
     #[must_use]
     pub fn keep(self, fresh: Duration) -> DedupLayer<Y, Keep, O> {
         DedupLayer {
@@ -160,7 +161,7 @@ impl<Y, O> DedupLayer<Y, Join, O> {
 }
 
 impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
-    /// How many results are kept. The one that was asked for the longest time ago goes first. Default: 1000.
+    /// How many results are cached. The least recently used goes first. Default: 1000.
     #[must_use]
     pub fn keep_at_most(mut self, most: NonZeroUsize) -> Self {
         self.mode.limits.most = most;
@@ -170,8 +171,8 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
     /// How long after its time to live a result is still answered, while one execution renews it in a task of its own.
     /// A failure leaves the stale result in its place, and the next call tries again. Default: not at all.
     ///
-    /// That execution belongs to no caller and to no job of theirs; whoever comes when the result is too old joins it.
-    /// So what cancels or shuts down those jobs does not reach it, and their layers do not tell of it:
+    /// That execution belongs to no caller and to no job of theirs; a call that comes when the result has expired joins it.
+    /// So what cancels or shuts down those jobs does not reach it, and their layers do not report it:
     /// [`DedupCounts::failed_renewals`](super::DedupCounts::failed_renewals) does. Where nobody joined it, it is dropped
     /// when it has taken as long as this. It needs a tokio runtime with time enabled around the call: without a runtime
     /// nothing is renewed. It runs in the tracing span of the call that began it, and without its task-locals.
@@ -181,7 +182,7 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
         self
     }
 
-    /// Tells which results are kept: those that are a [`Success`](crate::Outcome::Success). Default: each `Ok`.
+    /// Tells which results are cached: each [`Success`](crate::Outcome::Success). Default: each `Ok`.
     #[must_use]
     pub fn classify<D, Response, Error>(self, classify: D) -> DedupLayer<Y, Keep<D>, O>
     where
@@ -199,7 +200,7 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
 }
 
 impl<F, K, M, O> DedupLayer<KeyBy<F, K>, M, O> {
-    /// Reaches the keys in flight and the kept results of this layer and its clones.
+    /// Reaches the keys in flight and the cached results of this layer and its clones.
     #[must_use]
     pub fn handle(&self) -> DedupHandle<K> {
         DedupHandle::new(Arc::clone(&self.key.keys))
@@ -244,7 +245,7 @@ impl<F, K> fmt::Debug for KeyBy<F, K> {
     }
 }
 
-/// A request's key, and where the keys in flight are kept; `None` is never a duplicate.
+/// A request's key, and the table of the keys in flight; `None` is never a duplicate.
 pub type Keyed<'a, K> = Option<(K, &'a Arc<Keys<K>>)>;
 
 /// What makes requests identical. Implemented by [`KeyBy`].

@@ -1,22 +1,30 @@
-//! One execution for identical concurrent requests.
+//! One execution for identical concurrent requests, or the newest request in the place of an older one.
 //!
 //! The key is marked before the work starts and free again when the job ends, in whichever way: with a result, by a
 //! limit, a cancellation, a panic or a drop. Requests without a key (`None`) are not deduplicated.
 //!
-//! | mode | a second call with the same key | |
-//! |---|---|---|
-//! | reject, the default | fails with [`Duplicate`], which says which job has the key | |
-//! | [`join`](DedupLayer::join) | waits for the first one's result | the response has to be `Clone + Send + Sync`, the rest `Send` |
-//! | `join` and [`keep`](DedupLayer::keep) | waits for the first one's result, and gets it for some time after its end | as `join` |
-//! | [`latest`](DedupLayer::latest) | takes the place of the first one, which is cancelled, and runs at once | |
-//! | [`debounce`](DedupLayer::debounce) | waits for quiet, and for the one that runs; the last that waits runs | needs tokio's timer |
+//! | | mode | a second call with the same key | |
+//! |---|---|---|---|
+//! | coalescing | reject, the default | fails with [`Duplicate`], which says which job has the key | |
+//! | | [`join`](DedupLayer::join) | waits for the first one's result | the response has to be `Clone + Send + Sync`, the rest `Send` |
+//! | | `join` and [`keep`](DedupLayer::keep) | waits for the first one's result, and gets it from a cache for some time after its end | as `join` |
+//! | superseding | [`latest`](DedupLayer::latest) | takes the place of the first one, which is cancelled, and runs at once | |
+//! | | [`debounce`](DedupLayer::debounce) | waits for quiet, and for the running call; the last waiting call runs | needs tokio's timer |
 //!
-//! In the first three the key says what is asked for, and one answer will do. In the last two it names a place that one
-//! call can have at a time, such as a search box, and the calls ask for different things. So no results are kept there:
-//! a kept one would answer another question. Where both are wanted, as in a box whose queries are also to be shared and
-//! kept, the layer that replaces goes around one that joins: [`latest`](DedupLayer::latest) or
-//! [`CancelLayer::replace`](crate::CancelLayer::replace), which does the same by the job, tracks what it replaces and can
-//! give it a grace period.
+//! When coalescing, the key says what is asked for, and one answer will do. When superseding, it names a place that one call
+//! can have at a time, such as a search box, and the calls ask for different things. So superseding has no cache: a
+//! cached result would answer another question. Where you want both, as in a box whose queries are also shared and cached,
+//! put a layer that supersedes around one that joins.
+//!
+//! [`CancelLayer::replace`](crate::CancelLayer::replace) supersedes too, by the job:
+//!
+//! | | [`latest`](DedupLayer::latest) | [`CancelLayer::replace`](crate::CancelLayer::replace) |
+//! |---|---|---|
+//! | for | calls that can be dropped, with jobs or without | jobs that may have to clean up, or are to be listed |
+//! | needs a job | no | the layer begins one |
+//! | grace period | that of a Cancel layer outside | its own, [`grace`](crate::CancelLayer::grace) |
+//! | the older caller gets | [`Duplicate`], with [`Cancelled`](crate::job::Cancelled) as its source | [`Cancelled`](crate::job::Cancelled) |
+//! | the older one has its result in the same moment | it keeps the result, or the newer call has the place: never both | a finished job keeps its result |
 //!
 //! The clones of a layer share their keys, around whatever services they are: a key has to say which service is meant
 //! where there are several, such as the routes of a server. Calls of clones with different modes do not see each other,
@@ -24,14 +32,14 @@
 //!
 //! # Joined executions
 //!
-//! A joined execution belongs to all its callers. Any of them may leave at any moment, the first one too: the work goes
-//! on for the others, and stops when the last one leaves. To let it run on even then, put a
-//! [detached](crate::CancelLayer::detached) Cancel layer around this one, or make each call with a
-//! [`Dispatcher`](crate::dispatch). While the work of the last one that left is being dropped, the next may begin.
+//! A joined execution belongs to all its callers: the leader, which began it, and its followers. Any of them may leave at
+//! any moment, the leader too: the work goes on for the others, and stops when the last caller leaves. To let it run on
+//! even then, put a [detached](crate::CancelLayer::detached) Cancel layer around this one, or make each call with a
+//! [`Dispatcher`](crate::dispatch). While the work of the last caller that left is being dropped, the next may begin.
 //!
-//! Responses are cloned only for those that joined, and once to be kept. An error need not be `Clone`: whoever shares it
-//! gets a [`SharedError`] around it. So look for it with [`find`](crate::find), which finds it there too:
-//! a `downcast_ref` that works for a lone caller fails as soon as there are two.
+//! Responses are cloned for followers, and once for the cache. An error need not be `Clone`: callers that share one each get
+//! a [`SharedError`] around it. So look for it with [`find`](crate::find), which finds it there too: a `downcast_ref` that
+//! works for a lone caller fails as soon as there are two.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,29 +66,29 @@
 //!
 //! # What a caller sees of the work
 //!
-//! The execution runs in the first caller's job, where a layer around this one tracks that. What it reports there
-//! ([`Progress`](crate::EventKind::Progress) and [`StepStarted`](crate::EventKind::StepStarted)) is told to the job of
-//! each caller that joined too, from the moment it joins, and the last report of each kind at once. That goes on when
-//! the first caller has left and its job has ended. Such a job says [`Duplicate`](crate::EventKind::Duplicate) and then
-//! what is reported, but never that it started, and a progress board shows it as joined. Its future is not woken for a
-//! report. A report is told to all followers before the code that reports goes on, unless another thread is just telling
-//! them: then that one goes on with it. A job that failed with the work does not say in which step that was.
+//! The execution runs in the leader's job, where a layer around this one tracks that. What it reports there
+//! ([`Progress`](crate::EventKind::Progress) and [`StepStarted`](crate::EventKind::StepStarted)) reaches the job of each
+//! follower too, from the moment it joins, and the last report of each kind at once. That goes on when the leader has left
+//! and its job has ended. A follower's job says [`Duplicate`](crate::EventKind::Duplicate) and then what is reported, but
+//! never that it started, and a progress board shows it as joined. Its future is not woken for a report. A report reaches
+//! all followers before the code that reports goes on, unless another thread is delivering one: then that thread delivers
+//! this one too. A job that failed with the work does not say in which step that was.
 //!
-//! Nothing is told where the followers' or the first caller's job is unknown here: if nobody tracks it, or a layer
-//! inside this one begins it. Nor is what an execution reports that renews a kept result, or whose first caller had been
-//! told to stop before it called: such an execution is in nobody's job.
+//! A follower's job gets no reports where its own or the leader's job is unknown here: if no layer tracks it, or a layer
+//! inside this one begins it. Background renewals of cached results, and executions whose leader was already cancelled,
+//! belong to no job and report nothing.
 //!
-//! The execution runs in the tracing span of the caller that began it, whichever caller polls it, and keeps that span
-//! open until it is over; where that caller had no span, in the span of the caller that polls. A renewal runs in the span
-//! of the call that was answered with the stale result. Task-locals belong to the task that polls, which may be any
-//! caller's: an execution is not to rely on them. Timers, connections and tasks belong to the runtime in which
-//! the execution made them. If callers of several runtimes share an execution, that runtime must outlive it.
+//! The execution runs in the leader's tracing span, whichever caller polls it, and keeps that span open until it is over;
+//! where the leader had no span, in the span of the caller that polls. A renewal runs in the span of the call that got the
+//! stale result. Task-locals belong to the task that polls, which may be any caller's: an execution must not rely on them.
+//! Timers, connections and tasks belong to the runtime in which the execution made them. If callers of several runtimes
+//! share an execution, that runtime must outlive it.
 //!
-//! # Kept results
+//! # Cache
 //!
-//! Unless the layer is told to [`keep`](DedupLayer::keep), nothing is kept once the execution is over. With it, a
-//! success answers the requests that come later: nothing is executed, and the inner service is not asked whether it is
-//! ready. This is what becomes of a detached job's result whose caller went away.
+//! Without [`keep`](DedupLayer::keep), nothing is left once the execution is over. With it, the layer caches each success
+//! and answers later requests from the cache: nothing is executed, and the inner service is not asked whether it is ready.
+//! So a detached job's result is found though its caller went away.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -116,19 +124,19 @@
 //! |---|---|
 //! | time to live | [`keep`](DedupLayer::keep), on tokio's clock, from the end of the execution |
 //! | after that | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): answered at once, while one execution renews it |
-//! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the one that was asked for the longest time ago goes first |
-//! | what is kept | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
-//! | what is never kept | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
+//! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the least recently used result goes first |
+//! | what is cached | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
+//! | what is never cached | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
 //! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [below](self#invalidation) |
 //! | event | [`AnsweredFromKept`](crate::EventKind::AnsweredFromKept); the job succeeds without having started |
 //!
-//! A result that is too old takes its place until its key is asked for again, or until it is pushed out. Its key says
-//! whom a result is for: where users may not see each other's results, the user belongs into the key.
+//! An expired result keeps its memory until its key is asked for again, or until newer results push it out. The key says
+//! whom a result is for: where users may not see each other's results, put the user into the key.
 //!
 //! # Invalidation
 //!
 //! After [`DedupHandle::invalidate`] or [`DedupHandle::invalidate_all`], a call neither gets nor waits for work that
-//! began before. In every mode the older execution goes on for the callers that it has, and its result is not kept:
+//! began before. In every mode the older execution goes on for the callers that it has, and its result is not cached:
 //!
 //! | mode | the next call with the key |
 //! |---|---|
@@ -197,13 +205,13 @@
 //!
 //! | | [`latest`](DedupLayer::latest) | [`debounce`](DedupLayer::debounce) |
 //! |---|---|---|
-//! | the one that runs | is cancelled, woken, and its work dropped when it is polled | goes on |
-//! | the one that waits | none does | is replaced; it never starts |
+//! | the running call | is cancelled, woken, and its work dropped when it is polled | goes on |
+//! | the waiting call | none waits | is replaced; it never starts |
 //! | what the replaced one's caller gets | [`Duplicate`], [`replaced`](Duplicate::replaced); of a Cancel layer outside, its [`Cancelled`](crate::job::Cancelled) | as there |
 //! | the replaced one's job | is cancelled as [`Replaced`](crate::CancelReason::Replaced), with its token and its children | as there |
 //! | a result that the older one has not been polled for | is lost | is there |
-//! | the one that runs leaves, fails or panics | the key is free | the one that waits goes on |
-//! | the one that waits leaves | | the key is free; those it replaced do not come back, and the next call begins a burst of its own |
+//! | the running call leaves, fails or panics | the key is free | the waiting call goes on |
+//! | the waiting call leaves | | the key is free; the calls it replaced do not come back, and the next call begins a burst of its own |
 //! | a retry inside | keeps its place; a wait for the next attempt ends too | keeps its place |
 //! | a retry outside | does not try a replaced call again, nor does a circuit count it | as there; each attempt waits for quiet |
 //! | a retry outside comes back while a newer job has the place, or waits for it | it is the older job that is replaced | as there |
@@ -218,14 +226,15 @@
 //!
 //! | there | here | what differs |
 //! |---|---|---|
-//! | BullMQ, simple mode | the default | the caller is told, with the job's id |
-//! | BullMQ, throttle mode (`ttl`) | `join` and `keep` | callers have the result; the time counts from the end of the execution, and a failure is not kept |
+//! | Go's `singleflight`, tower-resilience's coalesce | `join` | the work stops when the last caller leaves; any caller drives it |
+//! | BullMQ, simple mode | the default | the caller gets an error, with the job's id |
+//! | BullMQ, throttle mode (`ttl`) | `join` and `keep` | callers have the result; the time counts from the end of the execution, and a failure is not cached |
 //! | BullMQ, debounce mode (`ttl`, `extend`, `replace`, `delay`) | `debounce` | |
 //! | BullMQ, `keepLastIfActive` | `debounce(Duration::ZERO)` | |
 //! | Temporal, conflict policy `Fail`, `UseExisting`, `TerminateExisting` | the default, `join`, `latest` | the newer one does not wait until the older one has ended |
 //! | Sidekiq `unique_for`, Oban `unique` | the default | a key lasts as long as its job, and holds within one process |
 //! | RxJS `exhaustMap`, `switchMap`, `debounceTime` | the default, `latest`, `debounce` | for each key |
-//! | lodash `debounce`, `maxWait` | `debounce`, `max_wait` | those that are put off are told, rather than answered with the result before |
+//! | lodash `debounce`, `maxWait` | `debounce`, `max_wait` | calls that are put off get an error, not the result before |
 //!
 //! # Watching it
 //!
@@ -239,16 +248,16 @@
 //! Cancel, which then ends a wait at once.
 //!
 //! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
-//! the others. A grace period is for a first caller that has the execution to itself: its work is told and may clean up,
-//! and who calls meanwhile begins another. Of several, each leaves at once. A Cancel inside this layer has the work in
-//! hand instead, under the first caller's id: cancelling that ends it for all, also once the first caller has left, and
-//! the jobs that joined are unknown there.
+//! the others. A grace period is for a leader that has the execution to itself: its work may clean up, and a call that comes
+//! meanwhile begins another execution. Of several callers, each leaves at once. A Cancel inside this layer controls the work
+//! instead, under the leader's id: cancelling that ends the work for all, also once the leader has left, and the
+//! followers' jobs are unknown there.
 //!
 //! # Readiness
 //!
 //! This layer is always ready: the key is unknown until the request comes, and a call that joins must not reserve what
 //! it will not use. An execution drives the instance that was called to readiness within its future, and a clone takes
-//! that one's place.
+//! its place.
 //!
 //! # Errors
 //!
@@ -259,7 +268,7 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping a call frees its key, or leaves the joined execution to the others, or the place to the one that waits.
+//! Dropping a call frees its key, or leaves the joined execution to the others, or the place to the waiting call.
 //!
 //! Every caller of a joined execution can drive it. A call may be set aside, in a `select!`, in a `Vec` or in a buffer of
 //! futures, polled once or never: the others have their result all the same. Each wake of the execution wakes every caller
@@ -281,37 +290,32 @@
 //! into them. Joining needs a response that is `Clone`, which one with axum's body is not: collect it first. The other
 //! modes need none.
 
+mod cache;
+mod coalesce;
 mod counts;
 mod error;
 mod execution;
-mod flight;
 mod future;
 mod handle;
 mod in_flight;
-mod join;
-mod kept;
+mod key;
 mod keys;
 mod layer;
 mod mode;
-mod place;
-mod places;
-mod replace;
 mod service;
-mod share;
-mod wait_graph;
+mod supersede;
 mod watch;
 
 pub use self::{
+    coalesce::{future::JoinFuture, share::ShareError},
     counts::DedupCounts,
     error::{Duplicate, SharedError},
     future::ResponseFuture,
     handle::DedupHandle,
     in_flight::InFlight,
-    join::JoinFuture,
     keys::Keys,
     layer::{DedupKey, DedupLayer, KeyBy, Keyed},
     mode::{Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Reject},
-    replace::ReplaceFuture,
     service::Dedup,
-    share::ShareError,
+    supersede::future::ReplaceFuture,
 };

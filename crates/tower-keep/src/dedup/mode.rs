@@ -2,7 +2,7 @@ use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
-use super::kept::Limits;
+use super::cache::Limits;
 use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 
 /// Duplicates are rejected. The default.
@@ -13,7 +13,7 @@ pub struct Reject;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Join;
 
-/// A newer call takes the place of the one that runs. Set by [`DedupLayer::latest`](super::DedupLayer::latest).
+/// A newer call takes the place of the running one. Set by [`DedupLayer::latest`](super::DedupLayer::latest).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Latest;
 
@@ -34,7 +34,7 @@ impl Debounce {
     }
 }
 
-/// As [`Join`], and a success is kept for calls that come later. Set by [`DedupLayer::keep`](super::DedupLayer::keep).
+/// As [`Join`], and a success is cached for calls that come later. Set by [`DedupLayer::keep`](super::DedupLayer::keep).
 #[derive(Clone, Copy)]
 pub struct Keep<C = ErrorsAsFailures> {
     pub(super) limits: Limits,
@@ -49,17 +49,17 @@ impl<C> fmt::Debug for Keep<C> {
 
 /// A mode in which calls join. Implemented by [`Join`] and [`Keep`].
 pub trait JoinMode: Clone + Send + 'static {
-    /// How long results are kept, if they are.
+    /// How long results are cached, if they are.
     fn kept(&self) -> Keeping;
 }
 
 /// A mode in which calls join, around a service with these results. Implemented by [`Join`] and [`Keep`].
 pub trait KeepMode<Response, Error>: JoinMode {
-    /// Whether this result may be kept.
+    /// Whether this result may be cached.
     fn keeps(&self, result: &Result<Response, Error>) -> bool;
 }
 
-/// How long results are kept, if they are.
+/// How long results are cached, if they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Keeping(pub(super) Option<Limits>);
 

@@ -1,17 +1,13 @@
-//! What the handle sees of the keys, and does to what they keep.
+//! What the handle sees of the keys, and does to what they cache.
 
-use std::{hash::Hash, iter, mem, sync::Arc};
+use std::{hash::Hash, mem, sync::Arc};
 
-use super::{
-    counts::DedupCounts,
-    in_flight::InFlight,
-    keys::{Keys, rejected},
-};
+use super::{counts::DedupCounts, in_flight::InFlight, keys::Keys};
 use crate::sync::atomic::Ordering;
 
 impl<K> Keys<K> {
     pub(super) fn kept(&self) -> usize {
-        self.marked().kept.len()
+        self.marked().cache.len()
     }
 
     /// From here on each execution is noted with its key and its beginning.
@@ -20,7 +16,13 @@ impl<K> Keys<K> {
     }
 
     pub(super) fn counts(&self) -> DedupCounts {
-        let mut counts = self.marked().counts;
+        let mut counts = {
+            let marked = self.marked();
+            DedupCounts {
+                executions: marked.executions,
+                ..marked.counts
+            }
+        };
         counts.joined = self.joined.load(Ordering::Relaxed);
         self.places.count(&mut counts);
         counts
@@ -51,30 +53,26 @@ impl<K> Keys<K> {
 }
 
 impl<K: Clone + Eq + Hash> Keys<K> {
-    /// Drops all kept results, and the marks and places of all that runs: the executions go on for the callers that
+    /// Drops all cached results, and the marks and places of all that runs: the executions go on for the callers that
     /// they have, and later calls do not find them.
     pub(super) fn invalidate_all(&self) {
         let gone = {
             let mut marked = self.marked();
-            (mem::take(&mut marked.table), marked.kept.take())
+            (mem::take(&mut marked.table), marked.cache.take())
         };
         drop(gone);
         self.places.invalidate_all();
     }
 
-    /// As [`invalidate_all`](Self::invalidate_all), for one key; whether there was a kept result.
+    /// As [`invalidate_all`](Self::invalidate_all), for one key; whether there was a cached result.
     pub(super) fn invalidate(&self, key: &K) -> bool {
-        let joined = self.marked().types.clone();
-        let mut any = false;
-        for of in iter::once(rejected()).chain(joined) {
-            let key = (key.clone(), of);
-            let hash = self.hash(&key);
-            let gone = {
-                let mut marked = self.marked();
-                (marked.kept.remove(hash, &key), marked.forget(hash, &key))
-            };
-            any |= gone.0.is_some();
-        }
+        let hash = self.hash(key);
+        let (results, marks) = {
+            let mut marked = self.marked();
+            (marked.cache.invalidate(hash, key), marked.forget(hash, key))
+        };
+        let any = !results.is_empty();
+        drop((results, marks));
         self.places.invalidate(key);
         any
     }

@@ -438,7 +438,9 @@ impl Surroundings {
     /// Lets them hold, and no others, while `code` runs.
     pub(crate) fn around<T>(&mut self, code: impl FnOnce() -> T) -> T {
         let _execution = Restore::set(|context| &context.execution, self.execution);
-        let _limits = under(self.limits);
+        // Most code is under none, here and there.
+        let limited = self.limits.is_some() || limits().is_some();
+        let _limits = limited.then(|| under(self.limits));
         let _halt = under_halt(&mut self.halt);
         code()
     }

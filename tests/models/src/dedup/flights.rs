@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, task::Poll};
 
-use super::{Running, Script, Task, flight::Flight};
+use super::{Running, Script, Task, coalesce::flight::Flight};
 use crate::run::{explore, spawn};
 
 /// A driver and another that waits, each in a thread of its own, get the output; it is cloned for no third.
@@ -120,7 +120,8 @@ pub fn a_caller_gets_it_by_itself() {
 pub fn joining_comes_before_or_after_the_launch() {
     explore(|| {
         let script = Script::done();
-        let (flight, first) = Flight::new();
+        let flight = Flight::new();
+        let first = flight.leader();
         let second = Task::new(flight.join().unwrap());
         let waiting = spawn(move || second.output());
         let running = Arc::clone(&script);

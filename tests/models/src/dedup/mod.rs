@@ -6,33 +6,30 @@ pub mod table;
 
 // The library's own files, of which the models use a part. They are linted at home.
 
+#[path = "../../../../crates/tower-keep/src/dedup/cache.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod cache;
 #[path = "../../../../crates/tower-keep/src/dedup/counts.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod counts;
-#[path = "../../../../crates/tower-keep/src/dedup/flight/mod.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod flight;
 #[path = "../../../../crates/tower-keep/src/dedup/in_flight.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod in_flight;
-#[path = "../../../../crates/tower-keep/src/dedup/kept.rs"]
+#[path = "../../../../crates/tower-keep/src/dedup/key.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod kept;
+mod key;
 #[path = "../../../../crates/tower-keep/src/dedup/keys.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod keys;
 #[path = "../../../../crates/tower-keep/src/dedup/mode.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod mode;
-#[path = "../../../../crates/tower-keep/src/dedup/place/mod.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod place;
-#[path = "../../../../crates/tower-keep/src/dedup/places.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod places;
 #[path = "../../../../crates/tower-keep/src/dedup/watch.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod watch;
+
+mod coalesce;
+mod supersede;
 
 use std::{
     future::Future,
@@ -46,7 +43,7 @@ use std::{
 
 use loom::sync::Mutex;
 
-use self::flight::{Caller, Flight};
+use self::coalesce::flight::{Caller, Flight};
 use crate::{
     run::{Sleeper, Unhurt},
     sync::atomic::AtomicU64,
@@ -101,7 +98,8 @@ impl Script {
     }
 
     fn fly(self: &Arc<Self>) -> (Arc<Flight<Output>>, Caller<Output>) {
-        let (flight, first) = Flight::new();
+        let flight = Flight::new();
+        let first = flight.leader();
         first.launch(|| Box::pin(Running(Arc::clone(self))));
         (flight, first)
     }

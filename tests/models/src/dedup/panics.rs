@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Task, flight::Flight};
+use super::{Task, coalesce::flight::Flight};
 use crate::run::{explore, spawn};
 
 /// Panics when it is polled, without a word.
@@ -37,7 +37,8 @@ fn panics(mut task: Task<()>) -> bool {
 /// Whoever waits is told, and nobody can join any more.
 pub fn a_panic_reaches_everybody() {
     explore(|| {
-        let (flight, first) = Flight::new();
+        let flight = Flight::new();
+        let first = flight.leader();
         first.launch(|| Box::pin(Panicking));
         let tasks = [first, flight.join().unwrap()].map(Task::new);
         let threads = tasks.map(|task| spawn(move || panics(task)));
@@ -51,7 +52,8 @@ pub fn a_panic_reaches_everybody() {
 /// Who joins as it panics is told too, or finds the flight over.
 pub fn a_panic_reaches_who_joins() {
     let seen = explore(|| {
-        let (flight, first) = Flight::new();
+        let flight = Flight::new();
+        let first = flight.leader();
         first.launch(|| Box::pin(Panicking));
         let driving = spawn(move || panics(Task::new(first)));
         let joined = flight.join().map(|caller| panics(Task::new(caller)));

@@ -14,7 +14,8 @@ use std::{
 
 use super::{
     Task,
-    kept::{Asked, Limits},
+    cache::{Asked, Limits},
+    coalesce::flight,
     keys::{Joined, Keys, Lead},
 };
 use crate::run::{explore, spawn};
@@ -55,7 +56,7 @@ impl Future for Execution {
         if let (Some(asked), Some(lead)) = (self.keeps, self.lead.take()) {
             // One at a time, until the key is free.
             self.end();
-            lead.keep(Arc::new(KEY), asked);
+            lead.cache(Arc::new(KEY), asked);
         }
         self.end();
         Poll::Ready(KEY)
@@ -97,20 +98,22 @@ impl Layer {
 
     /// A call: `None` is answered from what is kept.
     fn call(&self) -> Option<Task<u8>> {
-        let begin = |lead, _| Execution {
-            counts: Arc::clone(&self.counts),
-            lead: Some(lead),
-            waits: self.waits,
-            keeps: self.keeps,
-            began: false,
+        let begin = |lead, _| -> flight::Execution<u8> {
+            Box::pin(Execution {
+                counts: Arc::clone(&self.counts),
+                lead: Some(lead),
+                waits: self.waits,
+                keeps: self.keeps,
+                began: false,
+            })
         };
         match self.keys.join_or_begin(KEY, None, self.keeps, begin) {
-            Joined::First(caller) => Some(Task::new(caller)),
-            Joined::Another { caller, .. } => {
+            Joined::Leader(caller) => Some(Task::new(caller)),
+            Joined::Follower { caller, .. } => {
                 self.keys.count_joined(true);
                 Some(Task::new(caller))
             }
-            Joined::Kept { .. } => None,
+            Joined::Hit { .. } => None,
         }
     }
 

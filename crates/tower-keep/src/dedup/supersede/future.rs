@@ -17,8 +17,7 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    error::Duplicate,
-    execution::Execution,
+    super::{error::Duplicate, execution::Execution},
     places::{Hold, Turned},
 };
 use crate::{
@@ -32,7 +31,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The response future of [`Dedup`](super::Dedup) where a newer call takes the place of an older one.
+    /// The response future of [`Dedup`](crate::dedup::Dedup) where a newer call takes the place of an older one.
     #[must_use = "futures do nothing unless polled"]
     pub struct ReplaceFuture<S, Request, K, O>
     where

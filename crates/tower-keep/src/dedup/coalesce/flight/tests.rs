@@ -68,7 +68,8 @@ impl Drop for Running {
 fn launched(
     future: impl Future<Output = Counted> + Send + 'static,
 ) -> (Arc<Flight<Counted>>, Caller<Counted>) {
-    let (flight, first) = Flight::new();
+    let flight = Flight::new();
+    let first = flight.leader();
     first.launch(|| Box::pin(future));
     (flight, first)
 }
@@ -249,7 +250,8 @@ fn a_wake_wakes_every_caller() {
 fn callers_wait_for_the_launch() {
     for fails in [false, true] {
         let execution = Scripted::default();
-        let (flight, first) = Flight::new();
+        let flight = Flight::new();
+        let first = flight.leader();
         let mut second = Task::new(flight.join().unwrap());
         assert!(second.poll().is_pending());
         let launch = || {

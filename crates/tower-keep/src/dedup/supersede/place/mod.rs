@@ -2,22 +2,22 @@
 //!
 //! # Invariants
 //!
-//! 1. In a place at most one call runs and at most one waits. Whoever waits begins only once the one that ran has left.
-//! 2. A [`Turn`] is decided once, whoever comes first: its call has a result, or another call has its place. So a call
-//!    whose place was taken has none to show, and one that has its result keeps it.
+//! 1. In a place at most one call runs and at most one waits. The waiting call begins only once the running call has left.
+//! 2. A [`Turn`] is decided once: its call has a result, or another call has its place. So a call whose place was taken
+//!    has no result to show, and a call that has its result keeps it.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a call came to its result or was replaced before it did.
 #[derive(Debug)]
-pub(super) struct Turn(AtomicU64);
+pub(crate) struct Turn(AtomicU64);
 
 const OPEN: u64 = 0;
 const FINISHED: u64 = 1;
 const REPLACED: u64 = 2;
 
 impl Turn {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU64::new(OPEN))
     }
 
@@ -28,23 +28,23 @@ impl Turn {
     }
 
     /// The call has its result; `false` if it was replaced before.
-    pub(super) fn finish(&self) -> bool {
+    pub(crate) fn finish(&self) -> bool {
         self.decide(FINISHED)
     }
 
     /// Another call has the place; `false` if this one had its result before.
-    pub(super) fn replace(&self) -> bool {
+    pub(crate) fn replace(&self) -> bool {
         self.decide(REPLACED)
     }
 
-    pub(super) fn is_replaced(&self) -> bool {
+    pub(crate) fn is_replaced(&self) -> bool {
         self.0.load(Ordering::Acquire) == REPLACED
     }
 }
 
 /// The calls with one key: `C` is what is known of a call, `T` a point in time.
 #[derive(Debug)]
-pub(super) struct Place<C, T> {
+pub(crate) struct Place<C, T> {
     running: Option<Entry<C>>,
     waiting: Option<Waiting<C, T>>,
 }
@@ -61,26 +61,26 @@ struct Waiting<C, T> {
     entry: Entry<C>,
     /// When the first of those came whose place this one has.
     since: T,
-    /// It waits for nothing but the one that runs.
+    /// It waits for nothing but the running call.
     is_due: bool,
 }
 
 /// A call that lined up.
 #[derive(Debug)]
-pub(super) struct LinedUp<C, T> {
-    /// The one that waited until now.
-    pub(super) replaced: Option<C>,
+pub(crate) struct LinedUp<C, T> {
+    /// The call that waited until now.
+    pub(crate) replaced: Option<C>,
     /// When the first of those came whose place this one has; its own time if there is none.
-    pub(super) since: T,
+    pub(crate) since: T,
 }
 
 /// What a call leaves behind.
 #[derive(Debug)]
-pub(super) struct Left<C> {
+pub(crate) struct Left<C> {
     /// The call itself, if it was still there.
-    pub(super) gone: Option<C>,
+    pub(crate) gone: Option<C>,
     /// Who can begin now.
-    pub(super) next: Option<C>,
+    pub(crate) next: Option<C>,
 }
 
 impl<C, T> Default for Place<C, T> {
@@ -94,12 +94,12 @@ impl<C, T> Default for Place<C, T> {
 
 impl<C, T> Place<C, T> {
     /// Nobody runs and nobody waits.
-    pub(super) fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.running.is_none() && self.waiting.is_none()
     }
 
-    /// The calls, the one that runs first, and whether it waits.
-    pub(super) fn calls(&self) -> impl Iterator<Item = (&C, bool)> {
+    /// The calls, the running one first, and whether each waits.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (&C, bool)> {
         let running = self.running.iter().map(|entry| (&entry.call, false));
         let waiting = self.waiting.iter();
         running.chain(waiting.map(|waiting| (&waiting.entry.call, true)))
@@ -107,14 +107,14 @@ impl<C, T> Place<C, T> {
 
     /// Runs at once, in the place of the one that ran until now.
     #[must_use]
-    pub(super) fn take(&mut self, id: u64, call: C) -> Option<C> {
+    pub(crate) fn take(&mut self, id: u64, call: C) -> Option<C> {
         let before = self.running.replace(Entry { id, call });
         before.map(|entry| entry.call)
     }
 
     /// Waits, in the place of the one that waited until now.
     #[must_use]
-    pub(super) fn line_up(&mut self, id: u64, call: C, now: T) -> LinedUp<C, T>
+    pub(crate) fn line_up(&mut self, id: u64, call: C, now: T) -> LinedUp<C, T>
     where
         T: Copy,
     {
@@ -133,7 +133,7 @@ impl<C, T> Place<C, T> {
 
     /// The one that waits is due: it runs, unless another one still does. Then it is the next.
     #[must_use]
-    pub(super) fn start(&mut self, id: u64) -> bool {
+    pub(crate) fn start(&mut self, id: u64) -> bool {
         match self.waiting.take() {
             Some(mut waiting) if waiting.entry.id == id => {
                 if self.running.is_none() {
@@ -150,7 +150,7 @@ impl<C, T> Place<C, T> {
 
     /// The call is over, or its caller left; where another one has its place, nothing changes.
     #[must_use]
-    pub(super) fn leave(&mut self, id: u64) -> Left<C>
+    pub(crate) fn leave(&mut self, id: u64) -> Left<C>
     where
         C: Clone,
     {
@@ -166,7 +166,7 @@ impl<C, T> Place<C, T> {
 
     /// The call that runs no longer has the place: no other call replaces it or waits for it.
     #[must_use]
-    pub(super) fn forget(&mut self) -> Left<C>
+    pub(crate) fn forget(&mut self) -> Left<C>
     where
         C: Clone,
     {

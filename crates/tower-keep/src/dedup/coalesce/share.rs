@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::error::{Duplicate, SharedError};
+use super::super::error::{Duplicate, SharedError};
 use crate::{
     error::BoxError,
     reject::{Fail, FailWith, RespondWith},

@@ -11,9 +11,11 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    counts::DedupCounts,
-    in_flight::{InFlight, Shown},
-    mode::Debounce,
+    super::{
+        counts::DedupCounts,
+        in_flight::{InFlight, Shown},
+        mode::Debounce,
+    },
     place::{Left, Place, Turn},
 };
 use crate::{
@@ -32,7 +34,7 @@ enum Rule {
     Debounce,
 }
 
-pub(super) struct Places<K> {
+pub(crate) struct Places<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`.
     table: Mutex<Table<K>>,
     next: AtomicU64,
@@ -141,19 +143,19 @@ impl<K> Places<K> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.table().map.len()
     }
 
     /// Adds what was counted here.
-    pub(super) fn count(&self, counts: &mut DedupCounts) {
+    pub(crate) fn count(&self, counts: &mut DedupCounts) {
         let table = self.table();
         counts.executions += table.executions;
         counts.replaced += table.replaced;
     }
 
     /// Those that came while there was a handle.
-    pub(super) fn in_flight(&self) -> Vec<InFlight<K>>
+    pub(crate) fn in_flight(&self) -> Vec<InFlight<K>>
     where
         K: Clone,
     {
@@ -174,7 +176,7 @@ impl<K> Places<K> {
 
 impl<K: Clone + Eq + Hash> Places<K> {
     /// Forgets the calls that run: they go on for their callers, and no other call replaces or waits for them.
-    pub(super) fn invalidate_all(&self) {
+    pub(crate) fn invalidate_all(&self) {
         let (left, free) = {
             let mut table = self.table();
             let mut left = Vec::with_capacity(table.map.len());
@@ -192,7 +194,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
     }
 
     /// As [`invalidate_all`](Self::invalidate_all), for one key.
-    pub(super) fn invalidate(&self, key: &K) {
+    pub(crate) fn invalidate(&self, key: &K) {
         for rule in [Rule::Latest, Rule::Debounce] {
             let key = (key.clone(), rule);
             let (left, free) = {
@@ -211,14 +213,14 @@ impl<K: Clone + Eq + Hash> Places<K> {
 }
 
 /// A call's place, or that it waits for it. Others can have it when this is dropped.
-pub(super) struct Hold<K: Clone + Eq + Hash> {
+pub(crate) struct Hold<K: Clone + Eq + Hash> {
     places: Arc<Places<K>>,
     key: (K, Rule),
     call: Arc<Call<K>>,
 }
 
 /// What a call does that lined up.
-pub(super) enum Turned {
+pub(crate) enum Turned {
     /// It has the place.
     Begins,
     /// Until then; `None` is never.
@@ -227,7 +229,7 @@ pub(super) enum Turned {
 
 impl<K: Clone + Eq + Hash> Places<K> {
     /// The place of this key for a call of this job, which has it at once.
-    pub(super) fn take_place(
+    pub(crate) fn take_place(
         self: &Arc<Self>,
         key: K,
         shown: Option<Arc<Shown<K>>>,
@@ -239,7 +241,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
     }
 
     /// A wait for the place of this key, which the call has at once if there is nothing to wait for.
-    pub(super) fn line_up(
+    pub(crate) fn line_up(
         self: &Arc<Self>,
         key: K,
         shown: Option<Arc<Shown<K>>>,
@@ -309,7 +311,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
 
 impl<K: Clone + Eq + Hash> Hold<K> {
     /// The waiting call is due: whether it has the place now. If not, it is woken once it can have it.
-    pub(super) fn start(&self) -> bool {
+    pub(crate) fn start(&self) -> bool {
         let mut table = self.places.table();
         let begins = match table.map.get_mut(&self.key) {
             Some(place) => place.start(self.call.id),
@@ -320,31 +322,31 @@ impl<K: Clone + Eq + Hash> Hold<K> {
     }
 
     /// The call has its result; `false` if it was replaced before.
-    pub(super) fn finish(&self) -> bool {
+    pub(crate) fn finish(&self) -> bool {
         self.call.turn.finish()
     }
 
-    pub(super) fn is_replaced(&self) -> bool {
+    pub(crate) fn is_replaced(&self) -> bool {
         self.call.turn.is_replaced()
     }
 
     /// The job that took its place, if that is known.
-    pub(super) fn replaced_by(&self) -> Option<JobId> {
+    pub(crate) fn replaced_by(&self) -> Option<JobId> {
         self.call.by.get().copied()
     }
 
     /// Whether a newer call may take the place of this one while it runs.
-    pub(super) fn is_replaceable(&self) -> bool {
+    pub(crate) fn is_replaceable(&self) -> bool {
         self.key.1 == Rule::Latest
     }
 
     /// Where it waits. Ask once more afterwards.
-    pub(super) fn register(&self, waker: &Waker) {
+    pub(crate) fn register(&self, waker: &Waker) {
         self.call.waker.register(waker);
     }
 
     /// Names the job, where it was begun after the call came.
-    pub(super) fn set_job(&self, job: &Arc<Core>) {
+    pub(crate) fn set_job(&self, job: &Arc<Core>) {
         self.call.set_job(job);
     }
 }

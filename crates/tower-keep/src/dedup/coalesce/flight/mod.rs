@@ -1,9 +1,9 @@
 //! One execution and the callers that wait for it. No clock, no runtime.
 //!
-//! The execution belongs to all callers. Any of them that is polled drives it, so that none depends on another being
-//! polled: a caller may be set aside, in a `select!` or a `Vec`, for as long as it likes. The execution has a waker of
-//! its own, which wakes every caller that waits, as any subset of them may have been set aside. When the last caller
-//! leaves, the execution is dropped.
+//! The execution belongs to all callers: the leader, which began it, and its followers. Any of them that is polled drives
+//! it, so that none depends on another being polled: a caller may be set aside, in a `select!` or a `Vec`, for as long as
+//! it likes. The execution has a waker of its own, which wakes every caller that waits, as any subset of them may have been
+//! set aside. When the last caller leaves, the execution is dropped.
 //!
 //! # Invariants
 //!
@@ -21,8 +21,10 @@ use std::{
     mem,
     pin::Pin,
     sync::{Arc, PoisonError},
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
 };
+
+use futures_util::task::{ArcWake, waker_ref};
 
 use crate::{
     error::unharmed,
@@ -30,9 +32,9 @@ use crate::{
 };
 
 /// Boxed and nameless, so that a caller that joins need not know what is executed.
-type Execution<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type Execution<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-pub(super) struct Flight<T> {
+pub(crate) struct Flight<T> {
     /// A leaf lock.
     state: Mutex<State<T>>,
 }
@@ -50,27 +52,29 @@ struct State<T> {
     closed: bool,
     /// How many neither left nor have the output.
     callers: usize,
-    /// Whether the first is one of them.
-    first: bool,
+    /// Whether the leader is one of them.
+    leader: bool,
     waiting: Waiting,
-    next_caller: u64,
+    /// The number of the next caller.
+    next: u64,
 }
 
-/// The first caller's number.
-const FIRST: u64 = 0;
+/// The leader's number.
+const LEADER: u64 = 0;
 
-/// The wakers of the callers that wait: of the first one, and of the others in the order in which they joined.
+/// The wakers of the callers that wait.
 #[derive(Default)]
 struct Waiting {
-    first: Option<Waker>,
-    others: BTreeMap<u64, Waker>,
+    leader: Option<Waker>,
+    /// In the order in which they joined.
+    followers: BTreeMap<u64, Waker>,
 }
 
 impl Waiting {
     fn has(&self, id: u64, waker: &Waker) -> bool {
         let known = match id {
-            FIRST => self.first.as_ref(),
-            _ => self.others.get(&id),
+            LEADER => self.leader.as_ref(),
+            _ => self.followers.get(&id),
         };
         known.is_some_and(|known| known.will_wake(waker))
     }
@@ -79,23 +83,25 @@ impl Waiting {
     #[must_use]
     fn put(&mut self, id: u64, waker: Waker) -> Option<Waker> {
         match id {
-            FIRST => self.first.replace(waker),
-            _ => self.others.insert(id, waker),
+            LEADER => self.leader.replace(waker),
+            _ => self.followers.insert(id, waker),
         }
     }
 
     #[must_use]
+    #[inline]
     fn remove(&mut self, id: u64) -> Option<Waker> {
         match id {
-            FIRST => self.first.take(),
-            _ => self.others.remove(&id),
+            LEADER => self.leader.take(),
+            _ => self.followers.remove(&id),
         }
     }
 
     /// All of them, to be woken without the lock.
     #[must_use]
-    fn take(&mut self) -> WakeAll {
-        WakeAll(mem::take(self))
+    fn take(&mut self) -> Option<WakeAll> {
+        let any = self.leader.is_some() || !self.followers.is_empty();
+        any.then(|| WakeAll(mem::take(self)))
     }
 }
 
@@ -104,69 +110,90 @@ struct WakeAll(Waiting);
 
 impl Drop for WakeAll {
     fn drop(&mut self) {
-        let Waiting { first, others } = mem::take(&mut self.0);
-        for waker in first.into_iter().chain(others.into_values()) {
+        let Waiting { leader, followers } = mem::take(&mut self.0);
+        for waker in leader.into_iter().chain(followers.into_values()) {
             unharmed(|| waker.wake());
         }
     }
 }
 
 impl<T> State<T> {
+    fn new() -> Self {
+        Self {
+            future: None,
+            woken: true,
+            polled_by: LEADER,
+            output: None,
+            over: false,
+            closed: false,
+            callers: 1,
+            leader: true,
+            waiting: Waiting::default(),
+            next: LEADER + 1,
+        }
+    }
+
+    /// As a new one, for a flight that is over and has no caller: it holds nothing any more.
+    fn begin_again(&mut self) {
+        self.woken = true;
+        self.polled_by = LEADER;
+        self.over = false;
+        self.closed = false;
+        self.callers = 1;
+        self.leader = true;
+        self.next = LEADER + 1;
+    }
+
     /// The waiting callers, if the future was woken while it was polled.
     #[must_use]
     fn wakes_all(&mut self) -> Option<WakeAll> {
-        (self.woken && self.future.is_some()).then(|| self.waiting.take())
+        if self.woken && self.future.is_some() {
+            self.waiting.take()
+        } else {
+            None
+        }
     }
 
     /// Takes a caller out.
     #[must_use]
     fn remove(&mut self, id: u64) -> Option<Waker> {
         self.callers -= 1;
-        self.first &= id != FIRST;
+        self.leader &= id != LEADER;
         self.waiting.remove(id)
     }
 }
 
 impl<T> Flight<T> {
-    /// A flight with its first caller, which [launches](Caller::launch) it.
-    pub(super) fn new() -> (Arc<Self>, Caller<T>) {
-        let state = State {
-            future: None,
-            woken: true,
-            polled_by: FIRST,
-            output: None,
-            over: false,
-            closed: false,
-            callers: 1,
-            first: true,
-            waiting: Waiting::default(),
-            next_caller: FIRST + 1,
-        };
-        let flight = Arc::new(Self {
-            state: Mutex::new(state),
-        });
-        let first = Caller {
-            flight: Arc::clone(&flight),
-            id: FIRST,
+    /// A flight, whose [leader](Self::leader) is to [launch](Caller::launch) it.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State::new()),
+        })
+    }
+
+    /// The leader of a new flight, once.
+    pub(crate) fn leader(self: &Arc<Self>) -> Caller<T> {
+        Caller {
+            flight: Arc::clone(self),
+            id: LEADER,
             done: false,
-        };
-        (flight, first)
+        }
     }
 
     /// How many joined and still wait.
-    pub(super) fn followers(&self) -> usize {
+    pub(crate) fn followers(&self) -> usize {
         let state = self.state();
-        state.callers - usize::from(state.first)
+        state.callers - usize::from(state.leader)
     }
 
     /// Joins the flight; `None` if it is over or closed.
-    pub(super) fn join(self: &Arc<Self>) -> Option<Caller<T>> {
+    pub(crate) fn join(self: &Arc<Self>) -> Option<Caller<T>> {
         let mut state = self.state();
         if state.over || state.closed {
             return None;
         }
-        let id = state.next_caller;
-        state.next_caller += 1;
+        let id = state.next;
+        state.next += 1;
         state.callers += 1;
         Some(Caller {
             flight: Arc::clone(self),
@@ -180,29 +207,41 @@ impl<T> Flight<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Wake for Flight<T> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+impl<T: Send + Sync + 'static> Flight<T> {
+    /// As [`new`](Self::new), in the memory of a flight that is over and that no caller has any more. Any other is given
+    /// back.
+    pub(crate) fn reuse(
+        spare: Arc<dyn AnyFlight>,
+    ) -> Result<Arc<Self>, Arc<dyn Any + Send + Sync>> {
+        let mut flight = spare.any().downcast::<Self>()?;
+        match Arc::get_mut(&mut flight) {
+            Some(Self { state }) => {
+                let state = state.get_mut();
+                state.unwrap_or_else(PoisonError::into_inner).begin_again();
+                Ok(flight)
+            }
+            None => Err(flight),
+        }
     }
+}
 
+impl<T: Send + Sync + 'static> ArcWake for Flight<T> {
     /// The future is to be polled: by any caller that waits.
-    fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.state();
+    fn wake_by_ref(flight: &Arc<Self>) {
+        let mut state = flight.state();
         if state.over || mem::replace(&mut state.woken, true) {
             // All that wait were woken, or will be when the future comes back.
             return;
         }
         // Where it is being polled, that caller wakes them when it puts it back: they could do nothing before.
-        if state.future.is_some() {
-            let waiting = state.waiting.take();
-            drop(state);
-            drop(waiting);
-        }
+        let waiting = state.wakes_all();
+        drop(state);
+        drop(waiting);
     }
 }
 
 /// One caller's share of a flight.
-pub(super) struct Caller<T> {
+pub(crate) struct Caller<T> {
     flight: Arc<Flight<T>>,
     id: u64,
     done: bool,
@@ -210,7 +249,7 @@ pub(super) struct Caller<T> {
 
 impl<T> Caller<T> {
     /// Says what the execution is. Callers that were polled before can poll it now. If `make` panics, the flight is over.
-    pub(super) fn launch(&self, make: impl FnOnce() -> Execution<T>) {
+    pub(crate) fn launch(&self, make: impl FnOnce() -> Execution<T>) {
         let launching = Polling(&self.flight);
         let future = make();
         mem::forget(launching);
@@ -222,7 +261,7 @@ impl<T> Caller<T> {
     }
 
     /// Keeps others from joining, unless some have.
-    pub(super) fn close(&self) -> bool {
+    pub(crate) fn close(&self) -> bool {
         let mut state = self.flight.state();
         state.closed |= state.callers == 1;
         state.closed
@@ -231,30 +270,24 @@ impl<T> Caller<T> {
 
 impl<T: Clone + Send + Sync + 'static> Caller<T> {
     /// The output: moved to the last caller, cloned for the others.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        let future = {
-            let mut state = self.flight.state();
-            if state.over {
-                drop(state);
-                return Poll::Ready(self.take_output());
-            }
-            let future = if state.woken || state.polled_by == self.id {
-                state.future.take()
-            } else {
-                None
-            };
-            if future.is_some() {
-                state.woken = false;
-                state.polled_by = self.id;
-            }
-            future
-        };
-        let Some(mut future) = future else {
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        let mut state = self.flight.state();
+        if state.over {
+            drop(state);
+            return Poll::Ready(self.take_output());
+        }
+        let is_due = state.woken || state.polled_by == self.id;
+        let Some(mut future) = state.future.take_if(|_| is_due) else {
+            drop(state);
             return self.wait(None, cx);
         };
+        state.woken = false;
+        state.polled_by = self.id;
+        drop(state);
         // A panic ends the flight, and takes the future along.
         let polling = Polling(&self.flight);
-        let waker = Waker::from(Arc::clone(&self.flight));
+        let waker = waker_ref(&self.flight);
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
         mem::forget(polling);
         match polled {
@@ -269,6 +302,7 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         if polled.is_some() {
             state.future = polled;
         }
+        let mut old = None;
         if !state.over && !state.waiting.has(self.id, cx.waker()) {
             // First, as the clone may panic: what was woken while it was polled every caller can poll now.
             let woken = state.wakes_all();
@@ -277,27 +311,19 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
             // Cloning it can run anything, so that is done without the lock.
             let waker = cx.waker().clone();
             state = self.flight.state();
-            let old = state.waiting.put(self.id, waker);
-            if state.over {
-                // All others were woken, and this one goes on at once.
-                let own = state.waiting.take();
-                drop(state);
-                drop((old, own));
-                return Poll::Ready(self.take_output());
-            }
-            let woken = state.wakes_all();
-            drop(state);
-            drop((old, woken));
-            return Poll::Pending;
+            old = state.waiting.put(self.id, waker);
         }
-        if state.over {
-            drop(state);
-            return Poll::Ready(self.take_output());
-        }
-        let woken = state.wakes_all();
+        let (over, woken) = match state.over {
+            // All others were woken, and this one goes on at once.
+            true => (true, state.waiting.take()),
+            false => (false, state.wakes_all()),
+        };
         drop(state);
-        drop(woken);
-        Poll::Pending
+        drop((old, woken));
+        match over {
+            true => Poll::Ready(self.take_output()),
+            false => Poll::Pending,
+        }
     }
 
     fn land(&mut self, future: Execution<T>, output: T) -> T {
@@ -378,7 +404,7 @@ impl<T> Drop for Caller<T> {
 }
 
 /// A flight whose outcome's type is forgotten.
-pub(super) trait AnyFlight: Send + Sync {
+pub(crate) trait AnyFlight: Send + Sync {
     fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn followers(&self) -> usize;
 }

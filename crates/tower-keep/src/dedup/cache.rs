@@ -1,8 +1,8 @@
-//! Results that outlive their execution. No clock, no runtime, no lock: whoever asks says what time it is, and drops
-//! what comes out.
+//! The cache: results that outlive their execution, each with a time to live; the least recently used goes first. No
+//! clock, no runtime, no lock: the caller says what time it is, and drops what comes out.
 
 use std::{
-    any::{Any, TypeId},
+    any::Any,
     fmt,
     hash::{Hash, RandomState},
     mem,
@@ -17,9 +17,10 @@ use hashlink::{
 };
 use tokio::time::Instant;
 
+use super::key::Key;
 use crate::event::JobId;
 
-/// How long results are kept, and how many.
+/// How long results are cached, and how many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) fresh: Duration,
@@ -50,7 +51,7 @@ impl Asked {
     }
 }
 
-/// A kept result that is recent enough.
+/// A cached result that is recent enough.
 pub(super) struct Hit {
     pub(super) response: Arc<dyn Any + Send + Sync>,
     /// The job that executed it.
@@ -59,33 +60,33 @@ pub(super) struct Hit {
     pub(super) stale: bool,
 }
 
-pub(super) struct Entry {
+pub(super) struct Cached {
     pub(super) response: Arc<dyn Any + Send + Sync>,
     pub(super) of: Option<JobId>,
     pub(super) at: Instant,
 }
 
-impl Entry {
+impl Cached {
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.at)
     }
 }
 
 /// What was pushed out: the user's keys and responses, which go without the lock.
-pub(super) type Gone<K> = Vec<((K, TypeId), Entry)>;
+pub(super) type Gone<K> = Vec<(Key<K>, Cached)>;
 
 /// The hasher is the standard one: keys come from requests, and must not be chosen to collide. Each key comes with its hash.
-pub(super) struct Kept<K> {
-    /// The one that was asked for the longest time ago comes first.
-    map: LinkedHashMap<(K, TypeId), Entry, RandomState>,
+pub(super) struct Cache<K> {
+    /// The least recently used comes first.
+    map: LinkedHashMap<Key<K>, Cached, RandomState>,
 }
 
-type Occupied<'a, K> = RawOccupiedEntryMut<'a, (K, TypeId), Entry, RandomState>;
+type Occupied<'a, K> = RawOccupiedEntryMut<'a, Key<K>, Cached, RandomState>;
 
-/// How many of the oldest are looked at for each that is added: more than one, so that those that are too old get fewer.
+/// How many of the oldest are looked at for each new result: more than one, so that expired results get fewer.
 const SWEEP: usize = 2;
 
-impl<K> Kept<K> {
+impl<K> Cache<K> {
     pub(super) fn new(hasher: RandomState) -> Self {
         Self {
             map: LinkedHashMap::with_hasher(hasher),
@@ -103,8 +104,8 @@ impl<K> Kept<K> {
     }
 }
 
-impl<K: Eq + Hash> Kept<K> {
-    fn find(&mut self, hash: u64, key: &(K, TypeId)) -> Option<Occupied<'_, K>> {
+impl<K: Eq + Hash> Cache<K> {
+    fn find(&mut self, hash: u64, key: &Key<K>) -> Option<Occupied<'_, K>> {
         let entry = self.map.raw_entry_mut();
         match entry.from_key_hashed_nocheck(hash, key) {
             RawEntryMut::Occupied(entry) => Some(entry),
@@ -112,7 +113,7 @@ impl<K: Eq + Hash> Kept<K> {
         }
     }
 
-    pub(super) fn get(&mut self, hash: u64, key: &(K, TypeId), asked: Asked) -> Option<Hit> {
+    pub(super) fn get(&mut self, hash: u64, key: &Key<K>, asked: Asked) -> Option<Hit> {
         let mut entry = self.find(hash, key)?;
         let age = entry.get().age(asked.now);
         if asked.limits.is_over(age) {
@@ -129,19 +130,13 @@ impl<K: Eq + Hash> Kept<K> {
     }
 
     #[must_use]
-    pub(super) fn put(
-        &mut self,
-        hash: u64,
-        key: (K, TypeId),
-        entry: Entry,
-        asked: Asked,
-    ) -> Gone<K> {
+    pub(super) fn put(&mut self, hash: u64, key: Key<K>, cached: Cached, asked: Asked) -> Gone<K> {
         let mut gone = Gone::new();
         // An insert in its place would drop one of the keys.
         gone.extend(self.remove(hash, &key));
         let vacant = self.map.raw_entry_mut();
         if let RawEntryMut::Vacant(vacant) = vacant.from_key_hashed_nocheck(hash, &key) {
-            vacant.insert_hashed_nocheck(hash, key, entry);
+            vacant.insert_hashed_nocheck(hash, key, cached);
         }
         while self.map.len() > asked.limits.most.get() {
             gone.extend(self.map.pop_front());
@@ -158,14 +153,26 @@ impl<K: Eq + Hash> Kept<K> {
     }
 
     #[must_use]
-    pub(super) fn remove(&mut self, hash: u64, key: &(K, TypeId)) -> Option<((K, TypeId), Entry)> {
+    fn remove(&mut self, hash: u64, key: &Key<K>) -> Option<(Key<K>, Cached)> {
         self.find(hash, key).map(RawOccupiedEntryMut::remove_entry)
+    }
+
+    /// Takes the results of this key out, of every type.
+    #[must_use]
+    pub(super) fn invalidate(&mut self, hash: u64, key: &K) -> Gone<K> {
+        let mut gone = Gone::new();
+        while let RawEntryMut::Occupied(found) =
+            (self.map.raw_entry_mut()).from_hash(hash, |known| known.key == *key)
+        {
+            gone.push(found.remove_entry());
+        }
+        gone
     }
 }
 
-impl<K> fmt::Debug for Kept<K> {
+impl<K> fmt::Debug for Cache<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept")
+        f.debug_struct("Cache")
             .field("len", &self.len())
             .finish_non_exhaustive()
     }

@@ -1,0 +1,180 @@
+//! The response future of a caller.
+
+use std::{
+    fmt,
+    future::Future,
+    hash::Hash,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{
+    super::{error::Duplicate, execution::Execution},
+    flight::Caller,
+    joinable::Landing,
+    share::ShareError,
+    wait_graph::Waits,
+};
+use crate::{
+    event::JobId,
+    job::{
+        core::followers::Following,
+        panic,
+        seat::Seat,
+        stop::{self, StopKind},
+    },
+    reject::OnReject,
+};
+
+pin_project! {
+    /// The response future of [`Dedup`](crate::dedup::Dedup) where duplicates join.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct JoinFuture<S, Request, K, Shared, O>
+    where
+        S: Service<Request>,
+        K: Clone,
+        K: Eq,
+        K: Hash,
+    {
+        #[pin]
+        state: State<S, Request, K, Shared>,
+        on_reject: O,
+        seat: Seat,
+    }
+}
+
+/// What a call holds until it ends, next to its share of the execution.
+pub(super) struct Links {
+    _following: Option<Following>,
+    /// Where another execution's code made it.
+    _waits: Option<Waits>,
+}
+
+impl Links {
+    #[inline]
+    pub(super) fn of(following: Option<Following>, waits: Option<Waits>) -> Option<Box<Self>> {
+        let any = following.is_some() || waits.is_some();
+        any.then(|| {
+            Box::new(Self {
+                _following: following,
+                _waits: waits,
+            })
+        })
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    pub(super) enum State<S, Request, K, Shared>
+    where
+        S: Service<Request>,
+        K: Clone,
+        K: Eq,
+        K: Hash,
+    {
+        // Without a key there is nothing to join.
+        Alone { #[pin] execution: Execution<S, Request, K> },
+        Joined {
+            caller: Caller<Landing<S::Response, Shared>>,
+            of: Option<JobId>,
+            // Boxed, as few calls have one.
+            links: Option<Box<Links>>,
+        },
+        // It would have waited for itself.
+        Rejected { duplicate: Option<Duplicate> },
+        Cached { response: Option<Arc<S::Response>> },
+    }
+}
+
+impl<S, Request, K, Shared, O> JoinFuture<S, Request, K, Shared, O>
+where
+    S: Service<Request>,
+    K: Clone + Eq + Hash,
+{
+    pub(super) fn new(state: State<S, Request, K, Shared>, on_reject: O, seat: Seat) -> Self {
+        Self {
+            state,
+            on_reject,
+            seat,
+        }
+    }
+}
+
+impl<S, Request, K, O> Future for JoinFuture<S, Request, K, O::Shared, O>
+where
+    S: Service<Request>,
+    S::Response: Clone + Send + Sync + 'static,
+    S::Error: fmt::Display,
+    K: Clone + Eq + Hash,
+    O: OnReject<Duplicate, S::Response, S::Error>
+        + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>,
+    O::Given: fmt::Display,
+{
+    type Output = Result<S::Response, O::Given>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = match this.state.project() {
+            StateProj::Alone { mut execution } => {
+                let result = ready!(execution.as_mut().poll(this.seat, cx));
+                execution.release();
+                this.seat
+                    .ask(|| result.map_err(|error| this.on_reject.pass(error)))
+            }
+            StateProj::Cached { response } => {
+                let Some(response) = response.take() else {
+                    panic!("a call was polled after it was ready");
+                };
+                ready!(this.seat.run(|| Poll::Ready(Ok((*response).clone()))))
+            }
+            StateProj::Rejected { duplicate } => {
+                let Some(duplicate) = duplicate.take() else {
+                    panic!("a call was polled after it was ready");
+                };
+                stop::leave(StopKind::Duplicate, this.on_reject.responds());
+                this.seat.ask(|| this.on_reject.reject(duplicate))
+            }
+            StateProj::Joined { caller, of, links } => {
+                this.seat.with_job(|job| {
+                    // A cancelled leader that has time to clean up, and is the only caller: its work learns of it.
+                    if *of == Some(job.id()) {
+                        job.stop_own_work(|| caller.close());
+                    }
+                });
+                let landing = ready!(this.seat.wait(|| caller.poll(cx)));
+                *links = None;
+                match landing {
+                    Landing::Done(result, said) => {
+                        stop::leave_carried(said);
+                        result.map_err(|shared| this.on_reject.give(shared))
+                    }
+                    Landing::Panicked(message) => {
+                        this.seat
+                            .with_job(|job| job.note_panic(panic::text(message.as_deref())));
+                        let panicked = Duplicate::panicked(*of, message);
+                        let result = this.seat.ask(|| this.on_reject.reject(panicked));
+                        stop::leave(StopKind::Panicked, this.on_reject.responds());
+                        result
+                    }
+                }
+            }
+        };
+        this.seat
+            .finish_known(&result, |error| this.on_reject.as_error(error));
+        Poll::Ready(result)
+    }
+}
+
+impl<S, Request, K, Shared, O> fmt::Debug for JoinFuture<S, Request, K, Shared, O>
+where
+    S: Service<Request>,
+    K: Clone + Eq + Hash,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinFuture").finish_non_exhaustive()
+    }
+}
