@@ -9,6 +9,7 @@
 //! | `debounce` | runs | it waits until the other is dropped or polled to its end; a limit around that ends it only when it is polled | its result |
 //! | reject mode | has the key | a `Duplicate` at its first poll, until the other is dropped or polled to its end; a limit around that frees the key only when it is polled, or in time in a task | its result |
 //! | a half-open circuit | has the place | an `Open` at its first poll; the place is free when the probe's time is up, which runs from its call, or once that is dropped or over | its result, which the circuit no longer counts |
+//! | the same with backpressure | has the place, called or not, or is first in the queue | it is ready when the probe's time is up, or the place is given up; the next in the queue a millisecond later, if the first was not polled | an instance that was not called asks again |
 //! | a place of a dispatcher | the handle of the job that has it | the place when the job is over, as that has a task of its own; without a wait `Full` at once | its result |
 //! | a place of a dispatcher | has reserved it, or had its turn while it was set aside | it waits until the place is used or dropped | the place |
 //! | a foreign layer's permit | a call, or a joined execution, that holds it | it waits until the call is dropped or polled to its end, or all callers of the execution are dropped or one of them is | its result |

@@ -31,6 +31,7 @@ mod dedup_kept;
 mod dedup_latest;
 mod dedup_latest_jobs;
 mod dedup_set_aside;
+mod dedup_set_aside_circuit;
 mod dedup_set_aside_debounce;
 mod dedup_set_aside_join;
 mod dedup_set_aside_places;
