@@ -14,6 +14,7 @@ macro_rules! models {
 models! {
     replacing:
         one_of_several_goes_on
+        an_older_job_is_woken
         one_leaves_as_the_next_enters
         cancelling_reaches_who_is_in;
     shutting_down:

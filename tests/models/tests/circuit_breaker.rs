@@ -53,6 +53,7 @@ models! {
         two_places_reach_two_who_wait
         who_gives_up_passes_the_wake_up_on
         several_who_give_up_pass_the_wake_up_on
-        new_settings_wake_the_first
+        new_settings_wake_everybody
+        a_place_passes_over_a_waiter_that_was_woken
         nobody_sleeps_before_a_circuit_that_closed_last;
 }

@@ -1,16 +1,23 @@
 //! Calls that were polled and then set aside, in a task that awaits another one.
 //!
-//! | a call waits for | where its holder is set aside |
-//! |---|---|
-//! | the result of a joined execution | it drives the execution itself, and has the result |
-//! | a kept result that is renewed | it has the stale result at once; a task renews it |
-//! | its place in `latest` | it has the place at once; the older call ends when it is polled |
-//! | its place in `debounce` | it waits until the older call is dropped |
-//! | a key in reject mode | it is rejected at once |
-//! | a place of a half-open circuit | it is rejected; the place is free when the probe's time is up |
-//! | a place of a dispatcher | the job has a task of its own, which nobody sets aside |
-//! | the end of a replaced job | it does not wait; the older job ends when it is polled |
-//! | the end of a shutdown | until the time is up and the call is polled or dropped |
+//! | a call | the other one, which is set aside | what the call gets | what the other one gets when it is polled |
+//! |---|---|---|---|
+//! | joins an execution | a caller, at any point: never polled, or woken and not polled again | the result, as early as if it were alone, as it drives the execution itself; limits inside expire in time | the same result, though a limit around it has passed |
+//! | is answered with a stale result | the call for which the renewal began | the stale result at its first poll, and the new one once it is there: a task drives the renewal, which a call joins that comes too late for the stale result | the stale result |
+//! | `latest` | the older call | its place at once; it takes as long as if it were alone | it was replaced: its work is dropped then, and a result that it had not been polled for is lost |
+//! | `debounce` | waits for quiet or for its turn, which may have come | its place at once, and then its own quiet | it was replaced |
+//! | `debounce` | runs | it waits until the other is dropped or polled to its end; a limit around that ends it only when it is polled | its result |
+//! | reject mode | has the key | a `Duplicate` at its first poll, until the other is dropped or polled to its end; a limit around that frees the key only when it is polled, or in time in a task | its result |
+//! | a half-open circuit | has the place | an `Open` at its first poll; the place is free when the probe's time is up, which runs from its call, or once that is dropped or over | its result, which the circuit no longer counts |
+//! | the same with backpressure | has the place, called or not, or is first in the queue | it is ready when the probe's time is up, or the place is given up; the next in the queue a millisecond later, if the first was not polled | an instance that was not called asks again |
+//! | a place of a dispatcher | the handle of the job that has it | the place when the job is over, as that has a task of its own; without a wait `Full` at once | its result |
+//! | a place of a dispatcher | has reserved it, or had its turn while it was set aside | it waits until the place is used or dropped | the place |
+//! | a foreign layer's permit | a call, or a joined execution, that holds it | it waits until the call is dropped or polled to its end, or all callers of the execution are dropped or one of them is | its result |
+//! | `CancelLayer::replace` | the older job | its place at once; it takes as long as if it were alone | `Cancelled`; a grace period begins then |
+//! | a shutdown | a job | it waits beyond its time, until the job is polled or dropped; in time for a job in a task | `Cancelled`, or its result if it is polled to its end before the time is up |
+//!
+//! Here the other is set aside at one point, in what a program may look like. The files `dedup_set_aside_*` go through all
+//! points, and through scripts by chance.
 
 use std::{
     num::NonZeroUsize,
@@ -201,7 +208,7 @@ async fn any_subset_is_set_aside() {
     }
 }
 
-/// A stale result is there at once, though the call that asked for it first is set aside: a task renews it.
+/// R64 A stale result is there at once, though the call that asked for it first is set aside: a task renews it.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_is_nobodys_to_set_aside() {
     let (inner, count) = slow();
@@ -218,7 +225,7 @@ async fn a_renewal_is_nobodys_to_set_aside() {
     drop(aside);
 }
 
-/// `latest`: a newer call never waits for an older one to be polled.
+/// R64 `latest`: a newer call never waits for an older one to be polled.
 #[tokio::test(start_paused = true)]
 async fn a_newer_call_has_its_place_at_once() {
     let (inner, count) = slow();
@@ -231,7 +238,7 @@ async fn a_newer_call_has_its_place_at_once() {
     replaced(&older.await.unwrap_err());
 }
 
-/// The same with a Cancel layer that replaces jobs.
+/// R64 The same with a Cancel layer that replaces jobs.
 #[tokio::test(start_paused = true)]
 async fn a_newer_job_begins_at_once() {
     let (inner, count) = slow();
@@ -244,7 +251,7 @@ async fn a_newer_job_begins_at_once() {
     older.await.unwrap_err();
 }
 
-/// Reject mode and a half-open circuit: a call that was set aside keeps its key and its place; no other waits for that.
+/// R64 Reject mode and a half-open circuit: a call that was set aside keeps its key and its place; no other waits for that.
 #[tokio::test(start_paused = true)]
 async fn an_exclusive_place_is_kept() {
     let (inner, _) = slow();
@@ -270,7 +277,7 @@ async fn an_exclusive_place_is_kept() {
     assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
 }
 
-/// What an execution holds is free when the caller that has the result goes on, though others are set aside.
+/// R64 What an execution holds is free when the caller that has the result goes on, though others are set aside.
 #[tokio::test(start_paused = true)]
 async fn the_key_is_free_with_the_first_result() {
     let held = Arc::new(Mutex::new(()));
@@ -295,9 +302,9 @@ async fn the_key_is_free_with_the_first_result() {
     }
 }
 
-/// `debounce`: the one that runs is not cut short, so that the next waits until it is over or dropped.
+/// R64 `debounce`: the running call is not cut short, so that the next waits until it is over or dropped.
 #[tokio::test(start_paused = true)]
-async fn a_burst_waits_for_the_one_that_runs() {
+async fn a_burst_waits_for_the_running_call() {
     let (inner, count) = slow();
     let service = DedupLayer::new(key).debounce(ms(100)).layer(inner);
     let mut running = Box::pin(service.clone().oneshot(1));
@@ -313,7 +320,7 @@ async fn a_burst_waits_for_the_one_that_runs() {
     assert_eq!(next.unwrap().unwrap(), 1);
 }
 
-/// A dispatched job runs in a task of its own: a handle that is set aside holds no place.
+/// R64 A dispatched job runs in a task of its own: a handle that is set aside holds no place.
 #[tokio::test(start_paused = true)]
 async fn a_handle_holds_no_place() {
     let (inner, _) = slow();
@@ -324,7 +331,7 @@ async fn a_handle_holds_no_place() {
     assert_eq!(aside.await.unwrap(), 1);
 }
 
-/// A shutdown waits for a call that was set aside until its time is up, and then until that is polled or dropped.
+/// R64 A shutdown waits for a call that was set aside until its time is up, and then until that is polled or dropped.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_its_time() {
     let (inner, _) = slow();

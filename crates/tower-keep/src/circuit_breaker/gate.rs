@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::time::{Instant, Sleep};
@@ -91,7 +92,7 @@ impl sealed::Circuits for Single {
     fn change_settings(&self, change: &dyn Fn(&mut Settings)) {
         let now = self.shared.now();
         self.shared.circuit.change_settings(change, now);
-        self.shared.wake();
+        self.shared.waiters.wake_all();
     }
 
     fn name(&self) -> Arc<str> {
@@ -249,11 +250,14 @@ fn reserve(shared: &Arc<Shared>, counting: Counting) -> Option<Admitted> {
     Some(Admitted::new(Arc::clone(shared), admission, counting))
 }
 
+/// For how long a place that became free by time is left to the first in the queue.
+const TURN: Duration = Duration::from_millis(1);
+
 /// An instance of the service that waits for a place.
 pub(super) struct Waiting {
     shared: Arc<Shared>,
     ticket: Option<Ticket>,
-    /// Only the first in the queue has one.
+    /// For when a place is free at the latest.
     sleep: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -273,10 +277,6 @@ impl Waiting {
             if let Some(admitted) = reserve(&self.shared, counting) {
                 return Poll::Ready(admitted);
             }
-            if !self.shared.waiters.is_first(ticket) {
-                self.sleep = None;
-                return Poll::Pending;
-            }
             let shared = &self.shared;
             let now = Instant::now();
             let left = match shared.circuit.rejects(|| shared.now()) {
@@ -284,7 +284,14 @@ impl Waiting {
                 None => continue,
                 Some(Wait(left)) => left,
             };
-            let Some(until) = left.and_then(|left| now.checked_add(left)) else {
+            // The others come after the first, and only if that was not polled: it may have been set aside.
+            let turn = if self.shared.waiters.is_first(ticket) {
+                Duration::ZERO
+            } else {
+                TURN
+            };
+            let Some(until) = left.and_then(|left| now.checked_add(left.saturating_add(turn)))
+            else {
                 self.sleep = None;
                 return Poll::Pending;
             };

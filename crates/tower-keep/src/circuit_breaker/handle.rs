@@ -176,7 +176,7 @@ impl CircuitBreakerHandle {
                 break;
             }
         }
-        shared.wake();
+        shared.waiters.wake_all();
     }
 }
 

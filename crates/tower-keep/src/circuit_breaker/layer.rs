@@ -351,10 +351,10 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     /// call it, or drop it. Only a circuit that is opened by hand rejects it all the same. A reserved probe that is not
     /// called within the [`probe_timeout`](Self::probe_timeout) loses its place.
     ///
-    /// Those who wait are woken in their turn, when there is a place; who asks anew in that moment may be faster. One that
-    /// waits for its readiness, and then is kept but no longer polled, can hold up those who wait behind it until the
-    /// circuit closes. What the circuit does when somebody asks for readiness is told to who
-    /// [watches](CircuitBreakerHandle::watch) it, as there is no job yet.
+    /// Those who wait are woken in their turn, when there is a place; another call in that moment may be faster. An instance
+    /// that waits for its readiness, and then is kept but no longer polled, holds up those who wait behind it until the end
+    /// of the cooldown, or of the time of the probe that they wait for, and no longer. What the circuit does when it is
+    /// asked for readiness is seen by who [watches](CircuitBreakerHandle::watch) it, as there is no job yet.
     #[must_use]
     pub fn backpressure(self) -> CircuitBreakerLayer<C, O, Backpressure> {
         self.with_gate(Backpressure)

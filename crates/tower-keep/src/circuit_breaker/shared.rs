@@ -114,6 +114,8 @@ impl Shared {
     /// An order by hand may change the mode or the time that is left without a transition.
     fn publish_manual(&self, transition: Option<Box<Transition>>) {
         self.publish_state();
+        // The time that each of those who wait has in mind may be another now.
+        self.waiters.wake_all();
         if let Some(transition) = transition {
             self.tell(&transition);
         }

@@ -1,8 +1,10 @@
-//! Those who wait until the circuit lets them through, woken first come first served; who asks
-//! anew in that moment may be faster, so that nobody depends on another to go on.
+//! Those who wait until the circuit lets them through, woken first come first served; another call in that moment may be
+//! faster, so that nobody depends on another to go on.
 //!
-//! The first in the queue keeps the timer and is woken when a place becomes free; whoever leaves the front wakes the next.
-//! So each is polled a bounded number of times, however long the circuit stays open.
+//! When a place becomes free, the first that was not woken yet is woken; when the first leaves, the next is. Each has a
+//! timer for when a place is free at the latest: where the first is set aside, nobody behind it waits for longer than that.
+//! So each is polled a few times for each cooldown and each probe that hangs, and not at all while the circuit is held open
+//! by hand.
 
 use std::{collections::BTreeMap, sync::PoisonError, task::Waker};
 
@@ -52,7 +54,7 @@ impl Waiters {
         ticket
     }
 
-    /// Whether this is the first in the queue, who keeps the timer.
+    /// Whether this is the first in the queue, whose turn it is.
     pub(super) fn is_first(&self, ticket: Ticket) -> bool {
         self.queue().is_first(ticket)
     }
@@ -69,14 +71,9 @@ impl Waiters {
         }
     }
 
-    /// A place may have become free, or the time until then changed.
+    /// A place may have become free, or the time until then changed: wakes the first that was not woken yet.
     pub(super) fn wake_first(&self) {
-        let first = self
-            .queue()
-            .waiting
-            .values_mut()
-            .next()
-            .and_then(Option::take);
+        let first = (self.queue().waiting.values_mut()).find_map(Option::take);
         if let Some(waker) = first {
             waker.wake();
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::groups::{GroupHandle, Groups};
 use crate::{
     event::CancelReason,
-    job::job,
-    run::{Unhurt, explore, spawn},
+    job::{core::wakers::CancelWaker, job, waking::waits},
+    run::{Sleeper, Unhurt, explore, spawn},
 };
 
 const GROUP: u8 = 7;
@@ -37,6 +37,28 @@ pub fn one_of_several_goes_on() {
         assert_eq!(reasons, [replaced.clone(), replaced, None]);
         assert_eq!(handle.jobs(&GROUP).len(), 3);
         drop((place, places));
+        assert!(handle.jobs(&GROUP).is_empty());
+    });
+}
+
+/// R64 A new job has its place though the one before it never leaves; that one is woken, at whichever moment it begins to
+/// wait.
+pub fn an_older_job_is_woken() {
+    explore(|| {
+        let (groups, handle) = groups(true);
+        let [old, new] = [(); 2].map(|()| job());
+        let waker = CancelWaker::new(Arc::clone(&old));
+        let old_place = Unhurt::new(groups.enter(GROUP, &old, false));
+        let waiting = spawn(move || {
+            waits(&waker, &Sleeper::default());
+            Unhurt::new(waker)
+        });
+        let place = Unhurt::new(groups.enter(GROUP, &new, false));
+        assert!(!new.state().is_cancelled());
+        drop(waiting.join());
+        assert_eq!(old.reason(), Some(CancelReason::Replaced));
+        assert_eq!(handle.jobs(&GROUP).len(), 2);
+        drop((place, old_place));
         assert!(handle.jobs(&GROUP).is_empty());
     });
 }

@@ -13,7 +13,7 @@ use super::{
     waiters::{Ticket, Waiters},
     word::State,
 };
-use crate::run::{Sleeper, Thread, explore, spawn};
+use crate::run::{Sleeper, Thread, Unhurt, explore, spawn};
 
 /// `Shared`.
 struct Gate {
@@ -66,6 +66,14 @@ impl Gate {
     fn set_mode(&self, mode: Mode) {
         self.circuit.set_mode(mode, COOLDOWN);
         self.wake();
+        self.waiters.wake_all();
+    }
+
+    /// `CircuitBreakerHandle::update`, to this many places.
+    fn set_places(&self, places: u32) {
+        let change = |settings: &mut super::Settings| settings.half_open_probes = number(places);
+        self.circuit.change_settings(change, COOLDOWN);
+        self.waiters.wake_all();
     }
 }
 
@@ -92,8 +100,8 @@ impl Waiting {
             if let Some(admission) = self.gate.reserve() {
                 return Some(admission);
             }
-            // The first one sets its timer here, which does not go off.
-            if !waiters.is_first(ticket) || circuit.rejects(|| COOLDOWN).is_some() {
+            // It sets its timer here, which does not go off.
+            if circuit.rejects(|| COOLDOWN).is_some() {
                 return None;
             }
         }
@@ -241,16 +249,32 @@ pub fn several_who_give_up_pass_the_wake_up_on() {
     });
 }
 
-/// More places let more through.
-pub fn new_settings_wake_the_first() {
+/// R64 More places let more through, though the first in the queue is set aside.
+pub fn new_settings_wake_everybody() {
     explore(|| {
         let (gate, probe) = taken(1);
+        let mut aside = Unhurt::new(Waiting::new(&gate));
+        assert!(aside.get_mut().poll(&Sleeper::default()).is_none());
         let waiting = waits(&gate);
-        let more = |settings: &mut super::Settings| settings.half_open_probes = number(2);
-        gate.circuit.change_settings(more, COOLDOWN);
-        gate.wake();
+        gate.set_places(2);
         waiting.join();
         assert!(gate.circuit.is_current(&probe));
+    });
+}
+
+/// R64 The first in the queue was woken for a place, and is set aside: the next place is for the one behind it.
+pub fn a_place_passes_over_a_waiter_that_was_woken() {
+    explore(|| {
+        let (gate, first) = taken(2);
+        let second = gate.circuit.admitted(COOLDOWN);
+        let mut aside = Unhurt::new(Waiting::new(&gate));
+        assert!(aside.get_mut().poll(&Sleeper::default()).is_none());
+        let waiting = waits(&gate);
+        let other = Arc::clone(&gate);
+        let giving_back = spawn(move || other.give_back(&first));
+        gate.give_back(&second);
+        giving_back.join();
+        waiting.join();
     });
 }
 

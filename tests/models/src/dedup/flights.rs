@@ -152,6 +152,27 @@ pub fn one_that_waits_leaves() {
     });
 }
 
+/// R64 Of three that wait one is set aside for good, and one leaves as the execution is woken: the third is woken, and needs
+/// no other.
+pub fn one_is_set_aside_and_one_leaves() {
+    explore(|| {
+        let script = Script::new();
+        let (flight, first) = script.fly();
+        let [mut aside, mut leaving, mut waiting] =
+            [first, flight.join().unwrap(), flight.join().unwrap()].map(Task::new);
+        assert!(waiting.poll().is_pending());
+        assert!(leaving.poll().is_pending());
+        assert!(aside.poll().is_pending());
+        let leaving = spawn(move || drop(leaving));
+        let waiting = spawn(move || waiting.woken());
+        script.finish();
+        waiting.join();
+        leaving.join();
+        assert_eq!(script.drops(), 1);
+        assert!(aside.poll().is_ready());
+    });
+}
+
 /// The last one drops it, once, and never while another polls it.
 pub fn the_last_to_leave_drops_it() {
     explore(|| {

@@ -2,6 +2,7 @@
 
 pub mod flights;
 pub mod panics;
+pub mod replacing;
 pub mod table;
 
 // The library's own files, of which the models use a part. They are linted at home.

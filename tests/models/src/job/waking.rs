@@ -45,7 +45,7 @@ pub fn a_token_fires_if_the_job_does() {
 }
 
 /// `Work`: registers its waker and looks at the state again before it sleeps.
-fn waits(waker: &CancelWaker, sleeper: &Sleeper) {
+pub(crate) fn waits(waker: &CancelWaker, sleeper: &Sleeper) {
     let job = waker.job();
     while !job.state().is_cancelled() {
         waker.register(&sleeper.waker());
