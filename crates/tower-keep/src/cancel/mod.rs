@@ -96,6 +96,9 @@
 //! [detached](CancelLayer::detached) job runs on in a task of its own if it is the caller who drops it; an attempt that
 //! a layer of its stack gives up stops. Dropping [`ShuttingDown`] stops the waiting only: the layer stays shut.
 //!
+//! A job that is cancelled or [replaced](CancelLayer::replace) ends when it is polled or dropped; its grace period begins
+//! then. A newer job of its group does not wait for that, while a shutdown does.
+//!
 //! No code of the user runs under a lock of this layer, but for the `Eq` and `Hash` of a group's key.
 //!
 //! # Under axum

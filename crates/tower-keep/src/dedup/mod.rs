@@ -273,7 +273,21 @@
 //! Every caller of a joined execution can drive it. A call may be set aside, in a `select!`, in a `Vec` or in a buffer of
 //! futures, polled once or never: the others have their result all the same. Each wake of the execution wakes every caller
 //! that waits. In between nobody is polled, and of the callers that are woken one polls the execution. A call that holds
-//! its key alone, in the modes that reject or replace, keeps it until it is over, dropped, or replaced by a newer one.
+//! its key alone, in the modes that reject or supersede, keeps it until it is over, dropped, or replaced by a newer call.
+//!
+//! A call is set aside when its task goes on to await something else and does not drop it. What others get meanwhile:
+//!
+//! | a call | the other call, which is set aside | what the call gets | what the other gets when it is polled |
+//! |---|---|---|---|
+//! | joins an execution | a caller of it, never polled, or woken and not polled again | the result, as early as if it were alone | the same result, also where a limit around it has passed |
+//! | gets a stale result | the call for which the renewal began | the stale result at once; a task drives the renewal | the stale result |
+//! | [`latest`](DedupLayer::latest) | the older call | its place at once | it was replaced; a result that it was not polled for is lost |
+//! | [`debounce`](DedupLayer::debounce) | waits | its place at once, and then its own quiet | it was replaced |
+//! | [`debounce`](DedupLayer::debounce) | runs | it waits until the other is dropped or polled to its end | its result |
+//! | reject mode | has the key | a [`Duplicate`] at once, until the other is dropped or polled to its end | its result |
+//!
+//! A limit around a call frees its key only when the call is polled: in time where the call has a task of its own, as a
+//! [detached](crate::CancelLayer::detached) or [dispatched](crate::dispatch) one has.
 //!
 //! # Calls inside an execution
 //!

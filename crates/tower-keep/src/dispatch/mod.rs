@@ -115,6 +115,10 @@
 //! The handle can be awaited as `&mut handle` in `select!`, and dropped at any time. Dropping
 //! [`reserve`](Dispatcher::reserve)'s future gives the turn to the next, dropping a [`Place`] the place.
 //!
+//! A job runs in a task of its own, so a handle that nobody polls keeps no place. A reserved [`Place`], a ready instance
+//! and a [`reserve`](Dispatcher::reserve) future that had its turn keep theirs until they are used or dropped; no limit
+//! ends that.
+//!
 //! # Its place in the order
 //!
 //! Outside the stack: it is no layer, as it changes what the caller gets. Callers that share the execution of equal

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     mode::Debounce,
-    places::{Hold, Places, Turned},
+    supersede::places::{Hold, Places, Turned},
 };
 use crate::run::{Sleeper, Unhurt, explore, spawn};
 
