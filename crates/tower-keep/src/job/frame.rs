@@ -21,13 +21,12 @@ pub(super) enum Found {
 /// Makes an owner's call that begins no job itself, but takes over one that is begun below. If the call panics, that job
 /// ends there and then.
 #[inline(always)]
-pub(super) fn adopt_on_call<T>(call: impl FnOnce() -> T) -> (Found, T) {
+pub(super) fn adopt_on_call(call: impl FnOnce()) -> Found {
     let around = context::set_phase(Phase::Adopting);
-    let called = panic::noticed(
+    let phase = panic::noticed(
         || {
-            let called = call();
-            let phase = context::set_phase(around);
-            (phase, called)
+            call();
+            context::set_phase(around)
         },
         |panic| {
             if context::set_phase(around) == Phase::Calling {
@@ -38,12 +37,11 @@ pub(super) fn adopt_on_call<T>(call: impl FnOnce() -> T) -> (Found, T) {
             }
         },
     );
-    let found = match called.0 {
+    match phase {
         Phase::Calling => context::take_over().map_or(Found::Nothing, Found::Begun),
         Phase::Rejoined => Found::Again,
         _ => Found::Nothing,
-    };
-    (found, called.1)
+    }
 }
 
 /// Polls for an owner whose stack has no job: takes over one that a layer inside begins meanwhile. If the poll panics, that

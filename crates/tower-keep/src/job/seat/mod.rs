@@ -143,6 +143,16 @@ impl LayerId {
     }
 }
 
+/// Takes what a call makes out of the place where the call left it: a future is large, and each frame that handed it on
+/// would copy it.
+#[inline(always)]
+fn made<T>(place: Option<T>) -> T {
+    match place {
+        Some(made) => made,
+        None => unreachable!("each entry makes its call"),
+    }
+}
+
 impl Seat {
     fn new(role: Role, job: Option<Arc<Core>>) -> Self {
         Self {
@@ -179,18 +189,28 @@ impl Seat {
     /// Calls the inner service for a layer that begins no job.
     #[inline(always)]
     pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
+        let mut place = None;
+        let seat = Self::around_call(|| place = Some(call()));
+        (seat, made(place))
+    }
+
+    #[inline(always)]
+    fn around_call(call: impl FnOnce()) -> Self {
         match Entry::of(context::phase(), Layer::Plain) {
             Entry::Adopt => Self::call_as_owner(call),
             Entry::Untracked => {
-                let future = call();
+                call();
                 let role = if context::phase() == Phase::Adopting {
                     Role::Untracked
                 } else {
                     Role::Member
                 };
-                (Self::new(role, None), future)
+                Self::new(role, None)
             }
-            _ => (Self::member(), call()),
+            _ => {
+                call();
+                Self::member()
+            }
         }
     }
 
@@ -204,22 +224,22 @@ impl Seat {
                     .for_each(|job| job.set_step_limit(limits.step));
             });
         }
-        Self::call(|| {
+        let mut place = None;
+        let seat = Self::around_call(|| {
             let _limits = context::narrow(limits);
-            call()
-        })
+            place = Some(call());
+        });
+        (seat, made(place))
     }
 
     #[inline(always)]
-    fn call_as_owner<T>(call: impl FnOnce() -> T) -> (Self, T) {
+    fn call_as_owner(call: impl FnOnce()) -> Self {
         let _limits = context::narrow_for_callee();
-        let (found, future) = frame::adopt_on_call(call);
-        let seat = match found {
+        match frame::adopt_on_call(call) {
             Found::Begun(job) => Self::new(Role::Owner, Some(job)),
             Found::Again => Self::member(),
             Found::Nothing => Self::new(Role::Owner, None),
-        };
-        (seat, future)
+        }
     }
 
     /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
@@ -243,6 +263,13 @@ impl Seat {
         name: Option<JobName>,
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
+        let mut place = None;
+        let seat = Self::track_call(joining, name, || place = Some(call()));
+        (seat, made(place))
+    }
+
+    #[inline(always)]
+    fn track_call(joining: &Joining<'_>, name: Option<JobName>, call: impl FnOnce()) -> Self {
         let phase = context::phase();
         let around = match phase {
             Phase::Calling | Phase::Rejoined => None,
@@ -271,7 +298,8 @@ impl Seat {
             (Entry::Rejoin, Some(job)) => {
                 joining.join(&job);
                 let _calling = context::in_phase(Phase::Calling);
-                return (Self::member(), call());
+                call();
+                return Self::member();
             }
             (Entry::RejoinForOwner, Some(job)) => {
                 joining.join(&job);
@@ -286,7 +314,8 @@ impl Seat {
             }
             _ => context::with_current(|job| job.into_iter().for_each(|job| joining.join(job))),
         }
-        (Self::member(), call())
+        call();
+        Self::member()
     }
 
     /// Begins a job that outlives its caller: of the code around it knows only whose it is. `call` makes the
@@ -295,40 +324,41 @@ impl Seat {
         let begun_by = context::with_current(|job| job.map(|job| job.id()));
         let origin = begun_by.map_or(Origin::Nobody, Origin::Apart);
         let job = Core::new(name, origin, context::apart);
-        let (seat, future) = Self::begin_as_owner(Arc::clone(&job), call);
-        (seat, job, future)
+        let mut place = None;
+        let seat = Self::begin_as_owner(Arc::clone(&job), || place = Some(call()));
+        (seat, job, made(place))
     }
 
-    fn begin_as_owner<T>(job: Arc<Core>, call: impl FnOnce() -> T) -> (Self, T) {
+    #[inline(always)]
+    fn begin_as_owner(job: Arc<Core>, call: impl FnOnce()) -> Self {
         let mut seat = Self::new(Role::Owner, Some(job));
-        let future = frame::within(&mut seat.job, Phase::Calling, true, call);
-        (seat, future)
+        frame::within(&mut seat.job, Phase::Calling, true, call);
+        seat
     }
 
     /// Calls the inner service again (or for the first time) from within a poll: the call belongs to the same job.
+    #[inline(always)]
     pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let mut place = None;
+        let call = || place = Some(call());
         match (self.role, &self.job) {
             (Role::Member, _) => {
                 let _calling = context::in_phase(Phase::Calling);
-                call()
+                call();
             }
             (_, Some(_)) => {
                 // The job is in the slot, not ambient: `run` is not around this call.
                 let ends = self.role == Role::Owner;
-                frame::within(&mut self.job, Phase::Calling, ends, call)
+                frame::within(&mut self.job, Phase::Calling, ends, call);
             }
             (Role::Untracked, None) => self.recall_untracked(call),
-            (_, None) => {
-                let (seat, future) = Self::call_as_owner(call);
-                *self = seat;
-                future
-            }
+            (_, None) => *self = Self::call_as_owner(call),
         }
+        made(place)
     }
 
-    fn recall_untracked<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let (found, future) = frame::adopt_on_call(call);
-        match found {
+    fn recall_untracked(&mut self, call: impl FnOnce()) {
+        match frame::adopt_on_call(call) {
             Found::Begun(job) if context::phase() == Phase::Open => {
                 // The owner polls this future right now: leave the job where the owner finds it.
                 context::lay_over(job);
@@ -340,7 +370,6 @@ impl Seat {
             Found::Again => self.role = Role::Member,
             Found::Nothing => {}
         }
-        future
     }
 
     /// Polls what the layer wraps, in the job's scope.
