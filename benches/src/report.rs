@@ -1,130 +1,141 @@
-//! The table of what the cases cost.
+//! The tables of what the cases cost.
 
-use std::{fmt, time::Duration};
+use crate::cases::{COMPARISONS, Case, Comparison};
 
-use allocation_counter::AllocationInfo;
-
-/// A service, and what can be done to it without knowing its type.
-pub trait Subject {
-    /// The time that this many calls take.
-    fn time(&mut self, count: u64) -> Duration;
-    /// The allocations of this many calls.
-    fn count(&mut self, count: u64) -> AllocationInfo;
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
-/// What a case is compared with, in tower and in tower-resilience.
-pub type Peers = [Option<&'static str>; 2];
-
-/// A layer to be measured.
-pub struct Case {
-    /// Its row.
-    pub name: &'static str,
-    /// With which it is compared.
-    pub peers: Peers,
-    /// Around an inner service that is ready at once.
-    pub ready: Box<dyn Subject>,
-    /// Around one that is pending once.
-    pub pends: Box<dyn Subject>,
-    /// The size of its future.
-    pub bytes: usize,
-}
-
-impl fmt::Debug for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Case")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// The medians, in nanoseconds for a call, of rounds in which the cases take turns: what slows the machine down for a
-/// while slows them all.
-fn medians(
-    cases: &mut [Case],
-    rounds: usize,
-    count: u64,
-    subject: impl Fn(&mut Case) -> &mut Box<dyn Subject>,
-) -> Vec<f64> {
-    let mut times = vec![Vec::with_capacity(rounds); cases.len()];
-    for _ in 0..rounds {
-        for (times, case) in times.iter_mut().zip(cases.iter_mut()) {
-            let elapsed = subject(case).time(count);
-            times.push(elapsed.as_secs_f64() * 1e9 / count as f64);
-        }
-    }
-    times.into_iter().map(median).collect()
-}
-
+/// Of one case.
+#[derive(Default)]
 struct Figures {
-    ns: f64,
-    of_bare: f64,
-    of_peers: [Option<f64>; 2],
+    /// For a call, in nanoseconds, by round.
+    times: Vec<f64>,
     allocations: f64,
     bytes: f64,
 }
 
-fn figures(
-    cases: &mut [Case],
-    rounds: usize,
-    count: u64,
-    subject: impl Fn(&mut Case) -> &mut Box<dyn Subject>,
-) -> Vec<Figures> {
-    let medians = medians(cases, rounds, count, &subject);
-    let names: Vec<_> = cases.iter().map(|case| case.name).collect();
-    let of = |name| {
-        let index = names.iter().position(|known| *known == name);
-        medians[index.expect("a peer is a case")]
-    };
+/// Measures the cases by turns: what slows the machine down for a while slows them all. In each round they come in
+/// another order.
+fn figures(cases: &mut [Case], pends: bool, rounds: usize, count: u64) -> Vec<Option<Figures>> {
     let counted = 256;
-    cases
+    let mut all: Vec<_> = cases
         .iter_mut()
-        .zip(&medians)
-        .map(|(case, ns)| {
-            let allocated = subject(case).count(counted);
+        .map(|case| {
+            let allocated = case.subject(pends)?.count(counted);
             let per_call = |total: u64| total as f64 / counted as f64;
-            Figures {
-                ns: *ns,
-                of_bare: ns / of("bare"),
-                of_peers: case.peers.map(|peer| Some(ns / of(peer?))),
+            Some(Figures {
+                times: Vec::with_capacity(rounds),
                 allocations: per_call(allocated.count_total),
                 bytes: per_call(allocated.bytes_total),
-            }
+            })
         })
-        .collect()
+        .collect();
+    for round in 0..rounds {
+        for index in 0..cases.len() {
+            let index = (index + round) % cases.len();
+            let subject = cases[index].subject(pends);
+            if let (Some(subject), Some(figures)) = (subject, &mut all[index]) {
+                let elapsed = subject.time(count);
+                figures
+                    .times
+                    .push(elapsed.as_secs_f64() * 1e9 / count as f64);
+            }
+        }
+    }
+    all
 }
 
-/// Measures the cases, one of which is called "bare", and prints a table of ratios, allocations and sizes; `quick`, with
-/// fewer calls.
-pub fn print_table(cases: &mut [Case], quick: bool) {
-    let (rounds, count) = if quick { (5, 500) } else { (25, 5_000) };
-    let ready = figures(cases, rounds, count, |case| &mut case.ready);
-    let pends = figures(cases, rounds, count, |case| &mut case.pends);
-    println!("\nMedians of a call, in ns and as multiples of bare and of the counterparts.\n");
-    for (title, figures) in [("Ready at once", ready), ("Pending once", pends)] {
-        println!(
-            "| {title:36} | {:>7} | {:>7} | {:>7} | {:>12} | {:>6} | {:>5} | {:>6} |",
-            "ns", "/ bare", "/ tower", "/ resilience", "allocs", "bytes", "future"
+/// The median of the rounds' ratios.
+fn ratio(ours: &Figures, peer: &Figures) -> f64 {
+    let ratios = ours.times.iter().zip(&peer.times);
+    median(ratios.map(|(ours, peer)| ours / peer).collect())
+}
+
+/// Measures the cases, the first of which is the inner service alone, and prints what a call costs, and the ratios of
+/// those that are compared; `quick`, with fewer calls.
+pub fn print_tables(cases: &mut [Case], quick: bool) {
+    let (rounds, count) = if quick { (5, 200) } else { (35, 4_000) };
+    let ready = figures(cases, false, rounds, count);
+    let pends = figures(cases, true, rounds, count);
+    print_costs(cases, &ready, &pends);
+    print_comparisons(cases, &ready, &pends);
+}
+
+fn print_costs(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figures>]) {
+    println!(
+        "\nA call: medians in ns and as multiples of bare, allocations and their bytes, with an inner service that is \
+         ready at once and with one that is pending once; and the size of the future.\n"
+    );
+    print!("| {:36}", "");
+    for state in ["ready", "pends"] {
+        print!(
+            " | {state:>7} | {:>6} | {:>6} | {:>5}",
+            "/ bare", "allocs", "bytes"
         );
-        println!("|---|--:|--:|--:|--:|--:|--:|--:|");
-        for (case, figures) in cases.iter().zip(figures) {
-            let ratio =
-                |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-            let [tower, resilience] = figures.of_peers.map(ratio);
-            println!(
-                "| {:36} | {:7.1} | {:7.1} | {tower:>7} | {resilience:>12} | {:6.2} | {:5.0} | {:6} |",
-                case.name,
-                figures.ns,
-                figures.of_bare,
-                figures.allocations,
-                figures.bytes,
-                case.bytes,
-            );
-        }
-        println!();
     }
+    println!(" | {:>6} |", "future");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for (index, case) in cases.iter().enumerate() {
+        print!("| {:36}", case.name);
+        for all in [ready, pends] {
+            match (&all[index], &all[0]) {
+                (Some(figures), Some(bare)) => print!(
+                    " | {:7.1} | {:6.1} | {:6.2} | {:5.0}",
+                    median(figures.times.clone()),
+                    ratio(figures, bare),
+                    figures.allocations,
+                    figures.bytes,
+                ),
+                _ => print!(" | {:7} | {:6} | {:6} | {:5}", "", "", "", ""),
+            }
+        }
+        println!(" | {:6} |", case.bytes);
+    }
+}
+
+fn print_comparisons(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figures>]) {
+    println!("\nOurs as multiples of a peer, and the goals.\n");
+    println!(
+        "| {:32} | {:36} | {:>5} | {:>7} | {:>5} | {:>7} | {:>6} | {:>7} | {:6} |",
+        "ours", "peer", "ready", "goal", "pends", "goal", "allocs", "goal", ""
+    );
+    println!("|---|---|--:|--:|--:|--:|--:|--:|---|");
+    let find = |name: &str| {
+        let index = cases.iter().position(|case| case.name == name);
+        index.unwrap_or_else(|| panic!("{name} is compared but is no case"))
+    };
+    for Comparison { ours, peer, goal } in COMPARISONS {
+        let (left, right) = (find(ours), find(peer));
+        let mut missed = false;
+        let mut goals = 0;
+        let mut against = |value: Option<f64>, most: Option<f64>| {
+            let most = value.and(most);
+            goals += usize::from(most.is_some());
+            missed |= value.zip(most).is_some_and(|(value, most)| value > most);
+            let shown = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.2}"));
+            (
+                shown(value),
+                most.map_or_else(String::new, |most| format!("<= {most:.2}")),
+            )
+        };
+        let ratio =
+            |all: &[Option<Figures>]| Some(ratio(all[left].as_ref()?, all[right].as_ref()?));
+        let (ready_ratio, ready_goal) = against(ratio(ready), goal.ready);
+        let (pends_ratio, pends_goal) = against(ratio(pends), goal.pends);
+        let allocations = [ready, pends].map(|all| all[left].as_ref().map(|it| it.allocations));
+        let allocations = allocations.into_iter().flatten().reduce(f64::max);
+        let (allocations, allocations_goal) = against(allocations, goal.allocations.map(f64::from));
+        let verdict = match (goals, missed) {
+            (0, _) => "",
+            (_, false) => "met",
+            (_, true) => "missed",
+        };
+        println!(
+            "| {ours:32} | {peer:36} | {ready_ratio:>5} | {ready_goal:>7} | {pends_ratio:>5} | {pends_goal:>7} | \
+             {allocations:>6} | {allocations_goal:>7} | {verdict:6} |"
+        );
+    }
+    println!();
 }
