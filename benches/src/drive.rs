@@ -2,8 +2,6 @@
 //!
 //! All calls of a sample are made within one poll of one task of a current-thread runtime, so that no case is measured
 //! with more of an executor than another. Only what spawns a task for each call has the scheduler run them.
-//!
-//! The counting allocator is paused while times are taken, which leaves it a look at a thread-local for each allocation.
 
 use std::{
     future::Future,
@@ -12,11 +10,9 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use allocation_counter::AllocationInfo;
-use tokio::{runtime::Runtime, time::Instant};
+use tokio::runtime::Runtime;
 use tower::Service;
 
 use crate::inner::Failing;
@@ -25,28 +21,6 @@ use crate::inner::Failing;
 pub trait Subject {
     /// Makes this many calls when `around` says so, which is to do it once.
     fn run(&mut self, count: u64, around: &mut dyn FnMut(&mut dyn FnMut()));
-
-    /// The time that this many calls take.
-    fn time(&mut self, count: u64) -> Duration {
-        let mut elapsed = Duration::ZERO;
-        self.run(count, &mut |calls| {
-            allocation_counter::opt_out(|| {
-                let start = Instant::now();
-                calls();
-                elapsed = start.elapsed();
-            });
-        });
-        elapsed
-    }
-
-    /// The allocations of this many calls.
-    fn count(&mut self, count: u64) -> AllocationInfo {
-        let mut counted = AllocationInfo::default();
-        self.run(count, &mut |calls| {
-            counted = allocation_counter::measure(&mut *calls);
-        });
-        counted
-    }
 }
 
 /// Makes the calls one after the other, each polled until it is ready. Each has to succeed, or each to fail.

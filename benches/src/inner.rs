@@ -1,4 +1,4 @@
-//! The inner services: one that answers, and one that fails.
+//! The inner services: the first answers, the second fails.
 
 use std::{
     fmt,

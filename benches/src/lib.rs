@@ -1,13 +1,25 @@
-//! What the benchmarks of tower-keep share: the cases, how they are driven, and the tables that say what they cost.
+//! What the benchmarks of tower-keep share: the cases, and how they are driven.
 //!
-//! `benches/overhead.rs` measures a call, `benches/threads.rs` two threads, `benches/server.rs` an axum server.
+//! `benches/overhead` measures a call, `benches/instructions.rs` counts its instructions, `benches/threads.rs` has two
+//! threads call one service, and `benches/server.rs` puts the layers into an axum server.
 
-mod cases;
+pub mod cases;
 mod drive;
 mod inner;
-mod report;
 
-pub use cases::{COMPARISONS, Case, Comparison, Goal, all};
+pub use cases::{COMPARISONS, Case, Comparison, Goal, Stack, all};
 pub use drive::{Subject, calls};
 pub use inner::{Broken, Inner};
-pub use report::print_tables;
+
+/// Whether this is a run that shows that everything works, and measures little, by the arguments that cargo passes and
+/// criterion knows.
+pub fn quick() -> bool {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    given("--test") || given("--quick") || !given("--bench")
+}
+
+/// The value in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -16,7 +16,7 @@ pub struct Comparison {
 pub struct Goal {
     /// Of the peer's time, with an inner service that is ready at once.
     pub ready: Option<f64>,
-    /// Of the peer's time, with one that is pending once.
+    /// Of the peer's time, with another that is pending once.
     pub pends: Option<f64>,
     /// Allocations of ours, in either case.
     pub allocations: Option<u32>,

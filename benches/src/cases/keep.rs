@@ -8,7 +8,7 @@ use tower_keep::{
     ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
 };
 
-use super::{Case, Cases};
+use super::{Case, Cases, Stack};
 use crate::{
     drive::Spawned,
     inner::{Broken, Inner},
@@ -68,14 +68,16 @@ fn alone(cases: &mut Cases) {
     );
 }
 
+/// The three layers that have a job.
+pub fn log_progress_cancel() -> impl Stack {
+    ServiceBuilder::new()
+        .layer(LogLayer::new())
+        .layer(progress())
+        .layer(cancel())
+}
+
 fn together(cases: &mut Cases) {
-    cases.add(
-        "log + progress + cancel",
-        ServiceBuilder::new()
-            .layer(LogLayer::new())
-            .layer(progress())
-            .layer(cancel()),
-    );
+    cases.add("log + progress + cancel", log_progress_cancel());
     cases.add(
         "timeout + retry",
         ServiceBuilder::new()
@@ -111,11 +113,21 @@ macro_rules! pipeline {
     };
 }
 
+/// All seven layers, for requests without a key.
+pub fn seven_without_key() -> impl Stack {
+    pipeline!(dedup(DedupLayer::new(no_key)))
+}
+
+/// All seven layers, for requests that join each other.
+pub fn seven_that_join() -> impl Stack {
+    pipeline!(dedup(DedupLayer::new(key).join()))
+}
+
 fn seven(cases: &mut Cases) {
     cases.add("all but dedup", pipeline!());
-    cases.add("seven, no key", pipeline!(dedup(DedupLayer::new(no_key))));
+    cases.add("seven, no key", seven_without_key());
     cases.add("seven, reject", pipeline!(dedup(DedupLayer::new(key))));
-    cases.add("seven, join", pipeline!(dedup(DedupLayer::new(key).join())));
+    cases.add("seven, join", seven_that_join());
 }
 
 fn rejections(cases: &mut Cases) {
@@ -153,6 +165,7 @@ fn dispatcher(cases: &mut Cases) {
     };
     let case = Case {
         name: "dispatcher",
+        ours: cases.ours,
         ready: dispatch(Inner::ready()),
         pends: Some(dispatch(Inner::yielding())),
         bytes: size_of::<<Dispatcher<Inner> as Service<u64>>::Future>(),

@@ -1,8 +1,8 @@
 //! What is measured: each of the layers, some stacks of them, and their peers.
 
 mod compared;
-mod keep;
-mod peers;
+pub mod keep;
+pub mod peers;
 
 use std::{fmt, rc::Rc};
 
@@ -15,13 +15,20 @@ use crate::{
     inner::{Failing, Inner},
 };
 
+/// Layers, whose services can be shared by threads.
+pub trait Stack: Layer<Inner, Service: Service<u64> + Clone + Send + 'static> {}
+
+impl<L: Layer<Inner, Service: Service<u64> + Clone + Send + 'static>> Stack for L {}
+
 /// A layer, or several, or what does the same, to be measured.
 pub struct Case {
     /// Its row.
     pub name: &'static str,
+    /// Whether it is tower-keep's.
+    pub ours: bool,
     /// Around an inner service that is ready at once.
     ready: Box<dyn Subject>,
-    /// Around one that is pending once, unless the inner service is not reached.
+    /// Around another that is pending once, unless the inner service is not reached.
     pends: Option<Box<dyn Subject>>,
     /// The size of its future.
     pub bytes: usize,
@@ -54,15 +61,18 @@ pub fn all() -> Vec<Case> {
         .expect("a runtime without I/O");
     let mut cases = Cases {
         runtime: Rc::new(runtime),
+        ours: false,
         all: Vec::new(),
     };
     peers::add(&mut cases);
+    cases.ours = true;
     keep::add(&mut cases);
     cases.all
 }
 
 struct Cases {
     runtime: Rc<Runtime>,
+    ours: bool,
     all: Vec<Case>,
 }
 
@@ -76,6 +86,7 @@ impl Cases {
         let subject = |inner| Box::new(Driven::new(layer.layer(inner), &self.runtime));
         self.all.push(Case {
             name,
+            ours: self.ours,
             ready: subject(Inner::ready()),
             pends: Some(subject(Inner::pending_once())),
             bytes: size_of::<<L::Service as Service<u64>>::Future>(),
@@ -93,6 +104,7 @@ impl Cases {
         let service = layer.layer(inner);
         self.all.push(Case {
             name,
+            ours: self.ours,
             ready: Box::new(Rejecting::new(service, inner, &self.runtime)),
             pends: None,
             bytes: size_of::<<L::Service as Service<u64>>::Future>(),

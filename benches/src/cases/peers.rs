@@ -15,7 +15,7 @@ use tower::{
 };
 use tower_resilience::{circuitbreaker, coalesce, retry, timelimiter};
 
-use super::{Case, Cases};
+use super::{Case, Cases, Stack};
 use crate::{
     drive::Spawned,
     inner::{Broken, Inner},
@@ -55,6 +55,11 @@ fn resilience_retry<E>() -> retry::RetryLayer<u64, u64, E> {
         .build()
 }
 
+fn resilience_coalesce()
+-> coalesce::CoalesceLayer<u64, u64, impl Fn(&u64) -> u64 + Clone + Send + Sync + 'static> {
+    coalesce::CoalesceLayer::new(|request: &u64| *request)
+}
+
 fn resilience_time_limiter() -> timelimiter::TimeLimiterLayer {
     timelimiter::TimeLimiterLayer::builder()
         .timeout_duration(MINUTE)
@@ -62,20 +67,56 @@ fn resilience_time_limiter() -> timelimiter::TimeLimiterLayer {
         .build()
 }
 
-fn failsafe_breaker() -> impl CircuitBreaker + 'static {
+/// tower-resilience's circuit breaker.
+pub fn resilience_breaker_layer() -> impl Stack {
+    resilience_breaker()
+}
+
+/// tower-resilience's counterparts of Dedup, CircuitBreaker, Timeout and Retry.
+pub fn resilience_four() -> impl Stack {
+    ServiceBuilder::new()
+        .layer(resilience_coalesce())
+        // Its errors have to be `Clone`, which those of the others are not.
+        .map_err(|_| Broken)
+        .layer(resilience_breaker())
+        .layer(resilience_time_limiter())
+        .layer(resilience_retry())
+}
+
+fn failsafe_breaker() -> impl CircuitBreaker + Clone + Send + 'static {
     let cooldown = failsafe::backoff::constant(COOLDOWN);
     let policy = failsafe::failure_policy::consecutive_failures(5, cooldown);
     failsafe::Config::new().failure_policy(policy).build()
 }
 
 /// Half of the last 100 calls.
-fn recloser() -> AsyncRecloser {
+fn recloser_breaker() -> AsyncRecloser {
     Recloser::custom()
         .error_rate(0.5)
         .closed_len(100)
         .open_wait(COOLDOWN)
         .build()
         .into()
+}
+
+/// A circuit breaker that is no layer, around the inner service's future. A macro, as there are two inner services.
+macro_rules! around_future {
+    ($breaker:expr) => {
+        layer_fn(|mut inner| {
+            let breaker = $breaker;
+            service_fn(move |request: u64| breaker.call(Service::call(&mut inner, request)))
+        })
+    };
+}
+
+/// failsafe's circuit breaker.
+pub fn failsafe() -> impl Stack {
+    around_future!(failsafe_breaker())
+}
+
+/// recloser's circuit breaker.
+pub fn recloser() -> impl Stack {
+    around_future!(recloser_breaker())
 }
 
 pub(super) fn add(cases: &mut Cases) {
@@ -98,11 +139,10 @@ fn tower(cases: &mut Cases) {
 }
 
 fn resilience(cases: &mut Cases) {
-    let coalesce = || coalesce::CoalesceLayer::new(|request: &u64| *request);
     cases.add("resilience time limiter", resilience_time_limiter());
     cases.add("resilience retry", resilience_retry());
     cases.add("resilience breaker", resilience_breaker());
-    cases.add("resilience coalesce", coalesce());
+    cases.add("resilience coalesce", resilience_coalesce());
     cases.add(
         "resilience breaker + limiter + retry",
         ServiceBuilder::new()
@@ -110,34 +150,16 @@ fn resilience(cases: &mut Cases) {
             .layer(resilience_time_limiter())
             .layer(resilience_retry()),
     );
-    cases.add(
-        "resilience all four",
-        ServiceBuilder::new()
-            .layer(coalesce())
-            // Its errors have to be `Clone`, which those of the others are not.
-            .map_err(|_| Broken)
-            .layer(resilience_breaker())
-            .layer(resilience_time_limiter())
-            .layer(resilience_retry()),
-    );
+    cases.add("resilience all four", resilience_four());
     cases.add_rejecting("rejection, resilience", resilience_breaker());
 }
 
 /// These are no layers: they are put around the inner service's future, or around what makes it.
 fn others(cases: &mut Cases) {
-    // A macro, as the inner service is of one type here and of another there.
-    macro_rules! around_future {
-        ($breaker:expr) => {
-            layer_fn(|mut inner| {
-                let breaker = $breaker;
-                service_fn(move |request: u64| breaker.call(Service::call(&mut inner, request)))
-            })
-        };
-    }
-    cases.add("failsafe", around_future!(failsafe_breaker()));
-    cases.add("recloser", around_future!(recloser()));
+    cases.add("failsafe", failsafe());
+    cases.add("recloser", recloser());
     cases.add_rejecting("rejection, failsafe", around_future!(failsafe_breaker()));
-    cases.add_rejecting("rejection, recloser", around_future!(recloser()));
+    cases.add_rejecting("rejection, recloser", around_future!(recloser_breaker()));
 
     cases.add(
         "backon",
@@ -182,6 +204,7 @@ fn spawn(cases: &mut Cases) {
     };
     let case = Case {
         name: "tokio::spawn",
+        ours: cases.ours,
         ready: spawn(Inner::ready()),
         pends: Some(spawn(Inner::yielding())),
         bytes: size_of::<tokio::task::JoinHandle<()>>(),

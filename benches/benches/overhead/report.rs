@@ -1,10 +1,33 @@
 //! The tables of what the cases cost.
 
-use crate::cases::{COMPARISONS, Case, Comparison};
+use std::time::Duration;
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
+use allocation_counter::AllocationInfo;
+use tokio::time::Instant;
+use tower_keep_benches::{COMPARISONS, Case, Comparison, Subject, median};
+
+use crate::held;
+
+/// The time that this many calls take.
+pub(crate) fn time(subject: &mut dyn Subject, count: u64) -> Duration {
+    let mut elapsed = Duration::ZERO;
+    subject.run(count, &mut |calls| {
+        allocation_counter::opt_out(|| {
+            let start = Instant::now();
+            calls();
+            elapsed = start.elapsed();
+        });
+    });
+    elapsed
+}
+
+/// The allocations of this many calls.
+fn allocations(subject: &mut dyn Subject, count: u64) -> AllocationInfo {
+    let mut counted = AllocationInfo::default();
+    subject.run(count, &mut |calls| {
+        counted = allocation_counter::measure(&mut *calls);
+    });
+    counted
 }
 
 /// Of one case.
@@ -23,7 +46,7 @@ fn figures(cases: &mut [Case], pends: bool, rounds: usize, count: u64) -> Vec<Op
     let mut all: Vec<_> = cases
         .iter_mut()
         .map(|case| {
-            let allocated = case.subject(pends)?.count(counted);
+            let allocated = allocations(case.subject(pends)?, counted);
             let per_call = |total: u64| total as f64 / counted as f64;
             Some(Figures {
                 times: Vec::with_capacity(rounds),
@@ -37,7 +60,7 @@ fn figures(cases: &mut [Case], pends: bool, rounds: usize, count: u64) -> Vec<Op
             let index = (index + round) % cases.len();
             let subject = cases[index].subject(pends);
             if let (Some(subject), Some(figures)) = (subject, &mut all[index]) {
-                let elapsed = subject.time(count);
+                let elapsed = time(subject, count);
                 figures
                     .times
                     .push(elapsed.as_secs_f64() * 1e9 / count as f64);
@@ -53,20 +76,21 @@ fn ratio(ours: &Figures, peer: &Figures) -> f64 {
     median(ratios.map(|(ours, peer)| ours / peer).collect())
 }
 
-/// Measures the cases, the first of which is the inner service alone, and prints what a call costs, and the ratios of
-/// those that are compared; `quick`, with fewer calls.
-pub fn print_tables(cases: &mut [Case], quick: bool) {
-    let (rounds, count) = if quick { (5, 200) } else { (35, 4_000) };
+/// Measures the cases, the first of which is the inner service alone, and prints what a call costs, and the ratios
+/// where two are compared; `quick`, with fewer calls.
+pub(crate) fn print_tables(cases: &mut [Case], quick: bool) {
+    let (rounds, count) = if quick { (5, 200) } else { (101, 1_000) };
     let ready = figures(cases, false, rounds, count);
     let pends = figures(cases, true, rounds, count);
     print_costs(cases, &ready, &pends);
     print_comparisons(cases, &ready, &pends);
+    print_held(cases, if quick { 1_000 } else { 10_000 });
 }
 
 fn print_costs(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figures>]) {
     println!(
         "\nA call: medians in ns and as multiples of bare, allocations and their bytes, with an inner service that is \
-         ready at once and with one that is pending once; and the size of the future.\n"
+         ready at once and with another that is pending once; and the size of the future.\n"
     );
     print!("| {:36}", "");
     for state in ["ready", "pends"] {
@@ -137,5 +161,36 @@ fn print_comparisons(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<
              {allocations:>6} | {allocations_goal:>7} | {verdict:6} |"
         );
     }
+    println!();
+}
+
+fn print_held(cases: &[Case], jobs: usize) {
+    let pipeline = cases.iter().filter(|case| case.name.starts_with("seven"));
+    let pipeline = pipeline.map(|case| case.bytes).max();
+    let (job, future) = held::by_running_job(jobs);
+    println!(
+        "Bytes held, and the goals.\n\n| {:68} | bytes |   goal |        |",
+        ""
+    );
+    println!("|---|--:|--:|---|");
+    for (what, bytes, most) in [
+        (
+            "the future of the seven".to_owned(),
+            pipeline.unwrap_or_default(),
+            640,
+        ),
+        (
+            format!("a running job of {jobs}, with log, progress and cancel"),
+            job + future,
+            600,
+        ),
+    ] {
+        let verdict = if bytes > most { "missed" } else { "met" };
+        println!("| {what:68} | {bytes:5} | <= {most:3} | {verdict:6} |");
+    }
+    println!(
+        "| {:68} | {future:5} | {:6} | {:6} |",
+        "of which its future, boxed", "", ""
+    );
     println!();
 }
