@@ -4,16 +4,16 @@
 //!
 //! All servers share a thread, and a block keeps one of them busy. Another thread asks, over a few connections on the
 //! loopback device that are kept open. It writes the bytes of one request again and again and looks for the end of the
-//! answer, so that the server stays the slower of the two. Blocks of requests to each server take turns; the figures
-//! are medians.
+//! answer, so that the server stays the slower of the two. Blocks of requests to each server take turns; rates are
+//! medians. How long the server kept its core busy, where the system tells, hardly depends on what else the machine does.
 
-use std::{io, net::Ipv4Addr, thread, time::Duration};
+use std::{fs, io, net::Ipv4Addr, thread, time::Duration};
 
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    runtime::Runtime,
+    runtime::{Handle, Runtime},
     task::JoinSet,
     time::Instant,
 };
@@ -120,43 +120,84 @@ async fn block(connections: &mut Vec<TcpStream>, requests: u32) -> io::Result<Du
     Ok(start.elapsed())
 }
 
+/// By round the seconds of a block, and the time that the server was on its core in all of them.
+#[derive(Default)]
+struct Figures {
+    times: Vec<f64>,
+    on_core: f64,
+}
+
+/// The time that the server's thread has been on its core, or NaN.
+async fn on_core(server: &Handle) -> f64 {
+    let time = server.spawn(async {
+        let all = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        all.split(' ').next()?.parse().ok()
+    });
+    time.await.ok().flatten().unwrap_or(f64::NAN)
+}
+
+/// The thread to a core of its own, if there is another.
+fn bind(core: usize) {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    if cores.len() > 1 {
+        core_affinity::set_for_current(cores[core]);
+    }
+}
+
 fn main() -> io::Result<()> {
     let (rounds, requests) = if quick() { (3, 20) } else { (121, 160) };
     let (client, serving) = (runtime()?, runtime()?);
+    let server = serving.handle().clone();
     let servers = servers();
     let mut connections = Vec::new();
     for (_, _, app) in &servers {
         connections.push(start(&client, &serving, app.clone())?);
     }
-    thread::spawn(move || serving.block_on(std::future::pending::<()>()));
+    bind(0);
+    thread::spawn(move || {
+        bind(1);
+        serving.block_on(std::future::pending::<()>());
+    });
 
-    let mut times = vec![Vec::new(); servers.len()];
+    let mut all: Vec<_> = servers.iter().map(|_| Figures::default()).collect();
     // The first round makes everything warm.
     for round in 0..=rounds {
         for index in 0..servers.len() {
             let index = (index + round) % servers.len();
+            let before = client.block_on(on_core(&server));
             let elapsed = client.block_on(block(&mut connections[index], requests))?;
+            let after = client.block_on(on_core(&server));
             if round > 0 {
-                times[index].push(elapsed.as_secs_f64());
+                all[index].times.push(elapsed.as_secs_f64());
+                all[index].on_core += after - before;
             }
         }
     }
 
-    println!("\nRequests a second, and as a multiple of those of bare axum.\n");
-    println!("| {:44} |  per s | / bare |    goal |        |", "");
-    println!("|---|--:|--:|--:|---|");
+    println!(
+        "\nRequests a second, and as a multiple of those of bare axum: counted, and if the server's core were all.\n"
+    );
+    println!(
+        "| {:44} |  per s | / bare |    goal |        | by core |",
+        ""
+    );
+    println!("|---|--:|--:|--:|---|--:|");
     let total = f64::from(requests) * CONNECTIONS as f64;
-    for ((name, goal, _), own) in servers.iter().zip(&times) {
-        let bare = times[0].iter().zip(own);
-        let ratio = median(bare.map(|(bare, own)| bare / own).collect());
-        let rate = total / median(own.clone());
+    for ((name, goal, _), own) in servers.iter().zip(&all) {
+        let bare = &all[0];
+        let ratios = bare.times.iter().zip(&own.times);
+        let ratio = median(ratios.map(|(bare, own)| bare / own).collect());
+        let rate = total / median(own.times.clone());
+        let by_core = bare.on_core / own.on_core;
         let goal_shown = goal.map_or_else(String::new, |goal| format!(">= {goal:.2}"));
         let verdict = match goal {
             Some(goal) if ratio < *goal => "missed",
             Some(_) => "met",
             None => "",
         };
-        println!("| {name:44} | {rate:6.0} | {ratio:6.3} | {goal_shown:>7} | {verdict:6} |");
+        println!(
+            "| {name:44} | {rate:6.0} | {ratio:6.3} | {goal_shown:>7} | {verdict:6} | {by_core:7.3} |"
+        );
     }
     println!();
     Ok(())

@@ -21,8 +21,9 @@ pub(crate) fn time(subject: &mut dyn Subject, count: u64) -> Duration {
     elapsed
 }
 
-/// The allocations of this many calls.
+/// The allocations of this many calls, once tables have their size.
 fn allocations(subject: &mut dyn Subject, count: u64) -> AllocationInfo {
+    subject.run(500, &mut |calls| calls());
     let mut counted = AllocationInfo::default();
     subject.run(count, &mut |calls| {
         counted = allocation_counter::measure(&mut *calls);
