@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tower::{Service, layer::util::Identity};
 use tower_keep::{CircuitBreakerLayer, DedupLayer, RetryLayer, TimeoutLayer};
 use tower_keep_benches::{
-    Inner, Stack, calls,
+    Inner, Stack, best_tenth, calls,
     cases::{keep, peers},
     quick,
 };
@@ -136,11 +136,8 @@ struct Figures {
 
 impl Figures {
     /// Those of the best tenth of the rounds, and the throughput of two threads as a multiple of one thread's.
-    fn best(&mut self) -> (f64, f64, f64) {
-        let [one, two] = [&mut self.one, &mut self.two].map(|times| {
-            times.sort_unstable_by(f64::total_cmp);
-            times[times.len() / 10]
-        });
+    fn best(&self) -> (f64, f64, f64) {
+        let [one, two] = [&self.one, &self.two].map(|times| best_tenth(times.clone()));
         (one, two, 2.0 * one / two)
     }
 }
@@ -191,10 +188,10 @@ fn main() {
         "", "ready 1", "ready 2", "gain", "pends 1", "pends 2", "gain", "goal", ""
     );
     println!("|---|--:|--:|--:|--:|--:|--:|---|---|");
-    for (case, figures) in cases.iter().zip(&mut all) {
+    for (case, figures) in cases.iter().zip(&all) {
         print!("| {:24}", case.name);
         let mut met = true;
-        for (one, two, gain) in figures.iter_mut().map(Figures::best) {
+        for (one, two, gain) in figures.iter().map(Figures::best) {
             met &= case.goal.is_none_or(|goal| gain >= goal);
             print!(" | {:7.1} | {:7.1} | {gain:5.2}", one, two);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use allocation_counter::AllocationInfo;
 use tokio::time::Instant;
-use tower_keep_benches::{COMPARISONS, Case, Comparison, Subject, median};
+use tower_keep_benches::{COMPARISONS, Case, Comparison, Subject, best_tenth};
 
 use crate::held;
 
@@ -40,6 +40,12 @@ struct Figures {
     bytes: f64,
 }
 
+impl Figures {
+    fn time(&self) -> f64 {
+        best_tenth(self.times.clone())
+    }
+}
+
 /// Measures the cases by turns: what slows the machine down for a while slows them all. In each round they come in
 /// another order.
 fn figures(cases: &mut [Case], pends: bool, rounds: usize, count: u64) -> Vec<Option<Figures>> {
@@ -71,10 +77,8 @@ fn figures(cases: &mut [Case], pends: bool, rounds: usize, count: u64) -> Vec<Op
     all
 }
 
-/// The median of the rounds' ratios.
 fn ratio(ours: &Figures, peer: &Figures) -> f64 {
-    let ratios = ours.times.iter().zip(&peer.times);
-    median(ratios.map(|(ours, peer)| ours / peer).collect())
+    ours.time() / peer.time()
 }
 
 /// Measures the cases, the first of which is the inner service alone, and prints what a call costs, and the ratios
@@ -90,8 +94,8 @@ pub(crate) fn print_tables(cases: &mut [Case], quick: bool) {
 
 fn print_costs(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figures>]) {
     println!(
-        "\nA call: medians in ns and as multiples of bare, allocations and their bytes, with an inner service that is \
-         ready at once and with another that is pending once; and the size of the future.\n"
+        "\nA call in the best tenth of the rounds, in ns and as multiples of bare, allocations and their bytes, with an \
+         inner service that is ready at once and with another that is pending once; and the size of the future.\n"
     );
     print!("| {:36}", "");
     for state in ["ready", "pends"] {
@@ -108,7 +112,7 @@ fn print_costs(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figure
             match (&all[index], &all[0]) {
                 (Some(figures), Some(bare)) => print!(
                     " | {:7.1} | {:6.1} | {:6.2} | {:5.0}",
-                    median(figures.times.clone()),
+                    figures.time(),
                     ratio(figures, bare),
                     figures.allocations,
                     figures.bytes,
