@@ -37,7 +37,7 @@ pin_project! {
         state: State<F>,
         classify: C,
         on_reject: O,
-        seat: Seat,
+        pub(super) seat: Seat,
     }
 }
 
@@ -80,29 +80,31 @@ where
                     this.seat
                         .run(|| admitted.guarded(known, || future.poll(cx)))
                 );
-                // The classifier may panic too.
-                admitted.guarding = true;
-                let seat = &*this.seat;
-                let found = seat.ask(|| find(&result, this.classify, seat, admitted));
-                let asked = match found.outcome {
-                    Outcome::Failure => seat.ask(|| this.classify.retry_after(&result)),
-                    _ => None,
-                };
-                match admitted.record(found.outcome, asked) {
-                    None => this
-                        .seat
-                        .ask(|| result.map_err(|error| this.on_reject.pass(error))),
+                admitted.classifying = true;
+                let (classify, on_reject, seat) = (&*this.classify, &*this.on_reject, &*this.seat);
+                let (found, asked) = seat.ask(|| {
+                    let found = find(&result, classify, seat, admitted);
+                    let asked = match found.outcome {
+                        Outcome::Failure => classify.retry_after(&result),
+                        _ => None,
+                    };
+                    (found, asked)
+                });
+                let trip = match admitted.record(found.outcome, asked) {
+                    None => None,
+                    Some(Verdict::Trips(trip)) => Some(trip),
                     Some(Verdict::Closed(transition)) => {
                         let shared = admitted.shared();
-                        this.seat.announce(|job| shared.announce(&transition, job));
-                        this.seat
-                            .ask(|| result.map_err(|error| this.on_reject.pass(error)))
+                        seat.announce(|job| shared.announce(&transition, job));
+                        None
                     }
-                    Some(Verdict::Trips(trip)) => {
-                        let opening = Opening::new(admitted.shared(), this.seat, trip);
-                        this.seat.ask(|| {
-                            opening.settle(found.stop, this.classify, this.on_reject, result)
-                        })
+                };
+                match (trip, result) {
+                    (None, Ok(response)) => Ok(response),
+                    (None, Err(error)) => seat.ask(|| Err(on_reject.pass(error))),
+                    (Some(trip), result) => {
+                        let opening = Opening::new(admitted.shared(), seat, trip);
+                        seat.ask(|| opening.settle(found.stop, classify, on_reject, result))
                     }
                 }
             }

@@ -119,6 +119,11 @@ impl Settings {
         self.failure_rate.is_some() || self.slow_call_rate.is_some()
     }
 
+    /// Whether the window is of calls, so that time does not matter to it.
+    pub(super) fn counts_calls(&self) -> bool {
+        matches!(self.window.0, Span::Calls(_))
+    }
+
     /// With how many calls in the window the rates mean something.
     pub(super) fn least_calls(&self) -> u64 {
         let least = match self.window.0 {

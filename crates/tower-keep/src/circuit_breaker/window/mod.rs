@@ -146,7 +146,10 @@ impl CallWindow {
         let (word, shift) = Self::place(self.next);
         let bits = u64::from(sample.failed) | u64::from(sample.slow) << 1;
         self.samples[word] = self.samples[word] & !(3 << shift) | bits << shift;
-        self.next = (self.next + 1) % self.size;
+        self.next += 1;
+        if self.next == self.size {
+            self.next = 0;
+        }
     }
 
     /// Oldest first.
