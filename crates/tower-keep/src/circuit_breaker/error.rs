@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
-    cause::{Facts, rounded},
-    state::Rejection,
-};
+use super::cause::{Facts, rounded};
 
 /// The reason of a rejection: the circuit is open.
 ///
@@ -29,6 +26,10 @@ impl Open {
             facts: Arc::new(facts),
             remaining,
         }
+    }
+
+    pub(super) fn of(facts: Arc<Facts>, remaining: Option<Duration>) -> Self {
+        Self { facts, remaining }
     }
 
     /// Adds the text of the failure that opened the circuit.
@@ -65,15 +66,6 @@ impl Open {
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.facts.cause.as_deref()
-    }
-}
-
-impl From<Rejection> for Open {
-    fn from(rejection: Rejection) -> Self {
-        Self {
-            facts: rejection.facts,
-            remaining: rejection.remaining,
-        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::{
     admitted::{Admitted, of_stop},
+    cause::Facts,
     error::Open,
     shared::Shared,
     state::{Trip, Verdict},
@@ -45,7 +47,8 @@ pin_project! {
     #[project = StateProj]
     pub(super) enum State<F> {
         Calling { #[pin] future: F, admitted: Admitted },
-        Rejected { open: Option<Open> },
+        // In parts, as reading them at once would wait for the writes of the parts.
+        Rejected { facts: Option<Arc<Facts>>, remaining: Option<Duration> },
     }
 }
 
@@ -108,12 +111,15 @@ where
                     }
                 }
             }
-            StateProj::Rejected { open } => {
-                let Some(open) = open.take() else {
+            StateProj::Rejected { facts, remaining } => {
+                let Some(facts) = facts.take() else {
                     panic!("a rejected call was polled after it was ready");
                 };
                 // First, as the closure may panic: its job has not started.
                 stop::leave(StopKind::CircuitOpen, this.on_reject.responds());
+                let remaining =
+                    remaining.map(|left| Duration::new(left.as_secs(), left.subsec_nanos()));
+                let open = Open::of(facts, remaining);
                 this.seat.ask(|| this.on_reject.reject(open))
             }
         };

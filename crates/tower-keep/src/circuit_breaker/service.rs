@@ -147,8 +147,10 @@ fn rejected<F, C: Clone, O: Clone, G>(
     rejection: Rejection,
     seat: Seat,
 ) -> ResponseFuture<F, C, O> {
-    let open = Some(Open::from(rejection));
-    let state = State::Rejected { open };
+    let state = State::Rejected {
+        facts: Some(rejection.facts),
+        remaining: rejection.remaining,
+    };
     ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
 }
 

@@ -389,6 +389,7 @@ impl Slow {
     }
 
     /// What the window holds, and how many of the calls in flight are slow.
+    #[inline]
     fn counts(&mut self, now: Duration) -> (Counts, u64) {
         let outcomes = self.outcomes.as_mut();
         let counts = outcomes.map_or_else(Counts::default, |outcomes| outcomes.counts(now));

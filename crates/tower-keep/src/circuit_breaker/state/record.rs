@@ -95,6 +95,7 @@ impl Circuit {
         }
     }
 
+    #[inline(always)]
     fn record_slow(
         &self,
         admission: &Admission,
@@ -115,10 +116,10 @@ impl Circuit {
         if slow.mode == Mode::Disabled {
             return None;
         }
-        let took = Duration::from_nanos(nanos(now).saturating_sub(admission.began));
+        let took = || Duration::from_nanos(nanos(now).saturating_sub(admission.began));
         let ended = Ended {
             failed: outcome == Outcome::Failure,
-            slow: slow.settings.is_slow(took).then_some(took),
+            slow: slow.settings.slow_call(took),
         };
         let reason = match (admission.kind, outcome) {
             (Kind::Probe(lease), outcome) => {
