@@ -101,6 +101,8 @@ mod listeners;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod ratio;
 pub mod reject;
+#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
+mod sharded;
 mod sync;
 
 #[cfg(feature = "cancel")]

@@ -45,7 +45,9 @@ models! {
         new_settings_keep_the_ramp
         the_ramp_ends
         an_order_to_probe_lets_one_probe_through
-        a_forced_time_holds;
+        a_forced_time_holds
+        a_rejection_is_of_one_moment
+        a_rejection_of_a_circuit_that_closes;
     waiting:
         closing_wakes_everybody
         a_reset_wakes_everybody

@@ -2,6 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+/// What all calls learn that a circuit rejects: its name, and the failure that opened it the last
+/// time. They share it, so that a rejection takes one reference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) circuit: Arc<str>,
+    pub(super) cause: Option<Arc<str>>,
+}
+
 /// What makes a circuit open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {

@@ -2,16 +2,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::cause::rounded;
+use super::cause::{Facts, rounded};
 
 /// The reason of a rejection: the circuit is open.
 ///
 /// It names the circuit, the time left, and the failure that opened the circuit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
-    circuit: Arc<str>,
+    facts: Arc<Facts>,
     remaining: Option<Duration>,
-    cause: Option<Arc<str>>,
 }
 
 impl Open {
@@ -19,30 +18,38 @@ impl Open {
     /// is reset by hand. It has no cause.
     #[must_use]
     pub fn new(circuit: impl Into<Arc<str>>, remaining: Option<Duration>) -> Self {
-        Self {
+        let facts = Facts {
             circuit: circuit.into(),
-            remaining,
             cause: None,
+        };
+        Self {
+            facts: Arc::new(facts),
+            remaining,
         }
+    }
+
+    pub(super) fn of(facts: Arc<Facts>, remaining: Option<Duration>) -> Self {
+        Self { facts, remaining }
     }
 
     /// Adds the text of the failure that opened the circuit.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<Arc<str>>) -> Self {
-        self.cause = Some(cause.into());
+        Arc::make_mut(&mut self.facts).cause = Some(cause.into());
         self
     }
 
     /// The circuit's name.
     #[must_use]
     pub fn circuit(&self) -> &str {
-        &self.circuit
+        &self.facts.circuit
     }
 
     /// How long it is until a call may be let through; `None` if the circuit was opened by hand
     /// until a reset.
     ///
-    /// While half-open this is the time until a hanging probe would lose its place.
+    /// It is counted from when the service was asked whether it is ready. While half-open this is the
+    /// time until a hanging probe would lose its place.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
@@ -58,23 +65,18 @@ impl Open {
     /// The text may contain what the service said. Show it to operators rather than to strangers.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
-    }
-
-    pub(super) fn caused_by(mut self, cause: Option<Arc<str>>) -> Self {
-        self.cause = cause;
-        self
+        self.facts.cause.as_deref()
     }
 }
 
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "circuit {:?} is open", self.circuit)?;
+        write!(f, "circuit {:?} is open", self.circuit())?;
         match self.remaining {
             Some(remaining) => write!(f, " for another {:?}", rounded(remaining))?,
             None => f.write_str(" until it is reset")?,
         }
-        match &self.cause {
+        match self.cause() {
             Some(cause) => write!(f, ": {cause}"),
             None => Ok(()),
         }

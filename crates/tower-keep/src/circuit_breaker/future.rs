@@ -6,12 +6,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::{
     admitted::{Admitted, of_stop},
+    cause::Facts,
     error::Open,
     shared::Shared,
     state::{Trip, Verdict},
@@ -37,7 +39,7 @@ pin_project! {
         state: State<F>,
         classify: C,
         on_reject: O,
-        seat: Seat,
+        pub(super) seat: Seat,
     }
 }
 
@@ -45,7 +47,8 @@ pin_project! {
     #[project = StateProj]
     pub(super) enum State<F> {
         Calling { #[pin] future: F, admitted: Admitted },
-        Rejected { open: Option<Open> },
+        // In parts, as reading them at once would wait for the writes of the parts.
+        Rejected { facts: Option<Arc<Facts>>, remaining: Option<Duration> },
     }
 }
 
@@ -80,38 +83,43 @@ where
                     this.seat
                         .run(|| admitted.guarded(known, || future.poll(cx)))
                 );
-                // The classifier may panic too.
-                admitted.guarding = true;
-                let seat = &*this.seat;
-                let found = seat.ask(|| find(&result, this.classify, seat, admitted));
-                let asked = match found.outcome {
-                    Outcome::Failure => seat.ask(|| this.classify.retry_after(&result)),
-                    _ => None,
-                };
-                match admitted.record(found.outcome, asked) {
-                    None => this
-                        .seat
-                        .ask(|| result.map_err(|error| this.on_reject.pass(error))),
+                admitted.classifying = true;
+                let (classify, on_reject, seat) = (&*this.classify, &*this.on_reject, &*this.seat);
+                let (found, asked) = seat.ask(|| {
+                    let found = find(&result, classify, seat, admitted);
+                    let asked = match found.outcome {
+                        Outcome::Failure => classify.retry_after(&result),
+                        _ => None,
+                    };
+                    (found, asked)
+                });
+                let trip = match admitted.record(found.outcome, asked) {
+                    None => None,
+                    Some(Verdict::Trips(trip)) => Some(trip),
                     Some(Verdict::Closed(transition)) => {
                         let shared = admitted.shared();
-                        this.seat.announce(|job| shared.announce(&transition, job));
-                        this.seat
-                            .ask(|| result.map_err(|error| this.on_reject.pass(error)))
+                        seat.announce(|job| shared.announce(&transition, job));
+                        None
                     }
-                    Some(Verdict::Trips(trip)) => {
-                        let opening = Opening::new(admitted.shared(), this.seat, trip);
-                        this.seat.ask(|| {
-                            opening.settle(found.stop, this.classify, this.on_reject, result)
-                        })
+                };
+                match (trip, result) {
+                    (None, Ok(response)) => Ok(response),
+                    (None, Err(error)) => seat.ask(|| Err(on_reject.pass(error))),
+                    (Some(trip), result) => {
+                        let opening = Opening::new(admitted.shared(), seat, trip);
+                        seat.ask(|| opening.settle(found.stop, classify, on_reject, result))
                     }
                 }
             }
-            StateProj::Rejected { open } => {
-                let Some(open) = open.take() else {
+            StateProj::Rejected { facts, remaining } => {
+                let Some(facts) = facts.take() else {
                     panic!("a rejected call was polled after it was ready");
                 };
                 // First, as the closure may panic: its job has not started.
                 stop::leave(StopKind::CircuitOpen, this.on_reject.responds());
+                let remaining =
+                    remaining.map(|left| Duration::new(left.as_secs(), left.subsec_nanos()));
+                let open = Open::of(facts, remaining);
                 this.seat.ask(|| this.on_reject.reject(open))
             }
         };

@@ -1,6 +1,7 @@
 //! Which circuit a call goes through, and who waits for it.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::Future,
     pin::Pin,
@@ -12,22 +13,15 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    admitted::{Admitted, Counting},
+    admitted::Reserved,
     listeners::Listeners,
     settings::Settings,
-    shared::Shared,
-    state::{Rejection, Wait},
-    transition::Transition,
+    shared::{Shared, SharedRef},
+    state::{Answer, Seen},
     waiters::Ticket,
     word::State,
 };
-
-/// What became of a call that came to the gate.
-pub(super) struct Entry {
-    pub(super) shared: Arc<Shared>,
-    pub(super) admitted: Result<Admitted, Rejection>,
-    pub(super) transition: Option<Box<Transition>>,
-}
+use crate::sharded::Sharded;
 
 /// Whom to ask for readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +32,7 @@ pub(super) enum Ask {
 }
 
 pub(crate) mod sealed {
-    use super::{Arc, Ask, Context, Counting, Entry, Listeners, Poll, Settings};
+    use super::{Arc, Ask, Context, Cow, Listeners, Poll, Settings, SharedRef};
 
     /// The circuits that a layer has.
     #[allow(private_interfaces, reason = "the trait is sealed")]
@@ -51,36 +45,41 @@ pub(crate) mod sealed {
         fn listeners(&self) -> &Listeners;
     }
 
+    /// How the clones of a service come by the circuits.
+    pub trait Spread {
+        fn spread(&self) -> Self;
+    }
+
     /// What a service does at its circuit.
     #[allow(private_interfaces, reason = "the trait is sealed")]
     pub trait Admits<Request>: Circuits + Clone {
-        fn poll_ready(
-            &self,
-            ready: &mut super::Ready,
-            counting: Counting,
-            cx: &mut Context<'_>,
-        ) -> Poll<Ask>;
-        fn admit(&self, ready: &mut super::Ready, counting: Counting, request: &Request) -> Entry;
+        fn poll_ready(&self, ready: &mut super::Ready, cx: &mut Context<'_>) -> Poll<Ask>;
+        /// The circuit of this request.
+        fn circuit(&self, request: &Request) -> Cow<'_, SharedRef>;
     }
 }
 
 /// What an instance of the service knows from `poll_ready`. A clone begins with nothing.
 #[derive(Default)]
-pub(super) enum Ready {
-    #[default]
-    Unknown,
+pub(super) struct Ready {
     /// The circuit rejected, so that the inner service was not asked and must not be called.
-    Rejecting,
-    /// Waits for a place.
-    Waiting(Box<Waiting>),
-    /// A place is reserved.
-    Reserved(Admitted),
+    pub(super) rejecting: Option<Seen>,
+    pub(super) place: Place,
+}
+
+/// A place at a circuit that makes its callers wait.
+#[derive(Default)]
+pub(super) enum Place {
+    #[default]
+    None,
+    Awaited(Box<Waiting>),
+    Reserved(Reserved),
 }
 
 /// One circuit for all calls. The default.
 #[derive(Clone)]
 pub struct Single {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Sharded<Shared>,
 }
 
 #[allow(private_interfaces, reason = "the trait is sealed")]
@@ -90,9 +89,7 @@ impl sealed::Circuits for Single {
     }
 
     fn change_settings(&self, change: &dyn Fn(&mut Settings)) {
-        let now = self.shared.now();
-        self.shared.circuit.change_settings(change, now);
-        self.shared.waiters.wake_all();
+        self.shared.change_settings(change);
     }
 
     fn name(&self) -> Arc<str> {
@@ -112,52 +109,54 @@ impl sealed::Circuits for Single {
     }
 }
 
+impl sealed::Spread for Single {
+    fn spread(&self) -> Self {
+        Self {
+            shared: self.shared.spread(),
+        }
+    }
+}
+
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl<Request> sealed::Admits<Request> for Single {
     #[inline(always)]
-    fn poll_ready(&self, ready: &mut Ready, _: Counting, _: &mut Context<'_>) -> Poll<Ask> {
-        let shared = &self.shared;
-        if shared.circuit.rejects(|| shared.now()).is_some() {
-            *ready = Ready::Rejecting;
-            return Poll::Ready(Ask::Nobody);
+    fn poll_ready(&self, ready: &mut Ready, _: &mut Context<'_>) -> Poll<Ask> {
+        if self.shared.circuit.state() != State::Closed {
+            return Poll::Ready(ready.ask(&self.shared));
         }
-        *ready = Ready::Unknown;
+        ready.rejecting = None;
         Poll::Ready(Ask::Inner)
     }
 
     #[inline(always)]
-    fn admit(&self, ready: &mut Ready, counting: Counting, _: &Request) -> Entry {
-        let shared = &self.shared;
-        if matches!(ready, Ready::Rejecting) {
-            *ready = Ready::Unknown;
-            return rejected_before(shared);
+    fn circuit(&self, _: &Request) -> Cow<'_, SharedRef> {
+        Cow::Borrowed(&self.shared)
+    }
+}
+
+impl Ready {
+    /// Asks a circuit that is not closed.
+    #[cold]
+    fn ask(&mut self, shared: &Shared) -> Ask {
+        self.rejecting = shared.circuit.rejects(|| shared.now());
+        match self.rejecting {
+            Some(_) => Ask::Nobody,
+            None => Ask::Inner,
         }
-        enter(Arc::clone(shared), counting)
     }
 }
 
-/// The circuit may have changed its mind meanwhile, but the inner service was not made ready.
-#[cold]
-fn rejected_before(shared: &Arc<Shared>) -> Entry {
-    let rejection = shared.circuit.reject_again(shared.now());
-    Entry {
-        shared: Arc::clone(shared),
-        admitted: Err(rejection),
-        transition: None,
-    }
-}
-
-/// Asks the circuit.
-#[inline(always)]
-pub(super) fn enter(shared: Arc<Shared>, counting: Counting) -> Entry {
-    let answer = shared.circuit.admit(false, || shared.now());
-    let admitted = answer
-        .admission
-        .map(|admission| Admitted::new(Arc::clone(&shared), admission, counting));
-    Entry {
-        shared,
-        admitted,
-        transition: answer.transition,
+impl Place {
+    /// What becomes of a call now.
+    pub(super) fn enter(self, shared: &Shared) -> Answer {
+        let Self::Reserved(reserved) = self else {
+            return shared.circuit.admit(false, || shared.now());
+        };
+        let reject = || shared.circuit.reject(None, || shared.now());
+        Answer {
+            admission: reserved.begin().ok_or_else(reject),
+            transition: None,
+        }
     }
 }
 
@@ -193,61 +192,54 @@ impl sealed::Circuits for Backpressure {
     }
 }
 
+impl sealed::Spread for Backpressure {
+    fn spread(&self) -> Self {
+        Self(self.0.spread())
+    }
+}
+
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl<Request> sealed::Admits<Request> for Backpressure {
-    fn poll_ready(&self, ready: &mut Ready, counting: Counting, cx: &mut Context<'_>) -> Poll<Ask> {
-        let shared = &self.0.shared;
-        if let Ready::Reserved(admitted) = ready {
-            if admitted.is_valid() {
+    fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Ask> {
+        let (shared, place) = (&self.0.shared, &mut ready.place);
+        if let Place::Reserved(reserved) = place {
+            if reserved.is_valid() {
                 return Poll::Ready(Ask::Inner);
             }
             // The inner service or the caller took its time, and meanwhile the circuit changed or the place was lost.
-            *ready = Ready::Unknown;
+            *place = Place::None;
         }
         if shared.circuit.state() == State::Closed {
-            if let Some(admitted) = reserve(shared, counting) {
-                *ready = Ready::Reserved(admitted);
+            if let Some(reserved) = reserve(shared) {
+                *place = Place::Reserved(reserved);
                 return Poll::Ready(Ask::Inner);
             }
         }
-        if !matches!(ready, Ready::Waiting(_)) {
-            *ready = Ready::Waiting(Box::new(Waiting::new(Arc::clone(shared))));
+        if !matches!(place, Place::Awaited(_)) {
+            *place = Place::Awaited(Box::new(Waiting::new(Arc::clone(shared))));
         }
-        if let Ready::Waiting(waiting) = ready {
-            let admitted = ready!(waiting.poll(counting, cx));
+        if let Place::Awaited(waiting) = place {
+            let reserved = ready!(waiting.poll(cx));
             // Leaving the queue wakes the next one.
-            *ready = Ready::Reserved(admitted);
+            *place = Place::Reserved(reserved);
         }
         Poll::Ready(Ask::Inner)
     }
 
-    fn admit(&self, ready: &mut Ready, counting: Counting, _: &Request) -> Entry {
-        let shared = Arc::clone(&self.0.shared);
-        match std::mem::take(ready) {
-            // What is done by hand takes effect at once.
-            Ready::Reserved(admitted) if admitted.is_forced_open() => rejected_before(&shared),
-            Ready::Reserved(mut admitted) => {
-                admitted.begin();
-                Entry {
-                    shared,
-                    admitted: Ok(admitted),
-                    transition: None,
-                }
-            }
-            _ => enter(shared, counting),
-        }
+    fn circuit(&self, _: &Request) -> Cow<'_, SharedRef> {
+        Cow::Borrowed(&self.0.shared)
     }
 }
 
 /// Reserves a place, if there is one. Watchers and listeners learn of a transition: there is no job
 /// yet.
-fn reserve(shared: &Arc<Shared>, counting: Counting) -> Option<Admitted> {
+fn reserve(shared: &SharedRef) -> Option<Reserved> {
     let answer = shared.circuit.admit(true, || shared.now());
     if let Some(transition) = &answer.transition {
         shared.publish(transition);
     }
     let admission = answer.admission.ok()?;
-    Some(Admitted::new(Arc::clone(shared), admission, counting))
+    Some(Reserved::new(Arc::clone(shared), admission))
 }
 
 /// For how long a place that became free by time is left to the first in the queue.
@@ -255,14 +247,14 @@ const TURN: Duration = Duration::from_millis(1);
 
 /// An instance of the service that waits for a place.
 pub(super) struct Waiting {
-    shared: Arc<Shared>,
+    shared: SharedRef,
     ticket: Option<Ticket>,
     /// For when a place is free at the latest.
     sleep: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Waiting {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: SharedRef) -> Self {
         Self {
             shared,
             ticket: None,
@@ -270,19 +262,19 @@ impl Waiting {
         }
     }
 
-    fn poll(&mut self, counting: Counting, cx: &mut Context<'_>) -> Poll<Admitted> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reserved> {
         loop {
             let ticket = self.shared.waiters.wait(self.ticket, cx.waker());
             self.ticket = Some(ticket);
-            if let Some(admitted) = reserve(&self.shared, counting) {
-                return Poll::Ready(admitted);
+            if let Some(reserved) = reserve(&self.shared) {
+                return Poll::Ready(reserved);
             }
             let shared = &self.shared;
             let now = Instant::now();
             let left = match shared.circuit.rejects(|| shared.now()) {
                 // It has changed its mind this very moment.
                 None => continue,
-                Some(Wait(left)) => left,
+                Some(seen) => seen.wait.0,
             };
             // The others come after the first, and only if that was not polled: it may have been set aside.
             let turn = if self.shared.waiters.is_first(ticket) {

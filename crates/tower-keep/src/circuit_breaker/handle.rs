@@ -4,23 +4,16 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{
-    gate::{Single, sealed::Circuits},
-    mode::Mode,
-    settings::Settings,
-    shared::Shared,
-    snapshot::Snapshot,
-    word::State,
-};
+use super::{mode::Mode, settings::Settings, shared::SharedRef, snapshot::Snapshot, word::State};
 
 /// Reads, watches and forces the state of a circuit.
 #[derive(Clone)]
 pub struct CircuitBreakerHandle {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: SharedRef,
 }
 
 impl CircuitBreakerHandle {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(shared: &SharedRef) -> Self {
         Self {
             shared: Arc::clone(shared),
         }
@@ -148,10 +141,7 @@ impl CircuitBreakerHandle {
     /// Replaces the settings. What was counted stays, as far as a smaller window has room for it; the state stays too,
     /// and with it the cooldown and the probes under way. New settings are judged by with the next outcome.
     pub fn replace(&self, settings: Settings) {
-        let single = Single {
-            shared: Arc::clone(&self.shared),
-        };
-        single.change_settings(&|old| settings.replace(old));
+        self.shared.change_settings(|old| settings.replace(old));
     }
 
     /// [Replaces](Self::replace) the settings by what the closure makes of them. If others are replaced meanwhile, it

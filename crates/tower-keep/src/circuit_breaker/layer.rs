@@ -11,7 +11,10 @@ use super::{
     admitted::Counting,
     circuits::CircuitsHandle,
     error::Open,
-    gate::{Backpressure, Single, sealed::Circuits},
+    gate::{
+        Backpressure, Single,
+        sealed::{Circuits, Spread},
+    },
     handle::CircuitBreakerHandle,
     per_key::PerKey,
     settings::{Settings, Window},
@@ -22,6 +25,7 @@ use crate::{
     classify::{Classify, ErrorsAsFailures, WithRetryAfter},
     ratio::Ratio,
     reject::{Fail, FailWith, RespondWith},
+    sharded::Sharded,
 };
 
 /// Stops calling a service that fails.
@@ -45,7 +49,7 @@ impl CircuitBreakerLayer {
         let shared = Shared::new(Settings::default(), DEFAULT_NAME.into(), fastrand::u64(..));
         Self {
             gate: Single {
-                shared: Arc::new(shared),
+                shared: Sharded::new(shared),
             },
             classify: ErrorsAsFailures,
             counting: Counting::default(),
@@ -333,6 +337,18 @@ impl<C, O, G> CircuitBreakerLayer<C, O, G> {
             classify: self.classify,
             counting: self.counting,
             on_reject: self.on_reject,
+        }
+    }
+}
+
+impl<C: Clone, O: Clone, G: Spread> CircuitBreakerLayer<C, O, G> {
+    /// The same, for a clone of a service.
+    pub(super) fn spread(&self) -> Self {
+        Self {
+            gate: self.gate.spread(),
+            classify: self.classify.clone(),
+            counting: self.counting,
+            on_reject: self.on_reject.clone(),
         }
     }
 }

@@ -161,8 +161,12 @@
 //!
 //! # Cost
 //!
-//! A call through a closed circuit that counts failures in a row takes no lock, no clock and no allocation. A rate takes a
-//! short lock for each outcome, a slow-call rate the clock twice, a circuit by key a look into a table under a shared lock.
+//! A call through a closed circuit that counts failures in a row takes no lock, no clock and no allocation, and writes
+//! nothing that another thread's clone of the service reads or writes. A rate takes a short lock for each outcome, a time
+//! window the clock once, a slow-call rate twice, a circuit by key a look into a table under a shared lock.
+//!
+//! Clones of a service use the reference count of the thread that made them, as long as the layer, or the service that it
+//! made, is there. So clone the service in the thread that calls it.
 //!
 //! # Under axum
 //!

@@ -1,6 +1,7 @@
 //! A circuit for each key: how a call finds its own.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::Hash,
     sync::Arc,
@@ -8,10 +9,10 @@ use std::{
 };
 
 use super::{
-    admitted::Counting,
-    gate::{Ask, Entry, Ready, enter, sealed},
+    gate::{Ask, Ready, sealed},
     listeners::Listeners,
     settings::Settings,
+    shared::SharedRef,
     table::Table,
 };
 
@@ -64,6 +65,12 @@ impl<F, K: Eq + Hash> sealed::Circuits for PerKey<F, K> {
     }
 }
 
+impl<F: Clone, K> sealed::Spread for PerKey<F, K> {
+    fn spread(&self) -> Self {
+        self.clone()
+    }
+}
+
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl<F, K, Request> sealed::Admits<Request> for PerKey<F, K>
 where
@@ -71,14 +78,14 @@ where
     K: Eq + Hash + fmt::Display,
 {
     #[inline(always)]
-    fn poll_ready(&self, _: &mut Ready, _: Counting, _: &mut Context<'_>) -> Poll<Ask> {
+    fn poll_ready(&self, _: &mut Ready, _: &mut Context<'_>) -> Poll<Ask> {
         // The key is not known yet.
         Poll::Ready(Ask::Inner)
     }
 
     #[inline(always)]
-    fn admit(&self, _: &mut Ready, counting: Counting, request: &Request) -> Entry {
-        enter(self.table.get((self.by)(request)), counting)
+    fn circuit(&self, request: &Request) -> Cow<'_, SharedRef> {
+        Cow::Owned(self.table.get((self.by)(request)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The service: asks the circuit, and calls the inner service or rejects the call.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -10,15 +10,16 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    admitted::{Admitted, guarded},
     error::Open,
     future::{ResponseFuture, State},
     gate::{
-        Ask, Ready, Single,
-        sealed::{Admits, Circuits},
+        Ask, Place, Ready, Single,
+        sealed::{Admits, Circuits, Spread},
     },
     layer::CircuitBreakerLayer,
-    shared::Shared,
-    state::Rejection,
+    shared::{Shared, SharedRef},
+    state::{Admission, Answer, Rejection},
     transition::Transition,
 };
 use crate::{
@@ -40,15 +41,15 @@ impl<S, C, O, G> CircuitBreaker<S, C, O, G> {
         Self {
             inner,
             layer,
-            ready: Ready::Unknown,
+            ready: Ready::default(),
         }
     }
 }
 
-impl<S: Clone, C: Clone, O: Clone, G: Clone> Clone for CircuitBreaker<S, C, O, G> {
+impl<S: Clone, C: Clone, O: Clone, G: Spread> Clone for CircuitBreaker<S, C, O, G> {
     fn clone(&self) -> Self {
         // Readiness is not inherited, and so neither is its lack.
-        Self::new(self.inner.clone(), self.layer.clone())
+        Self::new(self.inner.clone(), self.layer.spread())
     }
 }
 
@@ -75,7 +76,7 @@ where
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
         let layer = &self.layer;
-        match ready!(layer.gate.poll_ready(&mut self.ready, layer.counting, cx)) {
+        match ready!(layer.gate.poll_ready(&mut self.ready, cx)) {
             Ask::Nobody => Poll::Ready(Ok(())),
             Ask::Inner => (self.inner.poll_ready(cx)).map_err(|error| layer.on_reject.pass(error)),
         }
@@ -83,33 +84,104 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let layer = &self.layer;
-        let entry =
-            before_service(|| (layer.gate).admit(&mut self.ready, layer.counting, &request));
-        let mut admitted = match entry.admitted {
-            Ok(admitted) => admitted,
-            Err(rejection) => return rejected(layer, &entry.shared, rejection, entry.transition),
-        };
-        if let Some(transition) = &entry.transition {
-            // The job can be told only once it is known, but the inner service may panic before.
-            entry.shared.publish(transition);
+        let Self {
+            inner,
+            layer,
+            ready,
+        } = self;
+        let shared = before_service(|| layer.gate.circuit(&request));
+        if let Some(seen) = ready.rejecting.take() {
+            // The circuit may have changed its mind meanwhile, but the inner service was not made
+            // ready.
+            let rejection = shared.circuit.reject(Some(seen), || shared.now());
+            return rejected(layer, rejection, Seat::without_call());
         }
-        let (seat, future) = Seat::call(|| {
-            let known = context::is_calling();
-            admitted.guarded(known, || self.inner.call(request))
-        });
-        if entry.transition.is_some() || admitted.is_uncounted() {
-            announce(
-                &seat,
-                &entry.shared,
-                entry.transition.as_deref(),
-                admitted.is_uncounted(),
-            );
+        if matches!(ready.place, Place::None) {
+            if let Some(admission) = shared.circuit.admit_closed(false, || shared.now()) {
+                return forward(inner, layer, shared.into_owned(), admission, request);
+            }
         }
-        admitted.set_job(seat.ambient_id());
-        let state = State::Calling { future, admitted };
-        ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
+        call_slowly(inner, layer, mem::take(&mut ready.place), &shared, request)
     }
+}
+
+/// Calls through a circuit that does not simply let the call through.
+#[cold]
+fn call_slowly<S, C, O, G, Request>(
+    inner: &mut S,
+    layer: &CircuitBreakerLayer<C, O, G>,
+    place: Place,
+    shared: &SharedRef,
+    request: Request,
+) -> ResponseFuture<S::Future, C, O>
+where
+    S: Service<Request>,
+    C: Clone,
+    O: Clone,
+{
+    let Answer {
+        admission,
+        transition,
+    } = before_service(|| place.enter(shared));
+    if let Some(transition) = &transition {
+        // The job can be told only once it is known, but the inner service may panic before.
+        shared.publish(transition);
+    }
+    let mut is_uncounted = false;
+    let future = match admission {
+        Ok(admission) => {
+            is_uncounted = admission.is_uncounted();
+            forward(inner, layer, Arc::clone(shared), admission, request)
+        }
+        Err(rejection) => rejected(layer, rejection, Seat::without_call()),
+    };
+    if transition.is_some() || is_uncounted {
+        announce(&future.seat, shared, transition.as_deref(), is_uncounted);
+    }
+    future
+}
+
+#[inline(always)]
+fn rejected<F, C: Clone, O: Clone, G>(
+    layer: &CircuitBreakerLayer<C, O, G>,
+    rejection: Rejection,
+    seat: Seat,
+) -> ResponseFuture<F, C, O> {
+    let state = State::Rejected {
+        facts: Some(rejection.facts),
+        remaining: rejection.remaining,
+    };
+    ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
+}
+
+/// Makes a call that the circuit lets through.
+#[inline(always)]
+fn forward<S, C, O, G, Request>(
+    inner: &mut S,
+    layer: &CircuitBreakerLayer<C, O, G>,
+    shared: SharedRef,
+    admission: Admission,
+    request: Request,
+) -> ResponseFuture<S::Future, C, O>
+where
+    S: Service<Request>,
+    C: Clone,
+    O: Clone,
+{
+    let mut admission = Some(admission);
+    let (seat, (future, job)) = Seat::call(|| {
+        let known = context::is_calling();
+        let future = guarded(&shared, &mut admission, known, || inner.call(request));
+        // Of the stack's job, if it is there by now.
+        let job = match context::is_calling() {
+            true => context::with_current(|job| job.map(|job| job.id())),
+            false => None,
+        };
+        (future, job)
+    });
+    let admitted = Admitted::new(shared, admission, layer.counting, job);
+    let state = State::Calling { future, admitted };
+    ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
 }
 
 /// Tells the job what the circuit did, or would have done.
@@ -125,23 +197,6 @@ fn announce(seat: &Seat, shared: &Shared, transition: Option<&Transition>, uncou
             });
         }
     });
-}
-
-#[cold]
-fn rejected<F, C: Clone, O: Clone, G>(
-    layer: &CircuitBreakerLayer<C, O, G>,
-    shared: &Arc<Shared>,
-    rejection: Rejection,
-    transition: Option<Box<Transition>>,
-) -> ResponseFuture<F, C, O> {
-    let seat = Seat::without_call();
-    if let Some(transition) = transition {
-        shared.publish(&transition);
-        announce(&seat, shared, Some(&transition), false);
-    }
-    let open = Open::new(shared.name(), rejection.remaining).caused_by(rejection.cause);
-    let state = State::Rejected { open: Some(open) };
-    ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
 }
 
 impl<S: fmt::Debug, C, O, G: Circuits> fmt::Debug for CircuitBreaker<S, C, O, G> {

@@ -119,6 +119,11 @@ impl Settings {
         self.failure_rate.is_some() || self.slow_call_rate.is_some()
     }
 
+    /// Whether the window is of calls, so that time does not matter to it.
+    pub(super) fn counts_calls(&self) -> bool {
+        matches!(self.window.0, Span::Calls(_))
+    }
+
     /// With how many calls in the window the rates mean something.
     pub(super) fn least_calls(&self) -> u64 {
         let least = match self.window.0 {
@@ -128,9 +133,11 @@ impl Settings {
         u64::from(least.get())
     }
 
-    /// Whether a call that took this long was slow.
-    pub(super) fn is_slow(&self, took: Duration) -> bool {
-        self.slow_call_rate.is_some() && took >= self.slow_call_duration
+    /// How long a call took, if it was slow.
+    #[inline(always)]
+    pub(super) fn slow_call(&self, took: impl FnOnce() -> Duration) -> Option<Duration> {
+        self.slow_call_rate?;
+        Some(took()).filter(|took| *took >= self.slow_call_duration)
     }
 
     /// How long a probe keeps its place.

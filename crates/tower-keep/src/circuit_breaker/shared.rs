@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,15 +15,20 @@ use super::{
     membership::Membership,
     mode::Mode,
     settings::Settings,
-    state::{Circuit, Trip},
+    state::{Admission, Circuit, Trip, Verdict},
     transition::Transition,
     waiters::Waiters,
     word::State,
 };
 use crate::{
+    classify::Outcome,
     event::EventKind,
     job::{context, core::Core},
+    sharded::Shard,
 };
+
+/// What calls, handles and tables hold of a circuit.
+pub(super) type SharedRef = Arc<Shard<Shared>>;
 
 /// The circuit, and what is told of it.
 pub(crate) struct Shared {
@@ -31,7 +36,6 @@ pub(crate) struct Shared {
     pub(super) waiters: Waiters,
     pub(super) listeners: Arc<Listeners>,
     state: watch::Sender<State>,
-    name: Mutex<Arc<str>>,
     born: Instant,
     /// The circuit's place in a table of circuits by key.
     pub(super) membership: Option<Membership>,
@@ -51,20 +55,26 @@ impl Shared {
         listeners: Arc<Listeners>,
         membership: Option<Membership>,
     ) -> Self {
+        let circuit = Circuit::new(settings, seed);
+        circuit.rename(name);
         Self {
-            circuit: Circuit::new(settings, seed),
+            circuit,
             waiters: Waiters::default(),
             listeners,
             state: watch::Sender::new(State::Closed),
-            name: Mutex::new(name),
             born: Instant::now(),
             membership,
             last_used: AtomicU64::new(0),
         }
     }
 
+    pub(super) fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        self.circuit.change_settings(change, self.now());
+        self.waiters.wake_all();
+    }
+
     pub(super) fn rename(&self, name: Arc<str>) {
-        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        self.circuit.rename(name);
     }
 
     /// The time on the circuit's own scale.
@@ -73,10 +83,7 @@ impl Shared {
     }
 
     pub(super) fn name(&self) -> Arc<str> {
-        self.name
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.circuit.name()
     }
 
     pub(super) fn touch(&self, now: u64) {
@@ -146,6 +153,41 @@ impl Shared {
         } else {
             self.waiters.wake_first();
         }
+    }
+
+    /// Counts the outcome of a call that has no result.
+    #[cold]
+    pub(super) fn end(
+        &self,
+        admission: &Admission,
+        outcome: Outcome,
+        cause: &str,
+        job: Option<&Core>,
+    ) {
+        match self.record(admission, outcome, None) {
+            None => {}
+            Some(Verdict::Closed(transition)) => self.announce(&transition, job),
+            Some(Verdict::Trips(trip)) => {
+                let cause = trip.reason.text().unwrap_or_else(|| cause.into());
+                self.open_for(trip, cause, job);
+            }
+        }
+    }
+
+    /// Counts the outcome of a call. The caller carries the verdict out.
+    #[inline(always)]
+    pub(super) fn record(
+        &self,
+        admission: &Admission,
+        outcome: Outcome,
+        asked: Option<Duration>,
+    ) -> Option<Verdict> {
+        let verdict = (self.circuit).record(admission, outcome, asked, || self.now());
+        if verdict.is_none() && admission.is_probe() {
+            // Its place is free for another.
+            self.wake();
+        }
+        verdict
     }
 
     /// Opens the circuit as was decided, and tells of it.

@@ -17,8 +17,9 @@ use super::{
     listeners::Listeners,
     membership::{Changes, Membership},
     settings::Settings,
-    shared::Shared,
+    shared::{Shared, SharedRef},
 };
+use crate::sharded::Shard;
 
 /// The circuits of a layer.
 ///
@@ -33,7 +34,7 @@ pub(super) struct Table<K> {
 }
 
 struct Circuits<K> {
-    index: HashMap<Arc<K>, Arc<Shared>>,
+    index: HashMap<Arc<K>, SharedRef>,
     queues: Queues<K>,
 }
 
@@ -133,7 +134,7 @@ impl<K: Eq + Hash> Circuits<K> {
 }
 
 impl<K: Eq + Hash> Table<K> {
-    pub(super) fn find(&self, key: &K) -> Option<Arc<Shared>> {
+    pub(super) fn find(&self, key: &K) -> Option<SharedRef> {
         self.read().index.get(key).cloned()
     }
 
@@ -143,7 +144,7 @@ impl<K: Eq + Hash> Table<K> {
     }
 
     /// All circuits, without those idle for too long.
-    pub(super) fn all(&self) -> Vec<(Arc<K>, Arc<Shared>)> {
+    pub(super) fn all(&self) -> Vec<(Arc<K>, SharedRef)> {
         let removed = {
             let mut circuits = self.write();
             let idle = self.template().idle;
@@ -167,7 +168,7 @@ impl<K: Eq + Hash> Table<K> {
 
 impl<K: Eq + Hash + fmt::Display> Table<K> {
     /// The circuit of this key, made if there is none.
-    pub(super) fn get(&self, key: K) -> Arc<Shared> {
+    pub(super) fn get(&self, key: K) -> SharedRef {
         let now = self.now();
         let known = self.find(&key);
         let shared = known.unwrap_or_else(|| match self.insert(Arc::new(key), now, None) {
@@ -216,7 +217,7 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
         let membership = Membership::new(number, Arc::clone(&self.changes));
         let listeners = Arc::clone(&self.listeners);
         let made = Shared::with(settings, name, seed, listeners, Some(membership));
-        let made = Arc::new(made);
+        let made = Shard::single(made);
         made.touch(now);
         let mut circuits = self.write();
         if let Some(known) = circuits.index.get(&key) {
@@ -253,6 +254,6 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
 
 /// The circuit of a key for which there was none a moment ago.
 enum Inserted {
-    Made(Arc<Shared>),
-    Known(Arc<Shared>),
+    Made(SharedRef),
+    Known(SharedRef),
 }

@@ -24,9 +24,13 @@ pub(super) const TRACKED: u64 = 1 << 3;
 pub(super) const WINDOWED: u64 = 1 << 4;
 /// Not every call goes through, though the circuit is closed.
 pub(super) const RAMPING: u64 = 1 << 5;
+/// It matters when a call ends.
+pub(super) const DATED: u64 = 1 << 6;
+/// Every call goes through, whatever the state is.
+pub(super) const OBSERVING: u64 = 1 << 7;
 
-const FLAGS: u64 = TIMED | TRACKED | WINDOWED | RAMPING;
-const GENERATION_SHIFT: u32 = 6;
+const FLAGS: u64 = TIMED | TRACKED | WINDOWED | RAMPING | DATED | OBSERVING;
+const GENERATION_SHIFT: u32 = 8;
 const GENERATION_MASK: u32 = (1 << (32 - GENERATION_SHIFT)) - 1;
 
 impl Word {
@@ -85,12 +89,12 @@ mod tests {
 
     #[test]
     fn gives_back_what_was_packed() {
-        // Two bits of state, four flags, and the rest of the lower half.
-        assert_eq!(GENERATION_MASK, (1 << 26) - 1);
+        // Two bits of state, six flags, and the rest of the lower half.
+        assert_eq!(GENERATION_MASK, (1 << 24) - 1);
         for state in [State::Closed, State::Open, State::HalfOpen] {
             for generation in [0, 1, GENERATION_MASK] {
                 for failures in [0, 1, u32::MAX] {
-                    for flags in [0, TIMED, TRACKED | WINDOWED, RAMPING, FLAGS] {
+                    for flags in [0, TIMED, TRACKED | WINDOWED, RAMPING | DATED, FLAGS] {
                         let word = Word::new(state, generation, failures, flags);
                         assert_eq!(word.state(), state);
                         assert_eq!(word.generation(), generation);

@@ -2,7 +2,7 @@
 //!
 //! What holds for a piece of code is set for it and put back after it, by one of two guards: [`Restore`] for a plain
 //! value, [`Swapped`] for a shared one. What comes up from below is left for the code around, which takes it away: what is
-//! said of a result, a job that an owner adopts, a panic's origin. Nothing else of the library is kept in a thread, and
+//! said of a result, a job that an owner adopts, a panic's origin. Nothing else that a call sees is kept in a thread, and
 //! below this file nothing reads it: the job itself and its parts take what they need as arguments.
 //!
 //! Calls are made while a thread ends, too: from the `Drop` of what another crate keeps in it. So no field has a
@@ -62,8 +62,11 @@ struct Context {
     step: Cell<Option<(JobId, Key)>>,
     /// The execution, which callers share, that runs now, and its job.
     execution: Cell<Option<(ExecutionId, Option<JobId>)>>,
-    /// What the layers inside say of the result that comes up with this poll.
-    stop: Cell<Option<Stop>>,
+    /// What the layers inside say of the result that comes up with this poll: the kind of stop, and its marks. A byte of
+    /// its own says that there is none, as it is written and read several times a call: to read more bytes than were
+    /// written last would wait for the write.
+    stop: Cell<Option<StopKind>>,
+    stop_marks: Cell<(bool, bool)>,
     explanation: Slot<Explanation>,
     /// Why a layer drops what it wraps, while it does.
     dropping: Cell<Option<StopKind>>,
@@ -82,6 +85,7 @@ impl Context {
             step: Cell::new(None),
             execution: Cell::new(None),
             stop: Cell::new(None),
+            stop_marks: Cell::new((false, false)),
             explanation: Slot::new(),
             dropping: Cell::new(None),
             before_service: Cell::new(None),
@@ -91,17 +95,39 @@ impl Context {
 
 impl Context {
     #[inline(always)]
+    fn stop(&self) -> Option<Stop> {
+        self.stop.get().map(|kind| {
+            let (responded, forbids) = self.stop_marks.get();
+            Stop {
+                kind,
+                responded,
+                forbids,
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn set_stop(&self, stop: Option<Stop>) {
+        self.stop.set(stop.map(|stop| stop.kind));
+        if let Some(stop) = stop {
+            self.stop_marks.set((stop.responded, stop.forbids));
+        }
+    }
+
+    #[inline(always)]
     fn take_said(&self) -> Carried {
         let mut explanation = None;
         if !self.explanation.look(|explanation| explanation.is_none()) {
             self.explanation.swap(&mut explanation);
         }
-        Carried::new(self.stop.take(), explanation)
+        let stop = self.stop();
+        self.stop.set(None);
+        Carried::new(stop, explanation)
     }
 
     fn put_said(&self, said: Carried) {
         let (stop, mut explanation) = said.into_parts();
-        self.stop.set(stop);
+        self.set_stop(stop);
         self.explanation.swap(&mut explanation);
     }
 }
@@ -450,12 +476,12 @@ impl Surroundings {
 
 #[inline(always)]
 pub(super) fn said() -> Option<Stop> {
-    with(|context| context.stop.get())
+    with(Context::stop)
 }
 
 #[inline(always)]
 pub(super) fn set_said(stop: Option<Stop>) {
-    with(|context| context.stop.set(stop));
+    with(|context| context.set_stop(stop));
 }
 
 pub(super) fn explanation() -> Option<Arc<Explanation>> {
@@ -465,6 +491,20 @@ pub(super) fn explanation() -> Option<Arc<Explanation>> {
 pub(super) fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
     // The one before is dropped outside the slot, at the end.
     with(|context| context.explanation.swap(&mut explanation));
+}
+
+/// Takes away what is said, unread.
+#[inline(always)]
+pub(super) fn clear_said() {
+    with(|context| {
+        context.stop.set(None);
+        if context
+            .explanation
+            .look(|explanation| explanation.is_some())
+        {
+            set_explanation(None);
+        }
+    });
 }
 
 /// Takes away what is said.

@@ -140,7 +140,7 @@ pub(crate) fn leave_carried(said: Carried) {
 
 #[inline(always)]
 pub(crate) fn clear() {
-    drop(carry());
+    context::clear_said();
 }
 
 /// Runs `drop_inner`, telling the guards that it drops why they go.

@@ -29,6 +29,7 @@ use crate::{
         seat::Seat,
         stop::{self, Stop, StopKind},
     },
+    sharded::Shard,
 };
 
 pin_project! {
@@ -48,7 +49,7 @@ pin_project! {
         attempt: u32,
         end: End,
         walk: Option<Box<Walk>>,
-        shared: Arc<Shared<P, C, H, B>>,
+        shared: Arc<Shard<Shared<P, C, H, B>>>,
         seat: Seat,
     }
 }
@@ -94,7 +95,7 @@ where
         seen: P::Seen,
         budget: Option<RetryBudget>,
         end: End,
-        shared: Arc<Shared<P, C, H, B>>,
+        shared: Arc<Shard<Shared<P, C, H, B>>>,
         seat: Seat,
     ) -> Self {
         Self {

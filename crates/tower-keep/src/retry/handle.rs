@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::budget::{Balance, Budget};
-use crate::ratio::Ratio;
+use crate::{ratio::Ratio, sharded::SHARDS};
 
 /// How many retries there may be, as a share of the calls.
 ///
@@ -56,14 +56,15 @@ impl RetryBudget {
     /// Retries may be this share of the first attempts.
     #[must_use]
     pub fn new(ratio: Ratio) -> Self {
-        Self::with(Settings {
+        let settings = Settings {
             ratio,
             floor: 3,
             window: Duration::from_secs(10),
-        })
+        };
+        Self::with(settings, SHARDS)
     }
 
-    fn with(settings: Settings) -> Self {
+    fn with(settings: Settings, shards: usize) -> Self {
         let Settings {
             ratio,
             floor,
@@ -71,7 +72,7 @@ impl RetryBudget {
         } = settings;
         Self(Arc::new(Shared {
             settings,
-            budget: Budget::new(ratio, floor.into(), window),
+            budget: Budget::new(ratio, floor.into(), window, shards),
             born: Instant::now(),
         }))
     }
@@ -79,10 +80,11 @@ impl RetryBudget {
     /// A new budget like this one that grants so many retries in each window, however few calls there are. Default: 3.
     #[must_use]
     pub fn floor(&self, floor: u32) -> Self {
-        Self::with(Settings {
+        let settings = Settings {
             floor,
             ..self.0.settings
-        })
+        };
+        Self::with(settings, SHARDS)
     }
 
     /// A new budget like this one that looks at the calls and the retries of so long. Default: 10 s.
@@ -94,15 +96,17 @@ impl RetryBudget {
         if window < Budget::SHORTEST {
             return Err(InvalidWindow(window));
         }
-        Ok(Self::with(Settings {
+        let settings = Settings {
             window,
             ..self.0.settings
-        }))
+        };
+        Ok(Self::with(settings, SHARDS))
     }
 
-    /// A new budget with the same settings.
+    /// A new budget with the same settings, for one of many keys: calls meet at the table of these
+    /// anyway.
     pub(super) fn empty_like(&self) -> Self {
-        Self::with(self.0.settings)
+        Self::with(self.0.settings, 1)
     }
 
     /// What is in it now.
@@ -112,8 +116,8 @@ impl RetryBudget {
     }
 
     #[inline]
-    pub(super) fn deposit(&self) {
-        self.0.budget.deposit(self.now());
+    pub(super) fn deposit(&self, shard: usize) {
+        self.0.budget.deposit(self.now(), shard);
     }
 
     pub(super) fn withdraw(&self) -> bool {

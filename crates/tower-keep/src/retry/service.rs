@@ -18,13 +18,24 @@ use super::{
     request::{ByClone, CloneRequest},
     shared::Shared,
 };
-use crate::job::{panic::before_service, seat::Seat};
+use crate::{
+    job::{panic::before_service, seat::Seat},
+    sharded::Sharded,
+};
 
 /// The service that [`RetryLayer`] makes.
-#[derive(Clone)]
 pub struct Retry<S, P = OnError, C = ByClone, H = KeepOutcome, B = OneBudget> {
     inner: S,
-    shared: Arc<Shared<P, C, H, B>>,
+    shared: Sharded<Shared<P, C, H, B>>,
+}
+
+impl<S: Clone, P, C, H, B> Clone for Retry<S, P, C, H, B> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            shared: self.shared.spread(),
+        }
+    }
 }
 
 impl<S, P, C, H, B> Layer<S> for RetryLayer<P, C, H, B>
@@ -39,7 +50,7 @@ where
     fn layer(&self, inner: S) -> Self::Service {
         Retry {
             inner,
-            shared: Arc::new(Shared::new(self.clone())),
+            shared: Sharded::new(Shared::new(self.clone())),
         }
     }
 }
@@ -66,7 +77,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.shared.layer;
         let budget = before_service(|| layer.choose_budget.choose(&request));
-        let end = self.shared.begin(budget.as_ref());
+        let end = self.shared.begin(budget.as_ref(), self.shared.number());
         let seen = before_service(|| layer.policy.see(&request));
         let kept = if layer.settings.max_retries > 0 {
             before_service(|| layer.clone_request.clone_request(&request))

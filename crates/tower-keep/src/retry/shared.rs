@@ -25,23 +25,23 @@ impl<P, C, H, B> Shared<P, C, H, B> {
         }
     }
 
-    /// A call begins, which may have a budget of its own: when it is to end.
+    /// A call of this shard begins, which may have a budget of its own: when it is to end.
     #[inline(always)]
-    pub(super) fn begin(&self, budget: Option<&RetryBudget>) -> End {
+    pub(super) fn begin(&self, budget: Option<&RetryBudget>, shard: usize) -> End {
         let settings = &self.layer.settings;
         if budget.is_none() && settings.budget.is_none() && settings.max_total_time.is_none() {
             return NO_END;
         }
-        self.begin_by_the_clock(budget)
+        self.begin_by_the_clock(budget, shard)
     }
 
     // Out of the way of calls that need no clock: these have nothing to do then, and little code.
     #[cold]
     #[inline(never)]
-    fn begin_by_the_clock(&self, budget: Option<&RetryBudget>) -> End {
+    fn begin_by_the_clock(&self, budget: Option<&RetryBudget>, shard: usize) -> End {
         let settings = &self.layer.settings;
         if let Some(budget) = budget.or(settings.budget.as_ref()) {
-            budget.deposit();
+            budget.deposit(shard);
         }
         match (self.born, settings.max_total_time) {
             (Some(born), Some(total)) => {

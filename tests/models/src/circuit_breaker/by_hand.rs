@@ -1,6 +1,6 @@
 //! Modes and settings are changed by hand while calls come and go.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     CLOSED, COOLDOWN, START, circuit,
@@ -42,7 +42,7 @@ pub fn forced_open_stays_open() {
         let answer = circuit.asked(COOLDOWN * 9);
         let rejection = Rejection {
             remaining: None,
-            cause: None,
+            facts: Arc::default(),
         };
         assert_eq!(answer.admission.unwrap_err(), rejection);
         assert!(answer.transition.is_none());
@@ -287,9 +287,55 @@ pub fn a_forced_time_holds() {
         let opened = failure.join();
         let rejected = circuit.asked(COOLDOWN * 2).admission.unwrap_err();
         assert_eq!(rejected.remaining, Some(COOLDOWN));
-        assert_eq!(rejected.cause, None);
+        assert_eq!(rejected.facts.cause, None);
         assert!(circuit.asked(COOLDOWN * 3).admission.unwrap().is_probe());
         opened
     });
     assert_eq!(seen, [false, true].into());
+}
+
+/// How long a rejected call has to wait, and why, are of the same opening, though the caller saw the
+/// one without the lock and before.
+pub fn a_rejection_is_of_one_moment() {
+    let seen = explore(|| {
+        let circuit = open_circuit(|_| {});
+        let other = Arc::clone(&circuit);
+        let forcing = spawn(move || {
+            other.force_open_for(COOLDOWN * 3, START);
+        });
+        let seen = circuit.rejects(|| START);
+        assert!(seen.is_some());
+        let rejection = circuit.reject(seen, || START);
+        forcing.join();
+        let forced = rejection.remaining == Some(COOLDOWN * 3);
+        assert!(forced || rejection.remaining == Some(COOLDOWN));
+        assert_eq!(rejection.facts.cause.is_none(), forced);
+        forced
+    });
+    assert_eq!(seen, [false, true].into());
+}
+
+/// A circuit that closes after the caller saw it open still rejects the call, for no time at all.
+pub fn a_rejection_of_a_circuit_that_closes() {
+    let seen = explore(|| {
+        let circuit = open_circuit(|_| {});
+        let other = Arc::clone(&circuit);
+        let closing = spawn(move || {
+            other.set_mode(Mode::Automatic, START);
+        });
+        let seen = circuit.rejects(|| START);
+        let rejection = seen.map(|seen| circuit.reject(Some(seen), || START));
+        closing.join();
+        rejection.map(|rejection| {
+            assert_eq!(
+                rejection.facts.cause.is_some(),
+                rejection.remaining == Some(COOLDOWN)
+            );
+            rejection.remaining
+        })
+    });
+    assert_eq!(
+        seen,
+        [None, Some(Some(Duration::ZERO)), Some(Some(COOLDOWN))].into()
+    );
 }

@@ -242,7 +242,7 @@ pub fn an_open_circuit_has_its_cause() {
         let answer = circuit.asked(START);
         let rejected = answer.admission.is_err();
         if let Err(rejection) = answer.admission {
-            assert_eq!(rejection.cause.as_deref(), Some(CAUSE));
+            assert_eq!(rejection.facts.cause.as_deref(), Some(CAUSE));
         }
         assert_eq!(failing.join(), Some((State::Open, Some(COOLDOWN))));
         let seen = circuit.snapshot(START);

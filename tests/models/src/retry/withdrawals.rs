@@ -12,7 +12,7 @@ use crate::{
 const CUT: Duration = Duration::from_secs(1);
 
 fn budget(floor: u64) -> Arc<Budget> {
-    Arc::new(Budget::new(Ratio::HALF, floor, CUT * 10))
+    Arc::new(Budget::new(Ratio::HALF, floor, CUT * 10, 2))
 }
 
 /// When the cut of this number begins.
@@ -29,8 +29,8 @@ fn granted<const CALLS: usize>(withdrawals: [bool; CALLS]) -> u64 {
 pub fn the_last_retry_goes_once() {
     explore(|| {
         let budget = budget(0);
-        budget.deposit(cut(0));
-        budget.deposit(cut(0));
+        budget.deposit(cut(0), 0);
+        budget.deposit(cut(0), 1);
         let threads = [(); 2].map(|()| {
             let budget = Arc::clone(&budget);
             spawn(move || budget.withdraw(cut(0)))
@@ -47,10 +47,10 @@ pub fn the_last_retry_goes_once() {
 pub fn the_floor_is_given_out_once() {
     explore(|| {
         let budget = budget(1);
-        let threads = [(); 2].map(|()| {
+        let threads = [0, 1].map(|shard| {
             let budget = Arc::clone(&budget);
             spawn(move || {
-                budget.deposit(cut(0));
+                budget.deposit(cut(0), shard);
                 budget.withdraw(cut(0))
             })
         });
@@ -61,39 +61,42 @@ pub fn the_floor_is_given_out_once() {
     });
 }
 
-/// A retry is granted for calls that were counted, and none of those that come at once is lost.
+/// A retry is granted for calls that were counted, and none of those that come at once is lost: in
+/// one shard or in two.
 pub fn each_call_counts_once() {
-    let seen = explore(|| {
-        let budget = budget(0);
-        let threads = [(); 2].map(|()| {
-            let budget = Arc::clone(&budget);
-            spawn(move || {
-                budget.deposit(cut(0));
-                budget.deposit(cut(0));
-            })
+    for shards in [[0, 0], [0, 1]] {
+        let seen = explore(move || {
+            let budget = budget(0);
+            let threads = shards.map(|shard| {
+                let budget = Arc::clone(&budget);
+                spawn(move || {
+                    budget.deposit(cut(0), shard);
+                    budget.deposit(cut(0), shard);
+                })
+            });
+            let granted = granted([budget.withdraw(cut(0)), budget.withdraw(cut(0))]);
+            for thread in threads {
+                thread.join();
+            }
+            let balance = budget.balance_at(cut(0));
+            assert_eq!(balance.first_attempts(), 4);
+            assert_eq!(balance.retries(), granted);
+            assert_eq!(balance.available(), 2 - granted);
+            granted
         });
-        let granted = granted([budget.withdraw(cut(0)), budget.withdraw(cut(0))]);
-        for thread in threads {
-            thread.join();
-        }
-        let balance = budget.balance_at(cut(0));
-        assert_eq!(balance.first_attempts(), 4);
-        assert_eq!(balance.retries(), granted);
-        assert_eq!(balance.available(), 2 - granted);
-        granted
-    });
-    assert_eq!(seen, [0, 1, 2].into());
+        assert_eq!(seen, [0, 1, 2].into());
+    }
 }
 
 /// The first who come to a bucket after a round empty it once, and the calls of the round before leave the window.
 pub fn a_bucket_is_emptied_once() {
     let seen = explore(|| {
         let budget = budget(0);
-        budget.deposit(cut(0));
-        budget.deposit(cut(0));
+        budget.deposit(cut(0), 0);
+        budget.deposit(cut(0), 1);
         let threads = [(); 2].map(|()| {
             let budget = Arc::clone(&budget);
-            spawn(move || budget.deposit(cut(10)))
+            spawn(move || budget.deposit(cut(10), 0))
         });
         let mine = budget.withdraw(cut(10));
         for thread in threads {
@@ -112,10 +115,10 @@ pub fn a_bucket_is_emptied_once() {
 pub fn calls_of_before_grant_nothing() {
     explore(|| {
         let budget = budget(0);
-        budget.deposit(cut(0));
-        budget.deposit(cut(0));
+        budget.deposit(cut(0), 0);
+        budget.deposit(cut(0), 1);
         let other = Arc::clone(&budget);
-        let calling = spawn(move || other.deposit(cut(10)));
+        let calling = spawn(move || other.deposit(cut(10), 0));
         assert!(!budget.withdraw(cut(10)), "a half of one call is nothing");
         calling.join();
         assert_eq!(budget.balance_at(cut(10)).first_attempts(), 1);
@@ -128,10 +131,10 @@ pub fn a_late_call_spoils_no_later_bucket() {
         let budget = budget(0);
         let other = Arc::clone(&budget);
         let late = spawn(move || {
-            other.deposit(cut(0));
-            other.deposit(cut(0));
+            other.deposit(cut(0), 0);
+            other.deposit(cut(0), 0);
         });
-        budget.deposit(cut(10));
+        budget.deposit(cut(10), 0);
         let mine = budget.withdraw(cut(10));
         late.join();
         assert!(!mine, "a half of one call is nothing");

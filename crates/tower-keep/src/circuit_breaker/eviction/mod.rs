@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use hashlink::LinkedHashMap;
 
-use super::{in_flight::nanos, membership::Changes, shared::Shared, word::State};
+use super::{in_flight::nanos, membership::Changes, shared::SharedRef, word::State};
 
 /// How many circuits that were used since are passed over.
 const CHANCES: usize = 8;
@@ -33,7 +33,7 @@ const HELD_BY_TABLE: usize = 2;
 /// A circuit in its queue.
 pub(super) struct Member<K> {
     pub(super) key: Arc<K>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: SharedRef,
     /// When it was used last, as far as the queue knows.
     seen: u64,
 }
@@ -99,7 +99,7 @@ impl<K> Queues<K> {
     }
 
     /// A new circuit, used now.
-    pub(super) fn insert(&mut self, number: u64, key: Arc<K>, shared: Arc<Shared>, now: u64) {
+    pub(super) fn insert(&mut self, number: u64, key: Arc<K>, shared: SharedRef, now: u64) {
         let member = Member {
             key,
             shared,

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
-    circuit_breaker::{membership::Membership, mode::Mode, settings::Settings, state::Verdict},
+    circuit_breaker::{
+        membership::Membership, mode::Mode, settings::Settings, shared::Shared, state::Verdict,
+    },
     classify::Outcome,
+    sharded::Shard,
 };
 
 const NEVER: Duration = Duration::MAX;
@@ -25,13 +28,13 @@ impl Table {
     }
 
     /// A table with this number of circuits, for which nothing made room.
-    fn with(circuits: u64) -> (Self, Vec<Arc<Shared>>) {
+    fn with(circuits: u64) -> (Self, Vec<SharedRef>) {
         let mut table = Self::new();
         let shared = (0..circuits).map(|_| table.put()).collect();
         (table, shared)
     }
 
-    fn put(&mut self) -> Arc<Shared> {
+    fn put(&mut self) -> SharedRef {
         self.now += 1;
         let membership = Membership::new(self.next, self.queues.changes());
         let settings = Settings {
@@ -40,7 +43,7 @@ impl Table {
         };
         let name = self.next.to_string().into();
         let shared = Shared::with(settings, name, 0, Arc::default(), Some(membership));
-        let shared = Arc::new(shared);
+        let shared = Shard::single(shared);
         shared.touch(self.now);
         let key = Arc::new(self.next);
         self.queues
@@ -80,10 +83,10 @@ fn open(shared: &Shared) {
 /// R71 What a new key looks at does not grow with the number of circuits, whatever they are like.
 #[test]
 fn the_cost_of_a_new_key_is_constant() {
-    let touch_all = |table: &mut Table, all: &[Arc<Shared>]| {
+    let touch_all = |table: &mut Table, all: &[SharedRef]| {
         all.iter().for_each(|shared| table.touch(shared));
     };
-    type Prepare<'a> = &'a dyn Fn(&mut Table, &[Arc<Shared>]);
+    type Prepare<'a> = &'a dyn Fn(&mut Table, &[SharedRef]);
     let kinds: [(&str, Prepare<'_>); 6] = [
         ("unused", &|_, _| {}),
         ("used", &touch_all),

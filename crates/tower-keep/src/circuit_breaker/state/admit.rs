@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Admission, Answer, Circuit, Kind, Lease, Leave, Mode, RAMPING, Reason, Slow, State, TIMED,
-    TRACKED, Transition, UNTIMED, Wait, nanos,
+    Admission, Answer, Circuit, FAR, Kind, Lease, Leave, Mode, OBSERVING, Ordering, RAMPING,
+    Reason, Rejection, Seen, Slow, State, TIMED, TRACKED, Transition, UNTIMED, Wait, nanos,
 };
 
 /// How often in a row all probes of a half-open circuit may hang until it opens again.
@@ -13,16 +13,40 @@ const LOST_ROUNDS: u32 = 3;
 impl Circuit {
     /// Whether a call made now would be rejected. Changes nothing.
     #[inline(always)]
-    pub(in super::super) fn rejects(&self, now: impl FnOnce() -> Duration) -> Option<Wait> {
-        if self.word().state() == State::Closed {
-            None
+    pub(in super::super) fn rejects(&self, now: impl FnOnce() -> Duration) -> Option<Seen> {
+        let word = self.word();
+        if word.state() == State::Closed || word.has(OBSERVING) {
+            return None;
+        }
+        let (now, until) = (now(), self.until.load(Ordering::Acquire));
+        let (generation, wait) = if word.state() == State::Open && until != FAR {
+            let left = until.saturating_sub(nanos(now));
+            let wait = (left > 0).then(|| Wait(Some(Duration::from_nanos(left))));
+            (word.generation(), wait)
         } else {
             let slow = self.slow();
-            if slow.mode == Mode::ObserveOnly {
-                return None;
-            }
-            self.rejects_slow(&slow, now())
-        }
+            (self.word().generation(), self.rejects_slow(&slow, now))
+        };
+        wait.map(|wait| Seen { generation, wait })
+    }
+
+    /// Rejects a call, whatever the circuit thinks by now. How long it is until a call may go through
+    /// is what was `seen` before, as long as the circuit stays open.
+    pub(in super::super) fn reject(
+        &self,
+        seen: Option<Seen>,
+        now: impl FnOnce() -> Duration,
+    ) -> Rejection {
+        let mut slow = self.slow();
+        slow.rejected += 1;
+        let word = self.word();
+        let holds =
+            |seen: &Seen| word.state() == State::Open && word.generation() == seen.generation;
+        let wait = match seen.filter(holds) {
+            Some(seen) => Some(seen.wait),
+            None => self.rejects_slow(&slow, now()),
+        };
+        slow.rejection(wait.unwrap_or(Wait(Some(Duration::ZERO))))
     }
 
     #[cold]
@@ -44,26 +68,35 @@ impl Circuit {
         }
     }
 
+    /// Lets a call through if that takes no lock.
+    #[inline(always)]
+    pub(in super::super) fn admit_closed(
+        &self,
+        reserves: bool,
+        now: impl FnOnce() -> Duration,
+    ) -> Option<Admission> {
+        let word = self.word();
+        if word.state() != State::Closed || word.has(TRACKED | RAMPING) {
+            return None;
+        }
+        let timed = word.has(TIMED) && !reserves;
+        Some(Admission {
+            generation: word.generation(),
+            kind: Kind::Call,
+            began: if timed { nanos(now()) } else { UNTIMED },
+        })
+    }
+
     /// Lets a call through, or not; the first one after the cooldown turns an open circuit
     /// half-open. `reserves` says that the call itself may come later: see [`begin`](Self::begin).
-    #[inline(always)]
     pub(in super::super) fn admit(&self, reserves: bool, now: impl Fn() -> Duration) -> Answer {
-        let word = self.word();
-        if word.state() == State::Closed && !word.has(TRACKED | RAMPING) {
-            let mut admission = Admission {
-                generation: word.generation(),
-                kind: Kind::Call,
-                began: UNTIMED,
-            };
-            if word.has(TIMED) && !reserves {
-                admission.began = nanos(now());
-            }
-            return Answer {
+        match self.admit_closed(reserves, &now) {
+            Some(admission) => Answer {
                 admission: Ok(admission),
                 transition: None,
-            };
+            },
+            None => self.admit_slow(reserves, now()),
         }
-        self.admit_slow(reserves, now())
     }
 
     #[cold]

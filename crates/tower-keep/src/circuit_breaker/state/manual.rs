@@ -1,8 +1,8 @@
 //! What is done to a circuit by hand, and what its handle reads of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Circuit, Leave, Mode, Rejection, Settings, Slow, Snapshot, State, Transition, Wait};
+use super::{Circuit, Leave, Mode, Settings, Slow, Snapshot, State, Transition};
 
 impl Circuit {
     /// Sets the mode, and the state that goes with it. A mode that acts by itself begins closed, with nothing counted.
@@ -34,7 +34,7 @@ impl Circuit {
         let mut slow = self.slow();
         slow.mode = mode;
         slow.trips = 0;
-        slow.cause = None;
+        slow.set_cause(None);
         let leave = Leave {
             cooldown,
             manual: true,
@@ -63,12 +63,13 @@ impl Circuit {
         Some(self.transit(&mut slow, State::HalfOpen, leave, now))
     }
 
-    /// For a call that has to be rejected, whatever the circuit thinks by now.
-    pub(in super::super) fn reject_again(&self, now: Duration) -> Rejection {
-        let mut slow = self.slow();
-        slow.rejected += 1;
-        let wait = self.rejects_slow(&slow, now);
-        slow.rejection(wait.unwrap_or(Wait(Some(Duration::ZERO))))
+    /// The name that rejected calls learn.
+    pub(in super::super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.slow().facts.circuit)
+    }
+
+    pub(in super::super) fn rename(&self, name: Arc<str>) {
+        Arc::make_mut(&mut self.slow().facts).circuit = name;
     }
 
     /// Whether it would reject a call, or is held by hand.
@@ -148,7 +149,7 @@ impl Circuit {
             rejected: slow.rejected,
             opened: slow.opened,
             time_until_probe: self.rejects_slow(&slow, now).and_then(|wait| wait.0),
-            cause: slow.cause.clone(),
+            cause: slow.facts.cause.clone(),
         }
     }
 

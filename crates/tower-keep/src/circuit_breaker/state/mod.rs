@@ -10,7 +10,9 @@
 //! 2. Every transition begins a new generation. An outcome whose generation has passed is ignored.
 //! 3. In the half-open state `slow.leases` holds the probes under way, at most `half_open_probes` of them; in others it
 //!    is empty.
-//! 4. A circuit opens together with its cause. Where the text of a failure is the user's to make,
+//! 4. `until` is written before the word of its transition. Read without the lock, it may be that of a transition that
+//!    comes just now: what is read of it holds only if the lock is taken afterwards and the generation is the same.
+//! 5. A circuit opens together with its cause. Where the text of a failure is the user's to make,
 //!    `record` only decides that the circuit opens, and `open_for` opens it once the text is known.
 //!    No user code runs under the lock.
 
@@ -24,14 +26,14 @@ use std::{
 };
 
 use super::{
-    cause::Reason,
+    cause::{Facts, Reason},
     in_flight::{InFlight, nanos},
     mode::Mode,
     settings::Settings,
     snapshot::Snapshot,
     transition::Transition,
     window::{Counts, Outcomes, Sample},
-    word::{RAMPING, State, TIMED, TRACKED, WINDOWED, Word},
+    word::{DATED, OBSERVING, RAMPING, State, TIMED, TRACKED, WINDOWED, Word},
 };
 use crate::{
     classify::Outcome,
@@ -53,6 +55,8 @@ pub(super) struct Admission {
 }
 
 const UNTIMED: u64 = u64::MAX;
+
+const FAR: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -79,13 +83,19 @@ impl Admission {
 pub(super) struct Rejection {
     /// How long it is until a call may go through; `None` is until a release by hand.
     pub(super) remaining: Option<Duration>,
-    /// The failure that opened the circuit the last time.
-    pub(super) cause: Option<Arc<str>>,
+    pub(super) facts: Arc<Facts>,
 }
 
 /// How long it is until a call may go through; `None` is until a release by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<Duration>);
+
+/// How long a circuit of this generation said that it rejects calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    generation: u32,
+    pub(super) wait: Wait,
+}
 
 /// What came of a call that asked to be let through.
 #[derive(Debug)]
@@ -126,6 +136,8 @@ struct Leave {
 #[derive(Debug)]
 pub(crate) struct Circuit {
     word: AtomicU64,
+    /// `until` of the last transition, in nanoseconds; `FAR` where there is none, or none so small.
+    until: AtomicU64,
     slow: Mutex<Slow>,
 }
 
@@ -146,8 +158,7 @@ pub(super) struct Slow {
     tripping: bool,
     /// The state was entered by hand.
     manual: bool,
-    /// The failure that opened the circuit the last time.
-    cause: Option<Arc<str>>,
+    facts: Arc<Facts>,
     /// The outcomes of the current closed state, or of the last one.
     outcomes: Option<Outcomes>,
     in_flight: Option<InFlight>,
@@ -189,7 +200,7 @@ impl Circuit {
             lost: 0,
             tripping: false,
             manual: false,
-            cause: None,
+            facts: Arc::default(),
             trips: 0,
             cooldown: Duration::ZERO,
             closed_at: Duration::ZERO,
@@ -202,6 +213,7 @@ impl Circuit {
         slow.track(Duration::ZERO);
         Self {
             word: AtomicU64::new(Word::new(State::Closed, 0, 0, slow.flags()).0),
+            until: AtomicU64::new(FAR),
             slow: Mutex::new(slow),
         }
     }
@@ -274,10 +286,14 @@ impl Circuit {
             slow_calls: counts.slow,
             probe_successes: slow.successes,
             probe_failures: slow.failures,
-            cause: slow.cause.clone(),
+            cause: slow.facts.cause.clone(),
             cooldown: leave.cooldown,
         };
         slow.until = leave.cooldown.map(|cooldown| now.saturating_add(cooldown));
+        // Before the word: who sees that the circuit is open sees until when, or already until when it
+        // will be.
+        let until = slow.until.map_or(FAR, nanos);
+        self.until.store(until, Ordering::Release);
         slow.manual = leave.manual;
         slow.leases.clear();
         slow.successes = 0;
@@ -305,7 +321,10 @@ impl Circuit {
 impl Slow {
     /// The flags that go with the settings and the mode.
     fn flags(&self) -> u64 {
-        let mut flags = 0;
+        let mut flags = match self.mode {
+            Mode::ObserveOnly => OBSERVING,
+            _ => 0,
+        };
         if self.mode != Mode::Disabled && self.settings.is_windowed() {
             flags |= WINDOWED;
             if self.settings.slow_call_rate.is_some() {
@@ -313,6 +332,9 @@ impl Slow {
             }
             if self.tracks() {
                 flags |= TRACKED;
+            }
+            if !self.settings.counts_calls() {
+                flags |= DATED;
             }
         }
         flags
@@ -329,10 +351,14 @@ impl Slow {
         self.outcomes = self.settings.is_windowed().then(|| Outcomes::new(window));
     }
 
+    fn set_cause(&mut self, cause: Option<Arc<str>>) {
+        Arc::make_mut(&mut self.facts).cause = cause;
+    }
+
     fn rejection(&self, Wait(remaining): Wait) -> Rejection {
         Rejection {
             remaining,
-            cause: self.cause.clone(),
+            facts: Arc::clone(&self.facts),
         }
     }
 
@@ -363,6 +389,7 @@ impl Slow {
     }
 
     /// What the window holds, and how many of the calls in flight are slow.
+    #[inline]
     fn counts(&mut self, now: Duration) -> (Counts, u64) {
         let outcomes = self.outcomes.as_mut();
         let counts = outcomes.map_or_else(Counts::default, |outcomes| outcomes.counts(now));

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admission, Circuit, Kind, Leave, Mode, Ordering, Outcome, RAMPING, Ratio, Reason, Sample, Slow,
-    State, TRACKED, Transition, Trip, UNTIMED, Verdict, WINDOWED, Word, nanos,
+    Admission, Circuit, DATED, Kind, Leave, Mode, Ordering, Outcome, RAMPING, Ratio, Reason,
+    Sample, Slow, State, TIMED, TRACKED, Transition, Trip, UNTIMED, Verdict, WINDOWED, Word, nanos,
 };
 
 /// The call whose outcome is judged.
@@ -28,6 +28,25 @@ impl Circuit {
         now: impl FnOnce() -> Duration,
     ) -> Option<Verdict> {
         let word = self.word();
+        let moves_nothing = admission.kind == Kind::Call
+            && outcome == Outcome::Success
+            && !word.has(TRACKED | WINDOWED)
+            && word.failures() == 0;
+        if moves_nothing {
+            return None;
+        }
+        self.record_counted(word, admission, outcome, asked, now)
+    }
+
+    #[inline(never)]
+    fn record_counted(
+        &self,
+        word: Word,
+        admission: &Admission,
+        outcome: Outcome,
+        asked: Option<Duration>,
+        now: impl FnOnce() -> Duration,
+    ) -> Option<Verdict> {
         if admission.kind == Kind::Call && !word.has(TRACKED) {
             match outcome {
                 Outcome::Success if !word.has(WINDOWED) => {
@@ -38,10 +57,12 @@ impl Circuit {
                 Outcome::Success | Outcome::Failure => {}
             }
         }
-        self.record_slow(admission, outcome, asked, now())
+        // To a window of calls it is all the same when they end.
+        let is_timeless = admission.kind == Kind::Call && !word.has(TIMED | TRACKED | DATED);
+        let now = if is_timeless { Duration::ZERO } else { now() };
+        self.record_slow(admission, outcome, asked, now)
     }
 
-    #[inline(always)]
     fn count_success(&self, generation: u32) {
         let mut word = self.word();
         while word.generation() == generation && word.failures() > 0 {
@@ -74,6 +95,7 @@ impl Circuit {
         }
     }
 
+    #[inline(always)]
     fn record_slow(
         &self,
         admission: &Admission,
@@ -94,10 +116,10 @@ impl Circuit {
         if slow.mode == Mode::Disabled {
             return None;
         }
-        let took = Duration::from_nanos(nanos(now).saturating_sub(admission.began));
+        let took = || Duration::from_nanos(nanos(now).saturating_sub(admission.began));
         let ended = Ended {
             failed: outcome == Outcome::Failure,
-            slow: slow.settings.is_slow(took).then_some(took),
+            slow: slow.settings.slow_call(took),
         };
         let reason = match (admission.kind, outcome) {
             (Kind::Probe(lease), outcome) => {
@@ -152,8 +174,8 @@ impl Circuit {
         if !matches!(slow.mode, Mode::Automatic | Mode::ObserveOnly) {
             return None;
         }
-        let settings = slow.settings;
         let (counts, in_flight) = slow.counts(now);
+        let settings = &slow.settings;
         let reached = |rate: Option<Ratio>, part: u64, calls: u64| {
             calls >= settings.least_calls() && rate.is_some_and(|rate| rate.is_reached(part, calls))
         };
@@ -221,7 +243,7 @@ impl Circuit {
         };
         slow.trips = slow.trips.saturating_add(1);
         slow.opened += 1;
-        slow.cause = cause;
+        slow.set_cause(cause);
         let leave = Leave {
             cooldown: Some(shortened),
             ..Leave::default()

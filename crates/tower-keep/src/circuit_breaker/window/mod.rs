@@ -12,6 +12,16 @@ pub(super) struct Sample {
     pub(super) slow: bool,
 }
 
+impl Sample {
+    /// The lowest two bits.
+    fn of_bits(bits: u64) -> Self {
+        Self {
+            failed: bits & 1 != 0,
+            slow: bits & 2 != 0,
+        }
+    }
+}
+
 /// How many calls are in the window, and what they were like. A call may be both failed and slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -117,6 +127,7 @@ impl CallWindow {
         }
     }
 
+    #[inline]
     fn is_full(&self) -> bool {
         self.counts.calls == u64::from(self.size)
     }
@@ -130,23 +141,24 @@ impl CallWindow {
 
     fn get(&self, index: u32) -> Sample {
         let (word, shift) = Self::place(index);
-        let bits = self.samples[word] >> shift;
-        Sample {
-            failed: bits & 1 != 0,
-            slow: bits & 2 != 0,
-        }
+        Sample::of_bits(self.samples[word] >> shift)
     }
 
+    #[inline]
     fn push(&mut self, sample: Sample) {
-        if self.is_full() {
-            let oldest = self.get(self.next);
-            self.counts.remove(oldest);
+        let is_full = self.is_full();
+        let (word, shift) = Self::place(self.next);
+        let word = &mut self.samples[word];
+        if is_full {
+            self.counts.remove(Sample::of_bits(*word >> shift));
         }
         self.counts.add(sample);
-        let (word, shift) = Self::place(self.next);
         let bits = u64::from(sample.failed) | u64::from(sample.slow) << 1;
-        self.samples[word] = self.samples[word] & !(3 << shift) | bits << shift;
-        self.next = (self.next + 1) % self.size;
+        *word = *word & !(3 << shift) | bits << shift;
+        self.next += 1;
+        if self.next == self.size {
+            self.next = 0;
+        }
     }
 
     /// Oldest first.

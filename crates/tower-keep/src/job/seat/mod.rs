@@ -542,12 +542,14 @@ impl Seat {
             }
         }
         if self.role == Role::Owner {
-            let said = stop::carry();
             if let Some(job) = &self.job {
+                let said = stop::carry();
                 // The error's own `Display` may panic: then the seat is dropped with the job still
                 // in it.
                 job.end(context::step_of(job.id()), || Ending::of(result, &said));
                 self.job = None;
+            } else {
+                stop::clear();
             }
         }
         self.settling = false;
@@ -566,20 +568,26 @@ impl Seat {
             stop::explain(error, known);
         }
     }
+
+    /// The call was given up, or its future panicked.
+    #[cold]
+    fn dropped(&mut self) {
+        if let Some(job) = self.job.take() {
+            let step = context::step_of(job.id());
+            if self.settling {
+                job.end(step, Ending::panicked);
+            }
+            // Where it ended just now, this does nothing.
+            job.caller_gone(step);
+        }
+    }
 }
 
 impl Drop for Seat {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.role == Role::Owner {
-            if let Some(job) = self.job.take() {
-                let step = context::step_of(job.id());
-                if self.settling {
-                    job.end(step, Ending::panicked);
-                }
-                // Where it ended just now, this does nothing.
-                job.caller_gone(step);
-            }
+        if self.role == Role::Owner && self.job.is_some() {
+            self.dropped();
         }
     }
 }

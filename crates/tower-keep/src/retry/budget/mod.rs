@@ -7,7 +7,8 @@
 //! # Invariants
 //!
 //! 1. A bucket of first attempts is one word, its cut and its count, and changes by compare-and-swap only. So counting
-//!    a call takes no lock, and no count is ever put down to another cut.
+//!    a call takes no lock, and no count is ever put down to another cut. There is a ring of buckets for each shard, so
+//!    that threads do not count in the same cache line; only their sum means anything.
 //! 2. Retries are withdrawn and counted under the lock. There the time never goes back: who comes with an older one,
 //!    or with the clock of another core, is taken to come now. So no two withdrawals can both take the last retry.
 //! 3. Whenever one is withdrawn, the retries in the window, this one included, are at most
@@ -37,11 +38,16 @@ const ROUND: u64 = u64::MAX >> COUNT_BITS;
 pub(super) struct Budget {
     ratio: Ratio,
     floor: u64,
-    /// How long one cut of time is.
-    cut: Duration,
-    firsts: [AtomicU64; BUCKETS as usize],
+    /// How long one cut of time is, in nanoseconds.
+    cut: u64,
+    firsts: Box<[Firsts]>,
     retries: Mutex<Retries>,
 }
+
+/// The first attempts that the calls of one shard count, in a cache line of their own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Firsts([AtomicU64; BUCKETS as usize]);
 
 #[derive(Debug, Default)]
 struct Retries {
@@ -84,21 +90,23 @@ impl Budget {
     /// 174 years.
     pub(super) const SHORTEST: Duration = Duration::from_millis(10);
 
-    pub(super) fn new(ratio: Ratio, floor: u64, window: Duration) -> Self {
+    pub(super) fn new(ratio: Ratio, floor: u64, window: Duration, shards: usize) -> Self {
+        let cut = window.max(Self::SHORTEST) / BUCKETS as u32;
+        let firsts = |_| Firsts(array::from_fn(|_| AtomicU64::new(0)));
         Self {
             ratio,
             floor,
-            cut: window.max(Self::SHORTEST) / BUCKETS as u32,
-            firsts: array::from_fn(|_| AtomicU64::new(0)),
+            cut: u64::try_from(cut.as_nanos()).unwrap_or(u64::MAX),
+            firsts: (0..shards.max(1)).map(firsts).collect(),
             retries: Mutex::new(Retries::default()),
         }
     }
 
-    /// Counts a first attempt.
+    /// Counts a first attempt. Calls that name the same shard meet in one cache line.
     #[inline]
-    pub(super) fn deposit(&self, now: Duration) {
+    pub(super) fn deposit(&self, now: Duration, shard: usize) {
         let cut = self.cut_at(now);
-        let bucket = &self.firsts[index(cut)];
+        let bucket = &self.firsts[shard % self.firsts.len()].0[index(cut)];
         let mut word = bucket.load(Ordering::Relaxed);
         loop {
             let next = match round(cut).wrapping_sub(word >> COUNT_BITS) & ROUND {
@@ -138,17 +146,15 @@ impl Budget {
 
     fn balance(&self, retries: &Retries, cut: u64) -> Balance {
         let window = cut.saturating_sub(BUCKETS - 1)..=cut;
-        let first_attempts = window
-            .clone()
-            .map(|cut| {
-                let word = self.firsts[index(cut)].load(Ordering::Relaxed);
-                if word >> COUNT_BITS == round(cut) {
-                    word & COUNT
-                } else {
-                    0
-                }
-            })
-            .sum();
+        let counted = |cut| {
+            let words =
+                (self.firsts.iter()).map(|firsts| firsts.0[index(cut)].load(Ordering::Relaxed));
+            words
+                .filter(|word| word >> COUNT_BITS == round(cut))
+                .map(|word| word & COUNT)
+                .sum::<u64>()
+        };
+        let first_attempts = window.clone().map(counted).sum();
         let retries = retries
             .buckets
             .iter()
@@ -164,7 +170,10 @@ impl Budget {
     }
 
     fn cut_at(&self, now: Duration) -> u64 {
-        u64::try_from(now.as_nanos() / self.cut.as_nanos()).unwrap_or(u64::MAX)
+        match u64::try_from(now.as_nanos()) {
+            Ok(nanos) => nanos / self.cut,
+            Err(_) => u64::try_from(now.as_nanos() / u128::from(self.cut)).unwrap_or(u64::MAX),
+        }
     }
 
     // No user code runs under this lock, so a poisoned one holds sound books.

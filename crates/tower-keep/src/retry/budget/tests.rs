@@ -11,9 +11,10 @@ use super::*;
 
 const YEAR: u64 = 365 * 24 * 3600;
 const WINDOW: Duration = Duration::from_secs(10);
+const SHARDS: usize = 3;
 
 fn budget(percent: u32, floor: u64) -> Budget {
-    Budget::new(Ratio::percent(percent).unwrap(), floor, WINDOW)
+    Budget::new(Ratio::percent(percent).unwrap(), floor, WINDOW, SHARDS)
 }
 
 fn secs(secs: u64) -> Duration {
@@ -35,7 +36,7 @@ fn is_exact_at_every_ratio() {
     for percent in 1..=100 {
         let budget = budget(percent, 0);
         for firsts in 1..=300 {
-            budget.deposit(secs(1));
+            budget.deposit(secs(1), 0);
             drain(&budget, secs(1));
             let granted = budget.balance_at(secs(1)).retries;
             assert_eq!(granted, u64::from(percent) * firsts / 100, "{percent} %");
@@ -48,16 +49,16 @@ fn the_floor_is_granted_without_any_first_attempts() {
     let budget = budget(20, 3);
     assert_eq!(drain(&budget, secs(0)), 3);
     // The floor is not on top of the share: 15 first attempts have a share of 3, too.
-    (0..15).for_each(|_| budget.deposit(secs(1)));
+    (0..15).for_each(|_| budget.deposit(secs(1), 0));
     assert_eq!(drain(&budget, secs(1)), 0);
-    (0..5).for_each(|_| budget.deposit(secs(1)));
+    (0..5).for_each(|_| budget.deposit(secs(1), 0));
     assert_eq!(drain(&budget, secs(1)), 1);
 }
 
 #[test]
 fn what_has_left_the_window_counts_no_more() {
     let budget = budget(10, 0);
-    (0..100).for_each(|_| budget.deposit(secs(0)));
+    (0..100).for_each(|_| budget.deposit(secs(0), 0));
     assert_eq!(drain(&budget, secs(9)), 10);
     let balance = |first_attempts, retries, available| Balance {
         first_attempts,
@@ -67,7 +68,7 @@ fn what_has_left_the_window_counts_no_more() {
     assert_eq!(budget.balance_at(secs(9)), balance(100, 10, 0));
     // First the calls leave, then the retries.
     assert_eq!(budget.balance_at(secs(10)), balance(0, 10, 0));
-    (0..100).for_each(|_| budget.deposit(secs(18)));
+    (0..100).for_each(|_| budget.deposit(secs(18), 0));
     assert_eq!(budget.balance_at(secs(18)), balance(100, 10, 0));
     assert_eq!(budget.balance_at(secs(19)), balance(100, 0, 10));
 }
@@ -76,10 +77,10 @@ fn what_has_left_the_window_counts_no_more() {
 /// idle window, a thousand of these would not end.
 #[test]
 fn idle_time_costs_nothing() {
-    let budget = Budget::new(Ratio::FIFTH, 0, Budget::SHORTEST);
+    let budget = Budget::new(Ratio::FIFTH, 0, Budget::SHORTEST, SHARDS);
     for year in 0..1000 {
         let now = secs(year * YEAR);
-        (0..10).for_each(|_| budget.deposit(now));
+        (0..10).for_each(|_| budget.deposit(now, 0));
         assert_eq!(drain(&budget, now), 2, "in year {year}");
     }
 }
@@ -87,9 +88,9 @@ fn idle_time_costs_nothing() {
 #[test]
 fn a_window_of_any_length_works() {
     for window in [Duration::ZERO, Budget::SHORTEST, Duration::MAX] {
-        let budget = Budget::new(Ratio::ALL, 0, window);
+        let budget = Budget::new(Ratio::ALL, 0, window, SHARDS);
         let century = secs(100 * YEAR);
-        budget.deposit(century);
+        budget.deposit(century, 0);
         assert_eq!(drain(&budget, century), 1);
     }
 }
@@ -97,8 +98,8 @@ fn a_window_of_any_length_works() {
 #[test]
 fn a_count_stops_at_its_most() {
     let budget = budget(1, 0);
-    budget.firsts[0].store(COUNT - 1, Ordering::Relaxed);
-    (0..3).for_each(|_| budget.deposit(secs(0)));
+    budget.firsts[0].0[0].store(COUNT - 1, Ordering::Relaxed);
+    (0..3).for_each(|_| budget.deposit(secs(0), 0));
     assert_eq!(budget.balance_at(secs(0)).first_attempts, COUNT);
 }
 
@@ -106,12 +107,12 @@ fn a_count_stops_at_its_most() {
 #[test]
 fn an_old_clock_takes_nothing_twice() {
     let budget = budget(100, 0);
-    (0..4).for_each(|_| budget.deposit(secs(5)));
+    (0..4).for_each(|_| budget.deposit(secs(5), 0));
     assert_eq!(drain(&budget, secs(7)), 4);
     assert_eq!(drain(&budget, secs(5)), 0);
     // Bucket 5 is of second 15 by now.
-    budget.deposit(secs(15));
-    budget.deposit(secs(5));
+    budget.deposit(secs(15), 0);
+    budget.deposit(secs(5), 0);
     assert_eq!(budget.balance_at(secs(15)).first_attempts, 1);
 }
 
@@ -123,12 +124,12 @@ fn no_overdraft() {
         let budget = Arc::new(budget(percent, 2));
         let start = Arc::new(Barrier::new(TAKERS));
         let threads: Vec<_> = (0..TAKERS)
-            .map(|_| {
+            .map(|taker| {
                 let (budget, start) = (budget.clone(), start.clone());
                 thread::spawn(move || {
                     start.wait();
                     (0..2000).fold(0, |granted, _| {
-                        budget.deposit(secs(3));
+                        budget.deposit(secs(3), taker);
                         granted + drain(&budget, secs(3))
                     })
                 })
@@ -181,6 +182,7 @@ proptest! {
                     1 => 0..1_000_000_000_000u64,
                 ],
                 0..3u8,
+                0..SHARDS,
             ),
             1..300,
         ),
@@ -188,7 +190,7 @@ proptest! {
         let budget = budget(percent, floor);
         let mut model = Model::default();
         let mut now = 0;
-        for (pause, what) in steps {
+        for (pause, what, shard) in steps {
             now += pause;
             let at = Duration::from_millis(now);
             let expected = model.balance(u64::from(percent), floor, now);
@@ -198,7 +200,7 @@ proptest! {
                 prop_assert_eq!(granted, expected.available > 0);
                 model.retries.extend(granted.then_some(now));
             } else {
-                budget.deposit(at);
+                budget.deposit(at, shard);
                 model.firsts.push(now);
             }
         }

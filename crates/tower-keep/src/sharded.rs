@@ -1,0 +1,208 @@
+//! A shared value with several reference counts, each in a cache line of its own.
+//!
+//! A response future holds what its layer shares, so each call takes a reference and gives it back.
+//! With one count all threads would write to the same cache line at each call, which costs more than
+//! all else that a layer does. Here a clone of a service takes the count of the thread that clones
+//! it, and the calls of this clone use that count.
+
+use std::{
+    cell::Cell,
+    ops::Deref,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// How many counts there are for a value.
+pub(crate) const SHARDS: usize = 16;
+
+/// A value, behind one of its counts.
+///
+/// The alignment keeps the count of an `Arc` of it in a cache line that nothing else writes to.
+#[repr(align(64))]
+pub(crate) struct Shard<T> {
+    inner: Arc<Inner<T>>,
+    number: usize,
+}
+
+struct Inner<T> {
+    value: T,
+    /// All shards, once there is more than one. Weak, as they would else keep each other alive.
+    shards: OnceLock<Box<[Weak<Shard<T>>]>>,
+}
+
+impl<T> Shard<T> {
+    /// The only count of a value.
+    pub(crate) fn single(value: T) -> Arc<Self> {
+        let inner = Inner {
+            value,
+            shards: OnceLock::new(),
+        };
+        Arc::new(Self {
+            inner: Arc::new(inner),
+            number: thread_number(),
+        })
+    }
+
+    /// Which of the counts this is, less than [`SHARDS`].
+    #[cfg(any(feature = "retry", test))]
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// All counts, with this one among them. Called once.
+    fn all(self: &Arc<Self>) -> Box<[Arc<Self>]> {
+        let shard = |number| match number == self.number {
+            true => Arc::clone(self),
+            false => Arc::new(Self {
+                inner: Arc::clone(&self.inner),
+                number,
+            }),
+        };
+        let all: Box<[_]> = (0..SHARDS).map(shard).collect();
+        let _ = (self.inner.shards).set(all.iter().map(Arc::downgrade).collect());
+        all
+    }
+
+    /// The count of the current thread, or this one if that is gone.
+    fn of_this_thread(self: &Arc<Self>) -> Arc<Self> {
+        let number = thread_number();
+        let sibling = || self.inner.shards.get()?.get(number)?.upgrade();
+        let other = (number != self.number).then(sibling).flatten();
+        other.unwrap_or_else(|| Arc::clone(self))
+    }
+}
+
+impl<T> Deref for Shard<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.inner.value
+    }
+}
+
+/// A value and one of its counts.
+///
+/// What [`new`](Self::new) makes and its clones keep all the counts alive. What
+/// [`spread`](Self::spread) makes holds only its own: where nothing keeps the others any more, all
+/// that is spread from it shares that count.
+pub(crate) struct Sharded<T> {
+    own: Arc<Shard<T>>,
+    /// Made when the value is first spread.
+    all: Option<Arc<All<T>>>,
+}
+
+type All<T> = OnceLock<Box<[Arc<Shard<T>>]>>;
+
+impl<T> Sharded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            own: Shard::single(value),
+            all: Some(Arc::default()),
+        }
+    }
+
+    /// The same value, by the count of the current thread.
+    pub(crate) fn spread(&self) -> Self {
+        if let Some(all) = &self.all {
+            all.get_or_init(|| self.own.all());
+        }
+        Self {
+            own: self.own.of_this_thread(),
+            all: None,
+        }
+    }
+}
+
+impl<T> Clone for Sharded<T> {
+    fn clone(&self) -> Self {
+        Self {
+            own: self.own.of_this_thread(),
+            all: self.all.clone(),
+        }
+    }
+}
+
+impl<T> Deref for Sharded<T> {
+    type Target = Arc<Shard<T>>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Arc<Shard<T>> {
+        &self.own
+    }
+}
+
+/// A number less than [`SHARDS`]: another one for each of the threads, as far as they go.
+fn thread_number() -> usize {
+    const UNKNOWN: usize = usize::MAX;
+    thread_local! {
+        static NUMBER: Cell<usize> = const { Cell::new(UNKNOWN) };
+    }
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = |number: &Cell<usize>| {
+        if number.get() == UNKNOWN {
+            number.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+        }
+        number.get()
+    };
+    // Where a platform takes the value away as a thread ends, any number will do.
+    NUMBER.try_with(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    fn elsewhere<T: Send>(code: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| scope.spawn(code).join().unwrap())
+    }
+
+    #[test]
+    fn each_thread_spreads_to_its_own_count() {
+        let value = Sharded::new(7);
+        let numbers: HashSet<_> = (0..SHARDS * 4)
+            .map(|_| elsewhere(|| value.spread().spread().number()))
+            .collect();
+        assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
+        let [first, second] = [(); 2].map(|()| value.spread());
+        assert_eq!(first.number(), second.number());
+        assert_eq!(***first, 7);
+    }
+
+    #[test]
+    fn the_counts_live_as_long_as_the_first_holder_or_its_clones() {
+        let first = Sharded::new(7);
+        let clone = first.clone();
+        let spread = first.spread();
+        drop(first);
+        let others = || {
+            let numbers = (0..SHARDS).map(|_| elsewhere(|| spread.spread().number()));
+            numbers.collect::<HashSet<_>>().len()
+        };
+        assert!(others() > 1);
+        drop(clone);
+        assert_eq!(others(), 1);
+        assert_eq!(***spread, 7);
+    }
+
+    #[test]
+    fn the_value_goes_with_its_last_holder() {
+        let value = Arc::new(());
+        let sharded = Sharded::new(Arc::clone(&value));
+        let held = elsewhere(|| Arc::clone(&sharded.spread()));
+        drop(sharded);
+        assert_eq!(Arc::strong_count(&value), 2);
+        drop(held);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn a_count_has_a_cache_line_of_its_own() {
+        assert_eq!((size_of::<Shard<u8>>(), align_of::<Shard<u8>>()), (64, 64));
+    }
+}
