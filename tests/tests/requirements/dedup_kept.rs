@@ -291,6 +291,11 @@ async fn responses_may_use_the_handle() {
     drop(begin(&mut service, 2).await.await);
     handle.invalidate_all();
     assert_eq!(handle.kept(), 0);
+    // Invalidated before its end, a result is cloned for the cache and finds no place there.
+    let call = begin(&mut service, 2).await;
+    handle.invalidate(&2);
+    drop(call.await);
+    assert_eq!(handle.kept(), 0);
 }
 
 /// R7: past its time to live a result is answered at once and renewed by one execution in a task of its own; a failed

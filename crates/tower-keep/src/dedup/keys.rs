@@ -369,15 +369,17 @@ impl<K: Clone + Eq + Hash> Lead<K> {
         let mut marked = self.keys.marked();
         let mark = marked.table.find_mut(self.hash, |mark| mark.id == self.id);
         mark.into_iter().for_each(|mark| mark.renews = false);
-        let gone = marked.remove(self.hash, self.id).map(|mark| {
-            let cached = Cached {
-                response,
-                of: mark.job,
-                at: asked.now,
-            };
-            let gone = marked.cache.put(self.hash, mark.key, cached, asked);
-            (gone, mark.flight, mark.shown)
-        });
+        let Some(mark) = marked.remove(self.hash, self.id) else {
+            // The response is the user's: it goes without the lock.
+            drop(marked);
+            return;
+        };
+        let cached = Cached {
+            response,
+            of: mark.job,
+            at: asked.now,
+        };
+        let gone = marked.cache.put(self.hash, mark.key, cached, asked);
         drop(marked);
         drop(gone);
     }
