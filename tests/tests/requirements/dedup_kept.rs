@@ -256,6 +256,27 @@ async fn each_key_has_its_own() {
     assert_eq!(dedup.handle().kept(), 1);
 }
 
+/// R7, R54: the clones of a layer that join share their executions, whether they cache results or not. The leader's says
+/// whether the result is cached.
+#[tokio::test(start_paused = true)]
+async fn a_clone_that_caches_joins_one_without_a_cache() {
+    let dedup = DedupLayer::new(key).join();
+    let inner = Scripted::<u32, u32>::new()
+        .answer_after(secs(1), 1)
+        .answer_after(secs(1), 2);
+    let calls = inner.calls();
+    let mut bare = dedup.layer(inner.clone());
+    let mut caching = dedup.clone().keep(secs(60)).layer(inner);
+    let (leader, follower) = (begin(&mut bare, 1).await, begin(&mut caching, 1).await);
+    let (leader, follower) = tokio::join!(leader, follower);
+    assert_eq!((leader.unwrap(), follower.unwrap()), (1, 1));
+    assert_eq!((calls.count(), dedup.handle().kept()), (1, 0));
+    let (leader, follower) = (begin(&mut caching, 1).await, begin(&mut bare, 1).await);
+    let (leader, follower) = tokio::join!(leader, follower);
+    assert_eq!((leader.unwrap(), follower.unwrap()), (2, 2));
+    assert_eq!((calls.count(), dedup.handle().kept()), (2, 1));
+}
+
 /// R54b: no code of the user's runs under a lock: a response may use the handle when it is cloned or dropped.
 #[tokio::test(start_paused = true)]
 async fn responses_may_use_the_handle() {

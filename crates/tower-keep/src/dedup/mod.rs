@@ -28,7 +28,8 @@
 //!
 //! The clones of a layer share their keys, around whatever services they are: a key has to say which service is meant
 //! where there are several, such as the routes of a server. Calls of clones with different modes do not see each other,
-//! nor do joined ones whose responses differ in type.
+//! nor do joined calls whose responses differ in type. Clones that join are of one mode, with a cache or without: a result
+//! is cached if the leader's clone has one.
 //!
 //! # Joined executions
 //!
