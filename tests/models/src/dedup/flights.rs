@@ -219,3 +219,36 @@ pub fn joining_comes_before_or_after_the_last_left() {
     });
     assert_eq!(seen, [false, true].into());
 }
+
+/// A waker of an older execution wakes a flight. The flight serves another execution after that, or not at all.
+pub fn serving_again_comes_before_or_after_an_older_waker() {
+    let seen = explore(|| {
+        let older = Script::new();
+        let (flight, first) = older.fly();
+        let mut first = Task::new(first);
+        assert!(first.poll().is_pending());
+        let waking = spawn(move || {
+            older.finish();
+            older.drops()
+        });
+        drop(first);
+        let used = Flight::reuse(flight);
+        let again = used.is_ok();
+        let flight = used.unwrap_or_else(|_| Flight::new());
+        let newer = Script::new();
+        let first = flight.leader();
+        let running = Arc::clone(&newer);
+        first.launch(|| Box::pin(Running(running)));
+        let mut first = Task::new(first);
+        assert!(first.poll().is_pending());
+        let second = Task::new(flight.join().unwrap());
+        let waiting = spawn(move || second.output());
+        newer.finish();
+        first.woken();
+        waiting.join();
+        assert!(waking.join() <= 1);
+        assert_eq!(newer.drops(), 1);
+        again
+    });
+    assert_eq!(seen, [false, true].into());
+}
