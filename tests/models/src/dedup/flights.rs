@@ -1,4 +1,4 @@
-//! Callers share an execution: whoever stays gets the output, and the last one to leave drops it.
+//! Callers share an execution: each caller that stays gets the output, and the last one to leave drops it.
 
 use std::{sync::Arc, task::Poll};
 
@@ -65,7 +65,7 @@ pub fn joining_comes_before_or_after_the_landing() {
     assert_eq!(seen, [false, true].into());
 }
 
-/// The caller that polled it last leaves as it lands: one that waits gets the output.
+/// The caller that polled it last leaves as it lands: a caller that waits gets the output.
 pub fn one_that_polled_it_leaves() {
     explore(|| {
         let script = Script::new();
@@ -83,7 +83,7 @@ pub fn one_that_polled_it_leaves() {
     });
 }
 
-/// So does one that comes as it leaves.
+/// So does a caller that comes as it leaves.
 pub fn one_that_polled_it_leaves_as_another_comes() {
     explore(|| {
         let script = Script::new();
@@ -100,7 +100,7 @@ pub fn one_that_polled_it_leaves_as_another_comes() {
     });
 }
 
-/// R64 A caller gets the output by itself, though the one that polled it last is set aside.
+/// R64 A caller gets the output by itself, though the caller that polled it last is set aside.
 pub fn a_caller_gets_it_by_itself() {
     explore(|| {
         let script = Script::new();
@@ -132,7 +132,7 @@ pub fn joining_comes_before_or_after_the_launch() {
     });
 }
 
-/// One that waits may leave as it lands.
+/// A caller that waits may leave as it lands.
 pub fn one_that_waits_leaves() {
     explore(|| {
         let script = Script::done();
