@@ -49,11 +49,11 @@ pub(super) struct Marked<K> {
     /// Under the same lock, so that a key is free only once its result can be found.
     pub(super) cache: Cache<K>,
     pub(super) counts: DedupCounts,
-    /// Flights that are over. The next execution takes the memory of such a flight, if no caller has it any more.
+    /// Flights of keys that are free. The next execution takes the memory of such a flight, if nobody else has it any more.
     spare: Vec<Arc<dyn AnyFlight>>,
 }
 
-/// How many flights are spared: enough for keys that come and go in turn.
+/// How many flights are kept for that: enough for keys that come and go in turn.
 const SPARE: usize = 32;
 
 pub(super) struct Mark<K> {
