@@ -186,7 +186,7 @@ async fn the_count_is_bounded() {
     assert_eq!(dedup.handle().kept(), 1);
 }
 
-/// R54b: invalidated by key or altogether, what was kept is gone; what is in flight goes to those that wait for it, is
+/// R54b: invalidated by key or altogether, what was kept is gone; what is in flight goes to its callers, is
 /// joined by nobody else, and not kept.
 #[tokio::test(start_paused = true)]
 async fn results_are_invalidated() {
@@ -216,7 +216,7 @@ async fn results_are_invalidated() {
             handle.invalidate_all();
         }
         assert_eq!(dedup.in_flight(), 0);
-        // Whoever comes now gets what is begun now, and that is kept.
+        // A call that comes now gets what begins now, and that is kept.
         for _ in 0..2 {
             assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
         }
@@ -231,7 +231,7 @@ async fn results_are_invalidated() {
     }
 }
 
-/// R7: those that joined and those that come later get the same; another key has nothing to do with it, nor has a
+/// R7: followers and later calls get the same; another key has nothing to do with it, nor has a
 /// service whose responses are of another type.
 #[tokio::test(start_paused = true)]
 async fn each_key_has_its_own() {
