@@ -23,7 +23,8 @@ models! {
         one_that_waits_leaves
         one_is_set_aside_and_one_leaves
         the_last_to_leave_drops_it
-        joining_comes_before_or_after_the_last_left;
+        joining_comes_before_or_after_the_last_left
+        serving_again_comes_before_or_after_an_older_waker;
     panics:
         a_panic_reaches_everybody
         a_panic_reaches_who_joins;

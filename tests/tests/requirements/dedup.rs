@@ -217,7 +217,7 @@ async fn different_keys_run_side_by_side() {
     }
 }
 
-/// R54: N at once, one execution; the readiness of the inner service is not taken by those that join.
+/// R54: N at once, one execution; the readiness of the inner service is not taken by followers.
 #[tokio::test(start_paused = true)]
 async fn many_at_once_are_one_execution() {
     let inner = Scripted::<u32, u32>::new()

@@ -11,8 +11,8 @@ use std::{
 use futures::future::BoxFuture;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, FailureCause, Job, LogLayer, Pipeline, RetryLayer,
-    TimeoutLayer, dedup::Duplicate, find,
+    BoxError, CancelLayer, DedupLayer, Event, EventKind, FailureCause, Job, LogLayer, Pipeline,
+    RetryLayer, TimeoutLayer, dedup::Duplicate, find,
 };
 
 use super::support::*;
@@ -407,6 +407,44 @@ async fn a_circle_that_closes_as_an_execution_begins() {
     let result = tokio::time::timeout(secs(600), service.oneshot(1)).await;
     cycle(&result.expect("no circle is waited for").unwrap_err());
     assert!(handle.in_flight().is_empty());
+}
+
+/// R65 A call that is answered with a stale result waits for no renewal: the renewal's code may wait for the execution that
+/// made the call.
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_waits_for_no_renewal() {
+    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let below = Arc::clone(&own);
+    let warm = AtomicBool::new(false);
+    // 1 calls 2, and each execution of 2 but the first calls 1.
+    let inner = code(move |_, request| -> Work {
+        let own = below.get().unwrap().clone();
+        match request == 2 && !warm.swap(true, Ordering::Relaxed) {
+            true => Box::pin(async { Ok(2) }),
+            false => Box::pin(own.oneshot(3 - request)),
+        }
+    });
+    let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
+    // To this one the result is too old, so that it joins the renewal.
+    let joins = Boxed::new(layer.clone().keep(secs(1)).layer(inner.clone()));
+    let joined = Arc::new(Mutex::new(None));
+    let call = Arc::clone(&joined);
+    let log = LogLayer::to(move |event: &Event| {
+        if matches!(event.kind, EventKind::AnsweredFromKept { .. }) {
+            let mut joins: Work = Box::pin(joins.clone().oneshot(2));
+            let polled = joins.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending(), "it waits for the execution of 1");
+            *call.lock().unwrap() = Some(joins);
+        }
+    });
+    let layer = layer.keep(secs(1)).stale_while_revalidate(secs(100));
+    let service = Boxed::new(ServiceBuilder::new().layer(log).layer(layer).service(inner));
+    own.set(service.clone()).ok().unwrap();
+    assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(service.oneshot(1).await.unwrap(), 2);
+    let joined = joined.lock().unwrap().take().expect("it was stale");
+    assert_eq!(joined.await.unwrap(), 2);
 }
 
 /// R65 A call that would have waited for itself is rejected, and did not join.

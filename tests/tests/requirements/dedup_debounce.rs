@@ -70,9 +70,9 @@ async fn the_last_one_runs_after_the_quiet() {
     assert_eq!(dedup.in_flight(), 0);
 }
 
-/// R2: one that waits is replaced at once, not when the other one runs.
+/// R2: a call that waits is replaced at once, not when the other one runs.
 #[tokio::test(start_paused = true)]
-async fn one_that_waits_is_replaced_at_once() {
+async fn a_waiting_call_is_replaced_at_once() {
     let mut service = debounce(secs(1)).layer(echo(ms(1)).strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
@@ -121,7 +121,7 @@ async fn a_burst_that_is_due_waits_for_what_runs_only() {
     assert_started(&calls, &[0, 2], &[ms(1000), ms(11_000)]);
 }
 
-/// Without any quiet, a call runs at once if nothing does, and of those that come meanwhile only the last: what BullMQ
+/// Without any quiet, a call runs at once if nothing does, and of the calls that come meanwhile only the last: what BullMQ
 /// calls keepLastIfActive.
 #[tokio::test(start_paused = true)]
 async fn no_quiet_keeps_the_last_while_one_runs() {
@@ -222,7 +222,7 @@ async fn different_keys_run_side_by_side() {
     assert_eq!(calls.started_at(), waited);
 }
 
-/// R40b, R50, R63: a call that waits has the key, and has not started; one that is replaced while it waits never does.
+/// R40b, R50, R63: a call that waits has the key, and has not started; if it is replaced while it waits, it never does.
 /// The service is not asked whether it is ready before the wait is over.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_has_not_started() {
@@ -292,7 +292,7 @@ async fn a_waiting_call_is_left_alone() {
     assert_eq!(second.polls(), 3);
 }
 
-/// One that waits for quiet is not woken by the end of what runs.
+/// A call that waits for quiet is not woken by the end of what runs.
 #[tokio::test(start_paused = true)]
 async fn quiet_goes_on_when_what_runs_ends() {
     let mut service = debounce(secs(1)).layer(echo(ms(100)).strict());

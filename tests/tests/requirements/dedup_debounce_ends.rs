@@ -1,4 +1,4 @@
-//! How a call that waits for quiet ends, or the one that it waits for, and what becomes of their jobs.
+//! How a call that waits for quiet ends, or the call that it waits for, and what becomes of their jobs.
 
 use std::{
     pin::Pin,
@@ -23,8 +23,8 @@ use super::{
     support::*,
 };
 
-/// R52, R54b: one that waits may leave: nobody runs then, those it replaced do not come back, and the next one begins a
-/// burst of its own.
+/// R52, R54b: a call that waits may leave: nobody runs then, the calls it replaced do not come back, and the next call
+/// begins a burst of its own.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_may_leave() {
     let dedup = debounce(secs(1)).max_wait(ms(1500));
@@ -50,7 +50,7 @@ async fn a_waiting_call_may_leave() {
     assert_eq!(calls.started_at(), [ms(2500)]);
 }
 
-/// R52: whoever waits for what runs goes on when that is dropped, is woken for it, and finds the service free.
+/// R52: a call that waits for the running call goes on when that is dropped, is woken for it, and finds the service free.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_execution_wakes_the_one_that_waits() {
     for polls in 0..2 {
@@ -73,8 +73,8 @@ async fn a_dropped_execution_wakes_the_one_that_waits() {
     }
 }
 
-/// R52: when the call ends the key is free: success, failure, readiness error, timeout, cancel, panic, drop; and whoever
-/// waits for it then runs.
+/// R52: when the call ends the key is free: success, failure, readiness error, timeout, cancel, panic, drop; and the
+/// waiting call then runs.
 #[tokio::test(start_paused = true)]
 async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
@@ -212,7 +212,7 @@ async fn a_replaced_call_is_not_retried_and_does_not_count() {
 }
 
 /// R2, R58: under a retry around the layer, an older job that comes back with another attempt does not take the place
-/// from a newer one that waits for quiet: it is replaced itself.
+/// from a newer job that waits for quiet: it is replaced itself.
 #[tokio::test(start_paused = true)]
 async fn a_retry_outside_does_not_take_the_place_back() {
     let inner = Scripted::<u32, u32>::new().error("no").answer(2);
@@ -235,7 +235,7 @@ async fn a_retry_outside_does_not_take_the_place_back() {
     recorder.assert_one_terminal_each();
 }
 
-/// Two calls of one job, as a hedge around the layer makes them: the one that waited is replaced, the job goes on.
+/// Two calls of one job, as a hedge around the layer makes them: the waiting call is replaced, the job goes on.
 #[tokio::test(start_paused = true)]
 async fn a_second_call_of_the_same_job_does_not_cancel_it() {
     let (log, recorder) = recording();
@@ -296,7 +296,7 @@ async fn the_handle_shows_who_waits() {
     assert!(handle.in_flight().is_empty());
 }
 
-/// No waker is left behind: not the one that another poll replaced, nor that of a call that is over but kept.
+/// No waker is left behind: not a waker that another poll replaced, nor that of a call that is over but kept.
 #[tokio::test(start_paused = true)]
 async fn no_waker_is_left_behind() {
     struct Counted;
@@ -320,7 +320,7 @@ async fn no_waker_is_left_behind() {
     assert!(poll(&mut first, &other));
     assert_eq!(held(&other), 0, "it was replaced");
 
-    // The one that runs is waited for.
+    // It waits for the running call.
     assert!(!poll(&mut second, &one));
     tokio::time::advance(secs(1)).await;
     assert!(!poll(&mut second, &one));
@@ -333,9 +333,9 @@ async fn no_waker_is_left_behind() {
     assert_eq!(held(&other), 0, "it was dropped");
 }
 
-/// R52: as whoever waits is woken, what the one before had borrowed from the service is given back.
+/// R52: when the waiting call is woken, the call before it has given back what it had borrowed from the service.
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_finds_the_service_free() {
+async fn the_waiting_call_finds_the_service_free() {
     struct Looks(Arc<Semaphore>, AtomicUsize);
     impl Wake for Looks {
         fn wake(self: Arc<Self>) {

@@ -162,7 +162,7 @@ async fn a_million_keys() {
     assert_eq!(handle.counts().hits, 1_000);
 }
 
-/// R54b: those that joined are counted without the first one, also when that is gone.
+/// R54b: followers are counted without the leader, also when that is gone.
 #[tokio::test(start_paused = true)]
 async fn followers_are_counted_without_the_first() {
     let dedup = DedupLayer::new(key).join();

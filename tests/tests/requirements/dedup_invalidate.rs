@@ -168,7 +168,7 @@ async fn joined_callers_are_on_their_side_of_an_invalidation() {
     }
 }
 
-/// R54: a call that waited in `debounce` for the one that runs does not wait for it after an invalidation; one that
+/// R54: a call that waited in `debounce` for the running call does not wait for it after an invalidation; a call that
 /// waits for quiet waits on.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_does_not_wait_for_what_is_invalidated() {
@@ -194,7 +194,7 @@ async fn a_waiting_call_does_not_wait_for_what_is_invalidated() {
         assert_eq!(waiting.assert_ready().unwrap(), 2);
         old.assert_pending();
 
-        // One that waits for nothing but the one that runs is woken.
+        // A call that waits for nothing but the running call is woken.
         let inner = Scripted::<u32, u32>::new().never().answer(3);
         let mut service = dedup.layer(inner.strict());
         let mut old = Polled::new(begin(&mut service, 1).await);

@@ -67,7 +67,7 @@ async fn a_cancel_around_takes_out_one_caller() {
     }
 }
 
-/// R11, R54b: where Dedup is around Cancel that has the work in hand, under the first caller's job: whoever joined is no
+/// R11, R54b: where Dedup is around Cancel that has the work in hand, under the leader's job: a follower is no
 /// job of its own there, and cancelling the work ends it for all.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_inside_stops_the_work() {

@@ -13,7 +13,7 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// Tries every schedule of so many actions that goes on from here, and from each wait of the work that comes then.
+/// Tries every schedule of this many actions that goes on from here, and from each wait of the work that comes then.
 /// Returns how many there were.
 fn all_schedules(runtime: &Runtime, kind: Kind, mut begun: Vec<Action>, actions: usize) -> usize {
     let mut tried = 0;
@@ -62,7 +62,7 @@ fn each_order(stack: Stack, of_two: usize, of_three: usize) {
     }
 }
 
-/// R52, R54b: whoever leaves, whenever: one execution, dropped exactly when the last caller leaves; everybody else gets
+/// R52, R54b: any callers leave, at any time: one execution, dropped exactly when the last caller leaves; everybody else gets
 /// the result and is woken for it; then the key is free.
 #[test]
 fn each_order_of_leaving() {

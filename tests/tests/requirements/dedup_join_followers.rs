@@ -1,4 +1,4 @@
-//! What those that joined an execution see of it, and what they cost.
+//! What followers see of an execution, and what they cost.
 
 use std::{
     future::Future,
@@ -57,7 +57,7 @@ fn assert_in_order(recorder: &Recorder) {
     }
 }
 
-/// R40b, R51: whoever joined sees what the work reports, from the moment it joins, the last report at once; and it never
+/// R40b, R51: a follower sees what the work reports, from the moment it joins, the last report at once; and it never
 /// starts.
 #[tokio::test(start_paused = true)]
 async fn followers_see_what_the_work_reports() {
@@ -127,8 +127,8 @@ async fn followers_see_what_the_work_reports() {
     recorder.assert_one_terminal_each();
 }
 
-/// R54b: the work's reports reach those that wait for it when the first caller, whose job has ended, is gone; those that
-/// left are told nothing.
+/// R54b: the work's reports reach the followers that wait when the leader, whose job has ended, is gone; a follower that
+/// left gets none.
 #[tokio::test(start_paused = true)]
 async fn reports_go_on_when_the_first_caller_left() {
     let (log, recorder) = recording();
@@ -217,8 +217,8 @@ async fn followers_of_followers_see_it_too() {
     assert_in_order(&recorder);
 }
 
-/// An observer may call what it observes: one that reports in a follower's job, in the job that works, or joins once
-/// more, does not hang, and each job's events stay in order.
+/// An observer may call what it observes: an observer that reports in a follower's job, in the job that works, or joins
+/// once more, does not hang, and each job's events stay in order.
 #[tokio::test(start_paused = true)]
 async fn an_observer_of_a_follower_may_report_and_join() {
     let recorder = Recorder::new();
@@ -271,7 +271,7 @@ async fn an_observer_of_a_follower_may_report_and_join() {
     recorder.assert_one_terminal_each();
 }
 
-/// Nobody is told anything where the job begins inside the layer, or is tracked by nobody; the calls get their results.
+/// Nobody gets a report where the job begins inside the layer, or no layer tracks it; the calls get their results.
 #[tokio::test(start_paused = true)]
 async fn a_job_inside_has_no_followers() {
     let (log, recorder) = recording();
@@ -361,8 +361,8 @@ impl Clone for Answer {
     }
 }
 
-/// R54, R64: ten thousand callers of one key are one execution; each gets the result, which is cloned only for those that
-/// joined; each is polled when it calls and once for each wake of the execution, and in between the thread is free.
+/// R54, R64: ten thousand callers of one key are one execution; each gets the result, which is cloned only for the
+/// followers; each is polled when it calls and once for each wake of the execution, and in between the thread is free.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_followers() {
     const CALLERS: usize = 10_000;
@@ -443,7 +443,7 @@ async fn ten_thousand_followers() {
     assert_eq!(dedup.in_flight(), 0);
 }
 
-/// R51: those that joined hold nothing of the inner service: with one place, the next key's call gets it when the
+/// R51: followers hold nothing of the inner service: with one place, the next key's call gets it when the
 /// execution ends; with two, at once.
 #[tokio::test(start_paused = true)]
 async fn followers_hold_no_readiness() {

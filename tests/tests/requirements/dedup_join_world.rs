@@ -413,7 +413,7 @@ impl<'a> World<'a> {
             assert_eq!(
                 Arc::strong_count(&execution.alive) > 1,
                 runs,
-                "the work is there as long as somebody waits for it: {done:?}"
+                "the work is there as long as a caller waits for it: {done:?}"
             );
             let goes_on = execution.landed || execution.script.lock().unwrap().can_go_on();
             let mut callers = self.callers_of(index).peekable();
@@ -422,7 +422,7 @@ impl<'a> World<'a> {
                     || !goes_on
                     || callers.peek().is_none()
                     || callers.any(|share| share.is_due()),
-                "somebody was woken: {done:?}"
+                "a caller was woken: {done:?}"
             );
             if execution.landed {
                 assert!(
@@ -449,7 +449,7 @@ impl<'a> World<'a> {
         );
     }
 
-    /// From here on nobody leaves, and only those that were woken, or were never polled, are polled, as by a runtime.
+    /// From here on nobody leaves, and only callers that were woken, or were never polled, are polled, as by a runtime.
     pub(super) fn finish(&mut self) {
         loop {
             let due = self.shares.iter().position(Share::is_due);
@@ -462,7 +462,7 @@ impl<'a> World<'a> {
         let done = &self.done;
         assert!(
             self.shares.iter().all(|share| share.caller.is_none()),
-            "somebody waits, and nobody will wake it: {done:?}"
+            "a caller waits, and nobody will wake it: {done:?}"
         );
         assert_eq!((self.in_flight)(), 0, "the key is free: {done:?}");
         if let (Some(recorder), false) = (&self.recorder, self.shares.is_empty()) {

@@ -186,7 +186,7 @@ async fn the_count_is_bounded() {
     assert_eq!(dedup.handle().kept(), 1);
 }
 
-/// R54b: invalidated by key or altogether, what was kept is gone; what is in flight goes to those that wait for it, is
+/// R54b: invalidated by key or altogether, what was kept is gone; what is in flight goes to its callers, is
 /// joined by nobody else, and not kept.
 #[tokio::test(start_paused = true)]
 async fn results_are_invalidated() {
@@ -216,7 +216,7 @@ async fn results_are_invalidated() {
             handle.invalidate_all();
         }
         assert_eq!(dedup.in_flight(), 0);
-        // Whoever comes now gets what is begun now, and that is kept.
+        // A call that comes now gets what begins now, and that is kept.
         for _ in 0..2 {
             assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
         }
@@ -231,7 +231,7 @@ async fn results_are_invalidated() {
     }
 }
 
-/// R7: those that joined and those that come later get the same; another key has nothing to do with it, nor has a
+/// R7: followers and later calls get the same; another key has nothing to do with it, nor has a
 /// service whose responses are of another type.
 #[tokio::test(start_paused = true)]
 async fn each_key_has_its_own() {
@@ -254,6 +254,27 @@ async fn each_key_has_its_own() {
     assert_eq!(dedup.handle().kept(), 3);
     assert!(dedup.handle().invalidate(&1));
     assert_eq!(dedup.handle().kept(), 1);
+}
+
+/// R7, R54: the clones of a layer that join share their executions, whether they cache results or not. The leader's says
+/// whether the result is cached.
+#[tokio::test(start_paused = true)]
+async fn a_clone_that_caches_joins_one_without_a_cache() {
+    let dedup = DedupLayer::new(key).join();
+    let inner = Scripted::<u32, u32>::new()
+        .answer_after(secs(1), 1)
+        .answer_after(secs(1), 2);
+    let calls = inner.calls();
+    let mut bare = dedup.layer(inner.clone());
+    let mut caching = dedup.clone().keep(secs(60)).layer(inner);
+    let (leader, follower) = (begin(&mut bare, 1).await, begin(&mut caching, 1).await);
+    let (leader, follower) = tokio::join!(leader, follower);
+    assert_eq!((leader.unwrap(), follower.unwrap()), (1, 1));
+    assert_eq!((calls.count(), dedup.handle().kept()), (1, 0));
+    let (leader, follower) = (begin(&mut caching, 1).await, begin(&mut bare, 1).await);
+    let (leader, follower) = tokio::join!(leader, follower);
+    assert_eq!((leader.unwrap(), follower.unwrap()), (2, 2));
+    assert_eq!((calls.count(), dedup.handle().kept()), (2, 1));
 }
 
 /// R54b: no code of the user's runs under a lock: a response may use the handle when it is cloned or dropped.
@@ -290,6 +311,11 @@ async fn responses_may_use_the_handle() {
     handle.invalidate(&2);
     drop(begin(&mut service, 2).await.await);
     handle.invalidate_all();
+    assert_eq!(handle.kept(), 0);
+    // Invalidated before its end, a result is cloned for the cache and finds no place there.
+    let call = begin(&mut service, 2).await;
+    handle.invalidate(&2);
+    drop(call.await);
     assert_eq!(handle.kept(), 0);
 }
 

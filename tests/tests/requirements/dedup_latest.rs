@@ -62,7 +62,7 @@ async fn a_replaced_call_never_succeeds() {
     assert_eq!(second.await.unwrap(), 2);
 }
 
-/// R2: nor does one that is replaced while it is polled for the last time.
+/// R2: nor does a call that is replaced while it is polled for the last time.
 #[tokio::test(start_paused = true)]
 async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
     let own: Arc<Mutex<Option<Boxed>>> = Arc::default();
@@ -81,7 +81,7 @@ async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
     assert_eq!(newer.await.unwrap(), 2);
 }
 
-/// R40b, R50: one that is replaced before it was polled, or while the service is not ready, never starts, and the
+/// R40b, R50: a call that is replaced before it was polled, or while the service is not ready, never starts, and the
 /// service is not called for it.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_had_not_started_never_does() {
@@ -211,7 +211,7 @@ async fn the_key_is_free_after_every_ending() {
     free();
 }
 
-/// R52: a replaced call that is dropped, or ends, frees nothing of the one that has its place.
+/// R52: a replaced call that is dropped, or ends, frees nothing of the call that has its place.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_call_frees_nothing() {
     let dedup = latest();
@@ -248,7 +248,7 @@ async fn a_wait_for_the_next_attempt_ends() {
     assert_eq!(calls.count(), 2);
 }
 
-/// With a response for the one that is replaced, it goes into axum's router as it is, in front of a body that is not
+/// With a response for the replaced call, it goes into axum's router as it is, in front of a body that is not
 /// `Clone`.
 #[tokio::test(start_paused = true)]
 async fn it_goes_into_a_router() {

@@ -49,11 +49,11 @@ pub(super) struct Marked<K> {
     /// Under the same lock, so that a key is free only once its result can be found.
     pub(super) cache: Cache<K>,
     pub(super) counts: DedupCounts,
-    /// Flights that are over. The next execution takes the memory of such a flight, if no caller has it any more.
+    /// Flights of keys that are free. The next execution takes the memory of such a flight, if nobody else has it any more.
     spare: Vec<Arc<dyn AnyFlight>>,
 }
 
-/// How many flights are spared: enough for keys that come and go in turn.
+/// How many flights are kept for that: enough for keys that come and go in turn.
 const SPARE: usize = 32;
 
 pub(super) struct Mark<K> {
@@ -369,15 +369,17 @@ impl<K: Clone + Eq + Hash> Lead<K> {
         let mut marked = self.keys.marked();
         let mark = marked.table.find_mut(self.hash, |mark| mark.id == self.id);
         mark.into_iter().for_each(|mark| mark.renews = false);
-        let gone = marked.remove(self.hash, self.id).map(|mark| {
-            let cached = Cached {
-                response,
-                of: mark.job,
-                at: asked.now,
-            };
-            let gone = marked.cache.put(self.hash, mark.key, cached, asked);
-            (gone, mark.flight, mark.shown)
-        });
+        let Some(mark) = marked.remove(self.hash, self.id) else {
+            // The response is the user's: it goes without the lock.
+            drop(marked);
+            return;
+        };
+        let cached = Cached {
+            response,
+            of: mark.job,
+            at: asked.now,
+        };
+        let gone = marked.cache.put(self.hash, mark.key, cached, asked);
         drop(marked);
         drop(gone);
     }

@@ -14,7 +14,7 @@
 //! When coalescing, the key says what is asked for, and one answer will do. When superseding, it names a place that one call
 //! can have at a time, such as a search box, and the calls ask for different things. So superseding has no cache: a
 //! cached result would answer another question. Where you want both, as in a box whose queries are also shared and cached,
-//! put a layer that supersedes around one that joins.
+//! put a layer that supersedes around a layer that joins.
 //!
 //! [`CancelLayer::replace`](crate::CancelLayer::replace) supersedes too, by the job:
 //!
@@ -28,7 +28,8 @@
 //!
 //! The clones of a layer share their keys, around whatever services they are: a key has to say which service is meant
 //! where there are several, such as the routes of a server. Calls of clones with different modes do not see each other,
-//! nor do joined ones whose responses differ in type.
+//! nor do joined calls whose responses differ in type. Clones that join are of one mode, with a cache or without: a result
+//! is cached if the leader's clone has one.
 //!
 //! # Joined executions
 //!
@@ -130,7 +131,7 @@
 //! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [below](self#invalidation) |
 //! | event | [`AnsweredFromKept`](crate::EventKind::AnsweredFromKept); the job succeeds without having started |
 //!
-//! An expired result keeps its memory until its key is asked for again, or until newer results push it out. The key says
+//! An expired result keeps its memory until a newer result takes its place or pushes it out. The key says
 //! whom a result is for: where users may not see each other's results, put the user into the key.
 //!
 //! # Invalidation
@@ -296,7 +297,7 @@
 //! they are tracked ([`Duplicate::cycle`]). That holds across layers and with jobs or without. A call counts as waiting
 //! until it ends, under a time limit or in a `select!` too, so that of calls that want each other's result at least one
 //! fails; also where the execution's code hands the call to a task and goes on without it. What the execution's code
-//! spawns or dispatches is no part of the execution, so that a circle through such work is not seen: it needs a limit.
+//! spawns or dispatches is no part of the execution, so that a cycle through such work is not seen: it needs a limit.
 //!
 //! # Under axum
 //!

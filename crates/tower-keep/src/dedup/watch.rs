@@ -28,7 +28,7 @@ impl<K> Keys<K> {
         counts
     }
 
-    /// Those that began while there was a handle.
+    /// The executions that began while there was a handle.
     pub(super) fn in_flight(&self) -> Vec<InFlight<K>>
     where
         K: Clone,

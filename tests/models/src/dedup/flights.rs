@@ -1,4 +1,4 @@
-//! Callers share an execution: whoever stays gets the output, and the last one to leave drops it.
+//! Callers share an execution: each caller that stays gets the output, and the last one to leave drops it.
 
 use std::{sync::Arc, task::Poll};
 
@@ -65,7 +65,7 @@ pub fn joining_comes_before_or_after_the_landing() {
     assert_eq!(seen, [false, true].into());
 }
 
-/// The caller that polled it last leaves as it lands: one that waits gets the output.
+/// The caller that polled it last leaves as it lands: a caller that waits gets the output.
 pub fn one_that_polled_it_leaves() {
     explore(|| {
         let script = Script::new();
@@ -83,7 +83,7 @@ pub fn one_that_polled_it_leaves() {
     });
 }
 
-/// So does one that comes as it leaves.
+/// So does a caller that comes as it leaves.
 pub fn one_that_polled_it_leaves_as_another_comes() {
     explore(|| {
         let script = Script::new();
@@ -100,7 +100,7 @@ pub fn one_that_polled_it_leaves_as_another_comes() {
     });
 }
 
-/// R64 A caller gets the output by itself, though the one that polled it last is set aside.
+/// R64 A caller gets the output by itself, though the caller that polled it last is set aside.
 pub fn a_caller_gets_it_by_itself() {
     explore(|| {
         let script = Script::new();
@@ -132,7 +132,7 @@ pub fn joining_comes_before_or_after_the_launch() {
     });
 }
 
-/// One that waits may leave as it lands.
+/// A caller that waits may leave as it lands.
 pub fn one_that_waits_leaves() {
     explore(|| {
         let script = Script::done();
@@ -216,6 +216,39 @@ pub fn joining_comes_before_or_after_the_last_left() {
         leaving.join();
         assert_eq!(script.drops(), 1);
         kept
+    });
+    assert_eq!(seen, [false, true].into());
+}
+
+/// A waker of an older execution wakes a flight. The flight serves another execution after that, or not at all.
+pub fn serving_again_comes_before_or_after_an_older_waker() {
+    let seen = explore(|| {
+        let older = Script::new();
+        let (flight, first) = older.fly();
+        let mut first = Task::new(first);
+        assert!(first.poll().is_pending());
+        let waking = spawn(move || {
+            older.finish();
+            older.drops()
+        });
+        drop(first);
+        let used = Flight::reuse(flight);
+        let again = used.is_ok();
+        let flight = used.unwrap_or_else(|_| Flight::new());
+        let newer = Script::new();
+        let first = flight.leader();
+        let running = Arc::clone(&newer);
+        first.launch(|| Box::pin(Running(running)));
+        let mut first = Task::new(first);
+        assert!(first.poll().is_pending());
+        let second = Task::new(flight.join().unwrap());
+        let waiting = spawn(move || second.output());
+        newer.finish();
+        first.woken();
+        waiting.join();
+        assert!(waking.join() <= 1);
+        assert_eq!(newer.drops(), 1);
+        again
     });
     assert_eq!(seen, [false, true].into());
 }

@@ -91,7 +91,7 @@ impl Script {
         })
     }
 
-    /// One that is over at its first poll.
+    /// A script that is over at its first poll.
     fn done() -> Arc<Self> {
         let script = Self::new();
         script.finish();
@@ -105,7 +105,7 @@ impl Script {
         (flight, first)
     }
 
-    /// It can go on, and wakes whoever polled it last.
+    /// It can go on, and wakes its last waker.
     fn finish(&self) {
         let waker = {
             let mut state = self.state.lock().unwrap();
@@ -179,7 +179,7 @@ impl<T: Clone + Send + Sync + 'static> Task<T> {
         }
     }
 
-    /// As [`output`](Self::output), of one that waits already.
+    /// As [`output`](Self::output), of a task that waits already.
     fn woken(self) -> T {
         self.sleeper.sleep();
         self.output()

@@ -34,7 +34,7 @@ fn panics(mut task: Task<()>) -> bool {
     }
 }
 
-/// Whoever waits is told, and nobody can join any more.
+/// All that wait learn of it, and nobody can join any more.
 pub fn a_panic_reaches_everybody() {
     explore(|| {
         let flight = Flight::new();
@@ -49,7 +49,7 @@ pub fn a_panic_reaches_everybody() {
     });
 }
 
-/// Who joins as it panics is told too, or finds the flight over.
+/// Who joins as it panics learns of it too, or finds the flight over.
 pub fn a_panic_reaches_who_joins() {
     let seen = explore(|| {
         let flight = Flight::new();

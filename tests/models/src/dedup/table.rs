@@ -171,7 +171,7 @@ pub fn three_calls_at_once() {
     assert_eq!(seen, [1, 2, 3].into());
 }
 
-/// Calls that leave free the key, whoever is the last, and a call that comes meanwhile is answered.
+/// Calls that leave free the key, in whichever order, and a call that comes meanwhile is answered.
 pub fn who_leaves_frees_the_key() {
     explore(|| {
         let layer = Layer::new(1, None);

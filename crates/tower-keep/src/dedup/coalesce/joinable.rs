@@ -44,8 +44,8 @@ impl<T: Clone, E: Clone> Clone for Landing<T, E> {
 }
 
 pin_project! {
-    /// The execution that callers join, as the future of a flight. It runs in the leader's job, or in one that
-    /// a layer inside begins, whichever caller polls it.
+    /// The execution that callers join, as the future of a flight. It runs in the leader's job, or in a job
+    /// that a layer inside begins, whichever caller polls it.
     pub(super) struct Joinable<S, Request, K, Shared, M>
     where
         S: Service<Request>,

@@ -117,6 +117,8 @@ where
                         links: Links::of(None, waits),
                     },
                     Joined::Hit { hit, renewal } => {
+                        // It has its answer: the code of the renewal may wait for what made this call.
+                        drop(waits);
                         if let (Some(caller), Some(asked)) = (renewal, asked) {
                             renew(caller, asked.limits.stale);
                         }

@@ -1,8 +1,8 @@
 //! Which joined executions wait for which. A call that would wait for the execution whose code makes it fails at once.
 //!
 //! An edge is a call with a key that an execution's code made and that has not ended, whether it began the execution
-//! that it waits for or joined it. Only such calls come here: no other call can close a circle. An edge is looked for and
-//! added under one lock, so that of two calls that would close a circle at once, one sees the other.
+//! that it waits for or joined it. Only such calls come here: no other call can close a cycle. An edge is looked for and
+//! added under one lock, so that of two calls that would close a cycle at once, one sees the other.
 
 use std::{
     collections::BTreeMap,
@@ -104,7 +104,7 @@ impl Nested {
     ///
     /// # Errors
     ///
-    /// The circle, as a text, if that waits for the execution whose code makes the call.
+    /// The cycle, as a text, if that waits for the execution whose code makes the call.
     pub(super) fn wait(self, to: ExecutionId, job: Option<JobId>) -> Result<Waits, Arc<str>> {
         let mut graph = graph();
         if let Some(way) = graph.way(to, self.inside) {

@@ -58,7 +58,7 @@ pub(super) enum Wait {
     /// That nobody comes; `None` is for ever. The timer is made when it is first waited for, and boxed, as a call that
     /// runs has none.
     Quiet(Option<Instant>, Option<Pin<Box<Sleep>>>),
-    /// That the one that runs is over.
+    /// That the running call is over.
     Place,
 }
 
@@ -85,7 +85,7 @@ impl Wait {
             ready!(Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx));
             *self = Self::Place;
         }
-        // Looked at once its waker is in its place: it begins here, or is woken by whoever leaves.
+        // Looked at once its waker is in its place: it begins here, or the call that leaves wakes it.
         if hold.start() {
             Poll::Ready(true)
         } else if hold.is_replaced() {
@@ -201,7 +201,7 @@ where
         result: Result<S::Response, S::Error>,
     ) -> Result<S::Response, O::Error> {
         let mut this = self.project();
-        // What it borrowed from the service first, so that whoever has the place next finds that free.
+        // What it borrowed from the service first, so that the next call finds that free.
         this.execution.set(None);
         *this.hold = None;
         let result = this

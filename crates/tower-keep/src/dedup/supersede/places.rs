@@ -123,7 +123,7 @@ impl<K> Call<K> {
         }
     }
 
-    /// Tells a replaced call, and whoever works for its job. Without the lock.
+    /// Tells a replaced call, and what works for its job. Without the lock.
     fn tell_replaced(&self) {
         if let Some((id, job)) = self.job.get() {
             // Two calls of one job, as a hedge around the layer makes them: the job goes on.
@@ -154,7 +154,7 @@ impl<K> Places<K> {
         counts.replaced += table.replaced;
     }
 
-    /// Those that came while there was a handle.
+    /// The calls that came while there was a handle.
     pub(crate) fn in_flight(&self) -> Vec<InFlight<K>>
     where
         K: Clone,
@@ -262,7 +262,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
         })
     }
 
-    /// Makes a call known by what `take` does with its place, and tells the one that `take` found in it.
+    /// Makes a call known by what `take` does with its place, and tells the call that `take` found in it.
     fn enter(
         self: &Arc<Self>,
         key: (K, Rule),

@@ -388,17 +388,15 @@ impl Seat {
         polled
     }
 
-    /// Polls what runs in a job of its own, or in none: a call that waits for what others execute has nothing to adopt.
+    /// Polls an execution that several callers share. It has a seat of its own, for the job that it runs in: this one
+    /// has nothing to adopt.
     #[inline(always)]
-    pub(crate) fn wait<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    pub(crate) fn wait<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         debug_assert!(self.job.is_none());
-        self.settling = false;
         stop::clear();
         let running = self.is_member() && context::is_calling();
         let _running = running.then(|| context::in_phase(Phase::Running));
-        let polled = poll();
-        self.settling = polled.is_ready();
-        polled
+        poll()
     }
 
     #[inline(always)]

@@ -13,6 +13,8 @@
 //!    caller that had left its waker was woken after that; if it was not, no caller has to poll it.
 //! 3. Once `over`, no waker is there: all were woken. The output stays until the last caller has it.
 //! 4. The future may hold the flight's own waker, and so the flight. It is dropped when the flight is over.
+//! 5. A flight serves another execution only once nobody else has it: a caller or a waker of one execution never reaches
+//!    the next.
 
 use std::{
     any::Any,
@@ -208,8 +210,8 @@ impl<T> Flight<T> {
 }
 
 impl<T: Send + Sync + 'static> Flight<T> {
-    /// As [`new`](Self::new), in the memory of a flight that is over and that no caller has any more. Any other is given
-    /// back.
+    /// As [`new`](Self::new), in the memory of a flight that no caller and no waker has any more: it is over. Any other
+    /// is given back.
     pub(crate) fn reuse(
         spare: Arc<dyn AnyFlight>,
     ) -> Result<Arc<Self>, Arc<dyn Any + Send + Sync>> {

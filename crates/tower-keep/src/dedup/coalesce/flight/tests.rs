@@ -480,3 +480,59 @@ proptest! {
         prop_assert!(execution.dropped());
     }
 }
+
+/// A flight that is over serves another execution once no caller and no waker has it, and knows nothing of the one before.
+#[test]
+fn a_flight_serves_again_once_nobody_has_it() {
+    let unusable = |flight: &Arc<Flight<Counted>>| {
+        Flight::<Counted>::reuse(Arc::clone(flight) as Arc<dyn AnyFlight>).is_err()
+    };
+    let older = Scripted::default();
+    let (flight, first) = older.fly();
+    let (mut first, mut second) = (Task::new(first), Task::new(flight.join().unwrap()));
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    let waker = older.state.lock().unwrap().waker.clone().unwrap();
+    let clones = older.finish();
+    assert!(second.poll().is_ready() && first.poll().is_ready());
+    assert_eq!(clones.load(Ordering::Relaxed), 1);
+    let address = Arc::as_ptr(&flight);
+    assert!(unusable(&flight), "its callers have it");
+    drop((first, second));
+    let flight = Flight::<()>::reuse(flight).err().expect("of another type");
+    let flight = flight.downcast::<Flight<Counted>>().unwrap();
+    assert!(unusable(&flight), "a waker has it");
+    drop(waker);
+    let Ok(flight) = Flight::<Counted>::reuse(flight) else {
+        panic!("nobody has it")
+    };
+    assert_eq!(Arc::as_ptr(&flight), address);
+
+    let newer = Scripted::default();
+    let first = flight.leader();
+    first.launch(|| Box::pin(Running(newer.clone())));
+    assert_eq!(flight.followers(), 0);
+    let (mut first, mut second) = (Task::new(first), Task::new(flight.join().unwrap()));
+    assert!(second.poll().is_pending() && first.poll().is_pending());
+    newer.finish();
+    assert!(first.is_woken() && second.is_woken());
+    drop(first);
+    assert!(second.poll().is_ready());
+    assert!(newer.dropped() && flight.join().is_none());
+}
+
+/// So does a flight that nobody could join, and that never had an execution: its only caller left.
+#[test]
+fn a_closed_flight_serves_again() {
+    let flight = Flight::<Counted>::new();
+    let first = flight.leader();
+    assert!(first.close() && flight.join().is_none());
+    drop(first);
+    let Ok(flight) = Flight::<Counted>::reuse(flight) else {
+        panic!("nobody has it")
+    };
+    let first = flight.leader();
+    assert!(flight.join().is_some());
+    assert_eq!(flight.followers(), 0);
+    drop(first);
+    assert!(flight.join().is_none());
+}

@@ -105,14 +105,14 @@ impl<C, T> Place<C, T> {
         running.chain(waiting.map(|waiting| (&waiting.entry.call, true)))
     }
 
-    /// Runs at once, in the place of the one that ran until now.
+    /// Runs at once, in the place of the call that ran until now.
     #[must_use]
     pub(crate) fn take(&mut self, id: u64, call: C) -> Option<C> {
         let before = self.running.replace(Entry { id, call });
         before.map(|entry| entry.call)
     }
 
-    /// Waits, in the place of the one that waited until now.
+    /// Waits, in the place of the call that waited until now.
     #[must_use]
     pub(crate) fn line_up(&mut self, id: u64, call: C, now: T) -> LinedUp<C, T>
     where
@@ -131,7 +131,7 @@ impl<C, T> Place<C, T> {
         }
     }
 
-    /// The one that waits is due: it runs, unless another one still does. Then it is the next.
+    /// The waiting call is due: it runs, unless another call still does. Then it is the next.
     #[must_use]
     pub(crate) fn start(&mut self, id: u64) -> bool {
         match self.waiting.take() {

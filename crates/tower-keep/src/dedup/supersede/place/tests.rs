@@ -56,7 +56,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Is {
     Waiting,
-    /// It waits for nothing but the one that runs.
+    /// It waits for nothing but the running call.
     Due,
     Running,
     Gone,
@@ -79,7 +79,7 @@ impl Model {
         self.that(|is| is == Is::Running)
     }
 
-    /// The one that is replaced, and since when the new one's burst lasts.
+    /// The replaced call, and since when the new call's burst lasts.
     fn enters(&mut self, as_what: Is) -> (Option<usize>, usize) {
         let replaced = match as_what {
             Is::Running => self.running(),
