@@ -16,6 +16,5 @@ models! {
     readers_learn_of_a_job_that_begins
     the_last_report_is_read
     all_readers_are_woken
-    a_watch_sees_the_end
     a_reader_ends_with_its_board
 }

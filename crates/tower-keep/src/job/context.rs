@@ -2,7 +2,7 @@
 //!
 //! What holds for a piece of code is set for it and put back after it, by one of two guards: [`Restore`] for a plain
 //! value, [`Swapped`] for a shared one. What comes up from below is left for the code around, which takes it away: what is
-//! said of a result, a job that an owner adopts, a panic's origin. Nothing else of the library is kept in a thread, and
+//! said of a result, a job that an owner adopts, a panic's origin. Nothing else that is ambient is kept in a thread, and
 //! below this file nothing reads it: the job itself and its parts take what they need as arguments.
 //!
 //! Calls are made while a thread ends, too: from the `Drop` of what another crate keeps in it. So no field has a

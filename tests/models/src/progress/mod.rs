@@ -1,4 +1,7 @@
 //! A board: those who look, and those who read each change, while jobs begin, report and end.
+//!
+//! Those who watch one job are not here: tokio's channel takes a lock of its own around a look at the job, which loom does
+//! not know.
 
 use std::{collections::BTreeMap, sync::Arc, task::Waker};
 
@@ -189,23 +192,6 @@ pub fn all_readers_are_woken() {
             assert_eq!(thread.join().state, JobState::Succeeded);
         }
     });
-}
-
-/// One that watches a job as it ends sees the end, or comes too late.
-pub fn a_watch_sees_the_end() {
-    let seen = explore_within(1, || {
-        let board = board();
-        let job = begin(&board);
-        let ending = ends(&job);
-        let watch = board.table.watch(job.id());
-        ending.join();
-        let watched = watch.is_some();
-        if let Some(watch) = watch {
-            assert_eq!(watch.borrow().state, JobState::Succeeded);
-        }
-        watched
-    });
-    assert_eq!(seen.len(), 2);
 }
 
 /// A reader whose board goes learns of it.
