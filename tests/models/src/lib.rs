@@ -38,6 +38,7 @@ pub mod circuit_breaker;
 pub mod dedup;
 pub mod job;
 mod listeners;
+pub mod progress;
 pub mod retry;
 mod run;
 mod sync;

@@ -8,6 +8,9 @@ use self::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
+/// One lock, at which all threads meet.
+pub(crate) const SHARDS: usize = 1;
+
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::Ordering;
 
@@ -147,6 +150,12 @@ pub(crate) struct OnceLock<T> {
     filling: Mutex<()>,
     filled: AtomicBool,
     cell: sync::OnceLock<T>,
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<T> OnceLock<T> {

@@ -25,12 +25,14 @@ models! {
         the_end_reaches_who_began_to_watch
         two_observers_see_the_same
         a_report_comes_after_the_start_and_before_the_end
-        a_child_and_its_parent_end_at_once;
+        a_child_and_its_parent_end_at_once
+        what_comes_meanwhile_is_told;
     waking:
         a_token_taken_late_fires
         a_token_fires_if_the_job_does
         all_that_watch_are_woken
-        the_next_in_a_place_is_woken;
+        the_next_in_a_place_is_woken
+        a_result_gives_the_place_back;
     family:
         a_child_is_cancelled_with_its_parent
         children_of_two_threads_are_cancelled

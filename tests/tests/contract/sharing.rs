@@ -65,7 +65,7 @@ fn the_keys_are_known_to_all() {
 #[test]
 fn the_handles_see_all_jobs() {
     over(that(all(), |stack| stack.has("CcP")), async |stack| {
-        let cancel = stack.cancel.handle();
+        let (cancel, progress) = (stack.cancel.handle(), stack.progress.handle());
         let mut callers = Vec::new();
         for request in 1..=3 {
             let service = stack.around(silent().strict());
@@ -76,7 +76,7 @@ fn the_handles_see_all_jobs() {
                 assert_eq!(cancel.running().len(), request as usize);
             }
             if stack.has("P") {
-                assert_eq!(stack.progress.handle().jobs().len(), request as usize);
+                assert_eq!(progress.jobs().len(), request as usize);
             }
             callers.push(caller);
         }

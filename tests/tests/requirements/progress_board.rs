@@ -329,3 +329,179 @@ async fn a_watch_is_a_stream() {
     let late: Vec<_> = copy.map(|view| view.state).collect().await;
     assert_eq!(late, [JobState::Succeeded]);
 }
+
+/// R29: a layer without a handle keeps nothing; one that has it shows late readers all there is: what was reported, in
+/// which step, the error, and how jobs ended.
+#[tokio::test(start_paused = true)]
+async fn a_late_reader_misses_nothing() {
+    for taken in [false, true] {
+        let progress = ProgressLayer::new();
+        let early = taken.then(|| progress.handle());
+        let service = ServiceBuilder::new()
+            .layer(progress.clone())
+            .layer(RetryLayer::new())
+            .service(code(|job, n| async move {
+                let job = job.steps(2);
+                job.step("read", async { Ok::<_, BoxError>(1) }).await?;
+                if job.attempt() <= n {
+                    return Err("busy".into());
+                }
+                job.step("write", pending::<Result<_, BoxError>>()).await
+            }));
+        let ends = service.clone().oneshot(9).await;
+        ends.unwrap_err();
+        let call = tokio::spawn(service.oneshot(1));
+        tokio::time::sleep(secs(2)).await;
+        let handle = progress.handle();
+        if early.is_none() {
+            assert!(handle.jobs().is_empty() && handle.history().is_empty());
+            continue;
+        }
+        let (snapshot, mut changes) = handle.changes();
+        let [running] = &snapshot.running[..] else {
+            panic!("one job runs")
+        };
+        assert_eq!(running.step, Some(StepInfo::new("write", 2, Some(2))));
+        assert_eq!((running.report.fraction(), running.attempt), (0.5, 2));
+        assert_eq!(running.error.as_deref(), Some("busy"));
+        let watch = handle.watch(running.job).unwrap();
+        assert_eq!(
+            (&watch.latest(), &handle.find(running.job)),
+            (running, &Some(running.clone()))
+        );
+        let [ended] = &snapshot.history[..] else {
+            panic!("one job ended")
+        };
+        assert_eq!((ended.error.as_deref(), ended.attempt), (Some("busy"), 4));
+        call.abort();
+        call.await.unwrap_err();
+        let ended = changes.try_changed().unwrap();
+        assert_eq!(ended.state, JobState::Cancelled(CancelReason::CallerGone));
+        assert_eq!(watch.latest(), ended);
+        assert_eq!(changes.try_changed(), None);
+    }
+}
+
+/// R26: who subscribes while jobs run is told what happens to them from then on, and of their end; who unsubscribes costs
+/// them nothing more.
+#[tokio::test(start_paused = true)]
+async fn a_late_subscriber_hears_what_follows() {
+    let progress = ProgressLayer::new();
+    let handle = progress.handle();
+    let service = reporting(progress);
+    let call = tokio::spawn(service.clone().oneshot(6));
+    tokio::task::yield_now().await;
+    let mut events = handle.subscribe();
+    call.await.unwrap().unwrap();
+    let mut names = Vec::new();
+    while let Some(event) = events.try_recv() {
+        names.push(event.unwrap().kind.name());
+    }
+    assert_eq!(names.last(), Some(&"succeeded"));
+    assert!(
+        names.len() > 1
+            && names[..names.len() - 1]
+                .iter()
+                .all(|name| *name == "progress")
+    );
+    drop(events);
+    for _ in 0..2 {
+        service.clone().oneshot(2).await.unwrap();
+    }
+    let mut events = handle.subscribe();
+    service.oneshot(2).await.unwrap();
+    let first = events.recv().await.unwrap().unwrap();
+    assert_eq!((first.kind.name(), first.seq), ("dispatched", 0));
+}
+
+/// R51: the board shows of a job that joined another what that reports, whoever looks when, also where they join in a
+/// chain; and readers of changes are told of each.
+#[tokio::test(start_paused = true)]
+async fn the_view_of_a_follower_reads_its_leaders() {
+    for reads in [false, true] {
+        let progress = ProgressLayer::new();
+        let handle = progress.handle();
+        let service = ServiceBuilder::new()
+            .layer(progress)
+            .layer(tower_keep::DedupLayer::new(|key: &u32| Some(*key)).join())
+            .layer(tower_keep::DedupLayer::new(|key: &u32| Some(*key % 10)).join())
+            .service(code(|job, n| async move {
+                tokio::time::sleep(secs(1)).await;
+                job.progress(0.25);
+                tokio::time::sleep(secs(1)).await;
+                job.step("half", async { Ok::<_, BoxError>(()) }).await?;
+                job.progress(0.5);
+                tokio::time::sleep(secs(1)).await;
+                Ok(n)
+            }));
+        let mut calls = JoinSet::new();
+        for request in [1, 11, 11] {
+            calls.spawn(service.clone().oneshot(request));
+            tokio::task::yield_now().await;
+        }
+        let mut changes = reads.then(|| handle.changes().1);
+        for fraction in [0.0, 0.25, 0.5] {
+            tokio::time::sleep(ms(10)).await;
+            let jobs = handle.jobs();
+            assert_eq!(jobs.len(), 3);
+            for (index, view) in jobs.iter().enumerate() {
+                assert_eq!(view.report.fraction(), fraction);
+                let joined = view.state == JobState::Joined;
+                assert!(joined != (index == 0) && (joined || view.state == JobState::Running));
+            }
+            if let Some(changes) = &mut changes {
+                let told = std::iter::from_fn(|| changes.try_changed());
+                let told: HashSet<_> = told.map(|view| view.job).collect();
+                assert_eq!(told.len(), if fraction > 0.0 { 3 } else { 0 });
+            }
+            tokio::time::sleep(ms(990)).await;
+        }
+        while let Some(call) = calls.join_next().await {
+            assert_eq!(call.unwrap().unwrap(), 1);
+        }
+        assert_eq!(handle.history().len(), 3);
+    }
+}
+
+/// Thousands of readers that wait are all woken, and none costs the job's thread a turn of its own.
+#[tokio::test(start_paused = true)]
+async fn many_readers_are_woken() {
+    let progress = ProgressLayer::new();
+    let handle = progress.handle();
+    let service = reporting(progress);
+    let mut readers = JoinSet::new();
+    for _ in 0..5_000 {
+        let (_, mut changes) = handle.changes();
+        readers.spawn(async move {
+            loop {
+                let view = changes.changed().await.unwrap();
+                if view.state.is_terminal() {
+                    return view.state;
+                }
+            }
+        });
+    }
+    tokio::task::yield_now().await;
+    service.oneshot(3).await.unwrap();
+    while let Some(read) = readers.join_next().await {
+        assert_eq!(read.unwrap(), JobState::Succeeded);
+    }
+}
+
+/// R29: whoever begins to watch a job as it ends sees its end, or comes too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_begins_at_the_end_sees_it() {
+    let progress = ProgressLayer::new();
+    let handle = progress.handle();
+    let service = reporting(progress);
+    for _ in 0..500 {
+        let call = tokio::spawn(service.clone().oneshot(2));
+        for view in handle.jobs() {
+            if let Some(mut watch) = handle.watch(view.job) {
+                assert_eq!(watch.ended().await.state, JobState::Succeeded);
+                assert_eq!(watch.latest().state, JobState::Succeeded);
+            }
+        }
+        call.await.unwrap().unwrap();
+    }
+}

@@ -7,12 +7,12 @@ use std::{
 };
 
 use super::{
-    registry::{Target, cancel_each, list},
+    registry::{cancel_each, list},
     running::Running,
 };
 use crate::{
     event::{CancelReason, JobMap},
-    job::core::Core,
+    job::{core::Core, table::Tracked},
     sync::{Mutex, MutexGuard},
 };
 
@@ -31,7 +31,7 @@ struct Members {
 }
 
 struct Member {
-    target: Target,
+    target: Tracked,
     /// How many of the job's calls are in the group.
     calls: usize,
 }
@@ -44,7 +44,7 @@ impl Member {
 
 impl Members {
     /// Without allocating for a group of one.
-    fn all(&self) -> (Target, Vec<Target>) {
+    fn all(&self) -> (Tracked, Vec<Tracked>) {
         let more = self.more.values();
         (
             self.one.target.clone(),
@@ -52,7 +52,7 @@ impl Members {
         )
     }
 
-    fn add(&mut self, target: &Target) {
+    fn add(&mut self, target: &Tracked) {
         let member = if self.one.is(&target.job) {
             &mut self.one
         } else {
@@ -128,7 +128,7 @@ impl<G: Eq + Hash> Groups<G> {
     where
         G: Clone,
     {
-        let target = Target {
+        let target = Tracked {
             job: Arc::clone(job),
             shared,
         };
@@ -191,7 +191,7 @@ impl<G: Eq + Hash> Groups<G> {
     }
 
     /// Oldest first.
-    fn jobs<Q>(&self, group: &Q) -> Vec<Target>
+    fn jobs<Q>(&self, group: &Q) -> Vec<Tracked>
     where
         G: Borrow<Q>,
         Q: Eq + Hash + ?Sized,

@@ -10,7 +10,10 @@ use super::{
     running::Running,
     shutdown::ShuttingDown,
 };
-use crate::event::{CancelReason, JobId};
+use crate::{
+    event::{CancelReason, JobId},
+    job::table::Owner,
+};
 
 /// Cancels the jobs of one [`CancelLayer`](super::CancelLayer) and its clones.
 ///
@@ -98,7 +101,7 @@ impl CancelHandle {
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         if let Some(outside) = &self.outside {
-            outside.look(&self.registry);
+            outside.look(&*self.registry);
         }
         self.registry.is_closed()
     }
@@ -114,7 +117,7 @@ impl CancelHandle {
         match &self.outside {
             Some(outside) if outside.shuts_down() => {
                 select(pin!(closed), pin!(outside.token.cancelled())).await;
-                outside.look(&self.registry);
+                outside.look(&*self.registry);
             }
             _ => closed.await,
         }
@@ -123,7 +126,8 @@ impl CancelHandle {
     /// The ids of the running jobs, oldest first.
     #[must_use]
     pub fn running(&self) -> Vec<JobId> {
-        self.registry.ids()
+        let jobs = self.registry.jobs();
+        jobs.iter().map(|tracked| tracked.job.id()).collect()
     }
 
     /// The running jobs as they are now, oldest first.

@@ -11,7 +11,7 @@ use super::{
     registry::Registry,
 };
 use crate::{
-    job::Cancelled,
+    job::{Cancelled, table::Table},
     reject::{Fail, FailWith, RespondWith},
 };
 
@@ -31,7 +31,7 @@ impl CancelLayer {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            registry: Arc::default(),
+            registry: Registry::new(),
             outside: None,
             grace: None,
             group: NoGroup,
@@ -125,6 +125,16 @@ impl<G, O, H> CancelLayer<G, O, H> {
         K: Clone + Eq + Hash,
     {
         self.by_group(group, false)
+    }
+
+    /// Shares the table of a board of the same stack, unless there is a handle or another use of this layer already.
+    #[cfg_attr(not(any(feature = "pipeline", feature = "dispatch")), allow(dead_code))]
+    pub(crate) fn share(&mut self, table: &Arc<Table>) {
+        if Arc::strong_count(&self.registry) == 1 {
+            if let Some(shared) = Registry::on(table) {
+                self.registry = shared;
+            }
+        }
     }
 
     fn by_group<F, K>(self, group: F, replaces: bool) -> CancelLayer<GroupBy<F, K>, O, H> {

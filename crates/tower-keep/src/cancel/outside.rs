@@ -12,8 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::registry::Registry;
-use crate::event::CancelReason;
+use crate::{event::CancelReason, job::table::Owner};
 
 /// The token, shared by the layer's clones.
 pub(super) struct Outside {
@@ -57,18 +56,24 @@ impl Outside {
     }
 
     /// Shuts the layer down if the token did so and nobody has noticed yet.
-    pub(super) fn look(&self, registry: &Registry) {
+    pub(super) fn look(&self, registry: &dyn Owner) {
         if self.shuts_down() && self.token.is_cancelled() {
             self.fired(registry);
         }
     }
 
     /// The token fired: what it means for new jobs, and until when the running ones may run on.
-    pub(super) fn fired(&self, registry: &Registry) -> Until {
+    pub(super) fn fired(&self, registry: &dyn Owner) -> Until {
+        if self.shuts_down() {
+            registry.close();
+        }
+        self.until()
+    }
+
+    fn until(&self) -> Until {
         let Some(within) = self.within else {
             return Until::Now;
         };
-        registry.close();
         let deadline = self
             .deadline
             .get_or_init(|| Instant::now().checked_add(within));
@@ -88,7 +93,8 @@ pin_project! {
     /// Ready when the token's time has come for a running job.
     pub(super) struct Wait {
         outside: Arc<Outside>,
-        registry: Arc<Registry>,
+        // `None` where the layer and its handles are gone.
+        registry: Option<Arc<dyn Owner>>,
         #[pin]
         fired: WaitForCancellationFutureOwned,
         until: Option<Until>,
@@ -98,11 +104,11 @@ pin_project! {
 }
 
 impl Wait {
-    pub(super) fn new(outside: &Arc<Outside>, registry: &Arc<Registry>) -> Self {
+    pub(super) fn new(outside: &Arc<Outside>, registry: Option<Arc<dyn Owner>>) -> Self {
         Self {
             fired: outside.token.clone().cancelled_owned(),
             outside: Arc::clone(outside),
-            registry: Arc::clone(registry),
+            registry,
             until: None,
             sleep: None,
         }
@@ -118,7 +124,11 @@ impl Future for Wait {
             Some(until) => until,
             None => {
                 ready!(this.fired.poll(cx));
-                *this.until.insert(this.outside.fired(this.registry))
+                let until = match this.registry {
+                    Some(registry) => this.outside.fired(&**registry),
+                    None => this.outside.until(),
+                };
+                *this.until.insert(until)
             }
         };
         let deadline = match until {

@@ -1,23 +1,22 @@
-//! The table of the jobs that run in a layer.
+//! The jobs that run in a layer: how they are cancelled, and what a shutdown waits for.
 
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::{counts::Shutdown, running::Running};
 use crate::{
-    event::{CancelReason, JobId, JobMap},
-    job::core::{By, Core},
-    sync::{
-        CancellationToken, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+    event::{CancelReason, JobId},
+    job::{
+        core::{By, Core},
+        table::{Call, Owner, Table, Tracked},
     },
+    sync::{CancellationToken, Mutex, MutexGuard},
 };
 
-/// What the layer's clones share: the jobs that run.
-#[derive(Default)]
+/// What the layer's clones share.
 pub(super) struct Registry {
-    /// A leaf lock: no job is touched while it is held.
-    table: Mutex<Table>,
-    closed: AtomicBool,
+    table: Arc<Table>,
+    /// Taken before a lock of the table. No job is touched while it is held.
+    rest: Mutex<Rest>,
     /// Fires at the shutdown, for those that wait for readiness and are no job yet.
     shutdown: CancellationToken,
     /// Fires when the last job is over after the shutdown.
@@ -25,8 +24,7 @@ pub(super) struct Registry {
 }
 
 #[derive(Default)]
-struct Table {
-    running: JobMap<Entry>,
+struct Rest {
     /// Those that left this layer after the shutdown and are not over yet.
     leaving: usize,
     /// Those for whom it is not over yet, though their jobs may be.
@@ -34,21 +32,7 @@ struct Table {
     tally: Shutdown,
 }
 
-struct Entry {
-    target: Target,
-    /// How many of the job's calls are in this layer: a hedge around it makes several at a time.
-    calls: usize,
-}
-
-/// A running job, and whether its calls are a part of an execution that callers share, rather than one of those that
-/// share it: then it is that which is to be stopped.
-#[derive(Clone)]
-pub(super) struct Target {
-    pub(super) job: Arc<Core>,
-    pub(super) shared: bool,
-}
-
-impl Target {
+impl Tracked {
     pub(super) fn cancel(&self, reason: CancelReason) -> bool {
         cancel(&self.job, self.shared, reason)
     }
@@ -60,37 +44,40 @@ pub(super) fn cancel(job: &Core, shared: bool, reason: CancelReason) -> bool {
 }
 
 impl Registry {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    /// With a table of its own.
+    pub(super) fn new() -> Arc<Self> {
+        let table = Arc::new(Table::of_calls());
+        Self::on(&table).unwrap_or_else(|| unreachable!("it has no owner yet"))
     }
 
-    /// Tracks the job as long as the guard lives. `None` after the shutdown.
-    pub(super) fn track(self: &Arc<Self>, job: &Arc<Core>, shared: bool) -> Option<Tracked> {
-        let mut table = self.table();
-        // Looked at under the lock, so that the shutdown finds every job that got in before it.
-        if self.is_closed() {
-            table.tally.refused += 1;
-            return None;
+    /// On a table that also serves a board; `None` if that serves another Cancel layer.
+    pub(super) fn on(table: &Arc<Table>) -> Option<Arc<Self>> {
+        let registry = Arc::new(Self {
+            table: Arc::clone(table),
+            rest: Mutex::new(Rest::default()),
+            shutdown: CancellationToken::default(),
+            drained: CancellationToken::default(),
+        });
+        let owner: Arc<dyn Owner> = Arc::clone(&registry) as _;
+        table.set_owner(Arc::downgrade(&owner)).then_some(registry)
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tracks a call of the job as long as the guard lives. `None` after the shutdown.
+    #[inline]
+    pub(super) fn track(&self, job: &Arc<Core>, shared: bool) -> Option<Call> {
+        let call = self.table.begin_call(job, shared);
+        if call.is_none() {
+            self.rest().tally.refused += 1;
         }
-        table
-            .running
-            .entry(job.id())
-            .and_modify(|entry| entry.calls += 1)
-            .or_insert_with(|| Entry {
-                target: Target {
-                    job: Arc::clone(job),
-                    shared,
-                },
-                calls: 1,
-            });
-        Some(Tracked {
-            registry: Arc::clone(self),
-            job: job.id(),
-        })
+        call
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.table.is_closed()
     }
 
     pub(super) fn shutdown_token(&self) -> &CancellationToken {
@@ -102,65 +89,71 @@ impl Registry {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table().running.len()
+        self.table.calling()
     }
 
-    pub(super) fn find(&self, job: JobId) -> Option<Target> {
-        let table = self.table();
-        table.running.get(&job).map(|entry| entry.target.clone())
-    }
-
-    pub(super) fn ids(&self) -> Vec<JobId> {
-        let mut ids: Vec<_> = self.table().running.keys().copied().collect();
-        ids.sort_unstable();
-        ids
+    pub(super) fn find(&self, job: JobId) -> Option<Tracked> {
+        self.table.find_call(job)
     }
 
     /// The running jobs, oldest first.
-    pub(super) fn jobs(&self) -> Vec<Target> {
-        let mut jobs: Vec<_> = {
-            let table = self.table();
-            let jobs = table.running.values();
-            jobs.map(|entry| entry.target.clone()).collect()
-        };
-        jobs.sort_unstable_by_key(|target| target.job.id());
-        jobs
-    }
-
-    /// Turns every new job away from now on.
-    pub(super) fn close(&self) {
-        let drained = {
-            let table = self.table();
-            self.closed.store(true, Ordering::Relaxed);
-            table.is_drained()
-        };
-        self.shutdown.cancel();
-        if drained {
-            self.drained.cancel();
-        }
+    pub(super) fn jobs(&self) -> Vec<Tracked> {
+        self.table.tracked()
     }
 
     pub(super) fn tally(&self) -> Shutdown {
-        self.table().tally
+        self.rest().tally
+    }
+
+    /// Whether nothing is left, once the layer is closed: from then on no job comes, and one that leaves is counted as
+    /// leaving in the same step.
+    fn is_drained(&self, rest: &Rest) -> bool {
+        rest.leaving == 0 && rest.holds == 0 && self.table.calling() == 0
+    }
+
+    fn drain(&self, drained: bool) {
+        if drained {
+            self.drained.cancel();
+        }
     }
 
     /// A job that left this layer after the shutdown is over.
     fn over(&self, reason: Option<&CancelReason>) {
         let drained = {
-            let mut table = self.table();
-            table.leaving -= 1;
-            table.tally.count(reason);
-            table.is_drained()
+            let mut rest = self.rest();
+            rest.leaving -= 1;
+            rest.tally.count(reason);
+            self.is_drained(&rest)
         };
-        if drained {
-            self.drained.cancel();
-        }
+        self.drain(drained);
     }
 }
 
-impl Table {
-    fn is_drained(&self) -> bool {
-        self.leaving == 0 && self.holds == 0 && self.running.is_empty()
+impl Owner for Registry {
+    fn close(&self) {
+        let drained = {
+            let rest = self.rest();
+            self.table.close();
+            self.is_drained(&rest)
+        };
+        self.shutdown.cancel();
+        self.drain(drained);
+    }
+
+    fn leave(self: Arc<Self>, leave: &mut dyn FnMut() -> Option<Arc<Core>>) {
+        let left = {
+            let mut rest = self.rest();
+            let left = leave();
+            rest.leaving += usize::from(left.is_some());
+            left
+        };
+        if let Some(job) = left {
+            // The layers around this one have yet to see the result, and whoever watches to be told.
+            job.keep_until_over(Box::new(Leaving {
+                registry: self,
+                job: Arc::downgrade(&job),
+            }));
+        }
     }
 }
 
@@ -169,62 +162,20 @@ pub(crate) struct Hold(Arc<Registry>);
 
 impl Hold {
     pub(super) fn new(registry: &Arc<Registry>) -> Self {
-        registry.table().holds += 1;
+        registry.rest().holds += 1;
         Self(Arc::clone(registry))
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        let registry = &self.0;
         let drained = {
-            let mut table = self.0.table();
-            table.holds -= 1;
-            self.0.is_closed() && table.is_drained()
+            let mut rest = registry.rest();
+            rest.holds -= 1;
+            registry.is_closed() && registry.is_drained(&rest)
         };
-        if drained {
-            self.0.drained.cancel();
-        }
-    }
-}
-
-/// Removes the job from the registry when it is dropped.
-pub(super) struct Tracked {
-    registry: Arc<Registry>,
-    job: JobId,
-}
-
-impl Tracked {
-    pub(super) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        let (removed, closed) = {
-            let mut table = self.registry.table();
-            let Some(entry) = table.running.get_mut(&self.job) else {
-                return;
-            };
-            entry.calls -= 1;
-            if entry.calls > 0 {
-                return;
-            }
-            let removed = table.running.remove(&self.job);
-            let closed = self.registry.is_closed();
-            table.leaving += usize::from(closed);
-            (removed, closed)
-        };
-        // Perhaps the last handle to the job, and with it to its observers: it goes without the lock.
-        if let Some(Entry { target, .. }) = removed {
-            if closed {
-                // The layers around this one have yet to see the result, and whoever watches to be told.
-                target.job.keep_until_over(Box::new(Leaving {
-                    registry: Arc::clone(&self.registry),
-                    job: Arc::downgrade(&target.job),
-                }));
-            }
-        }
+        registry.drain(drained);
     }
 }
 
@@ -243,7 +194,7 @@ impl Drop for Leaving {
 
 /// Cancels those of the jobs, which come oldest first, that are meant and says how many were not cancelled before.
 pub(super) fn cancel_each(
-    jobs: Vec<Target>,
+    jobs: Vec<Tracked>,
     reason: &CancelReason,
     mut meant: impl FnMut(&Core) -> bool,
 ) -> usize {
@@ -260,6 +211,6 @@ pub(super) fn cancel_each(
 }
 
 /// The jobs as they are now.
-pub(super) fn list(jobs: &[Target]) -> Vec<Running> {
+pub(super) fn list(jobs: &[Tracked]) -> Vec<Running> {
     jobs.iter().map(|target| Running::of(&target.job)).collect()
 }

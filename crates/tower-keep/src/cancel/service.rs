@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -25,7 +24,7 @@ use crate::{
         Cancelled, context,
         core::{Core, Origin},
         panic::before_service,
-        seat::{Joining, LayerId, Seat},
+        seat::{Brings, Joining, LayerId, Seat},
     },
     reject::{Fail, OnReject},
 };
@@ -112,39 +111,39 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         let layer = &self.layer;
         let inner = &mut self.inner;
         let joining = Joining {
-            observer: None,
-            traced: false,
+            brings: Brings::Nothing,
             layer: self.id,
         };
         let stopped = layer.outside.as_ref().is_some_and(|outside| {
-            outside.token.is_cancelled() && matches!(outside.fired(&layer.registry), Until::Now)
+            outside.token.is_cancelled() && matches!(outside.fired(&*layer.registry), Until::Now)
         });
         let (seat, state) = Seat::track(&joining, || {
             // `track` makes the job ambient, and there is none only where the thread's storage is gone.
             let job = context::current()
                 .unwrap_or_else(|| Core::new(JobName::EMPTY, Origin::Nobody, context::apart));
-            let watch = Watch::new(Arc::clone(&job));
+            let watch = Watch::new(job);
+            let job = watch.job();
             if stopped {
                 watch.cancel(CancelReason::Requested);
-                return rejected(&job);
+                return rejected(job);
             }
-            let Some(tracked) = layer.registry.track(&job, watch.is_shared()) else {
+            let Some(call) = layer.registry.track(job, watch.is_shared()) else {
                 // Another call of it that runs may come to its end.
                 if layer.registry.find(job.id()).is_none() {
                     watch.cancel(CancelReason::Shutdown);
                 }
-                return rejected_for(&job, CancelReason::Shutdown);
+                return rejected_for(job, CancelReason::Shutdown);
             };
             if watch.is_stopped() {
-                return rejected(&job);
+                return rejected(job);
             }
             let place = before_service(|| {
                 let group = layer.group.group(&request);
-                group.map(|(group, groups)| groups.enter(group, &job, watch.is_shared()))
+                group.map(|(group, groups)| groups.enter(group, job, watch.is_shared()))
             });
             // A younger job may have its place in the group.
             if watch.is_stopped() {
-                return rejected(&job);
+                return rejected(job);
             }
             let future = inner.call(request);
             State::Working {
@@ -154,7 +153,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
                     layer.outside.clone(),
                     layer.grace,
                     place,
-                    tracked,
+                    call,
                 )),
             }
         });

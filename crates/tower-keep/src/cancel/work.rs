@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,7 +16,7 @@ use tokio::time::Sleep;
 use super::{
     groups::Place,
     outside::{Outside, Wait},
-    registry::{Tracked, cancel},
+    registry::cancel,
 };
 use crate::{
     event::CancelReason,
@@ -26,6 +25,7 @@ use crate::{
         context::is_execution_of,
         core::{Core, wakers::CancelWaker},
         stop::{self, StopKind},
+        table::Call,
     },
 };
 
@@ -47,7 +47,7 @@ pin_project! {
         grace: Option<Duration>,
         grace_sleep: Option<Pin<Box<Sleep>>>,
         place: Option<Place<K>>,
-        tracked: Tracked,
+        call: Call,
     }
 }
 
@@ -58,7 +58,7 @@ impl<F, K: Eq + Hash> Work<F, K> {
         outside: Option<Arc<Outside>>,
         grace: Option<Duration>,
         place: Option<Place<K>>,
-        tracked: Tracked,
+        call: Call,
     ) -> Self {
         Self {
             future: Some(future),
@@ -68,7 +68,7 @@ impl<F, K: Eq + Hash> Work<F, K> {
             grace,
             grace_sleep: None,
             place,
-            tracked,
+            call,
         }
     }
 
@@ -84,22 +84,15 @@ impl<F, K: Eq + Hash> Work<F, K> {
 /// How a call watches its job. Made before the call goes on, as what is called may share the execution.
 pub(super) struct Watch {
     waker: CancelWaker,
-    /// The call is part of a shared execution.
-    shared: bool,
-    /// The call is in hand: it has no result yet.
-    holds: bool,
 }
 
 impl Watch {
     pub(super) fn new(job: Arc<Core>) -> Self {
-        let shared = is_execution_of(job.id());
-        if !shared {
-            job.word.take_call();
-        }
         Self {
-            waker: CancelWaker::new(job),
-            shared,
-            holds: !shared,
+            waker: match is_execution_of(job.id()) {
+                false => CancelWaker::of_call(job),
+                true => CancelWaker::of_shared(job),
+            },
         }
     }
 
@@ -107,23 +100,20 @@ impl Watch {
         self.waker.job()
     }
 
+    /// Whether the call is part of a shared execution.
     pub(super) fn is_shared(&self) -> bool {
-        self.shared
+        self.waker.is_shared()
     }
 
     /// The call's result is there: `false` if the call was to stop instead.
     #[inline(always)]
     fn decide(&mut self) -> bool {
-        if mem::take(&mut self.holds) {
-            self.job().word.decide()
-        } else {
-            !self.is_stopped()
-        }
+        self.waker.decide().unwrap_or_else(|| !self.is_stopped())
     }
 
     /// Cancels the job, or the shared execution of which the call is a part.
     pub(super) fn cancel(&self, reason: CancelReason) -> bool {
-        cancel(self.job(), self.shared, reason)
+        cancel(self.job(), self.is_shared(), reason)
     }
 
     /// The work ran, before it was cancelled: what the caller is told reads as if it had been turned away.
@@ -139,19 +129,10 @@ impl Watch {
     #[inline(always)]
     pub(super) fn is_stopped(&self) -> bool {
         let now = self.job().state();
-        if self.shared {
+        if self.is_shared() {
             now.has_fired()
         } else {
             now.is_cancelled() || now.is_over()
-        }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // A retry around this layer makes many calls of one job.
-        if self.holds {
-            self.job().word.let_call_go();
         }
     }
 }
@@ -197,7 +178,7 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
             if let Some(outside) = this.outside {
                 let wait = this
                     .outside_wait
-                    .get_or_insert_with(|| Box::pin(Wait::new(outside, this.tracked.registry())));
+                    .get_or_insert_with(|| Box::pin(Wait::new(outside, this.call.owner())));
                 if wait.as_mut().poll(cx).is_ready() {
                     this.watch.cancel(outside.reason());
                 }
@@ -229,7 +210,7 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
                 return Poll::Ready(Err(cancelled(this.watch.job())));
             }
             // It may have come to a wait just now.
-            if this.watch.job().can_clean_up(this.watch.shared) {
+            if this.watch.job().can_clean_up(this.watch.is_shared()) {
                 let sleep = this
                     .grace_sleep
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));

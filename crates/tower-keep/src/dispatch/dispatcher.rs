@@ -47,12 +47,16 @@ impl<S> Dispatcher<S> {
     /// Around this stack: jobs without a name, as many as come, no grace period.
     #[must_use]
     pub fn new(stack: S) -> Self {
+        let progress = ProgressLayer::new();
+        let mut cancel = CancelLayer::new();
+        cancel.share(progress.table());
+        progress.table().take();
         Self {
             stack,
             name: JobName::EMPTY,
             on_reject: Fail,
-            progress: ProgressLayer::new(),
-            cancel: CancelLayer::new().on_reject(Apart),
+            progress,
+            cancel: cancel.on_reject(Apart),
             places: Arc::default(),
             runtime: None,
             reservation: Reservation::None,

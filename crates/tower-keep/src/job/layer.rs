@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     panic::before_service,
-    seat::{Joining, LayerId, Seat},
+    seat::{Brings, Joining, LayerId, Seat},
 };
 use crate::event::JobName;
 
@@ -141,8 +141,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let name = Seat::takes_name(self.id).then(|| before_service(|| self.name.name(&request)));
         let joining = Joining {
-            observer: None,
-            traced: false,
+            brings: Brings::Nothing,
             layer: self.id,
         };
         let (seat, future) = Seat::track_named(&joining, name, || self.inner.call(request));

@@ -74,7 +74,11 @@ mod scoped;
 pub(crate) mod seat;
 mod step;
 pub(crate) mod stop;
+#[cfg_attr(not(feature = "pipeline"), allow(dead_code, unused_imports))]
+pub(crate) mod table;
 mod verdict;
+#[cfg_attr(not(feature = "dispatch"), allow(dead_code, unreachable_pub))]
+pub(crate) mod view;
 
 pub use self::{
     error::{Cancelled, Elapsed},

@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::{future::ResponseFuture, layer::LogLayer, sink::Sink};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    job::seat::{Joining, LayerId, Seat},
+    job::seat::{Brings, Joining, LayerId, Seat},
 };
 
 /// The service that [`LogLayer`] makes.
@@ -53,8 +53,10 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let joining = Joining {
-            observer: Some(&layer.observer),
-            traced: matches!(layer.sink, Sink::Tracing),
+            brings: Brings::Observer {
+                observer: &layer.observer,
+                traced: matches!(layer.sink, Sink::Tracing),
+            },
             layer: self.id,
         };
         let (seat, future) = Seat::track(&joining, || self.inner.call(request));

@@ -12,6 +12,8 @@ use crate::timeout::{Measure, Span};
 
 impl<L, P, C, D, B, T, R, A> Pipeline<L, P, C, D, B, T, R, A>
 where
+    P: Slot<slots::Progress>,
+    C: Slot<slots::Cancel>,
     B: Slot<slots::CircuitBreaker>,
     T: Slot<slots::Timeout>,
     R: Slot<slots::Retry>,
@@ -22,7 +24,7 @@ where
     /// # Errors
     ///
     /// [`PipelineError`] names the first two settings that contradict each other.
-    pub fn build(self) -> Result<PipelineLayer<Self>, PipelineError> {
+    pub fn build(mut self) -> Result<PipelineLayer<Self>, PipelineError> {
         let overall = self.timeout.facts().limits;
         let attempt = self.attempt_timeout.facts().limits;
         if overall.is_some_and(|limits| limits.span != Span::Overall) {
@@ -82,6 +84,10 @@ where
             circuits.change_settings(&|settings| {
                 settings.least_probe_timeout = settings.least_probe_timeout.max(ends);
             });
+        }
+        // One table of the running jobs for both.
+        if let Some(table) = self.progress.table() {
+            self.cancel.share(table);
         }
         Ok(PipelineLayer::new(self))
     }

@@ -1,6 +1,6 @@
 //! What goes into a pipeline's slots, and what the check has to know of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tower_layer::Identity;
 
@@ -26,12 +26,27 @@ use crate::{
 )]
 pub trait Slot<Name>: sealed::Slot {}
 
+/// Of running jobs.
+type Table = Arc<crate::job::table::Table>;
+
 pub(super) mod sealed {
     /// What is in a slot.
     pub trait Slot {
         /// What the check has to know of it.
         fn facts(&self) -> super::Facts<'_> {
             super::Facts::default()
+        }
+
+        /// The table of its jobs, for the others.
+        #[allow(private_interfaces, reason = "it has no public name")]
+        fn table(&self) -> Option<&super::Table> {
+            None
+        }
+
+        /// Takes the table of another.
+        #[allow(private_interfaces, reason = "it has no public name")]
+        fn share(&mut self, table: &super::Table) {
+            let _ = table;
         }
     }
 }
@@ -63,10 +78,20 @@ impl<C> Slot<slots::Log> for LogLayer<C> {}
 impl<C> sealed::Slot for LogLayer<C> {}
 
 impl Slot<slots::Progress> for ProgressLayer {}
-impl sealed::Slot for ProgressLayer {}
+impl sealed::Slot for ProgressLayer {
+    #[allow(private_interfaces, reason = "it has no public name")]
+    fn table(&self) -> Option<&Table> {
+        Some(self.table())
+    }
+}
 
 impl<G, O, H> Slot<slots::Cancel> for CancelLayer<G, O, H> {}
-impl<G, O, H> sealed::Slot for CancelLayer<G, O, H> {}
+impl<G, O, H> sealed::Slot for CancelLayer<G, O, H> {
+    #[allow(private_interfaces, reason = "it has no public name")]
+    fn share(&mut self, table: &Table) {
+        self.share(table);
+    }
+}
 
 impl<Y, M, O> Slot<slots::Dedup> for DedupLayer<Y, M, O> {}
 impl<Y, M, O> sealed::Slot for DedupLayer<Y, M, O> {}

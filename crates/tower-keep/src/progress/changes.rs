@@ -4,14 +4,14 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::{Arc, Weak},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use futures_util::Stream;
 use tokio::task::coop;
 
-use super::{board::Board, mailbox::Mailbox, view::JobView};
+use super::{JobView, readers::Readers};
 
 /// A reader of every change of the board after one [`Snapshot`](super::Snapshot), as it is also as a [`Stream`]. Made
 /// by [`ProgressHandle::changes`](super::ProgressHandle::changes).
@@ -36,16 +36,14 @@ use super::{board::Board, mailbox::Mailbox, view::JobView};
 /// services, and each handle to a job ([`Job`](crate::Job), or a dispatched one's) is dropped. This reader does not
 /// count.
 pub struct Changes {
-    mailbox: Arc<Mailbox>,
-    board: Weak<Board>,
+    readers: Arc<Readers>,
+    /// Which of them this is.
+    reader: u64,
 }
 
 impl Changes {
-    pub(super) fn new(mailbox: Arc<Mailbox>, board: &Arc<Board>) -> Self {
-        Self {
-            mailbox,
-            board: Arc::downgrade(board),
-        }
+    pub(super) fn new(readers: Arc<Readers>, reader: u64) -> Self {
+        Self { readers, reader }
     }
 
     /// The next change, as soon as there is one; `None` at the [end](Self#end).
@@ -59,17 +57,13 @@ impl Changes {
 
     /// The next change, if there is one now.
     pub fn try_changed(&mut self) -> Option<JobView> {
-        self.mailbox.take()
+        self.readers.take(self.reader)
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<JobView>> {
         // Where there is always another change, other tasks are to have their turn.
         ready!(pin!(coop::consume_budget()).poll(cx));
-        if let Poll::Ready(next) = self.mailbox.next() {
-            return Poll::Ready(next);
-        }
-        self.mailbox.register(cx.waker());
-        self.mailbox.next()
+        self.readers.poll(self.reader, cx.waker())
     }
 }
 
@@ -83,16 +77,14 @@ impl Stream for Changes {
 
 impl Drop for Changes {
     fn drop(&mut self) {
-        if let Some(board) = self.board.upgrade() {
-            board.forget(&self.mailbox);
-        }
+        self.readers.end(self.reader);
     }
 }
 
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Changes")
-            .field("unread", &self.mailbox.len())
+            .field("unread", &self.readers.unread(self.reader))
             .finish_non_exhaustive()
     }
 }

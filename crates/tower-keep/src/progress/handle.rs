@@ -6,9 +6,9 @@ use tokio::sync::broadcast::{
 };
 
 use super::{
+    JobView,
     board::{Board, Snapshot},
     changes::Changes,
-    view::JobView,
     watch::Watch,
 };
 use crate::event::{Event, JobId};
@@ -24,7 +24,7 @@ impl ProgressHandle {
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         Subscription {
-            receiver: self.board.events(),
+            receiver: self.board.table.subscribe(&self.board.stream),
         }
     }
 
@@ -51,32 +51,34 @@ impl ProgressHandle {
     /// nothing told twice.
     #[must_use]
     pub fn changes(&self) -> (Snapshot, Changes) {
-        let (snapshot, mailbox) = self.board.open_mailbox();
-        (snapshot, Changes::new(mailbox, &self.board))
+        let readers = &self.board.readers;
+        let (snapshot, reader) = readers.begin(&self.board.table);
+        (snapshot, Changes::new(Arc::clone(readers), reader))
     }
 
     /// The latest state of this job; `None` if it does not run.
     #[must_use]
     pub fn job(&self, job: JobId) -> Option<JobView> {
-        self.board.view(job)
+        let job = self.board.table.find(job)?;
+        Some(job.facts().into())
     }
 
     /// The latest state of this job, or how it ended, as long as the history has it: for somebody who has only its id.
     #[must_use]
     pub fn find(&self, job: JobId) -> Option<JobView> {
-        self.board.find(job)
+        self.board.table.find_facts(job).map(Into::into)
     }
 
     /// Watches this job until it ends; `None` if it does not run.
     #[must_use]
     pub fn watch(&self, job: JobId) -> Option<Watch> {
-        self.board.watch(job).map(Watch::new)
+        self.board.table.watch(job).map(Watch::new)
     }
 }
 
 impl fmt::Debug for ProgressHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (running, history) = self.board.count();
+        let (running, history) = self.board.table.count();
         f.debug_struct("ProgressHandle")
             .field("running", &running)
             .field("history", &history)

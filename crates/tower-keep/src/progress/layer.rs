@@ -9,19 +9,17 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{board::Board, handle::ProgressHandle};
-use crate::{
-    event::Observer,
-    job::{
-        ResponseFuture,
-        seat::{Joining, LayerId, Seat},
-    },
+use crate::job::{
+    ResponseFuture,
+    seat::{Brings, Joining, LayerId, Seat},
+    table::Table,
 };
 
-/// Keeps the latest state of each job, how the last ones ended, and a stream of events.
+/// Keeps the latest state of each job, how the last ones ended, and a stream of events: from when its first
+/// [`handle`](Self::handle) is taken.
 #[derive(Clone)]
 pub struct ProgressLayer {
-    handle: ProgressHandle,
-    observer: Arc<dyn Observer>,
+    board: Arc<Board>,
 }
 
 impl ProgressLayer {
@@ -35,29 +33,39 @@ impl ProgressLayer {
     #[must_use]
     pub fn with_buffer(events: NonZeroUsize) -> Self {
         // tokio's channel does not take more than half the address space, and allocates it all.
-        let board = Arc::new(Board::new(events.get().min(1 << 24)));
         Self {
-            observer: Arc::clone(&board) as Arc<dyn Observer>,
-            handle: ProgressHandle { board },
+            board: Arc::new(Board::new(events.get().min(1 << 24))),
         }
+    }
+
+    /// The table of the jobs, for a Cancel layer of the same stack.
+    #[cfg_attr(not(any(feature = "pipeline", feature = "dispatch")), allow(dead_code))]
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.board.table
     }
 
     /// Keeps this many jobs that ended, the last ones, for [`ProgressHandle::history`]; for all clones and handles of
     /// this layer. 0 keeps none.
     ///
     /// Default: 100, about what a screen shows and somebody who asks what went wrong just now looks through. It costs
-    /// the views of so many jobs, with their names and errors, and no time that is worth mentioning: a view that is
-    /// there is moved. What [`ProgressHandle::changes`] has left to read does not depend on it.
+    /// what so many jobs were, with their names and errors, for each of up to 16 threads that begin jobs, and no time that
+    /// is worth mentioning. What [`ProgressHandle::changes`] has left to read does not depend on it.
     #[must_use]
     pub fn history(self, jobs: usize) -> Self {
-        self.handle.board.set_history(jobs);
+        self.board.table.set_history(jobs);
         self
     }
 
     /// Reads the progress of the jobs of this layer and its clones.
+    ///
+    /// Take it before the first call: until there is a handle, the layer keeps nothing, as nobody could ask for it. Of a
+    /// job that began before that nothing is shown.
     #[must_use]
     pub fn handle(&self) -> ProgressHandle {
-        self.handle.clone()
+        self.board.table.take();
+        ProgressHandle {
+            board: Arc::clone(&self.board),
+        }
     }
 }
 
@@ -69,11 +77,11 @@ impl Default for ProgressLayer {
 
 impl fmt::Debug for ProgressLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (buffer, history) = self.handle.board.settings();
+        let table = &self.board.table;
         f.debug_struct("ProgressLayer")
-            .field("buffer", &buffer)
-            .field("history", &history)
-            .field("handle", &self.handle)
+            .field("buffer", &self.board.stream.buffer)
+            .field("history", &table.history_size())
+            .field("board", &self.board)
             .finish_non_exhaustive()
     }
 }
@@ -115,8 +123,7 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let joining = Joining {
-            observer: Some(&self.layer.observer),
-            traced: false,
+            brings: Brings::Board(&self.layer.board.table),
             layer: self.id,
         };
         let (seat, future) = Seat::track(&joining, || self.inner.call(request));

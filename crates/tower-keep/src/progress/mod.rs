@@ -9,7 +9,8 @@
 //! - [`subscribe`](ProgressHandle::subscribe): every event of every job, in order, through a bounded buffer. A reader
 //!   that falls behind is told how many it missed.
 //!
-//! Nobody listening never stalls a job.
+//! Nobody listening never stalls a job, and costs it next to nothing: what a job does is kept in the job, and a view is made
+//! when somebody looks. Take a [handle](ProgressLayer::handle) before the first call: without one nothing is kept.
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -103,9 +104,8 @@ mod board;
 mod changes;
 mod handle;
 mod layer;
-mod mailbox;
+mod readers;
 mod unread;
-mod view;
 mod watch;
 
 pub use self::{
@@ -113,7 +113,9 @@ pub use self::{
     changes::Changes,
     handle::{Lagged, ProgressHandle, Subscription},
     layer::{Progress, ProgressLayer},
-    view::{JobState, JobView},
     watch::Watch,
 };
-pub use crate::job::ResponseFuture;
+pub use crate::job::{
+    ResponseFuture,
+    view::{JobState, JobView},
+};

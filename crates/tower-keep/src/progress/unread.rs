@@ -1,6 +1,8 @@
-use std::collections::BTreeMap;
+//! What one reader of changes has not read. Pure.
 
-use super::view::JobView;
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::JobView;
 use crate::event::JobId;
 
 /// What one reader of changes has not read: one view of each job, in the order in which they are to be read.
@@ -10,13 +12,13 @@ use crate::event::JobId;
 /// it is the job's last, so that endings are read in the order in which they happened, after everything before them.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
-    views: BTreeMap<u64, JobView>,
+    views: BTreeMap<u64, Arc<JobView>>,
     places: BTreeMap<JobId, u64>,
     next_place: u64,
 }
 
 impl Unread {
-    pub(super) fn put(&mut self, view: &JobView) {
+    pub(super) fn put(&mut self, view: &Arc<JobView>) {
         let known = self.places.get(&view.job).copied();
         let place = match known {
             Some(place) if !view.state.is_terminal() => place,
@@ -26,7 +28,7 @@ impl Unread {
             }
             None => self.last_place(view.job),
         };
-        self.views.insert(place, view.clone());
+        self.views.insert(place, Arc::clone(view));
     }
 
     fn last_place(&mut self, job: JobId) -> u64 {
@@ -36,7 +38,7 @@ impl Unread {
         place
     }
 
-    pub(super) fn take(&mut self) -> Option<JobView> {
+    pub(super) fn take(&mut self) -> Option<Arc<JobView>> {
         let (_, view) = self.views.pop_first()?;
         self.places.remove(&view.job);
         Some(view)

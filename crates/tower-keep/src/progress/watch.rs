@@ -8,9 +8,9 @@ use std::{
 use futures_util::Stream;
 use tokio::sync::watch::{self, error::RecvError};
 
-use super::view::JobView;
+use super::JobView;
 #[cfg(feature = "dispatch")]
-use crate::event::{Event, EventKind, JobId};
+use crate::event::JobId;
 
 /// Watches one job: always its latest state, its ending included.
 ///
@@ -34,7 +34,7 @@ impl Watch {
     /// Of a job of which no board was told, as its thread was being torn down.
     #[cfg(feature = "dispatch")]
     pub(crate) fn unseen(job: JobId) -> Self {
-        let view = JobView::new(&Event::new(job, EventKind::Dispatched));
+        let view = JobView::unseen(job);
         Self::new(watch::channel(view).1)
     }
 

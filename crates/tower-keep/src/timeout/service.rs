@@ -20,7 +20,7 @@ use crate::{
     job::{
         Elapsed, context,
         panic::before_service,
-        seat::{Joining, LayerId, Seat},
+        seat::{Brings, Joining, LayerId, Seat},
     },
     reject::{Fail, OnReject},
 };
@@ -92,8 +92,7 @@ impl<S, L, O> Timeout<S, L, O> {
         let layer = &self.layer;
         let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
         let joining = Joining {
-            observer: None,
-            traced: false,
+            brings: Brings::Nothing,
             layer: self.id,
         };
         let mut at_limit = AtLimit::Drop { step_limit: None };

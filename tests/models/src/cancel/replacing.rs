@@ -47,10 +47,10 @@ pub fn an_older_job_is_woken() {
     explore(|| {
         let (groups, handle) = groups(true);
         let [old, new] = [(); 2].map(|()| job());
-        let waker = CancelWaker::new(Arc::clone(&old));
+        let mut waker = CancelWaker::of_shared(Arc::clone(&old));
         let old_place = Unhurt::new(groups.enter(GROUP, &old, false));
         let waiting = spawn(move || {
-            waits(&waker, &Sleeper::default());
+            waits(&mut waker, &Sleeper::default());
             Unhurt::new(waker)
         });
         let place = Unhurt::new(groups.enter(GROUP, &new, false));

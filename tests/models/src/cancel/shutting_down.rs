@@ -4,20 +4,20 @@ use std::{future::Future, pin::pin, sync::Arc, task::Context};
 
 use super::{
     counts::Shutdown,
-    registry::{Registry, Tracked, cancel_each},
+    registry::{Registry, cancel_each},
 };
 use crate::{
     event::CancelReason,
     job::{
         core::{By, Core},
         job, succeed,
+        table::{Call, Owner},
     },
     run::{Sleeper, Unhurt, explore, explore_within, spawn},
 };
 
 /// Runs a tracked job to its end: out of the layer first, as the layers around it see the result later.
-fn finish(mut tracked: Unhurt<Tracked>, job: &Core) {
-    let registry = Arc::clone(tracked.get_mut().registry());
+fn finish(registry: &Registry, tracked: Unhurt<Call>, job: &Core) {
     assert!(!registry.drained_token().is_cancelled());
     let closed = registry.is_closed();
     drop(tracked);
@@ -53,7 +53,7 @@ fn was_shut_down(job: &Core) -> bool {
 /// A job gets in and is found, or is refused.
 pub fn a_job_is_found_or_refused() {
     let seen = explore(|| {
-        let registry = Arc::new(Registry::default());
+        let registry = Registry::new();
         let job = job();
         let entering = {
             let (registry, job) = (Arc::clone(&registry), Arc::clone(&job));
@@ -67,7 +67,7 @@ pub fn a_job_is_found_or_refused() {
         let (got_in, tracked) = entering.join();
         assert_eq!(was_shut_down(&job), got_in);
         if let Some(tracked) = tracked {
-            finish(tracked, &job);
+            finish(&registry, tracked, &job);
         }
         let tally = drained(&registry);
         assert_eq!(tally.refused, usize::from(!got_in));
@@ -81,12 +81,12 @@ pub fn a_job_is_found_or_refused() {
 /// Each of the jobs that run is counted once, as it ended, and nobody waits for ever.
 pub fn each_job_is_counted_once() {
     let seen = explore_within(2, || {
-        let registry = Arc::new(Registry::default());
+        let registry = Registry::new();
         let jobs = [(); 2].map(|()| job());
         let threads = jobs.each_ref().map(|job| {
-            let job = Arc::clone(job);
+            let (registry, job) = (Arc::clone(&registry), Arc::clone(job));
             let tracked = Unhurt::new(registry.track(&job, false).unwrap());
-            spawn(move || finish(tracked, &job))
+            spawn(move || finish(&registry, tracked, &job))
         });
         shut_down(&registry);
         let tally = drained(&registry);
@@ -111,13 +111,13 @@ pub fn each_job_is_counted_once() {
 /// A job that is cancelled for another reason beside.
 pub fn another_reason_is_counted_as_such() {
     let seen = explore_within(2, || {
-        let registry = Arc::new(Registry::default());
+        let registry = Registry::new();
         let job = job();
         let tracked = Unhurt::new(registry.track(&job, false).unwrap());
         registry.close();
         let working = {
-            let job = Arc::clone(&job);
-            spawn(move || finish(tracked, &job))
+            let (registry, job) = (Arc::clone(&registry), Arc::clone(&job));
+            spawn(move || finish(&registry, tracked, &job))
         };
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
@@ -143,7 +143,7 @@ pub fn another_reason_is_counted_as_such() {
 /// A hedge's calls are one job, which is in the layer until the last one left.
 pub fn a_job_of_two_calls_is_counted_once() {
     let seen = explore(|| {
-        let registry = Arc::new(Registry::default());
+        let registry = Registry::new();
         let job = job();
         let calls = [(); 2].map(|()| Unhurt::new(registry.track(&job, false).unwrap()));
         let leaving = calls.map(|tracked| spawn(move || drop(tracked)));

@@ -149,7 +149,7 @@ pub fn an_unwatched_one_ends_too() {
         job.caller_gone(None);
         assert!(working.join());
         assert!(job.state().is_over());
-        job.word.take_call();
+        job.word.take_call(false);
         assert!(!succeed(&job) || !job.state().is_cancelled());
     });
 }

@@ -50,7 +50,7 @@ pub fn a_child_ends_or_is_cancelled() {
     let seen = explore(|| {
         let parent = job();
         let child = child_of(&parent);
-        child.word.take_call();
+        child.word.take_call(false);
         let recorder = Recorder::of(&child);
         let other = Arc::clone(&parent);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));

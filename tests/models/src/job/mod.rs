@@ -15,9 +15,15 @@ pub(crate) mod core;
 #[path = "../../../../crates/tower-keep/src/job/halt.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod halt;
+#[path = "../../../../crates/tower-keep/src/job/table/mod.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::all)]
+pub(crate) mod table;
 #[path = "../../../../crates/tower-keep/src/job/verdict.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod verdict;
+#[path = "../../../../crates/tower-keep/src/job/view.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, clippy::all)]
+pub(crate) mod view;
 
 use std::sync::{
     Arc, Mutex,
@@ -36,7 +42,7 @@ use crate::{
 /// A job of one call, which a Cancel layer has in hand.
 pub(crate) fn job() -> Arc<Core> {
     let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
-    job.word.take_call();
+    job.word.take_call(false);
     job
 }
 

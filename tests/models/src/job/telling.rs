@@ -142,7 +142,7 @@ pub fn a_child_and_its_parent_end_at_once() {
     explore(|| {
         let parent = job();
         let child = child_of(&parent);
-        child.word.take_call();
+        child.word.take_call(false);
         let recorders = [Recorder::of(&parent), Recorder::of(&child)];
         let ending = {
             let child = Arc::clone(&child);
@@ -154,5 +154,31 @@ pub fn a_child_and_its_parent_end_at_once() {
         assert_eq!(parents, Some(CancelReason::CallerGone));
         assert_eq!(childs, child.reason());
         assert!(family::parent(&child).is_none());
+    });
+}
+
+/// What two threads tell while a third is at it is told, each event once, in order, to those of the first places and to
+/// those beyond.
+pub fn what_comes_meanwhile_is_told() {
+    explore_within(2, || {
+        let job = job();
+        let recorders = [(); 3].map(|()| Recorder::of(&job));
+        let reporting = [0.25, 0.5].map(|fraction| {
+            let job = Arc::clone(&job);
+            spawn(move || job.emit(None, EventKind::Progress(Report::new(fraction))))
+        });
+        job.started(false);
+        for thread in reporting {
+            thread.join();
+        }
+        succeed(&job);
+        for recorder in &recorders {
+            recorder.missed_nothing();
+            let told = recorder.told();
+            assert_eq!(
+                told,
+                ["dispatched", "started", "progress", "progress", "succeeded"]
+            );
+        }
     });
 }

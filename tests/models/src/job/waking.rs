@@ -3,11 +3,11 @@
 use std::{sync::Arc, task::Waker};
 
 use super::{
-    core::{By, wakers::CancelWaker},
+    core::{By, Core, Origin, wakers::CancelWaker},
     job, succeed,
 };
 use crate::{
-    event::CancelReason,
+    event::{CancelReason, JobName},
     run::{Sleeper, explore, explore_within, spawn},
 };
 
@@ -45,14 +45,17 @@ pub fn a_token_fires_if_the_job_does() {
 }
 
 /// `Work`: registers its waker and looks at the state again before it sleeps.
-pub(crate) fn waits(waker: &CancelWaker, sleeper: &Sleeper) {
-    let job = waker.job();
-    while !job.state().is_cancelled() {
+pub(crate) fn waits(waker: &mut CancelWaker, sleeper: &Sleeper) {
+    while !waker.job().state().is_cancelled() {
         waker.register(&sleeper.waker());
-        if !job.state().is_cancelled() {
+        if !waker.job().state().is_cancelled() {
             sleeper.sleep();
         }
     }
+}
+
+fn has_own(waker: &CancelWaker) -> bool {
+    waker.further.is_none()
 }
 
 /// Two that watch at once are both woken.
@@ -62,15 +65,15 @@ pub fn all_that_watch_are_woken() {
         let threads = [(); 2].map(|()| {
             let job = Arc::clone(&job);
             spawn(move || {
-                let waker = CancelWaker::new(job);
-                waits(&waker, &Sleeper::default());
+                let mut waker = CancelWaker::of_shared(job);
+                waits(&mut waker, &Sleeper::default());
                 assert_eq!(waker.job().reason(), Some(CancelReason::Requested));
                 waker
             })
         });
         assert!(job.cancel(CancelReason::Requested, By::Request));
         let [a, b] = threads.map(|thread| thread.join());
-        assert_ne!(a.further.is_none(), b.further.is_none());
+        assert_ne!(has_own(&a), has_own(&b));
     });
 }
 
@@ -79,16 +82,32 @@ pub fn all_that_watch_are_woken() {
 pub fn the_next_in_a_place_is_woken() {
     let seen = explore(|| {
         let job = job();
-        let first = CancelWaker::new(Arc::clone(&job));
+        let mut first = CancelWaker::of_shared(Arc::clone(&job));
         first.register(Waker::noop());
         let leaving = spawn(move || drop(first));
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
-        let next = CancelWaker::new(Arc::clone(&job));
-        waits(&next, &Sleeper::default());
+        let mut next = CancelWaker::of_shared(Arc::clone(&job));
+        waits(&mut next, &Sleeper::default());
         leaving.join();
         assert!(cancelling.join());
-        next.further.is_none()
+        has_own(&next)
+    });
+    assert_eq!(seen.len(), 2);
+}
+
+/// A result and a cancellation meet where no waker was left: one of the two comes too late, and the place is free.
+pub fn a_result_gives_the_place_back() {
+    let seen = explore(|| {
+        let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
+        let mut waker = CancelWaker::of_call(Arc::clone(&job));
+        let other = Arc::clone(&job);
+        let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
+        let decided = waker.decide().unwrap();
+        drop(waker);
+        assert_ne!(decided, cancelling.join());
+        assert!(has_own(&CancelWaker::of_shared(job)));
+        decided
     });
     assert_eq!(seen.len(), 2);
 }

@@ -74,7 +74,7 @@ impl Core {
 
     /// Why the job was cancelled, if it was. Where its token fired nevertheless, its caller had gone before.
     pub(crate) fn reason(&self) -> Option<CancelReason> {
-        self.lock().reason.clone()
+        self.lock().reason()
     }
 
     /// Fires with the job's cancellation.
@@ -135,13 +135,13 @@ impl Locked<'_> {
             }
             word.set(Flag::Cancelled);
             if !before.is_cancelled() || before.is_over() {
-                self.reason = Some(reason.clone());
+                self.rare().reason = Some(reason.clone());
             }
             return Some(self.reach(true));
         }
         let leaves = by == By::Leaving;
         word.try_update(|word| word.cancelled(leaves)).ok()?;
-        self.reason = Some(reason.clone());
+        self.rare().reason = Some(reason.clone());
         let now = word.load();
         let goes_on = now.is_shared() && (leaves || now.is_in_hand());
         Some(self.reach(!goes_on))

@@ -1,13 +1,12 @@
 //! Events to observers: in order, one at a time, without the lock.
 
-use std::{mem, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{num::NonZeroU64, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::{
     Core, Flag, Locked, Word,
     followers::{self, Told},
-    nanos,
     steps::Key,
 };
 use crate::{
@@ -16,33 +15,26 @@ use crate::{
     listeners::tracing_listens,
 };
 
-/// The observers of a job, and the events on their way to them. Further observers and queued events are in the rare part.
+/// The events on their way to the observers of a job. The first observers are next to the job's lock, so that they are
+/// called without it; further ones, and queued events, are in the rare part.
 pub(super) struct Stream {
-    /// They cost no allocation, and are copied out with the lock taken once.
-    first: First,
     next_seq: u64,
-    /// `Started`, once it was told.
-    started: Option<Started>,
+    /// That of `Started`, once it was told. Never 0, which is the number of `Dispatched`.
+    started: Option<NonZeroU64>,
+    /// How many places for observers are in use. The first is that of the observer that the job began with, if it did.
+    observers: u32,
 }
 
-type First = [Option<Arc<dyn Observer>>; INLINE];
-
+/// The observers that are not in the rare part.
 const INLINE: usize = 2;
-
-#[derive(Clone, Copy)]
-struct Started {
-    nanos_since_born: u64,
-    /// Never 0, which is the number of `Dispatched`.
-    seq: NonZeroU64,
-}
 
 impl Stream {
     pub(super) fn new() -> Self {
         Self {
-            first: First::default(),
             // `Dispatched` is number 0 of every job, with an observer or without.
             next_seq: 1,
             started: None,
+            observers: 1,
         }
     }
 
@@ -55,16 +47,26 @@ impl Stream {
 #[derive(Clone, Copy)]
 pub(super) enum Target {
     /// The observers that were registered when the event was queued.
-    First(usize),
+    First(u32),
     /// One that came later and is told what it missed.
-    Only(usize),
+    Only(u32),
 }
 
 impl Target {
     fn takes(self, observer: usize) -> bool {
         match self {
-            Self::First(count) => observer < count,
-            Self::Only(index) => observer == index,
+            Self::First(count) => observer < count as usize,
+            Self::Only(index) => observer == index as usize,
+        }
+    }
+}
+
+impl Flag {
+    /// What an observer sets where it is registered.
+    pub(super) fn of_observer(traced: bool) -> Self {
+        match traced && !tracing_listens() {
+            true => Self::Traced,
+            false => Self::Observed,
         }
     }
 }
@@ -73,24 +75,19 @@ impl Core {
     /// Registers an observer, once, and tells it what it missed. `traced` is a sink of tracing's: while tracing has no
     /// listener, no event is built for it, and what happens then it never hears of.
     pub(crate) fn observe(&self, observer: &Arc<dyn Observer>, traced: bool) {
-        let flag = if traced && !tracing_listens() {
-            Flag::Traced
-        } else {
-            Flag::Observed
-        };
-        let mut job = self.lock();
-        if self.state().is_over() || job.observers().any(|known| Arc::ptr_eq(known, observer)) {
-            return;
+        let flag = Flag::of_observer(traced);
+        if flag == Flag::Observed {
+            self.follow_closely();
         }
-        let index = job.push_observer(Arc::clone(observer), traced);
+        let mut job = self.lock();
+        let Some(index) = job.add_observer(observer, traced) else {
+            return;
+        };
         // A thread that sets `Started` or `Ended` after this sees that there is an observer, and tells.
         let before = self.word.set(flag);
         if before.is_over() && !before.has(Flag::Observed) {
-            // It ended just now, unobserved, and nobody will tell. There may be a last handle to the observer.
-            let unheard = job.take_observers();
+            // It ended just now, unobserved, and nobody will tell.
             self.word.set(Flag::EndingTold);
-            drop(job);
-            drop(unheard);
             return;
         }
         if flag == Flag::Traced {
@@ -104,12 +101,27 @@ impl Core {
         let is_coming = job.stream.started.is_none()
             && before.has(Flag::Observed)
             && !before.has(Flag::StartUnheard);
-        // Where there was no observer when it happened, nobody took the time.
+        // Where there was no observer when it happened, nobody may have taken the time.
         let missed = (before.has(Flag::Started) && !is_coming).then(|| Event {
             attempt: 1,
             ..job.started_event(self.born)
         });
         job.tell(Target::Only(index), dispatched, missed);
+    }
+
+    /// Tells the observer that the job begins with.
+    pub(super) fn tell_dispatched(&self) {
+        let job = self.lock();
+        let dispatched = job.event(EventKind::Dispatched, self.born, 0, None);
+        job.tell(Target::Only(0), dispatched, None);
+    }
+
+    /// Registers an observer that is told what happens from now on.
+    pub(crate) fn listen(&self, observer: &Arc<dyn Observer>) {
+        self.follow_closely();
+        if self.lock().add_observer(observer, false).is_some() {
+            self.word.update(Word::listening);
+        }
     }
 
     /// Names a job that has no name yet. Observers that know the job without a name learn of it.
@@ -124,6 +136,7 @@ impl Core {
                 unharmed(|| observer.on_named(self.id, self.name()));
             }
         });
+        self.changed();
     }
 
     /// Sends an event of this step, unless the job is over; a report also to those that wait for its work. Layers send
@@ -135,9 +148,9 @@ impl Core {
         job.emit(kind, at, step);
     }
 
-    /// Whether an event may reach anybody.
+    /// Whether an event may reach anybody, now or when they look.
     pub(crate) fn is_heard(&self) -> bool {
-        self.state().is_shared() || self.is_observed()
+        self.is_shown() || self.state().is_shared() || self.is_observed()
     }
 
     /// Whether an event reaches an observer. Asked at each event, as tracing's listeners come and go.
@@ -157,25 +170,45 @@ impl Core {
     pub(crate) fn started(&self, in_task: bool) {
         let now = self.word.glance();
         if now.may_start() && (in_task || !now.has(Flag::Detached)) {
-            self.started_now();
+            self.started_now(false);
+        }
+    }
+
+    /// As [`started`](Self::started), of a call whose result is there, so that the job may end at once: it started by then.
+    #[inline(always)]
+    pub(crate) fn started_and_over(&self) {
+        let now = self.word.glance();
+        if now.may_start() && !now.has(Flag::Detached) {
+            self.started_now(true);
         }
     }
 
     #[cold]
-    fn started_now(&self) {
+    fn started_now(&self, is_over: bool) {
         // Before the flag is set: a listener that comes after that does not report it.
         let _ = self.is_observed();
         let before = self.word.set(Flag::Started);
-        if before.has(Flag::Started) || !before.has(Flag::Observed) {
+        let is_shown = self.is_shown();
+        if before.has(Flag::Started) || !(is_shown || before.has(Flag::Observed)) {
+            return;
+        }
+        if is_over && !before.is_looked_at() {
+            // The time of what comes next will do.
             return;
         }
         let at = Instant::now();
-        let mut job = self.lock();
-        // An observer or another event that came in between has told it already.
-        if !self.state().is_over() && job.stream.started.is_none() {
-            let started = job.started_event(at);
-            let everyone = job.everyone();
-            job.tell(everyone, started, None);
+        self.note_started(at);
+        if before.has(Flag::Observed) {
+            let mut job = self.lock();
+            // An observer or another event that came in between has told it already.
+            if !self.state().is_over() && job.stream.started.is_none() {
+                let started = job.started_event(at);
+                let everyone = job.everyone();
+                job.tell(everyone, started, None);
+            }
+        }
+        if is_shown {
+            self.show_start(before, at);
         }
     }
 }
@@ -198,47 +231,42 @@ impl<'a> Locked<'a> {
 
     fn observers(&self) -> impl Iterator<Item = &Arc<dyn Observer>> {
         let more = self.rare.iter().flat_map(|rare| &rare.observers);
-        self.stream.first.iter().flatten().chain(more)
+        let (first, second) = (&self.core.first, self.core.second.get());
+        first.iter().chain(second).chain(more)
     }
 
-    /// Returns its index.
-    fn push_observer(&mut self, observer: Arc<dyn Observer>, traced: bool) -> usize {
-        let first = &mut self.stream.first;
-        if let Some(free) = first.iter().position(Option::is_none) {
-            first[free] = Some(observer);
-            self.traced |= u8::from(traced) << free;
-            return free;
+    /// Returns its index; `None` where it is known, or the job over.
+    fn add_observer(&mut self, observer: &Arc<dyn Observer>, traced: bool) -> Option<u32> {
+        let is_known = self.observers().any(|known| Arc::ptr_eq(known, observer));
+        if is_known || self.core.state().is_over() {
+            return None;
         }
-        let more = &mut self.rare().observers;
-        more.push(observer);
-        INLINE + more.len() - 1
+        let index = self.stream.observers;
+        if self.core.second.get().is_none() {
+            let _was_free = self.core.second.set(Arc::clone(observer));
+            self.traced |= u8::from(traced) << index;
+        } else {
+            self.rare().observers.push(Arc::clone(observer));
+        }
+        self.stream.observers += 1;
+        Some(index)
     }
 
-    fn take_observers(&mut self) -> impl Sized + use<> {
-        let more = self.rare.as_mut();
-        let more = more.map(|rare| mem::take(&mut rare.observers));
-        (mem::take(&mut self.stream.first), more)
-    }
-
-    /// The first observers. tracing's sink is left out while tracing has no listener.
-    fn first(&self) -> First {
-        let left_out = match self.traced {
+    /// Which of the first observers are left out: tracing's sink, while tracing has no listener.
+    fn left_out(&self) -> u8 {
+        match self.traced {
             0 => 0,
             _ if tracing_listens() => 0,
             traced => traced,
-        };
-        std::array::from_fn(|index| match left_out & (1 << index) {
-            0 => self.stream.first[index].clone(),
-            _ => None,
-        })
+        }
     }
 
     /// The observers that are registered now.
     fn everyone(&self) -> Target {
-        Target::First(self.observers().count())
+        Target::First(self.stream.observers)
     }
 
-    /// Sends an event of this step, unless the job is over; a report also to those that wait for its work.
+    /// Shows and sends an event of this step, unless the job is over; a report also to those that wait for its work.
     pub(super) fn emit(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
         let core = self.core;
         // Queued under the same lock as the event, so that the followers see the reports in the same order.
@@ -246,41 +274,50 @@ impl<'a> Locked<'a> {
             let told = Told {
                 kind: kind.clone(),
                 step: step.clone(),
+                at,
             };
             self.queue_report(told, 0)
         };
-        self.tell_observers(kind, at, step);
+        self.tell_all(kind, at, step);
         if forwards {
             followers::hand_on(core);
         }
     }
 
-    pub(super) fn tell_observers(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
+    /// Tells observers and boards.
+    pub(super) fn tell_all(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
         let core = self.core;
-        if !core.is_observed() || core.state().is_over() {
+        let (observed, shown) = (core.is_observed(), core.is_shown());
+        if !(observed || shown) || core.state().is_over() {
             return;
         }
-        let started = if core.state().is_held() || !kind.implies_started() {
-            None
-        } else {
-            core.word.set(Flag::Started);
-            // The thread that set it before may not have told it yet: it comes first all the same.
+        let starts = !core.state().is_held() && kind.implies_started();
+        if starts && !core.word.set(Flag::Started).has(Flag::Started) {
+            core.note_started(at);
+        }
+        let unseen = shown.then(|| self.show(&kind, at, step.clone()));
+        if observed {
+            // The thread that set the flag before may not have told it yet: it comes first all the same.
             let untold = self.stream.started.is_none() && !core.state().has(Flag::StartUnheard);
-            untold.then(|| self.started_event(at))
-        };
-        let seq = self.stream.next_seq();
-        let event = self.event(kind, at, seq, step);
-        let everyone = self.everyone();
-        match started {
-            Some(started) => self.tell(everyone, started, Some(event)),
-            None => self.tell(everyone, event, None),
+            let started = (starts && untold).then(|| self.started_event(at));
+            let seq = self.stream.next_seq();
+            let event = self.event(kind, at, seq, step);
+            let everyone = self.everyone();
+            match started {
+                Some(started) => self.tell(everyone, started, Some(event)),
+                None => self.tell(everyone, event, None),
+            }
+        } else {
+            drop(self);
+        }
+        if let Some(unseen) = unseen {
+            core.tell_boards(unseen);
         }
     }
 
     /// The job's last event, once it is marked as over.
-    pub(super) fn tell_ending(mut self, here: Option<Key>, kind: EventKind, at: Instant) {
+    pub(super) fn tell_ending(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
         let seq = self.stream.next_seq();
-        let step = self.step_of(&kind, here);
         let event = self.event(kind, at, seq, step);
         let everyone = self.everyone();
         self.tell(everyone, event, None);
@@ -288,74 +325,94 @@ impl<'a> Locked<'a> {
 
     /// `Started` as it was told, or else as of this time.
     fn started_event(&mut self, at: Instant) -> Event {
-        let born = self.core.born;
-        let started = match self.stream.started {
-            Some(started) => started,
+        let seq = match self.stream.started {
+            Some(seq) => seq.get(),
             None => {
-                let seq = NonZeroU64::new(self.stream.next_seq());
-                *self.stream.started.insert(Started {
-                    nanos_since_born: nanos(at.saturating_duration_since(born)),
-                    seq: seq.unwrap_or(NonZeroU64::MAX),
-                })
+                let seq = self.stream.next_seq();
+                self.stream.started = NonZeroU64::new(seq);
+                seq
             }
         };
-        let at = born + Duration::from_nanos(started.nanos_since_born);
-        self.event(EventKind::Started, at, started.seq.get(), None)
+        let at = self.core.started_at().unwrap_or(at);
+        self.event(EventKind::Started, at, seq, None)
     }
 
-    /// Delivers one or two events, and what is queued meanwhile, unless another thread is at it: that one goes on
-    /// with them then.
+    /// Delivers one or two events, unless another thread is at it: that one goes on with them then.
     fn tell(mut self, target: Target, event: Event, then: Option<Event>) {
-        if self.delivering {
+        let core = self.core;
+        if core.state().has(Flag::Delivering) {
             let events = [Some(event), then].into_iter().flatten();
             let events = events.map(|event| (event, target));
-            return self.rare().queue.extend(events);
+            self.rare().queue.extend(events);
+            if core.word.set(Flag::Queued).has(Flag::Delivering) {
+                return;
+            }
+            // It finished just now, before it could see that. No other begins meanwhile, as that takes the lock.
+            core.word.set(Flag::Delivering);
+            return self.deliver_queued();
         }
-        self.delivering = true;
-        self = self.hand_out(target, &event);
-        if let Some(then) = then {
-            self = self.hand_out(target, &then);
-        }
-        while let Some((event, target)) = self.next_queued() {
-            self = self.hand_out(target, &event);
-        }
-        self.delivering = false;
-        let core = self.core;
+        core.word.set(Flag::Delivering);
+        let (left_out, more) = (self.left_out(), self.beyond());
         drop(self);
-        if core.state().has(Flag::EndingTold) {
+        core.hand_out(left_out, more, target, &event);
+        let mut ends = event.kind.is_terminal();
+        if let Some(then) = then {
+            core.hand_out(left_out, more, target, &then);
+            ends |= then.kind.is_terminal();
+        }
+        let done = core.word.try_update(|word| word.delivered(ends));
+        if ends && done.is_err() {
+            core.word.set(Flag::EndingTold);
+        }
+        match done {
+            Ok(before) if ends || before.has(Flag::EndingTold) => core.let_go(),
+            Ok(_) => {}
+            Err(_) => core.lock().deliver_queued(),
+        }
+    }
+
+    /// Delivers what is queued, by the thread that set `Delivering`.
+    #[cold]
+    fn deliver_queued(mut self) {
+        let core = self.core;
+        while let Some((event, target)) = self.rare().queue.pop_front() {
+            let (left_out, more) = (self.left_out(), self.beyond());
+            drop(self);
+            core.hand_out(left_out, more, target, &event);
+            if event.kind.is_terminal() {
+                core.word.set(Flag::EndingTold);
+            }
+            self = core.lock();
+        }
+        let now = core.word.update(Word::drained);
+        drop(self);
+        if now.has(Flag::EndingTold) {
             core.let_go();
         }
     }
 
-    fn next_queued(&mut self) -> Option<(Event, Target)> {
-        self.rare.as_mut()?.queue.pop_front()
+    /// How many observers there are beyond the first.
+    fn beyond(&self) -> usize {
+        (self.stream.observers as usize).saturating_sub(INLINE)
     }
+}
 
+impl Core {
     /// Calls the observers, without the lock.
-    fn hand_out(self, target: Target, event: &Event) -> Self {
-        let core = self.core;
-        let first = self.first();
-        let more = self.rare.as_ref().map_or(0, |rare| rare.observers.len());
-        drop(self);
-        // What is dropped here may be the last handle to an observer, so that it goes without the lock.
-        (core.tell)(&mut || {
-            for (index, observer) in first.iter().enumerate() {
-                if let Some(observer) = observer.as_ref().filter(|_| target.takes(index)) {
+    fn hand_out(&self, left_out: u8, more: usize, target: Target, event: &Event) {
+        (self.tell)(&mut || {
+            for (index, place) in [self.first.as_ref(), self.second.get()].iter().enumerate() {
+                let is_meant = target.takes(index) && left_out & (1 << index) == 0;
+                if let Some(observer) = place.filter(|_| is_meant) {
                     unharmed(|| observer.on_event(event));
                 }
             }
             for index in (0..more).filter(|index| target.takes(index + INLINE)) {
-                let observer = core.lock().rare().observers.get(index).cloned();
+                let observer = self.lock().rare().observers.get(index).cloned();
                 if let Some(observer) = observer {
                     unharmed(|| observer.on_event(event));
                 }
             }
         });
-        drop(first);
-        let job = core.lock();
-        if event.kind.is_terminal() {
-            core.word.set(Flag::EndingTold);
-        }
-        job
     }
 }

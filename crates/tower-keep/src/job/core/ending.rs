@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{By, Core, Flag, family, steps::Key};
+use super::{By, Core, Flag, Locked, Word, family, steps::Key};
 use crate::{
     event::{CancelReason, EventKind, FailureCause},
     job::verdict::{Carried, StopKind},
@@ -79,7 +79,7 @@ pub(super) struct Detached {
 }
 
 impl Core {
-    /// Ends the job, once, in this step. `make` runs only if somebody watches, and outside the lock.
+    /// Ends the job, once, in this step. `make` runs only if somebody may look, and outside the lock.
     ///
     /// A cancelled job ends as cancelled whatever its result, except that an overall timeout ends it as failed.
     pub(crate) fn end(&self, here: Option<Key>, make: impl FnOnce() -> Ending) {
@@ -119,6 +119,9 @@ impl Core {
                 return;
             }
             if !before.has(Flag::Observed) {
+                if self.is_shown() {
+                    self.end_shown(before, here, make(), dropped);
+                }
                 family::leave(self);
                 self.let_go();
                 stop_left_overs(self);
@@ -133,27 +136,34 @@ impl Core {
         if !marked && self.word.set(Flag::Ended).is_over() {
             return;
         }
-        let reason = job.reason.clone();
-        let dropped = dropped || self.state().has(Flag::Dropped);
-        let kind = match (reason, ending) {
-            // Cancelled for its parent's time limit, say: the reason is known after all.
-            (Some(reason), Ending::Cancelled { .. }) => EventKind::Cancelled { reason, dropped },
-            (Some(reason), _) if reason != CancelReason::TimedOut => {
-                EventKind::Cancelled { reason, dropped }
-            }
-            (None, Ending::Cancelled { reason }) => EventKind::Cancelled { reason, dropped },
-            (_, Ending::Succeeded) => EventKind::Succeeded,
-            (_, Ending::Failed { cause, error }) => EventKind::Failed {
-                cause,
-                error: (job.rare.as_mut().and_then(|rare| rare.panic.take()))
-                    .filter(|_| cause == FailureCause::Panicked)
-                    .unwrap_or(error),
-            },
-        };
+        let kind = job.settle(ending, dropped);
+        let step = job.step_of(&kind, here);
+        if self.is_shown() {
+            let facts = job.last_facts(&kind, at, step.clone());
+            drop(job);
+            self.show_end(facts);
+            // Nothing came in between: the job is marked as over.
+            job = self.lock();
+        }
         // What waits for the end is let go by the thread that tells of it.
-        job.tell_ending(here, kind, at);
+        job.tell_ending(kind, at, step);
         family::leave(self);
         stop_left_overs(self);
+    }
+
+    /// The job has ended, which only boards show.
+    fn end_shown(&self, before: Word, here: Option<Key>, ending: Ending, dropped: bool) {
+        let at = Instant::now();
+        if matches!(ending, Ending::Succeeded) && self.show_plain_end(before, at) {
+            return;
+        }
+        let facts = {
+            let mut job = self.lock();
+            let kind = job.settle(ending, dropped);
+            let step = job.step_of(&kind, here);
+            job.last_facts(&kind, at, step)
+        };
+        self.show_end(facts);
     }
 
     /// An execution that this job joined panicked: what its events say if the job ends by that.
@@ -232,6 +242,29 @@ impl Core {
             if detached.outcome.take_if(|(of, _)| *of == task).is_none() && detached.tasks > 0 {
                 detached.given_up.push(task);
             }
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// How the job ended, given why it was cancelled, if it was.
+    fn settle(&mut self, ending: Ending, dropped: bool) -> EventKind {
+        let reason = self.reason();
+        let dropped = dropped || self.core.state().has(Flag::Dropped);
+        match (reason, ending) {
+            // Cancelled for its parent's time limit, say: the reason is known after all.
+            (Some(reason), Ending::Cancelled { .. }) => EventKind::Cancelled { reason, dropped },
+            (Some(reason), _) if reason != CancelReason::TimedOut => {
+                EventKind::Cancelled { reason, dropped }
+            }
+            (None, Ending::Cancelled { reason }) => EventKind::Cancelled { reason, dropped },
+            (_, Ending::Succeeded) => EventKind::Succeeded,
+            (_, Ending::Failed { cause, error }) => EventKind::Failed {
+                cause,
+                error: (self.rare.as_mut().and_then(|rare| rare.panic.take()))
+                    .filter(|_| cause == FailureCause::Panicked)
+                    .unwrap_or(error),
+            },
         }
     }
 }

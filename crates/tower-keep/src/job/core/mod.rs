@@ -2,23 +2,27 @@
 //!
 //! # Invariants
 //!
-//! 1. `Ended` is set once, by the thread that then queues the one terminal event, if the job has an observer. No other event
-//!    is queued once it is set: those are queued under the lock, and so is it set where there is an observer.
-//! 2. Events are delivered in the order of their sequence numbers, one at a time, by the thread that set `delivering`; the
-//!    lock is never held while an observer runs. A thread that finds `delivering` set leaves its event in the queue: the
-//!    delivering thread takes it.
+//! 1. `Ended` is set once, by the thread that then shows the end on the boards and queues the one terminal event, if the job
+//!    has an observer. No other event is queued once it is set: those are queued under the lock, and so is it set where there
+//!    is an observer.
+//! 2. Events are delivered in the order of their sequence numbers, one at a time, by the thread that set `Delivering`, which
+//!    takes the lock; the lock is never held while an observer runs. A thread that finds `Delivering` set leaves its event in
+//!    the queue and sets `Queued`, under the lock. The delivering thread clears its flag, in one step, only while `Queued` is
+//!    not set; so it sees that, or the other thread sees that it is done, and delivers what it queued.
 //! 3. `Fired` is set under the lock of the job, as is the registration of a child, so that a child either is found by
 //!    the firing thread or sees its parent fired.
 //!
 //! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
 
 mod activity;
+mod brings;
 mod cancel;
 mod delivery;
 pub(crate) mod ending;
 pub(crate) mod family;
 pub(crate) mod followers;
 pub(crate) mod sharing;
+pub(crate) mod shown;
 pub(crate) mod steps;
 pub(crate) mod wakers;
 mod word;
@@ -38,17 +42,18 @@ use self::{
     delivery::{Stream, Target},
     ending::{Awaiting, Detached},
     family::Children,
-    followers::Followers,
+    followers::{Followed, Followers},
+    shown::Shown,
     steps::Steps,
     word::{AtomicWord, Flag, Word},
 };
-pub(crate) use self::{cancel::By, ending::Ending};
-use super::halt::Halt;
+pub(crate) use self::{brings::Brings, cancel::By, ending::Ending};
+use super::{halt::Halt, table::Shard};
 use crate::{
     event::{CancelReason, Event, JobId, JobName, Observer},
     sync::{
         AtomicWaker, CancellationToken, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -60,6 +65,14 @@ pub(crate) struct Core {
     born: Instant,
     pub(crate) word: AtomicWord,
     attempt: AtomicU32,
+    /// Nanoseconds from the beginning to the start, and one; 0 where nobody took the time.
+    started_at: AtomicU64,
+    /// Where the job is shown since it began, or since later. Further boards are in the rare part.
+    born_on: Option<Arc<Shard>>,
+    board: OnceLock<Arc<Shard>>,
+    /// The observer that it began with, and the next, set under the lock. Further ones are in the rare part.
+    first: Option<Arc<dyn Observer>>,
+    second: OnceLock<Arc<dyn Observer>>,
     pub(super) members: Members,
     activity: Activity,
     /// Wakes the first Cancel layer that joined.
@@ -88,14 +101,14 @@ struct State {
     stream: Stream,
     /// The job that this one works for.
     parent: Weak<Core>,
-    reason: Option<CancelReason>,
     rare: Option<Box<Rare>>,
-    /// How many executions of other jobs this one waits for.
-    follows: u32,
+    shown: Option<Box<Shown>>,
+    /// The executions of other jobs that this one waits for.
+    follows: Option<Box<Followed>>,
     /// How many of the layers of the stack share the execution.
     shares: u16,
-    /// An observer is being told, by one thread.
-    delivering: bool,
+    /// There is a change of which the readers of all changes will be told.
+    listed: bool,
     /// Which of the first observers write to tracing, a bit for each.
     traced: u8,
 }
@@ -103,12 +116,15 @@ struct State {
 /// What few jobs use, in one allocation that the first use makes.
 #[derive(Default)]
 struct Rare {
+    /// Why the job was cancelled, if it was.
+    reason: Option<CancelReason>,
     /// Made when somebody waits for the cancellation.
     token: Option<CancellationToken>,
     steps: Steps,
     step_limit: Option<Duration>,
     /// Those beyond the first.
     observers: Vec<Arc<dyn Observer>>,
+    boards: Vec<Arc<Shard>>,
     /// Events that came while another was being delivered.
     queue: VecDeque<(Event, Target)>,
     /// What may stop the code of the parent that began this job.
@@ -117,8 +133,6 @@ struct Rare {
     around: Option<Arc<Core>>,
     children: Children,
     followers: Followers,
-    /// Does this job's work, where this one is timed.
-    followed: Option<Weak<Core>>,
     /// Of the further Cancel layers.
     wakers: Vec<Arc<AtomicWaker>>,
     detached: Option<Detached>,
@@ -131,6 +145,10 @@ struct Rare {
 impl State {
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    fn reason(&self) -> Option<CancelReason> {
+        self.rare.as_ref()?.reason.clone()
     }
 
     fn within(&self) -> Option<&Arc<Halt>> {
@@ -169,6 +187,32 @@ impl DerefMut for Locked<'_> {
 impl Core {
     /// A new job. `tell` runs its observers.
     pub(crate) fn new(name: JobName, origin: Origin, tell: Tell) -> Arc<Self> {
+        Self::begin(name, origin, tell, Brings::Nothing)
+    }
+
+    /// A new job, of which this is told from its beginning on.
+    pub(crate) fn begin(
+        name: JobName,
+        origin: Origin,
+        tell: Tell,
+        brings: Brings<'_>,
+    ) -> Arc<Self> {
+        let (mut first, mut born_on, mut flag, mut traced) = (None, None, None, 0);
+        match brings {
+            Brings::Nothing => {}
+            Brings::Observer {
+                observer,
+                traced: is_traced,
+            } => {
+                first = Some(Arc::clone(observer));
+                traced = u8::from(is_traced);
+                flag = Some(Flag::of_observer(is_traced));
+            }
+            Brings::Board(table) => {
+                born_on = table.own_shard().cloned();
+                flag = born_on.is_some().then_some(Flag::OnBoard);
+            }
+        }
         let given = OnceLock::new();
         if !name.is_empty() {
             let _unset = given.set(name);
@@ -183,8 +227,13 @@ impl Core {
             name: given,
             parent: begun_by,
             born: Instant::now(),
-            word: AtomicWord::new(),
+            word: AtomicWord::new(flag),
             attempt: AtomicU32::new(1),
+            started_at: AtomicU64::new(0),
+            born_on,
+            board: OnceLock::new(),
+            first,
+            second: OnceLock::new(),
             members: Members::new(),
             activity: Activity::new(),
             waker: AtomicWaker::new(),
@@ -192,18 +241,24 @@ impl Core {
             state: Mutex::new(State {
                 stream: Stream::new(),
                 parent: Weak::new(),
-                reason: None,
                 rare: None,
-                follows: 0,
+                shown: None,
+                follows: None,
                 shares: 0,
-                delivering: false,
-                traced: 0,
+                listed: false,
+                traced,
             }),
         });
         if let Origin::Parent { parent, within } = origin {
             core.lock().set_parent(Some(&parent), within.clone());
             core.activity.be_timed_as(&parent.activity);
             family::join(&core, parent, within);
+        }
+        if flag == Some(Flag::Observed) {
+            core.tell_dispatched();
+        }
+        if let Some(shard) = &core.born_on {
+            shard.show(&core);
         }
         core
     }
@@ -281,6 +336,7 @@ impl Core {
     /// From now on every sign of life is noted.
     pub(crate) fn be_timed(&self) {
         self.activity.be_timed();
+        self.claim_reports();
     }
 
     /// The job goes on: it reported, or a step or an attempt began or ended.
@@ -295,9 +351,10 @@ impl Core {
     pub(crate) fn last_activity(&self) -> Option<Instant> {
         let active = |job: &Self| Some(job.born + job.activity.since_born()?);
         let own = active(self)?;
-        let followed = (self.lock().rare.as_ref()).and_then(|rare| rare.followed.clone());
-        match followed.and_then(|followed| followed.upgrade()) {
-            Some(followed) => active(&followed).map(|other| other.max(own)),
+        let work = self.lock().work();
+        let work = work.into_iter().next().and_then(|(work, _)| work.upgrade());
+        match work.filter(|work| work.activity.is_timed()) {
+            Some(work) => active(&work).map(|other| other.max(own)),
             None => Some(own),
         }
     }
@@ -352,9 +409,9 @@ impl Members {
 mod tests {
     use super::*;
 
-    /// What each running job costs, next to what its layers keep of it.
+    /// What each running job costs, what a board shows of most jobs included.
     #[test]
     fn a_job_is_small() {
-        assert!(size_of::<Core>() <= 256, "{} bytes", size_of::<Core>());
+        assert!(size_of::<Core>() <= 288, "{} bytes", size_of::<Core>());
     }
 }

@@ -57,12 +57,12 @@ impl Drop for SharedExecution {
                 true => CancelReason::TimedOut,
                 false => CancelReason::CallerGone,
             };
-            let reason = locked.reason.clone().unwrap_or(otherwise);
+            let reason = locked.reason().unwrap_or(otherwise);
             if expired {
                 // The limit waited for the others with the cancellation: from here on it is too late for another reason.
                 // A job that ended otherwise was not cancelled, though its token fires.
                 job.word.set(Flag::Cancelled);
-                locked.reason.get_or_insert_with(|| reason.clone());
+                locked.rare().reason.get_or_insert_with(|| reason.clone());
             }
             (locked.reach(true), reason)
         };
@@ -80,7 +80,7 @@ impl Core {
     /// of that.
     pub(crate) fn can_clean_up(&self, shared: bool) -> bool {
         let now = self.state();
-        let waits = now.is_held() || now.is_backing_off() || self.lock().follows > 0;
+        let waits = now.is_held() || now.is_backing_off() || self.lock().follows.is_some();
         !waits && (shared || !now.is_shared() || now.has_fired())
     }
 

@@ -2,48 +2,124 @@
 
 use std::{sync::Arc, task::Waker};
 
-use super::{Core, Flag};
+use super::{Core, Flag, Word};
 use crate::sync::AtomicWaker;
 
-/// A layer's place among those that wake when a job is cancelled, until this is dropped.
+/// A call in a Cancel layer: its place among those that wake when its job is cancelled, until this is dropped.
 pub(crate) struct CancelWaker {
     job: Arc<Core>,
-    /// `None` for the job's own waker: one call and one Cancel layer need no more.
+    /// `None` for the job's own place: one call and one Cancel layer need no more.
     pub(crate) further: Option<Arc<AtomicWaker>>,
+    own: Own,
+    call: Call,
+}
+
+/// What is in the job's own place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    Empty,
+    Waker,
+    /// It is given back.
+    Left,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    /// Is a part of a shared execution.
+    Shared,
+    /// Has no result yet.
+    InHand,
+    Decided,
 }
 
 impl CancelWaker {
-    pub(crate) fn new(job: Arc<Core>) -> Self {
-        let further = (job.word.set(Flag::Watched).has(Flag::Watched)).then(|| {
-            let waker = Arc::new(AtomicWaker::new());
-            job.lock().rare().wakers.push(Arc::clone(&waker));
-            waker
-        });
-        Self { job, further }
+    pub(crate) fn of_shared(job: Arc<Core>) -> Self {
+        let before = job.word.set(Flag::Watched);
+        Self::new(job, before, Call::Shared)
+    }
+
+    /// Also takes the call in hand, in the same step.
+    #[inline]
+    pub(crate) fn of_call(job: Arc<Core>) -> Self {
+        let before = job.word.take_call(true);
+        Self::new(job, before, Call::InHand)
+    }
+
+    #[inline]
+    fn new(job: Arc<Core>, before: Word, call: Call) -> Self {
+        let further = match before.has(Flag::Watched) {
+            false => None,
+            true => Some(Self::further(&job)),
+        };
+        Self {
+            job,
+            further,
+            own: Own::Empty,
+            call,
+        }
+    }
+
+    #[cold]
+    fn further(job: &Core) -> Arc<AtomicWaker> {
+        let waker = Arc::new(AtomicWaker::new());
+        job.lock().rare().wakers.push(Arc::clone(&waker));
+        waker
     }
 
     pub(crate) fn job(&self) -> &Arc<Core> {
         &self.job
     }
 
+    pub(crate) fn is_shared(&self) -> bool {
+        self.call == Call::Shared
+    }
+
     /// Wakes this waker when cancellation is asked for. Look at the job's state again after the call.
-    pub(crate) fn register(&self, waker: &Waker) {
-        self.further
-            .as_deref()
-            .unwrap_or(&self.job.waker)
-            .register(waker);
+    pub(crate) fn register(&mut self, waker: &Waker) {
+        match &self.further {
+            Some(place) => place.register(waker),
+            None => {
+                self.own = Own::Waker;
+                self.job.waker.register(waker);
+            }
+        }
+    }
+
+    /// The call's result goes to the caller, unless the job was cancelled: `false` then. `None` where it is not in hand.
+    #[inline(always)]
+    pub(crate) fn decide(&mut self) -> Option<bool> {
+        if self.call != Call::InHand {
+            return None;
+        }
+        self.call = Call::Decided;
+        Some(match (&self.further, self.own) {
+            // No waker is in the place, which is given back in the same step.
+            (None, Own::Empty) => {
+                self.own = Own::Left;
+                self.job.word.decide_and_leave()
+            }
+            _ => self.job.word.decide(),
+        })
     }
 }
 
 impl Drop for CancelWaker {
+    #[inline]
     fn drop(&mut self) {
-        match &self.further {
-            None => {
-                // The waker first: the place is free only once it is empty.
-                drop(self.job.waker.take());
+        // A retry around the layer makes many calls of one job.
+        if self.call == Call::InHand {
+            self.job.word.let_call_go();
+        }
+        match (&self.further, self.own) {
+            (None, Own::Left) => {}
+            (None, own) => {
+                if own == Own::Waker {
+                    // The waker first: the place is free only once it is empty.
+                    drop(self.job.waker.take());
+                }
                 self.job.word.clear(Flag::Watched);
             }
-            Some(waker) => {
+            (Some(waker), _) => {
                 let mut job = self.job.lock();
                 let wakers = &mut job.rare().wakers;
                 wakers.retain(|known| !Arc::ptr_eq(known, waker));

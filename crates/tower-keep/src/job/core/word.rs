@@ -16,8 +16,8 @@
 //! | was cancelled, and its token fired | `Cancelled`, `Fired` | stays so |
 //!
 //! The other flags note what happened, or who is to be told: `Observed`, `Traced`, `StartUnheard` (an observer that comes
-//! later is not told of the start), `Watched`, `HasChildren`, `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`,
-//! and `Expired`, by which the end of a shared execution is a time-out. Above the flags stands how many calls Cancel layers
+//! later is not told of the start), `Delivering`, `Queued`, `OnBoard`, `Shown`, `Read`, `Viewed`, `Watched`, `HasChildren`,
+//! `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`, and `Expired`, by which the end of a shared execution is a time-out. Above the flags stands how many calls Cancel layers
 //! have in hand.
 //!
 //! A cancellation does not fire the token where others share the execution and this job's caller is taken out: it goes
@@ -78,6 +78,18 @@ pub(super) enum Flag {
     Awaited,
     /// A retry inside gave up for the retries around it too.
     NoRetries,
+    /// A thread delivers events.
+    Delivering,
+    /// There are events in the queue, which the delivering thread takes.
+    Queued,
+    /// A board shows the job.
+    OnBoard,
+    /// There is more to show than the job's beginning, start and end, or more than one board.
+    Shown,
+    /// Readers of all changes are told of each.
+    Read,
+    /// Somebody watches the job.
+    Viewed,
 }
 
 /// One call that a Cancel layer has in hand, undecided. They are counted above the flags.
@@ -175,6 +187,12 @@ impl Word {
         self.is_fresh() && !self.is_held()
     }
 
+    /// Whether somebody is told of what happens, or there is more to show than the job's beginning, start and end.
+    pub(super) fn is_looked_at(self) -> bool {
+        let flags = [Flag::Observed, Flag::Shown, Flag::Read, Flag::Viewed];
+        flags.into_iter().any(|flag| self.has(flag))
+    }
+
     // ===== moves =====
 
     /// Cancellation is asked for. `None` where it is too late, or was asked for before. `leaves` says that the caller
@@ -204,6 +222,22 @@ impl Word {
         }
     }
 
+    /// The delivering thread is done; `None` where more is queued. `ends` says that it has told of the end.
+    pub(super) fn delivered(self, ends: bool) -> Option<Self> {
+        let done = self.without(Flag::Delivering);
+        let done = if ends {
+            done.with(Flag::EndingTold)
+        } else {
+            done
+        };
+        (!self.has(Flag::Queued)).then_some(done)
+    }
+
+    /// It is done with the queue, too.
+    pub(super) fn drained(self) -> Self {
+        self.without(Flag::Delivering).without(Flag::Queued)
+    }
+
     /// tracing's sink becomes an observer as others are, unless the job is over.
     pub(super) fn listening(self) -> Self {
         if self.is_over() || self.has(Flag::Observed) {
@@ -222,8 +256,9 @@ impl Word {
 pub(crate) struct AtomicWord(AtomicU64);
 
 impl AtomicWord {
-    pub(super) fn new() -> Self {
-        Self(AtomicU64::new(0))
+    pub(super) fn new(flag: Option<Flag>) -> Self {
+        let word = flag.map_or_else(Word::default, |flag| Word::default().with(flag));
+        Self(AtomicU64::new(word.0))
     }
 
     #[inline(always)]
@@ -292,13 +327,25 @@ impl AtomicWord {
     // ===== calls in hand =====
 
     /// A Cancel layer has a call of this job in hand, until it [decides](Self::decide) or [lets it go](Self::let_call_go).
-    pub(crate) fn take_call(&self) {
-        self.update(Word::with_call);
+    /// `watches`: it also takes the job's own place for a waker, if that is free, as the word before says.
+    #[inline(always)]
+    pub(crate) fn take_call(&self, watches: bool) -> Word {
+        self.update(|word| match watches {
+            true => word.with_call().with(Flag::Watched),
+            false => word.with_call(),
+        })
     }
 
     /// The call's result goes to the caller, unless the job was cancelled: `false` then.
     pub(crate) fn decide(&self) -> bool {
         !self.update(Word::decided).is_cancelled()
+    }
+
+    /// As [`decide`](Self::decide), and gives the place for a waker back.
+    #[inline(always)]
+    pub(super) fn decide_and_leave(&self) -> bool {
+        let before = self.update(|word| word.decided().without(Flag::Watched));
+        !before.is_cancelled()
     }
 
     /// The call is dropped without a result.
@@ -401,7 +448,7 @@ mod tests {
             Move::Release => word.release(),
             Move::Start if word.load().may_start() => drop(word.set(Flag::Started)),
             Move::Start => {}
-            Move::TakeCall => word.take_call(),
+            Move::TakeCall => drop(word.take_call(false)),
             Move::Decide if word.load().is_in_hand() => return Some(word.decide()),
             Move::LetCallGo if word.load().is_in_hand() => word.let_call_go(),
             Move::Decide | Move::LetCallGo => {}
@@ -417,7 +464,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_word_does_as_its_model(moves in prop::collection::vec(moves(), 0..60)) {
-            let (word, mut naive) = (AtomicWord::new(), Naive::default());
+            let (word, mut naive) = (AtomicWord::new(None), Naive::default());
             for to in moves {
                 prop_assert_eq!(go(&word, to), naive.go(to), "{:?}", to);
                 naive.legal();

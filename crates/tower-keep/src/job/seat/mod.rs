@@ -44,6 +44,7 @@ use std::{
     task::Poll,
 };
 
+pub(crate) use super::core::Brings;
 use super::{
     context::{self, Phase},
     core::{Core, Ending, Origin},
@@ -51,7 +52,7 @@ use super::{
     limits::Limits,
     panic, stop,
 };
-use crate::event::{EventKind, JobId, JobName, Observer};
+use crate::event::{EventKind, JobId, JobName};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -114,9 +115,7 @@ pub(crate) struct Seat {
 
 /// What a tracking layer brings to the job that it begins or joins.
 pub(crate) struct Joining<'a> {
-    pub(crate) observer: Option<&'a Arc<dyn Observer>>,
-    /// The observer writes to tracing.
-    pub(crate) traced: bool,
+    pub(crate) brings: Brings<'a>,
     pub(crate) layer: LayerId,
 }
 
@@ -282,8 +281,8 @@ impl Seat {
         match (Entry::of(phase, layer), around) {
             (entry @ (Entry::Begin | Entry::BeginForOwner), around) => {
                 let name = name.unwrap_or(JobName::EMPTY);
-                let job = Core::new(name, context::origin(around), context::apart);
-                joining.observe(&job);
+                let origin = context::origin(around);
+                let job = Core::begin(name, origin, context::apart, joining.brings);
                 if entry == Entry::Begin {
                     let _limits = context::narrow_for_callee();
                     return Self::begin_as_owner(job, call);
@@ -305,7 +304,7 @@ impl Seat {
                 joining.join(&job);
                 context::set_phase(Phase::Rejoined);
             }
-            _ if name.is_some() || joining.observer.is_some() => {
+            _ if name.is_some() || joining.brings.runs_code() => {
                 // The handle is copied out, as the observer may enter a scope of its own.
                 if let Some(job) = context::current() {
                     name.into_iter().for_each(|name| job.set_name(name));
@@ -418,14 +417,14 @@ impl Seat {
             Role::Owner | Role::Borrower if self.job.is_some() => {
                 let ends = self.role == Role::Owner;
                 let polled = frame::within(&mut self.job, Phase::Running, ends, poll);
-                self.note_start();
+                self.note_start(ends && polled.is_ready());
                 polled
             }
             Role::Owner | Role::Borrower => {
                 let _limits = context::narrow_for_callee();
                 let (found, polled) = frame::adopt_on_poll(poll);
                 self.job = found;
-                self.note_start();
+                self.note_start(false);
                 polled
             }
         }
@@ -455,12 +454,16 @@ impl Seat {
         }
     }
 
-    /// Once the inner future was polled and no gate turned the call away, the job has started.
+    /// Once the inner future was polled and no gate turned the call away, the job has started. `is_over` says that it is
+    /// about to end, perhaps.
     #[inline(always)]
-    fn note_start(&self) {
+    fn note_start(&self, is_over: bool) {
         if let Some(job) = &self.job {
             if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
-                job.started(false);
+                match is_over {
+                    true => job.started_and_over(),
+                    false => job.started(false),
+                }
             }
         }
     }
@@ -591,15 +594,9 @@ impl Drop for Seat {
 }
 
 impl Joining<'_> {
-    fn join(&self, job: &Core) {
+    fn join(&self, job: &Arc<Core>) {
         self.layer.join(job);
-        self.observe(job);
-    }
-
-    fn observe(&self, job: &Core) {
-        if let Some(observer) = self.observer {
-            job.observe(observer, self.traced);
-        }
+        self.brings.join(job);
     }
 }
 

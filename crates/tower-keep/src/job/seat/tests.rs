@@ -35,8 +35,7 @@ fn call_in(phase: Phase, layer: Layer) -> Seen {
         (context::phase(), is_other)
     };
     let joining = Joining {
-        observer: None,
-        traced: false,
+        brings: Brings::Nothing,
         layer: id,
     };
     let (seat, (inside, is_other)) = match layer {

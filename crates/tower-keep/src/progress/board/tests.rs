@@ -12,22 +12,50 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    event::{CancelReason, FailureCause, Report},
-    progress::{Changes, JobState, ProgressHandle},
+    event::{CancelReason, Event, EventKind, FailureCause, JobId, Report},
+    job::{
+        core::{By, Ending, Origin},
+        table::HISTORY,
+    },
+    progress::{Changes, JobState, ProgressHandle, ProgressLayer},
 };
 
-fn handle(history: usize) -> ProgressHandle {
-    let board = Arc::new(Board::new(16));
-    board.set_history(history);
-    ProgressHandle { board }
+/// A board and the jobs on it, which are named by numbers.
+struct Jobs {
+    handle: ProgressHandle,
+    running: BTreeMap<u64, Arc<Core>>,
 }
 
-fn id(job: u64) -> JobId {
-    JobId::from_u64(job + 1).unwrap()
-}
+impl Jobs {
+    fn new(history: usize) -> Self {
+        Self {
+            handle: ProgressLayer::new().history(history).handle(),
+            running: BTreeMap::new(),
+        }
+    }
 
-fn send(handle: &ProgressHandle, job: u64, kind: EventKind) {
-    handle.board.on_event(&Event::new(id(job), kind));
+    /// What this event tells of happens to the job.
+    fn send(&mut self, job: u64, kind: EventKind) {
+        match kind {
+            EventKind::Dispatched => {
+                let name = job.to_string().into();
+                let core = Core::new(name, Origin::Nobody, |tell| tell());
+                self.handle.board.table.show(&core);
+                self.running.insert(job, core);
+            }
+            EventKind::Succeeded => self.end(job, Ending::Succeeded),
+            EventKind::Failed { cause, error } => self.end(job, Ending::Failed { cause, error }),
+            EventKind::Cancelled { reason, .. } => {
+                self.running[&job].cancel(reason.clone(), By::Request);
+                self.end(job, Ending::Cancelled { reason });
+            }
+            kind => self.running[&job].emit(None, kind),
+        }
+    }
+
+    fn end(&mut self, job: u64, ending: Ending) {
+        self.running.remove(&job).unwrap().end(None, || ending);
+    }
 }
 
 fn report(percent: u32) -> EventKind {
@@ -51,7 +79,7 @@ fn cancelled() -> EventKind {
 /// Job, state and progress in percent.
 fn short(view: &JobView) -> (u64, JobState, u32) {
     let percent = (view.report.fraction() * 100.0).round() as u32;
-    (view.job.get() - 1, view.state.clone(), percent)
+    (view.name.parse().unwrap(), view.state.clone(), percent)
 }
 
 fn shorts(views: &[JobView]) -> Vec<(u64, JobState, u32)> {
@@ -75,9 +103,10 @@ use JobState::{Failed, Running, Succeeded, Waiting};
 /// out; and each ending comes after all that changed before it.
 #[tokio::test(start_paused = true)]
 async fn changes_are_conflated_and_endings_are_not() {
-    let handle = handle(1);
-    send(&handle, 0, EventKind::Dispatched);
-    send(&handle, 1, EventKind::Dispatched);
+    let mut jobs = Jobs::new(1);
+    let handle = jobs.handle.clone();
+    jobs.send(0, EventKind::Dispatched);
+    jobs.send(1, EventKind::Dispatched);
     let (snapshot, mut changes) = handle.changes();
     assert_eq!(
         shorts(&snapshot.running),
@@ -86,15 +115,15 @@ async fn changes_are_conflated_and_endings_are_not() {
     assert_eq!(rest(&mut changes), []);
 
     for percent in 0..50 {
-        send(&handle, 0, report(percent));
-        send(&handle, 1, report(percent));
+        jobs.send(0, report(percent));
+        jobs.send(1, report(percent));
     }
     for job in 2..5 {
-        send(&handle, job, EventKind::Dispatched);
-        send(&handle, job, failed());
+        jobs.send(job, EventKind::Dispatched);
+        jobs.send(job, failed());
     }
-    send(&handle, 1, EventKind::Succeeded);
-    send(&handle, 0, report(60));
+    jobs.send(1, EventKind::Succeeded);
+    jobs.send(0, report(60));
     assert_eq!(shorts(&handle.history()), [(1, Succeeded, 100)]);
     let failed = |job| (job, Failed(FailureCause::Error), 0);
     assert_eq!(
@@ -107,22 +136,23 @@ async fn changes_are_conflated_and_endings_are_not() {
             (1, Succeeded, 100)
         ]
     );
-    send(&handle, 0, report(70));
+    jobs.send(0, report(70));
     assert_eq!(rest(&mut changes), [(0, Running, 70)]);
 }
 
 /// R29: jobs that report all the time do not keep each other from being read by a reader slower than they are.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_reads_all_jobs() {
-    let handle = handle(0);
+    let mut jobs = Jobs::new(0);
+    let handle = jobs.handle.clone();
     let (_, mut changes) = handle.changes();
     for job in 0..3 {
-        send(&handle, job, EventKind::Dispatched);
+        jobs.send(job, EventKind::Dispatched);
     }
     let mut read = Vec::new();
     for percent in 0..9 {
         for job in 0..3 {
-            send(&handle, job, report(percent));
+            jobs.send(job, report(percent));
         }
         read.push(short(&changes.try_changed().unwrap()));
     }
@@ -142,14 +172,15 @@ async fn the_history_is_bounded() {
         (HISTORY, 150..250),
         (usize::MAX, 0..250),
     ] {
-        let handle = handle(bound);
+        let mut jobs = Jobs::new(bound);
+        let handle = jobs.handle.clone();
         for job in 0..250 {
-            send(&handle, job, EventKind::Dispatched);
-            send(&handle, job, cancelled());
+            jobs.send(job, EventKind::Dispatched);
+            jobs.send(job, cancelled());
         }
-        let jobs: Vec<_> = handle.history().iter().map(|view| view.job).collect();
-        assert_eq!(jobs, kept.map(id).collect::<Vec<_>>());
-        handle.board.set_history(3);
+        let numbers: Vec<_> = handle.history().iter().map(|view| short(view).0).collect();
+        assert_eq!(numbers, kept.collect::<Vec<_>>());
+        handle.board.table.set_history(3);
         assert_eq!(handle.history().len(), bound.min(3));
         assert_eq!(handle.snapshot().running, []);
     }
@@ -158,16 +189,17 @@ async fn the_history_is_bounded() {
 /// A reader that is dropped leaves nothing behind, nor does it keep what others read.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_reader_is_forgotten() {
-    let handle = handle(0);
+    let mut jobs = Jobs::new(0);
+    let handle = jobs.handle.clone();
     let (_, first) = handle.changes();
     let (_, mut second) = handle.changes();
-    assert_eq!(handle.board.state().readers.len(), 2);
+    assert_eq!(handle.board.readers.len(), 2);
     drop(first);
-    assert_eq!(handle.board.state().readers.len(), 1);
-    send(&handle, 0, EventKind::Dispatched);
+    assert_eq!(handle.board.readers.len(), 1);
+    jobs.send(0, EventKind::Dispatched);
     assert_eq!(rest(&mut second), [(0, Waiting, 0)]);
     drop(second);
-    assert!(handle.board.state().readers.is_empty());
+    assert_eq!(handle.board.readers.len(), 0);
 }
 
 /// R29: a reader's waker runs without a lock of ours, and once for what it waits for.
@@ -182,14 +214,15 @@ async fn wakers_run_without_the_lock() {
             self.1.fetch_add(1, Ordering::Relaxed);
         }
     }
-    let handle = handle(0);
+    let mut jobs = Jobs::new(0);
+    let handle = jobs.handle.clone();
     let looking = Arc::new(Looking(handle.clone(), AtomicUsize::new(0)));
     let waker = Waker::from(Arc::clone(&looking));
     let cx = &mut Context::from_waker(&waker);
     let (_, mut changes) = handle.changes();
     assert!(pin!(changes.changed()).poll(cx).is_pending());
-    send(&handle, 0, EventKind::Dispatched);
-    send(&handle, 0, report(10));
+    jobs.send(0, EventKind::Dispatched);
+    jobs.send(0, report(10));
     assert_eq!(looking.1.load(Ordering::Relaxed), 1);
     let next = pin!(changes.changed()).poll(cx);
     assert_eq!(
@@ -201,20 +234,21 @@ async fn wakers_run_without_the_lock() {
 /// R29: a reader ends once nothing is left that could change, and not before it has read everything.
 #[tokio::test(start_paused = true)]
 async fn readers_end() {
-    let handle = handle(0);
+    let mut jobs = Jobs::new(0);
+    let handle = jobs.handle.clone();
     let (_, mut changes) = handle.changes();
     let (_, mut behind) = handle.changes();
     let waiting = tokio::spawn(async move { changes.changed().await });
     tokio::task::yield_now().await;
-    drop(handle.clone());
+    drop(handle);
     assert!(!waiting.is_finished(), "a handle is left");
-    send(&handle, 0, EventKind::Dispatched);
+    jobs.send(0, EventKind::Dispatched);
     assert_eq!(
         soon(waiting).await.unwrap().map(|view| short(&view)),
         Some((0, Waiting, 0))
     );
-    send(&handle, 0, EventKind::Succeeded);
-    drop(handle);
+    jobs.send(0, EventKind::Succeeded);
+    drop(jobs);
     assert_eq!(
         soon(behind.changed()).await.map(|view| short(&view)),
         Some((0, Succeeded, 100))
@@ -252,6 +286,42 @@ struct Model {
 }
 
 impl Model {
+    /// The job's view after this event.
+    fn apply(&mut self, event: &Event, handle: &ProgressHandle) {
+        let known = self.latest().remove(&event.job);
+        let mut view = known.unwrap_or_else(|| handle.job(event.job).unwrap());
+        if event.kind.implies_started() && view.started_at.is_none() {
+            view.started_at = Some(event.at);
+        }
+        if event.kind.is_terminal() {
+            view.ended_at = Some(event.at);
+            view.error = None;
+        }
+        match &event.kind {
+            EventKind::Progress(report) => {
+                view.state = JobState::Running;
+                view.report = report.clone();
+            }
+            EventKind::Succeeded => {
+                view.state = JobState::Succeeded;
+                view.report = Report::new(1.0);
+            }
+            EventKind::Failed { cause, error } => {
+                view.state = JobState::Failed(*cause);
+                view.error = Some(Arc::clone(error));
+            }
+            EventKind::Cancelled { reason, .. } => {
+                view.state = JobState::Cancelled(reason.clone());
+            }
+            _ => {}
+        }
+        if event.kind.is_terminal() {
+            self.kept.push(view.clone());
+            self.trim();
+        }
+        self.changes.push(view);
+    }
+
     fn latest(&self) -> BTreeMap<JobId, JobView> {
         let changes = self.changes.iter();
         changes.map(|view| (view.job, view.clone())).collect()
@@ -288,9 +358,14 @@ proptest! {
     /// R29: the board, its history and each of its readers do as the naive model does, whoever reads when.
     #[test]
     fn the_board_does_as_its_model(history in 0..4_usize, acts in vec(act(), 0..120)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         let _entered = runtime.enter();
-        let handle = handle(history);
+        let mut jobs = Jobs::new(history);
+        let handle = jobs.handle.clone();
         let mut model = Model { history, ..Model::default() };
         let mut current = BTreeMap::<u64, u64>::new();
         let mut next_job = 0;
@@ -307,26 +382,17 @@ proptest! {
                         (_, 5..25) if what % 2 == 1 => cancelled(),
                         _ => report(what),
                     };
-                    let event = Event::new(id(job), kind);
-                    let mut latest = model.latest();
-                    let view = match latest.remove(&event.job) {
-                        Some(mut view) => {
-                            view.apply(&event);
-                            view
-                        }
-                        None => JobView::new(&event),
-                    };
                     if known.is_none() {
                         next_job += 1;
                         current.insert(slot, job);
                     }
-                    if event.kind.is_terminal() {
+                    if kind.is_terminal() {
                         current.remove(&slot);
-                        model.kept.push(view.clone());
-                        model.trim();
                     }
-                    model.changes.push(view);
-                    handle.board.on_event(&event);
+                    let known = jobs.running.get(&job).map(|job| job.id());
+                    jobs.send(job, kind.clone());
+                    let id = known.unwrap_or_else(|| jobs.running[&job].id());
+                    model.apply(&Event::new(id, kind), &handle);
                 }
                 Act::Open => {
                     let (snapshot, changes) = handle.changes();
@@ -347,7 +413,7 @@ proptest! {
                 Act::History(bound) => {
                     model.history = bound;
                     model.trim();
-                    handle.board.set_history(bound);
+                    handle.board.table.set_history(bound);
                 }
             }
             prop_assert_eq!(handle.jobs(), model.running());

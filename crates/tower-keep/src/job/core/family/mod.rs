@@ -160,7 +160,7 @@ impl Locked<'_> {
         self.core.word.set(Flag::HasChildren);
         let now = self.core.state();
         if now.has_fired() {
-            let reason = self.reason.clone().unwrap_or(CancelReason::CallerGone);
+            let reason = self.reason().unwrap_or(CancelReason::CallerGone);
             if !child.state().is_over() && !child.state().survives(&reason) {
                 return Adopted::Stops(reason);
             }

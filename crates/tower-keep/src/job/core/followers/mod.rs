@@ -1,4 +1,5 @@
-//! Jobs that wait for what this one does: they get its reports, in order, and its signs of life are theirs.
+//! Jobs that wait for what this one does: its reports and its signs of life are theirs. Those whom nobody watches read the
+//! last reports when somebody looks; the others are told of each, in order.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,7 +10,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Core, Locked, family};
-use crate::event::{EventKind, JobId, StepInfo};
+use crate::{
+    event::{EventKind, JobId, StepInfo},
+    listeners::tracing_listens,
+};
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
 /// time, without a lock, and whoever finds one at it leaves its own in the queue.
@@ -25,6 +29,8 @@ pub(super) struct Followers {
     forwarding: bool,
     /// How many executions there were before this one.
     execution: u64,
+    /// One of them is to be told of each report.
+    heard: bool,
 }
 
 /// A report, and the step of the work that it belongs to.
@@ -32,6 +38,14 @@ pub(super) struct Followers {
 pub(super) struct Told {
     pub(super) kind: EventKind,
     pub(super) step: Option<StepInfo>,
+    pub(super) at: Instant,
+}
+
+/// An execution that a job waits for, and the others.
+pub(super) struct Followed {
+    work: Weak<Core>,
+    execution: u64,
+    next: Option<Box<Followed>>,
 }
 
 struct Follower {
@@ -51,7 +65,7 @@ enum Whom {
 
 /// A report is handed on that often at most, where followers have followers: jobs that wait for each other in a circle
 /// must not tell each other without end.
-const MAX_HOPS: u8 = 8;
+pub(super) const MAX_HOPS: u8 = 8;
 
 impl Followers {
     fn leave(&mut self, job: JobId, execution: u64) {
@@ -70,6 +84,7 @@ impl Followers {
     pub(super) fn forget(&mut self) {
         self.last.clear();
         self.jobs.clear();
+        self.heard = false;
         self.execution += 1;
     }
 
@@ -110,25 +125,82 @@ impl Following {
     /// that count for this one too. `None` where it would wait for itself, or where that one's work is over.
     pub(crate) fn new(job: Arc<Core>, other: Weak<Core>) -> Option<Self> {
         let work = other.upgrade().filter(|work| !Arc::ptr_eq(&job, work))?;
-        let execution = work.lock().adopt_follower(&job)?;
-        job.lock().follows += 1;
+        let closely = job.follows_closely();
+        let execution = work.lock().adopt_follower(&job, closely)?;
+        {
+            let mut job = job.lock();
+            let next = job.follows.take();
+            job.follows = Some(Box::new(Followed {
+                work: other.clone(),
+                execution,
+                next,
+            }));
+        }
         if job.activity.is_timed() {
             family::time_with_children(&work);
-            job.lock().rare().followed = Some(other.clone());
+        }
+        // It may be watched since it was looked at.
+        if !closely && job.follows_closely() {
+            job.claim_reports();
         }
         let following = Self {
             job,
             work: other,
             execution,
         };
-        hand_on(&work);
+        if closely {
+            hand_on(&work);
+        }
         Some(following)
     }
 }
 
+impl Core {
+    /// The work of this job tells it of each report from now on.
+    pub(super) fn claim_reports(&self) {
+        let work = self.lock().work();
+        for (work, execution) in work {
+            if let Some(work) = work.upgrade() {
+                let mut work = work.lock();
+                let followers = &mut work.rare().followers;
+                followers.heard |= followers.execution == execution;
+            }
+        }
+    }
+
+    /// The last reports of what this job waits for, older ones first, and of what that waits for in turn.
+    pub(super) fn reports_of_work(&self, hops: u8) -> Vec<Told> {
+        let work = match hops {
+            0 => Vec::new(),
+            _ => self.lock().work(),
+        };
+        let mut reports = Vec::new();
+        for (work, execution) in work {
+            if let Some(work) = work.upgrade() {
+                reports.extend(work.reports_of_work(hops - 1));
+                let work = work.lock();
+                let followers = work.rare.as_ref().map(|rare| &rare.followers);
+                let current = followers.filter(|followers| followers.execution == execution);
+                reports.extend(current.iter().flat_map(|current| current.last.clone()));
+            }
+        }
+        // Stable: what is of one time stays in its order.
+        reports.sort_by_key(|report| report.at);
+        reports
+    }
+}
+
 impl Locked<'_> {
-    /// Which execution it is; `None` if it is over.
-    fn adopt_follower(&mut self, job: &Arc<Core>) -> Option<u64> {
+    /// The executions that this job waits for, the latest first.
+    pub(super) fn work(&self) -> Vec<(Weak<Core>, u64)> {
+        let of = |followed: &Followed| (followed.work.clone(), followed.execution);
+        let first = self.follows.as_deref();
+        let all = std::iter::successors(first, |followed| followed.next.as_deref());
+        all.map(of).collect()
+    }
+
+    /// Which execution it is; `None` if it is over. `closely`: the job is told of each report.
+    fn adopt_follower(&mut self, job: &Arc<Core>, closely: bool) -> Option<u64> {
         if !self.core.state().is_shared() {
             return None;
         }
@@ -140,7 +212,8 @@ impl Locked<'_> {
             joins: 0,
         });
         follower.joins += 1;
-        if follower.joins == 1 {
+        followers.heard |= closely;
+        if closely && follower.joins == 1 {
             let last = followers.last.iter();
             let last = last.map(|report| (report.clone(), Whom::Only(job.id), 0));
             followers.queue.extend(last);
@@ -148,14 +221,14 @@ impl Locked<'_> {
         Some(followers.execution)
     }
 
-    /// Leaves a report for the followers, also where this job has ended and its work goes on for them; `false` if there
-    /// are none to [hand it on](hand_on) to.
+    /// Keeps a report for the followers, also where this job has ended and its work goes on for them; `false` if there
+    /// are none to [hand it on](hand_on) to at once.
     #[cold]
     pub(super) fn queue_report(&mut self, report: Told, hops: u8) -> bool {
         let followers = &mut self.rare().followers;
         followers.remember(&report);
         followers.reports += 1;
-        if followers.jobs.is_empty() {
+        if followers.jobs.is_empty() || !(followers.heard || tracing_listens()) {
             return false;
         }
         let whom = Whom::Before(followers.reports);
@@ -195,12 +268,12 @@ pub(super) fn hand_on(work: &Core) {
 /// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
 fn told(job: &Core, report: &Told, hops: u8) {
     job.touch();
-    let Told { kind, step } = report.clone();
+    let Told { kind, step, .. } = report.clone();
     let at = Instant::now();
     let mut locked = job.lock();
     let forwards =
         job.state().is_shared() && hops < MAX_HOPS && locked.queue_report(report.clone(), hops + 1);
-    locked.tell_observers(kind, at, step);
+    locked.tell_all(kind, at, step);
     if forwards {
         hand_on(job);
     }
@@ -208,16 +281,28 @@ fn told(job: &Core, report: &Told, hops: u8) {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        let mut job = self.job.lock();
-        job.follows -= 1;
-        if let Some(rare) = &mut job.rare {
-            rare.followed.take_if(|known| known.ptr_eq(&self.work));
+        if !self.job.follows_closely() {
+            self.job.absorb_reports();
         }
-        drop(job);
+        self.job.lock().forget_work(&self.work, self.execution);
         if let Some(work) = self.work.upgrade() {
             if let Some(rare) = &mut work.lock().rare {
                 rare.followers.leave(self.job.id, self.execution);
             }
+        }
+    }
+}
+
+impl Locked<'_> {
+    fn forget_work(&mut self, work: &Weak<Core>, execution: u64) {
+        let mut place = &mut self.follows;
+        while let Some(followed) = place
+            .take_if(|followed| !(followed.execution == execution && followed.work.ptr_eq(work)))
+        {
+            place = &mut place.insert(followed).next;
+        }
+        if let Some(gone) = place.take() {
+            *place = gone.next;
         }
     }
 }

@@ -1,10 +1,11 @@
-use std::{fmt, sync::Arc};
+//! A job as a board shows it.
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::event::{
-    CancelReason, Event, EventKind, FailureCause, JobId, JobName, Report, StepInfo,
-};
+use super::core::shown::{Doing, Facts, How};
+use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo};
 
 /// The latest state of one job.
 ///
@@ -91,79 +92,69 @@ impl fmt::Display for JobState {
     }
 }
 
-impl JobView {
-    pub(super) fn new(event: &Event) -> Self {
-        Self {
-            job: event.job,
-            name: event.name.clone(),
-            parent: event.parent,
-            attempt: event.attempt,
-            dispatched_at: event.at,
-            started_at: None,
-            ended_at: None,
-            changed_at: event.at,
-            report: Report::default(),
-            step: None,
-            state: JobState::Waiting,
-            error: None,
-        }
-    }
-
-    /// A report came: of this job's work, whoever does it.
-    fn runs(&mut self) {
-        if self.state != JobState::Joined {
-            self.state = JobState::Running;
-        }
-    }
-
-    pub(super) fn apply(&mut self, event: &Event) {
-        if self.name.is_empty() && !event.name.is_empty() {
-            // A layer inside named the job.
-            self.name = event.name.clone();
-        }
-        self.attempt = event.attempt;
-        self.changed_at = event.at;
-        self.step = match &event.kind {
-            EventKind::StepSucceeded { within, .. } => within.clone(),
-            _ => event.step.clone(),
+impl From<Facts> for JobView {
+    fn from(facts: Facts) -> Self {
+        let shown = facts.shown.map(|shown| *shown).unwrap_or_default();
+        let at = |nanos| facts.born + Duration::from_nanos(nanos);
+        let ended = facts.ended.as_ref().map(|ended| ended.nanos);
+        let changed = ended.unwrap_or(shown.changed.max(facts.started.unwrap_or(0)));
+        let mut view = Self {
+            job: facts.id,
+            name: facts.name,
+            parent: facts.parent,
+            attempt: facts.attempt,
+            dispatched_at: facts.born,
+            started_at: facts.started.map(at),
+            ended_at: ended.map(at),
+            changed_at: at(changed),
+            report: shown.report,
+            step: shown.step,
+            state: match shown.doing {
+                Doing::Joined => JobState::Joined,
+                Doing::Backoff => JobState::Backoff,
+                Doing::AsStarted if facts.started.is_none() => JobState::Waiting,
+                Doing::AsStarted | Doing::Running => JobState::Running,
+            },
+            error: shown.error,
         };
-        if event.kind.is_terminal() {
-            self.ended_at = Some(event.at);
+        if let Some(ended) = facts.ended {
+            view.end(ended.how);
         }
-        match &event.kind {
-            EventKind::Started => {
-                self.started_at = Some(event.at);
-                self.state = JobState::Running;
-            }
-            EventKind::Retrying { .. } => self.state = JobState::Running,
-            EventKind::StepStarted { .. } | EventKind::StepSucceeded { .. } => self.runs(),
-            EventKind::Progress(report) => {
-                self.runs();
-                self.report = report.clone();
-            }
-            EventKind::Duplicate { joined: true, .. } => self.state = JobState::Joined,
-            EventKind::RetryScheduled { error, .. } => {
-                self.state = JobState::Backoff;
-                self.error = Some(Arc::clone(error));
-            }
-            EventKind::Succeeded => {
+        view
+    }
+}
+
+impl JobView {
+    /// Of a job of which nothing else is known.
+    pub(crate) fn unseen(job: JobId) -> Self {
+        Self::from(Facts {
+            id: job,
+            parent: None,
+            name: JobName::EMPTY,
+            attempt: 1,
+            born: Instant::now(),
+            started: None,
+            shown: None,
+            ended: None,
+        })
+    }
+
+    fn end(&mut self, how: How) {
+        // What an earlier attempt failed with is not how the job ended.
+        self.error = None;
+        match how {
+            How::Succeeded => {
                 self.state = JobState::Succeeded;
-                self.error = None;
                 self.report = match self.report.steps() {
                     Some((_, total)) if total > 0 => Report::step(total, total),
                     _ => Report::new(1.0),
                 };
             }
-            EventKind::Failed { cause, error } => {
-                self.state = JobState::Failed(*cause);
-                self.error = Some(Arc::clone(error));
+            How::Failed(cause, error) => {
+                self.state = JobState::Failed(cause);
+                self.error = Some(error);
             }
-            EventKind::Cancelled { reason, .. } => {
-                self.state = JobState::Cancelled(reason.clone());
-                // What an earlier attempt failed with is not how the job ended.
-                self.error = None;
-            }
-            _ => {}
+            How::Cancelled(reason) => self.state = JobState::Cancelled(reason),
         }
     }
 }

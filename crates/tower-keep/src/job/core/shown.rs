@@ -1,0 +1,401 @@
+//! What there is to show of a job, for the boards that it is on: kept in the job, and put together when somebody looks.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Core, Flag, Locked, Word, followers::Told, nanos};
+use crate::{
+    event::{CancelReason, EventKind, FailureCause, JobId, JobName, Report, StepInfo},
+    job::table::Shard,
+    sync::atomic::Ordering,
+};
+
+/// What a job did beyond its beginning, its start and its end. Most jobs do nothing else, and have none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) report: Report,
+    pub(crate) step: Option<StepInfo>,
+    pub(crate) error: Option<Arc<str>>,
+    pub(crate) doing: Doing,
+    /// Since the job's beginning.
+    pub(crate) changed: u64,
+}
+
+/// What a job does at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It waits until it has started, and runs then.
+    #[default]
+    AsStarted,
+    Joined,
+    Running,
+    Backoff,
+}
+
+/// How a job ended, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// Since the job's beginning.
+    pub(crate) nanos: u64,
+    pub(crate) how: How,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum How {
+    Succeeded,
+    Failed(FailureCause, Arc<str>),
+    Cancelled(CancelReason),
+}
+
+impl From<&EventKind> for How {
+    fn from(terminal: &EventKind) -> Self {
+        match terminal {
+            EventKind::Failed { cause, error } => Self::Failed(*cause, Arc::clone(error)),
+            EventKind::Cancelled { reason, .. } => Self::Cancelled(reason.clone()),
+            _ => Self::Succeeded,
+        }
+    }
+}
+
+/// All of which a view is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) id: JobId,
+    pub(crate) parent: Option<JobId>,
+    pub(crate) name: JobName,
+    pub(crate) attempt: u32,
+    pub(crate) born: Instant,
+    /// When it started, since its beginning.
+    pub(crate) started: Option<u64>,
+    pub(crate) shown: Option<Box<Shown>>,
+    pub(crate) ended: Option<Ended>,
+}
+
+impl Facts {
+    pub(crate) fn ended_at(&self) -> Instant {
+        let nanos = self.ended.as_ref().map_or(0, |ended| ended.nanos);
+        self.born + Duration::from_nanos(nanos)
+    }
+}
+
+/// Whom a change is to be told to, once the job's lock is released.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "readers wait for it"]
+pub(crate) struct Unseen {
+    /// It is to be listed for the readers of all changes.
+    listed: bool,
+    /// Somebody watches this job.
+    watched: bool,
+}
+
+impl Shown {
+    fn apply(&mut self, kind: &EventKind, at: u64, step: Option<StepInfo>) {
+        self.changed = at;
+        self.step = match kind {
+            EventKind::StepSucceeded { within, .. } => within.clone(),
+            _ => step,
+        };
+        match kind {
+            EventKind::Started | EventKind::Retrying { .. } => self.doing = Doing::Running,
+            EventKind::StepStarted { .. } | EventKind::StepSucceeded { .. } => self.runs(),
+            EventKind::Progress(report) => {
+                self.runs();
+                self.report = report.clone();
+            }
+            EventKind::Duplicate { joined: true, .. } => self.doing = Doing::Joined,
+            EventKind::RetryScheduled { error, .. } => {
+                self.doing = Doing::Backoff;
+                self.error = Some(Arc::clone(error));
+            }
+            _ => {}
+        }
+    }
+
+    /// A report came: of this job's work, whichever job does it.
+    fn runs(&mut self) {
+        if self.doing != Doing::Joined {
+            self.doing = Doing::Running;
+        }
+    }
+}
+
+/// Nanoseconds since the beginning, one too many, so that 0 is none.
+fn time(nanos: u64) -> u64 {
+    nanos.saturating_add(1)
+}
+
+impl Core {
+    /// Puts the job on this board; `false` if it is there, or over.
+    pub(crate) fn show_on(&self, shard: &Arc<Shard>) -> bool {
+        if self.shard().is_none() && self.board.set(Arc::clone(shard)).is_ok() {
+            // Either this or the thread that ends the job finds what the other did.
+            return !self.word.set(Flag::OnBoard).is_over();
+        }
+        // It is on another already, or on this.
+        self.show_on_further(shard)
+    }
+
+    #[cold]
+    fn show_on_further(&self, shard: &Arc<Shard>) -> bool {
+        let mut job = self.lock();
+        let further = &job.rare().boards;
+        let mut known = self.shard().into_iter().chain(further);
+        if known.any(|known| known.is_of_table_of(shard)) {
+            return false;
+        }
+        job.rare().boards.push(Arc::clone(shard));
+        !self.word.set(Flag::Shown).is_over()
+    }
+
+    /// Whether a board shows it.
+    #[inline(always)]
+    pub(crate) fn is_shown(&self) -> bool {
+        self.state().has(Flag::OnBoard)
+    }
+
+    /// Where the first board has the job.
+    #[inline(always)]
+    pub(crate) fn shard(&self) -> Option<&Arc<Shard>> {
+        self.born_on.as_ref().or_else(|| self.board.get())
+    }
+
+    /// Without the lock, as boards have their own.
+    fn for_each_board(&self, look: impl FnMut(&Arc<Shard>)) {
+        let further = match self.state().has(Flag::Shown) {
+            true => (self.lock().rare.as_ref()).map_or_else(Vec::new, |rare| rare.boards.clone()),
+            false => Vec::new(),
+        };
+        self.shard().into_iter().chain(&further).for_each(look);
+    }
+
+    /// Notes when it started, for those who look later.
+    pub(super) fn note_started(&self, at: Instant) {
+        let nanos = nanos(at.saturating_duration_since(self.born));
+        self.started_at.store(time(nanos), Ordering::Relaxed);
+    }
+
+    /// When it started, if somebody took the time.
+    pub(super) fn started_at(&self) -> Option<Instant> {
+        let noted = self.started_at.load(Ordering::Relaxed);
+        Some(self.born + Duration::from_nanos(noted.checked_sub(1)?))
+    }
+
+    fn started_nanos(&self, now: Word, otherwise: impl FnOnce() -> u64) -> Option<u64> {
+        now.has(Flag::Started).then(|| {
+            let noted = self.started_at.load(Ordering::Relaxed);
+            noted.checked_sub(1).unwrap_or_else(otherwise)
+        })
+    }
+
+    fn facts_at(&self, now: Word, otherwise: impl FnOnce() -> u64) -> Facts {
+        Facts {
+            id: self.id,
+            parent: self.parent,
+            name: self.name().clone(),
+            attempt: self.attempt(),
+            born: self.born,
+            started: self.started_nanos(now, otherwise),
+            shown: None,
+            ended: None,
+        }
+    }
+
+    /// The job as it is now.
+    pub(crate) fn facts(&self) -> Facts {
+        if !self.follows_closely() {
+            self.absorb_reports();
+        }
+        self.lock().facts()
+    }
+
+    /// The job as it is now, for readers of all changes, who are told of each change from now on; and whether those who
+    /// were readers before are to be told of it.
+    pub(crate) fn facts_for_readers(&self) -> (Facts, bool) {
+        self.follow_closely();
+        let mut job = self.lock();
+        let is_new = !self.word.set(Flag::Read).has(Flag::Read);
+        let is_listed = std::mem::take(&mut job.listed);
+        (job.facts(), is_new || is_listed)
+    }
+
+    /// The job as it is now, unless the readers of all changes know.
+    pub(crate) fn take_change(&self) -> Option<Facts> {
+        let mut job = self.lock();
+        std::mem::take(&mut job.listed).then(|| job.facts())
+    }
+
+    /// It has readers from its beginning on: whether it is to be listed for them.
+    pub(crate) fn begin_read(&self) -> bool {
+        let mut job = self.lock();
+        let is_new = !self.word.set(Flag::Read).has(Flag::Read);
+        job.listed |= is_new;
+        is_new
+    }
+
+    /// Somebody watches it from now on.
+    pub(crate) fn be_watched(&self) {
+        self.follow_closely();
+        self.word.set(Flag::Viewed);
+    }
+
+    /// The job has another name, say: tells those who look.
+    pub(super) fn changed(&self) {
+        if self.is_shown() && (self.state().has(Flag::Read) || self.state().has(Flag::Viewed)) {
+            let unseen = self.lock().unseen();
+            self.tell_boards(unseen);
+        }
+    }
+
+    /// It has started, which what is shown says by itself unless there is more to show, or somebody looks.
+    pub(super) fn show_start(&self, before: Word, at: Instant) {
+        if before.is_looked_at() {
+            let mut job = self.lock();
+            if job.core.state().is_over() {
+                return;
+            }
+            let unseen = match &mut job.shown {
+                Some(_) => job.show(&EventKind::Started, at, None),
+                None => job.unseen(),
+            };
+            drop(job);
+            self.tell_boards(unseen);
+        }
+    }
+
+    pub(super) fn tell_boards(&self, unseen: Unseen) {
+        if unseen.listed || unseen.watched {
+            self.for_each_board(|board| {
+                if unseen.listed {
+                    board.list(self.id);
+                }
+                if unseen.watched {
+                    board.tell_watch(self);
+                }
+            });
+        }
+    }
+
+    /// The job is over, and has an end that needs no look at more than the job's own word.
+    pub(super) fn show_plain_end(&self, before: Word, at: Instant) -> bool {
+        if before.has(Flag::Shown) || before.is_cancelled() {
+            return false;
+        }
+        if let Some(board) = self.shard() {
+            let nanos = nanos(at.saturating_duration_since(self.born));
+            let mut facts = self.facts_at(before, || nanos);
+            let how = How::Succeeded;
+            facts.ended = Some(Ended { nanos, how });
+            board.end(facts);
+        }
+        true
+    }
+
+    pub(super) fn show_end(&self, facts: Facts) {
+        self.for_each_board(|board| board.end(facts.clone()));
+    }
+
+    // ===== what another job reports, which works for this one =====
+
+    /// Whether each report of the work is to be told to this job at once, rather than read when somebody looks.
+    pub(super) fn follows_closely(&self) -> bool {
+        let now = self.state();
+        now.has(Flag::Read)
+            || now.has(Flag::Viewed)
+            || self.activity.is_timed()
+            || self.is_observed()
+    }
+
+    /// From now on each report of the work is told to this job at once: what it missed it gets now.
+    pub(super) fn follow_closely(&self) {
+        if !self.follows_closely() {
+            self.claim_reports();
+            self.absorb_reports();
+        }
+    }
+
+    /// Takes over what the work of others reported.
+    #[inline]
+    pub(super) fn absorb_reports(&self) {
+        if self.is_shown() {
+            let reports = self.reports_of_work(super::followers::MAX_HOPS);
+            if !reports.is_empty() {
+                self.lock().absorb(reports);
+            }
+        }
+    }
+}
+
+impl Locked<'_> {
+    fn facts(&self) -> Facts {
+        let core = self.core;
+        let since_born = || nanos(core.born.elapsed());
+        Facts {
+            shown: self.shown.clone(),
+            ..core.facts_at(core.state(), since_born)
+        }
+    }
+
+    /// The job's last view.
+    pub(super) fn last_facts(
+        &mut self,
+        kind: &EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+    ) -> Facts {
+        let core = self.core;
+        let nanos = nanos(at.saturating_duration_since(core.born));
+        let mut shown = self.shown.take();
+        if step.is_some() || shown.is_some() {
+            shown.get_or_insert_default().step = step;
+        }
+        Facts {
+            shown,
+            ended: Some(Ended {
+                nanos,
+                how: kind.into(),
+            }),
+            ..core.facts_at(core.state(), || nanos)
+        }
+    }
+
+    /// What happened is shown from now on.
+    pub(super) fn show(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) -> Unseen {
+        let core = self.core;
+        let nanos = nanos(at.saturating_duration_since(core.born));
+        let shown = self.shown.get_or_insert_with(|| {
+            core.word.set(Flag::Shown);
+            Box::default()
+        });
+        shown.apply(kind, nanos, step);
+        if core.state().has(Flag::Started) && core.started_at.load(Ordering::Relaxed) == 0 {
+            core.started_at.store(time(nanos), Ordering::Relaxed);
+        }
+        self.unseen()
+    }
+
+    fn absorb(&mut self, reports: Vec<Told>) {
+        if self.core.state().is_over() {
+            return;
+        }
+        for Told { kind, step, at } in reports {
+            let since_born = nanos(at.saturating_duration_since(self.core.born));
+            // It may know of a later one.
+            if self
+                .shown
+                .as_ref()
+                .is_none_or(|shown| shown.changed <= since_born)
+            {
+                let _nobody_looks = self.show(&kind, at, step);
+            }
+        }
+    }
+
+    fn unseen(&mut self) -> Unseen {
+        let now = self.core.state();
+        Unseen {
+            listed: now.has(Flag::Read) && !std::mem::replace(&mut self.listed, true),
+            watched: now.has(Flag::Viewed),
+        }
+    }
+}

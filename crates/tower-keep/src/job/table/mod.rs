@@ -1,0 +1,238 @@
+//! The jobs that run, and how the last ones ended: what handles list, find, watch and cancel.
+//!
+//! One table serves the Progress and the Cancel layer of a pipeline; where layers are composed by hand each has its own. A
+//! job is in it as long as it is shown on the board, which is until its end, in one step with its place in the history; and
+//! as long as the Cancel layer has a call of it.
+//!
+//! The table is in shards, and a thread puts the jobs that it begins into its own, so that threads do not meet there.
+//!
+//! Who goes through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
+//! No job is touched while one of them is held.
+
+mod calls;
+mod news;
+mod shard;
+mod slots;
+mod stream;
+
+use std::{collections::HashSet, sync::Arc};
+
+use tokio::sync::{broadcast, watch};
+
+use self::{
+    calls::Calls,
+    shard::{Entry, State, own_shard},
+    slots::Slots,
+};
+pub(crate) use self::{
+    calls::{Call, Owner, Tracked},
+    news::{Item, News, Then},
+    shard::Shard,
+    stream::Stream,
+};
+use super::{
+    core::{Core, shown::Facts},
+    view::JobView,
+};
+use crate::{
+    event::{Event, JobId},
+    sync::{
+        SHARDS,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+/// How many jobs that ended are kept, unless the layer says otherwise.
+pub(crate) const HISTORY: usize = 100;
+
+pub(crate) struct Table {
+    shards: [Arc<Shard>; SHARDS],
+}
+
+/// What the shards have in common. Few write here.
+struct Common {
+    /// There was a handle, so that somebody may look.
+    taken: AtomicBool,
+    /// How many jobs that ended are kept.
+    history: AtomicU64,
+    news: Arc<News>,
+    /// `None` where no Progress layer has the table.
+    stream: Option<Arc<Stream>>,
+    calls: Calls,
+}
+
+/// Nothing is left that could change.
+impl Drop for Common {
+    fn drop(&mut self) {
+        self.news.close();
+    }
+}
+
+/// How many endings there were in each shard.
+pub(crate) struct Ends([u64; SHARDS]);
+
+impl Table {
+    pub(crate) fn new(stream: Option<Arc<Stream>>, news: Arc<News>) -> Self {
+        let common = Arc::new(Common {
+            taken: AtomicBool::new(false),
+            history: AtomicU64::new(HISTORY as u64),
+            news,
+            stream,
+            calls: Calls::default(),
+        });
+        Self {
+            shards: std::array::from_fn(|_| Shard::new(&common)),
+        }
+    }
+
+    fn common(&self) -> &Common {
+        &self.shards[0].common
+    }
+
+    /// Of a Cancel layer alone.
+    pub(crate) fn of_calls() -> Self {
+        Self::new(None, News::new())
+    }
+
+    pub(crate) fn stream(&self) -> Option<&Arc<Stream>> {
+        self.common().stream.as_ref()
+    }
+
+    /// Somebody may look from now on.
+    pub(crate) fn take(&self) {
+        self.common().taken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a job that comes now may run code of the user's: somebody listens to each event.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.stream().is_some_and(|stream| stream.is_heard())
+    }
+
+    /// Where this thread shows the jobs that it begins; nowhere, where nobody may look.
+    #[inline]
+    pub(crate) fn own_shard(&self) -> Option<&Arc<Shard>> {
+        let is_taken = self.common().taken.load(Ordering::Relaxed);
+        is_taken.then(|| &self.shards[own_shard()])
+    }
+
+    /// Shows the job, until it is over.
+    #[inline]
+    pub(crate) fn show(&self, job: &Arc<Core>) {
+        if let Some(shard) = self.own_shard() {
+            if job.show_on(shard) {
+                shard.show(job);
+            }
+        }
+    }
+
+    // ===== those who look =====
+
+    pub(crate) fn find(&self, id: JobId) -> Option<Arc<Core>> {
+        let find = |shard: &Arc<Shard>| shard.lock().shown(id);
+        self.shards.iter().find_map(find)
+    }
+
+    /// Running, or ended and still in the history.
+    pub(crate) fn find_facts(&self, id: JobId) -> Option<Facts> {
+        self.shards.iter().find_map(|shard| {
+            let running = shard.lock().shown(id);
+            match running {
+                Some(job) => Some(job.facts()),
+                None => {
+                    let mut found = None;
+                    shard.for_each_ended(u64::MAX, |facts| {
+                        if facts.id == id {
+                            found = Some(facts.clone());
+                        }
+                    });
+                    found
+                }
+            }
+        })
+    }
+
+    /// The jobs that run, oldest first.
+    pub(crate) fn running(&self) -> Vec<Arc<Core>> {
+        let mut jobs = self.list(Entry::shown);
+        jobs.sort_unstable_by_key(|job| job.id());
+        jobs
+    }
+
+    fn list<T>(&self, pick: impl Fn(&Entry) -> Option<T>) -> Vec<T> {
+        let mut jobs = Vec::new();
+        for shard in &self.shards {
+            shard.add_running(&mut jobs, &pick);
+        }
+        jobs
+    }
+
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let shards = self.shards.iter().map(|shard| {
+            let state = shard.lock();
+            (state.shown, state.ended.len())
+        });
+        let (running, ended) = shards.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        (running, ended.min(self.history_size()))
+    }
+
+    pub(crate) fn ends(&self) -> Ends {
+        Ends(std::array::from_fn(|index| {
+            let state = self.shards[index].lock();
+            state.forgotten + state.ended.len() as u64
+        }))
+    }
+
+    /// How the last jobs ended, up to these endings, in their order.
+    pub(crate) fn history(&self, ends: &Ends) -> Vec<Facts> {
+        let mut all = Vec::new();
+        for (shard, end) in self.shards.iter().zip(ends.0) {
+            shard.for_each_ended(end, |facts| all.push(facts.clone()));
+        }
+        // Those of one shard stay in their order.
+        all.sort_by_key(Facts::ended_at);
+        let surplus = all.len().saturating_sub(self.history_size());
+        all.drain(..surplus);
+        all
+    }
+
+    pub(crate) fn history_size(&self) -> usize {
+        usize::try_from(self.common().history.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn set_history(&self, jobs: usize) {
+        self.common().history.store(jobs as u64, Ordering::Relaxed);
+        self.shards.iter().for_each(|shard| shard.trim(jobs));
+    }
+
+    /// The running jobs and how the last ones ended, each job in one of the two. `look` looks at a job that runs, perhaps no
+    /// longer.
+    pub(crate) fn snapshot(
+        &self,
+        jobs: &[Arc<Core>],
+        ends: Option<Ends>,
+        look: impl FnMut(&Arc<Core>) -> Facts,
+    ) -> (Vec<Facts>, Vec<Facts>) {
+        let mut running: Vec<_> = jobs.iter().map(look).collect();
+        // Looked at later, so that what ended meanwhile is there.
+        let ends = ends.unwrap_or_else(|| self.ends());
+        let history = self.history(&ends);
+        let ended: HashSet<_> = history.iter().map(|facts| facts.id).collect();
+        running.retain(|facts| !ended.contains(&facts.id));
+        (running, history)
+    }
+
+    /// Watches this job; `None` if it does not run.
+    pub(crate) fn watch(&self, id: JobId) -> Option<watch::Receiver<JobView>> {
+        self.shards.iter().find_map(|shard| shard.watch(id))
+    }
+
+    /// Another listener to the events of every job.
+    pub(crate) fn subscribe(&self, stream: &Arc<Stream>) -> broadcast::Receiver<Event> {
+        stream.subscribe(|| {
+            let observer = stream.observer();
+            let jobs = self.running();
+            jobs.iter().for_each(|job| job.listen(&observer));
+            jobs
+        })
+    }
+}

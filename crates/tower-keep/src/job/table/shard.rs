@@ -1,0 +1,425 @@
+//! A part of the table: the jobs that one thread began, or some, and how the last of them ended.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    sync::{Arc, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use super::{Common, HISTORY, Item, Slots};
+use crate::{
+    error::unharmed,
+    event::{JobId, JobMap},
+    job::{
+        core::{Core, shown::Facts},
+        view::JobView,
+    },
+    sync::{Mutex, MutexGuard, SHARDS, atomic::Ordering},
+};
+
+/// How many jobs a lock is held for at most while somebody lists them.
+const PIECE: usize = 1024;
+
+/// A part of the table. It keeps apart from what other threads write.
+#[repr(align(128))]
+pub(crate) struct Shard {
+    state: Mutex<State>,
+    pub(super) common: Arc<Common>,
+}
+
+pub(super) struct State {
+    pub(super) running: Slots<Entry>,
+    /// How many jobs have calls in the Cancel layer, and how many are shown.
+    pub(super) calling: usize,
+    pub(super) shown: usize,
+    /// In the order of their endings.
+    pub(super) ended: VecDeque<Facts>,
+    /// How many there were before those.
+    pub(super) forgotten: u64,
+    /// The jobs that somebody watches.
+    watched: JobMap<watch::Sender<JobView>>,
+}
+
+pub(super) struct Entry {
+    pub(super) job: Arc<Core>,
+    /// How many of its calls the Cancel layer has: a hedge around it makes several at a time.
+    pub(super) calls: u32,
+    /// The calls are a part of an execution that callers share.
+    pub(super) shared: bool,
+    pub(super) shown: bool,
+}
+
+impl Entry {
+    pub(super) fn shown(&self) -> Option<Arc<Core>> {
+        self.shown.then(|| Arc::clone(&self.job))
+    }
+}
+
+/// What goes with a job's end, to be dropped or told without a lock.
+struct Gone {
+    _job: Option<Arc<Core>>,
+    _forgotten: Option<Facts>,
+    watch: Option<(watch::Sender<JobView>, Facts)>,
+}
+
+impl Gone {
+    fn tell(self) {
+        if let Some((watch, facts)) = self.watch {
+            unharmed(|| drop(watch.send_replace(facts.into())));
+        }
+    }
+}
+
+thread_local! {
+    /// The shard of this thread.
+    static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+pub(super) fn own_shard() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let own = OWN.try_with(|own| {
+        if own.get() == usize::MAX {
+            own.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % SHARDS);
+        }
+        own.get()
+    });
+    own.unwrap_or(0)
+}
+
+impl Shard {
+    pub(super) fn new(common: &Arc<Common>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                running: Slots::new(),
+                calling: 0,
+                shown: 0,
+                ended: VecDeque::new(),
+                forgotten: 0,
+                watched: JobMap::default(),
+            }),
+            common: Arc::clone(common),
+        })
+    }
+
+    // No user code runs under this lock, so a poisoned one holds a sound state.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        #[cfg(test)]
+        tests::LOCKS.set(tests::LOCKS.get() + 1);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_of(&self, common: &Common) -> bool {
+        std::ptr::eq(&*self.common, common)
+    }
+
+    pub(crate) fn is_of_table_of(&self, other: &Self) -> bool {
+        self.is_of(&other.common)
+    }
+
+    #[inline]
+    pub(in crate::job) fn show(self: &Arc<Self>, job: &Arc<Core>) {
+        let is_read = {
+            let mut state = self.lock();
+            state.show(job);
+            self.common.news.is_read()
+        };
+        if job.state().is_over() {
+            // It ended just now, and did not find itself here, or did.
+            let gone = self.lock().hide(job.id());
+            drop(gone);
+            return;
+        }
+        if let Some(stream) = self
+            .common
+            .stream
+            .as_ref()
+            .filter(|stream| stream.is_heard())
+        {
+            job.observe(&stream.observer(), false);
+        }
+        if is_read && job.begin_read() {
+            self.list(job.id());
+        }
+    }
+
+    /// Keeps this many jobs that ended.
+    pub(super) fn trim(&self, history: usize) {
+        let mut state = self.lock();
+        let surplus = state.ended.len().saturating_sub(history);
+        let forgotten: VecDeque<_> = state.ended.drain(..surplus).collect();
+        state.forgotten += surplus as u64;
+        drop(state);
+        drop(forgotten);
+    }
+
+    /// Lists a change for the readers of all changes.
+    #[cold]
+    pub(crate) fn list(self: &Arc<Self>, job: JobId) {
+        self.common
+            .news
+            .push(Item::Changed(Arc::downgrade(self), job));
+    }
+
+    /// The job has ended like this.
+    #[inline]
+    pub(crate) fn end(&self, facts: Facts) {
+        let history = self.common.history.load(Ordering::Relaxed);
+        let mut state = self.lock();
+        if self.common.news.is_read() {
+            drop(state);
+            return self.end_read(facts);
+        }
+        let gone = state.end(facts, history);
+        drop(state);
+        if let Some(gone) = gone {
+            gone.tell();
+        }
+    }
+
+    #[cold]
+    fn end_read(&self, facts: Facts) {
+        let history = self.common.history.load(Ordering::Relaxed);
+        let news = Item::Ended(Box::new(facts.clone()));
+        // In one step for those who begin to read.
+        let gone = (self.common.news).push_with(|| {
+            let gone = self.lock().end(facts, history)?;
+            Some((news, gone))
+        });
+        if let Some(gone) = gone {
+            gone.tell();
+        }
+    }
+
+    /// The job, if it runs, and how it is if the readers of all changes do not know.
+    pub(crate) fn take_change(&self, id: JobId) -> Option<(Arc<Core>, Option<Facts>)> {
+        let job = self.lock().shown(id)?;
+        let change = job.take_change();
+        Some((job, change))
+    }
+
+    pub(super) fn add_running<T>(&self, jobs: &mut Vec<T>, pick: impl Fn(&Entry) -> Option<T>) {
+        let begin = jobs.len();
+        let (mut next, mut growths) = (Some(0), None);
+        while let Some(from) = next {
+            let state = self.lock();
+            if *growths.get_or_insert(state.running.growths) != state.running.growths {
+                // All is elsewhere now.
+                growths = None;
+                next = Some(0);
+                drop(state);
+                jobs.truncate(begin);
+                continue;
+            }
+            let (piece, after) = state.running.piece(from, PIECE);
+            next = after;
+            jobs.extend(piece.filter_map(&pick));
+        }
+    }
+
+    pub(super) fn for_each_ended(&self, end: u64, mut look: impl FnMut(&Facts)) {
+        let (mut next, mut end) = (0, end);
+        loop {
+            let state = self.lock();
+            end = end.min(state.forgotten + state.ended.len() as u64);
+            next = state.forgotten.max(next);
+            if next >= end {
+                return;
+            }
+            let piece = state.ended.iter().skip((next - state.forgotten) as usize);
+            let size = PIECE.min((end - next) as usize);
+            piece.take(size).for_each(&mut look);
+            next += size as u64;
+        }
+    }
+
+    pub(super) fn watch(&self, id: JobId) -> Option<watch::Receiver<JobView>> {
+        let job = self.lock().shown(id)?;
+        job.be_watched();
+        let (sender, receiver) = watch::channel(JobView::from(job.facts()));
+        // Another thread may have made one. What is not needed is dropped without the lock.
+        let (receiver, _unused) = {
+            let mut state = self.lock();
+            state.shown(id)?;
+            match state.watched.get(&id) {
+                Some(known) => (known.subscribe(), Some((sender, receiver))),
+                None => {
+                    state.watched.insert(id, sender);
+                    (receiver, None)
+                }
+            }
+        };
+        // What changed in between.
+        self.tell_watch(&job);
+        Some(receiver)
+    }
+
+    /// Tells those who watch the job of its state.
+    #[cold]
+    pub(crate) fn tell_watch(&self, job: &Core) {
+        let watch = self.lock().watched.get(&job.id()).cloned();
+        if let Some(watch) = watch {
+            unharmed(|| {
+                watch.send_if_modified(|known| {
+                    let view = JobView::from(job.facts());
+                    let is_news = !known.state.is_terminal() && *known != view;
+                    if is_news {
+                        *known = view;
+                    }
+                    is_news
+                });
+            });
+        }
+    }
+}
+
+impl State {
+    pub(super) fn shown(&self, id: JobId) -> Option<Arc<Core>> {
+        self.running.get(id)?.shown()
+    }
+
+    fn show(&mut self, job: &Arc<Core>) {
+        self.shown += 1;
+        match self.running.get_mut(job.id()) {
+            Some(entry) => entry.shown = true,
+            None => {
+                let entry = Entry {
+                    job: Arc::clone(job),
+                    calls: 0,
+                    shared: false,
+                    shown: true,
+                };
+                self.running.insert(job.id(), entry);
+            }
+        }
+    }
+
+    /// `None` if it is not shown. Returns the job where it goes.
+    #[inline]
+    fn hide(&mut self, id: JobId) -> Option<Option<Arc<Core>>> {
+        let entry = self.running.get_mut(id).filter(|entry| entry.shown)?;
+        self.shown -= 1;
+        if entry.calls > 0 {
+            entry.shown = false;
+            return Some(None);
+        }
+        Some(self.running.remove(id).map(|entry| entry.job))
+    }
+
+    /// `None` if it is not here.
+    #[inline]
+    fn end(&mut self, facts: Facts, history: u64) -> Option<Gone> {
+        let job = self.hide(facts.id)?;
+        let watch = match self.watched.is_empty() {
+            true => None,
+            false => self
+                .watched
+                .remove(&facts.id)
+                .map(|watch| (watch, facts.clone())),
+        };
+        Some(Gone {
+            _job: job,
+            watch,
+            _forgotten: self.keep(facts, history),
+        })
+    }
+
+    /// Keeps an ending; returns the one that makes room for it.
+    #[inline]
+    fn keep(&mut self, facts: Facts, history: u64) -> Option<Facts> {
+        if history == 0 {
+            return Some(facts);
+        }
+        let forgotten = match self.ended.len() as u64 >= history {
+            true => self.ended.pop_front(),
+            false => None,
+        };
+        self.forgotten += u64::from(forgotten.is_some());
+        if self.ended.capacity() == 0 {
+            // The usual history at once, so that it does not grow under the lock.
+            self.ended.reserve_exact(HISTORY.min(history as usize));
+        }
+        self.ended.push_back(facts);
+        forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        event::JobName,
+        job::{core::Origin, table::Table},
+    };
+
+    thread_local! {
+        /// How often this thread took a lock.
+        pub(super) static LOCKS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    fn begin(table: &Table) -> Arc<Core> {
+        let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
+        table.show(&job);
+        job
+    }
+
+    /// Who lists many jobs lets others through after each 1024.
+    #[test]
+    fn a_list_holds_a_lock_for_few() {
+        let table = Table::of_calls();
+        table.take();
+        let jobs: Vec<_> = (0..5000).map(|_| begin(&table)).collect();
+        let (mut listed, looks) = (Vec::new(), std::cell::RefCell::new(BTreeMap::new()));
+        jobs[0].shard().unwrap().add_running(&mut listed, |entry| {
+            *looks.borrow_mut().entry(LOCKS.get()).or_insert(0) += 1;
+            entry.shown()
+        });
+        assert_eq!(listed.len(), 5000);
+        let looks = looks.into_inner();
+        assert!(
+            looks.len() >= 5 && looks.values().all(|looks| *looks <= PIECE),
+            "{looks:?}"
+        );
+        jobs.iter()
+            .for_each(|job| job.end(None, || crate::job::core::Ending::Succeeded));
+    }
+
+    /// A list that meets a table that grows has each job once.
+    #[test]
+    fn a_list_of_a_table_that_grows() {
+        let table = Table::of_calls();
+        table.take();
+        let mut jobs: Vec<_> = (0..3000).map(|_| begin(&table)).collect();
+        let shard = Arc::clone(jobs[0].shard().unwrap());
+        let (mut listed, mut later) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let growing = std::thread::scope(|scope| {
+                let growing = scope.spawn(|| {
+                    let more = |_| {
+                        let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
+                        assert!(job.show_on(&shard));
+                        shard.show(&job);
+                        job
+                    };
+                    (0..20_000).map(more).collect::<Vec<_>>()
+                });
+                listed.clear();
+                shard.add_running(&mut listed, |entry| Some(entry.job.id()));
+                growing.join().unwrap()
+            });
+            later.extend(growing);
+            listed.sort_unstable();
+            assert!(listed.is_sorted_by(|one, next| one < next));
+            assert!(
+                jobs.iter()
+                    .all(|job| listed.binary_search(&job.id()).is_ok())
+            );
+        }
+        jobs.append(&mut later);
+        jobs.iter()
+            .for_each(|job| job.end(None, || crate::job::core::Ending::Succeeded));
+    }
+}

@@ -1,0 +1,75 @@
+//! The stream of the events of a table's jobs.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::broadcast;
+
+use crate::{
+    event::{Event, Observer},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Receives events only while there are listeners.
+pub(crate) struct Stream {
+    events: broadcast::Sender<Event>,
+    /// How many events it keeps for listeners that are behind.
+    pub(crate) buffer: usize,
+    /// Set and cleared by the thread that has the lock.
+    heard: AtomicBool,
+    listening: Mutex<()>,
+}
+
+impl Stream {
+    pub(crate) fn new(buffer: usize) -> Self {
+        Self {
+            events: broadcast::Sender::new(buffer),
+            buffer,
+            heard: AtomicBool::new(false),
+            listening: Mutex::new(()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn observer(self: &Arc<Self>) -> Arc<dyn Observer> {
+        Arc::clone(self) as _
+    }
+
+    /// Another listener. `begin` has the running jobs tell this, where none has listened so far. What it returns is dropped
+    /// without the lock.
+    pub(crate) fn subscribe<T>(&self, begin: impl FnOnce() -> T) -> broadcast::Receiver<Event> {
+        let _dropped_last;
+        let _listening = self
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let receiver = self.events.subscribe();
+        // A job that begins after this finds the flag; the others are found.
+        if !self.is_heard() {
+            self.heard.store(true, Ordering::Release);
+            _dropped_last = begin();
+        }
+        receiver
+    }
+}
+
+impl Observer for Stream {
+    fn on_event(&self, event: &Event) {
+        if self.is_heard() && self.events.send(event.clone()).is_err() {
+            // The last listener has left. Jobs that begin from now on need not tell.
+            let _listening = self
+                .listening
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if self.events.receiver_count() == 0 {
+                self.heard.store(false, Ordering::Release);
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The readers of all changes. What is new they hand out among themselves, so that the jobs' threads need not.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    task::{Poll, Waker},
+};
+
+use super::{JobView, Snapshot, unread::Unread};
+use crate::{
+    job::{
+        core::Core,
+        table::{Item, News, Shard, Table, Then},
+    },
+    sync::{Mutex, MutexGuard},
+};
+
+/// Locks are taken in this order: that of the readers, then those of the table or of a job.
+pub(super) struct Readers {
+    news: Arc<News>,
+    unread: Mutex<All>,
+}
+
+#[derive(Default)]
+struct All {
+    readers: BTreeMap<u64, Unread>,
+    next: u64,
+}
+
+/// Perhaps the last handles to jobs, and with them to their observers: dropped without a lock.
+type Handles = Vec<(Option<Arc<Core>>, Option<Arc<Shard>>)>;
+
+impl Readers {
+    pub(super) fn new(news: Arc<News>) -> Self {
+        Self {
+            news,
+            unread: Mutex::new(All::default()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().readers.len()
+    }
+
+    /// Another reader, and what there is now: what comes after it, it is told.
+    pub(super) fn begin(&self, table: &Table) -> (Snapshot, u64) {
+        let mut all = self.lock();
+        let (items, ends) = self.news.begin_read(|| table.ends());
+        let handles = all.hand_out(items);
+        let jobs = table.running();
+        let facts = table.snapshot(&jobs, Some(ends), |job| {
+            let (facts, is_news) = job.facts_for_readers();
+            if is_news {
+                all.put(&Arc::new(facts.clone().into()));
+            }
+            facts
+        });
+        let reader = all.next;
+        all.next += 1;
+        all.readers.insert(reader, Unread::default());
+        drop(all);
+        drop((handles, jobs));
+        (facts.into(), reader)
+    }
+
+    /// A reader less.
+    pub(super) fn end(&self, reader: u64) {
+        let unread = self.lock().readers.remove(&reader);
+        let left = self.news.end_read(reader);
+        drop((unread, left));
+    }
+
+    pub(super) fn unread(&self, reader: u64) -> usize {
+        let all = self.lock();
+        all.readers.get(&reader).map_or(0, Unread::len)
+    }
+
+    /// What this reader reads next, if there is something now.
+    pub(super) fn take(&self, reader: u64) -> Option<JobView> {
+        let (view, _handles) = {
+            let mut all = self.lock();
+            let handles = all.hand_out(self.news.take());
+            (all.take(reader), handles)
+        };
+        view.map(Arc::unwrap_or_clone)
+    }
+
+    /// What this reader reads next, or that there will be nothing.
+    pub(super) fn poll(&self, reader: u64, waker: &Waker) -> Poll<Option<JobView>> {
+        loop {
+            let own = waker.clone();
+            let (view, then, _handles, _waker) = {
+                let mut all = self.lock();
+                let handles = all.hand_out(self.news.take());
+                let view = all.take(reader);
+                // Under the lock: no other reader hands out meanwhile what this one waits for.
+                let (then, waker) = match view {
+                    Some(_) => (Then::Again, Some(own)),
+                    None => self.news.wait(reader, own),
+                };
+                (view, then, handles, waker)
+            };
+            match (view, then) {
+                (Some(view), _) => return Poll::Ready(Some(Arc::unwrap_or_clone(view))),
+                (None, Then::Again) => {}
+                (None, Then::Waits) => return Poll::Pending,
+                (None, Then::Closed) => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl All {
+    fn put(&mut self, view: &Arc<JobView>) {
+        self.readers
+            .values_mut()
+            .for_each(|reader| reader.put(view));
+    }
+
+    fn take(&mut self, reader: u64) -> Option<Arc<JobView>> {
+        self.readers.get_mut(&reader)?.take()
+    }
+
+    fn hand_out(&mut self, items: Vec<Item>) -> Handles {
+        let mut handles = Vec::new();
+        for item in items {
+            let facts = match item {
+                Item::Ended(facts) => Some(*facts),
+                Item::Changed(shard, job) => {
+                    let shard = shard.upgrade();
+                    // One that has ended is there as such.
+                    let changed = shard.as_ref().and_then(|shard| shard.take_change(job));
+                    let (job, facts) = changed.unzip();
+                    handles.push((job, shard));
+                    facts.flatten()
+                }
+            };
+            if let Some(facts) = facts {
+                self.put(&Arc::new(facts.into()));
+            }
+        }
+        handles
+    }
+}
