@@ -30,6 +30,7 @@ mod dedup_join_world;
 mod dedup_kept;
 mod dedup_latest;
 mod dedup_latest_jobs;
+mod dedup_panics;
 mod dedup_set_aside;
 mod dedup_set_aside_circuit;
 mod dedup_set_aside_debounce;

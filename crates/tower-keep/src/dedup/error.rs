@@ -119,11 +119,10 @@ impl Duplicate {
 
 impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let How::Cycle(cycle) = &self.how {
-            return write!(f, "the request would wait for itself: {cycle}");
-        }
         f.write_str(match &self.how {
-            How::Cycle(_) => "the request would wait for itself",
+            How::Cycle(cycle) => {
+                return write!(f, "the request would wait for itself: {cycle}");
+            }
             How::Rejected => "an identical request is in flight",
             How::Panicked(_) => "the execution of the request panicked",
             How::Replaced(_) => "a newer request with the same key took its place",

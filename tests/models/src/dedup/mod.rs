@@ -166,7 +166,8 @@ impl<T: Clone + Send + Sync + 'static> Task<T> {
 
     fn poll(&mut self) -> Poll<T> {
         let waker = self.sleeper.waker();
-        self.caller.get_mut().poll(&mut Context::from_waker(&waker))
+        let polled = self.caller.get_mut().poll(&mut Context::from_waker(&waker));
+        polled.map(|output| output.expect("the joined execution panicked"))
     }
 
     /// Has the output in the end, unless a wake-up is lost.

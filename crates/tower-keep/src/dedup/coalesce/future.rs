@@ -146,6 +146,8 @@ where
                     }
                 });
                 let landing = ready!(this.seat.wait(|| caller.poll(cx)));
+                // No service was there to execute it: its `Clone` panicked.
+                let landing = landing.unwrap_or(Landing::Panicked(None));
                 *links = None;
                 match landing {
                     Landing::Done(result, said) => {

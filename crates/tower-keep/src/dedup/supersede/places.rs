@@ -1,13 +1,15 @@
 //! The calls in flight where a newer one takes the place of an older one.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
-    mem,
+    hash::{BuildHasher, Hash, RandomState},
     sync::{Arc, PoisonError, Weak},
     task::Waker,
 };
 
+use hashbrown::{
+    HashTable,
+    hash_table::{Entry, OccupiedEntry},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -35,26 +37,49 @@ enum Rule {
 }
 
 pub(crate) struct Places<K> {
-    /// A leaf lock, but for the key's own `Eq` and `Hash`.
+    /// A leaf lock, but for the key's own `Eq`.
     table: Mutex<Table<K>>,
+    hasher: RandomState,
     next: AtomicU64,
 }
 
 struct Table<K> {
     /// No place in it is free.
-    map: HashMap<(K, Rule), CallPlace<K>>,
+    places: HashTable<Keyed<K>>,
     executions: u64,
     replaced: u64,
+}
+
+struct Keyed<K> {
+    key: K,
+    rule: Rule,
+    at: At,
+    place: CallPlace<K>,
+}
+
+/// Where a place is in the table: a call that leaves compares no keys, as their `Eq` may panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At {
+    hash: u64,
+    /// The call for which the place was made.
+    first: u64,
+}
+
+impl<K> Table<K> {
+    fn find(&mut self, at: At) -> Option<OccupiedEntry<'_, Keyed<K>>> {
+        self.places.find_entry(at.hash, |keyed| keyed.at == at).ok()
+    }
 }
 
 impl<K> Default for Places<K> {
     fn default() -> Self {
         Self {
             table: Mutex::new(Table {
-                map: HashMap::new(),
+                places: HashTable::new(),
                 executions: 0,
                 replaced: 0,
             }),
+            hasher: RandomState::new(),
             next: AtomicU64::new(0),
         }
     }
@@ -144,7 +169,7 @@ impl<K> Places<K> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table().map.len()
+        self.table().places.len()
     }
 
     /// Adds what was counted here.
@@ -161,7 +186,7 @@ impl<K> Places<K> {
     {
         let calls: Vec<_> = {
             let table = self.table();
-            let calls = table.map.values().flat_map(Place::calls);
+            let calls = table.places.iter().flat_map(|keyed| keyed.place.calls());
             calls
                 .map(|(call, waits)| (Arc::clone(call), waits))
                 .collect()
@@ -174,20 +199,16 @@ impl<K> Places<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Places<K> {
+impl<K: Eq + Hash> Places<K> {
     /// Forgets the calls that run: they go on for their callers, and no other call replaces or waits for them.
     pub(crate) fn invalidate_all(&self) {
-        let (left, free) = {
+        let mut left = Vec::new();
+        let free: Vec<_> = {
             let mut table = self.table();
-            let mut left = Vec::with_capacity(table.map.len());
-            let places = mem::take(&mut table.map).into_iter();
-            let (free, taken): (HashMap<_, _>, _) = places.partition(|(_, place)| {
-                // Without a waiting call the place has only the running one.
-                place.calls().all(|(_, waits)| !waits)
-            });
-            table.map = taken;
-            left.extend(table.map.values_mut().map(Place::forget));
-            (left, free)
+            let forgotten = table.places.iter_mut().map(|keyed| keyed.place.forget());
+            left.extend(forgotten);
+            let free = table.places.extract_if(|keyed| keyed.place.is_free());
+            free.collect()
         };
         drop(free);
         left.into_iter().for_each(Call::tell_left);
@@ -195,16 +216,16 @@ impl<K: Clone + Eq + Hash> Places<K> {
 
     /// As [`invalidate_all`](Self::invalidate_all), for one key.
     pub(crate) fn invalidate(&self, key: &K) {
+        let hash = self.hasher.hash_one(key);
         for rule in [Rule::Latest, Rule::Debounce] {
-            let key = (key.clone(), rule);
             let (left, free) = {
                 let mut table = self.table();
-                let Some(place) = table.map.get_mut(&key) else {
+                let has_key = |keyed: &Keyed<K>| keyed.rule == rule && keyed.key == *key;
+                let Ok(mut entry) = table.places.find_entry(hash, has_key) else {
                     continue;
                 };
-                let left = place.forget();
-                let free = place.is_free();
-                (left, free.then(|| table.map.remove_entry(&key)))
+                let left = entry.get_mut().place.forget();
+                (left, remove_free(entry))
             };
             drop(free);
             Call::tell_left(left);
@@ -212,10 +233,18 @@ impl<K: Clone + Eq + Hash> Places<K> {
     }
 }
 
+/// Takes the place out of the table if it is free. It goes without the lock.
+#[must_use]
+fn remove_free<K>(entry: OccupiedEntry<'_, Keyed<K>>) -> Option<Keyed<K>> {
+    let is_free = entry.get().place.is_free();
+    is_free.then(|| entry.remove().0)
+}
+
 /// A call's place, or that it waits for it. Others can have it when this is dropped.
-pub(crate) struct Hold<K: Clone + Eq + Hash> {
+pub(crate) struct Hold<K> {
     places: Arc<Places<K>>,
-    key: (K, Rule),
+    rule: Rule,
+    at: At,
     call: Arc<Call<K>>,
 }
 
@@ -227,7 +256,7 @@ pub(crate) enum Turned {
     Waits(Option<Instant>),
 }
 
-impl<K: Clone + Eq + Hash> Places<K> {
+impl<K: Eq + Hash> Places<K> {
     /// The place of this key for a call of this job, which has it at once.
     pub(crate) fn take_place(
         self: &Arc<Self>,
@@ -235,7 +264,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
         shown: Option<Arc<Shown<K>>>,
         job: Option<&Arc<Core>>,
     ) -> (Hold<K>, Turned) {
-        self.enter((key, Rule::Latest), shown, job, |place, call| {
+        self.enter(key, Rule::Latest, shown, job, |place, call| {
             (place.take(call.id, call), Turned::Begins)
         })
     }
@@ -249,7 +278,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
         mode: &Debounce,
     ) -> (Hold<K>, Turned) {
         let now = Instant::now();
-        self.enter((key, Rule::Debounce), shown, job, |place, call| {
+        self.enter(key, Rule::Debounce, shown, job, |place, call| {
             let id = call.id;
             let lined_up = place.line_up(id, call, now);
             let due = mode.due(lined_up.since, now);
@@ -265,34 +294,44 @@ impl<K: Clone + Eq + Hash> Places<K> {
     /// Makes a call known by what `take` does with its place, and tells the call that `take` found in it.
     fn enter(
         self: &Arc<Self>,
-        key: (K, Rule),
+        key: K,
+        rule: Rule,
         shown: Option<Arc<Shown<K>>>,
         job: Option<&Arc<Core>>,
         take: impl FnOnce(&mut CallPlace<K>, Arc<Call<K>>) -> (Option<Arc<Call<K>>>, Turned),
     ) -> (Hold<K>, Turned) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let call = Call::new(id, job, shown);
-        // The key's `Clone` and `Drop` are the user's: both run without the lock.
-        let marked_key = key.clone();
-        let hold = Hold {
-            places: Arc::clone(self),
-            key,
-            call: Arc::clone(&call),
-        };
-        let (before, turned) = {
+        let hash = self.hasher.hash_one(&key);
+        // Where the table has the key already, this one goes without the lock.
+        let mut key = Some(key);
+        let hold_call = Arc::clone(&call);
+        let by = call.job_id();
+        let (before, turned, at) = {
             let mut table = self.table();
-            let by = hold.call.job_id();
-            let place = table.map.get_mut(&hold.key);
-            let newer = place.as_ref().and_then(|place| Call::newer(place, by));
-            let (before, by, turned) = match (newer, place) {
-                // It never comes into the place.
-                (Some(newer), _) => (Some(call), Some(newer), Turned::Begins),
-                (None, Some(place)) => {
-                    let (before, turned) = take(place, call);
-                    (before, by, turned)
+            let has_key = |keyed: &Keyed<K>| keyed.rule == rule && Some(&keyed.key) == key.as_ref();
+            let mut entry = match table.places.entry(hash, has_key, |keyed| keyed.at.hash) {
+                Entry::Occupied(entry) => entry,
+                Entry::Vacant(vacant) => {
+                    let Some(key) = key.take() else {
+                        unreachable!("it is taken once")
+                    };
+                    vacant.insert(Keyed {
+                        key,
+                        rule,
+                        at: At { hash, first: id },
+                        place: Place::default(),
+                    })
                 }
-                (None, None) => {
-                    let (before, turned) = take(table.map.entry(marked_key).or_default(), call);
+            };
+            let Keyed { at, place, .. } = entry.get_mut();
+            let at = *at;
+            let newer = Call::newer(place, by);
+            let (before, by, turned) = match newer {
+                // It never comes into the place.
+                Some(newer) => (Some(call), Some(newer), Turned::Begins),
+                None => {
+                    let (before, turned) = take(place, call);
                     (before, by, turned)
                 }
             };
@@ -300,7 +339,13 @@ impl<K: Clone + Eq + Hash> Places<K> {
             table.executions += u64::from(begins);
             let replaced = before.as_ref().is_some_and(|before| before.replace(by));
             table.replaced += u64::from(replaced);
-            (before.map(|before| (before, replaced)), turned)
+            (before.map(|before| (before, replaced)), turned, at)
+        };
+        let hold = Hold {
+            places: Arc::clone(self),
+            rule,
+            at,
+            call: hold_call,
         };
         if let Some((before, true)) = before {
             before.tell_replaced();
@@ -309,14 +354,13 @@ impl<K: Clone + Eq + Hash> Places<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Hold<K> {
+impl<K> Hold<K> {
     /// The waiting call is due: whether it has the place now. If not, it is woken once it can have it.
     pub(crate) fn start(&self) -> bool {
         let mut table = self.places.table();
-        let begins = match table.map.get_mut(&self.key) {
-            Some(place) => place.start(self.call.id),
-            None => false,
-        };
+        let begins = table
+            .find(self.at)
+            .is_some_and(|mut entry| entry.get_mut().place.start(self.call.id));
         table.executions += u64::from(begins);
         begins
     }
@@ -337,7 +381,7 @@ impl<K: Clone + Eq + Hash> Hold<K> {
 
     /// Whether a newer call may take the place of this one while it runs.
     pub(crate) fn is_replaceable(&self) -> bool {
-        self.key.1 == Rule::Latest
+        self.rule == Rule::Latest
     }
 
     /// Where it waits. Ask once more afterwards.
@@ -351,16 +395,15 @@ impl<K: Clone + Eq + Hash> Hold<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Drop for Hold<K> {
+impl<K> Drop for Hold<K> {
     fn drop(&mut self) {
         let (left, free) = {
             let mut table = self.places.table();
-            let Some(place) = table.map.get_mut(&self.key) else {
+            let Some(mut entry) = table.find(self.at) else {
                 return;
             };
-            let left = place.leave(self.call.id);
-            let free = place.is_free();
-            (left, free.then(|| table.map.remove_entry(&self.key)))
+            let left = entry.get_mut().place.leave(self.call.id);
+            (left, remove_free(entry))
         };
         // The key and the wakers are the user's: they go without the lock.
         drop(free);

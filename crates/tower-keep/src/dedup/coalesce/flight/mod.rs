@@ -271,9 +271,10 @@ impl<T> Caller<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Caller<T> {
-    /// The output: moved to the last caller, cloned for the others.
+    /// The output: moved to the last caller, cloned for the others. `None` where the execution panicked, or what was to
+    /// make it.
     #[inline]
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.flight.state();
         if state.over {
             drop(state);
@@ -293,13 +294,13 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
         mem::forget(polling);
         match polled {
-            Poll::Ready(output) => Poll::Ready(self.land(future, output)),
+            Poll::Ready(output) => Poll::Ready(Some(self.land(future, output))),
             Poll::Pending => self.wait(Some(future), cx),
         }
     }
 
     /// Puts the future back, where this caller polled it, and leaves its waker, unless that is known.
-    fn wait(&mut self, polled: Option<Execution<T>>, cx: &mut Context<'_>) -> Poll<T> {
+    fn wait(&mut self, polled: Option<Execution<T>>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.flight.state();
         if polled.is_some() {
             state.future = polled;
@@ -349,24 +350,20 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         unwrap_or_clone(output)
     }
 
-    fn take_output(&mut self) -> T {
-        let mut output = None;
-        if !mem::replace(&mut self.done, true) {
-            let mut state = self.flight.state();
-            // Its waker went when the flight was over.
-            let _none = state.remove(self.id);
-            output = if state.callers == 0 {
-                state.output.take()
-            } else {
-                state.output.clone()
-            };
-        }
-        match output {
-            Some(output) => unwrap_or_clone(output),
-            None => {
-                panic!("the joined execution panicked, or the call was polled after it was ready")
-            }
-        }
+    fn take_output(&mut self) -> Option<T> {
+        assert!(
+            !mem::replace(&mut self.done, true),
+            "a call was polled after it was ready"
+        );
+        let mut state = self.flight.state();
+        // Its waker went when the flight was over.
+        let _none = state.remove(self.id);
+        let output = match state.callers {
+            0 => state.output.take(),
+            _ => state.output.clone(),
+        };
+        drop(state);
+        output.map(unwrap_or_clone)
     }
 }
 

@@ -125,7 +125,8 @@ impl Task {
     fn poll(&mut self) -> Poll<Counted> {
         self.woken.0.store(0, Ordering::Relaxed);
         let waker = Waker::from(self.woken.clone());
-        self.caller.poll(&mut Context::from_waker(&waker))
+        let polled = self.caller.poll(&mut Context::from_waker(&waker));
+        polled.map(|output| output.expect("the joined execution panicked"))
     }
 
     fn is_woken(&self) -> bool {
