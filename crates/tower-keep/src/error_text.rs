@@ -38,7 +38,7 @@ const MAX_LENGTH: usize = 1024;
 /// ```
 #[must_use]
 pub fn describe_error(error: &(dyn Error + 'static)) -> String {
-    let mut text = Bounded::default();
+    let mut text = Bounded::new();
     let mut next = Some(error);
     let mut causes = 0;
     while let Some(error) = next.filter(|_| causes <= MAX_CAUSES && !text.is_full) {
@@ -65,27 +65,51 @@ pub(crate) fn bounded_text(text: &str) -> &str {
 
 /// The text of an error of which no more than its `Display` is known.
 pub(crate) fn text_of<E: Display>(error: &E) -> Arc<str> {
-    let mut text = Bounded::default();
+    let mut text = Bounded::new();
     // Types that hide their sources, such as `anyhow::Error`, add them to this form.
     text.push(format_args!("{error:#}"));
     text.finish().into()
 }
 
+/// Whether a [description](describe_error) begins with the [text](text_of) of this error. Each layer that an error passes
+/// asks this, so the text is made only where it is not there word for word: where it is cut, or hides something.
+pub(crate) fn begins_with<E: Display>(description: &str, error: &E) -> bool {
+    let mut left = Left(description);
+    write!(left, "{error:#}").is_ok() || description.starts_with(&*text_of(error))
+}
+
+/// What is left of a text once what is written was found at its beginning.
+struct Left<'a>(&'a str);
+
+impl Write for Left<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
+    }
+}
+
 /// A text of which a part may be the user's, with its end cut off where it is too long for an event.
 pub(crate) fn bounded(text: fmt::Arguments<'_>) -> Arc<str> {
-    let mut bounded = Bounded::default();
+    let mut bounded = Bounded::new();
     bounded.push(text);
     bounded.finish().into()
 }
 
 /// Text up to [`MAX_READ`] bytes.
-#[derive(Default)]
 struct Bounded {
     text: String,
     is_full: bool,
 }
 
 impl Bounded {
+    /// With room for most errors, which are written in many parts.
+    fn new() -> Self {
+        Self {
+            text: String::with_capacity(128),
+            is_full: false,
+        }
+    }
+
     fn push(&mut self, text: impl Display) {
         // It fails where the text is full, or where the `Display` says so: what is there is kept.
         let _ = write!(self, "{text}");
@@ -97,7 +121,10 @@ impl Bounded {
             let last = self.text.rfind(char::is_whitespace).unwrap_or(0);
             self.text.truncate(last);
         }
-        let mut text = redact_urls(&self.text);
+        let mut text = match self.text.contains("://") {
+            true => redact_urls(&self.text),
+            false => self.text,
+        };
         if self.is_full || text.len() > MAX_LENGTH {
             text.truncate(text.floor_char_boundary_at(MAX_LENGTH - '…'.len_utf8()));
             text.push('…');
@@ -224,6 +251,30 @@ mod tests {
         let error = caused("", caused("b", "c"));
         assert_eq!(describe_error(&*error), "b: c");
         assert_eq!(&*text_of(&caused("a", "b")), "a");
+    }
+
+    /// As the text that is made of the error says, also where that hides or cuts something.
+    #[test]
+    fn a_description_begins_with_its_own_error() {
+        let long = "word ".repeat(400);
+        let errors = [
+            "refused",
+            "",
+            "a",
+            "see https://me:secret@host/a?b=c now",
+            &long,
+        ];
+        for outer in errors {
+            let description = describe_error(&*caused(outer, "the cause"));
+            for other in errors {
+                let by_text = description.starts_with(&*text_of(&other));
+                assert_eq!(
+                    begins_with(&description, &other),
+                    by_text,
+                    "{outer} {other}"
+                );
+            }
+        }
     }
 
     /// R75 A text is bounded, however many sources there are and however much they say.

@@ -11,7 +11,7 @@
 use std::{error::Error, fmt, sync::Arc};
 
 use super::context;
-use crate::error_text::{describe_error, text_of};
+use crate::error_text::{begins_with, describe_error};
 
 pub(crate) use super::verdict::{Carried, Explanation, Stop, StopKind};
 
@@ -102,7 +102,7 @@ pub(crate) fn replace() {
 #[cold]
 pub(crate) fn explain<E: fmt::Display>(error: &E, known: &(dyn Error + 'static)) {
     let is_explained = match context::explanation().as_deref() {
-        Some(Explanation::Causes(causes)) => causes.starts_with(&*text_of(error)),
+        Some(Explanation::Causes(causes)) => begins_with(causes, error),
         Some(Explanation::Description { of_response, .. }) => !of_response,
         None => false,
     };

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{error_text::text_of, event::FailureCause};
+use crate::{
+    error_text::{begins_with, text_of},
+    event::FailureCause,
+};
 
 /// Which kind of stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,10 +127,8 @@ impl Carried {
 
 /// The causes, if they are of this error: a layer in between may have made another one of it.
 fn with_causes<E: fmt::Display>(error: &E, causes: &Arc<str>) -> Arc<str> {
-    let text = text_of(error);
-    if causes.starts_with(&*text) {
-        causes.clone()
-    } else {
-        text
+    match begins_with(causes, error) {
+        true => causes.clone(),
+        false => text_of(error),
     }
 }
