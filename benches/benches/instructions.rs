@@ -27,8 +27,8 @@ const CALLS: u64 = 300;
 const WATCHED: &str = "TOWER_KEEP_BENCHES_WATCHED";
 
 /// Case, and how many instructions a call may take with an inner service that is ready at once, and with another that is
-/// pending once, which a rejection never reaches: a fifth more than was counted, as compilers differ. A change that lowers a count lowers its
-/// limit.
+/// pending once, which a rejection never reaches: a fifth more than was counted, as compilers differ. A change that
+/// lowers a count lowers its limit.
 const LIMITS: &[(&str, u64, u64)] = &[
     ("timeout", 520, 1_320),
     ("retry", 330, 430),
