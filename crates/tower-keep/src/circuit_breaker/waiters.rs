@@ -1,8 +1,9 @@
 //! Those who wait until the circuit lets them through, woken first come first served; another call in that moment may be
 //! faster, so that nobody depends on another to go on.
 //!
-//! When a place becomes free, the first that was not woken yet is woken; when the first leaves, the next is. Each has a
-//! timer for when a place is free at the latest: where the first is set aside, nobody behind it waits for longer than that.
+//! When a place becomes free, the first that was not woken yet is woken; if it leaves before it asks for the place, the next
+//! is woken instead, as when the first leaves. Each has a timer for when a place is free at the latest: where the first is set
+//! aside, nobody behind it waits for longer than that.
 //! So each is polled a few times for each cooldown and each probe that hangs, and not at all while the circuit is held open
 //! by hand.
 
@@ -59,14 +60,16 @@ impl Waiters {
         self.queue().is_first(ticket)
     }
 
-    /// Gives the place up. The next one may be the first now.
+    /// Gives the place up. The next one may be the first now, or go on in its stead.
     pub(super) fn leave(&self, ticket: Ticket) {
         let mut queue = self.queue();
         let was_first = queue.is_first(ticket);
         let left = queue.waiting.remove(&ticket.0);
         drop(queue);
+        // What woke it since it last asked the circuit is for another.
+        let was_woken = matches!(left, Some(None));
         drop(left);
-        if was_first {
+        if was_first || was_woken {
             self.wake_first();
         }
     }

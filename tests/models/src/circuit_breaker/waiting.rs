@@ -294,3 +294,24 @@ pub fn nobody_sleeps_before_a_circuit_that_closed_last() {
         waiting.join();
     });
 }
+
+/// R64 Nor does one behind it that was woken and then leaves: the place is for the next.
+pub fn who_was_woken_and_leaves_passes_it_on() {
+    explore(|| {
+        let (gate, first) = taken(2);
+        let second = gate.circuit.admitted(COOLDOWN);
+        let mut aside = Unhurt::new(Waiting::new(&gate));
+        assert!(aside.get_mut().poll(&Sleeper::default()).is_none());
+        let mut leaving = Waiting::new(&gate);
+        assert!(leaving.poll(&Sleeper::default()).is_none());
+        let mut last = Waiting::new(&gate);
+        let sleeper = Sleeper::default();
+        assert!(last.poll(&sleeper).is_none());
+        gate.give_back(&first);
+        let leaves = spawn(move || drop(leaving));
+        gate.give_back(&second);
+        sleeper.sleep();
+        assert!(last.go_on_waiting(&sleeper).is_probe());
+        leaves.join();
+    });
+}
