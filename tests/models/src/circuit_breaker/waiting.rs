@@ -165,7 +165,7 @@ pub fn closing_wakes_everybody() {
     });
 }
 
-/// So does one that is reset by hand, which no timer ends.
+/// So does a circuit that is reset by hand, which no timer ends.
 pub fn a_reset_wakes_everybody() {
     explore(|| {
         let gate = Gate::new(open_circuit(|_| {}));
@@ -278,7 +278,7 @@ pub fn a_place_passes_over_a_waiter_that_was_woken() {
     });
 }
 
-/// A failure that opens the circuit beside does not swallow the wake-up of the closing before.
+/// A failure that opens the circuit meanwhile does not swallow the wake-up of the closing before.
 pub fn nobody_sleeps_before_a_circuit_that_closed_last() {
     explore(|| {
         let gate = Gate::new(open_circuit(|_| {}));
