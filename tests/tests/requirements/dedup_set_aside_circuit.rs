@@ -31,7 +31,7 @@ fn is_rejected(result: Option<Result<u32, BoxError>>) -> bool {
 }
 
 /// R64 Others are rejected at once, for as long as the probe has its time and no longer, at whichever point it is set aside.
-/// If it comes to its end later, its caller has the result, and the circuit does not count it.
+/// If it comes to its end after another has closed the circuit, its caller has the result, and the circuit does not count it.
 #[tokio::test(start_paused = true)]
 async fn a_probe_has_its_place_for_its_time() {
     for plan in plans() {
