@@ -13,14 +13,17 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+#[cfg(test)]
+use std::{collections::HashSet, hash::Hash, thread};
 
 /// How many counts there are for a value.
 pub(crate) const SHARDS: usize = 16;
 
 /// A value, behind one of its counts.
 ///
-/// The alignment keeps the count of an `Arc` of it in a cache line that nothing else writes to.
-#[repr(align(64))]
+/// The alignment keeps the count of an `Arc` of it in a cache line that nothing else is in, also where
+/// lines have 128 bytes, or are fetched in pairs.
+#[repr(align(128))]
 pub(crate) struct Shard<T> {
     inner: Arc<Inner<T>>,
     number: usize,
@@ -152,22 +155,21 @@ fn thread_number() -> usize {
     NUMBER.try_with(number).unwrap_or(0)
 }
 
+/// What each of many threads finds.
+#[cfg(test)]
+pub(crate) fn of_threads<T: Eq + Hash + Send>(find: impl Fn() -> T + Sync) -> HashSet<T> {
+    let found = (0..SHARDS * 4).map(|_| thread::scope(|scope| scope.spawn(&find).join().unwrap()));
+    found.collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, thread};
-
     use super::*;
-
-    fn elsewhere<T: Send>(code: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| scope.spawn(code).join().unwrap())
-    }
 
     #[test]
     fn each_thread_spreads_to_its_own_count() {
         let value = Sharded::new(7);
-        let numbers: HashSet<_> = (0..SHARDS * 4)
-            .map(|_| elsewhere(|| value.spread().spread().number()))
-            .collect();
+        let numbers = of_threads(|| value.spread().spread().number());
         assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
         let [first, second] = [(); 2].map(|()| value.spread());
         assert_eq!(first.number(), second.number());
@@ -180,10 +182,7 @@ mod tests {
         let clone = first.clone();
         let spread = first.spread();
         drop(first);
-        let others = || {
-            let numbers = (0..SHARDS).map(|_| elsewhere(|| spread.spread().number()));
-            numbers.collect::<HashSet<_>>().len()
-        };
+        let others = || of_threads(|| spread.spread().number()).len();
         assert!(others() > 1);
         drop(clone);
         assert_eq!(others(), 1);
@@ -194,7 +193,10 @@ mod tests {
     fn the_value_goes_with_its_last_holder() {
         let value = Arc::new(());
         let sharded = Sharded::new(Arc::clone(&value));
-        let held = elsewhere(|| Arc::clone(&sharded.spread()));
+        let held = thread::scope(|scope| {
+            let spread = scope.spawn(|| Arc::clone(&sharded.spread()));
+            spread.join().unwrap()
+        });
         drop(sharded);
         assert_eq!(Arc::strong_count(&value), 2);
         drop(held);
@@ -203,6 +205,9 @@ mod tests {
 
     #[test]
     fn a_count_has_a_cache_line_of_its_own() {
-        assert_eq!((size_of::<Shard<u8>>(), align_of::<Shard<u8>>()), (64, 64));
+        assert_eq!(
+            (size_of::<Shard<u8>>(), align_of::<Shard<u8>>()),
+            (128, 128)
+        );
     }
 }

@@ -57,5 +57,6 @@ models! {
         several_who_give_up_pass_the_wake_up_on
         new_settings_wake_everybody
         a_place_passes_over_a_waiter_that_was_woken
+        who_was_woken_and_leaves_passes_it_on
         nobody_sleeps_before_a_circuit_that_closed_last;
 }

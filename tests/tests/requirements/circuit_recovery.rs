@@ -308,3 +308,31 @@ async fn a_failure_ends_the_ramp() {
         begin(&mut service, 0).await.await.unwrap();
     }
 }
+
+/// R72 The time left is counted from when the service was asked whether it is ready, as long as the circuit stays open as it
+/// was then; else from the call.
+#[tokio::test(start_paused = true)]
+async fn the_time_left_is_that_of_the_readiness() {
+    let breaker = CircuitBreakerLayer::new();
+    let handle = breaker.handle();
+    let mut service = breaker.layer(Scripted::<u32, u32>::new().answer(1));
+    let orders: [(&dyn Fn(), _); 4] = [
+        (&|| (), Some(secs(30))),
+        (&|| handle.force_open_for(secs(7)), Some(secs(7))),
+        (&|| handle.force_open(), None),
+        (&|| handle.reset(), Some(secs(0))),
+    ];
+    for (order, left) in orders {
+        handle.force_open_for(secs(30));
+        service.ready().await.unwrap();
+        tokio::time::sleep(secs(10)).await;
+        order();
+        // The inner service was not asked, and so is not called.
+        let error = service.call(0).await.unwrap_err();
+        assert_eq!(open(&error).remaining(), left);
+    }
+    handle.force_open_for(secs(30));
+    tokio::time::sleep(secs(10)).await;
+    let error = service.call(0).await.unwrap_err();
+    assert_eq!(open(&error).remaining(), Some(secs(20)));
+}

@@ -10,7 +10,7 @@ use tower_keep::{
     circuit_breaker::{CircuitBreakerHandle, Open, State},
     find,
 };
-use tower_keep_test::{Polled, Scripted};
+use tower_keep_test::{Polled, Scripted, Step};
 
 use super::{dedup_set_aside_stages::*, support::*};
 
@@ -31,7 +31,7 @@ fn is_rejected(result: Option<Result<u32, BoxError>>) -> bool {
 }
 
 /// R64 Others are rejected at once, for as long as the probe has its time and no longer, at whichever point it is set aside.
-/// If it comes to its end later, its caller has the result, and the circuit does not count it.
+/// If it comes to its end after another has closed the circuit, its caller has the result, and the circuit does not count it.
 #[tokio::test(start_paused = true)]
 async fn a_probe_has_its_place_for_its_time() {
     for plan in plans() {
@@ -252,5 +252,59 @@ async fn a_turn_in_the_queue_is_lost_in_time() {
         ready.unwrap();
         assert!((free..=free + ms(2)).contains(&took), "{took:?}");
         assert_eq!(next.call(3).await.unwrap(), 7);
+    }
+}
+
+/// R64 The first in the queue is set aside. The next one is woken for a place, and leaves: the one behind it has the place.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_given_up_is_the_next_ones() {
+    let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
+    let handle = circuit.handle();
+    let inner = Scripted::<u32, u32>::new().answer(7).repeat_last();
+    let service = circuit.backpressure().layer(inner);
+    open_until_now(&handle).await;
+    let [mut first, mut faster, mut aside, mut leaving, mut last] =
+        [(); 5].map(|()| service.clone());
+    let probe = begin(&mut first, 1).await;
+    let mut aside = Polled::new(poll_fn(|cx| Service::<u32>::poll_ready(&mut aside, cx)));
+    aside.assert_pending();
+    let mut leaving = Polled::new(poll_fn(move |cx| {
+        Service::<u32>::poll_ready(&mut leaving, cx)
+    }));
+    leaving.assert_pending();
+    let mut waiter = Polled::new(poll_fn(|cx| Service::<u32>::poll_ready(&mut last, cx)));
+    waiter.assert_pending();
+    drop(probe);
+    // Another call has the place, and gives it back.
+    drop(begin(&mut faster, 1).await);
+    assert!(aside.is_woken() && leaving.is_woken() && !waiter.is_woken());
+    drop(leaving);
+    let (ready, took) = awaited(by_wakes(waiter)).await;
+    ready.unwrap();
+    assert_eq!(took, ms(0));
+    assert_eq!(last.call(2).await.unwrap(), 7);
+}
+
+/// R64 What a probe finds out after its time counts, unless the circuit has opened or closed in between.
+#[tokio::test(start_paused = true)]
+async fn a_late_probe_counts_where_nothing_was_decided() {
+    for succeeds in [true, false] {
+        let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
+        let handle = circuit.handle();
+        let late = if succeeds {
+            Step::answer(7)
+        } else {
+            Step::error("no")
+        };
+        let inner = Scripted::<u32, u32>::new().step(late.after(ms(2 * LEASE)));
+        let mut service = circuit.layer(inner);
+        open_until_now(&handle).await;
+        let probe = tokio::spawn(begin(&mut service, 1).await);
+        tokio::time::sleep(ms(LEASE)).await;
+        let seen = handle.snapshot();
+        assert_eq!((seen.state, seen.probes), (State::HalfOpen, 0));
+        assert_eq!(probe.await.unwrap().is_ok(), succeeds);
+        let decided = if succeeds { State::Closed } else { State::Open };
+        assert_eq!(handle.state(), decided);
     }
 }

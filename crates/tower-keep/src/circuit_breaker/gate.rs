@@ -234,12 +234,16 @@ impl<Request> sealed::Admits<Request> for Backpressure {
 /// Reserves a place, if there is one. Watchers and listeners learn of a transition: there is no job
 /// yet.
 fn reserve(shared: &SharedRef) -> Option<Reserved> {
-    let answer = shared.circuit.admit(true, || shared.now());
-    if let Some(transition) = &answer.transition {
+    let Answer {
+        admission,
+        transition,
+    } = shared.circuit.admit(true, || shared.now());
+    let admission = admission.ok();
+    let reserved = admission.map(|admission| Reserved::new(Arc::clone(shared), admission));
+    if let Some(transition) = &transition {
         shared.publish(transition);
     }
-    let admission = answer.admission.ok()?;
-    Some(Reserved::new(Arc::clone(shared), admission))
+    reserved
 }
 
 /// For how long a place that became free by time is left to the first in the queue.
@@ -250,7 +254,7 @@ pub(super) struct Waiting {
     shared: SharedRef,
     ticket: Option<Ticket>,
     /// For when a place is free at the latest.
-    sleep: Option<(Instant, Pin<Box<Sleep>>)>,
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Waiting {
@@ -287,13 +291,12 @@ impl Waiting {
                 self.sleep = None;
                 return Poll::Pending;
             };
-            if self.sleep.as_ref().is_none_or(|(at, _)| *at != until) {
-                self.sleep = Some((until, Box::pin(tokio::time::sleep_until(until))));
+            let made = || Box::pin(tokio::time::sleep_until(until));
+            let sleep = self.sleep.get_or_insert_with(made);
+            if sleep.deadline() != until {
+                sleep.as_mut().reset(until);
             }
-            if let Some((_, sleep)) = &mut self.sleep {
-                ready!(sleep.as_mut().poll(cx));
-                self.sleep = None;
-            }
+            ready!(sleep.as_mut().poll(cx));
         }
     }
 }

@@ -66,7 +66,7 @@ impl Default for CircuitBreakerLayer {
 
 /// When the circuit opens.
 impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
-    /// How many failures in a row are put up with: one more opens. A success starts the count anew. Default: 5, unless
+    /// How many failures in a row are put up with: one more opens. A success starts the count again. Default: 5, unless
     /// a rate is set: then only what is set opens.
     #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
@@ -157,13 +157,13 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
         self.set(|settings| settings.half_open_probes = probes)
     }
 
-    /// How many probes have to succeed for the circuit to close. Default: 1. It is decided by the last one that it takes.
+    /// How many probes have to succeed for the circuit to close. Default: 1. The last of them closes it.
     #[must_use]
     pub fn half_open_successes(self, successes: NonZeroU32) -> Self {
         self.set(|settings| settings.half_open_successes = successes)
     }
 
-    /// How many probes have to fail for the circuit to open again. Default: 1. It is decided by the last one that it takes.
+    /// How many probes have to fail for the circuit to open again. Default: 1. The last of them opens it.
     #[must_use]
     pub fn half_open_failures(self, failures: NonZeroU32) -> Self {
         self.set(|settings| settings.half_open_failures = failures)
@@ -257,7 +257,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     }
 
     /// Counts a call that is dropped unfinished as a failure, as by a time limit of a foreign layer around this one.
-    /// Default: whoever drops a call says nothing about the service. What a layer of ours drops counts as the table says.
+    /// Default: a call that is dropped says nothing about the service. What a layer of ours drops counts as the table says.
     #[must_use]
     pub fn count_dropped(mut self) -> Self {
         self.counting.count_dropped = true;

@@ -147,7 +147,7 @@
 //! A dropped call counts for nothing, unless asked for, and gives its probe back. A probe that is neither polled nor
 //! dropped keeps its place until its [`probe_timeout`](CircuitBreakerLayer::probe_timeout), which runs from its call;
 //! meanwhile other calls are rejected, or wait for readiness with [`backpressure`](CircuitBreakerLayer::backpressure).
-//! The circuit no longer counts its result after that.
+//! If its result comes after that, it counts unless the circuit has opened or closed in between.
 //!
 //! # Readiness
 //!

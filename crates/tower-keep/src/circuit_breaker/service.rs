@@ -207,3 +207,30 @@ impl<S: fmt::Debug, C, O, G: Circuits> fmt::Debug for CircuitBreaker<S, C, O, G>
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        circuit_breaker::State,
+        sharded::{SHARDS, of_threads},
+    };
+
+    /// Calls of clones that several threads made write to no reference count together.
+    #[test]
+    fn a_clone_has_the_count_of_its_thread() {
+        let layer = CircuitBreakerLayer::new();
+        let handle = layer.handle();
+        let service = layer.clone().layer(());
+        let waiting = layer.backpressure().layer(());
+        handle.force_open();
+        let numbers = of_threads(|| {
+            let shared = &service.clone().layer.gate.shared;
+            assert_eq!(shared.circuit.state(), State::Open);
+            shared.number()
+        });
+        assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
+        let numbers = of_threads(|| waiting.clone().layer.gate.0.shared.number());
+        assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
+    }
+}

@@ -146,7 +146,7 @@ impl Settings {
         self.probe_timeout.unwrap_or(default)
     }
 
-    /// The cooldown after so many trips that followed each other, before any jitter; `asked` is what the service asked
+    /// The cooldown after this number of trips that followed each other, before any jitter; `asked` is what the service asked
     /// for.
     pub(super) fn cooldown_after(&self, trips: u32, asked: Option<Duration>) -> Duration {
         let max = self.max_cooldown.max(self.cooldown);
@@ -198,7 +198,7 @@ pub(super) enum Span {
 }
 
 impl Window {
-    /// The last so many calls, exactly. It takes two bits of memory a call.
+    /// The last calls, as many as given here, exactly. It takes two bits of memory a call.
     #[must_use]
     pub const fn calls(calls: NonZeroU32) -> Self {
         Self(Span::Calls(calls))

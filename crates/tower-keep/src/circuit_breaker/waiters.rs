@@ -1,12 +1,17 @@
 //! Those who wait until the circuit lets them through, woken first come first served; another call in that moment may be
 //! faster, so that nobody depends on another to go on.
 //!
-//! When a place becomes free, the first that was not woken yet is woken; when the first leaves, the next is. Each has a
-//! timer for when a place is free at the latest: where the first is set aside, nobody behind it waits for longer than that.
-//! So each is polled a few times for each cooldown and each probe that hangs, and not at all while the circuit is held open
-//! by hand.
+//! When a place becomes free, the first that was not woken yet is woken; if it leaves before it asks for the place, the next
+//! is woken instead, as when the first leaves. Each has a timer for when a place is free at the latest: where the first is set
+//! aside, nobody behind it waits for longer than that. So each is polled a few times for each cooldown and each probe that
+//! hangs, and not at all while the circuit is held open by hand.
 
-use std::{collections::BTreeMap, sync::PoisonError, task::Waker};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::PoisonError,
+    task::Waker,
+};
 
 use crate::sync::{Mutex, MutexGuard};
 
@@ -19,8 +24,10 @@ pub(super) struct Waiters {
 #[derive(Debug, Default)]
 struct Queue {
     next: u64,
-    /// `None` once it was woken.
-    waiting: BTreeMap<u64, Option<Waker>>,
+    asleep: BTreeMap<u64, Waker>,
+    /// Woken, and not back since. Apart, as all of a long queue are woken when the circuit closes, and each then looks for
+    /// the next that sleeps.
+    woken: BTreeSet<u64>,
 }
 
 /// A place in the queue.
@@ -29,9 +36,15 @@ pub(super) struct Ticket(u64);
 
 impl Queue {
     fn is_first(&self, ticket: Ticket) -> bool {
-        self.waiting
-            .first_key_value()
-            .is_some_and(|(first, _)| *first == ticket.0)
+        let asleep = self.asleep.first_key_value().map(|(first, _)| *first);
+        let first = asleep.into_iter().chain(self.woken.first().copied()).min();
+        first == Some(ticket.0)
+    }
+
+    fn wake_first(&mut self) -> Option<Waker> {
+        let (first, waker) = self.asleep.pop_first()?;
+        self.woken.insert(first);
+        Some(waker)
     }
 }
 
@@ -48,7 +61,8 @@ impl Waiters {
             queue.next += 1;
             Ticket(queue.next)
         });
-        let replaced = queue.waiting.insert(ticket.0, Some(waker));
+        queue.woken.remove(&ticket.0);
+        let replaced = queue.asleep.insert(ticket.0, waker);
         drop(queue);
         drop(replaced);
         ticket
@@ -59,21 +73,23 @@ impl Waiters {
         self.queue().is_first(ticket)
     }
 
-    /// Gives the place up. The next one may be the first now.
+    /// Gives the place up. The next one may be the first now, or go on in its stead.
     pub(super) fn leave(&self, ticket: Ticket) {
         let mut queue = self.queue();
         let was_first = queue.is_first(ticket);
-        let left = queue.waiting.remove(&ticket.0);
+        // What woke it since it last asked the circuit is for another.
+        let was_woken = queue.woken.remove(&ticket.0);
+        let left = queue.asleep.remove(&ticket.0);
         drop(queue);
         drop(left);
-        if was_first {
+        if was_first || was_woken {
             self.wake_first();
         }
     }
 
     /// A place may have become free, or the time until then changed: wakes the first that was not woken yet.
     pub(super) fn wake_first(&self) {
-        let first = (self.queue().waiting.values_mut()).find_map(Option::take);
+        let first = self.queue().wake_first();
         if let Some(waker) = first {
             waker.wake();
         }
@@ -81,9 +97,36 @@ impl Waiters {
 
     /// Everybody may go on.
     pub(super) fn wake_all(&self) {
-        let waiting: Vec<Waker> = (self.queue().waiting.values_mut())
-            .filter_map(Option::take)
-            .collect();
-        waiting.into_iter().for_each(Waker::wake);
+        let asleep = {
+            let mut queue = self.queue();
+            let asleep = mem::take(&mut queue.asleep);
+            queue.woken.extend(asleep.keys());
+            asleep
+        };
+        asleep.into_values().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A circuit that closes wakes all of a long queue. They leave in a second rather than in minutes, as each finds at once
+    /// that nobody sleeps.
+    #[test]
+    fn a_long_queue_leaves_at_once() {
+        let waiters = Waiters::default();
+        let wait = |ticket| waiters.wait(ticket, Waker::noop());
+        let tickets: Vec<_> = (0..200_000).map(|_| wait(None)).collect();
+        assert!(waiters.is_first(tickets[0]));
+        waiters.wake_all();
+        assert!(waiters.is_first(tickets[0]));
+        wait(Some(tickets[1]));
+        for pair in tickets.windows(2) {
+            waiters.leave(pair[0]);
+            assert!(waiters.is_first(pair[1]));
+        }
+        assert_eq!(waiters.queue().woken.len(), 1);
+        assert!(waiters.queue().asleep.is_empty());
     }
 }

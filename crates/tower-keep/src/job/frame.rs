@@ -18,7 +18,7 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Makes an owner's call that begins no job itself, but takes over one that is begun below. If the call panics, that job
+/// Makes an owner's call that begins no job itself, but takes over a job that is begun below. If the call panics, that job
 /// ends there and then.
 #[inline(always)]
 pub(super) fn adopt_on_call(call: impl FnOnce()) -> Found {
@@ -44,7 +44,7 @@ pub(super) fn adopt_on_call(call: impl FnOnce()) -> Found {
     }
 }
 
-/// Polls for an owner whose stack has no job: takes over one that a layer inside begins meanwhile. If the poll panics, that
+/// Polls for an owner whose stack has no job: takes over the job that a layer inside begins meanwhile. If the poll panics, that
 /// job ends there and then.
 #[inline(always)]
 pub(super) fn adopt_on_poll<T>(poll: impl FnOnce() -> T) -> (Option<Arc<Core>>, T) {

@@ -33,7 +33,7 @@ pub struct JobView {
     pub changed_at: Instant,
     /// The last report; 0.0 before the first, 1.0 after success.
     pub report: Report,
-    /// The step that runs, or the one in which the job failed or was cancelled; as in [`Event::step`].
+    /// The step that runs, or the one in which the job failed or was cancelled; as in [`Event::step`](crate::Event::step).
     pub step: Option<StepInfo>,
     /// What it is doing, or how it ended.
     pub state: JobState,

@@ -150,6 +150,13 @@
 //! Dropping the future during a wait retries nothing more. No readiness of the inner service is held
 //! while waiting.
 //!
+//! # Cost
+//!
+//! A call that is not repeated allocates nothing. It takes no lock but that of [`RetryBudgets`], and reads the clock only
+//! with a budget or a [`max_total_time`](RetryLayer::max_total_time). Clones of a service use the reference count of the
+//! thread that made them, as long as the service that the layer made is there. So clone the service in the thread that
+//! calls it.
+//!
 //! # Under axum
 //!
 //! Goes into `Router::layer` where the request is `Clone`; axum's body is not, so there `clone_with` has to say how to

@@ -104,3 +104,17 @@ impl<S: fmt::Debug, P, C, H, B> fmt::Debug for Retry<S, P, C, H, B> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sharded::{SHARDS, of_threads};
+
+    /// Calls of clones that several threads made write to no reference count together.
+    #[test]
+    fn a_clone_has_the_count_of_its_thread() {
+        let service = RetryLayer::new().layer(());
+        let numbers = of_threads(|| service.clone().clone().shared.number());
+        assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
+    }
+}

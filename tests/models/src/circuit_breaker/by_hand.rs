@@ -144,7 +144,7 @@ pub fn an_observer_rejects_nobody() {
     assert_eq!(seen, possible.into());
 }
 
-/// Flags and failures share a word: neither does new settings' flag get lost, nor what is counted beside.
+/// Flags and failures share a word: neither does new settings' flag get lost, nor what is counted meanwhile.
 pub fn new_settings_lose_no_count() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(9));
@@ -210,7 +210,7 @@ pub fn new_settings_leave_no_call_in_flight_behind() {
         assert_eq!(circuit.snapshot(COOLDOWN * 9).slow_in_flight, 0);
         known
     });
-    // One that began beside the change and was not told of takes another one's place with it.
+    // A call that began during the change, and is not known, takes another one's place with it.
     assert_eq!(seen, [0, 1].into());
 }
 
@@ -232,7 +232,7 @@ pub fn new_settings_keep_the_ramp() {
     });
 }
 
-/// The ramp ends once, beside settings that change and successes that are counted.
+/// The ramp ends once, while settings change and successes are counted.
 pub fn the_ramp_ends() {
     explore(|| {
         let circuit = open_circuit(|settings| {

@@ -206,7 +206,7 @@ pub fn a_call_is_let_through_or_rejected() {
             assert_eq!(circuit.succeeded(call, START), None);
             assert_eq!(circuit.failed(call, START), None);
         }
-        // Whoever knows that it is open is rejected.
+        // A call that knows that it is open is rejected.
         assert!(circuit.asked(START).admission.is_err());
         assert_eq!(circuit.word().generation(), 1);
         answer.admission.is_ok()

@@ -160,7 +160,7 @@ pub fn a_probe_that_hung_comes_back() {
     assert_eq!(seen, possible.into());
 }
 
-/// Nobody is let through before the cooldown is over, whoever asks beside.
+/// Nobody is let through before the cooldown is over, however many ask.
 pub fn the_cooldown_holds() {
     explore(|| {
         let circuit = open_circuit(|_| {});

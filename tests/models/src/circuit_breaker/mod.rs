@@ -65,7 +65,7 @@ fn circuit(change: impl FnOnce(&mut Settings)) -> Arc<Circuit> {
     Arc::new(Circuit::new(settings, 0))
 }
 
-/// One that let a call through that failed, and opened; the settings are changed thereafter.
+/// A circuit that let a call through that failed, and opened; the settings are changed thereafter.
 fn open_circuit(change: impl FnOnce(&mut Settings)) -> Arc<Circuit> {
     let circuit = circuit(|settings| settings.failure_threshold = Some(0));
     let call = circuit.admitted(START);

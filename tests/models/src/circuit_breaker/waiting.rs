@@ -165,7 +165,7 @@ pub fn closing_wakes_everybody() {
     });
 }
 
-/// So does one that is reset by hand, which no timer ends.
+/// So does a circuit that is reset by hand, which no timer ends.
 pub fn a_reset_wakes_everybody() {
     explore(|| {
         let gate = Gate::new(open_circuit(|_| {}));
@@ -278,7 +278,7 @@ pub fn a_place_passes_over_a_waiter_that_was_woken() {
     });
 }
 
-/// A failure that opens the circuit beside does not swallow the wake-up of the closing before.
+/// A failure that opens the circuit meanwhile does not swallow the wake-up of the closing before.
 pub fn nobody_sleeps_before_a_circuit_that_closed_last() {
     explore(|| {
         let gate = Gate::new(open_circuit(|_| {}));
@@ -292,5 +292,26 @@ pub fn nobody_sleeps_before_a_circuit_that_closed_last() {
         gate.set_mode(Mode::Automatic);
         wavering.join();
         waiting.join();
+    });
+}
+
+/// R64 Nor does one behind it that was woken and then leaves: the place is for the next.
+pub fn who_was_woken_and_leaves_passes_it_on() {
+    explore(|| {
+        let (gate, first) = taken(2);
+        let second = gate.circuit.admitted(COOLDOWN);
+        let mut aside = Unhurt::new(Waiting::new(&gate));
+        assert!(aside.get_mut().poll(&Sleeper::default()).is_none());
+        let mut leaving = Waiting::new(&gate);
+        assert!(leaving.poll(&Sleeper::default()).is_none());
+        let mut last = Waiting::new(&gate);
+        let sleeper = Sleeper::default();
+        assert!(last.poll(&sleeper).is_none());
+        gate.give_back(&first);
+        let leaves = spawn(move || drop(leaving));
+        gate.give_back(&second);
+        sleeper.sleep();
+        assert!(last.go_on_waiting(&sleeper).is_probe());
+        leaves.join();
     });
 }

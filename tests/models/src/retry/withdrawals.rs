@@ -154,7 +154,7 @@ pub fn time_does_not_go_back() {
     });
 }
 
-/// The balance that is told beside is one that there was.
+/// A balance that is read meanwhile is one of the balances that there were.
 pub fn the_balance_is_of_one_moment() {
     let seen = explore(|| {
         let budget = budget(2);

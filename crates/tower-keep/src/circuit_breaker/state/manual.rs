@@ -118,7 +118,7 @@ impl Circuit {
         replaced
     }
 
-    /// For whoever is derived from this one.
+    /// For a circuit that is derived from this one.
     pub(in super::super) fn next_seed(&self) -> u64 {
         self.slow().rng.u64(..)
     }

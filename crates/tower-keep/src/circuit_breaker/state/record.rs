@@ -104,7 +104,7 @@ impl Circuit {
         now: Duration,
     ) -> Option<Verdict> {
         let mut slow = self.slow();
-        // From here on only failures of this generation can be counted beside.
+        // From here on only failures of this generation can be counted meanwhile.
         if !self.is_current(admission) {
             return None;
         }
@@ -231,7 +231,7 @@ impl Circuit {
         asked: Option<Duration>,
         now: Duration,
     ) -> Box<Transition> {
-        // One that stayed closed for as long as it had been open starts anew.
+        // After a closed time as long as the cooldown before, the cooldowns start over.
         if self.state() == State::Closed && now.saturating_sub(slow.closed_at) >= slow.cooldown {
             slow.trips = 0;
         }

@@ -104,7 +104,7 @@ impl Outcomes {
     }
 }
 
-/// The last so many calls.
+/// The last calls, as many as it has room for.
 #[derive(Debug)]
 pub(super) struct CallWindow {
     counts: Counts,
@@ -176,7 +176,7 @@ impl CallWindow {
 /// In how many parts a time window is counted.
 pub(super) const BUCKETS: usize = 20;
 
-/// The calls of the last so long.
+/// The calls of the latest time.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     /// The sum of all buckets.

@@ -38,7 +38,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 proptest! {
-    /// A count window holds exactly the last so many calls, and keeps what fits when it is resized.
+    /// A count window holds exactly the last calls that it has room for, and keeps what fits when it is resized.
     #[test]
     fn of_calls_equals_the_model(
         size in 1..100_u32,

@@ -4,7 +4,7 @@
 //! The outermost layer owns the job: it makes it ambient for every poll and ends it, whichever layer began it. What a
 //! call does, by what goes on around it:
 //!
-//! | phase | a layer that tracks no job | a layer that tracks | one that belongs to the ambient job |
+//! | phase | a layer that tracks no job | a layer that tracks | a layer that belongs to the ambient job |
 //! |---|---|---|---|
 //! | `Running`, `Open`, `Offered` | adopts a job that is begun below, and owns it | begins a job, and owns it | is a member: a foreign layer in between calls again |
 //! | `Adopting` | is untracked; a member if a job is begun below | begins a job for the owner that adopts it; is a member | is a member, and tells the owner that the job has one |
@@ -120,7 +120,7 @@ pub(crate) struct Joining<'a> {
 }
 
 /// Tells a tracking layer of a stack from every other, and so a repeated call of it from a new one. Given when the
-/// layer is put around a service and kept by that service's clones: a retry of somebody else's clones the service,
+/// layer is put around a service and kept by that service's clones: a foreign retry clones the service,
 /// while another stack has an id of its own even where it has the same layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LayerId(NonZeroU32);
@@ -175,7 +175,7 @@ impl Seat {
         Self::new(role, None)
     }
 
-    /// A seat for an execution that belongs to several callers: it runs in this job, or in one that is begun below.
+    /// A seat for an execution that belongs to several callers: it runs in this job, or in a job that is begun below.
     pub(crate) fn for_execution(job: Option<Arc<Core>>) -> Self {
         let role = if job.is_some() {
             Role::Borrower
@@ -375,8 +375,8 @@ impl Seat {
     #[inline(always)]
     pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.settling = false;
-        // A note is about the result that comes up with it: one that another future on this thread left is not for us,
-        // nor is one whose result somebody inside kept to itself.
+        // A note is about the result that comes up with it: what another future on this thread left is not for us, nor is
+        // what was said of a result that a layer inside kept to itself.
         stop::clear();
         let polled = self.run_in_place(poll);
         if polled.is_pending() {

@@ -350,7 +350,7 @@ proptest! {
                 Action::Change(settings) => {
                     let mut settings = settings;
                     if !settings.is_windowed() || !model.settings.is_windowed() {
-                        // What was counted without a window is not known to one that comes later,
+                        // What was counted without a window is not known to a window that comes later,
                         // nor kept by none.
                         model.ended.clear();
                     }
