@@ -53,8 +53,10 @@ impl Readers {
         let (items, ends) = self.news.begin_read(|| table.ends());
         let handles = all.hand_out(items);
         let jobs = table.running();
+        let mut work = Vec::new();
         let facts = table.snapshot(&jobs, Some(ends), |job| {
-            let (facts, is_news) = job.facts_for_readers();
+            let (facts, is_news, of_job) = job.facts_for_readers(table.a_shard());
+            work.extend(of_job);
             if is_news {
                 all.put(&Arc::new(facts.clone().into()));
             }
@@ -64,7 +66,7 @@ impl Readers {
         all.next += 1;
         all.readers.insert(reader, Unread::default());
         drop(all);
-        drop((handles, jobs));
+        drop((handles, jobs, work));
         (facts.into(), reader)
     }
 

@@ -43,7 +43,7 @@ use self::{
     ending::{Awaiting, Detached},
     family::Children,
     followers::{Followed, Followers},
-    shown::Shown,
+    shown::{Reading, Shown},
     steps::Steps,
     word::{AtomicWord, Flag, Word},
 };
@@ -107,8 +107,8 @@ struct State {
     follows: Option<Box<Followed>>,
     /// How many of the layers of the stack share the execution.
     shares: u16,
-    /// There is a change of which the readers of all changes will be told.
-    listed: bool,
+    /// Of the first board. Those of further boards are in the rare part.
+    reading: Reading,
     /// Which of the first observers write to tracing, a bit for each.
     traced: u8,
 }
@@ -124,7 +124,7 @@ struct Rare {
     step_limit: Option<Duration>,
     /// Those beyond the first.
     observers: Vec<Arc<dyn Observer>>,
-    boards: Vec<Arc<Shard>>,
+    boards: Vec<(Arc<Shard>, Reading)>,
     /// Events that came while another was being delivered.
     queue: VecDeque<(Event, Target)>,
     /// What may stop the code of the parent that began this job.
@@ -245,7 +245,7 @@ impl Core {
                 shown: None,
                 follows: None,
                 shares: 0,
-                listed: false,
+                reading: Reading::default(),
                 traced,
             }),
         });
@@ -336,7 +336,7 @@ impl Core {
     /// From now on every sign of life is noted.
     pub(crate) fn be_timed(&self) {
         self.activity.be_timed();
-        self.claim_reports();
+        drop(self.claim_reports());
     }
 
     /// The job goes on: it reported, or a step or an attempt began or ended.

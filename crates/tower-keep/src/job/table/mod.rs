@@ -89,6 +89,11 @@ impl Table {
         &self.shards[0].common
     }
 
+    /// Which table it is, as jobs know it.
+    pub(crate) fn a_shard(&self) -> &Shard {
+        &self.shards[0]
+    }
+
     /// Of a Cancel layer alone.
     pub(crate) fn of_calls() -> Self {
         Self::new(None, News::new())
@@ -231,8 +236,8 @@ impl Table {
         stream.subscribe(|| {
             let observer = stream.observer();
             let jobs = self.running();
-            jobs.iter().for_each(|job| job.listen(&observer));
-            jobs
+            let work: Vec<_> = jobs.iter().map(|job| job.listen(&observer)).collect();
+            (jobs, work)
         })
     }
 }

@@ -139,7 +139,9 @@ impl Shard {
         {
             job.observe(&stream.observer(), false);
         }
-        if is_read && job.begin_read() {
+        if is_read {
+            job.begin_read(self);
+            // Also where a reader that began just now has told the others, as they may wait.
             self.list(job.id());
         }
     }
@@ -195,7 +197,7 @@ impl Shard {
     /// The job, if it runs, and how it is if the readers of all changes do not know.
     pub(crate) fn take_change(&self, id: JobId) -> Option<(Arc<Core>, Option<Facts>)> {
         let job = self.lock().shown(id)?;
-        let change = job.take_change();
+        let change = job.take_change(self);
         Some((job, change))
     }
 
