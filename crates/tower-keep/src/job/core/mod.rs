@@ -48,7 +48,10 @@ use self::{
     word::{AtomicWord, Flag, Word},
 };
 pub(crate) use self::{brings::Brings, cancel::By, ending::Ending};
-use super::{halt::Halt, table::Shard};
+use super::{
+    halt::Halt,
+    table::{Shard, own_shard},
+};
 use crate::{
     event::{CancelReason, Event, JobId, JobName, Observer},
     sync::{
@@ -67,6 +70,8 @@ pub(crate) struct Core {
     attempt: AtomicU32,
     /// Nanoseconds from the beginning to the start, and one; 0 where nobody took the time.
     started_at: AtomicU64,
+    /// Which shard of each table has the job.
+    home: u8,
     /// Where the job is shown since it began, or since later. Further boards are in the rare part.
     born_on: Option<Arc<Shard>>,
     board: OnceLock<Arc<Shard>>,
@@ -197,6 +202,7 @@ impl Core {
         tell: Tell,
         brings: Brings<'_>,
     ) -> Arc<Self> {
+        let home = own_shard();
         let (mut first, mut born_on, mut flag, mut traced) = (None, None, None, 0);
         match brings {
             Brings::Nothing => {}
@@ -209,7 +215,7 @@ impl Core {
                 flag = Some(Flag::of_observer(is_traced));
             }
             Brings::Board(table) => {
-                born_on = table.own_shard().cloned();
+                born_on = table.shard_to_show(home).cloned();
                 flag = born_on.is_some().then_some(Flag::OnBoard);
             }
         }
@@ -230,6 +236,7 @@ impl Core {
             word: AtomicWord::new(flag),
             attempt: AtomicU32::new(1),
             started_at: AtomicU64::new(0),
+            home: home as u8,
             born_on,
             board: OnceLock::new(),
             first,
@@ -265,6 +272,11 @@ impl Core {
 
     pub(crate) fn id(&self) -> JobId {
         self.id
+    }
+
+    #[inline]
+    pub(crate) fn home(&self) -> usize {
+        usize::from(self.home)
     }
 
     pub(crate) fn name(&self) -> &JobName {

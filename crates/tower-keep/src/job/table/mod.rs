@@ -4,7 +4,8 @@
 //! job is in it as long as it is shown on the board, which is until its end, in one step with its place in the history; and
 //! as long as the Cancel layer has a call of it.
 //!
-//! The table is in shards, and a thread puts the jobs that it begins into its own, so that threads do not meet there.
+//! The table is in shards, and the jobs that a thread begins are in the same shard of each table, so that threads do not
+//! meet there, and a job is there once, whichever threads it goes on in.
 //!
 //! Who goes through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
 //! No job is touched while one of them is held.
@@ -21,13 +22,13 @@ use tokio::sync::{broadcast, watch};
 
 use self::{
     calls::Calls,
-    shard::{Entry, State, own_shard},
+    shard::{Entry, State},
     slots::Slots,
 };
 pub(crate) use self::{
     calls::{Call, Owner, Tracked},
     news::{Item, News, Then},
-    shard::Shard,
+    shard::{Shard, own_shard},
     stream::Stream,
 };
 use super::{
@@ -113,17 +114,17 @@ impl Table {
         self.stream().is_some_and(|stream| stream.is_heard())
     }
 
-    /// Where this thread shows the jobs that it begins; nowhere, where nobody may look.
+    /// Where a job of this home is shown; nowhere, where nobody may look.
     #[inline]
-    pub(crate) fn own_shard(&self) -> Option<&Arc<Shard>> {
+    pub(crate) fn shard_to_show(&self, home: usize) -> Option<&Arc<Shard>> {
         let is_taken = self.common().taken.load(Ordering::Relaxed);
-        is_taken.then(|| &self.shards[own_shard()])
+        is_taken.then(|| &self.shards[home])
     }
 
     /// Shows the job, until it is over.
     #[inline]
     pub(crate) fn show(&self, job: &Arc<Core>) {
-        if let Some(shard) = self.own_shard() {
+        if let Some(shard) = self.shard_to_show(job.home()) {
             if job.show_on(shard) {
                 shard.show(job);
             }

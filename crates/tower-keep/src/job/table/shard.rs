@@ -77,7 +77,9 @@ thread_local! {
     static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-pub(super) fn own_shard() -> usize {
+/// Which of a table's shards has the jobs that this thread begins.
+#[inline]
+pub(crate) fn own_shard() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let own = OWN.try_with(|own| {
         if own.get() == usize::MAX {
@@ -110,12 +112,8 @@ impl Shard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_of(&self, common: &Common) -> bool {
-        std::ptr::eq(&*self.common, common)
-    }
-
     pub(crate) fn is_of_table_of(&self, other: &Self) -> bool {
-        self.is_of(&other.common)
+        Arc::ptr_eq(&self.common, &other.common)
     }
 
     #[inline]
