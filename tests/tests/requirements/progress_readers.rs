@@ -44,7 +44,7 @@ fn fractions(changes: &mut Changes) -> Vec<f64> {
     views.map(|view| view.report.fraction()).collect()
 }
 
-/// R29: a job that two boards show is read on both, whoever reads first, from its beginning on.
+/// R29: a job that two boards show is read on both, in any order, from its beginning on.
 #[tokio::test(start_paused = true)]
 async fn each_board_has_its_readers() {
     let boards = [
@@ -168,7 +168,7 @@ async fn the_last_report_is_shown_of_those_that_joined() {
     a_chain_that_fails(ProgressLayer::new(), async {}).await;
 }
 
-/// R29, R51: a watch sees each report also where the job joined one that joined another.
+/// R29, R51: a watch sees each report also where the job joined a job that joined another.
 #[tokio::test(start_paused = true)]
 async fn a_watch_at_the_end_of_a_chain() {
     let progress = ProgressLayer::new();

@@ -47,7 +47,7 @@ impl Readers {
         self.lock().readers.len()
     }
 
-    /// Another reader, and what there is now: what comes after it, it is told.
+    /// Another reader, and what there is now. It reads what comes after that.
     pub(super) fn begin(&self, table: &Table) -> (Snapshot, u64) {
         let mut all = self.lock();
         let (items, ends) = self.news.begin_read(|| table.ends());
@@ -135,7 +135,7 @@ impl All {
                 Item::Ended(facts) => Some(*facts),
                 Item::Changed(shard, job) => {
                     let shard = shard.upgrade();
-                    // One that has ended is there as such.
+                    // A job that has ended is there as such.
                     let changed = shard.as_ref().and_then(|shard| shard.take_change(job));
                     let (job, facts) = changed.unzip();
                     handles.push((job, shard));

@@ -48,7 +48,7 @@ impl Stream {
 pub(super) enum Target {
     /// The observers that were registered when the event was queued.
     First(u32),
-    /// One that came later and is told what it missed.
+    /// An observer that came later, and gets what it missed.
     Only(u32),
 }
 
@@ -116,7 +116,7 @@ impl Core {
         job.tell(Target::Only(0), dispatched, None);
     }
 
-    /// Registers an observer that is told what happens from now on.
+    /// Registers an observer, for what happens from now on.
     pub(crate) fn listen(&self, observer: &Arc<dyn Observer>) -> Handles {
         let handles = self.follow_closely();
         if self.lock().add_observer(observer, false).is_some() {

@@ -195,7 +195,7 @@ impl Core {
         Self::begin(name, origin, tell, Brings::Nothing)
     }
 
-    /// A new job, of which this is told from its beginning on.
+    /// A new job, of which this learns from its beginning on.
     pub(crate) fn begin(
         name: JobName,
         origin: Origin,

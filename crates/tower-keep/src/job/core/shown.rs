@@ -1,4 +1,4 @@
-//! What there is to show of a job, for the boards that it is on: kept in the job, and put together when somebody looks.
+//! What there is to show of a job, for the boards that it is on: kept in the job, and put together when it is looked at.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -86,7 +86,7 @@ impl Facts {
 /// What the readers of all changes of one board know of the job.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Reading {
-    /// They are told of each change.
+    /// There are readers, who learn of each change.
     begun: bool,
     /// There is a change of which they will be told.
     listed: bool,
@@ -116,7 +116,7 @@ pub(super) struct Unseen {
     listed: bool,
     /// And for those of these.
     further: Vec<Arc<Shard>>,
-    /// Somebody watches this job.
+    /// This job is watched.
     watched: bool,
 }
 
@@ -208,7 +208,7 @@ impl Core {
         self.started_at.store(time(nanos), Ordering::Relaxed);
     }
 
-    /// When it started, if somebody took the time.
+    /// When it started, if the time was taken.
     pub(super) fn started_at(&self) -> Option<Instant> {
         let noted = self.started_at.load(Ordering::Relaxed);
         Some(self.born + Duration::from_nanos(noted.checked_sub(1)?))
@@ -242,7 +242,7 @@ impl Core {
         self.lock().facts()
     }
 
-    /// The job as it is now, for readers of all changes of this board, who are told of each change from now on; and
+    /// The job as it is now, for readers of all changes of this board, who learn of each change from now on; and
     /// whether those who were readers before are to be told of it.
     pub(crate) fn facts_for_readers(&self, board: &Shard) -> (Facts, bool, Handles) {
         let handles = self.follow_closely();
@@ -273,7 +273,7 @@ impl Core {
         }
     }
 
-    /// Somebody watches it from now on.
+    /// It is watched from now on.
     pub(crate) fn be_watched(&self) {
         drop(self.follow_closely());
         self.word.set(Flag::Viewed);
@@ -287,7 +287,7 @@ impl Core {
         }
     }
 
-    /// It has started, which what is shown says by itself unless there is more to show, or somebody looks.
+    /// It has started, which what is shown says by itself unless there is more to show, or it is looked at.
     pub(super) fn show_start(&self, before: Word, at: Instant) {
         if before.is_looked_at() {
             let mut job = self.lock();
@@ -334,7 +334,7 @@ impl Core {
 
     // ===== what another job reports, which works for this one =====
 
-    /// Whether each report of the work is to be told to this job at once, rather than read when somebody looks.
+    /// Whether each report of the work is to be told to this job at once, rather than read when it is looked at.
     pub(super) fn follows_closely(&self) -> bool {
         let now = self.state();
         now.has(Flag::Read)
@@ -419,7 +419,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Nobody is told: those who look, and are to be told of changes, begin with this.
+    /// Nobody learns of it by this: each look begins with it, that of a reader of changes too.
     pub(super) fn absorb(&mut self, reports: &[Told]) {
         if self.core.state().is_over() || !self.core.is_shown() {
             return;

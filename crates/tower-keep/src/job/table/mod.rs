@@ -7,7 +7,7 @@
 //! The table is in shards, and the jobs that a thread begins are in the same shard of each table, so that threads do not
 //! meet there, and a job is there once, whichever threads it goes on in.
 //!
-//! Who goes through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
+//! A look through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
 //! No job is touched while one of them is held.
 
 mod calls;
@@ -52,7 +52,7 @@ pub(crate) struct Table {
 
 /// What the shards have in common. Few write here.
 struct Common {
-    /// There was a handle, so that somebody may look.
+    /// There was a handle, so that jobs may be looked at.
     taken: AtomicBool,
     /// How many jobs that ended are kept.
     history: AtomicU64,
@@ -104,12 +104,12 @@ impl Table {
         self.common().stream.as_ref()
     }
 
-    /// Somebody may look from now on.
+    /// Jobs may be looked at from now on.
     pub(crate) fn take(&self) {
         self.common().taken.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a job that comes now may run code of the user's: somebody listens to each event.
+    /// Whether a job that comes now may run code of the user's: there are listeners to each event.
     pub(crate) fn is_heard(&self) -> bool {
         self.stream().is_some_and(|stream| stream.is_heard())
     }
@@ -131,7 +131,7 @@ impl Table {
         }
     }
 
-    // ===== those who look =====
+    // ===== looks =====
 
     pub(crate) fn find(&self, id: JobId) -> Option<Arc<Core>> {
         let find = |shard: &Arc<Shard>| shard.lock().shown(id);

@@ -94,7 +94,7 @@ impl News {
         Some(made)
     }
 
-    /// A reader more. `at` runs in the step that separates what came before from what the reader is told.
+    /// A reader more. `at` runs in the step that separates what came before from what the reader reads.
     pub(crate) fn begin_read<T>(&self, at: impl FnOnce() -> T) -> (Vec<Item>, T) {
         let mut inbox = self.lock();
         inbox.readers += 1;
@@ -148,7 +148,7 @@ fn has_threads(runtime: &Handle) -> bool {
     runtime.runtime_flavor() == RuntimeFlavor::MultiThread
 }
 
-/// Wakes those that wait, or leaves it to another task where there are many.
+/// Wakes the readers that wait, or leaves it to another task where there are many.
 fn wake(waiting: Waiting) {
     struct Wakes(Waiting);
 

@@ -1,4 +1,4 @@
-//! A part of the table: the jobs that one thread began, or some, and how the last of them ended.
+//! A part of the table: the jobs that one thread began, or several, and how the last of them ended.
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use crate::{
     sync::{Mutex, MutexGuard, SHARDS, atomic::Ordering},
 };
 
-/// How many jobs a lock is held for at most while somebody lists them.
+/// How many jobs a lock is held for at most while they are listed.
 const PIECE: usize = 1024;
 
 /// A part of the table. It keeps apart from what other threads write.
@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) ended: VecDeque<Facts>,
     /// How many there were before those.
     pub(super) forgotten: u64,
-    /// The jobs that somebody watches.
+    /// The jobs that are watched.
     watched: JobMap<watch::Sender<JobView>>,
 }
 
@@ -57,7 +57,7 @@ impl Entry {
     }
 }
 
-/// What goes with a job's end, to be dropped or told without a lock.
+/// What goes with a job's end, to be dropped or handed on without a lock.
 struct Gone {
     _job: Option<Arc<Core>>,
     _forgotten: Option<Facts>,
@@ -255,7 +255,7 @@ impl Shard {
         Some(receiver)
     }
 
-    /// Tells those who watch the job of its state.
+    /// Brings the watches of the job up to date.
     #[cold]
     pub(crate) fn tell_watch(&self, job: &Core) {
         let watch = self.lock().watched.get(&job.id()).cloned();
@@ -325,7 +325,7 @@ impl State {
         })
     }
 
-    /// Keeps an ending; returns the one that makes room for it.
+    /// Keeps an ending; returns the ending that makes room for it.
     #[inline]
     fn keep(&mut self, facts: Facts, history: u64) -> Option<Facts> {
         if history == 0 {

@@ -1,5 +1,5 @@
 //! Jobs that wait for what this one does: its reports and its signs of life are theirs. Where nobody watches them, they read
-//! the last reports when somebody looks, or when the execution is over; the others learn of each, in order.
+//! the last reports when they are looked at, or when the execution is over; the others learn of each, in order.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,12 +16,12 @@ use crate::{
 };
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
-/// time, without a lock, and whoever finds one at it leaves its own in the queue.
+/// time, without a lock, and a thread that finds another at it leaves its own in the queue.
 #[derive(Default)]
 pub(super) struct Followers {
     /// In the order in which they were dispatched.
     jobs: BTreeMap<JobId, Follower>,
-    /// The last report of each kind, for those that join later, the older one first.
+    /// The last report of each kind, for jobs that join later, the older one first.
     last: Vec<Told>,
     /// How many reports there were.
     reports: u64,
@@ -79,7 +79,7 @@ pub(super) struct Followed {
 
 struct Follower {
     job: Weak<Core>,
-    /// How many reports there were when it joined: of those it is told the last only.
+    /// How many reports there were when it joined: of those it gets the last only.
     since: u64,
     /// One job may join several times at once.
     joins: usize,
@@ -88,7 +88,7 @@ struct Follower {
 enum Whom {
     /// Who followed already when this report was made.
     Before(u64),
-    /// One that came later.
+    /// A follower that came later.
     Only(JobId),
 }
 
@@ -169,7 +169,7 @@ impl Following {
         if job.activity.is_timed() {
             family::time_with_children(&work);
         }
-        // Somebody may look since then.
+        // It may have been looked at since.
         if closely || job.is_followed_closely() {
             drop(job.claim_reports());
         }
@@ -258,7 +258,7 @@ impl Locked<'_> {
         all.map(of).collect()
     }
 
-    /// Which execution it is; `None` if it is over. `closely`: the job is told of each report.
+    /// Which execution it is; `None` if it is over. `closely`: the job gets each report at once.
     fn adopt_follower(&mut self, job: &Arc<Core>, closely: bool) -> Option<u64> {
         if !self.core.state().is_shared() {
             return None;
