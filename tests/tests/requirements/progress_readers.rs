@@ -4,7 +4,7 @@ use std::{
     future::{Future, pending},
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Wake, Waker},
@@ -12,9 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::FutureExt;
 use tokio::sync::Notify;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{BoxError, DedupLayer, Job, ProgressLayer, progress::Changes};
+use tower_keep::{BoxError, DedupLayer, Job, JobId, JobLayer, ProgressLayer, progress::Changes};
 
 /// Counts its wake-ups.
 #[derive(Default)]
@@ -134,6 +135,44 @@ fn a_reader_that_begins_takes_nobodys_wake() {
         missed
     });
     assert!(!missed);
+}
+
+/// R29, R63: what a reader's waker calls has a job of its own, also where it is woken in the middle of another call.
+#[test]
+fn a_waker_that_calls_is_no_part_of_the_job() {
+    struct Calls(
+        Box<dyn Fn() -> Option<JobId> + Send + Sync>,
+        Mutex<Vec<Option<JobId>>>,
+    );
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            let made = (self.0)();
+            self.1.lock().unwrap().push(made);
+        }
+    }
+    let whose = |()| async { Ok::<_, BoxError>(Job::current().id()) };
+    for named in [false, true] {
+        let progress = ProgressLayer::new();
+        let handle = progress.handle();
+        let call = move || {
+            let service = ServiceBuilder::new().layer(JobLayer::new("other"));
+            let call = service.service(service_fn(whose)).oneshot(());
+            call.now_or_never().unwrap().unwrap()
+        };
+        let calls = Arc::new(Calls(Box::new(call), Mutex::default()));
+        let waker = Waker::from(Arc::clone(&calls));
+        let (_, mut changes) = handle.changes();
+        let waits = pin!(changes.changed()).poll(&mut Context::from_waker(&waker));
+        assert!(waits.is_pending());
+        let service = ServiceBuilder::new()
+            .option_layer(named.then(|| JobLayer::new("named")))
+            .layer(progress)
+            .service(service_fn(whose));
+        let own = service.oneshot(()).now_or_never().unwrap().unwrap();
+        assert_eq!(handle.history()[0].job, own.unwrap());
+        let made = calls.1.lock().unwrap().clone();
+        assert!(matches!(made[..], [Some(made)] if Some(made) != own));
+    }
 }
 
 /// Two of three calls join the first, one of them by joining the other. The first reports twice, and fails.

@@ -24,7 +24,7 @@ impl Brings<'_> {
         match self {
             Self::Nothing => false,
             Self::Observer { .. } => true,
-            Self::Board(table) => table.is_heard(),
+            Self::Board(table) => table.runs_code(),
         }
     }
 

@@ -86,7 +86,7 @@ pub(crate) struct Core {
     state: Mutex<State>,
 }
 
-/// Runs observers apart from the call in the middle of which an event happens.
+/// Runs observers and wakes readers apart from the call in the middle of which an event happens.
 pub(crate) type Tell = fn(&mut dyn FnMut());
 
 /// Whose code began a job.
@@ -282,6 +282,11 @@ impl Core {
     pub(crate) fn name(&self) -> &JobName {
         static NONE: JobName = JobName::EMPTY;
         self.name.get().unwrap_or(&NONE)
+    }
+
+    /// Runs code of the user's, which an event is about to wake, apart from the call in the middle of which that happens.
+    pub(crate) fn apart(&self, run: &mut dyn FnMut()) {
+        (self.tell)(run);
     }
 
     /// What the job is doing.

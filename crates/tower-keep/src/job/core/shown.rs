@@ -306,7 +306,7 @@ impl Core {
     pub(super) fn tell_boards(&self, unseen: Unseen) {
         let first = self.shard().filter(|_| unseen.listed);
         for board in first.into_iter().chain(&unseen.further) {
-            board.list(self.id);
+            board.list(self);
         }
         if unseen.watched {
             self.for_each_board(|board| board.tell_watch(self));
@@ -323,13 +323,13 @@ impl Core {
             let mut facts = self.facts_at(before, || nanos);
             let how = How::Succeeded;
             facts.ended = Some(Ended { nanos, how });
-            board.end(facts);
+            board.end(self, facts);
         }
         true
     }
 
     pub(super) fn show_end(&self, facts: Facts) {
-        self.for_each_board(|board| board.end(facts.clone()));
+        self.for_each_board(|board| board.end(self, facts.clone()));
     }
 
     // ===== what another job reports, which works for this one =====

@@ -100,18 +100,19 @@ impl Table {
         Self::new(None, News::new())
     }
 
-    pub(crate) fn stream(&self) -> Option<&Arc<Stream>> {
-        self.common().stream.as_ref()
-    }
-
     /// Jobs may be looked at from now on.
     pub(crate) fn take(&self) {
         self.common().taken.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a job that comes now may run code of the user's: there are listeners to each event.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.stream().is_some_and(|stream| stream.is_heard())
+    /// Whether a job that comes now may run code of the user's: there are listeners to each event, or readers that wait.
+    pub(crate) fn runs_code(&self) -> bool {
+        let common = self.common();
+        common.news.is_read()
+            || common
+                .stream
+                .as_ref()
+                .is_some_and(|stream| stream.is_heard())
     }
 
     /// Where a job of this home is shown; nowhere, where nobody may look.

@@ -65,7 +65,14 @@ struct Gone {
 }
 
 impl Gone {
-    fn tell(self) {
+    fn tell(self, job: &Core) {
+        if self.watch.is_some() {
+            let mut gone = Some(self);
+            job.apart(&mut || gone.take().into_iter().for_each(Self::tell_now));
+        }
+    }
+
+    fn tell_now(self) {
         if let Some((watch, facts)) = self.watch {
             unharmed(|| drop(watch.send_replace(facts.into())));
         }
@@ -140,7 +147,7 @@ impl Shard {
         if is_read {
             job.begin_read(self);
             // Also where a reader that began just now has told the others, as they may wait.
-            self.list(job.id());
+            self.list(job);
         }
     }
 
@@ -156,39 +163,40 @@ impl Shard {
 
     /// Lists a change for the readers of all changes.
     #[cold]
-    pub(crate) fn list(self: &Arc<Self>, job: JobId) {
-        self.common
-            .news
-            .push(Item::Changed(Arc::downgrade(self), job));
+    pub(crate) fn list(self: &Arc<Self>, job: &Core) {
+        job.apart(&mut || {
+            let change = Item::Changed(Arc::downgrade(self), job.id());
+            self.common.news.push(change);
+        });
     }
 
     /// The job has ended like this.
     #[inline]
-    pub(crate) fn end(&self, facts: Facts) {
+    pub(crate) fn end(&self, job: &Core, facts: Facts) {
         let history = self.common.history.load(Ordering::Relaxed);
         let mut state = self.lock();
         if self.common.news.is_read() {
             drop(state);
-            return self.end_read(facts);
+            return job.apart(&mut || self.end_read(&facts));
         }
         let gone = state.end(facts, history);
         drop(state);
         if let Some(gone) = gone {
-            gone.tell();
+            gone.tell(job);
         }
     }
 
     #[cold]
-    fn end_read(&self, facts: Facts) {
+    fn end_read(&self, facts: &Facts) {
         let history = self.common.history.load(Ordering::Relaxed);
-        let news = Item::Ended(Box::new(facts.clone()));
+        let (news, own) = (Item::Ended(Box::new(facts.clone())), facts.clone());
         // In one step for those who begin to read.
         let gone = (self.common.news).push_with(|| {
-            let gone = self.lock().end(facts, history)?;
+            let gone = self.lock().end(own, history)?;
             Some((news, gone))
         });
         if let Some(gone) = gone {
-            gone.tell();
+            gone.tell_now();
         }
     }
 
@@ -260,14 +268,17 @@ impl Shard {
     pub(crate) fn tell_watch(&self, job: &Core) {
         let watch = self.lock().watched.get(&job.id()).cloned();
         if let Some(watch) = watch {
-            unharmed(|| {
-                watch.send_if_modified(|known| {
-                    let view = JobView::from(job.facts());
-                    let is_news = !known.state.is_terminal() && *known != view;
-                    if is_news {
-                        *known = view;
-                    }
-                    is_news
+            let update = |known: &mut JobView| {
+                let view = JobView::from(job.facts());
+                let is_news = !known.state.is_terminal() && *known != view;
+                if is_news {
+                    *known = view;
+                }
+                is_news
+            };
+            job.apart(&mut || {
+                unharmed(|| {
+                    watch.send_if_modified(update);
                 });
             });
         }
