@@ -107,7 +107,8 @@ struct State {
     /// The job that this one works for.
     parent: Weak<Core>,
     rare: Option<Box<Rare>>,
-    shown: Option<Box<Shown>>,
+    /// Shared with what was seen of it last, and with how the job ended.
+    shown: Option<Arc<Shown>>,
     /// The executions of other jobs that this one waits for.
     follows: Option<Box<Followed>>,
     /// How many of the layers of the stack share the execution.

@@ -72,7 +72,7 @@ pub(crate) struct Facts {
     pub(crate) born: Instant,
     /// When it started, since its beginning.
     pub(crate) started: Option<u64>,
-    pub(crate) shown: Option<Box<Shown>>,
+    pub(crate) shown: Option<Arc<Shown>>,
     pub(crate) ended: Option<Ended>,
 }
 
@@ -386,12 +386,15 @@ impl Locked<'_> {
     ) -> Facts {
         let core = self.core;
         let nanos = nanos(at.saturating_duration_since(core.born));
-        let mut shown = self.shown.take();
-        if step.is_some() || shown.is_some() {
-            shown.get_or_insert_default().step = step;
+        if step.is_some() || self.shown.is_some() {
+            let shown = self.shown.get_or_insert_default();
+            if shown.step != step {
+                Arc::make_mut(shown).step = step;
+            }
         }
         Facts {
-            shown,
+            // It stays here: until the boards know of the end, a look finds the job as it was.
+            shown: self.shown.clone(),
             ended: Some(Ended {
                 nanos,
                 how: kind.into(),
@@ -411,9 +414,9 @@ impl Locked<'_> {
         let nanos = nanos(at.saturating_duration_since(core.born));
         let shown = self.shown.get_or_insert_with(|| {
             core.word.set(Flag::Shown);
-            Box::default()
+            Arc::default()
         });
-        shown.apply(kind, nanos, step);
+        Arc::make_mut(shown).apply(kind, nanos, step);
         if core.state().has(Flag::Started) && core.started_at.load(Ordering::Relaxed) == 0 {
             core.started_at.store(time(nanos), Ordering::Relaxed);
         }
