@@ -90,6 +90,8 @@ pub(super) struct Reading {
     begun: bool,
     /// There is a change of which they will be told.
     listed: bool,
+    /// They know that the job has started.
+    started: bool,
 }
 
 impl Reading {
@@ -98,9 +100,10 @@ impl Reading {
         !mem::replace(&mut self.begun, true)
     }
 
-    /// Whether a change is to be listed for them.
-    fn list(&mut self) -> bool {
-        self.begun && !mem::replace(&mut self.listed, true)
+    /// Whether a change is to be listed for them. `starts`: it is the start, and nothing else.
+    fn list(&mut self, starts: bool) -> bool {
+        let is_news = self.begun && !(starts && self.started);
+        is_news && !mem::replace(&mut self.listed, true)
     }
 
     /// Whether there was a change.
@@ -252,13 +255,13 @@ impl Core {
             let is_new = reading.begin();
             reading.take() || is_new
         });
-        (job.facts(), is_news, handles)
+        (job.facts_for(board), is_news, handles)
     }
 
     /// The job as it is now, unless the readers of all changes of this board know.
     pub(crate) fn take_change(&self, board: &Shard) -> Option<Facts> {
         let mut job = self.lock();
-        job.reading(board)?.take().then(|| job.facts())
+        job.reading(board)?.take().then(|| job.facts_for(board))
     }
 
     /// It has readers from its beginning on this board on, who are to be told of it.
@@ -268,7 +271,7 @@ impl Core {
         if let Some(reading) = job.reading(board) {
             // Otherwise a reader that began just now has told them.
             if reading.begin() {
-                reading.list();
+                reading.list(false);
             }
         }
     }
@@ -282,7 +285,7 @@ impl Core {
     /// The job has another name, say: tells those who look.
     pub(super) fn changed(&self) {
         if self.is_shown() && (self.state().has(Flag::Read) || self.state().has(Flag::Viewed)) {
-            let unseen = self.lock().unseen();
+            let unseen = self.lock().unseen(false);
             self.tell_boards(unseen);
         }
     }
@@ -296,7 +299,7 @@ impl Core {
             }
             let unseen = match &mut job.shown {
                 Some(_) => job.show(&EventKind::Started, at, None),
-                None => job.unseen(),
+                None => job.unseen(true),
             };
             drop(job);
             self.tell_boards(unseen);
@@ -377,6 +380,15 @@ impl Locked<'_> {
         }
     }
 
+    /// The job as it is now, as the readers of this board will know it.
+    fn facts_for(&mut self, board: &Shard) -> Facts {
+        let facts = self.facts();
+        if let Some(reading) = self.reading(board) {
+            reading.started = facts.started.is_some();
+        }
+        facts
+    }
+
     /// The job's last view.
     pub(super) fn last_facts(
         &mut self,
@@ -406,7 +418,7 @@ impl Locked<'_> {
     /// What happened is shown from now on.
     pub(super) fn show(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) -> Unseen {
         self.note(kind, at, step);
-        self.unseen()
+        self.unseen(false)
     }
 
     fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) {
@@ -440,14 +452,14 @@ impl Locked<'_> {
         }
     }
 
-    fn unseen(&mut self) -> Unseen {
+    fn unseen(&mut self, starts: bool) -> Unseen {
         Unseen {
-            listed: self.reading.list(),
+            listed: self.reading.list(starts),
             further: match &mut self.rare {
                 Some(rare) => {
                     let boards = rare.boards.iter_mut();
                     let listed =
-                        boards.filter_map(|(board, reading)| reading.list().then_some(board));
+                        boards.filter_map(|(board, reading)| reading.list(starts).then_some(board));
                     listed.map(|board| Arc::clone(board)).collect()
                 }
                 None => Vec::new(),
