@@ -270,3 +270,36 @@ async fn a_job_with_two_calls_runs_until_the_last_is_over() {
     assert_eq!(call.assert_ready().unwrap(), 2);
     assert!(handle.jobs().is_empty());
 }
+
+/// R1, R3: as it is where its task went on in another thread between two calls.
+#[test]
+fn a_job_with_calls_of_two_threads_is_one_job() {
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let inner = ServiceBuilder::new()
+        .layer(cancel)
+        .service(Scripted::<u32, u32>::new().never().repeat_last());
+    let mut service = ServiceBuilder::new()
+        .layer(JobLayer::new("hedged"))
+        .service(tower::service_fn(move |request: u32| {
+            let (first, mut inner) = (inner.clone().call(request), inner.clone());
+            let second = async move {
+                tokio::task::yield_now().await;
+                inner.call(request).await
+            };
+            async move {
+                let (first, second) = tokio::join!(first, second);
+                first.and(second)
+            }
+        }));
+    let mut call = Polled::new(service.call(1));
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| call.assert_pending());
+        });
+        assert_eq!(handle.running().len(), 1);
+    }
+    assert_eq!(handle.cancel_all("enough"), 1);
+    drop(call);
+    assert!(handle.running().is_empty());
+}

@@ -57,6 +57,7 @@ mod pipeline_slots;
 mod progress;
 mod progress_board;
 mod progress_errors;
+mod progress_readers;
 mod retry;
 mod retry_backoff;
 mod retry_budget;

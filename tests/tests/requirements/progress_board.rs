@@ -463,7 +463,7 @@ async fn the_view_of_a_follower_reads_its_leaders() {
     }
 }
 
-/// Thousands of readers that wait are all woken, and none costs the job's thread a turn of its own.
+/// R29: thousands of readers that wait are all woken.
 #[tokio::test(start_paused = true)]
 async fn many_readers_are_woken() {
     let progress = ProgressLayer::new();

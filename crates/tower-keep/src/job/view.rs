@@ -94,7 +94,7 @@ impl fmt::Display for JobState {
 
 impl From<Facts> for JobView {
     fn from(facts: Facts) -> Self {
-        let shown = facts.shown.map(|shown| *shown).unwrap_or_default();
+        let shown = facts.shown.map(Arc::unwrap_or_clone).unwrap_or_default();
         let at = |nanos| facts.born + Duration::from_nanos(nanos);
         let ended = facts.ended.as_ref().map(|ended| ended.nanos);
         let changed = ended.unwrap_or(shown.changed.max(facts.started.unwrap_or(0)));

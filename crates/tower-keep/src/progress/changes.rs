@@ -23,11 +23,11 @@ use super::{JobView, readers::Readers};
 ///
 /// The views of a job come in order, and its ending last. Endings come in the order in which they happened, each after
 /// all that changed before it. A job that runs on is read at the place of its oldest change that was not read, as it is
-/// by then: one that reports all the time does not keep the others from being read.
+/// by then: a job that reports all the time does not keep the others from being read.
 ///
 /// # Memory
 ///
-/// One view for each job that changed since it was read, those that ended among them: a reader that is kept and never
+/// One view for each job that changed since it was read, also where it ended: a reader that is kept and never
 /// read grows with the number of jobs. Once it is dropped, it costs nothing.
 ///
 /// # End

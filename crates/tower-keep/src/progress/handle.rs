@@ -63,7 +63,7 @@ impl ProgressHandle {
         Some(job.facts().into())
     }
 
-    /// The latest state of this job, or how it ended, as long as the history has it: for somebody who has only its id.
+    /// The latest state of this job, or how it ended, as long as the history has it: for callers that have only its id.
     #[must_use]
     pub fn find(&self, job: JobId) -> Option<JobView> {
         self.board.table.find_facts(job).map(Into::into)
@@ -88,7 +88,7 @@ impl fmt::Debug for ProgressHandle {
 
 /// A reader of the stream of events. Made by [`ProgressHandle::subscribe`].
 ///
-/// The stream is bounded: a reader that falls behind by more than the buffer loses the oldest events and is told so.
+/// The stream is bounded: a reader that falls behind by more than the buffer loses the oldest events and learns how many.
 /// The latest states of [`ProgressHandle::jobs`] are not affected.
 #[derive(Debug)]
 pub struct Subscription {

@@ -47,8 +47,8 @@ impl ProgressLayer {
     /// Keeps this many jobs that ended, the last ones, for [`ProgressHandle::history`]; for all clones and handles of
     /// this layer. 0 keeps none.
     ///
-    /// Default: 100, about what a screen shows and somebody who asks what went wrong just now looks through. It costs
-    /// what so many jobs were, with their names and errors, for each of up to 16 threads that begin jobs, and no time that
+    /// Default: 100, about what a screen shows and a person who asks what went wrong just now looks through. It costs
+    /// what that many jobs were, with their names and errors, for each of up to 16 threads that begin jobs, and no time that
     /// is worth mentioning. What [`ProgressHandle::changes`] has left to read does not depend on it.
     #[must_use]
     pub fn history(self, jobs: usize) -> Self {

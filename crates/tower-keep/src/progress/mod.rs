@@ -7,10 +7,10 @@
 //!   [`changes`](ProgressHandle::changes) all that changes after it. It never lags, and never loses an ending.
 //! - One job: [`watch`](ProgressHandle::watch), its latest state until it ended; it never lags either.
 //! - [`subscribe`](ProgressHandle::subscribe): every event of every job, in order, through a bounded buffer. A reader
-//!   that falls behind is told how many it missed.
+//!   that falls behind learns how many it missed.
 //!
 //! Nobody listening never stalls a job, and costs it next to nothing: what a job does is kept in the job, and a view is made
-//! when somebody looks. Take a [handle](ProgressLayer::handle) before the first call: without one nothing is kept.
+//! when it is looked at. Take a [handle](ProgressLayer::handle) before the first call: without one nothing is kept.
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};

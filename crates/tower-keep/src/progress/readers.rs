@@ -47,14 +47,16 @@ impl Readers {
         self.lock().readers.len()
     }
 
-    /// Another reader, and what there is now: what comes after it, it is told.
+    /// Another reader, and what there is now. It reads what comes after that.
     pub(super) fn begin(&self, table: &Table) -> (Snapshot, u64) {
         let mut all = self.lock();
         let (items, ends) = self.news.begin_read(|| table.ends());
         let handles = all.hand_out(items);
         let jobs = table.running();
+        let mut work = Vec::new();
         let facts = table.snapshot(&jobs, Some(ends), |job| {
-            let (facts, is_news) = job.facts_for_readers();
+            let (facts, is_news, of_job) = job.facts_for_readers(table.a_shard());
+            work.extend(of_job);
             if is_news {
                 all.put(&Arc::new(facts.clone().into()));
             }
@@ -64,7 +66,7 @@ impl Readers {
         all.next += 1;
         all.readers.insert(reader, Unread::default());
         drop(all);
-        drop((handles, jobs));
+        drop((handles, jobs, work));
         (facts.into(), reader)
     }
 
@@ -133,7 +135,7 @@ impl All {
                 Item::Ended(facts) => Some(*facts),
                 Item::Changed(shard, job) => {
                     let shard = shard.upgrade();
-                    // One that has ended is there as such.
+                    // A job that has ended is there as such.
                     let changed = shard.as_ref().and_then(|shard| shard.take_change(job));
                     let (job, facts) = changed.unzip();
                     handles.push((job, shard));

@@ -3,7 +3,11 @@
 //! Those who watch one job are not here: tokio's channel takes a lock of its own around a look at the job, which loom does
 //! not know.
 
-use std::{collections::BTreeMap, sync::Arc, task::Waker};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 // The library's own files. They are linted at home.
 
@@ -48,7 +52,7 @@ fn ends(job: &Arc<Core>) -> Thread<()> {
     spawn(move || job.end(None, || Ending::Succeeded))
 }
 
-/// What a reader makes of a snapshot and of what it is told after that: the latest of each job.
+/// What a reader makes of a snapshot and of what it reads after that: the latest of each job.
 struct Reader {
     jobs: BTreeMap<JobId, JobView>,
     reader: u64,
@@ -80,6 +84,20 @@ impl Reader {
         self.told += 1;
     }
 
+    /// Waits for what it reads next.
+    fn waits(self, board: &Board) -> Thread<JobView> {
+        let readers = Arc::clone(&board.readers);
+        spawn(move || {
+            let sleeper = Sleeper::default();
+            loop {
+                match readers.poll(self.reader, &sleeper.waker()) {
+                    Poll::Ready(view) => return view.unwrap(),
+                    Poll::Pending => sleeper.sleep(),
+                }
+            }
+        })
+    }
+
     fn read(&mut self, board: &Board) {
         while let Some(view) = board.readers.take(self.reader) {
             self.see(view);
@@ -87,7 +105,7 @@ impl Reader {
     }
 }
 
-/// A job that ends as somebody looks is running or in the history, and is in no list twice.
+/// A job that ends during a look is running or in the history, and is in no list twice.
 pub fn each_job_is_in_one_of_the_two() {
     let seen = explore_within(2, || {
         let board = board();
@@ -116,7 +134,7 @@ pub fn what_ended_is_not_left_on_the_board() {
     });
 }
 
-/// A reader that begins as a job reports and ends misses nothing and is told nothing twice.
+/// A reader that begins as a job reports and ends misses nothing and reads nothing twice.
 pub fn a_reader_that_begins_misses_nothing() {
     let seen = explore_within(2, || {
         let board = board();
@@ -135,7 +153,7 @@ pub fn a_reader_that_begins_misses_nothing() {
     assert!(seen.contains(&0) && seen.contains(&1), "{seen:?}");
 }
 
-/// So does one that begins as a job begins, beside one that has read for long.
+/// So does one that begins as a job begins, next to a reader of old.
 pub fn readers_learn_of_a_job_that_begins() {
     explore_within(2, || {
         let board = board();
@@ -151,7 +169,20 @@ pub fn readers_learn_of_a_job_that_begins() {
     });
 }
 
-/// Reports of two threads while somebody reads: the last view is the latest, and each is told once.
+/// A reader that waits is woken by a job that begins, though another reader begins at that moment.
+pub fn a_reader_that_begins_takes_nobodys_wake() {
+    explore_within(2, || {
+        let board = board();
+        let waiting = Reader::new(&board).waits(&board);
+        let other = Arc::clone(&board);
+        let beginning = spawn(move || begin(&other));
+        let _late = Reader::new(&board);
+        let job = beginning.join();
+        assert_eq!(waiting.join().job, job.id());
+    });
+}
+
+/// Reports of two threads while they are read: the last view is the latest, and each is told once.
 pub fn the_last_report_is_read() {
     explore_within(2, || {
         let board = board();
@@ -174,19 +205,7 @@ pub fn all_readers_are_woken() {
     explore_within(2, || {
         let board = board();
         let job = begin(&board);
-        let threads = [(); 2].map(|()| {
-            let reader = Reader::new(&board);
-            let readers = Arc::clone(&board.readers);
-            spawn(move || {
-                let sleeper = Sleeper::default();
-                loop {
-                    match readers.poll(reader.reader, &sleeper.waker()) {
-                        std::task::Poll::Ready(view) => return view.unwrap(),
-                        std::task::Poll::Pending => sleeper.sleep(),
-                    }
-                }
-            })
-        });
+        let threads = [(); 2].map(|()| Reader::new(&board).waits(&board));
         job.end(None, || Ending::Succeeded);
         for thread in threads {
             assert_eq!(thread.join().state, JobState::Succeeded);
@@ -204,8 +223,8 @@ pub fn a_reader_ends_with_its_board() {
         let sleeper = Sleeper::default();
         let ended = loop {
             match readers.poll(reader, &sleeper.waker()) {
-                std::task::Poll::Ready(ended) => break ended,
-                std::task::Poll::Pending => sleeper.sleep(),
+                Poll::Ready(ended) => break ended,
+                Poll::Pending => sleeper.sleep(),
             }
         };
         going.join();

@@ -1,11 +1,11 @@
-//! What is told of a job: an observer, or a board.
+//! What learns of a job: an observer, or a board.
 
 use std::sync::Arc;
 
 use super::Core;
 use crate::{event::Observer, job::table::Table};
 
-/// What is told of a job.
+/// What learns of a job.
 #[derive(Clone, Copy)]
 pub(crate) enum Brings<'a> {
     Nothing,
@@ -24,7 +24,7 @@ impl Brings<'_> {
         match self {
             Self::Nothing => false,
             Self::Observer { .. } => true,
-            Self::Board(table) => table.is_heard(),
+            Self::Board(table) => table.runs_code(),
         }
     }
 

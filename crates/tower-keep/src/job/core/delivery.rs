@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Core, Flag, Locked, Word,
-    followers::{self, Told},
+    followers::{self, Handles, Told},
     steps::Key,
 };
 use crate::{
@@ -48,7 +48,7 @@ impl Stream {
 pub(super) enum Target {
     /// The observers that were registered when the event was queued.
     First(u32),
-    /// One that came later and is told what it missed.
+    /// An observer that came later, and gets what it missed.
     Only(u32),
 }
 
@@ -77,7 +77,7 @@ impl Core {
     pub(crate) fn observe(&self, observer: &Arc<dyn Observer>, traced: bool) {
         let flag = Flag::of_observer(traced);
         if flag == Flag::Observed {
-            self.follow_closely();
+            drop(self.follow_closely());
         }
         let mut job = self.lock();
         let Some(index) = job.add_observer(observer, traced) else {
@@ -116,12 +116,13 @@ impl Core {
         job.tell(Target::Only(0), dispatched, None);
     }
 
-    /// Registers an observer that is told what happens from now on.
-    pub(crate) fn listen(&self, observer: &Arc<dyn Observer>) {
-        self.follow_closely();
+    /// Registers an observer, for what happens from now on.
+    pub(crate) fn listen(&self, observer: &Arc<dyn Observer>) -> Handles {
+        let handles = self.follow_closely();
         if self.lock().add_observer(observer, false).is_some() {
             self.word.update(Word::listening);
         }
+        handles
     }
 
     /// Names a job that has no name yet. Observers that know the job without a name learn of it.

@@ -43,12 +43,15 @@ use self::{
     ending::{Awaiting, Detached},
     family::Children,
     followers::{Followed, Followers},
-    shown::Shown,
+    shown::{Reading, Shown},
     steps::Steps,
     word::{AtomicWord, Flag, Word},
 };
 pub(crate) use self::{brings::Brings, cancel::By, ending::Ending};
-use super::{halt::Halt, table::Shard};
+use super::{
+    halt::Halt,
+    table::{Shard, own_shard},
+};
 use crate::{
     event::{CancelReason, Event, JobId, JobName, Observer},
     sync::{
@@ -67,6 +70,8 @@ pub(crate) struct Core {
     attempt: AtomicU32,
     /// Nanoseconds from the beginning to the start, and one; 0 where nobody took the time.
     started_at: AtomicU64,
+    /// Which shard of each table has the job.
+    home: u8,
     /// Where the job is shown since it began, or since later. Further boards are in the rare part.
     born_on: Option<Arc<Shard>>,
     board: OnceLock<Arc<Shard>>,
@@ -81,7 +86,7 @@ pub(crate) struct Core {
     state: Mutex<State>,
 }
 
-/// Runs observers apart from the call in the middle of which an event happens.
+/// Runs observers and wakes readers apart from the call in the middle of which an event happens.
 pub(crate) type Tell = fn(&mut dyn FnMut());
 
 /// Whose code began a job.
@@ -102,13 +107,14 @@ struct State {
     /// The job that this one works for.
     parent: Weak<Core>,
     rare: Option<Box<Rare>>,
-    shown: Option<Box<Shown>>,
+    /// Shared with what was seen of it last, and with how the job ended.
+    shown: Option<Arc<Shown>>,
     /// The executions of other jobs that this one waits for.
     follows: Option<Box<Followed>>,
     /// How many of the layers of the stack share the execution.
     shares: u16,
-    /// There is a change of which the readers of all changes will be told.
-    listed: bool,
+    /// Of the first board. Those of further boards are in the rare part.
+    reading: Reading,
     /// Which of the first observers write to tracing, a bit for each.
     traced: u8,
 }
@@ -124,7 +130,7 @@ struct Rare {
     step_limit: Option<Duration>,
     /// Those beyond the first.
     observers: Vec<Arc<dyn Observer>>,
-    boards: Vec<Arc<Shard>>,
+    boards: Vec<(Arc<Shard>, Reading)>,
     /// Events that came while another was being delivered.
     queue: VecDeque<(Event, Target)>,
     /// What may stop the code of the parent that began this job.
@@ -190,13 +196,14 @@ impl Core {
         Self::begin(name, origin, tell, Brings::Nothing)
     }
 
-    /// A new job, of which this is told from its beginning on.
+    /// A new job, of which this learns from its beginning on.
     pub(crate) fn begin(
         name: JobName,
         origin: Origin,
         tell: Tell,
         brings: Brings<'_>,
     ) -> Arc<Self> {
+        let home = own_shard();
         let (mut first, mut born_on, mut flag, mut traced) = (None, None, None, 0);
         match brings {
             Brings::Nothing => {}
@@ -209,7 +216,7 @@ impl Core {
                 flag = Some(Flag::of_observer(is_traced));
             }
             Brings::Board(table) => {
-                born_on = table.own_shard().cloned();
+                born_on = table.shard_to_show(home).cloned();
                 flag = born_on.is_some().then_some(Flag::OnBoard);
             }
         }
@@ -230,6 +237,7 @@ impl Core {
             word: AtomicWord::new(flag),
             attempt: AtomicU32::new(1),
             started_at: AtomicU64::new(0),
+            home: home as u8,
             born_on,
             board: OnceLock::new(),
             first,
@@ -245,7 +253,7 @@ impl Core {
                 shown: None,
                 follows: None,
                 shares: 0,
-                listed: false,
+                reading: Reading::default(),
                 traced,
             }),
         });
@@ -267,9 +275,19 @@ impl Core {
         self.id
     }
 
+    #[inline]
+    pub(crate) fn home(&self) -> usize {
+        usize::from(self.home)
+    }
+
     pub(crate) fn name(&self) -> &JobName {
         static NONE: JobName = JobName::EMPTY;
         self.name.get().unwrap_or(&NONE)
+    }
+
+    /// Runs code of the user's, which an event is about to wake, apart from the call in the middle of which that happens.
+    pub(crate) fn apart(&self, run: &mut dyn FnMut()) {
+        (self.tell)(run);
     }
 
     /// What the job is doing.
@@ -336,7 +354,7 @@ impl Core {
     /// From now on every sign of life is noted.
     pub(crate) fn be_timed(&self) {
         self.activity.be_timed();
-        self.claim_reports();
+        drop(self.claim_reports());
     }
 
     /// The job goes on: it reported, or a step or an attempt began or ended.

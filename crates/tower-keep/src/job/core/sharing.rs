@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{By, Core, Flag, family};
+use super::{By, Core, Flag, family, followers::Unread};
 use crate::event::CancelReason;
 
 /// Tells shared executions apart, with a job or without: by the table that has them, and a number there.
@@ -38,7 +38,8 @@ impl Drop for SharedExecution {
     /// Fires the token of what still works for the execution, if the job was cancelled or its caller went away meanwhile.
     fn drop(&mut self) {
         let job = &self.0;
-        let (reached, reason) = {
+        let unread;
+        let reach = {
             let mut locked = job.lock();
             locked.shares -= 1;
             if locked.shares > 0 {
@@ -46,25 +47,28 @@ impl Drop for SharedExecution {
                 return;
             }
             let before = job.word.clear(Flag::Shared);
-            if let Some(rare) = &mut locked.rare {
-                rare.followers.forget();
-            }
+            let rare = locked.rare.as_mut();
+            unread = rare.map(|rare| rare.followers.forget());
             let expired = before.has(Flag::Expired);
-            if !expired && !before.is_cancelled() && !before.is_over() {
-                return;
-            }
-            let otherwise = match expired {
-                true => CancelReason::TimedOut,
-                false => CancelReason::CallerGone,
-            };
-            let reason = locked.reason().unwrap_or(otherwise);
-            if expired {
-                // The limit waited for the others with the cancellation: from here on it is too late for another reason.
-                // A job that ended otherwise was not cancelled, though its token fires.
-                job.word.set(Flag::Cancelled);
-                locked.rare().reason.get_or_insert_with(|| reason.clone());
-            }
-            (locked.reach(true), reason)
+            let is_left = expired || before.is_cancelled() || before.is_over();
+            is_left.then(|| {
+                let otherwise = match expired {
+                    true => CancelReason::TimedOut,
+                    false => CancelReason::CallerGone,
+                };
+                let reason = locked.reason().unwrap_or(otherwise);
+                if expired {
+                    // The limit waited for the others with the cancellation: from here on it is too late for another reason.
+                    // A job that ended otherwise was not cancelled, though its token fires.
+                    job.word.set(Flag::Cancelled);
+                    locked.rare().reason.get_or_insert_with(|| reason.clone());
+                }
+                (locked.reach(true), reason)
+            })
+        };
+        unread.into_iter().for_each(Unread::hand_out);
+        let Some((reached, reason)) = reach else {
+            return;
         };
         reached.spread(job, &reason);
         if job.state().is_over() {

@@ -1,10 +1,14 @@
-//! What there is to show of a job, for the boards that it is on: kept in the job, and put together when somebody looks.
+//! What there is to show of a job, for the boards that it is on: kept in the job, and put together when it is looked at.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Core, Flag, Locked, Word, followers::Told, nanos};
+use super::{
+    Core, Flag, Locked, Word,
+    followers::{Handles, Told},
+    nanos,
+};
 use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId, JobName, Report, StepInfo},
     job::table::Shard,
@@ -68,7 +72,7 @@ pub(crate) struct Facts {
     pub(crate) born: Instant,
     /// When it started, since its beginning.
     pub(crate) started: Option<u64>,
-    pub(crate) shown: Option<Box<Shown>>,
+    pub(crate) shown: Option<Arc<Shown>>,
     pub(crate) ended: Option<Ended>,
 }
 
@@ -79,13 +83,43 @@ impl Facts {
     }
 }
 
-/// Whom a change is to be told to, once the job's lock is released.
-#[derive(Clone, Copy, Debug, Default)]
-#[must_use = "readers wait for it"]
-pub(crate) struct Unseen {
-    /// It is to be listed for the readers of all changes.
+/// What the readers of all changes of one board know of the job.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reading {
+    /// There are readers, who learn of each change.
+    begun: bool,
+    /// There is a change of which they will be told.
     listed: bool,
-    /// Somebody watches this job.
+    /// They know that the job has started.
+    started: bool,
+}
+
+impl Reading {
+    /// Whether there were none before.
+    fn begin(&mut self) -> bool {
+        !mem::replace(&mut self.begun, true)
+    }
+
+    /// Whether a change is to be listed for them. `starts`: it is the start, and nothing else.
+    fn list(&mut self, starts: bool) -> bool {
+        let is_news = self.begun && !(starts && self.started);
+        is_news && !mem::replace(&mut self.listed, true)
+    }
+
+    /// Whether there was a change.
+    fn take(&mut self) -> bool {
+        mem::take(&mut self.listed)
+    }
+}
+
+/// Whom a change is to be told to, once the job's lock is released.
+#[must_use = "readers wait for it"]
+pub(super) struct Unseen {
+    /// It is to be listed for the readers of all changes of the first board.
+    listed: bool,
+    /// And for those of these.
+    further: Vec<Arc<Shard>>,
+    /// This job is watched.
     watched: bool,
 }
 
@@ -139,12 +173,13 @@ impl Core {
     #[cold]
     fn show_on_further(&self, shard: &Arc<Shard>) -> bool {
         let mut job = self.lock();
-        let further = &job.rare().boards;
+        let further = job.rare().boards.iter().map(|(board, _)| board);
         let mut known = self.shard().into_iter().chain(further);
         if known.any(|known| known.is_of_table_of(shard)) {
             return false;
         }
-        job.rare().boards.push(Arc::clone(shard));
+        let place = (Arc::clone(shard), Reading::default());
+        job.rare().boards.push(place);
         !self.word.set(Flag::Shown).is_over()
     }
 
@@ -166,7 +201,8 @@ impl Core {
             true => (self.lock().rare.as_ref()).map_or_else(Vec::new, |rare| rare.boards.clone()),
             false => Vec::new(),
         };
-        self.shard().into_iter().chain(&further).for_each(look);
+        let further = further.iter().map(|(board, _)| board);
+        self.shard().into_iter().chain(further).for_each(look);
     }
 
     /// Notes when it started, for those who look later.
@@ -175,7 +211,7 @@ impl Core {
         self.started_at.store(time(nanos), Ordering::Relaxed);
     }
 
-    /// When it started, if somebody took the time.
+    /// When it started, if the time was taken.
     pub(super) fn started_at(&self) -> Option<Instant> {
         let noted = self.started_at.load(Ordering::Relaxed);
         Some(self.born + Duration::from_nanos(noted.checked_sub(1)?))
@@ -204,50 +240,57 @@ impl Core {
     /// The job as it is now.
     pub(crate) fn facts(&self) -> Facts {
         if !self.follows_closely() {
-            self.absorb_reports();
+            drop(self.absorb_reports());
         }
         self.lock().facts()
     }
 
-    /// The job as it is now, for readers of all changes, who are told of each change from now on; and whether those who
-    /// were readers before are to be told of it.
-    pub(crate) fn facts_for_readers(&self) -> (Facts, bool) {
-        self.follow_closely();
+    /// The job as it is now, for readers of all changes of this board, who learn of each change from now on; and
+    /// whether those who were readers before are to be told of it.
+    pub(crate) fn facts_for_readers(&self, board: &Shard) -> (Facts, bool, Handles) {
+        let handles = self.follow_closely();
         let mut job = self.lock();
-        let is_new = !self.word.set(Flag::Read).has(Flag::Read);
-        let is_listed = std::mem::take(&mut job.listed);
-        (job.facts(), is_new || is_listed)
+        self.word.set(Flag::Read);
+        let is_news = job.reading(board).is_some_and(|reading| {
+            let is_new = reading.begin();
+            reading.take() || is_new
+        });
+        (job.facts_for(board), is_news, handles)
     }
 
-    /// The job as it is now, unless the readers of all changes know.
-    pub(crate) fn take_change(&self) -> Option<Facts> {
+    /// The job as it is now, unless the readers of all changes of this board know.
+    pub(crate) fn take_change(&self, board: &Shard) -> Option<Facts> {
         let mut job = self.lock();
-        std::mem::take(&mut job.listed).then(|| job.facts())
+        job.reading(board)?.take().then(|| job.facts_for(board))
     }
 
-    /// It has readers from its beginning on: whether it is to be listed for them.
-    pub(crate) fn begin_read(&self) -> bool {
+    /// It has readers from its beginning on this board on, who are to be told of it.
+    pub(crate) fn begin_read(&self, board: &Shard) {
         let mut job = self.lock();
-        let is_new = !self.word.set(Flag::Read).has(Flag::Read);
-        job.listed |= is_new;
-        is_new
+        self.word.set(Flag::Read);
+        if let Some(reading) = job.reading(board) {
+            // Otherwise a reader that began just now has told them.
+            if reading.begin() {
+                reading.list(false);
+            }
+        }
     }
 
-    /// Somebody watches it from now on.
+    /// It is watched from now on.
     pub(crate) fn be_watched(&self) {
-        self.follow_closely();
+        drop(self.follow_closely());
         self.word.set(Flag::Viewed);
     }
 
     /// The job has another name, say: tells those who look.
     pub(super) fn changed(&self) {
         if self.is_shown() && (self.state().has(Flag::Read) || self.state().has(Flag::Viewed)) {
-            let unseen = self.lock().unseen();
+            let unseen = self.lock().unseen(false);
             self.tell_boards(unseen);
         }
     }
 
-    /// It has started, which what is shown says by itself unless there is more to show, or somebody looks.
+    /// It has started, which what is shown says by itself unless there is more to show, or it is looked at.
     pub(super) fn show_start(&self, before: Word, at: Instant) {
         if before.is_looked_at() {
             let mut job = self.lock();
@@ -256,7 +299,7 @@ impl Core {
             }
             let unseen = match &mut job.shown {
                 Some(_) => job.show(&EventKind::Started, at, None),
-                None => job.unseen(),
+                None => job.unseen(true),
             };
             drop(job);
             self.tell_boards(unseen);
@@ -264,15 +307,12 @@ impl Core {
     }
 
     pub(super) fn tell_boards(&self, unseen: Unseen) {
-        if unseen.listed || unseen.watched {
-            self.for_each_board(|board| {
-                if unseen.listed {
-                    board.list(self.id);
-                }
-                if unseen.watched {
-                    board.tell_watch(self);
-                }
-            });
+        let first = self.shard().filter(|_| unseen.listed);
+        for board in first.into_iter().chain(&unseen.further) {
+            board.list(self);
+        }
+        if unseen.watched {
+            self.for_each_board(|board| board.tell_watch(self));
         }
     }
 
@@ -286,18 +326,18 @@ impl Core {
             let mut facts = self.facts_at(before, || nanos);
             let how = How::Succeeded;
             facts.ended = Some(Ended { nanos, how });
-            board.end(facts);
+            board.end(self, facts);
         }
         true
     }
 
     pub(super) fn show_end(&self, facts: Facts) {
-        self.for_each_board(|board| board.end(facts.clone()));
+        self.for_each_board(|board| board.end(self, facts.clone()));
     }
 
     // ===== what another job reports, which works for this one =====
 
-    /// Whether each report of the work is to be told to this job at once, rather than read when somebody looks.
+    /// Whether each report of the work is to be told to this job at once, rather than read when it is looked at.
     pub(super) fn follows_closely(&self) -> bool {
         let now = self.state();
         now.has(Flag::Read)
@@ -307,22 +347,26 @@ impl Core {
     }
 
     /// From now on each report of the work is told to this job at once: what it missed it gets now.
-    pub(super) fn follow_closely(&self) {
+    pub(super) fn follow_closely(&self) -> Handles {
+        let mut handles = Vec::new();
         if !self.follows_closely() {
-            self.claim_reports();
-            self.absorb_reports();
+            handles = self.claim_reports();
+            handles.extend(self.absorb_reports());
         }
+        handles
     }
 
     /// Takes over what the work of others reported.
     #[inline]
-    pub(super) fn absorb_reports(&self) {
-        if self.is_shown() {
-            let reports = self.reports_of_work(super::followers::MAX_HOPS);
-            if !reports.is_empty() {
-                self.lock().absorb(reports);
-            }
+    pub(super) fn absorb_reports(&self) -> Handles {
+        if !self.is_shown() {
+            return Vec::new();
         }
+        let (reports, handles) = self.reports_of_work();
+        if !reports.is_empty() {
+            self.lock().absorb(&reports);
+        }
+        handles
     }
 }
 
@@ -336,6 +380,15 @@ impl Locked<'_> {
         }
     }
 
+    /// The job as it is now, as the readers of this board will know it.
+    fn facts_for(&mut self, board: &Shard) -> Facts {
+        let facts = self.facts();
+        if let Some(reading) = self.reading(board) {
+            reading.started = facts.started.is_some();
+        }
+        facts
+    }
+
     /// The job's last view.
     pub(super) fn last_facts(
         &mut self,
@@ -345,12 +398,15 @@ impl Locked<'_> {
     ) -> Facts {
         let core = self.core;
         let nanos = nanos(at.saturating_duration_since(core.born));
-        let mut shown = self.shown.take();
-        if step.is_some() || shown.is_some() {
-            shown.get_or_insert_default().step = step;
+        if step.is_some() || self.shown.is_some() {
+            let shown = self.shown.get_or_insert_default();
+            if shown.step != step {
+                Arc::make_mut(shown).step = step;
+            }
         }
         Facts {
-            shown,
+            // It stays here: until the boards know of the end, a look finds the job as it was.
+            shown: self.shown.clone(),
             ended: Some(Ended {
                 nanos,
                 how: kind.into(),
@@ -361,21 +417,26 @@ impl Locked<'_> {
 
     /// What happened is shown from now on.
     pub(super) fn show(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) -> Unseen {
+        self.note(kind, at, step);
+        self.unseen(false)
+    }
+
+    fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) {
         let core = self.core;
         let nanos = nanos(at.saturating_duration_since(core.born));
         let shown = self.shown.get_or_insert_with(|| {
             core.word.set(Flag::Shown);
-            Box::default()
+            Arc::default()
         });
-        shown.apply(kind, nanos, step);
+        Arc::make_mut(shown).apply(kind, nanos, step);
         if core.state().has(Flag::Started) && core.started_at.load(Ordering::Relaxed) == 0 {
             core.started_at.store(time(nanos), Ordering::Relaxed);
         }
-        self.unseen()
     }
 
-    fn absorb(&mut self, reports: Vec<Told>) {
-        if self.core.state().is_over() {
+    /// Nobody learns of it by this: each look begins with it, that of a reader of changes too.
+    pub(super) fn absorb(&mut self, reports: &[Told]) {
+        if self.core.state().is_over() || !self.core.is_shown() {
             return;
         }
         for Told { kind, step, at } in reports {
@@ -386,16 +447,35 @@ impl Locked<'_> {
                 .as_ref()
                 .is_none_or(|shown| shown.changed <= since_born)
             {
-                let _nobody_looks = self.show(&kind, at, step);
+                self.note(kind, *at, step.clone());
             }
         }
     }
 
-    fn unseen(&mut self) -> Unseen {
-        let now = self.core.state();
+    fn unseen(&mut self, starts: bool) -> Unseen {
         Unseen {
-            listed: now.has(Flag::Read) && !std::mem::replace(&mut self.listed, true),
-            watched: now.has(Flag::Viewed),
+            listed: self.reading.list(starts),
+            further: match &mut self.rare {
+                Some(rare) => {
+                    let boards = rare.boards.iter_mut();
+                    let listed =
+                        boards.filter_map(|(board, reading)| reading.list(starts).then_some(board));
+                    listed.map(|board| Arc::clone(board)).collect()
+                }
+                None => Vec::new(),
+            },
+            watched: self.core.state().has(Flag::Viewed),
         }
+    }
+
+    /// What the readers of this board know; `None` where it does not have the job.
+    fn reading(&mut self, board: &Shard) -> Option<&mut Reading> {
+        let is_it = |known: &Arc<Shard>| known.is_of_table_of(board);
+        if self.core.shard().is_some_and(is_it) {
+            return Some(&mut self.reading);
+        }
+        let further = &mut self.rare.as_mut()?.boards;
+        let place = further.iter_mut().find(|(known, _)| is_it(known));
+        place.map(|(_, reading)| reading)
     }
 }

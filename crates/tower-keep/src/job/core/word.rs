@@ -86,9 +86,9 @@ pub(super) enum Flag {
     OnBoard,
     /// There is more to show than the job's beginning, start and end, or more than one board.
     Shown,
-    /// Readers of all changes are told of each.
+    /// Readers of all changes learn of each.
     Read,
-    /// Somebody watches the job.
+    /// The job is watched.
     Viewed,
 }
 
@@ -187,7 +187,7 @@ impl Word {
         self.is_fresh() && !self.is_held()
     }
 
-    /// Whether somebody is told of what happens, or there is more to show than the job's beginning, start and end.
+    /// Whether anybody learns of what happens, or there is more to show than the job's beginning, start and end.
     pub(super) fn is_looked_at(self) -> bool {
         let flags = [Flag::Observed, Flag::Shown, Flag::Read, Flag::Viewed];
         flags.into_iter().any(|flag| self.has(flag))

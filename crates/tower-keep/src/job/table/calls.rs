@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::{Entry, Shard, State, Table, own_shard};
+use super::{Entry, Shard, State, Table};
 use crate::{
     event::JobId,
     job::core::Core,
@@ -57,10 +57,7 @@ impl Table {
     /// Takes a call of this job in. `None` once the table is closed.
     #[inline]
     pub(crate) fn begin_call(&self, job: &Arc<Core>, shared: bool) -> Option<Call> {
-        let shard = match job.shard() {
-            Some(shard) if shard.is_of(self.common()) => shard,
-            _ => &self.shards[own_shard()],
-        };
+        let shard = &self.shards[job.home()];
         let mut state = shard.lock();
         if shard.common.calls.closed.load(Ordering::Acquire) {
             return None;

@@ -4,9 +4,10 @@
 //! job is in it as long as it is shown on the board, which is until its end, in one step with its place in the history; and
 //! as long as the Cancel layer has a call of it.
 //!
-//! The table is in shards, and a thread puts the jobs that it begins into its own, so that threads do not meet there.
+//! The table is in shards, and the jobs that a thread begins are in the same shard of each table, so that threads do not
+//! meet there, and a job is there once, whichever threads it goes on in.
 //!
-//! Who goes through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
+//! A look through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
 //! No job is touched while one of them is held.
 
 mod calls;
@@ -21,13 +22,13 @@ use tokio::sync::{broadcast, watch};
 
 use self::{
     calls::Calls,
-    shard::{Entry, State, own_shard},
+    shard::{Entry, State},
     slots::Slots,
 };
 pub(crate) use self::{
     calls::{Call, Owner, Tracked},
     news::{Item, News, Then},
-    shard::Shard,
+    shard::{Shard, own_shard},
     stream::Stream,
 };
 use super::{
@@ -51,7 +52,7 @@ pub(crate) struct Table {
 
 /// What the shards have in common. Few write here.
 struct Common {
-    /// There was a handle, so that somebody may look.
+    /// There was a handle, so that jobs may be looked at.
     taken: AtomicBool,
     /// How many jobs that ended are kept.
     history: AtomicU64,
@@ -89,43 +90,49 @@ impl Table {
         &self.shards[0].common
     }
 
+    /// Which table it is, as jobs know it.
+    pub(crate) fn a_shard(&self) -> &Shard {
+        &self.shards[0]
+    }
+
     /// Of a Cancel layer alone.
     pub(crate) fn of_calls() -> Self {
         Self::new(None, News::new())
     }
 
-    pub(crate) fn stream(&self) -> Option<&Arc<Stream>> {
-        self.common().stream.as_ref()
-    }
-
-    /// Somebody may look from now on.
+    /// Jobs may be looked at from now on.
     pub(crate) fn take(&self) {
         self.common().taken.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a job that comes now may run code of the user's: somebody listens to each event.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.stream().is_some_and(|stream| stream.is_heard())
+    /// Whether a job that comes now may run code of the user's: there are listeners to each event, or readers that wait.
+    pub(crate) fn runs_code(&self) -> bool {
+        let common = self.common();
+        common.news.is_read()
+            || common
+                .stream
+                .as_ref()
+                .is_some_and(|stream| stream.is_heard())
     }
 
-    /// Where this thread shows the jobs that it begins; nowhere, where nobody may look.
+    /// Where a job of this home is shown; nowhere, where nobody may look.
     #[inline]
-    pub(crate) fn own_shard(&self) -> Option<&Arc<Shard>> {
+    pub(crate) fn shard_to_show(&self, home: usize) -> Option<&Arc<Shard>> {
         let is_taken = self.common().taken.load(Ordering::Relaxed);
-        is_taken.then(|| &self.shards[own_shard()])
+        is_taken.then(|| &self.shards[home])
     }
 
     /// Shows the job, until it is over.
     #[inline]
     pub(crate) fn show(&self, job: &Arc<Core>) {
-        if let Some(shard) = self.own_shard() {
+        if let Some(shard) = self.shard_to_show(job.home()) {
             if job.show_on(shard) {
                 shard.show(job);
             }
         }
     }
 
-    // ===== those who look =====
+    // ===== looks =====
 
     pub(crate) fn find(&self, id: JobId) -> Option<Arc<Core>> {
         let find = |shard: &Arc<Shard>| shard.lock().shown(id);
@@ -231,8 +238,8 @@ impl Table {
         stream.subscribe(|| {
             let observer = stream.observer();
             let jobs = self.running();
-            jobs.iter().for_each(|job| job.listen(&observer));
-            jobs
+            let work: Vec<_> = jobs.iter().map(|job| job.listen(&observer)).collect();
+            (jobs, work)
         })
     }
 }

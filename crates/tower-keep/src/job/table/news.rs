@@ -1,7 +1,7 @@
 //! What changed since the readers of all changes last looked.
 //!
-//! A thread that works for a job leaves here which job changed, or how it ended, and wakes the readers that wait, for which
-//! it does not matter how many there are. Views are made by the readers.
+//! A thread that works for a job leaves here which job changed, or how it ended, and wakes the readers that wait; where
+//! there are many, another thread of its runtime does. Views are made by the readers.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
     task::Waker,
 };
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Shard;
 use crate::{
@@ -94,7 +94,7 @@ impl News {
         Some(made)
     }
 
-    /// A reader more. `at` runs in the step that separates what came before from what the reader is told.
+    /// A reader more. `at` runs in the step that separates what came before from what the reader reads.
     pub(crate) fn begin_read<T>(&self, at: impl FnOnce() -> T) -> (Vec<Item>, T) {
         let mut inbox = self.lock();
         inbox.readers += 1;
@@ -144,7 +144,11 @@ impl News {
 /// How many readers the thread wakes that works for a job.
 const FEW: usize = 8;
 
-/// Wakes those that wait, or leaves it to another task where there are many.
+fn has_threads(runtime: &Handle) -> bool {
+    runtime.runtime_flavor() == RuntimeFlavor::MultiThread
+}
+
+/// Wakes the readers that wait, or leaves it to another task where there are many.
 fn wake(waiting: Waiting) {
     struct Wakes(Waiting);
 
@@ -159,7 +163,9 @@ fn wake(waiting: Waiting) {
     let many = waiting.len() > FEW;
     let wakes = Wakes(waiting);
     if many {
-        if let Ok(runtime) = Handle::try_current() {
+        let runtime = Handle::try_current().ok();
+        // One of a single thread may rest from now on, and the task with it.
+        if let Some(runtime) = runtime.filter(has_threads) {
             // A runtime that is shut down drops it at once, which does as well.
             let _task = runtime.spawn(async move { drop(wakes) });
         }

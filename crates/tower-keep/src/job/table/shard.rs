@@ -1,4 +1,4 @@
-//! A part of the table: the jobs that one thread began, or some, and how the last of them ended.
+//! A part of the table: the jobs that one thread began, or several, and how the last of them ended.
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use crate::{
     sync::{Mutex, MutexGuard, SHARDS, atomic::Ordering},
 };
 
-/// How many jobs a lock is held for at most while somebody lists them.
+/// How many jobs a lock is held for at most while they are listed.
 const PIECE: usize = 1024;
 
 /// A part of the table. It keeps apart from what other threads write.
@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) ended: VecDeque<Facts>,
     /// How many there were before those.
     pub(super) forgotten: u64,
-    /// The jobs that somebody watches.
+    /// The jobs that are watched.
     watched: JobMap<watch::Sender<JobView>>,
 }
 
@@ -57,7 +57,7 @@ impl Entry {
     }
 }
 
-/// What goes with a job's end, to be dropped or told without a lock.
+/// What goes with a job's end, to be dropped or handed on without a lock.
 struct Gone {
     _job: Option<Arc<Core>>,
     _forgotten: Option<Facts>,
@@ -65,7 +65,14 @@ struct Gone {
 }
 
 impl Gone {
-    fn tell(self) {
+    fn tell(self, job: &Core) {
+        if self.watch.is_some() {
+            let mut gone = Some(self);
+            job.apart(&mut || gone.take().into_iter().for_each(Self::tell_now));
+        }
+    }
+
+    fn tell_now(self) {
         if let Some((watch, facts)) = self.watch {
             unharmed(|| drop(watch.send_replace(facts.into())));
         }
@@ -77,7 +84,9 @@ thread_local! {
     static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-pub(super) fn own_shard() -> usize {
+/// Which of a table's shards has the jobs that this thread begins.
+#[inline]
+pub(crate) fn own_shard() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let own = OWN.try_with(|own| {
         if own.get() == usize::MAX {
@@ -110,12 +119,8 @@ impl Shard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_of(&self, common: &Common) -> bool {
-        std::ptr::eq(&*self.common, common)
-    }
-
     pub(crate) fn is_of_table_of(&self, other: &Self) -> bool {
-        self.is_of(&other.common)
+        Arc::ptr_eq(&self.common, &other.common)
     }
 
     #[inline]
@@ -139,8 +144,10 @@ impl Shard {
         {
             job.observe(&stream.observer(), false);
         }
-        if is_read && job.begin_read() {
-            self.list(job.id());
+        if is_read {
+            job.begin_read(self);
+            // Also where a reader that began just now has told the others, as they may wait.
+            self.list(job);
         }
     }
 
@@ -156,46 +163,47 @@ impl Shard {
 
     /// Lists a change for the readers of all changes.
     #[cold]
-    pub(crate) fn list(self: &Arc<Self>, job: JobId) {
-        self.common
-            .news
-            .push(Item::Changed(Arc::downgrade(self), job));
+    pub(crate) fn list(self: &Arc<Self>, job: &Core) {
+        job.apart(&mut || {
+            let change = Item::Changed(Arc::downgrade(self), job.id());
+            self.common.news.push(change);
+        });
     }
 
     /// The job has ended like this.
     #[inline]
-    pub(crate) fn end(&self, facts: Facts) {
+    pub(crate) fn end(&self, job: &Core, facts: Facts) {
         let history = self.common.history.load(Ordering::Relaxed);
         let mut state = self.lock();
         if self.common.news.is_read() {
             drop(state);
-            return self.end_read(facts);
+            return job.apart(&mut || self.end_read(&facts));
         }
         let gone = state.end(facts, history);
         drop(state);
         if let Some(gone) = gone {
-            gone.tell();
+            gone.tell(job);
         }
     }
 
     #[cold]
-    fn end_read(&self, facts: Facts) {
+    fn end_read(&self, facts: &Facts) {
         let history = self.common.history.load(Ordering::Relaxed);
-        let news = Item::Ended(Box::new(facts.clone()));
+        let (news, own) = (Item::Ended(Box::new(facts.clone())), facts.clone());
         // In one step for those who begin to read.
         let gone = (self.common.news).push_with(|| {
-            let gone = self.lock().end(facts, history)?;
+            let gone = self.lock().end(own, history)?;
             Some((news, gone))
         });
         if let Some(gone) = gone {
-            gone.tell();
+            gone.tell_now();
         }
     }
 
     /// The job, if it runs, and how it is if the readers of all changes do not know.
     pub(crate) fn take_change(&self, id: JobId) -> Option<(Arc<Core>, Option<Facts>)> {
         let job = self.lock().shown(id)?;
-        let change = job.take_change();
+        let change = job.take_change(self);
         Some((job, change))
     }
 
@@ -255,19 +263,22 @@ impl Shard {
         Some(receiver)
     }
 
-    /// Tells those who watch the job of its state.
+    /// Brings the watches of the job up to date.
     #[cold]
     pub(crate) fn tell_watch(&self, job: &Core) {
         let watch = self.lock().watched.get(&job.id()).cloned();
         if let Some(watch) = watch {
-            unharmed(|| {
-                watch.send_if_modified(|known| {
-                    let view = JobView::from(job.facts());
-                    let is_news = !known.state.is_terminal() && *known != view;
-                    if is_news {
-                        *known = view;
-                    }
-                    is_news
+            let update = |known: &mut JobView| {
+                let view = JobView::from(job.facts());
+                let is_news = !known.state.is_terminal() && *known != view;
+                if is_news {
+                    *known = view;
+                }
+                is_news
+            };
+            job.apart(&mut || {
+                unharmed(|| {
+                    watch.send_if_modified(update);
                 });
             });
         }
@@ -325,7 +336,7 @@ impl State {
         })
     }
 
-    /// Keeps an ending; returns the one that makes room for it.
+    /// Keeps an ending; returns the ending that makes room for it.
     #[inline]
     fn keep(&mut self, facts: Facts, history: u64) -> Option<Facts> {
         if history == 0 {

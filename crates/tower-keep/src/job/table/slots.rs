@@ -3,7 +3,7 @@
 use crate::event::JobId;
 
 /// An id is kept in one of the few slots that it has. Nothing moves unless the table grows, so that a reader finds each of
-/// those that stay, however many come and go between two pieces.
+/// the values that stay, however many come and go between two pieces.
 pub(super) struct Slots<T> {
     /// None, or a power of two.
     slots: Vec<Option<(JobId, T)>>,

@@ -355,7 +355,7 @@ impl Model {
 }
 
 proptest! {
-    /// R29: the board, its history and each of its readers do as the naive model does, whoever reads when.
+    /// R29: the board, its history and each of its readers do as the naive model does, at any time.
     #[test]
     fn the_board_does_as_its_model(history in 0..4_usize, acts in vec(act(), 0..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread()

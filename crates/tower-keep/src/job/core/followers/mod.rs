@@ -1,5 +1,5 @@
-//! Jobs that wait for what this one does: its reports and its signs of life are theirs. Those whom nobody watches read the
-//! last reports when somebody looks; the others are told of each, in order.
+//! Jobs that wait for what this one does: its reports and its signs of life are theirs. Where nobody watches them, they read
+//! the last reports when they are looked at, or when the execution is over; the others learn of each, in order.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,19 +9,19 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, Locked, family};
+use super::{Core, Locked, Rare, family};
 use crate::{
     event::{EventKind, JobId, StepInfo},
     listeners::tracing_listens,
 };
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
-/// time, without a lock, and whoever finds one at it leaves its own in the queue.
+/// time, without a lock, and a thread that finds another at it leaves its own in the queue.
 #[derive(Default)]
 pub(super) struct Followers {
     /// In the order in which they were dispatched.
     jobs: BTreeMap<JobId, Follower>,
-    /// The last report of each kind, for those that join later, the older one first.
+    /// The last report of each kind, for jobs that join later, the older one first.
     last: Vec<Told>,
     /// How many reports there were.
     reports: u64,
@@ -41,6 +41,35 @@ pub(super) struct Told {
     pub(super) at: Instant,
 }
 
+/// What the followers of an execution that is over may not have read.
+#[must_use]
+pub(super) struct Unread {
+    jobs: BTreeMap<JobId, Follower>,
+    reports: Vec<Told>,
+}
+
+impl Unread {
+    /// Not while a lock is held.
+    pub(super) fn hand_out(self) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let jobs = self.jobs.values();
+        for job in jobs.filter_map(|follower| follower.job.upgrade()) {
+            let mut job = job.lock();
+            if job.core.state().is_shared() {
+                // Its followers read it there.
+                let (followers, reports) = (&mut job.rare().followers, self.reports.iter());
+                reports.for_each(|report| followers.remember(report));
+            }
+            job.absorb(&self.reports);
+        }
+    }
+}
+
+/// Perhaps the last handles to jobs, and with them to their observers: to be dropped without a lock.
+pub(crate) type Handles = Vec<Arc<Core>>;
+
 /// An execution that a job waits for, and the others.
 pub(super) struct Followed {
     work: Weak<Core>,
@@ -50,7 +79,7 @@ pub(super) struct Followed {
 
 struct Follower {
     job: Weak<Core>,
-    /// How many reports there were when it joined: of those it is told the last only.
+    /// How many reports there were when it joined: of those it gets the last only.
     since: u64,
     /// One job may join several times at once.
     joins: usize,
@@ -59,7 +88,7 @@ struct Follower {
 enum Whom {
     /// Who followed already when this report was made.
     Before(u64),
-    /// One that came later.
+    /// A follower that came later.
     Only(JobId),
 }
 
@@ -80,12 +109,13 @@ impl Followers {
         }
     }
 
-    /// The execution is over: jobs that join the next one hear nothing of this one, nor the other way round.
-    pub(super) fn forget(&mut self) {
-        self.last.clear();
-        self.jobs.clear();
+    /// The execution is over: jobs that join the next one hear nothing of this one, nor the other way round. Returns what
+    /// its followers may not have read.
+    pub(super) fn forget(&mut self) -> Unread {
         self.heard = false;
         self.execution += 1;
+        let (jobs, reports) = (mem::take(&mut self.jobs), mem::take(&mut self.last));
+        Unread { jobs, reports }
     }
 
     fn remember(&mut self, report: &Told) {
@@ -125,7 +155,7 @@ impl Following {
     /// that count for this one too. `None` where it would wait for itself, or where that one's work is over.
     pub(crate) fn new(job: Arc<Core>, other: Weak<Core>) -> Option<Self> {
         let work = other.upgrade().filter(|work| !Arc::ptr_eq(&job, work))?;
-        let closely = job.follows_closely();
+        let closely = job.is_followed_closely();
         let execution = work.lock().adopt_follower(&job, closely)?;
         {
             let mut job = job.lock();
@@ -139,9 +169,9 @@ impl Following {
         if job.activity.is_timed() {
             family::time_with_children(&work);
         }
-        // It may be watched since it was looked at.
-        if !closely && job.follows_closely() {
-            job.claim_reports();
+        // It may have been looked at since.
+        if closely || job.is_followed_closely() {
+            drop(job.claim_reports());
         }
         let following = Self {
             job,
@@ -156,37 +186,66 @@ impl Following {
 }
 
 impl Core {
-    /// The work of this job tells it of each report from now on.
-    pub(super) fn claim_reports(&self) {
-        let work = self.lock().work();
-        for (work, execution) in work {
+    /// Whether each report of the work is to be told to this job at once, for itself or for a follower.
+    fn is_followed_closely(&self) -> bool {
+        let is_heard = |rare: &Rare| rare.followers.heard;
+        self.follows_closely() || self.lock().rare.as_deref().is_some_and(is_heard)
+    }
+
+    /// The work of this job tells it of each report from now on, and what that waits for in turn tells the work.
+    pub(super) fn claim_reports(&self) -> Handles {
+        let mut handles = Vec::new();
+        self.claim(MAX_HOPS, &mut handles);
+        handles
+    }
+
+    fn claim(&self, hops: u8, handles: &mut Handles) {
+        for (work, execution) in self.work(hops) {
             if let Some(work) = work.upgrade() {
-                let mut work = work.lock();
-                let followers = &mut work.rare().followers;
-                followers.heard |= followers.execution == execution;
+                let is_current = {
+                    let mut work = work.lock();
+                    let followers = &mut work.rare().followers;
+                    followers.heard |= followers.execution == execution;
+                    followers.execution == execution
+                };
+                if is_current {
+                    work.claim(hops - 1, handles);
+                }
+                handles.push(work);
             }
         }
     }
 
     /// The last reports of what this job waits for, older ones first, and of what that waits for in turn.
-    pub(super) fn reports_of_work(&self, hops: u8) -> Vec<Told> {
-        let work = match hops {
-            0 => Vec::new(),
-            _ => self.lock().work(),
-        };
-        let mut reports = Vec::new();
-        for (work, execution) in work {
-            if let Some(work) = work.upgrade() {
-                reports.extend(work.reports_of_work(hops - 1));
-                let work = work.lock();
-                let followers = work.rare.as_ref().map(|rare| &rare.followers);
-                let current = followers.filter(|followers| followers.execution == execution);
-                reports.extend(current.iter().flat_map(|current| current.last.clone()));
-            }
-        }
+    pub(super) fn reports_of_work(&self) -> (Vec<Told>, Handles) {
+        let (mut reports, mut handles) = (Vec::new(), Vec::new());
+        self.add_reports_of_work(MAX_HOPS, &mut reports, &mut handles);
         // Stable: what is of one time stays in its order.
         reports.sort_by_key(|report| report.at);
-        reports
+        (reports, handles)
+    }
+
+    fn add_reports_of_work(&self, hops: u8, reports: &mut Vec<Told>, handles: &mut Handles) {
+        for (work, execution) in self.work(hops) {
+            if let Some(work) = work.upgrade() {
+                work.add_reports_of_work(hops - 1, reports, handles);
+                {
+                    let work = work.lock();
+                    let followers = work.rare.as_ref().map(|rare| &rare.followers);
+                    let current = followers.filter(|followers| followers.execution == execution);
+                    reports.extend(current.iter().flat_map(|current| current.last.clone()));
+                }
+                handles.push(work);
+            }
+        }
+    }
+
+    /// The executions that this job waits for, unless they are too many hops away.
+    fn work(&self, hops: u8) -> Vec<(Weak<Self>, u64)> {
+        match hops {
+            0 => Vec::new(),
+            _ => self.lock().work(),
+        }
     }
 }
 
@@ -199,7 +258,7 @@ impl Locked<'_> {
         all.map(of).collect()
     }
 
-    /// Which execution it is; `None` if it is over. `closely`: the job is told of each report.
+    /// Which execution it is; `None` if it is over. `closely`: the job gets each report at once.
     fn adopt_follower(&mut self, job: &Arc<Core>, closely: bool) -> Option<u64> {
         if !self.core.state().is_shared() {
             return None;
@@ -256,7 +315,7 @@ pub(super) fn hand_on(work: &Core) {
         drop(locked);
         for job in jobs.iter().filter_map(Weak::upgrade) {
             // It may have left while another was told.
-            let follows = |rare: &mut Box<super::Rare>| rare.followers.jobs.contains_key(&job.id);
+            let follows = |rare: &mut Box<Rare>| rare.followers.jobs.contains_key(&job.id);
             if work.lock().rare.as_mut().is_some_and(follows) {
                 told(&job, &report, hops);
             }
@@ -282,7 +341,7 @@ fn told(job: &Core, report: &Told, hops: u8) {
 impl Drop for Following {
     fn drop(&mut self) {
         if !self.job.follows_closely() {
-            self.job.absorb_reports();
+            drop(self.job.absorb_reports());
         }
         self.job.lock().forget_work(&self.work, self.execution);
         if let Some(work) = self.work.upgrade() {
