@@ -330,7 +330,7 @@ async fn a_watch_is_a_stream() {
     assert_eq!(late, [JobState::Succeeded]);
 }
 
-/// R29: a layer without a handle keeps nothing; one that has it shows late readers all there is: what was reported, in
+/// R29: a layer without a handle keeps nothing; with a handle it shows late readers all there is: what was reported, in
 /// which step, the error, and how jobs ended.
 #[tokio::test(start_paused = true)]
 async fn a_late_reader_misses_nothing() {
@@ -382,7 +382,7 @@ async fn a_late_reader_misses_nothing() {
     }
 }
 
-/// R26: who subscribes while jobs run is told what happens to them from then on, and of their end; who unsubscribes costs
+/// R26: a subscriber that comes while jobs run hears what happens to them from then on, and of their end; one who unsubscribes costs
 /// them nothing more.
 #[tokio::test(start_paused = true)]
 async fn a_late_subscriber_hears_what_follows() {
@@ -414,8 +414,8 @@ async fn a_late_subscriber_hears_what_follows() {
     assert_eq!((first.kind.name(), first.seq), ("dispatched", 0));
 }
 
-/// R51: the board shows of a job that joined another what that reports, whoever looks when, also where they join in a
-/// chain; and readers of changes are told of each.
+/// R51: the board shows of a job that joined another what that reports, whenever a reader looks, also where they join in a
+/// chain; and readers of changes hear of each.
 #[tokio::test(start_paused = true)]
 async fn the_view_of_a_follower_reads_its_leaders() {
     for reads in [false, true] {
@@ -488,7 +488,7 @@ async fn many_readers_are_woken() {
     }
 }
 
-/// R29: whoever begins to watch a job as it ends sees its end, or comes too late.
+/// R29: a watcher that begins as a job ends sees its end, or comes too late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_that_begins_at_the_end_sees_it() {
     let progress = ProgressLayer::new();

@@ -105,7 +105,7 @@ impl Registry {
         self.rest().tally
     }
 
-    /// Whether nothing is left, once the layer is closed: from then on no job comes, and one that leaves is counted as
+    /// Whether nothing is left, once the layer is closed: from then on no job comes, and a job that leaves is counted as
     /// leaving in the same step.
     fn is_drained(&self, rest: &Rest) -> bool {
         rest.leaving == 0 && rest.holds == 0 && self.table.calling() == 0
@@ -148,7 +148,7 @@ impl Owner for Registry {
             left
         };
         if let Some(job) = left {
-            // The layers around this one have yet to see the result, and whoever watches to be told.
+            // The layers around this one have yet to see the result, and its watchers to hear of it.
             job.keep_until_over(Box::new(Leaving {
                 registry: self,
                 job: Arc::downgrade(&job),

@@ -157,7 +157,7 @@ pub fn a_child_and_its_parent_end_at_once() {
     });
 }
 
-/// What two threads tell while a third is at it is told, each event once, in order, to those of the first places and to
+/// What two threads tell while a third delivers goes out, each event once, in order, to those of the first places and to
 /// those beyond.
 pub fn what_comes_meanwhile_is_told() {
     explore_within(2, || {

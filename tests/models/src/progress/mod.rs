@@ -153,7 +153,7 @@ pub fn a_reader_that_begins_misses_nothing() {
     assert!(seen.contains(&0) && seen.contains(&1), "{seen:?}");
 }
 
-/// So does one that begins as a job begins, next to a reader of old.
+/// So does a reader that begins as a job begins, next to an older reader.
 pub fn readers_learn_of_a_job_that_begins() {
     explore_within(2, || {
         let board = board();
@@ -182,7 +182,7 @@ pub fn a_reader_that_begins_takes_nobodys_wake() {
     });
 }
 
-/// Reports of two threads while they are read: the last view is the latest, and each is told once.
+/// Reports of two threads while they are read: the last view is the latest, and each goes out once.
 pub fn the_last_report_is_read() {
     explore_within(2, || {
         let board = board();

@@ -61,7 +61,7 @@ pub fn the_floor_is_given_out_once() {
     });
 }
 
-/// A retry is granted for calls that were counted, and none of those that come at once is lost: in
+/// A retry is granted for counted calls, and of calls at once none is lost: in
 /// one shard or in two.
 pub fn each_call_counts_once() {
     for shards in [[0, 0], [0, 1]] {

@@ -267,7 +267,7 @@ impl<'a> Locked<'a> {
         Target::First(self.stream.observers)
     }
 
-    /// Shows and sends an event of this step, unless the job is over; a report also to those that wait for its work.
+    /// Shows and sends an event of this step, unless the job is over; a report also to the jobs that wait for its work.
     pub(super) fn emit(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
         let core = self.core;
         // Queued under the same lock as the event, so that the followers see the reports in the same order.

@@ -79,7 +79,7 @@ pub(super) struct Detached {
 }
 
 impl Core {
-    /// Ends the job, once, in this step. `make` runs only if somebody may look, and outside the lock.
+    /// Ends the job, once, in this step. `make` runs only if a reader or a listener may look, and outside the lock.
     ///
     /// A cancelled job ends as cancelled whatever its result, except that an overall timeout ends it as failed.
     pub(crate) fn end(&self, here: Option<Key>, make: impl FnOnce() -> Ending) {

@@ -346,7 +346,7 @@ impl Core {
             || self.is_observed()
     }
 
-    /// From now on each report of the work is told to this job at once: what it missed it gets now.
+    /// From now on each report of the work reaches this job at once; what it missed it gets now.
     pub(super) fn follow_closely(&self) -> Handles {
         let mut handles = Vec::new();
         if !self.follows_closely() {

@@ -5,7 +5,7 @@ use std::{sync::Arc, task::Waker};
 use super::{Core, Flag, Word};
 use crate::sync::AtomicWaker;
 
-/// A call in a Cancel layer: its place among those that wake when its job is cancelled, until this is dropped.
+/// A call in a Cancel layer: its place among the wakers of its job's cancellation, until this is dropped.
 pub(crate) struct CancelWaker {
     job: Arc<Core>,
     /// `None` for the job's own place: one call and one Cancel layer need no more.
