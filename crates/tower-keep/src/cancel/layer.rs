@@ -160,8 +160,8 @@ impl<G, O, H> CancelLayer<G, O, H> {
     /// that leaves between two attempts ends the job. Of several calls that run when the caller leaves, the last to end
     /// says how the job ended.
     ///
-    /// Work runs on only when its caller leaves. A layer outside this one that gives an attempt up, such as a time limit or a
-    /// hedge, stops it: soon, as its task has to drop it. What is left when the job is over stops too.
+    /// Work runs on only when its caller leaves. If a layer outside this one gives up an attempt, as a time limit or a hedge
+    /// does, the task drops that attempt's work soon after. Work that is left when the job is over stops too.
     ///
     /// The task runs in the tracing span that is current where the call is made, and keeps that open until it is over. It
     /// does not see the caller's task-locals: task-locals belong to the task that polls.

@@ -88,6 +88,15 @@ pub(super) enum Joined<T> {
     },
 }
 
+/// For what an execution begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A call waits for it.
+    Call,
+    /// It renews a cached result, and its caller has the stale one.
+    Renewal,
+}
+
 /// What there is of a key.
 enum Lookup {
     Fresh(Hit),
@@ -271,7 +280,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
         key: K,
         job: Option<&Arc<Core>>,
         asked: Option<Asked>,
-        begin: impl FnOnce(Lead<K>, Option<Arc<Core>>) -> flight::Execution<T>,
+        begin: impl FnOnce(Lead<K>, Option<Arc<Core>>, Purpose) -> flight::Execution<T>,
     ) -> Joined<T> {
         let shown = self.shown(&key);
         let hash = self.hash(&key);
@@ -311,6 +320,10 @@ impl<K: Clone + Eq + Hash> Keys<K> {
                     continue;
                 }
             };
+            let purpose = match stale {
+                Some(_) => Purpose::Renewal,
+                None => Purpose::Call,
+            };
             // Nobody's job is to renew a result: its caller has it already.
             let job = if stale.is_none() { job } else { None };
             if let Some(hit) = &stale {
@@ -335,7 +348,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
             drop(unusable);
             // Without the lock, as it runs the service's `Clone`.
             let lead = self.lead(hash, id);
-            leader.launch(|| begin(lead, job.cloned()));
+            leader.launch(|| begin(lead, job.cloned(), purpose));
             return match stale {
                 Some(hit) => Joined::Hit {
                     hit,

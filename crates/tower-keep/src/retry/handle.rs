@@ -77,7 +77,7 @@ impl RetryBudget {
         }))
     }
 
-    /// A new budget like this one that grants this number of retries in each window, however few calls there are. Default: 3.
+    /// A new budget with these settings, except that each window grants at least this number of retries. Default: 3.
     #[must_use]
     pub fn floor(&self, floor: u32) -> Self {
         let settings = Settings {
@@ -87,7 +87,7 @@ impl RetryBudget {
         Self::with(settings, SHARDS)
     }
 
-    /// A new budget like this one that looks at the calls and the retries of this time. Default: 10 s.
+    /// A new budget with these settings, except that it counts the calls and retries of the last `window`. Default: 10 s.
     ///
     /// # Errors
     ///

@@ -98,7 +98,7 @@ impl Layer {
 
     /// A call: `None` is answered from what is kept.
     fn call(&self) -> Option<Task<u8>> {
-        let begin = |lead, _| -> flight::Execution<u8> {
+        let begin = |lead, _, _| -> flight::Execution<u8> {
             Box::pin(Execution {
                 counts: Arc::clone(&self.counts),
                 lead: Some(lead),

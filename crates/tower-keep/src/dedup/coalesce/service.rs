@@ -16,7 +16,7 @@ use super::{
         cache::{Asked, Hit},
         error::Duplicate,
         execution::Execution,
-        keys::Joined,
+        keys::{Joined, Purpose},
         layer::DedupKey,
         mode::{JoinMode, KeepMode},
         service::{Dedup, called, job_of, tell_duplicate},
@@ -95,10 +95,12 @@ where
                 let mut nested = before_service(|| Nested::new(&key));
                 let mut waits = None;
                 let joined = before_service(|| {
-                    keys.join_or_begin(key, job.as_ref(), asked, |lead, job| {
+                    keys.join_or_begin(key, job.as_ref(), asked, |lead, job, purpose| {
                         let execution = lead.execution();
-                        // Before its code can run, so that it waits for nothing yet.
-                        waits = nested.take().and_then(|call| call.wait(execution, id).ok());
+                        if purpose == Purpose::Call {
+                            // Before its code can run, so that it waits for nothing yet.
+                            waits = nested.take().and_then(|call| call.wait(execution, id).ok());
+                        }
                         let call =
                             |seat: &Seat| Execution::new(called(inner), request, Some(lead), seat);
                         let joinable =
@@ -117,8 +119,6 @@ where
                         links: Links::of(None, waits),
                     },
                     Joined::Hit { hit, renewal } => {
-                        // It has its answer: the code of the renewal may wait for what made this call.
-                        drop(waits);
                         if let (Some(caller), Some(asked)) = (renewal, asked) {
                             renew(caller, asked.limits.stale);
                         }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -11,16 +12,49 @@ use super::{
     super::{
         error::Duplicate,
         execution::Execution,
+        in_flight::Shown,
+        keys::Keys,
         layer::DedupKey,
         mode::{Debounce, Latest},
         service::{Dedup, called, job_of},
     },
     future::ReplaceFuture,
+    places::{Hold, Turned},
 };
 use crate::{
-    job::{panic::before_service, seat::Seat},
+    job::{core::Core, panic::before_service, seat::Seat},
     reject::OnReject,
 };
+
+impl<S, Y, M, O> Dedup<S, Y, M, O> {
+    /// Calls the service in the place that `take` has for the request's key.
+    fn call_in_place<Request>(
+        &mut self,
+        request: Request,
+        take: impl FnOnce(
+            &Keys<Y::Key>,
+            &M,
+            Y::Key,
+            Option<Arc<Shown<Y::Key>>>,
+            Option<&Arc<Core>>,
+        ) -> (Hold<Y::Key>, Turned),
+    ) -> ReplaceFuture<S, Request, Y::Key, O>
+    where
+        S: Service<Request> + Clone,
+        Y: DedupKey<Request>,
+        O: Clone,
+    {
+        let layer = &self.layer;
+        let seat = Seat::without_call();
+        let hold = before_service(|| {
+            let (key, keys) = layer.key.key(&request)?;
+            let (job, shown) = (job_of(&seat), keys.shown(&key));
+            Some(take(keys, &layer.mode, key, shown, job.as_ref()))
+        });
+        let execution = Execution::new(called(&mut self.inner), request, None, &seat);
+        ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
+    }
+}
 
 impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Latest, O>
 where
@@ -39,15 +73,9 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let layer = &self.layer;
-        let seat = Seat::without_call();
-        let hold = before_service(|| {
-            let (key, keys) = layer.key.key(&request)?;
-            let (job, shown) = (job_of(&seat), keys.shown(&key));
-            Some(keys.places.take_place(key, shown, job.as_ref()))
-        });
-        let execution = Execution::new(called(&mut self.inner), request, None, &seat);
-        ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
+        self.call_in_place(request, |keys, _, key, shown, job| {
+            keys.places.take_place(key, shown, job)
+        })
     }
 }
 
@@ -68,14 +96,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let layer = &self.layer;
-        let seat = Seat::without_call();
-        let hold = before_service(|| {
-            let (key, keys) = layer.key.key(&request)?;
-            let (job, shown) = (job_of(&seat), keys.shown(&key));
-            Some(keys.places.line_up(key, shown, job.as_ref(), &layer.mode))
-        });
-        let execution = Execution::new(called(&mut self.inner), request, None, &seat);
-        ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
+        self.call_in_place(request, |keys, mode, key, shown, job| {
+            keys.places.line_up(key, shown, job, mode)
+        })
     }
 }

@@ -140,8 +140,8 @@ impl Core {
         self.changed();
     }
 
-    /// Sends an event of this step, unless the job is over; a report also to those that wait for its work. Layers send
-    /// events by [`context::emit`](crate::job::context::emit), which knows the step.
+    /// Sends an event of this step, unless the job is over. A report also reaches the jobs that wait for this one's work.
+    /// Layers send events by [`context::emit`](crate::job::context::emit), which knows the step.
     pub(crate) fn emit(&self, here: Option<Key>, kind: EventKind) {
         let at = Instant::now();
         let job = self.lock();

@@ -33,17 +33,13 @@
 //! A job that is begun below lies over the job around the stack, which it remembers, until its owner takes it over and
 //! makes the job around ambient again.
 
-use std::{
-    error::Error,
-    fmt,
-    num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    task::Poll,
-};
+mod entry;
+mod joining;
 
+use std::{error::Error, fmt, sync::Arc, task::Poll};
+
+use self::entry::{Entry, Layer};
+pub(crate) use self::joining::{Joining, LayerId};
 pub(crate) use super::core::Brings;
 use super::{
     context::{self, Phase},
@@ -66,43 +62,6 @@ enum Role {
     Untracked,
 }
 
-/// What a layer is to the job of its stack, before it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layer {
-    /// It tracks no job.
-    Plain,
-    Tracking,
-    /// It tracks, and belongs to the ambient job.
-    Known,
-}
-
-/// What a call does: the table above.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
-    Adopt,
-    Begin,
-    BeginForOwner,
-    Join,
-    Rejoin,
-    RejoinForOwner,
-    Untracked,
-}
-
-impl Entry {
-    #[inline(always)]
-    fn of(phase: Phase, layer: Layer) -> Self {
-        match (phase, layer) {
-            (Phase::Running | Phase::Open | Phase::Offered, Layer::Plain) => Self::Adopt,
-            (Phase::Running | Phase::Open | Phase::Offered, Layer::Tracking) => Self::Begin,
-            (Phase::Running | Phase::Open | Phase::Offered, Layer::Known) => Self::Rejoin,
-            (Phase::Adopting, Layer::Plain) => Self::Untracked,
-            (Phase::Adopting, Layer::Tracking) => Self::BeginForOwner,
-            (Phase::Adopting, Layer::Known) => Self::RejoinForOwner,
-            (Phase::Calling | Phase::Rejoined, _) => Self::Join,
-        }
-    }
-}
-
 /// Kept by every response future of ours, as its last field: what it wraps is dropped first, then the job ends.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -111,35 +70,6 @@ pub(crate) struct Seat {
     /// What the layer wraps was ready, and the layer's own code has not come to its end yet: if the future is dropped
     /// now, that code panicked.
     settling: bool,
-}
-
-/// What a tracking layer brings to the job that it begins or joins.
-pub(crate) struct Joining<'a> {
-    pub(crate) brings: Brings<'a>,
-    pub(crate) layer: LayerId,
-}
-
-/// Tells a tracking layer of a stack from every other, and so a repeated call of it from a new one. Given when the
-/// layer is put around a service and kept by that service's clones: a foreign retry clones the service,
-/// while another stack has an id of its own even where it has the same layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LayerId(NonZeroU32);
-
-impl LayerId {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        // The counter may wrap, at worst to the id of a service of long ago.
-        Self(NonZeroU32::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU32::MAX))
-    }
-
-    /// Whether the job is of the stack of this layer, and still runs.
-    fn belongs_to(self, job: &Core) -> bool {
-        !job.state().is_over() && job.members.has(self.0.get())
-    }
-
-    fn join(self, job: &Core) {
-        job.members.add(self.0.get());
-    }
 }
 
 /// Takes what a call makes out of the place where the call left it: a future is large, and each frame that handed it on
@@ -590,13 +520,6 @@ impl Drop for Seat {
         if self.role == Role::Owner && self.job.is_some() {
             self.dropped();
         }
-    }
-}
-
-impl Joining<'_> {
-    fn join(&self, job: &Arc<Core>) {
-        self.layer.join(job);
-        self.brings.join(job);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What followers are told, and when they are forgotten.
+//! Which reports reach followers, and when the work forgets its followers.
 
 use super::*;
 use crate::event::{Event, JobName, Observer, Report};
