@@ -54,6 +54,9 @@ struct Context {
     /// Whose code runs.
     job: Slot<Core>,
     phase: Cell<Phase>,
+    /// When the calls began that layers hand down now: one look at the clock does for all of them. Of no meaning in any
+    /// other phase.
+    called_at: Cell<Option<Instant>>,
     /// The limits in force. They are not the job's: the next attempt, or a layer outside, may be under others.
     limits: Cell<Option<Limits>>,
     /// What tells this code to stop, while the job itself may go on.
@@ -80,6 +83,7 @@ impl Context {
         Self {
             job: Slot::new(),
             phase: Cell::new(Phase::Running),
+            called_at: Cell::new(None),
             limits: Cell::new(None),
             halt: Slot::new(),
             step: Cell::new(None),
@@ -229,6 +233,22 @@ pub(super) fn set_phase(phase: Phase) -> Phase {
 #[inline(always)]
 pub(crate) fn in_phase(phase: Phase) -> Restore<Phase> {
     Restore::set(|context| &context.phase, phase)
+}
+
+/// Layers hand a call down from here on, since this time if it is known. Whatever sets a phase in which they do says so.
+#[inline(always)]
+pub(super) fn set_called_at(at: Option<Instant>) {
+    with(|context| context.called_at.set(at));
+}
+
+/// When the calls began that are handed down now, or else the time.
+#[inline(always)]
+pub(crate) fn called_at() -> Instant {
+    with(|context| match context.phase.get() {
+        Phase::Calling | Phase::Rejoined | Phase::Adopting => context.called_at.get(),
+        Phase::Running | Phase::Open | Phase::Offered => None,
+    })
+    .unwrap_or_else(Instant::now)
 }
 
 /// The ambient job.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{
     context::{self, Phase},
     core::Core,
@@ -19,10 +21,11 @@ pub(super) enum Found {
 }
 
 /// Makes an owner's call that begins no job itself, but takes over a job that is begun below. If the call panics, that job
-/// ends there and then.
+/// ends there and then. `at` is the time, if it is known.
 #[inline(always)]
-pub(super) fn adopt_on_call(call: impl FnOnce()) -> Found {
+pub(super) fn adopt_on_call(at: Option<Instant>, call: impl FnOnce()) -> Found {
     let around = context::set_phase(Phase::Adopting);
+    context::set_called_at(at);
     let phase = panic::noticed(
         || {
             call();

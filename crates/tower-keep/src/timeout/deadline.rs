@@ -32,9 +32,14 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// Of a call that begins now. A limit past the end of time is none.
+    /// Of a call that began at this time. A limit past the end of time is none.
     #[inline(always)]
-    pub(super) fn new(limit: Duration, span: Span, measure: Measure) -> Option<Self> {
+    pub(super) fn new(
+        limit: Duration,
+        span: Span,
+        measure: Measure,
+        began: Instant,
+    ) -> Option<Self> {
         Some(Self {
             secs: limit.as_secs(),
             nanos: limit.subsec_nanos(),
@@ -42,13 +47,18 @@ impl Deadline {
             measure,
             shared: false,
             in_grace: false,
-            at: Instant::now().checked_add(limit)?,
+            at: began.checked_add(limit)?,
         })
     }
 
     #[inline(always)]
     pub(super) fn limit(&self) -> Duration {
         Duration::new(self.secs, self.nanos)
+    }
+
+    /// When the call was made.
+    pub(super) fn began(&self) -> Instant {
+        self.at - self.limit()
     }
 
     /// What it is to the job and to the code inside.

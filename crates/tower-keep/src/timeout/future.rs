@@ -190,9 +190,7 @@ fn poll_idle(
 ) -> Poll<()> {
     loop {
         let active = seat.with_job(|job| job.last_activity()).flatten();
-        // The limit went by at `at` if nothing happened since the call.
-        let began = deadline.at - deadline.limit();
-        match idle::due(deadline.limit(), began, active, Instant::now()) {
+        match idle::due(deadline.limit(), deadline.began(), active, Instant::now()) {
             Due::Now => return Poll::Ready(()),
             Due::Never => return Poll::Pending,
             Due::At(at) => sleep.set(Some(tokio::time::sleep_until(at))),

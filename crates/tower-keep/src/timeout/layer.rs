@@ -2,9 +2,11 @@
 
 use std::{fmt, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{
     deadline::Deadline,
-    limit::{Limit, LimitBy, Measure, Span},
+    limit::{LimitBy, Measure, Span},
 };
 use crate::{
     job::Elapsed,
@@ -161,13 +163,10 @@ impl<L, O> TimeoutLayer<L, O> {
         self.measure == Measure::Idle || self.grace_period().is_some()
     }
 
-    /// The limit of this request's call, which begins now.
+    /// The limit of a call that began at this time.
     #[inline(always)]
-    pub(super) fn deadline<Request>(&self, request: &Request) -> Option<Deadline>
-    where
-        L: Limit<Request>,
-    {
-        Deadline::new(self.limit.limit(request)?, self.span, self.measure)
+    pub(super) fn deadline(&self, limit: Duration, began: Instant) -> Option<Deadline> {
+        Deadline::new(limit, self.span, self.measure, began)
     }
 }
 

@@ -66,13 +66,17 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let deadline = before_service(|| layer.deadline(&request));
+        let limit = before_service(|| layer.limit.limit(&request));
+        let began = limit.map(|_| context::called_at());
+        let deadline = limit
+            .zip(began)
+            .and_then(|(limit, began)| layer.deadline(limit, began));
         if layer.tracks() {
             return self.call_tracked(request, deadline);
         }
         let step_limit = layer.step_limit;
         let limits = Deadline::limits(deadline.as_ref(), step_limit);
-        let (seat, future) = Seat::call_limited(limits, || self.inner.call(request));
+        let (seat, future) = Seat::call_limited(limits, began, || self.inner.call(request));
         let at_limit = AtLimit::Drop { step_limit };
         ResponseFuture::new(future, deadline, at_limit, layer.on_reject.clone(), seat)
     }

@@ -193,13 +193,14 @@ impl DerefMut for Locked<'_> {
 impl Core {
     /// A new job. `tell` runs its observers.
     pub(crate) fn new(name: JobName, origin: Origin, tell: Tell) -> Arc<Self> {
-        Self::begin(name, origin, tell, Brings::Nothing)
+        Self::begin(name, origin, Instant::now(), tell, Brings::Nothing)
     }
 
     /// A new job, of which this learns from its beginning on.
     pub(crate) fn begin(
         name: JobName,
         origin: Origin,
+        born: Instant,
         tell: Tell,
         brings: Brings<'_>,
     ) -> Arc<Self> {
@@ -233,7 +234,7 @@ impl Core {
             id: JobId::next(),
             name: given,
             parent: begun_by,
-            born: Instant::now(),
+            born,
             word: AtomicWord::new(flag),
             attempt: AtomicU32::new(1),
             started_at: AtomicU64::new(0),
@@ -269,6 +270,10 @@ impl Core {
             shard.show(&core);
         }
         core
+    }
+
+    pub(crate) fn born(&self) -> Instant {
+        self.born
     }
 
     pub(crate) fn id(&self) -> JobId {

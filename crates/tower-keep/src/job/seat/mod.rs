@@ -38,6 +38,8 @@ mod joining;
 
 use std::{error::Error, fmt, sync::Arc, task::Poll};
 
+use tokio::time::Instant;
+
 use self::entry::{Entry, Layer};
 pub(crate) use self::joining::{Joining, LayerId};
 pub(crate) use super::core::Brings;
@@ -119,14 +121,14 @@ impl Seat {
     #[inline(always)]
     pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
         let mut place = None;
-        let seat = Self::around_call(|| place = Some(call()));
+        let seat = Self::around_call(None, || place = Some(call()));
         (seat, made(place))
     }
 
     #[inline(always)]
-    fn around_call(call: impl FnOnce()) -> Self {
+    fn around_call(at: Option<Instant>, call: impl FnOnce()) -> Self {
         match Entry::of(context::phase(), Layer::Plain) {
-            Entry::Adopt => Self::call_as_owner(call),
+            Entry::Adopt => Self::call_as_owner(at, call),
             Entry::Untracked => {
                 call();
                 let role = if context::phase() == Phase::Adopting {
@@ -144,9 +146,13 @@ impl Seat {
     }
 
     /// As [`call`](Self::call), for a layer that sets limits: it tells the stack's job of them, or whichever is begun
-    /// below.
+    /// below. `at` is the time, if it is known.
     #[inline(always)]
-    pub(crate) fn call_limited<T>(limits: Limits, call: impl FnOnce() -> T) -> (Self, T) {
+    pub(crate) fn call_limited<T>(
+        limits: Limits,
+        at: Option<Instant>,
+        call: impl FnOnce() -> T,
+    ) -> (Self, T) {
         if limits.step.is_some() && context::is_calling() {
             context::with_current(|job| {
                 job.into_iter()
@@ -154,7 +160,7 @@ impl Seat {
             });
         }
         let mut place = None;
-        let seat = Self::around_call(|| {
+        let seat = Self::around_call(at, || {
             let _limits = context::narrow(limits);
             place = Some(call());
         });
@@ -162,9 +168,9 @@ impl Seat {
     }
 
     #[inline(always)]
-    fn call_as_owner(call: impl FnOnce()) -> Self {
+    fn call_as_owner(at: Option<Instant>, call: impl FnOnce()) -> Self {
         let _limits = context::narrow_for_callee();
-        match frame::adopt_on_call(call) {
+        match frame::adopt_on_call(at, call) {
             Found::Begun(job) => Self::new(Role::Owner, Some(job)),
             Found::Again => Self::member(),
             Found::Nothing => Self::new(Role::Owner, None),
@@ -212,7 +218,8 @@ impl Seat {
             (entry @ (Entry::Begin | Entry::BeginForOwner), around) => {
                 let name = name.unwrap_or(JobName::EMPTY);
                 let origin = context::origin(around);
-                let job = Core::begin(name, origin, context::apart, joining.brings);
+                let at = context::called_at();
+                let job = Core::begin(name, origin, at, context::apart, joining.brings);
                 if entry == Entry::Begin {
                     let _limits = context::narrow_for_callee();
                     return Self::begin_as_owner(job, call);
@@ -223,10 +230,12 @@ impl Seat {
                 }
                 context::lay_over(job);
                 context::set_phase(Phase::Calling);
+                context::set_called_at(Some(at));
             }
             (Entry::Rejoin, Some(job)) => {
                 joining.join(&job);
                 let _calling = context::in_phase(Phase::Calling);
+                context::set_called_at(None);
                 call();
                 return Self::member();
             }
@@ -260,7 +269,12 @@ impl Seat {
 
     #[inline(always)]
     fn begin_as_owner(job: Arc<Core>, call: impl FnOnce()) -> Self {
+        let at = job.born();
         let mut seat = Self::new(Role::Owner, Some(job));
+        let call = || {
+            context::set_called_at(Some(at));
+            call();
+        };
         frame::within(&mut seat.job, Phase::Calling, true, call);
         seat
     }
@@ -269,7 +283,11 @@ impl Seat {
     #[inline(always)]
     pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let mut place = None;
-        let call = || place = Some(call());
+        let call = || {
+            // Time went by since the first.
+            context::set_called_at(None);
+            place = Some(call());
+        };
         match (self.role, &self.job) {
             (Role::Member, _) => {
                 let _calling = context::in_phase(Phase::Calling);
@@ -281,13 +299,13 @@ impl Seat {
                 frame::within(&mut self.job, Phase::Calling, ends, call);
             }
             (Role::Untracked, None) => self.recall_untracked(call),
-            (_, None) => *self = Self::call_as_owner(call),
+            (_, None) => *self = Self::call_as_owner(None, call),
         }
         made(place)
     }
 
     fn recall_untracked(&mut self, call: impl FnOnce()) {
-        match frame::adopt_on_call(call) {
+        match frame::adopt_on_call(None, call) {
             Found::Begun(job) if context::phase() == Phase::Open => {
                 // The owner polls this future right now: leave the job where the owner finds it.
                 context::lay_over(job);
