@@ -12,7 +12,9 @@
 use std::{
     cell::{Cell, RefCell},
     mem::{self, ManuallyDrop},
+    ptr,
     sync::Arc,
+    task::{RawWakerVTable, Waker},
 };
 
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ use tokio::time::Instant;
 use super::{
     core::{Core, Origin, sharing::ExecutionId, steps::Key},
     halt::Halt,
-    limits::Limits,
+    limits::{Limits, nearest},
     verdict::{Carried, Explanation, Stop, StopKind},
 };
 use crate::event::{EventKind, JobId, Report};
@@ -59,6 +61,10 @@ struct Context {
     called_at: Cell<Option<Instant>>,
     /// The limits in force. They are not the job's: the next attempt, or a layer outside, may be under others.
     limits: Cell<Option<Limits>>,
+    /// The time limit around whose timer wakes for the limits inside, too.
+    timed: Cell<Option<Timed>>,
+    /// When that timer is to go off for a limit inside.
+    wake_at: Cell<Option<Instant>>,
     /// What tells this code to stop, while the job itself may go on.
     halt: Slot<Halt>,
     /// The step whose code runs, and its job.
@@ -85,6 +91,8 @@ impl Context {
             phase: Cell::new(Phase::Running),
             called_at: Cell::new(None),
             limits: Cell::new(None),
+            timed: Cell::new(None),
+            wake_at: Cell::new(None),
             halt: Slot::new(),
             step: Cell::new(None),
             execution: Cell::new(None),
@@ -345,6 +353,85 @@ pub(super) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
         let has_job = with_current(|job| job.is_some());
         under(Some(around.for_callee(has_job)))
     })
+}
+
+// ===== one timer for nested limits =====
+
+/// A time limit that polls for this waker. That is compared only while it is there.
+#[derive(Clone, Copy)]
+pub(crate) struct Timed {
+    vtable: &'static RawWakerVTable,
+    data: *const (),
+    /// The limit's timer went off, perhaps for a limit inside.
+    pub(crate) fired: bool,
+}
+
+impl Timed {
+    #[inline(always)]
+    pub(crate) fn by(waker: &Waker, fired: bool) -> Self {
+        Self {
+            vtable: waker.vtable(),
+            data: waker.data(),
+            fired,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn wakes(&self, waker: &Waker) -> bool {
+        self.data == waker.data() && ptr::eq(self.vtable, waker.vtable())
+    }
+}
+
+/// A time limit polls, and its timer wakes for the limits inside as long as this lives.
+pub(crate) struct Timing {
+    around: Option<Timed>,
+    asked_around: Option<Instant>,
+}
+
+impl Timing {
+    #[inline(always)]
+    pub(crate) fn new(timed: Timed) -> Self {
+        let (around, asked_around) = with(|context| {
+            (
+                context.timed.replace(Some(timed)),
+                context.wake_at.replace(None),
+            )
+        });
+        Self {
+            around,
+            asked_around,
+        }
+    }
+
+    /// What the limits inside asked for.
+    #[inline(always)]
+    pub(crate) fn asked(&self) -> Option<Instant> {
+        with(|context| context.wake_at.get())
+    }
+}
+
+impl Drop for Timing {
+    #[inline(always)]
+    fn drop(&mut self) {
+        with(|context| {
+            context.timed.set(self.around);
+            context.wake_at.set(self.asked_around);
+        });
+    }
+}
+
+/// The limit around, if its timer wakes for the limits inside.
+#[inline(always)]
+pub(crate) fn timed() -> Option<Timed> {
+    with(|context| context.timed.get())
+}
+
+/// Asks the timer of the limit around to go off then, or earlier.
+pub(crate) fn wake_at(at: Instant) {
+    with(|context| {
+        let asked = nearest(context.wake_at.get(), Some(at));
+        context.wake_at.set(asked);
+    });
 }
 
 // ===== what tells this code to stop =====

@@ -61,6 +61,12 @@ impl Deadline {
         self.at - self.limit()
     }
 
+    /// Whether it expires at its time, come what may, and has not yet.
+    #[inline(always)]
+    pub(super) fn is_fixed(&self) -> bool {
+        self.measure == Measure::Total && !self.in_grace
+    }
+
     /// What it is to the job and to the code inside.
     #[inline(always)]
     pub(super) fn limits(deadline: Option<&Self>, step: Option<Duration>) -> Limits {

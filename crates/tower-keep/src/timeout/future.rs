@@ -8,16 +8,12 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{
-    task::coop::unconstrained,
-    time::{Instant, Sleep},
-};
+use tokio::time::Sleep;
 
 use super::{
     deadline::Deadline,
     grace::AtLimit,
-    idle::{self, Due},
-    limit::Measure,
+    timer::{self, Expired, Wakes},
 };
 use crate::{
     job::{Elapsed, context, seat::Seat, stop},
@@ -79,10 +75,16 @@ where
             };
             // The inner future goes first, so that the result wins a tie.
             let limits = Deadline::limits(this.deadline.as_ref(), this.at_limit.step_limit());
+            let sleep = this.sleep.as_ref().as_pin_ref();
+            let wakes = Wakes::of(this.deadline.as_ref(), sleep.as_deref(), cx.waker());
+            let mut inside = None;
             let polled = this.seat.run(|| {
                 let _in_force = context::narrow(limits);
                 let _halt = this.at_limit.halt().map(context::under_halt);
-                future.poll(cx)
+                let timing = wakes.timing(sleep.as_deref(), cx.waker());
+                let polled = future.poll(cx);
+                inside = timing.and_then(|timing| timing.asked());
+                polled
             });
             let result = match polled {
                 Poll::Ready(result) => {
@@ -96,12 +98,21 @@ where
                     }
                 }
                 Poll::Pending => {
-                    ready!(self.as_mut().poll_limit(cx));
-                    if self.as_mut().begin_grace() {
+                    let Some(deadline) = this.deadline.as_ref() else {
+                        return Poll::Pending;
+                    };
+                    let expired = match wakes {
+                        Wakes::Itself => timer::poll_own(deadline, this.sleep, inside, cx),
+                        Wakes::Around => timer::poll_around(deadline),
+                        Wakes::Apart => timer::poll_apart(deadline, this.sleep, this.seat, cx),
+                    };
+                    match ready!(expired) {
+                        // It looks at the time in the next poll.
+                        Expired::Inside => continue,
                         // The work sees that it is to stop.
-                        continue;
+                        Expired::Limit if self.as_mut().begin_grace() => continue,
+                        Expired::Limit => self.as_mut().expire(None),
                     }
-                    self.as_mut().expire(None)
                 }
             };
             let this = self.project();
@@ -113,23 +124,6 @@ where
 }
 
 impl<F, O> ResponseFuture<F, O> {
-    /// Whether the limit, or the grace period after it, is over.
-    #[inline(always)]
-    fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(deadline) = this.deadline else {
-            return Poll::Pending;
-        };
-        if this.sleep.is_none() && !deadline.limit().is_zero() {
-            this.sleep.set(Some(tokio::time::sleep_until(deadline.at)));
-        }
-        ready!(poll_sleep(this.sleep.as_mut(), cx));
-        if deadline.measure == Measure::Total || deadline.in_grace {
-            return Poll::Ready(());
-        }
-        poll_idle(deadline, this.sleep, this.seat, cx)
-    }
-
     /// The limit has expired: tells the work to stop, if it is to have a grace period and has had none yet.
     #[cold]
     fn begin_grace(self: Pin<&mut Self>) -> bool {
@@ -167,35 +161,6 @@ impl<F, O> ResponseFuture<F, O> {
         let result = this.seat.ask(|| this.on_reject.reject(elapsed));
         stop::leave(kind, this.on_reject.responds());
         result
-    }
-}
-
-/// No sleep is over at once.
-#[inline(always)]
-fn poll_sleep(sleep: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
-    match sleep.as_pin_mut() {
-        // An inner future that used up the task's budget must not starve its own limit.
-        Some(sleep) => Pin::new(&mut unconstrained(sleep)).poll(cx),
-        None => Poll::Ready(()),
-    }
-}
-
-/// The timer of an idle limit went off: whether the limit is over, or when to look again.
-#[cold]
-fn poll_idle(
-    deadline: &Deadline,
-    mut sleep: Pin<&mut Option<Sleep>>,
-    seat: &Seat,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    loop {
-        let active = seat.with_job(|job| job.last_activity()).flatten();
-        match idle::due(deadline.limit(), deadline.began(), active, Instant::now()) {
-            Due::Now => return Poll::Ready(()),
-            Due::Never => return Poll::Pending,
-            Due::At(at) => sleep.set(Some(tokio::time::sleep_until(at))),
-        }
-        ready!(poll_sleep(sleep.as_mut(), cx));
     }
 }
 

@@ -157,6 +157,7 @@ mod idle;
 mod layer;
 mod limit;
 mod service;
+mod timer;
 
 #[cfg(feature = "pipeline")]
 pub(crate) use self::limit::{Measure, Span};
