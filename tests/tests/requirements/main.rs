@@ -77,5 +77,6 @@ mod timeout_differential;
 mod timeout_grace;
 mod timeout_grace_told;
 mod timeout_idle;
+mod timeout_nested;
 mod together;
 mod verdicts;

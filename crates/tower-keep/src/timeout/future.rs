@@ -77,15 +77,13 @@ where
             let limits = Deadline::limits(this.deadline.as_ref(), this.at_limit.step_limit());
             let sleep = this.sleep.as_ref().as_pin_ref();
             let wakes = Wakes::of(this.deadline.as_ref(), sleep.as_deref(), cx.waker());
-            let mut inside = None;
+            let timing = wakes.timing(sleep.as_deref(), cx.waker());
             let polled = this.seat.run(|| {
                 let _in_force = context::narrow(limits);
                 let _halt = this.at_limit.halt().map(context::under_halt);
-                let timing = wakes.timing(sleep.as_deref(), cx.waker());
-                let polled = future.poll(cx);
-                inside = timing.and_then(|timing| timing.asked());
-                polled
+                future.poll(cx)
             });
+            let inside = timing.and_then(|timing| timing.asked());
             let result = match polled {
                 Poll::Ready(result) => {
                     // A caller that keeps the future must not be woken by its timer.

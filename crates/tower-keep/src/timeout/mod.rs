@@ -12,6 +12,7 @@
 //! One layer is one limit, and the order of its settings does not matter. Several layers compose, and whichever limit
 //! comes first wins. The clock starts at `call`, also where the
 //! future is polled late; if the inner service is ready in the same moment, its result wins.
+//! A call arms a timer when it first has to wait. Nested limits that one task polls share the timer of the outermost.
 //! [`Duration::ZERO`](std::time::Duration::ZERO) lets through only what is ready at once;
 //! [`Duration::MAX`](std::time::Duration::MAX) never expires.
 //!
