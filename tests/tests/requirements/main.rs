@@ -44,6 +44,8 @@ mod dispatch;
 mod dispatch_apart;
 mod dispatch_ends;
 mod dispatch_places;
+mod external_ids;
+mod external_ids_found;
 mod family;
 mod job_names;
 mod log;

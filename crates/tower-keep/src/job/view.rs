@@ -19,6 +19,9 @@ pub struct JobView {
     /// Its name, empty if it has none. It changes at most once, where a [`JobLayer`](crate::JobLayer)
     /// inside the Progress layer names the job.
     pub name: JobName,
+    /// The id that it has outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
+    /// dispatcher gave it one. It changes at most once, where that layer is inside the Progress layer.
+    pub external_id: Option<Arc<str>>,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
     /// The attempt that runs, or ran last, counted from 1.
@@ -101,6 +104,7 @@ impl From<Facts> for JobView {
         let mut view = Self {
             job: facts.id,
             name: facts.name,
+            external_id: shown.external_id,
             parent: facts.parent,
             attempt: facts.attempt,
             dispatched_at: facts.born,
