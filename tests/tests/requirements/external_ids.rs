@@ -183,7 +183,7 @@ async fn any_layer_may_stand_around() {
 #[tokio::test(start_paused = true)]
 async fn around_a_pipeline() {
     let pipeline = Pipeline::new().build().unwrap();
-    let (board, cancel) = (pipeline.progress(), pipeline.cancel());
+    let (board, cancel) = (pipeline.progress().handle(), pipeline.cancel().handle());
     let mut service = ServiceBuilder::new()
         .layer(identified())
         .layer(pipeline)
@@ -316,7 +316,7 @@ async fn a_panic_of_the_closure() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(inner.calls(), 0);
+    assert_eq!(inner.calls().count(), 0);
 
     recorder.clear();
     let mut outermost = panics().layer(log.layer(inner.clone()));
@@ -324,7 +324,7 @@ async fn a_panic_of_the_closure() {
     let call = std::panic::AssertUnwindSafe(|| drop(outermost.call(1)));
     std::panic::catch_unwind(call).unwrap_err();
     assert!(recorder.jobs().is_empty(), "no job began: {recorder}");
-    assert_eq!(inner.calls(), 0);
+    assert_eq!(inner.calls().count(), 0);
     assert_eq!(Job::current().id(), None, "no job is left ambient");
 }
 

@@ -81,3 +81,5 @@ mod timeout_grace_told;
 mod timeout_idle;
 mod together;
 mod verdicts;
+mod wall_times;
+mod wire;

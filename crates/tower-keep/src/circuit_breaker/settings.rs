@@ -204,6 +204,15 @@ impl Window {
         Self(Span::Calls(calls))
     }
 
+    /// How many calls it is of, or else how much time.
+    #[cfg(feature = "serde")]
+    pub(crate) fn span(self) -> Result<u32, Duration> {
+        match self.0 {
+            Span::Calls(calls) => Ok(calls.get()),
+            Span::Time(length) => Err(length),
+        }
+    }
+
     /// The calls of the last `length`, kept in 20 parts whatever the load: none that ended longer ago counts, while one
     /// may be forgotten up to a twentieth of the length before its time.
     ///

@@ -17,7 +17,10 @@ mod id;
 mod reason;
 mod report;
 mod step;
+pub(crate) mod wall;
 
+#[allow(clippy::disallowed_types, reason = "it is for showing only")]
+use std::time::SystemTime;
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
@@ -29,6 +32,7 @@ pub use self::{
     reason::CancelReason,
     report::Report,
     step::StepInfo,
+    wall::wall_time,
 };
 
 /// Receives the events of the jobs it is registered with.
@@ -120,6 +124,13 @@ impl Event {
             step: None,
             kind,
         }
+    }
+
+    /// When it happened, as the [time of day](wall_time).
+    #[must_use]
+    #[allow(clippy::disallowed_types, reason = "it is for showing only")]
+    pub fn at_wall(&self) -> SystemTime {
+        wall_time(self.at)
     }
 }
 

@@ -66,6 +66,14 @@ pub struct Balance {
 }
 
 impl Balance {
+    pub(crate) fn of(first_attempts: u64, retries: u64, available: u64) -> Self {
+        Self {
+            first_attempts,
+            retries,
+            available,
+        }
+    }
+
     /// How many calls were made within the window, by all the layers that share the budget.
     #[must_use]
     pub fn first_attempts(&self) -> u64 {
