@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
@@ -125,7 +125,6 @@ fn ids_are_keys() {
 /// R78 What the other handles show goes along: running jobs, circuits, keys in flight, counts, budgets.
 #[tokio::test(start_paused = true)]
 async fn what_the_handles_show() {
-    let there = |value: Value| value;
     let cancel = CancelLayer::new();
     let dedup = DedupLayer::new(|n: &u32| Some(format!("user:{n}")));
     let breaker = CircuitBreakerLayer::new()
@@ -152,7 +151,7 @@ async fn what_the_handles_show() {
     let mut call = tokio_test::task::spawn(begin(&mut service, 7).await);
     assert!(call.poll().is_pending());
 
-    let running = there(serde_json::to_value(jobs.jobs()).unwrap());
+    let running = serde_json::to_value(jobs.jobs()).unwrap();
     assert_eq!(running[0]["attempt"], 1);
     let read: Vec<Running> = serde_json::from_value(running).unwrap();
     assert_eq!(read[0].job, jobs.running()[0]);

@@ -15,7 +15,7 @@ use tower_keep::{
 };
 
 use super::answer;
-use crate::support::{Connection, Count, Server, bounded, get_with, held};
+use crate::support::{Connection, Server, bounded, get_with, held};
 
 fn request_id(request: &Request) -> Option<String> {
     let id = request.headers().get("x-request-id")?;
@@ -30,12 +30,16 @@ async fn a_request_has_its_own_id() {
             CancelLayer::new().respond_with(|why| answer(StatusCode::SERVICE_UNAVAILABLE, why));
         let (progress, handle) = (ProgressLayer::new(), cancel.handle());
         let board = progress.handle();
-        let begun = Count::default();
+        let (held, mut entries) = held();
         let routes = Router::new()
-            .route("/wait", held(&begun))
+            .route("/wait", held.route())
             .route(
                 "/id",
-                get(|| async { Job::current().external_id().map(|id| id.to_string()) }),
+                get(|| async {
+                    Job::current()
+                        .external_id()
+                        .map_or(String::new(), |id| id.to_string())
+                }),
             )
             .layer(
                 ServiceBuilder::new()
@@ -64,7 +68,7 @@ async fn a_request_has_its_own_id() {
 
         let waits = Connection::open(&server).await;
         let waits = waits.spawn(get_with("/wait", "x-request-id", "slow"));
-        begun.reaches(1).await;
+        entries.job().await;
         let found = connection.get("/requests/slow").await;
         let found: Vec<JobView> = serde_json::from_str(&found.text).unwrap();
         assert_eq!(found[0].state, JobState::Running);
