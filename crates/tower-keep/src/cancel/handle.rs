@@ -62,7 +62,7 @@ impl CancelHandle {
     ///
     /// let shipping = orders.ready().await?.call(Order { number: 4711 });
     /// assert_eq!(handle.cancel_external("4711"), 1);
-    /// assert_eq!(shipping.await.unwrap_err().to_string(), "cancelled: requested");
+    /// assert_eq!(shipping.await.unwrap_err().to_string(), "job cancelled: requested");
     /// # Ok::<(), BoxError>(())
     /// # }).unwrap();
     /// ```

@@ -188,10 +188,10 @@ impl fmt::Debug for Settings {
 
 /// What the rates of a circuit are rates of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window(pub(super) Span);
+pub struct Window(pub(crate) Span);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Span {
+pub(crate) enum Span {
     Calls(NonZeroU32),
     /// Never zero.
     Time(Duration),
@@ -202,15 +202,6 @@ impl Window {
     #[must_use]
     pub const fn calls(calls: NonZeroU32) -> Self {
         Self(Span::Calls(calls))
-    }
-
-    /// How many calls it is of, or else how much time.
-    #[cfg(feature = "serde")]
-    pub(crate) fn span(self) -> Result<u32, Duration> {
-        match self.0 {
-            Span::Calls(calls) => Ok(calls.get()),
-            Span::Time(length) => Err(length),
-        }
     }
 
     /// The calls of the last `length`, kept in 20 parts whatever the load: none that ended longer ago counts, while one

@@ -37,6 +37,7 @@ impl Anchor {
         }
     }
 
+    #[allow(dead_code, reason = "only what was serialised comes back")]
     fn instant(&self, time: SystemTime) -> Instant {
         match time.duration_since(self.time) {
             Ok(after) => as_far(self.instant, after, |at, by| at.checked_add(by)),
@@ -46,7 +47,7 @@ impl Anchor {
 }
 
 /// This far, or as far as the clock goes: how far that is the clocks do not say.
-fn as_far<T: Copy>(from: T, far: Duration, go: impl Fn(T, Duration) -> Option<T>) -> T {
+pub(crate) fn as_far<T: Copy>(from: T, far: Duration, go: impl Fn(T, Duration) -> Option<T>) -> T {
     let (mut at, mut left, mut by) = (from, far, far);
     while !by.is_zero() {
         match go(at, by) {
@@ -81,52 +82,10 @@ pub fn wall_time(at: Instant) -> SystemTime {
     Anchor::of_process().time(at)
 }
 
-/// Milliseconds since the beginning of 1970, as JavaScript's dates count them, with a fraction.
-#[cfg(feature = "serde")]
-pub(crate) fn unix_ms(at: Instant) -> f64 {
-    match wall_time(at).duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => millis(after),
-        Err(before) => -millis(before.duration()),
-    }
-}
-
-/// The moment of this time, or the nearest that the clock has.
-#[cfg(feature = "serde")]
-pub(crate) fn of_unix_ms(ms: f64) -> Instant {
-    let far = of_millis(ms.abs()).unwrap_or(Duration::ZERO);
-    let go = |time: SystemTime, by| match ms < 0.0 {
-        true => time.checked_sub(by),
-        false => time.checked_add(by),
-    };
-    Anchor::of_process().instant(as_far(SystemTime::UNIX_EPOCH, far, go))
-}
-
-/// A duration in milliseconds.
-#[cfg(feature = "serde")]
-pub(crate) fn millis(duration: Duration) -> f64 {
-    let nanos = duration.as_nanos();
-    match nanos < 1 << 53 {
-        // Divided once, so that it is the number nearest to the exact one.
-        true => nanos as f64 / 1e6,
-        // So many nanoseconds are no exact number.
-        false => (nanos / 1_000_000) as f64 + (nanos % 1_000_000) as f64 / 1e6,
-    }
-}
-
-/// The duration of so many milliseconds, as long as there is one; `None` for what is none.
-#[cfg(feature = "serde")]
-pub(crate) fn of_millis(ms: f64) -> Option<Duration> {
-    if ms.is_nan() || ms < 0.0 {
-        return None;
-    }
-    // Apart, as so many nanoseconds may be no exact number.
-    let (whole, part) = (ms.trunc(), ms.fract());
-    let nanos = (whole as u128).saturating_mul(1_000_000);
-    let nanos = nanos.saturating_add((part * 1e6).round() as u128);
-    let secs = u64::try_from(nanos / 1_000_000_000);
-    Some(secs.map_or(Duration::MAX, |secs| {
-        Duration::new(secs, (nanos % 1_000_000_000) as u32)
-    }))
+/// The moment that has this time of day, or the nearest that the clock has.
+#[allow(dead_code, reason = "only what was serialised comes back")]
+pub(crate) fn instant_of(time: SystemTime) -> Instant {
+    Anchor::of_process().instant(time)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::value::{ms, optional_ms, optional_text, text};
 use crate::{
-    circuit_breaker::{CircuitTransition, Mode, Settings, Snapshot, State, Window},
+    circuit_breaker::{CircuitTransition, Mode, Settings, Snapshot, Span, State, Window},
     ratio::Ratio,
 };
 
@@ -162,9 +162,9 @@ enum WindowForm {
 
 impl Serialize for Window {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self.span() {
-            Ok(calls) => WindowForm::Calls { calls },
-            Err(length) => WindowForm::Time { length },
+        match self.0 {
+            Span::Calls(calls) => WindowForm::Calls { calls: calls.get() },
+            Span::Time(length) => WindowForm::Time { length },
         }
         .serialize(to)
     }

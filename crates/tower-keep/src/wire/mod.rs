@@ -103,6 +103,7 @@ mod circuit_breaker;
 mod dedup;
 mod event;
 mod id;
+mod number;
 mod reason;
 mod report;
 #[cfg(feature = "retry")]

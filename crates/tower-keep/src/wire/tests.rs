@@ -7,9 +7,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::number;
 use crate::event::{
     CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName, LimitScope, Report,
-    StepInfo, wall,
+    StepInfo,
 };
 
 fn ms(ms: u64) -> Duration {
@@ -319,7 +320,7 @@ fn kinds_of_events() {
 
 /// An event of a moment that the numbers of its form are exact for.
 fn event(kind: EventKind) -> (Event, f64) {
-    let at = wall::of_unix_ms(1_764_439_569_123.5);
+    let at = number::of_unix_ms(1_764_439_569_123.5);
     let event = Event {
         name: "import".into(),
         external_id: Some("order-7".into()),
@@ -395,8 +396,8 @@ fn numbers_that_are_read() {
     ];
     let read = times.map(|at| with(json!(at), json!(0)).unwrap().at);
     assert!(read.is_sorted());
-    assert!(read.iter().all(|at| wall::unix_ms(*at).is_finite()));
-    assert_eq!(wall::unix_ms(read[5]), times[5]);
+    assert!(read.iter().all(|at| number::unix_ms(*at).is_finite()));
+    assert_eq!(number::unix_ms(read[5]), times[5]);
     let text = with(json!("2026-01-01"), json!(0)).unwrap_err();
     assert!(text.to_string().contains("f64"), "{text}");
     for elapsed in [json!(-1), json!(-1e-9), json!("1"), json!(null)] {
@@ -421,11 +422,11 @@ mod random {
         /// A duration of less than a month is read as it was written, and any other is written as it was read.
         #[test]
         fn durations(nanos in 0..1_u64 << 51, any in any::<u64>()) {
-            let there = |duration| wall::of_millis(wall::millis(duration)).unwrap();
+            let there = |duration| number::of_millis(number::millis(duration)).unwrap();
             let duration = Duration::from_nanos(nanos);
             prop_assert_eq!(there(duration), duration);
             let duration = Duration::from_secs(any);
-            prop_assert_eq!(wall::millis(there(duration)), wall::millis(duration));
+            prop_assert_eq!(number::millis(there(duration)), number::millis(duration));
         }
 
         /// A moment is read to within a microsecond, and written as it was read.
@@ -434,9 +435,9 @@ mod random {
             let now = Instant::now();
             let earlier = now.checked_sub(Duration::from_nanos(nanos));
             for at in [Some(now + Duration::from_nanos(nanos)), earlier].into_iter().flatten() {
-                let read = wall::of_unix_ms(wall::unix_ms(at));
+                let read = number::of_unix_ms(number::unix_ms(at));
                 prop_assert!(read.max(at) - read.min(at) < Duration::from_micros(1));
-                prop_assert_eq!(wall::unix_ms(read), wall::unix_ms(at));
+                prop_assert_eq!(number::unix_ms(read), number::unix_ms(at));
             }
         }
 
@@ -485,7 +486,7 @@ fn views() {
         json!({"type": "cancelled", "reason": {"type": "other", "text": "a whim"}}),
     ];
     assert_eq!(states.len(), shapes.len());
-    let at = wall::of_unix_ms(1_764_439_569_123.5);
+    let at = number::of_unix_ms(1_764_439_569_123.5);
     for (state, form) in states.into_iter().zip(shapes) {
         shape(&state, form.clone());
         let unseen = JobView {
@@ -604,7 +605,7 @@ fn what_the_dedup_handle_lists() {
     });
     shape(&counts, form);
     reads(&DedupCounts::default(), json!({}));
-    let since = wall::of_unix_ms(1_764_439_569_123.5);
+    let since = number::of_unix_ms(1_764_439_569_123.5);
     let in_flight = InFlight::new("user:7".to_owned(), Some(id(7)), 2, since, false);
     let form = json!({
         "key": "user:7", "job": "7", "followers": 2, "since": 1_764_439_569_123.5, "waiting": false,

@@ -49,7 +49,7 @@ pub(super) mod ms {
         de::{Error, Unexpected},
     };
 
-    use crate::event::wall::{millis, of_millis};
+    use crate::wire::number::{millis, of_millis};
 
     pub(in crate::wire) fn serialize<S: Serializer>(
         duration: &Duration,
@@ -76,7 +76,7 @@ pub(super) mod optional_ms {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::event::wall::millis;
+    use crate::wire::number::millis;
 
     pub(in crate::wire) fn serialize<S: Serializer>(
         duration: &Option<Duration>,
@@ -98,7 +98,7 @@ pub(super) mod time {
     use serde::{Deserialize, Deserializer, Serializer};
     use tokio::time::Instant;
 
-    use crate::event::wall::{of_unix_ms, unix_ms};
+    use crate::wire::number::{of_unix_ms, unix_ms};
 
     pub(in crate::wire) fn serialize<S: Serializer>(
         at: &Instant,
@@ -120,7 +120,7 @@ pub(super) mod optional_time {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use tokio::time::Instant;
 
-    use crate::event::wall::{of_unix_ms, unix_ms};
+    use crate::wire::number::{of_unix_ms, unix_ms};
 
     pub(in crate::wire) fn serialize<S: Serializer>(
         at: &Option<Instant>,

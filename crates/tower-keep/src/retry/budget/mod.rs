@@ -170,11 +170,7 @@ impl Budget {
             .map(|(_, count)| count)
             .sum();
         let allowed = self.ratio.of(first_attempts).max(self.floor);
-        Balance {
-            first_attempts,
-            retries,
-            available: allowed.saturating_sub(retries),
-        }
+        Balance::of(first_attempts, retries, allowed.saturating_sub(retries))
     }
 
     fn cut_at(&self, now: Duration) -> u64 {
