@@ -48,7 +48,7 @@
 //! | a [`Report`] | its fields next to each other | `{"fraction": 0.25, "message": null, "step": {"current": 1, "total": 4}}` |
 //! | a share, in settings | a number up to 1 | `0.5` |
 //!
-//! The `type` of an [`EventKind`] is its [`name`](EventKind::name). All other fields have the names that they have in Rust.
+//! The `type` of an [`EventKind`] is its [`name`](crate::EventKind::name). All other fields have the names that they have in Rust.
 //!
 //! A time that was read is a moment on the clock of the reading process. It says the same time of day, to within a
 //! microsecond; where this process' clock does not go that far back, it is the earliest that the clock has. Durations of
@@ -72,7 +72,6 @@
 //! [`StepInfo`]: crate::StepInfo
 //! [`Event`]: crate::Event
 //! [`EventKind`]: crate::EventKind
-//! [`EventKind::name`]: crate::EventKind::name
 //! [`FailureCause`]: crate::FailureCause
 //! [`CancelReason`]: crate::CancelReason
 //! [`LimitScope`]: crate::LimitScope
