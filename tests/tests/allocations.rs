@@ -16,8 +16,8 @@ use std::{
 
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, Job, LogLayer,
-    Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, Job, JobLayer,
+    LogLayer, Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
     circuit_breaker::Window,
     pipeline::Identity,
     retry::{Decision, Jitter, RetryBudget},
@@ -311,6 +311,21 @@ fn timeout_retry_and_circuit_breaker_cost_nothing_together() {
         .layer(RetryLayer::new())
         .layer(TimeoutLayer::new(MINUTE).per_attempt());
     at_most(&layers, 0, 1);
+}
+
+/// R78 A job that gets an id from outside keeps it in one allocation more, besides the text; a job that gets none pays nothing.
+#[test]
+fn an_external_id_is_one_allocation() {
+    at_most(&JobLayer::new("job"), JOB, 0);
+    let none = JobLayer::new("job").identified_by(|_: &u64| None::<&str>);
+    at_most(&none, JOB, 0);
+    let id: Arc<str> = "order-7".into();
+    let identified = JobLayer::new("job").identified_by(move |_: &u64| Some(Arc::clone(&id)));
+    at_most(&identified, JOB + 1, 0);
+    let board = ProgressLayer::new();
+    let _looks = board.handle();
+    let layers = ServiceBuilder::new().layer(identified).layer(board);
+    at_most(&layers, JOB + 1, 0);
 }
 
 /// Nobody listens to tracing here.

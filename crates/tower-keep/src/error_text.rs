@@ -63,6 +63,14 @@ pub(crate) fn bounded_text(text: &str) -> &str {
     &text[..text.floor_char_boundary_at(MAX_LENGTH)]
 }
 
+/// Bytes that are kept of a job's external id: it is in each event and record of the job, and may be a stranger's.
+const MAX_ID: usize = 256;
+
+/// As much of a job's external id as is kept.
+pub(crate) fn bounded_id(id: &str) -> &str {
+    &id[..id.floor_char_boundary_at(MAX_ID)]
+}
+
 /// The text of an error of which no more than its `Display` is known.
 pub(crate) fn text_of<E: Display>(error: &E) -> Arc<str> {
     let mut text = Bounded::new();

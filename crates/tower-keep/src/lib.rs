@@ -71,6 +71,8 @@
 //! One for each layer: `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout`; `pipeline` for the
 //! ready-made stack of all, and `dispatch` for the [`Dispatcher`]. All are on by default.
 //!
+//! `serde`, which is not: ids, events, views and counts are data for other programs. The module `wire` says in which form.
+//!
 //! # Time
 //!
 //! All clocks and timers are [`tokio::time`], so a test with a paused clock drives everything. A layer that waits needs a
@@ -123,6 +125,8 @@ pub mod progress;
 pub mod retry;
 #[cfg(feature = "timeout")]
 pub mod timeout;
+#[cfg(feature = "serde")]
+pub mod wire;
 
 #[cfg(feature = "cancel")]
 pub use self::cancel::CancelLayer;

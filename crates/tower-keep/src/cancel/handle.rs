@@ -38,6 +38,49 @@ impl CancelHandle {
         job.is_some_and(|job| job.cancel(reason.into()))
     }
 
+    /// Cancels every running job that has this [external id](crate::Event::external_id), with
+    /// [`CancelReason::Requested`], and says how many were not cancelled before.
+    ///
+    /// An external id need not be unique: all that have it are meant. The children of such a job are cancelled with it,
+    /// as ever, whatever their own ids are. A job that begins meanwhile may be left out. This looks at every job.
+    ///
+    /// ```
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, CancelLayer, JobLayer};
+    ///
+    /// struct Order {
+    ///     number: u64,
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let cancel = CancelLayer::new();
+    /// let handle = cancel.handle();
+    /// let mut orders = ServiceBuilder::new()
+    ///     .layer(JobLayer::new("order").identified_by(|order: &Order| Some(order.number.to_string())))
+    ///     .layer(cancel)
+    ///     .service(service_fn(|_: Order| std::future::pending::<Result<(), BoxError>>()));
+    ///
+    /// let shipping = orders.ready().await?.call(Order { number: 4711 });
+    /// assert_eq!(handle.cancel_external("4711"), 1);
+    /// assert_eq!(shipping.await.unwrap_err().to_string(), "job cancelled: requested");
+    /// # Ok::<(), BoxError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn cancel_external(&self, external_id: &str) -> usize {
+        self.cancel_external_because(external_id, CancelReason::Requested)
+    }
+
+    /// Cancels every running job that has this external id for this reason, as [`cancel_external`](Self::cancel_external)
+    /// does.
+    pub fn cancel_external_because(
+        &self,
+        external_id: &str,
+        reason: impl Into<CancelReason>,
+    ) -> usize {
+        let jobs = self.registry.find_external(external_id);
+        cancel_each(jobs, &reason.into(), |_| true)
+    }
+
     /// Cancels the running jobs that are meant, with [`CancelReason::Requested`], and says how many were not cancelled
     /// before.
     ///
@@ -128,6 +171,12 @@ impl CancelHandle {
     pub fn running(&self) -> Vec<JobId> {
         let jobs = self.registry.jobs();
         jobs.iter().map(|tracked| tracked.job.id()).collect()
+    }
+
+    /// The running jobs that have this external id, as they are now, oldest first.
+    #[must_use]
+    pub fn find_external(&self, external_id: &str) -> Vec<Running> {
+        list(&self.registry.find_external(external_id))
     }
 
     /// The running jobs as they are now, oldest first.

@@ -96,6 +96,11 @@ impl Registry {
         self.table.find_call(job)
     }
 
+    /// Those of the running jobs that have this external id, oldest first.
+    pub(super) fn find_external(&self, external_id: &str) -> Vec<Tracked> {
+        self.table.find_external_calls(external_id)
+    }
+
     /// The running jobs, oldest first.
     pub(super) fn jobs(&self) -> Vec<Tracked> {
         self.table.tracked()

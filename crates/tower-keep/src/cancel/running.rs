@@ -1,6 +1,6 @@
 //! A running job, as the handle lists it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     event::{CancelReason, JobId, JobName},
@@ -15,6 +15,9 @@ pub struct Running {
     pub job: JobId,
     /// Its name, empty if it was given none.
     pub name: JobName,
+    /// The id that it has outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
+    /// dispatcher gave it one.
+    pub external_id: Option<Arc<str>>,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
     /// How long ago it began.
@@ -30,6 +33,7 @@ impl Running {
         Self {
             job: job.id(),
             name: job.name().clone(),
+            external_id: job.external_id(),
             parent: job.parent_id(),
             age: job.age(),
             attempt: job.attempt(),

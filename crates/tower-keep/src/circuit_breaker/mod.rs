@@ -202,6 +202,8 @@ mod word;
 
 #[cfg(feature = "pipeline")]
 pub(crate) use self::gate::sealed::Circuits;
+#[cfg(feature = "serde")]
+pub(crate) use self::settings::Span;
 pub use self::{
     circuits::CircuitsHandle,
     error::Open,

@@ -188,10 +188,10 @@ impl fmt::Debug for Settings {
 
 /// What the rates of a circuit are rates of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window(pub(super) Span);
+pub struct Window(pub(crate) Span);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Span {
+pub(crate) enum Span {
     Calls(NonZeroU32),
     /// Never zero.
     Time(Duration),

@@ -36,7 +36,7 @@ pub struct InFlight<K> {
 }
 
 impl<K> InFlight<K> {
-    pub(super) fn new(
+    pub(crate) fn new(
         key: K,
         job: Option<JobId>,
         followers: usize,

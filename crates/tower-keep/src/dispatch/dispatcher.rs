@@ -19,9 +19,9 @@ use crate::{
     cancel::{CancelHandle, CancelLayer, NoGroup},
     event::{FailureCause, JobId, JobName},
     job::{
-        Cancelled, NameJob, ResponseFuture,
+        Cancelled, IdentifyJob, NameJob, ResponseFuture, Unidentified,
         core::{Core, Ending},
-        seat::Seat,
+        seat::{Labels, Seat},
     },
     progress::{JobView, ProgressHandle, ProgressLayer, Watch},
     reject::{Fail, OnReject},
@@ -31,9 +31,10 @@ use crate::{
 ///
 /// A clone dispatches to the same: the limit, the board and the handles are shared. The settings are for a new
 /// dispatcher: set them before it is cloned.
-pub struct Dispatcher<S, N = JobName, O = Fail> {
+pub struct Dispatcher<S, N = JobName, O = Fail, I = Unidentified> {
     pub(super) stack: S,
     pub(super) name: N,
+    pub(super) identify: I,
     pub(super) on_reject: O,
     pub(super) progress: ProgressLayer,
     pub(super) cancel: CancelLayer<NoGroup, Apart>,
@@ -54,6 +55,7 @@ impl<S> Dispatcher<S> {
         Self {
             stack,
             name: JobName::EMPTY,
+            identify: Unidentified,
             on_reject: Fail,
             progress,
             cancel: cancel.on_reject(Apart),
@@ -64,7 +66,7 @@ impl<S> Dispatcher<S> {
     }
 }
 
-impl<S, N, O> Dispatcher<S, N, O> {
+impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// Reads the progress of the jobs: their latest states, how the last ones ended, each change.
     #[must_use]
     pub fn board(&self) -> ProgressHandle {
@@ -90,6 +92,13 @@ impl<S, N, O> Dispatcher<S, N, O> {
         self.board().find(job)
     }
 
+    /// The jobs that have this external id, oldest first: what each is doing, or how it ended, as
+    /// [`ProgressHandle::find_external`] says. [`CancelHandle::cancel_external`] cancels them.
+    #[must_use]
+    pub fn find_external(&self, external_id: &str) -> Vec<JobView> {
+        self.board().find_external(external_id)
+    }
+
     /// How many jobs are in flight: dispatched and not over.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -111,12 +120,13 @@ impl<S, N, O> Dispatcher<S, N, O> {
     /// # Panics
     ///
     /// Outside a tokio runtime, as [`tokio::spawn`] does, unless it was given one to run [on](Self::on). No job begins
-    /// then. A panic of the stack's `Clone` or of the closure that names the job goes on to the caller.
+    /// then. A panic of the stack's `Clone` or of the closure that names or identifies the job goes on to the caller.
     #[track_caller]
     pub fn dispatch<Request>(&self, request: Request) -> JobHandle<S::Response, O::Error>
     where
         S: Stack<Request>,
         N: NameJob<Request>,
+        I: IdentifyJob<Request>,
         O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
             + Clone
             + Send
@@ -149,6 +159,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
     where
         S: Stack<Request>,
         N: NameJob<Request>,
+        I: IdentifyJob<Request>,
         O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
             + Clone
             + Send
@@ -176,6 +187,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
     where
         S: Stack<Request>,
         N: NameJob<Request>,
+        I: IdentifyJob<Request>,
         O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
             + Clone
             + Send
@@ -186,7 +198,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
         let on_reject = self.on_reject.clone();
         let stack = self.stack.clone();
         let place = self.places.enter(permit);
-        let (job, watch, work) = self.call(self.name.name(&request), Call(stack, request));
+        let (job, watch, work) = self.call(self.labels(&request), Call(stack, request));
         let (to, result) = oneshot::channel();
         let handle = JobHandle::new(Arc::clone(&job), watch, result);
         let shutdown = self.cancel.handle().hold();
@@ -204,9 +216,10 @@ impl<S, N, O> Dispatcher<S, N, O> {
     where
         S: Service<Request>,
         N: NameJob<Request>,
+        I: IdentifyJob<Request>,
         O: OnReject<Unfinished, S::Response, S::Error> + Clone,
     {
-        let (job, watch, work) = self.call(self.name.name(request), NoPlace);
+        let (job, watch, work) = self.call(self.labels(request), NoPlace);
         let why = match job.reason() {
             // It was shut down just now.
             Some(reason) => Unfinished::Cancelled(Cancelled::of(job.id(), reason)),
@@ -224,14 +237,25 @@ impl<S, N, O> Dispatcher<S, N, O> {
         handle
     }
 
+    fn labels<Request>(&self, request: &Request) -> Labels
+    where
+        N: NameJob<Request>,
+        I: IdentifyJob<Request>,
+    {
+        Labels {
+            name: Some(self.name.name(request)),
+            external_id: self.identify.external_id(request),
+        }
+    }
+
     /// Calls the stack with the dispatcher's own layers around it. These are ready without being asked, as what is
     /// inside them is.
-    fn call<Request>(&self, name: JobName, request: Request) -> (Arc<Core>, Watch, Work<Request>)
+    fn call<Request>(&self, labels: Labels, request: Request) -> (Arc<Core>, Watch, Work<Request>)
     where
         Entrance: Service<Request, Error: fmt::Display>,
     {
         let mut layers = self.progress.layer(self.cancel.layer(Entrance));
-        let (seat, job, future) = Seat::begin_apart(name, || layers.call(request));
+        let (seat, job, future) = Seat::begin_apart(labels, || layers.call(request));
         let board = self.progress.handle();
         let watch = board
             .watch(job.id())
@@ -245,11 +269,12 @@ type Work<Request> = ResponseFuture<<Layers as Service<Request>>::Future>;
 
 type Layers = crate::progress::Progress<crate::cancel::Cancel<Entrance, NoGroup, Apart>>;
 
-impl<S: Clone, N: Clone, O: Clone> Clone for Dispatcher<S, N, O> {
+impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, O, I> {
     fn clone(&self) -> Self {
         Self {
             stack: self.stack.clone(),
             name: self.name.clone(),
+            identify: self.identify.clone(),
             on_reject: self.on_reject.clone(),
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
@@ -261,11 +286,12 @@ impl<S: Clone, N: Clone, O: Clone> Clone for Dispatcher<S, N, O> {
     }
 }
 
-impl<S: fmt::Debug, N: fmt::Debug, O> fmt::Debug for Dispatcher<S, N, O> {
+impl<S: fmt::Debug, N: fmt::Debug, O, I: fmt::Debug> fmt::Debug for Dispatcher<S, N, O, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dispatcher")
             .field("stack", &self.stack)
             .field("name", &self.name)
+            .field("external_id", &self.identify)
             .field("limit", &self.places.limit())
             .field("cancel", &self.cancel)
             .field("progress", &self.progress)

@@ -69,6 +69,12 @@ impl<T, E> JobHandle<T, E> {
         self.job.name()
     }
 
+    /// The id that the job has outside this process, if it was given one.
+    #[must_use]
+    pub fn external_id(&self) -> Option<Arc<str>> {
+        self.job.external_id()
+    }
+
     /// Cancels the job, with [`CancelReason::Requested`]. `false` if it is over or was cancelled before.
     pub fn cancel(&self) -> bool {
         self.cancel_because(CancelReason::Requested)

@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{
     event::JobName,
-    job::{Cancelled, NameJob},
+    job::{Cancelled, IdentifyJob, NameJob, Unidentified},
     reject::{Fail, OnReject},
 };
 
 /// Room for one job, kept until it is used or dropped. Made by [`Dispatcher::reserve`] and
 /// [`try_reserve`](Dispatcher::try_reserve).
 #[must_use = "it keeps others waiting until it is used or dropped"]
-pub struct Place<'a, S, N = JobName, O = Fail> {
-    dispatcher: &'a Dispatcher<S, N, O>,
+pub struct Place<'a, S, N = JobName, O = Fail, I = Unidentified> {
+    dispatcher: &'a Dispatcher<S, N, O, I>,
     permit: Permit,
 }
 
-impl<S, N, O> Place<'_, S, N, O> {
+impl<S, N, O, I> Place<'_, S, N, O, I> {
     /// Begins a job in this place. Only a shutdown since then turns it away: the handle says
     /// [`Cancelled`].
     ///
@@ -35,6 +35,7 @@ impl<S, N, O> Place<'_, S, N, O> {
     where
         S: Stack<Request>,
         N: NameJob<Request>,
+        I: IdentifyJob<Request>,
         O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
             + Clone
             + Send
@@ -46,13 +47,13 @@ impl<S, N, O> Place<'_, S, N, O> {
     }
 }
 
-impl<S, N, O> fmt::Debug for Place<'_, S, N, O> {
+impl<S, N, O, I> fmt::Debug for Place<'_, S, N, O, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").finish_non_exhaustive()
     }
 }
 
-impl<S, N, O> Dispatcher<S, N, O> {
+impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// Waits until there is a place for one more job, and keeps it. Who asked first is served first.
     ///
     /// # Errors
@@ -63,7 +64,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
     /// # Cancel safety
     ///
     /// Dropping the future gives the turn to the next.
-    pub async fn reserve(&self) -> Result<Place<'_, S, N, O>, Cancelled> {
+    pub async fn reserve(&self) -> Result<Place<'_, S, N, O, I>, Cancelled> {
         let permit = Arc::clone(&self.places).take(self.cancel.handle()).await?;
         Ok(Place {
             dispatcher: self,
@@ -76,7 +77,7 @@ impl<S, N, O> Dispatcher<S, N, O> {
     /// # Errors
     ///
     /// [`Refusal`] at the limit, while others wait for a place, and after a shutdown.
-    pub fn try_reserve(&self) -> Result<Place<'_, S, N, O>, Refusal> {
+    pub fn try_reserve(&self) -> Result<Place<'_, S, N, O, I>, Refusal> {
         let permit = self.places.try_take(&self.cancel.handle())?;
         Ok(Place {
             dispatcher: self,

@@ -17,14 +17,18 @@ use super::{
     places::Reservation,
     stack::Stack,
 };
-use crate::{job::NameJob, reject::OnReject};
+use crate::{
+    job::{IdentifyJob, NameJob},
+    reject::OnReject,
+};
 
 /// Ready as soon as there is a place for one more job, which this instance then keeps for its next call; and after a
 /// shutdown, when the handle says [`Cancelled`](super::Cancelled). The future is ready at once.
-impl<S, N, O, Request> Service<Request> for Dispatcher<S, N, O>
+impl<S, N, O, I, Request> Service<Request> for Dispatcher<S, N, O, I>
 where
     S: Stack<Request>,
     N: NameJob<Request>,
+    I: IdentifyJob<Request>,
     O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static> + Clone + Send + 'static,
     Request: Send + 'static,
 {

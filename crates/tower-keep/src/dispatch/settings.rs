@@ -8,20 +8,26 @@ use tokio_util::sync::CancellationToken;
 use super::{dispatcher::Dispatcher, error::Unfinished, places::Places};
 use crate::{
     event::JobName,
-    job::NameBy,
+    job::{IdentifyBy, NameBy},
     reject::{FailWith, RespondWith},
 };
 
-impl<S, N, O> Dispatcher<S, N, O> {
-    fn with<M, P>(
+fn same<T>(same: T) -> T {
+    same
+}
+
+impl<S, N, O, I> Dispatcher<S, N, O, I> {
+    fn with<M, P, J>(
         self,
         name: impl FnOnce(N) -> M,
         on_reject: impl FnOnce(O) -> P,
-    ) -> Dispatcher<S, M, P> {
+        identify: impl FnOnce(I) -> J,
+    ) -> Dispatcher<S, M, P, J> {
         Dispatcher {
             stack: self.stack,
             name: name(self.name),
             on_reject: on_reject(self.on_reject),
+            identify: identify(self.identify),
             progress: self.progress,
             cancel: self.cancel,
             places: self.places,
@@ -32,18 +38,30 @@ impl<S, N, O> Dispatcher<S, N, O> {
 
     /// Names every job alike.
     #[must_use]
-    pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, O> {
-        self.with(|_| name.into(), |on_reject| on_reject)
+    pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, O, I> {
+        self.with(|_| name.into(), same, same)
     }
 
     /// Names each job by its request.
     #[must_use]
-    pub fn named_by<F, Request, Name>(self, name: F) -> Dispatcher<S, NameBy<F>, O>
+    pub fn named_by<F, Request, Name>(self, name: F) -> Dispatcher<S, NameBy<F>, O, I>
     where
         F: Fn(&Request) -> Name,
         Name: Into<JobName>,
     {
-        self.with(|_| NameBy(name), |on_reject| on_reject)
+        self.with(|_| NameBy(name), same, same)
+    }
+
+    /// Gives each job an id from outside, found in its request, as
+    /// [`JobLayer::identified_by`](crate::JobLayer::identified_by) does: before the job's first event, also where it is
+    /// turned away. Its id goes before that of a layer of the stack.
+    #[must_use]
+    pub fn identified_by<F, Request, Id>(self, identify: F) -> Dispatcher<S, N, O, IdentifyBy<F>>
+    where
+        F: Fn(&Request) -> Option<Id>,
+        Id: Into<Arc<str>>,
+    {
+        self.with(same, same, |_| IdentifyBy(identify))
     }
 
     /// At most this many jobs in flight. Default: no limit.
@@ -89,19 +107,19 @@ impl<S, N, O> Dispatcher<S, N, O> {
 
     /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> Dispatcher<S, N, FailWith<F>>
+    pub fn fail_with<F, E>(self, fail: F) -> Dispatcher<S, N, FailWith<F>, I>
     where
         F: Fn(Unfinished) -> E,
     {
-        self.with(|name| name, |_| FailWith(fail))
+        self.with(same, |_| FailWith(fail), same)
     }
 
     /// Answers with a response instead of an error, and leaves the stack's error type untouched.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, RespondWith<F>>
+    pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, RespondWith<F>, I>
     where
         F: Fn(Unfinished) -> Response,
     {
-        self.with(|name| name, |_| RespondWith(respond))
+        self.with(same, |_| RespondWith(respond), same)
     }
 }

@@ -17,7 +17,10 @@ mod id;
 mod reason;
 mod report;
 mod step;
+pub(crate) mod wall;
 
+#[allow(clippy::disallowed_types, reason = "it is for showing only")]
+use std::time::SystemTime;
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
@@ -29,6 +32,7 @@ pub use self::{
     reason::CancelReason,
     report::Report,
     step::StepInfo,
+    wall::wall_time,
 };
 
 /// Receives the events of the jobs it is registered with.
@@ -50,6 +54,13 @@ pub trait Observer: Send + Sync {
     fn on_named(&self, job: JobId, name: &JobName) {
         let _ = (job, name);
     }
+
+    /// Called where a job gets its [external id](Event::external_id) after its first event, which had none: from a
+    /// [`JobLayer`](crate::JobLayer) inside the layer that began the job. Later events carry the id.
+    /// Another thread may deliver an event of the job at the same time. Default: does nothing.
+    fn on_identified(&self, job: JobId, external_id: &Arc<str>) {
+        let _ = (job, external_id);
+    }
 }
 
 impl<F> Observer for F
@@ -70,6 +81,10 @@ pub struct Event {
     /// The job's name by then, empty if it has none: a [`JobLayer`](crate::JobLayer) inside the layer
     /// that began the job names it after [`Dispatched`](EventKind::Dispatched).
     pub name: JobName,
+    /// The id that the job has outside this process by then, if
+    /// [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the dispatcher gave it one: a request's id, an
+    /// order's number.
+    pub external_id: Option<Arc<str>>,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
     /// The attempt that was running, counted from 1.
@@ -100,6 +115,7 @@ impl Event {
         Self {
             job,
             name: JobName::EMPTY,
+            external_id: None,
             parent: None,
             attempt: 1,
             seq: 0,
@@ -108,6 +124,13 @@ impl Event {
             step: None,
             kind,
         }
+    }
+
+    /// When it happened, as the [time of day](wall_time).
+    #[must_use]
+    #[allow(clippy::disallowed_types, reason = "it is for showing only")]
+    pub fn at_wall(&self) -> SystemTime {
+        wall_time(self.at)
     }
 }
 

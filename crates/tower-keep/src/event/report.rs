@@ -80,3 +80,27 @@ impl From<f64> for Report {
         Self::new(fraction)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A further field goes into the serialised form too.
+    #[test]
+    fn the_form_has_each_field() {
+        let Report {
+            fraction: _,
+            message: _,
+            step: _,
+        } = Report::default();
+        #[cfg(feature = "serde")]
+        {
+            let form = serde_json::to_value(Report::default()).unwrap();
+            let form = form.as_object().unwrap();
+            assert_eq!(
+                form.keys().collect::<Vec<_>>(),
+                ["fraction", "message", "step"]
+            );
+        }
+    }
+}

@@ -54,6 +54,13 @@ impl Job {
         self.core.as_ref().map_or("", |core| core.name())
     }
 
+    /// The id that the job has outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by) or
+    /// the dispatcher gave it one: to be passed on to what the job calls, say.
+    #[must_use]
+    pub fn external_id(&self) -> Option<Arc<str>> {
+        self.core.as_ref().and_then(|core| core.external_id())
+    }
+
     /// The id of the job whose code began this one.
     #[must_use]
     pub fn parent(&self) -> Option<JobId> {

@@ -1,7 +1,8 @@
 //! The job: what all layers of one stack, and the code inside, know of one call.
 //!
 //! A job is one call through a stack. The layers [`Log`](crate::log), [`Progress`](crate::progress) and
-//! [`Cancel`](crate::cancel) join the job of their own stack or begin one; so does [`JobLayer`], which names it.
+//! [`Cancel`](crate::cancel) join the job of their own stack or begin one; so does [`JobLayer`], which names it and can
+//! give it an id from outside.
 //! The code inside reaches it by [`Job::current`], as it reaches a tracing span: nothing has to be passed along.
 //!
 //! ```
@@ -66,6 +67,7 @@ mod error;
 mod frame;
 pub(crate) mod halt;
 mod handle;
+mod identify;
 mod layer;
 pub(crate) mod limits;
 pub(crate) mod oneshot;
@@ -83,6 +85,7 @@ pub(crate) mod view;
 pub use self::{
     error::{Cancelled, Elapsed},
     handle::Job,
+    identify::{IdentifyBy, IdentifyJob, Unidentified},
     layer::{JobLayer, JobService, NameBy, NameJob, ResponseFuture},
     scoped::Scope,
     step::Step,

@@ -1,16 +1,18 @@
 //! A job as a board shows it.
 
+#[allow(clippy::disallowed_types, reason = "it is for showing only")]
+use std::time::SystemTime;
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::core::shown::{Doing, Facts, How};
-use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo};
+use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo, wall_time};
 
 /// The latest state of one job.
 ///
-/// Its times are [`Instant`]s of tokio's clock, which measure and tell no date. The time of day is about that of now less
-/// what has passed since: `SystemTime::now() - view.dispatched_at.elapsed()`.
+/// Its times are [`Instant`]s of tokio's clock, which measure and tell no date. The methods that end in `_wall` say the
+/// [time of day](wall_time).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct JobView {
@@ -19,6 +21,9 @@ pub struct JobView {
     /// Its name, empty if it has none. It changes at most once, where a [`JobLayer`](crate::JobLayer)
     /// inside the Progress layer names the job.
     pub name: JobName,
+    /// The id that it has outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
+    /// dispatcher gave it one. It changes at most once, where that layer is inside the Progress layer.
+    pub external_id: Option<Arc<str>>,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
     /// The attempt that runs, or ran last, counted from 1.
@@ -101,6 +106,7 @@ impl From<Facts> for JobView {
         let mut view = Self {
             job: facts.id,
             name: facts.name,
+            external_id: shown.external_id,
             parent: facts.parent,
             attempt: facts.attempt,
             dispatched_at: facts.born,
@@ -121,6 +127,42 @@ impl From<Facts> for JobView {
             view.end(ended.how);
         }
         view
+    }
+}
+
+#[allow(clippy::disallowed_types, reason = "they are for showing only")]
+impl JobView {
+    /// When it was dispatched, as the [time of day](wall_time).
+    ///
+    /// ```
+    /// use tower_keep::progress::JobView;
+    ///
+    /// /// For a table of jobs that began today.
+    /// fn is_since(view: &JobView, midnight: std::time::SystemTime) -> bool {
+    ///     view.dispatched_at_wall() >= midnight
+    /// }
+    /// ```
+    #[must_use]
+    pub fn dispatched_at_wall(&self) -> SystemTime {
+        wall_time(self.dispatched_at)
+    }
+
+    /// When it got past every gate of its stack, if it has, as the [time of day](wall_time).
+    #[must_use]
+    pub fn started_at_wall(&self) -> Option<SystemTime> {
+        self.started_at.map(wall_time)
+    }
+
+    /// When it ended, if it has, as the [time of day](wall_time).
+    #[must_use]
+    pub fn ended_at_wall(&self) -> Option<SystemTime> {
+        self.ended_at.map(wall_time)
+    }
+
+    /// When this state was reached, as the [time of day](wall_time).
+    #[must_use]
+    pub fn changed_at_wall(&self) -> SystemTime {
+        wall_time(self.changed_at)
     }
 }
 

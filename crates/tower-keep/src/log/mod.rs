@@ -21,6 +21,7 @@
 //! |---|---|---|
 //! | `job.id`, `attempt`, `seq` | all | numbers |
 //! | `job.name` | of jobs that have a name by then | text |
+//! | `job.external_id` | of jobs that were [identified](crate::JobLayer::identified_by) by then | text |
 //! | `job.parent` | of jobs that another job's code began | number |
 //! | `elapsed_ms` | all | time since the job was dispatched |
 //! | `step.name`, `step.number`, `step.total` | that belong to a step | text, numbers |

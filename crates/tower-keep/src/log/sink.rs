@@ -39,6 +39,10 @@ impl Observer for Filtered {
         self.sink.on_named(job, name);
     }
 
+    fn on_identified(&self, job: JobId, external_id: &Arc<str>) {
+        self.sink.on_identified(job, external_id);
+    }
+
     fn on_event(&self, event: &Event) {
         if self.levels.level(event).is_some() {
             self.sink.on_event(event);

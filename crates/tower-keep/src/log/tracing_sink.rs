@@ -38,6 +38,7 @@ macro_rules! write_event {
             $level,
             job.id = $event.job.get(),
             job.name = Some($event.name.as_str()).filter(|name| !name.is_empty()),
+            job.external_id = $event.external_id.as_deref(),
             job.parent = $event.parent.map(|parent| parent.get()),
             attempt = $event.attempt,
             seq = $event.seq,

@@ -69,6 +69,16 @@ impl ProgressHandle {
         self.board.table.find_facts(job).map(Into::into)
     }
 
+    /// The jobs that have this [external id](JobView::external_id), oldest first: the latest state of each that runs, and
+    /// how the others ended, as long as the history has them. More than one where several were given the same id.
+    ///
+    /// This looks at every job of the board, a piece at a time. It costs the jobs themselves nothing.
+    #[must_use]
+    pub fn find_external(&self, external_id: &str) -> Vec<JobView> {
+        let found = self.board.table.find_external(external_id);
+        found.into_iter().map(Into::into).collect()
+    }
+
     /// Watches this job until it ends; `None` if it does not run.
     #[must_use]
     pub fn watch(&self, job: JobId) -> Option<Watch> {

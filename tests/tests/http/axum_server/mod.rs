@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use crate::support::{Keep, Server, answering_layers};
 
 mod disconnects;
+mod ids;
 mod jobs;
 mod nesting;
 mod rejections;

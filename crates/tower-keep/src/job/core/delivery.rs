@@ -220,6 +220,7 @@ impl<'a> Locked<'a> {
         Event {
             job: core.id,
             name: core.name().clone(),
+            external_id: self.external_id(),
             parent: core.parent_id(),
             attempt: core.attempt(),
             seq,
@@ -230,7 +231,7 @@ impl<'a> Locked<'a> {
         }
     }
 
-    fn observers(&self) -> impl Iterator<Item = &Arc<dyn Observer>> {
+    pub(super) fn observers(&self) -> impl Iterator<Item = &Arc<dyn Observer>> {
         let more = self.rare.iter().flat_map(|rare| &rare.observers);
         let (first, second) = (&self.core.first, self.core.second.get());
         first.iter().chain(second).chain(more)

@@ -19,6 +19,7 @@ mod brings;
 mod cancel;
 mod delivery;
 pub(crate) mod ending;
+mod external_id;
 pub(crate) mod family;
 pub(crate) mod followers;
 pub(crate) mod sharing;
@@ -393,6 +394,7 @@ impl fmt::Debug for Core {
         f.debug_struct("Job")
             .field("id", &self.id)
             .field("name", self.name())
+            .field("external_id", &self.external_id())
             .field("attempt", &self.attempt())
             .field("cancelled", &self.state().is_cancelled())
             .field("ended", &self.state().is_over())

@@ -10,14 +10,16 @@ use super::{
     nanos,
 };
 use crate::{
+    error_text::bounded_id,
     event::{CancelReason, EventKind, FailureCause, JobId, JobName, Report, StepInfo},
     job::table::Shard,
     sync::atomic::Ordering,
 };
 
-/// What a job did beyond its beginning, its start and its end. Most jobs do nothing else, and have none.
+/// What there is of a job beyond its beginning, its start and its end. Of most jobs there is nothing else, and they have none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shown {
+    pub(crate) external_id: Option<Arc<str>>,
     pub(crate) report: Report,
     pub(crate) step: Option<StepInfo>,
     pub(crate) error: Option<Arc<str>>,
@@ -77,6 +79,15 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Whether this is the job's external id.
+    pub(crate) fn is_known_as(&self, external_id: &str) -> bool {
+        let known = self
+            .shown
+            .as_ref()
+            .and_then(|shown| shown.external_id.as_deref());
+        known.is_some_and(|known| known == bounded_id(external_id))
+    }
+
     pub(crate) fn ended_at(&self) -> Instant {
         let nanos = self.ended.as_ref().map_or(0, |ended| ended.nanos);
         self.born + Duration::from_nanos(nanos)
@@ -282,7 +293,7 @@ impl Core {
         self.word.set(Flag::Viewed);
     }
 
-    /// The job has another name, say: tells those who look.
+    /// The job has a name or an external id now: tells those who look.
     pub(super) fn changed(&self) {
         if self.is_shown() && (self.state().has(Flag::Read) || self.state().has(Flag::Viewed)) {
             let unseen = self.lock().unseen(false);
@@ -297,9 +308,11 @@ impl Core {
             if job.core.state().is_over() {
                 return;
             }
-            let unseen = match &mut job.shown {
-                Some(_) => job.show(&EventKind::Started, at, None),
-                None => job.unseen(true),
+            let unseen = match &job.shown {
+                Some(shown) if shown.doing != Doing::AsStarted => {
+                    job.show(&EventKind::Started, at, None)
+                }
+                _ => job.unseen(true),
             };
             drop(job);
             self.tell_boards(unseen);
@@ -424,14 +437,19 @@ impl Locked<'_> {
     fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) {
         let core = self.core;
         let nanos = nanos(at.saturating_duration_since(core.born));
-        let shown = self.shown.get_or_insert_with(|| {
-            core.word.set(Flag::Shown);
-            Arc::default()
-        });
-        Arc::make_mut(shown).apply(kind, nanos, step);
+        Arc::make_mut(self.shown()).apply(kind, nanos, step);
         if core.state().has(Flag::Started) && core.started_at.load(Ordering::Relaxed) == 0 {
             core.started_at.store(time(nanos), Ordering::Relaxed);
         }
+    }
+
+    /// There is more to show from now on.
+    pub(super) fn shown(&mut self) -> &mut Arc<Shown> {
+        let core = self.core;
+        self.shown.get_or_insert_with(|| {
+            core.word.set(Flag::Shown);
+            Arc::default()
+        })
     }
 
     /// Nobody learns of it by this: each look begins with it, that of a reader of changes too.

@@ -52,6 +52,13 @@ use super::{
 };
 use crate::event::{EventKind, JobId, JobName};
 
+/// What a layer would call a job.
+#[derive(Default)]
+pub(crate) struct Labels {
+    pub(crate) name: Option<JobName>,
+    pub(crate) external_id: Option<Arc<str>>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     /// The outermost layer: owns the job, if there is one.
@@ -180,7 +187,7 @@ impl Seat {
     /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
     #[inline(always)]
     pub(crate) fn track<T>(joining: &Joining<'_>, call: impl FnOnce() -> T) -> (Self, T) {
-        Self::track_named(joining, None, call)
+        Self::track_labelled(joining, Labels::default(), call)
     }
 
     /// Whether a call of this layer, which would name the job, begins the job or finds it unnamed and unused.
@@ -191,20 +198,29 @@ impl Seat {
         })
     }
 
-    /// As [`track`](Self::track); names the job where it [may](Self::takes_name).
+    /// Whether a call of this layer, which would give the job an external id, begins the job or finds it without one.
+    pub(crate) fn takes_external_id(layer: LayerId) -> bool {
+        context::with_current(|job| match context::is_calling() {
+            true => job.is_some_and(|job| !job.state().is_over() && job.external_id().is_none()),
+            false => job.is_none_or(|job| !layer.belongs_to(job)),
+        })
+    }
+
+    /// As [`track`](Self::track); gives the job a name and an external id where it [may](Self::takes_name).
     #[inline(always)]
-    pub(crate) fn track_named<T>(
+    pub(crate) fn track_labelled<T>(
         joining: &Joining<'_>,
-        name: Option<JobName>,
+        labels: Labels,
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
         let mut place = None;
-        let seat = Self::track_call(joining, name, || place = Some(call()));
+        let seat = Self::track_call(joining, labels, || place = Some(call()));
         (seat, made(place))
     }
 
     #[inline(always)]
-    fn track_call(joining: &Joining<'_>, name: Option<JobName>, call: impl FnOnce()) -> Self {
+    fn track_call(joining: &Joining<'_>, labels: Labels, call: impl FnOnce()) -> Self {
+        let Labels { name, external_id } = labels;
         let phase = context::phase();
         let around = match phase {
             Phase::Calling | Phase::Rejoined => None,
@@ -220,6 +236,7 @@ impl Seat {
                 let origin = context::origin(around);
                 let at = context::called_at();
                 let job = Core::begin(name, origin, at, context::apart, joining.brings);
+                external_id.iter().for_each(|id| job.identify(id));
                 if entry == Entry::Begin {
                     let _limits = context::narrow_for_callee();
                     return Self::begin_as_owner(job, call);
@@ -243,10 +260,11 @@ impl Seat {
                 joining.join(&job);
                 context::set_phase(Phase::Rejoined);
             }
-            _ if name.is_some() || joining.brings.runs_code() => {
+            _ if name.is_some() || external_id.is_some() || joining.brings.runs_code() => {
                 // The handle is copied out, as the observer may enter a scope of its own.
                 if let Some(job) = context::current() {
                     name.into_iter().for_each(|name| job.set_name(name));
+                    external_id.iter().for_each(|id| job.identify(id));
                     joining.join(&job);
                 }
             }
@@ -258,10 +276,12 @@ impl Seat {
 
     /// Begins a job that outlives its caller: of the code around it knows only whose it is. `call` makes the
     /// future and no more: what limits or stops the code around still holds in it.
-    pub(crate) fn begin_apart<T>(name: JobName, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
+    pub(crate) fn begin_apart<T>(labels: Labels, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
         let begun_by = context::with_current(|job| job.map(|job| job.id()));
         let origin = begun_by.map_or(Origin::Nobody, Origin::Apart);
+        let name = labels.name.unwrap_or(JobName::EMPTY);
         let job = Core::new(name, origin, context::apart);
+        labels.external_id.iter().for_each(|id| job.identify(id));
         let mut place = None;
         let seat = Self::begin_as_owner(Arc::clone(&job), || place = Some(call()));
         (seat, job, made(place))

@@ -75,6 +75,13 @@ impl Table {
         self.shards.iter().find_map(find)
     }
 
+    /// The jobs that have this external id and calls in the layer, oldest first.
+    pub(crate) fn find_external_calls(&self, external_id: &str) -> Vec<Tracked> {
+        let mut jobs = self.identified(external_id, Entry::tracked, |tracked| &tracked.job);
+        jobs.sort_unstable_by_key(|tracked| tracked.job.id());
+        jobs
+    }
+
     /// How many jobs have calls in the layer.
     pub(crate) fn calling(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().calling).sum()

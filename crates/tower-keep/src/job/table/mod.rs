@@ -158,6 +158,45 @@ impl Table {
         })
     }
 
+    /// The jobs that have this external id: how they are, or how they ended while the history has that. Oldest first.
+    pub(crate) fn find_external(&self, external_id: &str) -> Vec<Facts> {
+        let jobs = self.identified(external_id, Entry::shown, |job| job);
+        let running: Vec<_> = jobs.iter().map(|job| job.facts()).collect();
+        // Looked at later, so that what ended meanwhile is there.
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            shard.for_each_ended(u64::MAX, |facts| {
+                if facts.is_known_as(external_id) {
+                    found.push(facts.clone());
+                }
+            });
+        }
+        let ended: HashSet<_> = found.iter().map(|facts| facts.id).collect();
+        found.extend(
+            running
+                .into_iter()
+                .filter(|facts| !ended.contains(&facts.id)),
+        );
+        found.sort_unstable_by_key(|facts| facts.id);
+        found
+    }
+
+    /// Those that have this external id.
+    fn identified<T>(
+        &self,
+        external_id: &str,
+        pick: impl Fn(&Entry) -> Option<T>,
+        job: impl Fn(&T) -> &Arc<Core>,
+    ) -> Vec<T> {
+        let mut jobs = self.list(|entry| match entry.job.may_be_identified() {
+            true => pick(entry),
+            false => None,
+        });
+        // A job is asked for its id by its own lock, so not while a shard is locked.
+        jobs.retain(|one| job(one).is_known_as(external_id));
+        jobs
+    }
+
     /// The jobs that run, oldest first.
     pub(crate) fn running(&self) -> Vec<Arc<Core>> {
         let mut jobs = self.list(Entry::shown);

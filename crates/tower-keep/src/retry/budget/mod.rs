@@ -66,6 +66,14 @@ pub struct Balance {
 }
 
 impl Balance {
+    pub(crate) fn of(first_attempts: u64, retries: u64, available: u64) -> Self {
+        Self {
+            first_attempts,
+            retries,
+            available,
+        }
+    }
+
     /// How many calls were made within the window, by all the layers that share the budget.
     #[must_use]
     pub fn first_attempts(&self) -> u64 {
@@ -162,11 +170,7 @@ impl Budget {
             .map(|(_, count)| count)
             .sum();
         let allowed = self.ratio.of(first_attempts).max(self.floor);
-        Balance {
-            first_attempts,
-            retries,
-            available: allowed.saturating_sub(retries),
-        }
+        Balance::of(first_attempts, retries, allowed.saturating_sub(retries))
     }
 
     fn cut_at(&self, now: Duration) -> u64 {

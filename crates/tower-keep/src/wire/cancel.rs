@@ -1,0 +1,39 @@
+//! What the cancel handle lists and counts.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::value::{ms, optional_text};
+use crate::{
+    cancel::{Running, Shutdown},
+    event::{CancelReason, JobId, JobName},
+};
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Running")]
+struct RunningForm {
+    job: JobId,
+    name: JobName,
+    #[serde(default, with = "optional_text")]
+    external_id: Option<Arc<str>>,
+    parent: Option<JobId>,
+    #[serde(rename = "age_ms", with = "ms")]
+    age: Duration,
+    attempt: u32,
+    cancelled: Option<CancelReason>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(remote = "Shutdown", default)]
+struct ShutdownForm {
+    finished: usize,
+    cancelled: usize,
+    otherwise: usize,
+    refused: usize,
+}
+
+is_its_form! {
+    Running => RunningForm,
+    Shutdown => ShutdownForm,
+}

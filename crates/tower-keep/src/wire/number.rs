@@ -1,0 +1,53 @@
+//! Times and durations as numbers of milliseconds.
+
+#![allow(clippy::disallowed_types, reason = "it is for other programs only")]
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::event::wall::{as_far, instant_of, wall_time};
+
+/// Milliseconds since the beginning of 1970, as JavaScript's dates count them, with a fraction.
+pub(super) fn unix_ms(at: Instant) -> f64 {
+    match wall_time(at).duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => millis(after),
+        Err(before) => -millis(before.duration()),
+    }
+}
+
+/// The moment of this time, or the nearest that the clock has.
+pub(super) fn of_unix_ms(ms: f64) -> Instant {
+    let far = of_millis(ms.abs()).unwrap_or(Duration::ZERO);
+    let go = |time: SystemTime, by| match ms < 0.0 {
+        true => time.checked_sub(by),
+        false => time.checked_add(by),
+    };
+    instant_of(as_far(SystemTime::UNIX_EPOCH, far, go))
+}
+
+/// A duration in milliseconds.
+pub(super) fn millis(duration: Duration) -> f64 {
+    let nanos = duration.as_nanos();
+    match nanos < 1 << 53 {
+        // Divided once, so that it is the number nearest to the exact one.
+        true => nanos as f64 / 1e6,
+        // So many nanoseconds are no exact number.
+        false => (nanos / 1_000_000) as f64 + (nanos % 1_000_000) as f64 / 1e6,
+    }
+}
+
+/// The duration of so many milliseconds, as long as there is one; `None` for what is none.
+pub(super) fn of_millis(ms: f64) -> Option<Duration> {
+    if ms.is_nan() || ms < 0.0 {
+        return None;
+    }
+    // Apart, as so many nanoseconds may be no exact number.
+    let (whole, part) = (ms.trunc(), ms.fract());
+    let nanos = (whole as u128).saturating_mul(1_000_000);
+    let nanos = nanos.saturating_add((part * 1e6).round() as u128);
+    let secs = u64::try_from(nanos / 1_000_000_000);
+    Some(secs.map_or(Duration::MAX, |secs| {
+        Duration::new(secs, (nanos % 1_000_000_000) as u32)
+    }))
+}

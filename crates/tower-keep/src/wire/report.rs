@@ -1,0 +1,63 @@
+//! Reports and steps.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::value::text;
+use crate::event::{Report, StepInfo};
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Report")]
+struct ReportForm<T> {
+    fraction: f64,
+    message: Option<T>,
+    step: Option<StepForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "ReportStep")]
+struct StepForm {
+    current: u32,
+    total: u32,
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let step = self.steps();
+        ReportForm {
+            fraction: self.fraction(),
+            message: self.text(),
+            step: step.map(|(current, total)| StepForm { current, total }),
+        }
+        .serialize(to)
+    }
+}
+
+/// What was read is made as any other report is, so that it holds what one holds: a fraction within its bounds.
+impl<'de> Deserialize<'de> for Report {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let read = ReportForm::<String>::deserialize(from)?;
+        let report = match read.step {
+            Some(step) => Self::step(step.current, step.total),
+            None => Self::new(read.fraction),
+        };
+        Ok(match read.message {
+            Some(message) => report.message(message),
+            None => report,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "StepInfo")]
+struct StepInfoForm {
+    #[serde(with = "text")]
+    name: Arc<str>,
+    number: u32,
+    total: Option<u32>,
+}
+
+is_its_form! {
+    StepInfo => StepInfoForm,
+}

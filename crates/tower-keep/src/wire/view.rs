@@ -1,0 +1,92 @@
+//! What a board shows.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::Instant;
+
+use super::value::{optional_text, optional_time, time};
+use crate::{
+    event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo},
+    progress::{JobState, JobView, Snapshot},
+};
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "JobView")]
+struct JobViewForm {
+    job: JobId,
+    name: JobName,
+    #[serde(default, with = "optional_text")]
+    external_id: Option<Arc<str>>,
+    parent: Option<JobId>,
+    attempt: u32,
+    #[serde(with = "time")]
+    dispatched_at: Instant,
+    #[serde(default, with = "optional_time")]
+    started_at: Option<Instant>,
+    #[serde(default, with = "optional_time")]
+    ended_at: Option<Instant>,
+    #[serde(with = "time")]
+    changed_at: Instant,
+    report: Report,
+    step: Option<StepInfo>,
+    state: JobState,
+    #[serde(default, with = "optional_text")]
+    error: Option<Arc<str>>,
+}
+
+/// The reasons have names here, which a tuple's fields have not.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "JobState", tag = "type", rename_all = "snake_case")]
+enum JobStateForm {
+    Waiting,
+    Joined,
+    Running,
+    Backoff,
+    Succeeded,
+    Failed { cause: FailureCause },
+    Cancelled { reason: CancelReason },
+}
+
+impl Serialize for JobState {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Waiting => JobStateForm::Waiting,
+            Self::Joined => JobStateForm::Joined,
+            Self::Running => JobStateForm::Running,
+            Self::Backoff => JobStateForm::Backoff,
+            Self::Succeeded => JobStateForm::Succeeded,
+            Self::Failed(cause) => JobStateForm::Failed { cause: *cause },
+            Self::Cancelled(reason) => JobStateForm::Cancelled {
+                reason: reason.clone(),
+            },
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobState {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(match JobStateForm::deserialize(from)? {
+            JobStateForm::Waiting => Self::Waiting,
+            JobStateForm::Joined => Self::Joined,
+            JobStateForm::Running => Self::Running,
+            JobStateForm::Backoff => Self::Backoff,
+            JobStateForm::Succeeded => Self::Succeeded,
+            JobStateForm::Failed { cause } => Self::Failed(cause),
+            JobStateForm::Cancelled { reason } => Self::Cancelled(reason),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Snapshot")]
+struct SnapshotForm {
+    running: Vec<JobView>,
+    history: Vec<JobView>,
+}
+
+is_its_form! {
+    JobView => JobViewForm,
+    Snapshot => SnapshotForm,
+}
