@@ -116,18 +116,20 @@ async fn levels() {
         two_jobs(log).await;
         let records = lines.records();
         assert_eq!(
-            records[..7],
+            records[..9],
             [
                 "INFO dispatched",
                 "DEBUG started",
                 "DEBUG progress",
+                "DEBUG attempt ended",
                 "WARN retry scheduled",
                 "DEBUG retrying",
                 "DEBUG progress",
+                "DEBUG attempt ended",
                 "INFO succeeded"
             ]
         );
-        assert_eq!(records[7..].first().unwrap(), "INFO dispatched");
+        assert_eq!(records[9..].first().unwrap(), "INFO dispatched");
         assert_eq!(records.last().unwrap(), "ERROR failed");
         let fields = lines.fields();
         let id = |line: &str| {

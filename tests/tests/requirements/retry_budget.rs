@@ -86,8 +86,10 @@ async fn an_empty_budget() {
             vec![
                 "dispatched",
                 "started",
+                "attempt_ended",
                 "retry_scheduled",
                 "retrying",
+                "attempt_ended",
                 "retry_given_up",
                 "failed",
             ],

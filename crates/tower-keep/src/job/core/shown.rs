@@ -8,6 +8,7 @@ use super::{
     Core, Flag, Locked, Word,
     followers::{Handles, Told},
     nanos,
+    rate::Rate,
 };
 use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId, JobName, Report, StepInfo},
@@ -19,9 +20,13 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shown {
     pub(crate) report: Report,
+    /// Of the amounts that were reported.
+    pub(crate) rate: Rate,
     pub(crate) step: Option<StepInfo>,
     pub(crate) error: Option<Arc<str>>,
     pub(crate) doing: Doing,
+    /// When the next attempt is to begin, where it is waited for.
+    pub(crate) next_attempt: Option<Instant>,
     /// Since the job's beginning.
     pub(crate) changed: u64,
 }
@@ -69,6 +74,10 @@ pub(crate) struct Facts {
     pub(crate) parent: Option<JobId>,
     pub(crate) name: JobName,
     pub(crate) attempt: u32,
+    /// When that began, since the job's beginning.
+    pub(crate) attempt_at: u64,
+    /// A cancellation was asked for.
+    pub(crate) cancelled: bool,
     pub(crate) born: Instant,
     /// When it started, since its beginning.
     pub(crate) started: Option<u64>,
@@ -124,8 +133,15 @@ pub(super) struct Unseen {
 }
 
 impl Shown {
-    fn apply(&mut self, kind: &EventKind, at: u64, step: Option<StepInfo>) {
-        self.changed = at;
+    fn apply(
+        &mut self,
+        kind: &EventKind,
+        at: Instant,
+        since_born: u64,
+        step: Option<StepInfo>,
+        rate: Option<Rate>,
+    ) {
+        self.changed = since_born;
         self.step = match kind {
             EventKind::StepSucceeded { within, .. } => within.clone(),
             _ => step,
@@ -135,11 +151,18 @@ impl Shown {
             EventKind::StepStarted { .. } | EventKind::StepSucceeded { .. } => self.runs(),
             EventKind::Progress(report) => {
                 self.runs();
+                match rate {
+                    Some(rate) => self.rate = rate,
+                    None => self.rate.note(report, at),
+                }
                 self.report = report.clone();
             }
             EventKind::Duplicate { joined: true, .. } => self.doing = Doing::Joined,
-            EventKind::RetryScheduled { error, .. } => {
+            EventKind::RetryScheduled { error, delay, .. } => {
                 self.doing = Doing::Backoff;
+                // What follows begins again, or goes on after a pause.
+                self.rate = Rate::default();
+                self.next_attempt = at.checked_add(*delay);
                 self.error = Some(Arc::clone(error));
             }
             _ => {}
@@ -230,6 +253,8 @@ impl Core {
             parent: self.parent,
             name: self.name().clone(),
             attempt: self.attempt(),
+            attempt_at: self.attempt_at(),
+            cancelled: now.is_cancelled(),
             born: self.born,
             started: self.started_nanos(now, otherwise),
             shown: None,
@@ -298,7 +323,7 @@ impl Core {
                 return;
             }
             let unseen = match &mut job.shown {
-                Some(_) => job.show(&EventKind::Started, at, None),
+                Some(_) => job.show(&EventKind::Started, at, None, None),
                 None => job.unseen(true),
             };
             drop(job);
@@ -416,19 +441,25 @@ impl Locked<'_> {
     }
 
     /// What happened is shown from now on.
-    pub(super) fn show(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) -> Unseen {
-        self.note(kind, at, step);
+    pub(super) fn show(
+        &mut self,
+        kind: &EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+        rate: Option<Rate>,
+    ) -> Unseen {
+        self.note(kind, at, step, rate);
         self.unseen(false)
     }
 
-    fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) {
+    fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>, rate: Option<Rate>) {
         let core = self.core;
         let nanos = nanos(at.saturating_duration_since(core.born));
         let shown = self.shown.get_or_insert_with(|| {
             core.word.set(Flag::Shown);
             Arc::default()
         });
-        Arc::make_mut(shown).apply(kind, nanos, step);
+        Arc::make_mut(shown).apply(kind, at, nanos, step, rate);
         if core.state().has(Flag::Started) && core.started_at.load(Ordering::Relaxed) == 0 {
             core.started_at.store(time(nanos), Ordering::Relaxed);
         }
@@ -439,7 +470,13 @@ impl Locked<'_> {
         if self.core.state().is_over() || !self.core.is_shown() {
             return;
         }
-        for Told { kind, step, at } in reports {
+        for Told {
+            kind,
+            step,
+            at,
+            rate,
+        } in reports
+        {
             let since_born = nanos(at.saturating_duration_since(self.core.born));
             // It may know of a later one.
             if self
@@ -447,12 +484,12 @@ impl Locked<'_> {
                 .as_ref()
                 .is_none_or(|shown| shown.changed <= since_born)
             {
-                self.note(kind, *at, step.clone());
+                self.note(kind, *at, step.clone(), Some(*rate));
             }
         }
     }
 
-    fn unseen(&mut self, starts: bool) -> Unseen {
+    pub(super) fn unseen(&mut self, starts: bool) -> Unseen {
         Unseen {
             listed: self.reading.list(starts),
             further: match &mut self.rare {
