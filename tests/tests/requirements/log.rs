@@ -138,12 +138,12 @@ async fn levels() {
                 .unwrap()
                 .to_owned()
         };
-        assert!(fields[..7].iter().all(|line| id(line) == id(&fields[0])));
-        assert_ne!(id(&fields[0]), id(&fields[7]));
+        assert!(fields[..9].iter().all(|line| id(line) == id(&fields[0])));
+        assert_ne!(id(&fields[0]), id(&fields[9]));
         assert!(
-            fields[3].contains("error=\"busy\"") && fields[3].contains("delay_ms=1000.0"),
+            fields[4].contains("error=\"busy\"") && fields[4].contains("delay_ms=1000.0"),
             "{}",
-            fields[3]
+            fields[4]
         );
     }
 }

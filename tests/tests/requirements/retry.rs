@@ -92,7 +92,7 @@ async fn a_failure_is_followed_by_a_retry() {
         .iter()
         .map(|event| event.attempt)
         .collect();
-    assert_eq!(attempts, [1, 1, 1, 2, 2, 3, 3]);
+    assert_eq!(attempts, [1, 1, 1, 1, 2, 2, 2, 3, 3, 3]);
 }
 
 /// R19: with none left, one `Failed` with the last error, unchanged.

@@ -42,7 +42,7 @@ async fn exhausted() {
         "failed",
     ]);
     assert_eq!(
-        recorder.kinds()[4],
+        recorder.kinds()[6],
         EventKind::RetryGivenUp {
             attempt: 2,
             max_retries: 1,

@@ -108,10 +108,13 @@ async fn a_rebuilt_get_is_retried_and_a_post_is_not() {
         keep.seen.assert_names([
             "dispatched",
             "started",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ]);
 
