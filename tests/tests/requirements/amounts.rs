@@ -1,3 +1,5 @@
+//! Reports of amounts.
+
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     EventKind, Job, LogLayer, Pipeline, ProgressLayer, Report, Unit, progress::JobState,

@@ -1,3 +1,5 @@
+//! What a view says of amounts and attempts: rate, time left, the next attempt.
+
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{

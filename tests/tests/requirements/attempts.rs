@@ -1,3 +1,5 @@
+//! How long attempts took, and how they ended.
+
 use std::time::Duration;
 
 use tower::{Layer, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
@@ -161,7 +163,7 @@ async fn without_a_retry_layer_there_is_no_event() {
     recorder.assert_names(["dispatched", "started", "succeeded"]);
 }
 
-/// R78 Where retries are switched off, or the service needs none, the first attempt is told all the same.
+/// R78 Where retries are switched off, or the service needs none, the first attempt has its event all the same.
 #[tokio::test(start_paused = true)]
 async fn the_only_attempt() {
     for retries in [0, 3] {

@@ -220,7 +220,7 @@ async fn as_many_ends_as_calls() {
         let last = recorder.events().pop().unwrap();
         assert!(total <= last.elapsed, "round {round}: {recorder}");
         for names in recorder.names().windows(2) {
-            // Each is told before what follows from it.
+            // Each comes before what follows from it.
             let follows = ["retry_scheduled", "retry_given_up"].contains(&names[1]);
             let before = ["attempt_ended", "retry_given_up"].contains(&names[0]);
             assert!(!follows || before, "round {round}: {recorder}");

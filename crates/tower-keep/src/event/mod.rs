@@ -143,9 +143,9 @@ pub enum EventKind {
     },
     /// An attempt that reached the service is over.
     ///
-    /// It is told of the attempts of a [Retry](crate::RetryLayer) layer, of the first and of those that succeed too. The one
-    /// attempt of a job without a Retry layer begins with the job's [`Started`](Self::Started) and is over with its last
-    /// event. Retries inside each other have the service's attempts in common: each is told once.
+    /// A [Retry](crate::RetryLayer) layer makes the attempts; the first has this event too, and so has one with success. A
+    /// job without a Retry layer has no such event: its only attempt begins with [`Started`](Self::Started), and is over
+    /// with the job's last event. Retries inside each other have the service's attempts in common: each has one event.
     AttemptEnded {
         /// Which attempt, counted from 1: as in [`Event::attempt`].
         attempt: u32,

@@ -115,11 +115,11 @@ impl Report {
         Self::new(fraction).at_step(current, total)
     }
 
-    /// So much is done, of a total or of an unknown one.
+    /// `done` of `total`, or of an unknown total.
     ///
-    /// The amount counts from the beginning of the attempt. All values are kept as they are, also a `done` beyond the
-    /// `total`; the fraction is 1.0 then. A `total` of 0 is complete at once, as that of an empty file. The total may
-    /// change from report to report, and become known or unknown.
+    /// Both numbers are kept as they are, also a `done` beyond the `total`; the fraction is 1.0 then. A `total` of 0 is
+    /// complete at once, as that of an empty file. The total may change from report to report, and become known or
+    /// unknown. A `done` that falls is a new beginning, as of a retry; a first one above 0 is a resumed one.
     #[must_use]
     pub fn amount(done: u64, total: Option<u64>, unit: Unit) -> Self {
         Self::of(match total {

@@ -1,7 +1,7 @@
-//! The attempts of a job: when each began, and that the end of each is told once.
+//! The attempts of a job: when each began, and one event for the end of each.
 //!
-//! A Retry layer marks its job as one with attempts. An attempt is open while nothing holds the call back, no wait for the
-//! next one goes on, and its end was not told. Whichever comes first tells its end, under the lock:
+//! A Retry layer marks its job. An attempt is open while nothing holds the call back, no wait for the next attempt goes
+//! on, and no event of its end was sent. The first of these sends it, under the lock:
 //!
 //! | who | of an attempt that |
 //! |---|---|
@@ -81,7 +81,7 @@ impl Core {
         self.word.set(Flag::AttemptTold);
     }
 
-    /// The attempt is over, which is told unless it is known.
+    /// The attempt is over: sends the event, unless it was sent.
     #[cold]
     pub(crate) fn attempt_ended(&self, here: Option<Key>, outcome: AttemptOutcome) {
         if !self.is_observed() {

@@ -20,7 +20,7 @@ use crate::{
 /// called without it; further ones, and queued events, are in the rare part.
 pub(super) struct Stream {
     next_seq: u64,
-    /// That of `Started`, once it was told: few events come before it. Never 0, which is the number of `Dispatched`.
+    /// That of `Started`, once it was sent: few events come before it. Never 0, which is the number of `Dispatched`.
     started: Option<NonZeroU32>,
     /// How many places for observers are in use. The first is that of the observer that the job began with, if it did.
     observers: u32,

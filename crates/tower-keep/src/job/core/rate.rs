@@ -58,7 +58,7 @@ struct Mean {
 }
 
 impl Mean {
-    /// The amount grew by so much, in that time.
+    /// The amount grew by `amount` in this time.
     fn add(&mut self, amount: u64, time: Duration) {
         let secs = time.as_secs_f64();
         if secs > 0.0 {
@@ -107,7 +107,7 @@ impl Rate {
         };
         match &mut self.0 {
             Some(known) if known.unit == unit && known.done <= done => {
-                // A job that reports without getting on is as one that does not report.
+                // A report without growth says no more than silence.
                 if known.done == done {
                     return;
                 }
@@ -148,7 +148,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Reports these amounts of bytes, each so many milliseconds after the beginning.
+    /// Reports amounts of bytes, each at its time in milliseconds after the beginning.
     fn after(reports: impl IntoIterator<Item = (u64, u64)>) -> (Rate, Instant) {
         let (mut rate, began) = (Rate::default(), Instant::now());
         for (at, done) in reports {

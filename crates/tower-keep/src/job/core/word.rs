@@ -54,9 +54,9 @@ pub(super) enum Flag {
     StartUnheard,
     /// No attempt runs: the next one is waited for.
     BackingOff,
-    /// A Retry layer makes the attempts, and the end of each is told.
+    /// A Retry layer makes the attempts, and each has an event of its end.
     Attempts,
-    /// That of this attempt was told, or the attempt did not reach the service.
+    /// That of this attempt was sent, or the attempt did not reach the service.
     AttemptTold,
     /// The job is over.
     Ended,
@@ -151,7 +151,7 @@ impl Word {
         self.has(Flag::BackingOff)
     }
 
-    /// Whether an attempt of a Retry layer may run whose end was not told.
+    /// Whether an attempt of a Retry layer may run that has no event of its end.
     pub(super) fn has_open_attempt(self) -> bool {
         let closed = [Flag::BackingOff, Flag::Held, Flag::AttemptTold];
         self.has(Flag::Attempts) && !closed.into_iter().any(|flag| self.has(flag))
