@@ -16,7 +16,7 @@ use reqwest::{
 use tokio::time::Instant;
 use tower::Service;
 use tower_keep::{Job, Report};
-use tower_keep_examples::{human::Size, retry_after::retry_after};
+use tower_keep_examples::retry_after::retry_after;
 
 use crate::{error::FetchError, part_file::PartFile, plan::Fetch};
 
@@ -112,15 +112,6 @@ impl Meter {
             return;
         }
         self.reported = Instant::now();
-        let report = match self.total {
-            Some(total) => Report::new(self.bytes as f64 / total as f64).message(format!(
-                "{} of {}",
-                Size(self.bytes),
-                Size(total)
-            )),
-            // Without a length the fraction stays where it is.
-            None => Report::new(0.0).message(Size(self.bytes).to_string()),
-        };
-        self.job.progress(report);
+        self.job.progress(Report::bytes(self.bytes, self.total));
     }
 }

@@ -53,11 +53,13 @@ impl Journal {
             EventKind::RetryScheduled {
                 attempt,
                 max_retries,
+                took,
                 delay,
                 error,
             } => format!(
-                "attempt {attempt} of {} failed: {error}; again in {}",
+                "attempt {attempt} of {} failed after {}: {error}; again in {}",
                 max_retries + 1,
+                Took(*took),
                 Took(*delay)
             ),
             EventKind::CircuitOpened {

@@ -7,10 +7,12 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::time::Instant;
 use tower_keep::{
     JobId,
     progress::{JobState, JobView, ProgressHandle},
 };
+use tower_keep_examples::human::{Size, Took};
 
 /// The length of a bar, whatever the job's.
 const FULL: u64 = 1000;
@@ -54,8 +56,8 @@ impl Screen {
             tokio::time::sleep(Duration::from_secs(1)).await;
             for view in progress.jobs() {
                 let last = told.insert(view.job, view.report.clone());
-                // Without a text the body has not begun.
-                if view.report.text().is_some() && last.as_ref() != Some(&view.report) {
+                // Without an amount the body has not begun.
+                if view.report.done().is_some() && last.as_ref() != Some(&view.report) {
                     self.line(&format!("{}: {}", view.name, describe(&view)));
                 }
             }
@@ -71,9 +73,13 @@ impl Screen {
 
 async fn show_bars(bars: &MultiProgress, progress: &ProgressHandle) {
     // A template that does not parse shows the default.
-    let style = ProgressStyle::with_template("{prefix:24!} [{bar:16}] {percent:>3} %  {wide_msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ");
+    let style = |template| {
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ")
+    };
+    let known = style("{prefix:24!} [{bar:16}] {percent:>3} %  {wide_msg}");
+    let unknown = style("{prefix:24!} [{spinner:^16}]        {wide_msg}");
     let mut shown: HashMap<JobId, ProgressBar> = HashMap::new();
     loop {
         let jobs = progress.jobs();
@@ -90,12 +96,22 @@ async fn show_bars(bars: &MultiProgress, progress: &ProgressHandle) {
             // What still waits for its turn, or for another's result, would only fill the screen.
             if view.state != JobState::Waiting {
                 let bar = shown.entry(view.job).or_insert_with(|| {
-                    let bar = bars.add(ProgressBar::new(FULL).with_style(style.clone()));
+                    let bar = bars.add(ProgressBar::new(FULL));
                     bar.set_prefix(view.name.to_string());
                     bar
                 });
                 bar.set_message(describe(view));
-                bar.set_position((view.report.fraction() * FULL as f64) as u64);
+                match view.report.fraction() {
+                    Some(fraction) => {
+                        bar.set_style(known.clone());
+                        bar.set_position((fraction * FULL as f64) as u64);
+                    }
+                    // A body without a length.
+                    None => {
+                        bar.set_style(unknown.clone());
+                        bar.tick();
+                    }
+                }
             }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -103,12 +119,30 @@ async fn show_bars(bars: &MultiProgress, progress: &ProgressHandle) {
 }
 
 fn describe(view: &JobView) -> String {
-    let text = view.report.text().unwrap_or("asking");
-    match (&view.state, view.attempt) {
-        (JobState::Backoff, attempt) => format!("waits after attempt {attempt}"),
-        (_, 1) => text.to_owned(),
-        (_, attempt) => format!("{text} (attempt {attempt})"),
+    if let Some(next) = view.next_attempt_at {
+        let wait = next.saturating_duration_since(Instant::now());
+        return format!("waits after attempt {}, {} more", view.attempt, Took(wait));
     }
+    let text = amount(view).unwrap_or_else(|| "asking".to_owned());
+    match view.attempt {
+        1 => text,
+        attempt => format!("{text} (attempt {attempt})"),
+    }
+}
+
+/// How much of the body is there, how fast it comes, and how long that goes on.
+fn amount(view: &JobView) -> Option<String> {
+    let mut text = Size(view.report.done()?).to_string();
+    if let Some(total) = view.report.total() {
+        text += &format!(" of {}", Size(total));
+    }
+    if let Some(rate) = view.rate {
+        text += &format!(", {}/s", Size(rate as u64));
+    }
+    if let Some(left) = view.time_left {
+        text += &format!(", {} left", Took(left));
+    }
+    Some(text)
 }
 
 /// One line on standard error, for what is wrong before or beside the jobs.

@@ -160,9 +160,11 @@ async fn a_level_makes_no_gap() {
                 "dispatched",
                 "started",
                 "progress",
+                "attempt_ended",
                 "retry_scheduled",
                 "retrying",
                 "progress",
+                "attempt_ended",
                 "succeeded",
             ][..],
         ),
@@ -226,7 +228,7 @@ async fn behind_a_filter_the_order_and_the_ending_are_checked() {
     assert!(of(&[0, 1]).contains("0 terminal events"));
     assert!(of(&[1, 2]).contains("the first event is not `dispatched`"));
     assert!(of(&[0, 2, 2]).contains("2 terminal events"));
-    assert!(of(&[0, 1, 1, 2]).contains("the sequence numbers have #3 after #3"));
+    assert!(of(&[0, 1, 1, 2]).contains("the sequence numbers have #4 after #4"));
 
     // A filter of another kind may hide anything, but changes no order.
     let filtered = |order| fed(Recorder::behind_filter(), order);
@@ -237,7 +239,7 @@ async fn behind_a_filter_the_order_and_the_ending_are_checked() {
     let message = panic_of(|| filtered(&[2, 0]).assert_one_terminal_each());
     assert!(message.contains("the last event is not terminal"));
     assert!(
-        message.contains("the sequence numbers have #0 after #6"),
+        message.contains("the sequence numbers have #0 after #8"),
         "{message}"
     );
     let progress = Recorder::behind_filter();

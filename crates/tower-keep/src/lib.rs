@@ -153,8 +153,8 @@ pub use self::{
     error::{BoxError, find},
     error_text::describe_error,
     event::{
-        CancelReason, Event, EventKind, FailureCause, GiveUpReason, InvalidJobId, JobId, JobName,
-        LimitScope, Observer, Report, StepInfo,
+        AttemptOutcome, CancelReason, Event, EventKind, FailureCause, GiveUpReason, InvalidJobId,
+        JobId, JobName, LimitScope, Observer, Report, StepInfo, Unit,
     },
     job::{Job, JobLayer},
     reject::Rejection,

@@ -216,7 +216,13 @@ async fn a_streaming_body_is_tried_once() {
         let response = client.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(requests.get(), 1);
-        seen.assert_names(["dispatched", "started", "retry_given_up", "failed"]);
+        seen.assert_names([
+            "dispatched",
+            "started",
+            "attempt_ended",
+            "retry_given_up",
+            "failed",
+        ]);
     })
     .await;
 }

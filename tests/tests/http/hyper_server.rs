@@ -110,10 +110,13 @@ async fn a_get_is_repeated_and_a_post_is_not() {
         keep.seen.assert_names([
             "dispatched",
             "started",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ]);
 

@@ -155,11 +155,10 @@ mod dispatch_recipe {
     async fn status(State(jobs): State<Jobs>, Path(id): Path<u64>) -> Result<String, StatusCode> {
         let job = JobId::from_u64(id).and_then(|id| jobs.job(id));
         let job = job.ok_or(StatusCode::NOT_FOUND)?;
-        Ok(format!(
-            "{}, {:.0} %",
-            job.state,
-            job.report.fraction() * 100.0
-        ))
+        Ok(match job.report.fraction() {
+            Some(fraction) => format!("{}, {:.0} %", job.state, fraction * 100.0),
+            None => job.state.to_string(),
+        })
     }
 
     async fn cancel(State(jobs): State<Jobs>, Path(id): Path<u64>) -> StatusCode {

@@ -164,8 +164,10 @@ async fn two_detached_layers() {
     recorder.assert_names([
         "dispatched",
         "started",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "succeeded",
     ]);
 }

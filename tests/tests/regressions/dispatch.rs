@@ -202,7 +202,7 @@ async fn a_dropped_wait_for_the_ending_loses_no_state() {
     timeout(secs(1), watch.ended()).await.unwrap_err();
     let changed = timeout(secs(1), watch.changed()).await;
     let view = changed.expect("it has changed").unwrap();
-    assert_eq!(view.report.fraction(), 0.25);
+    assert_eq!(view.report.fraction(), Some(0.25));
     assert_eq!(watch.ended().await.state, JobState::Succeeded);
 }
 

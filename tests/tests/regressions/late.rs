@@ -64,22 +64,24 @@ async fn an_observer_that_comes_late_is_told_of_the_beginning() {
             JobLayer::new("unwatched").layer(stack).oneshot(0).await
         };
         assert_eq!(result, Ok(1));
-        late.assert_names(["dispatched", "started", "succeeded"]);
+        late.assert_names(["dispatched", "started", "attempt_ended", "succeeded"]);
         let attempts: Vec<_> = late.events().iter().map(|event| event.attempt).collect();
-        assert_eq!(attempts, [1, 1, 2]);
+        assert_eq!(attempts, [1, 1, 2, 2]);
         if watched {
             early.assert_names([
                 "dispatched",
                 "started",
+                "attempt_ended",
                 "retry_scheduled",
                 "retrying",
+                "attempt_ended",
                 "succeeded",
             ]);
             let numbers = |recorder: &Recorder| -> Vec<u64> {
                 recorder.events().iter().map(|event| event.seq).collect()
             };
-            assert_eq!(numbers(&early), [0, 1, 2, 3, 4]);
-            assert_eq!(numbers(&late), [0, 1, 4]);
+            assert_eq!(numbers(&early), [0, 1, 2, 3, 4, 5, 6]);
+            assert_eq!(numbers(&late), [0, 1, 5, 6]);
         }
     }
 }

@@ -25,7 +25,7 @@ fn fractions(recorder: &Recorder, job: JobId) -> Vec<f64> {
     let kinds = recorder.kinds_of(job).into_iter();
     kinds
         .filter_map(|kind| match kind {
-            EventKind::Progress(report) => Some(report.fraction()),
+            EventKind::Progress(report) => report.fraction(),
             _ => None,
         })
         .collect()
@@ -44,7 +44,8 @@ async fn reports_have_the_works_order() {
             let Some(work) = work.filter(|work| work.id() == Some(event.job)) else {
                 return;
             };
-            if matches!(&event.kind, EventKind::Progress(report) if report.fraction() == 0.5) {
+            if matches!(&event.kind, EventKind::Progress(report) if report.fraction() == Some(0.5))
+            {
                 if elsewhere {
                     std::thread::spawn(move || work.progress(0.75))
                         .join()

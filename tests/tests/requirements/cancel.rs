@@ -168,7 +168,7 @@ async fn a_cancelled_job_is_neither_retried_nor_counted() {
         assert_eq!(calls.count(), 1);
         assert_eq!(circuit.failures(), 0);
         assert_eq!(circuit.state(), State::Closed);
-        recorder.assert_names(["dispatched", "started", "cancelled"]);
+        recorder.assert_names(["dispatched", "started", "attempt_ended", "cancelled"]);
     }
 }
 

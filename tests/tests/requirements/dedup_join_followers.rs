@@ -37,7 +37,7 @@ fn fractions(kinds: &[EventKind]) -> Vec<f64> {
     kinds
         .iter()
         .filter_map(|kind| match kind {
-            EventKind::Progress(report) => Some(report.fraction()),
+            EventKind::Progress(report) => report.fraction(),
             _ => None,
         })
         .collect()
@@ -90,7 +90,7 @@ async fn followers_see_what_the_work_reports() {
     for job in [early_job, late_job] {
         let view = board.job(job).unwrap();
         assert_eq!(
-            (view.state, view.report.fraction()),
+            (view.state, view.report.fraction().unwrap()),
             (JobState::Joined, 0.5)
         );
     }
@@ -233,7 +233,7 @@ async fn an_observer_of_a_follower_may_report_and_join() {
         let EventKind::Progress(report) = &event.kind else {
             return;
         };
-        if report.fraction() != 0.0 || work.get().unwrap().id() == Some(event.job) {
+        if report.fraction() != Some(0.0) || work.get().unwrap().id() == Some(event.job) {
             return;
         }
         if joined.lock().unwrap().len() < 3 {

@@ -289,9 +289,9 @@ async fn progress_reaches_the_handle() {
     }));
     let handle = jobs.dispatch(0);
     let mut watch = handle.progress();
-    let mut seen = vec![watch.latest().report.fraction()];
+    let mut seen = vec![watch.latest().report.fraction().unwrap()];
     while let Some(view) = watch.changed().await {
-        seen.push(view.report.fraction());
+        seen.push(view.report.fraction().unwrap());
     }
     assert_eq!(seen, [0.0, 0.0, 0.25, 0.5, 0.75, 1.0]);
     assert_eq!(handle.await.unwrap(), 1);
@@ -318,8 +318,10 @@ async fn the_stack_is_in_the_job() {
     recorder.assert_names([
         "dispatched",
         "started",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "retry_given_up",
         "failed",
     ]);

@@ -144,8 +144,10 @@ async fn the_handle_is_dropped_at_every_moment() {
         recorder.assert_names([
             "dispatched",
             "started",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ]);
         tokio::time::sleep(secs(1)).await;

@@ -30,13 +30,16 @@ fn fails_twice()
     })
 }
 
-const RETRIED: [&str; 7] = [
+const RETRIED: [&str; 10] = [
     "dispatched",
     "started",
+    "attempt_ended",
     "retry_scheduled",
     "retrying",
+    "attempt_ended",
     "retry_scheduled",
     "retrying",
+    "attempt_ended",
     "succeeded",
 ];
 
@@ -187,7 +190,8 @@ async fn any_layer_may_stand_around() {
         assert_eq!(service.oneshot(1).await.unwrap(), 1, "{name}");
         recorder.assert_one_terminal_each();
         let names = names(&recorder);
-        assert_eq!(names.len(), 4, "{name}");
+        let attempts = recorder.count("attempt_ended");
+        assert_eq!(names.len(), 4 + attempts, "{name}");
         assert!(names[1..].iter().all(|given| given == "named"), "{name}");
     }
 

@@ -116,18 +116,20 @@ async fn levels() {
         two_jobs(log).await;
         let records = lines.records();
         assert_eq!(
-            records[..7],
+            records[..9],
             [
                 "INFO dispatched",
                 "DEBUG started",
                 "DEBUG progress",
+                "DEBUG attempt ended",
                 "WARN retry scheduled",
                 "DEBUG retrying",
                 "DEBUG progress",
+                "DEBUG attempt ended",
                 "INFO succeeded"
             ]
         );
-        assert_eq!(records[7..].first().unwrap(), "INFO dispatched");
+        assert_eq!(records[9..].first().unwrap(), "INFO dispatched");
         assert_eq!(records.last().unwrap(), "ERROR failed");
         let fields = lines.fields();
         let id = |line: &str| {
@@ -136,12 +138,12 @@ async fn levels() {
                 .unwrap()
                 .to_owned()
         };
-        assert!(fields[..7].iter().all(|line| id(line) == id(&fields[0])));
-        assert_ne!(id(&fields[0]), id(&fields[7]));
+        assert!(fields[..9].iter().all(|line| id(line) == id(&fields[0])));
+        assert_ne!(id(&fields[0]), id(&fields[9]));
         assert!(
-            fields[3].contains("error=\"busy\"") && fields[3].contains("delay_ms=1000.0"),
+            fields[4].contains("error=\"busy\"") && fields[4].contains("delay_ms=1000.0"),
             "{}",
-            fields[3]
+            fields[4]
         );
     }
 }

@@ -158,8 +158,10 @@ async fn levels_are_the_users_choice() {
         [
             "WARN rejected",
             "DEBUG started",
+            "DEBUG attempt ended",
             "TRACE retry scheduled",
             "DEBUG retrying",
+            "DEBUG attempt ended",
             "DEBUG retry given up",
             "ERROR failed"
         ]
@@ -203,7 +205,14 @@ async fn custom_sinks_follow_the_levels() {
         .layer(RetryLayer::new().max_retries(1))
         .service(fails_twice().strict());
     retried.oneshot(0).await.unwrap_err();
-    recorder.assert_names(["started", "retrying", "retry_given_up", "failed"]);
+    recorder.assert_names([
+        "started",
+        "attempt_ended",
+        "retrying",
+        "attempt_ended",
+        "retry_given_up",
+        "failed",
+    ]);
 }
 
 /// R76 A choice of levels that panics loses that record, and neither the others nor the job.

@@ -1,5 +1,9 @@
 //! What the layers do, seen from outside: each test names the requirement it holds.
 
+mod amounts;
+mod amounts_views;
+mod attempts;
+mod attempts_ends;
 mod cancel;
 mod cancel_handle;
 mod cancel_shutdown;

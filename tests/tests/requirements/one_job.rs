@@ -155,8 +155,10 @@ async fn a_client_call_is_a_child_job() {
         [
             "dispatched",
             "started",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ],
     );
@@ -244,8 +246,10 @@ async fn the_job_is_current_again_after_a_client_call() {
         [
             "dispatched",
             "started",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ],
     );

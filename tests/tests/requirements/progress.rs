@@ -34,7 +34,7 @@ async fn progress_comes_in_order_and_ends() {
     while let Some(event) = events.try_recv() {
         let event = event.unwrap();
         seen.push(match event.kind {
-            EventKind::Progress(report) => report.fraction().to_string(),
+            EventKind::Progress(report) => report.fraction().unwrap().to_string(),
             kind => kind.name().to_owned(),
         });
     }
@@ -56,7 +56,7 @@ fn a_report_is_clamped() {
         (f64::NEG_INFINITY, 0.0),
         (-0.0, 0.0),
     ] {
-        assert_eq!(Report::from(given).fraction(), kept);
+        assert_eq!(Report::from(given).fraction(), Some(kept));
     }
     let report = Report::new(0.5).message("half");
     assert_eq!((report.text(), report.steps()), (Some("half"), None));
@@ -73,7 +73,7 @@ fn steps_set_the_fraction() {
         (9, 4, 1.0),
     ] {
         let report = Report::step(current, total);
-        assert_eq!(report.fraction(), fraction);
+        assert_eq!(report.fraction(), Some(fraction));
         assert_eq!(report.steps(), Some((current, total)));
     }
 }
@@ -100,7 +100,7 @@ async fn a_jobs_steps_report() {
                 number,
                 total,
             } => Some(format!("{name} {number} {total:?}")),
-            EventKind::Progress(report) => Some(report.fraction().to_string()),
+            EventKind::Progress(report) => Some(report.fraction().unwrap().to_string()),
             _ => None,
         })
         .collect();
@@ -140,7 +140,7 @@ async fn the_latest_value_never_lags() {
         panic!("one job runs")
     };
     assert_eq!(
-        (view.report.fraction(), &view.state),
+        (view.report.fraction().unwrap(), &view.state),
         (0.0, &JobState::Running)
     );
     let mut watch = handle.watch(view.job).unwrap();
@@ -148,10 +148,10 @@ async fn the_latest_value_never_lags() {
 
     let view = watch.changed().await.unwrap();
     assert_eq!(
-        (view.report.fraction(), view.report.text()),
+        (view.report.fraction().unwrap(), view.report.text()),
         (0.5, Some("working"))
     );
-    assert_eq!(handle.job(view.job).unwrap().report.fraction(), 0.5);
+    assert_eq!(handle.job(view.job).unwrap().report.fraction(), Some(0.5));
 
     call.await.unwrap().unwrap_err();
     // Both see the ending, however late they look, and it says how.
@@ -165,7 +165,7 @@ async fn the_latest_value_never_lags() {
         JobState::Failed(FailureCause::Error)
     );
     assert!(watch.changed().await.is_none());
-    assert_eq!(watch.latest().report.fraction(), 0.5);
+    assert_eq!(watch.latest().report.fraction(), Some(0.5));
     assert!(handle.jobs().is_empty() && handle.watch(view.job).is_none());
 
     // The stream says that it lagged, and by how much.
@@ -199,7 +199,7 @@ async fn the_view_says_what_the_job_does() {
     call.await.unwrap().unwrap();
     let ended = watch.ended().await;
     assert_eq!(
-        (ended.state, ended.report.fraction()),
+        (ended.state, ended.report.fraction().unwrap()),
         (JobState::Succeeded, 1.0)
     );
 

@@ -3,7 +3,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
-    CancelLayer, EventKind, Job, LogLayer, Outcome, RetryLayer, TimeoutLayer,
+    AttemptOutcome, CancelLayer, EventKind, FailureCause, Job, LogLayer, Outcome, RetryLayer,
+    TimeoutLayer,
     retry::{Attempt, Decision, Policy},
 };
 use tower_keep_test::{Polled, Scripted, Step};
@@ -39,12 +40,19 @@ async fn a_failure_is_followed_by_a_retry() {
         .service(inner.strict());
     service.oneshot(0).await.unwrap();
     assert_eq!(calls.started_at(), [secs(0), secs(2), secs(5)]);
+    let failed = |attempt| EventKind::AttemptEnded {
+        attempt,
+        took: secs(1),
+        outcome: AttemptOutcome::Failed(FailureCause::Error),
+    };
     assert_eq!(
-        recorder.kinds()[2..6],
+        recorder.kinds()[2..8],
         [
+            failed(1),
             EventKind::RetryScheduled {
                 attempt: 1,
                 max_retries: 7,
+                took: secs(1),
                 delay: secs(1),
                 error: "first".into()
             },
@@ -52,9 +60,11 @@ async fn a_failure_is_followed_by_a_retry() {
                 attempt: 2,
                 max_retries: 7
             },
+            failed(2),
             EventKind::RetryScheduled {
                 attempt: 2,
                 max_retries: 7,
+                took: secs(1),
                 delay: secs(2),
                 error: "second".into()
             },
@@ -67,10 +77,13 @@ async fn a_failure_is_followed_by_a_retry() {
     assert_eq!(
         recorder.times()[2..],
         [
+            ("attempt_ended", secs(1)),
             ("retry_scheduled", secs(1)),
             ("retrying", secs(2)),
+            ("attempt_ended", secs(3)),
             ("retry_scheduled", secs(3)),
             ("retrying", secs(5)),
+            ("attempt_ended", secs(5)),
             ("succeeded", secs(5)),
         ]
     );
@@ -79,7 +92,7 @@ async fn a_failure_is_followed_by_a_retry() {
         .iter()
         .map(|event| event.attempt)
         .collect();
-    assert_eq!(attempts, [1, 1, 1, 2, 2, 3, 3]);
+    assert_eq!(attempts, [1, 1, 1, 1, 2, 2, 2, 3, 3, 3]);
 }
 
 /// R19: with none left, one `Failed` with the last error, unchanged.
@@ -156,8 +169,10 @@ async fn should_retry_decides() {
     recorder.assert_names([
         "dispatched",
         "started",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "failed",
     ]);
 }

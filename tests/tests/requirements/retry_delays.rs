@@ -76,7 +76,13 @@ async fn a_wait_that_is_too_long_is_given_up() {
         );
         assert_eq!(calls.count(), 1);
         assert_eq!(given_up(&recorder), [(1, GiveUpReason::AskedTooLong)]);
-        recorder.assert_names(["dispatched", "started", "retry_given_up", "failed"]);
+        recorder.assert_names([
+            "dispatched",
+            "started",
+            "attempt_ended",
+            "retry_given_up",
+            "failed",
+        ]);
     }
 }
 
@@ -166,10 +172,13 @@ fn a_retry_at_once_needs_no_runtime() {
     recorder.assert_names([
         "dispatched",
         "started",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "succeeded",
     ]);
     assert!(recorder.kinds().iter().all(|kind| match kind {

@@ -34,13 +34,15 @@ async fn exhausted() {
     recorder.assert_names([
         "dispatched",
         "started",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "retry_given_up",
         "failed",
     ]);
     assert_eq!(
-        recorder.kinds()[4],
+        recorder.kinds()[6],
         EventKind::RetryGivenUp {
             attempt: 2,
             max_retries: 1,
@@ -260,7 +262,7 @@ async fn a_cancelled_job_gives_nothing_up() {
             }
         }));
     service.oneshot(0).await.unwrap_err();
-    recorder.assert_names(["dispatched", "started", "cancelled"]);
+    recorder.assert_names(["dispatched", "started", "attempt_ended", "cancelled"]);
 }
 
 /// Behaviour 23: a call that is dropped during the wait keeps nothing of the inner service and begins nothing more.

@@ -116,7 +116,13 @@ async fn never_on_a_response() {
             .service(inner.strict());
         assert_eq!(service.oneshot(0).await, Ok(400));
         let last = if classified { "failed" } else { "succeeded" };
-        recorder.assert_names(["dispatched", "started", "retry_given_up", last]);
+        recorder.assert_names([
+            "dispatched",
+            "started",
+            "attempt_ended",
+            "retry_given_up",
+            last,
+        ]);
     }
 }
 

@@ -117,6 +117,7 @@ fn a_stack_is_called_as_its_thread_ends() {
         "started",
         "step_started",
         "step_succeeded",
+        "attempt_ended",
         "succeeded",
     ];
     for order in BOTH {

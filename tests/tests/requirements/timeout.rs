@@ -168,11 +168,14 @@ async fn each_attempt_has_its_own_limit() {
             ("dispatched", secs(0)),
             ("started", secs(0)),
             ("timed_out", secs(10)),
+            ("attempt_ended", secs(10)),
             ("retry_scheduled", secs(10)),
             ("retrying", secs(11)),
             ("timed_out", secs(21)),
+            ("attempt_ended", secs(21)),
             ("retry_scheduled", secs(21)),
             ("retrying", secs(23)),
+            ("attempt_ended", secs(32)),
             ("succeeded", secs(32)),
         ]
     );

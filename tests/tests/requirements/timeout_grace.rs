@@ -267,7 +267,13 @@ async fn the_overall_limit_ends_an_attempts_grace() {
     let error = service.oneshot(0).await.unwrap_err();
     assert_eq!(elapsed(&error), &LimitScope::Overall);
     assert_eq!(limits(&recorder), [(LimitScope::Overall, 12, true)]);
-    recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
+    recorder.assert_names([
+        "dispatched",
+        "started",
+        "timed_out",
+        "attempt_ended",
+        "failed",
+    ]);
 }
 
 /// R10: a cancellation ends the grace period at once, and the job as cancelled.

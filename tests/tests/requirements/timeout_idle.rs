@@ -158,7 +158,13 @@ async fn an_idle_limit_of_the_job_is_not_retried() {
         };
         elapsed(&error);
         assert_eq!(calls.count(), 1);
-        recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
+        recorder.assert_names([
+            "dispatched",
+            "started",
+            "timed_out",
+            "attempt_ended",
+            "failed",
+        ]);
     }
 }
 

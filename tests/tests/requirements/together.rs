@@ -77,7 +77,13 @@ async fn an_overall_timeout_is_not_retried() {
         };
         assert!(find::<Elapsed>(&*error).is_some());
         assert_eq!(calls.count(), 1);
-        recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
+        recorder.assert_names([
+            "dispatched",
+            "started",
+            "timed_out",
+            "attempt_ended",
+            "failed",
+        ]);
     }
 }
 
@@ -106,11 +112,14 @@ async fn the_pipeline_retries() {
     recorder.assert_names([
         "dispatched",
         "started",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
         "timed_out",
+        "attempt_ended",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "succeeded",
     ]);
 }

@@ -27,7 +27,7 @@
 //! let handle = jobs.dispatch(5);
 //! tokio::time::sleep(Duration::from_secs(1)).await;
 //! assert_eq!(handle.state(), JobState::Running);
-//! assert_eq!(handle.progress().latest().report.fraction(), 0.5);
+//! assert_eq!(handle.progress().latest().report.fraction(), Some(0.5));
 //! assert_eq!(jobs.in_flight(), 1);
 //! assert_eq!(handle.await.unwrap(), 10);
 //!

@@ -11,8 +11,10 @@
 //! | [`Started`](EventKind::Started) | the call got past every gate of its stack; also if the service panics then | at most once, before any progress |
 //! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted), [`StepSucceeded`](EventKind::StepSucceeded) | the job's code reports, or that of the job that it joined | any number |
 //! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`AnsweredFromKept`](EventKind::AnsweredFromKept) | a layer acts | any number |
+//! | [`AttemptEnded`](EventKind::AttemptEnded) | an attempt of a [Retry](crate::RetryLayer) layer is over: after the `TimedOut` that cut it off, before the `RetryScheduled`, the `RetryGivenUp` or the job's end that follows from it | once for each attempt that reached the service |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
 
+mod attempt;
 mod id;
 mod reason;
 mod report;
@@ -28,9 +30,10 @@ use tokio::time::Instant;
 #[allow(unused_imports, reason = "only some of the layers have tables of jobs")]
 pub(crate) use self::id::JobMap;
 pub use self::{
+    attempt::AttemptOutcome,
     id::{InvalidJobId, JobId, JobName},
     reason::CancelReason,
-    report::Report,
+    report::{Report, Unit},
     step::StepInfo,
     wall::wall_time,
 };
@@ -161,12 +164,28 @@ pub enum EventKind {
         /// The step that goes on: the one around it, or else beside it.
         within: Option<StepInfo>,
     },
+    /// An attempt that reached the service is over.
+    ///
+    /// A [Retry](crate::RetryLayer) layer makes the attempts; the first has this event too, and so has one with success. A
+    /// job without a Retry layer has no such event: its only attempt begins with [`Started`](Self::Started), and is over
+    /// with the job's last event. Retries inside each other have the service's attempts in common: each has one event.
+    AttemptEnded {
+        /// Which attempt, counted from 1: as in [`Event::attempt`].
+        attempt: u32,
+        /// How long it took since the service was called: without the wait before it, and without that for a gate or for
+        /// the service's readiness.
+        took: Duration,
+        /// How it ended. A job may still end otherwise, as by a classifier outside the Retry layer.
+        outcome: AttemptOutcome,
+    },
     /// An attempt failed and another will follow after `delay`.
     RetryScheduled {
         /// The attempt that failed, counted from 1.
         attempt: u32,
         /// How many retries are allowed in total.
         max_retries: u32,
+        /// How long that attempt took, with the policy's decision that another follows.
+        took: Duration,
         /// The wait before the next attempt.
         delay: Duration,
         /// The error of the failed attempt, as text.
@@ -275,6 +294,7 @@ impl EventKind {
             Self::Progress(_) => "progress",
             Self::StepStarted { .. } => "step_started",
             Self::StepSucceeded { .. } => "step_succeeded",
+            Self::AttemptEnded { .. } => "attempt_ended",
             Self::RetryScheduled { .. } => "retry_scheduled",
             Self::Retrying { .. } => "retrying",
             Self::RetryGivenUp { .. } => "retry_given_up",
@@ -306,6 +326,7 @@ impl EventKind {
             Self::Progress(_)
                 | Self::StepStarted { .. }
                 | Self::StepSucceeded { .. }
+                | Self::AttemptEnded { .. }
                 | Self::RetryScheduled { .. }
                 | Self::Retrying { .. }
                 | Self::RetryGivenUp { .. }

@@ -481,6 +481,15 @@ pub(crate) fn step_of(job: JobId) -> Option<Key> {
     with(|context| context.step.get()).and_then(|(of, key)| (of == job).then_some(key))
 }
 
+/// The code that was called or polled just now belongs to an attempt of a Retry layer: its job, or one that it began, is
+/// known by that.
+#[inline(always)]
+pub(super) fn mark_attempts() {
+    if matches!(phase(), Phase::Calling | Phase::Rejoined | Phase::Offered) {
+        with_current(|job| job.into_iter().for_each(|job| job.has_attempts()));
+    }
+}
+
 /// Sends an event of this job, in the step whose code runs now. `make` runs only if somebody may hear it.
 #[inline]
 pub(crate) fn emit(job: &Core, make: impl FnOnce() -> EventKind) {

@@ -178,6 +178,16 @@ impl Job {
     }
 
     /// Reports how far the job is: a fraction, or a [`Report`] with more to it. Nothing after the job's end is told.
+    ///
+    /// ```
+    /// use tower_keep::{Job, Report};
+    ///
+    /// let job = Job::current();
+    /// job.progress(0.5);
+    /// job.progress(Report::items(30, Some(40)).message("importing"));
+    /// // 12 MiB of an unknown total.
+    /// job.progress(Report::bytes(12 << 20, None));
+    /// ```
     pub fn progress(&self, report: impl Into<Report>) {
         if let Some(core) = &self.core {
             context::report(core, report.into());

@@ -62,7 +62,7 @@ where
             let Some(request) = request.take() else {
                 panic!("a call was polled after it was ready")
             };
-            seat.with_job(|job| job.word.release());
+            seat.with_job(|job| job.release());
             let had_job = seat.has_job();
             let future = seat.recall(|| service.call(request));
             if !had_job {

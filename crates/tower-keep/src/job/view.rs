@@ -6,10 +6,17 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::core::shown::{Doing, Facts, How};
+use super::core::{
+    rate::time_left,
+    shown::{Doing, Facts, How},
+};
 use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo, wall_time};
 
 /// The latest state of one job.
+///
+/// It is of the moment at which it was made. A job that is stuck changes nothing, so its [`rate`](Self::rate) falls only in
+/// a view that is made later: a [watch](crate::progress::Watch) keeps that of the last change, and
+/// [`ProgressHandle::job`](crate::progress::ProgressHandle::job) makes one of now.
 ///
 /// Its times are [`Instant`]s of tokio's clock, which measure and tell no date. The methods that end in `_wall` say the
 /// [time of day](wall_time).
@@ -28,6 +35,12 @@ pub struct JobView {
     pub parent: Option<JobId>,
     /// The attempt that runs, or ran last, counted from 1.
     pub attempt: u32,
+    /// When the service was called for that attempt; `None` before the job has started. While it waits for the service's
+    /// readiness it is when the wait between attempts was over.
+    pub attempt_started_at: Option<Instant>,
+    /// When the wait for the next attempt is over: the delay of the retry, counted from when the attempt failed. `None`
+    /// while none is waited for, and once the job is cancelled.
+    pub next_attempt_at: Option<Instant>,
     /// When it was dispatched.
     pub dispatched_at: Instant,
     /// When it got past every gate of its stack, if it has.
@@ -36,8 +49,17 @@ pub struct JobView {
     pub ended_at: Option<Instant>,
     /// When this state was reached.
     pub changed_at: Instant,
-    /// The last report; 0.0 before the first, 1.0 after success.
+    /// The last report; a fraction of 0.0 before the first, and 1.0 after success.
     pub report: Report,
+    /// How much of the reported amount is done in a second. It is a mean in which what was a moment ago counts most, and
+    /// what was 5 s earlier counts e times less; it falls where a report is overdue, and to 0.0 where the job is stuck.
+    ///
+    /// `None` before the attempt has reported amounts over a quarter of a second, in a job that has ended, and where the
+    /// last report is no amount. An amount that is less than before begins again.
+    pub rate: Option<f64>,
+    /// How long the rest of the amount takes at that rate; `None` where the rate or the total is unknown, nothing is left,
+    /// or the job is stuck.
+    pub time_left: Option<Duration>,
     /// The step that runs, or the one in which the job failed or was cancelled; as in [`Event::step`](crate::Event::step).
     pub step: Option<StepInfo>,
     /// What it is doing, or how it ended.
@@ -103,16 +125,23 @@ impl From<Facts> for JobView {
         let at = |nanos| facts.born + Duration::from_nanos(nanos);
         let ended = facts.ended.as_ref().map(|ended| ended.nanos);
         let changed = ended.unwrap_or(shown.changed.max(facts.started.unwrap_or(0)));
+        let runs = ended.is_none() && shown.report.done().is_some();
+        let rate = (runs.then(Instant::now)).and_then(|now| shown.rate.per_second(now));
+        let waits = shown.doing == Doing::Backoff && ended.is_none() && !facts.cancelled;
         let mut view = Self {
             job: facts.id,
             name: facts.name,
             external_id: shown.external_id,
             parent: facts.parent,
             attempt: facts.attempt,
+            attempt_started_at: facts.started.map(|_| at(facts.attempt_at)),
+            next_attempt_at: shown.next_attempt.filter(|_| waits),
             dispatched_at: facts.born,
             started_at: facts.started.map(at),
             ended_at: ended.map(at),
             changed_at: at(changed),
+            rate,
+            time_left: rate.and_then(|rate| time_left(&shown.report, rate)),
             report: shown.report,
             step: shown.step,
             state: match shown.doing {
@@ -174,6 +203,8 @@ impl JobView {
             parent: None,
             name: JobName::EMPTY,
             attempt: 1,
+            attempt_at: 0,
+            cancelled: false,
             born: Instant::now(),
             started: None,
             shown: None,
@@ -187,10 +218,7 @@ impl JobView {
         match how {
             How::Succeeded => {
                 self.state = JobState::Succeeded;
-                self.report = match self.report.steps() {
-                    Some((_, total)) if total > 0 => Report::step(total, total),
-                    _ => Report::new(1.0),
-                };
+                self.report = self.report.completed();
             }
             How::Failed(cause, error) => {
                 self.state = JobState::Failed(cause);

@@ -9,7 +9,7 @@
 //! | ERROR | `failed` |
 //! | WARN | `timed_out`, `retry_scheduled`, `circuit_opened` |
 //! | INFO | `dispatched`, `succeeded`, `cancelled`, `circuit_half_opened`, `circuit_closed`, `circuit_would_reject`, `retry_given_up` |
-//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `retrying`, `duplicate`, `answered_from_kept`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` for lack of retries, or as the policy forbids it |
+//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `attempt_ended`, `retrying`, `duplicate`, `answered_from_kept`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` for lack of retries, or as the policy forbids it |
 //!
 //! The record of a job that a gate rejected has the message `rejected`, that of any other failure
 //! `failed`. [`LogLayer::level_with`] chooses other levels, or switches single events off, and
@@ -25,9 +25,11 @@
 //! | `job.parent` | of jobs that another job's code began | number |
 //! | `elapsed_ms` | all | time since the job was dispatched |
 //! | `step.name`, `step.number`, `step.total` | that belong to a step | text, numbers |
-//! | `fraction`, `text`, `done`, `steps` | `progress` | of the report |
+//! | `fraction`, `text`, `done`, `steps` | `progress` | of the report: the fraction unless the total is unknown, the message, the step |
+//! | `amount`, `total`, `unit` | `progress` of an amount | numbers; `items` or `bytes` |
 //! | `took_ms` | `step succeeded` | how long the step took |
-//! | `max_retries`, `delay_ms`, `error` | `retry scheduled` | the wait, the failed attempt's error |
+//! | `took_ms`, `outcome` | `attempt ended` | how long the attempt took, and [how it ended](crate::AttemptOutcome) in words |
+//! | `max_retries`, `took_ms`, `delay_ms`, `error` | `retry scheduled` | how long the failed attempt took, the wait, the attempt's error |
 //! | `max_retries`, `reason` | `retrying`, `retry given up` | |
 //! | `scope`, `limit_ms`, `dropped` | `timed out` | |
 //! | `circuit`, `cooldown_ms` | `circuit opened`; `circuit` for the other circuit events | |

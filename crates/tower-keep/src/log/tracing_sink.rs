@@ -59,6 +59,7 @@ impl Observer for TracingSink {
         match &event.kind {
             EventKind::Progress(report) => {
                 let (done, steps) = report.steps().unzip();
+                let unit = report.unit().map(|unit| unit.to_string());
                 write_at!(
                     level,
                     event,
@@ -66,6 +67,9 @@ impl Observer for TracingSink {
                     text = report.text(),
                     done,
                     steps,
+                    amount = report.done(),
+                    total = report.total(),
+                    unit,
                     "progress"
                 );
             }
@@ -73,8 +77,18 @@ impl Observer for TracingSink {
             EventKind::StepSucceeded { took, .. } => {
                 write_at!(level, event, took_ms = ms(*took), "step succeeded")
             }
+            EventKind::AttemptEnded { took, outcome, .. } => {
+                write_at!(
+                    level,
+                    event,
+                    took_ms = ms(*took),
+                    outcome = &*outcome.to_string(),
+                    "attempt ended"
+                );
+            }
             EventKind::RetryScheduled {
                 max_retries,
+                took,
                 delay,
                 error,
                 ..
@@ -83,6 +97,7 @@ impl Observer for TracingSink {
                     level,
                     event,
                     max_retries,
+                    took_ms = ms(*took),
                     delay_ms = ms(*delay),
                     error = &**error,
                     "retry scheduled"

@@ -78,7 +78,38 @@
 //! let import = shown.values().next().unwrap();
 //! assert!(matches!(import.state, JobState::Failed(_)));
 //! assert_eq!(import.step.as_ref().unwrap().to_string(), r#"step 2 of 2 "store""#);
-//! assert_eq!(import.report.fraction(), 0.5);
+//! assert_eq!(import.report.fraction(), Some(0.5));
+//! # });
+//! ```
+//!
+//! # Amounts, rate and time left
+//!
+//! A [`Report`](crate::Report) may be an amount, in items or bytes, of a total that is known or not. The views have the
+//! amount per second then, and the time left. They are worked out where somebody looks; a report itself costs a comparison.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, Job, ProgressLayer, Report};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let progress = ProgressLayer::new();
+//! let handle = progress.handle();
+//! let download = progress.layer(service_fn(|size: u64| async move {
+//!     for done in 0..=size {
+//!         Job::current().progress(Report::bytes(done, Some(size)));
+//!         tokio::time::sleep(Duration::from_secs(1)).await;
+//!     }
+//!     Ok::<_, BoxError>(())
+//! }));
+//! let call = tokio::spawn(download.oneshot(40));
+//!
+//! tokio::time::sleep(Duration::from_secs(10)).await;
+//! let view = &handle.jobs()[0];
+//! assert_eq!(view.rate.map(f64::round), Some(1.0));
+//! assert!(view.time_left > Some(Duration::from_secs(28)));
+//! # call.abort();
 //! # });
 //! ```
 //!

@@ -18,7 +18,7 @@ use super::{
     budgets::ChooseBudget,
     give_up::{GaveUp, OnGiveUp},
     handle::RetryBudget,
-    next::{Over, begin_attempt, described},
+    next::{Over, attempt_ended, begin_attempt, described},
     policy::{Attempt, Decision, Policy},
     request::CloneRequest,
     shared::{End, Shared},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     event::GiveUpReason,
     job::{
-        seat::Seat,
+        seat::{Seat, in_attempts},
         stop::{self, Stop, StopKind},
     },
     sharded::Shard,
@@ -157,7 +157,10 @@ where
         let max_retries = layer.settings.max_retries;
         loop {
             let result = match this.state.as_mut().project() {
-                StateProj::Calling { future } => ready!(this.seat.run(|| future.poll(cx))),
+                StateProj::Calling { future } => {
+                    let poll = || in_attempts(|| future.poll(cx));
+                    ready!(this.seat.run(poll))
+                }
                 StateProj::Waiting { sleep } => {
                     if let Some(sleep) = sleep.as_pin_mut() {
                         ready!(sleep.poll(cx));
@@ -183,7 +186,7 @@ where
                                 next.request =
                                     (this.seat).ask(|| layer.clone_request.clone_request(&request));
                             }
-                            this.seat.with_job(|job| job.word.attempt_runs());
+                            this.seat.with_job(|job| job.attempt_runs());
                             let future = this.seat.recall(|| service.call(request));
                             std::mem::swap(&mut next.service, service);
                             this.state.set(State::Calling { future });
@@ -210,6 +213,8 @@ where
                     decision => Some(decision),
                 }
             };
+            let accepted = matches!(decision, None | Some(Decision::Never));
+            attempt_ended(this.seat, &result, accepted, stop);
             let Some(decision) = decision else {
                 this.seat.finish(&result);
                 return Poll::Ready(result);

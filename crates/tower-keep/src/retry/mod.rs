@@ -129,6 +129,40 @@
 //! [`Job::attempt`](crate::Job::attempt), if a layer tracks the job; observers from each event. A request is cloned once
 //! before each attempt that another may follow.
 //!
+//! # How long each attempt took
+//!
+//! A job tells of each attempt that reached the service, as [`EventKind::AttemptEnded`](crate::EventKind::AttemptEnded): how
+//! long it took and how it ended, also where a limit, a cancellation or a panic dropped it. While a job waits for its next
+//! attempt, its view on a board says when [that begins](crate::progress::JobView::next_attempt_at).
+//!
+//! ```
+//! use std::{sync::{Arc, Mutex}, time::Duration};
+//!
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, Event, EventKind, Job, LogLayer, RetryLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let took = Arc::new(Mutex::new(Vec::new()));
+//! let attempts = Arc::clone(&took);
+//! let service = ServiceBuilder::new()
+//!     .layer(LogLayer::to(move |event: &Event| {
+//!         if let EventKind::AttemptEnded { took, outcome, .. } = event.kind {
+//!             attempts.lock().unwrap().push((took, outcome.to_string()));
+//!         }
+//!     }))
+//!     .layer(RetryLayer::new())
+//!     .service(service_fn(|_: ()| async {
+//!         let attempt = Job::current().attempt();
+//!         tokio::time::sleep(Duration::from_secs(attempt.into())).await;
+//!         if attempt == 1 { Err(BoxError::from("busy")) } else { Ok(()) }
+//!     }));
+//! service.oneshot(()).await.unwrap();
+//! let expected = [(1, "failed: an error"), (2, "succeeded")];
+//! let expected = expected.map(|(secs, how)| (Duration::from_secs(secs), how.to_owned()));
+//! assert_eq!(*took.lock().unwrap(), expected);
+//! # });
+//! ```
+//!
 //! # Which instance it calls
 //!
 //! The next attempt goes to a clone of the service that is made after the call before it. So what

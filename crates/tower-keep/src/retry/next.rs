@@ -12,8 +12,13 @@ use super::{
 };
 use crate::{
     error_text::bounded_text,
-    event::{EventKind, GiveUpReason},
-    job::{context, core::family::forbid_retries, seat::Seat, stop},
+    event::{AttemptOutcome, EventKind, FailureCause, GiveUpReason},
+    job::{
+        context,
+        core::family::forbid_retries,
+        seat::Seat,
+        stop::{self, Stop, StopKind},
+    },
 };
 
 /// An attempt that is over and that the policy did not accept.
@@ -49,9 +54,11 @@ impl Over<'_> {
             Ok(delay) => {
                 self.seat.with_job(|job| {
                     job.attempt_over();
+                    let took = job.attempt_took(Instant::now());
                     context::emit(job, || EventKind::RetryScheduled {
                         attempt,
                         max_retries,
+                        took,
                         delay,
                         error: describe().unwrap_or_else(|| stop::text(result)),
                     });
@@ -167,6 +174,33 @@ pub(super) fn described(description: Option<std::borrow::Cow<'static, str>>) -> 
 /// Whether an attempt after this wait would begin too late.
 fn is_in_vain(delay: Duration, end: Option<Instant>) -> bool {
     end.is_some_and(|end| end.saturating_duration_since(Instant::now()) <= delay)
+}
+
+/// Tells the job that an attempt came to this result, which the policy may have `accepted`.
+#[inline(always)]
+pub(super) fn attempt_ended<T, E>(
+    seat: &Seat,
+    result: &Result<T, E>,
+    accepted: bool,
+    stop: Option<Stop>,
+) {
+    // How a cancelled job ends, and by that its last attempt, is not known here.
+    if !seat.is_cancelled() {
+        if stop.is_some_and(|stop| stop.kind.is_gate()) {
+            seat.with_job(|job| job.attempt_turned_away());
+        } else if seat.is_observed() {
+            tell_attempt_ended(seat, accepted && result.is_ok(), stop);
+        }
+    }
+}
+
+#[cold]
+fn tell_attempt_ended(seat: &Seat, accepted: bool, stop: Option<Stop>) {
+    let outcome = match stop.map(|stop| stop.kind) {
+        None | Some(StopKind::Forbidden) if accepted => AttemptOutcome::Succeeded,
+        kind => AttemptOutcome::Failed(kind.map_or(FailureCause::Error, StopKind::cause)),
+    };
+    seat.with_job(|job| job.attempt_ended(context::step_of(job.id()), outcome));
 }
 
 /// Tells the job that another attempt begins.

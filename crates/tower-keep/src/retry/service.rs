@@ -19,7 +19,10 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    job::{panic::before_service, seat::Seat},
+    job::{
+        panic::before_service,
+        seat::{Seat, in_attempts},
+    },
     sharded::Sharded,
 };
 
@@ -85,7 +88,7 @@ where
             None
         };
         let (seat, (future, next)) = Seat::call(|| {
-            let future = self.inner.call(request);
+            let future = in_attempts(|| self.inner.call(request));
             // A clone made after the call knows what the instance that was called has learnt. Without
             // a request for another attempt there is none.
             let next = kept.map(|request| (self.inner.clone(), request));

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::limit::{Measure, Span};
 use crate::{
-    event::{EventKind, LimitScope},
+    event::{AttemptOutcome, EventKind, FailureCause, LimitScope},
     job::{
         Elapsed, context,
         limits::Limits,
@@ -110,6 +110,11 @@ impl Deadline {
                 limit: self.limit(),
                 dropped,
             });
+            // Otherwise the attempt goes on for other callers.
+            if self.shared || !job.state().is_shared() {
+                let outcome = AttemptOutcome::Failed(FailureCause::TimedOut);
+                job.attempt_ended(context::step_of(job.id()), outcome);
+            }
             if self.span == Span::Overall {
                 job.expire();
             }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::value::{ms, optional_text, text, time};
 use crate::event::{
-    CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName, LimitScope, Report,
-    StepInfo,
+    AttemptOutcome, CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName,
+    LimitScope, Report, StepInfo,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -46,9 +46,17 @@ enum EventKindForm {
         took: Duration,
         within: Option<StepInfo>,
     },
+    AttemptEnded {
+        attempt: u32,
+        #[serde(rename = "took_ms", with = "ms")]
+        took: Duration,
+        outcome: AttemptOutcome,
+    },
     RetryScheduled {
         attempt: u32,
         max_retries: u32,
+        #[serde(rename = "took_ms", with = "ms")]
+        took: Duration,
         #[serde(rename = "delay_ms", with = "ms")]
         delay: Duration,
         #[serde(with = "text")]

@@ -45,7 +45,7 @@
 //! | any other enum | an object whose `type` is the variant's name in snake_case, with the variant's fields next to it | `{"type": "failed", "cause": "timed_out"}` |
 //! | a [`CancelReason`] of the user's | its `text` | `{"type": "other", "text": "a whim"}` |
 //! | the [`LimitScope`] of a step | its `name` | `{"type": "step", "name": "upload"}` |
-//! | a [`Report`] | its fields next to each other | `{"fraction": 0.25, "message": null, "step": {"current": 1, "total": 4}}` |
+//! | a [`Report`] | its fields next to each other; the fraction of an unknown total is `null` | `{"fraction": 0.25, "amount": {"done": 1, "total": 4, "unit": "items"}, "message": null, "step": null}` |
 //! | a share, in settings | a number up to 1 | `0.5` |
 //!
 //! The `type` of an [`EventKind`] is its [`name`](crate::EventKind::name). All other fields have the names that they have in Rust.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::value::text;
-use crate::event::{CancelReason, FailureCause, GiveUpReason, LimitScope};
+use crate::event::{AttemptOutcome, CancelReason, FailureCause, GiveUpReason, LimitScope};
 
 /// The text has a name here, which a tuple's field has not.
 #[derive(Serialize, Deserialize)]
@@ -47,6 +47,36 @@ impl<'de> Deserialize<'de> for CancelReason {
             CancelReasonForm::Shutdown => Self::Shutdown,
             CancelReasonForm::CallerGone => Self::CallerGone,
             CancelReasonForm::Other { text } => Self::Other(text),
+        })
+    }
+}
+
+/// The cause has a name here, which a tuple's field has not.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "AttemptOutcome", tag = "type", rename_all = "snake_case")]
+enum AttemptOutcomeForm {
+    Succeeded,
+    Failed { cause: FailureCause },
+    Cancelled,
+}
+
+impl Serialize for AttemptOutcome {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Succeeded => AttemptOutcomeForm::Succeeded,
+            Self::Failed(cause) => AttemptOutcomeForm::Failed { cause: *cause },
+            Self::Cancelled => AttemptOutcomeForm::Cancelled,
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for AttemptOutcome {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(match AttemptOutcomeForm::deserialize(from)? {
+            AttemptOutcomeForm::Succeeded => Self::Succeeded,
+            AttemptOutcomeForm::Failed { cause } => Self::Failed(cause),
+            AttemptOutcomeForm::Cancelled => Self::Cancelled,
         })
     }
 }

@@ -5,14 +5,30 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::value::text;
-use crate::event::{Report, StepInfo};
+use crate::event::{Report, StepInfo, Unit};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Report")]
 struct ReportForm<T> {
-    fraction: f64,
+    fraction: Option<f64>,
+    amount: Option<AmountForm>,
     message: Option<T>,
     step: Option<StepForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Amount")]
+struct AmountForm {
+    done: u64,
+    total: Option<u64>,
+    unit: Unit,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Unit", rename_all = "snake_case")]
+enum UnitForm {
+    Items,
+    Bytes,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -27,6 +43,11 @@ impl Serialize for Report {
         let step = self.steps();
         ReportForm {
             fraction: self.fraction(),
+            amount: (self.done().zip(self.unit())).map(|(done, unit)| AmountForm {
+                done,
+                total: self.total(),
+                unit,
+            }),
             message: self.text(),
             step: step.map(|(current, total)| StepForm { current, total }),
         }
@@ -34,13 +55,18 @@ impl Serialize for Report {
     }
 }
 
-/// What was read is made as any other report is, so that it holds what one holds: a fraction within its bounds.
+/// What was read is made as any other report is, so that it holds what one holds: a fraction within its bounds, and that of
+/// its amount if it has one.
 impl<'de> Deserialize<'de> for Report {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let read = ReportForm::<String>::deserialize(from)?;
+        let report = match read.amount {
+            Some(amount) => Self::amount(amount.done, amount.total, amount.unit),
+            None => Self::new(read.fraction.unwrap_or_default()),
+        };
         let report = match read.step {
-            Some(step) => Self::step(step.current, step.total),
-            None => Self::new(read.fraction),
+            Some(step) => report.at_step(step.current, step.total),
+            None => report,
         };
         Ok(match read.message {
             Some(message) => report.message(message),
@@ -60,4 +86,5 @@ struct StepInfoForm {
 
 is_its_form! {
     StepInfo => StepInfoForm,
+    Unit => UnitForm,
 }

@@ -1,11 +1,11 @@
 //! What a board shows.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
-use super::value::{optional_text, optional_time, time};
+use super::value::{optional_ms, optional_text, optional_time, time};
 use crate::{
     event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo},
     progress::{JobState, JobView, Snapshot},
@@ -20,6 +20,10 @@ struct JobViewForm {
     external_id: Option<Arc<str>>,
     parent: Option<JobId>,
     attempt: u32,
+    #[serde(default, with = "optional_time")]
+    attempt_started_at: Option<Instant>,
+    #[serde(default, with = "optional_time")]
+    next_attempt_at: Option<Instant>,
     #[serde(with = "time")]
     dispatched_at: Instant,
     #[serde(default, with = "optional_time")]
@@ -29,6 +33,9 @@ struct JobViewForm {
     #[serde(with = "time")]
     changed_at: Instant,
     report: Report,
+    rate: Option<f64>,
+    #[serde(rename = "time_left_ms", default, with = "optional_ms")]
+    time_left: Option<Duration>,
     step: Option<StepInfo>,
     state: JobState,
     #[serde(default, with = "optional_text")]

@@ -196,7 +196,7 @@ pub fn the_last_report_is_read() {
         reader.read(&board);
         reporting.join();
         reader.read(&board);
-        assert_eq!(reader.jobs[&job.id()].report.fraction(), 0.5);
+        assert_eq!(reader.jobs[&job.id()].report.fraction(), Some(0.5));
     });
 }
 

@@ -31,8 +31,13 @@ async fn one_job_for_a_request_through_every_layer() {
         let (server, keep) = serve(routes).await;
         let answer = Connection::open(&server).await.get("/").await;
         assert_eq!((answer.status, &*answer.text), (StatusCode::OK, "hello"));
-        keep.seen
-            .assert_names(["dispatched", "started", "progress", "succeeded"]);
+        keep.seen.assert_names([
+            "dispatched",
+            "started",
+            "progress",
+            "attempt_ended",
+            "succeeded",
+        ]);
         keep.seen.assert_one_terminal_each();
     })
     .await;
@@ -108,10 +113,13 @@ async fn a_rebuilt_get_is_retried_and_a_post_is_not() {
         keep.seen.assert_names([
             "dispatched",
             "started",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ]);
 

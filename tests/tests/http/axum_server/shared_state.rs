@@ -163,7 +163,10 @@ async fn the_progress_handle_spans_connections() {
                 (second_job, JobState::Running)
             ]
         );
-        let fractions: Vec<_> = jobs.iter().map(|view| view.report.fraction()).collect();
+        let fractions: Vec<_> = jobs
+            .iter()
+            .map(|view| view.report.fraction().unwrap())
+            .collect();
         assert_eq!(fractions, [0.25, 0.75]);
 
         let mut watch = keep.progress.watch(first_job).unwrap();

@@ -138,8 +138,10 @@ async fn each_attempt_of_the_server_has_its_own_child() {
             "dispatched",
             "started",
             "timed_out",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ]);
         let endings = all_ended(&fetched, 2).await;

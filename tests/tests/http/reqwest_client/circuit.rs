@@ -72,6 +72,7 @@ async fn a_circuit_recovers() {
                 "dispatched",
                 "circuit_half_opened",
                 "started",
+                "attempt_ended",
                 "circuit_closed",
                 "succeeded",
             ],

@@ -45,7 +45,13 @@ async fn an_overall_limit_is_not_retried() {
         let error = client.oneshot(request(&server, "/")).await.unwrap_err();
         let elapsed = find::<Elapsed>(&*error).unwrap();
         assert_eq!(elapsed, &Elapsed::new(LimitScope::Overall, SHORT, 1));
-        seen.assert_names(["dispatched", "started", "timed_out", "failed"]);
+        seen.assert_names([
+            "dispatched",
+            "started",
+            "timed_out",
+            "attempt_ended",
+            "failed",
+        ]);
     })
     .await;
 }

@@ -33,10 +33,13 @@ async fn a_503_is_retried_within_one_job() {
         keep.seen.assert_names([
             "dispatched",
             "started",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ]);
     })
@@ -133,8 +136,10 @@ async fn an_attempt_that_hangs_is_retried() {
             "dispatched",
             "started",
             "timed_out",
+            "attempt_ended",
             "retry_scheduled",
             "retrying",
+            "attempt_ended",
             "succeeded",
         ]);
     })

@@ -1,12 +1,13 @@
 //! Events to observers: in order, one at a time, without the lock.
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::{
     Core, Flag, Locked, Word,
     followers::{self, Handles, Told},
+    rate::Rate,
     steps::Key,
 };
 use crate::{
@@ -19,8 +20,8 @@ use crate::{
 /// called without it; further ones, and queued events, are in the rare part.
 pub(super) struct Stream {
     next_seq: u64,
-    /// That of `Started`, once it was told. Never 0, which is the number of `Dispatched`.
-    started: Option<NonZeroU64>,
+    /// That of `Started`, once it was sent: few events come before it. Never 0, which is the number of `Dispatched`.
+    started: Option<NonZeroU32>,
     /// How many places for observers are in use. The first is that of the observer that the job began with, if it did.
     observers: u32,
 }
@@ -156,7 +157,7 @@ impl Core {
 
     /// Whether an event reaches an observer. Asked at each event, as tracing's listeners come and go.
     #[inline]
-    pub(super) fn is_observed(&self) -> bool {
+    pub(crate) fn is_observed(&self) -> bool {
         let now = self.state();
         // Once tracing has a listener, its sink is an observer like others.
         now.has(Flag::Observed)
@@ -277,27 +278,43 @@ impl<'a> Locked<'a> {
                 kind: kind.clone(),
                 step: step.clone(),
                 at,
+                rate: Rate::default(),
             };
             self.queue_report(told, 0)
         };
-        self.tell_all(kind, at, step);
+        if matches!(kind, EventKind::RetryScheduled { .. }) {
+            self.restart_rate();
+        }
+        self.tell_all(kind, at, step, None);
         if forwards {
             followers::hand_on(core);
         }
     }
 
-    /// Tells observers and boards.
-    pub(super) fn tell_all(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
+    /// Tells observers and boards. `rate` is that of the job whose report it is, if that is another.
+    pub(super) fn tell_all(
+        mut self,
+        kind: EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+        rate: Option<Rate>,
+    ) {
         let core = self.core;
         let (observed, shown) = (core.is_observed(), core.is_shown());
         if !(observed || shown) || core.state().is_over() {
             return;
         }
         let starts = !core.state().is_held() && kind.implies_started();
-        if starts && !core.word.set(Flag::Started).has(Flag::Started) {
+        let starts_now = starts && !core.word.set(Flag::Started).has(Flag::Started);
+        if starts_now {
             core.note_started(at);
         }
-        let unseen = shown.then(|| self.show(&kind, at, step.clone()));
+        let unseen = match kind {
+            _ if !shown => None,
+            // There is no more to see of it than that the job has started.
+            EventKind::AttemptEnded { .. } => starts_now.then(|| self.unseen(true)),
+            _ => Some(self.show(&kind, at, step.clone(), rate)),
+        };
         if observed {
             // The thread that set the flag before may not have told it yet: it comes first all the same.
             let untold = self.stream.started.is_none() && !core.state().has(Flag::StartUnheard);
@@ -317,21 +334,38 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// The job's last event, once it is marked as over.
-    pub(super) fn tell_ending(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
+    /// The job's last event, once it is marked as over; before it the end of its last attempt.
+    pub(super) fn tell_ending(
+        mut self,
+        attempt: Option<(EventKind, Option<StepInfo>)>,
+        (kind, step): (EventKind, Option<StepInfo>),
+        at: Instant,
+    ) {
+        let attempt = attempt.map(|(kind, step)| {
+            let seq = self.stream.next_seq();
+            self.event(kind, at, seq, step)
+        });
         let seq = self.stream.next_seq();
         let event = self.event(kind, at, seq, step);
         let everyone = self.everyone();
-        self.tell(everyone, event, None);
+        match attempt {
+            Some(attempt) => self.tell(everyone, attempt, Some(event)),
+            None => self.tell(everyone, event, None),
+        }
+    }
+
+    /// Whether the observers know that the job has started.
+    pub(super) fn start_is_told(&self) -> bool {
+        self.stream.started.is_some() || self.core.state().has(Flag::StartUnheard)
     }
 
     /// `Started` as it was told, or else as of this time.
     fn started_event(&mut self, at: Instant) -> Event {
         let seq = match self.stream.started {
-            Some(seq) => seq.get(),
+            Some(seq) => u64::from(seq.get()),
             None => {
                 let seq = self.stream.next_seq();
-                self.stream.started = NonZeroU64::new(seq);
+                self.stream.started = NonZeroU32::new(u32::try_from(seq).unwrap_or(u32::MAX));
                 seq
             }
         };

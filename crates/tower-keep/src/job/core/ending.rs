@@ -138,6 +138,10 @@ impl Core {
         }
         let kind = job.settle(ending, dropped);
         let step = job.step_of(&kind, here);
+        let attempt = (job.end_last_attempt(&kind, at)).map(|attempt| {
+            let step = job.step_of(&attempt, here);
+            (attempt, step)
+        });
         if self.is_shown() {
             let facts = job.last_facts(&kind, at, step.clone());
             drop(job);
@@ -146,7 +150,7 @@ impl Core {
             job = self.lock();
         }
         // What waits for the end is let go by the thread that tells of it.
-        job.tell_ending(kind, at, step);
+        job.tell_ending(attempt, (kind, step), at);
         family::leave(self);
         stop_left_overs(self);
     }

@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! 1. `Ended` is set once, by the thread that then shows the end on the boards and queues the one terminal event, if the job
-//!    has an observer. No other event is queued once it is set: those are queued under the lock, and so is it set where there
-//!    is an observer.
+//!    has an observer. Only the end of the job's last attempt is queued with it, before it. No other event is queued once it
+//!    is set: those are queued under the lock, and so is it set where there is an observer.
 //! 2. Events are delivered in the order of their sequence numbers, one at a time, by the thread that set `Delivering`, which
 //!    takes the lock; the lock is never held while an observer runs. A thread that finds `Delivering` set leaves its event in
 //!    the queue and sets `Queued`, under the lock. The delivering thread clears its flag, in one step, only while `Queued` is
@@ -15,6 +15,7 @@
 //! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
 
 mod activity;
+mod attempts;
 mod brings;
 mod cancel;
 mod delivery;
@@ -22,6 +23,7 @@ pub(crate) mod ending;
 mod external_id;
 pub(crate) mod family;
 pub(crate) mod followers;
+pub(crate) mod rate;
 pub(crate) mod sharing;
 pub(crate) mod shown;
 pub(crate) mod steps;
@@ -69,6 +71,8 @@ pub(crate) struct Core {
     born: Instant,
     pub(crate) word: AtomicWord,
     attempt: AtomicU32,
+    /// Nanoseconds from the beginning to the call of the service for this attempt.
+    attempt_at: AtomicU64,
     /// Nanoseconds from the beginning to the start, and one; 0 where nobody took the time.
     started_at: AtomicU64,
     /// Which shard of each table has the job.
@@ -238,6 +242,7 @@ impl Core {
             born,
             word: AtomicWord::new(flag),
             attempt: AtomicU32::new(1),
+            attempt_at: AtomicU64::new(0),
             started_at: AtomicU64::new(0),
             home: home as u8,
             born_on,
@@ -327,32 +332,6 @@ impl Core {
             core: self,
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
         }
-    }
-
-    // ===== attempts =====
-
-    pub(crate) fn attempt(&self) -> u32 {
-        self.attempt.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn begin_attempt(&self, attempt: u32) {
-        self.attempt.store(attempt, Ordering::Relaxed);
-        if let Some(rare) = &mut self.lock().rare {
-            // Each attempt goes through its steps again.
-            rare.steps.restart();
-        }
-        self.touch();
-    }
-
-    /// Another attempt follows.
-    pub(crate) fn attempt_over(&self) {
-        self.word
-            .update(|word| word.without(Flag::Decided).with(Flag::BackingOff));
-        if self.activity.is_timed() {
-            family::touch(self);
-            self.activity.pause();
-        }
-        self.let_go();
     }
 
     // ===== activity =====

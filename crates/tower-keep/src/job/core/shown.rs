@@ -8,6 +8,7 @@ use super::{
     Core, Flag, Locked, Word,
     followers::{Handles, Told},
     nanos,
+    rate::Rate,
 };
 use crate::{
     error_text::bounded_id,
@@ -21,9 +22,13 @@ use crate::{
 pub(crate) struct Shown {
     pub(crate) external_id: Option<Arc<str>>,
     pub(crate) report: Report,
+    /// Of the amounts that were reported.
+    pub(crate) rate: Rate,
     pub(crate) step: Option<StepInfo>,
     pub(crate) error: Option<Arc<str>>,
     pub(crate) doing: Doing,
+    /// When the next attempt is to begin, where it is waited for.
+    pub(crate) next_attempt: Option<Instant>,
     /// Since the job's beginning.
     pub(crate) changed: u64,
 }
@@ -71,6 +76,10 @@ pub(crate) struct Facts {
     pub(crate) parent: Option<JobId>,
     pub(crate) name: JobName,
     pub(crate) attempt: u32,
+    /// When that began, since the job's beginning.
+    pub(crate) attempt_at: u64,
+    /// A cancellation was asked for.
+    pub(crate) cancelled: bool,
     pub(crate) born: Instant,
     /// When it started, since its beginning.
     pub(crate) started: Option<u64>,
@@ -135,8 +144,15 @@ pub(super) struct Unseen {
 }
 
 impl Shown {
-    fn apply(&mut self, kind: &EventKind, at: u64, step: Option<StepInfo>) {
-        self.changed = at;
+    fn apply(
+        &mut self,
+        kind: &EventKind,
+        at: Instant,
+        since_born: u64,
+        step: Option<StepInfo>,
+        rate: Option<Rate>,
+    ) {
+        self.changed = since_born;
         self.step = match kind {
             EventKind::StepSucceeded { within, .. } => within.clone(),
             _ => step,
@@ -146,11 +162,18 @@ impl Shown {
             EventKind::StepStarted { .. } | EventKind::StepSucceeded { .. } => self.runs(),
             EventKind::Progress(report) => {
                 self.runs();
+                match rate {
+                    Some(rate) => self.rate = rate,
+                    None => self.rate.note(report, at),
+                }
                 self.report = report.clone();
             }
             EventKind::Duplicate { joined: true, .. } => self.doing = Doing::Joined,
-            EventKind::RetryScheduled { error, .. } => {
+            EventKind::RetryScheduled { error, delay, .. } => {
                 self.doing = Doing::Backoff;
+                // What follows begins again, or goes on after a pause.
+                self.rate = Rate::default();
+                self.next_attempt = at.checked_add(*delay);
                 self.error = Some(Arc::clone(error));
             }
             _ => {}
@@ -241,6 +264,8 @@ impl Core {
             parent: self.parent,
             name: self.name().clone(),
             attempt: self.attempt(),
+            attempt_at: self.attempt_at(),
+            cancelled: now.is_cancelled(),
             born: self.born,
             started: self.started_nanos(now, otherwise),
             shown: None,
@@ -310,7 +335,7 @@ impl Core {
             }
             let unseen = match &job.shown {
                 Some(shown) if shown.doing != Doing::AsStarted => {
-                    job.show(&EventKind::Started, at, None)
+                    job.show(&EventKind::Started, at, None, None)
                 }
                 _ => job.unseen(true),
             };
@@ -429,15 +454,21 @@ impl Locked<'_> {
     }
 
     /// What happened is shown from now on.
-    pub(super) fn show(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) -> Unseen {
-        self.note(kind, at, step);
+    pub(super) fn show(
+        &mut self,
+        kind: &EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+        rate: Option<Rate>,
+    ) -> Unseen {
+        self.note(kind, at, step, rate);
         self.unseen(false)
     }
 
-    fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>) {
+    fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>, rate: Option<Rate>) {
         let core = self.core;
         let nanos = nanos(at.saturating_duration_since(core.born));
-        Arc::make_mut(self.shown()).apply(kind, nanos, step);
+        Arc::make_mut(self.shown()).apply(kind, at, nanos, step, rate);
         if core.state().has(Flag::Started) && core.started_at.load(Ordering::Relaxed) == 0 {
             core.started_at.store(time(nanos), Ordering::Relaxed);
         }
@@ -457,7 +488,13 @@ impl Locked<'_> {
         if self.core.state().is_over() || !self.core.is_shown() {
             return;
         }
-        for Told { kind, step, at } in reports {
+        for Told {
+            kind,
+            step,
+            at,
+            rate,
+        } in reports
+        {
             let since_born = nanos(at.saturating_duration_since(self.core.born));
             // It may know of a later one.
             if self
@@ -465,12 +502,12 @@ impl Locked<'_> {
                 .as_ref()
                 .is_none_or(|shown| shown.changed <= since_born)
             {
-                self.note(kind, *at, step.clone());
+                self.note(kind, *at, step.clone(), Some(*rate));
             }
         }
     }
 
-    fn unseen(&mut self, starts: bool) -> Unseen {
+    pub(super) fn unseen(&mut self, starts: bool) -> Unseen {
         Unseen {
             listed: self.reading.list(starts),
             further: match &mut self.rare {

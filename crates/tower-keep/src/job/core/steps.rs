@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{Core, State};
-use crate::event::{EventKind, Report, StepInfo};
+use crate::event::{AttemptOutcome, EventKind, Report, StepInfo};
 
 /// Tells the steps of a job apart, over all attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +166,11 @@ impl Steps {
     fn of_event(&self, kind: &EventKind, here: Option<Key>) -> Option<&StepInfo> {
         match kind {
             EventKind::Succeeded => None,
+            EventKind::AttemptEnded { outcome, .. } => match outcome {
+                AttemptOutcome::Succeeded => None,
+                AttemptOutcome::Failed(_) => self.where_failed(),
+                AttemptOutcome::Cancelled => self.here(here),
+            },
             EventKind::Failed { .. } | EventKind::RetryScheduled { .. } => self.where_failed(),
             _ => self.here(here),
         }

@@ -17,8 +17,8 @@
 //!
 //! The other flags note what happened, or who is to be told: `Observed`, `Traced`, `StartUnheard` (an observer that comes
 //! later is not told of the start), `Delivering`, `Queued`, `OnBoard`, `Shown`, `Read`, `Viewed`, `Watched`, `HasChildren`,
-//! `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`, and `Expired`, by which the end of a shared execution is a time-out. Above the flags stands how many calls Cancel layers
-//! have in hand.
+//! `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`, `Attempts`, `AttemptTold`, and `Expired`, by which the end
+//! of a shared execution is a time-out. Above the flags stands how many calls Cancel layers have in hand.
 //!
 //! A cancellation does not fire the token where others share the execution and this job's caller is taken out: it goes
 //! itself (`leaves`), or a Cancel layer has its call in hand and takes it out. Otherwise nothing would stop the caller but
@@ -54,6 +54,10 @@ pub(super) enum Flag {
     StartUnheard,
     /// No attempt runs: the next one is waited for.
     BackingOff,
+    /// A Retry layer makes the attempts, and each has an event of its end.
+    Attempts,
+    /// That of this attempt was sent, or the attempt did not reach the service.
+    AttemptTold,
     /// The job is over.
     Ended,
     /// Cancellation was asked for; the reason is set.
@@ -145,6 +149,12 @@ impl Word {
     /// Whether the job waits for its next attempt.
     pub(crate) fn is_backing_off(self) -> bool {
         self.has(Flag::BackingOff)
+    }
+
+    /// Whether an attempt of a Retry layer may run that has no event of its end.
+    pub(super) fn has_open_attempt(self) -> bool {
+        let closed = [Flag::BackingOff, Flag::Held, Flag::AttemptTold];
+        self.has(Flag::Attempts) && !closed.into_iter().any(|flag| self.has(flag))
     }
 
     pub(crate) fn retries_forbidden(self) -> bool {
@@ -310,13 +320,8 @@ impl AtomicWord {
     }
 
     /// The gate let the call through.
-    pub(crate) fn release(&self) {
+    pub(super) fn release(&self) {
         self.clear(Flag::Held);
-    }
-
-    /// The wait for the next attempt is over, that for its service's readiness too.
-    pub(crate) fn attempt_runs(&self) {
-        self.clear(Flag::BackingOff);
     }
 
     /// The work was dropped before it came to an end of its own.

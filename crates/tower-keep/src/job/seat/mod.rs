@@ -91,6 +91,23 @@ fn made<T>(place: Option<T>) -> T {
     }
 }
 
+/// Calls or polls the service for a Retry layer: the job of the stack, also one that is begun below, has attempts. So it has
+/// if the service panics.
+#[inline(always)]
+pub(crate) fn in_attempts<T>(attempt: impl FnOnce() -> T) -> T {
+    struct Mark;
+
+    impl Drop for Mark {
+        #[inline(always)]
+        fn drop(&mut self) {
+            context::mark_attempts();
+        }
+    }
+
+    let _mark = Mark;
+    attempt()
+}
+
 impl Seat {
     fn new(role: Role, job: Option<Arc<Core>>) -> Self {
         Self {
@@ -458,6 +475,18 @@ impl Seat {
             (Some(job), _) => context::is_stopping(job),
             (None, Role::Member) => {
                 context::with_current(|job| job.is_some_and(|job| context::is_stopping(job)))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an event of the stack's job reaches an observer.
+    #[inline(always)]
+    pub(crate) fn is_observed(&self) -> bool {
+        match (&self.job, self.role) {
+            (Some(job), _) => job.is_observed(),
+            (None, Role::Member) => {
+                context::with_current(|job| job.is_some_and(|job| job.is_observed()))
             }
             _ => false,
         }

@@ -31,6 +31,7 @@ pub fn level_of(kind: &EventKind) -> Level {
         | EventKind::Progress(_)
         | EventKind::StepStarted { .. }
         | EventKind::StepSucceeded { .. }
+        | EventKind::AttemptEnded { .. }
         | EventKind::Retrying { .. }
         | EventKind::Duplicate { .. }
         | EventKind::AnsweredFromKept { .. } => Level::DEBUG,

@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::event::{CancelReason, EventKind, FailureCause, GiveUpReason, LimitScope, Report};
+use crate::event::{
+    AttemptOutcome, CancelReason, EventKind, FailureCause, GiveUpReason, LimitScope, Report,
+};
 
 /// One of each kind, and of each that has two levels one of either.
 fn kinds() -> Vec<EventKind> {
@@ -30,9 +32,15 @@ fn kinds() -> Vec<EventKind> {
             took: time,
             within: None,
         },
+        EventKind::AttemptEnded {
+            attempt: 1,
+            took: time,
+            outcome: AttemptOutcome::Cancelled,
+        },
         EventKind::RetryScheduled {
             attempt: 1,
             max_retries: 1,
+            took: time,
             delay: time,
             error: text.clone(),
         },

@@ -78,7 +78,7 @@ fn cancelled() -> EventKind {
 
 /// Job, state and progress in percent.
 fn short(view: &JobView) -> (u64, JobState, u32) {
-    let percent = (view.report.fraction() * 100.0).round() as u32;
+    let percent = (view.report.fraction().unwrap() * 100.0).round() as u32;
     (view.name.parse().unwrap(), view.state.clone(), percent)
 }
 
@@ -292,6 +292,7 @@ impl Model {
         let mut view = known.unwrap_or_else(|| handle.job(event.job).unwrap());
         if event.kind.implies_started() && view.started_at.is_none() {
             view.started_at = Some(event.at);
+            view.attempt_started_at = Some(view.dispatched_at);
         }
         if event.kind.is_terminal() {
             view.ended_at = Some(event.at);

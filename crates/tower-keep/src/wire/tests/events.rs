@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{super::number, each, id, ids::cancel_reasons, ms, shape};
 use crate::event::{
-    CancelReason, Event, EventKind, FailureCause, GiveUpReason, LimitScope, Report, StepInfo,
+    AttemptOutcome, CancelReason, Event, EventKind, FailureCause, GiveUpReason, LimitScope, Report,
+    StepInfo,
 };
 
 /// Each kind of event, and its shape without its type.
@@ -27,9 +28,15 @@ fn kinds() -> Vec<(EventKind, Value)> {
                 took: Duration::from_micros(1_500_250),
                 within: Some(StepInfo::new("all", 1, None)),
             },
-            StepSucceeded { .. } => RetryScheduled {
+            StepSucceeded { .. } => AttemptEnded {
+                attempt: 1,
+                took: ms(250),
+                outcome: AttemptOutcome::Failed(FailureCause::Error),
+            },
+            AttemptEnded { .. } => RetryScheduled {
                 attempt: 1,
                 max_retries: 3,
+                took: ms(250),
                 delay: ms(1000),
                 error: "busy".into(),
             },
@@ -79,10 +86,11 @@ fn kinds() -> Vec<(EventKind, Value)> {
     let shapes = [
         json!({}),
         json!({}),
-        json!({"fraction": 0.5, "message": "half", "step": {"current": 1, "total": 2}}),
+        json!({"fraction": 0.5, "amount": null, "message": "half", "step": {"current": 1, "total": 2}}),
         json!({"name": "upload", "number": 2, "total": 3}),
         json!({"took_ms": 1500.25, "within": {"name": "all", "number": 1, "total": null}}),
-        json!({"attempt": 1, "max_retries": 3, "delay_ms": 1000.0, "error": "busy"}),
+        json!({"attempt": 1, "took_ms": 250.0, "outcome": {"type": "failed", "cause": "error"}}),
+        json!({"attempt": 1, "max_retries": 3, "took_ms": 250.0, "delay_ms": 1000.0, "error": "busy"}),
         json!({"attempt": 2, "max_retries": 3}),
         json!({"attempt": 4, "max_retries": 3, "reason": "exhausted"}),
         json!({

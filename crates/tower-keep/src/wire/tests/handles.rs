@@ -5,6 +5,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::{super::number, each, id, ms, reads, shape};
+#[cfg(feature = "progress")]
+use crate::event::Report;
 use crate::event::{CancelReason, FailureCause, StepInfo};
 
 #[cfg(feature = "progress")]
@@ -51,7 +53,11 @@ fn views() {
                 "started_at": null,
                 "ended_at": null,
                 "changed_at": 1_764_439_569_123.5,
-                "report": {"fraction": 0.0, "message": null, "step": null},
+                "report": {"fraction": 0.0, "amount": null, "message": null, "step": null},
+                "rate": null,
+                "time_left_ms": null,
+                "attempt_started_at": null,
+                "next_attempt_at": null,
                 "step": null,
                 "state": form,
                 "error": null,
@@ -66,6 +72,11 @@ fn views() {
             external_id: Some("order-7".into()),
             parent: Some(id(3)),
             started_at: Some(at + ms(1)),
+            attempt_started_at: Some(at + ms(1)),
+            next_attempt_at: Some(at + ms(3)),
+            report: Report::bytes(1, Some(4)),
+            rate: Some(0.5),
+            time_left: Some(ms(6000)),
             ended_at: Some(at + ms(2)),
             step: Some(StepInfo::new("upload", 1, None)),
             error: Some("busy".into()),
@@ -76,6 +87,16 @@ fn views() {
             "external_id": "order-7",
             "parent": "3",
             "started_at": 1_764_439_569_124.5,
+            "attempt_started_at": 1_764_439_569_124.5,
+            "next_attempt_at": 1_764_439_569_126.5,
+            "report": {
+                "fraction": 0.25,
+                "amount": {"done": 1, "total": 4, "unit": "bytes"},
+                "message": null,
+                "step": null,
+            },
+            "rate": 0.5,
+            "time_left_ms": 6000.0,
             "ended_at": 1_764_439_569_125.5,
             "step": {"name": "upload", "number": 1, "total": null},
             "error": "busy",

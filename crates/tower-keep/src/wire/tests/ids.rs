@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{each, id, shape};
 use crate::event::{
-    CancelReason, FailureCause, GiveUpReason, JobId, JobName, LimitScope, Report, StepInfo,
+    AttemptOutcome, CancelReason, FailureCause, GiveUpReason, JobId, JobName, LimitScope, Report,
+    StepInfo, Unit,
 };
 
 #[test]
@@ -134,15 +135,58 @@ fn scopes_of_limits() {
 }
 
 #[test]
+fn outcomes_of_attempts() {
+    let all = each(AttemptOutcome::Succeeded, |outcome| match outcome {
+        AttemptOutcome::Succeeded => Some(AttemptOutcome::Failed(FailureCause::TimedOut)),
+        AttemptOutcome::Failed(_) => Some(AttemptOutcome::Cancelled),
+        AttemptOutcome::Cancelled => None,
+    });
+    let shapes = [
+        json!({"type": "succeeded"}),
+        json!({"type": "failed", "cause": "timed_out"}),
+        json!({"type": "cancelled"}),
+    ];
+    assert_eq!(all.len(), shapes.len());
+    for (outcome, form) in all.iter().zip(shapes) {
+        shape(outcome, form);
+    }
+}
+
+#[test]
 fn reports_and_steps() {
     shape(
         &Report::new(0.25).message("parsing"),
-        json!({"fraction": 0.25, "message": "parsing", "step": null}),
+        json!({"fraction": 0.25, "amount": null, "message": "parsing", "step": null}),
     );
     shape(
         &Report::step(1, 4),
-        json!({"fraction": 0.25, "message": null, "step": {"current": 1, "total": 4}}),
+        json!({"fraction": 0.25, "amount": null, "message": null, "step": {"current": 1, "total": 4}}),
     );
+    shape(
+        &Report::bytes(1, Some(4)).at_step(2, 3),
+        json!({
+            "fraction": 0.25,
+            "amount": {"done": 1, "total": 4, "unit": "bytes"},
+            "message": null,
+            "step": {"current": 2, "total": 3},
+        }),
+    );
+    shape(
+        &Report::items(u64::MAX, None),
+        json!({
+            "fraction": null,
+            "amount": {"done": u64::MAX, "total": null, "unit": "items"},
+            "message": null,
+            "step": null,
+        }),
+    );
+    let units = each(Unit::Items, |unit| match unit {
+        Unit::Items => Some(Unit::Bytes),
+        Unit::Bytes => None,
+    });
+    for (unit, name) in units.iter().zip(["items", "bytes"]) {
+        shape(unit, json!(name));
+    }
     shape(
         &StepInfo::new("upload", 2, Some(3)),
         json!({"name": "upload", "number": 2, "total": 3}),
@@ -157,7 +201,12 @@ fn reports_and_steps() {
         (json!({"fraction": -1}), Report::new(0.0)),
         (
             json!({"fraction": 0.9, "step": {"current": 1, "total": 2}}),
-            Report::step(1, 2),
+            Report::new(0.9).at_step(1, 2),
+        ),
+        (json!({"fraction": null}), Report::default()),
+        (
+            json!({"fraction": 0.9, "amount": {"done": 1, "unit": "items"}}),
+            Report::items(1, None),
         ),
     ] {
         assert_eq!(serde_json::from_value::<Report>(read).unwrap(), report);

@@ -77,7 +77,12 @@ mod random {
 
         /// Any text and any number is read as it was written.
         #[test]
-        fn texts(text: String, fraction: f64, numbers: (u32, u32, u64)) {
+        fn texts(
+            text: String,
+            fraction: f64,
+            numbers: (u32, u32, u64),
+            total: Option<u64>,
+        ) {
             // A text of JSON is read to the last digit of a number only where the reader is told to.
             let there = |report: &Report| -> Report {
                 serde_json::from_value(serde_json::to_value(report).unwrap()).unwrap()
@@ -85,6 +90,8 @@ mod random {
             let report = Report::new(fraction).message(text.as_str());
             prop_assert_eq!(there(&report), report);
             let report = Report::step(numbers.0, numbers.1);
+            prop_assert_eq!(there(&report), report);
+            let report = Report::bytes(numbers.2, total).message("so far");
             prop_assert_eq!(there(&report), report);
             let reason = CancelReason::from(text);
             let written = serde_json::to_string(&reason).unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Core, Locked, Rare, family};
+use super::{Core, Locked, Rare, family, rate::Rate};
 use crate::{
     event::{EventKind, JobId, StepInfo},
     listeners::tracing_listens,
@@ -23,6 +23,8 @@ pub(super) struct Followers {
     jobs: BTreeMap<JobId, Follower>,
     /// The last report of each kind, for jobs that join later, the older one first.
     last: Vec<Told>,
+    /// Of the amount that is reported.
+    rate: Rate,
     /// How many reports there were.
     reports: u64,
     queue: VecDeque<(Told, Whom, u8)>,
@@ -39,6 +41,8 @@ pub(super) struct Told {
     pub(super) kind: EventKind,
     pub(super) step: Option<StepInfo>,
     pub(super) at: Instant,
+    /// That of the amount by then: who reads the last report only knows no other.
+    pub(super) rate: Rate,
 }
 
 /// What the followers of an execution that is over may not have read.
@@ -113,6 +117,7 @@ impl Followers {
     /// its followers may not have read.
     pub(super) fn forget(&mut self) -> Unread {
         self.heard = false;
+        self.rate = Rate::default();
         self.execution += 1;
         let (jobs, reports) = (mem::take(&mut self.jobs), mem::take(&mut self.last));
         Unread { jobs, reports }
@@ -258,6 +263,14 @@ impl Locked<'_> {
         all.map(of).collect()
     }
 
+    /// The attempt whose amount it was is over.
+    #[cold]
+    pub(super) fn restart_rate(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.followers.rate = Rate::default();
+        }
+    }
+
     /// Which execution it is; `None` if it is over. `closely`: the job gets each report at once.
     fn adopt_follower(&mut self, job: &Arc<Core>, closely: bool) -> Option<u64> {
         if !self.core.state().is_shared() {
@@ -283,8 +296,12 @@ impl Locked<'_> {
     /// Keeps a report for the followers, also where this job has ended and its work goes on for them; `false` if there
     /// are none to [hand it on](hand_on) to at once.
     #[cold]
-    pub(super) fn queue_report(&mut self, report: Told, hops: u8) -> bool {
+    pub(super) fn queue_report(&mut self, mut report: Told, hops: u8) -> bool {
         let followers = &mut self.rare().followers;
+        if let (EventKind::Progress(amount), 0) = (&report.kind, hops) {
+            followers.rate.note(amount, report.at);
+            report.rate = followers.rate;
+        }
         followers.remember(&report);
         followers.reports += 1;
         if followers.jobs.is_empty() || !(followers.heard || tracing_listens()) {
@@ -327,12 +344,14 @@ pub(super) fn hand_on(work: &Core) {
 /// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
 fn told(job: &Core, report: &Told, hops: u8) {
     job.touch();
-    let Told { kind, step, .. } = report.clone();
+    let Told {
+        kind, step, rate, ..
+    } = report.clone();
     let at = Instant::now();
     let mut locked = job.lock();
     let forwards =
         job.state().is_shared() && hops < MAX_HOPS && locked.queue_report(report.clone(), hops + 1);
-    locked.tell_all(kind, at, step);
+    locked.tell_all(kind, at, step, Some(rate));
     if forwards {
         hand_on(job);
     }

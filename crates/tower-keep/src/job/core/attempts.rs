@@ -1,0 +1,144 @@
+//! The attempts of a job: when each began, and one event for the end of each.
+//!
+//! A Retry layer marks its job. An attempt is open while nothing holds the call back, no wait for the next attempt goes
+//! on, and no event of its end was sent. The first of these sends it, under the lock:
+//!
+//! | who | of an attempt that |
+//! |---|---|
+//! | the Timeout layer | its limit cut off |
+//! | the Retry layer | came to a result |
+//! | the end of the job | was dropped otherwise, or panicked |
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Core, Flag, Locked, family, nanos, steps::Key};
+use crate::{
+    event::{AttemptOutcome, EventKind},
+    sync::atomic::Ordering,
+};
+
+impl Core {
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt.load(Ordering::Relaxed)
+    }
+
+    /// A Retry layer makes the attempts of this job, and just called the service for the first.
+    #[inline(always)]
+    pub(crate) fn has_attempts(&self) {
+        if self.word.set(Flag::Attempts).has(Flag::AttemptTold) {
+            // A foreign layer called it once more.
+            self.attempt_runs();
+        }
+    }
+
+    /// The wait for another attempt is over, but that for the service's readiness.
+    pub(crate) fn begin_attempt(&self, attempt: u32) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+        self.note_attempt();
+        if let Some(rare) = &mut self.lock().rare {
+            // Each attempt goes through its steps again.
+            rare.steps.restart();
+        }
+        self.touch();
+    }
+
+    /// The service is about to be called for another attempt.
+    #[cold]
+    pub(crate) fn attempt_runs(&self) {
+        self.note_attempt();
+        self.word
+            .update(|word| word.without(Flag::BackingOff).without(Flag::AttemptTold));
+    }
+
+    /// The attempt that a gate let through begins with that.
+    pub(crate) fn release(&self) {
+        if self.is_heard() {
+            self.note_attempt();
+        }
+        self.word.release();
+    }
+
+    fn note_attempt(&self) {
+        let since_born = nanos(self.born.elapsed());
+        self.attempt_at.store(since_born, Ordering::Relaxed);
+    }
+
+    /// When the attempt began that runs or ran last, since the job's beginning.
+    pub(super) fn attempt_at(&self) -> u64 {
+        self.attempt_at.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the attempt began.
+    pub(crate) fn attempt_took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.born)
+            .saturating_sub(Duration::from_nanos(self.attempt_at()))
+    }
+
+    /// The attempt did not reach the service.
+    pub(crate) fn attempt_turned_away(&self) {
+        self.word.set(Flag::AttemptTold);
+    }
+
+    /// The attempt is over: sends the event, unless it was sent.
+    #[cold]
+    pub(crate) fn attempt_ended(&self, here: Option<Key>, outcome: AttemptOutcome) {
+        if !self.is_observed() {
+            return;
+        }
+        let at = Instant::now();
+        let mut job = self.lock();
+        if !self.state().is_over() {
+            if let Some(kind) = job.end_attempt(outcome, at) {
+                let step = job.step_of(&kind, here);
+                job.tell_all(kind, at, step, None);
+            }
+        }
+    }
+
+    /// Another attempt follows.
+    pub(crate) fn attempt_over(&self) {
+        self.word
+            .update(|word| word.without(Flag::Decided).with(Flag::BackingOff));
+        if self.activity.is_timed() {
+            family::touch(self);
+            self.activity.pause();
+        }
+        self.let_go();
+    }
+}
+
+impl Locked<'_> {
+    fn end_attempt(&mut self, outcome: AttemptOutcome, at: Instant) -> Option<EventKind> {
+        let core = self.core;
+        if !core.state().has_open_attempt() {
+            return None;
+        }
+        core.word.set(Flag::AttemptTold);
+        Some(EventKind::AttemptEnded {
+            attempt: core.attempt(),
+            took: core.attempt_took(at),
+            outcome,
+        })
+    }
+
+    /// The job ends like this: so does the attempt that is open.
+    pub(super) fn end_last_attempt(
+        &mut self,
+        ending: &EventKind,
+        at: Instant,
+    ) -> Option<EventKind> {
+        let outcome = match ending {
+            EventKind::Succeeded => AttemptOutcome::Succeeded,
+            EventKind::Cancelled { .. } => AttemptOutcome::Cancelled,
+            EventKind::Failed { cause, .. } if !cause.is_rejection() => {
+                AttemptOutcome::Failed(*cause)
+            }
+            _ => return None,
+        };
+        // Otherwise it did not reach the service.
+        self.start_is_told()
+            .then(|| self.end_attempt(outcome, at))?
+    }
+}
