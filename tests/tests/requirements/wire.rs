@@ -205,7 +205,7 @@ fn a_view_written_elsewhere() {
     let view: JobView = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(
         (view.state, view.report.fraction()),
-        (JobState::Running, 0.5)
+        (JobState::Running, Some(0.5))
     );
     assert_eq!((view.external_id, view.started_at), (None, None));
     for field in [
