@@ -164,6 +164,7 @@
 //! and even per request: a budget and a seed belong to the layer, and are shared by all of them.
 
 mod backoff;
+mod before_attempt;
 mod budget;
 mod budgets;
 mod future;
@@ -173,6 +174,7 @@ mod layer;
 mod next;
 mod policy;
 mod request;
+mod retries;
 mod service;
 mod settings;
 mod shared;
@@ -182,6 +184,7 @@ mod total;
 pub(crate) use self::settings::Settings;
 pub use self::{
     backoff::{Backoff, BackoffStrategy, Jitter},
+    before_attempt::{AsItIs, BeforeAttempt, ChangeWith, PrepareWith, PrepareWithOutcome},
     budget::Balance,
     budgets::{BudgetBy, ChooseBudget, OneBudget, RetryBudgets},
     future::{Counted, ResponseFuture},
@@ -190,5 +193,6 @@ pub use self::{
     layer::RetryLayer,
     policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, Policy, WithRequest},
     request::{ByClone, CloneRequest, CloneWith},
+    retries::{ChooseRetries, FixedRetries, RetriesBy},
     service::Retry,
 };

@@ -23,6 +23,8 @@ pub(super) struct Deadline {
     nanos: u32,
     pub(super) span: Span,
     pub(super) measure: Measure,
+    /// That of the layer. Static, as a call must write to no reference count that others share.
+    name: Option<&'static str>,
     /// The call is part of an execution that callers share, rather than one of their calls.
     pub(super) shared: bool,
     /// It has expired, and the work was told to stop.
@@ -34,12 +36,18 @@ pub(super) struct Deadline {
 impl Deadline {
     /// Of a call that begins now. A limit past the end of time is none.
     #[inline(always)]
-    pub(super) fn new(limit: Duration, span: Span, measure: Measure) -> Option<Self> {
+    pub(super) fn new(
+        limit: Duration,
+        span: Span,
+        measure: Measure,
+        name: Option<&'static str>,
+    ) -> Option<Self> {
         Some(Self {
             secs: limit.as_secs(),
             nanos: limit.subsec_nanos(),
             span,
             measure,
+            name,
             shared: false,
             in_grace: false,
             at: Instant::now().checked_add(limit)?,
@@ -91,6 +99,7 @@ impl Deadline {
         let attempt = seat.with_job(|job| {
             context::emit(job, || EventKind::TimedOut {
                 scope: scope.clone(),
+                name: self.name.map(Into::into),
                 limit: self.limit(),
                 dropped,
             });
@@ -100,9 +109,11 @@ impl Deadline {
             job.attempt()
         });
         seat.scoped(|| stop::dropping(kind, drop_inner));
-        (
-            Elapsed::new(scope, self.limit(), attempt.unwrap_or(1)),
-            kind,
-        )
+        let elapsed = Elapsed::new(scope, self.limit(), attempt.unwrap_or(1));
+        let elapsed = match self.name {
+            Some(name) => elapsed.named(name),
+            None => elapsed,
+        };
+        (elapsed, kind)
     }
 }
