@@ -356,7 +356,12 @@ impl Stack {
             'R' => boxed(self.retry.layer(inner)),
             'H' => {
                 let prepare = |request: u32, _: &Attempt<'_>| ready(Ok::<_, BoxError>(request));
-                boxed(self.retry.clone().before_attempt_async(prepare).layer(inner))
+                boxed(
+                    self.retry
+                        .clone()
+                        .before_attempt_async(prepare)
+                        .layer(inner),
+                )
             }
             'h' => boxed(self.retry.clone().before_attempt(change).layer(inner)),
             'A' => stopping!(self.attempt.clone(), Why::TimedOut),

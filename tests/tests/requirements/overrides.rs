@@ -73,24 +73,39 @@ async fn a_request_sets_its_limit() {
         let hangs = Scripted::<Asked, u32>::new().never().repeat_last();
         let service = limit.clone().limit_by(patience).layer(hangs);
         assert_eq!(expires(service.clone(), plain()).await, secs(10));
-        assert_eq!(expires(service.clone(), with(Patience(secs(3)))).await, secs(3));
+        assert_eq!(
+            expires(service.clone(), with(Patience(secs(3)))).await,
+            secs(3)
+        );
         assert_eq!(expires(service, with(Patience(secs(20)))).await, secs(20));
         // None at all.
         let slow = Scripted::<Asked, u32>::new().answer_after(secs(1_000_000), 7);
         let service = limit.limit_by(patience).layer(slow);
-        assert_eq!(service.oneshot(with(Patience(Duration::MAX))).await.unwrap(), 7);
+        assert_eq!(
+            service
+                .oneshot(with(Patience(Duration::MAX)))
+                .await
+                .unwrap(),
+            7
+        );
     }
 }
 
 /// R78 with `by` alone a request without a limit has none; the two are one setting.
 #[tokio::test(start_paused = true)]
 async fn without_a_default_there_is_none() {
-    for limit in [TimeoutLayer::by(patience), TimeoutLayer::none().limit_by(patience)] {
+    for limit in [
+        TimeoutLayer::by(patience),
+        TimeoutLayer::none().limit_by(patience),
+    ] {
         let slow = Scripted::<Asked, u32>::new().answer_after(secs(1_000_000), 7);
         let service = limit.clone().layer(slow);
         assert_eq!(service.oneshot(plain()).await.unwrap(), 7);
         let hangs = Scripted::<Asked, u32>::new().never();
-        assert_eq!(expires(limit.layer(hangs), with(Patience(secs(1)))).await, secs(1));
+        assert_eq!(
+            expires(limit.layer(hangs), with(Patience(secs(1)))).await,
+            secs(1)
+        );
     }
 }
 
@@ -98,8 +113,12 @@ async fn without_a_default_there_is_none() {
 #[tokio::test(start_paused = true)]
 async fn a_request_sets_the_limit_of_its_steps() {
     let limits = [
-        TimeoutLayer::none().step_limit(secs(5)).step_limit_by(patience),
-        TimeoutLayer::none().step_limit_by(patience).step_limit(secs(5)),
+        TimeoutLayer::none()
+            .step_limit(secs(5))
+            .step_limit_by(patience),
+        TimeoutLayer::none()
+            .step_limit_by(patience)
+            .step_limit(secs(5)),
     ];
     for limit in limits {
         for graced in [false, true] {
@@ -286,7 +305,13 @@ async fn a_request_refreshes_the_cache() {
     let (first, second) = (refreshes(), refreshes());
     tokio::time::sleep(secs(1)).await;
     assert_eq!(ask(plain()).await.unwrap(), 1);
-    assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (2, 2));
+    assert_eq!(
+        (
+            first.await.unwrap().unwrap(),
+            second.await.unwrap().unwrap()
+        ),
+        (2, 2)
+    );
     assert_eq!(ask(plain()).await.unwrap(), 2);
     assert_eq!(calls.count(), 2);
     assert_eq!(ask(with(NoCache)).await.unwrap_err().to_string(), "no");
@@ -320,24 +345,28 @@ async fn a_refresh_of_a_stale_result() {
 /// R78 all of it in a pipeline, behind a dispatcher too.
 #[tokio::test(start_paused = true)]
 async fn in_a_pipeline() {
-    let pipeline = Pipeline::new()
-        .dedup(DedupLayer::new(key).join().keep(secs(60)).refresh_if(no_cache))
-        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(100))
-        .timeout(TimeoutLayer::new(secs(60)).limit_by(patience))
-        .retry(
-            RetryLayer::new()
-                .max_retries_by(retries)
-                .before_attempt(|request: &mut Asked, attempt| *request.body_mut() += attempt.number()),
-        )
-        .attempt_timeout(
-            // By the attempt too, as the hook may write into the request what is read here.
-            TimeoutLayer::new(secs(10))
-                .limit_by(|request: &Asked| (*request.body() == 2).then_some(secs(20)))
-                .per_attempt()
-                .named("attempt"),
-        )
-        .build()
-        .unwrap();
+    let pipeline =
+        Pipeline::new()
+            .dedup(
+                DedupLayer::new(key)
+                    .join()
+                    .keep(secs(60))
+                    .refresh_if(no_cache),
+            )
+            .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(100))
+            .timeout(TimeoutLayer::new(secs(60)).limit_by(patience))
+            .retry(RetryLayer::new().max_retries_by(retries).before_attempt(
+                |request: &mut Asked, attempt| *request.body_mut() += attempt.number(),
+            ))
+            .attempt_timeout(
+                // By the attempt too, as the hook may write into the request what is read here.
+                TimeoutLayer::new(secs(10))
+                    .limit_by(|request: &Asked| (*request.body() == 2).then_some(secs(20)))
+                    .per_attempt()
+                    .named("attempt"),
+            )
+            .build()
+            .unwrap();
     let inner = Scripted::<Asked, u32>::new().never().repeat_last();
     let calls = inner.calls();
     let service = pipeline.layer(inner);
@@ -346,15 +375,24 @@ async fn in_a_pipeline() {
     let start = Instant::now();
     let error = service.clone().oneshot(with(Retries(1))).await.unwrap_err();
     let elapsed = find::<Elapsed>(&*error).unwrap();
-    assert_eq!((elapsed.limit(), elapsed.name()), (secs(20), Some("attempt")));
+    assert_eq!(
+        (elapsed.limit(), elapsed.name()),
+        (secs(20), Some("attempt"))
+    );
     assert_eq!((calls.count(), start.elapsed()), (2, secs(31)));
 
-    assert_eq!(expires(service.clone(), with(Patience(secs(4)))).await, secs(4));
+    assert_eq!(
+        expires(service.clone(), with(Patience(secs(4)))).await,
+        secs(4)
+    );
 
     let dispatcher = Dispatcher::new(service);
     let start = Instant::now();
     let error = dispatcher.dispatch(with(Retries(0))).await.unwrap_err();
-    assert_eq!(find::<Elapsed>(&*error).unwrap().scope(), &LimitScope::Attempt);
+    assert_eq!(
+        find::<Elapsed>(&*error).unwrap().scope(),
+        &LimitScope::Attempt
+    );
     assert_eq!(start.elapsed(), secs(10));
 }
 
@@ -369,7 +407,9 @@ fn a_pipeline_checks_the_defaults() {
     let error = Pipeline::new().retry(retry).build().unwrap_err();
     assert_eq!(error.settings(), ("retry", "timeout"));
 
-    let steps = TimeoutLayer::new(secs(60)).step_limit(secs(30)).step_limit_by(patience);
+    let steps = TimeoutLayer::new(secs(60))
+        .step_limit(secs(30))
+        .step_limit_by(patience);
     let error = Pipeline::new().timeout(steps).build().unwrap_err();
     assert_eq!(error.settings(), ("step_limit", "attempt_timeout"));
 

@@ -469,8 +469,7 @@ async fn a_panic_of_a_gate_is_no_start() {
         (
             "a retry's hook",
             Box::new(move |log| {
-                let retry =
-                    RetryLayer::new().before_attempt(|request: &mut u32, _| asked(request));
+                let retry = RetryLayer::new().before_attempt(|request: &mut u32, _| asked(request));
                 BoxCloneSyncService::new(log.layer(retry.layer(service())))
             }),
         ),

@@ -12,8 +12,7 @@ use futures::FutureExt;
 use tower::{Layer, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 use tower_keep::{
     BoxError, Dispatcher, EventKind, FailureCause, GiveUpReason, Job, LogLayer, Pipeline,
-    RetryLayer,
-    retry::Attempt,
+    RetryLayer, retry::Attempt,
 };
 use tower_keep_test::{Scripted, Step};
 
@@ -130,7 +129,11 @@ async fn in_compositions() {
     let retry = RetryLayer::new().max_retries(1).before_attempt(number);
     let pipeline = Pipeline::new().retry(retry.clone()).build().unwrap();
     let service = pipeline.layer(inner.clone());
-    service.clone().oneshot(Counted::default()).await.unwrap_err();
+    service
+        .clone()
+        .oneshot(Counted::default())
+        .await
+        .unwrap_err();
     assert_eq!(asked.seen(), [[1], [2]]);
     let dispatcher = Dispatcher::new(service);
     dispatcher.dispatch(Counted::default()).await.unwrap_err();

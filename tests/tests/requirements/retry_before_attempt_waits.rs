@@ -25,7 +25,10 @@ use tower_keep_test::{Polled, Scripted, Step};
 use super::support::*;
 
 /// Adds the attempt's number, after a second.
-fn slow(request: u32, attempt: &Attempt<'_>) -> impl Future<Output = Result<u32, BoxError>> + use<> {
+fn slow(
+    request: u32,
+    attempt: &Attempt<'_>,
+) -> impl Future<Output = Result<u32, BoxError>> + use<> {
     let number = attempt.number();
     async move {
         sleep(secs(1)).await;
@@ -80,8 +83,8 @@ async fn its_error_is_the_attempts() {
     let layers = ServiceBuilder::new().layer(log).layer(retry);
     let error = layers.service(inner).oneshot(0).await.unwrap_err();
     assert_eq!((error.to_string().as_str(), calls.count()), ("refused", 0));
-    // No code of the service ran.
-    recorder.assert_names(["dispatched", "failed"]);
+    // An attempt was made, though not of the service.
+    recorder.assert_names(["dispatched", "started", "failed"]);
 }
 
 /// R78 it fetches another token only where the last one was refused, and keeps nothing else of the outcome.
@@ -134,7 +137,9 @@ async fn it_holds_no_readiness() {
         .answer(2);
     let calls = inner.calls();
     let limited = limit.layer(inner.strict());
-    let mut service = RetryLayer::new().before_attempt_async(slow).layer(limited.clone());
+    let mut service = RetryLayer::new()
+        .before_attempt_async(slow)
+        .layer(limited.clone());
     let call = tokio::spawn(begin(&mut service, 0).await);
     tokio::time::sleep(ms(500)).await;
     // During the first hook.
@@ -149,7 +154,8 @@ async fn it_holds_no_readiness() {
 /// R78 the limits around the retry end it; that of an attempt begins after it.
 #[tokio::test(start_paused = true)]
 async fn it_runs_under_the_limits_around() {
-    let hangs = RetryLayer::new().before_attempt_async(|_: u32, _| pending::<Result<u32, BoxError>>());
+    let hangs =
+        RetryLayer::new().before_attempt_async(|_: u32, _| pending::<Result<u32, BoxError>>());
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
         .layer(log)
@@ -197,7 +203,9 @@ async fn an_idle_limit_ends_it() {
                 Ok::<_, BoxError>(request)
             }
         });
-        let service = TimeoutLayer::new(secs(10)).idle().layer(retry.layer(failing()));
+        let service = TimeoutLayer::new(secs(10))
+            .idle()
+            .layer(retry.layer(failing()));
         let error = service.oneshot(0).await.unwrap_err();
         assert_eq!(find::<Elapsed>(&*error).unwrap().limit(), secs(10));
         // A wait of 1 s before the second attempt.
@@ -235,8 +243,7 @@ async fn a_drop_or_a_cancellation_ends_it() {
     let limit = GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&semaphore));
     // The attempts fail after half a second, at 3.5 s and 8 s.
     let inner = limit.layer(
-        Scripted::<u32, u32, BoxError>::new()
-            .otherwise(|| Step::error("no".into()).after(ms(500))),
+        Scripted::<u32, u32, BoxError>::new().otherwise(|| Step::error("no".into()).after(ms(500))),
     );
     for after in (0..18).map(|half| ms(500 * half + 250)) {
         let (log, recorder) = recording();
@@ -244,10 +251,17 @@ async fn a_drop_or_a_cancellation_ends_it() {
         dropped.store(0, Ordering::Relaxed);
         let call = tokio::time::timeout(after, service.oneshot(0)).await;
         assert_eq!(call.is_ok(), after > ms(8000));
-        assert_eq!(dropped.load(Ordering::Relaxed), 1 + u32::from(after > ms(4500)));
+        assert_eq!(
+            dropped.load(Ordering::Relaxed),
+            1 + u32::from(after > ms(4500))
+        );
         assert_eq!(semaphore.available_permits(), 1);
         recorder.assert_one_terminal_each();
-        assert_eq!(recorder.count("started"), usize::from(after > secs(3)), "{after:?}");
+        assert_eq!(
+            recorder.count("started"),
+            usize::from(after > secs(3)),
+            "{after:?}"
+        );
     }
 
     let cancel = CancelLayer::new();
@@ -268,7 +282,9 @@ async fn a_drop_or_a_cancellation_ends_it() {
 async fn a_service_that_is_never_ready() {
     let inner = failing().never_ready();
     let calls = inner.calls();
-    let mut service = RetryLayer::new().before_attempt_async(slow).layer(inner.strict());
+    let mut service = RetryLayer::new()
+        .before_attempt_async(slow)
+        .layer(inner.strict());
     drop(begin(&mut service, 0).await);
     let mut call = Polled::new(begin(&mut service, 0).await);
     call.assert_waiting();
@@ -312,7 +328,11 @@ async fn a_panic() {
                 continue;
             }
             recorder.assert_one_terminal_each();
-            assert_eq!(recorder.count("started"), attempt as usize - 1, "{recorder}");
+            assert_eq!(
+                recorder.count("started"),
+                attempt as usize - 1,
+                "{recorder}"
+            );
             let failed = recorder.terminal(recorder.job());
             assert!(
                 matches!(&failed, Some(EventKind::Failed { cause: FailureCause::Panicked, error })
@@ -350,7 +370,9 @@ async fn the_next_attempt_knows_what_the_last_one_learnt() {
         }
     }
 
-    let service = RetryLayer::new().before_attempt_async(slow).layer(RoundRobin(0));
+    let service = RetryLayer::new()
+        .before_attempt_async(slow)
+        .layer(RoundRobin(0));
     assert_eq!(service.oneshot(0).await.unwrap(), 3);
 }
 
@@ -381,14 +403,18 @@ async fn its_client_is_a_stack_of_its_own() {
     let (log, recorder) = recording();
     let (client_log, clients) = recording();
     let client = client_log.layer(Scripted::<u32, u32, BoxError>::always(|_| Ok(5)));
-    let retry = RetryLayer::new().max_retries(1).before_attempt_async(move |_: u32, _| {
-        let client = client.clone();
-        async move { client.oneshot(0).await }
-    });
+    let retry = RetryLayer::new()
+        .max_retries(1)
+        .before_attempt_async(move |_: u32, _| {
+            let client = client.clone();
+            async move { client.oneshot(0).await }
+        });
     for outside in [true, false] {
         recorder.clear();
         clients.clear();
-        let inner = Scripted::<u32, u32, BoxError>::new().error("no".into()).otherwise(|| Step::with(Ok));
+        let inner = Scripted::<u32, u32, BoxError>::new()
+            .error("no".into())
+            .otherwise(|| Step::with(Ok));
         let service = match outside {
             true => Boxed::new(log.layer(retry.clone().layer(inner))),
             false => Boxed::new(retry.clone().layer(log.layer(inner))),
@@ -398,7 +424,11 @@ async fn its_client_is_a_stack_of_its_own() {
         clients.assert_one_terminal_each();
         assert_eq!(clients.jobs().len(), 2);
         let job = recorder.job();
-        let parents: Vec<_> = clients.jobs().iter().map(|id| clients.events_of(*id)[0].parent).collect();
+        let parents: Vec<_> = clients
+            .jobs()
+            .iter()
+            .map(|id| clients.events_of(*id)[0].parent)
+            .collect();
         // Before the first attempt nothing has begun a job yet, where that is done inside.
         assert_eq!(parents, [outside.then_some(job), Some(job)]);
     }
@@ -411,12 +441,15 @@ async fn a_rejection_inside_it_is_an_error() {
     let handle = breaker.handle();
     handle.force_open();
     let tokens = breaker.layer(Scripted::<u32, u32, BoxError>::always(Ok));
-    let retry = RetryLayer::new().max_retries(1).before_attempt_async(move |request: u32, attempt| {
-        if attempt.number() == 2 {
-            handle.reset();
-        }
-        tokens.clone().oneshot(request)
-    });
+    let retry =
+        RetryLayer::new()
+            .max_retries(1)
+            .before_attempt_async(move |request: u32, attempt| {
+                if attempt.number() == 2 {
+                    handle.reset();
+                }
+                tokens.clone().oneshot(request)
+            });
     let inner = Scripted::<u32, u32, BoxError>::always(Ok);
     let service = retry.layer(inner.strict());
     assert_eq!(service.oneshot(7).await.unwrap(), 7);
@@ -425,7 +458,11 @@ async fn a_rejection_inside_it_is_an_error() {
 /// R78 in a pipeline, nested, and under a dispatcher.
 #[tokio::test(start_paused = true)]
 async fn in_compositions() {
-    let inner = || Scripted::<u32, u32, BoxError>::new().error("no".into()).otherwise(|| Step::with(Ok));
+    let inner = || {
+        Scripted::<u32, u32, BoxError>::new()
+            .error("no".into())
+            .otherwise(|| Step::with(Ok))
+    };
     let retry = RetryLayer::new().max_retries(1).before_attempt_async(slow);
     let pipeline = Pipeline::new().retry(retry.clone()).build().unwrap();
     let service = pipeline.layer(inner());

@@ -80,7 +80,10 @@ async fn in_a_function_with_a_boxed_error() {
             })
             .await?;
         let text = job.step("an io error", read("3")).await?;
-        let one_more = job.step("foreign", foreign(false)).err_into::<BoxError>().await?;
+        let one_more = job
+            .step("foreign", foreign(false))
+            .err_into::<BoxError>()
+            .await?;
         // The last expression needs no types.
         job.step("the last", async move {
             let three: u32 = text.parse()?;
@@ -105,7 +108,10 @@ async fn in_a_function_with_an_error_of_its_own() {
             .await?;
         // Its error becomes the program's by `?`, as it does without a step.
         let text = job.step("an io error", read("3")).await?;
-        let one_more = job.step("foreign", foreign(broken)).err_into::<App>().await?;
+        let one_more = job
+            .step("foreign", foreign(broken))
+            .err_into::<App>()
+            .await?;
         job.step("the last", async move {
             let three: u32 = text.parse()?;
             Ok(one + two + three + one_more)
@@ -122,8 +128,13 @@ async fn in_a_function_with_an_error_of_its_own() {
 async fn in_a_function_with_an_error_like_anyhows() {
     async fn work() -> Result<u32, Report> {
         let job = Job::current();
-        let one = job.step("a block", async { Ok::<_, Report>("1".parse::<u32>()?) }).await?;
-        let two = job.step("foreign", foreign(false)).err_into::<Report>().await?;
+        let one = job
+            .step("a block", async { Ok::<_, Report>("1".parse::<u32>()?) })
+            .await?;
+        let two = job
+            .step("foreign", foreign(false))
+            .err_into::<Report>()
+            .await?;
         let never = pending::<Result<u32, Report>>();
         Ok(one + two + job.step("hangs", never).limit(secs(5)).await?)
     }
@@ -138,8 +149,14 @@ async fn what_stops_a_step_becomes_its_error() {
     let hangs = || pending::<Result<u32, App>>();
     let job = Job::current();
     let error = job.step("own", hangs()).limit(secs(5)).await.unwrap_err();
-    assert!(matches!(&error, App::TooSlow(why) if why.limit() == secs(5)), "{error:?}");
-    let error = job.step("boxed", hangs()).limit(secs(5)).err_into::<BoxError>();
+    assert!(
+        matches!(&error, App::TooSlow(why) if why.limit() == secs(5)),
+        "{error:?}"
+    );
+    let error = job
+        .step("boxed", hangs())
+        .limit(secs(5))
+        .err_into::<BoxError>();
     let error = error.await.unwrap_err();
     assert_eq!(Rejection::of(&*error), Some(Rejection::TimedOut));
     let error = job.step("io", pending::<io::Result<()>>()).limit(secs(5));
@@ -149,7 +166,12 @@ async fn what_stops_a_step_becomes_its_error() {
     assert_eq!(find::<Elapsed>(&error).unwrap().scope(), &name);
     let start = Instant::now();
     let foreign = pending::<Result<u32, Foreign>>();
-    let error: App = job.step("foreign", foreign).err_into().limit(secs(7)).await.unwrap_err();
+    let error: App = job
+        .step("foreign", foreign)
+        .err_into()
+        .limit(secs(7))
+        .await
+        .unwrap_err();
     assert!(matches!(error, App::TooSlow(_)), "{error:?}");
     assert_eq!(start.elapsed(), secs(7));
 }
@@ -157,13 +179,15 @@ async fn what_stops_a_step_becomes_its_error() {
 /// R78 the limit of a layer, and a cancellation between two steps, in an error of the program's own.
 #[tokio::test(start_paused = true)]
 async fn under_layers() {
-    let cancel = CancelLayer::new()
-        .grace(secs(60))
-        .fail_with(App::Cancelled);
+    let cancel = CancelLayer::new().grace(secs(60)).fail_with(App::Cancelled);
     let handle = cancel.handle();
     let service = ServiceBuilder::new()
         .layer(cancel)
-        .layer(TimeoutLayer::none().step_limit(secs(10)).fail_with(App::TooSlow))
+        .layer(
+            TimeoutLayer::none()
+                .step_limit(secs(10))
+                .fail_with(App::TooSlow),
+        )
         .service(service_fn(|hangs: bool| async move {
             let job = Job::current();
             if hangs {
@@ -175,7 +199,10 @@ async fn under_layers() {
             };
             job.step("waits", wait).await?;
             // Cancelled by now.
-            assert!(matches!(job.step("next", app(2)).await, Err(App::Cancelled(_))));
+            assert!(matches!(
+                job.step("next", app(2)).await,
+                Err(App::Cancelled(_))
+            ));
             let read = job.step("read", read("3")).await.unwrap_err();
             assert!(find::<Cancelled>(&read).is_some(), "{read:?}");
             // What has to be done all the same.
@@ -184,7 +211,10 @@ async fn under_layers() {
             Err(App::Number("x".parse::<u32>().unwrap_err()))
         }));
     let error = service.clone().oneshot(true).await.unwrap_err();
-    assert!(matches!(&error, App::TooSlow(why) if why.limit() == secs(10)), "{error:?}");
+    assert!(
+        matches!(&error, App::TooSlow(why) if why.limit() == secs(10)),
+        "{error:?}"
+    );
 
     let mut service = service;
     let call = begin(&mut service, false).await;
@@ -220,6 +250,7 @@ async fn an_uninterrupted_step_runs_to_its_own_end() {
             ("dispatched", secs(0)),
             ("started", secs(0)),
             ("step_started", secs(0)),
+            ("progress", secs(5)),
             ("step_succeeded", secs(5)),
             ("step_started", secs(5)),
             ("succeeded", secs(5)),
@@ -238,7 +269,10 @@ async fn nested_steps() {
             let two = hangs.err_into::<App>().await.unwrap_or(2);
             Ok::<_, App>(text.parse::<u32>()? + two)
         };
-        job.step("outer", outer).limit(secs(10)).grace(secs(1)).await
+        job.step("outer", outer)
+            .limit(secs(10))
+            .grace(secs(1))
+            .await
     }
     assert_eq!(work(Job::current()).await.unwrap(), 3);
 }
@@ -249,7 +283,9 @@ async fn steps_are_send() {
     let work = async {
         let job = Job::current();
         let text = job.step("read", read("1")).await?;
-        job.step("parse", async move { text.parse::<u32>() }).err_into::<App>().await
+        job.step("parse", async move { text.parse::<u32>() })
+            .err_into::<App>()
+            .await
     };
     assert_eq!(tokio::spawn(work).await.unwrap().unwrap(), 1);
 }

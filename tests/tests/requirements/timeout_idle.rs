@@ -125,7 +125,11 @@ async fn steps_are_progress() {
         .service(code(|job, _| async move {
             let wait = |ok| async move {
                 tokio::time::sleep(secs(9)).await;
-                if ok { Ok(()) } else { Err(BoxError::from("no")) }
+                if ok {
+                    Ok(())
+                } else {
+                    Err(BoxError::from("no"))
+                }
             };
             tokio::time::sleep(secs(9)).await;
             job.step("a", wait(true)).await?;

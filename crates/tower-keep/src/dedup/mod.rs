@@ -348,8 +348,8 @@ pub use self::{
     keys::Keys,
     layer::{DedupKey, DedupLayer, KeyBy, Keyed},
     mode::{
-        AlwaysRead, Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Refresh,
-        RefreshIf, RefreshMode, Reject,
+        AlwaysRead, Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Refresh, RefreshIf,
+        RefreshMode, Reject,
     },
     service::Dedup,
     supersede::future::ReplaceFuture,

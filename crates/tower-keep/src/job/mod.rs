@@ -91,5 +91,5 @@ pub use self::{
     layer::{JobLayer, JobService, NameBy, NameJob, ResponseFuture},
     scoped::Scope,
     step::Step,
-    step_errors::{IntoError, OwnError, Stoppable, StepErrors, Uninterrupted},
+    step_errors::{IntoError, OwnError, StepErrors, Stoppable, Uninterrupted},
 };

@@ -24,7 +24,7 @@ use super::{
     halt::Halt,
     handle::Job,
     limits::Limits,
-    step_errors::{IntoError, OwnError, Stoppable, StepErrors, Uninterrupted},
+    step_errors::{IntoError, OwnError, StepErrors, Stoppable, Uninterrupted},
     verdict::StopKind,
 };
 use crate::event::{EventKind, LimitScope};

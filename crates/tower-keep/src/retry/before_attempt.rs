@@ -178,12 +178,7 @@ where
 
     fn change(&self, _: &mut Request, _: &Attempt<'_>) {}
 
-    fn prepare(
-        &self,
-        request: Request,
-        attempt: &Attempt<'_>,
-        last: Option<Seen>,
-    ) -> Self::Future {
+    fn prepare(&self, request: Request, attempt: &Attempt<'_>, last: Option<Seen>) -> Self::Future {
         (self.prepare)(request, attempt, last)
     }
 

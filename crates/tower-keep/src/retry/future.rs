@@ -279,7 +279,10 @@ where
                             continue;
                         }
                         // The attempt has failed, without a call.
-                        Err(error) => Err(error),
+                        Err(error) => {
+                            this.seat.with_job(|job| job.word.release());
+                            Err(error)
+                        }
                     }
                 }
                 StateProj::Readying { service, prepared } => {
@@ -314,7 +317,12 @@ where
                             this.state.set(State::Calling { future });
                             continue;
                         }
-                        Err(error) => Err(error),
+                        Err(error) => {
+                            if A::WAITS {
+                                this.seat.with_job(|job| job.word.release());
+                            }
+                            Err(error)
+                        }
                     }
                 }
             };

@@ -507,6 +507,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// may have to be fetched first.
     ///
     /// An error of the hook is the attempt's failure: the policy sees it, and decides whether there is another attempt.
+    /// A policy that stops on the hook's error ends the call.
     /// The limits around the retry hold for the hook too, that of an attempt, inside the retry, does not. Dropping the
     /// call drops the hook's future. As [`before_attempt`](Self::before_attempt), each attempt starts from the request
     /// as it came.
