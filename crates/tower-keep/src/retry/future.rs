@@ -60,13 +60,15 @@ pin_project! {
     }
 }
 
+type SharedByCalls<P, C, H, B, N, A> = Arc<Shard<Shared<P, C, H, B, N, A>>>;
+
 /// What is known of a call once its request was looked at.
-pub(super) struct Call<Seen, L> {
+pub(super) struct Call<Seen, P, C, H, B, N, A> {
     pub(super) seen: Seen,
     pub(super) budget: Option<RetryBudget>,
     pub(super) max_retries: u32,
     pub(super) end: End,
-    pub(super) shared: Arc<Shard<L>>,
+    pub(super) shared: SharedByCalls<P, C, H, B, N, A>,
 }
 
 pin_project! {
@@ -140,7 +142,7 @@ where
     pub(super) fn calling(
         future: S::Future,
         next: Option<(S, Request)>,
-        call: Call<P::Seen, Shared<P, C, H, B, N, A>>,
+        call: Call<P::Seen, P, C, H, B, N, A>,
         seat: Seat,
     ) -> Self {
         let next = next.map(|(service, request)| Next {
@@ -154,7 +156,7 @@ where
     pub(super) fn preparing(
         service: S,
         request: Request,
-        call: Call<P::Seen, Shared<P, C, H, B, N, A>>,
+        call: Call<P::Seen, P, C, H, B, N, A>,
     ) -> Self {
         let seat = Seat::without_call();
         seat.with_job(|job| job.word.hold_back());
@@ -169,7 +171,7 @@ where
     fn new(
         state: State<S, S::Future, A::Future, A::Prepared>,
         next: Option<Next<S, Request>>,
-        call: Call<P::Seen, Shared<P, C, H, B, N, A>>,
+        call: Call<P::Seen, P, C, H, B, N, A>,
         seat: Seat,
     ) -> Self {
         Self {
