@@ -384,7 +384,7 @@ fn steps_cost_one_allocation_for_all() {
             async move {
                 let job = Job::current().steps(2);
                 for name in names {
-                    job.step(name, async { Ok::<_, Broken>(()) }).await?;
+                    job.step(name, async { Ok::<_, BoxError>(()) }).await?;
                 }
                 Ok::<_, BoxError>(request)
             }

@@ -90,10 +90,10 @@ fn futures_stay_small() {
             80,
             size_with(CircuitBreakerLayer::new()),
         ),
-        ("TimeoutLayer", 208, size_with(TimeoutLayer::new(MINUTE))),
+        ("TimeoutLayer", 224, size_with(TimeoutLayer::new(MINUTE))),
         (
             "TimeoutLayer, idle",
-            208,
+            224,
             size_with(TimeoutLayer::new(MINUTE).idle()),
         ),
         ("RetryLayer", 192, size_with(RetryLayer::new())),
@@ -109,7 +109,7 @@ fn futures_stay_small() {
         ),
         (
             "CircuitBreaker, Timeout, Retry",
-            440,
+            456,
             size_with(
                 ServiceBuilder::new()
                     .layer(CircuitBreakerLayer::new())
@@ -119,17 +119,17 @@ fn futures_stay_small() {
         ),
         (
             "Pipeline, no dedup",
-            736,
+            784,
             size_with(Pipeline::new().build().unwrap()),
         ),
         (
             "Pipeline, reject",
-            808,
+            824,
             size_with(Pipeline::new().dedup(DedupLayer::new(key)).build().unwrap()),
         ),
         (
             "Pipeline, join",
-            808,
+            824,
             size_with(
                 Pipeline::new()
                     .dedup(DedupLayer::new(key).join())

@@ -38,7 +38,7 @@ fn a_foreign_retry_leaves_the_job_one_ending() {
 /// How many jobs a call makes that needs several attempts: one, unless each of them is an execution with a job of its
 /// own.
 fn jobs_of_attempts(stack: &Stack, attempts: usize) -> usize {
-    if stack.outside("R", "M") && stack.executes_apart() {
+    if stack.outside("RHh", "M") && stack.executes_apart() {
         attempts
     } else {
         1
@@ -102,7 +102,7 @@ fn an_error_ends_the_job_once() {
 fn attempts_belong_to_one_job() {
     // An execution that callers join, and that a foreign retry calls again, is in nobody's job.
     let retries =
-        |stack: &Stack| stack.has("Rr") && !stack.outside("L", "N") && !stack.outside("r", "M");
+        |stack: &Stack| stack.has("RHhr") && !stack.outside("L", "N") && !stack.outside("r", "M");
     over(that(everything(), retries), async |stack| {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let ids = Arc::clone(&seen);
@@ -136,7 +136,7 @@ fn attempts_belong_to_one_job() {
         if jobs_of_attempts(&stack, 2) == 1 {
             let job = recorder.job();
             // Of a foreign retry the job knows nothing.
-            let ours = stack.has("R") && !stack.outside("R", "r");
+            let ours = stack.has("RHh") && !stack.outside("RHh", "r");
             let second = if ours { 2 } else { 1 };
             assert_eq!(seen, [(Some(job), 1), (Some(job), second)], "{recorder}");
             assert_eq!(recorder.terminal(job), Some(EventKind::Succeeded));

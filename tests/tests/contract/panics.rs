@@ -78,7 +78,7 @@ fn a_panic_releases_everything() {
                 assert_eq!(caught.unwrap_err(), "boom");
             }
             let panicked = calls.panicked();
-            assert!(panicked == 1 || stack.outside("Rr", "M"));
+            assert!(panicked == 1 || stack.outside("RHhr", "M"));
             assert_eq!(permits.available_permits(), 1);
             stack.assert_idle();
             let jobs = if stack.executes_apart() { panicked } else { 1 };
@@ -117,7 +117,7 @@ fn a_panic_ends_its_task_only() {
 /// A panic of a later attempt is no different.
 #[test]
 fn a_panic_of_a_later_attempt_releases_everything() {
-    let retries = |stack: &Stack| stack.has("R") && !stack.has("M");
+    let retries = |stack: &Stack| stack.has("RHh") && !stack.has("M");
     for panic in PANICS {
         over(that(watched(), retries), async |stack| {
             let script = Scripted::new().error("first").step(panic()).answer(2);
@@ -138,7 +138,7 @@ fn a_panic_of_a_later_attempt_releases_everything() {
 /// Everybody who joined an execution that panics gets an error that says so, and each of their jobs ends once.
 #[test]
 fn all_who_joined_a_panicking_execution_get_an_error() {
-    let joins = |stack: &Stack| stack.has("M") && !stack.outside("R", "M");
+    let joins = |stack: &Stack| stack.has("M") && !stack.outside("RHh", "M");
     over(that(watched(), joins), async |stack| {
         let script = Scripted::new()
             .step(Step::panic("boom").after(secs(1)))

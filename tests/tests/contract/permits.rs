@@ -55,7 +55,7 @@ fn concurrent_calls_wait_for_the_permit() {
 /// While a call waits for its next attempt, the permit is free and another call gets through at once.
 #[test]
 fn a_retry_holds_no_permit_while_it_waits() {
-    over(that(all(), |stack| stack.has("R")), async |stack| {
+    over(that(all(), |stack| stack.has("RHh")), async |stack| {
         let inner = Scripted::script([Err("first"), Ok(20), Ok(10)]);
         let calls = inner.calls();
         let (inner, permits) = one_at_a_time(inner);

@@ -10,20 +10,20 @@ use crate::{
     stacks::{all, that, watched},
 };
 
-/// Around a service that is never ready, the stack is not ready either, and does not poll in circles. With Dedup, it
-/// is the call that waits. Dropped, it leaves nothing behind.
+/// Around a service that is never ready, the stack is not ready either, and does not poll in circles. With Dedup, and with a
+/// retry whose hook takes its time, it is the call that waits. Dropped, it leaves nothing behind.
 #[test]
 fn a_service_that_is_never_ready_is_waited_for() {
-    let stops = |stack: &Stack| !stack.outside("c", "DMEW");
+    let stops = |stack: &Stack| !stack.outside("c", "DMEWH");
     over(that(all(), stops), async |stack| {
         let inner = echo().never_ready();
         let calls = inner.calls();
         let mut service = stack.around(inner.strict());
-        if stack.has("DMEW") {
+        if stack.has("DMEWH") {
             ready(&mut service).await.unwrap();
             let mut response = Polled::new(service.call(1));
             response.assert_waiting();
-            assert_eq!(stack.dedup.in_flight(), 1);
+            assert_eq!(stack.dedup.in_flight(), usize::from(stack.has("DMEW")));
             tokio::time::advance(secs(9)).await;
             assert!(!response.is_woken(), "it is polled though nothing happened");
             drop(response);
@@ -45,7 +45,7 @@ fn a_service_that_is_never_ready_is_waited_for() {
 /// started.
 #[test]
 fn a_drop_while_waiting_for_readiness_ends_the_job() {
-    let waits = |stack: &Stack| stack.has("DMEW") && !stack.has("c");
+    let waits = |stack: &Stack| stack.has("DMEWH") && !stack.has("c");
     over(that(watched(), waits), async |stack| {
         let mut service = stack.around(echo().never_ready().strict());
         ready(&mut service).await.unwrap();
@@ -54,7 +54,7 @@ fn a_drop_while_waiting_for_readiness_ends_the_job() {
         drop(response);
         stack.assert_idle();
         let recorder = &stack.recorder;
-        if stack.outside("L", "DMEW") {
+        if stack.outside("L", "DMEWH") {
             stack.assert_jobs(1);
             recorder.assert_names(["dispatched", "cancelled"]);
             let cancelled = EventKind::Cancelled {
@@ -80,7 +80,7 @@ fn a_readiness_error_comes_out() {
         assert_eq!(calls.count(), 0);
         drop(service);
         stack.assert_idle();
-        if stack.outside("L", "DMEW") {
+        if stack.outside("L", "DMEWH") {
             stack.assert_jobs(1);
             let job = stack.recorder.job();
             assert!(
@@ -103,7 +103,7 @@ fn a_readiness_error_comes_out() {
 /// After a readiness error of one clone, another one that becomes ready works.
 #[test]
 fn another_clone_may_still_become_ready() {
-    let once = |stack: &Stack| !stack.outside("R", "DMEW");
+    let once = |stack: &Stack| !stack.has("H") && !stack.outside("Rh", "DMEW");
     over(that(all(), once), async |stack| {
         let inner = echo().readiness(Readiness::error("not ready"));
         let service = stack.around(inner.strict());
@@ -118,7 +118,7 @@ fn another_clone_may_still_become_ready() {
 /// A retry whose service fails to become ready tries again, and comes out with that error in the end.
 #[test]
 fn a_readiness_error_of_a_later_attempt_comes_out() {
-    let plain = |stack: &Stack| stack.has("R") && !stack.outside("R", "DMEW");
+    let plain = |stack: &Stack| stack.has("RHh") && !stack.outside("RHh", "DMEW");
     over(that(watched(), plain), async |stack| {
         // With Dedup outside, the first readiness is that of its own clone.
         let inner = Scripted::script([Step::error("first")])
@@ -163,7 +163,7 @@ fn an_open_circuit_asks_nobody() {
 /// A shutdown ends the wait for readiness, and the call is then turned away without the service.
 #[test]
 fn a_shutdown_ends_the_wait_for_readiness() {
-    let waits = |stack: &Stack| stack.has("Cc") && !stack.has("DMEW");
+    let waits = |stack: &Stack| stack.has("Cc") && !stack.has("DMEWH");
     over(that(all(), waits), async |stack| {
         let inner = echo().never_ready();
         let calls = inner.calls();

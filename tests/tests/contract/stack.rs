@@ -11,7 +11,8 @@
 //! | `I` | Timeout, idle, 60 s | | `g` | as `A`, with 5 s of grace |
 //! | `i` | Timeout of an attempt, idle, 10 s | | `K` | CircuitBreaker, by the request |
 //! | `E` | Dedup, where the latest replaces | | `Q` | CircuitBreaker, with backpressure |
-//! | `W` | Dedup, where callers wait for the one that runs | | | |
+//! | `W` | Dedup, where callers wait for the one that runs | | `H` | as `R`, with a hook before each attempt, async |
+//! | `h` | as `R`, with a hook before each attempt | | | |
 //!
 //! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
 //!
@@ -39,6 +40,7 @@ use tower_keep::{
     dedup::{Duplicate, KeyBy},
     find,
     reject::Fail,
+    retry::Attempt,
     timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, secs};
@@ -126,6 +128,12 @@ pub(crate) const GRACE: Duration = secs(5);
 type ByKey = PerKey<fn(&u32) -> u32, u32>;
 type ByRequestFn = fn(&u32) -> Option<u32>;
 type ByRequest = KeyBy<ByRequestFn, u32>;
+
+fn change(request: &mut u32, attempt: &Attempt<'_>) {
+    // As it came, before every attempt.
+    *request += attempt.number();
+    *request -= attempt.number();
+}
 
 fn by_request(request: &u32) -> Option<u32> {
     Some(*request)
@@ -346,6 +354,16 @@ impl Stack {
             'Q' => stopping!(self.breaker.clone().backpressure(), Why::Open),
             'T' => stopping!(self.timeout.clone(), Why::TimedOut),
             'R' => boxed(self.retry.layer(inner)),
+            'H' => {
+                let prepare = |request: u32, _: &Attempt<'_>| ready(Ok::<_, BoxError>(request));
+                boxed(
+                    self.retry
+                        .clone()
+                        .before_attempt_async(prepare)
+                        .layer(inner),
+                )
+            }
+            'h' => boxed(self.retry.clone().before_attempt(change).layer(inner)),
             'A' => stopping!(self.attempt.clone(), Why::TimedOut),
             'I' => stopping!(self.idle[0].clone(), Why::TimedOut),
             'i' => stopping!(self.idle[1].clone(), Why::TimedOut),

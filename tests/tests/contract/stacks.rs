@@ -3,9 +3,9 @@
 use crate::stack::Stack;
 
 /// Each layer alone.
-const ALONE: [&str; 20] = [
+const ALONE: [&str; 22] = [
     "N", "L", "P", "C", "c", "D", "M", "M*", "E", "W", "B", "T", "R", "A", "I", "i", "G", "g", "K",
-    "Q",
+    "Q", "H", "h",
 ];
 
 /// Each layer that can stop a call, failing with the user's own error.
@@ -19,7 +19,18 @@ const RESPONDING: [&str; 13] = [
 ];
 
 /// All seven layers. `=` is composed without a box in between.
-const ORDERS: [&str; 71] = [
+const ORDERS: [&str; 81] = [
+    // With a hook before each attempt.
+    "LPCDBTHA",
+    "LPCMBTHA",
+    "LPCEBTHA",
+    "LPCDBThA",
+    "AHTBDCPL",
+    "AhTBMCPL",
+    "HALPCDBT",
+    "HLPCMBTA",
+    "BLHCTDPA",
+    "GHgLPCMB",
     // With circuits by key, and with places reserved.
     "LPCDKTRA",
     "LPCMQTRA",
@@ -123,7 +134,7 @@ pub(crate) fn watched() -> Vec<String> {
     let around = alone.iter().map(|word| format!("L{word}"));
     let inside = alone.iter().map(|word| format!("{word}L"));
     let mut watched: Vec<_> = around.chain(inside).collect();
-    let others = "PCDMEWBTRAIiGg";
+    let others = "PCDMEWBTRHAIiGg";
     for outer in others.chars() {
         for inner in others.chars().filter(|inner| *inner != outer) {
             // Both share their keys, so that the inner one would find those of the outer.
@@ -135,7 +146,7 @@ pub(crate) fn watched() -> Vec<String> {
         }
     }
     // Layers that begin no job, around a Dedup that lets one begin only in its future.
-    let plain = "BTRA";
+    let plain = "BTRHA";
     for outer in plain.chars() {
         for inner in plain.chars().filter(|inner| *inner != outer) {
             for dedup in "DMEW".chars() {
@@ -165,7 +176,7 @@ pub(crate) fn everything() -> Vec<String> {
 /// Layers of tower's own between ours, which call at once or call again.
 fn foreign() -> Vec<String> {
     let mut foreign: Vec<String> = Vec::new();
-    for layer in "PCcDMEWBTRAig".chars() {
+    for layer in "PCcDMEWBTRHAig".chars() {
         for between in ["l", "t", "s", "m", "r", "rr", "mrs"] {
             foreign.push(format!("{layer}{between}L"));
             foreign.push(format!("{layer}{between}LP"));

@@ -91,7 +91,7 @@ fn calls_of_one_instance_may_overlap() {
 /// Every attempt goes to an instance that was made ready for it.
 #[test]
 fn every_attempt_goes_to_a_ready_instance() {
-    over(that(all(), |stack| stack.has("R")), async |stack| {
+    over(that(all(), |stack| stack.has("RHh")), async |stack| {
         let inner = Scripted::script([Err("first"), Err("second"), Ok(3)]);
         let calls = inner.calls();
         let mut service = stack.around(inner.strict());
@@ -120,7 +120,7 @@ fn a_circuit_may_change_between_readiness_and_the_call() {
         circuit.reset();
         let result = service.call(2).await;
         // A layer outside that asks for readiness in its future finds the circuit closed.
-        let expected = (!stack.outside("DMEW", "B")).then_some(Why::Open);
+        let expected = (!stack.outside("DMEWH", "B")).then_some(Why::Open);
         assert_eq!(stopped(&result), expected, "{result:?}");
 
         assert_eq!(call(&mut service, 3).await.unwrap(), 4);

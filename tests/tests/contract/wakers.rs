@@ -27,7 +27,7 @@ fn a_waiting_call_is_left_alone() {
 /// A limit wakes its call when it expires, once, and no earlier.
 #[test]
 fn a_limit_wakes_once() {
-    let limited = |stack: &Stack| stack.has("TAIi") && !stack.has("RcGg");
+    let limited = |stack: &Stack| stack.has("TAIi") && !stack.has("RHhcGg");
     over(that(all(), limited), async |stack| {
         let limit = if stack.has("Ai") { secs(10) } else { secs(60) };
         let service = stack.around(silent().strict());
@@ -44,7 +44,7 @@ fn a_limit_wakes_once() {
 /// A limit with a grace period wakes its call when it expires and when the grace period does.
 #[test]
 fn a_grace_period_wakes_once_more() {
-    let graced = |stack: &Stack| stack.has("Gg") && !stack.has("Rc");
+    let graced = |stack: &Stack| stack.has("Gg") && !stack.has("RHhc");
     over(that(all(), graced), async |stack| {
         let limit = if stack.has("g") { secs(10) } else { secs(60) };
         let service = stack.around(silent().strict());
@@ -64,7 +64,7 @@ fn a_grace_period_wakes_once_more() {
 /// A call that waits for its next attempt is woken when that is due, once.
 #[test]
 fn a_retry_wakes_when_it_is_due() {
-    let retries = |stack: &Stack| stack.has("R") && !stack.has("c");
+    let retries = |stack: &Stack| stack.has("RHh") && !stack.has("c");
     over(that(all(), retries), async |stack| {
         let inner = Scripted::script([Err("first"), Err("second"), Ok(3)]);
         let service = stack.around(inner.strict());
@@ -220,14 +220,14 @@ fn a_cancellation_wakes_its_call_only() {
 /// A cancellation reaches a call that waits for its next attempt at once.
 #[test]
 fn a_cancellation_ends_a_backoff() {
-    let both = |stack: &Stack| stack.has("C") && stack.has("R");
+    let both = |stack: &Stack| stack.has("C") && stack.has("RHh");
     over(that(all(), both), async |stack| {
         let cancel = stack.cancel.handle();
         let inner = Scripted::<u32, u32>::script([Err("first")]);
         let service = stack.around(inner.strict());
         let mut response = Polled::new(call_of(&service, 1));
         response.assert_waiting();
-        if stack.outside("C", "R") {
+        if stack.outside("C", "RHh") {
             let [job] = cancel.running()[..] else {
                 panic!("one job runs")
             };

@@ -201,7 +201,10 @@ async fn a_follower_keeps_its_own_id() {
     ] {
         let found = board.find_external(&format!("call {id}"));
         assert_eq!(found.len(), 1);
-        assert_eq!((&found[0].state, found[0].report.fraction()), (&state, Some(0.5)));
+        assert_eq!(
+            (&found[0].state, found[0].report.fraction()),
+            (&state, Some(0.5))
+        );
     }
     assert_eq!(handle.cancel_external("call 2"), 1);
     assert_eq!(

@@ -461,6 +461,63 @@ async fn a_panic_of_a_gate_is_no_start() {
             }),
         ),
         (
+            "a retry's number of retries",
+            Box::new(move |log| {
+                let retry = RetryLayer::new().max_retries_by(asked::<Option<u32>>);
+                BoxCloneSyncService::new(log.layer(retry.layer(service())))
+            }),
+        ),
+        (
+            "a retry's hook",
+            Box::new(move |log| {
+                let retry = RetryLayer::new().before_attempt(|request: &mut u32, _| asked(request));
+                BoxCloneSyncService::new(log.layer(retry.layer(service())))
+            }),
+        ),
+        (
+            "a retry's hook that makes a future",
+            Box::new(move |log| {
+                let retry = RetryLayer::new().before_attempt_async(|request: u32, _| {
+                    asked::<()>(&request);
+                    ready(Ok::<_, BoxError>(request))
+                });
+                BoxCloneSyncService::new(log.layer(retry.layer(service())))
+            }),
+        ),
+        (
+            "the future of a retry's hook",
+            Box::new(move |log| {
+                let retry = RetryLayer::new().before_attempt_async(|request: u32, _| async move {
+                    tokio::task::yield_now().await;
+                    asked::<()>(&request);
+                    Ok::<_, BoxError>(request)
+                });
+                BoxCloneSyncService::new(log.layer(retry.layer(service())))
+            }),
+        ),
+        (
+            "a limit of the request",
+            Box::new(move |log| {
+                let limit = TimeoutLayer::new(secs(1)).limit_by(asked::<Option<Duration>>);
+                BoxCloneSyncService::new(log.layer(limit.layer(service())))
+            }),
+        ),
+        (
+            "a step limit of the request",
+            Box::new(move |log| {
+                let limit = TimeoutLayer::none().step_limit_by(asked::<Option<Duration>>);
+                BoxCloneSyncService::new(log.layer(limit.layer(service())))
+            }),
+        ),
+        (
+            "whether a cached result is renewed",
+            Box::new(move |log| {
+                let dedup = DedupLayer::new(|key: &u32| Some(*key)).join().keep(secs(1));
+                let dedup = dedup.refresh_if(asked::<bool>);
+                BoxCloneSyncService::new(log.layer(dedup.layer(service())))
+            }),
+        ),
+        (
             "a circuit's key, asked in a poll",
             Box::new(move |log| {
                 let breaker = CircuitBreakerLayer::new().per_key(asked::<u32>);

@@ -114,6 +114,7 @@ async fn expiry_is_told_once() {
         kinds[3],
         EventKind::TimedOut {
             scope: LimitScope::Overall,
+            name: None,
             limit: secs(60),
             dropped: true,
         }

@@ -19,7 +19,7 @@ async fn a_handle_from_outside_sees_it_inside() {
                 assert!(!within.is_cancelled());
                 tokio::time::sleep(secs(2)).await;
                 let _ = told.send((within.is_cancelled(), within.cancel_reason()));
-                within.checkpoint().map(|()| 0)
+                Ok::<_, BoxError>(within.checkpoint().map(|()| 0)?)
             });
             let error = step.limit(secs(1)).grace(secs(10)).await.unwrap_err();
             assert!(!job.is_cancelled(), "{error}");

@@ -60,6 +60,7 @@ async fn progress_resets_an_idle_limit() {
     let kinds = recorder.kinds();
     let timed_out = EventKind::TimedOut {
         scope: LimitScope::Idle,
+        name: None,
         limit: secs(10),
         dropped: true,
     };
@@ -124,7 +125,11 @@ async fn steps_are_progress() {
         .service(code(|job, _| async move {
             let wait = |ok| async move {
                 tokio::time::sleep(secs(9)).await;
-                if ok { Ok(()) } else { Err("no") }
+                if ok {
+                    Ok(())
+                } else {
+                    Err(BoxError::from("no"))
+                }
             };
             tokio::time::sleep(secs(9)).await;
             job.step("a", wait(true)).await?;

@@ -7,7 +7,7 @@ use super::{
     error::Duplicate,
     handle::DedupHandle,
     keys::Keys,
-    mode::{Debounce, Join, Keep, Latest, Reject},
+    mode::{AlwaysRead, Debounce, Join, Keep, Latest, RefreshIf, Reject},
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
@@ -23,8 +23,8 @@ pub struct DedupLayer<Y, M = Reject, O = Fail> {
 }
 
 impl<F, K> DedupLayer<KeyBy<F, K>> {
-    /// Tells requests apart by the key that this closure gives them; `None` is never a duplicate. It runs outside
-    /// every lock.
+    /// Tells requests apart by the key that this closure gives them; `None` is never a duplicate, and goes past the
+    /// cache. It runs outside every lock.
     #[must_use]
     pub fn new<Request>(key: F) -> Self
     where
@@ -154,13 +154,14 @@ impl<Y, O> DedupLayer<Y, Join, O> {
                     most: NonZeroUsize::new(1000).unwrap_or(NonZeroUsize::MAX),
                 },
                 classify: ErrorsAsFailures,
+                refresh: AlwaysRead,
             },
             on_reject: self.on_reject,
         }
     }
 }
 
-impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
+impl<Y, C, R, O> DedupLayer<Y, Keep<C, R>, O> {
     /// How many results are cached. The least recently used goes first. Default: 1000.
     #[must_use]
     pub fn keep_at_most(mut self, most: NonZeroUsize) -> Self {
@@ -184,7 +185,7 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
 
     /// Tells which results are cached: each [`Success`](crate::Outcome::Success). Default: each `Ok`.
     #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> DedupLayer<Y, Keep<D>, O>
+    pub fn classify<D, Response, Error>(self, classify: D) -> DedupLayer<Y, Keep<D, R>, O>
     where
         D: Classify<Response, Error>,
     {
@@ -193,6 +194,42 @@ impl<Y, C, O> DedupLayer<Y, Keep<C>, O> {
             mode: Keep {
                 limits: self.mode.limits,
                 classify,
+                refresh: self.mode.refresh,
+            },
+            on_reject: self.on_reject,
+        }
+    }
+
+    /// Picks the requests that are not answered from the cache, as by HTTP's `Cache-Control: no-cache`. Default: none.
+    ///
+    /// Such a call is executed, or joins the execution that is in flight; a success then takes the place of the cached
+    /// result. Until then other calls get the older one, and a failure leaves it there. Where an execution that began
+    /// before will not do either, there is [`DedupHandle::invalidate`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use http::{Request, header::CACHE_CONTROL};
+    /// use tower_keep::DedupLayer;
+    ///
+    /// let dedup = DedupLayer::new(|request: &Request<String>| Some(request.uri().clone()))
+    ///     .join()
+    ///     .keep(Duration::from_secs(60))
+    ///     .refresh_if(|request: &Request<String>| {
+    ///         request.headers().get(CACHE_CONTROL).is_some_and(|value| value == "no-cache")
+    ///     });
+    /// # let _ = dedup;
+    /// ```
+    #[must_use]
+    pub fn refresh_if<F, Request>(self, refresh: F) -> DedupLayer<Y, Keep<C, RefreshIf<F>>, O>
+    where
+        F: Fn(&Request) -> bool,
+    {
+        DedupLayer {
+            key: self.key,
+            mode: Keep {
+                limits: self.mode.limits,
+                classify: self.mode.classify,
+                refresh: RefreshIf(refresh),
             },
             on_reject: self.on_reject,
         }

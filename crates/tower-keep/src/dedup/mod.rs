@@ -1,7 +1,23 @@
 //! One execution for identical concurrent requests, or the newest request in the place of an older one.
 //!
 //! The key is marked before the work starts and free again when the job ends, in whichever way: with a result, by a
-//! limit, a cancellation, a panic or a drop. Requests without a key (`None`) are not deduplicated.
+//! limit, a cancellation, a panic or a drop. Requests without a key (`None`) are not deduplicated: they wait for nobody,
+//! nobody waits for them, and the cache is neither read nor written. So the key is where a request says that it wants an
+//! execution of its own, by an extension or a header:
+//!
+//! ```
+//! use http::Request;
+//! use tower_keep::DedupLayer;
+//!
+//! #[derive(Clone, Copy)]
+//! struct NoDedup;
+//!
+//! let dedup = DedupLayer::new(|request: &Request<String>| {
+//!     let bypasses = request.extensions().get::<NoDedup>().is_some();
+//!     (!bypasses).then(|| (request.method().clone(), request.uri().clone()))
+//! });
+//! # let _ = dedup;
+//! ```
 //!
 //! | | mode | a second call with the same key | |
 //! |---|---|---|---|
@@ -128,6 +144,7 @@
 //! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the least recently used result goes first |
 //! | what is cached | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
 //! | what is never cached | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
+//! | refresh | a request that [`refresh_if`](DedupLayer::refresh_if) picks is executed though there is a cached result |
 //! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [below](self#invalidation) |
 //! | event | [`AnsweredFromKept`](crate::EventKind::AnsweredFromKept); the job succeeds without having started |
 //!
@@ -330,7 +347,10 @@ pub use self::{
     in_flight::InFlight,
     keys::Keys,
     layer::{DedupKey, DedupLayer, KeyBy, Keyed},
-    mode::{Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Reject},
+    mode::{
+        AlwaysRead, Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Refresh, RefreshIf,
+        RefreshMode, Reject,
+    },
     service::Dedup,
     supersede::future::ReplaceFuture,
 };

@@ -36,15 +36,81 @@ impl Debounce {
 
 /// As [`Join`], and a success is cached for calls that come later. Set by [`DedupLayer::keep`](super::DedupLayer::keep).
 #[derive(Clone, Copy)]
-pub struct Keep<C = ErrorsAsFailures> {
+pub struct Keep<C = ErrorsAsFailures, R = AlwaysRead> {
     pub(super) limits: Limits,
     pub(super) classify: C,
+    pub(super) refresh: R,
 }
 
-impl<C> fmt::Debug for Keep<C> {
+impl<C, R> fmt::Debug for Keep<C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.limits.fmt(f)
     }
+}
+
+/// Which calls are not answered from the cache. Implemented by the modes in which calls join.
+pub trait RefreshMode<Request> {
+    /// Whether this request is executed, though there may be a cached result.
+    #[doc(hidden)]
+    fn refreshes(&self, request: &Request) -> bool;
+}
+
+impl<Request> RefreshMode<Request> for Join {
+    #[inline(always)]
+    fn refreshes(&self, _: &Request) -> bool {
+        false
+    }
+}
+
+impl<C, R: Refresh<Request>, Request> RefreshMode<Request> for Keep<C, R> {
+    #[inline(always)]
+    fn refreshes(&self, request: &Request) -> bool {
+        self.refresh.refreshes(request)
+    }
+}
+
+/// Which requests are not answered from the cache.
+pub trait Refresh<Request>: sealed::Sealed {
+    #[doc(hidden)]
+    fn refreshes(&self, request: &Request) -> bool;
+}
+
+/// Every call is answered from the cache, if its result is there. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AlwaysRead;
+
+impl<Request> Refresh<Request> for AlwaysRead {
+    #[inline(always)]
+    fn refreshes(&self, _: &Request) -> bool {
+        false
+    }
+}
+
+/// A closure picks the calls that are executed though there is a cached result. Made by
+/// [`DedupLayer::refresh_if`](super::DedupLayer::refresh_if).
+#[derive(Clone, Copy)]
+pub struct RefreshIf<F>(pub(super) F);
+
+impl<F, Request> Refresh<Request> for RefreshIf<F>
+where
+    F: Fn(&Request) -> bool,
+{
+    #[inline(always)]
+    fn refreshes(&self, request: &Request) -> bool {
+        (self.0)(request)
+    }
+}
+
+impl<F> fmt::Debug for RefreshIf<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshIf").finish_non_exhaustive()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::AlwaysRead {}
+    impl<F> Sealed for super::RefreshIf<F> {}
 }
 
 /// A mode in which calls join. Implemented by [`Join`] and [`Keep`].
@@ -77,15 +143,16 @@ impl<Response, Error> KeepMode<Response, Error> for Join {
     }
 }
 
-impl<C: Clone + Send + 'static> JoinMode for Keep<C> {
+impl<C: Clone + Send + 'static, R: Clone + Send + 'static> JoinMode for Keep<C, R> {
     fn kept(&self) -> Keeping {
         Keeping(Some(self.limits))
     }
 }
 
-impl<C, Response, Error> KeepMode<Response, Error> for Keep<C>
+impl<C, R, Response, Error> KeepMode<Response, Error> for Keep<C, R>
 where
     C: Classify<Response, Error> + Clone + Send + 'static,
+    R: Clone + Send + 'static,
 {
     fn keeps(&self, result: &Result<Response, Error>) -> bool {
         self.classify.classify(result) == Outcome::Success

@@ -211,6 +211,8 @@ pub enum EventKind {
     TimedOut {
         /// Which limit it was.
         scope: LimitScope,
+        /// The name of the layer whose limit it was, if it [has one](crate::TimeoutLayer::named).
+        name: Option<Arc<str>>,
         /// How long it was.
         limit: Duration,
         /// `true` if the work was dropped where it stood, `false` if it came to its own end within the grace period.

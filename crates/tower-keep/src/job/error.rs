@@ -1,6 +1,6 @@
 //! The errors of a job's own code.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use crate::event::{CancelReason, JobId, LimitScope};
 
@@ -42,12 +42,20 @@ impl Cancelled {
     }
 }
 
+/// With the [`Cancelled`] inside, where [`find`](crate::find) finds it.
+impl From<Cancelled> for io::Error {
+    fn from(why: Cancelled) -> Self {
+        Self::other(why)
+    }
+}
+
 /// A time limit expired: the reason of the Timeout layer and of a step's limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     scope: LimitScope,
     limit: Duration,
     attempt: u32,
+    name: Option<&'static str>,
 }
 
 impl Elapsed {
@@ -58,7 +66,28 @@ impl Elapsed {
             scope,
             limit,
             attempt,
+            name: None,
         }
+    }
+
+    /// With the name of the layer whose limit it was, as for a test of code that handles one.
+    ///
+    /// # Panics
+    ///
+    /// If the name is empty.
+    #[must_use]
+    #[track_caller]
+    pub const fn named(mut self, name: &'static str) -> Self {
+        assert!(!name.is_empty(), "the name of a limit must not be empty");
+        self.name = Some(name);
+        self
+    }
+
+    /// The name of the layer whose limit it was, if it has one: see
+    /// [`TimeoutLayer::named`](crate::TimeoutLayer::named).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name
     }
 
     /// Which limit it was.
@@ -82,7 +111,11 @@ impl Elapsed {
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} time limit of {:?} expired", self.scope, self.limit)?;
+        write!(f, "{} time limit ", self.scope)?;
+        if let Some(name) = self.name {
+            write!(f, "{name:?} ")?;
+        }
+        write!(f, "of {:?} expired", self.limit)?;
         if self.attempt > 1 {
             write!(f, " in attempt {}", self.attempt)?;
         }
@@ -91,3 +124,10 @@ impl fmt::Display for Elapsed {
 }
 
 impl std::error::Error for Elapsed {}
+
+/// Of the kind [`TimedOut`](io::ErrorKind::TimedOut), with the [`Elapsed`] inside, where [`find`](crate::find) finds it.
+impl From<Elapsed> for io::Error {
+    fn from(why: Elapsed) -> Self {
+        Self::new(io::ErrorKind::TimedOut, why)
+    }
+}

@@ -30,6 +30,10 @@
 //! around it. If the compiler says of steps side by side that "implementation of `From` is not general enough", it cannot
 //! tell the error type of an `async` block in a future that has to be `Send`: make an `async fn` of the block.
 //!
+//! A step fails with the error type of its future, which is `From<`[`Cancelled`]`>` and `From<`[`Elapsed`]`>`: a
+//! [`BoxError`](crate::BoxError), or an enum of your own. [`Step::err_into`] names another type for a future whose error
+//! is of a foreign one; [`Step::uninterrupted`] asks nothing of it, as nothing then stops the step.
+//!
 //! # Which job a call belongs to
 //!
 //! The layers of one stack hand the request down at once. So a call that arrives while a layer around it is being
@@ -75,6 +79,7 @@ pub(crate) mod panic;
 mod scoped;
 pub(crate) mod seat;
 mod step;
+mod step_errors;
 pub(crate) mod stop;
 #[cfg_attr(not(feature = "pipeline"), allow(dead_code, unused_imports))]
 pub(crate) mod table;
@@ -89,4 +94,5 @@ pub use self::{
     layer::{JobLayer, JobService, NameBy, NameJob, ResponseFuture},
     scoped::Scope,
     step::Step,
+    step_errors::{IntoError, OwnError, StepErrors, Stoppable, Uninterrupted},
 };

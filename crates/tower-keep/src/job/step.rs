@@ -3,6 +3,8 @@
 use std::{
     fmt,
     future::Future,
+    marker::PhantomData,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -22,17 +24,15 @@ use super::{
     halt::Halt,
     handle::Job,
     limits::Limits,
+    step_errors::{IntoError, OwnError, StepErrors, Stoppable, Uninterrupted},
     verdict::StopKind,
 };
-use crate::{
-    error::BoxError,
-    event::{EventKind, LimitScope},
-};
+use crate::event::{EventKind, LimitScope};
 
 pin_project! {
     /// A named step of a job. Made by [`Job::step`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct Step<F> {
+    pub struct Step<F, M = OwnError> {
         job: Job,
         name: Arc<str>,
         limit: Option<Duration>,
@@ -44,9 +44,10 @@ pin_project! {
         // `None` once the step is over: a step that timed out drops its work at once.
         #[pin]
         future: Option<F>,
+        errors: PhantomData<fn() -> M>,
     }
 
-    impl<F> PinnedDrop for Step<F> {
+    impl<F, M> PinnedDrop for Step<F, M> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(begun) = this.begun {
@@ -87,8 +88,46 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Cancelled`](super::Cancelled) if the job was cancelled before the step began, [`Elapsed`] if the limit expired, else the
-    /// step's own error; all as a [`BoxError`](BoxError).
+    /// The step's own error, of the type with which its future fails. [`Cancelled`](super::Cancelled) if the job was
+    /// cancelled before the step began, and [`Elapsed`] if the limit expired, are made into that type, so it has to be
+    /// `From` both. A [`BoxError`](crate::BoxError), an error type like that of `anyhow`, and [`std::io::Error`] are;
+    /// an enum of your own says it with two variants:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_keep::{Job, job::{Cancelled, Elapsed}};
+    ///
+    /// #[derive(Debug, thiserror::Error)]
+    /// enum AppError {
+    ///     #[error(transparent)]
+    ///     Cancelled(#[from] Cancelled),
+    ///     #[error(transparent)]
+    ///     TooSlow(#[from] Elapsed),
+    ///     #[error("no number")]
+    ///     Number(#[from] std::num::ParseIntError),
+    /// }
+    ///
+    /// async fn fetch() -> Result<String, AppError> {
+    ///     Ok("7".to_owned())
+    /// }
+    ///
+    /// async fn job() -> Result<u32, AppError> {
+    ///     let job = Job::current();
+    ///     let page = job.step("fetch", fetch()).limit(Duration::from_secs(5)).await?;
+    ///     // This future's error cannot say that the step was stopped: `err_into` names one that can.
+    ///     let number = job.step("parse", async move { page.parse::<u32>() }).err_into::<AppError>().await?;
+    ///     // Nothing stops this one, so that its error type is free.
+    ///     let Ok(sum) = job.step("add", async move { Ok::<_, std::convert::Infallible>(number + 1) }).uninterrupted().await;
+    ///     Ok(sum)
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// assert_eq!(job().await.unwrap(), 8);
+    /// # });
+    /// ```
+    ///
+    /// A step that is the last expression of its block needs no type: it has the type that the function returns. Before
+    /// a `?` the compiler has to know it, as of any future: from a function's signature, or by `Ok::<_, AppError>(..)`.
     ///
     /// # Cancel safety
     ///
@@ -96,25 +135,21 @@ impl Job {
     pub fn step<F, T, E>(&self, name: impl Into<Arc<str>>, future: F) -> Step<F>
     where
         F: Future<Output = Result<T, E>>,
-        E: Into<BoxError>,
     {
-        Step::new(self.clone(), name.into(), future)
-    }
-}
-
-impl<F> Step<F> {
-    fn new(job: Job, name: Arc<str>, future: F) -> Self {
-        Self {
-            job,
-            name,
+        Step {
+            job: self.clone(),
+            name: name.into(),
             limit: None,
             grace: None,
             begun: None,
             sleep: None,
             future: Some(future),
+            errors: PhantomData,
         }
     }
+}
 
+impl<F, M: Stoppable> Step<F, M> {
     /// Limits this step; goes before the layer's `step_limit`. The clock starts when the step is first polled.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
@@ -130,6 +165,39 @@ impl<F> Step<F> {
         self
     }
 
+    /// The step fails with this error type: its future's error is made into it, and so is what stopped the step. For a
+    /// future whose own error is of a foreign type.
+    ///
+    /// Before a `?` it has to be named, `err_into::<AppError>()`; as the last expression of a function it is known.
+    pub fn err_into<E>(self) -> Step<F, IntoError<E>> {
+        self.with_errors()
+    }
+
+    /// Runs the step to its own end: there is no checkpoint before it and no limit over it, that of a layer or one set
+    /// here. For work that must not be left half done, and for a future whose error cannot say that it was stopped,
+    /// such as an infallible one: the step's result is the future's own.
+    ///
+    /// It is still dropped with the job's code.
+    pub fn uninterrupted(self) -> Step<F, Uninterrupted> {
+        self.with_errors()
+    }
+
+    /// A step that was polled can no longer be moved, so this one has not begun.
+    fn with_errors<N>(mut self) -> Step<F, N> {
+        Step {
+            job: mem::take(&mut self.job),
+            name: Arc::clone(&self.name),
+            limit: self.limit,
+            grace: self.grace,
+            begun: None,
+            sleep: None,
+            future: self.future.take(),
+            errors: PhantomData,
+        }
+    }
+}
+
+impl<F, M> Step<F, M> {
     /// Tells the job that the step begins.
     fn begin(job: &Job, name: &Arc<str>, limit: Option<Duration>, graced: bool) -> Begun {
         let core = job.core();
@@ -137,7 +205,6 @@ impl<F> Step<F> {
             core.touch();
             core.begin_step(name, context::step_of(core.id()))
         });
-        let limit = limit.or_else(|| core.and_then(|core| core.step_limit()));
         let deadline = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
         Begun {
             key,
@@ -154,12 +221,12 @@ impl<F> Step<F> {
     }
 }
 
-impl<F, T, E> Future for Step<F>
+impl<F, M, T, E> Future for Step<F, M>
 where
     F: Future<Output = Result<T, E>>,
-    E: Into<BoxError>,
+    M: StepErrors<E>,
 {
-    type Output = Result<T, BoxError>;
+    type Output = Result<T, M::Error>;
 
     /// # Panics
     ///
@@ -167,14 +234,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let core = this.job.core();
-        if this.begun.is_none() {
+        if this.begun.is_none() && M::STOPS {
             if let Err(cancelled) = this.job.checkpoint() {
                 this.future.set(None);
-                return Poll::Ready(Err(cancelled.into()));
+                return Poll::Ready(Err(M::cancelled(cancelled)));
             }
         }
         let begun = this.begun.get_or_insert_with(|| {
-            Self::begin(this.job, this.name, *this.limit, this.grace.is_some())
+            let limit = M::STOPS.then(|| this.limit.or_else(|| core?.step_limit()));
+            Self::begin(this.job, this.name, limit.flatten(), this.grace.is_some())
         });
         let _entered = match (core, begun.key) {
             (Some(core), Some(key)) => Some(context::in_step(core.id(), key)),
@@ -200,7 +268,7 @@ where
                         Ok(_) => core.end_step(key),
                         Err(_) => core.break_step(key, Broken::Failed),
                     });
-                    return Poll::Ready(result.map_err(Into::into));
+                    return Poll::Ready(result.map_err(M::own));
                 }
                 // It came to its own end in its grace period.
                 Poll::Ready(_) => this.future.set(None),
@@ -233,18 +301,20 @@ where
                 core.touch();
                 context::emit(core, || EventKind::TimedOut {
                     scope: scope.clone(),
+                    name: None,
                     limit,
                     dropped: this.future.is_some(),
                 });
             }
             this.future.set(None);
             begun.close(this.job, |core, key| core.break_step(key, Broken::Failed));
-            return Poll::Ready(Err(Elapsed::new(scope, limit, this.job.attempt()).into()));
+            let elapsed = Elapsed::new(scope, limit, this.job.attempt());
+            return Poll::Ready(Err(M::elapsed(elapsed)));
         }
     }
 }
 
-impl<F> fmt::Debug for Step<F> {
+impl<F, M> fmt::Debug for Step<F, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step")
             .field("job", &self.job)

@@ -121,6 +121,7 @@ impl Observer for TracingSink {
             }
             EventKind::TimedOut {
                 scope,
+                name,
                 limit,
                 dropped,
             } => {
@@ -128,6 +129,7 @@ impl Observer for TracingSink {
                     level,
                     event,
                     scope = &*scope.to_string(),
+                    limit_name = name.as_deref(),
                     limit_ms = ms(*limit),
                     dropped,
                     "timed out"

@@ -73,8 +73,8 @@
 //! | step limit <= attempt limit, overall limit | a step could never use its limit |
 //! | probe timeout >= overall limit and its grace period | a slow probe would let more probes through than wanted |
 //!
-//! A limit that comes from the request is not checked, but whether the two limits are an overall one and one of each
-//! attempt is. An idle limit says nothing of how long a job takes, so that with an overall one the waits and the probe
+//! Of what a request may override only the layer's own setting is checked, and whether the two limits are an overall
+//! one and one of each attempt. Where requests ask for longer than the overall limit, set the probe timeout to match. An idle limit says nothing of how long a job takes, so that with an overall one the waits and the probe
 //! timeout go unchecked; another [`TimeoutLayer`](crate::TimeoutLayer) around the pipeline limits that. A probe timeout that is not set is made long enough.
 //!
 //! The variant with the circuit breaker inside the retry, where it counts attempts, is composed by hand in a

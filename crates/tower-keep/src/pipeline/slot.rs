@@ -65,7 +65,7 @@ pub struct Facts<'a> {
 pub(super) struct Limits {
     pub(super) span: Span,
     pub(super) measure: Measure,
-    /// If it is known before there is a request.
+    /// That of a request that sets none itself.
     pub(super) fixed: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) step: Option<Duration>,
@@ -106,8 +106,8 @@ impl<C, O, G: Circuits> sealed::Slot for CircuitBreakerLayer<C, O, G> {
     }
 }
 
-impl<L: FixedLimit, O> Slot<slots::Timeout> for TimeoutLayer<L, O> {}
-impl<L: FixedLimit, O> sealed::Slot for TimeoutLayer<L, O> {
+impl<L: FixedLimit, O, N: FixedLimit> Slot<slots::Timeout> for TimeoutLayer<L, O, N> {}
+impl<L: FixedLimit, O, N: FixedLimit> sealed::Slot for TimeoutLayer<L, O, N> {
     fn facts(&self) -> Facts<'_> {
         Facts {
             limits: Some(Limits {
@@ -115,15 +115,15 @@ impl<L: FixedLimit, O> sealed::Slot for TimeoutLayer<L, O> {
                 measure: self.measure,
                 fixed: self.limit.fixed_limit(),
                 grace: self.grace_period().unwrap_or_default(),
-                step: self.step_limit,
+                step: self.step_limit.fixed_limit(),
             }),
             ..Facts::default()
         }
     }
 }
 
-impl<P, C, H, B> Slot<slots::Retry> for RetryLayer<P, C, H, B> {}
-impl<P, C, H, B> sealed::Slot for RetryLayer<P, C, H, B> {
+impl<P, C, H, B, N, A> Slot<slots::Retry> for RetryLayer<P, C, H, B, N, A> {}
+impl<P, C, H, B, N, A> sealed::Slot for RetryLayer<P, C, H, B, N, A> {
     fn facts(&self) -> Facts<'_> {
         Facts {
             retries: Some(&self.settings),

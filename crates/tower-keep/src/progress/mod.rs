@@ -55,7 +55,7 @@
 //!     .service(service_fn(|rows: u32| async move {
 //!         let job = Job::current().steps(2);
 //!         job.step("read", async { Ok::<_, BoxError>(()) }).await?;
-//!         job.step("store", async { Err("disk full") }).await.map(|()| rows)
+//!         job.step("store", async { Err(BoxError::from("disk full")) }).await.map(|()| rows)
 //!     }));
 //!
 //! let (snapshot, mut changes) = handle.changes();

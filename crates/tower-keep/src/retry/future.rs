@@ -15,12 +15,14 @@ use tower_service::Service;
 
 use super::{
     backoff::Walk,
+    before_attempt::BeforeAttempt,
     budgets::ChooseBudget,
     give_up::{GaveUp, OnGiveUp},
     handle::RetryBudget,
     next::{Over, attempt_ended, begin_attempt, described},
     policy::{Attempt, Decision, Policy},
     request::CloneRequest,
+    retries::ChooseRetries,
     shared::{End, Shared},
 };
 use crate::{
@@ -35,33 +37,52 @@ use crate::{
 pin_project! {
     /// The response future of [`Retry`](super::Retry).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Request, P, C, H, B>
+    pub struct ResponseFuture<S, Request, P, C, H, B, N, A>
     where
         S: Service<Request>,
         P: Policy<Request, S::Response, S::Error>,
+        A: BeforeAttempt<Request, S::Response, S::Error>,
     {
         #[pin]
-        state: State<S, S::Future>,
+        state: State<S, S::Future, A::Future, A::Prepared>,
         // For the next attempt; `None` if the request cannot be repeated.
         next: Option<Next<S, Request>>,
         seen: P::Seen,
+        // What the hook before the next attempt is to know of the last one.
+        last: Option<A::Seen>,
         budget: Option<RetryBudget>,
         attempt: u32,
+        max_retries: u32,
         end: End,
         walk: Option<Box<Walk>>,
-        shared: Arc<Shard<Shared<P, C, H, B>>>,
+        shared: Arc<Shard<Shared<P, C, H, B, N, A>>>,
         seat: Seat,
     }
 }
 
+type SharedByCalls<P, C, H, B, N, A> = Arc<Shard<Shared<P, C, H, B, N, A>>>;
+
+/// What is known of a call once its request was looked at.
+pub(super) struct Call<Seen, P, C, H, B, N, A> {
+    pub(super) seen: Seen,
+    pub(super) budget: Option<RetryBudget>,
+    pub(super) max_retries: u32,
+    pub(super) end: End,
+    pub(super) shared: SharedByCalls<P, C, H, B, N, A>,
+}
+
 pin_project! {
     #[project = StateProj]
-    enum State<S, F> {
+    enum State<S, F, H, R> {
         Calling { #[pin] future: F },
         // No readiness of the inner service is held while waiting.
         // `None` is no time at all: that takes no timer, nor the runtime that a timer needs.
         Waiting { #[pin] sleep: Option<Sleep> },
-        Readying { service: S },
+        // The hook that takes its time is to be asked, and nothing is held.
+        Beginning,
+        Preparing { #[pin] hook: H },
+        // `None` is the request that is kept for this attempt.
+        Readying { service: S, prepared: Option<R> },
     }
 }
 
@@ -75,7 +96,34 @@ struct Next<S, Request> {
     request: Option<Request>,
 }
 
-impl<S, F> State<S, F> {
+impl<S: Clone, Request> Next<S, Request> {
+    /// The instance for one attempt.
+    fn instance(next: &Option<Self>) -> S {
+        match next {
+            Some(next) => next.service.clone(),
+            None => unreachable!("an attempt begins only with a service at hand"),
+        }
+    }
+
+    /// The request for one attempt. Another one like it is kept if `again`.
+    fn request<C: CloneRequest<Request>>(
+        next: &mut Option<Self>,
+        again: bool,
+        clone: &C,
+    ) -> Request {
+        let Some((next, request)) =
+            (next.as_mut()).and_then(|next| next.request.take().map(|request| (next, request)))
+        else {
+            unreachable!("an attempt begins only with a request at hand")
+        };
+        if again {
+            next.request = clone.clone_request(&request);
+        }
+        request
+    }
+}
+
+impl<S, F, H, R> State<S, F, H, R> {
     fn waiting(delay: Duration) -> Self {
         Self::Waiting {
             sleep: (!delay.is_zero()).then(|| tokio::time::sleep(delay)),
@@ -83,33 +131,60 @@ impl<S, F> State<S, F> {
     }
 }
 
-impl<S, Request, P, C, H, B> ResponseFuture<S, Request, P, C, H, B>
+impl<S, Request, P, C, H, B, N, A> ResponseFuture<S, Request, P, C, H, B, N, A>
 where
     S: Service<Request>,
     P: Policy<Request, S::Response, S::Error>,
+    A: BeforeAttempt<Request, S::Response, S::Error>,
 {
+    /// The first attempt is under way.
     #[inline(always)]
-    pub(super) fn new(
+    pub(super) fn calling(
         future: S::Future,
         next: Option<(S, Request)>,
-        seen: P::Seen,
-        budget: Option<RetryBudget>,
-        end: End,
-        shared: Arc<Shard<Shared<P, C, H, B>>>,
+        call: Call<P::Seen, P, C, H, B, N, A>,
+        seat: Seat,
+    ) -> Self {
+        let next = next.map(|(service, request)| Next {
+            service,
+            request: Some(request),
+        });
+        Self::new(State::Calling { future }, next, call, seat)
+    }
+
+    /// The first attempt is to be prepared. The job, if there is one, is held back until the service is called.
+    pub(super) fn preparing(
+        service: S,
+        request: Request,
+        call: Call<P::Seen, P, C, H, B, N, A>,
+    ) -> Self {
+        let seat = Seat::without_call();
+        seat.with_job(|job| job.word.hold_back());
+        let next = Next {
+            service,
+            request: Some(request),
+        };
+        Self::new(State::Beginning, Some(next), call, seat)
+    }
+
+    #[inline(always)]
+    fn new(
+        state: State<S, S::Future, A::Future, A::Prepared>,
+        next: Option<Next<S, Request>>,
+        call: Call<P::Seen, P, C, H, B, N, A>,
         seat: Seat,
     ) -> Self {
         Self {
-            state: State::Calling { future },
-            next: next.map(|(service, request)| Next {
-                service,
-                request: Some(request),
-            }),
-            seen,
-            budget,
+            state,
+            next,
+            seen: call.seen,
+            last: None,
+            budget: call.budget,
             attempt: 1,
-            end,
+            max_retries: call.max_retries,
+            end: call.end,
             walk: None,
-            shared,
+            shared: call.shared,
             seat,
         }
     }
@@ -134,12 +209,12 @@ where
     /// assert_eq!((result.unwrap_err().to_string(), attempts), ("broken".to_owned(), 3));
     /// # });
     /// ```
-    pub fn counted(self) -> Counted<S, Request, P, C, H, B> {
+    pub fn counted(self) -> Counted<S, Request, P, C, H, B, N, A> {
         Counted { future: self }
     }
 }
 
-impl<S, Request, P, C, H, B> Future for ResponseFuture<S, Request, P, C, H, B>
+impl<S, Request, P, C, H, B, N, A> Future for ResponseFuture<S, Request, P, C, H, B, N, A>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
@@ -147,6 +222,8 @@ where
     C: CloneRequest<Request>,
     H: OnGiveUp<S::Response, S::Error>,
     B: ChooseBudget<Request>,
+    N: ChooseRetries<Request>,
+    A: BeforeAttempt<Request, S::Response, S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -154,7 +231,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let layer = &this.shared.layer;
-        let max_retries = layer.settings.max_retries;
+        let max_retries = *this.max_retries;
         loop {
             let result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
@@ -167,32 +244,90 @@ where
                     }
                     *this.attempt = this.attempt.saturating_add(1);
                     begin_attempt(this.seat, *this.attempt, max_retries);
-                    let Some(next) = this.next else {
-                        unreachable!("a retry is scheduled only with a service at hand")
+                    let next = match A::WAITS {
+                        true => State::Beginning,
+                        false => State::Readying {
+                            service: this.seat.ask(|| Next::instance(this.next)),
+                            prepared: None,
+                        },
                     };
-                    let service = this.seat.ask(|| next.service.clone());
-                    this.state.set(State::Readying { service });
+                    this.state.set(next);
                     continue;
                 }
-                StateProj::Readying { service } => {
+                StateProj::Beginning => {
+                    this.seat.with_job(|job| job.attempt_is_prepared());
+                    let number = *this.attempt;
+                    let last = this.last.take();
+                    let seat = &*this.seat;
+                    let hook = seat.ask(|| {
+                        let again = number <= max_retries;
+                        let request = Next::request(this.next, again, &layer.clone_request);
+                        let attempt = Attempt {
+                            number,
+                            ..Attempt::first(max_retries, seat)
+                        };
+                        layer.before_attempt.prepare(request, &attempt, last)
+                    });
+                    this.state.set(State::Preparing { hook });
+                    continue;
+                }
+                StateProj::Preparing { hook } => {
+                    match ready!(this.seat.attend(|| hook.poll(cx))) {
+                        Ok(prepared) => {
+                            let service = this.seat.ask(|| Next::instance(this.next));
+                            this.seat.scoped(|| {
+                                this.state.set(State::Readying {
+                                    service,
+                                    prepared: Some(prepared),
+                                });
+                            });
+                            continue;
+                        }
+                        // The attempt has failed, without a call.
+                        Err(error) => {
+                            this.seat.with_job(|job| job.release());
+                            Err(error)
+                        }
+                    }
+                }
+                StateProj::Readying { service, prepared } => {
                     match ready!(this.seat.run(|| service.poll_ready(cx))) {
                         Ok(()) => {
-                            let Some((next, request)) = this.next.as_mut().and_then(|next| {
-                                next.request.take().map(|request| (next, request))
-                            }) else {
-                                unreachable!("a retry is scheduled only with a request at hand")
+                            let request = match prepared.take() {
+                                Some(prepared) => A::request(prepared),
+                                None => this.seat.ask(|| {
+                                    let again = *this.attempt <= max_retries;
+                                    let mut request =
+                                        Next::request(this.next, again, &layer.clone_request);
+                                    if A::CHANGES {
+                                        let attempt = Attempt {
+                                            number: *this.attempt,
+                                            ..Attempt::first(max_retries, this.seat)
+                                        };
+                                        layer.before_attempt.change(&mut request, &attempt);
+                                    }
+                                    request
+                                }),
                             };
-                            if *this.attempt <= max_retries {
-                                next.request =
-                                    (this.seat).ask(|| layer.clone_request.clone_request(&request));
-                            }
-                            this.seat.with_job(|job| job.attempt_runs());
+                            this.seat.with_job(|job| {
+                                job.attempt_runs();
+                                if A::WAITS {
+                                    job.release();
+                                }
+                            });
                             let future = this.seat.recall(|| service.call(request));
-                            std::mem::swap(&mut next.service, service);
+                            if let Some(next) = this.next {
+                                std::mem::swap(&mut next.service, service);
+                            }
                             this.state.set(State::Calling { future });
                             continue;
                         }
-                        Err(error) => Err(error),
+                        Err(error) => {
+                            if A::WAITS {
+                                this.seat.with_job(|job| job.release());
+                            }
+                            Err(error)
+                        }
                     }
                 }
             };
@@ -223,6 +358,7 @@ where
                 settings: &layer.settings,
                 seat: this.seat,
                 attempt: *this.attempt,
+                max_retries,
                 repeatable: (this.next.as_ref()).is_some_and(|next| next.request.is_some()),
                 end: this.shared.end_at(*this.end),
                 walk: this.walk,
@@ -239,6 +375,7 @@ where
                     return Poll::Ready(result);
                 }
             };
+            *this.last = this.seat.ask(|| layer.before_attempt.see(&result));
             // The next attempt speaks for itself.
             stop::clear();
             this.seat.rest();
@@ -281,10 +418,11 @@ fn give_up<T, E, H: OnGiveUp<T, E>>(
     outcome
 }
 
-impl<S, Request, P, C, H, B> fmt::Debug for ResponseFuture<S, Request, P, C, H, B>
+impl<S, Request, P, C, H, B, N, A> fmt::Debug for ResponseFuture<S, Request, P, C, H, B, N, A>
 where
     S: Service<Request>,
     P: Policy<Request, S::Response, S::Error>,
+    A: BeforeAttempt<Request, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
@@ -296,17 +434,18 @@ where
 pin_project! {
     /// A call that says how many attempts it took. Made by [`ResponseFuture::counted`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct Counted<S, Request, P, C, H, B>
+    pub struct Counted<S, Request, P, C, H, B, N, A>
     where
         S: Service<Request>,
         P: Policy<Request, S::Response, S::Error>,
+        A: BeforeAttempt<Request, S::Response, S::Error>,
     {
         #[pin]
-        future: ResponseFuture<S, Request, P, C, H, B>,
+        future: ResponseFuture<S, Request, P, C, H, B, N, A>,
     }
 }
 
-impl<S, Request, P, C, H, B> Future for Counted<S, Request, P, C, H, B>
+impl<S, Request, P, C, H, B, N, A> Future for Counted<S, Request, P, C, H, B, N, A>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
@@ -314,6 +453,8 @@ where
     C: CloneRequest<Request>,
     H: OnGiveUp<S::Response, S::Error>,
     B: ChooseBudget<Request>,
+    N: ChooseRetries<Request>,
+    A: BeforeAttempt<Request, S::Response, S::Error>,
 {
     type Output = (Result<S::Response, S::Error>, u32);
 
@@ -324,10 +465,11 @@ where
     }
 }
 
-impl<S, Request, P, C, H, B> fmt::Debug for Counted<S, Request, P, C, H, B>
+impl<S, Request, P, C, H, B, N, A> fmt::Debug for Counted<S, Request, P, C, H, B, N, A>
 where
     S: Service<Request>,
     P: Policy<Request, S::Response, S::Error>,
+    A: BeforeAttempt<Request, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Counted").field(&self.future).finish()

@@ -1,14 +1,16 @@
 //! The layer and its settings.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use super::{
     backoff::{Backoff, Jitter},
+    before_attempt::{AsItIs, ChangeWith, PrepareWith, PrepareWithOutcome},
     budgets::{BudgetBy, ChooseBudget, OneBudget},
     give_up::{GaveUp, GiveUpWith, KeepOutcome, OnGiveUp},
     handle::RetryBudget,
     policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, WithRequest},
     request::{ByClone, CloneRequest, CloneWith},
+    retries::{ChooseRetries, FixedRetries, RetriesBy},
     settings::{Seeds, Settings},
 };
 use crate::classify::{Classify, WithRetryAfter};
@@ -16,13 +18,25 @@ use crate::classify::{Classify, WithRetryAfter};
 /// Tries again after a failure.
 ///
 /// See the [module](super) for what the settings do together.
+///
+/// `P` decides, `C` repeats the request, `H` sees the last outcome, `B` chooses the budget and `N` the number of
+/// retries, `A` changes the request before each attempt.
 #[derive(Clone)]
-pub struct RetryLayer<P = OnError, C = ByClone, H = KeepOutcome, B = OneBudget> {
+pub struct RetryLayer<
+    P = OnError,
+    C = ByClone,
+    H = KeepOutcome,
+    B = OneBudget,
+    N = FixedRetries,
+    A = AsItIs,
+> {
     pub(crate) settings: Settings,
     pub(super) policy: P,
     pub(super) clone_request: C,
     pub(super) on_give_up: H,
     pub(super) choose_budget: B,
+    pub(super) choose_retries: N,
+    pub(super) before_attempt: A,
 }
 
 impl RetryLayer {
@@ -64,6 +78,8 @@ impl RetryLayer {
             clone_request: ByClone,
             on_give_up: KeepOutcome,
             choose_budget: OneBudget,
+            choose_retries: FixedRetries,
+            before_attempt: AsItIs,
         }
     }
 }
@@ -75,7 +91,7 @@ impl Default for RetryLayer {
 }
 
 /// How often, and when.
-impl<P, C, H, B> RetryLayer<P, C, H, B> {
+impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// How many retries may follow the first attempt. Default: 3, which makes 4 attempts.
     #[must_use]
     pub fn max_retries(mut self, max_retries: u32) -> Self {
@@ -212,14 +228,14 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
 
 /// What to retry. Of `should_retry`, `classify`, `decide_with`, `decide_with_request` and `policy` the
 /// last one called decides.
-impl<P, C, H, B> RetryLayer<P, C, H, B> {
+impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// Which errors to retry. Default: all of them.
     ///
     /// The closure sees errors only. An attempt whose limit answered with a response is then not
     /// retried: a [`decide_with`](Self::decide_with) sees that one as
     /// [`Attempt::timed_out`](super::Attempt::timed_out).
     #[must_use]
-    pub fn should_retry<F, Error>(self, should_retry: F) -> RetryLayer<ErrorsIf<F>, C, H, B>
+    pub fn should_retry<F, Error>(self, should_retry: F) -> RetryLayer<ErrorsIf<F>, C, H, B, N, A>
     where
         F: Fn(&Error) -> bool,
     {
@@ -229,7 +245,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// Retries what this classifier calls a failure, so that a response can be retried too, and waits as long as its
     /// [`retry_after`](Classify::retry_after) says.
     #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> RetryLayer<OnClass<D>, C, H, B>
+    pub fn classify<D, Response, Error>(self, classify: D) -> RetryLayer<OnClass<D>, C, H, B, N, A>
     where
         D: Classify<Response, Error>,
     {
@@ -253,7 +269,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// });
     /// ```
     #[must_use]
-    pub fn decide_with<F, Response, Error>(self, decide: F) -> RetryLayer<F, C, H, B>
+    pub fn decide_with<F, Response, Error>(self, decide: F) -> RetryLayer<F, C, H, B, N, A>
     where
         F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision,
     {
@@ -283,7 +299,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
         self,
         see: V,
         decide: D,
-    ) -> RetryLayer<WithRequest<V, D>, C, H, B>
+    ) -> RetryLayer<WithRequest<V, D>, C, H, B, N, A>
     where
         V: Fn(&Request) -> Seen,
         D: Fn(&Seen, &Result<Response, Error>, &Attempt<'_>) -> Decision,
@@ -293,13 +309,15 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
 
     /// Decides by a [`Policy`](super::Policy) of your own.
     #[must_use]
-    pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, C, H, B> {
+    pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, C, H, B, N, A> {
         RetryLayer {
             settings: self.settings,
             policy,
             clone_request: self.clone_request,
             on_give_up: self.on_give_up,
             choose_budget: self.choose_budget,
+            choose_retries: self.choose_retries,
+            before_attempt: self.before_attempt,
         }
     }
 
@@ -312,7 +330,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     pub fn retry_after<F, Response, Error>(
         self,
         retry_after: F,
-    ) -> RetryLayer<WithRetryAfter<P, F>, C, H, B>
+    ) -> RetryLayer<WithRetryAfter<P, F>, C, H, B, N, A>
     where
         F: Fn(&Result<Response, Error>) -> Option<Duration>,
     {
@@ -325,6 +343,8 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
             clone_request: self.clone_request,
             on_give_up: self.on_give_up,
             choose_budget: self.choose_budget,
+            choose_retries: self.choose_retries,
+            before_attempt: self.before_attempt,
         }
     }
 
@@ -342,7 +362,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// });
     /// ```
     #[must_use]
-    pub fn clone_with<F, Request>(self, clone: F) -> RetryLayer<P, CloneWith<F>, H, B>
+    pub fn clone_with<F, Request>(self, clone: F) -> RetryLayer<P, CloneWith<F>, H, B, N, A>
     where
         F: Fn(&Request) -> Option<Request>,
         CloneWith<F>: CloneRequest<Request>,
@@ -353,12 +373,14 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
             clone_request: CloneWith(clone),
             on_give_up: self.on_give_up,
             choose_budget: self.choose_budget,
+            choose_retries: self.choose_retries,
+            before_attempt: self.before_attempt,
         }
     }
 }
 
 /// When it gives up.
-impl<P, C, H, B> RetryLayer<P, C, H, B> {
+impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// A hook that sees the last outcome and why there is no other attempt, and may replace that
     /// outcome: by an error that says how many attempts there were, say, or by a fallback.
     ///
@@ -384,7 +406,7 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
     /// # });
     /// ```
     #[must_use]
-    pub fn on_give_up<F, Response, Error>(self, hook: F) -> RetryLayer<P, C, GiveUpWith<F>, B>
+    pub fn on_give_up<F, Response, Error>(self, hook: F) -> RetryLayer<P, C, GiveUpWith<F>, B, N, A>
     where
         F: Fn(Result<Response, Error>, GaveUp) -> Result<Response, Error>,
         GiveUpWith<F>: OnGiveUp<Response, Error>,
@@ -395,13 +417,15 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
             clone_request: self.clone_request,
             on_give_up: GiveUpWith(hook),
             choose_budget: self.choose_budget,
+            choose_retries: self.choose_retries,
+            before_attempt: self.before_attempt,
         }
     }
 
     /// Chooses the budget by the request, mostly from [`RetryBudgets`](super::RetryBudgets) by host.
     /// `None` is the layer's own [`budget`](Self::budget), if it has one.
     #[must_use]
-    pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, C, H, BudgetBy<F>>
+    pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, C, H, BudgetBy<F>, N, A>
     where
         F: Fn(&Request) -> Option<RetryBudget>,
         BudgetBy<F>: ChooseBudget<Request>,
@@ -412,11 +436,185 @@ impl<P, C, H, B> RetryLayer<P, C, H, B> {
             clone_request: self.clone_request,
             on_give_up: self.on_give_up,
             choose_budget: BudgetBy(budget),
+            choose_retries: self.choose_retries,
+            before_attempt: self.before_attempt,
         }
     }
 }
 
-impl<P, C, H, B> fmt::Debug for RetryLayer<P, C, H, B> {
+/// What a request says itself, and what happens to it before each attempt.
+impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
+    /// How many retries the request asks for; `None` is the layer's own [`max_retries`](Self::max_retries).
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_keep::RetryLayer;
+    ///
+    /// #[derive(Clone, Copy)]
+    /// struct MaxRetries(u32);
+    ///
+    /// let retry = RetryLayer::for_clients().max_retries_by(|request: &Request<String>| {
+    ///     request.extensions().get().map(|MaxRetries(count)| *count)
+    /// });
+    /// # let _ = retry;
+    /// ```
+    #[must_use]
+    pub fn max_retries_by<F, Request>(
+        self,
+        max_retries: F,
+    ) -> RetryLayer<P, C, H, B, RetriesBy<F>, A>
+    where
+        F: Fn(&Request) -> Option<u32>,
+        RetriesBy<F>: ChooseRetries<Request>,
+    {
+        RetryLayer {
+            settings: self.settings,
+            policy: self.policy,
+            clone_request: self.clone_request,
+            on_give_up: self.on_give_up,
+            choose_budget: self.choose_budget,
+            choose_retries: RetriesBy(max_retries),
+            before_attempt: self.before_attempt,
+        }
+    }
+
+    /// Changes the request right before each attempt, the first one too: for the number of the attempt in a header,
+    /// say, or a signature that holds the time.
+    ///
+    /// The attempt is the one that begins, so that its [`number`](Attempt::number) is 1 before the first. The service
+    /// is ready by then. Every attempt starts from the request as it came: what the hook did to it before the last
+    /// attempt is not there. A request that cannot be repeated is changed before its one attempt. Where work is to be
+    /// waited for, there is [`before_attempt_async`](Self::before_attempt_async). Default: nothing.
+    ///
+    /// ```
+    /// use http::{HeaderValue, Request};
+    /// use tower_keep::RetryLayer;
+    ///
+    /// let retry = RetryLayer::for_clients().before_attempt(|request: &mut Request<String>, attempt| {
+    ///     request.headers_mut().insert("attempt", HeaderValue::from(attempt.number()));
+    /// });
+    /// # let _ = retry;
+    /// ```
+    #[must_use]
+    pub fn before_attempt<F, Request>(self, hook: F) -> RetryLayer<P, C, H, B, N, ChangeWith<F>>
+    where
+        F: Fn(&mut Request, &Attempt<'_>),
+    {
+        self.with_hook(ChangeWith(hook))
+    }
+
+    /// Prepares the request before each attempt, the first one too, by a future that gives it back: for a token that
+    /// may have to be fetched first.
+    ///
+    /// An error of the hook is the attempt's failure: the policy sees it, and decides whether there is another attempt.
+    /// A policy that stops on the hook's error ends the call.
+    /// The limits around the retry hold for the hook too, that of an attempt, inside the retry, does not. Dropping the
+    /// call drops the hook's future. As [`before_attempt`](Self::before_attempt), each attempt starts from the request
+    /// as it came.
+    ///
+    /// The hook must not hold up a service that is ready. So the retry is then always ready itself: it waits for the
+    /// service within the call, after the hook, and a failure of that is the attempt's. The first attempt goes to the
+    /// instance that was called, or a clone of it, and later ones as always.
+    ///
+    /// ```
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, RetryLayer};
+    ///
+    /// async fn fetch_token() -> Result<String, BoxError> {
+    ///     Ok("secret".to_owned())
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let retry = RetryLayer::for_clients().before_attempt_async(|page: String, _| async move {
+    ///     Ok::<_, BoxError>(format!("{page} with {}", fetch_token().await?))
+    /// });
+    /// let echo = service_fn(|request: String| async move { Ok::<_, BoxError>(request) });
+    /// assert_eq!(retry.layer(echo).oneshot("page 1".to_owned()).await.unwrap(), "page 1 with secret");
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn before_attempt_async<F, Prepare, Request, Error>(
+        self,
+        hook: F,
+    ) -> RetryLayer<P, C, H, B, N, PrepareWith<F>>
+    where
+        F: Fn(Request, &Attempt<'_>) -> Prepare,
+        Prepare: Future<Output = Result<Request, Error>>,
+    {
+        self.with_hook(PrepareWith(hook))
+    }
+
+    /// As [`before_attempt_async`](Self::before_attempt_async), by two closures: `see` keeps of an attempt's outcome
+    /// what the hook needs before the next one. Before the first attempt that is `None`.
+    ///
+    /// `see` looks at each outcome that another attempt follows. The outcome itself is dropped before the wait.
+    ///
+    /// ```
+    /// use std::{cell::Cell, rc::Rc};
+    /// use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, RetryLayer, retry::{Attempt, Decision}};
+    ///
+    /// /// From memory, or fetched where the one in memory is refused.
+    /// async fn token(is_refused: bool) -> Result<&'static str, BoxError> {
+    ///     Ok(if is_refused { "new" } else { "old" })
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let unauthorized = |outcome: &Result<Response<()>, BoxError>| {
+    ///     outcome.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)
+    /// };
+    /// let retry = RetryLayer::for_clients()
+    ///     .decide_with(move |outcome: &Result<Response<()>, BoxError>, attempt: &Attempt<'_>| {
+    ///         if unauthorized(outcome) && attempt.number() == 1 { Decision::Retry } else { Decision::Stop }
+    ///     })
+    ///     .before_attempt_async_with_outcome(
+    ///         unauthorized,
+    ///         |mut request: Request<()>, _, was_refused| async move {
+    ///             let token = token(was_refused == Some(true)).await?;
+    ///             request.headers_mut().insert(AUTHORIZATION, token.parse()?);
+    ///             Ok::<_, BoxError>(request)
+    ///         },
+    ///     );
+    /// let server = service_fn(|request: Request<()>| async move {
+    ///     let mut response = Response::new(());
+    ///     if request.headers()[AUTHORIZATION] != "new" {
+    ///         *response.status_mut() = StatusCode::UNAUTHORIZED;
+    ///     }
+    ///     Ok::<_, BoxError>(response)
+    /// });
+    /// let response = retry.layer(server).oneshot(Request::new(())).await.unwrap();
+    /// assert_eq!(response.status(), StatusCode::OK);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn before_attempt_async_with_outcome<V, Seen, F, Prepare, Request, Response, Error>(
+        self,
+        see: V,
+        hook: F,
+    ) -> RetryLayer<P, C, H, B, N, PrepareWithOutcome<V, F>>
+    where
+        V: Fn(&Result<Response, Error>) -> Seen,
+        F: Fn(Request, &Attempt<'_>, Option<Seen>) -> Prepare,
+        Prepare: Future<Output = Result<Request, Error>>,
+    {
+        self.with_hook(PrepareWithOutcome { see, prepare: hook })
+    }
+
+    fn with_hook<D>(self, before_attempt: D) -> RetryLayer<P, C, H, B, N, D> {
+        RetryLayer {
+            settings: self.settings,
+            policy: self.policy,
+            clone_request: self.clone_request,
+            on_give_up: self.on_give_up,
+            choose_budget: self.choose_budget,
+            choose_retries: self.choose_retries,
+            before_attempt,
+        }
+    }
+}
+
+impl<P, C, H, B, N, A> fmt::Debug for RetryLayer<P, C, H, B, N, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.settings;
         f.debug_struct("RetryLayer")

@@ -2,7 +2,7 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`max_retries`](RetryLayer::max_retries): retries, not attempts | 3 |
+//! | [`max_retries`](RetryLayer::max_retries): retries, not attempts; [`max_retries_by`](RetryLayer::max_retries_by) the request | 3 |
 //! | [`base_delay`](RetryLayer::base_delay) | 1 s |
 //! | [`max_delay`](RetryLayer::max_delay) | 30 s, or the base delay if that is longer |
 //! | [`max_requested_delay`](RetryLayer::max_requested_delay): the longest wait that the service may ask for | 60 s |
@@ -15,6 +15,7 @@
 //! | [`stop_outer_retries`](RetryLayer::stop_outer_retries) | no |
 //! | [`max_total_time`](RetryLayer::max_total_time) | none |
 //! | [`clone_with`](RetryLayer::clone_with) | `Request: Clone` |
+//! | [`before_attempt`](RetryLayer::before_attempt), [`before_attempt_async`](RetryLayer::before_attempt_async): a hook that changes the request | none |
 //!
 //! The wait before retry n, counted from 0, is `min(base_delay * 2^n, max_delay)`: 1, 2 and 4 s by default.
 //!
@@ -87,6 +88,22 @@
 //!
 //! Of HTTP requests retry only the idempotent ones, by [`clone_with`](RetryLayer::clone_with): a
 //! `POST` that failed may have been carried out.
+//!
+//! # Before each attempt
+//!
+//! A hook changes the request before each attempt, the first one too. It gets the request as it came, and the number of
+//! the attempt that begins.
+//!
+//! | hook | for | what it costs |
+//! |---|---|---|
+//! | [`before_attempt`](RetryLayer::before_attempt) | a header, a signature | nothing but itself |
+//! | [`before_attempt_async`](RetryLayer::before_attempt_async) | a token that may have to be fetched | the retry is always ready, and waits for the service in the call: a clone of the service for each call |
+//! | [`before_attempt_async_with_outcome`](RetryLayer::before_attempt_async_with_outcome) | a token that is fetched anew after a refusal | as above |
+//!
+//! An error of the hook is the attempt's failure, about which the policy is asked. The limits around the retry hold for
+//! the hook; that of an attempt begins after it. What the hook writes into the request, a layer inside can read: with
+//! [`TimeoutLayer::limit_by`](crate::TimeoutLayer::limit_by) the limit of an attempt depends on its number. Before the
+//! first attempt a job that a layer inside begins is not known yet.
 //!
 //! # When it gives up
 //!
@@ -198,6 +215,7 @@
 //! and even per request: a budget and a seed belong to the layer, and are shared by all of them.
 
 mod backoff;
+mod before_attempt;
 mod budget;
 mod budgets;
 mod future;
@@ -207,6 +225,7 @@ mod layer;
 mod next;
 mod policy;
 mod request;
+mod retries;
 mod service;
 mod settings;
 mod shared;
@@ -216,6 +235,7 @@ mod total;
 pub(crate) use self::settings::Settings;
 pub use self::{
     backoff::{Backoff, BackoffStrategy, Jitter},
+    before_attempt::{AsItIs, BeforeAttempt, ChangeWith, PrepareWith, PrepareWithOutcome},
     budget::Balance,
     budgets::{BudgetBy, ChooseBudget, OneBudget, RetryBudgets},
     future::{Counted, ResponseFuture},
@@ -224,5 +244,6 @@ pub use self::{
     layer::RetryLayer,
     policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, Policy, WithRequest},
     request::{ByClone, CloneRequest, CloneWith},
+    retries::{ChooseRetries, FixedRetries, RetriesBy},
     service::Retry,
 };

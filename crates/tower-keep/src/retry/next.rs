@@ -26,6 +26,8 @@ pub(super) struct Over<'a> {
     pub(super) settings: &'a Settings,
     pub(super) seat: &'a Seat,
     pub(super) attempt: u32,
+    /// The call's own number, or else the layer's.
+    pub(super) max_retries: u32,
     /// There is a request for another attempt.
     pub(super) repeatable: bool,
     /// When all attempts are to be over, as far as this retry is concerned.
@@ -49,7 +51,7 @@ impl Over<'_> {
         if decision == Decision::Stop {
             return Err(GiveUpReason::NotRetryable);
         }
-        let (attempt, max_retries) = (self.attempt, self.settings.max_retries);
+        let (attempt, max_retries) = (self.attempt, self.max_retries);
         match self.plan(decision) {
             Ok(delay) => {
                 self.seat.with_job(|job| {
@@ -102,7 +104,7 @@ impl Over<'_> {
         if decision == Decision::Never || self.is_forbidden() {
             return Err(GiveUpReason::Forbidden);
         }
-        if self.attempt > settings.max_retries {
+        if self.attempt > self.max_retries {
             return Err(GiveUpReason::Exhausted);
         }
         if !self.repeatable {

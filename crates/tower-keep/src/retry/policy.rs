@@ -108,7 +108,7 @@ where
     }
 }
 
-/// The attempt that a [`Policy`] decides on.
+/// The attempt that a [`Policy`] decides on, or that a hook [prepares](super::RetryLayer::before_attempt).
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
     pub(super) number: u32,
@@ -116,6 +116,18 @@ pub struct Attempt<'a> {
     pub(super) seat: &'a Seat,
     /// What a layer inside noted of the result.
     pub(super) stop: Option<StopKind>,
+}
+
+impl<'a> Attempt<'a> {
+    /// The first, which begins now.
+    pub(super) fn first(max_retries: u32, seat: &'a Seat) -> Self {
+        Self {
+            number: 1,
+            max_retries,
+            seat,
+            stop: None,
+        }
+    }
 }
 
 impl Attempt<'_> {
@@ -133,7 +145,7 @@ impl Attempt<'_> {
     }
 
     /// Whether a time limit cut this attempt off, whatever the result looks like: an error, or the
-    /// response with which the limit's layer answered.
+    /// response with which the limit's layer answered. Of an attempt that only begins: no.
     ///
     /// Of an attempt that was cut off nobody knows whether the service did the work.
     #[must_use]

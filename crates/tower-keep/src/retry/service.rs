@@ -1,7 +1,7 @@
 //! The service.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -10,12 +10,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    before_attempt::{AsItIs, BeforeAttempt},
     budgets::{ChooseBudget, OneBudget},
-    future::ResponseFuture,
+    future::{Call, ResponseFuture},
     give_up::{KeepOutcome, OnGiveUp},
     layer::RetryLayer,
-    policy::{OnError, Policy},
+    policy::{Attempt, OnError, Policy},
     request::{ByClone, CloneRequest},
+    retries::{ChooseRetries, FixedRetries},
     shared::Shared,
 };
 use crate::{
@@ -27,12 +29,20 @@ use crate::{
 };
 
 /// The service that [`RetryLayer`] makes.
-pub struct Retry<S, P = OnError, C = ByClone, H = KeepOutcome, B = OneBudget> {
+pub struct Retry<
+    S,
+    P = OnError,
+    C = ByClone,
+    H = KeepOutcome,
+    B = OneBudget,
+    N = FixedRetries,
+    A = AsItIs,
+> {
     inner: S,
-    shared: Sharded<Shared<P, C, H, B>>,
+    shared: Sharded<Shared<P, C, H, B, N, A>>,
 }
 
-impl<S: Clone, P, C, H, B> Clone for Retry<S, P, C, H, B> {
+impl<S: Clone, P, C, H, B, N, A> Clone for Retry<S, P, C, H, B, N, A> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
@@ -41,14 +51,16 @@ impl<S: Clone, P, C, H, B> Clone for Retry<S, P, C, H, B> {
     }
 }
 
-impl<S, P, C, H, B> Layer<S> for RetryLayer<P, C, H, B>
+impl<S, P, C, H, B, N, A> Layer<S> for RetryLayer<P, C, H, B, N, A>
 where
     P: Clone,
     C: Clone,
     H: Clone,
     B: Clone,
+    N: Clone,
+    A: Clone,
 {
-    type Service = Retry<S, P, C, H, B>;
+    type Service = Retry<S, P, C, H, B, N, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Retry {
@@ -58,7 +70,7 @@ where
     }
 }
 
-impl<S, P, C, H, B, Request> Service<Request> for Retry<S, P, C, H, B>
+impl<S, P, C, H, B, N, A, Request> Service<Request> for Retry<S, P, C, H, B, N, A>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
@@ -66,27 +78,52 @@ where
     C: CloneRequest<Request>,
     H: OnGiveUp<S::Response, S::Error>,
     B: ChooseBudget<Request>,
+    N: ChooseRetries<Request>,
+    A: BeforeAttempt<Request, S::Response, S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, Request, P, C, H, B>;
+    type Future = ResponseFuture<S, Request, P, C, H, B, N, A>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        if A::WAITS {
+            // The service is asked once the hook is through: nothing may be held meanwhile.
+            return Poll::Ready(Ok(()));
+        }
         self.inner.poll_ready(cx)
     }
 
     #[inline(always)]
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let layer = &self.shared.layer;
         let budget = before_service(|| layer.choose_budget.choose(&request));
         let end = self.shared.begin(budget.as_ref(), self.shared.number());
+        let max_retries = before_service(|| layer.choose_retries.choose(&request))
+            .unwrap_or(layer.settings.max_retries);
         let seen = before_service(|| layer.policy.see(&request));
-        let kept = if layer.settings.max_retries > 0 {
+        let call = Call {
+            seen,
+            budget,
+            max_retries,
+            end,
+            shared: Arc::clone(&self.shared),
+        };
+        if A::WAITS {
+            let next = self.inner.clone();
+            let called = mem::replace(&mut self.inner, next);
+            return ResponseFuture::preparing(called, request, call);
+        }
+        let kept = if max_retries > 0 {
             before_service(|| layer.clone_request.clone_request(&request))
         } else {
             None
         };
+        if A::CHANGES {
+            let seat = Seat::without_call();
+            let first = Attempt::first(max_retries, &seat);
+            before_service(|| layer.before_attempt.change(&mut request, &first));
+        }
         let (seat, (future, next)) = Seat::call(|| {
             let future = in_attempts(|| self.inner.call(request));
             // A clone made after the call knows what the instance that was called has learnt. Without
@@ -94,12 +131,11 @@ where
             let next = kept.map(|request| (self.inner.clone(), request));
             (future, next)
         });
-        let shared = Arc::clone(&self.shared);
-        ResponseFuture::new(future, next, seen, budget, end, shared, seat)
+        ResponseFuture::calling(future, next, call, seat)
     }
 }
 
-impl<S: fmt::Debug, P, C, H, B> fmt::Debug for Retry<S, P, C, H, B> {
+impl<S: fmt::Debug, P, C, H, B, N, A> fmt::Debug for Retry<S, P, C, H, B, N, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("inner", &self.inner)

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::{handle::RetryBudget, layer::RetryLayer};
 
 /// What a call takes along with one reference count.
-pub(super) struct Shared<P, C, H, B> {
-    pub(super) layer: RetryLayer<P, C, H, B>,
+pub(super) struct Shared<P, C, H, B, N, A> {
+    pub(super) layer: RetryLayer<P, C, H, B, N, A>,
     /// From when the ends of calls are counted, where they have one.
     born: Option<Instant>,
 }
@@ -17,8 +17,8 @@ pub(super) type End = u64;
 /// Never.
 const NO_END: End = End::MAX;
 
-impl<P, C, H, B> Shared<P, C, H, B> {
-    pub(super) fn new(layer: RetryLayer<P, C, H, B>) -> Self {
+impl<P, C, H, B, N, A> Shared<P, C, H, B, N, A> {
+    pub(super) fn new(layer: RetryLayer<P, C, H, B, N, A>) -> Self {
         Self {
             born: layer.settings.max_total_time.map(|_| Instant::now()),
             layer,

@@ -23,6 +23,8 @@ pub(super) struct Deadline {
     nanos: u32,
     pub(super) span: Span,
     pub(super) measure: Measure,
+    /// That of the layer. Static, as a call must write to no reference count that others share.
+    name: Option<&'static str>,
     /// The call is part of an execution that callers share, rather than one of their calls.
     pub(super) shared: bool,
     /// It has expired, and the work was told to stop.
@@ -38,6 +40,7 @@ impl Deadline {
         limit: Duration,
         span: Span,
         measure: Measure,
+        name: Option<&'static str>,
         began: Instant,
     ) -> Option<Self> {
         Some(Self {
@@ -45,6 +48,7 @@ impl Deadline {
             nanos: limit.subsec_nanos(),
             span,
             measure,
+            name,
             shared: false,
             in_grace: false,
             at: began.checked_add(limit)?,
@@ -107,6 +111,7 @@ impl Deadline {
         let attempt = seat.with_job(|job| {
             context::emit(job, || EventKind::TimedOut {
                 scope: scope.clone(),
+                name: self.name.map(Into::into),
                 limit: self.limit(),
                 dropped,
             });
@@ -121,9 +126,11 @@ impl Deadline {
             job.attempt()
         });
         seat.scoped(|| stop::dropping(kind, drop_inner));
-        (
-            Elapsed::new(scope, self.limit(), attempt.unwrap_or(1)),
-            kind,
-        )
+        let elapsed = Elapsed::new(scope, self.limit(), attempt.unwrap_or(1));
+        let elapsed = match self.name {
+            Some(name) => elapsed.named(name),
+            None => elapsed,
+        };
+        (elapsed, kind)
     }
 }

@@ -14,12 +14,15 @@ use crate::{
 };
 
 /// Limits how long a call may take, or how long it may go without progress. One layer is one limit: several compose.
+///
+/// `L` is where the limit comes from, `O` what the caller sees, `N` where the limit of each step comes from.
 #[derive(Clone)]
-pub struct TimeoutLayer<L = Option<Duration>, O = Fail> {
+pub struct TimeoutLayer<L = Option<Duration>, O = Fail, N = Option<Duration>> {
     pub(crate) limit: L,
     pub(crate) span: Span,
     pub(crate) measure: Measure,
-    pub(crate) step_limit: Option<Duration>,
+    pub(crate) step_limit: N,
+    name: Option<&'static str>,
     // The grace period, in two parts as in `Deadline`; zero is none.
     grace_secs: u64,
     grace_nanos: u32,
@@ -33,13 +36,17 @@ impl TimeoutLayer {
         Self::of(Some(limit))
     }
 
-    /// As [`new`](Self::new), with the limit from the request; `None` is none.
+    /// As [`new`](Self::new), with the limit from the request; `None` is none. Where a request without a limit of its
+    /// own is to have the layer's, there is [`limit_by`](Self::limit_by).
     #[must_use]
     pub const fn by<F, Request>(limit: F) -> TimeoutLayer<LimitBy<F>>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
-        TimeoutLayer::of(LimitBy(limit))
+        TimeoutLayer::of(LimitBy {
+            by: limit,
+            default: None,
+        })
     }
 
     /// No limit over the call: for a layer that only sets a [`step_limit`](Self::step_limit).
@@ -56,6 +63,7 @@ impl<L> TimeoutLayer<L> {
             span: Span::Overall,
             measure: Measure::Total,
             step_limit: None,
+            name: None,
             grace_secs: 0,
             grace_nanos: 0,
             on_reject: Fail,
@@ -63,15 +71,122 @@ impl<L> TimeoutLayer<L> {
     }
 }
 
-impl<O> TimeoutLayer<Option<Duration>, O> {
+impl<O, N> TimeoutLayer<Option<Duration>, O, N> {
     /// The limit, if there is one.
     #[must_use]
     pub const fn limit(&self) -> Option<Duration> {
         self.limit
     }
+
+    /// A request may set the limit itself: `None` is the layer's own, [`Duration::MAX`] none at all. Of any kind:
+    /// overall, of an attempt, idle.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use http::Request;
+    /// use tower_keep::TimeoutLayer;
+    ///
+    /// /// How long this call may take.
+    /// #[derive(Clone, Copy)]
+    /// struct Patience(Duration);
+    ///
+    /// let limit = TimeoutLayer::new(Duration::from_secs(10)).limit_by(|request: &Request<String>| {
+    ///     request.extensions().get().map(|Patience(limit)| *limit)
+    /// });
+    /// # let _ = limit;
+    /// ```
+    #[must_use]
+    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F>, O, N>
+    where
+        F: Fn(&Request) -> Option<Duration>,
+    {
+        TimeoutLayer {
+            limit: LimitBy {
+                by: limit,
+                default: self.limit,
+            },
+            span: self.span,
+            measure: self.measure,
+            step_limit: self.step_limit,
+            name: self.name,
+            grace_secs: self.grace_secs,
+            grace_nanos: self.grace_nanos,
+            on_reject: self.on_reject,
+        }
+    }
 }
 
 impl<L, O> TimeoutLayer<L, O> {
+    /// The limit of each named step inside the job, where the step sets none itself. Needs a stack that tracks a job;
+    /// of several layers the shortest limit holds.
+    #[must_use]
+    pub const fn step_limit(mut self, limit: Duration) -> Self {
+        self.step_limit = Some(limit);
+        self
+    }
+
+    /// A request may set the [`step_limit`](Self::step_limit) itself: `None` is the layer's own, if it has one,
+    /// [`Duration::MAX`] none from this layer.
+    #[must_use]
+    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, O, LimitBy<F>>
+    where
+        F: Fn(&Request) -> Option<Duration>,
+    {
+        TimeoutLayer {
+            limit: self.limit,
+            span: self.span,
+            measure: self.measure,
+            step_limit: LimitBy {
+                by: limit,
+                default: self.step_limit,
+            },
+            name: self.name,
+            grace_secs: self.grace_secs,
+            grace_nanos: self.grace_nanos,
+            on_reject: self.on_reject,
+        }
+    }
+}
+
+impl<L, O, F> TimeoutLayer<L, O, LimitBy<F>> {
+    /// The limit of each named step, where neither the step nor the request sets one.
+    #[must_use]
+    pub const fn step_limit(mut self, limit: Duration) -> Self {
+        self.step_limit.default = Some(limit);
+        self
+    }
+}
+
+impl<L, O, N> TimeoutLayer<L, O, N> {
+    /// Names the limit, so that an error, an event and a log line say which of several it was. Default: no name.
+    ///
+    /// Of the limits that steps have, each has its step's name instead.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, TimeoutLayer, find, timeout::Elapsed};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let hangs = service_fn(|(): ()| std::future::pending::<Result<(), BoxError>>());
+    /// let database = TimeoutLayer::new(Duration::from_secs(5)).named("db").layer(hangs);
+    /// let error = database.oneshot(()).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "overall time limit \"db\" of 5s expired");
+    /// assert_eq!(find::<Elapsed>(&*error).unwrap().name(), Some("db"));
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the name is empty.
+    #[must_use]
+    #[track_caller]
+    pub const fn named(mut self, name: &'static str) -> Self {
+        assert!(!name.is_empty(), "the name of a limit must not be empty");
+        self.name = Some(name);
+        self
+    }
+
     /// The limit is on each attempt: inside a retry, it starts again with each. When it expires the attempt fails and
     /// may be retried.
     #[must_use]
@@ -88,14 +203,6 @@ impl<L, O> TimeoutLayer<L, O> {
     #[must_use]
     pub const fn idle(mut self) -> Self {
         self.measure = Measure::Idle;
-        self
-    }
-
-    /// The limit of each named step inside the job, where the step sets none itself. Needs a stack that tracks a job;
-    /// of several layers the shortest limit holds.
-    #[must_use]
-    pub const fn step_limit(mut self, limit: Duration) -> Self {
-        self.step_limit = Some(limit);
         self
     }
 
@@ -123,7 +230,7 @@ impl<L, O> TimeoutLayer<L, O> {
 
     /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> TimeoutLayer<L, FailWith<F>>
+    pub fn fail_with<F, E>(self, fail: F) -> TimeoutLayer<L, FailWith<F>, N>
     where
         F: Fn(Elapsed) -> E,
     {
@@ -132,19 +239,20 @@ impl<L, O> TimeoutLayer<L, O> {
 
     /// Answers with a response instead of an error, and leaves the inner error type untouched.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> TimeoutLayer<L, RespondWith<F>>
+    pub fn respond_with<F, Response>(self, respond: F) -> TimeoutLayer<L, RespondWith<F>, N>
     where
         F: Fn(Elapsed) -> Response,
     {
         self.on_reject(RespondWith(respond))
     }
 
-    fn on_reject<P>(self, on_reject: P) -> TimeoutLayer<L, P> {
+    fn on_reject<P>(self, on_reject: P) -> TimeoutLayer<L, P, N> {
         TimeoutLayer {
             limit: self.limit,
             span: self.span,
             measure: self.measure,
             step_limit: self.step_limit,
+            name: self.name,
             grace_secs: self.grace_secs,
             grace_nanos: self.grace_nanos,
             on_reject,
@@ -166,13 +274,14 @@ impl<L, O> TimeoutLayer<L, O> {
     /// The limit of a call that began at this time.
     #[inline(always)]
     pub(super) fn deadline(&self, limit: Duration, began: Instant) -> Option<Deadline> {
-        Deadline::new(limit, self.span, self.measure, began)
+        Deadline::new(limit, self.span, self.measure, self.name, began)
     }
 }
 
-impl<L: fmt::Debug, O> fmt::Debug for TimeoutLayer<L, O> {
+impl<L: fmt::Debug, O, N: fmt::Debug> fmt::Debug for TimeoutLayer<L, O, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
+            .field("name", &self.name)
             .field("limit", &self.limit)
             .field("span", &self.span)
             .field("measure", &self.measure)

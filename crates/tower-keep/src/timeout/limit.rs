@@ -33,7 +33,7 @@ impl<Request> Limit<Request> for Option<Duration> {
 
 /// A limit that may be known before there is a request.
 pub trait FixedLimit {
-    /// The limit, if it is the same for every request.
+    /// The limit of a request that sets none itself.
     fn fixed_limit(&self) -> Option<Duration>;
 }
 
@@ -45,13 +45,18 @@ impl FixedLimit for Option<Duration> {
 
 impl<F> FixedLimit for LimitBy<F> {
     fn fixed_limit(&self) -> Option<Duration> {
-        None
+        self.default
     }
 }
 
-/// A limit that comes from the request. Made by [`TimeoutLayer::by`](super::TimeoutLayer::by).
+/// A limit that comes from the request, or else is the layer's own. Made by
+/// [`TimeoutLayer::by`](super::TimeoutLayer::by), [`limit_by`](super::TimeoutLayer::limit_by) and
+/// [`step_limit_by`](super::TimeoutLayer::step_limit_by).
 #[derive(Clone, Copy)]
-pub struct LimitBy<F>(pub(super) F);
+pub struct LimitBy<F> {
+    pub(super) by: F,
+    pub(super) default: Option<Duration>,
+}
 
 impl<F, Request> Limit<Request> for LimitBy<F>
 where
@@ -59,12 +64,15 @@ where
 {
     #[inline(always)]
     fn limit(&self, request: &Request) -> Option<Duration> {
-        (self.0)(request)
+        (self.by)(request).or(self.default)
     }
 }
 
 impl<F> fmt::Debug for LimitBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("from the request")
+        match self.default {
+            Some(default) => write!(f, "from the request, or else {default:?}"),
+            None => f.write_str("from the request"),
+        }
     }
 }

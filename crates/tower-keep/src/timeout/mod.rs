@@ -6,7 +6,7 @@
 //! | one attempt | [`.per_attempt()`](TimeoutLayer::per_attempt), inside the retry | the attempt fails and may be retried |
 //! | idle: no progress in the job | [`.idle()`](TimeoutLayer::idle) | as overall |
 //! | idle: no progress in an attempt | `.per_attempt().idle()`, inside the retry | as that of an attempt |
-//! | from the request | [`TimeoutLayer::by`] in place of `new` | as its kind |
+//! | from the request | [`TimeoutLayer::by`] in place of `new`, or [`limit_by`](TimeoutLayer::limit_by) after it | as its kind |
 //! | a named step | [`TimeoutLayer::step_limit`], [`Step::limit`](crate::job::Step::limit) | the step fails |
 //!
 //! One layer is one limit, and the order of its settings does not matter. Several layers compose, and whichever limit
@@ -51,6 +51,16 @@
 //! assert_eq!(answer, "too slow");
 //! # });
 //! ```
+//!
+//! # What a request may override
+//!
+//! | the closure says | `new(..).limit_by(..)` | `by(..)` | `step_limit(..).step_limit_by(..)` |
+//! |---|---|---|---|
+//! | `Some(limit)` | that limit | that limit | that limit |
+//! | `None` | the layer's own | none | the layer's own |
+//! | `Some(Duration::MAX)` | none | none | none from this layer |
+//!
+//! The closures see the request as it reaches this layer. One that panics ends the call before the service is called.
 //!
 //! # Idle limits
 //!
@@ -137,7 +147,7 @@
 //!
 //! # Errors
 //!
-//! [`Elapsed`] says which limit, how long, and in which attempt (where a layer tracks the job), as a [`BoxError`](crate::BoxError); or what
+//! [`Elapsed`] says which limit, its [name](TimeoutLayer::named), how long, and in which attempt (where a layer tracks the job), as a [`BoxError`](crate::BoxError); or what
 //! [`fail_with`](TimeoutLayer::fail_with) or [`respond_with`](TimeoutLayer::respond_with) makes of it.
 //!
 //! # Cancel safety

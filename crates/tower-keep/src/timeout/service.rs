@@ -27,16 +27,16 @@ use crate::{
 
 /// The service that [`TimeoutLayer`] makes.
 #[derive(Clone)]
-pub struct Timeout<S, L = Option<Duration>, O = Fail> {
+pub struct Timeout<S, L = Option<Duration>, O = Fail, N = Option<Duration>> {
     inner: S,
-    layer: TimeoutLayer<L, O>,
+    layer: TimeoutLayer<L, O, N>,
     id: LayerId,
 }
 
-impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O> {
-    type Service = Timeout<S, L, O>;
+impl<S, L: Clone, O: Clone, N: Clone> Layer<S> for TimeoutLayer<L, O, N> {
+    type Service = Timeout<S, L, O, N>;
 
-    fn layer(&self, inner: S) -> Timeout<S, L, O> {
+    fn layer(&self, inner: S) -> Timeout<S, L, O, N> {
         Timeout {
             inner,
             layer: self.clone(),
@@ -45,10 +45,11 @@ impl<S, L: Clone, O: Clone> Layer<S> for TimeoutLayer<L, O> {
     }
 }
 
-impl<S, L, O, Request> Service<Request> for Timeout<S, L, O>
+impl<S, L, O, N, Request> Service<Request> for Timeout<S, L, O, N>
 where
     S: Service<Request>,
     L: Limit<Request>,
+    N: Limit<Request>,
     O: OnReject<Elapsed, S::Response, S::Error> + Clone,
     O::Error: fmt::Display,
 {
@@ -66,15 +67,17 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let limit = before_service(|| layer.limit.limit(&request));
+        let (step_limit, limit) = before_service(|| {
+            let step_limit = layer.step_limit.limit(&request);
+            (step_limit, layer.limit.limit(&request))
+        });
         let began = limit.map(|_| context::called_at());
         let deadline = limit
             .zip(began)
             .and_then(|(limit, began)| layer.deadline(limit, began));
         if layer.tracks() {
-            return self.call_tracked(request, deadline);
+            return self.call_tracked(request, deadline, step_limit);
         }
-        let step_limit = layer.step_limit;
         let limits = Deadline::limits(deadline.as_ref(), step_limit);
         let (seat, future) = Seat::call_limited(limits, began, || self.inner.call(request));
         let at_limit = AtLimit::Drop { step_limit };
@@ -82,19 +85,20 @@ where
     }
 }
 
-impl<S, L, O> Timeout<S, L, O> {
+impl<S, L, O, N> Timeout<S, L, O, N> {
     /// Joins the stack's job, or begins one: the limit is on idleness, or there is a grace period.
     fn call_tracked<Request>(
         &mut self,
         request: Request,
         mut deadline: Option<Deadline>,
+        step_limit: Option<Duration>,
     ) -> ResponseFuture<S::Future, O>
     where
         S: Service<Request>,
         O: Clone,
     {
         let layer = &self.layer;
-        let limits = Deadline::limits(deadline.as_ref(), layer.step_limit);
+        let limits = Deadline::limits(deadline.as_ref(), step_limit);
         let joining = Joining {
             brings: Brings::Nothing,
             layer: self.id,
@@ -118,7 +122,7 @@ impl<S, L, O> Timeout<S, L, O> {
     }
 }
 
-impl<S: fmt::Debug, L: fmt::Debug, O> fmt::Debug for Timeout<S, L, O> {
+impl<S: fmt::Debug, L: fmt::Debug, O, N: fmt::Debug> fmt::Debug for Timeout<S, L, O, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)

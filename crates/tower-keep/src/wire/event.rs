@@ -73,6 +73,8 @@ enum EventKindForm {
     },
     TimedOut {
         scope: LimitScope,
+        #[serde(default, with = "optional_text")]
+        name: Option<Arc<str>>,
         #[serde(rename = "limit_ms", with = "ms")]
         limit: Duration,
         dropped: bool,

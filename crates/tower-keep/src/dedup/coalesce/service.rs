@@ -18,7 +18,7 @@ use super::{
         execution::Execution,
         keys::{Joined, Purpose},
         layer::DedupKey,
-        mode::{JoinMode, KeepMode},
+        mode::{JoinMode, KeepMode, RefreshMode},
         service::{Dedup, called, job_of, tell_duplicate},
     },
     flight::{self, Caller},
@@ -65,7 +65,7 @@ where
     Request: Send + 'static,
     Y: DedupKey<Request>,
     Y::Key: fmt::Debug + Send + 'static,
-    M: JoinMode + KeepMode<S::Response, S::Error>,
+    M: JoinMode + KeepMode<S::Response, S::Error> + RefreshMode<Request>,
     O: OnReject<Duplicate, S::Response, S::Error>
         + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>
         + Clone,
@@ -91,7 +91,13 @@ where
             Some((key, keys)) => {
                 let job = job_of(&seat);
                 let id = job.as_ref().map(|job| job.id());
-                let asked = layer.mode.kept().0.map(Asked::now);
+                // A call that refreshes asks for nothing that is cached.
+                let asked = match layer.mode.kept().0 {
+                    Some(limits) if !before_service(|| layer.mode.refreshes(&request)) => {
+                        Some(Asked::now(limits))
+                    }
+                    _ => None,
+                };
                 let mut nested = before_service(|| Nested::new(&key));
                 let mut waits = None;
                 let joined = before_service(|| {

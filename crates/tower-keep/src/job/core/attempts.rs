@@ -44,6 +44,12 @@ impl Core {
         self.touch();
     }
 
+    /// What prepares an attempt runs. The attempt itself is open once the service is called.
+    #[cold]
+    pub(crate) fn attempt_is_prepared(&self) {
+        self.word.update(|word| word.without(Flag::BackingOff));
+    }
+
     /// The service is about to be called for another attempt.
     #[cold]
     pub(crate) fn attempt_runs(&self) {

@@ -372,6 +372,29 @@ impl Seat {
         polled
     }
 
+    /// Polls the user's code that the layer itself waits for, such as a hook, in the job's scope. It is not what the layer
+    /// wraps: a job that it begins is none of the stack's.
+    pub(crate) fn attend<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.settling = false;
+        stop::clear();
+        let polled = match &self.job {
+            Some(_) => {
+                let ends = self.role == Role::Owner;
+                frame::within(&mut self.job, Phase::Running, ends, poll)
+            }
+            None => {
+                let _running = context::is_calling().then(|| context::in_phase(Phase::Running));
+                poll()
+            }
+        };
+        if polled.is_pending() {
+            stop::clear();
+        } else {
+            self.settling = true;
+        }
+        polled
+    }
+
     /// Polls an execution that several callers share. It has a seat of its own, for the job that it runs in: this one
     /// has nothing to adopt.
     #[inline(always)]

@@ -52,6 +52,7 @@ fn kinds() -> Vec<EventKind> {
         given_up(GiveUpReason::Budget),
         EventKind::TimedOut {
             scope: LimitScope::Overall,
+            name: None,
             limit: time,
             dropped: true,
         },

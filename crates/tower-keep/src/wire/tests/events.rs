@@ -51,6 +51,7 @@ fn kinds() -> Vec<(EventKind, Value)> {
             },
             RetryGivenUp { .. } => TimedOut {
                 scope: LimitScope::Step("upload".into()),
+                name: Some("db".into()),
                 limit: Duration::MAX,
                 dropped: true,
             },
@@ -95,6 +96,7 @@ fn kinds() -> Vec<(EventKind, Value)> {
         json!({"attempt": 4, "max_retries": 3, "reason": "exhausted"}),
         json!({
             "scope": {"type": "step", "name": "upload"},
+            "name": "db",
             "limit_ms": 18_446_744_073_709_552e6,
             "dropped": true,
         }),

@@ -1,0 +1,112 @@
+//! Which error a step fails with.
+
+use std::{fmt, marker::PhantomData};
+
+use super::error::{Cancelled, Elapsed};
+
+/// Which error a step fails with, whose future fails with `Error`.
+pub trait StepErrors<Error>: sealed::Sealed {
+    /// The step's error.
+    type Error;
+
+    /// Whether a cancellation or a limit can stop the step.
+    #[doc(hidden)]
+    const STOPS: bool;
+
+    /// The future failed by itself.
+    #[doc(hidden)]
+    fn own(error: Error) -> Self::Error;
+
+    /// The job was cancelled before the step began.
+    #[doc(hidden)]
+    fn cancelled(why: Cancelled) -> Self::Error;
+
+    /// The limit expired.
+    #[doc(hidden)]
+    fn elapsed(why: Elapsed) -> Self::Error;
+}
+
+/// A step that a cancellation or a limit can stop: every one but an [`Uninterrupted`].
+pub trait Stoppable: sealed::Sealed {}
+
+/// The step's error is its future's. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnError;
+
+impl Stoppable for OwnError {}
+
+impl<E: From<Cancelled> + From<Elapsed>> StepErrors<E> for OwnError {
+    type Error = E;
+
+    const STOPS: bool = true;
+
+    fn own(error: E) -> E {
+        error
+    }
+
+    fn cancelled(why: Cancelled) -> E {
+        why.into()
+    }
+
+    fn elapsed(why: Elapsed) -> E {
+        why.into()
+    }
+}
+
+/// The step's error is made into this type. Set by [`Step::err_into`](super::Step::err_into).
+pub struct IntoError<E>(PhantomData<fn() -> E>);
+
+impl<E> Stoppable for IntoError<E> {}
+
+impl<F: Into<E>, E: From<Cancelled> + From<Elapsed>> StepErrors<F> for IntoError<E> {
+    type Error = E;
+
+    const STOPS: bool = true;
+
+    fn own(error: F) -> E {
+        error.into()
+    }
+
+    fn cancelled(why: Cancelled) -> E {
+        why.into()
+    }
+
+    fn elapsed(why: Elapsed) -> E {
+        why.into()
+    }
+}
+
+impl<E> fmt::Debug for IntoError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IntoError")
+    }
+}
+
+/// Nothing stops the step, so that any error will do. Set by [`Step::uninterrupted`](super::Step::uninterrupted).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uninterrupted;
+
+impl<E> StepErrors<E> for Uninterrupted {
+    type Error = E;
+
+    const STOPS: bool = false;
+
+    fn own(error: E) -> E {
+        error
+    }
+
+    fn cancelled(why: Cancelled) -> E {
+        unreachable!("nothing stops an uninterrupted step: {why}")
+    }
+
+    fn elapsed(why: Elapsed) -> E {
+        unreachable!("nothing stops an uninterrupted step: {why}")
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::OwnError {}
+    impl<E> Sealed for super::IntoError<E> {}
+    impl Sealed for super::Uninterrupted {}
+}

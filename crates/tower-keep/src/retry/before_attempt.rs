@@ -1,0 +1,214 @@
+//! What changes the request before each attempt.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Future, Pending, pending},
+};
+
+use super::policy::Attempt;
+
+/// What happens to the request before each attempt.
+///
+/// It is sealed: the builder methods of [`RetryLayer`](super::RetryLayer) take closures.
+pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
+    /// What it keeps of an attempt's outcome for the next one.
+    type Seen;
+
+    /// The request, once it is ready to be sent.
+    type Prepared;
+
+    /// Prepares the request.
+    type Future: Future<Output = Result<Self::Prepared, Error>>;
+
+    /// It changes the request at once.
+    #[doc(hidden)]
+    const CHANGES: bool;
+
+    /// It may take time, so that no readiness of the service may be held meanwhile.
+    #[doc(hidden)]
+    const WAITS: bool;
+
+    #[doc(hidden)]
+    fn see(&self, outcome: &Result<Response, Error>) -> Option<Self::Seen>;
+
+    #[doc(hidden)]
+    fn change(&self, request: &mut Request, attempt: &Attempt<'_>);
+
+    #[doc(hidden)]
+    fn prepare(
+        &self,
+        request: Request,
+        attempt: &Attempt<'_>,
+        last: Option<Self::Seen>,
+    ) -> Self::Future;
+
+    #[doc(hidden)]
+    fn request(prepared: Self::Prepared) -> Request;
+}
+
+/// The request is sent as it is. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsItIs;
+
+impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for AsItIs {
+    type Seen = Infallible;
+    type Prepared = Infallible;
+    type Future = Pending<Result<Infallible, Error>>;
+
+    const CHANGES: bool = false;
+    const WAITS: bool = false;
+
+    #[inline(always)]
+    fn see(&self, _: &Result<Response, Error>) -> Option<Infallible> {
+        None
+    }
+
+    #[inline(always)]
+    fn change(&self, _: &mut Request, _: &Attempt<'_>) {}
+
+    fn prepare(&self, _: Request, _: &Attempt<'_>, _: Option<Infallible>) -> Self::Future {
+        pending()
+    }
+
+    fn request(prepared: Infallible) -> Request {
+        match prepared {}
+    }
+}
+
+/// A closure changes the request. Made by
+/// [`RetryLayer::before_attempt`](super::RetryLayer::before_attempt).
+#[derive(Clone, Copy)]
+pub struct ChangeWith<F>(pub(super) F);
+
+impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F>
+where
+    F: Fn(&mut Request, &Attempt<'_>),
+{
+    type Seen = Infallible;
+    type Prepared = Infallible;
+    type Future = Pending<Result<Infallible, Error>>;
+
+    const CHANGES: bool = true;
+    const WAITS: bool = false;
+
+    #[inline(always)]
+    fn see(&self, _: &Result<Response, Error>) -> Option<Infallible> {
+        None
+    }
+
+    #[inline(always)]
+    fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
+        (self.0)(request, attempt);
+    }
+
+    fn prepare(&self, _: Request, _: &Attempt<'_>, _: Option<Infallible>) -> Self::Future {
+        pending()
+    }
+
+    fn request(prepared: Infallible) -> Request {
+        match prepared {}
+    }
+}
+
+/// A closure's future prepares the request. Made by
+/// [`RetryLayer::before_attempt_async`](super::RetryLayer::before_attempt_async).
+#[derive(Clone, Copy)]
+pub struct PrepareWith<F>(pub(super) F);
+
+impl<F, Prepare, Request, Response, Error> BeforeAttempt<Request, Response, Error>
+    for PrepareWith<F>
+where
+    F: Fn(Request, &Attempt<'_>) -> Prepare,
+    Prepare: Future<Output = Result<Request, Error>>,
+{
+    type Seen = Infallible;
+    type Prepared = Request;
+    type Future = Prepare;
+
+    const CHANGES: bool = false;
+    const WAITS: bool = true;
+
+    #[inline(always)]
+    fn see(&self, _: &Result<Response, Error>) -> Option<Infallible> {
+        None
+    }
+
+    fn change(&self, _: &mut Request, _: &Attempt<'_>) {}
+
+    fn prepare(
+        &self,
+        request: Request,
+        attempt: &Attempt<'_>,
+        _: Option<Infallible>,
+    ) -> Self::Future {
+        (self.0)(request, attempt)
+    }
+
+    fn request(prepared: Request) -> Request {
+        prepared
+    }
+}
+
+/// As [`PrepareWith`], by what another closure kept of the outcome before. Made by
+/// [`RetryLayer::before_attempt_async_with_outcome`](super::RetryLayer::before_attempt_async_with_outcome).
+#[derive(Clone, Copy)]
+pub struct PrepareWithOutcome<V, F> {
+    pub(super) see: V,
+    pub(super) prepare: F,
+}
+
+impl<V, Seen, F, Prepare, Request, Response, Error> BeforeAttempt<Request, Response, Error>
+    for PrepareWithOutcome<V, F>
+where
+    V: Fn(&Result<Response, Error>) -> Seen,
+    F: Fn(Request, &Attempt<'_>, Option<Seen>) -> Prepare,
+    Prepare: Future<Output = Result<Request, Error>>,
+{
+    type Seen = Seen;
+    type Prepared = Request;
+    type Future = Prepare;
+
+    const CHANGES: bool = false;
+    const WAITS: bool = true;
+
+    fn see(&self, outcome: &Result<Response, Error>) -> Option<Seen> {
+        Some((self.see)(outcome))
+    }
+
+    fn change(&self, _: &mut Request, _: &Attempt<'_>) {}
+
+    fn prepare(&self, request: Request, attempt: &Attempt<'_>, last: Option<Seen>) -> Self::Future {
+        (self.prepare)(request, attempt, last)
+    }
+
+    fn request(prepared: Request) -> Request {
+        prepared
+    }
+}
+
+impl<F> fmt::Debug for ChangeWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeWith").finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for PrepareWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrepareWith").finish_non_exhaustive()
+    }
+}
+
+impl<V, F> fmt::Debug for PrepareWithOutcome<V, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrepareWithOutcome").finish_non_exhaustive()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::AsItIs {}
+    impl<F> Sealed for super::ChangeWith<F> {}
+    impl<F> Sealed for super::PrepareWith<F> {}
+    impl<V, F> Sealed for super::PrepareWithOutcome<V, F> {}
+}
