@@ -1,5 +1,6 @@
 //! What the layers do, seen from outside: each test names the requirement it holds.
 
+mod builders;
 mod cancel;
 mod cancel_handle;
 mod cancel_shutdown;
