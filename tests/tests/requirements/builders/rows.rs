@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, JobLayer, LogLayer, Outcome,
-    Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, JobLayer, LogLayer,
+    Outcome, Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
     circuit_breaker::{Settings, Window},
     log::Level,
     retry::{Backoff, Decision, Jitter, RetryBudget, RetryBudgets},
@@ -41,7 +41,11 @@ fn same(what: &str, left: &str, right: &str) -> Result<(), String> {
 }
 
 fn ensure(holds: bool, problem: &str) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(problem.to_owned()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(problem.to_owned())
+    }
 }
 
 /// Without state: the settings are all there is.
@@ -56,7 +60,11 @@ where
         let before = format!("{other:?}");
         let changed = set(other.clone());
         same("the clone", &format!("{other:?}"), &before)?;
-        same("the new one", &format!("{changed:?}"), &format!("{:?}", set(base())))
+        same(
+            "the new one",
+            &format!("{changed:?}"),
+            &format!("{:?}", set(base())),
+        )
     })
 }
 
@@ -71,7 +79,11 @@ where
         let before = format!("{other:?}");
         let changed = set(other.clone());
         same("the clone", &format!("{other:?}"), &before)?;
-        same("the new one", &format!("{changed:?}"), &format!("{:?}", set(base())))?;
+        same(
+            "the new one",
+            &format!("{changed:?}"),
+            &format!("{:?}", set(base())),
+        )?;
         let (seen, own) = (other.view(), changed.view());
         let _kept = changed.touch();
         ensure(own(), "its own handle does not see its state")?;
@@ -115,7 +127,10 @@ where
         let changed = set(layer);
         let own = changed.view();
         let _kept = call();
-        ensure(!own(), "its own handle sees the calls of the service of before")?;
+        ensure(
+            !own(),
+            "its own handle sees the calls of the service of before",
+        )?;
 
         let layer = base();
         let (call, seen) = (layer.service(), layer.view());

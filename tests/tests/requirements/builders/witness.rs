@@ -128,7 +128,13 @@ impl Base for CircuitBreakerLayer<ErrorsAsFailures, Fail, ByU32> {
 
 impl<F, M, O> Witness for DedupLayer<KeyBy<F, u32>, M, O>
 where
-    Self: Clone + Debug + Layer<Silent, Service: Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static> + 'static>,
+    Self: Clone
+        + Debug
+        + Layer<
+            Silent,
+            Service: Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static>
+                         + 'static,
+        >,
 {
     fn touch(&self) -> Kept {
         held(self.layer(silent()))
@@ -142,7 +148,12 @@ where
 
 impl<F, M, O> Base for DedupLayer<KeyBy<F, u32>, M, O>
 where
-    Self: Witness + Layer<Silent, Service: Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static> + 'static>,
+    Self: Witness
+        + Layer<
+            Silent,
+            Service: Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static>
+                         + 'static,
+        >,
 {
     fn service(&self) -> Box<dyn FnOnce() -> Kept> {
         let service = self.layer(silent());
@@ -185,7 +196,12 @@ where
 
 impl<G, O, H> Base for CancelLayer<G, O, H>
 where
-    Self: Witness + Layer<Silent, Service: Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static> + 'static>,
+    Self: Witness
+        + Layer<
+            Silent,
+            Service: Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static>
+                         + 'static,
+        >,
 {
     fn service(&self) -> Box<dyn FnOnce() -> Kept> {
         let service = self.layer(silent());
@@ -195,7 +211,10 @@ where
 
 impl<N, O> Witness for Dispatcher<Silent, N, O>
 where
-    Self: Clone + Debug + Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static> + 'static,
+    Self: Clone
+        + Debug
+        + Service<u32, Response: 'static, Error: Debug + 'static, Future: 'static>
+        + 'static,
 {
     fn touch(&self) -> Kept {
         held(self.clone())
