@@ -328,21 +328,20 @@ async fn a_policy_is_not_asked_about_what_is_final() {
     use tower_keep::CircuitBreakerLayer;
 
     let questions = Asked::default();
-    let open = CircuitBreakerLayer::new();
+    let open = CircuitBreakerLayer::new().fail_with(|_| "open");
     open.handle().force_open();
     let idle = || Scripted::<u32, u32>::new().strict();
 
-    let service =
-        asked(&questions, Decision::Retry).layer(open.clone().fail_with(|_| "open").layer(idle()));
+    let service = asked(&questions, Decision::Retry).layer(open.layer(idle()));
     assert_eq!(service.oneshot(0).await, Err("open"));
-    let service =
-        asked(&questions, Decision::Retry).layer(open.respond_with(|_| 503).layer(idle()));
+    let open = CircuitBreakerLayer::new().respond_with(|_| 503);
+    open.handle().force_open();
+    let service = asked(&questions, Decision::Retry).layer(open.layer(idle()));
     assert_eq!(service.oneshot(0).await, Ok(503));
 
-    let cancel = CancelLayer::new();
+    let cancel = CancelLayer::new().fail_with(|_| "gone");
     cancel.handle().shutdown(Duration::ZERO).await;
-    let service =
-        asked(&questions, Decision::Retry).layer(cancel.fail_with(|_| "gone").layer(idle()));
+    let service = asked(&questions, Decision::Retry).layer(cancel.layer(idle()));
     assert_eq!(service.oneshot(0).await, Err("gone"));
 
     let overall = TimeoutLayer::new(secs(1)).respond_with(|_| 504);
