@@ -5,6 +5,7 @@ use std::sync::Arc;
 /// A layer, or the part of one that holds what the layer shares with its clones, handles and services.
 ///
 /// A setter changes what nobody else uses: it makes the state its own first.
+#[allow(unreachable_pub, reason = "setters of some layers have it as a bound")]
 pub trait Unshare {
     /// Whether anything else holds the state.
     fn is_shared(&self) -> bool;

@@ -219,7 +219,7 @@ pub(crate) struct Stack {
     pub(crate) cancel: Handled<CancelHandle>,
     pub(crate) dedup: Keyed,
     pub(crate) breaker: Handled<CircuitBreakerHandle>,
-    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, ByKey>,
+    by_key: Configured<()>,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,
@@ -296,6 +296,10 @@ fn breaker(plain: &Plain, (letter, mode): (char, char)) -> Handled<CircuitBreake
     })
 }
 
+fn by_key() -> CircuitBreakerLayer<ErrorsAsFailures, Fail, ByKey> {
+    CircuitBreakerLayer::new().per_key(|request| *request)
+}
+
 fn dedup(plain: &Plain, (letter, mode): (char, char)) -> Keyed {
     /// How many keys of the layer are in flight.
     fn keys<M, O>(layer: &DedupLayer<ByRequest, M, O>) -> Box<dyn Fn() -> usize + Send + Sync>
@@ -337,7 +341,9 @@ impl Stack {
             cancel: cancel(&plain, kind("Cc")),
             dedup: dedup(&plain, kind("DMEW")),
             breaker: breaker(&plain, kind("BQ")),
-            breakers: CircuitBreakerLayer::new().per_key(|request| *request),
+            by_key: stopping!(kind("K").1, by_key(), Why::Open, |layer| drop(
+                layer.handle()
+            )),
             timeout: TimeoutLayer::new(secs(60)),
             retry: RetryLayer::new().max_retries(2),
             attempt: TimeoutLayer::new(secs(10)).per_attempt(),
@@ -459,7 +465,7 @@ impl Stack {
             'C' | 'c' => (self.cancel.0.wrap)(inner),
             'D' | 'M' | 'E' | 'W' => (self.dedup.0.wrap)(inner),
             'B' | 'Q' => (self.breaker.0.wrap)(inner),
-            'K' => limiting!(self.breakers.clone(), Why::Open),
+            'K' => (self.by_key.wrap)(inner),
             'T' => limiting!(self.timeout.clone(), Why::TimedOut),
             'R' => boxed(self.retry.layer(inner)),
             'A' => limiting!(self.attempt.clone(), Why::TimedOut),

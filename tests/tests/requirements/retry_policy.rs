@@ -350,14 +350,16 @@ async fn a_policy_is_not_asked_about_what_is_final() {
     assert_eq!(service.oneshot(0).await, Ok(504));
 
     // The job is cancelled while its attempt runs, and the attempt fails.
-    let cancel = CancelLayer::new().grace(secs(10));
+    let cancel = CancelLayer::new()
+        .grace(secs(10))
+        .fail_with(|_| "cancelled");
     let handle = cancel.handle();
     let inner = Scripted::<u32, u32>::new()
         .error_after(secs(1), "no")
         .repeat_last();
     let calls = inner.calls();
     let service = ServiceBuilder::new()
-        .layer(cancel.fail_with(|_| "cancelled"))
+        .layer(cancel)
         .layer(asked(&questions, Decision::Retry))
         .service(inner.strict());
     let call = tokio::spawn(service.oneshot(0));

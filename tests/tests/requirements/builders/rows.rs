@@ -16,7 +16,7 @@ use tower_keep::{
     log::Level,
     retry::{Backoff, Decision, Jitter, RetryBudget, RetryBudgets},
 };
-use tower_keep_test::{Readiness, Scripted, Step, secs};
+use tower_keep_test::{Fault, FaultLayer, Readiness, Scripted, Step, secs};
 
 use super::{
     source::Setter,
@@ -438,6 +438,13 @@ fn together(rows: &mut Vec<Row>) {
         timeout(TimeoutLayer::new(secs(70))),
         retry(RetryLayer::new().max_retries(1)),
         attempt_timeout(TimeoutLayer::new(secs(9)).per_attempt()),
+    );
+    table!(rows, "FaultLayer", shared(FaultLayer::seeded(1));
+        inject(Fault::Error, 0.1),
+        inject_all(0.1),
+        script([None]),
+        readiness_script([None]),
+        delays(SECOND..=SECOND),
     );
     table!(rows, "Scripted", refused(());
         step(Step::answer(1)),

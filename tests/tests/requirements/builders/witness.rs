@@ -4,7 +4,6 @@ use std::{
     any::Any,
     fmt::Debug,
     future::{Future, Pending, Ready, pending, poll_fn, ready},
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     time::Duration,
 };
@@ -18,7 +17,7 @@ use tower_keep::{
     dedup::KeyBy,
     reject::Fail,
 };
-use tower_keep_test::{Polled, Scripted};
+use tower_keep_test::{FaultLayer, Polled};
 
 /// What a test has to keep for as long as something is to go on.
 pub(super) type Kept = Box<dyn Any>;
@@ -263,15 +262,21 @@ impl Witness for Full {
     }
 }
 
-impl<Res: Debug + 'static> Witness for Scripted<u32, Res> {
+impl Witness for FaultLayer {
     fn touch(&self) -> Kept {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(self.clone().call(1))));
-        Box::new(())
+        held(self.layer(silent()))
     }
 
     fn view(&self) -> View {
-        let calls = self.calls();
-        Box::new(move || calls.count() > 0)
+        let faults = self.faults();
+        Box::new(move || faults.count() > 0)
+    }
+}
+
+impl Base for FaultLayer {
+    fn service(&self) -> Box<dyn FnOnce() -> Kept> {
+        let service = self.layer(silent());
+        Box::new(move || held(service))
     }
 }
 
