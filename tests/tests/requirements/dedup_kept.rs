@@ -135,16 +135,18 @@ async fn failures_are_never_kept() {
 
     let limit = TimeoutLayer::new(secs(1)).respond_with(|_| 504);
     let inner = Scripted::<u32, u32, Infallible>::new().never().answer(200);
+    let answering = dedup.clone().respond_with(|_| 409);
+    let handle = answering.handle();
     let mut service = ServiceBuilder::new()
-        .layer(dedup.clone().respond_with(|_| 409))
+        .layer(answering)
         .layer(limit)
         .service(inner.strict());
-    handle.invalidate_all();
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 504);
     assert_eq!(handle.kept(), 0);
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 200);
 
     // It heeds the token and answers with what it has.
+    let handle = dedup.handle();
     let cancel = CancelLayer::new().grace(secs(10));
     let jobs = cancel.handle();
     let mut service = ServiceBuilder::new()

@@ -31,6 +31,12 @@
 //! nor do joined calls whose responses differ in type. Clones that join are of one mode, with a cache or without: a result
 //! is cached if the leader's clone has one.
 //!
+//! # Configure first, then take handles
+//!
+//! A layer shares its keys with its clones, its handles and the services that it makes. A setter never
+//! changes what others use: on a layer that is in use it gives another layer, with the same settings and keys of its own,
+//! and a handle that was taken before does not see the calls of that layer.
+//!
 //! # Joined executions
 //!
 //! A joined execution belongs to all its callers: the leader, which began it, and its followers. Any of them may leave at
