@@ -224,6 +224,13 @@ async fn chances_are_kept_and_counted() {
     assert_eq!(faults.panicked(), faults.injected(Fault::PanicInCall));
     assert!(faults.to_string().starts_with("seed 5, 1000 calls\ncall "));
 
+    // What is set first makes no difference.
+    let two = FaultLayer::seeded(5)
+        .inject(Fault::Hang, 0.3)
+        .inject(Fault::Error, 0.3);
+    let same = two.clone().inject(Fault::Hang, 0.3);
+    assert_eq!(faults_of(&same, 1).await, faults_of(&two, 1).await);
+
     let certain = FaultLayer::seeded(5).inject(Fault::Error, 1.0);
     assert_eq!(faults_of(&certain, 1).await, [Some(Fault::Error); 1000]);
     let none = FaultLayer::seeded(5)

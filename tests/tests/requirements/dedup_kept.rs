@@ -128,7 +128,6 @@ async fn failures_are_never_kept() {
         .answer(404)
         .answer(200);
     let mut service = classified.layer(inner.strict());
-    let handle = classified.handle();
     for answer in [500, 404, 200, 200] {
         assert_eq!(begin(&mut service, 1).await.await.unwrap(), answer);
     }

@@ -47,7 +47,7 @@ use super::{
 ///
 /// impl<S, Req> Service<Req> for Twice<S>
 /// where
-///     S: Service<Req, Future: Send> + Clone + Send + 'static,
+///     S: Service<Req, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static,
 ///     Req: Clone + Send + 'static,
 /// {
 ///     type Response = S::Response;

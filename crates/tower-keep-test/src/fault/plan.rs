@@ -39,6 +39,8 @@ impl Plan {
         );
         self.chances.retain(|(known, _)| *known != fault);
         self.chances.push((fault, chance));
+        // What a number stands for must not depend on what was set first.
+        self.chances.sort_by_key(|(fault, _)| *fault);
         let same = |(known, _): &&(Fault, f64)| known.is_of_readiness() == fault.is_of_readiness();
         let sum: f64 = self
             .chances
