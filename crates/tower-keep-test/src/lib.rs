@@ -6,8 +6,26 @@
 //! | see what the layer did to it | [`Calls`] |
 //! | hold it back until the test says so | [`Gate`] |
 //! | catch a layer that neglects `poll_ready` | [`Strict`], [`StrictLayer`] |
+//! | let anything go wrong, by a seed | [`FaultLayer`], its [`Fault`]s, and the record of them, [`Faults`] |
 //! | see a job's events | [`Recorder`] |
 //! | poll by hand and count wakes | [`Polled`], [`WakeCounter`] |
+//!
+//! # I wrote a layer: how do I test it?
+//!
+//! 1. What it does: put it around a [`Scripted`] service, one [`Step`] for each call, and look at the results and at
+//!    [`Calls`]. Make the service [`strict`](Scripted::strict), so that a call without readiness panics. Test each promise
+//!    of the layer's documentation by a script of its own: an answer, an error, a slow answer, a call that never ends.
+//! 2. What it waits for: hold the service back by a [`Gate`] or a delay, and poll by hand with [`Polled`].
+//!    [`assert_waiting`](Polled::assert_waiting) catches a layer that wakes itself without end.
+//! 3. What it leaves behind: drop the future after each number of polls, and panic in `call` and in the future
+//!    ([`Step::panic_in_call`], [`Step::panic`]). Afterwards nothing is [in flight](Calls::in_flight), and the next call works.
+//! 4. Everything together: put it around a [`FaultLayer`] and make a thousand calls, some of which you drop. Assert what
+//!    holds for each call whatever happens, that [`Faults::assert_idle`] holds, and that a call works after
+//!    [`Faults::stop`]. A failure names its seed, which makes the same run again.
+//! 5. If it is to stand among tower-keep's layers: put [`LogLayer::to`](tower_keep::LogLayer::to) a [`Recorder`] around it, and
+//!    assert that each job has [one ending](Recorder::assert_one_terminal_each).
+//!
+//! The first example below is step 1 and 2, the one at [`FaultLayer`] is step 4.
 //!
 //! All time is tokio's. With the clock paused (`#[tokio::test(start_paused = true)]`, tokio's feature `test-util`) an
 //! hour takes no time, and elapsed times are exact.
@@ -82,6 +100,7 @@
 
 mod calls;
 mod duration;
+mod fault;
 mod gate;
 mod readiness;
 mod record;
@@ -98,6 +117,7 @@ mod waker;
 pub use self::{
     calls::Calls,
     duration::{ms, secs},
+    fault::{Fault, FaultLayer, Faults, Faulty, FaultyFuture, InjectedFault},
     gate::Gate,
     readiness::Readiness,
     recorder::Recorder,

@@ -15,6 +15,9 @@ use crate::{Calls, Readiness, ScriptedFuture, Step, Strict, calls::Log, step::Ac
 /// Clones share the script and the record of [`calls`](Self::calls). Time is tokio's: on a paused clock nothing really
 /// waits.
 ///
+/// Write the script first, then clone the service or take its calls: a step may hold a closure, so that a script cannot be
+/// copied, and the setters below panic where others use the script or the record already.
+///
 /// A call after the script's end panics and says how many calls were scripted, unless [`repeat_last`](Self::repeat_last)
 /// or [`otherwise`](Self::otherwise) said what follows. Readiness is a second script, of [`Readiness`], one for each
 /// cycle; it begins empty, and after its end the service is always ready.
@@ -117,9 +120,24 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         })
     }
 
+    /// For a setter: nobody else must notice it.
+    #[track_caller]
+    fn assert_unused(&self) {
+        assert!(
+            Arc::strong_count(&self.script) == 1 && Arc::strong_count(&self.log) == 1,
+            "others use this service already, as by a clone, by `calls` or by a call: write the script first",
+        );
+    }
+
     /// Adds a step.
+    ///
+    /// # Panics
+    ///
+    /// If others use the service already, as do all setters.
     #[must_use]
+    #[track_caller]
     pub fn step(self, step: impl Into<Step<Req, Res, E>>) -> Self {
+        self.assert_unused();
         self.log.update(|counts| counts.unused += 1);
         let mut script = lock(&self.script);
         if mem::take(&mut script.repeating) {
@@ -133,6 +151,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
 
     /// Adds as many steps as `count` says, each made by `step`.
     #[must_use]
+    #[track_caller]
     pub fn times<S>(self, count: usize, mut step: impl FnMut() -> S) -> Self
     where
         S: Into<Step<Req, Res, E>>,
@@ -142,36 +161,42 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
 
     /// Adds [`Step::answer`].
     #[must_use]
+    #[track_caller]
     pub fn answer(self, response: Res) -> Self {
         self.step(Step::answer(response))
     }
 
     /// Adds [`Step::answer`] after a delay.
     #[must_use]
+    #[track_caller]
     pub fn answer_after(self, delay: Duration, response: Res) -> Self {
         self.step(Step::answer(response).after(delay))
     }
 
     /// Adds [`Step::error`].
     #[must_use]
+    #[track_caller]
     pub fn error(self, error: E) -> Self {
         self.step(Step::error(error))
     }
 
     /// Adds [`Step::error`] after a delay.
     #[must_use]
+    #[track_caller]
     pub fn error_after(self, delay: Duration, error: E) -> Self {
         self.step(Step::error(error).after(delay))
     }
 
     /// Adds [`Step::panic`].
     #[must_use]
+    #[track_caller]
     pub fn panic(self, message: impl Into<String>) -> Self {
         self.step(Step::panic(message))
     }
 
     /// Adds [`Step::never`].
     #[must_use]
+    #[track_caller]
     pub fn never(self) -> Self {
         self.step(Step::never())
     }
@@ -188,6 +213,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         Res: Clone,
         E: Clone,
     {
+        self.assert_unused();
         let mut script = lock(&self.script);
         let last = script.steps.back().expect("there is no step to repeat");
         assert!(last.duplicate().is_some(), "{CLOSURES_RUN_ONCE}");
@@ -198,33 +224,40 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
 
     /// After the script's end each call plays a step that `step` makes.
     #[must_use]
+    #[track_caller]
     pub fn otherwise<F>(self, step: F) -> Self
     where
         F: Fn() -> Step<Req, Res, E> + Send + Sync + 'static,
     {
+        self.assert_unused();
         lock(&self.script).then = Then::Otherwise(Arc::new(step));
         self
     }
 
     /// Adds a readiness, for one cycle of one instance.
     #[must_use]
+    #[track_caller]
     pub fn readiness(self, readiness: Readiness<E>) -> Self {
+        self.assert_unused();
         lock(&self.script).readiness.push_back(readiness);
         self
     }
 
     /// After the readiness script's end each cycle takes what `readiness` makes, instead of being ready at once.
     #[must_use]
+    #[track_caller]
     pub fn readiness_otherwise<F>(self, readiness: F) -> Self
     where
         F: Fn() -> Readiness<E> + Send + Sync + 'static,
     {
+        self.assert_unused();
         lock(&self.script).ready_then = Some(Arc::new(readiness));
         self
     }
 
     /// After the readiness script's end the service and its clones are never ready.
     #[must_use]
+    #[track_caller]
     pub fn never_ready(self) -> Self
     where
         E: 'static,
@@ -234,10 +267,12 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
 
     /// Keeps a clone of each request, for [`Calls::requests`].
     #[must_use]
+    #[track_caller]
     pub fn recording(self) -> Self
     where
         Req: Clone,
     {
+        self.assert_unused();
         lock(&self.script).keep = Some(Req::clone);
         self.log.update(|counts| counts.record_requests());
         self

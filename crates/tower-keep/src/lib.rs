@@ -106,6 +106,7 @@ pub mod reject;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod sharded;
 mod sync;
+mod unshare;
 
 #[cfg(feature = "cancel")]
 pub mod cancel;

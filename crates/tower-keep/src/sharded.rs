@@ -108,6 +108,21 @@ impl<T> Sharded<T> {
         }
     }
 
+    /// Whether anything else holds the value, by any of its counts.
+    #[cfg(any(feature = "circuit-breaker", test))]
+    pub(crate) fn is_shared(&self) -> bool {
+        let Some(all) = self.all.as_ref().filter(|all| Arc::strong_count(all) == 1) else {
+            return true;
+        };
+        match all.get() {
+            None => Arc::strong_count(&self.own) > 1,
+            // This holds each of them, and its own a second time.
+            Some(all) => all.iter().any(|count| {
+                Arc::strong_count(count) > 1 + usize::from(Arc::ptr_eq(count, &self.own))
+            }),
+        }
+    }
+
     /// The same value, by the count of the current thread.
     pub(crate) fn spread(&self) -> Self {
         if let Some(all) = &self.all {
@@ -201,6 +216,28 @@ mod tests {
         assert_eq!(Arc::strong_count(&value), 2);
         drop(held);
         assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn a_value_is_shared_while_anything_else_holds_it() {
+        let value = Sharded::new(7);
+        assert!(!value.is_shared());
+        let clone = value.clone();
+        assert!(value.is_shared() && clone.is_shared());
+        drop(clone);
+        assert!(!value.is_shared());
+        let spread = value.spread();
+        assert!(value.is_shared() && spread.is_shared());
+        let held =
+            thread::scope(|scope| scope.spawn(|| Arc::clone(&value.spread())).join().unwrap());
+        drop(spread);
+        assert!(value.is_shared());
+        drop(held);
+        assert!(!value.is_shared());
+        let handle = Arc::clone(&value);
+        assert!(value.is_shared());
+        drop(handle);
+        assert!(!value.is_shared());
     }
 
     #[test]

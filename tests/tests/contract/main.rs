@@ -7,6 +7,7 @@
 mod bounds;
 mod debug;
 mod drops;
+mod faults;
 mod local;
 mod outcomes;
 mod panics;

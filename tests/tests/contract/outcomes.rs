@@ -360,7 +360,8 @@ fn an_open_circuit_ends_the_job_once() {
 fn a_circuit_that_opens_is_told_of() {
     let told = |stack: &Stack| in_sight("B")(stack) && !stack.outside("B", "M");
     over(that(everything(), told), async |mut stack| {
-        stack.breaker = stack.breaker.failure_threshold(0);
+        let circuit = stack.breaker.handle();
+        circuit.update(|settings| settings.failure_threshold = Some(0));
         stack.retry = stack.retry.max_retries(0);
         let inner = Scripted::<u32, u32>::script([Err("down")]).repeat_last();
         let mut service = stack.around(inner.strict());

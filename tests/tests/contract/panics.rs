@@ -1,11 +1,8 @@
 //! A service that panics, in `call` or in its future.
 
-use std::{
-    num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use tower_keep::{EventKind, FailureCause, circuit_breaker::State, dedup::Duplicate, find};
@@ -194,10 +191,8 @@ fn a_panicking_probe_gives_its_place_back() {
     let probing = |stack: &Stack| stack.has("B") && !stack.has("M");
     for panic in PANICS {
         over(that(all(), probing), async |mut stack| {
-            stack.breaker = stack
-                .breaker
-                .failure_threshold(0)
-                .half_open_probes(NonZeroU32::MIN);
+            let circuit = stack.breaker.handle();
+            circuit.update(|settings| settings.failure_threshold = Some(0));
             stack.retry = stack.retry.max_retries(0);
             let script = Scripted::new()
                 .error("down")
@@ -205,7 +200,6 @@ fn a_panicking_probe_gives_its_place_back() {
                 .step(panic())
                 .answer(2);
             let mut service = stack.around(script.strict());
-            let circuit = stack.breaker.handle();
             assert!(call(&mut service, 1).await.is_err());
             for _ in 0..2 {
                 assert_eq!(circuit.state(), State::Open);

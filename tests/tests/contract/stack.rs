@@ -35,9 +35,9 @@ use tower::{
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, ErrorsAsFailures, JobLayer, LogLayer,
     ProgressLayer, RetryLayer, TimeoutLayer,
-    cancel::Cancelled,
-    circuit_breaker::{Open, PerKey},
-    dedup::{Duplicate, KeyBy},
+    cancel::{CancelHandle, Cancelled},
+    circuit_breaker::{CircuitBreakerHandle, Open, PerKey},
+    dedup::{Debounce, Duplicate, Join, KeyBy, Latest},
     find,
     reject::Fail,
     retry::Attempt,
@@ -161,9 +161,9 @@ macro_rules! documented {
         let service = ServiceBuilder::new()
             .layer($stack.log.clone())
             .layer($stack.progress.clone())
-            .layer($stack.cancel.clone())
+            .layer($stack.plain.cancel.clone())
             .layer($dedup)
-            .layer($stack.breaker.clone())
+            .layer($stack.plain.breaker.clone())
             .layer($stack.timeout.clone())
             .layer($stack.retry.clone())
             .layer($stack.attempt.clone())
@@ -179,9 +179,9 @@ macro_rules! reverse {
             .layer($stack.attempt.clone())
             .layer($stack.retry.clone())
             .layer($stack.timeout.clone())
-            .layer($stack.breaker.clone())
+            .layer($stack.plain.breaker.clone())
             .layer($dedup)
-            .layer($stack.cancel.clone())
+            .layer($stack.plain.cancel.clone())
             .layer($stack.progress.clone())
             .layer($stack.log.clone())
             .service($inner);
@@ -189,35 +189,169 @@ macro_rules! reverse {
     }};
 }
 
-/// A stack's layers, whichever of them it uses.
-#[derive(Debug)]
+/// Puts a layer around a service.
+type Wrap = Box<dyn Fn(Service) -> Service + Send + Sync>;
+
+/// A configured layer, and the handles that its state is seen by.
+struct Configured<H> {
+    wrap: Wrap,
+    handles: H,
+}
+
+/// The handle of a layer.
+pub(crate) struct Handled<H>(Configured<H>);
+
+impl<H: Clone> Handled<H> {
+    pub(crate) fn handle(&self) -> H {
+        self.0.handles.clone()
+    }
+}
+
+/// The keys of a Dedup layer.
+pub(crate) struct Keyed(Configured<Box<dyn Fn() -> usize + Send + Sync>>);
+
+impl Keyed {
+    /// How many keys are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        (self.0.handles)()
+    }
+}
+
+/// A stack's layers, whichever of them it uses. Each is configured as the word says before it is used: a setter would give
+/// another layer.
 pub(crate) struct Stack {
     word: String,
     pub(crate) recorder: Recorder,
     log: LogLayer,
     pub(crate) progress: ProgressLayer,
-    pub(crate) cancel: CancelLayer,
-    pub(crate) dedup: DedupLayer<ByRequest>,
-    pub(crate) breaker: CircuitBreakerLayer,
-    breakers: CircuitBreakerLayer<ErrorsAsFailures, Fail, ByKey>,
+    pub(crate) cancel: Handled<CancelHandle>,
+    pub(crate) dedup: Keyed,
+    pub(crate) breaker: Handled<CircuitBreakerHandle>,
+    by_key: Configured<()>,
     timeout: TimeoutLayer,
     pub(crate) retry: RetryLayer,
     attempt: TimeoutLayer,
     idle: [TimeoutLayer; 2],
+    plain: Plain,
+}
+
+/// The layers before a word says how they stop a call, for stacks without boxes. Where it does not say, the stack has these.
+struct Plain {
+    cancel: CancelLayer,
+    breaker: CircuitBreakerLayer,
+    dedup: DedupLayer<ByRequest>,
+    join: DedupLayer<ByRequest, Join>,
+    latest: DedupLayer<ByRequest, Latest>,
+    debounce: DedupLayer<ByRequest, Debounce>,
+}
+
+impl Plain {
+    fn new() -> Self {
+        let dedup = || DedupLayer::new(by_request as ByRequestFn);
+        Self {
+            cancel: CancelLayer::new(),
+            breaker: CircuitBreakerLayer::new(),
+            dedup: dedup(),
+            join: dedup().join(),
+            latest: dedup().latest(),
+            debounce: dedup().debounce(Duration::ZERO),
+        }
+    }
+}
+
+/// Configures a layer that can stop a call: how it does is the last setter.
+macro_rules! stopping {
+    ($mode:expr, $layer:expr, $why:expr, |$made:ident| $handles:expr) => {
+        match $mode {
+            '!' => {
+                let $made = $layer.fail_with(|_| AppError::Stopped($why));
+                let handles = $handles;
+                let wrap: Wrap = Box::new(move |inner| boxed($made.layer(own_error(inner))));
+                Configured { wrap, handles }
+            }
+            '?' => {
+                let $made = $layer.respond_with(|_| response($why));
+                let handles = $handles;
+                let wrap: Wrap = Box::new(move |inner| boxed($made.layer(own_error(inner))));
+                Configured { wrap, handles }
+            }
+            _ => stopping!($layer, |$made| $handles),
+        }
+    };
+    ($layer:expr, |$made:ident| $handles:expr) => {{
+        let $made = $layer;
+        let handles = $handles;
+        let wrap: Wrap = Box::new(move |inner| boxed($made.layer(inner)));
+        Configured { wrap, handles }
+    }};
+}
+
+fn cancel(plain: &Plain, (letter, mode): (char, char)) -> Handled<CancelHandle> {
+    let layer = plain.cancel.clone();
+    Handled(match letter {
+        'c' => stopping!(mode, layer.detached(), Why::Cancelled, |layer| layer
+            .handle()),
+        _ => stopping!(mode, layer, Why::Cancelled, |layer| layer.handle()),
+    })
+}
+
+fn breaker(plain: &Plain, (letter, mode): (char, char)) -> Handled<CircuitBreakerHandle> {
+    let layer = plain.breaker.clone();
+    Handled(match letter {
+        'Q' => stopping!(mode, layer.backpressure(), Why::Open, |layer| layer
+            .handle()),
+        _ => stopping!(mode, layer, Why::Open, |layer| layer.handle()),
+    })
+}
+
+fn by_key() -> CircuitBreakerLayer<ErrorsAsFailures, Fail, ByKey> {
+    CircuitBreakerLayer::new().per_key(|request| *request)
+}
+
+fn dedup(plain: &Plain, (letter, mode): (char, char)) -> Keyed {
+    /// How many keys of the layer are in flight.
+    fn keys<M, O>(layer: &DedupLayer<ByRequest, M, O>) -> Box<dyn Fn() -> usize + Send + Sync>
+    where
+        DedupLayer<ByRequest, M, O>: Clone + Send + Sync + 'static,
+    {
+        let layer = layer.clone();
+        Box::new(move || layer.in_flight())
+    }
+    macro_rules! keyed {
+        ($layer:expr) => {
+            stopping!(mode, $layer, Why::Duplicate, |layer| keys(&layer))
+        };
+    }
+    Keyed(match (letter, mode) {
+        ('M', '*') => keyed!(plain.join.clone().keep(Duration::ZERO)),
+        ('M', _) => keyed!(plain.join.clone()),
+        ('E', _) => keyed!(plain.latest.clone()),
+        ('W', '*') => keyed!(plain.dedup.clone().debounce(QUIET)),
+        ('W', _) => keyed!(plain.debounce.clone()),
+        _ => keyed!(plain.dedup.clone()),
+    })
 }
 
 impl Stack {
     pub(crate) fn new(word: &str) -> Self {
         let recorder = Recorder::new();
+        let plain = Plain::new();
+        // The first of these letters, and how it is to stop a call.
+        let kind = |letters: &str| {
+            let mut found = word.chars().skip_while(|letter| !letters.contains(*letter));
+            (found.next().unwrap_or(' '), found.next().unwrap_or(' '))
+        };
         Self {
             word: word.to_owned(),
             log: LogLayer::to(recorder.clone()),
             recorder,
             progress: ProgressLayer::new(),
-            cancel: CancelLayer::new(),
-            dedup: DedupLayer::new(by_request as ByRequestFn),
-            breaker: CircuitBreakerLayer::new(),
-            breakers: CircuitBreakerLayer::new().per_key(|request| *request),
+            cancel: cancel(&plain, kind("Cc")),
+            dedup: dedup(&plain, kind("DMEW")),
+            breaker: breaker(&plain, kind("BQ")),
+            by_key: stopping!(kind("K").1, by_key(), Why::Open, |layer| drop(
+                layer.handle()
+            )),
             timeout: TimeoutLayer::new(secs(60)),
             retry: RetryLayer::new().max_retries(2),
             attempt: TimeoutLayer::new(secs(10)).per_attempt(),
@@ -225,6 +359,7 @@ impl Stack {
                 TimeoutLayer::new(secs(60)).idle(),
                 TimeoutLayer::new(secs(10)).per_attempt().idle(),
             ],
+            plain,
         }
     }
 
@@ -285,17 +420,16 @@ impl Stack {
 
     /// Puts the stack around a service. All services that it makes share what the layers share.
     pub(crate) fn around(&self, inner: impl Inner) -> Service {
-        let (join, latest) = (self.dedup.clone().join(), self.dedup.clone().latest());
-        let debounce = self.dedup.clone().debounce(Duration::ZERO);
+        let plain = &self.plain;
         match self.word.strip_prefix('=') {
-            Some("LPCDBTRA") => documented!(self, self.dedup.clone(), inner),
-            Some("LPCMBTRA") => documented!(self, join, inner),
-            Some("LPCEBTRA") => documented!(self, latest, inner),
-            Some("LPCWBTRA") => documented!(self, debounce, inner),
-            Some("ARTBDCPL") => reverse!(self, self.dedup.clone(), inner),
-            Some("ARTBMCPL") => reverse!(self, join, inner),
-            Some("ARTBECPL") => reverse!(self, latest, inner),
-            Some("ARTBWCPL") => reverse!(self, debounce, inner),
+            Some("LPCDBTRA") => documented!(self, plain.dedup.clone(), inner),
+            Some("LPCMBTRA") => documented!(self, plain.join.clone(), inner),
+            Some("LPCEBTRA") => documented!(self, plain.latest.clone(), inner),
+            Some("LPCWBTRA") => documented!(self, plain.debounce.clone(), inner),
+            Some("ARTBDCPL") => reverse!(self, plain.dedup.clone(), inner),
+            Some("ARTBMCPL") => reverse!(self, plain.join.clone(), inner),
+            Some("ARTBECPL") => reverse!(self, plain.latest.clone(), inner),
+            Some("ARTBWCPL") => reverse!(self, plain.debounce.clone(), inner),
             Some(word) => panic!("{word} is not composed without boxes"),
             None => {
                 let mut service = boxed(inner);
@@ -315,7 +449,7 @@ impl Stack {
     }
 
     fn wrap(&self, letter: char, mode: char, inner: Service) -> Service {
-        macro_rules! stopping {
+        macro_rules! limiting {
             ($layer:expr, $why:expr) => {
                 match mode {
                     '!' => boxed(
@@ -336,23 +470,11 @@ impl Stack {
             'N' => boxed(JobLayer::new("named").layer(inner)),
             'L' => boxed(self.log.layer(inner)),
             'P' => boxed(self.progress.layer(inner)),
-            'C' => stopping!(self.cancel.clone(), Why::Cancelled),
-            'c' => stopping!(self.cancel.clone().detached(), Why::Cancelled),
-            'D' => stopping!(self.dedup.clone(), Why::Duplicate),
-            'M' if mode == '*' => {
-                let keeping = self.dedup.clone().join().keep(Duration::ZERO);
-                boxed(keeping.layer(inner))
-            }
-            'M' => stopping!(self.dedup.clone().join(), Why::Duplicate),
-            'E' => stopping!(self.dedup.clone().latest(), Why::Duplicate),
-            'W' => {
-                let quiet = if mode == '*' { QUIET } else { Duration::ZERO };
-                stopping!(self.dedup.clone().debounce(quiet), Why::Duplicate)
-            }
-            'B' => stopping!(self.breaker.clone(), Why::Open),
-            'K' => stopping!(self.breakers.clone(), Why::Open),
-            'Q' => stopping!(self.breaker.clone().backpressure(), Why::Open),
-            'T' => stopping!(self.timeout.clone(), Why::TimedOut),
+            'C' | 'c' => (self.cancel.0.wrap)(inner),
+            'D' | 'M' | 'E' | 'W' => (self.dedup.0.wrap)(inner),
+            'B' | 'Q' => (self.breaker.0.wrap)(inner),
+            'K' => (self.by_key.wrap)(inner),
+            'T' => limiting!(self.timeout.clone(), Why::TimedOut),
             'R' => boxed(self.retry.layer(inner)),
             'H' => {
                 let prepare = |request: u32, _: &Attempt<'_>| ready(Ok::<_, BoxError>(request));
@@ -364,11 +486,11 @@ impl Stack {
                 )
             }
             'h' => boxed(self.retry.clone().before_attempt(change).layer(inner)),
-            'A' => stopping!(self.attempt.clone(), Why::TimedOut),
-            'I' => stopping!(self.idle[0].clone(), Why::TimedOut),
-            'i' => stopping!(self.idle[1].clone(), Why::TimedOut),
-            'G' => stopping!(self.timeout.clone().grace(GRACE), Why::TimedOut),
-            'g' => stopping!(self.attempt.clone().grace(GRACE), Why::TimedOut),
+            'A' => limiting!(self.attempt.clone(), Why::TimedOut),
+            'I' => limiting!(self.idle[0].clone(), Why::TimedOut),
+            'i' => limiting!(self.idle[1].clone(), Why::TimedOut),
+            'G' => limiting!(self.timeout.clone().grace(GRACE), Why::TimedOut),
+            'g' => limiting!(self.attempt.clone().grace(GRACE), Why::TimedOut),
             'l' => boxed(GlobalConcurrencyLimitLayer::new(8).layer(inner)),
             't' => boxed(tower::timeout::TimeoutLayer::new(secs(1000)).layer(inner)),
             's' => boxed(LoadShedLayer::new().layer(inner)),

@@ -62,7 +62,7 @@ fn one_key() -> DedupLayer<ByRequest, tower_keep::dedup::Join> {
 /// R11: a detached attempt that was given up keeps no shutdown waiting.
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_holds_no_shutdown_up() {
-    let cancel = CancelLayer::new();
+    let cancel = CancelLayer::new().detached();
     let handle = cancel.handle();
     let inner = Scripted::<u32, u32>::new().never().answer(7);
     let calls = inner.calls();
@@ -70,7 +70,7 @@ async fn what_was_given_up_holds_no_shutdown_up() {
         .layer(quiet())
         .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
         .layer(TimeoutLayer::new(secs(1)).per_attempt())
-        .layer(cancel.detached())
+        .layer(cancel)
         .service(inner);
     assert_eq!(service.oneshot(1).await.unwrap(), 7);
     let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
@@ -84,8 +84,6 @@ async fn what_was_given_up_holds_no_shutdown_up() {
 async fn what_was_given_up_decides_nothing() {
     for detached in [false, true] {
         let (log, recorder) = recording();
-        let cancel = CancelLayer::new();
-        let handle = cancel.handle();
         let around = ServiceBuilder::new()
             .layer(log)
             .and_then(|answer: u32| async move {
@@ -95,10 +93,14 @@ async fn what_was_given_up_decides_nothing() {
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
             .layer(TimeoutLayer::new(secs(1)).per_attempt());
         let inner = Scripted::<u32, u32>::new().never().answer(7);
-        let service = if detached {
-            Stack::new(around.layer(cancel.detached()).service(inner))
+        let (service, handle) = if detached {
+            let cancel = CancelLayer::new().detached();
+            let handle = cancel.handle();
+            (Stack::new(around.layer(cancel).service(inner)), handle)
         } else {
-            Stack::new(around.layer(cancel).service(inner))
+            let cancel = CancelLayer::new();
+            let handle = cancel.handle();
+            (Stack::new(around.layer(cancel).service(inner)), handle)
         };
         let call = tokio::spawn(service.oneshot(1));
         sleep(secs(4)).await;

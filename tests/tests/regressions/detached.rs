@@ -219,8 +219,13 @@ fn a_lost_task_has_one_reason() {
 async fn a_job_whose_end_is_told_does_not_run() {
     for detached in [false, true] {
         let seen: Arc<Mutex<Option<usize>>> = Arc::default();
-        let cancel = CancelLayer::new();
-        let (note, handle) = (Arc::clone(&seen), cancel.handle());
+        let (cancel, runs_on) = (CancelLayer::new(), CancelLayer::new().detached());
+        let note = Arc::clone(&seen);
+        let handle = if detached {
+            runs_on.handle()
+        } else {
+            cancel.handle()
+        };
         let log = LogLayer::to(move |event: &Event| {
             if event.kind.is_terminal() {
                 *note.lock().unwrap() = Some(handle.running().len());
@@ -228,7 +233,7 @@ async fn a_job_whose_end_is_told_does_not_run() {
         });
         let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);
         if detached {
-            drop(log.layer(cancel.detached().layer(inner)).call(0));
+            drop(log.layer(runs_on.layer(inner)).call(0));
             tokio::time::sleep(secs(2)).await;
         } else {
             log.layer(cancel.layer(inner)).oneshot(0).await.unwrap();

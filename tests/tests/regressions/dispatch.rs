@@ -124,9 +124,9 @@ fn a_waker_panics_as_the_runtime_goes() {
             Ok(1)
         }
     });
-    let jobs = Dispatcher::new(stack).limit(ONE);
     let home = runtime();
-    let handle = jobs.clone().on(home.handle().clone()).dispatch(1);
+    let jobs = Dispatcher::new(stack).limit(ONE).on(home.handle().clone());
+    let handle = jobs.dispatch(1);
     // It begins.
     home.block_on(tokio::task::yield_now());
     drop(home);
@@ -138,9 +138,9 @@ fn a_waker_panics_as_the_runtime_goes() {
 /// R63: a runtime goes with a job that is through a Cancel layer: the handle and the board give one reason.
 #[test]
 fn the_runtime_goes_after_a_layer_let_the_job_through() {
-    let jobs = Dispatcher::new(goes_on());
     let home = runtime();
-    let handle = jobs.clone().on(home.handle().clone()).dispatch(1);
+    let jobs = Dispatcher::new(goes_on()).on(home.handle().clone());
+    let handle = jobs.dispatch(1);
     // It begins.
     home.block_on(tokio::task::yield_now());
     drop(home);

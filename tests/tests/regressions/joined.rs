@@ -240,10 +240,10 @@ async fn a_leader_that_was_cancelled_before_harms_no_other() {
             job.checkpoint()?;
             Ok(1)
         }));
-    let cancel = CancelLayer::new();
+    let cancel = CancelLayer::new().grace(secs(5));
     let handle = cancel.handle();
     let server = ServiceBuilder::new()
-        .layer(cancel.grace(secs(5)))
+        .layer(cancel)
         .service(code(move |job, request| {
             let client = client.clone();
             async move {

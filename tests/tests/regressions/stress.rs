@@ -164,11 +164,12 @@ async fn joined_callers_come_and_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_child_that_begins_while_its_parent_is_cancelled() {
     for round in 0..1000 {
-        let (cancel, child_cancel) = (CancelLayer::new(), CancelLayer::new());
+        // The grace period is long, so that nothing but its own cancellation ends the child.
+        let cancel = CancelLayer::new().grace(secs(600));
+        let child_cancel = CancelLayer::new();
         let (handle, child_handle) = (cancel.handle(), child_cancel.handle());
         let client = child_cancel.layer(service_fn(|_: u32| pending::<Result<u32, BoxError>>()));
-        // The grace period is long, so that nothing but its own cancellation ends the child.
-        let service = cancel.grace(secs(600)).layer(service_fn(move |request| {
+        let service = cancel.layer(service_fn(move |request| {
             let client = client.clone();
             async move {
                 let child = tokio::spawn(Job::current().scope(client.oneshot(request)));
@@ -197,13 +198,13 @@ async fn a_child_that_begins_while_its_parent_is_cancelled() {
 /// Calls of one group that replace each other from several threads all end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_replace_each_other() {
-    let cancel = CancelLayer::new();
+    let cancel = CancelLayer::new().replace(|_: &u32| Some(()));
     let handle = cancel.handle();
     let inner = service_fn(async |_: u32| {
         tokio::time::sleep(Duration::from_micros(200)).await;
         Ok::<u32, BoxError>(1)
     });
-    let service = plain(cancel.replace(|_: &u32| Some(())).layer(inner));
+    let service = plain(cancel.layer(inner));
     let workers: Vec<_> = (0..8)
         .map(|_| {
             let service = service.clone();

@@ -328,6 +328,11 @@ async fn limits_count_on_either_side() {
     let inner = || Scripted::<u32, u32>::new().never().strict();
     for case in 0..4 {
         let breaker = CircuitBreakerLayer::new().failure_threshold(0);
+        let breaker = if case == 3 {
+            breaker.ignore_timeouts()
+        } else {
+            breaker
+        };
         let handle = breaker.handle();
         let limit = TimeoutLayer::new(secs(1));
         match case {
@@ -359,7 +364,6 @@ async fn limits_count_on_either_side() {
                 );
             }
             _ => {
-                let breaker = breaker.ignore_timeouts();
                 drop(
                     ServiceBuilder::new()
                         .layer(limit)

@@ -97,9 +97,10 @@ async fn keys_are_isolated() {
 async fn settings_hold_for_all_keys() {
     let breaker = CircuitBreakerLayer::new()
         .failure_threshold(0)
-        .per_key(host);
+        .per_key(host)
+        .cooldown(secs(5));
     let circuits = breaker.handle();
-    let service = breaker.cooldown(secs(5)).layer(odd_fail());
+    let service = breaker.layer(odd_fail());
     service.clone().oneshot(to("a", 1)).await.unwrap_err();
     let a = circuits.get(&"a".into()).unwrap();
     assert_eq!(a.time_until_probe(), Some(secs(5)));

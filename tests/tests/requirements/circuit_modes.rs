@@ -246,8 +246,8 @@ async fn transitions_can_be_watched() {
 /// A name and settings that are set through one clone of the layer hold for all.
 #[tokio::test(start_paused = true)]
 async fn clones_share_the_circuit() {
-    let breaker = CircuitBreakerLayer::new().failure_threshold(0);
-    let handle = breaker.clone().name("db").handle();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(0).name("db");
+    let handle = breaker.clone().handle();
     let service = breaker.layer(Scripted::<u32, u32>::new().error("no"));
     service.oneshot(0).await.unwrap_err();
     assert_eq!((&*handle.name(), handle.state()), ("db", State::Open));

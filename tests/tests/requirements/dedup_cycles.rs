@@ -424,24 +424,28 @@ async fn a_stale_answer_waits_for_no_renewal() {
             false => Box::pin(own.oneshot(3 - request)),
         }
     });
-    let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
-    // To this one the result is too old, so that it joins the renewal.
-    let joins = Boxed::new(layer.clone().keep(secs(1)).layer(inner.clone()));
+    let layer = DedupLayer::new(|request: &u32| Some(*request))
+        .join()
+        .keep(secs(1))
+        .stale_while_revalidate(secs(100));
+    let joins = Boxed::new(layer.layer(inner.clone()));
     let joined = Arc::new(Mutex::new(None));
     let call = Arc::clone(&joined);
     let log = LogLayer::to(move |event: &Event| {
-        if matches!(event.kind, EventKind::AnsweredFromKept { .. }) {
+        if matches!(event.kind, EventKind::AnsweredFromKept { age, .. } if age > secs(100)) {
+            // Its result is gone by now, unlike that of 1.
             let mut joins: Work = Box::pin(joins.clone().oneshot(2));
             let polled = joins.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             assert!(polled.is_pending(), "it waits for the execution of 1");
             *call.lock().unwrap() = Some(joins);
         }
     });
-    let layer = layer.keep(secs(1)).stale_while_revalidate(secs(100));
     let service = Boxed::new(ServiceBuilder::new().layer(log).layer(layer).service(inner));
     own.set(service.clone()).ok().unwrap();
     assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
-    tokio::time::sleep(secs(2)).await;
+    tokio::time::sleep(ms(500)).await;
+    assert_eq!(service.clone().oneshot(1).await.unwrap(), 2);
+    tokio::time::sleep(ms(100_700)).await;
     assert_eq!(service.oneshot(1).await.unwrap(), 2);
     let joined = joined.lock().unwrap().take().expect("it was stale");
     assert_eq!(joined.await.unwrap(), 2);

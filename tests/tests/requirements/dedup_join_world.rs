@@ -199,29 +199,32 @@ impl<'a> World<'a> {
         let dedup = DedupLayer::new(|_: &Request| Some(())).join();
         let seen = dedup.clone();
         let (log, recorder): (LogLayer, _) = recording();
-        let cancel = CancelLayer::new();
-        let handle = cancel.handle();
+        let (cancel, runs_on) = (CancelLayer::new(), CancelLayer::new().detached());
         let tracked = ServiceBuilder::new().layer(log);
         let inner = work.clone();
         let service = match stack {
             Stack::Bare => BoxCloneService::new(ServiceBuilder::new().layer(dedup).service(inner)),
             Stack::Tracked => {
-                BoxCloneService::new(tracked.layer(cancel).layer(dedup).service(inner))
+                BoxCloneService::new(tracked.layer(cancel.clone()).layer(dedup).service(inner))
             }
             Stack::CancelInside => {
-                BoxCloneService::new(tracked.layer(dedup).layer(cancel).service(inner))
+                BoxCloneService::new(tracked.layer(dedup).layer(cancel.clone()).service(inner))
             }
             Stack::Retried => {
                 let retry = RetryLayer::new().max_retries(1);
-                let stack = tracked.layer(cancel).layer(dedup).layer(retry);
+                let stack = tracked.layer(cancel.clone()).layer(dedup).layer(retry);
                 BoxCloneService::new(stack.service(inner))
             }
             Stack::Detached => {
-                let stack = tracked.layer(cancel.detached()).layer(dedup);
+                let stack = tracked.layer(runs_on.clone()).layer(dedup);
                 BoxCloneService::new(stack.service(inner))
             }
         };
         let is_tracked = stack != Stack::Bare;
+        let handle = match stack {
+            Stack::Detached => runs_on.handle(),
+            _ => cancel.handle(),
+        };
         Self {
             runtime,
             stack,

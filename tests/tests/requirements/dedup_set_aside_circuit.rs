@@ -103,9 +103,11 @@ async fn a_wait_for_a_place_ends_with_the_probe() {
             for how in ["is late", "is dropped", "ends"] {
                 let inner = Staged::new(&plan);
                 let takes = inner.takes();
-                let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
+                let circuit = CircuitBreakerLayer::new()
+                    .probe_timeout(ms(LEASE))
+                    .backpressure();
                 let handle = circuit.handle();
-                let mut service = circuit.backpressure().layer(inner);
+                let mut service = circuit.layer(inner);
                 open_until_now(&handle).await;
                 let began = Instant::now();
                 let mut probe = Polled::new(begin(&mut service, 1).await);
@@ -151,11 +153,11 @@ async fn a_wait_for_a_place_ends_with_the_probe() {
 /// R64 An instance that has its place and makes no call holds it no longer than a probe does.
 #[tokio::test(start_paused = true)]
 async fn a_place_without_a_call_is_lost_in_time() {
-    let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
+    let circuit = CircuitBreakerLayer::new()
+        .probe_timeout(ms(LEASE))
+        .backpressure();
     let handle = circuit.handle();
-    let service = circuit
-        .backpressure()
-        .layer(Scripted::<u32, u32>::new().answer(7).repeat_last());
+    let service = circuit.layer(Scripted::<u32, u32>::new().answer(7).repeat_last());
     open_until_now(&handle).await;
     let mut idle = service.clone();
     let idle: &mut _ = ServiceExt::<u32>::ready(&mut idle).await.unwrap();
@@ -173,10 +175,12 @@ async fn a_place_without_a_call_is_lost_in_time() {
 async fn a_place_is_free_for_the_next_in_the_queue() {
     for how in ["cooldown", "probe", "reserved", "probe now", "more places"] {
         for ahead in [1, 3] {
-            let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
+            let circuit = CircuitBreakerLayer::new()
+                .probe_timeout(ms(LEASE))
+                .backpressure();
             let handle = circuit.handle();
             let inner = Scripted::<u32, u32>::new().answer(7).repeat_last();
-            let service = circuit.backpressure().layer(inner);
+            let service = circuit.layer(inner);
             let mut first = service.clone();
             let mut probe = None;
             if how.starts_with("probe ") {
@@ -227,10 +231,12 @@ async fn a_place_is_free_for_the_next_in_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn a_turn_in_the_queue_is_lost_in_time() {
     for is_first_to_ask in [true, false] {
-        let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
+        let circuit = CircuitBreakerLayer::new()
+            .probe_timeout(ms(LEASE))
+            .backpressure();
         let handle = circuit.handle();
         let inner = Scripted::<u32, u32>::new().answer(7).repeat_last();
-        let service = circuit.backpressure().layer(inner);
+        let service = circuit.layer(inner);
         open_until_now(&handle).await;
         let mut first = service.clone();
         let probe = begin(&mut first, 1).await;
@@ -258,10 +264,12 @@ async fn a_turn_in_the_queue_is_lost_in_time() {
 /// R64 The first in the queue is set aside. The next one is woken for a place, and leaves: the one behind it has the place.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_is_given_up_is_the_next_ones() {
-    let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
+    let circuit = CircuitBreakerLayer::new()
+        .probe_timeout(ms(LEASE))
+        .backpressure();
     let handle = circuit.handle();
     let inner = Scripted::<u32, u32>::new().answer(7).repeat_last();
-    let service = circuit.backpressure().layer(inner);
+    let service = circuit.layer(inner);
     open_until_now(&handle).await;
     let [mut first, mut faster, mut aside, mut leaving, mut last] =
         [(); 5].map(|()| service.clone());

@@ -362,8 +362,8 @@ fn outside_a_runtime() {
     assert!(events.try_recv().is_none());
     assert_eq!(jobs.in_flight(), 0);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let jobs = jobs.on(runtime.handle().clone());
-    let handle = jobs.dispatch(0);
+    let elsewhere = jobs.clone().on(runtime.handle().clone());
+    let handle = elsewhere.dispatch(0);
     assert_eq!(runtime.block_on(handle).unwrap(), 1);
 }
 

@@ -162,25 +162,25 @@ fn the_runtime_goes() {
     let stack = ServiceBuilder::new()
         .layer(LogLayer::to(recorder.clone()))
         .service(Scripted::<u32, u32>::new().never().repeat_last());
-    let jobs = Dispatcher::new(stack)
-        .grace(secs(60))
-        .limit(NonZeroUsize::new(3).unwrap());
     let gone = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let at_home = gone.handle().clone();
+    let jobs = Dispatcher::new(stack)
+        .grace(secs(60))
+        .limit(NonZeroUsize::new(3).unwrap())
+        .on(gone.handle().clone());
     let (polled, cancelled) = gone.block_on(async {
         let (polled, cancelled) = (jobs.dispatch(0), jobs.dispatch(1));
         tokio::task::yield_now().await;
         cancelled.cancel();
         (polled, cancelled)
     });
-    let unpolled = jobs.clone().on(at_home.clone()).dispatch(2);
+    let unpolled = jobs.dispatch(2);
     assert_eq!(jobs.available(), Some(0));
     drop(gone);
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(3)));
-    let late = jobs.clone().on(at_home).dispatch(3);
+    let late = jobs.dispatch(3);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();

@@ -82,17 +82,19 @@ async fn a_rejection_is_a_failure_with_its_cause() {
 #[tokio::test(start_paused = true)]
 async fn a_rejection_in_the_users_words_is_one() {
     let (lines, _guard) = Lines::listen();
-    let breaker = CircuitBreakerLayer::new();
+    let breaker = CircuitBreakerLayer::new().respond_with(|_| 503);
     breaker.handle().force_open();
     let inner = || Scripted::<u32, u32>::new().strict();
     let responds = ServiceBuilder::new()
         .layer(LogLayer::new())
-        .layer(breaker.clone().respond_with(|_| 503))
+        .layer(breaker)
         .service(inner());
     assert_eq!(responds.oneshot(0).await, Ok(503));
+    let breaker = CircuitBreakerLayer::new().fail_with(|_| "come back later");
+    breaker.handle().force_open();
     let fails = ServiceBuilder::new()
         .layer(LogLayer::new())
-        .layer(breaker.fail_with(|_| "come back later"))
+        .layer(breaker)
         .service(inner());
     assert_eq!(fails.oneshot(0).await, Err("come back later"));
     let held = Scripted::<u32, u32>::new().never();

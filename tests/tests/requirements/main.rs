@@ -4,6 +4,7 @@ mod amounts;
 mod amounts_views;
 mod attempts;
 mod attempts_ends;
+mod builders;
 mod cancel;
 mod cancel_handle;
 mod cancel_shutdown;

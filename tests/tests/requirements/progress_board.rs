@@ -121,9 +121,9 @@ async fn the_history_says_how_jobs_ended() {
 /// R29: a history of none keeps none, and the bound goes for every clone and handle of the layer.
 #[tokio::test(start_paused = true)]
 async fn a_history_of_none() {
-    let first = ProgressLayer::default();
+    let first = ProgressLayer::default().history(0);
     let handle = first.handle();
-    let progress = first.clone().history(0);
+    let progress = first.clone();
     for layer in [first, progress] {
         let service = ServiceBuilder::new()
             .layer(layer)

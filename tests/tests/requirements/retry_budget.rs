@@ -50,16 +50,15 @@ async fn exact_at_every_ratio() {
 async fn the_default_bounds_the_load() {
     // A hundred calls a second, for two minutes.
     const CALLS: usize = 12_000;
-    let inner = Scripted::<u32, u32>::new();
-    let calls = inner.calls();
     let failing = std::sync::atomic::AtomicU32::new(0);
-    let inner = inner.otherwise({
+    let inner = Scripted::<u32, u32>::new().otherwise({
         let failing = Arc::new(failing);
         move || match failing.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 {
             0 => Step::error("no"),
             _ => Step::answer(1),
         }
     });
+    let calls = inner.calls();
     let retry = RetryLayer::new()
         .base_delay(Duration::ZERO)
         .budget(RetryBudget::default());

@@ -197,10 +197,10 @@ async fn retries_at_once_starve_nobody() {
     ] {
         let at_once = retry.max_retries(u32::MAX);
         let inner = Scripted::<u32, u32>::new().error("no").repeat_last();
-        let cancel = CancelLayer::new();
+        let cancel = CancelLayer::new().fail_with(|_| "cancelled");
         let handle = cancel.handle();
         let service = ServiceBuilder::new()
-            .layer(cancel.fail_with(|_| "cancelled"))
+            .layer(cancel)
             .layer(at_once.decide_with(always(Decision::RetryIn(Duration::ZERO))))
             .service(inner.strict());
         let call = tokio::spawn(service.oneshot(0));

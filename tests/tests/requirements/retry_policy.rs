@@ -334,21 +334,20 @@ async fn a_policy_is_not_asked_about_what_is_final() {
     use tower_keep::CircuitBreakerLayer;
 
     let questions = Asked::default();
-    let open = CircuitBreakerLayer::new();
+    let open = CircuitBreakerLayer::new().fail_with(|_| "open");
     open.handle().force_open();
     let idle = || Scripted::<u32, u32>::new().strict();
 
-    let service =
-        asked(&questions, Decision::Retry).layer(open.clone().fail_with(|_| "open").layer(idle()));
+    let service = asked(&questions, Decision::Retry).layer(open.layer(idle()));
     assert_eq!(service.oneshot(0).await, Err("open"));
-    let service =
-        asked(&questions, Decision::Retry).layer(open.respond_with(|_| 503).layer(idle()));
+    let open = CircuitBreakerLayer::new().respond_with(|_| 503);
+    open.handle().force_open();
+    let service = asked(&questions, Decision::Retry).layer(open.layer(idle()));
     assert_eq!(service.oneshot(0).await, Ok(503));
 
-    let cancel = CancelLayer::new();
+    let cancel = CancelLayer::new().fail_with(|_| "gone");
     cancel.handle().shutdown(Duration::ZERO).await;
-    let service =
-        asked(&questions, Decision::Retry).layer(cancel.fail_with(|_| "gone").layer(idle()));
+    let service = asked(&questions, Decision::Retry).layer(cancel.layer(idle()));
     assert_eq!(service.oneshot(0).await, Err("gone"));
 
     let overall = TimeoutLayer::new(secs(1)).respond_with(|_| 504);
@@ -357,14 +356,16 @@ async fn a_policy_is_not_asked_about_what_is_final() {
     assert_eq!(service.oneshot(0).await, Ok(504));
 
     // The job is cancelled while its attempt runs, and the attempt fails.
-    let cancel = CancelLayer::new().grace(secs(10));
+    let cancel = CancelLayer::new()
+        .grace(secs(10))
+        .fail_with(|_| "cancelled");
     let handle = cancel.handle();
     let inner = Scripted::<u32, u32>::new()
         .error_after(secs(1), "no")
         .repeat_last();
     let calls = inner.calls();
     let service = ServiceBuilder::new()
-        .layer(cancel.fail_with(|_| "cancelled"))
+        .layer(cancel)
         .layer(asked(&questions, Decision::Retry))
         .service(inner.strict());
     let call = tokio::spawn(service.oneshot(0));

@@ -92,14 +92,13 @@ async fn a_wait_judges_no_response() {
     for classified in [true, false] {
         let (inner, _) = answered_and_mended(|_| 200);
         let circuit = CircuitBreakerLayer::new().fail_with(|_| "open");
-        let handle = circuit.handle();
-        let result = if classified {
+        let (result, handle) = if classified {
             let circuit = circuit.classify(server_errors);
             let circuit = circuit.retry_after(|_: &Answer| None);
-            circuit.layer(inner).oneshot(0).await
+            (circuit.layer(inner).oneshot(0).await, circuit.handle())
         } else {
             let circuit = circuit.retry_after(|_: &Answer| None);
-            circuit.layer(inner).oneshot(0).await
+            (circuit.layer(inner).oneshot(0).await, circuit.handle())
         };
         assert_eq!(result, Ok(200));
         assert_eq!(handle.failures(), u32::from(!classified));

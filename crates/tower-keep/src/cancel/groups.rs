@@ -116,6 +116,11 @@ impl<G> Groups<G> {
         }
     }
 
+    /// Without jobs.
+    pub(super) fn renewed(&self) -> Self {
+        Self::new(self.replaces)
+    }
+
     fn members(&self) -> MutexGuard<'_, HashMap<G, Members>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,9 +13,13 @@ use super::{
 use crate::{
     job::{Cancelled, table::Table},
     reject::{Fail, FailWith, RespondWith},
+    unshare::{Unshare, has_others},
 };
 
 /// Gives each job a token, and stops the job when it is cancelled.
+///
+/// Its clones, and all services that it makes, share the running jobs, and a shutdown. A setter on a layer that is in use,
+/// as by a clone, a handle or a service, gives a layer of its own: configure first, then take handles.
 #[derive(Clone)]
 pub struct CancelLayer<G = NoGroup, O = Fail, H = StopOnDrop> {
     pub(super) registry: Arc<Registry>,
@@ -49,6 +53,9 @@ impl Default for CancelLayer {
 
 impl<G, O, H> CancelLayer<G, O, H> {
     /// Cancels jobs from outside.
+    ///
+    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with jobs of its own, which
+    /// this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CancelHandle {
         CancelHandle {
@@ -57,11 +64,36 @@ impl<G, O, H> CancelLayer<G, O, H> {
         }
     }
 
+    /// Shares the table of a board of the same stack, unless there is a handle or another use of this layer already.
+    #[cfg_attr(not(any(feature = "pipeline", feature = "dispatch")), allow(dead_code))]
+    pub(crate) fn share(&mut self, table: &Arc<Table>) {
+        if !has_others(&self.registry) {
+            if let Some(shared) = Registry::on(table) {
+                self.registry = shared;
+            }
+        }
+    }
+}
+
+impl<G: Unshare, O, H> Unshare for CancelLayer<G, O, H> {
+    fn is_shared(&self) -> bool {
+        has_others(&self.registry) || self.group.is_shared()
+    }
+
+    fn renew(&mut self) {
+        self.registry = Registry::new();
+        self.outside = self.outside.take().map(|outside| outside.renewed());
+        self.group.renew();
+    }
+}
+
+impl<G: Unshare, O, H> CancelLayer<G, O, H> {
     /// Stops every job at once, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
     /// cancelled, and lets none begin after that. One that is cancelled beforehand lets none begin at all. A layer has
     /// one token: the last counts, whether set here or by [`shutdown_on`](Self::shutdown_on).
     #[must_use]
     pub fn token(mut self, token: CancellationToken) -> Self {
+        self.unshare();
         self.outside = Some(Outside::new(token, None));
         self
     }
@@ -73,6 +105,7 @@ impl<G, O, H> CancelLayer<G, O, H> {
     /// wants to, or to know what became of the jobs, calls [`CancelHandle::shutdown`] besides.
     #[must_use]
     pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
+        self.unshare();
         self.outside = Some(Outside::new(token, Some(within)));
         self
     }
@@ -89,6 +122,7 @@ impl<G, O, H> CancelLayer<G, O, H> {
     /// in `Job::default().scope(..)`, as nobody's child.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
+        self.unshare();
         self.grace = (!grace.is_zero()).then_some(grace);
         self
     }
@@ -127,27 +161,18 @@ impl<G, O, H> CancelLayer<G, O, H> {
         self.by_group(group, false)
     }
 
-    /// Shares the table of a board of the same stack, unless there is a handle or another use of this layer already.
-    #[cfg_attr(not(any(feature = "pipeline", feature = "dispatch")), allow(dead_code))]
-    pub(crate) fn share(&mut self, table: &Arc<Table>) {
-        if Arc::strong_count(&self.registry) == 1 {
-            if let Some(shared) = Registry::on(table) {
-                self.registry = shared;
-            }
-        }
-    }
-
     fn by_group<F, K>(self, group: F, replaces: bool) -> CancelLayer<GroupBy<F, K>, O, H> {
+        let layer = self.unshared();
         CancelLayer {
-            registry: self.registry,
-            outside: self.outside,
-            grace: self.grace,
+            registry: layer.registry,
+            outside: layer.outside,
+            grace: layer.grace,
             group: GroupBy {
                 group,
                 groups: Arc::new(Groups::new(replaces)),
             },
-            on_reject: self.on_reject,
-            hold: self.hold,
+            on_reject: layer.on_reject,
+            hold: layer.hold,
         }
     }
 
@@ -167,12 +192,13 @@ impl<G, O, H> CancelLayer<G, O, H> {
     /// does not see the caller's task-locals: task-locals belong to the task that polls.
     #[must_use]
     pub fn detached(self) -> CancelLayer<G, O, Detached> {
+        let layer = self.unshared();
         CancelLayer {
-            registry: self.registry,
-            outside: self.outside,
-            grace: self.grace,
-            group: self.group,
-            on_reject: self.on_reject,
+            registry: layer.registry,
+            outside: layer.outside,
+            grace: layer.grace,
+            group: layer.group,
+            on_reject: layer.on_reject,
             hold: Detached,
         }
     }
@@ -196,19 +222,23 @@ impl<G, O, H> CancelLayer<G, O, H> {
     }
 
     pub(crate) fn on_reject<P>(self, on_reject: P) -> CancelLayer<G, P, H> {
+        let layer = self.unshared();
         CancelLayer {
-            registry: self.registry,
-            outside: self.outside,
-            grace: self.grace,
-            group: self.group,
+            registry: layer.registry,
+            outside: layer.outside,
+            grace: layer.grace,
+            group: layer.group,
             on_reject,
-            hold: self.hold,
+            hold: layer.hold,
         }
     }
 }
 
 impl<F, K, O, H> CancelLayer<GroupBy<F, K>, O, H> {
     /// Cancels the jobs of one group.
+    ///
+    /// Configure first, then take handles: a setter on a layer that has this handle gives a layer with groups of its own,
+    /// which the handle does not see.
     ///
     /// ```
     /// use tower_keep::CancelLayer;
@@ -261,6 +291,24 @@ pub struct NoGroup;
 pub struct GroupBy<F, K> {
     group: F,
     groups: Arc<Groups<K>>,
+}
+
+impl Unshare for NoGroup {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn renew(&mut self) {}
+}
+
+impl<F, K> Unshare for GroupBy<F, K> {
+    fn is_shared(&self) -> bool {
+        has_others(&self.groups)
+    }
+
+    fn renew(&mut self) {
+        self.groups = Arc::new(self.groups.renewed());
+    }
 }
 
 impl<F: Clone, K> Clone for GroupBy<F, K> {

@@ -79,6 +79,12 @@
 //! that time may clean up on top of it. A call that is neither polled nor dropped is over only when it is: a shutdown
 //! waits for that too, as it would for work that does not yield. There is no way back: a process that goes on serves through a new layer.
 //!
+//! # Configure first, then take handles
+//!
+//! A layer shares its running jobs with its clones, its handles and the services that it makes. A setter never
+//! changes what others use: on a layer that is in use it gives another layer, with the same settings and jobs of its own,
+//! and a handle that was taken before does not see the calls of that layer.
+//!
 //! # Its place in the order
 //!
 //! Outside everything that waits (Dedup, Retry), so that a cancellation ends a backoff, a wait for readiness and a

@@ -32,6 +32,11 @@ impl Outside {
         })
     }
 
+    /// The same token, for other jobs.
+    pub(super) fn renewed(&self) -> Arc<Self> {
+        Self::new(self.token.clone(), self.within)
+    }
+
     /// How long the running jobs may run on, where the token shuts the layer down.
     pub(super) fn within(&self) -> Option<Duration> {
         self.within

@@ -21,7 +21,7 @@ use super::{
     waiters::Ticket,
     word::State,
 };
-use crate::sharded::Sharded;
+use crate::{sharded::Sharded, unshare::Unshare};
 
 /// Whom to ask for readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub(super) enum Ask {
 }
 
 pub(crate) mod sealed {
-    use super::{Arc, Ask, Context, Cow, Listeners, Poll, Settings, SharedRef};
+    use super::{Arc, Ask, Context, Cow, Listeners, Poll, Settings, SharedRef, Unshare};
 
     /// The circuits that a layer has.
     #[allow(private_interfaces, reason = "the trait is sealed")]
-    pub trait Circuits {
+    pub trait Circuits: Unshare {
         fn settings(&self) -> Settings;
         fn change_settings(&self, change: &dyn Fn(&mut Settings));
         fn name(&self) -> Arc<str>;
@@ -80,6 +80,16 @@ pub(super) enum Place {
 #[derive(Clone)]
 pub struct Single {
     pub(super) shared: Sharded<Shared>,
+}
+
+impl Unshare for Single {
+    fn is_shared(&self) -> bool {
+        self.shared.is_shared() || self.shared.is_watched()
+    }
+
+    fn renew(&mut self) {
+        self.shared = Sharded::new(self.shared.renewed());
+    }
 }
 
 #[allow(private_interfaces, reason = "the trait is sealed")]
@@ -164,6 +174,16 @@ impl Place {
 /// [`CircuitBreakerLayer::backpressure`](super::CircuitBreakerLayer::backpressure).
 #[derive(Clone)]
 pub struct Backpressure(pub(super) Single);
+
+impl Unshare for Backpressure {
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
+    fn renew(&mut self) {
+        self.0.renew();
+    }
+}
 
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl sealed::Circuits for Backpressure {

@@ -19,6 +19,7 @@ use super::{
     per_key::PerKey,
     settings::{Settings, Window},
     shared::Shared,
+    table::Seed,
     transition::CircuitTransition,
 };
 use crate::{
@@ -26,12 +27,14 @@ use crate::{
     ratio::Ratio,
     reject::{Fail, FailWith, RespondWith},
     sharded::Sharded,
+    unshare::Unshare,
 };
 
 /// Stops calling a service that fails.
 ///
 /// Its clones, and all services that it makes, share one circuit and its settings; two circuits take two layers, or
-/// [`per_key`](Self::per_key).
+/// [`per_key`](Self::per_key). A setter on a layer that is in use, as by a clone, a handle or a service, gives a layer
+/// with a circuit of its own: configure first, then take handles.
 #[derive(Clone)]
 pub struct CircuitBreakerLayer<C = ErrorsAsFailures, O = Fail, G = Single> {
     pub(crate) gate: G,
@@ -147,8 +150,9 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     /// Makes the randomness repeatable. Default: another one each time.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        self.gate.seed(seed);
-        self
+        let layer = self.unshared();
+        layer.gate.seed(seed);
+        layer
     }
 
     /// How many calls a half-open circuit lets through at a time. Default: 1.
@@ -189,8 +193,9 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 /// What counts, and all the rest.
 impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     fn set(self, change: impl Fn(&mut Settings)) -> Self {
-        self.gate.change_settings(&change);
-        self
+        let layer = self.unshared();
+        layer.gate.change_settings(&change);
+        layer
     }
 
     /// Replaces all settings at once.
@@ -203,8 +208,9 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     /// [`per_key`](CircuitBreakerLayer::per_key) a circuit is called by its key, after this name and a slash if one is set.
     #[must_use]
     pub fn name(self, name: impl Into<Arc<str>>) -> Self {
-        self.gate.rename(name.into());
-        self
+        let layer = self.unshared();
+        layer.gate.rename(name.into());
+        layer
     }
 
     /// Calls the closure at each change of a circuit's state: for metrics, alerts and logs, whether
@@ -245,13 +251,15 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     where
         F: Fn(&CircuitTransition) + Send + Sync + 'static,
     {
-        self.gate.listeners().add(Arc::new(listener));
-        self
+        let layer = self.unshared();
+        layer.gate.listeners().add(Arc::new(listener));
+        layer
     }
 
     /// Does not count an overall time limit as a failure.
     #[must_use]
     pub fn ignore_timeouts(mut self) -> Self {
+        self.unshare();
         self.counting.ignore_timeouts = true;
         self
     }
@@ -260,6 +268,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     /// Default: a call that is dropped says nothing about the service. What a layer of ours drops counts as the table says.
     #[must_use]
     pub fn count_dropped(mut self) -> Self {
+        self.unshare();
         self.counting.count_dropped = true;
         self
     }
@@ -295,7 +304,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 
     fn with_classify<D>(self, make: impl FnOnce(C) -> D) -> CircuitBreakerLayer<D, O, G> {
         CircuitBreakerLayer {
-            gate: self.gate,
+            gate: self.gate.unshared(),
             classify: make(self.classify),
             counting: self.counting,
             on_reject: self.on_reject,
@@ -322,7 +331,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 
     fn on_reject<P>(self, on_reject: P) -> CircuitBreakerLayer<C, P, G> {
         CircuitBreakerLayer {
-            gate: self.gate,
+            gate: self.gate.unshared(),
             classify: self.classify,
             counting: self.counting,
             on_reject,
@@ -330,10 +339,20 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     }
 }
 
-impl<C, O, G> CircuitBreakerLayer<C, O, G> {
+impl<C, O, G: Unshare> Unshare for CircuitBreakerLayer<C, O, G> {
+    fn is_shared(&self) -> bool {
+        self.gate.is_shared()
+    }
+
+    fn renew(&mut self) {
+        self.gate.renew();
+    }
+}
+
+impl<C, O, G: Unshare> CircuitBreakerLayer<C, O, G> {
     fn with_gate<H>(self, make: impl FnOnce(G) -> H) -> CircuitBreakerLayer<C, O, H> {
         CircuitBreakerLayer {
-            gate: make(self.gate),
+            gate: make(self.gate.unshared()),
             classify: self.classify,
             counting: self.counting,
             on_reject: self.on_reject,
@@ -355,6 +374,9 @@ impl<C: Clone, O: Clone, G: Spread> CircuitBreakerLayer<C, O, G> {
 
 impl<C, O> CircuitBreakerLayer<C, O> {
     /// Reads and forces the state.
+    ///
+    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
+    /// which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
         CircuitBreakerHandle::new(&self.gate.shared)
@@ -390,7 +412,10 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     {
         self.with_gate(|single| {
             let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
-            let seed = single.shared.circuit.next_seed();
+            let circuit = &single.shared.circuit;
+            let seed = circuit
+                .seeded()
+                .map_or(Seed::Random, |_| Seed::Set(circuit.next_seed()));
             let listeners = single.shared.listeners.copy();
             PerKey::new(key, single.settings(), name, seed, listeners)
         })
@@ -399,6 +424,9 @@ impl<C, O> CircuitBreakerLayer<C, O> {
 
 impl<C, O> CircuitBreakerLayer<C, O, Backpressure> {
     /// Reads and forces the state.
+    ///
+    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
+    /// which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
         CircuitBreakerHandle::new(&self.gate.0.shared)
@@ -407,6 +435,9 @@ impl<C, O> CircuitBreakerLayer<C, O, Backpressure> {
 
 impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
     /// Reads and forces the states.
+    ///
+    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
+    /// which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitsHandle<K> {
         CircuitsHandle {
@@ -425,8 +456,9 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
     /// very oldest. The cost of a new key does not grow with the number of circuits.
     #[must_use]
     pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
-        self.gate.table.template().max = circuits;
-        self
+        let layer = self.unshared();
+        layer.gate.table.template().max = circuits;
+        layer
     }
 
     /// Sets how long a circuit without calls is kept. Default: 10 minutes.
@@ -436,8 +468,9 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
     /// when you ask for [all circuits](CircuitsHandle::circuits).
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
-        self.gate.table.template().idle = idle;
-        self
+        let layer = self.unshared();
+        layer.gate.table.template().idle = idle;
+        layer
     }
 }
 

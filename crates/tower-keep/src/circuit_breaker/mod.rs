@@ -25,6 +25,12 @@
 //! # });
 //! ```
 //!
+//! # Configure first, then take handles
+//!
+//! A layer shares its circuit with its clones, its handles and the services that it makes. A setter never
+//! changes what others use: on a layer that is in use it gives another layer, with the same settings and a circuit of its own,
+//! and a handle that was taken before does not see the calls of that layer.
+//!
 //! # When it opens
 //!
 //! | condition | default |

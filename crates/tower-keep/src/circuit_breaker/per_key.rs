@@ -13,8 +13,9 @@ use super::{
     listeners::Listeners,
     settings::Settings,
     shared::SharedRef,
-    table::Table,
+    table::{Seed, Table},
 };
+use crate::unshare::{Unshare, has_others};
 
 /// A circuit for each key, made when the key first comes. Made by
 /// [`CircuitBreakerLayer::per_key`](super::CircuitBreakerLayer::per_key).
@@ -28,13 +29,24 @@ impl<F, K> PerKey<F, K> {
         by: F,
         settings: Settings,
         name: Option<Arc<str>>,
-        seed: u64,
+        seed: Seed,
         listeners: Arc<Listeners>,
     ) -> Self {
         Self {
             by,
             table: Arc::new(Table::new(settings, name, seed, listeners)),
         }
+    }
+}
+
+impl<F, K> Unshare for PerKey<F, K> {
+    fn is_shared(&self) -> bool {
+        // A handle of one circuit does not hold the table.
+        has_others(&self.table) || self.table.len() > 0
+    }
+
+    fn renew(&mut self) {
+        self.table = Arc::new(self.table.renewed());
     }
 }
 
@@ -57,7 +69,7 @@ impl<F, K: Eq + Hash> sealed::Circuits for PerKey<F, K> {
     }
 
     fn seed(&self, seed: u64) {
-        self.table.template().rng = fastrand::Rng::with_seed(seed);
+        self.table.template().seed(seed);
     }
 
     fn listeners(&self) -> &Listeners {

@@ -68,6 +68,28 @@ impl Shared {
         }
     }
 
+    /// A new circuit with the settings, the name and the listeners of this one.
+    pub(super) fn renewed(&self) -> Self {
+        let circuit = &self.circuit;
+        let listeners = self.listeners.copy();
+        let new = Self::with(
+            circuit.settings(),
+            self.name(),
+            fastrand::u64(..),
+            listeners,
+            None,
+        );
+        if let Some(seed) = circuit.seeded() {
+            new.circuit.seed(seed);
+        }
+        new
+    }
+
+    /// Whether somebody watches the state.
+    pub(super) fn is_watched(&self) -> bool {
+        self.state.receiver_count() > 0
+    }
+
     pub(super) fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         self.circuit.change_settings(change, self.now());
         self.waiters.wake_all();

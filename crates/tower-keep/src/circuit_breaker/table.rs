@@ -42,17 +42,42 @@ struct Circuits<K> {
 pub(super) struct Template {
     settings: Settings,
     pub(super) name: Option<Arc<str>>,
-    pub(super) rng: fastrand::Rng,
+    seed: Seed,
+    rng: fastrand::Rng,
     pub(super) max: NonZeroUsize,
     pub(super) idle: Duration,
     next_number: u64,
+}
+
+/// What the chance of the circuits comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Seed {
+    /// The user set it.
+    Set(u64),
+    Random,
+}
+
+impl Seed {
+    fn rng(self) -> fastrand::Rng {
+        match self {
+            Self::Set(seed) => fastrand::Rng::with_seed(seed),
+            Self::Random => fastrand::Rng::new(),
+        }
+    }
+}
+
+impl Template {
+    pub(super) fn seed(&mut self, seed: u64) {
+        self.seed = Seed::Set(seed);
+        self.rng = self.seed.rng();
+    }
 }
 
 impl<K> Table<K> {
     pub(super) fn new(
         settings: Settings,
         name: Option<Arc<str>>,
-        seed: u64,
+        seed: Seed,
         listeners: Arc<Listeners>,
     ) -> Self {
         let queues = Queues::new();
@@ -65,7 +90,8 @@ impl<K> Table<K> {
             template: Mutex::new(Template {
                 settings,
                 name,
-                rng: fastrand::Rng::with_seed(seed),
+                rng: seed.rng(),
+                seed,
                 max: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MAX),
                 idle: Duration::from_secs(600),
                 next_number: 0,
@@ -73,6 +99,18 @@ impl<K> Table<K> {
             listeners,
             born: Instant::now(),
         }
+    }
+
+    /// A table without circuits, for others with the same settings, name and listeners.
+    pub(super) fn renewed(&self) -> Self {
+        let listeners = self.listeners.copy();
+        let old = self.template();
+        let new = Self::new(old.settings, old.name.clone(), old.seed, listeners);
+        {
+            let mut template = new.template();
+            (template.max, template.idle) = (old.max, old.idle);
+        }
+        new
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Circuits<K>> {

@@ -12,9 +12,14 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     reject::{Fail, FailWith, RespondWith},
+    unshare::{Unshare, has_others},
 };
 
 /// Executes identical concurrent requests once.
+///
+/// Its clones, and all services that it makes, share the keys in flight and the cached results. A setter on a layer that
+/// is in use, as by a clone, a handle or a service, gives a layer with keys of its own: configure first, then take
+/// handles.
 #[derive(Clone)]
 pub struct DedupLayer<Y, M = Reject, O = Fail> {
     pub(super) key: Y,
@@ -42,7 +47,17 @@ impl<F, K> DedupLayer<KeyBy<F, K>> {
     }
 }
 
-impl<Y, M, O> DedupLayer<Y, M, O> {
+impl<Y: Unshare, M, O> Unshare for DedupLayer<Y, M, O> {
+    fn is_shared(&self) -> bool {
+        self.key.is_shared()
+    }
+
+    fn renew(&mut self) {
+        self.key.renew();
+    }
+}
+
+impl<Y: Unshare, M, O> DedupLayer<Y, M, O> {
     /// A call with a key in flight waits for the result instead of being rejected.
     ///
     /// The layer is then around a service that is `Clone + Send + 'static`, with a future that is `Send + 'static` and a
@@ -91,7 +106,7 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
 
     fn with_mode<N>(self, mode: N) -> DedupLayer<Y, N, O> {
         DedupLayer {
-            key: self.key,
+            key: self.key.unshared(),
             mode,
             on_reject: self.on_reject,
         }
@@ -104,7 +119,7 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
         F: Fn(Duplicate) -> E,
     {
         DedupLayer {
-            key: self.key,
+            key: self.key.unshared(),
             mode: self.mode,
             on_reject: FailWith(fail),
         }
@@ -117,24 +132,25 @@ impl<Y, M, O> DedupLayer<Y, M, O> {
         F: Fn(Duplicate) -> Response,
     {
         DedupLayer {
-            key: self.key,
+            key: self.key.unshared(),
             mode: self.mode,
             on_reject: RespondWith(respond),
         }
     }
 }
 
-impl<Y, O> DedupLayer<Y, Debounce, O> {
+impl<Y: Unshare, O> DedupLayer<Y, Debounce, O> {
     /// How long calls that come one after another may put off an execution, counted from the first of them: then the
     /// last of them runs, as soon as no call with its key runs. Default: without end.
     #[must_use]
     pub fn max_wait(mut self, wait: Duration) -> Self {
+        self.unshare();
         self.mode.max_wait = Some(wait);
         self
     }
 }
 
-impl<Y, O> DedupLayer<Y, Join, O> {
+impl<Y: Unshare, O> DedupLayer<Y, Join, O> {
     /// Keeps each success for this long: a call with its key is answered at once, without an execution and without
     /// asking the inner service whether it is ready.
     ///
@@ -146,7 +162,7 @@ impl<Y, O> DedupLayer<Y, Join, O> {
     #[must_use]
     pub fn keep(self, fresh: Duration) -> DedupLayer<Y, Keep, O> {
         DedupLayer {
-            key: self.key,
+            key: self.key.unshared(),
             mode: Keep {
                 limits: Limits {
                     fresh,
@@ -161,10 +177,11 @@ impl<Y, O> DedupLayer<Y, Join, O> {
     }
 }
 
-impl<Y, C, R, O> DedupLayer<Y, Keep<C, R>, O> {
+impl<Y: Unshare, C, R, O> DedupLayer<Y, Keep<C, R>, O> {
     /// How many results are cached. The least recently used goes first. Default: 1000.
     #[must_use]
     pub fn keep_at_most(mut self, most: NonZeroUsize) -> Self {
+        self.unshare();
         self.mode.limits.most = most;
         self
     }
@@ -179,6 +196,7 @@ impl<Y, C, R, O> DedupLayer<Y, Keep<C, R>, O> {
     /// nothing is renewed. It runs in the tracing span of the call that began it, and without its task-locals.
     #[must_use]
     pub fn stale_while_revalidate(mut self, stale: Duration) -> Self {
+        self.unshare();
         self.mode.limits.stale = stale;
         self
     }
@@ -190,7 +208,7 @@ impl<Y, C, R, O> DedupLayer<Y, Keep<C, R>, O> {
         D: Classify<Response, Error>,
     {
         DedupLayer {
-            key: self.key,
+            key: self.key.unshared(),
             mode: Keep {
                 limits: self.mode.limits,
                 classify,
@@ -224,20 +242,24 @@ impl<Y, C, R, O> DedupLayer<Y, Keep<C, R>, O> {
     where
         F: Fn(&Request) -> bool,
     {
+        let own = self.unshared();
         DedupLayer {
-            key: self.key,
+            key: own.key,
             mode: Keep {
-                limits: self.mode.limits,
-                classify: self.mode.classify,
+                limits: own.mode.limits,
+                classify: own.mode.classify,
                 refresh: RefreshIf(refresh),
             },
-            on_reject: self.on_reject,
+            on_reject: own.on_reject,
         }
     }
 }
 
 impl<F, K, M, O> DedupLayer<KeyBy<F, K>, M, O> {
     /// Reaches the keys in flight and the cached results of this layer and its clones.
+    ///
+    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own, which
+    /// this handle does not see.
     #[must_use]
     pub fn handle(&self) -> DedupHandle<K> {
         DedupHandle::new(Arc::clone(&self.key.keys))
@@ -263,6 +285,16 @@ impl<Y: fmt::Debug, M: fmt::Debug, O> fmt::Debug for DedupLayer<Y, M, O> {
 pub struct KeyBy<F, K> {
     key: F,
     keys: Arc<Keys<K>>,
+}
+
+impl<F, K> Unshare for KeyBy<F, K> {
+    fn is_shared(&self) -> bool {
+        has_others(&self.keys)
+    }
+
+    fn renew(&mut self) {
+        self.keys = Arc::default();
+    }
 }
 
 impl<F: Clone, K> Clone for KeyBy<F, K> {

@@ -42,10 +42,15 @@
 //! | the older caller gets | [`Duplicate`], with [`Cancelled`](crate::job::Cancelled) as its source | [`Cancelled`](crate::job::Cancelled) |
 //! | the older one has its result in the same moment | it keeps the result, or the newer call has the place: never both | a finished job keeps its result |
 //!
-//! The clones of a layer share their keys, around whatever services they are: a key has to say which service is meant
-//! where there are several, such as the routes of a server. Calls of clones with different modes do not see each other,
-//! nor do joined calls whose responses differ in type. Clones that join are of one mode, with a cache or without: a result
-//! is cached if the leader's clone has one.
+//! The services of a layer and of its clones share their keys, around whatever services they are: a key has to say which
+//! service is meant where there are several, such as the routes of a server. Joined calls whose responses differ in type do
+//! not see each other. A layer of another mode is another layer, with keys of its own.
+//!
+//! # Configure first, then take handles
+//!
+//! A layer shares its keys with its clones, its handles and the services that it makes. A setter never
+//! changes what others use: on a layer that is in use it gives another layer, with the same settings and keys of its own,
+//! and a handle that was taken before does not see the calls of that layer.
 //!
 //! # Joined executions
 //!

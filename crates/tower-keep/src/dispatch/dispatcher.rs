@@ -25,12 +25,14 @@ use crate::{
     },
     progress::{JobView, ProgressHandle, ProgressLayer, Watch},
     reject::{Fail, OnReject},
+    unshare::{Unshare, has_others},
 };
 
 /// Runs each call of a stack in a task of its own, as a job that outlives its caller.
 ///
-/// A clone dispatches to the same: the limit, the board and the handles are shared. The settings are for a new
-/// dispatcher: set them before it is cloned.
+/// A clone dispatches to the same: the limit, the board and the handles are shared. A setter on a dispatcher that is in
+/// use, as by a clone, a handle or a job, gives a dispatcher with all of these of its own: configure first, then take
+/// handles.
 pub struct Dispatcher<S, N = JobName, O = Fail, I = Unidentified> {
     pub(super) stack: S,
     pub(super) name: N,
@@ -48,32 +50,43 @@ impl<S> Dispatcher<S> {
     /// Around this stack: jobs without a name, as many as come, no grace period.
     #[must_use]
     pub fn new(stack: S) -> Self {
-        let progress = ProgressLayer::new();
-        let mut cancel = CancelLayer::new();
-        cancel.share(progress.table());
-        progress.table().take();
-        Self {
+        let mut dispatcher = Self {
             stack,
             name: JobName::EMPTY,
             identify: Unidentified,
             on_reject: Fail,
-            progress,
-            cancel: cancel.on_reject(Apart),
+            progress: ProgressLayer::new(),
+            cancel: CancelLayer::new().on_reject(Apart),
             places: Arc::default(),
             runtime: None,
             reservation: Reservation::None,
-        }
+        };
+        dispatcher.share_table();
+        dispatcher
     }
 }
 
 impl<S, N, O, I> Dispatcher<S, N, O, I> {
+    /// One table of the jobs for both layers, which a board reads.
+    fn share_table(&mut self) {
+        let table = self.progress.table();
+        self.cancel.share(table);
+        table.take();
+    }
+
     /// Reads the progress of the jobs: their latest states, how the last ones ended, each change.
+    ///
+    /// Configure first, then take handles: a setter on a dispatcher that has a handle gives another dispatcher, whose jobs
+    /// this handle does not see.
     #[must_use]
     pub fn board(&self) -> ProgressHandle {
         self.progress.handle()
     }
 
     /// Cancels jobs by id, by predicate or all, and shuts the dispatcher down.
+    ///
+    /// Configure first, then take handles: a setter on a dispatcher that has a handle gives another dispatcher, which this
+    /// handle does not reach.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.handle()
@@ -268,6 +281,21 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
 type Work<Request> = ResponseFuture<<Layers as Service<Request>>::Future>;
 
 type Layers = crate::progress::Progress<crate::cancel::Cancel<Entrance, NoGroup, Apart>>;
+
+impl<S, N, O, I> Unshare for Dispatcher<S, N, O, I> {
+    fn is_shared(&self) -> bool {
+        has_others(&self.places) || self.progress.is_shared() || self.cancel.is_shared()
+    }
+
+    fn renew(&mut self) {
+        self.progress.renew();
+        self.cancel.renew();
+        self.share_table();
+        self.places = Arc::new(self.places.renewed());
+        // It holds a place that is left behind.
+        self.reservation = Reservation::None;
+    }
+}
 
 impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, O, I> {
     fn clone(&self) -> Self {

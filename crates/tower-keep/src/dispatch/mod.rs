@@ -119,6 +119,12 @@
 //! and a [`reserve`](Dispatcher::reserve) future that had its turn keep theirs until they are used or dropped; no limit
 //! ends that.
 //!
+//! # Configure first, then take handles
+//!
+//! A dispatcher shares its board, its places and its jobs with its clones and its handles. A setter never
+//! changes what others use: on a dispatcher that is in use it gives another dispatcher, with the same settings and all of these of its own,
+//! and a handle that was taken before does not see the calls of that dispatcher.
+//!
 //! # Its place in the order
 //!
 //! Outside the stack: it is no layer, as it changes what the caller gets. Callers that share the execution of equal

@@ -42,6 +42,11 @@ impl Places {
         }
     }
 
+    /// With the same limit, and nobody in them.
+    pub(super) fn renewed(&self) -> Self {
+        self.limit().map_or_else(Self::default, Self::new)
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }

@@ -5,11 +5,16 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{dispatcher::Dispatcher, error::Unfinished, places::Places};
+use super::{
+    dispatcher::Dispatcher,
+    error::Unfinished,
+    places::{Places, Reservation},
+};
 use crate::{
     event::JobName,
     job::{IdentifyBy, NameBy},
     reject::{FailWith, RespondWith},
+    unshare::Unshare,
 };
 
 fn same<T>(same: T) -> T {
@@ -23,16 +28,17 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
         on_reject: impl FnOnce(O) -> P,
         identify: impl FnOnce(I) -> J,
     ) -> Dispatcher<S, M, P, J> {
+        let new = self.unshared();
         Dispatcher {
-            stack: self.stack,
-            name: name(self.name),
-            on_reject: on_reject(self.on_reject),
-            identify: identify(self.identify),
-            progress: self.progress,
-            cancel: self.cancel,
-            places: self.places,
-            runtime: self.runtime,
-            reservation: self.reservation,
+            stack: new.stack,
+            name: name(new.name),
+            on_reject: on_reject(new.on_reject),
+            identify: identify(new.identify),
+            progress: new.progress,
+            cancel: new.cancel,
+            places: new.places,
+            runtime: new.runtime,
+            reservation: new.reservation,
         }
     }
 
@@ -70,7 +76,10 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// [`reserve`](Self::reserve) and the dispatcher as a service wait.
     #[must_use]
     pub fn limit(mut self, jobs: NonZeroUsize) -> Self {
+        self.unshare();
         self.places = Arc::new(Places::new(jobs));
+        // A place that is reserved already is none of these.
+        self.reservation = Reservation::None;
         self
     }
 
@@ -78,6 +87,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// at once. See [`CancelLayer::grace`](crate::CancelLayer::grace).
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
+        self.unshare();
         self.cancel = self.cancel.grace(grace);
         self
     }
@@ -86,6 +96,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// [`ProgressLayer::history`](crate::ProgressLayer::history).
     #[must_use]
     pub fn history(mut self, jobs: usize) -> Self {
+        self.unshare();
         self.progress = self.progress.history(jobs);
         self
     }
@@ -94,6 +105,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// [`CancelLayer::shutdown_on`](crate::CancelLayer::shutdown_on).
     #[must_use]
     pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
+        self.unshare();
         self.cancel = self.cancel.shutdown_on(token, within);
         self
     }
@@ -101,6 +113,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// Runs the jobs on this runtime. Default: on the one that the code that dispatches runs on.
     #[must_use]
     pub fn on(mut self, runtime: Handle) -> Self {
+        self.unshare();
         self.runtime = Some(runtime);
         self
     }

@@ -16,7 +16,8 @@ impl<P> PipelineLayer<P> {
     }
 }
 
-/// What is in the slots, for its handles.
+/// What is in the slots, for its handles. A layer that a setter makes of one of these is another layer, which is not in the
+/// pipeline.
 impl<L, P, C, D, B, T, R, A> PipelineLayer<Pipeline<L, P, C, D, B, T, R, A>> {
     /// The progress layer.
     #[must_use]

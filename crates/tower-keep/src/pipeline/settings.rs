@@ -1,6 +1,6 @@
 //! What is in each slot.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Identity;
 
@@ -9,13 +9,22 @@ use super::{
     slots::{Cancel, CircuitBreaker, Dedup, Log, Progress, Retry, Timeout},
 };
 use crate::{
-    cancel::CancelLayer, circuit_breaker::CircuitBreakerLayer, log::LogLayer,
-    progress::ProgressLayer, retry::RetryLayer, timeout::TimeoutLayer,
+    cancel::CancelLayer,
+    circuit_breaker::CircuitBreakerLayer,
+    log::LogLayer,
+    progress::ProgressLayer,
+    retry::RetryLayer,
+    timeout::TimeoutLayer,
+    unshare::{Unshare, has_others},
 };
 
 /// Composes the seven layers. Each setter takes the layer as it is used alone, or [`Identity`], which leaves its slot
 /// empty.
-#[derive(Clone, Debug)]
+///
+/// A layer goes into its slot as it is: a handle that was taken of it before sees the pipeline's calls. Clones of a
+/// pipeline share its layers. A setter on a pipeline that has a clone gives a pipeline whose layers all have state of their
+/// own, with the same settings. To share one layer between two pipelines, set it in both as the last step.
+#[derive(Clone)]
 #[must_use = "a pipeline does nothing until it is built and put around a service"]
 pub struct Pipeline<
     L = LogLayer,
@@ -35,7 +44,12 @@ pub struct Pipeline<
     pub(super) timeout: T,
     pub(super) retry: R,
     pub(super) attempt_timeout: A,
+    clones: Clones,
 }
+
+/// Counts the clones of a pipeline.
+#[derive(Clone, Default)]
+struct Clones(Arc<()>);
 
 impl Pipeline {
     /// Each layer's own defaults, no deduplication, 60 s overall and 10 s for each attempt.
@@ -49,6 +63,7 @@ impl Pipeline {
             timeout: TimeoutLayer::new(Duration::from_secs(60)),
             retry: RetryLayer::new(),
             attempt_timeout: TimeoutLayer::new(Duration::from_secs(10)).per_attempt(),
+            clones: Clones::default(),
         }
     }
 }
@@ -63,12 +78,51 @@ impl Default for Pipeline {
 /// because a struct cannot be rebuilt around it.
 macro_rules! with {
     ($self:ident, $layer:ident; $($rest:ident),+) => {{
-        let Self { $layer: _, $($rest),+ } = $self;
-        Pipeline { $layer, $($rest),+ }
+        let Self { $layer: _, $($rest,)+ clones } = $self.unshared();
+        Pipeline { $layer, $($rest,)+ clones }
     }};
 }
 
-impl<L, P, C, D, B, T, R, A> Pipeline<L, P, C, D, B, T, R, A> {
+impl<L, P, C, D, B, T, R, A> Unshare for Pipeline<L, P, C, D, B, T, R, A>
+where
+    L: Slot<Log>,
+    P: Slot<Progress>,
+    C: Slot<Cancel>,
+    D: Slot<Dedup>,
+    B: Slot<CircuitBreaker>,
+    T: Slot<Timeout>,
+    R: Slot<Retry>,
+    A: Slot<Timeout>,
+{
+    /// Whether the pipeline has a clone. That the user has a handle of a layer, or the layer itself, is meant.
+    fn is_shared(&self) -> bool {
+        has_others(&self.clones.0)
+    }
+
+    fn renew(&mut self) {
+        self.clones = Clones::default();
+        self.log.unshare();
+        self.progress.unshare();
+        self.cancel.unshare();
+        self.dedup.unshare();
+        self.circuit_breaker.unshare();
+        self.timeout.unshare();
+        self.retry.unshare();
+        self.attempt_timeout.unshare();
+    }
+}
+
+impl<L, P, C, D, B, T, R, A> Pipeline<L, P, C, D, B, T, R, A>
+where
+    L: Slot<Log>,
+    P: Slot<Progress>,
+    C: Slot<Cancel>,
+    D: Slot<Dedup>,
+    B: Slot<CircuitBreaker>,
+    T: Slot<Timeout>,
+    R: Slot<Retry>,
+    A: Slot<Timeout>,
+{
     /// How events are logged. Default: [`LogLayer::new`].
     pub fn log<N: Slot<Log>>(self, log: N) -> Pipeline<N, P, C, D, B, T, R, A> {
         with!(self, log; progress, cancel, dedup, circuit_breaker, timeout, retry, attempt_timeout)
@@ -113,5 +167,30 @@ impl<L, P, C, D, B, T, R, A> Pipeline<L, P, C, D, B, T, R, A> {
         attempt_timeout: N,
     ) -> Pipeline<L, P, C, D, B, T, R, N> {
         with!(self, attempt_timeout; log, progress, cancel, dedup, circuit_breaker, timeout, retry)
+    }
+}
+
+impl<L, P, C, D, B, T, R, A> fmt::Debug for Pipeline<L, P, C, D, B, T, R, A>
+where
+    L: fmt::Debug,
+    P: fmt::Debug,
+    C: fmt::Debug,
+    D: fmt::Debug,
+    B: fmt::Debug,
+    T: fmt::Debug,
+    R: fmt::Debug,
+    A: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("log", &self.log)
+            .field("progress", &self.progress)
+            .field("cancel", &self.cancel)
+            .field("dedup", &self.dedup)
+            .field("circuit_breaker", &self.circuit_breaker)
+            .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .finish()
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     progress::ProgressLayer,
     retry::{self, RetryLayer},
     timeout::{FixedLimit, Measure, Span, TimeoutLayer},
+    unshare::Unshare,
 };
 
 /// What the slot of this [name](super::slots) takes: the layer that it is named after, or [`Identity`], which leaves it
@@ -31,7 +32,7 @@ type Table = Arc<crate::job::table::Table>;
 
 pub(super) mod sealed {
     /// What is in a slot.
-    pub trait Slot {
+    pub trait Slot: super::Unshare {
         /// What the check has to know of it.
         fn facts(&self) -> super::Facts<'_> {
             super::Facts::default()
@@ -71,6 +72,21 @@ pub(super) struct Limits {
     pub(super) step: Option<Duration>,
 }
 
+/// There is nothing to share.
+macro_rules! stateless {
+    ($(<$($parameter:ident),*> $of:ty),+ $(,)?) => {$(
+        impl<$($parameter),*> Unshare for $of {
+            fn is_shared(&self) -> bool {
+                false
+            }
+
+            fn renew(&mut self) {}
+        }
+    )+};
+}
+
+stateless!(<> Identity, <C> LogLayer<C>, <L, O, N> TimeoutLayer<L, O, N>);
+
 impl<Name> Slot<Name> for Identity {}
 impl sealed::Slot for Identity {}
 
@@ -85,16 +101,16 @@ impl sealed::Slot for ProgressLayer {
     }
 }
 
-impl<G, O, H> Slot<slots::Cancel> for CancelLayer<G, O, H> {}
-impl<G, O, H> sealed::Slot for CancelLayer<G, O, H> {
+impl<G: Unshare, O, H> Slot<slots::Cancel> for CancelLayer<G, O, H> {}
+impl<G: Unshare, O, H> sealed::Slot for CancelLayer<G, O, H> {
     #[allow(private_interfaces, reason = "it has no public name")]
     fn share(&mut self, table: &Table) {
         self.share(table);
     }
 }
 
-impl<Y, M, O> Slot<slots::Dedup> for DedupLayer<Y, M, O> {}
-impl<Y, M, O> sealed::Slot for DedupLayer<Y, M, O> {}
+impl<Y: Unshare, M, O> Slot<slots::Dedup> for DedupLayer<Y, M, O> {}
+impl<Y: Unshare, M, O> sealed::Slot for DedupLayer<Y, M, O> {}
 
 impl<C, O, G: Circuits> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, O, G> {}
 impl<C, O, G: Circuits> sealed::Slot for CircuitBreakerLayer<C, O, G> {

@@ -9,14 +9,20 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{board::Board, handle::ProgressHandle};
-use crate::job::{
-    ResponseFuture,
-    seat::{Brings, Joining, LayerId, Seat},
-    table::Table,
+use crate::{
+    job::{
+        ResponseFuture,
+        seat::{Brings, Joining, LayerId, Seat},
+        table::Table,
+    },
+    unshare::{Unshare, has_others},
 };
 
 /// Keeps the latest state of each job, how the last ones ended, and a stream of events: from when its first
 /// [`handle`](Self::handle) is taken.
+///
+/// Its clones, and all services that it makes, share one board. A setter on a layer that is in use, as by a clone, a handle
+/// or a service, gives a layer with a board of its own: configure first, then take handles.
 #[derive(Clone)]
 pub struct ProgressLayer {
     board: Arc<Board>,
@@ -52,11 +58,15 @@ impl ProgressLayer {
     /// is worth mentioning. What [`ProgressHandle::changes`] has left to read does not depend on it.
     #[must_use]
     pub fn history(self, jobs: usize) -> Self {
-        self.board.table.set_history(jobs);
-        self
+        let layer = self.unshared();
+        layer.board.table.set_history(jobs);
+        layer
     }
 
     /// Reads the progress of the jobs of this layer and its clones.
+    ///
+    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with a board of its own, which
+    /// this handle does not see.
     ///
     /// Take it before the first call: until there is a handle, the layer keeps nothing, as nobody could ask for it. Of a
     /// job that began before that nothing is shown.
@@ -66,6 +76,16 @@ impl ProgressLayer {
         ProgressHandle {
             board: Arc::clone(&self.board),
         }
+    }
+}
+
+impl Unshare for ProgressLayer {
+    fn is_shared(&self) -> bool {
+        has_others(&self.board) || self.board.is_read()
+    }
+
+    fn renew(&mut self) {
+        self.board = Arc::new(self.board.renewed());
     }
 }
 

@@ -113,6 +113,12 @@
 //! # });
 //! ```
 //!
+//! # Configure first, then take handles
+//!
+//! A layer shares its board with its clones, its handles and the services that it makes. A setter never
+//! changes what others use: on a layer that is in use it gives another layer, with the same settings and a board of its own,
+//! and a handle that was taken before does not see the calls of that layer.
+//!
 //! # Its place in the order
 //!
 //! Outside whatever can stop a call, so that a view is there before the call waits. It sees the same events anywhere

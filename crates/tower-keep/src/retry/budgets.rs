@@ -63,7 +63,7 @@ impl<K: Eq + Hash> RetryBudgets<K> {
     }
 
     /// A new, empty table with these settings that keeps at most this many budgets. Default: 1024.
-    #[must_use]
+    #[must_use = "it returns a new table, and leaves this table as it is"]
     pub fn max_keys(&self, max_keys: NonZeroUsize) -> Self {
         Self::with(self.table.template.clone(), max_keys)
     }

@@ -78,7 +78,7 @@ impl RetryBudget {
     }
 
     /// A new budget with these settings, except that each window grants at least this number of retries. Default: 3.
-    #[must_use]
+    #[must_use = "it returns a new budget, and leaves this budget as it is"]
     pub fn floor(&self, floor: u32) -> Self {
         let settings = Settings {
             floor,
@@ -92,6 +92,7 @@ impl RetryBudget {
     /// # Errors
     ///
     /// [`InvalidWindow`] if it is shorter than 10 ms.
+    #[must_use = "it returns a new budget, and leaves this budget as it is"]
     pub fn window(&self, window: Duration) -> Result<Self, InvalidWindow> {
         if window < Budget::SHORTEST {
             return Err(InvalidWindow(window));

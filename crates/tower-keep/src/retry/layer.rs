@@ -13,7 +13,10 @@ use super::{
     retries::{ChooseRetries, FixedRetries, RetriesBy},
     settings::{Seeds, Settings},
 };
-use crate::classify::{Classify, WithRetryAfter};
+use crate::{
+    classify::{Classify, WithRetryAfter},
+    unshare::Unshare,
+};
 
 /// Tries again after a failure.
 ///
@@ -90,11 +93,22 @@ impl Default for RetryLayer {
     }
 }
 
+impl<P, C, H, B, N, A> Unshare for RetryLayer<P, C, H, B, N, A> {
+    fn is_shared(&self) -> bool {
+        self.settings.is_shared()
+    }
+
+    fn renew(&mut self) {
+        self.settings.renew();
+    }
+}
+
 /// How often, and when.
 impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// How many retries may follow the first attempt. Default: 3, which makes 4 attempts.
     #[must_use]
     pub fn max_retries(mut self, max_retries: u32) -> Self {
+        self.settings.unshare();
         self.settings.max_retries = max_retries;
         self
     }
@@ -103,6 +117,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// 1 s, at most 30 s, without jitter.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.unshare();
         self.settings.backoff = backoff;
         self
     }
@@ -115,6 +130,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     #[must_use]
     #[track_caller]
     pub fn base_delay(mut self, base_delay: Duration) -> Self {
+        self.settings.unshare();
         self.settings.backoff = self.settings.backoff.base_delay(base_delay);
         self
     }
@@ -131,6 +147,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     #[must_use]
     #[track_caller]
     pub fn max_delay(mut self, max_delay: Duration) -> Self {
+        self.settings.unshare();
         self.settings.backoff = self.settings.backoff.max_delay(max_delay);
         self
     }
@@ -143,6 +160,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// same.
     #[must_use]
     pub fn max_requested_delay(mut self, max_requested_delay: Duration) -> Self {
+        self.settings.unshare();
         self.settings.max_requested_delay = max_requested_delay;
         self
     }
@@ -151,6 +169,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// more, and so comes back earlier than it was asked to. Default: the retry gives up.
     #[must_use]
     pub fn clamp_requested_delay(mut self) -> Self {
+        self.settings.unshare();
         self.settings.clamps_requested_delay = true;
         self
     }
@@ -158,14 +177,17 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// What chance does to each wait of the [`backoff`](Self::backoff). Default: nothing.
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.settings.unshare();
         self.settings.backoff.jitter = jitter;
         self
     }
 
     /// Makes jitter repeatable, for tests: the nth call that comes to wait by chance has the nth of the generators
-    /// that this seed gives. Default: each call has one of its own, seeded by the operating system.
+    /// that this seed gives. The layer's clones and services count together; a setter on a layer that has any begins
+    /// with the first generator again. Default: each call has one of its own, seeded by the operating system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.unshare();
         self.settings.seeds = Some(Arc::new(Seeds::new(seed)));
         self
     }
@@ -174,6 +196,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// once. It ends no attempt that runs; for that there is [`TimeoutLayer`](crate::timeout). Default: none.
     #[must_use]
     pub fn max_total_time(mut self, max_total_time: Duration) -> Self {
+        self.settings.unshare();
         self.settings.max_total_time = Some(max_total_time);
         self
     }
@@ -206,6 +229,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// ```
     #[must_use]
     pub fn stop_outer_retries(mut self) -> Self {
+        self.settings.unshare();
         self.settings.stops_outer_retries = true;
         self
     }
@@ -213,6 +237,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// Bounds the retries to a share of the calls, together with the other layers that have this budget. Default: none.
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.settings.unshare();
         self.settings.budget = Some(budget);
         self
     }
@@ -311,7 +336,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     #[must_use]
     pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, C, H, B, N, A> {
         RetryLayer {
-            settings: self.settings,
+            settings: self.settings.unshared(),
             policy,
             clone_request: self.clone_request,
             on_give_up: self.on_give_up,
@@ -335,7 +360,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         F: Fn(&Result<Response, Error>) -> Option<Duration>,
     {
         RetryLayer {
-            settings: self.settings,
+            settings: self.settings.unshared(),
             policy: WithRetryAfter {
                 classify: self.policy,
                 retry_after,
@@ -368,7 +393,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         CloneWith<F>: CloneRequest<Request>,
     {
         RetryLayer {
-            settings: self.settings,
+            settings: self.settings.unshared(),
             policy: self.policy,
             clone_request: CloneWith(clone),
             on_give_up: self.on_give_up,
@@ -412,7 +437,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         GiveUpWith<F>: OnGiveUp<Response, Error>,
     {
         RetryLayer {
-            settings: self.settings,
+            settings: self.settings.unshared(),
             policy: self.policy,
             clone_request: self.clone_request,
             on_give_up: GiveUpWith(hook),
@@ -431,7 +456,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         BudgetBy<F>: ChooseBudget<Request>,
     {
         RetryLayer {
-            settings: self.settings,
+            settings: self.settings.unshared(),
             policy: self.policy,
             clone_request: self.clone_request,
             on_give_up: self.on_give_up,
@@ -468,7 +493,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         RetriesBy<F>: ChooseRetries<Request>,
     {
         RetryLayer {
-            settings: self.settings,
+            settings: self.settings.unshared(),
             policy: self.policy,
             clone_request: self.clone_request,
             on_give_up: self.on_give_up,
@@ -603,7 +628,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
 
     fn with_hook<D>(self, before_attempt: D) -> RetryLayer<P, C, H, B, N, D> {
         RetryLayer {
-            settings: self.settings,
+            settings: self.settings.unshared(),
             policy: self.policy,
             clone_request: self.clone_request,
             on_give_up: self.on_give_up,

@@ -11,6 +11,7 @@ use std::{
 use fastrand::Rng;
 
 use super::{backoff::Backoff, handle::RetryBudget};
+use crate::unshare::{Unshare, has_others};
 
 /// What does not depend on the types of requests and results.
 #[derive(Clone, Debug)]
@@ -59,6 +60,20 @@ impl Settings {
         self.seeds
             .as_ref()
             .map_or_else(Rng::new, |seeds| seeds.next())
+    }
+}
+
+impl Unshare for Settings {
+    /// Whether others draw from the same chance. A budget is a handle, which others are meant to have.
+    fn is_shared(&self) -> bool {
+        self.seeds.as_ref().is_some_and(has_others)
+    }
+
+    /// Begins with the seed again.
+    fn renew(&mut self) {
+        if let Some(seeds) = &mut self.seeds {
+            *seeds = Arc::new(Seeds::new(seeds.seed));
+        }
     }
 }
 

@@ -133,11 +133,10 @@ async fn a_layer_shared_by_server_and_client() {
         let flaky = Server::axum(Router::new().route("/", requests.fails_first(2))).await;
         let progress = ProgressLayer::new();
         let mut events = progress.handle().subscribe();
-        let cancel = CancelLayer::new();
         let (seen, fetched) = (Recorder::new(), Recorder::new());
         let client = ServiceBuilder::new()
             .layer(progress.clone())
-            .layer(cancel.clone())
+            .layer(CancelLayer::new())
             .layer(LogLayer::to(fetched.clone()))
             .layer(
                 RetryLayer::new()
@@ -156,7 +155,7 @@ async fn a_layer_shared_by_server_and_client() {
         let app = Router::new().route("/", any(handler)).layer((
             LogLayer::to(seen.clone()),
             progress,
-            cancel.respond_with(|_| StatusCode::SERVICE_UNAVAILABLE.into_response()),
+            CancelLayer::new().respond_with(|_| StatusCode::SERVICE_UNAVAILABLE.into_response()),
         ));
         let server = Server::axum(app).await;
         let answer = Connection::open(&server).await.get("/").await;

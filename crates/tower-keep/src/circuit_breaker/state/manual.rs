@@ -124,7 +124,14 @@ impl Circuit {
     }
 
     pub(in super::super) fn seed(&self, seed: u64) {
-        self.slow().rng = fastrand::Rng::with_seed(seed);
+        let mut slow = self.slow();
+        slow.rng = fastrand::Rng::with_seed(seed);
+        slow.seeded = Some(seed);
+    }
+
+    /// The seed, if the user set one.
+    pub(in super::super) fn seeded(&self) -> Option<u64> {
+        self.slow().seeded
     }
 
     pub(in super::super) fn settings(&self) -> Settings {

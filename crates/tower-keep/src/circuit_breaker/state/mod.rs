@@ -173,6 +173,8 @@ pub(super) struct Slow {
     /// How many changes of the state there were.
     sequence: u64,
     rng: fastrand::Rng,
+    /// What the user seeded it with.
+    seeded: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -209,6 +211,7 @@ impl Circuit {
             opened: 0,
             sequence: 0,
             rng: fastrand::Rng::with_seed(seed),
+            seeded: None,
         };
         slow.track(Duration::ZERO);
         Self {

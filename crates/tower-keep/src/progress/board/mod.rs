@@ -3,9 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use super::{JobView, readers::Readers};
-use crate::job::{
-    core::{Core, shown::Facts},
-    table::{News, Stream, Table},
+use crate::{
+    job::{
+        core::{Core, shown::Facts},
+        table::{News, Stream, Table},
+    },
+    unshare::has_others,
 };
 
 /// What the layer's clones share.
@@ -35,6 +38,18 @@ impl Board {
             stream,
             readers: Arc::new(Readers::new(news)),
         }
+    }
+
+    /// An empty board with the same settings.
+    pub(super) fn renewed(&self) -> Self {
+        let new = Self::new(self.stream.buffer);
+        new.table.set_history(self.table.history_size());
+        new
+    }
+
+    /// Whether somebody reads the events or the changes.
+    pub(super) fn is_read(&self) -> bool {
+        self.stream.has_listeners() || has_others(&self.readers)
     }
 
     pub(super) fn running(&self) -> Vec<JobView> {

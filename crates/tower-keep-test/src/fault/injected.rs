@@ -1,0 +1,63 @@
+//! How a fault shows in an outcome.
+
+use std::{any::Any, error::Error, fmt};
+
+use super::kind::Fault;
+
+/// The error, or the payload of the panic, that a [`FaultLayer`](crate::FaultLayer) injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InjectedFault {
+    kind: Fault,
+    number: usize,
+    seed: u64,
+}
+
+impl InjectedFault {
+    pub(super) fn new(kind: Fault, number: usize, seed: u64) -> Self {
+        Self { kind, number, seed }
+    }
+
+    /// Which fault it is.
+    #[must_use]
+    pub fn kind(&self) -> Fault {
+        self.kind
+    }
+
+    /// Of which call it is, or of which wait for readiness: each counted from 0, over all clones.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The seed that injects it again.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The injected fault in an error or in what caused it.
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        tower_keep::find(error)
+    }
+
+    /// The injected fault that a panic's payload is, as from `catch_unwind` or from a task's join error.
+    #[must_use]
+    pub fn of_panic(payload: &(dyn Any + Send)) -> Option<&Self> {
+        payload.downcast_ref()
+    }
+}
+
+impl fmt::Display for InjectedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, number, seed } = self;
+        let what = if kind.is_of_readiness() {
+            "readiness"
+        } else {
+            "call"
+        };
+        write!(f, "injected {kind} ({what} {number}, seed {seed})")
+    }
+}
+
+impl Error for InjectedFault {}

@@ -1,0 +1,15 @@
+//! Faults that a seed or a script puts between a layer and its service.
+
+mod chance;
+mod future;
+mod injected;
+mod kind;
+mod layer;
+mod plan;
+mod record;
+mod service;
+
+pub use self::{
+    future::FaultyFuture, injected::InjectedFault, kind::Fault, layer::FaultLayer, record::Faults,
+    service::Faulty,
+};
