@@ -60,3 +60,6 @@ mod event;
 #[path = "../../../crates/tower-keep/src/ratio.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod ratio;
+#[path = "../../../crates/tower-keep/src/unshare.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod unshare;
