@@ -90,7 +90,7 @@ pub(crate) fn build(
     });
 
     let progress = ProgressLayer::new();
-    let cancel = CancelLayer::new();
+    let cancel = CancelLayer::new().fail_with(FetchError::Cancelled);
     Ok(Stack {
         progress: progress.handle(),
         cancel: cancel.handle(),
@@ -98,7 +98,7 @@ pub(crate) fn build(
             .layer(JobLayer::named_by(|fetch: &Fetch| Arc::clone(&fetch.job)))
             .layer(LogLayer::to(move |event: &Event| journal.record(event)))
             .layer(progress)
-            .layer(cancel.fail_with(FetchError::Cancelled))
+            .layer(cancel)
             .layer(
                 DedupLayer::new(|fetch: &Fetch| Some(fetch.url.clone()))
                     .join()

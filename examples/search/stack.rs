@@ -49,7 +49,12 @@ where
     S: Search + Clone + Send + 'static,
 {
     let progress = ProgressLayer::new();
-    let cancel = CancelLayer::new();
+    let cancel = CancelLayer::new()
+        // There is one search box, so one group: the latest query is the one that counts. A server would give the id of
+        // the user's box here. But there an equal query takes the running work over only where the task that makes the
+        // newer call polls the older one too. Else the older may leave before the newer joins, and the work begins again.
+        .replace(|_: &Ask| Some("the box"))
+        .fail_with(SearchError::Cancelled);
     Stack {
         progress: progress.handle(),
         cancel: cancel.handle(),
@@ -59,15 +64,7 @@ where
             .layer(LogLayer::to(move |event: &Event| journal.record(event)))
             // What the status line is bound to.
             .layer(progress)
-            .layer(
-                cancel
-                    // There is one search box, so one group: the latest query is the one that counts. A server would
-                    // give the id of the user's box here. But there an equal query takes the running work over only
-                    // where the task that makes the newer call polls the older one too. Else the older may leave before
-                    // the newer joins, and the work begins anew.
-                    .replace(|_: &Ask| Some("the box"))
-                    .fail_with(SearchError::Cancelled),
-            )
+            .layer(cancel)
             // Inside the replacing, not outside: the new call comes down to here at once, before the one that it
             // replaces is polled again and leaves, as both are in one task. If they ask the same, it joins the running
             // work and takes it over; if not, the old call was the last that wanted its work, which is dropped.
