@@ -72,14 +72,16 @@ async fn records_reach_the_log_crate() {
         [
             "INFO dispatched",
             "DEBUG started",
+            "DEBUG attempt ended",
             "WARN retry scheduled",
             "DEBUG retrying",
+            "DEBUG attempt ended",
             "INFO succeeded"
         ]
     );
     let records = lock(&RECORDS);
     for part in ["job.name=\"import\"", "delay_ms=1000.0", "error=\"busy\""] {
-        assert!(records[2].contains(part), "no {part} in {}", records[2]);
+        assert!(records[3].contains(part), "no {part} in {}", records[3]);
     }
 }
 

@@ -54,7 +54,7 @@ async fn each_event_and_view_has_the_id() {
     assert_eq!(handle.jobs()[0].external_id.as_deref(), Some("order-7"));
     call.await.unwrap();
     assert_eq!(board.history()[0].external_id.as_deref(), Some("order-7"));
-    assert_eq!(ids(&recorder), ["order-7"; 7], "{recorder}");
+    assert_eq!(ids(&recorder), ["order-7"; 9], "{recorder}");
     recorder.assert_one_terminal_each();
     let job = Job::current();
     assert_eq!(job.external_id(), None, "outside there is no job");
@@ -164,7 +164,9 @@ async fn any_layer_may_stand_around() {
         assert_eq!(service.oneshot(1).await.unwrap(), 1, "{name}");
         recorder.assert_one_terminal_each();
         let ids = ids(&recorder);
-        assert_eq!(ids[1..], ["order-1"; 3], "{name}");
+        // Started, a report and the end; with a retry also the end of the attempt.
+        assert!((4..=5).contains(&ids.len()), "{name}: {ids:?}");
+        assert!(ids[1..].iter().all(|id| id == "order-1"), "{name}: {ids:?}");
     }
 
     check("progress", ProgressLayer::new()).await;
@@ -250,8 +252,8 @@ async fn an_id_is_not_lost() {
         );
     service.oneshot(7).await.unwrap();
     let ids = ids(&recorder);
-    assert_eq!(ids[..4], ["", "", "", ""]);
-    assert_eq!(ids[4..], ["1", "1", "1"], "{recorder}");
+    assert_eq!(ids[..5], [""; 5], "{recorder}");
+    assert_eq!(ids[5..], ["1"; 5], "{recorder}");
 }
 
 /// R78 At most 256 bytes of an id are kept, whole characters; and the whole id still finds the job.

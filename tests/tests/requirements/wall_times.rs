@@ -45,7 +45,7 @@ async fn times_of_day_follow_the_jobs_clock() {
         assert_eq!(event.at_wall(), dispatched + event.elapsed);
         assert_eq!(event.at_wall(), wall_time(event.at));
     }
-    assert_eq!(recorder.events().len(), 5);
+    assert_eq!(recorder.events().len(), 7);
 }
 
 /// R78 The same moment has the same time of day in each thread and on each clock, and a time that no clock has is the nearest.
