@@ -368,10 +368,7 @@ pub(crate) struct Timed {
 impl Timed {
     #[inline(always)]
     pub(crate) fn by(waker: &Waker, fired: bool) -> Self {
-        Self {
-            waker,
-            fired,
-        }
+        Self { waker, fired }
     }
 
     /// Whether this waker was handed down from there. A waker that merely wakes the same may be that of an executor inside,
