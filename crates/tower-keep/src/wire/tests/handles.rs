@@ -1,5 +1,7 @@
 //! What handles show.
 
+#![allow(unused_imports, reason = "each handle has a feature of its own")]
+
 #[cfg(feature = "progress")]
 use serde_json::Value;
 use serde_json::json;
