@@ -50,6 +50,7 @@ mod dispatch_apart;
 mod dispatch_ends;
 mod dispatch_places;
 mod external_ids;
+mod external_ids_attempts;
 mod external_ids_found;
 mod family;
 mod job_names;

@@ -9,7 +9,10 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::Shared, stream::FuturesUnordered};
 use proptest::prelude::*;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, timeout},
+};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_keep::{BoxError, DedupLayer, RetryLayer, TimeoutLayer, find, timeout::Elapsed};
 
@@ -181,6 +184,29 @@ async fn a_shared_call_keeps_its_limit() {
     );
     assert_eq!(patient, (secs(5), 5));
     assert_eq!(began.elapsed(), secs(5));
+}
+
+/// R12 A thread has one waker for whatever it blocks on: a limit in an inner `block_on` is not woken by that of an outer one.
+#[test]
+fn an_inner_limit_expires_in_a_nested_block_on() {
+    let blocks = service_fn(|_: u32| async {
+        tokio::task::block_in_place(|| {
+            let hangs = service_fn(|_: u32| pending::<Result<u32, BoxError>>());
+            let inner = TimeoutLayer::new(ms(1)).layer(hangs);
+            // If it were not woken, this would say so.
+            Handle::current().block_on(timeout(secs(10), inner.oneshot(0)))
+        })
+        .expect("the limit is over long before")
+    });
+    let outer = TimeoutLayer::new(secs(3600)).layer(blocks);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    let ended: Result<u32, BoxError> = runtime.block_on(outer.oneshot(0));
+    let error = ended.expect_err("nothing answers");
+    assert_eq!(find::<Elapsed>(&*error).unwrap().limit(), ms(1));
 }
 
 /// R15 An attempt's limit inside a total: each attempt has its own time, and the waits between have none.

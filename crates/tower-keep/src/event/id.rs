@@ -15,7 +15,7 @@ use std::{
 /// Identifies a job within this process. Never reused.
 ///
 /// It is a counter of all stacks together, so it is no id for the public. It begins at 1 again after a restart, so the same
-/// number is then another job. It is the same in another process. It can be guessed: who may see job 7 can ask for job 8.
+/// number is then another job, as it is in another process. It can be guessed: who may see job 7 can ask for job 8.
 /// Of two jobs that different threads begin, the greater id need not be the later job. For an id that others keep or hand
 /// in, give the job one [from outside](crate::JobLayer::identified_by).
 ///

@@ -14,7 +14,7 @@ use std::{
     mem::{self, ManuallyDrop},
     ptr,
     sync::Arc,
-    task::{RawWakerVTable, Waker},
+    task::Waker,
 };
 
 use tokio::time::Instant;
@@ -357,11 +357,10 @@ pub(super) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
 
 // ===== one timer for nested limits =====
 
-/// A time limit that polls for this waker. That is compared only while it is there.
+/// A time limit that polls with this waker. That is compared only while it is there.
 #[derive(Clone, Copy)]
 pub(crate) struct Timed {
-    vtable: &'static RawWakerVTable,
-    data: *const (),
+    waker: *const Waker,
     /// The limit's timer went off, perhaps for a limit inside.
     pub(crate) fired: bool,
 }
@@ -369,16 +368,14 @@ pub(crate) struct Timed {
 impl Timed {
     #[inline(always)]
     pub(crate) fn by(waker: &Waker, fired: bool) -> Self {
-        Self {
-            vtable: waker.vtable(),
-            data: waker.data(),
-            fired,
-        }
+        Self { waker, fired }
     }
 
+    /// Whether this waker was handed down from there. A waker that merely wakes the same may be that of an executor inside,
+    /// on the same thread: it polls nothing around while it waits.
     #[inline(always)]
     pub(crate) fn wakes(&self, waker: &Waker) -> bool {
-        self.data == waker.data() && ptr::eq(self.vtable, waker.vtable())
+        ptr::eq(self.waker, waker)
     }
 }
 

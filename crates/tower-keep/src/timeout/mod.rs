@@ -13,6 +13,8 @@
 //! comes first wins. The clock starts at `call`, also where the
 //! future is polled late; if the inner service is ready in the same moment, its result wins.
 //! A call arms a timer when it first has to wait. Nested limits that one task polls share the timer of the outermost.
+//! Layers that hand a call down read the clock once. So a service between two limits must not block in its `call`: that
+//! time counts for the inner limit too. It does its work in its future.
 //! [`Duration::ZERO`](std::time::Duration::ZERO) lets through only what is ready at once;
 //! [`Duration::MAX`](std::time::Duration::MAX) never expires.
 //!

@@ -1,8 +1,8 @@
 //! The timer of a limit. Of nested limits that one task polls, the outermost has a timer, which wakes for those inside.
 //!
 //! A limit inside asks for it in each poll, as long as it is pending. So nothing has to be taken back: a limit that is
-//! dropped asks no more. It does without a timer of its own only where it has the same waker as the limit around, which
-//! wakes the same task: that task polls both.
+//! dropped asks no more. It does without a timer of its own only where the waker of the limit around was handed down to
+//! it: what that wakes polls both.
 
 use std::{
     pin::Pin,

@@ -16,14 +16,17 @@ pub(super) fn unix_ms(at: Instant) -> f64 {
     }
 }
 
-/// The moment of this time, or the nearest that the clock has.
-pub(super) fn of_unix_ms(ms: f64) -> Instant {
-    let far = of_millis(ms.abs()).unwrap_or(Duration::ZERO);
+/// The last time that a date of JavaScript's can have; the first is as far before 1970.
+const LAST_MS: f64 = 8.64e15;
+
+/// The moment of this time, or the nearest that the clock has; `None` for what is no time.
+pub(super) fn of_unix_ms(ms: f64) -> Option<Instant> {
+    let far = of_millis(ms.abs()).filter(|_| ms.abs() <= LAST_MS)?;
     let go = |time: SystemTime, by| match ms < 0.0 {
         true => time.checked_sub(by),
         false => time.checked_add(by),
     };
-    instant_of(as_far(SystemTime::UNIX_EPOCH, far, go))
+    Some(instant_of(as_far(SystemTime::UNIX_EPOCH, far, go)))
 }
 
 /// A duration in milliseconds.
@@ -37,9 +40,9 @@ pub(super) fn millis(duration: Duration) -> f64 {
     }
 }
 
-/// The duration of so many milliseconds, as long as there is one; `None` for what is none.
+/// The duration of so many milliseconds; `None` for what is none.
 pub(super) fn of_millis(ms: f64) -> Option<Duration> {
-    if ms.is_nan() || ms < 0.0 {
+    if !(0.0..=millis(Duration::MAX)).contains(&ms) {
         return None;
     }
     // Apart, as so many nanoseconds may be no exact number.
@@ -47,6 +50,7 @@ pub(super) fn of_millis(ms: f64) -> Option<Duration> {
     let nanos = (whole as u128).saturating_mul(1_000_000);
     let nanos = nanos.saturating_add((part * 1e6).round() as u128);
     let secs = u64::try_from(nanos / 1_000_000_000);
+    // The number of the longest duration is a little more than that.
     Some(secs.map_or(Duration::MAX, |secs| {
         Duration::new(secs, (nanos % 1_000_000_000) as u32)
     }))

@@ -65,7 +65,7 @@ pub(super) mod ms {
     }
 
     pub(super) fn of_ms<E: Error>(ms: f64) -> Result<Duration, E> {
-        let expected = &"milliseconds, none or more";
+        let expected = &"milliseconds, none or more, as many as a duration has";
         of_millis(ms).ok_or_else(|| E::invalid_value(Unexpected::Float(ms), expected))
     }
 }
@@ -95,7 +95,10 @@ pub(super) mod optional_ms {
 
 /// A moment, in milliseconds since 1970.
 pub(super) mod time {
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{
+        Deserialize, Deserializer, Serializer,
+        de::{Error, Unexpected},
+    };
     use tokio::time::Instant;
 
     use crate::wire::number::{of_unix_ms, unix_ms};
@@ -110,7 +113,12 @@ pub(super) mod time {
     pub(in crate::wire) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Instant, D::Error> {
-        f64::deserialize(from).map(of_unix_ms)
+        of_ms(f64::deserialize(from)?)
+    }
+
+    pub(super) fn of_ms<E: Error>(ms: f64) -> Result<Instant, E> {
+        let expected = &"milliseconds since 1970, at most 8.64e15 before or after";
+        of_unix_ms(ms).ok_or_else(|| E::invalid_value(Unexpected::Float(ms), expected))
     }
 }
 
@@ -120,7 +128,7 @@ pub(super) mod optional_time {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use tokio::time::Instant;
 
-    use crate::wire::number::{of_unix_ms, unix_ms};
+    use crate::wire::number::unix_ms;
 
     pub(in crate::wire) fn serialize<S: Serializer>(
         at: &Option<Instant>,
@@ -132,6 +140,7 @@ pub(super) mod optional_time {
     pub(in crate::wire) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Instant>, D::Error> {
-        Ok(Option::<f64>::deserialize(from)?.map(of_unix_ms))
+        let ms = Option::<f64>::deserialize(from)?;
+        ms.map(super::time::of_ms).transpose()
     }
 }

@@ -51,8 +51,11 @@ impl Locked<'_> {
 
     fn identify(&mut self, external_id: &Arc<str>) -> Option<Arc<str>> {
         let bounded = bounded_id(external_id);
+        if bounded.is_empty() {
+            return None;
+        }
         let shown = self.shown();
-        if bounded.is_empty() || shown.external_id.is_some() {
+        if shown.external_id.is_some() {
             return None;
         }
         let id = match bounded.len() == external_id.len() {

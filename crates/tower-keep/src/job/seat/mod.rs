@@ -217,9 +217,11 @@ impl Seat {
 
     /// Whether a call of this layer, which would give the job an external id, begins the job or finds it without one.
     pub(crate) fn takes_external_id(layer: LayerId) -> bool {
+        let lacks = |job: &Arc<Core>| !job.state().is_over() && job.external_id().is_none();
         context::with_current(|job| match context::is_calling() {
-            true => job.is_some_and(|job| !job.state().is_over() && job.external_id().is_none()),
-            false => job.is_none_or(|job| !layer.belongs_to(job)),
+            true => job.is_some_and(lacks),
+            // A foreign layer between may make a later attempt.
+            false => job.is_none_or(|job| !layer.belongs_to(job) || lacks(job)),
         })
     }
 
@@ -267,6 +269,7 @@ impl Seat {
                 context::set_called_at(Some(at));
             }
             (Entry::Rejoin, Some(job)) => {
+                external_id.iter().for_each(|id| job.identify(id));
                 joining.join(&job);
                 let _calling = context::in_phase(Phase::Calling);
                 context::set_called_at(None);
@@ -274,6 +277,7 @@ impl Seat {
                 return Self::member();
             }
             (Entry::RejoinForOwner, Some(job)) => {
+                external_id.iter().for_each(|id| job.identify(id));
                 joining.join(&job);
                 context::set_phase(Phase::Rejoined);
             }

@@ -135,7 +135,7 @@ fn kinds_of_events() {
 
 /// An event of a moment that the numbers of its form are exact for.
 pub(super) fn event(kind: EventKind) -> (Event, f64) {
-    let at = number::of_unix_ms(1_764_439_569_123.5);
+    let at = number::of_unix_ms(1_764_439_569_123.5).unwrap();
     let event = Event {
         name: "import".into(),
         external_id: Some("order-7".into()),

@@ -1,5 +1,7 @@
 //! What handles show.
 
+#![allow(unused_imports, reason = "each handle has a feature of its own")]
+
 #[cfg(feature = "progress")]
 use serde_json::Value;
 use serde_json::json;
@@ -33,7 +35,7 @@ fn views() {
         json!({"type": "cancelled", "reason": {"type": "other", "text": "a whim"}}),
     ];
     assert_eq!(states.len(), shapes.len());
-    let at = number::of_unix_ms(1_764_439_569_123.5);
+    let at = number::of_unix_ms(1_764_439_569_123.5).unwrap();
     for (state, form) in states.into_iter().zip(shapes) {
         shape(&state, form.clone());
         let unseen = JobView {
@@ -171,7 +173,7 @@ fn what_the_dedup_handle_lists() {
     });
     shape(&counts, form);
     reads(&DedupCounts::default(), json!({}));
-    let since = number::of_unix_ms(1_764_439_569_123.5);
+    let since = number::of_unix_ms(1_764_439_569_123.5).unwrap();
     let in_flight = InFlight::new("user:7".to_owned(), Some(id(7)), 2, since, false);
     let form = json!({
         "key": "user:7", "job": "7", "followers": 2, "since": 1_764_439_569_123.5, "waiting": false,
