@@ -16,6 +16,9 @@ use std::{
 #[cfg(test)]
 use std::{collections::HashSet, hash::Hash, thread};
 
+#[cfg(any(feature = "circuit-breaker", test))]
+use crate::unshare::has_others;
+
 /// How many counts there are for a value.
 pub(crate) const SHARDS: usize = 16;
 
@@ -108,19 +111,12 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Whether anything else holds the value, by any of its counts.
+    /// Whether anything else may hold the value. That is so for good once it was spread: a clone may go from one count to
+    /// another while they are read, so that no count shows it.
     #[cfg(any(feature = "circuit-breaker", test))]
     pub(crate) fn is_shared(&self) -> bool {
-        let Some(all) = self.all.as_ref().filter(|all| Arc::strong_count(all) == 1) else {
-            return true;
-        };
-        match all.get() {
-            None => Arc::strong_count(&self.own) > 1,
-            // This holds each of them, and its own a second time.
-            Some(all) => all.iter().any(|count| {
-                Arc::strong_count(count) > 1 + usize::from(Arc::ptr_eq(count, &self.own))
-            }),
-        }
+        let is_alone = |all: &Arc<All<T>>| !has_others(all) && all.get().is_none();
+        !self.all.as_ref().is_some_and(is_alone) || has_others(&self.own)
     }
 
     /// The same value, by the count of the current thread.
@@ -179,6 +175,8 @@ pub(crate) fn of_threads<T: Eq + Hash + Send>(find: impl Fn() -> T + Sync) -> Ha
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -226,18 +224,33 @@ mod tests {
         assert!(value.is_shared() && clone.is_shared());
         drop(clone);
         assert!(!value.is_shared());
-        let spread = value.spread();
-        assert!(value.is_shared() && spread.is_shared());
-        let held =
-            thread::scope(|scope| scope.spawn(|| Arc::clone(&value.spread())).join().unwrap());
-        drop(spread);
-        assert!(value.is_shared());
-        drop(held);
-        assert!(!value.is_shared());
         let handle = Arc::clone(&value);
         assert!(value.is_shared());
         drop(handle);
         assert!(!value.is_shared());
+        let spread = value.spread();
+        assert!(value.is_shared() && spread.is_shared());
+    }
+
+    #[test]
+    fn a_value_that_goes_from_thread_to_thread_is_shared_at_each_moment() {
+        let value = Sharded::new(7);
+        let held = Mutex::new(value.spread());
+        let running = AtomicUsize::new(2);
+        let renew = || {
+            for _ in 0..200_000 {
+                let mut held = held.lock().unwrap();
+                *held = held.clone();
+            }
+            running.fetch_sub(1, Ordering::Relaxed);
+        };
+        thread::scope(|scope| {
+            scope.spawn(renew);
+            scope.spawn(renew);
+            while running.load(Ordering::Relaxed) > 0 {
+                assert!(value.is_shared());
+            }
+        });
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Layers that are configured further after others use them already.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{Ordering, fence},
+};
 
 /// A layer, or the part of one that holds what the layer shares with its clones, handles and services.
 ///
@@ -32,5 +35,8 @@ pub trait Unshare {
 
 /// Whether there is another reference.
 pub(crate) fn has_others<T: ?Sized>(state: &Arc<T>) -> bool {
-    Arc::strong_count(state) > 1
+    let others = Arc::strong_count(state) > 1;
+    // Where the last of them is gone, what it did before is seen by whatever is looked at next.
+    fence(Ordering::Acquire);
+    others
 }
