@@ -89,6 +89,7 @@ where
         if let Some(table) = self.progress.table() {
             self.cancel.share(table);
         }
+        self.clones.built();
         Ok(PipelineLayer::new(self))
     }
 }

@@ -1,6 +1,13 @@
 //! What is in each slot.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tower_layer::Identity;
 
@@ -22,8 +29,9 @@ use crate::{
 /// empty.
 ///
 /// A layer goes into its slot as it is: a handle that was taken of it before sees the pipeline's calls. Clones of a
-/// pipeline share its layers. A setter on a pipeline that has a clone gives a pipeline whose layers all have state of their
-/// own, with the same settings. To share one layer between two pipelines, set it in both as the last step.
+/// pipeline share its layers. A setter on a pipeline that has a clone, or had one that was built, gives a pipeline whose
+/// layers all have state of their own, with the same settings. To share one layer between two pipelines, set it in both as
+/// the last step.
 #[derive(Clone)]
 #[must_use = "a pipeline does nothing until it is built and put around a service"]
 pub struct Pipeline<
@@ -44,12 +52,18 @@ pub struct Pipeline<
     pub(super) timeout: T,
     pub(super) retry: R,
     pub(super) attempt_timeout: A,
-    clones: Clones,
+    pub(super) clones: Clones,
 }
 
-/// Counts the clones of a pipeline.
+/// The clones of a pipeline: how many there are, and whether one was built. What that made may go on without it.
 #[derive(Clone, Default)]
-struct Clones(Arc<()>);
+pub(super) struct Clones(Arc<AtomicBool>);
+
+impl Clones {
+    pub(super) fn built(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Pipeline {
     /// Each layer's own defaults, no deduplication, 60 s overall and 10 s for each attempt.
@@ -94,9 +108,11 @@ where
     R: Slot<Retry>,
     A: Slot<Timeout>,
 {
-    /// Whether the pipeline has a clone. That the user has a handle of a layer, or the layer itself, is meant.
+    /// Whether the pipeline has a clone, or had one that was built. That the user has a handle of a layer, or the layer
+    /// itself, is meant.
     fn is_shared(&self) -> bool {
-        has_others(&self.clones.0)
+        let Clones(built) = &self.clones;
+        has_others(built) || built.load(Ordering::Relaxed)
     }
 
     fn renew(&mut self) {

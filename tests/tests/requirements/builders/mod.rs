@@ -1,5 +1,6 @@
 //! A setter never changes what others use: each setter of each layer, after a clone, a handle and a service.
 
+mod pipelines;
 mod rows;
 mod source;
 mod witness;
