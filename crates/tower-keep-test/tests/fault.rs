@@ -3,10 +3,11 @@
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     thread,
 };
 
-use tokio::time::Instant;
+use tokio::{task::coop::consume_budget, time::Instant};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_keep_test::{Fault, FaultLayer, Faulty, InjectedFault, Polled, Scripted, ms, secs};
 
@@ -137,6 +138,25 @@ async fn wakes_come_late_or_for_nothing_or_to_the_wrong_task() {
     tokio::time::sleep(secs(3)).await;
     assert!(!second.is_woken());
     assert_eq!(second.assert_ready().unwrap(), 2);
+}
+
+/// A task that has used up its budget by the first poll, so that tokio's own futures put it off, waits for the delay all the
+/// same.
+#[tokio::test(start_paused = true)]
+async fn a_busy_task_waits_for_the_delay() {
+    for kind in [Fault::SlowResponse, Fault::StaleWake] {
+        let began = Instant::now();
+        let mut call = Box::pin(around(&one(kind)).call(1));
+        let mut is_first = true;
+        let busy = poll_fn(|cx| {
+            while is_first && pin!(consume_budget()).poll(cx).is_ready() {}
+            is_first = false;
+            call.as_mut().poll(cx)
+        });
+        let answer = tokio::time::timeout(secs(100), busy).await;
+        assert_eq!(answer.expect("it hangs").unwrap(), 2);
+        assert_eq!(began.elapsed(), secs(2), "{kind}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

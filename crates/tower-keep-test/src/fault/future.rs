@@ -9,7 +9,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Sleep, sleep},
+};
 
 use super::{
     injected::InjectedFault,
@@ -79,16 +82,14 @@ impl Stage {
                 }
                 Self::Slow(delay) => *self = Self::Sleeping(Box::pin(sleep(*delay))),
                 Self::Late(delay) => {
-                    let mut sleep = Box::pin(sleep(*delay));
-                    let waits = sleep.as_mut().poll(cx).is_pending();
+                    let (sleep, waits) = begin(*delay, cx);
                     *self = Self::Waking { _sleep: sleep };
                     if waits {
                         return Poll::Pending;
                     }
                 }
                 Self::Stale(delay) => {
-                    let mut sleep = Box::pin(sleep(*delay));
-                    let waits = sleep.as_mut().poll(cx).is_pending();
+                    let (sleep, waits) = begin(*delay, cx);
                     *self = Self::Forgetful(sleep);
                     if waits {
                         return Poll::Pending;
@@ -116,6 +117,16 @@ impl Stage {
             }
         }
     }
+}
+
+/// A sleep that knows this waker, and whether there is anything to wait for.
+fn begin(delay: Duration, cx: &mut Context<'_>) -> (Pin<Box<Sleep>>, bool) {
+    let mut sleep = Box::pin(sleep(delay));
+    // In a task whose budget is used up, another poll would have to begin it.
+    let waits = Pin::new(&mut unconstrained(sleep.as_mut()))
+        .poll(cx)
+        .is_pending();
+    (sleep, waits)
 }
 
 impl<F, Res, E> Future for FaultyFuture<F>
