@@ -21,7 +21,8 @@
 //!    ([`Step::panic_in_call`], [`Step::panic`]). Afterwards nothing is [in flight](Calls::in_flight), and the next call works.
 //! 4. Everything together: put it around a [`FaultLayer`] and make a thousand calls, some of which you drop. Assert what
 //!    holds for each call whatever happens, that [`Faults::assert_idle`] holds, and that a call works after
-//!    [`Faults::stop`]. A failure names its seed, which makes the same run again.
+//!    [`Faults::stop`]. A failure names its seed, which makes the same run again. Where calls may panic, make each in a task
+//!    of its own.
 //! 5. If it is to stand among tower-keep's layers: put [`LogLayer::to`](tower_keep::LogLayer::to) a [`Recorder`] around it, and
 //!    assert that each job has [one ending](Recorder::assert_one_terminal_each).
 //!

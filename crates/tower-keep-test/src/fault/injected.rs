@@ -42,6 +42,21 @@ impl InjectedFault {
     }
 
     /// The injected fault that a panic's payload is, as from `catch_unwind` or from a task's join error.
+    ///
+    /// ```
+    /// use tower::{BoxError, Layer, ServiceExt, service_fn};
+    /// use tower_keep_test::{Fault, FaultLayer, InjectedFault};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let echo = service_fn(|request: u32| async move { Ok::<_, BoxError>(request) });
+    /// let service = FaultLayer::seeded(42).script([Some(Fault::PanicInCall)]).layer(echo);
+    ///
+    /// let panic = tokio::spawn(service.clone().oneshot(1)).await.unwrap_err().into_panic();
+    /// assert_eq!(InjectedFault::of_panic(&*panic).unwrap().kind(), Fault::PanicInCall);
+    /// assert_eq!(service.oneshot(1).await.unwrap(), 1);
+    /// # }
+    /// ```
     #[must_use]
     pub fn of_panic(payload: &(dyn Any + Send)) -> Option<&Self> {
         payload.downcast_ref()

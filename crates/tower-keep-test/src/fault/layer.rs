@@ -28,6 +28,18 @@ use super::{
 /// Clones of the layer share the count and the record. A setter on a layer that is in use, as by a clone, a handle or a
 /// service, gives a layer that begins with the first call: configure first, then take handles.
 ///
+/// # Faults that panic
+///
+/// [`PanicInCall`](Fault::PanicInCall) and [`PanicInPoll`](Fault::PanicInPoll), which [`inject_all`](Self::inject_all) has
+/// too, go through the layer to the caller, and would end the test. Make each call in a task of its own: the join error has
+/// the fault, as [`InjectedFault::of_panic`] shows. Each of these panics is printed, as `Box<dyn Any>`.
+///
+/// # A limit inside
+///
+/// A call that fails by a fault does not reach the service, so the called instance stays ready. Where a
+/// `ConcurrencyLimit` is inside, this instance keeps its permit until its next call or its drop. Put the limit around the
+/// `FaultLayer`, or call a clone for each request.
+///
 /// # Example
 ///
 /// A layer that tries again once, under a thousand calls. In a test-suite, `main` would be a
