@@ -190,6 +190,8 @@ impl<G: Unshare, O, H> CancelLayer<G, O, H> {
     ///
     /// The task runs in the tracing span that is current where the call is made, and keeps that open until it is over. It
     /// does not see the caller's task-locals: task-locals belong to the task that polls.
+    ///
+    /// As any setter, it goes before [`handle`](Self::handle): a handle that was taken before does not see these jobs.
     #[must_use]
     pub fn detached(self) -> CancelLayer<G, O, Detached> {
         let layer = self.unshared();

@@ -85,6 +85,24 @@
 //! changes what others use: on a layer that is in use it gives another layer, with the same settings and jobs of its own,
 //! and a handle that was taken before does not see the calls of that layer.
 //!
+//! ```
+//! use tower::{Layer, Service, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, CancelLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let early = CancelLayer::new();
+//! let blind = early.handle();
+//! // The handle above has a layer already, so this is another layer.
+//! let cancel = early.detached();
+//! let handle = cancel.handle();
+//!
+//! let mut service = cancel.layer(service_fn(|_: ()| std::future::pending::<Result<(), BoxError>>()));
+//! let _call = service.ready().await?.call(());
+//! assert_eq!((blind.jobs().len(), handle.jobs().len()), (0, 1));
+//! # Ok::<(), BoxError>(())
+//! # }).unwrap();
+//! ```
+//!
 //! # Its place in the order
 //!
 //! Outside everything that waits (Dedup, Retry), so that a cancellation ends a backoff, a wait for readiness and a

@@ -393,6 +393,8 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     /// that waits for its readiness, and then is kept but no longer polled, holds up those who wait behind it until the end
     /// of the cooldown, or of the time of the probe that they wait for, and no longer. What the circuit does when it is
     /// asked for readiness is seen by who [watches](CircuitBreakerHandle::watch) it, as there is no job yet.
+    ///
+    /// As any setter, it goes before [`handle`](Self::handle): a handle that was taken before does not see this circuit.
     #[must_use]
     pub fn backpressure(self) -> CircuitBreakerLayer<C, O, Backpressure> {
         self.with_gate(Backpressure)

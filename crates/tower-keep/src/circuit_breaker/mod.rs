@@ -29,7 +29,8 @@
 //!
 //! A layer shares its circuit with its clones, its handles and the services that it makes. A setter never
 //! changes what others use: on a layer that is in use it gives another layer, with the same settings and a circuit of its own,
-//! and a handle that was taken before does not see the calls of that layer.
+//! and a handle that was taken before does not see the calls of that layer. An order by hand, such as
+//! [`observe_only`](CircuitBreakerHandle::observe_only), is no setting: the other circuit begins closed, and acts by itself.
 //!
 //! # When it opens
 //!

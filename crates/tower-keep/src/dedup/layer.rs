@@ -68,6 +68,9 @@ impl<Y: Unshare, M, O> DedupLayer<Y, M, O> {
     ///
     /// The execution runs in the tracing span of the caller that began it, and without anybody's task-locals: see
     /// [there](super#what-a-caller-sees-of-the-work).
+    ///
+    /// As any setter, it goes before a [handle](DedupLayer::handle): a handle that was taken before does not see these
+    /// calls.
     #[must_use]
     pub fn join(self) -> DedupLayer<Y, Join, O> {
         self.with_mode(Join)

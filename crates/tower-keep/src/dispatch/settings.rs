@@ -61,6 +61,25 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// Gives each job an id from outside, found in its request, as
     /// [`JobLayer::identified_by`](crate::JobLayer::identified_by) does: before the job's first event, also where it is
     /// turned away. Its id goes before that of a layer of the stack.
+    ///
+    /// ```
+    /// use tower::service_fn;
+    /// use tower_keep::{BoxError, Dispatcher};
+    ///
+    /// struct Order {
+    ///     number: u64,
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let ship = service_fn(|_: Order| std::future::pending::<Result<(), BoxError>>());
+    /// let jobs = Dispatcher::new(ship).identified_by(|order: &Order| Some(order.number.to_string()));
+    ///
+    /// let shipping = jobs.dispatch(Order { number: 4711 });
+    /// assert_eq!(jobs.find_external("4711")[0].job, shipping.id());
+    /// assert_eq!(jobs.cancel_handle().cancel_external("4711"), 1);
+    /// assert_eq!(shipping.await.unwrap_err().to_string(), "job cancelled: requested");
+    /// # });
+    /// ```
     #[must_use]
     pub fn identified_by<F, Request, Id>(self, identify: F) -> Dispatcher<S, N, O, IdentifyBy<F>>
     where

@@ -127,6 +127,32 @@ impl<L, O> TimeoutLayer<L, O> {
 
     /// A request may set the [`step_limit`](Self::step_limit) itself: `None` is the layer's own, if it has one,
     /// [`Duration::MAX`] none from this layer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, Job, JobLayer, TimeoutLayer};
+    ///
+    /// struct Import {
+    ///     is_large: bool,
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+    /// let limits = TimeoutLayer::none()
+    ///     .step_limit(Duration::from_secs(10))
+    ///     .step_limit_by(|import: &Import| import.is_large.then_some(Duration::from_secs(600)));
+    /// let import = service_fn(|_: Import| async {
+    ///     let minute = async {
+    ///         tokio::time::sleep(Duration::from_secs(60)).await;
+    ///         Ok::<_, BoxError>(())
+    ///     };
+    ///     Job::current().step("parse", minute).await
+    /// });
+    /// let service = JobLayer::new("import").layer(limits.layer(import));
+    /// service.clone().oneshot(Import { is_large: true }).await.unwrap();
+    /// service.oneshot(Import { is_large: false }).await.unwrap_err();
+    /// # });
+    /// ```
     #[must_use]
     pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, O, LimitBy<F>>
     where

@@ -15,11 +15,10 @@ async fn a_setter_leaves_the_services_of_a_built_clone_alone() {
         .clone()
         .build()
         .unwrap()
-        .layer(service_fn(|request: u32| async move { Ok::<_, BoxError>(request) }));
-    let other = base
-        .timeout(TimeoutLayer::new(secs(70)))
-        .build()
-        .unwrap();
+        .layer(service_fn(|request: u32| async move {
+            Ok::<_, BoxError>(request)
+        }));
+    let other = base.timeout(TimeoutLayer::new(secs(70))).build().unwrap();
     other.circuit_breaker().handle().force_open();
     assert_eq!(handle.state(), State::Closed, "the service's circuit");
     drop(service);
