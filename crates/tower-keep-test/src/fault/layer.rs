@@ -121,7 +121,7 @@ use super::{
 ///     let record = faults.faults();
 ///     assert!((150..250).contains(&(record.injected(Fault::Error) * 1000 / record.count())));
 ///
-///     // A failure is reproduced by its seed. `inject` gives a layer that begins anew.
+///     // A failure is reproduced by its seed. `inject` gives a layer that begins with the first call again.
 ///     assert_eq!(run(faults.clone().inject(Fault::Hang, 0.05)).await, outcomes);
 ///     // A script repeats what was recorded, or as much of it as makes the failure.
 ///     let same = FaultLayer::seeded(seed)

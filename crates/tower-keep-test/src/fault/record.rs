@@ -211,7 +211,7 @@ impl Faults {
     ///
     /// # Panics
     ///
-    /// If the layer under test still holds a call, as one that hangs.
+    /// If the layer under test still holds a call, such as a call that hangs.
     #[track_caller]
     pub fn assert_idle(&self) {
         let in_flight = self.in_flight();

@@ -65,7 +65,7 @@ pub(crate) fn as_far<T: Copy>(from: T, far: Duration, go: impl Fn(T, Duration) -
 /// The time of day of a moment on tokio's clock, for showing it to people and other programs.
 ///
 /// A process reads its system clock once, and counts on from there. So two times of one process are as far apart as the
-/// moments are, and in their order, on a paused clock too. Where somebody sets the system clock later, or the computer
+/// moments are, and in their order, on a paused clock too. Where the system clock is set later, or the computer
 /// sleeps, the times go on as if nothing had happened. `SystemTime::now() - at.elapsed()` follows the system clock instead.
 ///
 /// ```

@@ -85,7 +85,7 @@
 //! # Amounts, rate and time left
 //!
 //! A [`Report`](crate::Report) may be an amount, in items or bytes, of a total that is known or not. The views have the
-//! amount per second then, and the time left. They are worked out where somebody looks; a report itself costs a comparison.
+//! amount per second then, and the time left. A view works them out when it is made; a report itself costs a comparison.
 //!
 //! ```
 //! use std::time::Duration;

@@ -506,7 +506,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// Changes the request right before each attempt, the first one too: for the number of the attempt in a header,
     /// say, or a signature that holds the time.
     ///
-    /// The attempt is the one that begins, so that its [`number`](Attempt::number) is 1 before the first. The service
+    /// The [`Attempt`] is the attempt that begins, so that its [`number`](Attempt::number) is 1 before the first. The service
     /// is ready by then. Every attempt starts from the request as it came: what the hook did to it before the last
     /// attempt is not there. A request that cannot be repeated is changed before its one attempt. Where work is to be
     /// waited for, there is [`before_attempt_async`](Self::before_attempt_async). Default: nothing.

@@ -98,7 +98,7 @@
 //! |---|---|---|
 //! | [`before_attempt`](RetryLayer::before_attempt) | a header, a signature | nothing but itself |
 //! | [`before_attempt_async`](RetryLayer::before_attempt_async) | a token that may have to be fetched | the retry is always ready, and waits for the service in the call: a clone of the service for each call |
-//! | [`before_attempt_async_with_outcome`](RetryLayer::before_attempt_async_with_outcome) | a token that is fetched anew after a refusal | as above |
+//! | [`before_attempt_async_with_outcome`](RetryLayer::before_attempt_async_with_outcome) | a token that is fetched again after a refusal | as above |
 //!
 //! An error of the hook is the attempt's failure, about which the policy is asked. The limits around the retry hold for
 //! the hook; that of an attempt begins after it. What the hook writes into the request, a layer inside can read: with

@@ -62,7 +62,7 @@
 //! | `None` | the layer's own | none | the layer's own |
 //! | `Some(Duration::MAX)` | none | none | none from this layer |
 //!
-//! The closures see the request as it reaches this layer. One that panics ends the call before the service is called.
+//! The closures see the request as it reaches this layer. A closure that panics ends the call before the service is called.
 //!
 //! # Idle limits
 //!

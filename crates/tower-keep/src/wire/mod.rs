@@ -59,7 +59,7 @@
 //!
 //! # What may change
 //!
-//! A reader ignores fields that it does not know, and takes one that may be absent as absent where it is missing. So these
+//! A reader ignores fields that it does not know, and takes a missing field that may be absent as absent. So these
 //! changes are compatible, and may come with any minor version:
 //!
 //! - A further field. It is optional for who reads, so that what an earlier version wrote can still be read.
