@@ -135,7 +135,8 @@ impl Faults {
         self.0.seed
     }
 
-    /// Injects no more from now on, as a service that has recovered. What was injected goes on: a call that hangs does.
+    /// Injects no more from now on, as a service that has recovered. What was injected goes on: a call that
+    /// hangs still hangs, and an instance that is never ready stays so.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
     }
