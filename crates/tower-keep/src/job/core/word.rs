@@ -136,6 +136,11 @@ impl Word {
         self.has(Flag::Fired)
     }
 
+    /// Whether the overall limit of an execution expired that callers shared: this job's own caller gets the limit's error.
+    pub(crate) fn is_expired(self) -> bool {
+        self.has(Flag::Expired)
+    }
+
     /// Whether the execution belongs to several callers.
     pub(crate) fn is_shared(self) -> bool {
         self.has(Flag::Shared)
