@@ -1,6 +1,10 @@
 //! Limits that have a name.
 
-use std::{future::pending, panic::catch_unwind, time::Duration};
+use std::{
+    future::{IntoFuture, pending},
+    panic::catch_unwind,
+    time::Duration,
+};
 
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
@@ -167,13 +171,16 @@ async fn to_all_callers_of_a_pipeline() {
             let inner = Scripted::<u32, u32>::new().never().repeat_last();
             let service = pipeline.build().unwrap().layer(inner);
             let calls = (0..3).map(|_| service.clone().oneshot(0));
-            for result in futures::future::join_all(calls).await {
+            let results = futures::future::join_all(calls).await;
+            let dispatcher = Dispatcher::new(service);
+            let calls = (0..3).map(|_| dispatcher.dispatch(0).into_future());
+            for result in (results.into_iter()).chain(futures::future::join_all(calls).await) {
                 let error = result.unwrap_err();
                 let elapsed = find::<Elapsed>(&*error).expect("the limit's own error");
                 assert_eq!(elapsed.scope(), &LimitScope::Overall);
                 assert_eq!(elapsed.name(), Some("all"));
             }
-            assert_eq!(recorder.count("failed"), 3, "{recorder}");
+            assert_eq!(recorder.count("failed"), 6, "{recorder}");
             recorder.assert_one_terminal_each();
         }
     }

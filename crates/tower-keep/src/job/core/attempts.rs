@@ -1,7 +1,7 @@
 //! The attempts of a job: when each began, and one event for the end of each.
 //!
 //! A Retry layer marks its job. An attempt is open while nothing holds the call back, no wait for the next attempt goes
-//! on, and no event of its end was sent. The first of these sends it, under the lock:
+//! on, no hook prepares the next one, and no event of its end was sent. The first of these sends it, under the lock:
 //!
 //! | who | of an attempt that |
 //! |---|---|

@@ -151,6 +151,11 @@ impl Word {
         self.has(Flag::Held)
     }
 
+    /// Whether the job is held while its first attempt is prepared.
+    pub(super) fn is_prepared(self) -> bool {
+        self.is_held() && self.has(Flag::AttemptTold)
+    }
+
     /// Whether the job waits for its next attempt.
     pub(crate) fn is_backing_off(self) -> bool {
         self.has(Flag::BackingOff)
