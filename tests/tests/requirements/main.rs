@@ -70,6 +70,7 @@ mod progress_readers;
 mod retry;
 mod retry_backoff;
 mod retry_before_attempt;
+mod retry_before_attempt_ends;
 mod retry_before_attempt_waits;
 mod retry_budget;
 mod retry_delays;

@@ -71,6 +71,7 @@ async fn its_error_is_the_attempts() {
         "started",
         "retry_scheduled",
         "retrying",
+        "attempt_ended",
         "succeeded",
     ]);
 

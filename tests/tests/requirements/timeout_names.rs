@@ -1,10 +1,15 @@
 //! Limits that have a name.
 
-use std::{future::pending, panic::catch_unwind, time::Duration};
+use std::{
+    future::{IntoFuture, pending},
+    panic::catch_unwind,
+    time::Duration,
+};
 
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, DedupLayer, Dispatcher, EventKind, Job, LogLayer, RetryLayer, TimeoutLayer, find,
+    BoxError, CancelLayer, DedupLayer, Dispatcher, EventKind, Job, LogLayer, Pipeline, RetryLayer,
+    TimeoutLayer, find,
     timeout::{Elapsed, LimitScope},
 };
 use tower_keep_test::{Recorder, Scripted};
@@ -148,6 +153,37 @@ async fn in_compositions() {
     let dispatcher = Dispatcher::new(DATABASE.per_attempt().layer(inner()));
     let error = dispatcher.dispatch(0).await.unwrap_err();
     assert_eq!(name(error).as_deref(), Some("db"));
+}
+
+/// R78 to each caller of a joined execution, whichever polls it as the limit expires, also where their jobs can be
+/// cancelled; and each job ends by the limit.
+#[tokio::test(start_paused = true)]
+async fn to_all_callers_of_a_pipeline() {
+    for attempt_limit in [8, 15] {
+        for grace in [0, 1] {
+            let (log, recorder) = recording();
+            let pipeline = Pipeline::new()
+                .log(log)
+                .cancel(CancelLayer::new().grace(secs(grace)))
+                .dedup(DedupLayer::new(|key: &u32| Some(*key)).join())
+                .timeout(TimeoutLayer::new(secs(20)).named("all"))
+                .attempt_timeout(TimeoutLayer::new(secs(attempt_limit)).per_attempt());
+            let inner = Scripted::<u32, u32>::new().never().repeat_last();
+            let service = pipeline.build().unwrap().layer(inner);
+            let calls = (0..3).map(|_| service.clone().oneshot(0));
+            let results = futures::future::join_all(calls).await;
+            let dispatcher = Dispatcher::new(service);
+            let calls = (0..3).map(|_| dispatcher.dispatch(0).into_future());
+            for result in (results.into_iter()).chain(futures::future::join_all(calls).await) {
+                let error = result.unwrap_err();
+                let elapsed = find::<Elapsed>(&*error).expect("the limit's own error");
+                assert_eq!(elapsed.scope(), &LimitScope::Overall);
+                assert_eq!(elapsed.name(), Some("all"));
+            }
+            assert_eq!(recorder.count("failed"), 6, "{recorder}");
+            recorder.assert_one_terminal_each();
+        }
+    }
 }
 
 /// R78 the name is a field of the record, and where there is none, no field.

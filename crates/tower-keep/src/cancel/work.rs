@@ -158,7 +158,9 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
                     this.watch.cancel(outside.reason());
                 }
             }
-            if this.watch.is_stopped() {
+            let is_stopped = this.watch.is_stopped();
+            // Where a limit stopped it in another caller's poll, the limit's error is there for this one too.
+            if is_stopped && !this.watch.job().state().is_expired() {
                 return self.poll_cancelled(cx);
             }
             let Some(future) = this.future.as_pin_mut() else {
@@ -173,6 +175,9 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
                     return Poll::Ready(Err(cancelled(this.watch.job())));
                 }
                 return Poll::Ready(Ok(output));
+            }
+            if is_stopped {
+                return self.poll_cancelled(cx);
             }
             this.watch.waker.register(cx.waker());
             if let Some(outside) = this.outside {

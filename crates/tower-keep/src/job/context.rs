@@ -481,9 +481,9 @@ pub(crate) fn step_of(job: JobId) -> Option<Key> {
 /// The code that was called or polled just now belongs to an attempt of a Retry layer: its job, or one that it began, is
 /// known by that.
 #[inline(always)]
-pub(super) fn mark_attempts() {
+pub(super) fn mark_attempts(called: bool) {
     if matches!(phase(), Phase::Calling | Phase::Rejoined | Phase::Offered) {
-        with_current(|job| job.into_iter().for_each(|job| job.has_attempts()));
+        with_current(|job| job.into_iter().for_each(|job| job.has_attempts(called)));
     }
 }
 

@@ -35,8 +35,8 @@ pub struct JobView {
     pub parent: Option<JobId>,
     /// The attempt that runs, or ran last, counted from 1.
     pub attempt: u32,
-    /// When the service was called for that attempt; `None` before the job has started. While it waits for the service's
-    /// readiness it is when the wait between attempts was over.
+    /// When the service was called for that attempt; `None` before the job has started. Until then, while a hook prepares
+    /// the attempt or it waits for the service's readiness, it is when that wait began.
     pub attempt_started_at: Option<Instant>,
     /// When the wait for the next attempt is over: the delay of the retry, counted from when the attempt failed. `None`
     /// while none is waited for, and once the job is cancelled.

@@ -31,7 +31,7 @@
 //! | `took_ms`, `outcome` | `attempt ended` | how long the attempt took, and [how it ended](crate::AttemptOutcome) in words |
 //! | `max_retries`, `took_ms`, `delay_ms`, `error` | `retry scheduled` | how long the failed attempt took, the wait, the attempt's error |
 //! | `max_retries`, `reason` | `retrying`, `retry given up` | |
-//! | `scope`, `limit_ms`, `dropped` | `timed out` | |
+//! | `scope`, `limit_name`, `limit_ms`, `dropped` | `timed out` | the name if the limit [has one](crate::TimeoutLayer::named) |
 //! | `circuit`, `cooldown_ms` | `circuit opened`; `circuit` for the other circuit events | |
 //! | `of`, `joined`, `age_ms`, `stale` | `duplicate`, `answered from kept` | |
 //! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |

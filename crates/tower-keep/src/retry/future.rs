@@ -28,7 +28,7 @@ use super::{
 use crate::{
     event::GiveUpReason,
     job::{
-        seat::{Seat, in_attempts},
+        seat::{Seat, call_attempt, poll_attempt},
         stop::{self, Stop, StopKind},
     },
     sharded::Shard,
@@ -235,7 +235,7 @@ where
         loop {
             let result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
-                    let poll = || in_attempts(|| future.poll(cx));
+                    let poll = || poll_attempt(|| future.poll(cx));
                     ready!(this.seat.run(poll))
                 }
                 StateProj::Waiting { sleep } => {
@@ -285,7 +285,7 @@ where
                         }
                         // The attempt has failed, without a call.
                         Err(error) => {
-                            this.seat.with_job(|job| job.release());
+                            this.seat.with_job(|job| job.attempt_was_prepared());
                             Err(error)
                         }
                     }
@@ -312,10 +312,16 @@ where
                             this.seat.with_job(|job| {
                                 job.attempt_runs();
                                 if A::WAITS {
-                                    job.release();
+                                    job.attempt_was_prepared();
                                 }
                             });
-                            let future = this.seat.recall(|| service.call(request));
+                            let is_known = this.seat.has_job();
+                            let future =
+                                this.seat.recall(|| call_attempt(|| service.call(request)));
+                            if !is_known {
+                                this.seat
+                                    .with_job(|job| job.begun_in_attempt(*this.attempt));
+                            }
                             if let Some(next) = this.next {
                                 std::mem::swap(&mut next.service, service);
                             }
@@ -324,7 +330,7 @@ where
                         }
                         Err(error) => {
                             if A::WAITS {
-                                this.seat.with_job(|job| job.release());
+                                this.seat.with_job(|job| job.attempt_was_prepared());
                             }
                             Err(error)
                         }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     job::{
         panic::before_service,
-        seat::{Seat, in_attempts},
+        seat::{Seat, call_attempt},
     },
     sharded::Sharded,
 };
@@ -125,7 +125,7 @@ where
             before_service(|| layer.before_attempt.change(&mut request, &first));
         }
         let (seat, (future, next)) = Seat::call(|| {
-            let future = in_attempts(|| self.inner.call(request));
+            let future = call_attempt(|| self.inner.call(request));
             // A clone made after the call knows what the instance that was called has learnt. Without
             // a request for another attempt there is none.
             let next = kept.map(|request| (self.inner.clone(), request));

@@ -1,7 +1,7 @@
 //! The attempts of a job: when each began, and one event for the end of each.
 //!
 //! A Retry layer marks its job. An attempt is open while nothing holds the call back, no wait for the next attempt goes
-//! on, and no event of its end was sent. The first of these sends it, under the lock:
+//! on, no hook prepares the next one, and no event of its end was sent. The first of these sends it, under the lock:
 //!
 //! | who | of an attempt that |
 //! |---|---|
@@ -24,13 +24,18 @@ impl Core {
         self.attempt.load(Ordering::Relaxed)
     }
 
-    /// A Retry layer makes the attempts of this job, and just called the service for the first.
+    /// A Retry layer makes the attempts of this job, and just `called` or polled the service.
     #[inline(always)]
-    pub(crate) fn has_attempts(&self) {
-        if self.word.set(Flag::Attempts).has(Flag::AttemptTold) {
+    pub(crate) fn has_attempts(&self, called: bool) {
+        if self.word.set(Flag::Attempts).has(Flag::AttemptTold) && called {
             // A foreign layer called it once more.
             self.attempt_runs();
         }
+    }
+
+    /// The job was begun by this attempt, for which the service was just called.
+    pub(crate) fn begun_in_attempt(&self, attempt: u32) {
+        self.attempt.store(attempt, Ordering::Relaxed);
     }
 
     /// The wait for another attempt is over, but that for the service's readiness.
@@ -47,7 +52,17 @@ impl Core {
     /// What prepares an attempt runs. The attempt itself is open once the service is called.
     #[cold]
     pub(crate) fn attempt_is_prepared(&self) {
-        self.word.update(|word| word.without(Flag::BackingOff));
+        if self.is_heard() {
+            self.note_attempt();
+        }
+        self.word
+            .update(|word| word.without(Flag::BackingOff).with(Flag::AttemptTold));
+    }
+
+    /// What prepared the attempt is through, well or not: nothing holds the job back any more.
+    #[cold]
+    pub(crate) fn attempt_was_prepared(&self) {
+        self.word.release();
     }
 
     /// The service is about to be called for another attempt.

@@ -272,6 +272,10 @@ impl<'a> Locked<'a> {
     /// Shows and sends an event of this step, unless the job is over; a report also to the jobs that wait for its work.
     pub(super) fn emit(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
         let core = self.core;
+        if kind.is_report() && core.state().is_prepared() {
+            // The job's own code runs, before the service is called for the first time.
+            core.word.release();
+        }
         // Queued under the same lock as the event, so that the followers see the reports in the same order.
         let forwards = core.state().is_shared() && kind.is_report() && {
             let told = Told {

@@ -136,6 +136,11 @@ impl Word {
         self.has(Flag::Fired)
     }
 
+    /// Whether the overall limit of an execution expired that callers shared: this job's own caller gets the limit's error.
+    pub(crate) fn is_expired(self) -> bool {
+        self.has(Flag::Expired)
+    }
+
     /// Whether the execution belongs to several callers.
     pub(crate) fn is_shared(self) -> bool {
         self.has(Flag::Shared)
@@ -144,6 +149,11 @@ impl Word {
     /// Whether nothing of the job runs: a gate keeps it waiting, or another job does its work.
     pub(crate) fn is_held(self) -> bool {
         self.has(Flag::Held)
+    }
+
+    /// Whether the job is held while its first attempt is prepared.
+    pub(super) fn is_prepared(self) -> bool {
+        self.is_held() && self.has(Flag::AttemptTold)
     }
 
     /// Whether the job waits for its next attempt.

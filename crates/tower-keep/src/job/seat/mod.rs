@@ -91,21 +91,31 @@ fn made<T>(place: Option<T>) -> T {
     }
 }
 
-/// Calls or polls the service for a Retry layer: the job of the stack, also one that is begun below, has attempts. So it has
-/// if the service panics.
+/// Calls the service for a Retry layer: the job of the stack, also one that is begun below, has attempts. So it has if the
+/// service panics.
 #[inline(always)]
-pub(crate) fn in_attempts<T>(attempt: impl FnOnce() -> T) -> T {
-    struct Mark;
+pub(crate) fn call_attempt<T>(call: impl FnOnce() -> T) -> T {
+    let _mark = Attempts { called: true };
+    call()
+}
 
-    impl Drop for Mark {
-        #[inline(always)]
-        fn drop(&mut self) {
-            context::mark_attempts();
-        }
+/// As [`call_attempt`], for a poll.
+#[inline(always)]
+pub(crate) fn poll_attempt<T>(poll: impl FnOnce() -> T) -> T {
+    let _mark = Attempts { called: false };
+    poll()
+}
+
+/// Marks the job once this is dropped.
+struct Attempts {
+    called: bool,
+}
+
+impl Drop for Attempts {
+    #[inline(always)]
+    fn drop(&mut self) {
+        context::mark_attempts(self.called);
     }
-
-    let _mark = Mark;
-    attempt()
 }
 
 impl Seat {
