@@ -3,7 +3,7 @@
 //! A response future holds what its layer shares, so each call takes a reference and gives it back.
 //! With one count all threads would write to the same cache line at each call, which costs more than
 //! all else that a layer does. Here a clone of a service takes the count of the thread that clones
-//! it, and the calls of this clone use that count.
+//! it, and the calls of this clone use that count, until it is called in another thread.
 
 use std::{
     cell::Cell,
@@ -97,6 +97,8 @@ impl<T> Deref for Shard<T> {
 /// that is spread from it shares that count.
 pub(crate) struct Sharded<T> {
     own: Arc<Shard<T>>,
+    /// The thread whose count it is, or was to be.
+    thread: usize,
     /// Made when the value is first spread.
     all: Option<Arc<All<T>>>,
 }
@@ -107,6 +109,7 @@ impl<T> Sharded<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             own: Shard::single(value),
+            thread: thread_number(),
             all: Some(Arc::default()),
         }
     }
@@ -126,8 +129,24 @@ impl<T> Sharded<T> {
         }
         Self {
             own: self.own.of_this_thread(),
+            thread: thread_number(),
             all: None,
         }
+    }
+
+    /// Takes the count of the current thread, if the value came here from another one.
+    #[inline(always)]
+    pub(crate) fn follow_thread(&mut self) {
+        let thread = thread_number();
+        if self.thread != thread {
+            self.go_to(thread);
+        }
+    }
+
+    #[cold]
+    fn go_to(&mut self, thread: usize) {
+        self.thread = thread;
+        self.own = self.own.of_this_thread();
     }
 }
 
@@ -135,6 +154,7 @@ impl<T> Clone for Sharded<T> {
     fn clone(&self) -> Self {
         Self {
             own: self.own.of_this_thread(),
+            thread: thread_number(),
             all: self.all.clone(),
         }
     }
@@ -150,15 +170,20 @@ impl<T> Deref for Sharded<T> {
 }
 
 /// A number less than [`SHARDS`]: another one for each of the threads, as far as they go.
+#[inline(always)]
 fn thread_number() -> usize {
     const UNKNOWN: usize = usize::MAX;
     thread_local! {
         static NUMBER: Cell<usize> = const { Cell::new(UNKNOWN) };
     }
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    #[cold]
+    fn next() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+    }
     let number = |number: &Cell<usize>| {
         if number.get() == UNKNOWN {
-            number.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+            number.set(next());
         }
         number.get()
     };
@@ -250,6 +275,38 @@ mod tests {
             while running.load(Ordering::Relaxed) > 0 {
                 assert!(value.is_shared());
             }
+        });
+    }
+
+    #[test]
+    fn a_value_follows_to_the_thread_that_uses_it() {
+        let value = Sharded::new(7);
+        let first = value.spread();
+        let numbers = of_threads(|| {
+            // Made here, used there.
+            let mut used = first.clone();
+            used.thread = first.thread;
+            used.own = Arc::clone(&first.own);
+            used.follow_thread();
+            let number = used.number();
+            used.follow_thread();
+            assert_eq!(used.inner.value, 7);
+            assert_eq!((used.number(), used.number()), (number, thread_number()));
+            number
+        });
+        assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
+        // Where the other counts are gone, this one goes along, and is not asked again.
+        drop(value);
+        let mut alone = first;
+        let number = alone.number();
+        thread::scope(|scope| {
+            let moved = scope.spawn(move || {
+                alone.follow_thread();
+                (alone.number(), alone.thread == thread_number())
+            });
+            let moved = moved.join().unwrap();
+            assert!(moved.1);
+            assert!(moved.0 == number, "{moved:?}");
         });
     }
 

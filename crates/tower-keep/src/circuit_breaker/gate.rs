@@ -54,6 +54,8 @@ pub(crate) mod sealed {
     #[allow(private_interfaces, reason = "the trait is sealed")]
     pub trait Admits<Request>: Circuits + Clone {
         fn poll_ready(&self, ready: &mut super::Ready, cx: &mut Context<'_>) -> Poll<Ask>;
+        /// The service is called, perhaps in another thread than before.
+        fn follow_thread(&mut self) {}
         /// The circuit of this request.
         fn circuit(&self, request: &Request) -> Cow<'_, SharedRef>;
     }
@@ -129,6 +131,11 @@ impl sealed::Spread for Single {
 
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl<Request> sealed::Admits<Request> for Single {
+    #[inline(always)]
+    fn follow_thread(&mut self) {
+        self.shared.follow_thread();
+    }
+
     #[inline(always)]
     fn poll_ready(&self, ready: &mut Ready, _: &mut Context<'_>) -> Poll<Ask> {
         if self.shared.circuit.state() != State::Closed {
@@ -220,6 +227,10 @@ impl sealed::Spread for Backpressure {
 
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl<Request> sealed::Admits<Request> for Backpressure {
+    fn follow_thread(&mut self) {
+        self.0.shared.follow_thread();
+    }
+
     fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Ask> {
         let (shared, place) = (&self.0.shared, &mut ready.place);
         if let Place::Reserved(reserved) = place {

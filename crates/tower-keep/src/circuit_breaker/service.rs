@@ -89,6 +89,7 @@ where
             layer,
             ready,
         } = self;
+        layer.gate.follow_thread();
         let shared = before_service(|| layer.gate.circuit(&request));
         if let Some(seen) = ready.rejecting.take() {
             // The circuit may have changed its mind meanwhile, but the inner service was not made

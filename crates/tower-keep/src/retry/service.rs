@@ -96,6 +96,7 @@ where
 
     #[inline(always)]
     fn call(&mut self, mut request: Request) -> Self::Future {
+        self.shared.follow_thread();
         let layer = &self.shared.layer;
         let budget = before_service(|| layer.choose_budget.choose(&request));
         let end = self.shared.begin(budget.as_ref(), self.shared.number());
@@ -154,6 +155,20 @@ mod tests {
     fn a_clone_has_the_count_of_its_thread() {
         let service = RetryLayer::new().layer(());
         let numbers = of_threads(|| service.clone().clone().shared.number());
+        assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
+    }
+
+    /// So it is where one thread made the clones for all.
+    #[test]
+    fn a_call_has_the_count_of_its_thread() {
+        let inner = tower::service_fn(|(): ()| async { Ok::<_, std::io::Error>(()) });
+        let service = RetryLayer::new().layer(inner);
+        let clones = std::sync::Mutex::new(vec![service.clone(); SHARDS * 4]);
+        let numbers = of_threads(|| {
+            let mut clone = clones.lock().unwrap().pop().unwrap();
+            drop(clone.call(()));
+            clone.shared.number()
+        });
         assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
     }
 }
