@@ -35,6 +35,7 @@ mod dedup_join_world;
 mod dedup_kept;
 mod dedup_latest;
 mod dedup_latest_jobs;
+mod dedup_many_jobs;
 mod dedup_panics;
 mod dedup_set_aside;
 mod dedup_set_aside_circuit;
