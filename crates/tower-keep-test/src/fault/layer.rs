@@ -32,7 +32,7 @@ use super::{
 ///
 /// [`PanicInCall`](Fault::PanicInCall) and [`PanicInPoll`](Fault::PanicInPoll), which [`inject_all`](Self::inject_all) has
 /// too, go through the layer to the caller, and would end the test. Make each call in a task of its own: the join error has
-/// the fault, as [`InjectedFault::of_panic`] shows. Each of these panics is printed, as `Box<dyn Any>`.
+/// the fault, as [`InjectedFault::of_panic`](crate::InjectedFault::of_panic) shows. Each of these panics is printed, as `Box<dyn Any>`.
 ///
 /// # A limit inside
 ///
