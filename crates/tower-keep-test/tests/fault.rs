@@ -116,7 +116,7 @@ async fn what_is_slow_takes_its_delay() {
 
 #[tokio::test(start_paused = true)]
 async fn wakes_come_late_or_for_nothing_or_to_the_wrong_task() {
-    // Late: whoever asks meanwhile has the answer.
+    // Late: a caller that asks meanwhile has the answer.
     let mut call = Polled::new(around(&one(Fault::LateWake)).call(1));
     call.assert_waiting();
     assert_eq!(call.assert_ready().unwrap(), 2);
@@ -193,7 +193,7 @@ async fn faults_of(layer: &FaultLayer, clones: usize) -> Vec<Option<Fault>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_nth_call_has_the_nth_fault_whoever_makes_it() {
+async fn the_nth_call_has_the_nth_fault_in_any_thread() {
     let seeded = |seed| FaultLayer::seeded(seed).inject_all(0.1);
     let first = faults_of(&seeded(3), 1).await;
     assert_eq!(faults_of(&seeded(3), 7).await, first);

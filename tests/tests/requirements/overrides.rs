@@ -319,7 +319,7 @@ async fn a_request_refreshes_the_cache() {
     assert_eq!(calls.count(), 3);
 }
 
-/// R78 a stale result too: the call that refreshes waits for the new one, and no renewal runs beside it.
+/// R78 a stale result too: the call that refreshes waits for the new one, and no renewal runs next to it.
 #[tokio::test(start_paused = true)]
 async fn a_refresh_of_a_stale_result() {
     let inner = Scripted::<Asked, u32>::new()

@@ -85,7 +85,7 @@ impl Shared {
         new
     }
 
-    /// Whether somebody watches the state.
+    /// Whether a watcher of the state is there.
     pub(super) fn is_watched(&self) -> bool {
         self.state.receiver_count() > 0
     }

@@ -58,7 +58,7 @@ impl Wakes {
 pub(super) enum Expired {
     /// The limit, or the grace period after it, is over.
     Limit,
-    /// A limit inside asked for this time, perhaps one that is gone.
+    /// A limit inside asked for this time, perhaps a limit that is gone.
     Inside,
 }
 

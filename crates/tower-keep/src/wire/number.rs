@@ -40,12 +40,12 @@ pub(super) fn millis(duration: Duration) -> f64 {
     }
 }
 
-/// The duration of so many milliseconds; `None` for what is none.
+/// The duration of this number; `None` for a number that is no duration.
 pub(super) fn of_millis(ms: f64) -> Option<Duration> {
     if !(0.0..=millis(Duration::MAX)).contains(&ms) {
         return None;
     }
-    // Apart, as so many nanoseconds may be no exact number.
+    // Apart, as the nanoseconds of both together may be no exact number.
     let (whole, part) = (ms.trunc(), ms.fract());
     let nanos = (whole as u128).saturating_mul(1_000_000);
     let nanos = nanos.saturating_add((part * 1e6).round() as u128);

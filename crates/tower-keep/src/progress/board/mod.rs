@@ -47,7 +47,7 @@ impl Board {
         new
     }
 
-    /// Whether somebody reads the events or the changes.
+    /// Whether a reader of the events or the changes is there.
     pub(super) fn is_read(&self) -> bool {
         self.stream.has_listeners() || has_others(&self.readers)
     }
