@@ -9,20 +9,22 @@
 //! destructor, as that would take the value away before the thread is gone. Where a platform takes the values away
 //! nevertheless, a read gives the default, which is that nothing is ambient, and a write does nothing.
 
+mod timing;
+
 use std::{
     cell::{Cell, RefCell},
     mem::{self, ManuallyDrop},
-    ptr,
     sync::Arc,
-    task::Waker,
 };
 
 use tokio::time::Instant;
 
+#[allow(unused_imports, reason = "only limits share a timer")]
+pub(crate) use self::timing::{Timed, Timing, timed, wake_at};
 use super::{
     core::{Core, Origin, sharing::ExecutionId, steps::Key},
     halt::Halt,
-    limits::{Limits, nearest},
+    limits::Limits,
     verdict::{Carried, Explanation, Stop, StopKind},
 };
 use crate::event::{EventKind, JobId, Report};
@@ -355,82 +357,6 @@ pub(super) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
     })
 }
 
-// ===== one timer for nested limits =====
-
-/// A time limit that polls with this waker. That is compared only while it is there.
-#[derive(Clone, Copy)]
-pub(crate) struct Timed {
-    waker: *const Waker,
-    /// The limit's timer went off, perhaps for a limit inside.
-    pub(crate) fired: bool,
-}
-
-impl Timed {
-    #[inline(always)]
-    pub(crate) fn by(waker: &Waker, fired: bool) -> Self {
-        Self { waker, fired }
-    }
-
-    /// Whether this waker was handed down from there. A waker that merely wakes the same may be that of an executor inside,
-    /// on the same thread: it polls nothing around while it waits.
-    #[inline(always)]
-    pub(crate) fn wakes(&self, waker: &Waker) -> bool {
-        ptr::eq(self.waker, waker)
-    }
-}
-
-/// A time limit polls, and its timer wakes for the limits inside as long as this lives.
-pub(crate) struct Timing {
-    around: Option<Timed>,
-    asked_around: Option<Instant>,
-}
-
-impl Timing {
-    #[inline(always)]
-    pub(crate) fn new(timed: Timed) -> Self {
-        let (around, asked_around) = with(|context| {
-            (
-                context.timed.replace(Some(timed)),
-                context.wake_at.replace(None),
-            )
-        });
-        Self {
-            around,
-            asked_around,
-        }
-    }
-
-    /// What the limits inside asked for.
-    #[inline(always)]
-    pub(crate) fn asked(&self) -> Option<Instant> {
-        with(|context| context.wake_at.get())
-    }
-}
-
-impl Drop for Timing {
-    #[inline(always)]
-    fn drop(&mut self) {
-        with(|context| {
-            context.timed.set(self.around);
-            context.wake_at.set(self.asked_around);
-        });
-    }
-}
-
-/// The limit around, if its timer wakes for the limits inside.
-#[inline(always)]
-pub(crate) fn timed() -> Option<Timed> {
-    with(|context| context.timed.get())
-}
-
-/// Asks the timer of the limit around to go off then, or earlier.
-pub(crate) fn wake_at(at: Instant) {
-    with(|context| {
-        let asked = nearest(context.wake_at.get(), Some(at));
-        context.wake_at.set(asked);
-    });
-}
-
 // ===== what tells this code to stop =====
 
 /// The ambient signal to stop, whatever its job.
@@ -478,7 +404,7 @@ pub(crate) fn step_of(job: JobId) -> Option<Key> {
     with(|context| context.step.get()).and_then(|(of, key)| (of == job).then_some(key))
 }
 
-/// The code that was called or polled just now belongs to an attempt of a Retry layer: its job, or one that it began, is
+/// The code that was called or polled just now belongs to an attempt of a Retry layer: its job, or a job that it began, is
 /// known by that.
 #[inline(always)]
 pub(super) fn mark_attempts(called: bool) {

@@ -114,7 +114,7 @@ impl Job {
     /// async fn job() -> Result<u32, AppError> {
     ///     let job = Job::current();
     ///     let page = job.step("fetch", fetch()).limit(Duration::from_secs(5)).await?;
-    ///     // This future's error cannot say that the step was stopped: `err_into` names one that can.
+    ///     // This future's error cannot say that the step was stopped: `err_into` names an error that can.
     ///     let number = job.step("parse", async move { page.parse::<u32>() }).err_into::<AppError>().await?;
     ///     // Nothing stops this one, so that its error type is free.
     ///     let Ok(sum) = job.step("add", async move { Ok::<_, std::convert::Infallible>(number + 1) }).uninterrupted().await;

@@ -52,7 +52,7 @@
 //!
 //! A time that was read is a moment on the clock of the reading process. It says the same time of day, to within a
 //! microsecond; where this process' clock does not go that far back, it is the earliest that the clock has. Durations of
-//! less than some weeks are exact. A time that no `Date` of JavaScript's can have, a negative duration, one that is longer
+//! less than some weeks are exact. A time that no `Date` of JavaScript's can have, a negative duration, a duration that is longer
 //! than [`Duration::MAX`](std::time::Duration::MAX) and NaN are refused with an error.
 //!
 //! The data have to describe themselves, as JSON, MessagePack and CBOR do: an enum is read by its `type`.

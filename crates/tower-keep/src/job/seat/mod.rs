@@ -91,7 +91,7 @@ fn made<T>(place: Option<T>) -> T {
     }
 }
 
-/// Calls the service for a Retry layer: the job of the stack, also one that is begun below, has attempts. So it has if the
+/// Calls the service for a Retry layer: the job of the stack, also a job that is begun below, has attempts. So it has if the
 /// service panics.
 #[inline(always)]
 pub(crate) fn call_attempt<T>(call: impl FnOnce() -> T) -> T {

@@ -84,7 +84,7 @@ mod random {
             numbers: (u32, u32, u64),
             total: Option<u64>,
         ) {
-            // A text of JSON is read to the last digit of a number only where the reader is told to.
+            // A text of JSON is read to the last digit of a number only where the reader is asked to.
             let there = |report: &Report| -> Report {
                 serde_json::from_value(serde_json::to_value(report).unwrap()).unwrap()
             };
