@@ -50,8 +50,8 @@ where
 {
     let progress = ProgressLayer::new();
     let cancel = CancelLayer::new()
-        // There is one search box, so one group: the latest query is the one that counts. A server would give the id of
-        // the user's box here. But there an equal query takes the running work over only where the task that makes the
+        // There is one search box, so one group: only the latest query counts. A server would use the id of the user's
+        // box here. But there an equal query takes the running work over only where the task that makes the
         // newer call polls the older one too. Else the older may leave before the newer joins, and the work begins again.
         .replace(|_: &Ask| Some("the box"))
         .fail_with(SearchError::Cancelled);

@@ -313,7 +313,7 @@ fn timeout_retry_and_circuit_breaker_cost_nothing_together() {
     at_most(&layers, 0, 1);
 }
 
-/// R78 A job that gets an id from outside keeps it in one allocation more, besides the text; a job that gets none pays nothing.
+/// R78 A job that gets an id from outside takes one more allocation, apart from the text. A job without an id pays nothing.
 #[test]
 fn an_external_id_is_one_allocation() {
     at_most(&JobLayer::new("job"), JOB, 0);

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{Ordering, fence},
 };
 
-/// A layer, or the part of one that holds what the layer shares with its clones, handles and services.
+/// A layer, or the part of a layer with the state that its clones, handles and services share.
 ///
 /// A setter changes what nobody else uses: it makes the state its own first.
 #[allow(unreachable_pub, reason = "setters of some layers have it as a bound")]
@@ -36,7 +36,7 @@ pub trait Unshare {
 /// Whether there is another reference.
 pub(crate) fn has_others<T: ?Sized>(state: &Arc<T>) -> bool {
     let others = Arc::strong_count(state) > 1;
-    // Where the last of them is gone, what it did before is seen by whatever is looked at next.
+    // The last other holder may just have been dropped: what it did before is visible after this.
     fence(Ordering::Acquire);
     others
 }

@@ -62,7 +62,7 @@ fn is_limited(stack: &Stack) -> bool {
     stack.has("TG") && waits.into_iter().all(outside)
 }
 
-/// One caller. It leaves after a while, if it is one that does.
+/// One caller. It may leave after a while.
 async fn caller(mut service: Boxed, request: u32, limited: bool) {
     let Ok(Ok(())) = timeout(PATIENCE, ready(&mut service)).await else {
         return;

@@ -11,7 +11,7 @@
 //! | `I` | Timeout, idle, 60 s | | `g` | as `A`, with 5 s of grace |
 //! | `i` | Timeout of an attempt, idle, 10 s | | `K` | CircuitBreaker, by the request |
 //! | `E` | Dedup, where the latest replaces | | `Q` | CircuitBreaker, with backpressure |
-//! | `W` | Dedup, where callers wait for the one that runs | | `H` | as `R`, with a hook before each attempt, async |
+//! | `W` | Dedup, where callers wait for the running call | | `H` | as `R`, with a hook before each attempt, async |
 //! | `h` | as `R`, with a hook before each attempt | | | |
 //!
 //! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.

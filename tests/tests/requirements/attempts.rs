@@ -312,7 +312,7 @@ async fn an_attempt_that_is_dropped() {
     );
 }
 
-/// R78 A call that was never polled, and one that a gate turned away, had no attempt.
+/// R78 A call that was never polled had no attempt, nor had a call that a gate rejected.
 #[tokio::test(start_paused = true)]
 async fn what_did_not_reach_the_service() {
     let (log, recorder) = recording();

@@ -306,8 +306,8 @@ async fn a_panic_of_the_closure() {
     assert_eq!(Job::current().id(), None, "no job is left ambient");
 }
 
-/// R78 A dispatcher identifies its jobs before their first event, in whichever order it is told to name and to identify them,
-/// and also those that it turns away; an id of the stack comes second.
+/// R78 A dispatcher identifies its jobs before their first event, whatever the order of `named` and `identified_by`.
+/// Rejected jobs have their id too. An id of the stack comes second.
 #[tokio::test(start_paused = true)]
 async fn a_dispatched_job() {
     let stack = || {

@@ -33,7 +33,7 @@ fn ids(views: &[JobView]) -> Vec<tower_keep::JobId> {
     views.iter().map(|view| view.job).collect()
 }
 
-/// R78 An id need not be unique: all jobs that have it are found, oldest first, those that ended too; and all are cancelled.
+/// R78 An id need not be unique: all jobs that have it are found, oldest first, also ended jobs; and all are cancelled.
 #[tokio::test(start_paused = true)]
 async fn jobs_that_have_the_same_id() {
     let (mut service, board, cancel) = by_tens();

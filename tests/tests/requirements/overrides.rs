@@ -109,7 +109,7 @@ async fn without_a_default_there_is_none() {
     }
 }
 
-/// R78 the limit of each step, in any order of the settings, with a tracked job and with one that begins below.
+/// R78 the limit of each step, in any order of the settings, with a tracked job and with a job that begins below.
 #[tokio::test(start_paused = true)]
 async fn a_request_sets_the_limit_of_its_steps() {
     let limits = [

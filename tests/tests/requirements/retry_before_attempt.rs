@@ -74,7 +74,7 @@ async fn each_attempt_starts_from_the_request_as_it_came() {
     assert_eq!(clones.load(Ordering::Relaxed), 2);
 }
 
-/// R78 what the attempt says is of the one that begins.
+/// R78 `Attempt` describes the attempt that begins.
 #[tokio::test(start_paused = true)]
 async fn it_sees_the_attempt_that_begins() {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -144,8 +144,8 @@ async fn in_compositions() {
     assert_eq!(asked.seen(), [[1, 1], [1, 2], [2, 1], [2, 2]]);
 }
 
-/// R78 R10 a panic of it before the first attempt is not the start of the job; before a later one the job is told of it. The
-/// service's permit is free again either way.
+/// R78 R10 a hook that panics before the first attempt does not start the job; a panic before a later attempt ends the job.
+/// The service's permit is free again either way.
 #[tokio::test(start_paused = true)]
 async fn a_panic() {
     for attempt in [1, 2] {

@@ -195,7 +195,7 @@ async fn nested_retries_whose_job_begins_in_a_poll() {
     );
 }
 
-/// R78 A hook that reports, or runs a step, has started its job: that is told first, and shown.
+/// R78 A hook that reports or runs a step starts its job: `Started` comes first, and the view shows it.
 #[tokio::test(start_paused = true)]
 async fn a_report_of_the_hook_is_a_start() {
     let (log, recorder) = recording();

@@ -301,7 +301,7 @@ async fn a_service_that_is_never_ready() {
     assert_eq!(Rejection::of(&*error), Some(Rejection::TimedOut));
 }
 
-/// R78 R10 a panic of its future is told, is no start before the first attempt, and holds nothing.
+/// R78 R10 a panic of the hook's future ends the job, does not start it before the first attempt, and holds nothing.
 #[tokio::test(start_paused = true)]
 async fn a_panic() {
     for attempt in [1, 2] {

@@ -133,7 +133,7 @@ async fn a_call_outlives_the_limit_around_it() {
     assert_eq!(ends(call).await, (secs(15), 5));
 }
 
-/// R12, R64 Callers of one shared future are under limits of their own, and the one that polls it may go.
+/// R12, R64 Callers of one shared future are under limits of their own, and the caller that polls it may leave.
 #[tokio::test(start_paused = true)]
 async fn a_shared_call_keeps_its_limit() {
     type Answer = Result<u32, Arc<str>>;

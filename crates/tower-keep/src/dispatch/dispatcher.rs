@@ -32,8 +32,8 @@ use crate::{
 ///
 /// A clone dispatches to the same: the limit, the board and the handles are shared. A setter on a dispatcher that is in
 /// use, as by a clone, a handle or a job, gives a dispatcher with all of these of its own: configure first, then take
-/// handles. A clone that is [named](Self::named) for one request is another dispatcher, outside the limit and the shutdown
-/// of the first: [`named_by`](Self::named_by) names each job by its request.
+/// handles. So `clone().named(..)` for one request makes another dispatcher, which the limit
+/// and the shutdown of the first do not reach: [`named_by`](Self::named_by) names each job by its request.
 pub struct Dispatcher<S, N = JobName, O = Fail, I = Unidentified> {
     pub(super) stack: S,
     pub(super) name: N,

@@ -184,8 +184,8 @@ pub enum EventKind {
         attempt: u32,
         /// How many retries are allowed in total.
         max_retries: u32,
-        /// How long that attempt took, with the policy's decision that another follows. One that did not reach the service
-        /// took as long as the hook that failed, or the wait for readiness.
+        /// How long that attempt took, including the policy's decision to retry. An attempt that did not reach the
+        /// service took as long as its failed hook, or as the wait for readiness.
         took: Duration,
         /// The wait before the next attempt.
         delay: Duration,

@@ -29,8 +29,8 @@ use crate::{
 /// empty.
 ///
 /// A layer goes into its slot as it is: a handle that was taken of it before sees the pipeline's calls. Clones of a
-/// pipeline share its layers. A setter on a pipeline that has a clone, or had one that was built, gives a pipeline whose
-/// layers all have state of their own, with the same settings. To share one layer between two pipelines, set it in both as
+/// pipeline share its layers. A setter on a pipeline with a clone returns a pipeline whose layers all have state of their
+/// own, with the same settings; so it does once a clone was built. To share one layer between two pipelines, set it in both as
 /// the last step.
 #[derive(Clone)]
 #[must_use = "a pipeline does nothing until it is built and put around a service"]
@@ -108,8 +108,8 @@ where
     R: Slot<Retry>,
     A: Slot<Timeout>,
 {
-    /// Whether the pipeline has a clone, or had one that was built. That the user has a handle of a layer, or the layer
-    /// itself, is meant.
+    /// Whether the pipeline has a clone, or a clone of it was built. Handles of its layers do not count: a layer in its slot
+    /// is meant to stay connected to them.
     fn is_shared(&self) -> bool {
         let Clones(built) = &self.clones;
         has_others(built) || built.load(Ordering::Relaxed)

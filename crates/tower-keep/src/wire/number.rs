@@ -35,7 +35,7 @@ pub(super) fn millis(duration: Duration) -> f64 {
     match nanos < 1 << 53 {
         // Divided once, so that it is the number nearest to the exact one.
         true => nanos as f64 / 1e6,
-        // So many nanoseconds are no exact number.
+        // An `f64` cannot hold this number of nanoseconds exactly.
         false => (nanos / 1_000_000) as f64 + (nanos % 1_000_000) as f64 / 1e6,
     }
 }

@@ -22,7 +22,7 @@ impl Setter {
     }
 }
 
-/// What is built by setters, besides the layers, and can be cloned.
+/// Types with setters that can be cloned, apart from the layers.
 const BUILT: [&str; 6] = [
     "Backoff",
     "Dispatcher",

@@ -181,7 +181,7 @@ impl Table {
         found
     }
 
-    /// Those that have this external id.
+    /// The jobs that have this external id.
     fn identified<T>(
         &self,
         external_id: &str,

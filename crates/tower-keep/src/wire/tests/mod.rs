@@ -21,8 +21,7 @@ fn id(id: u64) -> JobId {
     JobId::from_u64(id).unwrap()
 }
 
-/// It has this shape, and is read from it: also where the reader finds a field that it does not know, or misses one that
-/// may be absent.
+/// The value has this shape and is read from it, also with an unknown field, and without the fields that may be absent.
 #[track_caller]
 pub(super) fn shape<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, shape: Value) {
     assert_eq!(serde_json::to_value(value).unwrap(), shape);
