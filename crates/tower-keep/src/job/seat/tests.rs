@@ -1,6 +1,7 @@
 //! The table of phases and kinds of call.
 
 use super::*;
+use crate::{event::JobName, job::core::Origin};
 
 const TABLE: [(Phase, [Entry; 3]); 6] = [
     (Phase::Running, [Entry::Adopt, Entry::Begin, Entry::Rejoin]),

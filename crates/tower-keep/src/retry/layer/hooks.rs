@@ -21,8 +21,8 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// outcome: by an error that says how many attempts there were, say, or by a fallback.
     ///
     /// It runs where the policy wanted another attempt and got none, or stopped on an `Err`; never
-    /// after an `Ok` for which the policy said [`Stop`](Decision::Stop), and not where the policy is
-    /// not asked. [`Never`](Decision::Never) is a reason too, `Forbidden`, and makes no failure of an
+    /// after an `Ok` for which the policy said [`Stop`](crate::retry::Decision::Stop), and not where the policy is
+    /// not asked. [`Never`](crate::retry::Decision::Never) is a reason too, `Forbidden`, and makes no failure of an
     /// `Ok`. Where it makes an `Ok` of an `Err`, the job succeeds. Where it replaces a response
     /// that the policy called a failure by a good one, it has to say so by
     /// [`recovered`](crate::reject::recovered); otherwise the job ends as failed. Default: the last
