@@ -32,13 +32,14 @@ fn hello() -> Router {
 /// With handles taken. Nobody listens.
 fn behind_layers() -> Router {
     let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
-    let (progress, cancel) = (ProgressLayer::new(), CancelLayer::new());
+    let progress = ProgressLayer::new();
+    let cancel = CancelLayer::new().respond_with(move |why| unavailable(why.to_string()));
     std::mem::forget((progress.handle(), cancel.handle()));
     hello().layer(
         ServiceBuilder::new()
             .layer(LogLayer::new())
             .layer(progress)
-            .layer(cancel.respond_with(move |why| unavailable(why.to_string())))
+            .layer(cancel)
             .layer(CircuitBreakerLayer::new().respond_with(move |why| unavailable(why.to_string())))
             .layer(TimeoutLayer::new(LIMIT).respond_with(move |why| unavailable(why.to_string()))),
     )
