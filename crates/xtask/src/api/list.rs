@@ -13,7 +13,8 @@ use crate::problem::Problem;
 /// A public API.
 #[derive(Debug)]
 pub struct List {
-    /// Its items, one a line; impls that the compiler makes are left out.
+    /// Its items, one a line, each line once; impls that the compiler makes
+    /// are left out.
     pub lines: Vec<String>,
     /// How many structs, enums, unions, traits and type aliases it has, each
     /// counted once, whatever the number of its paths.
@@ -67,12 +68,15 @@ impl List {
                 _ => {}
             }
         }
+        let mut seen = HashSet::new();
         Ok(Self {
             lines: api
                 .items()
                 .map(ToString::to_string)
                 // Bounds that a macro writes into its own impls: no user can name them.
                 .filter(|line| !line.contains("::__private::"))
+                // What is exported twice has its methods twice, by the same path.
+                .filter(|line| seen.insert(line.clone()))
                 .collect(),
             types: types.len(),
             functions: functions.len(),
@@ -167,6 +171,8 @@ mod tests {
         );
         assert!(has("pub struct sample::Shown(pub u8)"), "{:#?}", list.lines);
         assert!(has("pub fn sample::free()"), "{:#?}", list.lines);
+        let distinct: HashSet<_> = list.lines.iter().collect();
+        assert_eq!(distinct.len(), list.lines.len(), "{:#?}", list.lines);
         assert!(
             !list
                 .lines
