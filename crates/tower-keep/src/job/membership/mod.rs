@@ -44,11 +44,12 @@ pub(crate) use self::{
     calls::Labels,
     joining::{Joining, LayerId},
 };
-pub(crate) use super::core::Brings;
+pub(crate) use super::core::Watcher;
 use super::{
+    adopt,
     context::{self, Phase},
     core::{Core, Ending},
-    frame, panic, stop,
+    panic, verdict,
 };
 use crate::event::{EventKind, JobId};
 
@@ -66,7 +67,7 @@ enum Role {
 
 /// Kept by every response future of ours, as its last field: what it wraps is dropped first, then the job ends.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     role: Role,
     job: Option<Arc<Core>>,
     /// What the layer wraps was ready, and the layer's own code has not come to its end yet: if the future is dropped
@@ -101,7 +102,7 @@ impl Drop for Attempts {
     }
 }
 
-impl Seat {
+impl Membership {
     fn new(role: Role, job: Option<Arc<Core>>) -> Self {
         Self {
             role,
@@ -114,7 +115,7 @@ impl Seat {
         Self::new(Role::Member, None)
     }
 
-    /// A seat for a future that stops the call before it goes further down.
+    /// A membership for a future that stops the call before it goes further down.
     pub(crate) fn without_call() -> Self {
         let role = match Entry::of(context::phase(), Layer::Plain) {
             Entry::Adopt => Role::Owner,
@@ -124,7 +125,7 @@ impl Seat {
         Self::new(role, None)
     }
 
-    /// A seat for an execution that belongs to several callers: it runs in this job, or in a job that is begun below.
+    /// A membership for an execution that belongs to several callers: it runs in this job, or in a job that is begun below.
     pub(crate) fn for_execution(job: Option<Arc<Core>>) -> Self {
         let role = if job.is_some() {
             Role::Borrower
@@ -140,10 +141,10 @@ impl Seat {
         self.settling = false;
         // A note is about the result that comes up with it: what another future on this thread left is not for us, nor is
         // what was said of a result that a layer inside kept to itself.
-        stop::clear();
+        verdict::clear();
         let polled = self.run_in_place(poll);
         if polled.is_pending() {
-            stop::clear();
+            verdict::clear();
         } else {
             self.settling = true;
         }
@@ -154,11 +155,11 @@ impl Seat {
     /// wraps: a job that it begins is none of the stack's.
     pub(crate) fn attend<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.settling = false;
-        stop::clear();
+        verdict::clear();
         let polled = match &self.job {
             Some(_) => {
                 let ends = self.role == Role::Owner;
-                frame::within(&mut self.job, Phase::Running, ends, poll)
+                adopt::within(&mut self.job, Phase::Running, ends, poll)
             }
             None => {
                 let _running = context::is_calling().then(|| context::in_phase(Phase::Running));
@@ -166,19 +167,19 @@ impl Seat {
             }
         };
         if polled.is_pending() {
-            stop::clear();
+            verdict::clear();
         } else {
             self.settling = true;
         }
         polled
     }
 
-    /// Polls an execution that several callers share. It has a seat of its own, for the job that it runs in: this one
+    /// Polls an execution that several callers share. It has a membership of its own, for the job that it runs in: this one
     /// has nothing to adopt.
     #[inline(always)]
     pub(crate) fn wait<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         debug_assert!(self.job.is_none());
-        stop::clear();
+        verdict::clear();
         let running = self.is_member() && context::is_calling();
         let _running = running.then(|| context::in_phase(Phase::Running));
         poll()
@@ -202,13 +203,13 @@ impl Seat {
             }
             Role::Owner | Role::Borrower if self.job.is_some() => {
                 let ends = self.role == Role::Owner;
-                let polled = frame::within(&mut self.job, Phase::Running, ends, poll);
+                let polled = adopt::within(&mut self.job, Phase::Running, ends, poll);
                 self.note_start(ends && polled.is_ready());
                 polled
             }
             Role::Owner | Role::Borrower => {
                 let _limits = context::narrow_for_callee();
-                let (found, polled) = frame::adopt_on_poll(poll);
+                let (found, polled) = adopt::adopt_on_poll(poll);
                 self.job = found;
                 self.note_start(false);
                 polled
@@ -245,7 +246,7 @@ impl Seat {
     #[inline(always)]
     fn note_start(&self, is_over: bool) {
         if let Some(job) = &self.job {
-            if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
+            if !verdict::read().is_some_and(|stop| stop.kind.is_gate()) {
                 match is_over {
                     true => job.started_and_over(),
                     false => job.started(false),
@@ -342,13 +343,13 @@ impl Seat {
         }
         if self.role == Role::Owner {
             if let Some(job) = &self.job {
-                let said = stop::carry();
-                // The error's own `Display` may panic: then the seat is dropped with the job still
+                let said = verdict::carry();
+                // The error's own `Display` may panic: then the membership is dropped with the job still
                 // in it.
                 job.end(context::step_of(job.id()), || Ending::of(result, &said));
                 self.job = None;
             } else {
-                stop::clear();
+                verdict::clear();
             }
         }
         self.settling = false;
@@ -364,7 +365,7 @@ impl Seat {
     #[cold]
     fn explain<E: fmt::Display>(&self, error: &E, known: &(dyn Error + 'static)) {
         if self.is_heard() {
-            stop::explain(error, known);
+            verdict::explain(error, known);
         }
     }
 
@@ -382,7 +383,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Membership {
     #[inline(always)]
     fn drop(&mut self) {
         if self.role == Role::Owner && self.job.is_some() {

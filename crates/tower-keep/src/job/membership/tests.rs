@@ -36,19 +36,25 @@ fn call_in(phase: Phase, layer: Layer) -> Seen {
         (context::phase(), is_other)
     };
     let joining = Joining {
-        brings: Brings::Nothing,
+        watcher: Watcher::Nothing,
         layer: id,
     };
-    let (seat, (inside, is_other)) = match layer {
-        Layer::Plain => Seat::call(service),
-        Layer::Tracking | Layer::Known => Seat::track(&joining, service),
+    let (membership, (inside, is_other)) = match layer {
+        Layer::Plain => Membership::call(service),
+        Layer::Tracking | Layer::Known => Membership::track(&joining, service),
     };
     let left = context::phase();
     if phase == Phase::Adopting && left == Phase::Calling {
         // As its owner does.
         drop(context::take_over());
     }
-    let seen = (seat.role, seat.job.is_some(), inside, is_other, left);
+    let seen = (
+        membership.role,
+        membership.job.is_some(),
+        inside,
+        is_other,
+        left,
+    );
     drop(entered);
     seen
 }

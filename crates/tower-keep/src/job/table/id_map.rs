@@ -4,7 +4,7 @@ use crate::event::JobId;
 
 /// An id is kept in one of the few slots that it has. Nothing moves unless the table grows, so that a reader finds each of
 /// the values that stay, however many come and go between two pieces.
-pub(super) struct Slots<T> {
+pub(super) struct IdMap<T> {
     /// None, or a power of two.
     slots: Vec<Option<(JobId, T)>>,
     /// How often it grew.
@@ -14,7 +14,7 @@ pub(super) struct Slots<T> {
 /// How many slots an id has, one after the other.
 const REACH: usize = 8;
 
-impl<T> Slots<T> {
+impl<T> IdMap<T> {
     pub(super) fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -100,7 +100,7 @@ mod tests {
         JobId::from_u64(id + 1).unwrap()
     }
 
-    fn all(slots: &Slots<u64>, piece: usize) -> Vec<u64> {
+    fn all(slots: &IdMap<u64>, piece: usize) -> Vec<u64> {
         let (mut all, mut next) = (Vec::new(), Some(0));
         while let Some(from) = next {
             let (values, after) = slots.piece(from, piece);
@@ -115,7 +115,7 @@ mod tests {
         /// It does as a map does, whatever comes and goes, and its pieces are the whole.
         #[test]
         fn slots_are_a_map(acts in prop::collection::vec((0..400_u64, any::<bool>()), 0..600), piece in 1..40_usize) {
-            let (mut slots, mut map) = (Slots::new(), BTreeMap::new());
+            let (mut slots, mut map) = (IdMap::new(), BTreeMap::new());
             for (key, comes) in acts {
                 if !comes {
                     prop_assert_eq!(slots.remove(id(key)), map.remove(&key));
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn it_does_not_grow_early() {
         for every in [1, 7, 100] {
-            let mut slots = Slots::new();
+            let mut slots = IdMap::new();
             for key in 0..10_000 * every {
                 slots.insert(id(key), key);
                 if key % every != 0 {

@@ -8,18 +8,20 @@
 //! that. Only a gate's rejection remains a rejection: it is never counted or retried. Next to the note there may be a
 //! text: the causes of an error, or what a classifier says of a response.
 
+mod kind;
+
 use std::{error::Error, fmt, sync::Arc};
 
 use super::context;
 use crate::error_text::{begins_with, describe_error};
 
-pub(crate) use super::verdict::{Carried, Explanation, Stop, StopKind};
+pub(crate) use self::kind::{Carried, Explanation, Verdict, VerdictKind};
 
 #[inline(always)]
-pub(crate) fn leave(kind: StopKind, responded: bool) {
+pub(crate) fn leave(kind: VerdictKind, responded: bool) {
     // What a result before this one said is over.
     clear();
-    leave_again(Stop {
+    leave_again(Verdict {
         kind,
         responded,
         forbids: false,
@@ -27,35 +29,37 @@ pub(crate) fn leave(kind: StopKind, responded: bool) {
 }
 
 #[inline(always)]
-fn leave_again(stop: Stop) {
-    context::set_said(Some(stop));
+fn leave_again(verdict: Verdict) {
+    context::set_said(Some(verdict));
 }
 
 /// Notes that no retry may follow, next to what is noted of this result already.
 pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
-    let stop = read().filter(|stop| stop.holds(result)).unwrap_or(Stop {
-        kind: StopKind::Forbidden,
-        responded: result.is_ok(),
+    let verdict = read()
+        .filter(|verdict| verdict.holds(result))
+        .unwrap_or(Verdict {
+            kind: VerdictKind::Forbidden,
+            responded: result.is_ok(),
+            forbids: true,
+        });
+    leave_again(Verdict {
         forbids: true,
-    });
-    leave_again(Stop {
-        forbids: true,
-        ..stop
+        ..verdict
     });
 }
 
 /// Notes that this response is a failure to the classifier or policy that calls this. What a layer
 /// inside noted of the call stays the cause.
 pub(crate) fn fail(description: Option<Arc<str>>) {
-    let stop = read().filter(|stop| stop.responded);
-    let kind = match stop {
-        Some(stop) if stop.kind != StopKind::Forbidden => stop.kind,
-        _ => StopKind::Failure,
+    let verdict = read().filter(|verdict| verdict.responded);
+    let kind = match verdict {
+        Some(verdict) if verdict.kind != VerdictKind::Forbidden => verdict.kind,
+        _ => VerdictKind::Failure,
     };
-    leave_again(Stop {
+    leave_again(Verdict {
         kind,
         responded: true,
-        forbids: stop.is_some_and(|stop| stop.forbids),
+        forbids: verdict.is_some_and(|verdict| verdict.forbids),
     });
     if let Some(description) = description {
         describe(description, true);
@@ -73,10 +77,10 @@ pub(crate) fn describe(text: Arc<str>, of_response: bool) {
 pub(crate) fn succeed() {
     match read() {
         None => {}
-        Some(stop) if stop.kind.is_gate() => {}
-        Some(stop) if stop.forbids => leave_again(Stop {
-            kind: StopKind::Forbidden,
-            ..stop
+        Some(verdict) if verdict.kind.is_gate() => {}
+        Some(verdict) if verdict.forbids => leave_again(Verdict {
+            kind: VerdictKind::Forbidden,
+            ..verdict
         }),
         Some(_) => {
             carry();
@@ -87,11 +91,11 @@ pub(crate) fn succeed() {
 /// A response took the place of the result in hand: of all that was noted only holds that no retry
 /// may follow.
 pub(crate) fn replace() {
-    let forbids = read().is_some_and(|stop| stop.forbids);
+    let forbids = read().is_some_and(|verdict| verdict.forbids);
     clear();
     if forbids {
-        leave_again(Stop {
-            kind: StopKind::Forbidden,
+        leave_again(Verdict {
+            kind: VerdictKind::Forbidden,
             responded: true,
             forbids,
         });
@@ -118,7 +122,7 @@ pub(crate) fn text<T, E: fmt::Display>(result: &Result<T, E>) -> Arc<str> {
 }
 
 #[inline(always)]
-pub(crate) fn read() -> Option<Stop> {
+pub(crate) fn read() -> Option<Verdict> {
     context::said()
 }
 
@@ -144,12 +148,12 @@ pub(crate) fn clear() {
 }
 
 /// Runs `drop_inner`, telling the guards that it drops why they go.
-pub(crate) fn dropping<T>(kind: StopKind, drop_inner: impl FnOnce() -> T) -> T {
+pub(crate) fn dropping<T>(kind: VerdictKind, drop_inner: impl FnOnce() -> T) -> T {
     let _dropping = context::drop_for(kind);
     drop_inner()
 }
 
 /// Why the layer around is dropping this future, if one of ours does.
-pub(crate) fn dropped_by() -> Option<StopKind> {
+pub(crate) fn dropped_by() -> Option<VerdictKind> {
     context::dropping()
 }

@@ -1,12 +1,12 @@
 //! Telling a part of a job's code to stop, while the job itself may go on: the grace period of a time limit.
 //!
 //! The cancellation of a job is for good and for all of it. A limit of one attempt is neither: another attempt follows,
-//! and code outside that limit is not meant. So a layer that gives a grace period has a halt of its own, which is
+//! and code outside that limit is not meant. So a layer that gives a grace period has a signal of its own, which is
 //! [ambient](super::context) for what it wraps, and which handles that are taken in there carry along.
 
 use std::sync::{Arc, PoisonError};
 
-use super::verdict::StopKind;
+use super::verdict::VerdictKind;
 use crate::{
     event::JobId,
     sync::{
@@ -16,25 +16,25 @@ use crate::{
 };
 
 /// Tells the code inside one call of a layer to stop.
-pub(crate) struct Halt {
+pub(crate) struct StopSignal {
     job: JobId,
-    /// That of a layer around, in the same job: whatever halts it halts this one.
-    around: Option<Arc<Halt>>,
+    /// That of a layer around, in the same job: whatever signals it signals this one.
+    around: Option<Arc<StopSignal>>,
     /// What it means to the layers inside.
-    kind: StopKind,
-    halted: AtomicBool,
+    kind: VerdictKind,
+    stopped: AtomicBool,
     /// Made only when somebody waits. No other lock is taken under this one.
     token: Mutex<Option<CancellationToken>>,
 }
 
-impl Halt {
-    /// For what is called in this job, inside the halt `around`.
-    pub(crate) fn new(job: JobId, kind: StopKind, around: Option<Arc<Self>>) -> Arc<Self> {
+impl StopSignal {
+    /// For what is called in this job, inside the signal `around`.
+    pub(crate) fn new(job: JobId, kind: VerdictKind, around: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
             job,
             around,
             kind,
-            halted: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             token: Mutex::new(None),
         })
     }
@@ -43,11 +43,11 @@ impl Halt {
         self.job
     }
 
-    /// Stops the code inside, but not the jobs that work for it: [`Core::halt`](super::core::Core::halt) does both.
+    /// Stops the code inside, but not the jobs that work for it: [`Core::stop_by`](super::core::Core::stop_by) does both.
     pub(super) fn fire(&self) {
         let token = {
             let token = self.lock();
-            self.halted.store(true, Ordering::Release);
+            self.stopped.store(true, Ordering::Release);
             token.clone()
         };
         if let Some(token) = token {
@@ -55,20 +55,20 @@ impl Halt {
         }
     }
 
-    pub(crate) fn is_halted(&self) -> bool {
-        self.halted_by().is_some()
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopped_by().is_some()
     }
 
-    /// The kind of the innermost halt that fired.
-    pub(crate) fn halted_by(&self) -> Option<StopKind> {
-        if self.halted.load(Ordering::Acquire) {
+    /// The kind of the innermost signal that fired.
+    pub(crate) fn stopped_by(&self) -> Option<VerdictKind> {
+        if self.stopped.load(Ordering::Acquire) {
             Some(self.kind)
         } else {
-            self.around.as_ref().and_then(|around| around.halted_by())
+            self.around.as_ref().and_then(|around| around.stopped_by())
         }
     }
 
-    /// Fires when this is halted, or one around, or with the job's own token.
+    /// Fires when this is stopped, or one around, or with the job's own token.
     pub(crate) fn token(&self, of_job: impl FnOnce() -> CancellationToken) -> CancellationToken {
         let parent = match &self.around {
             Some(around) => around.token(of_job),
@@ -79,7 +79,7 @@ impl Halt {
             token.get_or_insert_with(|| parent.child_token()).clone()
         };
         // `fire` looks for the token after it set the flag, under the lock: one of the two cancels it.
-        if self.is_halted() {
+        if self.is_stopping() {
             token.cancel();
         }
         token

@@ -9,7 +9,7 @@ use crate::{
 
 /// Which kind of stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StopKind {
+pub(crate) enum VerdictKind {
     /// An overall limit: the job is over.
     TimedOut,
     /// The limit of one attempt: another may follow.
@@ -27,7 +27,7 @@ pub(crate) enum StopKind {
     Forbidden,
 }
 
-impl StopKind {
+impl VerdictKind {
     /// The call was turned away before the service saw it.
     pub(crate) fn is_gate(self) -> bool {
         matches!(
@@ -65,15 +65,15 @@ impl StopKind {
 
 /// A layer's note that it stopped the call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stop {
-    pub(crate) kind: StopKind,
+pub(crate) struct Verdict {
+    pub(crate) kind: VerdictKind,
     /// The layer answered with a response, so that `Ok` does not mean success.
     pub(crate) responded: bool,
     /// A retry's policy forbade any other attempt, whatever else there is to say of the result.
     pub(crate) forbids: bool,
 }
 
-impl Stop {
+impl Verdict {
     /// Whether this note still holds for the result that came up: where somebody in between turned a layer's error
     /// into a response, it does not.
     pub(crate) fn holds<T, E>(&self, result: &Result<T, E>) -> bool {
@@ -94,17 +94,23 @@ pub(crate) enum Explanation {
 /// A note and its text, off the thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carried {
-    pub(crate) stop: Option<Stop>,
+    pub(crate) verdict: Option<Verdict>,
     explanation: Option<Arc<Explanation>>,
 }
 
 impl Carried {
-    pub(super) fn new(stop: Option<Stop>, explanation: Option<Arc<Explanation>>) -> Self {
-        Self { stop, explanation }
+    pub(in crate::job) fn new(
+        verdict: Option<Verdict>,
+        explanation: Option<Arc<Explanation>>,
+    ) -> Self {
+        Self {
+            verdict,
+            explanation,
+        }
     }
 
-    pub(super) fn into_parts(self) -> (Option<Stop>, Option<Arc<Explanation>>) {
-        (self.stop, self.explanation)
+    pub(in crate::job) fn into_parts(self) -> (Option<Verdict>, Option<Arc<Explanation>>) {
+        (self.verdict, self.explanation)
     }
 
     /// The text of a failure with this result.
@@ -118,7 +124,9 @@ impl Carried {
             (Err(error), Some(Explanation::Causes(causes))) => with_causes(error, causes),
             (Err(error), _) => text_of(error),
             (Ok(_), _) => {
-                let kind = self.stop.map_or(StopKind::Failure, |stop| stop.kind);
+                let kind = self
+                    .verdict
+                    .map_or(VerdictKind::Failure, |verdict| verdict.kind);
                 kind.describe().into()
             }
         }

@@ -12,7 +12,7 @@ pub(super) enum Layer {
     Known,
 }
 
-/// What a call does: the table at the head of [`seat`](super).
+/// What a call does: the table at the head of [`membership`](super).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Adopt,

@@ -5,7 +5,7 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Core, Flag, Locked, Word,
+    Core, Flag, Flags, Locked,
     followers::{Handles, Told},
     nanos,
     rate::Rate,
@@ -19,7 +19,7 @@ use crate::{
 
 /// What there is of a job beyond its beginning, its start and its end. Of most jobs there is nothing else, and they have none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shown {
+pub(crate) struct Details {
     pub(crate) external_id: Option<Arc<str>>,
     pub(crate) report: Report,
     /// Of the amounts that were reported.
@@ -83,7 +83,7 @@ pub(crate) struct Facts {
     pub(crate) born: Instant,
     /// When it started, since its beginning.
     pub(crate) started: Option<u64>,
-    pub(crate) shown: Option<Arc<Shown>>,
+    pub(crate) shown: Option<Arc<Details>>,
     pub(crate) ended: Option<Ended>,
 }
 
@@ -143,7 +143,7 @@ pub(super) struct Unseen {
     watched: bool,
 }
 
-impl Shown {
+impl Details {
     fn apply(
         &mut self,
         kind: &EventKind,
@@ -198,7 +198,7 @@ impl Core {
     pub(crate) fn show_on(&self, shard: &Arc<Shard>) -> bool {
         if self.shard().is_none() && self.board.set(Arc::clone(shard)).is_ok() {
             // Either this or the thread that ends the job finds what the other did.
-            return !self.word.set(Flag::OnBoard).is_over();
+            return !self.flags.set(Flag::OnBoard).is_over();
         }
         // It is on another already, or on this.
         self.show_on_further(shard)
@@ -214,7 +214,7 @@ impl Core {
         }
         let place = (Arc::clone(shard), Reading::default());
         job.rare().boards.push(place);
-        !self.word.set(Flag::Shown).is_over()
+        !self.flags.set(Flag::Details).is_over()
     }
 
     /// Whether a board shows it.
@@ -231,7 +231,7 @@ impl Core {
 
     /// Without the lock, as boards have their own.
     fn for_each_board(&self, look: impl FnMut(&Arc<Shard>)) {
-        let further = match self.state().has(Flag::Shown) {
+        let further = match self.state().has(Flag::Details) {
             true => (self.lock().rare.as_ref()).map_or_else(Vec::new, |rare| rare.boards.clone()),
             false => Vec::new(),
         };
@@ -251,14 +251,14 @@ impl Core {
         Some(self.born + Duration::from_nanos(noted.checked_sub(1)?))
     }
 
-    fn started_nanos(&self, now: Word, otherwise: impl FnOnce() -> u64) -> Option<u64> {
+    fn started_nanos(&self, now: Flags, otherwise: impl FnOnce() -> u64) -> Option<u64> {
         now.has(Flag::Started).then(|| {
             let noted = self.started_at.load(Ordering::Relaxed);
             noted.checked_sub(1).unwrap_or_else(otherwise)
         })
     }
 
-    fn facts_at(&self, now: Word, otherwise: impl FnOnce() -> u64) -> Facts {
+    fn facts_at(&self, now: Flags, otherwise: impl FnOnce() -> u64) -> Facts {
         Facts {
             id: self.id,
             parent: self.parent,
@@ -286,7 +286,7 @@ impl Core {
     pub(crate) fn facts_for_readers(&self, board: &Shard) -> (Facts, bool, Handles) {
         let handles = self.follow_closely();
         let mut job = self.lock();
-        self.word.set(Flag::Read);
+        self.flags.set(Flag::Read);
         let is_news = job.reading(board).is_some_and(|reading| {
             let is_new = reading.begin();
             reading.take() || is_new
@@ -303,7 +303,7 @@ impl Core {
     /// It has readers from its beginning on this board on, who are to be told of it.
     pub(crate) fn begin_read(&self, board: &Shard) {
         let mut job = self.lock();
-        self.word.set(Flag::Read);
+        self.flags.set(Flag::Read);
         if let Some(reading) = job.reading(board) {
             // Otherwise a reader that began just now has told them.
             if reading.begin() {
@@ -315,7 +315,7 @@ impl Core {
     /// It is watched from now on.
     pub(crate) fn be_watched(&self) {
         drop(self.follow_closely());
-        self.word.set(Flag::Viewed);
+        self.flags.set(Flag::Viewed);
     }
 
     /// The job has a name or an external id now: tells those who look.
@@ -327,7 +327,7 @@ impl Core {
     }
 
     /// It has started, which what is shown says by itself unless there is more to show, or it is looked at.
-    pub(super) fn show_start(&self, before: Word, at: Instant) {
+    pub(super) fn show_start(&self, before: Flags, at: Instant) {
         if before.is_looked_at() {
             let mut job = self.lock();
             if job.core.state().is_over() {
@@ -354,9 +354,9 @@ impl Core {
         }
     }
 
-    /// The job is over, and has an end that needs no look at more than the job's own word.
-    pub(super) fn show_plain_end(&self, before: Word, at: Instant) -> bool {
-        if before.has(Flag::Shown) || before.is_cancelled() {
+    /// The job is over, and has an end that needs no look at more than the job's own flags.
+    pub(super) fn show_plain_end(&self, before: Flags, at: Instant) -> bool {
+        if before.has(Flag::Details) || before.is_cancelled() {
             return false;
         }
         if let Some(board) = self.shard() {
@@ -475,10 +475,10 @@ impl Locked<'_> {
     }
 
     /// There is more to show from now on.
-    pub(super) fn shown(&mut self) -> &mut Arc<Shown> {
+    pub(super) fn shown(&mut self) -> &mut Arc<Details> {
         let core = self.core;
         self.shown.get_or_insert_with(|| {
-            core.word.set(Flag::Shown);
+            core.flags.set(Flag::Details);
             Arc::default()
         })
     }

@@ -36,7 +36,7 @@ impl Job {
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
         let surroundings = Surroundings {
             limits: self.until.map(Limits::until),
-            halt: self.halt.clone(),
+            signal: self.signal.clone(),
             execution: None,
         };
         Scope {

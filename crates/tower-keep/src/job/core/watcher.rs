@@ -7,7 +7,7 @@ use crate::{event::Observer, job::table::Table};
 
 /// What learns of a job.
 #[derive(Clone, Copy)]
-pub(crate) enum Brings<'a> {
+pub(crate) enum Watcher<'a> {
     Nothing,
     /// `traced`: it writes to tracing.
     Observer {
@@ -18,7 +18,7 @@ pub(crate) enum Brings<'a> {
     Board(&'a Table),
 }
 
-impl Brings<'_> {
+impl Watcher<'_> {
     /// Whether the user's code may run where this learns of the job.
     pub(crate) fn runs_code(self) -> bool {
         match self {

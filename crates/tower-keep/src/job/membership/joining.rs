@@ -1,4 +1,4 @@
-//! What a tracking layer is known by, and what it brings to its job.
+//! What a tracking layer is known by, and what it watcher to its job.
 
 use std::{
     num::NonZeroU32,
@@ -8,11 +8,11 @@ use std::{
     },
 };
 
-use super::super::core::{Brings, Core};
+use super::super::core::{Core, Watcher};
 
-/// What a tracking layer brings to the job that it begins or joins.
+/// What a tracking layer watcher to the job that it begins or joins.
 pub(crate) struct Joining<'a> {
-    pub(crate) brings: Brings<'a>,
+    pub(crate) watcher: Watcher<'a>,
     pub(crate) layer: LayerId,
 }
 
@@ -42,6 +42,6 @@ impl LayerId {
 impl Joining<'_> {
     pub(super) fn join(&self, job: &Arc<Core>) {
         self.layer.join(job);
-        self.brings.join(job);
+        self.watcher.join(job);
     }
 }

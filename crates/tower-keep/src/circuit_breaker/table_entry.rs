@@ -19,7 +19,7 @@ impl Changes {
 }
 
 /// What a circuit knows of the table that it is in.
-pub(super) struct Membership {
+pub(super) struct TableEntry {
     /// No other circuit of the table ever has the same.
     pub(super) number: u64,
     changes: Arc<Changes>,
@@ -27,7 +27,7 @@ pub(super) struct Membership {
     noted: AtomicBool,
 }
 
-impl Membership {
+impl TableEntry {
     pub(super) fn new(number: u64, changes: Arc<Changes>) -> Self {
         Self {
             number,

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    Joining, LayerId, Role, Seat,
+    Joining, LayerId, Membership, Role,
     entry::{Entry, Layer},
 };
 use crate::{
     event::JobName,
     job::{
+        adopt::{self, Found},
         context::{self, Phase},
         core::{Core, Origin},
-        frame::{self, Found},
         limits::Limits,
     },
 };
@@ -35,13 +35,13 @@ fn made<T>(place: Option<T>) -> T {
     }
 }
 
-impl Seat {
+impl Membership {
     /// Calls the inner service for a layer that begins no job.
     #[inline(always)]
     pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
         let mut place = None;
-        let seat = Self::around_call(None, || place = Some(call()));
-        (seat, made(place))
+        let membership = Self::around_call(None, || place = Some(call()));
+        (membership, made(place))
     }
 
     #[inline(always)]
@@ -79,17 +79,17 @@ impl Seat {
             });
         }
         let mut place = None;
-        let seat = Self::around_call(at, || {
+        let membership = Self::around_call(at, || {
             let _limits = context::narrow(limits);
             place = Some(call());
         });
-        (seat, made(place))
+        (membership, made(place))
     }
 
     #[inline(always)]
     fn call_as_owner(at: Option<Instant>, call: impl FnOnce()) -> Self {
         let _limits = context::narrow_for_callee();
-        match frame::adopt_on_call(at, call) {
+        match adopt::adopt_on_call(at, call) {
             Found::Begun(job) => Self::new(Role::Owner, Some(job)),
             Found::Again => Self::member(),
             Found::Nothing => Self::new(Role::Owner, None),
@@ -128,8 +128,8 @@ impl Seat {
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
         let mut place = None;
-        let seat = Self::track_call(joining, labels, || place = Some(call()));
-        (seat, made(place))
+        let membership = Self::track_call(joining, labels, || place = Some(call()));
+        (membership, made(place))
     }
 
     #[inline(always)]
@@ -149,7 +149,7 @@ impl Seat {
                 let name = name.unwrap_or(JobName::EMPTY);
                 let origin = context::origin(around);
                 let at = context::called_at();
-                let job = Core::begin(name, origin, at, context::apart, joining.brings);
+                let job = Core::begin(name, origin, at, context::apart, joining.watcher);
                 external_id.iter().for_each(|id| job.identify(id));
                 if entry == Entry::Begin {
                     let _limits = context::narrow_for_callee();
@@ -176,7 +176,7 @@ impl Seat {
                 joining.join(&job);
                 context::set_phase(Phase::Rejoined);
             }
-            _ if name.is_some() || external_id.is_some() || joining.brings.runs_code() => {
+            _ if name.is_some() || external_id.is_some() || joining.watcher.runs_code() => {
                 // The handle is copied out, as the observer may enter a scope of its own.
                 if let Some(job) = context::current() {
                     name.into_iter().for_each(|name| job.set_name(name));
@@ -199,20 +199,20 @@ impl Seat {
         let job = Core::new(name, origin, context::apart);
         labels.external_id.iter().for_each(|id| job.identify(id));
         let mut place = None;
-        let seat = Self::begin_as_owner(Arc::clone(&job), || place = Some(call()));
-        (seat, job, made(place))
+        let membership = Self::begin_as_owner(Arc::clone(&job), || place = Some(call()));
+        (membership, job, made(place))
     }
 
     #[inline(always)]
     fn begin_as_owner(job: Arc<Core>, call: impl FnOnce()) -> Self {
         let at = job.born();
-        let mut seat = Self::new(Role::Owner, Some(job));
+        let mut membership = Self::new(Role::Owner, Some(job));
         let call = || {
             context::set_called_at(Some(at));
             call();
         };
-        frame::within(&mut seat.job, Phase::Calling, true, call);
-        seat
+        adopt::within(&mut membership.job, Phase::Calling, true, call);
+        membership
     }
 
     /// Calls the inner service again (or for the first time) from within a poll: the call belongs to the same job.
@@ -232,7 +232,7 @@ impl Seat {
             (_, Some(_)) => {
                 // The job is in the slot, not ambient: `run` is not around this call.
                 let ends = self.role == Role::Owner;
-                frame::within(&mut self.job, Phase::Calling, ends, call);
+                adopt::within(&mut self.job, Phase::Calling, ends, call);
             }
             (Role::Untracked, None) => self.recall_untracked(call),
             (_, None) => *self = Self::call_as_owner(None, call),
@@ -241,7 +241,7 @@ impl Seat {
     }
 
     fn recall_untracked(&mut self, call: impl FnOnce()) {
-        match frame::adopt_on_call(None, call) {
+        match adopt::adopt_on_call(None, call) {
             Found::Begun(job) if context::phase() == Phase::Open => {
                 // The owner polls this future right now: leave the job where the owner finds it.
                 context::lay_over(job);

@@ -14,7 +14,7 @@ pub enum State {
 
 /// Failures in a row in the upper half, then the generation, the flags, and two bits of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word(pub(super) u64);
+pub(super) struct PackedState(pub(super) u64);
 
 /// Calls are timed, to tell the slow ones.
 pub(super) const TIMED: u64 = 1 << 2;
@@ -33,7 +33,7 @@ const FLAGS: u64 = TIMED | TRACKED | WINDOWED | RAMPING | DATED | OBSERVING;
 const GENERATION_SHIFT: u32 = 8;
 const GENERATION_MASK: u32 = (1 << (32 - GENERATION_SHIFT)) - 1;
 
-impl Word {
+impl PackedState {
     pub(super) fn new(state: State, generation: u32, failures: u32, flags: u64) -> Self {
         let state = match state {
             State::Closed => 0,
@@ -95,25 +95,25 @@ mod tests {
             for generation in [0, 1, GENERATION_MASK] {
                 for failures in [0, 1, u32::MAX] {
                     for flags in [0, TIMED, TRACKED | WINDOWED, RAMPING | DATED, FLAGS] {
-                        let word = Word::new(state, generation, failures, flags);
+                        let word = PackedState::new(state, generation, failures, flags);
                         assert_eq!(word.state(), state);
                         assert_eq!(word.generation(), generation);
                         assert_eq!(word.failures(), failures);
                         assert_eq!(word.flags(), flags);
                         assert_eq!(
                             word.with_failures(7),
-                            Word::new(state, generation, 7, flags)
+                            PackedState::new(state, generation, 7, flags)
                         );
                         assert_eq!(
                             word.with_flags(WINDOWED),
-                            Word::new(state, generation, failures, WINDOWED)
+                            PackedState::new(state, generation, failures, WINDOWED)
                         );
                     }
                 }
             }
         }
         // The generation wraps around rather than spill over.
-        let word = Word::new(State::Open, GENERATION_MASK + 1, 0, 0);
-        assert_eq!(word, Word::new(State::Open, 0, 0, 0));
+        let word = PackedState::new(State::Open, GENERATION_MASK + 1, 0, 0);
+        assert_eq!(word, PackedState::new(State::Open, 0, 0, 0));
     }
 }

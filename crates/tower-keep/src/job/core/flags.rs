@@ -1,4 +1,4 @@
-//! The state of a job in one word, and the moves from one state to the next. Pure, but for [`AtomicWord`].
+//! The state of a job, packed into flags of one word, and the moves from one state to the next. Pure, but for [`AtomicFlags`].
 //!
 //! | a job | flags | then |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! | was cancelled, and its token fired | `Cancelled`, `Fired` | stays so |
 //!
 //! The other flags note what happened, or who is to be told: `Observed`, `Traced`, `StartUnheard` (an observer that comes
-//! later is not told of the start), `Delivering`, `Queued`, `OnBoard`, `Shown`, `Read`, `Viewed`, `Watched`, `HasChildren`,
+//! later is not told of the start), `Delivering`, `Queued`, `OnBoard`, `Details`, `Read`, `Viewed`, `Watched`, `HasChildren`,
 //! `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`, `Attempts`, `AttemptTold`, and `Expired`, by which the end
 //! of a shared execution is a time-out. Above the flags stands how many calls Cancel layers have in hand.
 //!
@@ -27,7 +27,7 @@
 //! # Invariants
 //!
 //! 1. `Ended`, `Cancelled`, `Fired`, `Started` and `NoRetries` are never cleared.
-//! 2. `Decided` is set only while no call is in hand. The last call to be decided and a cancellation meet in this word: one
+//! 2. `Decided` is set only while no call is in hand. The last call to be decided and a cancellation meet in this flags: one
 //!    of the two comes too late.
 //! 3. A job that was not cancelled before it ended is never cancelled, unless its execution went on for others.
 //! 4. `Fired` without `Cancelled` is a job that had ended when the execution that it shared was over.
@@ -89,7 +89,7 @@ pub(super) enum Flag {
     /// A board shows the job.
     OnBoard,
     /// There is more to show than the job's beginning, start and end, or more than one board.
-    Shown,
+    Details,
     /// Readers of all changes learn of each.
     Read,
     /// The job is watched.
@@ -100,9 +100,9 @@ pub(super) enum Flag {
 const CALL: u64 = 1 << 32;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Word(u64);
+pub(crate) struct Flags(u64);
 
-impl Word {
+impl Flags {
     #[inline(always)]
     pub(super) fn has(self, flag: Flag) -> bool {
         self.0 & (1 << flag as u8) != 0
@@ -209,7 +209,7 @@ impl Word {
 
     /// Whether anybody learns of what happens, or there is more to show than the job's beginning, start and end.
     pub(super) fn is_looked_at(self) -> bool {
-        let flags = [Flag::Observed, Flag::Shown, Flag::Read, Flag::Viewed];
+        let flags = [Flag::Observed, Flag::Details, Flag::Read, Flag::Viewed];
         flags.into_iter().any(|flag| self.has(flag))
     }
 
@@ -272,47 +272,52 @@ impl Word {
     }
 }
 
-/// A job's word, which all threads change.
-pub(crate) struct AtomicWord(AtomicU64);
+/// A job's flags, which all threads change.
+pub(crate) struct AtomicFlags(AtomicU64);
 
-impl AtomicWord {
+impl AtomicFlags {
     pub(super) fn new(flag: Option<Flag>) -> Self {
-        let word = flag.map_or_else(Word::default, |flag| Word::default().with(flag));
-        Self(AtomicU64::new(word.0))
+        let flags = flag.map_or_else(Flags::default, |flag| Flags::default().with(flag));
+        Self(AtomicU64::new(flags.0))
     }
 
     #[inline(always)]
-    pub(crate) fn load(&self) -> Word {
-        Word(self.0.load(Ordering::Acquire))
+    pub(crate) fn load(&self) -> Flags {
+        Flags(self.0.load(Ordering::Acquire))
     }
 
     /// For a decision that another look confirms.
     #[inline(always)]
-    pub(super) fn glance(&self) -> Word {
-        Word(self.0.load(Ordering::Relaxed))
+    pub(super) fn glance(&self) -> Flags {
+        Flags(self.0.load(Ordering::Relaxed))
     }
 
-    /// Each change returns the word before it.
-    pub(super) fn set(&self, flag: Flag) -> Word {
-        Word(self.0.fetch_or(1 << flag as u8, Ordering::AcqRel))
+    /// Each change returns the flags before it.
+    pub(super) fn set(&self, flag: Flag) -> Flags {
+        Flags(self.0.fetch_or(1 << flag as u8, Ordering::AcqRel))
     }
 
-    pub(super) fn clear(&self, flag: Flag) -> Word {
-        Word(self.0.fetch_and(!(1 << flag as u8), Ordering::AcqRel))
+    pub(super) fn clear(&self, flag: Flag) -> Flags {
+        Flags(self.0.fetch_and(!(1 << flag as u8), Ordering::AcqRel))
     }
 
-    pub(super) fn update(&self, change: impl Fn(Word) -> Word) -> Word {
-        self.try_update(|word| Some(change(word)))
-            .unwrap_or_else(|word| word)
+    pub(super) fn update(&self, change: impl Fn(Flags) -> Flags) -> Flags {
+        self.try_update(|flags| Some(change(flags)))
+            .unwrap_or_else(|flags| flags)
     }
 
     /// `Err` where the change does not apply.
-    pub(super) fn try_update(&self, change: impl Fn(Word) -> Option<Word>) -> Result<Word, Word> {
+    pub(super) fn try_update(
+        &self,
+        change: impl Fn(Flags) -> Option<Flags>,
+    ) -> Result<Flags, Flags> {
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
         self.0
-            .fetch_update(set, fetch, |word| change(Word(word)).map(|word| word.0))
-            .map(Word)
-            .map_err(Word)
+            .fetch_update(set, fetch, |flags| {
+                change(Flags(flags)).map(|flags| flags.0)
+            })
+            .map(Flags)
+            .map_err(Flags)
     }
 
     // ===== gates and attempts =====
@@ -342,30 +347,30 @@ impl AtomicWord {
     // ===== calls in hand =====
 
     /// A Cancel layer has a call of this job in hand, until it [decides](Self::decide) or [lets it go](Self::let_call_go).
-    /// `watches`: it also takes the job's own place for a waker, if that is free, as the word before says.
+    /// `watches`: it also takes the job's own place for a waker, if that is free, as the flags before say.
     #[inline(always)]
-    pub(crate) fn take_call(&self, watches: bool) -> Word {
-        self.update(|word| match watches {
-            true => word.with_call().with(Flag::Watched),
-            false => word.with_call(),
+    pub(crate) fn take_call(&self, watches: bool) -> Flags {
+        self.update(|flags| match watches {
+            true => flags.with_call().with(Flag::Watched),
+            false => flags.with_call(),
         })
     }
 
     /// The call's result goes to the caller, unless the job was cancelled: `false` then.
     pub(crate) fn decide(&self) -> bool {
-        !self.update(Word::decided).is_cancelled()
+        !self.update(Flags::decided).is_cancelled()
     }
 
     /// As [`decide`](Self::decide), and gives the place for a waker back.
     #[inline(always)]
     pub(super) fn decide_and_leave(&self) -> bool {
-        let before = self.update(|word| word.decided().without(Flag::Watched));
+        let before = self.update(|flags| flags.decided().without(Flag::Watched));
         !before.is_cancelled()
     }
 
     /// The call is dropped without a result.
     pub(crate) fn let_call_go(&self) {
-        self.update(Word::without_call);
+        self.update(Flags::without_call);
     }
 }
 
@@ -456,22 +461,22 @@ mod tests {
         }
     }
 
-    fn go(word: &AtomicWord, to: Move) -> Option<bool> {
+    fn go(flags: &AtomicFlags, to: Move) -> Option<bool> {
         match to {
-            Move::Hold => word.hold(),
-            Move::HoldBack => word.hold_back(),
-            Move::Release => word.release(),
-            Move::Start if word.load().may_start() => drop(word.set(Flag::Started)),
+            Move::Hold => flags.hold(),
+            Move::HoldBack => flags.hold_back(),
+            Move::Release => flags.release(),
+            Move::Start if flags.load().may_start() => drop(flags.set(Flag::Started)),
             Move::Start => {}
-            Move::TakeCall => drop(word.take_call(false)),
-            Move::Decide if word.load().is_in_hand() => return Some(word.decide()),
-            Move::LetCallGo if word.load().is_in_hand() => word.let_call_go(),
+            Move::TakeCall => drop(flags.take_call(false)),
+            Move::Decide if flags.load().is_in_hand() => return Some(flags.decide()),
+            Move::LetCallGo if flags.load().is_in_hand() => flags.let_call_go(),
             Move::Decide | Move::LetCallGo => {}
             Move::Cancel { leaves } => {
-                return Some(word.try_update(|word| word.cancelled(leaves)).is_ok());
+                return Some(flags.try_update(|flags| flags.cancelled(leaves)).is_ok());
             }
-            Move::End => drop(word.set(Flag::Ended)),
-            Move::Listen => drop(word.update(Word::listening)),
+            Move::End => drop(flags.set(Flag::Ended)),
+            Move::Listen => drop(flags.update(Flags::listening)),
         }
         None
     }
@@ -479,11 +484,11 @@ mod tests {
     proptest! {
         #[test]
         fn the_word_does_as_its_model(moves in prop::collection::vec(moves(), 0..60)) {
-            let (word, mut naive) = (AtomicWord::new(None), Naive::default());
+            let (flags, mut naive) = (AtomicFlags::new(None), Naive::default());
             for to in moves {
-                prop_assert_eq!(go(&word, to), naive.go(to), "{:?}", to);
+                prop_assert_eq!(go(&flags, to), naive.go(to), "{:?}", to);
                 naive.legal();
-                let now = word.load();
+                let now = flags.load();
                 prop_assert_eq!(now.has(Flag::Started), naive.started);
                 prop_assert_eq!(now.is_held(), naive.held);
                 prop_assert_eq!(now.is_over(), naive.over);
@@ -500,7 +505,7 @@ mod tests {
     /// The table of cancellations: which states stop the job's work, and which leave it to others.
     #[test]
     fn what_a_cancellation_reaches() {
-        let shared = Word::default().with(Flag::Shared);
+        let shared = Flags::default().with(Flag::Shared);
         let cancelled = shared.cancelled(true).unwrap();
         assert!(cancelled.leaves_its_execution() && !cancelled.has_fired());
         assert_eq!(cancelled.cancelled(true), None);

@@ -16,14 +16,14 @@ use super::Shard;
 use crate::{
     error::unharmed,
     event::JobId,
-    job::core::shown::Facts,
+    job::core::details::Facts,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-pub(crate) struct News {
+pub(crate) struct ChangeFeed {
     /// There are readers.
     read: AtomicBool,
     inbox: Mutex<Inbox>,
@@ -55,7 +55,7 @@ pub(crate) enum Then {
     Closed,
 }
 
-impl News {
+impl ChangeFeed {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             read: AtomicBool::new(false),
