@@ -24,7 +24,7 @@ fn assert_executions(expected: u32, after: &str) {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Whatever decides the answer belongs into the key.
+    // Whatever decides the answer belongs in the key.
     let dedup = DedupLayer::new(|user: &u32| Some(*user))
         .join()
         .keep(Duration::from_secs(60));

@@ -49,10 +49,10 @@ async fn main() {
         .service(service_fn(async |_| Err::<(), BoxError>("broken".into())));
     for (text, rejected) in [("small", false), ("much too large", true)] {
         let error = stack.clone().oneshot(text).await.unwrap_err();
-        let told: Vec<EventKind> = events.try_iter().collect();
+        let kinds: Vec<EventKind> = events.try_iter().collect();
         println!("{text}: {error}");
-        told.iter().for_each(|kind| println!("  {kind:?}"));
-        let retried = told.iter().any(|kind| kind.name() == "retrying");
+        kinds.iter().for_each(|kind| println!("  {kind:?}"));
+        let retried = kinds.iter().any(|kind| kind.name() == "retrying");
         assert_eq!(retried, !rejected);
         assert_eq!(Rejection::of(&*error).is_some(), rejected);
     }
