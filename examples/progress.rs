@@ -13,9 +13,9 @@ async fn list() -> Result<u64, BoxError> {
 }
 
 async fn copy(files: u64) -> Result<(), BoxError> {
-    for file in 1..=files {
+    for done in 0..=files {
+        Job::current().progress(Report::items(done, Some(files)));
         sleep(Duration::from_millis(100)).await;
-        Job::current().progress(Report::items(file, Some(files)));
     }
     Ok(())
 }
@@ -26,24 +26,23 @@ async fn back_up(_: ()) -> Result<(), BoxError> {
     job.step("copy", copy(files)).await
 }
 
-/// Ends when the layer, its services and its handles are gone. Says what it showed last.
-async fn show(mut changes: Changes) -> String {
-    let mut shown = String::new();
+/// Ends when the layer, its services and its handles are gone.
+async fn show(mut changes: Changes) -> Vec<String> {
+    let mut lines = Vec::new();
     while let Some(job) = changes.changed().await {
         let step = job.step.map_or(String::new(), |step| format!(", {step}"));
-        let mut line = format!("{} {}{step}", job.name, job.state);
-        if let Some((done, total)) = job.report.done().zip(job.report.total()) {
-            line += &format!(", {done} of {total} files");
-        }
-        if line != shown {
-            println!("{line}");
-            shown = line;
-        }
+        let amount = job.report.done().zip(job.report.total());
+        let amount = amount.map_or(String::new(), |(done, of)| {
+            format!(", {done} of {of} files")
+        });
+        let line = format!("{} {}{step}{amount}", job.name, job.state);
+        println!("{line}");
+        lines.push(line);
     }
-    shown
+    lines
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
     let progress = ProgressLayer::new();
     let (_no_jobs_yet, changes) = progress.handle().changes();
@@ -53,6 +52,8 @@ async fn main() -> Result<(), BoxError> {
         .layer(progress)
         .service(service_fn(back_up));
     stack.oneshot(()).await?;
-    assert_eq!(screen.await?, "backup succeeded");
+    let lines = screen.await?;
+    assert!(lines.contains(&r#"backup running, step 2 of 2 "copy", 8 of 8 files"#.to_owned()));
+    assert_eq!(lines.last().unwrap(), "backup succeeded");
     Ok(())
 }
