@@ -5,15 +5,7 @@ use std::time::Duration;
 /// How long a server asks to be left alone, from its `Retry-After` header: seconds, or a date, which is measured
 /// against the same response's `Date` header, as the two clocks need not agree. `None` if the header says nothing
 /// that can be followed.
-///
-/// ```
-/// use std::time::Duration;
-/// use tower_keep_examples::retry_after::retry_after;
-///
-/// assert_eq!(retry_after("120", None), Some(Duration::from_secs(120)));
-/// ```
-#[must_use]
-pub fn retry_after(header: &str, date: Option<&str>) -> Option<Duration> {
+pub(crate) fn retry_after(header: &str, date: Option<&str>) -> Option<Duration> {
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number that is too large is a long time, not an error.

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 /// Shows a number of bytes: `512 B`, `1.5 KiB`, `8.0 MiB`.
 #[derive(Clone, Copy, Debug)]
-pub struct Size(pub u64);
+pub(crate) struct Size(pub(crate) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,7 +27,7 @@ impl fmt::Display for Size {
 
 /// Shows a duration: `250 ms`, `1.2 s`, `2 min 05 s`.
 #[derive(Clone, Copy, Debug)]
-pub struct Took(pub Duration);
+pub(crate) struct Took(pub(crate) Duration);
 
 impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,16 +9,7 @@ const LONGEST: usize = 200;
 const RESERVED: [&str; 4] = ["con", "prn", "aux", "nul"];
 
 /// The file name for a URL's path, as it stands in the URL: always one plain name, never a path.
-///
-/// ```
-/// use tower_keep_examples::file_name::file_name;
-///
-/// assert_eq!(file_name("/a/report%202024.pdf"), "report 2024.pdf");
-/// assert_eq!(file_name("/a/"), "index.html");
-/// assert_eq!(file_name("/..%2F..%2Fetc%2Fpasswd"), "_.._etc_passwd");
-/// ```
-#[must_use]
-pub fn file_name(url_path: &str) -> String {
+fn file_name(url_path: &str) -> String {
     let last = url_path.rsplit('/').next().unwrap_or_default();
     // Made safe after decoding, or an encoded slash would get through.
     let name: String = decode(last)
@@ -93,27 +84,18 @@ fn with_suffix(stem: &str, suffix: &str, extension: &str) -> String {
 
 /// Gives out names, each once.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     taken: HashSet<String>,
 }
 
 impl Names {
     /// What the unfinished file of this name is called.
-    #[must_use]
-    pub fn part(name: &str) -> String {
+    pub(crate) fn part(name: &str) -> String {
         format!("{name}.part")
     }
 
     /// The file name for this URL path, with a number where another URL has the name already.
-    ///
-    /// ```
-    /// use tower_keep_examples::file_name::Names;
-    ///
-    /// let mut names = Names::default();
-    /// assert_eq!(names.claim("/a/data.csv"), "data.csv");
-    /// assert_eq!(names.claim("/b/data.csv"), "data-2.csv");
-    /// ```
-    pub fn claim(&mut self, url_path: &str) -> String {
+    pub(crate) fn claim(&mut self, url_path: &str) -> String {
         let name = file_name(url_path);
         if self.take(&name) {
             return name;
@@ -149,6 +131,7 @@ mod tests {
     #[test]
     fn plain_names_stay() {
         assert_eq!(file_name("/a/b/photo.jpeg"), "photo.jpeg");
+        assert_eq!(file_name("/a/report%202024.pdf"), "report 2024.pdf");
         assert_eq!(file_name("/caf%C3%A9.txt"), "café.txt");
         assert_eq!(file_name("/100%.txt"), "100%.txt");
         assert_eq!(file_name("/a%2"), "a%2");
@@ -183,6 +166,7 @@ mod tests {
             assert!(name.chars().all(is_safe), "{path:?} gave {name:?}");
         }
         assert_eq!(file_name("/a%00b.txt"), "a_b.txt");
+        assert_eq!(file_name("/..%2F..%2Fetc%2Fpasswd"), "_.._etc_passwd");
     }
 
     #[test]
