@@ -38,7 +38,7 @@ impl List {
             return Err(fail(format!(
                 "this compiler's rustdoc writes {format}, and the check reads format {FORMAT_VERSION}. \
                  Use the compiler that the list names in its first line, or set `public-api` and \
-                 `rustdoc-types` in crates/xtask/Cargo.toml to versions for this compiler and renew the list"
+                 `rustdoc-types` in Cargo.toml to versions for this compiler and renew the list"
             )));
         }
         let mut reader = serde_json::Deserializer::from_str(&text);
