@@ -1,30 +1,27 @@
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+//! Services, calls and runtimes.
 
-use tower::{Service, ServiceExt, util::BoxCloneSyncService};
-use tower_keep::{
-    BoxError, CancelReason, DedupLayer, EventKind, GiveUpReason, Job, JobId, LogLayer,
-    cancel::Cancelled,
-    dedup::{Duplicate, KeyBy},
-    find,
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Wake, Waker},
 };
-use tower_keep_test::Recorder;
 
-/// A layer that begins the job and records its events.
-pub(crate) fn recording() -> (LogLayer, Recorder) {
-    let recorder = Recorder::new();
-    (LogLayer::to(recorder.clone()), recorder)
-}
+use futures::FutureExt;
+use tokio::runtime::Runtime;
+use tower::{Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use tower_keep::{BoxError, CancelLayer, Job, JobId};
+use tower_keep_test::{Scripted, secs};
 
-pub(crate) const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
+/// Any stack of layers around a service.
+pub type Stack = BoxCloneSyncService<u32, u32, BoxError>;
 
-pub(crate) fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
+/// The future of a service, boxed.
+pub type Work<T = u32, E = BoxError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// A ready service's call, so that the future begins where the test says.
-pub(crate) async fn begin<S, Request>(service: &mut S, request: Request) -> S::Future
+pub async fn begin<S, Request>(service: &mut S, request: Request) -> S::Future
 where
     S: Service<Request>,
     S::Error: std::fmt::Debug,
@@ -36,10 +33,8 @@ where
         .call(request)
 }
 
-pub(crate) type Work = Pin<Box<dyn Future<Output = Result<u32, BoxError>> + Send>>;
-
-/// A service whose code is the test's closure; it gets the job.
-pub(crate) fn code<F, Fut>(
+/// A service whose code is the test's closure, which gets the job.
+pub fn code<F, Fut>(
     code: F,
 ) -> impl Service<u32, Response = u32, Error = BoxError, Future = Work> + Clone + Send + Sync + 'static
 where
@@ -53,51 +48,44 @@ where
     })
 }
 
+/// A stack whose innermost layer is Cancel. A layer outside takes 100 seconds over the response.
+pub fn goes_on() -> Stack {
+    let stack = ServiceBuilder::new()
+        .and_then(|answer: u32| async move {
+            tokio::time::sleep(secs(100)).await;
+            Ok::<_, BoxError>(answer)
+        })
+        .layer(CancelLayer::new())
+        .service(Scripted::<u32, u32>::new().answer(1));
+    Stack::new(stack)
+}
+
 /// The id of the job that runs this code.
-pub(crate) fn current_id() -> JobId {
+#[must_use]
+pub fn current_id() -> JobId {
     Job::current().id().expect("there is a job")
 }
 
-/// Why the call was cancelled.
-#[track_caller]
-pub(crate) fn reason(error: &BoxError) -> CancelReason {
-    find::<Cancelled>(&**error)
-        .expect("cancelled")
-        .reason()
-        .clone()
+/// Whether the call panicked.
+pub async fn panics(call: impl Future) -> bool {
+    AssertUnwindSafe(call).catch_unwind().await.is_err()
 }
 
-/// Whatever the layers make of a service, where a test has several stacks.
-pub(crate) type Boxed = BoxCloneSyncService<u32, u32, BoxError>;
-
-pub(crate) type ByTens = KeyBy<fn(&u32) -> Option<u32>, u32>;
-
-/// Requests below 10 have a key in common, those below 20 another, and so on; those from 100 have none.
-pub(crate) fn by_tens() -> DedupLayer<ByTens> {
-    DedupLayer::new(|request| (*request < 100).then_some(*request / 10))
+/// A waker that panics.
+#[must_use]
+pub fn panicking_waker() -> Waker {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("woken"));
+        }
+    }
+    Waker::from(Arc::new(Panics))
 }
 
-/// How the call was replaced by a newer one with its key.
-#[track_caller]
-pub(crate) fn replaced(error: &BoxError) -> &Duplicate {
-    let duplicate = find::<Duplicate>(&**error).expect("a duplicate");
-    let cancelled = duplicate.replaced().expect("it was replaced");
-    assert_eq!(cancelled.reason(), &CancelReason::Replaced);
-    assert_eq!(find::<Cancelled>(&**error), Some(cancelled));
-    assert!(!duplicate.execution_panicked());
-    duplicate
-}
-
-/// Why a retry was given up, each time it was: the attempt and the reason.
-pub(crate) fn given_up(recorder: &Recorder) -> Vec<(u32, GiveUpReason)> {
-    recorder
-        .kinds()
-        .into_iter()
-        .filter_map(|kind| match kind {
-            EventKind::RetryGivenUp {
-                attempt, reason, ..
-            } => Some((attempt, reason)),
-            _ => None,
-        })
-        .collect()
+/// A runtime of one thread, which runs while the test is in it.
+#[must_use]
+pub fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap()
 }

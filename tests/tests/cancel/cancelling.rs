@@ -10,7 +10,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R2: a new job in the same group cancels the one before it, before it starts; the old one never ends in success.
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R5: a caller that goes away stops a bare layer's job, and leaves a detached one running, which ends and is reported.
 #[tokio::test(start_paused = true)]
@@ -120,9 +120,9 @@ async fn an_attempt_that_is_given_up_stops() {
         let calls = inner.calls();
         let inner = cancel.layer(breaker.layer(inner));
         let limited = if ours {
-            Boxed::new(TimeoutLayer::new(secs(1)).per_attempt().layer(inner))
+            Stack::new(TimeoutLayer::new(secs(1)).per_attempt().layer(inner))
         } else {
-            Boxed::new(Timeout::new(inner, secs(1)))
+            Stack::new(Timeout::new(inner, secs(1)))
         };
         let retry = RetryLayer::new().max_retries(1).base_delay(secs(1));
         let call = tokio::spawn(log.layer(retry.layer(limited)).oneshot(0));

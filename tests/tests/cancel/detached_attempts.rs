@@ -12,7 +12,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A detached client call runs on where the job that began it is dropped.
 #[tokio::test(start_paused = true)]

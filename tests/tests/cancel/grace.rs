@@ -17,7 +17,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Readiness, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Cancels a job after half a second, which it spent waiting within this layer: it ends at once, under a Cancel layer
 /// and dispatched, and the service was called as often as it was by then.

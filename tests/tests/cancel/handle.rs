@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A service that never answers, behind this layer and one that names the job by its request.
 fn named<S>(

@@ -12,7 +12,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R3: under tower's own retry around the layer, the second call can be cancelled as the first could.
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Readiness, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// What came of a shutdown: finished, cancelled by it, cancelled otherwise, refused.
 pub(super) fn counts(shutdown: Shutdown) -> [usize; 4] {

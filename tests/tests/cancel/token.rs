@@ -13,7 +13,7 @@ use tower_keep::{
 };
 use tower_keep_test::Gate;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R1: every job has a token from its start, tracked under the job's id; code inside sees that token.
 /// R8: `is_cancelled()`, `checkpoint()` and `cancelled().await` see the cancellation.

@@ -7,7 +7,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Readiness, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Cancels the job, which is the nth that runs, while its call waits: within one poll it is over.
 #[track_caller]

@@ -17,7 +17,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Readiness, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Waits for readiness and keeps it; says how often it was polled.
 async fn readied<S: Service<u32>>(mut service: S) -> (S, u32) {

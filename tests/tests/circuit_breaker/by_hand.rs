@@ -10,7 +10,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn failing() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new().failure_threshold(0)

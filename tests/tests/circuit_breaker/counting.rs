@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A client's circuit that opens because the server job around the client call timed out is the client job's affair:
 /// the server's job is not told of a circuit that is not in its stack.

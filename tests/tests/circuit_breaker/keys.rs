@@ -10,7 +10,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A request to a host; odd numbers fail.
 type To = (Arc<str>, u32);

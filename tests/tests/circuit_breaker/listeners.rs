@@ -12,7 +12,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 use State::{Closed, HalfOpen, Open};
 

@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn open(error: &BoxError) -> &Open {
     find::<Open>(&**error).expect("the circuit rejected it")

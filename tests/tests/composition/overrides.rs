@@ -13,7 +13,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// What a caller puts into the extensions of a request.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use tower_keep::{CircuitBreakerLayer, Pipeline, TimeoutLayer};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Building a pipeline leaves nothing behind in the circuit that its clones share: another one with a longer limit can
 /// be built from it.

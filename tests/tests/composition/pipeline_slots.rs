@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 const EMPTY: Identity = Identity::new();
 

@@ -13,7 +13,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R55: duplicate is asked first: a duplicate is skipped, with no execution and the circuit untouched.
 #[tokio::test(start_paused = true)]

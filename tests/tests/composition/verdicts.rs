@@ -21,7 +21,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 type Answer = Result<u32, &'static str>;
 

@@ -10,7 +10,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service
 use tower_keep::{BoxError, CircuitBreakerLayer, EventKind, RetryLayer, TimeoutLayer};
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Two calls that end at the same moment in tasks of their own, one by its time limit and one by itself, are counted
 /// each by its own ending, whichever comes first.

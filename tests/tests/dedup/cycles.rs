@@ -15,7 +15,7 @@ use tower_keep::{
     RetryLayer, TimeoutLayer, dedup::Duplicate, find,
 };
 
-use super::support::*;
+use tower_keep_tests::*;
 
 type Named = BoxCloneSyncService<String, String, BoxError>;
 
@@ -170,15 +170,15 @@ async fn two_that_want_each_others_key() {
     }
 }
 
-async fn waits_for_the_second_under_a_limit(own: Boxed) -> Result<u32, BoxError> {
-    let limited = Boxed::new(TimeoutLayer::new(secs(5)).layer(own.clone()));
+async fn waits_for_the_second_under_a_limit(own: Stack) -> Result<u32, BoxError> {
+    let limited = Stack::new(TimeoutLayer::new(secs(5)).layer(own.clone()));
     let error = limited.oneshot(2).await.unwrap_err();
     assert!(find::<Duplicate>(&*error).is_none(), "the limit: {error}");
     own.oneshot(3).await
 }
 
 /// While that one waits for this, this cannot wait for that; once it does not, this can.
-async fn waits_for_the_first(own: Boxed) -> Result<u32, BoxError> {
+async fn waits_for_the_first(own: Stack) -> Result<u32, BoxError> {
     tokio::time::sleep(secs(1)).await;
     let error = own.clone().oneshot(1).await.unwrap_err();
     cycle(&error);
@@ -189,7 +189,7 @@ async fn waits_for_the_first(own: Boxed) -> Result<u32, BoxError> {
 /// R65 A call counts as waiting under a limit and in a `select!` too, until it ends; after that it does not.
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_until_it_ends() {
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
     let inner = code(move |_, request| {
         let own = below.get().unwrap().clone();
@@ -204,7 +204,7 @@ async fn a_call_waits_until_it_ends() {
             }
         }
     });
-    let service = Boxed::new(
+    let service = Stack::new(
         DedupLayer::new(|request: &u32| Some(*request))
             .join()
             .layer(inner),
@@ -219,7 +219,7 @@ async fn a_call_waits_until_it_ends() {
 /// for the execution that spawned it.
 #[tokio::test(start_paused = true)]
 async fn code_in_a_scope() {
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
     let spawned = Arc::new(Mutex::new(None));
     let task = Arc::clone(&spawned);
@@ -237,7 +237,7 @@ async fn code_in_a_scope() {
     let layers = ServiceBuilder::new()
         .layer(LogLayer::new())
         .layer(DedupLayer::new(|request: &u32| Some(*request)).join());
-    let service = Boxed::new(layers.service(inner));
+    let service = Stack::new(layers.service(inner));
     own.set(service.clone()).ok().unwrap();
     assert_eq!(service.oneshot(1).await.unwrap(), 1);
     let other = spawned.lock().unwrap().take().unwrap();
@@ -261,7 +261,7 @@ async fn waiting_one_way_is_no_cycle() {
 #[tokio::test(start_paused = true)]
 async fn its_job_is_rejected() {
     let (log, recorder) = recording();
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
     let inner = code(move |_: Job, request| {
         let own = below.get().unwrap().clone();
@@ -273,7 +273,7 @@ async fn its_job_is_rejected() {
     let layers = ServiceBuilder::new()
         .layer(log)
         .layer(DedupLayer::new(|request: &u32| Some(*request)).join());
-    let service = Boxed::new(layers.service(inner));
+    let service = Stack::new(layers.service(inner));
     own.set(service.clone()).ok().unwrap();
     assert_eq!(service.oneshot(1).await.unwrap(), 1);
     let [outer, inner] = recorder.jobs()[..] else {
@@ -291,7 +291,7 @@ async fn its_job_is_rejected() {
 /// R65 Calls of many executions at random, in threads: none waits for ever, and nothing is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn executions_at_random() {
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
     let inner = code(move |_: Job, request| {
         let own = below.get().unwrap().clone();
@@ -311,7 +311,7 @@ async fn executions_at_random() {
     });
     let layer = DedupLayer::new(|request: &u32| Some(*request % 100)).join();
     let handle = layer.handle();
-    let service = Boxed::new(layer.layer(inner));
+    let service = Stack::new(layer.layer(inner));
     own.set(service.clone()).ok().unwrap();
     let mut rng = fastrand::Rng::with_seed(65);
     let all = async {
@@ -381,7 +381,7 @@ impl Wake for Eager {
 /// its code as soon as it is there.
 #[tokio::test(start_paused = true)]
 async fn a_circle_that_closes_as_an_execution_begins() {
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let armed = Arc::new(AtomicBool::new(false));
     let (below, arm) = (Arc::clone(&own), Arc::clone(&armed));
     // 1 calls 2, and 2 calls 1.
@@ -402,7 +402,7 @@ async fn a_circle_that_closes_as_an_execution_begins() {
     };
     let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
     let handle = layer.handle();
-    let service = Boxed::new(layer.layer(Hooked(inner, Arc::new(hook))));
+    let service = Stack::new(layer.layer(Hooked(inner, Arc::new(hook))));
     own.set(service.clone()).ok().unwrap();
     let result = tokio::time::timeout(secs(600), service.oneshot(1)).await;
     cycle(&result.expect("no circle is waited for").unwrap_err());
@@ -413,7 +413,7 @@ async fn a_circle_that_closes_as_an_execution_begins() {
 /// made the call.
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_waits_for_no_renewal() {
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
     let warm = AtomicBool::new(false);
     // 1 calls 2, and each execution of 2 but the first calls 1.
@@ -428,7 +428,7 @@ async fn a_stale_answer_waits_for_no_renewal() {
         .join()
         .keep(secs(1))
         .stale_while_revalidate(secs(100));
-    let joins = Boxed::new(layer.layer(inner.clone()));
+    let joins = Stack::new(layer.layer(inner.clone()));
     let joined = Arc::new(Mutex::new(None));
     let call = Arc::clone(&joined);
     let log = LogLayer::to(move |event: &Event| {
@@ -440,7 +440,7 @@ async fn a_stale_answer_waits_for_no_renewal() {
             *call.lock().unwrap() = Some(joins);
         }
     });
-    let service = Boxed::new(ServiceBuilder::new().layer(log).layer(layer).service(inner));
+    let service = Stack::new(ServiceBuilder::new().layer(log).layer(layer).service(inner));
     own.set(service.clone()).ok().unwrap();
     assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
     tokio::time::sleep(ms(500)).await;
@@ -454,12 +454,12 @@ async fn a_stale_answer_waits_for_no_renewal() {
 /// R65 A call that would have waited for itself is rejected, and did not join.
 #[tokio::test(start_paused = true)]
 async fn it_counts_as_rejected() {
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
     let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
     let handle = layer.handle();
     let inner = code(move |_, request| below.get().unwrap().clone().oneshot(request));
-    let service = Boxed::new(layer.layer(inner));
+    let service = Stack::new(layer.layer(inner));
     own.set(service.clone()).ok().unwrap();
     cycle(&service.oneshot(1).await.unwrap_err());
     let counts = handle.counts();

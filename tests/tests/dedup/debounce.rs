@@ -7,9 +7,9 @@ use tower::{Layer, Service};
 use tower_keep::{BoxError, CancelReason, DedupLayer, EventKind, dedup::Debounce, reject::Fail};
 use tower_keep_test::{Calls, Gate, Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
-pub(crate) fn debounce(quiet: Duration) -> DedupLayer<ByTens, Debounce, Fail> {
+pub(crate) fn debounce(quiet: Duration) -> DedupLayer<ByU32, Debounce, Fail> {
     by_tens().debounce(quiet)
 }
 

@@ -18,10 +18,8 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
 
-use super::{
-    dedup_debounce::{call_at, debounce, echo, executed},
-    support::*,
-};
+use super::debounce::{call_at, debounce, echo, executed};
+use tower_keep_tests::*;
 
 /// R52, R54b: a call that waits may leave: nobody runs then, the calls it replaced do not come back, and the next call
 /// begins a burst of its own.
@@ -180,11 +178,11 @@ async fn a_replaced_call_is_not_retried_and_does_not_count() {
         let service = if retry_outside {
             let stack = ServiceBuilder::new().layer(log).layer(circuit);
             let stack = stack.layer(RetryLayer::new()).layer(debounce(secs(3)));
-            Boxed::new(stack.service(service))
+            Stack::new(stack.service(service))
         } else {
             let stack = ServiceBuilder::new().layer(log).layer(debounce(secs(3)));
             let stack = stack.layer(circuit).layer(RetryLayer::new());
-            Boxed::new(stack.service(service))
+            Stack::new(stack.service(service))
         };
         let results = call_at(&service, &[ms(0), ms(0)]).await;
         assert_eq!(executed(&results), [2]);

@@ -12,7 +12,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{BoxError, DedupLayer, dedup::DedupHandle};
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn key(key: &u32) -> Option<u32> {
     (*key != 0).then_some(*key)

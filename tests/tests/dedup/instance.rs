@@ -8,7 +8,7 @@ use std::{
 use tower::{Layer, Service, ServiceExt};
 use tower_keep::{BoxError, DedupLayer};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Knows how often it was cloned, and how often it was called itself.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use tower::Layer;
 use tower_keep::{DedupLayer, dedup::DedupHandle};
 use tower_keep_test::{Calls, Gate, Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Both ways to invalidate.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ fn each_mode(inner: impl Fn(&Gate) -> Scripted<u32, u32>) -> Vec<(&'static str, 
         let calls = inner.calls();
         Mode {
             gate,
-            service: Boxed::new(layer.layer(inner.strict())),
+            service: Stack::new(layer.layer(inner.strict())),
             handle,
             calls,
         }
@@ -67,7 +67,7 @@ fn each_mode(inner: impl Fn(&Gate) -> Scripted<u32, u32>) -> Vec<(&'static str, 
 
 struct Mode {
     gate: Gate,
-    service: Boxed,
+    service: Stack,
     handle: DedupHandle<u32>,
     calls: Calls<u32>,
 }
@@ -221,10 +221,10 @@ async fn an_invalidation_reaches_its_keys_only() {
         let (join, latest) = (by_tens().join(), by_tens().latest());
         let debounce = by_tens().debounce(Duration::ZERO);
         let modes = [
-            (reject.handle(), Boxed::new(reject.layer(never()))),
-            (join.handle(), Boxed::new(join.layer(never()))),
-            (latest.handle(), Boxed::new(latest.layer(never()))),
-            (debounce.handle(), Boxed::new(debounce.layer(never()))),
+            (reject.handle(), Stack::new(reject.layer(never()))),
+            (join.handle(), Stack::new(join.layer(never()))),
+            (latest.handle(), Stack::new(latest.layer(never()))),
+            (debounce.handle(), Stack::new(debounce.layer(never()))),
         ];
         for (handle, mut service) in modes {
             let mut calls = Vec::new();

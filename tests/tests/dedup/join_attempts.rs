@@ -17,7 +17,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Calls a second time, a second after the first; the first that succeeds wins.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ where
 {
     type Response = u32;
     type Error = BoxError;
-    type Future = Boxed<u32, BoxError>;
+    type Future = Work;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.0.poll_ready(cx)
@@ -54,7 +54,7 @@ fn below_ten(request: &u32) -> Option<std::time::Duration> {
     (*request < 10).then(|| secs(u64::from(*request)))
 }
 
-fn one_key() -> DedupLayer<ByRequest, tower_keep::dedup::Join> {
+fn one_key() -> DedupLayer<ByU32, tower_keep::dedup::Join> {
     let key: fn(&u32) -> Option<u32> = |_| Some(0);
     DedupLayer::new(key).join()
 }

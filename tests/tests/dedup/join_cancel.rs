@@ -4,7 +4,7 @@ use tower::ServiceBuilder;
 use tower_keep::{BoxError, CancelLayer, CancelReason, DedupLayer, EventKind, Job, RetryLayer};
 use tower_keep_test::{Polled, Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn ended_for(recorder: &Recorder) -> Vec<Option<CancelReason>> {
     let jobs = recorder.jobs().into_iter();

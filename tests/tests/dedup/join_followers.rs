@@ -18,7 +18,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Says how far it is each second, and begins a step in the middle.
 async fn reports(job: Job, seconds: u32) -> Result<u32, BoxError> {
@@ -225,7 +225,7 @@ async fn an_observer_of_a_follower_may_report_and_join() {
     let seen = recorder.clone();
     let work: Arc<OnceLock<Job>> = Arc::default();
     let working = work.clone();
-    let service: Arc<OnceLock<Mutex<Boxed>>> = Arc::default();
+    let service: Arc<OnceLock<Mutex<Stack>>> = Arc::default();
     let calls: Arc<Mutex<Vec<_>>> = Arc::default();
     let (again, joined) = (service.clone(), calls.clone());
     let observer = move |event: &Event| {
@@ -253,7 +253,7 @@ async fn an_observer_of_a_follower_may_report_and_join() {
             reports(job, n)
         }));
     let mut caller = stack.clone();
-    assert!(service.set(Mutex::new(Boxed::new(stack))).is_ok());
+    assert!(service.set(Mutex::new(Stack::new(stack))).is_ok());
     let first = tokio::spawn(begin(&mut caller, 2).await);
     assert_eq!(begin(&mut caller, 2).await.await.unwrap(), 2);
     assert_eq!(first.await.unwrap().unwrap(), 2);

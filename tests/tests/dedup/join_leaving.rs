@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A client that joins identical calls, used by a server's jobs: where the caller that began the shared execution goes
 /// away, the other one still gets its response.
@@ -90,10 +90,8 @@ async fn a_child_elsewhere_is_cancelled_when_the_last_caller_leaves() {
 }
 
 /// Work of ten seconds that stops when it is told to.
-fn heeds() -> impl Service<u32, Response = u32, Error = BoxError, Future = Boxed<u32, BoxError>>
-+ Clone
-+ Send
-+ Sync {
+fn heeds()
+-> impl Service<u32, Response = u32, Error = BoxError, Future = Work> + Clone + Send + Sync {
     code(|job, request| async move {
         tokio::select! {
             () = job.cancelled() => Err("told to stop".into()),

@@ -19,7 +19,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Gate, Polled, Recorder, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn fractions(recorder: &Recorder, job: JobId) -> Vec<f64> {
     let kinds = recorder.kinds_of(job).into_iter();
@@ -87,7 +87,7 @@ async fn reports_have_the_works_order() {
 /// R63: who leaves while a report is told to another one is told nothing of it.
 #[tokio::test(start_paused = true)]
 async fn who_left_is_told_nothing() {
-    type Slot = Arc<Mutex<Option<Boxed<u32, BoxError>>>>;
+    type Slot = Arc<Mutex<Option<Work>>>;
     let shared = join().layer(code(|job, request| async move {
         tokio::time::sleep(secs(1)).await;
         job.progress(0.5);

@@ -17,7 +17,7 @@ use tower_keep::{
     RetryLayer,
 };
 
-use super::{book::Book, support::*};
+use tower_keep_tests::*;
 
 /// A guard against a hang, and no measure of speed.
 async fn in_time<F: Future>(future: F) -> F::Output {
@@ -58,7 +58,7 @@ struct Executions([AtomicU32; 4]);
 async fn joined_callers_come_and_go() {
     const WORKERS: u64 = 8;
     const CALLS: u64 = 300;
-    let book = Book::default();
+    let book = CheckedEvents::default();
     let dedup = DedupLayer::new(|key: &u32| Some(*key)).join();
     let in_flight = dedup.clone();
     let cancel = CancelLayer::new();

@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Outcome {

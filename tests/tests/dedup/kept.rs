@@ -17,7 +17,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn key(key: &u32) -> Option<u32> {
     Some(*key)

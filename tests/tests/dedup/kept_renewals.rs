@@ -7,7 +7,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{BoxError, Outcome, TimeoutLayer, dedup::DedupHandle};
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A kept result, which is stale, and is being renewed by the next step of this service.
 async fn renewing(inner: Scripted<u32, u32, BoxError>) -> (Stack, DedupHandle<u32>) {

@@ -13,9 +13,9 @@ use tower_keep::{
 };
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
-pub(crate) fn latest() -> DedupLayer<ByTens, Latest, Fail> {
+pub(crate) fn latest() -> DedupLayer<ByU32, Latest, Fail> {
     by_tens().latest()
 }
 
@@ -65,7 +65,7 @@ async fn a_replaced_call_never_succeeds() {
 /// R2: nor does a call that is replaced while it is polled for the last time.
 #[tokio::test(start_paused = true)]
 async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
-    let own: Arc<Mutex<Option<Boxed>>> = Arc::default();
+    let own: Arc<Mutex<Option<Stack>>> = Arc::default();
     let newer: Arc<Mutex<Option<Work>>> = Arc::default();
     let (slot, call) = (own.clone(), newer.clone());
     let inner = code(move |_, request| {
@@ -73,7 +73,7 @@ async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
         *call.lock().unwrap() = own.map(|mut own| own.call(2));
         std::future::ready(Ok(request))
     });
-    let mut service = Boxed::new(latest().layer(inner));
+    let mut service = Stack::new(latest().layer(inner));
     *own.lock().unwrap() = Some(service.clone());
     let mut older = Polled::new(begin(&mut service, 1).await);
     replaced(&older.assert_ready().unwrap_err());

@@ -13,7 +13,8 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::{dedup_latest::latest, support::*};
+use super::latest::latest;
+use tower_keep_tests::*;
 
 /// R2, R10, R63: the old one's job is cancelled before the new one starts, as replaced, with its token; each job ends
 /// once, and both know each other. Wherever the job begins.
@@ -34,9 +35,9 @@ async fn the_job_of_a_replaced_call_is_cancelled() {
             }
         });
         let mut service = if outside {
-            Boxed::new(log.layer(latest().layer(inner)))
+            Stack::new(log.layer(latest().layer(inner)))
         } else {
-            Boxed::new(latest().layer(log.layer(inner)))
+            Stack::new(latest().layer(log.layer(inner)))
         };
         let first = tokio::spawn(begin(&mut service, 1).await);
         tokio::time::sleep(secs(1)).await;
@@ -75,7 +76,7 @@ async fn the_job_of_a_replaced_call_is_cancelled() {
 #[tokio::test(start_paused = true)]
 async fn what_works_for_a_replaced_job_stops() {
     let (log, recorder) = recording();
-    let child = Boxed::new(log.layer(code(|_, _| std::future::pending())));
+    let child = Stack::new(log.layer(code(|_, _| std::future::pending())));
     let stopped = Arc::new(AtomicBool::new(false));
     let seen = stopped.clone();
     let inner = code(move |job, request| {
@@ -125,11 +126,11 @@ async fn a_replaced_job_is_not_retried_and_does_not_count() {
         let mut service = if retry_outside {
             let stack = ServiceBuilder::new().layer(log).layer(circuit);
             let stack = stack.layer(RetryLayer::new()).layer(latest());
-            Boxed::new(stack.service(service))
+            Stack::new(stack.service(service))
         } else {
             let stack = ServiceBuilder::new().layer(log).layer(latest());
             let stack = stack.layer(circuit).layer(RetryLayer::new());
-            Boxed::new(stack.service(service))
+            Stack::new(stack.service(service))
         };
         let first = tokio::spawn(begin(&mut service, 1).await);
         tokio::task::yield_now().await;
@@ -285,7 +286,7 @@ async fn a_second_call_of_the_same_job_does_not_cancel_it() {
 /// R2, R63: a job whose own code calls with its key replaces itself: both end, once each.
 #[tokio::test(start_paused = true)]
 async fn a_job_may_replace_itself() {
-    type Slot = Arc<Mutex<Option<Boxed>>>;
+    type Slot = Arc<Mutex<Option<Stack>>>;
     let (log, recorder) = recording();
     let own: Slot = Arc::default();
     let slot = own.clone();
@@ -304,7 +305,7 @@ async fn a_job_may_replace_itself() {
         }
     });
     let dedup = latest();
-    let mut service = Boxed::new(log.layer(dedup.layer(inner)));
+    let mut service = Stack::new(log.layer(dedup.layer(inner)));
     *own.lock().unwrap() = Some(service.clone());
     let mut older = Polled::new(begin(&mut service, 1).await);
     // Nobody has to wake it once more.

@@ -11,7 +11,7 @@ use tower_keep::{
     RetryLayer, TimeoutLayer, cancel::CancelHandle, dedup::Duplicate, find,
 };
 
-use super::support::*;
+use tower_keep_tests::*;
 
 const JOBS: usize = 81_000;
 const MODES: usize = 5;

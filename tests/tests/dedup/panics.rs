@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_keep::{BoxError, DedupLayer, dedup::Duplicate, find};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 type Hook = Box<dyn FnOnce() + Send>;
 
@@ -96,11 +96,11 @@ impl std::hash::Hash for Incomparable {
 async fn a_call_that_leaves_compares_no_keys() {
     async fn check<L, S>(name: &str, layer: L, panics: &AtomicBool, in_flight: impl Fn() -> usize)
     where
-        L: Layer<Boxed, Service = S>,
+        L: Layer<Stack, Service = S>,
         S: Service<u32, Response = u32, Error = BoxError> + Clone,
         S::Response: Debug,
     {
-        let mut service = layer.layer(Boxed::new(service_fn(|request: u32| async move {
+        let mut service = layer.layer(Stack::new(service_fn(|request: u32| async move {
             Ok::<_, BoxError>(request)
         })));
         let first = service.ready().await.unwrap().call(1);

@@ -9,7 +9,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn duplicate(error: &BoxError) -> &Duplicate {
     find::<Duplicate>(&**error).expect("a duplicate")

@@ -36,10 +36,10 @@ use tower_keep::{
     RetryLayer, TimeoutLayer, circuit_breaker::Open, dedup::Duplicate, find,
 };
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A service that takes a second, and how often it was called.
-fn slow() -> (Boxed, Arc<AtomicU32>) {
+fn slow() -> (Stack, Arc<AtomicU32>) {
     let count = Arc::new(AtomicU32::new(0));
     let calls = Arc::clone(&count);
     let service = service_fn(move |request: u32| {
@@ -57,17 +57,17 @@ fn key(request: &u32) -> Option<u32> {
 }
 
 /// Every way to join, bare and within stacks.
-fn joining() -> Vec<(&'static str, Boxed, Arc<AtomicU32>)> {
+fn joining() -> Vec<(&'static str, Stack, Arc<AtomicU32>)> {
     let mut all = Vec::new();
-    let mut add = |name, stack: &dyn Fn(Boxed) -> Boxed| {
+    let mut add = |name, stack: &dyn Fn(Stack) -> Stack| {
         let (inner, count) = slow();
         all.push((name, stack(inner), count));
     };
     add("join", &|inner| {
-        Boxed::new(DedupLayer::new(key).join().layer(inner))
+        Stack::new(DedupLayer::new(key).join().layer(inner))
     });
     add("keep", &|inner| {
-        Boxed::new(DedupLayer::new(key).join().keep(secs(60)).layer(inner))
+        Stack::new(DedupLayer::new(key).join().keep(secs(60)).layer(inner))
     });
     add("tracked", &|inner| {
         let layers = ServiceBuilder::new()
@@ -76,20 +76,20 @@ fn joining() -> Vec<(&'static str, Boxed, Arc<AtomicU32>)> {
             .layer(DedupLayer::new(key).join())
             .layer(RetryLayer::new())
             .layer(TimeoutLayer::new(secs(10)).per_attempt());
-        Boxed::new(layers.service(inner))
+        Stack::new(layers.service(inner))
     });
     add("pipeline", &|inner| {
         let layer = Pipeline::new()
             .dedup(DedupLayer::new(key).join())
             .build()
             .unwrap();
-        Boxed::new(layer.layer(inner))
+        Stack::new(layer.layer(inner))
     });
     add("below a timeout", &|inner| {
         let layers = ServiceBuilder::new()
             .layer(TimeoutLayer::new(secs(30)))
             .layer(DedupLayer::new(key).join());
-        Boxed::new(layers.service(inner))
+        Stack::new(layers.service(inner))
     });
     all
 }

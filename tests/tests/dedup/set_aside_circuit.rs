@@ -12,7 +12,8 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::{dedup_set_aside_stages::*, support::*};
+use super::set_aside_stages::*;
+use tower_keep_tests::*;
 
 /// How long a probe has its place.
 const LEASE: u64 = 500;
@@ -38,7 +39,7 @@ async fn a_probe_has_its_place_for_its_time() {
         at_each_point(async |at| {
             let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
             let handle = circuit.handle();
-            let mut service = Boxed::new(circuit.layer(Staged::new(&plan)));
+            let mut service = Stack::new(circuit.layer(Staged::new(&plan)));
             open_until_now(&handle).await;
             let mut other = service.clone();
             let mut probe = Polled::new(begin(&mut service, 1).await);
@@ -73,7 +74,7 @@ async fn a_probe_gives_its_place_up() {
             for is_dropped in [true, false] {
                 let circuit = CircuitBreakerLayer::new().probe_timeout(ms(LEASE));
                 let handle = circuit.handle();
-                let mut service = Boxed::new(circuit.layer(Staged::new(&plan)));
+                let mut service = Stack::new(circuit.layer(Staged::new(&plan)));
                 open_until_now(&handle).await;
                 let mut probe = Polled::new(begin(&mut service, 1).await);
                 if set_aside(&mut probe, at).await.is_some() {

@@ -8,7 +8,8 @@ use tower_keep::{
 };
 use tower_keep_test::Polled;
 
-use super::{dedup_set_aside_stages::*, support::*};
+use super::set_aside_stages::*;
+use tower_keep_tests::*;
 
 const QUIET: u64 = 50;
 
@@ -151,7 +152,7 @@ async fn a_limit_ends_a_wait_when_its_call_is_polled() {
                 .layer(DedupLayer::new(one_key).debounce(ms(QUIET)));
             let inner = Staged::new(&plan);
             let seen = inner.seen();
-            let mut service = Boxed::new(layers.service(inner));
+            let mut service = Stack::new(layers.service(inner));
             let mut holder = Polled::new(begin(&mut service, 5).await);
             let runs = Aside {
                 polls: at.polls + 3,

@@ -8,16 +8,17 @@ use tower_keep::{
 };
 use tower_keep_test::Polled;
 
-use super::{dedup_set_aside_stages::*, support::*};
+use super::set_aside_stages::*;
+use tower_keep_tests::*;
 
 /// Each way to join.
-fn joining() -> Vec<Stack> {
+fn joining() -> Vec<NamedStack> {
     let mut all = stacks!(DedupLayer::new(one_key).join());
-    let keep: Stack = (
+    let keep: NamedStack = (
         "keep",
         Box::new(|inner| {
             let layer = DedupLayer::new(one_key).join().keep(secs(600));
-            Boxed::new(layer.layer(inner))
+            Stack::new(layer.layer(inner))
         }),
     );
     all.push(keep);
@@ -117,7 +118,7 @@ async fn a_limit_inside_expires_in_time() {
                 .layer(TimeoutLayer::new(secs(5)));
             let inner = Staged::new(&plan);
             let seen = inner.seen();
-            let mut service = Boxed::new(layers.service(inner));
+            let mut service = Stack::new(layers.service(inner));
             let mut began = Instant::now();
             let mut holder = Polled::new(begin(&mut service, 0).await);
             if set_aside(&mut holder, at).await.is_some() {
@@ -148,7 +149,7 @@ async fn a_limit_outside_is_the_callers_own() {
                 .layer(DedupLayer::new(one_key).join());
             let inner = Staged::new(&plan);
             let seen = inner.seen();
-            let mut service = Boxed::new(layers.service(inner));
+            let mut service = Stack::new(layers.service(inner));
             let mut holder = Polled::new(begin(&mut service, 1).await);
             if set_aside(&mut holder, at).await.is_some() {
                 return false;
@@ -173,7 +174,7 @@ async fn a_renewal_goes_on_by_itself() {
             let inner = Staged::new(&plan);
             let (seen, takes) = (inner.seen(), inner.takes());
             let layer = DedupLayer::new(one_key).join().keep(secs(10));
-            let mut service = Boxed::new(layer.stale_while_revalidate(secs(100)).layer(inner));
+            let mut service = Stack::new(layer.stale_while_revalidate(secs(100)).layer(inner));
             assert_eq!(begin(&mut service, 0).await.await.unwrap(), 1);
             tokio::time::sleep(secs(20)).await;
             let began = Instant::now();
@@ -204,7 +205,7 @@ async fn a_call_joins_a_renewal() {
         let inner = Staged::new(&plan);
         let (seen, takes) = (inner.seen(), inner.takes());
         let layer = DedupLayer::new(one_key).join().keep(ms(10));
-        let mut service = Boxed::new(layer.stale_while_revalidate(ms(10)).layer(inner));
+        let mut service = Stack::new(layer.stale_while_revalidate(ms(10)).layer(inner));
         assert_eq!(begin(&mut service, 0).await.await.unwrap(), 1);
         tokio::time::sleep(ms(19)).await;
         let began = Instant::now();

@@ -9,7 +9,8 @@ use tower_keep::{
 };
 use tower_keep_test::Polled;
 
-use super::{dedup_set_aside_stages::*, support::*};
+use super::set_aside_stages::*;
+use tower_keep_tests::*;
 
 /// The error of a call that came while another had its key.
 #[track_caller]
@@ -64,7 +65,7 @@ async fn a_limit_frees_the_key_when_its_call_is_polled() {
             let layers = ServiceBuilder::new()
                 .layer(TimeoutLayer::new(secs(5)))
                 .layer(DedupLayer::new(one_key));
-            let mut service = Boxed::new(layers.service(Staged::new(&plan)));
+            let mut service = Stack::new(layers.service(Staged::new(&plan)));
             let mut holder = Polled::new(begin(&mut service, 0).await);
             if set_aside(&mut holder, at).await.is_some() {
                 return false;
@@ -93,7 +94,7 @@ async fn a_task_of_its_own_frees_the_key_in_time() {
                 .layer(DedupLayer::new(one_key));
             let inner = Staged::new(&plan);
             let takes = inner.takes();
-            let mut service = Boxed::new(layers.service(inner));
+            let mut service = Stack::new(layers.service(inner));
             let mut holder = Polled::new(begin(&mut service, 0).await);
             if set_aside(&mut holder, at).await.is_some() {
                 return false;
@@ -203,7 +204,7 @@ async fn a_newer_job_never_waits() {
                 if let Some(grace) = grace {
                     layer = layer.grace(grace);
                 }
-                let mut service = Boxed::new(layer.layer(inner));
+                let mut service = Stack::new(layer.layer(inner));
                 let mut older = Polled::new(begin(&mut service, 0).await);
                 if set_aside(&mut older, at).await.is_some() {
                     return false;

@@ -11,7 +11,8 @@ use tower_keep::{
 };
 use tower_keep_test::Polled;
 
-use super::{dedup_set_aside_stages::*, support::*};
+use super::set_aside_stages::*;
+use tower_keep_tests::*;
 
 const QUIET: u64 = 30;
 
@@ -138,13 +139,13 @@ fn read(result: Result<u32, BoxError>) -> Ready {
 }
 
 struct World {
-    service: Boxed,
+    service: Stack,
     model: Model,
     calls: Vec<Option<Polled<CallOf>>>,
     is_aside: Vec<bool>,
 }
 
-type CallOf = <Boxed as tower::Service<u32>>::Future;
+type CallOf = <Stack as tower::Service<u32>>::Future;
 
 impl World {
     async fn begin(&mut self) {
@@ -239,7 +240,7 @@ impl World {
     }
 }
 
-async fn scripts(mode: Mode, stacks: Vec<Stack>) {
+async fn scripts(mode: Mode, stacks: Vec<NamedStack>) {
     for (name, stack) in stacks {
         for seed in 0..80 {
             let rng = &mut fastrand::Rng::with_seed(seed);

@@ -16,7 +16,7 @@ use tower::Service;
 use tower_keep::BoxError;
 use tower_keep_test::Polled;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// What an execution waits for.
 #[derive(Clone, Copy, Debug)]
@@ -228,29 +228,29 @@ impl Service<u32> for Staged {
 }
 
 /// A name, and what makes a stack around the service, whose keys no other stack has.
-pub(super) type Stack = (&'static str, Box<dyn Fn(Staged) -> Boxed>);
+pub(super) type NamedStack = (&'static str, Box<dyn Fn(Staged) -> Stack>);
 
 /// A dedup layer, alone and with others around it and inside it.
 macro_rules! stacks {
     ($dedup:expr) => {{
-        let all: Vec<Stack> = vec![
-            ("bare", Box::new(|inner| Boxed::new($dedup.layer(inner)))),
+        let all: Vec<NamedStack> = vec![
+            ("bare", Box::new(|inner| Stack::new($dedup.layer(inner)))),
             (
                 "below a Cancel layer",
-                Box::new(|inner| Boxed::new(CancelLayer::new().layer($dedup.layer(inner)))),
+                Box::new(|inner| Stack::new(CancelLayer::new().layer($dedup.layer(inner)))),
             ),
             (
                 "below a limit",
                 Box::new(|inner| {
                     let limit = TimeoutLayer::new(secs(10_000));
-                    Boxed::new(limit.layer($dedup.layer(inner)))
+                    Stack::new(limit.layer($dedup.layer(inner)))
                 }),
             ),
             (
                 "around a retry",
                 Box::new(|inner| {
                     let retry = RetryLayer::new().base_delay(ms(20));
-                    Boxed::new($dedup.layer(retry.layer(inner.failing_first())))
+                    Stack::new($dedup.layer(retry.layer(inner.failing_first())))
                 }),
             ),
             (
@@ -262,14 +262,14 @@ macro_rules! stacks {
                         .layer($dedup)
                         .layer(RetryLayer::new().base_delay(ms(20)))
                         .layer(TimeoutLayer::new(secs(10)).per_attempt());
-                    Boxed::new(layers.service(inner.failing_first()))
+                    Stack::new(layers.service(inner.failing_first()))
                 }),
             ),
             (
                 "pipeline",
                 Box::new(|inner| {
                     let layer = Pipeline::new().dedup($dedup).build().unwrap();
-                    Boxed::new(layer.layer(inner))
+                    Stack::new(layer.layer(inner))
                 }),
             ),
         ];

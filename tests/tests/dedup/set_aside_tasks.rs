@@ -11,10 +11,11 @@ use tower_keep::{
 };
 use tower_keep_test::Polled;
 
-use super::{dedup_set_aside_stages::*, support::*};
+use super::set_aside_stages::*;
+use tower_keep_tests::*;
 
-fn one_at_a_time(inner: Staged) -> Dispatcher<Boxed> {
-    Dispatcher::new(Boxed::new(inner)).limit(NonZeroUsize::MIN)
+fn one_at_a_time(inner: Staged) -> Dispatcher<Stack> {
+    Dispatcher::new(Stack::new(inner)).limit(NonZeroUsize::MIN)
 }
 
 /// R64 A job's place is free when the job is over, though its handle is never polled, or once, or dropped. Until then a
@@ -117,9 +118,9 @@ async fn a_foreign_permit_is_kept() {
                     let inner = Staged::new(&plan);
                     let mut service = if is_inside {
                         let dedup = DedupLayer::new(|request| Some(*request)).join();
-                        Boxed::new(dedup.layer(permits.layer(inner)))
+                        Stack::new(dedup.layer(permits.layer(inner)))
                     } else {
-                        Boxed::new(permits.layer(inner))
+                        Stack::new(permits.layer(inner))
                     };
                     let mut holder = Polled::new(begin(&mut service, 1).await);
                     if set_aside(&mut holder, at).await.is_some() {
@@ -172,7 +173,7 @@ async fn a_shutdown_waits_for_the_call() {
             for is_dropped in [true, false] {
                 let layer = CancelLayer::new();
                 let handle = layer.handle();
-                let mut service = Boxed::new(layer.layer(Staged::new(&plan)));
+                let mut service = Stack::new(layer.layer(Staged::new(&plan)));
                 let mut holder = Polled::new(begin(&mut service, 1).await);
                 if set_aside(&mut holder, at).await.is_some() {
                     return false;
@@ -203,7 +204,7 @@ async fn a_shutdown_ends_with_the_call() {
         at_each_point(async |at| {
             let layer = CancelLayer::new();
             let handle = layer.handle();
-            let mut service = Boxed::new(layer.layer(Staged::new(&plan)));
+            let mut service = Stack::new(layer.layer(Staged::new(&plan)));
             let mut holder = Polled::new(begin(&mut service, 1).await);
             if set_aside(&mut holder, at).await.is_some() {
                 return false;
@@ -228,7 +229,7 @@ async fn a_shutdown_is_in_time_where_tasks_poll() {
         plan.push(Point::Time(1_000_000));
         let detached = CancelLayer::new().detached();
         let handle = detached.handle();
-        let mut service = Boxed::new(detached.layer(Staged::new(&plan)));
+        let mut service = Stack::new(detached.layer(Staged::new(&plan)));
         for polls in 0..2 {
             let jobs = one_at_a_time(Staged::new(&plan));
             let mut aside = Polled::new(begin(&mut service, 1).await);

@@ -11,7 +11,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 type Handles = Arc<Mutex<Vec<(JobId, JobHandle<u32, BoxError>)>>>;
 

@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 const MANY: usize = 10_000;
 

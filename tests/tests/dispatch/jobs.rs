@@ -15,7 +15,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 enum AppError {

@@ -15,7 +15,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
 

@@ -11,7 +11,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 type ByNumber = IdentifyBy<fn(&u32) -> Option<String>>;
 
@@ -152,11 +152,11 @@ async fn an_observer_learns_of_a_late_id() {
 async fn any_layer_may_stand_around() {
     async fn check<L>(name: &str, layer: L)
     where
-        L: Layer<JobService<Boxed, tower_keep::JobName, ByNumber>>,
+        L: Layer<JobService<Stack, tower_keep::JobName, ByNumber>>,
         L::Service: Service<u32, Response = u32, Error = BoxError>,
     {
         let (log, recorder) = recording();
-        let plain = Boxed::new(code(|job, n| async move {
+        let plain = Stack::new(code(|job, n| async move {
             job.progress(0.5);
             Ok(n)
         }));

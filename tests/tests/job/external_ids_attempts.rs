@@ -6,10 +6,8 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::{
-    external_ids::{identified, ids},
-    support::*,
-};
+use super::external_ids::{identified, ids};
+use tower_keep_tests::*;
 
 /// R78 A request that has its id at the second attempt only, and another at the third: the first one is the job's.
 #[tokio::test(start_paused = true)]
@@ -63,7 +61,7 @@ async fn a_foreign_layer_makes_the_attempts() {
 
     async fn check<L>(name: &str, outer: L)
     where
-        L: Layer<Boxed>,
+        L: Layer<Stack>,
         L::Service: Service<u32, Response = u32, Error = BoxError>,
     {
         let (log, recorder) = recording();
@@ -80,7 +78,7 @@ async fn a_foreign_layer_makes_the_attempts() {
                 assert_eq!(job.external_id().as_deref(), id);
                 if n < 2 { Err("busy".into()) } else { Ok(n) }
             }));
-        outer.layer(Boxed::new(attempts)).oneshot(0).await.unwrap();
+        outer.layer(Stack::new(attempts)).oneshot(0).await.unwrap();
         let ids = ids(&recorder);
         assert_eq!(ids.last().unwrap(), "order-1", "{name}: {recorder}");
         assert_eq!(board.find_external("order-1").len(), 1, "{name}");

@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Jobs of ten requests have one id, on a board and in a cancel handle.
 fn by_tens() -> (

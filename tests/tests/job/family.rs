@@ -16,10 +16,10 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A stack that cancels, logs, and runs this code.
-fn stack<F, Fut>(name: &'static str, recorder: &Recorder, run: F) -> (Boxed, CancelHandle)
+fn stack<F, Fut>(name: &'static str, recorder: &Recorder, run: F) -> (Stack, CancelHandle)
 where
     F: Fn(Job, u32) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<u32, BoxError>> + Send + 'static,
@@ -31,7 +31,7 @@ where
         .layer(tower_keep::LogLayer::to(recorder.clone()))
         .layer(cancel)
         .service(code(run));
-    (Boxed::new(stack), handle)
+    (Stack::new(stack), handle)
 }
 
 /// Why each job of a recorder was cancelled, if it was.
@@ -46,8 +46,8 @@ fn reasons(recorder: &Recorder) -> Vec<Option<CancelReason>> {
 
 /// A job of generation `n` spawns one of generation `n - 1` and ends; the last, of generation 0, never ends. `late` makes
 /// each wait until its parent has ended before it calls.
-fn generations(late: bool) -> (Boxed, CancelHandle, Recorder) {
-    let own: Arc<OnceLock<Boxed>> = Arc::default();
+fn generations(late: bool) -> (Stack, CancelHandle, Recorder) {
+    let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
     let recorder = Recorder::new();
     let (stack, handle) = stack("generation", &recorder, move |job, generation| {
@@ -196,7 +196,7 @@ async fn a_detached_job_is_reached_past_a_caller_that_left() {
             .layer(tower_keep::LogLayer::to(recorder.clone()))
             .layer(cancel)
             .service(Scripted::<u32, u32>::new().never());
-        let far = Boxed::new(far);
+        let far = Stack::new(far);
         let (middle, _) = stack("middle", &Recorder::new(), move |job, request| {
             let far = far.clone();
             async move {
@@ -251,7 +251,7 @@ async fn what_a_joined_execution_left_running_is_told_at_its_end() {
                 pending().await
             }
         }));
-    let shared = Boxed::new(shared);
+    let shared = Stack::new(shared);
     let first = tokio::spawn(shared.clone().oneshot(0));
     tokio::time::sleep(secs(1)).await;
     let second = tokio::spawn(shared.oneshot(0));
@@ -279,7 +279,7 @@ fn generations_leave_nothing_behind() {
             .build()
             .unwrap();
         let began = Arc::new(AtomicU32::new(0));
-        let own: Arc<OnceLock<Boxed>> = Arc::default();
+        let own: Arc<OnceLock<Stack>> = Arc::default();
         let (below, counted) = (Arc::clone(&own), Arc::clone(&began));
         let next = ServiceBuilder::new()
             .layer(CancelLayer::new())
@@ -299,7 +299,7 @@ fn generations_leave_nothing_behind() {
                     Ok(0)
                 }
             }));
-        let next = own.get_or_init(|| Boxed::new(next)).clone();
+        let next = own.get_or_init(|| Stack::new(next)).clone();
         let (top, handle) = stack("top", &Recorder::new(), move |_, generation| {
             let next = next.clone();
             async move {
@@ -336,7 +336,7 @@ fn a_deep_chain_that_ended_is_dropped() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let own: Arc<OnceLock<Boxed>> = Arc::default();
+        let own: Arc<OnceLock<Stack>> = Arc::default();
         let below = Arc::clone(&own);
         let innermost: Arc<Mutex<Option<Job>>> = Arc::default();
         let found = Arc::clone(&innermost);
@@ -356,7 +356,7 @@ fn a_deep_chain_that_ended_is_dropped() {
                     tokio::spawn(job.scope(below.oneshot(depth - 1))).await?
                 }
             }));
-        let stack = own.get_or_init(|| Boxed::new(stack)).clone();
+        let stack = own.get_or_init(|| Stack::new(stack)).clone();
         stack.oneshot(DEPTH).await.unwrap();
         assert!(handle.running().is_empty());
         let job = innermost.lock().unwrap().take().unwrap();

@@ -9,7 +9,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 /// The name that each event of the only job carries.
 #[track_caller]
@@ -195,9 +195,9 @@ async fn any_layer_may_stand_around() {
         assert!(names[1..].iter().all(|given| given == "named"), "{name}");
     }
 
-    type Plain = Boxed;
+    type Plain = Stack;
     fn plain() -> Plain {
-        Boxed::new(code(|job, n| async move {
+        Stack::new(code(|job, n| async move {
             job.progress(0.5);
             Ok(n)
         }))

@@ -7,7 +7,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Readiness, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R63: exactly one terminal event per job, on every path; every event carries the job's id, the attempt and a
 /// sequence number.

@@ -22,7 +22,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted, Step};
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 /// What a service panics with, and what the events say of it.
 const PANICS: [(fn(), &str); 4] = [
@@ -45,7 +45,7 @@ enum Where {
 
 const PLACES: [Where; 3] = [Where::Call, Where::FirstPoll, Where::SecondPoll];
 
-fn panics(place: Where, panic: fn()) -> Boxed {
+fn panics(place: Where, panic: fn()) -> Stack {
     BoxCloneSyncService::new(service_fn(move |_: u32| {
         if place == Where::Call {
             panic();
@@ -91,7 +91,7 @@ fn assert_told(recorder: &Recorder, what: &str, text: &str) {
 /// R76 A panic anywhere in the service is reported after the start, with its text, and goes on to the caller as it is.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_told_with_its_text() {
-    type Around = fn(LogLayer, Boxed) -> Boxed;
+    type Around = fn(LogLayer, Stack) -> Stack;
     let stacks: [(&str, Around); 8] = [
         ("alone", |log, inner| {
             BoxCloneSyncService::new(log.layer(inner))
@@ -191,7 +191,7 @@ async fn a_joined_panic_is_told_to_all() {
             for mode in 0..2 {
                 let (log, recorder) = recording();
                 let inner = panics(place, panic);
-                let mut service: Boxed =
+                let mut service: Stack =
                     match mode {
                         0 => BoxCloneSyncService::new(log.layer(join().layer(inner))),
                         _ => BoxCloneSyncService::new(
@@ -404,9 +404,9 @@ fn asked<T>(_: &u32) -> T {
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_a_gate_is_no_start() {
     type Key = fn(&u32) -> Option<u32>;
-    type Make = Box<dyn Fn(LogLayer) -> Boxed>;
+    type Make = Box<dyn Fn(LogLayer) -> Stack>;
     let key: Key = asked;
-    let service = || Boxed::new(code(|_, n| async move { Ok(n) }));
+    let service = || Stack::new(code(|_, n| async move { Ok(n) }));
     let open = || {
         let breaker = CircuitBreakerLayer::new();
         breaker.handle().force_open();
@@ -606,8 +606,8 @@ async fn a_panic_of_a_gate_is_no_start() {
 async fn a_gate_of_a_child_is_not_the_parents() {
     let client = CircuitBreakerLayer::new()
         .per_key(asked::<u32>)
-        .layer(Boxed::new(code(|_, n| async move { Ok(n) })));
-    let client = Boxed::new(client);
+        .layer(Stack::new(code(|_, n| async move { Ok(n) })));
+    let client = Stack::new(client);
     let (log, recorder) = recording();
     let service = log.layer(code(move |_, n| {
         let client = client.clone();

@@ -18,7 +18,7 @@ use tracing::{
 };
 use tracing_subscriber::{layer::Context, prelude::*, registry, registry::LookupSpan};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// The message of each event, and the spans around it.
 #[derive(Clone, Default)]

@@ -9,7 +9,7 @@ use tower_keep::{
 };
 use tower_keep_test::Recorder;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Each event's name and step, such as `progress b 2/3`.
 fn places(recorder: &Recorder) -> Vec<String> {

@@ -10,7 +10,7 @@ use tower_keep::{
     timeout::LimitScope,
 };
 
-use super::support::{begin, recording, secs};
+use tower_keep_tests::{begin, recording, secs};
 
 /// As a program defines it.
 #[derive(Debug, thiserror::Error)]

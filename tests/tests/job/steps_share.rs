@@ -4,7 +4,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{BoxError, EventKind, Job, ProgressLayer, RetryLayer, retry::Backoff};
 use tower_keep_test::Recorder;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 async fn takes(seconds: u64) -> Result<u32, BoxError> {
     tokio::time::sleep(secs(seconds)).await;

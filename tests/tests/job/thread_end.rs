@@ -15,7 +15,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Runs its code when it is dropped.
 struct AtTheEnd(Option<Box<dyn FnOnce()>>);
@@ -88,7 +88,7 @@ fn work()
 }
 
 /// All seven layers, around which a job is named.
-fn seven(recorder: &Recorder) -> Boxed {
+fn seven(recorder: &Recorder) -> Stack {
     let stack = ServiceBuilder::new()
         .layer(JobLayer::new("last"))
         .layer(LogLayer::to(recorder.clone()))
@@ -100,10 +100,10 @@ fn seven(recorder: &Recorder) -> Boxed {
         .layer(RetryLayer::new())
         .layer(TimeoutLayer::new(secs(10)).per_attempt())
         .service(work());
-    Boxed::new(stack)
+    Stack::new(stack)
 }
 
-fn call(stack: Boxed, request: u32) -> Result<u32, String> {
+fn call(stack: Stack, request: u32) -> Result<u32, String> {
     let mut call = Polled::new(stack.oneshot(request));
     call.assert_ready().map_err(|error| error.to_string())
 }
@@ -142,21 +142,21 @@ fn a_stack_is_called_as_its_thread_ends() {
 fn each_layer_is_called_as_its_thread_ends() {
     let answers = || code(|_, request| async move { Ok(request + 1) });
     let recorder = Recorder::new();
-    let alone = || -> Vec<Boxed> {
+    let alone = || -> Vec<Stack> {
         vec![
-            Boxed::new(LogLayer::to(recorder.clone()).layer(answers())),
-            Boxed::new(ProgressLayer::new().layer(answers())),
-            Boxed::new(CancelLayer::new().layer(answers())),
-            Boxed::new(DedupLayer::new(|request: &u32| Some(*request)).layer(answers())),
-            Boxed::new(
+            Stack::new(LogLayer::to(recorder.clone()).layer(answers())),
+            Stack::new(ProgressLayer::new().layer(answers())),
+            Stack::new(CancelLayer::new().layer(answers())),
+            Stack::new(DedupLayer::new(|request: &u32| Some(*request)).layer(answers())),
+            Stack::new(
                 DedupLayer::new(|request: &u32| Some(*request))
                     .latest()
                     .layer(answers()),
             ),
-            Boxed::new(CircuitBreakerLayer::new().layer(answers())),
-            Boxed::new(TimeoutLayer::new(secs(1)).layer(answers())),
-            Boxed::new(TimeoutLayer::new(secs(1)).idle().layer(answers())),
-            Boxed::new(RetryLayer::new().layer(answers())),
+            Stack::new(CircuitBreakerLayer::new().layer(answers())),
+            Stack::new(TimeoutLayer::new(secs(1)).layer(answers())),
+            Stack::new(TimeoutLayer::new(secs(1)).idle().layer(answers())),
+            Stack::new(RetryLayer::new().layer(answers())),
         ]
     };
     for order in BOTH {
@@ -189,7 +189,7 @@ fn a_call_is_dropped_as_its_thread_ends() {
                 let _looks = OnDrop(job);
                 pending().await
             }));
-        let stack = Boxed::new(stack);
+        let stack = Stack::new(stack);
         as_the_thread_ends(
             order,
             move || {

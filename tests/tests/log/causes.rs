@@ -9,7 +9,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 #[derive(Debug, thiserror::Error)]
 #[error("error sending request for url (http://me:secret@host/x?token=secret)")]

@@ -8,7 +8,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 /// The value of a field, as the subscriber writes it.
 #[track_caller]

@@ -11,7 +11,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 /// A stack whose circuit is open.
 fn turned_away(

@@ -7,7 +7,7 @@ use tower_keep::{CancelLayer, LogLayer, ProgressLayer};
 use tower_keep_test::{Gate, Recorder};
 use tracing::{Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::with_default};
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 /// A subscriber with a level that can be raised, as by `tracing_subscriber::reload`.
 #[derive(Clone)]

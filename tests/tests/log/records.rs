@@ -1,7 +1,9 @@
+//! The record of each event: its level and its message, a minimum level, and other sinks.
+
 use std::{
     fmt::Write,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -12,83 +14,8 @@ use tower_keep::{
     Outcome, RetryLayer, TimeoutLayer, log::Level,
 };
 use tower_keep_test::{Recorder, Scripted};
-use tracing::{
-    Subscriber,
-    field::{Field, Visit},
-    span,
-    subscriber::DefaultGuard,
-};
 
-use super::support::*;
-
-/// Writes down each event as `LEVEL message` with its fields.
-#[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<(Level, String, String)>>>);
-
-impl Lines {
-    pub(crate) fn listen() -> (Self, DefaultGuard) {
-        let lines = Self::default();
-        let guard = tracing::subscriber::set_default(lines.clone());
-        (lines, guard)
-    }
-
-    /// Each record's level and message.
-    pub(crate) fn records(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(level, message, _)| format!("{level} {message}"))
-            .collect()
-    }
-
-    pub(crate) fn fields(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(.., fields)| fields.clone())
-            .collect()
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "tower_keep::log"
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        #[derive(Default)]
-        struct Text(String, String);
-        impl Visit for Text {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                } else {
-                    let _ = write!(self.1, "{}={value:?} ", field.name());
-                }
-            }
-        }
-        let mut text = Text::default();
-        event.record(&mut text);
-        self.0
-            .lock()
-            .unwrap()
-            .push((*event.metadata().level(), text.0, text.1));
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
+use tower_keep_tests::*;
 
 /// A job that is retried once, reports, and succeeds; and one that fails.
 async fn two_jobs(log: LogLayer) {

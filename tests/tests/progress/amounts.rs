@@ -5,7 +5,7 @@ use tower_keep::{
     EventKind, Job, LogLayer, Pipeline, ProgressLayer, Report, Unit, progress::JobState,
 };
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 /// R78 A report may be an amount of a known total, which gives the fraction, or of an unknown one, which gives none.
 #[test]

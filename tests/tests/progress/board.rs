@@ -15,7 +15,7 @@ use tower_keep::{
     progress::{JobState, JobView, ProgressHandle},
 };
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R29: the board shows each running job, and each that ended, with its name, parent, attempt, times, step, progress and
 /// outcome.

@@ -7,7 +7,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn fails_and_hangs() -> Scripted<u32, u32, &'static str> {
     Scripted::<u32, u32>::new().error("busy").never()

@@ -9,7 +9,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 #[track_caller]
 fn only(board: &ProgressHandle) -> JobView {

@@ -7,7 +7,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R26: progress reaches subscribers in order; then success means complete; nothing after the terminal event.
 #[tokio::test(start_paused = true)]

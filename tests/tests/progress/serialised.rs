@@ -15,7 +15,7 @@ use tower_keep::{
     retry::RetryBudget,
 };
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R78 A board goes to another program as it is, and each change of it: what it is there is what it is here.
 #[tokio::test(start_paused = true)]

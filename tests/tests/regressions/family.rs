@@ -13,7 +13,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R11: a chain of jobs each of which began the next one can be cancelled, however long it is.
 #[tokio::test(start_paused = true)]

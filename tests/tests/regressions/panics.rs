@@ -12,7 +12,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{CancelLayer, EventKind, FailureCause, Outcome, ProgressLayer};
 use tower_keep_test::{Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 #[derive(Debug)]
 struct Unspeakable;

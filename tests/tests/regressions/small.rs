@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Each attempt counts its steps from 1.
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Readiness, Recorder, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 type Told = (u32, Duration, AttemptOutcome);
 
@@ -43,34 +43,34 @@ fn fails_once() -> Inner {
 /// R78 Each attempt ends with an event that has its duration, the last one too, wherever the Retry layer stands.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_has_a_duration() {
-    type Around = fn(LogLayer, Inner) -> Boxed;
+    type Around = fn(LogLayer, Inner) -> Stack;
     let stacks: [(&str, Around); 9] = [
         ("log, retry", |log, inner| {
-            Boxed::new(log.layer(RetryLayer::new().layer(inner)))
+            Stack::new(log.layer(RetryLayer::new().layer(inner)))
         }),
         ("retry, log", |log, inner| {
-            Boxed::new(RetryLayer::new().layer(log.layer(inner)))
+            Stack::new(RetryLayer::new().layer(log.layer(inner)))
         }),
         ("timeout, retry, log", |log, inner| {
             let retry = RetryLayer::new().layer(log.layer(inner));
-            Boxed::new(TimeoutLayer::new(secs(60)).layer(retry))
+            Stack::new(TimeoutLayer::new(secs(60)).layer(retry))
         }),
         ("retry, dedup, log", |log, inner| {
             let dedup = DedupLayer::new(|key: &u32| Some(*key));
-            Boxed::new(RetryLayer::new().layer(dedup.layer(log.layer(inner))))
+            Stack::new(RetryLayer::new().layer(dedup.layer(log.layer(inner))))
         }),
         ("log, dedup, retry", |log, inner| {
             let dedup = DedupLayer::new(|key: &u32| Some(*key)).join();
-            Boxed::new(log.layer(dedup.layer(RetryLayer::new().layer(inner))))
+            Stack::new(log.layer(dedup.layer(RetryLayer::new().layer(inner))))
         }),
         ("log, retry, timeout, breaker", |log, inner| {
             let inner = CircuitBreakerLayer::new().layer(inner);
             let inner = TimeoutLayer::new(secs(5)).per_attempt().layer(inner);
-            Boxed::new(log.layer(RetryLayer::new().layer(inner)))
+            Stack::new(log.layer(RetryLayer::new().layer(inner)))
         }),
         ("log, detached cancel, retry", |log, inner| {
             let cancel = CancelLayer::new().detached();
-            Boxed::new(log.layer(cancel.layer(RetryLayer::new().layer(inner))))
+            Stack::new(log.layer(cancel.layer(RetryLayer::new().layer(inner))))
         }),
         ("name, progress, log, retry", |log, inner| {
             let stack = ServiceBuilder::new()
@@ -78,10 +78,10 @@ async fn each_attempt_has_a_duration() {
                 .layer(ProgressLayer::new())
                 .layer(log)
                 .layer(RetryLayer::new());
-            Boxed::new(stack.service(inner))
+            Stack::new(stack.service(inner))
         }),
         ("pipeline", |log, inner| {
-            Boxed::new(Pipeline::new().log(log).build().unwrap().layer(inner))
+            Stack::new(Pipeline::new().log(log).build().unwrap().layer(inner))
         }),
     ];
     for (name, around) in stacks {
@@ -185,11 +185,11 @@ async fn an_attempt_that_a_limit_cuts_off() {
         let limit = TimeoutLayer::new(secs(10)).per_attempt();
         let inner = || Inner::new().never().answer_after(secs(4), 1);
         let service = match answers {
-            false => Boxed::new(RetryLayer::new().layer(limit.layer(inner()))),
+            false => Stack::new(RetryLayer::new().layer(limit.layer(inner()))),
             // The limit's layer answers, and the policy retries that.
             true => {
                 let answered = limit.respond_with(|_| 504);
-                Boxed::new(RetryLayer::new().layer(answered.layer(inner())))
+                Stack::new(RetryLayer::new().layer(answered.layer(inner())))
             }
         };
         log.layer(service).oneshot(1).await.unwrap();
@@ -252,8 +252,8 @@ async fn an_attempt_in_its_grace_period() {
             Err("cleaned up".into())
         });
         let service = match per_attempt {
-            true => Boxed::new(RetryLayer::new().layer(limit.per_attempt().layer(inner))),
-            false => Boxed::new(limit.layer(RetryLayer::new().layer(inner))),
+            true => Stack::new(RetryLayer::new().layer(limit.per_attempt().layer(inner))),
+            false => Stack::new(limit.layer(RetryLayer::new().layer(inner))),
         };
         let result = log.layer(service).oneshot(1).await;
         assert_eq!(result.is_ok(), per_attempt);

@@ -9,7 +9,8 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::{attempts::ended, log::Lines, support::*};
+use super::attempts::ended;
+use tower_keep_tests::*;
 
 type Inner = Scripted<u32, u32, BoxError>;
 

@@ -10,7 +10,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// The waits of one call, all of whose attempts fail at once.
 async fn waits<P, C>(retry: RetryLayer<P, C>) -> Vec<Duration>

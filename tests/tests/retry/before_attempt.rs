@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A request that counts its clones.
 #[derive(Debug, Default)]
@@ -158,8 +158,8 @@ async fn a_panic() {
             let limit = ConcurrencyLimitLayer::new(1);
             let inner = limit.layer(inner);
             let service = match log_outside {
-                true => Boxed::new(log.layer(retry.layer(inner)).map_err(BoxError::from)),
-                false => Boxed::new(retry.layer(log.layer(inner)).map_err(BoxError::from)),
+                true => Stack::new(log.layer(retry.layer(inner)).map_err(BoxError::from)),
+                false => Stack::new(retry.layer(log.layer(inner)).map_err(BoxError::from)),
             };
             let call = AssertUnwindSafe(service.oneshot(0)).catch_unwind().await;
             let panic = call.unwrap_err();

@@ -22,7 +22,8 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted, Step};
 
-use super::{attempts::ended, support::*};
+use super::attempts::ended;
+use tower_keep_tests::*;
 
 type Inner = Scripted<u32, u32, BoxError>;
 
@@ -61,8 +62,8 @@ async fn each_attempt_ends_once() {
                 }
             });
             let service = match log_outside {
-                true => Boxed::new(log.layer(retry.layer(fails_once()))),
-                false => Boxed::new(retry.layer(log.layer(fails_once()))),
+                true => Stack::new(log.layer(retry.layer(fails_once()))),
+                false => Stack::new(retry.layer(log.layer(fails_once()))),
             };
             assert_eq!(service.oneshot(0).await.unwrap(), 7);
             let case = format!("{log_outside} {fails}: {recorder}");
@@ -119,8 +120,8 @@ async fn a_panic_in_call_ends_it() {
             let retry = RetryLayer::new()
                 .before_attempt_async(|_: u32, attempt| ready(Ok::<_, BoxError>(attempt.number())));
             let service = match log_outside {
-                true => Boxed::new(log.layer(retry.layer(Panics { on }))),
-                false => Boxed::new(retry.layer(log.layer(Panics { on }))),
+                true => Stack::new(log.layer(retry.layer(Panics { on }))),
+                false => Stack::new(retry.layer(log.layer(Panics { on }))),
             };
             let call = AssertUnwindSafe(service.oneshot(0)).catch_unwind().await;
             assert!(call.is_err());

@@ -22,7 +22,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Adds the attempt's number, after a second.
 fn slow(
@@ -318,8 +318,8 @@ async fn a_panic() {
             let limit = GlobalConcurrencyLimitLayer::new(1);
             let inner = limit.layer(failing());
             let service = match log_outside {
-                true => Boxed::new(log.layer(retry.layer(inner.clone()))),
-                false => Boxed::new(retry.layer(log.layer(inner.clone()))),
+                true => Stack::new(log.layer(retry.layer(inner.clone()))),
+                false => Stack::new(retry.layer(log.layer(inner.clone()))),
             };
             let panic = AssertUnwindSafe(service.oneshot(0)).catch_unwind().await;
             assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"hook"));
@@ -417,8 +417,8 @@ async fn its_client_is_a_stack_of_its_own() {
             .error("no".into())
             .otherwise(|| Step::with(Ok));
         let service = match outside {
-            true => Boxed::new(log.layer(retry.clone().layer(inner))),
-            false => Boxed::new(retry.clone().layer(log.layer(inner))),
+            true => Stack::new(log.layer(retry.clone().layer(inner))),
+            false => Stack::new(retry.clone().layer(log.layer(inner))),
         };
         assert_eq!(service.oneshot(0).await.unwrap(), 5);
         recorder.assert_one_terminal_each();

@@ -10,7 +10,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn percent(percent: u32) -> Ratio {
     Ratio::percent(percent).unwrap()

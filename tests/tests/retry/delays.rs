@@ -10,7 +10,7 @@ use tower_keep::{
 };
 use tower_keep_test::Scripted;
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Decides the same after every error.
 fn always(

@@ -15,7 +15,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 type Outcomes = Result<u32, &'static str>;
 

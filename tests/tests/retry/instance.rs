@@ -15,7 +15,7 @@ use tower_keep::{
     BoxError, CircuitBreakerLayer, LogLayer, Pipeline, RetryLayer, TimeoutLayer, retry::Decision,
 };
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Each call goes to the next of three endpoints, the first of which is down. What comes next is
 /// known to the instance alone.

@@ -16,7 +16,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 fn failing() -> Scripted<u32, u32> {
     Scripted::new().error("no").repeat_last()

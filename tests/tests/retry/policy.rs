@@ -14,7 +14,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// A policy's `Never` ends the attempts here and in every retry around, with the result as it is.
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted, Step};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R17: success ends the attempts.
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tower_keep::{
     RetryLayer, TimeoutLayer,
 };
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// What is left, in seconds.
 fn left() -> Option<u64> {

@@ -13,7 +13,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Recorder, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Does its work until it is told to stop, then cleans up for this long.
 async fn cleaning_up(job: Job, seconds: u64) -> Result<u32, BoxError> {

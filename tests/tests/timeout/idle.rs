@@ -13,7 +13,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// Which limit ended it.
 #[track_caller]

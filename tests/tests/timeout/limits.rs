@@ -6,7 +6,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Polled, Scripted};
 
-use super::support::*;
+use tower_keep_tests::*;
 
 /// R12: the clock starts at `call`, also where the future is polled late.
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use tower_keep::{
 };
 use tower_keep_test::{Recorder, Scripted};
 
-use super::{log::Lines, support::*};
+use tower_keep_tests::*;
 
 /// The names in the events of expired limits.
 fn names(recorder: &Recorder) -> Vec<(LimitScope, Option<String>)> {

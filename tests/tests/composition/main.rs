@@ -1,0 +1,9 @@
+//! The layers together: the pipeline and its checks, settings per request, and verdicts that pass between layers.
+
+mod builders;
+mod overrides;
+mod pipeline_settings;
+mod pipeline_slots;
+mod together;
+mod verdicts;
+mod verdicts_apart;

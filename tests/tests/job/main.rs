@@ -1,0 +1,16 @@
+//! What a job is: its beginning and end, its ids, names, steps, children, events and spans.
+
+mod external_ids;
+mod external_ids_attempts;
+mod external_ids_found;
+mod family;
+mod names;
+mod observers;
+mod one_job;
+mod panics;
+mod spans;
+mod steps;
+mod steps_errors;
+mod steps_share;
+mod thread_end;
+mod wall_times;
