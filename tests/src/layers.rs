@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use tower::Service;
+use tokio::time::sleep;
+use tower::{Service, ServiceExt};
 use tower_keep::{
     BoxError, DedupLayer, Event, LogLayer,
     dedup::{Join, KeyBy},
@@ -92,5 +93,35 @@ where
     fn call(&mut self, request: u32) -> Self::Future {
         let task = tokio::spawn(self.0.call(request));
         Box::pin(async move { task.await.unwrap() })
+    }
+}
+
+/// A foreign layer that calls a second time, a second after the first. The first success is the response.
+#[derive(Clone, Debug)]
+pub struct Hedge<S>(pub S);
+
+impl<S> Service<u32> for Hedge<S>
+where
+    S: Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send + 'static,
+{
+    type Response = u32;
+    type Error = BoxError;
+    type Future = Work;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        let other = self.0.clone();
+        let first: Self::Future = Box::pin(self.0.call(request));
+        let second: Self::Future = Box::pin(async move {
+            sleep(secs(1)).await;
+            other.oneshot(request).await
+        });
+        Box::pin(async move {
+            let (answer, _) = futures::future::select_ok([first, second]).await?;
+            Ok(answer)
+        })
     }
 }

@@ -89,3 +89,19 @@ pub fn runtime() -> Runtime {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap()
 }
+
+/// A guard against a hang, and no measure of speed.
+pub async fn in_time<F: Future>(future: F) -> F::Output {
+    let output = tokio::time::timeout(secs(60), future).await;
+    output.expect("it does not hang")
+}
+
+/// The service by its bounds alone, as a spawned future can hold it.
+pub fn plain<S>(
+    service: S,
+) -> impl Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send + 'static
+where
+    S: Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send + 'static,
+{
+    service
+}

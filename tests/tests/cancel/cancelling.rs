@@ -1,15 +1,20 @@
 //! Who cancels a job: a handle, a newer job, a token, a shutdown.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    cell::Cell,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+    task::Context,
+};
 
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, Job, JobId, ProgressLayer,
     RetryLayer, circuit_breaker::State,
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// R2: a new job in the same group cancels the one before it, before it starts; the old one never ends in success.
@@ -292,4 +297,47 @@ async fn a_cancel_before_the_first_poll() {
     handle.cancel(handle.running()[0]);
     assert_eq!(reason(&call.await.unwrap_err()), CancelReason::Requested);
     assert_eq!((calls.completed(), calls.dropped()), (0, 1));
+}
+
+thread_local! {
+    static DROP_PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A group whose drop panics once.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Group;
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        assert!(!DROP_PANICS.take(), "the drop of a group");
+    }
+}
+
+/// R52: a job whose group panics when a clone of it is dropped leaves nothing in the group, nor does one whose call
+/// panics because the waker of the job that it replaces does.
+#[tokio::test(start_paused = true)]
+async fn a_panic_on_the_way_in_leaves_no_job_in_the_group() {
+    for replaces in [false, true] {
+        let cancel = CancelLayer::new();
+        let group: fn(&u32) -> Option<Group> = |_| Some(Group);
+        let cancel = if replaces {
+            cancel.replace(group)
+        } else {
+            cancel.group_by(group)
+        };
+        let (handle, groups) = (cancel.handle(), cancel.groups());
+        let inner = Scripted::<u32, u32>::new().never().repeat_last();
+        let mut service = cancel.layer(inner);
+        let mut first = Box::pin(service.call(0));
+        let waker = panicking_waker();
+        let polled = first.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        DROP_PANICS.set(!replaces);
+        let second = AssertUnwindSafe(|| drop(service.call(0)));
+        assert!(catch_unwind(second).is_err());
+        assert_eq!(groups.jobs(&Group).len(), 1);
+        drop(first);
+        assert!(handle.running().is_empty());
+        assert!(groups.jobs(&Group).is_empty());
+    }
 }

@@ -1,11 +1,16 @@
 //! What becomes of a job whose caller goes away.
 
-use tower::{Layer, ServiceBuilder, ServiceExt, timeout::Timeout};
-use tower_keep::{
-    CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, RetryLayer, TimeoutLayer,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
 };
-use tower_keep_test::Scripted;
 
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_keep::{
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, Event, EventKind, LogLayer,
+    TimeoutLayer,
+};
+use tower_keep_test::{Polled, Scripted};
 use tower_keep_tests::*;
 
 /// R5: a caller that goes away stops a bare layer's job, and leaves a detached one running, which ends and is reported.
@@ -102,40 +107,178 @@ async fn a_detached_job_is_a_job() {
     );
 }
 
-/// R5: a limit around a detached job that gives an attempt up stops it, whoever wrote the limit: nothing of the attempt is
-/// left, and a circuit inside counts what our limit cut off. The next attempt runs on without its caller.
+/// A detached client call runs on where the job that began it is dropped.
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_is_given_up_stops() {
-    for ours in [true, false] {
-        let (log, recorder) = recording();
-        let cancel = CancelLayer::new()
-            .group_by(|_: &u32| Some("all"))
-            .detached();
-        let (handle, groups) = (cancel.handle(), cancel.groups());
-        let breaker = CircuitBreakerLayer::new();
-        let circuit = breaker.handle();
-        let inner = Scripted::<u32, u32>::new()
-            .never()
-            .answer_after(secs(60), 2);
-        let calls = inner.calls();
-        let inner = cancel.layer(breaker.layer(inner));
-        let limited = if ours {
-            Stack::new(TimeoutLayer::new(secs(1)).per_attempt().layer(inner))
+async fn a_detached_call_outlives_its_parent() {
+    let (log, recorder) = recording();
+    let inner = Scripted::<u32, u32, BoxError>::new().answer_after(ms(100), 1);
+    let calls = inner.calls();
+    let client = ServiceBuilder::new()
+        .layer(log)
+        .layer(CancelLayer::new().detached())
+        .service(inner);
+    let server = ServiceBuilder::new()
+        .layer(quiet())
+        .service(service_fn(move |request| client.clone().oneshot(request)));
+    tokio::time::timeout(ms(10), server.oneshot(0))
+        .await
+        .unwrap_err();
+    tokio::time::sleep(ms(500)).await;
+    assert_eq!((calls.completed(), calls.dropped()), (1, 0), "{recorder}");
+    assert_eq!(
+        recorder.terminal(recorder.job()),
+        Some(EventKind::Succeeded)
+    );
+}
+
+/// A detached job that an open circuit rejects has not started.
+#[tokio::test(start_paused = true)]
+async fn a_rejected_detached_job_has_not_started() {
+    let (log, recorder) = recording();
+    let breaker = CircuitBreakerLayer::new();
+    breaker.handle().force_open();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(CancelLayer::new().detached())
+        .layer(breaker)
+        .service(Scripted::<u32, u32>::new());
+    service.oneshot(0).await.unwrap_err();
+    recorder.assert_names(["dispatched", "failed"]);
+}
+
+/// R5: a caller that leaves when it has the result of a detached call, and a layer outside goes on with that, ends the job.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_was_taken_is_the_callers() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .and_then(|answer: u32| async move {
+            tokio::time::sleep(secs(5)).await;
+            Ok::<_, BoxError>(answer)
+        })
+        .layer(CancelLayer::new().detached())
+        .service(Scripted::<u32, u32>::new().answer_after(secs(1), 1));
+    let call = tokio::spawn(service.oneshot(0));
+    tokio::time::sleep(secs(2)).await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    assert_eq!(
+        recorder.terminal(recorder.job()),
+        Some(EventKind::Cancelled {
+            reason: CancelReason::CallerGone,
+            dropped: true
+        })
+    );
+}
+
+/// R63: a job without a caller, whose task is dropped before its first poll, has ended.
+#[test]
+fn dropped_before_the_first_poll() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new().detached();
+    let handle = cancel.handle();
+    let home = runtime();
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(cancel)
+        .service(Scripted::<u32, u32>::new().never());
+    home.block_on(async { drop(service.call(0)) });
+    drop(home);
+    assert!(handle.running().is_empty());
+    recorder.assert_one_terminal_each();
+}
+
+/// R63: a job whose runtime goes while its caller waits elsewhere ends for that, to the caller and to who watches.
+#[test]
+fn a_lost_task_has_one_reason() {
+    let (log, recorder) = recording();
+    let home = runtime();
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(CancelLayer::new().detached())
+        .service(Scripted::<u32, u32>::new().never());
+    let mut call = home.block_on(async {
+        let call = Polled::new(service.call(0));
+        tokio::task::yield_now().await;
+        call
+    });
+    call.assert_waiting();
+    drop(home);
+    let error = call.assert_ready().unwrap_err();
+    assert_eq!(reason(&error), CancelReason::Shutdown);
+    let ended = recorder.terminal(recorder.job());
+    assert!(
+        matches!(&ended, Some(EventKind::Cancelled { reason, .. }) if *reason == CancelReason::Shutdown),
+        "{ended:?}"
+    );
+}
+
+/// R1: a job is in no handle's list any more when its end is told, caller or not.
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_end_is_told_does_not_run() {
+    for detached in [false, true] {
+        let seen: Arc<Mutex<Option<usize>>> = Arc::default();
+        let (cancel, runs_on) = (CancelLayer::new(), CancelLayer::new().detached());
+        let note = Arc::clone(&seen);
+        let handle = if detached {
+            runs_on.handle()
         } else {
-            Stack::new(Timeout::new(inner, secs(1)))
+            cancel.handle()
         };
-        let retry = RetryLayer::new().max_retries(1).base_delay(secs(1));
-        let call = tokio::spawn(log.layer(retry.layer(limited)).oneshot(0));
-        tokio::time::sleep(ms(1500)).await;
-        assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
-        assert!(handle.running().is_empty() && groups.jobs("all").is_empty());
-        assert_eq!(circuit.failures(), u32::from(ours));
-        // The second attempt runs from 2 s on.
-        tokio::time::sleep(secs(1)).await;
-        call.abort();
-        tokio::time::sleep(secs(100)).await;
-        assert_eq!(calls.completed(), 1);
-        assert_eq!(recorder.times().last(), Some(&("succeeded", secs(62))));
-        recorder.assert_one_terminal_each();
+        let log = LogLayer::to(move |event: &Event| {
+            if event.kind.is_terminal() {
+                *note.lock().unwrap() = Some(handle.running().len());
+            }
+        });
+        let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);
+        if detached {
+            drop(log.layer(runs_on.layer(inner)).call(0));
+            tokio::time::sleep(secs(2)).await;
+        } else {
+            log.layer(cancel.layer(inner)).oneshot(0).await.unwrap();
+        }
+        assert_eq!(*seen.lock().unwrap(), Some(0), "detached: {detached}");
     }
+}
+
+/// A service in a detached Cancel layer with a grace period, and how often its clean-up came to its end.
+fn cleaning_up() -> (Stack, Arc<AtomicU32>) {
+    let cleaned = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&cleaned);
+    let inner = code(move |job, _| {
+        let count = Arc::clone(&count);
+        async move {
+            job.cancelled().await;
+            tokio::time::sleep(secs(1)).await;
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(0)
+        }
+    });
+    let layer = CancelLayer::new().grace(secs(10)).detached();
+    (Stack::new(layer.layer(inner)), cleaned)
+}
+
+/// R11b: a job that an overall limit cancels gets the grace period of a detached Cancel layer.
+#[tokio::test(start_paused = true)]
+async fn a_detached_job_cleans_up_after_an_overall_limit() {
+    let (inner, cleaned) = cleaning_up();
+    let limit = TimeoutLayer::new(secs(1));
+    let service = quiet().layer(limit.layer(inner));
+    service.oneshot(0).await.unwrap_err();
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(cleaned.load(Ordering::Relaxed), 1);
+}
+
+/// R11b: as above, where a Cancel layer around cancels the job, which gives no grace period itself.
+#[tokio::test(start_paused = true)]
+async fn a_detached_job_cleans_up_below_another_cancel_layer() {
+    let (inner, cleaned) = cleaning_up();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let call = tokio::spawn(cancel.layer(inner).oneshot(0));
+    tokio::time::sleep(secs(1)).await;
+    handle.cancel_all(CancelReason::Requested);
+    call.await.unwrap().unwrap_err();
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(cleaned.load(Ordering::Relaxed), 1);
 }

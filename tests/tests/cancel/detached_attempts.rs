@@ -1,57 +1,15 @@
-//! A detached job goes its own way, and still is the one job it was.
+//! Detached attempts and calls of one job: what a retry, a limit or the caller gives up.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::{Arc, Mutex};
 
+use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::Timeout};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, Event, EventKind,
-    LogLayer, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, EventKind, RetryLayer,
+    TimeoutLayer,
 };
-use tower_keep_test::{Polled, Scripted, Step};
-
+use tower_keep_test::{Scripted, Step};
 use tower_keep_tests::*;
-
-/// A detached client call runs on where the job that began it is dropped.
-#[tokio::test(start_paused = true)]
-async fn a_detached_call_outlives_its_parent() {
-    let (log, recorder) = recording();
-    let inner = Scripted::<u32, u32, BoxError>::new().answer_after(ms(100), 1);
-    let calls = inner.calls();
-    let client = ServiceBuilder::new()
-        .layer(log)
-        .layer(CancelLayer::new().detached())
-        .service(inner);
-    let server = ServiceBuilder::new()
-        .layer(quiet())
-        .service(service_fn(move |request| client.clone().oneshot(request)));
-    tokio::time::timeout(ms(10), server.oneshot(0))
-        .await
-        .unwrap_err();
-    tokio::time::sleep(ms(500)).await;
-    assert_eq!((calls.completed(), calls.dropped()), (1, 0), "{recorder}");
-    assert_eq!(
-        recorder.terminal(recorder.job()),
-        Some(EventKind::Succeeded)
-    );
-}
-
-/// A detached job that an open circuit rejects has not started.
-#[tokio::test(start_paused = true)]
-async fn a_rejected_detached_job_has_not_started() {
-    let (log, recorder) = recording();
-    let breaker = CircuitBreakerLayer::new();
-    breaker.handle().force_open();
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .layer(CancelLayer::new().detached())
-        .layer(breaker)
-        .service(Scripted::<u32, u32>::new());
-    service.oneshot(0).await.unwrap_err();
-    recorder.assert_names(["dispatched", "failed"]);
-}
 
 /// A job whose attempts are detached ends when its caller goes away between two of them: nothing runs on then.
 #[tokio::test(start_paused = true)]
@@ -80,50 +38,6 @@ async fn a_caller_gone_between_detached_attempts_ends_the_job() {
     tokio::time::sleep(secs(100)).await;
     assert_eq!(calls.count(), 1);
     recorder.assert_one_terminal_each();
-}
-
-/// A gated call whose future was moved to a task of its own owns the job that begins below it: one beginning, one
-/// ending, and none left on the thread.
-#[tokio::test(start_paused = true)]
-async fn a_gated_call_in_a_task_of_its_own_owns_its_job() {
-    let (log, recorder) = recording();
-    let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(secs(60)))
-        .layer(tower::layer::layer_fn(Spawned))
-        .layer(tower_keep::DedupLayer::new(|key: &u32| Some(*key)))
-        .layer(log)
-        .service(tower::service_fn(|n: u32| async move {
-            tokio::time::sleep(secs(1)).await;
-            Ok::<u32, BoxError>(n)
-        }));
-    assert_eq!(service.oneshot(7).await.unwrap(), 7);
-    assert_eq!(tower_keep::Job::current().id(), None);
-    recorder.assert_names(["dispatched", "started", "succeeded"]);
-}
-
-/// R5: a caller that leaves when it has the result of a detached call, and a layer outside goes on with that, ends the job.
-#[tokio::test(start_paused = true)]
-async fn a_result_that_was_taken_is_the_callers() {
-    let (log, recorder) = recording();
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .and_then(|answer: u32| async move {
-            tokio::time::sleep(secs(5)).await;
-            Ok::<_, BoxError>(answer)
-        })
-        .layer(CancelLayer::new().detached())
-        .service(Scripted::<u32, u32>::new().answer_after(secs(1), 1));
-    let call = tokio::spawn(service.oneshot(0));
-    tokio::time::sleep(secs(2)).await;
-    call.abort();
-    assert!(call.await.unwrap_err().is_cancelled());
-    assert_eq!(
-        recorder.terminal(recorder.job()),
-        Some(EventKind::Cancelled {
-            reason: CancelReason::CallerGone,
-            dropped: true
-        })
-    );
 }
 
 /// R5: the caller leaves while two calls of the job run: both run on, and the last one ends the job.
@@ -170,76 +84,6 @@ async fn two_detached_layers() {
         "attempt_ended",
         "succeeded",
     ]);
-}
-
-/// R63: a job without a caller, whose task is dropped before its first poll, has ended.
-#[test]
-fn dropped_before_the_first_poll() {
-    let (log, recorder) = recording();
-    let cancel = CancelLayer::new().detached();
-    let handle = cancel.handle();
-    let home = runtime();
-    let mut service = ServiceBuilder::new()
-        .layer(log)
-        .layer(cancel)
-        .service(Scripted::<u32, u32>::new().never());
-    home.block_on(async { drop(service.call(0)) });
-    drop(home);
-    assert!(handle.running().is_empty());
-    recorder.assert_one_terminal_each();
-}
-
-/// R63: a job whose runtime goes while its caller waits elsewhere ends for that, to the caller and to who watches.
-#[test]
-fn a_lost_task_has_one_reason() {
-    let (log, recorder) = recording();
-    let home = runtime();
-    let mut service = ServiceBuilder::new()
-        .layer(log)
-        .layer(CancelLayer::new().detached())
-        .service(Scripted::<u32, u32>::new().never());
-    let mut call = home.block_on(async {
-        let call = Polled::new(service.call(0));
-        tokio::task::yield_now().await;
-        call
-    });
-    call.assert_waiting();
-    drop(home);
-    let error = call.assert_ready().unwrap_err();
-    assert_eq!(reason(&error), CancelReason::Shutdown);
-    let ended = recorder.terminal(recorder.job());
-    assert!(
-        matches!(&ended, Some(EventKind::Cancelled { reason, .. }) if *reason == CancelReason::Shutdown),
-        "{ended:?}"
-    );
-}
-
-/// R1: a job is in no handle's list any more when its end is told, caller or not.
-#[tokio::test(start_paused = true)]
-async fn a_job_whose_end_is_told_does_not_run() {
-    for detached in [false, true] {
-        let seen: Arc<Mutex<Option<usize>>> = Arc::default();
-        let (cancel, runs_on) = (CancelLayer::new(), CancelLayer::new().detached());
-        let note = Arc::clone(&seen);
-        let handle = if detached {
-            runs_on.handle()
-        } else {
-            cancel.handle()
-        };
-        let log = LogLayer::to(move |event: &Event| {
-            if event.kind.is_terminal() {
-                *note.lock().unwrap() = Some(handle.running().len());
-            }
-        });
-        let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);
-        if detached {
-            drop(log.layer(runs_on.layer(inner)).call(0));
-            tokio::time::sleep(secs(2)).await;
-        } else {
-            log.layer(cancel.layer(inner)).oneshot(0).await.unwrap();
-        }
-        assert_eq!(*seen.lock().unwrap(), Some(0), "detached: {detached}");
-    }
 }
 
 /// R5: a limit around a detached job that gives an attempt up stops it, also where the retry around both is the outermost
@@ -330,48 +174,6 @@ async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
     );
 }
 
-/// A service in a detached Cancel layer with a grace period, and how often its clean-up came to its end.
-fn cleaning_up() -> (Stack, Arc<AtomicU32>) {
-    let cleaned = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&cleaned);
-    let inner = code(move |job, _| {
-        let count = Arc::clone(&count);
-        async move {
-            job.cancelled().await;
-            tokio::time::sleep(secs(1)).await;
-            count.fetch_add(1, Ordering::Relaxed);
-            Ok(0)
-        }
-    });
-    let layer = CancelLayer::new().grace(secs(10)).detached();
-    (Stack::new(layer.layer(inner)), cleaned)
-}
-
-/// R11b: a job that an overall limit cancels gets the grace period of a detached Cancel layer.
-#[tokio::test(start_paused = true)]
-async fn a_detached_job_cleans_up_after_an_overall_limit() {
-    let (inner, cleaned) = cleaning_up();
-    let limit = TimeoutLayer::new(secs(1));
-    let service = quiet().layer(limit.layer(inner));
-    service.oneshot(0).await.unwrap_err();
-    tokio::time::sleep(secs(20)).await;
-    assert_eq!(cleaned.load(Ordering::Relaxed), 1);
-}
-
-/// R11b: as above, where a Cancel layer around cancels the job, which gives no grace period itself.
-#[tokio::test(start_paused = true)]
-async fn a_detached_job_cleans_up_below_another_cancel_layer() {
-    let (inner, cleaned) = cleaning_up();
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let call = tokio::spawn(cancel.layer(inner).oneshot(0));
-    tokio::time::sleep(secs(1)).await;
-    handle.cancel_all(CancelReason::Requested);
-    call.await.unwrap().unwrap_err();
-    tokio::time::sleep(secs(20)).await;
-    assert_eq!(cleaned.load(Ordering::Relaxed), 1);
-}
-
 /// R5: an attempt inside a joined execution that its limit gives up stops, though the job of the caller that began the
 /// execution was cancelled: it goes on for the others.
 #[tokio::test(start_paused = true)]
@@ -400,4 +202,118 @@ async fn an_attempt_of_a_joined_execution_that_is_given_up_stops() {
     let now = (calls.count(), calls.dropped(), calls.in_flight());
     assert_eq!(now, (2, 1, 1));
     assert_eq!(second.await.unwrap().unwrap(), 2);
+}
+
+/// R11: a detached attempt that was given up keeps no shutdown waiting.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_holds_no_shutdown_up() {
+    let cancel = CancelLayer::new().detached();
+    let handle = cancel.handle();
+    let inner = Scripted::<u32, u32>::new().never().answer(7);
+    let calls = inner.calls();
+    let service = ServiceBuilder::new()
+        .layer(quiet())
+        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
+        .layer(TimeoutLayer::new(secs(1)).per_attempt())
+        .layer(cancel)
+        .service(inner);
+    assert_eq!(service.oneshot(1).await.unwrap(), 7);
+    let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
+    assert!(shutdown.is_ok(), "it waits for ever");
+    assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
+}
+
+/// R3: nor does an attempt that was given up keep the job open once another one's result has gone up, detached or not: a
+/// cancellation comes too late, and says so.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_decides_nothing() {
+    for detached in [false, true] {
+        let (log, recorder) = recording();
+        let around = ServiceBuilder::new()
+            .layer(log)
+            .and_then(|answer: u32| async move {
+                sleep(secs(5)).await;
+                Ok::<_, BoxError>(answer)
+            })
+            .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
+            .layer(TimeoutLayer::new(secs(1)).per_attempt());
+        let inner = Scripted::<u32, u32>::new().never().answer(7);
+        let (service, handle) = if detached {
+            let cancel = CancelLayer::new().detached();
+            let handle = cancel.handle();
+            (Stack::new(around.layer(cancel).service(inner)), handle)
+        } else {
+            let cancel = CancelLayer::new();
+            let handle = cancel.handle();
+            (Stack::new(around.layer(cancel).service(inner)), handle)
+        };
+        let call = tokio::spawn(service.oneshot(1));
+        sleep(secs(4)).await;
+        assert!(!handle.cancel(recorder.job()));
+        assert_eq!(call.await.unwrap().unwrap(), 7);
+        assert_eq!(
+            recorder.terminal(recorder.job()),
+            Some(EventKind::Succeeded)
+        );
+    }
+}
+
+/// R11: a task that is left when its job is over stops, also where its caller is still there: a shutdown does not wait for
+/// it.
+#[tokio::test(start_paused = true)]
+async fn no_task_outlives_its_job() {
+    let cancel = CancelLayer::new().detached();
+    let handle = cancel.handle();
+    let inner = Scripted::<u32, u32>::new().never().answer_after(secs(1), 7);
+    let calls = inner.calls();
+    let inner = cancel.layer(inner);
+    // Somebody else's layer that waits for one call in a task of its own, and answers with the other.
+    let service = ServiceBuilder::new()
+        .layer(quiet())
+        .service(service_fn(move |request| {
+            tokio::spawn(inner.clone().call(request));
+            inner.clone().call(request)
+        }));
+    assert_eq!(service.oneshot(1).await.unwrap(), 7);
+    let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
+    assert!(shutdown.is_ok(), "it waits for ever");
+    assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
+}
+
+/// R5: a limit around a detached job that gives an attempt up stops it, whoever wrote the limit: nothing of the attempt is
+/// left, and a circuit inside counts what our limit cut off. The next attempt runs on without its caller.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_given_up_stops() {
+    for ours in [true, false] {
+        let (log, recorder) = recording();
+        let cancel = CancelLayer::new()
+            .group_by(|_: &u32| Some("all"))
+            .detached();
+        let (handle, groups) = (cancel.handle(), cancel.groups());
+        let breaker = CircuitBreakerLayer::new();
+        let circuit = breaker.handle();
+        let inner = Scripted::<u32, u32>::new()
+            .never()
+            .answer_after(secs(60), 2);
+        let calls = inner.calls();
+        let inner = cancel.layer(breaker.layer(inner));
+        let limited = if ours {
+            Stack::new(TimeoutLayer::new(secs(1)).per_attempt().layer(inner))
+        } else {
+            Stack::new(Timeout::new(inner, secs(1)))
+        };
+        let retry = RetryLayer::new().max_retries(1).base_delay(secs(1));
+        let call = tokio::spawn(log.layer(retry.layer(limited)).oneshot(0));
+        tokio::time::sleep(ms(1500)).await;
+        assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
+        assert!(handle.running().is_empty() && groups.jobs("all").is_empty());
+        assert_eq!(circuit.failures(), u32::from(ours));
+        // The second attempt runs from 2 s on.
+        tokio::time::sleep(secs(1)).await;
+        call.abort();
+        tokio::time::sleep(secs(100)).await;
+        assert_eq!(calls.completed(), 1);
+        assert_eq!(recorder.times().last(), Some(&("succeeded", secs(62))));
+        recorder.assert_one_terminal_each();
+    }
 }

@@ -1,5 +1,4 @@
-//! A grace period is for work that can clean up. A job that only waits ends at once, whatever its grace; one that shares
-//! its work with nobody cleans up.
+//! The grace period of a cancelled job: work that can clean up has it, and nothing else waits for it.
 
 use std::{
     num::NonZeroUsize,
@@ -11,122 +10,9 @@ use std::{
 
 use tokio::time::{Instant, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{
-    BoxError, CancelLayer, CancelReason, DedupLayer, Dispatcher, EventKind, JobHandle, RetryLayer,
-    TimeoutLayer,
-};
-use tower_keep_test::{Readiness, Scripted};
-
+use tower_keep::{CancelLayer, CancelReason, DedupLayer, Dispatcher, EventKind, TimeoutLayer};
+use tower_keep_test::Scripted;
 use tower_keep_tests::*;
-
-/// Cancels a job after half a second, which it spent waiting within this layer: it ends at once, under a Cancel layer
-/// and dispatched, and the service was called as often as it was by then.
-async fn ends_at_once<L, S>(
-    layer: L,
-    inner: impl Fn() -> Scripted<u32, u32, BoxError>,
-    called: usize,
-) where
-    L: Layer<Scripted<u32, u32, BoxError>, Service = S>,
-    S: Service<u32, Response = u32, Error = BoxError, Future: Send + 'static>,
-    S: Clone + Send + Sync + 'static,
-{
-    for dispatched in [false, true] {
-        let inner = inner();
-        let calls = inner.calls();
-        let service = layer.layer(inner);
-        let (call, cancelled) = if dispatched {
-            let jobs = Dispatcher::new(service).grace(secs(60));
-            (tokio::spawn(jobs.dispatch(1)), jobs.cancel_handle())
-        } else {
-            let cancel = CancelLayer::new().grace(secs(60));
-            let handle = cancel.handle();
-            (tokio::spawn(cancel.layer(service).oneshot(1)), handle)
-        };
-        tokio::time::sleep(ms(500)).await;
-        let began = Instant::now();
-        assert_eq!(cancelled.cancel_all(CancelReason::Requested), 1);
-        let error = call.await.unwrap().unwrap_err();
-        assert_eq!(reason(&error), CancelReason::Requested);
-        assert_eq!((began.elapsed(), calls.count()), (secs(0), called));
-        tokio::time::sleep(secs(100)).await;
-        assert_eq!(calls.count(), called, "dispatched: {dispatched}");
-    }
-}
-
-/// R11: a wait for quiet.
-#[tokio::test(start_paused = true)]
-async fn a_debounced_call_ends_at_once() {
-    let dedup = || DedupLayer::new(|key: &u32| Some(*key)).debounce(secs(1));
-    let inner = || Scripted::new().answer(1);
-    ends_at_once(dedup(), inner, 0).await;
-}
-
-/// R11: a wait for the service to be ready, whatever waits for it.
-#[tokio::test(start_paused = true)]
-async fn a_wait_for_readiness_ends_at_once() {
-    let inner = || {
-        let readiness = Readiness::ok().after(secs(2));
-        Scripted::new().readiness(readiness).answer(1)
-    };
-    ends_at_once(DedupLayer::new(|key: &u32| Some(*key)), inner, 0).await;
-    ends_at_once(join(), inner, 0).await;
-}
-
-/// R11: a wait for the next attempt.
-#[tokio::test(start_paused = true)]
-async fn a_backoff_ends_at_once() {
-    let inner = || Scripted::new().error("no".into()).answer(1);
-    ends_at_once(RetryLayer::new(), inner, 1).await;
-}
-
-/// R11: a wait for another one's result. The other one goes on.
-#[tokio::test(start_paused = true)]
-async fn a_follower_ends_at_once() {
-    let cancel = CancelLayer::new().grace(secs(5));
-    let handle = cancel.handle();
-    let service = ServiceBuilder::new()
-        .layer(cancel)
-        .layer(join())
-        .service(Scripted::<u32, u32>::new().answer_after(secs(60), 7));
-    let first = tokio::spawn(service.clone().oneshot(1));
-    tokio::task::yield_now().await;
-    let second = tokio::spawn(service.oneshot(1));
-    tokio::time::sleep(secs(1)).await;
-    let began = Instant::now();
-    assert!(handle.cancel(handle.running()[1]));
-    second.await.unwrap().unwrap_err();
-    assert_eq!(began.elapsed(), secs(0));
-    assert_eq!(first.await.unwrap().unwrap(), 7);
-}
-
-/// R11: a dispatched job that is cancelled before its first poll, or while its stack is not ready, is not executed,
-/// whoever cancels it.
-#[tokio::test(start_paused = true)]
-async fn what_has_not_begun_does_not_begin() {
-    for (by_shutdown, waits) in [(false, false), (false, true), (true, false), (true, true)] {
-        let ready = if waits { secs(5) } else { secs(0) };
-        let inner = Scripted::<u32, u32>::new()
-            .answer(7)
-            .repeat_last()
-            .readiness_otherwise(move || Readiness::ok().after(ready));
-        let calls = inner.calls();
-        let jobs = Dispatcher::new(inner).grace(secs(60));
-        let handles: Vec<_> = (0..10).map(|request| jobs.dispatch(request)).collect();
-        if waits {
-            tokio::time::sleep(secs(1)).await;
-        }
-        if by_shutdown {
-            assert_eq!(jobs.cancel_handle().shutdown_now(), 10);
-        } else {
-            assert!(handles.iter().all(JobHandle::cancel));
-        }
-        let began = Instant::now();
-        for handle in handles {
-            handle.await.unwrap_err();
-        }
-        assert_eq!((calls.count(), began.elapsed()), (0, secs(0)));
-    }
-}
 
 /// A service that cleans up for a second once it is told to stop, and answers then.
 fn cleans_up() -> (Stack, Arc<AtomicBool>) {
@@ -294,4 +180,37 @@ async fn a_rejected_hedge_leaves_the_first_its_grace() {
     service.oneshot(1).await.unwrap_err();
     assert_eq!(began.elapsed(), secs(6));
     assert!(cleaned.load(Ordering::Relaxed));
+}
+
+/// R11b: a cancelled job may clean up within its grace period after the token fired; then it is dropped. The event
+/// tells the two apart.
+#[tokio::test(start_paused = true)]
+async fn grace() {
+    for (cleanup, ends_at, dropped) in [(3, 4, false), (30, 6, true)] {
+        let (log, recorder) = recording();
+        let cancel = CancelLayer::new().grace(secs(5));
+        let handle = cancel.handle();
+        let service = ServiceBuilder::new().layer(log).layer(cancel).service(code(
+            move |job, _| async move {
+                job.cancelled().await;
+                tokio::time::sleep(secs(cleanup)).await;
+                Ok(1)
+            },
+        ));
+        let call = tokio::spawn(service.oneshot(0));
+        tokio::time::sleep(secs(1)).await;
+        handle.cancel(recorder.job());
+        assert_eq!(
+            reason(&call.await.unwrap().unwrap_err()),
+            CancelReason::Requested
+        );
+        assert_eq!(recorder.times().last(), Some(&("cancelled", secs(ends_at))));
+        assert_eq!(
+            recorder.terminal(recorder.job()),
+            Some(EventKind::Cancelled {
+                reason: CancelReason::Requested,
+                dropped
+            })
+        );
+    }
 }

@@ -1,13 +1,17 @@
 //! Whom a handle cancels, what it tells of the running jobs, and the reasons it gives.
 
-use std::sync::Arc;
+use std::{
+    future::poll_fn,
+    sync::{Arc, OnceLock},
+    task::Poll,
+};
 
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, EventKind, JobLayer, RetryLayer, cancel::GroupHandle,
+    BoxError, CancelLayer, CancelReason, EventKind, JobLayer, RetryLayer,
+    cancel::{CancelHandle, GroupHandle},
 };
 use tower_keep_test::{Polled, Scripted};
-
 use tower_keep_tests::*;
 
 /// A service that never answers, behind this layer and one that names the job by its request.
@@ -302,4 +306,41 @@ fn a_job_with_calls_of_two_threads_is_one_job() {
     assert_eq!(handle.cancel_all("enough"), 1);
     drop(call);
     assert!(handle.running().is_empty());
+}
+
+/// Cancels the jobs that run when it is dropped, and tells how many were.
+struct CancelOnDrop(CancelHandle, Arc<OnceLock<usize>>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let _ = self.1.set(self.0.cancel_all(CancelReason::Requested));
+    }
+}
+
+/// Once the call has its response it is too late to cancel, and whoever tries is told so: here what the future of the
+/// service held until it was dropped.
+#[tokio::test(start_paused = true)]
+async fn a_response_on_its_way_out_is_not_cancelled() {
+    let (log, recorder) = recording();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let told = Arc::new(OnceLock::new());
+    let tell = Arc::clone(&told);
+    let inner = service_fn(move |_: u32| {
+        let held = CancelOnDrop(handle.clone(), Arc::clone(&tell));
+        poll_fn(move |_| {
+            let _held = &held;
+            Poll::Ready(Ok::<u32, BoxError>(1))
+        })
+    });
+    let service = ServiceBuilder::new()
+        .layer(log)
+        .layer(cancel)
+        .service(inner);
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+    assert_eq!(told.get(), Some(&0));
+    assert_eq!(
+        recorder.terminal(recorder.job()),
+        Some(EventKind::Succeeded)
+    );
 }

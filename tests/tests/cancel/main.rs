@@ -9,5 +9,6 @@ mod several_calls;
 mod shutdown;
 mod shutdown_race;
 mod shutdown_token;
+mod threads;
 mod token;
 mod waits;

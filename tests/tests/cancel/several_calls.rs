@@ -5,13 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, Dispatcher, EventKind, JobLayer, RetryLayer, TimeoutLayer,
     progress::JobState,
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 /// R3: under tower's own retry around the layer, the second call can be cancelled as the first could.
@@ -295,4 +294,24 @@ async fn an_older_jobs_attempt_replaces_no_younger_job() {
     assert_eq!(reason(&error), CancelReason::Replaced);
     assert_eq!(younger.await.unwrap().unwrap(), 2);
     assert_eq!(calls.count(), 2);
+}
+
+/// R11: a second call of a running job that a shutdown turns away is not the end of the first.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_turned_away_harms_no_other() {
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let service = ServiceBuilder::new()
+        .layer(quiet())
+        .layer(layer_fn(Hedge))
+        .layer(cancel)
+        .service(Scripted::<u32, u32>::new().answer_after(secs(10), 7));
+    let service = ServiceBuilder::new()
+        .map_err(BoxError::from)
+        .service(service);
+    let call = tokio::spawn(service.oneshot(1));
+    tokio::task::yield_now().await;
+    let shutdown = handle.shutdown(secs(30)).await;
+    assert_eq!(call.await.unwrap().unwrap(), 7);
+    assert_eq!((shutdown.finished, shutdown.refused), (1, 1));
 }

@@ -17,7 +17,6 @@ use tower_keep::{
     find,
 };
 use tower_keep_test::{Polled, Readiness, Scripted};
-
 use tower_keep_tests::*;
 
 /// What came of a shutdown: finished, cancelled by it, cancelled otherwise, refused.

@@ -1,18 +1,20 @@
 //! What the code inside a job makes of its token.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::time::Instant;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, RetryLayer, TimeoutLayer,
-    circuit_breaker::State,
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, Event, EventKind, Job,
+    LogLayer, RetryLayer, TimeoutLayer, circuit_breaker::State,
 };
-use tower_keep_test::Gate;
-
+use tower_keep_test::{Gate, Recorder, Scripted};
 use tower_keep_tests::*;
 
 /// R1: every job has a token from its start, tracked under the job's id; code inside sees that token.
@@ -180,39 +182,6 @@ async fn a_success_after_the_cancellation_counts() {
     assert_eq!(circuit.failures(), 0);
 }
 
-/// R11b: a cancelled job may clean up within its grace period after the token fired; then it is dropped. The event
-/// tells the two apart.
-#[tokio::test(start_paused = true)]
-async fn grace() {
-    for (cleanup, ends_at, dropped) in [(3, 4, false), (30, 6, true)] {
-        let (log, recorder) = recording();
-        let cancel = CancelLayer::new().grace(secs(5));
-        let handle = cancel.handle();
-        let service = ServiceBuilder::new().layer(log).layer(cancel).service(code(
-            move |job, _| async move {
-                job.cancelled().await;
-                tokio::time::sleep(secs(cleanup)).await;
-                Ok(1)
-            },
-        ));
-        let call = tokio::spawn(service.oneshot(0));
-        tokio::time::sleep(secs(1)).await;
-        handle.cancel(recorder.job());
-        assert_eq!(
-            reason(&call.await.unwrap().unwrap_err()),
-            CancelReason::Requested
-        );
-        assert_eq!(recorder.times().last(), Some(&("cancelled", secs(ends_at))));
-        assert_eq!(
-            recorder.terminal(recorder.job()),
-            Some(EventKind::Cancelled {
-                reason: CancelReason::Requested,
-                dropped
-            })
-        );
-    }
-}
-
 /// A job that hands work to a blocking thread: the thread sees the token.
 #[tokio::test]
 async fn blocking_work_sees_the_token() {
@@ -244,4 +213,65 @@ async fn blocking_work_sees_the_token() {
     while stopped.load(Ordering::Acquire) == 0 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Work that a job's code spawned hears of the caller's leaving: itself, and through a job of its own.
+#[tokio::test(start_paused = true)]
+async fn spawned_work_hears_that_the_caller_went() {
+    let child = Recorder::new();
+    let client = ServiceBuilder::new()
+        .layer(LogLayer::to(child.clone()))
+        .layer(CancelLayer::new())
+        .service(Scripted::<u32, u32>::new().never().strict());
+    let reason: Arc<Mutex<Option<CancelReason>>> = Arc::default();
+    let heard = Arc::clone(&reason);
+    let server = LogLayer::to(|_: &Event| ()).layer(service_fn(move |n: u32| {
+        let (client, heard) = (client.clone(), Arc::clone(&heard));
+        async move {
+            let job = Job::current();
+            tokio::spawn(job.scope(client.oneshot(n)));
+            tokio::spawn(async move {
+                job.cancelled().await;
+                *heard.lock().unwrap() = job.cancel_reason();
+            });
+            std::future::pending::<Result<u32, BoxError>>().await
+        }
+    }));
+    let call = tokio::spawn(server.oneshot(0));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    call.abort();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(*reason.lock().unwrap(), Some(CancelReason::CallerGone));
+    let ended = child.terminal(child.job());
+    assert!(
+        matches!(&ended, Some(EventKind::Cancelled { reason, .. }) if *reason == CancelReason::CallerGone),
+        "{ended:?}"
+    );
+}
+
+/// Within a joined execution, too, what was handed elsewhere hears that the overall limit expired.
+#[tokio::test(start_paused = true)]
+async fn work_of_a_joined_execution_hears_of_the_limit() {
+    let recorder = Recorder::new();
+    let reason: Arc<Mutex<Option<CancelReason>>> = Arc::default();
+    let heard = Arc::clone(&reason);
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::to(recorder.clone()))
+        .layer(DedupLayer::new(|key: &u32| Some(*key)).join())
+        .layer(TimeoutLayer::new(Duration::from_secs(5)))
+        .service(service_fn(move |_: u32| {
+            let heard = Arc::clone(&heard);
+            async move {
+                let job = Job::current();
+                tokio::spawn(async move {
+                    job.cancelled().await;
+                    *heard.lock().unwrap() = job.cancel_reason();
+                });
+                std::future::pending::<Result<u32, BoxError>>().await
+            }
+        }));
+    service.oneshot(0).await.unwrap_err();
+    tokio::task::yield_now().await;
+    assert_eq!(*reason.lock().unwrap(), Some(CancelReason::TimedOut));
+    recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
 }

@@ -16,7 +16,6 @@ use tower_keep::{
     find,
 };
 use tower_keep_test::{Readiness, Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// Waits for readiness and keeps it; says how often it was polled.

@@ -9,7 +9,6 @@ use tower_keep::{
     find,
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn failing() -> CircuitBreakerLayer {

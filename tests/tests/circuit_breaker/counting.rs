@@ -6,8 +6,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, Job, Outcome, TimeoutLayer, circuit_breaker::State,
 };
-use tower_keep_test::{Polled, Scripted, Step};
-
+use tower_keep_test::{Polled, Scripted, Step, secs};
 use tower_keep_tests::*;
 
 /// A client's circuit that opens because the server job around the client call timed out is the client job's affair:
@@ -89,4 +88,44 @@ async fn no_cooldown_does_not_mean_any_number_of_probes() {
     Polled::new(service.oneshot(0)).assert_ready().unwrap_err();
     assert_eq!(calls.count(), 2);
     assert_eq!(probe.await.unwrap(), 1);
+}
+
+/// A circuit inside a limit counts that the limit expired, whatever the work returns in its grace period.
+#[tokio::test(start_paused = true)]
+async fn a_circuit_inside_counts_the_limit() {
+    for per_attempt in [false, true] {
+        for (ignores, answers) in [(false, true), (false, false), (true, true), (true, false)] {
+            let limit = if per_attempt {
+                TimeoutLayer::new(secs(1)).per_attempt()
+            } else {
+                TimeoutLayer::new(secs(1))
+            };
+            let breaker = CircuitBreakerLayer::new();
+            let breaker = if ignores {
+                breaker.ignore_timeouts()
+            } else {
+                breaker
+            };
+            let handle = breaker.handle();
+            let service = ServiceBuilder::new()
+                .layer(limit.grace(secs(5)))
+                .layer(breaker)
+                .service(service_fn(move |_: u32| async move {
+                    Job::current().cancelled().await;
+                    if answers {
+                        Ok(1_u32)
+                    } else {
+                        Err(BoxError::from("stopped"))
+                    }
+                }));
+            service.oneshot(0).await.unwrap_err();
+            // Only an overall limit can be ignored.
+            let expected = u32::from(per_attempt || !ignores);
+            assert_eq!(
+                handle.failures(),
+                expected,
+                "{per_attempt} {ignores} {answers}"
+            );
+        }
+    }
 }

@@ -11,7 +11,6 @@ use tower_keep::{
     circuit_breaker::{CircuitTransition, Mode, State, Window},
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 use State::{Closed, HalfOpen, Open};

@@ -12,7 +12,6 @@ use tower_keep::{
     circuit_breaker::{CircuitBreakerHandle, State, Window},
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn number(number: u32) -> NonZeroU32 {

@@ -7,7 +7,6 @@ use tower_keep::{
     find,
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn open(error: &BoxError) -> &Open {

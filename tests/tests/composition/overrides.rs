@@ -12,7 +12,6 @@ use tower_keep::{
     timeout::{Elapsed, LimitScope},
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// What a caller puts into the extensions of a request.

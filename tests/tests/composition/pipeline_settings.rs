@@ -1,7 +1,6 @@
 //! What a pipeline accepts.
 
 use tower_keep::{CircuitBreakerLayer, Pipeline, TimeoutLayer};
-
 use tower_keep_tests::*;
 
 /// Building a pipeline leaves nothing behind in the circuit that its clones share: another one with a longer limit can

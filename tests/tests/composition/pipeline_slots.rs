@@ -15,7 +15,6 @@ use tower_keep::{
     pipeline::Identity,
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 const EMPTY: Identity = Identity::new();

@@ -12,7 +12,6 @@ use tower_keep::{
     timeout::Elapsed,
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// R55: duplicate is asked first: a duplicate is skipped, with no execution and the circuit untouched.

@@ -20,7 +20,6 @@ use tower_keep::{
     timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, Scripted, Step};
-
 use tower_keep_tests::*;
 
 type Answer = Result<u32, &'static str>;

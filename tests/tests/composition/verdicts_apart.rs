@@ -9,7 +9,6 @@ use futures::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 use tower_keep::{BoxError, CircuitBreakerLayer, EventKind, RetryLayer, TimeoutLayer};
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// Two calls that end at the same moment in tasks of their own, one by its time limit and one by itself, are counted

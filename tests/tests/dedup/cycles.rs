@@ -14,7 +14,6 @@ use tower_keep::{
     BoxError, CancelLayer, DedupLayer, Event, EventKind, FailureCause, Job, LogLayer, Pipeline,
     RetryLayer, TimeoutLayer, dedup::Duplicate, find,
 };
-
 use tower_keep_tests::*;
 
 type Named = BoxCloneSyncService<String, String, BoxError>;

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 use tower_keep::{BoxError, CancelReason, DedupLayer, EventKind, dedup::Debounce, reject::Fail};
 use tower_keep_test::{Calls, Gate, Polled, Scripted, Step};
-
 use tower_keep_tests::*;
 
 pub(crate) fn debounce(quiet: Duration) -> DedupLayer<ByU32, Debounce, Fail> {

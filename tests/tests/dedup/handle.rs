@@ -2,16 +2,18 @@
 
 use std::{
     future::Future,
+    hash::{Hash, Hasher},
     num::NonZeroUsize,
     pin::pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
 };
 
+use futures::executor::block_on;
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{BoxError, DedupLayer, dedup::DedupHandle};
 use tower_keep_test::{Polled, Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn key(key: &u32) -> Option<u32> {
@@ -181,4 +183,49 @@ async fn followers_are_counted_without_the_first() {
     assert_eq!(followers(), 2, "the first one was none of them");
     drop(calls.remove(0));
     assert_eq!(followers(), 1);
+}
+
+/// A key whose clone runs a closure.
+struct Key(Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>);
+
+impl Clone for Key {
+    fn clone(&self) -> Self {
+        if let Some(look) = self.0.get() {
+            look();
+        }
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// A key may use the layer whose key it is while it is cloned: no lock is held then.
+#[tokio::test]
+async fn a_key_is_cloned_without_a_lock() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread of its own, for if it hangs.
+    std::thread::spawn(move || {
+        let on_clone = Arc::new(OnceLock::new());
+        let key = Key(Arc::clone(&on_clone));
+        let dedup = DedupLayer::new(move |_: &u32| Some(Key(Arc::clone(&key.0))));
+        let looked_at = dedup.clone();
+        let look: Box<dyn Fn() + Send + Sync> = Box::new(move || {
+            let _ = looked_at.in_flight();
+        });
+        assert!(on_clone.set(look).is_ok());
+        let service = dedup.layer(Scripted::<u32, u32>::new().answer(1));
+        let _ = tell.send(block_on(service.oneshot(0)).unwrap());
+    });
+    let told = tokio::time::timeout(secs(60), told).await;
+    assert_eq!(told.expect("no deadlock").unwrap(), 1);
 }

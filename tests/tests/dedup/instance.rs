@@ -1,13 +1,16 @@
 //! Which instance of the inner service an execution is served by.
 
 use std::{
-    future::{Ready, ready},
+    future::{Ready, poll_fn, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_keep::{BoxError, DedupLayer};
-
 use tower_keep_tests::*;
 
 /// Knows how often it was cloned, and how often it was called itself.
@@ -64,5 +67,40 @@ async fn the_called_instance_serves_the_execution() {
         ] {
             assert_eq!(answer.unwrap(), expected);
         }
+    }
+}
+
+/// R52: what an execution had borrowed from the service is given back before its key is free.
+#[tokio::test(start_paused = true)]
+async fn the_service_is_free_before_the_key() {
+    struct Borrowed(Box<dyn Fn() + Send>);
+    impl Drop for Borrowed {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    for joins in [false, true] {
+        let held = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&held);
+        let rejects = DedupLayer::new(|key: &u32| Some(*key));
+        let joining = join();
+        let (one, other) = (rejects.clone(), joining.clone());
+        let inner = service_fn(move |request: u32| {
+            let (note, one, other) = (Arc::clone(&note), one.clone(), other.clone());
+            let borrowed = Borrowed(Box::new(move || {
+                note.store(one.in_flight() + other.in_flight() == 1, Ordering::Relaxed);
+            }));
+            poll_fn(move |_| {
+                let _ = &borrowed;
+                Poll::Ready(Ok::<_, BoxError>(request))
+            })
+        });
+        let service = if joins {
+            Stack::new(joining.layer(inner))
+        } else {
+            Stack::new(rejects.layer(inner))
+        };
+        service.oneshot(1).await.unwrap();
+        assert!(held.load(Ordering::Relaxed), "joins: {joins}");
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tower::Layer;
 use tower_keep::{DedupLayer, dedup::DedupHandle};
 use tower_keep_test::{Calls, Gate, Polled, Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// Both ways to invalidate.

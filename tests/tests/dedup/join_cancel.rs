@@ -1,10 +1,13 @@
 //! Cancelling jobs that share an execution: whom it reaches, in both orders of the layers.
 
-use tower::ServiceBuilder;
-use tower_keep::{BoxError, CancelLayer, CancelReason, DedupLayer, EventKind, Job, RetryLayer};
+use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_keep::{
+    BoxError, CancelLayer, CancelReason, DedupLayer, EventKind, Job, RetryLayer, TimeoutLayer,
+};
 use tower_keep_test::{Polled, Recorder, Scripted};
-
 use tower_keep_tests::*;
+
+use super::join_attempts::{below_ten, one_key};
 
 fn ended_for(recorder: &Recorder) -> Vec<Option<CancelReason>> {
     let jobs = recorder.jobs().into_iter();
@@ -214,4 +217,26 @@ async fn the_work_goes_on_between_two_executions() {
     assert_eq!(second.await.unwrap().unwrap(), 1);
     assert!(recorder.names_of(recorder.jobs()[1]).contains(&"progress"));
     recorder.assert_one_terminal_each();
+}
+
+/// R11: a shutdown that stops work which its first caller left by its own limit counts it as cancelled.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_counts_work_that_was_left() {
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let service = ServiceBuilder::new()
+        .layer(quiet())
+        .layer(TimeoutLayer::by(below_ten))
+        .layer(one_key())
+        .layer(cancel)
+        .service(Scripted::<u32, u32>::new().never());
+    let first = tokio::spawn(service.clone().oneshot(1));
+    let second = tokio::spawn(service.oneshot(20));
+    first.await.unwrap().unwrap_err();
+    let shutdown = handle.shutdown(secs(1)).await;
+    assert_eq!((shutdown.finished, shutdown.cancelled), (0, 1));
+    assert_eq!(
+        reason(&second.await.unwrap().unwrap_err()),
+        CancelReason::Shutdown
+    );
 }

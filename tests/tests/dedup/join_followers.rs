@@ -17,7 +17,6 @@ use tower_keep::{
     RetryLayer, progress::JobState,
 };
 use tower_keep_test::{Polled, Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 /// Says how far it is each second, and begins a step in the middle.

@@ -7,7 +7,6 @@ use tower_keep::{
     BoxError, CancelLayer, CancelReason, DedupLayer, Dispatcher, Job, JobHandle, TimeoutLayer,
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// A client that joins identical calls, used by a server's jobs: where the caller that began the shared execution goes

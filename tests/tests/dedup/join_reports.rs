@@ -1,25 +1,14 @@
 //! What an execution that several callers share tells them, also when something panics in it.
 
-use std::{
-    error::Error,
-    fmt,
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-};
+use std::sync::{Arc, Mutex};
 
+use tokio::time::sleep;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{
-    BoxError, DedupLayer, Event, EventKind, Job, JobId, LogLayer, TimeoutLayer, dedup::Duplicate,
-    find,
-};
-use tower_keep_test::{Gate, Polled, Recorder, Scripted, Step};
-
+use tower_keep::{BoxError, Event, EventKind, Job, JobId, LogLayer, RetryLayer};
+use tower_keep_test::Recorder;
 use tower_keep_tests::*;
+
+use super::join_attempts::one_key;
 
 fn fractions(recorder: &Recorder, job: JobId) -> Vec<f64> {
     let kinds = recorder.kinds_of(job).into_iter();
@@ -127,148 +116,29 @@ async fn who_left_is_told_nothing() {
     assert!(!recorder.names_of(second).contains(&"progress"));
 }
 
-/// R16: a child job that the work began before somebody joined is a sign of life for that one's idle limit too.
+/// R51: who waits for one execution is not told what the first caller's next one reports.
 #[tokio::test(start_paused = true)]
-async fn an_earlier_child_is_a_sign_of_life() {
-    let child = quiet().layer(code(|job, request| async move {
-        for tenth in 0..10 {
-            tokio::time::sleep(secs(1)).await;
-            job.progress(f64::from(tenth) / 10.0);
-        }
-        Ok(request)
-    }));
-    let shared = join().layer(code(move |_, request| child.clone().oneshot(request)));
-    let first = tokio::spawn(quiet().layer(shared.clone()).oneshot(1));
-    tokio::time::sleep(ms(1500)).await;
-    let idle = ServiceBuilder::new()
-        .layer(quiet())
-        .layer(TimeoutLayer::new(secs(3)).idle())
-        .service(shared);
-    assert_eq!(idle.oneshot(1).await.unwrap(), 1);
+async fn a_follower_is_told_of_its_own_execution_only() {
+    let (log, recorder) = recording();
+    let mut service = ServiceBuilder::new()
+        .layer(log)
+        .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
+        .layer(one_key())
+        .service(code(|job, _| async move {
+            sleep(secs(1)).await;
+            if job.attempt() == 1 {
+                return Err("no".into());
+            }
+            job.progress(0.9);
+            Ok(7)
+        }));
+    let first = tokio::spawn(service.clone().oneshot(1));
+    sleep(ms(500)).await;
+    // It joins, and is not polled.
+    let _second = service.ready().await.unwrap().call(2);
     first.await.unwrap().unwrap();
-}
-
-/// R6, R52: a caller whose waker panics costs no other its wake.
-#[tokio::test(start_paused = true)]
-async fn a_waker_that_panics_costs_no_other_its_wake() {
-    let gate = Gate::new();
-    let inner = Scripted::<u32, u32, BoxError>::new().step(Step::answer(1).when(&gate));
-    let mut service = join().layer(inner);
-    let mut first = Polled::new(service.call(1));
-    first.assert_waiting();
-    let mut second = Box::pin(service.call(1));
-    let waker = panicking_waker();
-    let mut cx = Context::from_waker(&waker);
-    assert!(second.as_mut().poll(&mut cx).is_pending());
-    let mut third = Polled::new(service.call(1));
-    third.assert_waiting();
-    gate.open();
-    let _ = catch_unwind(AssertUnwindSafe(|| first.poll().is_ready()));
-    assert!(third.is_woken());
-    assert_eq!(third.assert_ready().unwrap(), 1);
-}
-
-/// An error that panics when it is to become text.
-#[derive(Clone, Debug)]
-struct Unspeakable;
-
-impl fmt::Display for Unspeakable {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic!("this error cannot be shown")
-    }
-}
-
-impl Error for Unspeakable {}
-
-/// An error that panics when it is to become the one that callers share.
-#[derive(Clone, Debug)]
-struct Unconvertible;
-
-impl fmt::Display for Unconvertible {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unconvertible")
-    }
-}
-
-impl From<Unconvertible> for BoxError {
-    fn from(_: Unconvertible) -> Self {
-        panic!("this error cannot be converted")
-    }
-}
-
-/// R54b: a panic in what is the error's own is one of the execution, and reaches each caller as an error.
-#[tokio::test(start_paused = true)]
-async fn an_error_that_panics_is_an_error_for_each() {
-    let shown = service_fn(async |_: u32| {
-        tokio::time::sleep(secs(1)).await;
-        Err::<u32, _>(Unspeakable)
-    });
-    let converted = service_fn(async |_: u32| {
-        tokio::time::sleep(secs(1)).await;
-        Err::<u32, _>(Unconvertible)
-    });
-    for service in [
-        // For the job's end.
-        join().layer(quiet().layer(shown)).boxed_clone(),
-        join().layer(converted).boxed_clone(),
-    ] {
-        let calls = (0..3).map(|_| tokio::spawn(service.clone().oneshot(1)));
-        for call in futures::future::join_all(calls).await {
-            let error = call.expect("no panic").unwrap_err();
-            let duplicate = find::<Duplicate>(&*error).expect("a duplicate");
-            assert!(duplicate.execution_panicked());
-        }
-    }
-}
-
-/// R54b: the error says what the panic did, also to a caller that is alone.
-#[tokio::test(start_paused = true)]
-async fn the_panics_text_is_in_the_error() {
-    for callers in 1..=3 {
-        let service = join().layer(
-            Scripted::<u32, u32, BoxError>::new().step(Step::panic("the reason").after(secs(1))),
-        );
-        let calls = (0..callers).map(|_| service.clone().oneshot(1));
-        for result in futures::future::join_all(calls).await {
-            let error = result.unwrap_err();
-            let duplicate = find::<Duplicate>(&*error).expect("a duplicate");
-            assert_eq!(duplicate.panic_message(), Some("the reason"));
-            assert!(error.to_string().ends_with(": the reason"), "{error}");
-        }
-    }
-}
-
-/// R52: what an execution had borrowed from the service is given back before its key is free.
-#[tokio::test(start_paused = true)]
-async fn the_service_is_free_before_the_key() {
-    struct Borrowed(Box<dyn Fn() + Send>);
-    impl Drop for Borrowed {
-        fn drop(&mut self) {
-            (self.0)();
-        }
-    }
-    for joins in [false, true] {
-        let held = Arc::new(AtomicBool::new(false));
-        let note = Arc::clone(&held);
-        let rejects = DedupLayer::new(|key: &u32| Some(*key));
-        let joining = join();
-        let (one, other) = (rejects.clone(), joining.clone());
-        let inner = service_fn(move |request: u32| {
-            let (note, one, other) = (Arc::clone(&note), one.clone(), other.clone());
-            let borrowed = Borrowed(Box::new(move || {
-                note.store(one.in_flight() + other.in_flight() == 1, Ordering::Relaxed);
-            }));
-            poll_fn(move |_| {
-                let _ = &borrowed;
-                Poll::Ready(Ok::<_, BoxError>(request))
-            })
-        });
-        let service = if joins {
-            Stack::new(joining.layer(inner))
-        } else {
-            Stack::new(rejects.layer(inner))
-        };
-        service.oneshot(1).await.unwrap();
-        assert!(held.load(Ordering::Relaxed), "joins: {joins}");
-    }
+    assert_eq!(
+        recorder.names_of(recorder.jobs()[1]),
+        ["dispatched", "duplicate"]
+    );
 }

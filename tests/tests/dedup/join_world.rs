@@ -15,7 +15,6 @@ use tower_keep::{
     dedup::Duplicate, find,
 };
 use tower_keep_test::{Polled, Recorder};
-
 use tower_keep_tests::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]

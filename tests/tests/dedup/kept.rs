@@ -16,7 +16,6 @@ use tower_keep::{
     find,
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn key(key: &u32) -> Option<u32> {

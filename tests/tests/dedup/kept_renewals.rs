@@ -6,7 +6,6 @@ use futures::executor::block_on;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{BoxError, Outcome, TimeoutLayer, dedup::DedupHandle};
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// A kept result, which is stale, and is being renewed by the next step of this service.

@@ -12,7 +12,6 @@ use tower_keep::{
     reject::Fail,
 };
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
-
 use tower_keep_tests::*;
 
 pub(crate) fn latest() -> DedupLayer<ByU32, Latest, Fail> {

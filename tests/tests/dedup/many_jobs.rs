@@ -10,7 +10,6 @@ use tower_keep::{
     BoxError, CancelLayer, CancelReason, DedupLayer, Event, JobId, LogLayer, ProgressLayer,
     RetryLayer, TimeoutLayer, cancel::CancelHandle, dedup::Duplicate, find,
 };
-
 use tower_keep_tests::*;
 
 const JOBS: usize = 81_000;

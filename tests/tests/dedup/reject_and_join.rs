@@ -8,7 +8,6 @@ use tower_keep::{
     find,
 };
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn duplicate(error: &BoxError) -> &Duplicate {

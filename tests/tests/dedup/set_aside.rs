@@ -35,7 +35,6 @@ use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, LogLayer, Pipeline,
     RetryLayer, TimeoutLayer, circuit_breaker::Open, dedup::Duplicate, find,
 };
-
 use tower_keep_tests::*;
 
 /// A service that takes a second, and how often it was called.

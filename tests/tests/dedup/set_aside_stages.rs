@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 use tower::Service;
 use tower_keep::BoxError;
 use tower_keep_test::Polled;
-
 use tower_keep_tests::*;
 
 /// What an execution waits for.

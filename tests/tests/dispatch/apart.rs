@@ -10,7 +10,6 @@ use tower_keep::{
     progress::JobState,
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 type Handles = Arc<Mutex<Vec<(JobId, JobHandle<u32, BoxError>)>>>;
@@ -295,4 +294,26 @@ async fn the_shorter_grace_counts() {
             assert_eq!(asked.elapsed(), secs(2));
         }
     }
+}
+
+/// R5: code within a limit that runs a runtime itself gives the jobs in it no limit.
+#[test]
+fn whoever_polls_the_runtime_gives_it_no_limit() {
+    let inner = Dispatcher::new(code(|job, _| async move {
+        assert_eq!(job.deadline(), None);
+        Ok(7)
+    }));
+    let outer = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(50)))
+        .layer(ProgressLayer::new())
+        .service(code(move |job, request| {
+            assert!(job.deadline().is_some());
+            let result = runtime().block_on(async { inner.dispatch(request).await });
+            std::future::ready(result)
+        }));
+    // For its timers. The test polls.
+    let around = runtime();
+    let _in = around.enter();
+    let result = futures::executor::block_on(outer.oneshot(1));
+    assert_eq!(result.unwrap(), 7);
 }

@@ -1,11 +1,13 @@
 //! Every dispatched job ends once and is seen to, whatever becomes of its handle, its runtime or its values.
 
 use std::{
+    future::{Future, pending},
     num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Context,
     time::Duration,
 };
 
@@ -15,8 +17,9 @@ use tower_keep::{
     TimeoutLayer, dispatch::Full, find, progress::JobState,
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
+
+use super::places::ONE;
 
 const MANY: usize = 10_000;
 
@@ -332,4 +335,62 @@ async fn the_board_has_the_stacks_error() {
     let ended = watch.ended().await;
     assert_eq!(ended.state, JobState::Failed(FailureCause::Error));
     assert_eq!(ended.error.as_deref(), Some("disk full"));
+}
+
+/// R63: a runtime goes while a waker panics that waited for the job's token: the job ends, its handle says so, and its
+/// place is free.
+#[test]
+fn a_waker_panics_as_the_runtime_goes() {
+    let stack = code(|job, _| {
+        let waker = panicking_waker();
+        let mut cancelled = Box::pin(async move { job.cancelled().await });
+        let polled = cancelled.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        async move {
+            pending::<()>().await;
+            cancelled.await;
+            Ok(1)
+        }
+    });
+    let home = runtime();
+    let jobs = Dispatcher::new(stack).limit(ONE).on(home.handle().clone());
+    let handle = jobs.dispatch(1);
+    // It begins.
+    home.block_on(tokio::task::yield_now());
+    drop(home);
+    assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(1)));
+    let error = runtime().block_on(handle).unwrap_err();
+    assert_eq!(reason(&error), CancelReason::Shutdown);
+}
+
+/// R63: a runtime goes with a job that is through a Cancel layer: the handle and the board give one reason.
+#[test]
+fn the_runtime_goes_after_a_layer_let_the_job_through() {
+    let home = runtime();
+    let jobs = Dispatcher::new(goes_on()).on(home.handle().clone());
+    let handle = jobs.dispatch(1);
+    // It begins.
+    home.block_on(tokio::task::yield_now());
+    drop(home);
+    assert_eq!(handle.state(), JobState::Cancelled(CancelReason::Shutdown));
+    let error = runtime().block_on(handle).unwrap_err();
+    assert_eq!(reason(&error), CancelReason::Shutdown);
+}
+
+/// R11b, R63: a job that panics while it cleans up was cancelled, to who watches and to who awaits it.
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_grace_period_ends_as_cancelled() {
+    let stack = code(|job, _| async move {
+        job.cancelled().await;
+        std::panic::resume_unwind(Box::new("in the grace period"))
+    });
+    let jobs = Dispatcher::new(stack).grace(secs(5));
+    let handle = jobs.dispatch(1);
+    tokio::time::sleep(secs(1)).await;
+    assert!(handle.cancel());
+    let watch = handle.progress();
+    let error = handle.await.unwrap_err();
+    assert_eq!(reason(&error), CancelReason::Requested);
+    let expected = JobState::Cancelled(CancelReason::Requested);
+    assert_eq!(watch.latest().state, expected);
 }

@@ -14,7 +14,6 @@ use tower_keep::{
     progress::JobState,
 };
 use tower_keep_test::{Polled, Recorder, Scripted, Step};
-
 use tower_keep_tests::*;
 
 #[derive(Debug, PartialEq, thiserror::Error)]

@@ -14,14 +14,14 @@ use tower_keep::{
     progress::JobState,
 };
 use tower_keep_test::{Polled, Scripted};
-
 use tower_keep_tests::*;
 
-const ONE: NonZeroUsize = NonZeroUsize::MIN;
-const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+pub(super) const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
+pub(super) const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 /// Each job takes a second.
-fn seconds() -> Scripted<u32, u32> {
+pub(super) fn seconds() -> Scripted<u32, u32> {
     Scripted::new().answer_after(secs(1), 7).repeat_last()
 }
 
@@ -207,82 +207,6 @@ async fn the_service_waits_for_a_place() {
     let _running = jobs.dispatch(0);
     let error = service.call(0).await.unwrap().await.unwrap_err();
     assert!(find::<Full>(&*error).is_some());
-}
-
-/// R3: a shutdown lets running jobs end, cancels those left, turns new ones away, and releases those that wait.
-#[tokio::test(start_paused = true)]
-async fn a_shutdown() {
-    let inner = Scripted::<u32, u32>::new()
-        .answer_after(secs(1), 7)
-        .never()
-        .repeat_last();
-    let calls = inner.calls();
-    let jobs = Dispatcher::new(inner).limit(TWO);
-    let (quick, slow) = (jobs.dispatch(0), jobs.dispatch(1));
-    let mut waiting = Polled::new(Box::pin(jobs.reserve()));
-    waiting.assert_pending();
-    let mut service = jobs.clone();
-    let mut unready = Polled::new(Box::pin(service.ready()));
-    unready.assert_pending();
-    let shutdown = jobs.cancel_handle().shutdown(secs(10));
-    waiting.assert_woken();
-    assert_eq!(
-        waiting.assert_ready().unwrap_err().reason(),
-        &CancelReason::Shutdown
-    );
-    unready.assert_ready().unwrap();
-    drop(unready);
-    let late = service.call(2).await.unwrap();
-    let refused = jobs.dispatch(3);
-    let shutdown = shutdown.await;
-    assert_eq!(
-        (shutdown.finished, shutdown.cancelled, shutdown.refused),
-        (1, 1, 2)
-    );
-    assert_eq!(quick.await.unwrap(), 7);
-    for handle in [slow, late, refused] {
-        assert_eq!(handle.state(), JobState::Cancelled(CancelReason::Shutdown));
-        assert_eq!(reason(&handle.await.unwrap_err()), CancelReason::Shutdown);
-    }
-    assert_eq!(calls.count(), 2);
-    assert_eq!(
-        jobs.reserve().await.unwrap_err().reason(),
-        &CancelReason::Shutdown
-    );
-    assert!(matches!(jobs.try_reserve(), Err(Refusal::ShutDown(_))));
-    assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(2)));
-}
-
-/// R3: a place that was reserved before the shutdown no longer begins a job's work.
-#[tokio::test(start_paused = true)]
-async fn a_place_after_the_shutdown() {
-    let inner = seconds();
-    let calls = inner.calls();
-    let jobs = Dispatcher::new(inner).limit(ONE);
-    let place = jobs.reserve().await.unwrap();
-    jobs.cancel_handle().shutdown_now();
-    assert_eq!(
-        reason(&place.dispatch(0).await.unwrap_err()),
-        CancelReason::Shutdown
-    );
-    assert_eq!((calls.count(), jobs.available()), (0, Some(1)));
-}
-
-/// R3: a server's token shuts the dispatcher down, with time for the running jobs.
-#[tokio::test(start_paused = true)]
-async fn a_token_shuts_it_down() {
-    let token = tokio_util::sync::CancellationToken::new();
-    let inner = Scripted::<u32, u32>::new().answer_after(secs(5), 7).never();
-    let jobs = Dispatcher::new(inner).shutdown_on(token.clone(), secs(10));
-    let (quick, slow) = (jobs.dispatch(0), jobs.dispatch(1));
-    tokio::time::sleep(secs(1)).await;
-    token.cancel();
-    assert_eq!(quick.await.unwrap(), 7);
-    assert_eq!(reason(&slow.await.unwrap_err()), CancelReason::Shutdown);
-    assert_eq!(
-        reason(&jobs.dispatch(2).await.unwrap_err()),
-        CancelReason::Shutdown
-    );
 }
 
 /// R5: who is turned away is told why: in words, as the source of the error, and how many may run.

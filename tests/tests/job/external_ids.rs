@@ -10,7 +10,6 @@ use tower_keep::{
     job::{IdentifyBy, JobService},
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 type ByNumber = IdentifyBy<fn(&u32) -> Option<String>>;

@@ -7,7 +7,6 @@ use tower_keep::{
     progress::{JobState, JobView, ProgressHandle},
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 /// Jobs of ten requests have one id, on a board and in a cancel handle.

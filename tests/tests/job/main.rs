@@ -8,6 +8,7 @@ mod names;
 mod observers;
 mod one_job;
 mod panics;
+mod panics_of_user_code;
 mod spans;
 mod steps;
 mod steps_errors;

@@ -8,7 +8,6 @@ use tower_keep::{
     JobLayer, JobName, LogLayer, Observer, ProgressLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 /// The name that each event of the only job carries.

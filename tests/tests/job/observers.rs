@@ -1,4 +1,4 @@
-//! What comes late: observers, starts, the end of a parent.
+//! Observers that come late, that call another stack, and that an ended job lets go of.
 
 use std::{
     future::Future,
@@ -8,15 +8,15 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, DedupLayer, Event, EventKind, Job, JobLayer, LogLayer,
-    Observer, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, Event, EventKind, Job, JobLayer, LogLayer, Observer, RetryLayer,
+    TimeoutLayer,
 };
 use tower_keep_test::{Recorder, Scripted};
+use tower_keep_tests::*;
 
 /// A foreign layer that fails its first call without going further down.
 #[derive(Clone)]
@@ -86,80 +86,6 @@ async fn an_observer_that_comes_late_is_told_of_the_beginning() {
     }
 }
 
-/// A limit that expires while a gate still holds the call back does not start the job.
-#[tokio::test(start_paused = true)]
-async fn a_limit_does_not_start_a_job_that_waits() {
-    let recorder = Recorder::new();
-    let service = ServiceBuilder::new()
-        .layer(LogLayer::to(recorder.clone()))
-        .layer(TimeoutLayer::new(Duration::from_secs(5)))
-        .layer(DedupLayer::new(|key: &u32| Some(*key)))
-        .service(Scripted::<u32, u32>::new().never_ready().strict());
-    service.oneshot(0).await.unwrap_err();
-    recorder.assert_names(["dispatched", "timed_out", "failed"]);
-}
-
-/// Work that a job's code spawned hears of the caller's leaving: itself, and through a job of its own.
-#[tokio::test(start_paused = true)]
-async fn spawned_work_hears_that_the_caller_went() {
-    let child = Recorder::new();
-    let client = ServiceBuilder::new()
-        .layer(LogLayer::to(child.clone()))
-        .layer(CancelLayer::new())
-        .service(Scripted::<u32, u32>::new().never().strict());
-    let reason: Arc<Mutex<Option<CancelReason>>> = Arc::default();
-    let heard = Arc::clone(&reason);
-    let server = LogLayer::to(|_: &Event| ()).layer(service_fn(move |n: u32| {
-        let (client, heard) = (client.clone(), Arc::clone(&heard));
-        async move {
-            let job = Job::current();
-            tokio::spawn(job.scope(client.oneshot(n)));
-            tokio::spawn(async move {
-                job.cancelled().await;
-                *heard.lock().unwrap() = job.cancel_reason();
-            });
-            std::future::pending::<Result<u32, BoxError>>().await
-        }
-    }));
-    let call = tokio::spawn(server.oneshot(0));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    call.abort();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(*reason.lock().unwrap(), Some(CancelReason::CallerGone));
-    let ended = child.terminal(child.job());
-    assert!(
-        matches!(&ended, Some(EventKind::Cancelled { reason, .. }) if *reason == CancelReason::CallerGone),
-        "{ended:?}"
-    );
-}
-
-/// Within a joined execution, too, what was handed elsewhere hears that the overall limit expired.
-#[tokio::test(start_paused = true)]
-async fn work_of_a_joined_execution_hears_of_the_limit() {
-    let recorder = Recorder::new();
-    let reason: Arc<Mutex<Option<CancelReason>>> = Arc::default();
-    let heard = Arc::clone(&reason);
-    let service = ServiceBuilder::new()
-        .layer(LogLayer::to(recorder.clone()))
-        .layer(DedupLayer::new(|key: &u32| Some(*key)).join())
-        .layer(TimeoutLayer::new(Duration::from_secs(5)))
-        .service(service_fn(move |_: u32| {
-            let heard = Arc::clone(&heard);
-            async move {
-                let job = Job::current();
-                tokio::spawn(async move {
-                    job.cancelled().await;
-                    *heard.lock().unwrap() = job.cancel_reason();
-                });
-                std::future::pending::<Result<u32, BoxError>>().await
-            }
-        }));
-    service.oneshot(0).await.unwrap_err();
-    tokio::task::yield_now().await;
-    assert_eq!(*reason.lock().unwrap(), Some(CancelReason::TimedOut));
-    recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
-}
-
 /// A handle to a job that is over keeps neither the job around it nor that one's observers.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_over_lets_go_of_its_parent() {
@@ -187,22 +113,39 @@ async fn a_job_that_is_over_lets_go_of_its_parent() {
     assert!(gone.load(Ordering::Relaxed));
 }
 
-/// R40b: a job that is cancelled while it does all its work in one poll has started.
+/// R63: an observer that is told of `Dispatched` may call another stack: that call is a job of its own, whether the job
+/// that it is told of begins inside a layer that waits for it or within another one.
 #[tokio::test(start_paused = true)]
-async fn a_job_cancelled_in_its_only_poll_has_started() {
-    let recorder = Recorder::new();
-    let cancel = CancelLayer::new();
-    let handle = cancel.handle();
-    let service = ServiceBuilder::new()
-        .layer(LogLayer::to(recorder.clone()))
-        .layer(cancel)
-        .service(service_fn(move |n: u32| {
-            let handle = handle.clone();
-            async move {
-                handle.cancel(handle.running()[0]);
-                Ok::<_, BoxError>(n)
+async fn an_observer_may_call_another_stack() {
+    for waited_for in [false, true] {
+        let (audit_log, audit) = recording();
+        let client = ServiceBuilder::new()
+            .layer(audit_log)
+            .layer(CancelLayer::new())
+            .service(Scripted::<u32, u32>::new().answer_after(secs(100), 9));
+        let recorder = Recorder::new();
+        let record = recorder.clone();
+        let log = LogLayer::to(move |event: &Event| {
+            record.on_event(event);
+            if event.kind == EventKind::Dispatched {
+                tokio::spawn(client.clone().call(1));
             }
-        }));
-    service.oneshot(0).await.unwrap_err();
-    recorder.assert_names(["dispatched", "started", "cancelled"]);
+        });
+        let limit = TimeoutLayer::new(secs(50));
+        let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);
+        let service = if waited_for {
+            Stack::new(limit.layer(log.layer(inner)))
+        } else {
+            let begins = JobLayer::new("main");
+            Stack::new(begins.layer(log.layer(limit.layer(inner))))
+        };
+        assert_eq!(service.oneshot(0).await.unwrap(), 1);
+        tokio::time::sleep(secs(200)).await;
+        assert_ne!(recorder.job(), audit.job());
+        for job in [&recorder, &audit] {
+            job.assert_names(["dispatched", "started", "succeeded"]);
+        }
+        assert_eq!(audit.times().last(), Some(&("succeeded", secs(100))));
+        assert_eq!(Job::current().id(), None);
+    }
 }

@@ -1,12 +1,14 @@
 //! The layers of a stack serve one job, which ends once; a client called inside begins another.
 
-use tower::{ServiceBuilder, ServiceExt};
+use std::time::Duration;
+
+use futures::executor::block_on;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, EventKind, FailureCause, Job,
-    LimitScope, Outcome, Pipeline, RetryLayer, TimeoutLayer, timeout::Elapsed,
+    LimitScope, LogLayer, Outcome, Pipeline, RetryLayer, TimeoutLayer, timeout::Elapsed,
 };
-use tower_keep_test::{Readiness, Scripted, Step};
-
+use tower_keep_test::{Readiness, Recorder, Scripted, Step};
 use tower_keep_tests::*;
 
 /// R63: exactly one terminal event per job, on every path; every event carries the job's id, the attempt and a
@@ -309,4 +311,73 @@ fn a_limits_error_says_which_attempt() {
     let first = in_attempt(1);
     assert!(!first.contains("in attempt"), "{first}");
     assert_eq!(in_attempt(2), format!("{first} in attempt 2"));
+}
+
+/// A client call made while a service's `call` blocks on another stack is a job of its own.
+#[tokio::test(start_paused = true)]
+async fn a_client_call_awaited_within_a_call_is_a_job() {
+    let (log, recorder) = recording();
+    let client = log.layer(Scripted::<u32, u32, BoxError>::new().answer(1));
+    let inner =
+        CancelLayer::new().layer(service_fn(move |request| client.clone().oneshot(request)));
+    let blocking = service_fn(move |request: u32| {
+        let response = block_on(inner.clone().call(request));
+        std::future::ready(response)
+    });
+    let service = LogLayer::to(recorder.clone()).layer(blocking);
+    assert_eq!(service.oneshot(0).await.unwrap(), 1);
+    assert_eq!(recorder.jobs().len(), 2, "{recorder}");
+    recorder.assert_one_terminal_each();
+}
+
+/// A limit that expires while a gate still holds the call back does not start the job.
+#[tokio::test(start_paused = true)]
+async fn a_limit_does_not_start_a_job_that_waits() {
+    let recorder = Recorder::new();
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::to(recorder.clone()))
+        .layer(TimeoutLayer::new(Duration::from_secs(5)))
+        .layer(DedupLayer::new(|key: &u32| Some(*key)))
+        .service(Scripted::<u32, u32>::new().never_ready().strict());
+    service.oneshot(0).await.unwrap_err();
+    recorder.assert_names(["dispatched", "timed_out", "failed"]);
+}
+
+/// R40b: a job that is cancelled while it does all its work in one poll has started.
+#[tokio::test(start_paused = true)]
+async fn a_job_cancelled_in_its_only_poll_has_started() {
+    let recorder = Recorder::new();
+    let cancel = CancelLayer::new();
+    let handle = cancel.handle();
+    let service = ServiceBuilder::new()
+        .layer(LogLayer::to(recorder.clone()))
+        .layer(cancel)
+        .service(service_fn(move |n: u32| {
+            let handle = handle.clone();
+            async move {
+                handle.cancel(handle.running()[0]);
+                Ok::<_, BoxError>(n)
+            }
+        }));
+    service.oneshot(0).await.unwrap_err();
+    recorder.assert_names(["dispatched", "started", "cancelled"]);
+}
+
+/// A gated call whose future was moved to a task of its own owns the job that begins below it: one beginning, one
+/// ending, and none left on the thread.
+#[tokio::test(start_paused = true)]
+async fn a_gated_call_in_a_task_of_its_own_owns_its_job() {
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(60)))
+        .layer(tower::layer::layer_fn(Spawned))
+        .layer(tower_keep::DedupLayer::new(|key: &u32| Some(*key)))
+        .layer(log)
+        .service(tower::service_fn(|n: u32| async move {
+            tokio::time::sleep(secs(1)).await;
+            Ok::<u32, BoxError>(n)
+        }));
+    assert_eq!(service.oneshot(7).await.unwrap(), 7);
+    assert_eq!(tower_keep::Job::current().id(), None);
+    recorder.assert_names(["dispatched", "started", "succeeded"]);
 }

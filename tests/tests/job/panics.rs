@@ -21,7 +21,6 @@ use tower_keep::{
     retry::{Decision, RetryBudget},
 };
 use tower_keep_test::{Recorder, Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// What a service panics with, and what the events say of it.

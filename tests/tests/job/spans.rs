@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{BoxError, CancelLayer, DedupLayer, Dispatcher, LogLayer};
 use tower_keep_test::Polled;
+use tower_keep_tests::*;
 use tracing::{
     Dispatch, Event, Instrument, Span, Subscriber,
     field::{Field, Visit},
@@ -17,8 +18,6 @@ use tracing::{
     subscriber::{NoSubscriber, set_default},
 };
 use tracing_subscriber::{layer::Context, prelude::*, registry, registry::LookupSpan};
-
-use tower_keep_tests::*;
 
 /// The message of each event, and the spans around it.
 #[derive(Clone, Default)]

@@ -9,7 +9,6 @@ use tower_keep::{
     job::{Cancelled, Elapsed},
     timeout::LimitScope,
 };
-
 use tower_keep_tests::{begin, recording, secs};
 
 /// As a program defines it.

@@ -3,7 +3,6 @@
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{BoxError, EventKind, Job, ProgressLayer, RetryLayer, retry::Backoff};
 use tower_keep_test::Recorder;
-
 use tower_keep_tests::*;
 
 async fn takes(seconds: u64) -> Result<u32, BoxError> {

@@ -14,7 +14,6 @@ use tower_keep::{
     RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::{Polled, Recorder};
-
 use tower_keep_tests::*;
 
 /// Runs its code when it is dropped.

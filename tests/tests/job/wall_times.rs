@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use tokio::time::{Instant, advance, sleep};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{ProgressLayer, RetryLayer, event::wall_time};
-
 use tower_keep_tests::*;
 
 /// R78 The times of day of a job are as far apart as its moments, on a paused clock too, and begin at about the time it is.

@@ -8,7 +8,6 @@ use tower_keep::{
     LogLayer, Outcome, Pipeline, ProgressLayer, RetryLayer, TimeoutLayer, describe_error,
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 #[derive(Debug, thiserror::Error)]

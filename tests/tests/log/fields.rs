@@ -7,7 +7,6 @@ use tower_keep::{
     CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 /// The value of a field, as the subscriber writes it.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, EventKind, FailureCause,
     LogLayer, RetryLayer,
@@ -10,7 +10,6 @@ use tower_keep::{
     progress::JobState,
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 /// A stack whose circuit is open.
@@ -232,4 +231,16 @@ async fn a_choice_that_panics_loses_one_record() {
 
 fn log_and<S>(log: LogLayer, inner: S) -> tower_keep::log::Log<S> {
     tower::Layer::layer(&log, inner)
+}
+
+/// The level of a log that is set last is the one in force, be it lower than one before.
+#[tokio::test(start_paused = true)]
+async fn the_last_level_is_in_force() {
+    let recorder = Recorder::new();
+    let service = LogLayer::to(recorder.clone())
+        .level(Level::WARN)
+        .level(Level::DEBUG)
+        .layer(Scripted::<u32, u32>::new().answer(1));
+    service.oneshot(0).await.unwrap();
+    assert_eq!(recorder.count("succeeded"), 1);
 }

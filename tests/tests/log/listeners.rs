@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{CancelLayer, LogLayer, ProgressLayer};
 use tower_keep_test::{Gate, Recorder};
-use tracing::{Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::with_default};
-
 use tower_keep_tests::*;
+use tracing::{Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::with_default};
 
 /// A subscriber with a level that can be raised, as by `tracing_subscriber::reload`.
 #[derive(Clone)]

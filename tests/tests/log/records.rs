@@ -1,11 +1,8 @@
 //! The record of each event: its level and its message, a minimum level, and other sinks.
 
-use std::{
-    fmt::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 
 use tower::{ServiceBuilder, ServiceExt};
@@ -14,7 +11,6 @@ use tower_keep::{
     Outcome, RetryLayer, TimeoutLayer, log::Level,
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 /// A job that is retried once, reports, and succeeds; and one that fails.

@@ -4,7 +4,6 @@ use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     EventKind, Job, LogLayer, Pipeline, ProgressLayer, Report, Unit, progress::JobState,
 };
-
 use tower_keep_tests::*;
 
 /// R78 A report may be an amount of a known total, which gives the fraction, or of an unknown one, which gives none.

@@ -14,7 +14,6 @@ use tower_keep::{
     StepInfo,
     progress::{JobState, JobView, ProgressHandle},
 };
-
 use tower_keep_tests::*;
 
 /// R29: the board shows each running job, and each that ended, with its name, parent, attempt, times, step, progress and

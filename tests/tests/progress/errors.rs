@@ -6,7 +6,6 @@ use tower_keep::{
     progress::JobState,
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 fn fails_and_hangs() -> Scripted<u32, u32, &'static str> {

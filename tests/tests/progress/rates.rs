@@ -8,7 +8,6 @@ use tower_keep::{
     progress::{JobState, JobView, ProgressHandle},
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 #[track_caller]

@@ -13,9 +13,14 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{BoxError, DedupLayer, Job, JobId, JobLayer, ProgressLayer, progress::Changes};
+use tower_keep::{
+    BoxError, DedupLayer, Dispatcher, EventKind, Job, JobId, JobLayer, ProgressLayer,
+    progress::{Changes, JobState},
+};
+use tower_keep_test::{Polled, Scripted};
+use tower_keep_tests::*;
 
 /// Counts its wake-ups.
 #[derive(Default)]
@@ -226,4 +231,66 @@ async fn a_watch_at_the_end_of_a_chain() {
         assert!(watch.ended().await.state.is_terminal());
     })
     .await;
+}
+
+/// R29: a wait for the ending that is dropped has returned nothing: the states before it are there for who asks.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_wait_for_the_ending_loses_no_state() {
+    let jobs = Dispatcher::new(code(|job, request| async move {
+        job.progress(0.25);
+        tokio::time::sleep(secs(60)).await;
+        Ok(request)
+    }));
+    let mut watch = jobs.dispatch(1).progress();
+    tokio::time::sleep(secs(1)).await;
+    timeout(secs(1), watch.ended()).await.unwrap_err();
+    let changed = timeout(secs(1), watch.changed()).await;
+    let view = changed.expect("it has changed").unwrap();
+    assert_eq!(view.report.fraction(), Some(0.25));
+    assert_eq!(watch.ended().await.state, JobState::Succeeded);
+}
+
+/// R6, R29: one who reads the board and whose waker panics costs nobody else a wake or an event, nor the job.
+#[tokio::test(start_paused = true)]
+async fn a_readers_waker_that_panics_costs_nobody_else() {
+    let jobs = Dispatcher::new(Scripted::<u32, u32>::new().answer(1));
+    let board = jobs.board();
+    let ((_, mut bad), (_, mut good)) = (board.changes(), board.changes());
+    let mut events = board.subscribe();
+    let waker = panicking_waker();
+    let mut cx = Context::from_waker(&waker);
+    let mut bad = Box::pin(bad.changed());
+    assert!(bad.as_mut().poll(&mut cx).is_pending());
+    let mut good = Polled::new(Box::pin(good.changed()));
+    good.assert_waiting();
+    let handle = jobs.dispatch(1);
+    good.assert_woken();
+    assert!(good.assert_ready().is_some());
+    let event = events.try_recv().expect("an event").unwrap();
+    assert_eq!(event.kind, EventKind::Dispatched);
+    assert_eq!(handle.await.unwrap(), 1);
+}
+
+/// R29: whoever has only a job's id finds it while it runs and once it has ended, as long as the history has it.
+#[tokio::test(start_paused = true)]
+async fn a_job_is_found_by_its_id() {
+    let progress = ProgressLayer::new().history(1);
+    let board = progress.handle();
+    let (log, recorder) = recording();
+    let service = ServiceBuilder::new().layer(log).layer(progress).service(
+        Scripted::<u32, u32>::new()
+            .answer_after(secs(1), 1)
+            .repeat_last(),
+    );
+    let state = |job| board.find(job).map(|view| view.state);
+    let first = tokio::spawn(service.clone().oneshot(1));
+    tokio::task::yield_now().await;
+    let job = recorder.job();
+    assert_eq!(state(job), Some(JobState::Running));
+    first.await.unwrap().unwrap();
+    assert_eq!(state(job), Some(JobState::Succeeded));
+    service.oneshot(1).await.unwrap();
+    assert_eq!(state(job), None, "another one took its place");
+    let last = recorder.jobs()[1];
+    assert_eq!(state(last), Some(JobState::Succeeded));
 }

@@ -6,7 +6,6 @@ use tower_keep::{
     RetryLayer, progress::JobState,
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 /// R26: progress reaches subscribers in order; then success means complete; nothing after the terminal event.

@@ -14,7 +14,6 @@ use tower_keep::{
     progress::{JobState, JobView, Snapshot},
     retry::RetryBudget,
 };
-
 use tower_keep_tests::*;
 
 /// R78 A board goes to another program as it is, and each change of it: what it is there is what it is here.

@@ -11,7 +11,6 @@ use tower_keep::{
     retry::{Attempt, Decision},
 };
 use tower_keep_test::{Readiness, Recorder, Scripted, Step};
-
 use tower_keep_tests::*;
 
 type Told = (u32, Duration, AttemptOutcome);

@@ -9,7 +9,6 @@ use tower_keep::{
     retry::{Backoff, BackoffStrategy, Jitter},
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 /// The waits of one call, all of whose attempts fail at once.

@@ -15,7 +15,6 @@ use tower_keep::{
     RetryLayer, retry::Attempt,
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// A request that counts its clones.

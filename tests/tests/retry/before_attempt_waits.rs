@@ -21,7 +21,6 @@ use tower_keep::{
     timeout::Elapsed,
 };
 use tower_keep_test::{Polled, Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// Adds the attempt's number, after a second.

@@ -9,7 +9,6 @@ use tower_keep::{
     retry::{Balance, RetryBudget},
 };
 use tower_keep_test::{Polled, Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn percent(percent: u32) -> Ratio {

@@ -9,7 +9,6 @@ use tower_keep::{
     retry::{Backoff, Decision, Jitter},
 };
 use tower_keep_test::Scripted;
-
 use tower_keep_tests::*;
 
 /// Decides the same after every error.

@@ -14,7 +14,6 @@ use tower_keep::{
     retry::{Attempt, Decision, GaveUp, RetryBudget, RetryBudgets},
 };
 use tower_keep_test::{Scripted, Step};
-
 use tower_keep_tests::*;
 
 type Outcomes = Result<u32, &'static str>;

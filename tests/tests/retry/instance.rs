@@ -14,7 +14,6 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitL
 use tower_keep::{
     BoxError, CircuitBreakerLayer, LogLayer, Pipeline, RetryLayer, TimeoutLayer, retry::Decision,
 };
-
 use tower_keep_tests::*;
 
 /// Each call goes to the next of three endpoints, the first of which is down. What comes next is

@@ -15,7 +15,6 @@ use tower_keep::{
     timeout::Elapsed,
 };
 use tower_keep_test::{Polled, Recorder, Scripted, Step};
-
 use tower_keep_tests::*;
 
 fn failing() -> Scripted<u32, u32> {

@@ -13,7 +13,6 @@ use tower_keep::{
     timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// A policy's `Never` ends the attempts here and in every retry around, with the result as it is.

@@ -8,7 +8,6 @@ use tower_keep::{
     retry::{Attempt, Decision, Policy},
 };
 use tower_keep_test::{Polled, Scripted, Step};
-
 use tower_keep_tests::*;
 
 /// R17: success ends the attempts.

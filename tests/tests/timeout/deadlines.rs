@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tower::{ServiceBuilder, ServiceExt, service_fn, util::Either};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::Either};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Event, Job, JobLayer, LogLayer,
     RetryLayer, TimeoutLayer,
 };
-
 use tower_keep_tests::*;
 
 /// What is left, in seconds.
@@ -450,4 +449,41 @@ async fn a_clients_step_limit_is_not_its_callers() {
             }
         }));
     service.oneshot(0).await.unwrap();
+}
+
+/// A client call has no more time than the job that makes it, and less where its own limit is shorter.
+#[tokio::test(start_paused = true)]
+async fn a_childs_time_is_bounded_by_its_parents() {
+    let tell = || {
+        service_fn(|_: u32| {
+            let remaining = Job::current().remaining();
+            async move { Ok::<_, BoxError>(remaining) }
+        })
+    };
+    let unlimited = quiet().layer(tell());
+    let limited = |limit| {
+        ServiceBuilder::new()
+            .layer(quiet())
+            .layer(TimeoutLayer::new(limit))
+            .service(tell())
+    };
+    let (shorter, longer) = (limited(ms(100)), limited(secs(60)));
+    let server = ServiceBuilder::new()
+        .layer(quiet())
+        .layer(TimeoutLayer::new(ms(500)))
+        .service(service_fn(move |request: u32| {
+            let (unlimited, shorter, longer) = (unlimited.clone(), shorter.clone(), longer.clone());
+            async move {
+                tokio::time::sleep(ms(200)).await;
+                Ok::<_, BoxError>([
+                    unlimited.oneshot(request).await?,
+                    shorter.oneshot(request).await?,
+                    longer.oneshot(request).await?,
+                ])
+            }
+        }));
+    assert_eq!(
+        server.oneshot(0).await.unwrap(),
+        [Some(ms(300)), Some(ms(100)), Some(ms(300))]
+    );
 }

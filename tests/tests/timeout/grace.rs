@@ -12,7 +12,6 @@ use tower_keep::{
     TimeoutLayer, cancel::Cancelled, find, timeout::Elapsed,
 };
 use tower_keep_test::{Polled, Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 /// Does its work until it is told to stop, then cleans up for this long.

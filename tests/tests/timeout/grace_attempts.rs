@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{
-    BoxError, CircuitBreakerLayer, Job, LogLayer, RetryLayer, TimeoutLayer, find, timeout::Elapsed,
-};
+use tower_keep::{BoxError, Job, LogLayer, RetryLayer, TimeoutLayer, find, timeout::Elapsed};
 use tower_keep_test::{Readiness, Recorder, Scripted, secs};
 
 /// A retry that waits for its service to be ready has nothing running that could clean up: no grace, and no attempt
@@ -53,44 +51,4 @@ async fn a_second_attempt_has_its_grace() {
     let began = tokio::time::Instant::now();
     service.oneshot(0).await.unwrap_err();
     assert_eq!(began.elapsed(), secs(7));
-}
-
-/// A circuit inside a limit counts that the limit expired, whatever the work returns in its grace period.
-#[tokio::test(start_paused = true)]
-async fn a_circuit_inside_counts_the_limit() {
-    for per_attempt in [false, true] {
-        for (ignores, answers) in [(false, true), (false, false), (true, true), (true, false)] {
-            let limit = if per_attempt {
-                TimeoutLayer::new(secs(1)).per_attempt()
-            } else {
-                TimeoutLayer::new(secs(1))
-            };
-            let breaker = CircuitBreakerLayer::new();
-            let breaker = if ignores {
-                breaker.ignore_timeouts()
-            } else {
-                breaker
-            };
-            let handle = breaker.handle();
-            let service = ServiceBuilder::new()
-                .layer(limit.grace(secs(5)))
-                .layer(breaker)
-                .service(service_fn(move |_: u32| async move {
-                    Job::current().cancelled().await;
-                    if answers {
-                        Ok(1_u32)
-                    } else {
-                        Err(BoxError::from("stopped"))
-                    }
-                }));
-            service.oneshot(0).await.unwrap_err();
-            // Only an overall limit can be ignored.
-            let expected = u32::from(per_attempt || !ignores);
-            assert_eq!(
-                handle.failures(),
-                expected,
-                "{per_attempt} {ignores} {answers}"
-            );
-        }
-    }
 }

@@ -1,18 +1,18 @@
 //! Limits on the time without progress.
 
 use std::{
+    future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::time::Instant;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelLayer, DedupLayer, EventKind, FailureCause, Job, LimitScope, RetryLayer,
     TimeoutLayer, find, timeout::Elapsed,
 };
 use tower_keep_test::{Polled, Scripted};
-
 use tower_keep_tests::*;
 
 /// Which limit ended it.
@@ -386,4 +386,25 @@ async fn an_idle_limit_and_a_detached_job() {
         };
         assert_eq!(recorder.times().pop(), Some(ended));
     }
+}
+
+/// R16: a child job that the work began before somebody joined is a sign of life for that one's idle limit too.
+#[tokio::test(start_paused = true)]
+async fn an_earlier_child_is_a_sign_of_life() {
+    let child = quiet().layer(code(|job, request| async move {
+        for tenth in 0..10 {
+            tokio::time::sleep(secs(1)).await;
+            job.progress(f64::from(tenth) / 10.0);
+        }
+        Ok(request)
+    }));
+    let shared = join().layer(code(move |_, request| child.clone().oneshot(request)));
+    let first = tokio::spawn(quiet().layer(shared.clone()).oneshot(1));
+    tokio::time::sleep(ms(1500)).await;
+    let idle = ServiceBuilder::new()
+        .layer(quiet())
+        .layer(TimeoutLayer::new(secs(3)).idle())
+        .service(shared);
+    assert_eq!(idle.oneshot(1).await.unwrap(), 1);
+    first.await.unwrap().unwrap();
 }

@@ -1,11 +1,12 @@
+use std::time::Duration;
+
 use tokio::time::Instant;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, EventKind, FailureCause, Job, LimitScope, LogLayer, RetryLayer, TimeoutLayer, find,
     timeout::Elapsed,
 };
-use tower_keep_test::{Polled, Scripted};
-
+use tower_keep_test::{Polled, Scripted, Step};
 use tower_keep_tests::*;
 
 /// R12: the clock starts at `call`, also where the future is polled late.
@@ -396,4 +397,25 @@ async fn a_busy_inner_future_times_out() {
     };
     let layer = LogLayer::to(|_: &tower_keep::Event| ());
     ends(stack().layer(layer).service(tower::service_fn(step))).await;
+}
+
+/// A limit of zero lets through only what is there at the first poll, on a real clock too.
+#[tokio::test]
+async fn a_limit_of_zero_expires_at_once() {
+    let inner = Scripted::<u32, u32, BoxError>::new()
+        .times(100, || {
+            Step::run(async |_| {
+                tokio::task::yield_now().await;
+                Ok(1)
+            })
+        })
+        .answer(2);
+    let service = TimeoutLayer::new(Duration::ZERO).layer(inner);
+    for _ in 0..100 {
+        let error = service.clone().oneshot(0).await.unwrap_err();
+        assert!(find::<Elapsed>(&*error).is_some());
+        // So that calls begin anywhere in a tick of the timer.
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    assert_eq!(service.oneshot(0).await.unwrap(), 2);
 }

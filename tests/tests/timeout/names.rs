@@ -13,7 +13,6 @@ use tower_keep::{
     timeout::{Elapsed, LimitScope},
 };
 use tower_keep_test::{Recorder, Scripted};
-
 use tower_keep_tests::*;
 
 /// The names in the events of expired limits.

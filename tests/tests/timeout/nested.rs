@@ -15,7 +15,6 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_keep::{BoxError, DedupLayer, RetryLayer, TimeoutLayer, find, timeout::Elapsed};
-
 use tower_keep_tests::*;
 
 type Hung = Pin<Box<dyn Future<Output = Result<u32, BoxError>> + Send>>;
