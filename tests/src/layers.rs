@@ -72,6 +72,27 @@ impl tower::retry::Policy<u32, u32, BoxError> for OnceMore {
     }
 }
 
+/// A policy for tower's own retry: it retries each failure at once, with the next number as the request.
+#[derive(Clone, Debug)]
+pub struct CountsOn;
+
+impl tower::retry::Policy<u32, u32, BoxError> for CountsOn {
+    type Future = std::future::Ready<()>;
+
+    fn retry(
+        &mut self,
+        request: &mut u32,
+        result: &mut Result<u32, BoxError>,
+    ) -> Option<Self::Future> {
+        *request += 1;
+        result.is_err().then(|| std::future::ready(()))
+    }
+
+    fn clone_request(&mut self, request: &u32) -> Option<u32> {
+        Some(*request)
+    }
+}
+
 /// A foreign layer that calls at once and awaits the response in a task of its own.
 #[derive(Clone, Debug)]
 pub struct Spawned<S>(pub S);

@@ -40,3 +40,14 @@ pub fn given_up(recorder: &Recorder) -> Vec<(u32, GiveUpReason)> {
         })
         .collect()
 }
+
+/// The names of the events of a job that succeeds with its second attempt.
+pub const RETRIED_ONCE: [&str; 7] = [
+    "dispatched",
+    "started",
+    "attempt_ended",
+    "retry_scheduled",
+    "retrying",
+    "attempt_ended",
+    "succeeded",
+];

@@ -10,9 +10,9 @@ use std::{
 
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{BoxError, CancelLayer, CancelReason};
+use tower_keep_tests::*;
 
 use super::shutdown::counts;
-use tower_keep_tests::*;
 
 /// R11: jobs that begin at the same time as a shutdown: none slips past, and each is counted once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder};
 use tower_keep::{CancelLayer, CancelReason, DedupLayer};
 use tower_keep_test::{Polled, Scripted};
+use tower_keep_tests::*;
 
 use super::shutdown::counts;
-use tower_keep_tests::*;
 
 /// R11: the token turns away what comes, lets the running jobs end, and cancels what is left when the time is up.
 #[tokio::test(start_paused = true)]

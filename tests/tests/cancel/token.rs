@@ -11,8 +11,8 @@ use std::{
 use tokio::time::Instant;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, DedupLayer, Event, EventKind, Job,
-    LogLayer, RetryLayer, TimeoutLayer, circuit_breaker::State,
+    BoxError, CancelLayer, CancelReason, CircuitBreakerLayer, Event, EventKind, Job, LogLayer,
+    RetryLayer, TimeoutLayer, circuit_breaker::State,
 };
 use tower_keep_test::{Gate, Recorder, Scripted};
 use tower_keep_tests::*;
@@ -58,36 +58,6 @@ async fn code_inside_sees_the_token() {
         (Some(id), &CancelReason::Requested)
     );
     assert!(handle.running().is_empty());
-}
-
-/// R4: an overall timeout cancels the job's token, so that work handed elsewhere stops too.
-#[tokio::test(start_paused = true)]
-async fn an_overall_timeout_fires_the_token() {
-    let (log, recorder) = recording();
-    let stopped = Arc::new(Mutex::new(None));
-    let note = stopped.clone();
-    let start = Instant::now();
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .layer(CancelLayer::new())
-        .layer(TimeoutLayer::new(secs(5)))
-        .service(code(move |job, _| {
-            let note = note.clone();
-            async move {
-                tokio::spawn(async move {
-                    job.cancelled().await;
-                    *note.lock().unwrap() = Some((start.elapsed(), job.cancel_reason()));
-                });
-                std::future::pending().await
-            }
-        }));
-    service.oneshot(0).await.unwrap_err();
-    tokio::task::yield_now().await;
-    assert_eq!(
-        *stopped.lock().unwrap(),
-        Some((secs(5), Some(CancelReason::TimedOut)))
-    );
-    recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
 }
 
 /// R9: a cancel before checkpoint k runs exactly k-1 steps; no cancel runs all three.
@@ -249,29 +219,36 @@ async fn spawned_work_hears_that_the_caller_went() {
     );
 }
 
-/// Within a joined execution, too, what was handed elsewhere hears that the overall limit expired.
+/// R4: an overall timeout cancels the job's token, so that work handed elsewhere stops too, also that of an execution
+/// which callers join.
 #[tokio::test(start_paused = true)]
-async fn work_of_a_joined_execution_hears_of_the_limit() {
-    let recorder = Recorder::new();
-    let reason: Arc<Mutex<Option<CancelReason>>> = Arc::default();
-    let heard = Arc::clone(&reason);
-    let service = ServiceBuilder::new()
-        .layer(LogLayer::to(recorder.clone()))
-        .layer(DedupLayer::new(|key: &u32| Some(*key)).join())
-        .layer(TimeoutLayer::new(Duration::from_secs(5)))
-        .service(service_fn(move |_: u32| {
-            let heard = Arc::clone(&heard);
+async fn an_overall_timeout_fires_the_token() {
+    for joined in [false, true] {
+        let (log, recorder) = recording();
+        let stopped = Arc::new(Mutex::new(None));
+        let note = stopped.clone();
+        let start = Instant::now();
+        let limited = TimeoutLayer::new(secs(5)).layer(code(move |job, _| {
+            let note = note.clone();
             async move {
-                let job = Job::current();
                 tokio::spawn(async move {
                     job.cancelled().await;
-                    *heard.lock().unwrap() = job.cancel_reason();
+                    *note.lock().unwrap() = Some((start.elapsed(), job.cancel_reason()));
                 });
-                std::future::pending::<Result<u32, BoxError>>().await
+                std::future::pending().await
             }
         }));
-    service.oneshot(0).await.unwrap_err();
-    tokio::task::yield_now().await;
-    assert_eq!(*reason.lock().unwrap(), Some(CancelReason::TimedOut));
-    recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
+        let inner = if joined {
+            Stack::new(join().layer(limited))
+        } else {
+            Stack::new(CancelLayer::new().layer(limited))
+        };
+        log.layer(inner).oneshot(0).await.unwrap_err();
+        tokio::task::yield_now().await;
+        assert_eq!(
+            *stopped.lock().unwrap(),
+            Some((secs(5), Some(CancelReason::TimedOut)))
+        );
+        recorder.assert_names(["dispatched", "started", "timed_out", "failed"]);
+    }
 }

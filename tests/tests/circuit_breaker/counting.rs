@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, Job, Outcome, TimeoutLayer, circuit_breaker::State,
+    find, timeout::Elapsed,
 };
 use tower_keep_test::{Polled, Scripted, Step, secs};
 use tower_keep_tests::*;
@@ -90,10 +91,10 @@ async fn no_cooldown_does_not_mean_any_number_of_probes() {
     assert_eq!(probe.await.unwrap(), 1);
 }
 
-/// A circuit inside a limit counts that the limit expired, whatever the work returns in its grace period.
+/// R59: a circuit inside a limit or outside counts that the limit expired, whatever the work returns in its grace period.
 #[tokio::test(start_paused = true)]
-async fn a_circuit_inside_counts_the_limit() {
-    for per_attempt in [false, true] {
+async fn a_circuit_counts_a_limit_with_grace() {
+    for (inside, per_attempt) in [(false, false), (false, true), (true, false), (true, true)] {
         for (ignores, answers) in [(false, true), (false, false), (true, true), (true, false)] {
             let limit = if per_attempt {
                 TimeoutLayer::new(secs(1)).per_attempt()
@@ -107,24 +108,28 @@ async fn a_circuit_inside_counts_the_limit() {
                 breaker
             };
             let handle = breaker.handle();
-            let service = ServiceBuilder::new()
-                .layer(limit.grace(secs(5)))
-                .layer(breaker)
-                .service(service_fn(move |_: u32| async move {
-                    Job::current().cancelled().await;
-                    if answers {
-                        Ok(1_u32)
-                    } else {
-                        Err(BoxError::from("stopped"))
-                    }
-                }));
-            service.oneshot(0).await.unwrap_err();
+            let inner = code(move |job, _| async move {
+                job.cancelled().await;
+                if answers {
+                    Ok(1)
+                } else {
+                    Err("stopped".into())
+                }
+            });
+            let limit = limit.grace(secs(5));
+            let service = if inside {
+                Stack::new(limit.layer(breaker.layer(inner)))
+            } else {
+                Stack::new(breaker.layer(limit.layer(inner)))
+            };
+            let error = service.oneshot(0).await.unwrap_err();
+            assert!(find::<Elapsed>(&*error).is_some());
             // Only an overall limit can be ignored.
             let expected = u32::from(per_attempt || !ignores);
             assert_eq!(
                 handle.failures(),
                 expected,
-                "{per_attempt} {ignores} {answers}"
+                "{inside} {per_attempt} {ignores} {answers}"
             );
         }
     }

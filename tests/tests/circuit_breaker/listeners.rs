@@ -11,9 +11,9 @@ use tower_keep::{
     circuit_breaker::{CircuitTransition, Mode, State, Window},
 };
 use tower_keep_test::{Scripted, Step};
-use tower_keep_tests::*;
 
 use State::{Closed, HalfOpen, Open};
+use tower_keep_tests::*;
 
 fn number(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()

@@ -17,9 +17,12 @@ use tower_keep::{
     TimeoutLayer, circuit_breaker::State, find, timeout::Elapsed,
 };
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
-
-use super::debounce::{call_at, debounce, echo, executed};
 use tower_keep_tests::*;
+
+use super::{
+    debounce::{call_at, debounce, echo, executed},
+    reject_and_join::{ends_in_every_way, every_ending},
+};
 
 /// R52, R54b: a call that waits may leave: nobody runs then, the calls it replaced do not come back, and the next call
 /// begins a burst of its own.
@@ -78,15 +81,8 @@ async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
     let dedup = debounce(Duration::ZERO);
-    let inner = Scripted::<u32, u32>::new()
-        .readiness(Readiness::ok())
-        .answer(1)
+    let inner = every_ending()
         .readiness(Readiness::error("not ready"))
-        .error("no")
-        .never()
-        .never()
-        .panic("in the future")
-        .step(Step::panic_in_call("in call"))
         .never()
         .answer(2)
         .answer(3);
@@ -98,26 +94,13 @@ async fn the_key_is_free_after_every_ending() {
         .service(inner.strict());
     let free = || assert_eq!(dedup.in_flight(), 0);
 
-    begin(&mut service, 1).await.await.unwrap();
-    free();
     let error = begin(&mut service, 1).await.await.unwrap_err();
     assert_eq!(error.to_string(), "not ready");
     free();
-    begin(&mut service, 1).await.await.unwrap_err();
-    free();
-    begin(&mut service, 1).await.await.unwrap_err();
-    free();
-    let cancelled = tokio::spawn(begin(&mut service, 1).await);
-    tokio::task::yield_now().await;
-    handle.cancel(handle.running()[0]);
-    cancelled.await.unwrap().unwrap_err();
-    free();
-    for _ in 0..2 {
-        let mut service = service.clone();
-        let panicked = tokio::spawn(async move { begin(&mut service, 1).await.await }).await;
+    ends_in_every_way(&mut service, &handle, free, |panicked| {
         assert!(panicked.unwrap_err().is_panic());
-        free();
-    }
+    })
+    .await;
     drop(begin(&mut service, 1).await);
     free();
     let mut running = Polled::new(begin(&mut service, 1).await);

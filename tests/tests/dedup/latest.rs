@@ -14,6 +14,8 @@ use tower_keep::{
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
 use tower_keep_tests::*;
 
+use super::reject_and_join::{ends_in_every_way, every_ending};
+
 pub(crate) fn latest() -> DedupLayer<ByU32, Latest, Fail> {
     by_tens().latest()
 }
@@ -158,17 +160,7 @@ async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
     let dedup = latest();
-    let inner = Scripted::<u32, u32>::new()
-        .answer(1)
-        .error("no")
-        .never()
-        .never()
-        .panic("in the future")
-        .step(Step::panic_in_call("in call"))
-        .never()
-        .never()
-        .answer(2)
-        .answer(3);
+    let inner = every_ending().never().never().answer(2).answer(3);
     let mut service = ServiceBuilder::new()
         .layer(cancel)
         .layer(dedup.clone())
@@ -176,23 +168,10 @@ async fn the_key_is_free_after_every_ending() {
         .service(inner.strict());
     let free = || assert_eq!(dedup.in_flight(), 0);
 
-    begin(&mut service, 1).await.await.unwrap();
-    free();
-    begin(&mut service, 1).await.await.unwrap_err();
-    free();
-    begin(&mut service, 1).await.await.unwrap_err();
-    free();
-    let cancelled = tokio::spawn(begin(&mut service, 1).await);
-    tokio::task::yield_now().await;
-    handle.cancel(handle.running()[0]);
-    cancelled.await.unwrap().unwrap_err();
-    free();
-    for _ in 0..2 {
-        let mut service = service.clone();
-        let panicked = tokio::spawn(async move { begin(&mut service, 1).await.await }).await;
+    ends_in_every_way(&mut service, &handle, free, |panicked| {
         assert!(panicked.unwrap_err().is_panic());
-        free();
-    }
+    })
+    .await;
     drop(begin(&mut service, 1).await);
     free();
     let mut dropped = Polled::new(begin(&mut service, 1).await);

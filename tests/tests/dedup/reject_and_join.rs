@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
-use tower::{Layer, ServiceBuilder, limit::ConcurrencyLimitLayer};
+use tokio::task::JoinError;
+use tower::{Layer, Service, ServiceBuilder, limit::ConcurrencyLimitLayer};
 use tower_keep::{
     BoxError, CancelLayer, DedupLayer, EventKind, JobId, LogLayer, ProgressLayer, RetryLayer,
     TimeoutLayer,
+    cancel::CancelHandle,
     dedup::{Duplicate, SharedError},
     find,
 };
@@ -39,16 +41,15 @@ async fn a_duplicate_is_rejected_with_the_jobs_id() {
         let dedup = DedupLayer::new(|key: &u32| Some(*key));
         let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 5);
         let calls = inner.calls();
-        type Boxed = tower::util::BoxCloneSyncService<u32, u32, BoxError>;
-        let mut service: Boxed = if outside {
-            Boxed::new(
+        let mut service: Stack = if outside {
+            Stack::new(
                 ServiceBuilder::new()
                     .layer(log)
                     .layer(dedup)
                     .service(inner.strict()),
             )
         } else {
-            Boxed::new(
+            Stack::new(
                 ServiceBuilder::new()
                     .layer(dedup)
                     .layer(log)
@@ -124,6 +125,46 @@ async fn a_shared_error_is_found() {
     assert!(alone.is::<Leaf>() && !alone.is::<SharedError>());
 }
 
+/// Calls that end in a success, an error, a time limit, a cancellation, and a panic in the future and in `call`.
+pub(super) fn every_ending() -> Scripted<u32, u32> {
+    Scripted::new()
+        .answer(1)
+        .error("no")
+        .never()
+        .never()
+        .panic("in the future")
+        .step(Step::panic_in_call("in call"))
+}
+
+/// Makes the calls of [`every_ending`] one after the other, in a stack with a limit of a second. After each of them the
+/// key is free.
+pub(super) async fn ends_in_every_way<S>(
+    service: &mut S,
+    cancel: &CancelHandle,
+    free: impl Fn(),
+    panicked: impl Fn(Result<Result<u32, BoxError>, JoinError>),
+) where
+    S: Service<u32, Response = u32, Error = BoxError, Future: Send + 'static>,
+    S: Clone + Send + 'static,
+{
+    begin(service, 1).await.await.unwrap();
+    free();
+    begin(service, 1).await.await.unwrap_err();
+    free();
+    begin(service, 1).await.await.unwrap_err();
+    free();
+    let cancelled = tokio::spawn(begin(service, 1).await);
+    tokio::task::yield_now().await;
+    cancel.cancel(cancel.running()[0]);
+    cancelled.await.unwrap().unwrap_err();
+    free();
+    for _ in 0..2 {
+        let mut service = service.clone();
+        panicked(tokio::spawn(async move { begin(&mut service, 1).await.await }).await);
+        free();
+    }
+}
+
 /// R52: when the job ends the key is free: success, failure, timeout, cancel, panic, drop.
 #[tokio::test(start_paused = true)]
 async fn the_key_is_free_after_every_ending() {
@@ -132,27 +173,18 @@ async fn the_key_is_free_after_every_ending() {
         let handle = cancel.handle();
         let dedup = DedupLayer::new(|key: &u32| Some(*key));
         let joining = dedup.clone().join();
-        let inner = Scripted::<u32, u32>::new()
-            .answer(1)
-            .error("no")
-            .never()
-            .never()
-            .panic("in the future")
-            .step(Step::panic_in_call("in call"))
-            .never()
-            .answer(2);
-        type Boxed = tower::util::BoxCloneSyncService<u32, u32, BoxError>;
+        let inner = every_ending().never().answer(2);
         let builder = ServiceBuilder::new().layer(cancel);
         let limit = TimeoutLayer::new(secs(1));
-        let mut service: Boxed = if join {
-            Boxed::new(
+        let mut service: Stack = if join {
+            Stack::new(
                 builder
                     .layer(joining.clone())
                     .layer(limit)
                     .service(inner.strict()),
             )
         } else {
-            Boxed::new(
+            Stack::new(
                 builder
                     .layer(dedup.clone())
                     .layer(limit)
@@ -162,27 +194,14 @@ async fn the_key_is_free_after_every_ending() {
         let in_flight = || dedup.in_flight() + joining.in_flight();
         let free = || assert_eq!(in_flight(), 0);
 
-        begin(&mut service, 1).await.await.unwrap();
-        free();
-        begin(&mut service, 1).await.await.unwrap_err();
-        free();
-        begin(&mut service, 1).await.await.unwrap_err();
-        free();
-        let cancelled = tokio::spawn(begin(&mut service, 1).await);
-        tokio::task::yield_now().await;
-        handle.cancel(handle.running()[0]);
-        cancelled.await.unwrap().unwrap_err();
-        free();
-        for _ in 0..2 {
-            let mut service = service.clone();
-            let panicked = tokio::spawn(async move { begin(&mut service, 1).await.await }).await;
+        ends_in_every_way(&mut service, &handle, free, |panicked| {
             if join {
                 assert!(duplicate(&panicked.unwrap().unwrap_err()).execution_panicked());
             } else {
                 assert!(panicked.unwrap_err().is_panic());
             }
-            free();
-        }
+        })
+        .await;
         let mut dropped = Polled::new(begin(&mut service, 1).await);
         dropped.assert_pending();
         assert_eq!(in_flight(), 1);
@@ -201,11 +220,10 @@ async fn different_keys_run_side_by_side() {
         let inner = Scripted::<u32, u32>::new().times(4, || Step::answer(1).after(secs(1)));
         let calls = inner.calls();
         let dedup = DedupLayer::new(|key: &u32| (*key > 0).then_some(*key));
-        type Boxed = tower::util::BoxCloneSyncService<u32, u32, BoxError>;
-        let mut service: Boxed = if join {
-            Boxed::new(dedup.join().layer(inner.strict()))
+        let mut service: Stack = if join {
+            Stack::new(dedup.join().layer(inner.strict()))
         } else {
-            Boxed::new(dedup.layer(inner.strict()))
+            Stack::new(dedup.layer(inner.strict()))
         };
         let mut under_way = Vec::new();
         for key in [1, 2, 0, 0] {

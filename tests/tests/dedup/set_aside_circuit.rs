@@ -11,9 +11,9 @@ use tower_keep::{
     find,
 };
 use tower_keep_test::{Polled, Scripted, Step};
+use tower_keep_tests::*;
 
 use super::set_aside_stages::*;
-use tower_keep_tests::*;
 
 /// How long a probe has its place.
 const LEASE: u64 = 500;

@@ -7,9 +7,9 @@ use tower_keep::{
     dedup::Duplicate, find, timeout::Elapsed,
 };
 use tower_keep_test::Polled;
+use tower_keep_tests::*;
 
 use super::set_aside_stages::*;
-use tower_keep_tests::*;
 
 const QUIET: u64 = 50;
 

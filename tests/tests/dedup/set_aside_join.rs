@@ -7,9 +7,9 @@ use tower_keep::{
     CancelLayer, DedupLayer, LogLayer, Pipeline, RetryLayer, TimeoutLayer, find, timeout::Elapsed,
 };
 use tower_keep_test::Polled;
+use tower_keep_tests::*;
 
 use super::set_aside_stages::*;
-use tower_keep_tests::*;
 
 /// Each way to join.
 fn joining() -> Vec<NamedStack> {

@@ -8,9 +8,9 @@ use tower_keep::{
     dedup::Duplicate, find, timeout::Elapsed,
 };
 use tower_keep_test::Polled;
+use tower_keep_tests::*;
 
 use super::set_aside_stages::*;
-use tower_keep_tests::*;
 
 /// The error of a call that came while another had its key.
 #[track_caller]

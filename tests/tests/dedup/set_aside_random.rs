@@ -10,9 +10,9 @@ use tower_keep::{
     cancel::Cancelled, dedup::Duplicate, find,
 };
 use tower_keep_test::Polled;
+use tower_keep_tests::*;
 
 use super::set_aside_stages::*;
-use tower_keep_tests::*;
 
 const QUIET: u64 = 30;
 

@@ -10,9 +10,9 @@ use tower_keep::{
     dispatch::Full, find,
 };
 use tower_keep_test::Polled;
+use tower_keep_tests::*;
 
 use super::set_aside_stages::*;
-use tower_keep_tests::*;
 
 fn one_at_a_time(inner: Staged) -> Dispatcher<Stack> {
     Dispatcher::new(Stack::new(inner)).limit(NonZeroUsize::MIN)

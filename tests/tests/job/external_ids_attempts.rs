@@ -5,9 +5,9 @@ use tower_keep::{
     BoxError, CancelLayer, Event, Job, JobLayer, LogLayer, ProgressLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::Scripted;
+use tower_keep_tests::*;
 
 use super::external_ids::{identified, ids};
-use tower_keep_tests::*;
 
 /// R78 A request that has its id at the second attempt only, and another at the third: the first one is the job's.
 #[tokio::test(start_paused = true)]
@@ -39,26 +39,6 @@ async fn a_later_attempt_has_the_id() {
 /// R78 So it is where a foreign layer makes the attempts, whichever layer began the job.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_layer_makes_the_attempts() {
-    #[derive(Clone)]
-    struct CountsOn;
-
-    impl tower::retry::Policy<u32, u32, BoxError> for CountsOn {
-        type Future = std::future::Ready<()>;
-
-        fn retry(
-            &mut self,
-            request: &mut u32,
-            result: &mut Result<u32, BoxError>,
-        ) -> Option<Self::Future> {
-            *request += 1;
-            result.is_err().then(|| std::future::ready(()))
-        }
-
-        fn clone_request(&mut self, request: &u32) -> Option<u32> {
-            Some(*request)
-        }
-    }
-
     async fn check<L>(name: &str, outer: L)
     where
         L: Layer<Stack>,

@@ -62,26 +62,6 @@ async fn a_job_layer_inside_names_the_job() {
 /// R76 A later attempt goes on in the same job, under its first name, whichever layer makes the attempts.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_keeps_the_name() {
-    #[derive(Clone)]
-    struct Twice;
-
-    impl tower::retry::Policy<u32, u32, BoxError> for Twice {
-        type Future = std::future::Ready<()>;
-
-        fn retry(
-            &mut self,
-            request: &mut u32,
-            result: &mut Result<u32, BoxError>,
-        ) -> Option<Self::Future> {
-            *request += 1;
-            result.is_err().then(|| std::future::ready(()))
-        }
-
-        fn clone_request(&mut self, request: &u32) -> Option<u32> {
-            Some(*request)
-        }
-    }
-
     let numbered = || JobLayer::named_by(|n: &u32| format!("attempt of {n}"));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let inner = || {
@@ -102,7 +82,7 @@ async fn a_later_attempt_keeps_the_name() {
     ours.oneshot(1).await.unwrap();
     let foreign = ServiceBuilder::new()
         .layer(log)
-        .layer(tower::retry::RetryLayer::new(Twice))
+        .layer(tower::retry::RetryLayer::new(CountsOn))
         .layer(numbered())
         .service(inner());
     foreign.oneshot(1).await.unwrap();

@@ -7,7 +7,7 @@ use tower_keep::{
     BoxError, CancelLayer, EventKind, FailureCause, Job, LimitScope, ProgressLayer, RetryLayer,
     StepInfo, TimeoutLayer, progress::JobState,
 };
-use tower_keep_test::{Recorder, Scripted, Step};
+use tower_keep_test::Recorder;
 use tower_keep_tests::*;
 
 /// Each event's name and step, such as `progress b 2/3`.
@@ -582,32 +582,4 @@ async fn steps_without_a_job() {
         expired.to_string(),
         "step \"hangs\" time limit of 1s expired"
     );
-}
-
-/// Each attempt counts its steps from 1.
-#[tokio::test(start_paused = true)]
-async fn an_attempts_steps_begin_at_one() {
-    let (log, recorder) = recording();
-    let inner = Scripted::<u32, u32, BoxError>::new().times(2, || {
-        Step::run(async |_| {
-            let job = Job::current();
-            job.step("a", async { Ok::<_, BoxError>(()) }).await?;
-            job.step("b", async { Err::<u32, BoxError>("no".into()) })
-                .await
-        })
-    });
-    let service = ServiceBuilder::new()
-        .layer(log)
-        .layer(RetryLayer::new().max_retries(1))
-        .service(inner);
-    service.oneshot(0).await.unwrap_err();
-    let numbers: Vec<u32> = recorder
-        .kinds()
-        .into_iter()
-        .filter_map(|kind| match kind {
-            EventKind::StepStarted { number, .. } => Some(number),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(numbers, [1, 2, 1, 2]);
 }

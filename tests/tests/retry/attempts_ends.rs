@@ -8,9 +8,9 @@ use tower_keep::{
     LogLayer, ProgressLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::{Scripted, Step};
+use tower_keep_tests::*;
 
 use super::attempts::ended;
-use tower_keep_tests::*;
 
 type Inner = Scripted<u32, u32, BoxError>;
 

@@ -21,9 +21,9 @@ use tower_keep::{
     progress::JobState,
 };
 use tower_keep_test::{Recorder, Scripted, Step};
+use tower_keep_tests::*;
 
 use super::attempts::ended;
-use tower_keep_tests::*;
 
 type Inner = Scripted<u32, u32, BoxError>;
 

@@ -232,7 +232,7 @@ async fn a_child_is_under_its_parents_limits() {
         (60, 30, 90, 30),
         (60, 30, 10, 10),
         (20, 30, 90, 20),
-        (20, 30, 90, 20),
+        (20, 30, 10, 10),
     ] {
         for tracked in [true, false] {
             let client = if tracked {

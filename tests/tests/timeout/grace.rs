@@ -656,24 +656,3 @@ async fn an_idle_limit_with_grace() {
     assert_eq!(limits(&recorder), [(LimitScope::Idle, 24, true)]);
     assert_failed(&recorder);
 }
-
-/// R59: work that is told to stop at the limit of its attempt counts as failed, not as cancelled.
-#[tokio::test(start_paused = true)]
-async fn a_circuit_counts_what_is_told_to_stop() {
-    for inside in [true, false] {
-        let circuit = tower_keep::CircuitBreakerLayer::new().failure_threshold(0);
-        let handle = circuit.handle();
-        let limit = TimeoutLayer::new(secs(10)).per_attempt().grace(secs(5));
-        let inner = code(|job, _| cleaning_up(job, 1));
-        let stack = ServiceBuilder::new();
-        let error = if inside {
-            let service = stack.layer(limit).layer(circuit).service(inner);
-            service.oneshot(0).await.unwrap_err()
-        } else {
-            let service = stack.layer(circuit).layer(limit).service(inner);
-            service.oneshot(0).await.unwrap_err()
-        };
-        elapsed(&error);
-        assert_eq!(handle.state(), tower_keep::circuit_breaker::State::Open);
-    }
-}

@@ -3,9 +3,9 @@
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{BoxError, CancelLayer, CancelReason, EventKind, Job, LimitScope};
 use tower_keep_test::Scripted;
+use tower_keep_tests::*;
 
 use super::grace::limits;
-use tower_keep_tests::*;
 
 /// R11b: a handle that was taken outside the limit says that the code it is used in is told to stop.
 #[tokio::test(start_paused = true)]
