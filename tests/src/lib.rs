@@ -4,6 +4,7 @@ mod checked_events;
 mod layers;
 mod lines;
 mod results;
+pub mod servers;
 mod services;
 
 pub use tower_keep_test::{ms, secs};

@@ -13,9 +13,11 @@ use super::{Background, Server};
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) text: String,
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub text: String,
 }
 
 impl Answer {
@@ -30,42 +32,49 @@ impl Answer {
 }
 
 /// One TCP connection of its own, with HTTP/1. Dropping it closes the socket.
-pub(crate) struct Connection {
+#[derive(Debug)]
+pub struct Connection {
     sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
     _task: Background,
 }
 
-pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
+/// A GET request.
+pub fn get(path: &str) -> Request<Full<Bytes>> {
     Request::get(path)
         .header(header::HOST, "localhost")
         .body(Full::default())
         .unwrap()
 }
 
-pub(crate) fn get_with(path: &str, name: &'static str, value: &str) -> Request<Full<Bytes>> {
+/// A GET request with this header.
+pub fn get_with(path: &str, name: &'static str, value: &str) -> Request<Full<Bytes>> {
     let mut request = get(path);
     request.headers_mut().insert(name, value.parse().unwrap());
     request
 }
 
-pub(crate) fn post(path: &str) -> Request<Full<Bytes>> {
+/// A POST request.
+pub fn post(path: &str) -> Request<Full<Bytes>> {
     let mut request = get(path);
     *request.method_mut() = Method::POST;
     request
 }
 
-pub(crate) fn delete(path: &str) -> Request<Full<Bytes>> {
+/// A DELETE request.
+pub fn delete(path: &str) -> Request<Full<Bytes>> {
     let mut request = get(path);
     *request.method_mut() = Method::DELETE;
     request
 }
 
 impl Connection {
-    pub(crate) async fn open(server: &Server) -> Self {
+    /// Connects to the server.
+    pub async fn open(server: &Server) -> Self {
         Self::to(server.addr).await
     }
 
-    pub(crate) async fn to(addr: SocketAddr) -> Self {
+    /// Connects to this address.
+    pub async fn to(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -79,38 +88,39 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn try_send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> hyper::Result<Answer> {
+    /// Sends the request and reads the answer.
+    pub async fn try_send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
         self.sender.ready().await?;
         Answer::read(self.sender.send_request(request).await?).await
     }
 
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+    /// As [`try_send`](Self::try_send), where no error is expected.
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
         self.try_send(request).await.unwrap()
     }
 
-    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+    /// Sends a GET request, where no error is expected.
+    pub async fn get(&mut self, path: &str) -> Answer {
         self.send(get(path)).await
     }
 
     /// Sends the request from a task of its own; aborting it closes the connection.
-    pub(crate) fn spawn(mut self, request: Request<Full<Bytes>>) -> JoinHandle<Answer> {
+    pub fn spawn(mut self, request: Request<Full<Bytes>>) -> JoinHandle<Answer> {
         tokio::spawn(async move { self.send(request).await })
     }
 }
 
 /// One TCP connection with HTTP/2, by prior knowledge. Clones are handles to the same connection.
-#[derive(Clone)]
-pub(crate) struct Multiplexed {
+#[derive(Clone, Debug)]
+pub struct Multiplexed {
     sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
     addr: SocketAddr,
     _task: Arc<Background>,
 }
 
 impl Multiplexed {
-    pub(crate) async fn open(server: &Server) -> Self {
+    /// Connects to the server.
+    pub async fn open(server: &Server) -> Self {
         let stream = TcpStream::connect(server.addr).await.unwrap();
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -126,7 +136,8 @@ impl Multiplexed {
         }
     }
 
-    pub(crate) async fn try_get(&mut self, path: &str) -> hyper::Result<Answer> {
+    /// Sends a GET request and reads the answer.
+    pub async fn try_get(&mut self, path: &str) -> hyper::Result<Answer> {
         self.sender.ready().await?;
         let request = Request::get(format!("http://{}{path}", self.addr))
             .body(Full::default())
@@ -134,7 +145,8 @@ impl Multiplexed {
         Answer::read(self.sender.send_request(request).await?).await
     }
 
-    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+    /// As [`try_get`](Self::try_get), where no error is expected.
+    pub async fn get(&mut self, path: &str) -> Answer {
         self.try_get(path).await.unwrap()
     }
 }

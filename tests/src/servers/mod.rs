@@ -1,4 +1,4 @@
-//! Servers, connections and handlers that the tests hold in their hands.
+//! Servers on the loopback interface, connections to them, and handlers that a test controls.
 
 use std::{
     future::Future,
@@ -33,31 +33,32 @@ use tower_keep::{BoxError, CancelReason, EventKind, Job, JobId};
 use tower_keep_test::{Gate, Recorder};
 
 mod connections;
-mod layers;
 
-pub(crate) use self::{connections::*, layers::*};
+pub use self::connections::*;
 
 /// The limit for what never answers.
-pub(crate) const SHORT: Duration = Duration::from_millis(50);
+pub const SHORT: Duration = Duration::from_millis(50);
 
 /// The limit for what does answer.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(30);
 
 /// The delay before a retry that a test waits for.
-pub(crate) const SOON: Duration = Duration::from_millis(1);
+pub const SOON: Duration = Duration::from_millis(1);
 
 /// No test takes longer: a bug is a failure, not a hang.
-pub(crate) async fn bounded<F: Future>(test: F) -> F::Output {
+pub async fn bounded<F: Future>(test: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), test)
         .await
         .expect("the test hangs")
 }
 
 /// A task that ends with its owner.
-pub(crate) struct Background(JoinHandle<()>);
+#[derive(Debug)]
+pub struct Background(JoinHandle<()>);
 
 impl Background {
-    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+    /// Spawns the task.
+    pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(task))
     }
 }
@@ -69,19 +70,22 @@ impl Drop for Background {
 }
 
 /// A server on an ephemeral port of the loopback interface, gone when it is dropped.
-pub(crate) struct Server {
-    pub(crate) addr: SocketAddr,
+#[derive(Debug)]
+pub struct Server {
+    /// The address at which it listens.
+    pub addr: SocketAddr,
     _task: Background,
 }
 
-pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
+/// A listener on an ephemeral port of the loopback interface.
+pub async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)
 }
 
 /// A port that is taken, and refuses as long as nobody listens.
-pub(crate) fn refusing() -> (TcpSocket, SocketAddr) {
+pub fn refusing() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = socket.local_addr().unwrap();
@@ -90,7 +94,7 @@ pub(crate) fn refusing() -> (TcpSocket, SocketAddr) {
 
 impl Server {
     /// `axum::serve`.
-    pub(crate) async fn axum(app: Router) -> Self {
+    pub async fn axum(app: Router) -> Self {
         let (listener, addr) = listen().await;
         Self {
             addr,
@@ -99,7 +103,7 @@ impl Server {
     }
 
     /// hyper's own loop, for HTTP/1 and HTTP/2. A service is made for each connection.
-    pub(crate) async fn hyper<M, S, B>(make: M) -> Self
+    pub async fn hyper<M, S, B>(make: M) -> Self
     where
         M: Fn() -> S + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -130,7 +134,7 @@ impl Server {
     }
 
     /// Accepts connections, reads what comes, and never says a word.
-    pub(crate) async fn silent() -> Self {
+    pub async fn silent() -> Self {
         let (listener, addr) = listen().await;
         let accept = async move {
             let mut held = Vec::new();
@@ -144,39 +148,45 @@ impl Server {
         }
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    /// The URL of this path.
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
 }
 
 /// Work that says when it begins, and waits until the test lets it go.
-#[derive(Clone)]
-pub(crate) struct Held {
+#[derive(Clone, Debug)]
+pub struct Held {
     entered: mpsc::UnboundedSender<Option<JobId>>,
-    pub(crate) gate: Gate,
+    /// Lets the work go on.
+    pub gate: Gate,
     /// Fires when one such work is over or dropped.
-    pub(crate) left: CancellationToken,
+    pub left: CancellationToken,
 }
 
 /// The jobs that entered.
-pub(crate) struct Entries(mpsc::UnboundedReceiver<Option<JobId>>);
+#[derive(Debug)]
+pub struct Entries(mpsc::UnboundedReceiver<Option<JobId>>);
 
 impl Entries {
     /// The next one, in its job.
-    pub(crate) async fn job(&mut self) -> JobId {
+    pub async fn job(&mut self) -> JobId {
         self.recv().await.expect("the work runs in a job")
     }
 
-    pub(crate) async fn recv(&mut self) -> Option<JobId> {
+    /// The next one, with its job if there is one.
+    pub async fn recv(&mut self) -> Option<JobId> {
         self.0.recv().await.expect("the work is still there")
     }
 
-    pub(crate) fn is_empty(&mut self) -> bool {
+    /// Whether none has entered since.
+    pub fn is_empty(&mut self) -> bool {
         self.0.try_recv().is_err()
     }
 }
 
-pub(crate) fn held() -> (Held, Entries) {
+/// Work that a test holds back, and the jobs that enter it.
+pub fn held() -> (Held, Entries) {
     let (entered, entries) = mpsc::unbounded_channel();
     let held = Held {
         entered,
@@ -187,7 +197,8 @@ pub(crate) fn held() -> (Held, Entries) {
 }
 
 impl Held {
-    pub(crate) async fn run(&self) -> String {
+    /// Does the work: waits for the gate, then returns the number of the job.
+    pub async fn run(&self) -> String {
         let _left = self.left.clone().drop_guard();
         let job = Job::current().id();
         let _ = self.entered.send(job);
@@ -196,14 +207,14 @@ impl Held {
     }
 
     /// A route of axum with this work.
-    pub(crate) fn route(&self) -> MethodRouter {
+    pub fn route(&self) -> MethodRouter {
         let held = self.clone();
         any(move || async move { held.run().await })
     }
 }
 
 /// The app, and a token that fires when the server drops a call.
-pub(crate) fn tells_when_dropped(app: Router) -> (Router, CancellationToken) {
+pub fn tells_when_dropped(app: Router) -> (Router, CancellationToken) {
     let gone = CancellationToken::new();
     let dropped = gone.clone();
     let app = app.layer(middleware::from_fn(move |request, next: Next| {
@@ -217,20 +228,22 @@ pub(crate) fn tells_when_dropped(app: Router) -> (Router, CancellationToken) {
 }
 
 /// Counts the calls, from 1.
-#[derive(Clone, Default)]
-pub(crate) struct Count(Arc<AtomicUsize>);
+#[derive(Clone, Debug, Default)]
+pub struct Count(Arc<AtomicUsize>);
 
 impl Count {
-    pub(crate) fn next(&self) -> usize {
+    /// Counts a call.
+    pub fn next(&self) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    pub(crate) fn get(&self) -> usize {
+    /// How many calls there were.
+    pub fn get(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 
     /// A route that fails this often with 503, then answers with the number of calls.
-    pub(crate) fn fails_first(&self, failures: usize) -> MethodRouter {
+    pub fn fails_first(&self, failures: usize) -> MethodRouter {
         let count = self.clone();
         any(move || async move {
             let calls = count.next();
@@ -245,13 +258,13 @@ impl Count {
 }
 
 /// Waits for this job's ending.
-pub(crate) async fn ended(seen: &Recorder, job: JobId) -> EventKind {
+pub async fn ended(seen: &Recorder, job: JobId) -> EventKind {
     seen.until(|seen| seen.terminal(job).is_some()).await;
     seen.terminal(job).unwrap()
 }
 
 /// Waits until this many jobs have ended and says how, in the order in which the jobs began.
-pub(crate) async fn all_ended(seen: &Recorder, jobs: usize) -> Vec<EventKind> {
+pub async fn all_ended(seen: &Recorder, jobs: usize) -> Vec<EventKind> {
     let ended = |seen: &Recorder| {
         seen.kinds()
             .iter()
@@ -271,7 +284,7 @@ pub(crate) async fn all_ended(seen: &Recorder, jobs: usize) -> Vec<EventKind> {
 
 /// The reason of a cancellation.
 #[track_caller]
-pub(crate) fn reason(kind: EventKind) -> CancelReason {
+pub fn reason(kind: EventKind) -> CancelReason {
     match kind {
         EventKind::Cancelled { reason, .. } => reason,
         other => panic!("not cancelled: {other:?}"),
@@ -280,7 +293,7 @@ pub(crate) fn reason(kind: EventKind) -> CancelReason {
 
 /// The cause of a failure.
 #[track_caller]
-pub(crate) fn cause(kind: EventKind) -> tower_keep::FailureCause {
+pub fn cause(kind: EventKind) -> tower_keep::FailureCause {
     match kind {
         EventKind::Failed { cause, .. } => cause,
         other => panic!("not failed: {other:?}"),
@@ -289,21 +302,21 @@ pub(crate) fn cause(kind: EventKind) -> tower_keep::FailureCause {
 
 /// The parent of a job.
 #[track_caller]
-pub(crate) fn parent(seen: &Recorder, job: JobId) -> Option<JobId> {
+pub fn parent(seen: &Recorder, job: JobId) -> Option<JobId> {
     let events = seen.events_of(job);
     let parent = events.first().expect("the job was seen").parent;
     assert!(events.iter().all(|event| event.parent == parent), "{seen}");
     parent
 }
 
-/// A reqwest client that talks to the loopback interface only and pools no connection.
-/// Only what may be done twice.
-pub(crate) fn repeat(request: &reqwest::Request) -> Option<reqwest::Request> {
+/// A copy of the request, if it is idempotent.
+pub fn repeat(request: &reqwest::Request) -> Option<reqwest::Request> {
     let idempotent = request.method().is_idempotent();
     idempotent.then(|| request.try_clone()).flatten()
 }
 
-pub(crate) fn reqwest_client() -> reqwest::Client {
+/// A reqwest client that talks to the loopback interface only and pools no connection.
+pub fn reqwest_client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
         .pool_max_idle_per_host(0)

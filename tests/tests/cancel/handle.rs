@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, EventKind, JobLayer, RetryLayer,
     cancel::{CancelHandle, GroupHandle},

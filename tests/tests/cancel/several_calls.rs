@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
+use tower::{Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, Dispatcher, EventKind, JobLayer, RetryLayer, TimeoutLayer,
     progress::JobState,

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tokio::time::{Instant, sleep};
-use tower::{Layer, ServiceBuilder, ServiceExt, layer::layer_fn};
+use tower::{ServiceBuilder, ServiceExt, layer::layer_fn};
 use tower_keep::{CancelLayer, DedupLayer, RetryLayer, TimeoutLayer};
 use tower_keep_test::{Scripted, Step};
 use tower_keep_tests::*;

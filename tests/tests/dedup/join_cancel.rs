@@ -1,6 +1,6 @@
 //! Cancelling jobs that share an execution: whom it reaches, in both orders of the layers.
 
-use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelLayer, CancelReason, DedupLayer, EventKind, Job, RetryLayer, TimeoutLayer,
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::task::yield_now;
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{BoxError, CancelLayer, DedupLayer, Event, Job, LogLayer, ProgressLayer};
 use tower_keep_tests::*;
 

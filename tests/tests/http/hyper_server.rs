@@ -12,12 +12,12 @@ use tower_keep::{
     Job, LogLayer, TimeoutLayer, circuit_breaker::State,
 };
 use tower_keep_test::Recorder;
-
-use crate::support::{
-    AppError, Connection, Count, Held, Keep, Multiplexed, SHORT, Server, all_ended,
-    answering_layers, assert_four_answers, bounded, cause, ended, failing_layers, get, held,
-    parent, post, reason,
+use tower_keep_tests::servers::{
+    Connection, Count, Held, Multiplexed, SHORT, Server, all_ended, bounded, cause, ended, get,
+    held, parent, post, reason,
 };
+
+use crate::layers::{AppError, Keep, answering_layers, assert_four_answers, failing_layers};
 
 /// The request's body, or that of one that was rebuilt.
 type ReqBody = Either<Incoming, Empty<Bytes>>;

@@ -15,8 +15,9 @@ use tower_keep::{
     timeout::Elapsed,
 };
 use tower_keep_test::Recorder;
-
-use super::{Connection, Entries, Held, LONG, SOON, Server, all_ended, cause, get_with, reason};
+use tower_keep_tests::servers::{
+    Connection, Entries, Held, LONG, SOON, Server, all_ended, cause, get_with, reason,
+};
 
 /// What a test keeps of its layers.
 pub(crate) struct Keep {
@@ -100,7 +101,8 @@ macro_rules! answering_layers {
             CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, ProgressLayer, RetryLayer,
             TimeoutLayer,
         };
-        use $crate::support::{Keep, LONG, SOON, idempotency_key, patience, server_errors};
+        use tower_keep_tests::servers::{LONG, SOON};
+        use $crate::layers::{Keep, idempotency_key, patience, server_errors};
 
         let progress = ProgressLayer::new();
         let cancel =
@@ -148,7 +150,8 @@ macro_rules! failing_layers {
             CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, ProgressLayer, RetryLayer,
             TimeoutLayer,
         };
-        use $crate::support::{AppError, Keep, LONG, idempotency_key, patience};
+        use tower_keep_tests::servers::LONG;
+        use $crate::layers::{AppError, Keep, idempotency_key, patience};
 
         let progress = ProgressLayer::new();
         let cancel = CancelLayer::new().fail_with(AppError::Stopped);

@@ -378,8 +378,7 @@ use tower_keep::{
     cancel::CancelHandle, circuit_breaker::Open, find, progress::JobState,
 };
 use tower_keep_test::Recorder;
-
-use crate::support::{
+use tower_keep_tests::servers::{
     Background, Connection, Count, LONG, SHORT, SOON, Server, all_ended, bounded, delete, ended,
     held, listen, post, reason, refusing, reqwest_client,
 };

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelLayer, EventKind, FailureCause, Job, LimitScope, ProgressLayer, RetryLayer,
     StepInfo, TimeoutLayer, progress::JobState,

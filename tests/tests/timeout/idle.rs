@@ -1,7 +1,6 @@
 //! Limits on the time without progress.
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };

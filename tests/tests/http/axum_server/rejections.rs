@@ -16,11 +16,12 @@ use tower_keep::{
     TimeoutLayer, cancel::Cancelled, circuit_breaker::Open, dedup::Duplicate, find,
     timeout::Elapsed,
 };
+use tower_keep_tests::servers::{Connection, Held, LONG, Server, bounded, held};
 
 use super::{answer, repeat_get};
-use crate::support::{
-    AppError, Connection, Held, Keep, LONG, Server, answering_layers, assert_four_answers, bounded,
-    failing_layers, held, idempotency_key, patience,
+use crate::layers::{
+    AppError, Keep, answering_layers, assert_four_answers, failing_layers, idempotency_key,
+    patience,
 };
 
 /// The routes that `assert_four_answers` asks for.

@@ -5,12 +5,12 @@ use http::StatusCode;
 use tower_keep::{
     CancelReason, EventKind, FailureCause, Job, circuit_breaker::State, progress::JobState,
 };
-
-use super::serve;
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, Count, Multiplexed, all_ended, bounded, cause, ended, get, get_with, held, post,
     reason,
 };
+
+use super::serve;
 
 /// The circuit is one for all routes and connections, although axum makes a service for each: opened through one, it
 /// turns away on the other.

@@ -8,11 +8,11 @@ use tower_keep::{
     cancel::Cancelled, find,
 };
 use tower_keep_test::Recorder;
-
-use super::{Fetch, reply, serve, upstream};
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, LONG, SHORT, Server, all_ended, bounded, cause, ended, get, parent, reason,
 };
+
+use super::{Fetch, reply, serve, upstream};
 
 /// Cancelling the server's job cancels the calls its handler is making, and the server they went to sees them leave.
 #[tokio::test]
