@@ -178,7 +178,8 @@ async fn started_is_past_every_gate() {
     assert_eq!(recorder.names()[..3], ["dispatched", "started", "progress"]);
 }
 
-/// R39-R44: every record carries the step's name and number where there is one, and no such field where there is none.
+/// R39, R40, R41, R42, R43, R44: each record carries the name and the number of the step, and has no such field without
+/// a step.
 #[tokio::test(start_paused = true)]
 async fn steps_are_fields() {
     let (lines, _guard) = Lines::listen();

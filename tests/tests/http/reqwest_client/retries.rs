@@ -65,7 +65,7 @@ async fn the_last_503_is_the_answer() {
     .await;
 }
 
-/// R80 A body that is streamed cannot be repeated: `try_clone` gives `None`, and it is tried once. So
+/// Behaviour 20: a body that is streamed cannot be repeated: `try_clone` gives `None`, and it is tried once. So
 /// is a POST, which may have been carried out.
 #[tokio::test]
 async fn a_streaming_body_is_tried_once() {
