@@ -4,6 +4,7 @@ mod builders;
 mod overrides;
 mod pipeline_settings;
 mod pipeline_slots;
+mod rejections;
 mod together;
 mod verdicts;
 mod verdicts_apart;

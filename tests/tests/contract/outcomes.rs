@@ -6,8 +6,9 @@ use tower_keep::{BoxError, CancelReason, EventKind, FailureCause, Job, JobId};
 use tower_keep_test::{Scripted, Step};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call, call_of, echo, over, settle, silent, slow_echo, spawn_call},
-    stack::{Stack, Why, stopped},
+    stack::Stack,
     stacks::{everything, that},
 };
 

@@ -10,8 +10,9 @@ use tower_keep_test::{Recorder, Scripted, Step, secs};
 
 use crate::{
     permits::one_at_a_time,
+    reasons::{Why, stopped},
     run::{assert_no_job, call, call_of, over, spawn_call, try_call},
-    stack::{Stack, Why, stopped},
+    stack::Stack,
     stacks::{all, everything, that, watched},
 };
 

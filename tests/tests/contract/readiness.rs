@@ -5,8 +5,9 @@ use tower_keep::{CancelReason, EventKind, FailureCause};
 use tower_keep_test::{Polled, Readiness, Scripted, Step, secs};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call, echo, over, ready},
-    stack::{Stack, Why, stopped},
+    stack::Stack,
     stacks::{all, that, watched},
 };
 

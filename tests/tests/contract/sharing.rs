@@ -4,8 +4,8 @@ use tower_keep::{CancelReason, circuit_breaker::State};
 use tower_keep_test::{Polled, Scripted};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call, call_of, over, settle, silent, slow_echo},
-    stack::{Why, stopped},
     stacks::{all, that},
 };
 

@@ -3,8 +3,9 @@
 use tower_keep_test::{Polled, Scripted, ms, secs};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call_of, over, settle, silent, slow_echo},
-    stack::{GRACE, Stack, Why, stopped},
+    stack::{GRACE, Stack},
     stacks::{all, that},
 };
 

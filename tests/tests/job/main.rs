@@ -11,6 +11,7 @@ mod panics;
 mod panics_of_user_code;
 mod spans;
 mod steps;
+mod steps_ends;
 mod steps_errors;
 mod steps_share;
 mod thread_end;

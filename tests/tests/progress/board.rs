@@ -3,10 +3,9 @@
 use std::{
     collections::{BTreeMap, HashSet},
     future::pending,
-    pin::Pin,
 };
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, StreamExt};
 use tokio::{task::JoinSet, time::Instant};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
@@ -133,7 +132,7 @@ async fn a_history_of_none() {
 }
 
 /// A service whose jobs report as often as they are asked to, and end in all ways.
-fn reporting(
+pub(super) fn reporting(
     progress: ProgressLayer,
 ) -> impl Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send {
     ServiceBuilder::new()
@@ -288,45 +287,6 @@ async fn a_busy_reader_starves_nobody() {
     assert!(!busy.is_finished());
     busy.abort();
     assert!(busy.await.unwrap_err().is_cancelled());
-}
-
-/// R29: a watch of one job is a stream of its latest states that ends after the ending, whichever way it is read.
-#[tokio::test(start_paused = true)]
-async fn a_watch_is_a_stream() {
-    let progress = ProgressLayer::new();
-    let handle = progress.handle();
-    let service = ServiceBuilder::new()
-        .layer(progress)
-        .service(code(|job, n| async move {
-            for i in 1..=4 {
-                tokio::time::sleep(secs(1)).await;
-                job.progress(0.01);
-                job.progress(f64::from(i) / 5.0);
-            }
-            Ok(n)
-        }));
-    let call = tokio::spawn(service.oneshot(7));
-    tokio::task::yield_now().await;
-    let mut watch = handle.watch(handle.jobs()[0].job).unwrap();
-    let copy = watch.clone();
-    fn is_stream(_: &(impl Stream<Item = JobView> + Unpin + Send + Sync)) {}
-    is_stream(&watch);
-
-    assert_eq!(watch.next().now_or_never(), None);
-    assert_eq!(watch.latest().report.fraction(), Some(0.0));
-    assert_eq!(watch.next().await.unwrap().report.fraction(), Some(0.2));
-    // A stream's wait that was given up does not tell again what was told in another way.
-    assert_eq!(watch.next().now_or_never(), None);
-    assert_eq!(watch.changed().await.unwrap().report.fraction(), Some(0.4));
-    assert_eq!(watch.next().now_or_never(), None);
-    assert_eq!(watch.next().await.unwrap().report.fraction(), Some(0.6));
-    let states: Vec<_> = Pin::new(&mut watch).map(|view| view.state).collect().await;
-    assert_eq!(states, [JobState::Succeeded]);
-    assert_eq!(watch.next().await, None);
-    assert_eq!(watch.latest().report.fraction(), Some(1.0));
-    call.await.unwrap().unwrap();
-    let late: Vec<_> = copy.map(|view| view.state).collect().await;
-    assert_eq!(late, [JobState::Succeeded]);
 }
 
 /// R29: a layer without a handle keeps nothing; with a handle it shows late readers all there is: what was reported, in
@@ -487,23 +447,5 @@ async fn many_readers_are_woken() {
     service.oneshot(3).await.unwrap();
     while let Some(read) = readers.join_next().await {
         assert_eq!(read.unwrap(), JobState::Succeeded);
-    }
-}
-
-/// R29: a watcher that begins as a job ends sees its end, or comes too late.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_that_begins_at_the_end_sees_it() {
-    let progress = ProgressLayer::new();
-    let handle = progress.handle();
-    let service = reporting(progress);
-    for _ in 0..500 {
-        let call = tokio::spawn(service.clone().oneshot(2));
-        for view in handle.jobs() {
-            if let Some(mut watch) = handle.watch(view.job) {
-                assert_eq!(watch.ended().await.state, JobState::Succeeded);
-                assert_eq!(watch.latest().state, JobState::Succeeded);
-            }
-        }
-        call.await.unwrap().unwrap();
     }
 }

@@ -7,3 +7,4 @@ mod rates;
 mod readers;
 mod reports;
 mod serialised;
+mod watch;

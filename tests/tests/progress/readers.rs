@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
     BoxError, DedupLayer, Dispatcher, EventKind, Job, JobId, JobLayer, ProgressLayer,
@@ -180,7 +180,7 @@ fn a_waker_that_calls_is_no_part_of_the_job() {
 }
 
 /// Two of three calls join the first, one of them by joining the other. The first reports twice, and fails.
-async fn a_chain_that_fails(progress: ProgressLayer, meanwhile: impl Future) {
+pub(super) async fn a_chain_that_fails(progress: ProgressLayer, meanwhile: impl Future) {
     let handle = progress.handle();
     let service = ServiceBuilder::new()
         .layer(progress)
@@ -212,42 +212,6 @@ async fn a_chain_that_fails(progress: ProgressLayer, meanwhile: impl Future) {
 #[tokio::test(start_paused = true)]
 async fn the_last_report_is_shown_of_those_that_joined() {
     a_chain_that_fails(ProgressLayer::new(), async {}).await;
-}
-
-/// R29, R51: a watch sees each report also where the job joined a job that joined another.
-#[tokio::test(start_paused = true)]
-async fn a_watch_at_the_end_of_a_chain() {
-    let progress = ProgressLayer::new();
-    let handle = progress.handle();
-    a_chain_that_fails(progress, async {
-        let last = handle.jobs().pop().unwrap();
-        let mut watch = handle.watch(last.job).unwrap();
-        for fraction in [0.25, 0.5] {
-            assert_eq!(
-                watch.changed().await.unwrap().report.fraction(),
-                Some(fraction)
-            );
-        }
-        assert!(watch.ended().await.state.is_terminal());
-    })
-    .await;
-}
-
-/// R29: a wait for the ending that is dropped has returned nothing: the states before it are there for who asks.
-#[tokio::test(start_paused = true)]
-async fn a_dropped_wait_for_the_ending_loses_no_state() {
-    let jobs = Dispatcher::new(code(|job, request| async move {
-        job.progress(0.25);
-        tokio::time::sleep(secs(60)).await;
-        Ok(request)
-    }));
-    let mut watch = jobs.dispatch(1).progress();
-    tokio::time::sleep(secs(1)).await;
-    timeout(secs(1), watch.ended()).await.unwrap_err();
-    let changed = timeout(secs(1), watch.changed()).await;
-    let view = changed.expect("it has changed").unwrap();
-    assert_eq!(view.report.fraction(), Some(0.25));
-    assert_eq!(watch.ended().await.state, JobState::Succeeded);
 }
 
 /// R6, R29: one who reads the board and whose waker panics costs nobody else a wake or an event, nor the job.

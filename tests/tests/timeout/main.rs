@@ -4,6 +4,7 @@ mod deadlines;
 mod differential;
 mod grace;
 mod grace_attempts;
+mod grace_ends;
 mod grace_handles;
 mod idle;
 mod limits;

@@ -1,5 +1,6 @@
 //! A setter never changes what others use: each setter of each layer, after a clone, a handle and a service.
 
+mod checks;
 mod pipelines;
 mod rows;
 mod source;
@@ -8,7 +9,8 @@ mod witness;
 use std::collections::BTreeSet;
 
 use self::{
-    rows::{Row, rows},
+    checks::Row,
+    rows::rows,
     source::{Setter, setters},
     witness::in_time,
 };

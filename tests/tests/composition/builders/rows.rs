@@ -1,7 +1,6 @@
 //! The table: each setter, with an argument.
 
 use std::{
-    fmt::Debug,
     future::{Ready, ready},
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -9,7 +8,6 @@ use std::{
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, Service};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, JobLayer, LogLayer,
     Outcome, Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
@@ -17,196 +15,15 @@ use tower_keep::{
     log::Level,
     retry::{Attempt, Backoff, Decision, Jitter, RetryBudget, RetryBudgets},
 };
-use tower_keep_test::{Fault, FaultLayer, Readiness, Scripted, Step, secs};
+use tower_keep_test::{Fault, FaultLayer, Readiness, Step, secs};
 
+use super::checks::{
+    Row, after_clone, after_handle, after_service, chance, checks, refused, settings,
+};
 use super::{
     source::Setter,
-    witness::{Base, Broken, ByU32, Check, Full, Witness, broken, silent, waits},
+    witness::{ByU32, Full, silent},
 };
-
-/// One setter, and what is tried with it.
-pub(super) struct Row {
-    pub(super) setter: Setter,
-    pub(super) checks: Vec<(&'static str, Check)>,
-}
-
-fn check(check: impl FnOnce() -> Result<(), String> + 'static) -> Check {
-    Box::new(|| Box::pin(async { check() }))
-}
-
-fn same(what: &str, left: &str, right: &str) -> Result<(), String> {
-    if left == right {
-        return Ok(());
-    }
-    Err(format!("{what}: {left} is not {right}"))
-}
-
-fn ensure(holds: bool, problem: &str) -> Result<(), String> {
-    if holds {
-        Ok(())
-    } else {
-        Err(problem.to_owned())
-    }
-}
-
-/// Without state: the settings are all there is.
-fn settings<A, B, S>(base: fn() -> A, set: S) -> Check
-where
-    A: Clone + Debug + 'static,
-    B: Debug,
-    S: Fn(A) -> B + Copy + 'static,
-{
-    check(move || {
-        let other = base();
-        let before = format!("{other:?}");
-        let changed = set(other.clone());
-        same("the clone", &format!("{other:?}"), &before)?;
-        same(
-            "the new one",
-            &format!("{changed:?}"),
-            &format!("{:?}", set(base())),
-        )
-    })
-}
-
-fn after_clone<A, B, S>(base: fn() -> A, set: S) -> Check
-where
-    A: Witness + 'static,
-    B: Witness,
-    S: Fn(A) -> B + Copy + 'static,
-{
-    check(move || {
-        let other = base();
-        let before = format!("{other:?}");
-        let changed = set(other.clone());
-        same("the clone", &format!("{other:?}"), &before)?;
-        same(
-            "the new one",
-            &format!("{changed:?}"),
-            &format!("{:?}", set(base())),
-        )?;
-        let (seen, own) = (other.view(), changed.view());
-        let _kept = changed.touch();
-        ensure(own(), "its own handle does not see its state")?;
-        ensure(!seen(), "the other's handle sees its state")?;
-
-        let other = base();
-        let changed = set(other.clone());
-        let (seen, own) = (other.view(), changed.view());
-        let _kept = other.touch();
-        ensure(seen(), "the other's handle does not see the other's state")?;
-        ensure(!own(), "its own handle sees the other's state")
-    })
-}
-
-fn after_handle<A, B, S>(base: fn() -> A, set: S) -> Check
-where
-    A: Witness + 'static,
-    B: Witness,
-    S: Fn(A) -> B + Copy + 'static,
-{
-    check(move || {
-        let layer = base();
-        let seen = layer.view();
-        let changed = set(layer);
-        let own = changed.view();
-        let _kept = changed.touch();
-        ensure(own(), "its own handle does not see its state")?;
-        ensure(!seen(), "the handle of before sees its state")
-    })
-}
-
-fn after_service<A, B, S>(base: fn() -> A, set: S) -> Check
-where
-    A: Base + 'static,
-    B: Witness,
-    S: Fn(A) -> B + Copy + 'static,
-{
-    check(move || {
-        let layer = base();
-        let call = layer.service();
-        let changed = set(layer);
-        let own = changed.view();
-        let _kept = call();
-        ensure(
-            !own(),
-            "its own handle sees the calls of the service of before",
-        )?;
-
-        let layer = base();
-        let (call, seen) = (layer.service(), layer.view());
-        let _kept = call();
-        ensure(seen(), "a handle does not see the calls of a service")
-    })
-}
-
-/// The nth call of the other, and of the new one, waits as if there was no other.
-fn chance<A, B, S>(base: fn() -> A, set: S, by_service: bool) -> Check
-where
-    A: Clone + Waits + 'static,
-    B: Waits + 'static,
-    S: Fn(A) -> B + Copy + 'static,
-{
-    Box::new(move || {
-        Box::pin(async move {
-            let layer = base();
-            let other = layer.clone();
-            let kept = by_service.then(|| layer.keep());
-            let changed = set(layer);
-            let first = changed.waits().await;
-            let as_fresh = set(base()).waits().await;
-            ensure(first == as_fresh, "its chance is not that of a fresh layer")?;
-            let (first, fresh) = (other.waits().await, base().waits().await);
-            drop(kept);
-            ensure(first == fresh, "the other's chance went on")
-        })
-    })
-}
-
-/// A retry, whichever its types.
-trait Waits {
-    async fn waits(&self) -> Duration;
-    /// A service of it.
-    fn keep(&self) -> Box<dyn std::any::Any>;
-}
-
-impl<P, C, H, B, N, A> Waits for RetryLayer<P, C, H, B, N, A>
-where
-    Self: Layer<Broken, Service: Service<u32> + 'static>,
-{
-    async fn waits(&self) -> Duration {
-        waits(self).await
-    }
-
-    fn keep(&self) -> Box<dyn std::any::Any> {
-        Box::new(self.layer(broken()))
-    }
-}
-
-/// What is wrong with a setter of a builder that cannot be copied: it has to refuse.
-fn refused<S>(set: S) -> Check
-where
-    S: Fn(Scripted<u32, u32>) -> Scripted<u32, u32> + Copy + 'static,
-{
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    let refuses = move |service: Scripted<u32, u32>| {
-        let caught = catch_unwind(AssertUnwindSafe(|| drop(set(service))));
-        ensure(caught.is_err(), "it changes what others use")
-    };
-    check(move || {
-        let base = || Scripted::<u32, u32>::new().answer(1);
-        let other = base();
-        let before = format!("{other:?}");
-        refuses(other.clone())?;
-        same("the clone", &format!("{other:?}"), &before)?;
-        let service = base();
-        let calls = service.calls();
-        refuses(service)?;
-        ensure(calls.unused() == 1, "the record changed")?;
-        let fresh = catch_unwind(AssertUnwindSafe(|| drop(set(base()))));
-        ensure(fresh.is_ok(), "it refuses a service that nobody uses")
-    })
-}
 
 macro_rules! table {
     ($rows:ident, $of:literal, $with:ident($base:expr); $($setter:ident($($argument:expr),*)),+ $(,)?) => {$(
@@ -217,33 +34,10 @@ macro_rules! table {
     )+};
 }
 
-macro_rules! checks {
-    (settings, $base:expr, $set:expr) => {
-        vec![("a clone", settings(|| $base, $set))]
-    };
-    (shared, $base:expr, $set:expr) => {
-        vec![
-            ("a clone", after_clone(|| $base, $set)),
-            ("a handle", after_handle(|| $base, $set)),
-            ("a service", after_service(|| $base, $set)),
-        ]
-    };
-    (cloned, $base:expr, $set:expr) => {
-        vec![("a clone", after_clone(|| $base, $set))]
-    };
-    (chance, $base:expr, $set:expr) => {
-        vec![
-            ("a clone", chance(|| $base, $set, false)),
-            ("a service", chance(|| $base, $set, true)),
-        ]
-    };
-    (refused, $base:expr, $set:expr) => {
-        vec![("anything", refused($set))]
-    };
-}
-
 const ONE: NonZeroU32 = NonZeroU32::MIN;
+
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 const SECOND: Duration = secs(1);
 
 type Judged = Result<u32, BoxError>;
