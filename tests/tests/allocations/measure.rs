@@ -32,7 +32,7 @@ impl std::error::Error for Broken {}
 
 /// A service that allocates nothing and counts its clones.
 pub(crate) struct Inner {
-    pends: bool,
+    pub(crate) pends: bool,
     pub(crate) fails: fn(u64) -> bool,
     pub(crate) clones: Arc<AtomicUsize>,
 }
@@ -81,7 +81,7 @@ impl Service<u64> for Inner {
 
 /// Ready at once, or when it is polled again.
 pub(crate) struct Answer {
-    pends: bool,
+    pub(crate) pends: bool,
     result: Option<Result<u64, Broken>>,
 }
 
