@@ -66,7 +66,7 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
         })
 }
 
-/// The requirements of the list: those that hold, and those that are planned.
+/// The requirements of the list: the built ones, and the planned ones.
 fn requirements() -> [BTreeSet<String>; 2] {
     let list = read("REQUIREMENTS.md");
     let (built, planned) = list.split_once("\n## Planned\n").unwrap();

@@ -72,7 +72,7 @@ fn timeout_costs_nothing() {
     at_most(&TimeoutLayer::new(MINUTE).per_attempt(), 0, 0);
 }
 
-/// The job, and what tells the work to stop at its limit.
+/// The job, and what cancels the work at its limit.
 #[test]
 fn a_watched_timeout_allocates_the_job() {
     at_most(&TimeoutLayer::new(MINUTE).idle(), JOB, 0);
@@ -84,7 +84,7 @@ fn a_watched_timeout_allocates_the_job() {
     at_most(&layers, JOB, 0);
 }
 
-/// R66 But a clone of the service that was called, if there may be another attempt.
+/// R66 Only a clone of the service that was called, if there may be another attempt.
 #[test]
 fn retry_costs_nothing() {
     at_most(&RetryLayer::new(), 0, 1);
@@ -93,7 +93,7 @@ fn retry_costs_nothing() {
     at_most(&once, 0, 0);
 }
 
-/// Not even with all that it can do: what a retry needs is made when there is one.
+/// A retry with all its settings costs nothing either: what a retry needs is made when there is one.
 #[test]
 fn retry_costs_nothing_with_a_budget_jitter_and_a_total_time() {
     let budget = RetryBudget::default();
@@ -159,7 +159,8 @@ fn timeout_retry_and_circuit_breaker_cost_nothing_together() {
     at_most(&layers, 0, 1);
 }
 
-/// R78 A job that gets an id from outside takes one more allocation, apart from the text. A job without an id pays nothing.
+/// R78 A job that gets an id from outside takes one more allocation, apart from the text. A job without an id pays
+/// nothing.
 #[test]
 fn an_external_id_is_one_allocation() {
     at_most(&JobLayer::new("job"), JOB, 0);
@@ -182,7 +183,7 @@ fn log_allocates_the_job() {
 
 /// R76 Without a listener no event is built: the closure that chooses levels sees none.
 #[test]
-fn a_log_that_nobody_hears_builds_no_events() {
+fn a_log_without_a_listener_builds_no_events() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let log = LogLayer::new().level_with(move |_| {
@@ -195,7 +196,7 @@ fn a_log_that_nobody_hears_builds_no_events() {
 }
 
 #[test]
-fn a_log_that_somebody_hears_allocates_the_job() {
+fn a_log_with_a_listener_allocates_the_job() {
     at_most(&LogLayer::to(|_: &Event| {}), JOB, 0);
 }
 

@@ -1,4 +1,4 @@
-//! Who cancels a job: a handle, a newer job, a token, a shutdown.
+//! What cancels a job: a handle, a newer job, a token, a shutdown.
 
 use std::{
     cell::Cell,
@@ -116,7 +116,7 @@ async fn the_handle_cancels_one_job() {
     assert!(!handle.cancel_because(JobId::from_u64(u64::MAX).unwrap(), text));
 }
 
-/// R6: nobody listening never stalls or cancels a job.
+/// R6: a job without a listener never stalls and is never cancelled for that.
 #[tokio::test(start_paused = true)]
 async fn nobody_has_to_listen() {
     let progress = ProgressLayer::with_buffer(std::num::NonZeroUsize::MIN);

@@ -146,7 +146,8 @@ async fn a_rejected_detached_job_has_not_started() {
     recorder.assert_names(["dispatched", "failed"]);
 }
 
-/// R5: a caller that leaves when it has the result of a detached call, and a layer outside goes on with that, ends the job.
+/// R5: a caller that leaves when it has the result of a detached call, and a layer outside goes on with that, ends the
+/// job.
 #[tokio::test(start_paused = true)]
 async fn a_result_that_was_taken_is_the_callers() {
     let (log, recorder) = recording();
@@ -213,9 +214,9 @@ fn a_lost_task_has_one_reason() {
     );
 }
 
-/// R1: a job is in no handle's list any more when its end is told, caller or not.
+/// R1: a job is in no handle's list any more when its end is reported, with a caller or without.
 #[tokio::test(start_paused = true)]
-async fn a_job_whose_end_is_told_does_not_run() {
+async fn a_job_whose_end_is_reported_does_not_run() {
     for detached in [false, true] {
         let seen: Arc<Mutex<Option<usize>>> = Arc::default();
         let (cancel, runs_on) = (CancelLayer::new(), CancelLayer::new().detached());
@@ -269,7 +270,8 @@ async fn a_detached_job_cleans_up_after_an_overall_limit() {
     assert_eq!(cleaned.load(Ordering::Relaxed), 1);
 }
 
-/// R11b: as above, where a Cancel layer around cancels the job, which gives no grace period itself.
+/// R11b: a job that another Cancel layer around cancels, without a grace period, gets the grace period of a detached
+/// Cancel layer.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_cleans_up_below_another_cancel_layer() {
     let (inner, cleaned) = cleaning_up();

@@ -78,8 +78,8 @@ async fn two_detached_layers() {
     recorder.assert_names(RETRIED_ONCE);
 }
 
-/// R5: a limit around a detached job that gives an attempt up stops it, also where the retry around both is the outermost
-/// layer of ours, so that it owns the job.
+/// R5: a limit around a detached job that gives an attempt up stops it, also where the retry around both is the
+/// outermost layer of ours, so that it owns the job.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_the_outermost_retry_gives_up_stops() {
     let inner = Scripted::<u32, u32>::new()
@@ -95,8 +95,8 @@ async fn an_attempt_that_the_outermost_retry_gives_up_stops() {
     call.abort();
 }
 
-/// R5: an attempt that was given up while its last poll ran says nothing of how the job ends: a caller that leaves between
-/// two attempts ends it.
+/// R5: an attempt that was given up while its last poll ran says nothing of how the job ends: a caller that leaves
+/// between two attempts ends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
     let (log, recorder) = recording();
@@ -204,8 +204,8 @@ async fn what_was_given_up_holds_no_shutdown_up() {
     assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
 }
 
-/// R3: nor does an attempt that was given up keep the job open once another one's result has gone up, detached or not: a
-/// cancellation comes too late, and says so.
+/// R3: an attempt that was given up, detached or not, does not keep the job open once another attempt's result has gone
+/// up: a cancellation comes too late, and says so.
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_decides_nothing() {
     for detached in [false, true] {
@@ -239,8 +239,8 @@ async fn what_was_given_up_decides_nothing() {
     }
 }
 
-/// R11: a task that is left when its job is over stops, also where its caller is still there: a shutdown does not wait for
-/// it.
+/// R11: a task that is left when its job is over stops, also where its caller is still there: a shutdown does not wait
+/// for it.
 #[tokio::test(start_paused = true)]
 async fn no_task_outlives_its_job() {
     let cancel = CancelLayer::new().detached();
@@ -248,7 +248,7 @@ async fn no_task_outlives_its_job() {
     let inner = Scripted::<u32, u32>::new().never().answer_after(secs(1), 7);
     let calls = inner.calls();
     let inner = cancel.layer(inner);
-    // Somebody else's layer that waits for one call in a task of its own, and answers with the other.
+    // A foreign layer that waits for one call in a task of its own, and answers with the other.
     let service = ServiceBuilder::new()
         .layer(quiet())
         .service(service_fn(move |request| {
@@ -261,8 +261,9 @@ async fn no_task_outlives_its_job() {
     assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
 }
 
-/// R5: a limit around a detached job that gives an attempt up stops it, whoever wrote the limit: nothing of the attempt is
-/// left, and a circuit inside counts what our limit cut off. The next attempt runs on without its caller.
+/// R5: a limit around a detached job that gives an attempt up stops it, whichever library the limit is from: nothing of
+/// the attempt is left, and a circuit inside counts what our limit cut off. The next attempt runs on without its
+/// caller.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_given_up_stops() {
     for ours in [true, false] {

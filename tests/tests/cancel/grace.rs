@@ -14,7 +14,7 @@ use tower_keep::{CancelLayer, CancelReason, DedupLayer, Dispatcher, EventKind, T
 use tower_keep_test::Scripted;
 use tower_keep_tests::*;
 
-/// A service that cleans up for a second once it is told to stop, and answers then.
+/// A service that cleans up for a second once its job is cancelled, and answers then.
 fn cleans_up() -> (Stack, Arc<AtomicBool>) {
     let cleaned = Arc::new(AtomicBool::new(false));
     let clean = Arc::clone(&cleaned);
@@ -30,8 +30,7 @@ fn cleans_up() -> (Stack, Arc<AtomicBool>) {
     (Stack::new(service), cleaned)
 }
 
-/// R11b: a caller that has the execution to itself is told to stop and cleans up, where it could be joined as where it
-/// could not.
+/// R11b: a caller that has the execution to itself is cancelled and cleans up, whether or not others could join it.
 #[tokio::test(start_paused = true)]
 async fn a_lone_caller_cleans_up() {
     for joins in [false, true] {
@@ -65,7 +64,7 @@ async fn a_lone_caller_cleans_up() {
     }
 }
 
-/// R11b: so does a dispatched job.
+/// R11b: a dispatched job that has the execution to itself cleans up.
 #[tokio::test(start_paused = true)]
 async fn a_lone_dispatched_job_cleans_up() {
     let (inner, cleaned) = cleans_up();
@@ -96,8 +95,8 @@ async fn what_comes_out_in_a_grace_period_is_not_kept() {
     assert_eq!(handle.kept(), 0);
 }
 
-/// R11, R54b: of several that share an execution each leaves at once, in whatever order: there is nothing to clean up as
-/// long as another one is left. Whoever began it and is left alone with it cleans up.
+/// R11, R54b: callers that share an execution leave at once, in any order: there is nothing to clean up as long as
+/// another caller is left. The caller that began the execution and is left alone with it cleans up.
 #[tokio::test(start_paused = true)]
 async fn one_of_several_leaves_at_once() {
     for leader_stays in [false, true] {
@@ -125,7 +124,7 @@ async fn one_of_several_leaves_at_once() {
     }
 }
 
-/// R54: whoever comes while a lone caller's execution cleans up begins one of its own, and is not told to stop.
+/// R54: a call that comes while a lone caller's execution cleans up begins an execution of its own, which goes on.
 #[tokio::test(start_paused = true)]
 async fn nobody_joins_what_cleans_up() {
     let inner = code(|job, request| async move {

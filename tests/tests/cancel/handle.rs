@@ -1,4 +1,4 @@
-//! Whom a handle cancels, what it tells of the running jobs, and the reasons it gives.
+//! Which jobs a handle cancels, what its list shows, and the reasons it gives.
 
 use std::{
     future::poll_fn,
@@ -14,7 +14,7 @@ use tower_keep::{
 use tower_keep_test::{Polled, Scripted};
 use tower_keep_tests::*;
 
-/// A service that never answers, behind this layer and one that names the job by its request.
+/// A service that never answers, behind this layer and a layer that names the job by its request.
 fn named<S>(
     layer: impl tower::Layer<Scripted<&'static str, u32>, Service = S>,
 ) -> impl Service<&'static str, Response = u32, Error = BoxError, Future: Send + 'static> + Clone
@@ -116,7 +116,7 @@ async fn a_text_is_a_reason() {
     );
 }
 
-/// R3: by predicate, over the fields of the list; only those that are meant, and each is counted once.
+/// R3: by predicate, over the fields of the list; only the jobs that are meant, and each is counted once.
 #[tokio::test(start_paused = true)]
 async fn the_handle_cancels_by_predicate() {
     let cancel = CancelLayer::new();
@@ -181,7 +181,7 @@ async fn the_handle_cancels_by_group() {
         let names = users.jobs(user).into_iter().map(|job| job.name.to_string());
         names.collect::<Vec<_>>()
     };
-    // Whoever leaves a group leaves the others in it.
+    // A job that leaves a group leaves the others in it.
     handle.cancel_where(|job| &*job.name == "ann/1");
     calls.remove(0).await.unwrap().unwrap_err();
     assert_eq!(names(&users, "ann"), ["ann/2", "ann/3"]);
@@ -197,7 +197,7 @@ async fn the_handle_cancels_by_group() {
     assert_eq!(users.cancel("bob"), 1);
 }
 
-/// R2: in a group that replaces, the list has the job that cleans up beside the one that took its place.
+/// R2: in a group that replaces, the list has the job that cleans up and the job that took its place.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_job_stays_in_its_group_while_it_cleans_up() {
     let cancel = CancelLayer::new()
@@ -308,7 +308,7 @@ fn a_job_with_calls_of_two_threads_is_one_job() {
     assert!(handle.running().is_empty());
 }
 
-/// Cancels the jobs that run when it is dropped, and tells how many were.
+/// Cancels the jobs that run when it is dropped, and notes how many there were.
 struct CancelOnDrop(CancelHandle, Arc<OnceLock<usize>>);
 
 impl Drop for CancelOnDrop {
@@ -317,8 +317,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Once the call has its response it is too late to cancel, and whoever tries is told so: here what the future of the
-/// service held until it was dropped.
+/// Once the call has its response it is too late to cancel, and the handle says so: here to what the future of
+/// the service held until it was dropped.
 #[tokio::test(start_paused = true)]
 async fn a_response_on_its_way_out_is_not_cancelled() {
     let (log, recorder) = recording();

@@ -1,5 +1,5 @@
-//! A job may be in a layer with several calls, one after the other or at a time: under a retry or a hedge of somebody
-//! else's, or as its own code calls the stack again. What happened to one of them says nothing of the others.
+//! A job may be in a layer with several calls, one after the other or at a time: under a foreign retry or hedge, or as
+//! its own code calls the stack again. What happened to one call says nothing of the others.
 
 use std::sync::{Arc, OnceLock};
 
@@ -33,7 +33,7 @@ async fn a_second_call_can_be_cancelled() {
     recorder.assert_names(["dispatched", "started", "cancelled"]);
 }
 
-/// R11: nor does a second call run on past the deadline of a shutdown.
+/// R11: a job's second call does not run on past the deadline of a shutdown.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_a_second_call() {
     let cancel = CancelLayer::new();
@@ -77,7 +77,7 @@ async fn a_second_call_after_the_shutdown_says_so() {
     ));
 }
 
-/// R2: a newer job of the group replaces one that is in its second call.
+/// R2: a newer job of the group replaces a job that is in its second call.
 #[tokio::test(start_paused = true)]
 async fn a_second_call_is_replaced() {
     let inner = Scripted::<u32, u32>::new()
@@ -97,7 +97,8 @@ async fn a_second_call_is_replaced() {
     assert_eq!(second.await.unwrap().unwrap(), 2);
 }
 
-/// R11: none begins after the token of many jobs fired, least of all on a service that was not asked if it is ready.
+/// R11: no second call begins after the token of many jobs fired, least of all on a service that was not asked if it is
+/// ready.
 #[tokio::test(start_paused = true)]
 async fn no_second_call_begins_after_the_token() {
     let token = CancellationToken::new();
@@ -160,7 +161,7 @@ async fn a_layer_outside_cancels_what_is_through_one_inside() {
     assert_eq!(reason(&error), CancelReason::Requested);
 }
 
-/// R3, R11: so can a dispatched job, by its handle and by a shutdown.
+/// R3, R11: a dispatched job whose call is through one layer can be cancelled, by its handle and by a shutdown.
 #[tokio::test(start_paused = true)]
 async fn a_dispatched_job_that_is_through_a_layer_is_cancelled() {
     for by_handle in [true, false] {
@@ -207,7 +208,7 @@ where
     )
 }
 
-/// R3: of two calls at a time one is over; the other one can be cancelled.
+/// R3: of two calls at a time one is over. The other can be cancelled.
 #[tokio::test(start_paused = true)]
 async fn the_call_that_is_left_can_be_cancelled() {
     let cancel = CancelLayer::new();
@@ -275,7 +276,7 @@ async fn a_group_has_a_job_until_its_last_call_is_over() {
     assert!(groups.jobs("all").is_empty());
 }
 
-/// R2: the newest job has a group's place: an older one that comes back with another attempt does not take it.
+/// R2: the newest job has a group's place: an older job that comes back with another attempt does not take it.
 #[tokio::test(start_paused = true)]
 async fn an_older_jobs_attempt_replaces_no_younger_job() {
     let inner = Scripted::<u32, u32>::new()

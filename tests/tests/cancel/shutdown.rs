@@ -75,7 +75,8 @@ async fn a_shutdown_lets_jobs_end() {
     recorder.assert_one_terminal_each();
 }
 
-/// R11: it is over as soon as the last job is: at once where none runs, and long before the deadline where they end.
+/// R11: a shutdown is over as soon as the last job is: at once where none runs, and long before the deadline where they
+/// end.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_is_over_with_the_last_job() {
     let cancel = CancelLayer::new();
@@ -200,7 +201,7 @@ async fn a_shutdown_waits_for_the_events() {
     let waits = waiting.clone();
     let observer = move |event: &Event| {
         if event.kind.is_terminal() {
-            // The shutdown must not be over while the last observer is being told.
+            // The shutdown must not be over while the last observer gets its event.
             let mut waiting = waits.lock().unwrap();
             let waiting = waiting.get_or_insert_with(|| Polled::new(shutdown.shutdown(secs(9))));
             waiting.assert_pending();

@@ -88,7 +88,7 @@ async fn no_job_slips_past_a_shutdown() {
         }
         let [finished, cancelled, otherwise, _] = counts(shutdown);
         let refused = 20 - begun;
-        // Those that were over before the shutdown are not its business.
+        // Jobs that were over before the shutdown do not count.
         assert!(finished <= ended[0], "{finished} of {ended:?}");
         assert_eq!(cancelled + refused, ended[1]);
         assert!(otherwise == 0 && !(patient && cancelled > 0));

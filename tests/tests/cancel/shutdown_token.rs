@@ -33,7 +33,7 @@ async fn the_token_shuts_down() {
     let refused = begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(reason(&refused), CancelReason::Shutdown);
     assert!(handle.is_shut_down());
-    // Whoever waits learns what became of those that are left.
+    // The shutdown says what became of the jobs that were left.
     let shutdown = handle.shutdown(secs(1000)).await;
     assert_eq!(start.elapsed(), secs(30));
     assert_eq!(counts(shutdown), [1, 1, 0, 1]);
@@ -45,7 +45,7 @@ async fn the_token_shuts_down() {
     recorder.assert_one_terminal_each();
 }
 
-/// R11: a token cancelled beforehand means zero executions; one that fires turns away who waits for readiness.
+/// R11: a token cancelled beforehand means no execution; a token that fires turns away callers that wait for readiness.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_token_lets_nothing_begin() {
     let stopping = CancellationToken::new();
@@ -106,7 +106,7 @@ async fn a_shared_execution_is_let_end() {
     }
 }
 
-/// R11: whoever asks whether the layer is shut down is told so once the token fired, though no job has come since.
+/// R11: the layer says that it is shut down once the token fired, though no job has come since.
 #[tokio::test(start_paused = true)]
 async fn an_idle_layer_knows() {
     let stopping = CancellationToken::new();

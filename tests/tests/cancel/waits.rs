@@ -186,7 +186,7 @@ async fn a_follower_ends_at_once() {
 }
 
 /// R11: a dispatched job that is cancelled before its first poll, or while its stack is not ready, is not executed,
-/// whoever cancels it.
+/// whatever cancels it.
 #[tokio::test(start_paused = true)]
 async fn what_has_not_begun_does_not_begin() {
     for (by_shutdown, waits) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -1,4 +1,4 @@
-//! What a circuit counts, whom it tells, and how many it lets through.
+//! What a circuit counts, which job gets its events, and how many probes it lets through.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use tower_keep_test::{Polled, Scripted, Step, secs};
 use tower_keep_tests::*;
 
 /// A client's circuit that opens because the server job around the client call timed out is the client job's affair:
-/// the server's job is not told of a circuit that is not in its stack.
+/// the server's job gets no event of a circuit that is not in its stack.
 #[tokio::test(start_paused = true)]
-async fn a_circuit_tells_no_other_job() {
+async fn a_circuit_sends_events_to_no_other_job() {
     let (client_log, client_recorder) = recording();
     let breaker = CircuitBreakerLayer::new().failure_threshold(0);
     let client = ServiceBuilder::new()
@@ -91,7 +91,8 @@ async fn no_cooldown_does_not_mean_any_number_of_probes() {
     assert_eq!(probe.await.unwrap(), 1);
 }
 
-/// R59: a circuit inside a limit or outside counts that the limit expired, whatever the work returns in its grace period.
+/// R59: a circuit inside a limit or outside counts that the limit expired, whatever the work returns in its grace
+/// period.
 #[tokio::test(start_paused = true)]
 async fn a_circuit_counts_a_limit_with_grace() {
     for (inside, per_attempt) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -116,7 +116,8 @@ async fn settings_hold_for_all_keys() {
     }
 }
 
-/// R38b, Behaviour 12: idle circuits go, but for those that are open or forced; a key that comes back begins anew.
+/// R38b, Behaviour 12: idle circuits go, but for those that are open or forced; a key that comes back begins with no
+/// counts.
 #[tokio::test(start_paused = true)]
 async fn idle_circuits_are_evicted() {
     let breaker = CircuitBreakerLayer::new()
@@ -159,7 +160,8 @@ async fn idle_circuits_are_evicted() {
     assert!(circuits.is_empty());
 }
 
-/// R38b, Behaviour 12: a hundred thousand keys take bounded memory; those that matter stay, as long as there is room.
+/// R38b, Behaviour 12: a hundred thousand keys take bounded memory; circuits that matter stay, as long as there is
+/// room.
 #[tokio::test(start_paused = true)]
 async fn many_keys_take_bounded_memory() {
     let most = 1000;
@@ -259,7 +261,7 @@ async fn a_pipeline_takes_circuits_by_key() {
     assert_eq!(circuits.len(), 2);
 }
 
-/// R38: what was told by hand what to do stays, beside as many others as there may be.
+/// R38: a circuit that was forced by hand stays, whatever the number of other circuits.
 #[tokio::test(start_paused = true)]
 async fn forced_circuits_stay() {
     let breaker = CircuitBreakerLayer::new()
@@ -277,7 +279,7 @@ async fn forced_circuits_stay() {
     begin(&mut service, 1).await.await.unwrap_err();
 }
 
-/// Of circuits that have to go, those that are open go last, also once their cooldown is over.
+/// Of circuits that have to go, open circuits go last, also once their cooldown is over.
 #[tokio::test(start_paused = true)]
 async fn open_circuits_go_last() {
     let breaker = CircuitBreakerLayer::new()
@@ -414,7 +416,7 @@ async fn forced_circuits_leave_room() {
     for number in [10, 11] {
         assert_eq!(circuits.get(&number).unwrap().state(), State::Open);
     }
-    // Once they are released they are among those that may go.
+    // Once they are released they may go.
     for number in 0..4 {
         circuits.get(&number).unwrap().reset();
     }

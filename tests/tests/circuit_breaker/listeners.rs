@@ -114,7 +114,7 @@ async fn listeners_get_each_transition() {
 
 /// R73 Orders by hand are transitions where they change the state, and say that they are by hand.
 #[tokio::test(start_paused = true)]
-async fn orders_by_hand_are_told() {
+async fn orders_by_hand_are_reported() {
     let seen = Seen::default();
     let breaker = CircuitBreakerLayer::new().on_transition(seen.listener());
     let handle = breaker.handle();
@@ -217,7 +217,7 @@ async fn a_listener_may_use_the_handle() {
 
 /// R73 Circuits by key share the layer's listeners; an eviction is no transition.
 #[tokio::test(start_paused = true)]
-async fn circuits_by_key_are_told() {
+async fn circuits_by_key_are_reported() {
     let (before, after) = (Seen::default(), Seen::default());
     let breaker = CircuitBreakerLayer::new()
         .name("hosts")
@@ -248,7 +248,7 @@ async fn circuits_by_key_are_told() {
 
 /// R73 A listener gets transitions that no result caused, such as those of hanging probes.
 #[tokio::test(start_paused = true)]
-async fn transitions_without_an_outcome_are_told() {
+async fn transitions_without_an_outcome_are_reported() {
     let seen = Seen::default();
     let breaker = CircuitBreakerLayer::new()
         .slow_call_rate(Ratio::ALL)

@@ -1,4 +1,4 @@
-//! What is done to a circuit by hand, and what it tells.
+//! Circuits that are forced or switched off by hand, that only observe, and whose settings are replaced.
 
 use std::num::NonZeroU32;
 
@@ -105,8 +105,8 @@ async fn force_closed_and_disable() {
     assert_eq!(handle.failures(), 0, "it was let through before the reset");
 }
 
-/// R38: a circuit that only observes lets everything through, and tells what it would have done: it opens, rejects, lets
-/// probes through and closes, in its state, its counts and the jobs' events.
+/// R38: a circuit that only observes lets everything through, and reports what it would have done: it opens, rejects,
+/// lets probes through and closes, in its state, its counts and the jobs' events.
 #[tokio::test(start_paused = true)]
 async fn observe_only_shows_what_would_happen() {
     let (log, recorder) = recording();
@@ -135,7 +135,7 @@ async fn observe_only_shows_what_would_happen() {
     }
     tokio::time::sleep(secs(30)).await;
     let probe = tokio::spawn(begin(&mut service, 0).await);
-    // It succeeds beside the probe, but would not have been let through.
+    // It succeeds during the probe, but would not have been let through.
     begin(&mut service, 0).await.await.unwrap();
     assert_eq!(
         (handle.snapshot().rejected, handle.state()),
@@ -206,7 +206,7 @@ async fn settings_can_be_replaced_without_losing_the_counts() {
     drop(probe);
 }
 
-/// R38: whoever watches sees each state that lasts, and how often the circuit opened.
+/// R38: a watcher sees each state that lasts, and how often the circuit opened.
 #[tokio::test(start_paused = true)]
 async fn transitions_can_be_watched() {
     let breaker = CircuitBreakerLayer::new()

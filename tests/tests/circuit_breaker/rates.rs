@@ -100,7 +100,7 @@ async fn the_minimum_number_of_calls_holds() {
     assert_eq!(handle.state(), State::Open);
 }
 
-/// R38b: conditions combine; a threshold of failures in a row that is set stays in force beside a rate.
+/// R38b: conditions combine; a threshold of failures in a row that is set stays in force next to a rate.
 #[tokio::test(start_paused = true)]
 async fn conditions_combine() {
     let breaker = CircuitBreakerLayer::new()
@@ -224,8 +224,8 @@ async fn calls_in_flight_open_while_they_hang() {
     }
 }
 
-/// R59, Behaviour 7: a breaker inside a time limit opens on calls that it cuts off, with a window as without. One that
-/// the caller drops counts only where that is asked for.
+/// R59, Behaviour 7: a breaker inside a time limit opens on calls that it cuts off, with a window as without. A breaker
+/// that the caller drops counts only where that is asked for.
 #[tokio::test(start_paused = true)]
 async fn calls_cut_off_count() {
     let breaker = || {
@@ -287,7 +287,8 @@ async fn panics_count_in_the_window() {
     assert_eq!(handle.state(), State::Open);
 }
 
-/// R38: the job whose call finds that those in flight are slow is told that the circuit opened, and is rejected.
+/// R38: the job whose call finds that the calls in flight are slow gets the event that the circuit opened, and is
+/// rejected.
 #[tokio::test(start_paused = true)]
 async fn a_rejected_call_may_have_opened_the_circuit() {
     let (log, recorder) = recording();
@@ -312,7 +313,7 @@ async fn a_rejected_call_may_have_opened_the_circuit() {
     assert!(recorder.kinds().contains(&opened));
 }
 
-/// R38: a job whose panic opens the circuit is told of it, before its end; also where `call` panics.
+/// R38: a job whose panic opens the circuit gets that event, before its end; also where `call` panics.
 #[tokio::test(start_paused = true)]
 async fn a_panic_that_opens_is_an_event() {
     for in_call in [true, false] {

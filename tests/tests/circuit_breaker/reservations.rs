@@ -83,9 +83,9 @@ async fn a_reserved_probe_has_its_time_from_the_call() {
     drop(call);
 }
 
-/// What is done by hand takes effect at once, for who is ready too.
+/// What is done by hand takes effect at once, also for a caller that is ready.
 #[tokio::test(start_paused = true)]
-async fn force_open_rejects_who_is_ready() {
+async fn force_open_rejects_a_ready_caller() {
     let breaker = CircuitBreakerLayer::new().backpressure();
     let handle = breaker.handle();
     let inner = Scripted::<u32, u32>::new().answer(1);
@@ -114,7 +114,7 @@ async fn what_an_observer_would_reject_is_counted() {
     }
 }
 
-/// Whoever watches learns of the half-open state though the probe's `call` panics.
+/// A watcher sees the half-open state though the probe's `call` panics.
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_panics_in_call_is_seen() {
     let two = NonZeroU32::new(2).unwrap();

@@ -1,3 +1,5 @@
+//! The states of a circuit, and what moves it from one to the next.
+
 use std::{num::NonZeroU32, time::Duration};
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
@@ -14,7 +16,7 @@ fn open(error: &BoxError) -> &Open {
 }
 
 /// R30: starts closed and lets through. R31: closed counts failures. R32: opens when failures exceed the threshold: at
-/// the threshold still closed, one more opens. A success starts the count anew.
+/// the threshold still closed, one more opens. A success resets the count.
 #[tokio::test(start_paused = true)]
 async fn opens_past_the_threshold() {
     let breaker = CircuitBreakerLayer::new();
@@ -44,7 +46,8 @@ async fn opens_past_the_threshold() {
     calls.assert_finished();
 }
 
-/// R33: open rejects at once; the inner service is neither polled nor called; the error says which circuit and how long.
+/// R33: open rejects at once; the inner service is neither polled nor called; the error says which circuit and how
+/// long.
 #[tokio::test(start_paused = true)]
 async fn open_rejects_without_the_inner_service() {
     let breaker = CircuitBreakerLayer::new().name("db").failure_threshold(0);
@@ -425,7 +428,7 @@ async fn inside_a_retry_it_counts_attempts() {
     ));
 }
 
-/// R38: a limit around the circuit that opens it is told of it, on the job's own stream.
+/// R38: a limit around the circuit that opens it reports so on the job's own stream.
 #[tokio::test(start_paused = true)]
 async fn a_limit_around_the_circuit_opens_it_with_an_event() {
     let (log, recorder) = recording();

@@ -90,7 +90,7 @@ async fn a_request_sets_its_limit() {
     }
 }
 
-/// R78 with `by` alone a request without a limit has none; the two are one setting.
+/// R78 with `by` alone a request without a limit has none. The setting and its default are one setting.
 #[tokio::test(start_paused = true)]
 async fn without_a_default_there_is_none() {
     for limit in [

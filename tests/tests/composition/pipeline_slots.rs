@@ -67,7 +67,7 @@ async fn each_slot_may_be_empty() {
     );
 }
 
-/// R62: what is not there contradicts nothing. Each of these settings is refused beside what the last one takes away.
+/// R62: what is not there contradicts nothing. Each of these settings is refused next to what the last line takes away.
 #[test]
 fn an_empty_slot_is_not_checked() {
     let attempt = || {

@@ -1,4 +1,5 @@
-//! Calls that a gate rejects, also a user's own layer: what the other layers make of it, and how code asks for the reason.
+//! Calls that a gate rejects, also a user's own layer: what the other layers make of it, and how code asks for the
+//! reason.
 
 use std::{
     future::Future,
@@ -162,7 +163,7 @@ async fn a_stray_mark_is_nobodys() {
     assert_eq!(ending(&recorder), EventKind::Succeeded);
 }
 
-/// R79 Nor does a stray mark hide that a call began which panics.
+/// R79 A stray mark does not hide that a call began which panics.
 #[tokio::test(start_paused = true)]
 async fn a_stray_mark_and_a_panic() {
     let (log, recorder) = recording();

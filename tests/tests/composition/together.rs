@@ -154,7 +154,7 @@ async fn one_failure_for_each_job() {
             .service(inner.strict());
         begin(&mut service, 1).await.await.unwrap_err();
         assert_eq!(circuit.failures(), 1, "four attempts, one job");
-        // Cancelled, with a duplicate beside it.
+        // Cancelled, with a duplicate at the same time.
         let cancelled = tokio::spawn(begin(&mut service, 1).await);
         tokio::task::yield_now().await;
         begin(&mut service, 1).await.await.unwrap_err();

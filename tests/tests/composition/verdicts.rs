@@ -72,8 +72,8 @@ async fn a_classifier_is_believed() {
     }
 }
 
-/// R79 A closure for how long the service asks to be left alone leaves it to the classifier, or to the default, to judge
-/// a response.
+/// R79 A closure for how long the service asks to be left alone leaves it to the classifier, or to the default, to
+/// judge a response.
 #[tokio::test(start_paused = true)]
 async fn a_wait_judges_no_response() {
     for classified in [true, false] {
@@ -209,8 +209,8 @@ async fn a_log_that_accepts_a_limits_answer() {
     );
 }
 
-/// R79 Where a policy forbids other attempts after a limit's answer, and a log's classifier accepts the answer, no retry
-/// around follows and the job succeeds.
+/// R79 Where a policy forbids other attempts after a limit's answer, and a log's classifier accepts the answer, no
+/// retry around follows and the job succeeds.
 #[tokio::test(start_paused = true)]
 async fn a_log_that_accepts_a_forbidden_answer() {
     let recorder = Recorder::new();

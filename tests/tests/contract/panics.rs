@@ -96,7 +96,7 @@ fn a_panic_releases_everything() {
     }
 }
 
-/// The same in a task: its join error says that it panicked, and the next call works.
+/// A panic in a task: its join error says that it panicked, and the next call works.
 #[test]
 fn a_panic_ends_its_task_only() {
     let plain = |stack: &Stack| !stack.has("M");

@@ -53,7 +53,7 @@ fn the_keys_are_known_to_all() {
         }
         let executions = if stack.has("EW") { 2 } else { 1 };
         assert_eq!(calls.count(), executions);
-        // The work of one that is replaced may end a little after the newer one has begun.
+        // The work of a replaced call may end a little after the newer one has begun.
         assert!(calls.peak() == 1 || stack.has("E"));
         let mut third = stack.around(inner.strict());
         assert_eq!(call(&mut third, 1).await.unwrap(), 2);

@@ -166,8 +166,8 @@ impl Keyed {
     }
 }
 
-/// A stack's layers, whichever of them it uses. Each is configured as the word says before it is used: a setter would give
-/// another layer.
+/// A stack's layers, whichever of them it uses. Each is configured as the word says before it is used: a setter would
+/// give another layer.
 pub(crate) struct Stack {
     word: String,
     pub(crate) recorder: Recorder,
@@ -184,7 +184,8 @@ pub(crate) struct Stack {
     plain: Plain,
 }
 
-/// The layers before a word says how they stop a call, for stacks without boxes. Where it does not say, the stack has these.
+/// The layers before a word says how they stop a call, for stacks without boxes. Where it does not say, the stack has
+/// these.
 struct Plain {
     cancel: CancelLayer,
     breaker: CircuitBreakerLayer,

@@ -137,7 +137,8 @@ async fn an_execution_does_not_wait_for_itself() {
     }
 }
 
-/// R65 Nor through others, in one layer or in several, with jobs or without: the keys on the way are named.
+/// R65 An execution does not wait for itself through others, in one layer or in several, with jobs or without: the keys
+/// on the way are named.
 #[tokio::test(start_paused = true)]
 async fn nor_through_others() {
     for (name, layer) in ALL {
@@ -256,7 +257,7 @@ async fn waiting_one_way_is_no_cycle() {
     }
 }
 
-/// R65 The job of such a call is rejected: as a duplicate, not as a failure of the service.
+/// R65 The job of a call that would wait for itself is rejected: as a duplicate, not as a failure of the service.
 #[tokio::test(start_paused = true)]
 async fn its_job_is_rejected() {
     let (log, recorder) = recording();
@@ -376,8 +377,8 @@ impl Wake for Eager {
     }
 }
 
-/// R65 An execution that begins inside another closes no circle unseen, though another call has joined it by then and runs
-/// its code as soon as it is there.
+/// R65 An execution that begins inside another closes no circle unseen, though another call has joined it by then and
+/// runs its code as soon as it is there.
 #[tokio::test(start_paused = true)]
 async fn a_circle_that_closes_as_an_execution_begins() {
     let own: Arc<OnceLock<Stack>> = Arc::default();
@@ -408,8 +409,8 @@ async fn a_circle_that_closes_as_an_execution_begins() {
     assert!(handle.in_flight().is_empty());
 }
 
-/// R65 A call that is answered with a stale result waits for no renewal: the renewal's code may wait for the execution that
-/// made the call.
+/// R65 A call that is answered with a stale result waits for no renewal: the renewal's code may wait for the execution
+/// that made the call.
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_waits_for_no_renewal() {
     let own: Arc<OnceLock<Stack>> = Arc::default();

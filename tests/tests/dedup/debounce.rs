@@ -120,8 +120,8 @@ async fn a_burst_that_is_due_waits_for_what_runs_only() {
     assert_started(&calls, &[0, 2], &[ms(1000), ms(11_000)]);
 }
 
-/// Without any quiet, a call runs at once if nothing does, and of the calls that come meanwhile only the last: what BullMQ
-/// calls keepLastIfActive.
+/// Without any quiet, a call runs at once if nothing does, and of the calls that come meanwhile only the last: what
+/// BullMQ calls keepLastIfActive.
 #[tokio::test(start_paused = true)]
 async fn no_quiet_keeps_the_last_while_one_runs() {
     let inner = echo(secs(5));

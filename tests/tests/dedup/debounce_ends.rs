@@ -51,9 +51,10 @@ async fn a_waiting_call_may_leave() {
     assert_eq!(calls.started_at(), [ms(2500)]);
 }
 
-/// R52: a call that waits for the running call goes on when that is dropped, is woken for it, and finds the service free.
+/// R52: a call that waits for the running call goes on when that is dropped, is woken for it, and finds the service
+/// free.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_execution_wakes_the_one_that_waits() {
+async fn a_dropped_execution_wakes_the_waiting_call() {
     for polls in 0..2 {
         let dedup = debounce(Duration::ZERO);
         let inner = Scripted::<u32, u32>::new()
@@ -147,8 +148,8 @@ async fn a_wait_can_be_ended_from_outside() {
     recorder.assert_one_terminal_each();
 }
 
-/// R10, R58, R59: a replaced call is not retried and counts in no circuit, outside and inside. A retry outside waits for
-/// quiet before each attempt, one inside keeps its place.
+/// R10, R58, R59: a replaced call is not retried and counts in no circuit, outside and inside. A retry outside waits
+/// for quiet before each attempt, one inside keeps its place.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_call_is_not_retried_and_does_not_count() {
     for retry_outside in [true, false] {

@@ -1,4 +1,4 @@
-//! Several attempts or calls of one job: what was given up, what only waits, and what others go on with.
+//! Several attempts or calls of one job that join executions: grace periods, cancellations, and work that goes on.
 
 use std::sync::{
     Arc,
@@ -21,8 +21,8 @@ pub(super) fn one_key() -> DedupLayer<ByU32, tower_keep::dedup::Join> {
     DedupLayer::new(key).join()
 }
 
-/// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers let it go on when the
-/// first caller leaves, and have it in hand.
+/// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers let it go on when
+/// the first caller leaves, and have it in hand.
 #[tokio::test(start_paused = true)]
 async fn a_detached_part_of_a_shared_execution() {
     for cancelled in [false, true] {
@@ -48,8 +48,8 @@ async fn a_detached_part_of_a_shared_execution() {
     }
 }
 
-/// R11, R11b: a job whose second attempt waits for another job's work has nothing to clean up: neither a cancellation nor
-/// a limit waits for the grace period.
+/// R11, R11b: a job whose second attempt waits for another job's work has nothing to clean up: neither a cancellation
+/// nor a limit waits for the grace period.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_that_joined_has_no_grace() {
     for cancelled in [true, false] {
@@ -81,9 +81,9 @@ async fn a_later_attempt_that_joined_has_no_grace() {
     }
 }
 
-/// R11b: an attempt that runs after one that had joined is given its grace.
+/// R11b: an attempt that runs after an attempt that joined has its grace period.
 #[tokio::test(start_paused = true)]
-async fn an_attempt_after_one_that_joined_has_its_grace() {
+async fn an_attempt_after_a_joined_attempt_has_its_grace() {
     let (log, recorder) = recording();
     let cancel = CancelLayer::new().grace(secs(100));
     let handle = cancel.handle();
@@ -155,8 +155,8 @@ async fn a_later_attempt_leaves_the_work_to_others() {
     }
 }
 
-/// R54b: nor does the end of one call of a job, while another of its calls is shared, make its cancellation that of the
-/// others.
+/// R54b: the end of one call of a job, while another of its calls is shared, does not make its cancellation that
+/// of the others.
 #[tokio::test(start_paused = true)]
 async fn one_of_two_calls_ends_and_the_other_is_shared() {
     let cancel = CancelLayer::new();

@@ -189,7 +189,7 @@ async fn a_shutdown_stops_work_that_the_first_caller_left() {
 }
 
 /// R54b: where two layers of one stack join, the end of what the inner one shares is not the end of what the outer one
-/// does: work that follows, such as another attempt, is not told to stop because the first caller left.
+/// does: work that follows, such as another attempt, is not cancelled because the first caller left.
 #[tokio::test(start_paused = true)]
 async fn the_work_goes_on_between_two_executions() {
     let (log, recorder) = recording();

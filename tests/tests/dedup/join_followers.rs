@@ -126,8 +126,8 @@ async fn followers_see_what_the_work_reports() {
     recorder.assert_one_terminal_each();
 }
 
-/// R54b: the work's reports reach the followers that wait when the leader, whose job has ended, is gone; a follower that
-/// left gets none.
+/// R54b: the work's reports reach the followers that wait when the leader, whose job has ended, is gone; a follower
+/// that left gets none.
 #[tokio::test(start_paused = true)]
 async fn reports_go_on_when_the_first_caller_left() {
     let (log, recorder) = recording();
@@ -163,7 +163,7 @@ async fn reports_go_on_when_the_first_caller_left() {
     recorder.assert_one_terminal_each();
 }
 
-/// A follower of the next execution is not told what the one before reported, though one job leads both.
+/// A follower of the second execution does not get what the first execution reported, though one job leads both.
 #[tokio::test(start_paused = true)]
 async fn another_attempt_is_another_execution() {
     let (log, recorder) = recording();
@@ -270,7 +270,7 @@ async fn an_observer_of_a_follower_may_report_and_join() {
     recorder.assert_one_terminal_each();
 }
 
-/// Nobody gets a report where the job begins inside the layer, or no layer tracks it; the calls get their results.
+/// No follower gets a report where the job begins inside the layer, or no layer tracks it. The calls get their results.
 #[tokio::test(start_paused = true)]
 async fn a_job_inside_has_no_followers() {
     let (log, recorder) = recording();

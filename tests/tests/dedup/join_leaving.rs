@@ -1,4 +1,4 @@
-//! An execution that several callers share is nobody's in particular.
+//! Callers of a shared execution that leave, fail or are cancelled: the others get their result.
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,8 @@ async fn the_first_callers_leaving_harms_no_other() {
     assert_eq!(second.await.unwrap().unwrap(), 1);
 }
 
-/// The same where the job of that caller is cancelled, and the shared code looks at its own cancellation.
+/// The first caller's job is cancelled, and the shared code looks at its own cancellation: the other caller still gets
+/// its response.
 #[tokio::test(start_paused = true)]
 async fn the_first_callers_cancellation_harms_no_other() {
     let work = Scripted::<u32, u32, BoxError>::new().otherwise(|| {
@@ -61,8 +62,8 @@ async fn the_first_callers_cancellation_harms_no_other() {
     assert_eq!(second.await.unwrap().unwrap(), 1);
 }
 
-/// A job that the shared code has begun in another task is cancelled when the last caller leaves, though the caller whose
-/// job it works for left before.
+/// A job that the shared code has begun in another task is cancelled when the last caller leaves, though the caller
+/// whose job it works for left before.
 #[tokio::test(start_paused = true)]
 async fn a_child_elsewhere_is_cancelled_when_the_last_caller_leaves() {
     let (watched, child) = recording();
@@ -88,7 +89,7 @@ async fn a_child_elsewhere_is_cancelled_when_the_last_caller_leaves() {
     }
 }
 
-/// Work of ten seconds that stops when it is told to.
+/// Work of ten seconds that stops when it is cancelled.
 fn heeds()
 -> impl Service<u32, Response = u32, Error = BoxError, Future = Work> + Clone + Send + Sync {
     code(|job, request| async move {
@@ -99,7 +100,7 @@ fn heeds()
     })
 }
 
-/// R11, R54b: cancelling a job that has left the execution does nothing to those that are left in it.
+/// R11, R54b: cancelling a job that has left the execution does nothing to the jobs that are left in it.
 #[tokio::test(start_paused = true)]
 async fn cancelling_who_left_harms_no_other() {
     type Again = fn(JobHandle<u32, BoxError>);
@@ -122,8 +123,8 @@ async fn cancelling_who_left_harms_no_other() {
     }
 }
 
-/// R54b: nor does the end of a job whose handle cancels when it is dropped, however it ended: cancelled, or by its own
-/// time limit.
+/// R54b: the end of a job whose handle cancels when it is dropped harms no other, however the job ended: cancelled, or
+/// by its own time limit.
 #[tokio::test(start_paused = true)]
 async fn the_handle_of_a_job_that_ended_harms_no_other() {
     for cancelled in [true, false] {
@@ -208,7 +209,7 @@ async fn a_layer_inside_shuts_the_execution_down() {
     }
 }
 
-/// R11: so does the token of such a layer: nothing is executed after it fired.
+/// R11: the token of a Cancel layer inside a joined execution stops it: nothing is executed after the token fired.
 #[tokio::test(start_paused = true)]
 async fn a_token_inside_stops_the_execution() {
     let token = CancellationToken::new();

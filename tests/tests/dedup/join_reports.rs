@@ -1,4 +1,4 @@
-//! What an execution that several callers share tells them, also when something panics in it.
+//! What the callers of a shared execution see of its reports.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ fn fractions(recorder: &Recorder, job: JobId) -> Vec<f64> {
         .collect()
 }
 
-/// R26: those that joined see the reports in the work's order, though another part of it gets on while an observer of
+/// R26: jobs that joined see the reports in the work's order, though another part of it gets on while an observer of
 /// the first is at work.
 #[tokio::test(start_paused = true)]
 async fn reports_have_the_works_order() {
@@ -73,9 +73,9 @@ async fn reports_have_the_works_order() {
     }
 }
 
-/// R63: who leaves while a report is told to another one is told nothing of it.
+/// R63: a caller that leaves while another caller gets a report does not get that report.
 #[tokio::test(start_paused = true)]
-async fn who_left_is_told_nothing() {
+async fn a_caller_that_left_gets_no_report() {
     type Slot = Arc<Mutex<Option<Work>>>;
     let shared = join().layer(code(|job, request| async move {
         tokio::time::sleep(secs(1)).await;
@@ -116,9 +116,9 @@ async fn who_left_is_told_nothing() {
     assert!(!recorder.names_of(second).contains(&"progress"));
 }
 
-/// R51: who waits for one execution is not told what the first caller's next one reports.
+/// R51: a caller that waits for one execution does not get what the first caller's next execution reports.
 #[tokio::test(start_paused = true)]
-async fn a_follower_is_told_of_its_own_execution_only() {
+async fn a_follower_gets_reports_of_its_own_execution_only() {
     let (log, recorder) = recording();
     let mut service = ServiceBuilder::new()
         .layer(log)

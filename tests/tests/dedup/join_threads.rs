@@ -1,4 +1,4 @@
-//! Many jobs on several threads, of which each ends once and leaves nothing behind.
+//! Many callers on several threads share executions: each job ends once and leaves nothing behind.
 
 use std::{
     sync::{
@@ -25,8 +25,8 @@ impl Random {
     }
 }
 
-/// The execution of each key that began last. One that another one followed is not to be polled any more: it may just be
-/// dropped by the last caller that left it.
+/// The execution of each key that began last. An older execution must not be polled any more: the last caller that left
+/// it may just be dropping it.
 #[derive(Default)]
 struct Executions([AtomicU32; 4]);
 

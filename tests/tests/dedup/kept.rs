@@ -97,7 +97,7 @@ async fn a_detached_jobs_result_is_kept() {
 }
 
 /// R10, R54b: failures are never kept: an error, a response classified as one, what a layer inside answered, a panic,
-/// and what a job hands out that was told to stop.
+/// and what a cancelled job hands out.
 #[tokio::test(start_paused = true)]
 async fn failures_are_never_kept() {
     let dedup = DedupLayer::new(key).join().keep(secs(1000));

@@ -60,8 +60,8 @@ async fn nobody_joins_an_invalidated_renewal() {
     }
 }
 
-/// R54b: a renewal that comes to nothing is counted: an error, a panic, what is classified as a failure, and one that
-/// hangs.
+/// R54b: a renewal that comes to nothing is counted: an error, a panic, what is classified as a failure, and a renewal
+/// that hangs.
 #[tokio::test(start_paused = true)]
 async fn failed_renewals_are_counted() {
     let failures = [
@@ -79,7 +79,8 @@ async fn failed_renewals_are_counted() {
     }
 }
 
-/// One that succeeds is not counted, nor one whose result nobody wants any more, nor a failure of a call that waited.
+/// A renewal that succeeds is not counted, nor a renewal whose result was invalidated, nor a failure of a call that
+/// waited.
 #[tokio::test(start_paused = true)]
 async fn other_executions_are_no_failed_renewals() {
     let (_service, handle) = renewing(Scripted::new().answer(1).answer(2)).await;

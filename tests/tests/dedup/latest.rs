@@ -63,7 +63,7 @@ async fn a_replaced_call_never_succeeds() {
     assert_eq!(second.await.unwrap(), 2);
 }
 
-/// R2: nor does a call that is replaced while it is polled for the last time.
+/// R2: a call that is replaced while it is polled for the last time does not succeed.
 #[tokio::test(start_paused = true)]
 async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
     let own: Arc<Mutex<Option<Stack>>> = Arc::default();
@@ -259,7 +259,7 @@ async fn it_goes_into_a_router() {
 
 /// What the caller sees: the user's own error, or a response that does not count as a success.
 #[tokio::test(start_paused = true)]
-async fn the_caller_sees_what_the_layer_is_told() {
+async fn the_caller_sees_what_the_setting_says() {
     #[derive(Debug, thiserror::Error)]
     enum AppError {
         #[error("replaced: {0}")]
@@ -327,8 +327,8 @@ async fn the_handle_shows_who_has_the_place() {
     });
 }
 
-/// R2: also across threads: a call whose place was taken before its work was over has no result to show, and every
-/// place is free in the end.
+/// R2: across threads, a call whose place was taken before its work was over has no result to show, and every place is
+/// free in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_replaced_call_succeeds_across_threads() {
     let newest = Arc::new(AtomicU64::new(0));

@@ -179,8 +179,8 @@ async fn a_retry_outside_does_not_take_the_place_back() {
     recorder.assert_one_terminal_each();
 }
 
-/// R10: with a Cancel layer outside it is that layer which answers; its grace period lets the old one clean up while the
-/// new one runs, and the old one never succeeds.
+/// R10: with a Cancel layer outside it is that layer which answers; its grace period lets the old one clean up while
+/// the new one runs, and the old one never succeeds.
 #[tokio::test(start_paused = true)]
 async fn a_grace_period_outside_is_kept() {
     for grace in [None, Some(secs(5))] {

@@ -22,7 +22,7 @@ type Keyed = BoxCloneSyncService<u32, u32, BoxError>;
 #[derive(Clone)]
 struct Executions {
     running: Arc<Mutex<HashMap<u32, u32>>>,
-    /// A newer call may begin before the older one that it replaces is dropped.
+    /// A newer call may begin before the older call that it replaces is dropped.
     replaces: bool,
 }
 
@@ -148,8 +148,8 @@ macro_rules! stack {
     }};
 }
 
-/// R1, R2, R4, R64 Each call that stays gets the result of its key or an error that says why not, no key is executed twice
-/// at once, and nothing is left behind.
+/// R1, R2, R4, R64 Each call that stays gets the result of its key or an error that says why not, no key is executed
+/// twice at once, and nothing is left behind.
 #[tokio::test(start_paused = true)]
 async fn many_jobs_come_to_their_ends() {
     let ends = Ends::default();

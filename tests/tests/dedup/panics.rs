@@ -49,8 +49,8 @@ impl Service<u32> for Unclonable {
     }
 }
 
-/// A caller joins while the leader's service is cloned, which panics: the follower learns that there is no execution, and
-/// the key is free.
+/// A caller joins while the leader's service is cloned, which panics: the follower learns that there is no execution,
+/// and the key is free.
 #[tokio::test(start_paused = true)]
 async fn a_follower_of_a_call_that_could_not_begin() {
     let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
@@ -221,7 +221,7 @@ impl fmt::Display for Unspeakable {
 
 impl Error for Unspeakable {}
 
-/// An error that panics when it is to become the one that callers share.
+/// An error that panics when it is to become the error that callers share.
 #[derive(Clone, Debug)]
 struct Unconvertible;
 

@@ -1,3 +1,5 @@
+//! A key in flight: later calls are rejected or join, and the key is free after every ending.
+
 use std::sync::Arc;
 
 use tokio::task::JoinError;
@@ -328,7 +330,7 @@ async fn joined_callers_outlive_the_first() {
 /// R54b: the work of a first caller that left does not see a cancellation as long as others wait for it; when the last
 /// one leaves, it does.
 #[tokio::test(start_paused = true)]
-async fn the_work_is_not_told_to_stop_while_others_wait() {
+async fn the_work_is_not_cancelled_while_others_wait() {
     for cancelled in [false, true] {
         let cancel = CancelLayer::new();
         let handle = cancel.handle();

@@ -106,7 +106,7 @@ async fn the_first_call_is_set_aside() {
     }
 }
 
-/// R64 Nor need the first call have been polled at all.
+/// R64 The first call was never polled: the second has the result.
 #[tokio::test(start_paused = true)]
 async fn the_first_call_was_never_polled() {
     for (name, mut service, count) in joining() {
@@ -237,7 +237,7 @@ async fn a_newer_call_has_its_place_at_once() {
     replaced(&older.await.unwrap_err());
 }
 
-/// R64 The same with a Cancel layer that replaces jobs.
+/// R64 A Cancel layer that replaces jobs: a newer job never waits for an older one to be polled.
 #[tokio::test(start_paused = true)]
 async fn a_newer_job_begins_at_once() {
     let (inner, count) = slow();
@@ -250,7 +250,8 @@ async fn a_newer_job_begins_at_once() {
     older.await.unwrap_err();
 }
 
-/// R64 Reject mode and a half-open circuit: a call that was set aside keeps its key and its place; no other waits for that.
+/// R64 Reject mode and a half-open circuit: a call that was set aside keeps its key and its place; no other waits for
+/// that.
 #[tokio::test(start_paused = true)]
 async fn an_exclusive_place_is_kept() {
     let (inner, _) = slow();

@@ -24,8 +24,8 @@ fn was_replaced(result: Result<u32, BoxError>) {
     }
 }
 
-/// R64 A call that waits for quiet is replaced at once, though it is set aside, and though its quiet is over: the next one
-/// waits for its own quiet and runs. A running call is waited for until it is dropped or polled to its end.
+/// R64 A call that waits for quiet is replaced at once, though it is set aside, and though its quiet is over: the next
+/// one waits for its own quiet and runs. A running call is waited for until it is dropped or polled to its end.
 #[tokio::test(start_paused = true)]
 async fn debounce_waits_for_the_running_call() {
     for (name, stack) in stacks!(DedupLayer::new(one_key).debounce(ms(QUIET))) {

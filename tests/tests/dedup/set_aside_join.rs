@@ -1,4 +1,5 @@
-//! Joined executions, and kept results that are renewed: a caller is set aside at each point at which the execution waits.
+//! Joined executions, and kept results that are renewed: a caller is set aside at each point at which the execution
+//! waits.
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
@@ -106,8 +107,8 @@ async fn an_earlier_caller_is_woken() {
     }
 }
 
-/// R64 A limit inside the execution expires in time for the caller that is polled, whichever point the other was set aside
-/// at.
+/// R64 A limit inside the execution expires in time for the caller that is polled, whichever point the other was set
+/// aside at.
 #[tokio::test(start_paused = true)]
 async fn a_limit_inside_expires_in_time() {
     for mut plan in plans() {
@@ -165,8 +166,8 @@ async fn a_limit_outside_is_the_callers_own() {
     }
 }
 
-/// R64 A stale result is there at its first poll, at each point of the renewal, and so is the new one after it. The call
-/// for which the renewal began was never polled, or has its result and is kept, or is dropped.
+/// R64 A stale result is there at its first poll, at each point of the renewal, and so is the new one after it. The
+/// call for which the renewal began was never polled, or has its result and is kept, or is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_goes_on_by_itself() {
     for plan in plans() {

@@ -1,5 +1,5 @@
-//! A call that has its key alone is set aside at each point at which it waits: in reject mode, in `latest`, and in a Cancel
-//! layer that replaces. What the next call gets, and what the older call gets when it is polled again.
+//! A call that has its key alone is set aside at each point at which it waits: in reject mode, in `latest`, and in a
+//! Cancel layer that replaces. What the next call gets, and what the older call gets when it is polled again.
 
 use futures::FutureExt as _;
 use tower::{Layer, ServiceBuilder};
@@ -55,8 +55,8 @@ async fn reject_keeps_the_key_until_the_end() {
     }
 }
 
-/// R64 A limit around a call that was set aside frees its key only when that call is polled: then it is late, and the next
-/// call is executed.
+/// R64 A limit around a call that was set aside frees its key only when that call is polled: then it is late, and the
+/// next call is executed.
 #[tokio::test(start_paused = true)]
 async fn a_limit_frees_the_key_when_its_call_is_polled() {
     for mut plan in plans() {
@@ -82,8 +82,8 @@ async fn a_limit_frees_the_key_when_its_call_is_polled() {
     }
 }
 
-/// R64 A task that is given the call, as a detached Cancel layer makes it, keeps polling it: it holds the key for no longer
-/// than it works or its limit lets it.
+/// R64 A task that is given the call, as a detached Cancel layer makes it, keeps polling it: it holds the key for no
+/// longer than it works or its limit lets it.
 #[tokio::test(start_paused = true)]
 async fn a_task_of_its_own_frees_the_key_in_time() {
     for plan in plans() {
@@ -109,8 +109,9 @@ async fn a_task_of_its_own_frees_the_key_in_time() {
     }
 }
 
-/// R64 `latest`: the newer call runs as if there were no other, at whichever point that is set aside. The older one's work
-/// is left alone until that call is polled; then it is dropped, and the call was replaced, a result that was there lost.
+/// R64 `latest`: the newer call runs as if there were no other, at whichever point that is set aside. The older one's
+/// work is left alone until that call is polled; then it is dropped, and the call was replaced, a result that was there
+/// lost.
 #[tokio::test(start_paused = true)]
 async fn latest_never_waits() {
     for (name, stack) in stacks!(DedupLayer::new(one_key).latest()) {

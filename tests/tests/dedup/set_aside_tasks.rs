@@ -46,8 +46,8 @@ async fn a_jobs_place_is_free_when_the_job_is_over() {
     }
 }
 
-/// R64 A place that was reserved is kept until it is used or dropped: by hand, by an instance that is ready, or by a wait
-/// whose turn came while it was set aside. Calls that come later wait for that.
+/// R64 A place that was reserved is kept until it is used or dropped: by hand, by an instance that is ready, or by a
+/// wait whose turn came while it was set aside. Calls that come later wait for that.
 #[tokio::test(start_paused = true)]
 async fn a_reserved_place_is_kept() {
     let plan = plan(3);
@@ -106,8 +106,8 @@ async fn a_reserved_place_is_kept() {
     }
 }
 
-/// R64 A call that is set aside, at whichever point, keeps the permit of a foreign layer around it until it is dropped or
-/// polled to its end. So does a joined execution inside which the layer is; there any of its callers can drive it.
+/// R64 A call that is set aside, at whichever point, keeps the permit of a foreign layer around it until it is dropped
+/// or polled to its end. So does a joined execution inside which the layer is; there any of its callers can drive it.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_permit_is_kept() {
     for plan in plans() {
@@ -164,8 +164,8 @@ async fn shut_down(handle: &CancelHandle) -> Polled<tower_keep::cancel::Shutting
     shutdown
 }
 
-/// R64 A shutdown waits for a call that was set aside, at whichever point, though its time is up. It is over when that call
-/// is polled, and then fails as cancelled, or dropped.
+/// R64 A shutdown waits for a call that was set aside, at whichever point, though its time is up. It is over when that
+/// call is polled, and then fails as cancelled, or dropped.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_the_call() {
     for plan in plans() {
@@ -221,8 +221,8 @@ async fn a_shutdown_ends_with_the_call() {
     }
 }
 
-/// R64 A job in a task of its own ends in time, detached or dispatched, though its caller is set aside: the shutdown takes
-/// no longer than it was given.
+/// R64 A job in a task of its own ends in time, detached or dispatched, though its caller is set aside: the shutdown
+/// takes no longer than it was given.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_is_in_time_where_tasks_poll() {
     for mut plan in plans() {

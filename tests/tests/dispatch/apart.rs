@@ -158,7 +158,7 @@ async fn a_dispatch_leaves_the_callers_notes_alone() {
     drop(kept);
 }
 
-/// R1: a job dispatched by a dispatched job is nobody's child either; one that is merely called is.
+/// R1: a job dispatched by a dispatched job has no parent either. A job that is merely called has.
 #[tokio::test(start_paused = true)]
 async fn a_dispatched_job_dispatches() {
     let second = Dispatcher::new(code(|_, _| async {
@@ -275,7 +275,7 @@ async fn a_cancel_layer_in_the_stack() {
     assert_eq!(reason(&handle.await.unwrap_err()), CancelReason::Shutdown);
 }
 
-/// R11b: with a Cancel layer in the stack as well, the shorter grace period counts, whoever cancels.
+/// R11b: with a Cancel layer in the stack as well, the shorter grace period counts, whatever cancels.
 #[tokio::test(start_paused = true)]
 async fn the_shorter_grace_counts() {
     for (outside, inside) in [(2, 60), (60, 2)] {
@@ -298,7 +298,7 @@ async fn the_shorter_grace_counts() {
 
 /// R5: code within a limit that runs a runtime itself gives the jobs in it no limit.
 #[test]
-fn whoever_polls_the_runtime_gives_it_no_limit() {
+fn code_that_polls_the_runtime_gives_it_no_limit() {
     let inner = Dispatcher::new(code(|job, _| async move {
         assert_eq!(job.deadline(), None);
         Ok(7)

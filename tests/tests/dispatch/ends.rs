@@ -236,7 +236,7 @@ async fn values_that_panic_when_they_are_dropped() {
     assert_eq!(jobs.available(), Some(1));
 }
 
-/// R29: the history is as long as it is told to be, and a job that runs is not in it.
+/// R29: the history is as long as its setting says, and a job that runs is not in it.
 #[tokio::test(start_paused = true)]
 async fn the_history_is_bounded() {
     let inner = Scripted::<u32, u32>::new()
@@ -268,7 +268,7 @@ async fn a_panic_in_dispatch_takes_no_place() {
     assert_eq!(jobs.dispatch(1).await.unwrap(), 1);
 }
 
-/// R6, R29: the board is told of every ending, in whatever way the job ends, the refused ones too.
+/// R6, R29: the board gets every ending, in whatever way the job ends, also of refused jobs.
 #[tokio::test(start_paused = true)]
 async fn the_board_loses_no_ending() {
     let inner = Scripted::<u32, u32>::new()
@@ -369,7 +369,7 @@ fn the_runtime_goes_after_a_layer_let_the_job_through() {
     assert_eq!(reason(&error), CancelReason::Shutdown);
 }
 
-/// R11b, R63: a job that panics while it cleans up was cancelled, to who watches and to who awaits it.
+/// R11b, R63: a job that panics while it cleans up was cancelled, for its watchers and for the caller that awaits it.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_grace_period_ends_as_cancelled() {
     let stack = code(|job, _| async move {

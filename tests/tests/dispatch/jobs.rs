@@ -118,7 +118,7 @@ async fn the_handle_cancels() {
     assert_eq!(reason(&handle.await.unwrap_err()), CancelReason::Requested);
 }
 
-/// R5: a handle that is told to cancel its job when it is dropped does so; not once the job is over.
+/// R5: a handle with `cancel_on_drop` cancels its job when it is dropped, but not once the job is over.
 #[tokio::test(start_paused = true)]
 async fn a_handle_that_cancels_on_drop() {
     let inner = Scripted::<u32, u32>::new()
@@ -202,7 +202,7 @@ async fn a_response_instead() {
     assert_eq!(handle.await, Ok("job cancelled: requested".into()));
 }
 
-/// A closure of the user's that panics does so in whoever awaits, and the place is free.
+/// A panic of the user's closure reaches the caller that awaits, and the place is free.
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_closure_is_the_callers() {
     let jobs = Dispatcher::new(

@@ -97,7 +97,7 @@ async fn the_request_comes_back() {
     assert!(matches!(refused.why(), Refusal::ShutDown(_)));
 }
 
-/// Whoever reserves waits for a place, in order, and nobody who comes later gets it first.
+/// A reservation waits for a place, in order, and no later caller gets it first.
 #[tokio::test(start_paused = true)]
 async fn places_are_given_in_order() {
     let jobs = Dispatcher::new(seconds()).limit(ONE);
@@ -112,7 +112,7 @@ async fn places_are_given_in_order() {
     assert!(jobs.try_reserve().is_err(), "others wait");
     assert!(find::<Full>(&*jobs.dispatch(9).await.unwrap_err()).is_some());
     second.assert_waiting();
-    // One that leaves gives its turn to the next; one that has its place and drops it, too.
+    // A caller that leaves gives its turn to the next, and so does a caller that drops its place.
     drop(first);
     drop(second.assert_ready().unwrap());
     let handle = third.assert_ready().unwrap().dispatch(3);
@@ -170,7 +170,8 @@ async fn a_place_is_free_when_the_work_is_over() {
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(1)));
 }
 
-/// The place is free before whoever waits for the result can see it: already for the closure that makes the error.
+/// The place is free before the caller that waits for the result can see it: already for the closure that makes the
+/// error.
 #[tokio::test(start_paused = true)]
 async fn the_place_is_free_before_the_result_is_seen() {
     type Room = Box<dyn Fn() -> Option<usize> + Send + Sync>;
@@ -203,13 +204,13 @@ async fn the_service_waits_for_a_place() {
     assert_eq!(jobs.available(), Some(0));
     drop(clone);
     assert_eq!(jobs.available(), Some(1), "an unused place is given back");
-    // One that is not ready is turned away as by `dispatch`.
+    // A call that is not ready is turned away as by `dispatch`.
     let _running = jobs.dispatch(0);
     let error = service.call(0).await.unwrap().await.unwrap_err();
     assert!(find::<Full>(&*error).is_some());
 }
 
-/// R5: who is turned away is told why: in words, as the source of the error, and how many may run.
+/// R5: a refusal says why: in words, as the source of the error, and how many may run.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_says_why() {
     let jobs = Dispatcher::new(seconds()).limit(TWO);

@@ -21,7 +21,7 @@ fn shut_down_on(inner: Scripted<u32, u32>) -> (Dispatcher<Scripted<u32, u32>>, C
     (jobs, token)
 }
 
-/// R11: the token from outside is noticed by whoever asks first, though no job runs that would see it.
+/// R11: the first question after the token fired notices it, though no job runs that would see it.
 #[tokio::test(start_paused = true)]
 async fn an_idle_dispatcher_notices_its_token() {
     for first in 0..4 {
@@ -41,9 +41,9 @@ async fn an_idle_dispatcher_notices_its_token() {
     }
 }
 
-/// R11: so it is by who waits for a place, where that is taken, by a job that cleans up or by none at all.
+/// R11: a caller that waits for a place notices the token, whether a job that cleans up or a reservation has the place.
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_a_place_notices_the_token() {
+async fn a_caller_that_waits_for_a_place_notices_the_token() {
     for reserved in [false, true] {
         let (jobs, token) = shut_down_on(Scripted::new().never());
         let place = if reserved {
@@ -101,7 +101,7 @@ async fn a_shutdown_waits_for_the_results() {
     }
 }
 
-/// R3: a shutdown lets running jobs end, cancels those left, turns new ones away, and releases those that wait.
+/// R3: a shutdown lets running jobs end, cancels those left, turns new ones away, and releases waiting callers.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown() {
     let inner = Scripted::<u32, u32>::new()

@@ -19,7 +19,7 @@ use tower_keep_tests::servers::{
 
 use crate::layers::{AppError, Keep, answering_layers, assert_four_answers, failing_layers};
 
-/// The request's body, or that of one that was rebuilt.
+/// The request's body, or that of a rebuilt request.
 type ReqBody = Either<Incoming, Empty<Bytes>>;
 type Reply = Response<Full<Bytes>>;
 
@@ -63,7 +63,7 @@ impl App {
     }
 }
 
-/// The layers in front of the app. They are applied anew for each connection, so that whatever they share has to be in
+/// The layers in front of the app. They are applied again for each connection, so that all they share has to be in
 /// them.
 macro_rules! serve_behind {
     ($layers:expr, $held:expr) => {{

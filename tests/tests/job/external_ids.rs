@@ -27,7 +27,8 @@ pub(crate) fn ids(recorder: &Recorder) -> Vec<String> {
     events.iter().map(id).collect()
 }
 
-/// R78 A job that is identified as it begins has its id in each event, its views, the list of running jobs and its own code.
+/// R78 A job that is identified as it begins has its id in each event, its views, the list of running jobs and its own
+/// code.
 #[tokio::test(start_paused = true)]
 async fn each_event_and_view_has_the_id() {
     let (log, recorder) = recording();
@@ -136,7 +137,7 @@ async fn an_observer_learns_of_a_late_id() {
         service.oneshot(7).await.unwrap();
         let expected = (recorder.job(), "order-7".to_owned());
         assert_eq!(*told.lock().unwrap(), [expected]);
-        // Who has it from the first event on is not told.
+        // A job that has it from the first event on has no such event.
         let service = ServiceBuilder::new()
             .layer(identified())
             .layer(sink)
@@ -271,7 +272,8 @@ async fn an_id_is_one_field_of_the_log() {
     }
 }
 
-/// R78 A panic of the closure ends the job, if a layer around began one, and goes on to the caller. The service is not called.
+/// R78 A panic of the closure ends the job, if a layer around began one, and goes on to the caller. The service is not
+/// called.
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_closure() {
     let panics =

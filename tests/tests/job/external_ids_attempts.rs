@@ -36,7 +36,7 @@ async fn a_later_attempt_has_the_id() {
     assert_eq!(ids[5..], ["1"; 5], "{recorder}");
 }
 
-/// R78 So it is where a foreign layer makes the attempts, whichever layer began the job.
+/// R78 The first id is the job's also where a foreign layer makes the attempts, whichever layer began the job.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_layer_makes_the_attempts() {
     async fn check<L>(name: &str, outer: L)

@@ -83,8 +83,8 @@ async fn as_long_as_the_history_has_it() {
     assert_eq!(found, [0, 0, 1, 1]);
 }
 
-/// R78 A board outside the layer that identifies shows the id at once: to those who look, to readers of all changes, and to
-/// who watches the job.
+/// R78 A board outside the layer that identifies shows the id at once: to those who look, to readers of all changes,
+/// and to who watches the job.
 #[tokio::test(start_paused = true)]
 async fn boards_show_a_late_id_at_once() {
     let progress = ProgressLayer::new();

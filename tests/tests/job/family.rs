@@ -44,8 +44,8 @@ fn reasons(recorder: &Recorder) -> Vec<Option<CancelReason>> {
     .collect()
 }
 
-/// A job of generation `n` spawns one of generation `n - 1` and ends; the last, of generation 0, never ends. `late` makes
-/// each wait until its parent has ended before it calls.
+/// A job of generation `n` spawns one of generation `n - 1` and ends; the last, of generation 0, never ends. `late`
+/// makes each wait until its parent has ended before it calls.
 fn generations(late: bool) -> (Stack, CancelHandle, Recorder) {
     let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
@@ -140,8 +140,8 @@ async fn what_is_left_over_goes_with_the_outermost_caller() {
     }
 }
 
-/// R11: a job that began within the attempt that a limit stops with a grace period is told, also past a parent that has
-/// ended; one that began outside that attempt is not.
+/// R11: a job that began within the attempt that a limit stops with a grace period is cancelled, also past a parent
+/// that has ended. A job that began outside that attempt is not.
 #[tokio::test(start_paused = true)]
 async fn a_limit_reaches_past_jobs_that_ended() {
     let (below, children, recorder) = generations(false);
@@ -178,7 +178,7 @@ async fn a_limit_reaches_past_jobs_that_ended() {
     tokio::time::sleep(secs(4)).await;
     assert_eq!(children.running().len(), 2);
     tokio::time::sleep(secs(3)).await;
-    assert_eq!(children.running().len(), 1, "the one within is told");
+    assert_eq!(children.running().len(), 1, "the job within is cancelled");
     assert!(reasons(&recorder).contains(&Some(CancelReason::TimedOut)));
     handle.cancel_all(CancelReason::Requested);
     call.await.unwrap().unwrap_err();
@@ -235,10 +235,10 @@ async fn a_detached_job_is_reached_past_a_caller_that_left() {
     }
 }
 
-/// R54b: what the code of a joined execution left running is told when the last caller leaves, also past a job that has
-/// ended, and not before.
+/// R54b: what the code of a joined execution left running is cancelled when the last caller leaves, also past a job
+/// that has ended, and not before.
 #[tokio::test(start_paused = true)]
-async fn what_a_joined_execution_left_running_is_told_at_its_end() {
+async fn what_a_joined_execution_left_running_is_cancelled_at_its_end() {
     let (below, children, recorder) = generations(false);
     let shared = ServiceBuilder::new()
         .layer(JobLayer::new("caller"))

@@ -247,7 +247,7 @@ async fn what_fails_at_once_has_started() {
     assert_eq!(recorder.names()[..2], ["dispatched", "started"]);
 }
 
-/// R57, R63: a limit's error that somebody outside made a response of is a success after all, and no attempt follows.
+/// R57, R63: a limit's error from which a layer outside made a response is a success, and no attempt follows.
 #[tokio::test(start_paused = true)]
 async fn an_error_that_was_dealt_with_is_none() {
     let (log, recorder) = recording();

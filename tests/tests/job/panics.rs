@@ -65,7 +65,7 @@ pub(super) async fn caught<F: Future>(call: impl FnOnce() -> F) -> String {
 }
 
 #[track_caller]
-pub(super) fn assert_told(recorder: &Recorder, what: &str, text: &str) {
+pub(super) fn assert_reported(recorder: &Recorder, what: &str, text: &str) {
     recorder.assert_one_terminal_each();
     for job in recorder.jobs() {
         let mut names = recorder.names_of(job);
@@ -82,7 +82,7 @@ pub(super) fn assert_told(recorder: &Recorder, what: &str, text: &str) {
 
 /// R76 A panic anywhere in the service is reported after the start, with its text, and goes on to the caller as it is.
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_told_with_its_text() {
+async fn a_panic_is_reported_with_its_text() {
     type Around = fn(LogLayer, Stack) -> Stack;
     let stacks: [(&str, Around); 8] = [
         ("alone", |log, inner| {
@@ -135,7 +135,7 @@ async fn a_panic_is_told_with_its_text() {
                 let expected = text.strip_prefix("the service panicked: ").unwrap_or("7");
                 let what = format!("{name}, {place:?}, {text}");
                 assert_eq!(said, expected, "{what}");
-                assert_told(&recorder, &what, text);
+                assert_reported(&recorder, &what, text);
             }
         }
     }
@@ -143,7 +143,7 @@ async fn a_panic_is_told_with_its_text() {
 
 /// R76 A detached job whose caller went away is reported with its text too.
 #[tokio::test(start_paused = true)]
-async fn a_detached_panic_is_told_without_its_caller() {
+async fn a_detached_panic_is_reported_without_its_caller() {
     for (panic, text) in PANICS {
         let (log, recorder) = recording();
         let mut service = ServiceBuilder::new()
@@ -154,7 +154,7 @@ async fn a_detached_panic_is_told_without_its_caller() {
         recorder
             .until(|recorder| recorder.count("failed") == 1)
             .await;
-        assert_told(&recorder, "detached", text);
+        assert_reported(&recorder, "detached", text);
     }
 }
 
@@ -169,14 +169,14 @@ async fn a_dispatched_panic_is_on_the_board() {
             assert_eq!(ended.state, JobState::Failed(FailureCause::Panicked));
             assert_eq!(ended.error.as_deref(), Some(text));
             assert!(ended.started_at.is_some());
-            assert_told(&recorder, &format!("dispatched, {place:?}"), text);
+            assert_reported(&recorder, &format!("dispatched, {place:?}"), text);
         }
     }
 }
 
 /// R76 A caller that joined an execution that panicked learns what it said, whatever the caller gets in its place.
 #[tokio::test(start_paused = true)]
-async fn a_joined_panic_is_told_to_all() {
+async fn a_joined_panic_is_reported_for_all() {
     let join = || DedupLayer::new(|_: &u32| Some(())).join();
     for place in PLACES {
         for (panic, text) in PANICS {
@@ -270,7 +270,7 @@ async fn the_text_is_bounded_and_has_no_secrets() {
 
 /// R76 The second attempt's panic is reported once, after the retry.
 #[tokio::test(start_paused = true)]
-async fn a_later_attempts_panic_is_told() {
+async fn a_later_attempts_panic_is_reported() {
     for panic in [Step::panic("ouch"), Step::panic_in_call("ouch")] {
         let (log, recorder) = recording();
         let inner = Scripted::<u32, u32>::new().error("no").step(panic);

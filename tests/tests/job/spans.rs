@@ -68,7 +68,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Se
     }
 }
 
-/// Tells when it is dropped.
+/// Logs when it is dropped.
 struct Dropped;
 
 impl Drop for Dropped {
@@ -77,7 +77,7 @@ impl Drop for Dropped {
     }
 }
 
-/// Tells when it begins, ends and is dropped, unless it has nothing to do.
+/// Logs when it begins, ends and is dropped, unless it has nothing to do.
 fn work(
     takes: Duration,
 ) -> impl Service<u32, Response = u32, Error = BoxError, Future = Work> + Clone + Send + Sync + 'static
@@ -173,8 +173,8 @@ async fn a_renewal() {
     }
 }
 
-/// R77: a joined execution runs in the span of the caller that began it, whichever caller polls it or leaves it last; so
-/// does what a Log layer inside writes.
+/// R77: a joined execution runs in the span of the caller that began it, whichever caller polls it or leaves it last;
+/// so does what a Log layer inside writes.
 #[tokio::test(start_paused = true)]
 async fn a_joined_execution() {
     for left in [false, true] {

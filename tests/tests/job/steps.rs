@@ -181,7 +181,7 @@ pub(super) async fn part(job: &Job, name: &'static str, first: u64) -> Result<u3
 }
 
 /// R63: of steps that run at once, each event carries that whose code it comes from; what comes from outside carries
-/// the one that began last.
+/// the step that began last.
 #[tokio::test(start_paused = true)]
 async fn steps_side_by_side() {
     let (log, recorder) = recording();
@@ -343,7 +343,7 @@ async fn the_view_has_the_step() {
     assert_eq!(ended.step, Some(StepInfo::new("unpack", 2, Some(2))));
 }
 
-/// Outside any job the steps run as before, and nobody is told.
+/// Outside any job the steps run as before, and no event is sent.
 #[tokio::test(start_paused = true)]
 async fn steps_without_a_job() {
     let job = Job::current().steps(2);

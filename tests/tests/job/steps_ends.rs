@@ -118,7 +118,7 @@ async fn a_step_that_runs_on_is_where_it_stops() {
     );
 }
 
-/// R16, R63: a limit that drops a step while another runs beside it names its own.
+/// R16, R63: a limit that drops a step while another runs at the same time names its own.
 #[tokio::test(start_paused = true)]
 async fn a_limit_names_its_own_step() {
     let (log, recorder) = recording();
@@ -141,9 +141,10 @@ async fn a_limit_names_its_own_step() {
     );
 }
 
-/// R18, R63: the retry says in which step the attempt failed, and the next attempt goes through its steps anew.
+/// R18, R63: the retry says in which step the attempt failed, and the next attempt goes through its steps from the
+/// first.
 #[tokio::test(start_paused = true)]
-async fn each_attempt_goes_through_its_steps_anew() {
+async fn each_attempt_goes_through_its_steps_from_the_first() {
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
         .layer(log)
@@ -185,23 +186,23 @@ async fn each_attempt_goes_through_its_steps_anew() {
     );
 }
 
-/// R63: a failed step that the job does without is forgotten when the next begins, or when `steps` counts anew.
+/// R63: a failed step that the job does without is forgotten when the next begins, or when `steps` counts from 1 again.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_dealt_with_is_forgotten() {
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
         .layer(log)
-        .service(code(|job, anew| async move {
+        .service(code(|job, again| async move {
             job.step("a", badly()).await.unwrap_err();
             job.progress(0.1);
-            if anew == 1 {
+            if again == 1 {
                 let _ = job.steps(7);
             } else {
                 job.step("b", well()).await?;
             }
             badly().await
         }));
-    for (anew, expected) in [
+    for (again, expected) in [
         (
             0,
             &[
@@ -214,7 +215,7 @@ async fn a_failure_that_is_dealt_with_is_forgotten() {
         (1, &["progress a 1", "failed"][..]),
     ] {
         recorder.clear();
-        service.clone().oneshot(anew).await.unwrap_err();
+        service.clone().oneshot(again).await.unwrap_err();
         assert_eq!(places(&recorder)[3..], *expected);
     }
 }

@@ -224,7 +224,8 @@ async fn under_layers() {
     assert!(matches!(error, App::Cancelled(_)), "{error:?}");
 }
 
-/// R78 a step that nothing stops: its error type is free, infallible too, and the job counts and tells it as any other.
+/// R78 a step that nothing stops: its error type is free, infallible too, and the job counts and reports it as any
+/// other.
 #[tokio::test(start_paused = true)]
 async fn an_uninterrupted_step_runs_to_its_own_end() {
     let (log, recorder) = recording();

@@ -42,7 +42,7 @@ async fn steps_side_by_side() {
     assert_eq!(shares(&recorder), [(1, 3), (2, 3), (3, 3)]);
 }
 
-/// R28: so it is with a step inside another one.
+/// R28: a step inside another step counts as the next one when it ends.
 #[tokio::test(start_paused = true)]
 async fn a_step_inside_a_step() {
     let (log, recorder) = recording();
@@ -76,7 +76,7 @@ async fn a_failure_that_is_dealt_with() {
     assert_eq!(shares(&recorder), [(1, 3), (3, 3)]);
 }
 
-/// R28: what an earlier attempt left running reports nothing of the one that runs now.
+/// R28: what an earlier attempt left running reports nothing of the attempt that runs now.
 #[tokio::test(start_paused = true)]
 async fn a_step_of_an_earlier_attempt_reports_nothing() {
     let progress = ProgressLayer::new();

@@ -48,7 +48,7 @@ fn texts(recorder: &Recorder) -> Vec<Arc<str>> {
 
 /// R75 The causes of an error are in the events of its attempts and of its job, and on the board.
 #[tokio::test(start_paused = true)]
-async fn causes_are_told() {
+async fn causes_are_reported() {
     let (log, recorder) = recording();
     let layers = Pipeline::new()
         .log(log)
@@ -68,10 +68,10 @@ async fn causes_are_told() {
     assert_eq!(view.error.as_deref(), Some(REFUSED));
 }
 
-/// R75 So it is in each order, as soon as one layer inside fails with a `BoxError`: the layer that
-/// begins the job need not know the type.
+/// R75 The causes are reported in each order of the layers, as soon as one layer inside fails with a `BoxError`: the
+/// layer that begins the job need not know the type.
 #[tokio::test(start_paused = true)]
-async fn causes_are_told_by_any_layer() {
+async fn causes_are_reported_by_any_layer() {
     macro_rules! told {
         ($($layer:expr),+) => {{
             let (log, recorder) = recording();
@@ -98,7 +98,7 @@ async fn causes_are_told_by_any_layer() {
         RetryLayer::new(),
         TimeoutLayer::new(secs(1)).per_attempt()
     );
-    // A layer that begins the job inside the one that knows the type.
+    // A layer that begins the job inside the layer that knows the type.
     let (log, recorder) = recording();
     let stack = ServiceBuilder::new()
         .layer(TimeoutLayer::new(secs(1)))
@@ -163,7 +163,7 @@ async fn a_response_has_no_causes_of_an_error() {
 
 /// R75 URLs in an error's own text lose their secrets too, where no causes are known.
 #[tokio::test(start_paused = true)]
-async fn no_secrets_are_told() {
+async fn no_secrets_are_reported() {
     let (log, recorder) = recording();
     let inner = Scripted::<u32, u32, String>::always(|_: u32| Err(refused().to_string()));
     let stack = ServiceBuilder::new()

@@ -13,7 +13,7 @@ use tower_keep::{
 use tower_keep_test::{Recorder, Scripted};
 use tower_keep_tests::*;
 
-/// A job that is retried once, reports, and succeeds; and one that fails.
+/// A job that is retried once, reports and succeeds, and a job that fails.
 async fn two_jobs(log: LogLayer) {
     let mut service = ServiceBuilder::new()
         .layer(log)

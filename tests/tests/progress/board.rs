@@ -1,4 +1,4 @@
-//! The board of jobs: those that run, how the last ones ended, and every change.
+//! The board of jobs: which jobs run, how the last jobs ended, and every change.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,10 +15,10 @@ use tower_keep::{
 };
 use tower_keep_tests::*;
 
-/// R29: the board shows each running job, and each that ended, with its name, parent, attempt, times, step, progress and
-/// outcome.
+/// R29: the board shows each running job, and each that ended, with its name, parent, attempt, times, step, progress
+/// and outcome.
 #[tokio::test(start_paused = true)]
-async fn the_board_shows_running_jobs_and_those_that_ended() {
+async fn the_board_shows_running_and_ended_jobs() {
     let progress = ProgressLayer::new();
     let handle = progress.handle();
     let began = Instant::now();
@@ -182,7 +182,7 @@ impl Follower {
 }
 
 /// R29: many jobs on many threads, readers that begin whenever: each sees every ending once, whether in its snapshot or
-/// after it, no job of which it was not told, and its own end.
+/// after it, no job that it did not report, and its own end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_reader_misses_an_ending() {
     const JOBS: u32 = 2_000;
@@ -344,8 +344,8 @@ async fn a_late_reader_misses_nothing() {
     }
 }
 
-/// R26: a subscriber that comes while jobs run hears what happens to them from then on, and of their end; one who unsubscribes costs
-/// them nothing more.
+/// R26: a subscriber that comes while jobs run hears what happens to them from then on, and of their end; one who
+/// unsubscribes costs them nothing more.
 #[tokio::test(start_paused = true)]
 async fn a_late_subscriber_hears_what_follows() {
     let progress = ProgressLayer::new();
@@ -376,8 +376,8 @@ async fn a_late_subscriber_hears_what_follows() {
     assert_eq!((first.kind.name(), first.seq), ("dispatched", 0));
 }
 
-/// R51: the board shows of a job that joined another what that reports, whenever a reader looks, also where they join in a
-/// chain; and readers of changes hear of each.
+/// R51: the board shows of a job that joined another what that reports, whenever a reader looks, also where they join
+/// in a chain; and readers of changes hear of each.
 #[tokio::test(start_paused = true)]
 async fn the_view_of_a_follower_reads_its_leaders() {
     for reads in [false, true] {

@@ -39,7 +39,7 @@ async fn a_cancelled_job_shows_no_old_error() {
     }
 }
 
-/// R76 Nor does one whose caller goes away, or whose dispatcher cancels it.
+/// R76 A job whose caller goes away, or whose dispatcher cancels it, shows no error of an attempt that failed before.
 #[tokio::test(start_paused = true)]
 async fn no_way_of_cancelling_shows_an_old_error() {
     let progress = ProgressLayer::new();

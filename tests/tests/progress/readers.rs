@@ -210,13 +210,14 @@ pub(super) async fn a_chain_that_fails(progress: ProgressLayer, meanwhile: impl 
 
 /// R29, R51: the last report before an execution failed is shown of all that joined it, though nobody looked before.
 #[tokio::test(start_paused = true)]
-async fn the_last_report_is_shown_of_those_that_joined() {
+async fn the_last_report_is_shown_of_all_that_joined() {
     a_chain_that_fails(ProgressLayer::new(), async {}).await;
 }
 
-/// R6, R29: one who reads the board and whose waker panics costs nobody else a wake or an event, nor the job.
+/// R6, R29: a reader of the board whose waker panics costs no other reader a wake or an event, and does not harm the
+/// job.
 #[tokio::test(start_paused = true)]
-async fn a_readers_waker_that_panics_costs_nobody_else() {
+async fn a_readers_waker_that_panics_harms_no_other() {
     let jobs = Dispatcher::new(Scripted::<u32, u32>::new().answer(1));
     let board = jobs.board();
     let ((_, mut bad), (_, mut good)) = (board.changes(), board.changes());
@@ -235,7 +236,7 @@ async fn a_readers_waker_that_panics_costs_nobody_else() {
     assert_eq!(handle.await.unwrap(), 1);
 }
 
-/// R29: whoever has only a job's id finds it while it runs and once it has ended, as long as the history has it.
+/// R29: a job is found by its id while it runs and once it has ended, as long as the history has it.
 #[tokio::test(start_paused = true)]
 async fn a_job_is_found_by_its_id() {
     let progress = ProgressLayer::new().history(1);

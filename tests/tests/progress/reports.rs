@@ -1,3 +1,5 @@
+//! Reports of progress and the view of a job's latest value.
+
 use std::num::NonZeroUsize;
 
 use tower::{ServiceBuilder, ServiceExt};
@@ -212,7 +214,7 @@ async fn the_view_says_what_the_job_does() {
     );
 }
 
-/// R26: every observer of a job sees the same events in the same order, also one that joined it later.
+/// R26: every observer of a job sees the same events in the same order, also an observer that joined it later.
 #[tokio::test(start_paused = true)]
 async fn every_observer_sees_the_same() {
     let recorders: [Recorder; 3] = std::array::from_fn(|_| Recorder::new());

@@ -38,7 +38,7 @@ async fn a_watch_is_a_stream() {
     assert_eq!(watch.next().now_or_never(), None);
     assert_eq!(watch.latest().report.fraction(), Some(0.0));
     assert_eq!(watch.next().await.unwrap().report.fraction(), Some(0.2));
-    // A stream's wait that was given up does not tell again what was told in another way.
+    // A stream's wait that was given up does not return again what was returned in another way.
     assert_eq!(watch.next().now_or_never(), None);
     assert_eq!(watch.changed().await.unwrap().report.fraction(), Some(0.4));
     assert_eq!(watch.next().now_or_never(), None);

@@ -104,7 +104,7 @@ async fn each_attempt_has_a_duration() {
     }
 }
 
-/// R78 Also under a dispatcher, and of calls of clones at the same time.
+/// R78 Each job has its own attempts, also under a dispatcher, and of calls of clones at the same time.
 #[tokio::test(start_paused = true)]
 async fn each_job_has_its_attempts() {
     let (log, recorder) = recording();
@@ -209,7 +209,8 @@ async fn an_attempt_that_a_limit_cuts_off() {
     }
 }
 
-/// R78 An overall limit ends the attempt that runs, and none in a wait; also where a layer outside makes the best of it.
+/// R78 An overall limit ends the attempt that runs, and none in a wait; also where a layer outside makes the best of
+/// it.
 #[tokio::test(start_paused = true)]
 async fn an_overall_limit() {
     for (limit, last) in [(5, Some((2, secs(2), Failed(TimedOut)))), (2, None)] {
@@ -339,7 +340,8 @@ async fn what_did_not_reach_the_service() {
     ]);
 }
 
-/// R78 The wait for a gate or for the service's readiness is no part of an attempt, and without readiness there is none.
+/// R78 The wait for a gate or for the service's readiness is no part of an attempt, and without readiness there is
+/// none.
 #[tokio::test(start_paused = true)]
 async fn waits_before_an_attempt_do_not_count() {
     let (log, recorder) = recording();

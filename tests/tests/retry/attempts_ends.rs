@@ -79,7 +79,8 @@ async fn nested_retries() {
     }
 }
 
-/// R78 The execution that callers share belongs to the job that began it: only that has attempts, until its caller leaves.
+/// R78 The execution that callers share belongs to the job that began it: only that has attempts, until its caller
+/// leaves.
 #[tokio::test(start_paused = true)]
 async fn a_shared_execution() {
     for leaves in [false, true] {

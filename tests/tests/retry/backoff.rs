@@ -169,8 +169,8 @@ fn the_pipeline_reckons_with_the_longest_waits() {
     ));
 }
 
-/// R25b, behaviour 22: a delay that the outcome asks for takes the backoff's place, clamped: by a classifier that knows it, or by a
-/// closure beside any policy.
+/// R25b, behaviour 22: a delay that the outcome asks for takes the backoff's place, clamped: by a classifier that knows
+/// it, or by a closure next to any policy.
 #[tokio::test(start_paused = true)]
 async fn a_delay_from_the_outcome() {
     #[derive(Clone)]
@@ -211,7 +211,7 @@ async fn a_delay_from_the_outcome() {
     // The closure comes first, then the classifier's own hint.
     assert_eq!(calls.gaps(), [secs(31), secs(7), secs(31)]);
 
-    // Beside `should_retry`, and not asked where that says no.
+    // Next to `should_retry`, and not asked where that says no.
     let inner = Scripted::<u32, u32>::new().error("busy").error("final");
     let calls = inner.calls();
     let retry = RetryLayer::new()
@@ -224,8 +224,8 @@ async fn a_delay_from_the_outcome() {
     assert_eq!(calls.gaps(), [ms(20)]);
 }
 
-/// Behaviour 20: a request of reqwest's, which is not `Clone`, by the bare path of its own method. One with a stream for
-/// a body cannot be repeated, and is tried once.
+/// Behaviour 20: a request of reqwest's, which is not `Clone`, by the bare path of its own method. One with a stream
+/// for a body cannot be repeated, and is tried once.
 #[tokio::test(start_paused = true)]
 async fn requests_of_reqwest() {
     use reqwest::{Body, Method, Request};

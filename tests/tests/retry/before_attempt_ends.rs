@@ -111,7 +111,7 @@ impl Service<u32> for Panics {
     }
 }
 
-/// R78 So has an attempt whose call panics, as without a hook.
+/// R78 An attempt whose call panics has one end, as without a hook.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_call_ends_it() {
     for on in [1, 2] {
@@ -175,7 +175,8 @@ async fn nested_retries() {
     }
 }
 
-/// R78 A retry around sees nothing but a poll where the job begins in a later poll: the end that was told stays told.
+/// R78 A retry around sees nothing but a poll where the job begins in a later poll: the end that was reported stays
+/// reported.
 #[tokio::test(start_paused = true)]
 async fn nested_retries_whose_job_begins_in_a_poll() {
     let (log, recorder) = recording();

@@ -39,7 +39,7 @@ fn failing() -> Scripted<u32, u32, BoxError> {
     Scripted::new().otherwise(|| Step::error("no".into()))
 }
 
-/// R78 it is waited for before each attempt, each of which starts from the request as it came.
+/// R78 The hook is awaited before each attempt, each of which starts from the request as it came.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_is_prepared() {
     let inner = failing().recording();
@@ -87,7 +87,7 @@ async fn its_error_is_the_attempts() {
     recorder.assert_names(["dispatched", "started", "failed"]);
 }
 
-/// R78 it fetches another token only where the last one was refused, and keeps nothing else of the outcome.
+/// R78 The hook fetches another token only where the last one was refused, and keeps nothing else of the outcome.
 #[tokio::test(start_paused = true)]
 async fn it_sees_what_was_kept_of_the_last_outcome() {
     let fetched = Arc::new(AtomicU32::new(0));
@@ -396,8 +396,8 @@ async fn a_request_that_cannot_be_repeated() {
     assert_eq!(given_up(&recorder), [(1, GiveUpReason::NotRepeatable)]);
 }
 
-/// R78 what its code calls are child jobs of the call's, and none of the stack's own: also where a layer inside the retry
-/// begins the stack's job.
+/// R78 what its code calls are child jobs of the call's, and none of the stack's own: also where a layer inside the
+/// retry begins the stack's job.
 #[tokio::test(start_paused = true)]
 async fn its_client_is_a_stack_of_its_own() {
     let (log, recorder) = recording();

@@ -154,7 +154,7 @@ async fn layers_share_a_budget() {
     assert_eq!(held(budget.balance()), (0, 0, 0));
 }
 
-/// A window of one's own; one that is too short is refused.
+/// The window can be set, and a window that is too short is refused.
 #[tokio::test(start_paused = true)]
 async fn the_window_can_be_set() {
     let budget = RetryBudget::default();

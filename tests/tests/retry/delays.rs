@@ -226,7 +226,7 @@ fn a_cap_below_the_base_is_rejected() {
     let _ = RetryLayer::new().base_delay(secs(2)).max_delay(secs(1));
 }
 
-/// R69 So is a base above the cap.
+/// R69 A base above the cap is rejected where it is set.
 #[test]
 #[should_panic(expected = "max_delay is shorter than base_delay")]
 fn a_base_above_the_cap_is_rejected() {

@@ -96,8 +96,8 @@ async fn the_hook_sees_why() {
     assert_eq!(*seen.lock().unwrap(), [(GiveUpReason::NotRepeatable, 1)]);
 }
 
-/// R70 It does not run after a success, after a response with which the policy was content, nor where
-/// the policy is not asked.
+/// R70 The hook does not run after a success, after a response with which the policy was content, nor where the policy
+/// is not asked.
 #[tokio::test(start_paused = true)]
 async fn the_hook_does_not_run_otherwise() {
     let seen = Arc::default();
@@ -367,7 +367,7 @@ async fn a_fallback_lifts_no_ban() {
 
 /// R70, R75 An error that takes the place of a response is logged as itself, not as that response.
 #[tokio::test(start_paused = true)]
-async fn an_error_in_place_of_a_response_is_told() {
+async fn an_error_in_place_of_a_response_is_logged() {
     #[derive(Clone, Copy)]
     struct Described;
     impl Classify<u32, &'static str> for Described {

@@ -64,8 +64,8 @@ async fn a_round_robin_goes_on() {
     assert_eq!(*asked.lock().unwrap(), [0, 1]);
 }
 
-/// R66 So it is through the layers between the retry and the service, and in the pipeline; and the
-/// calls that follow go on where the called instance stands.
+/// R66 A round robin goes on through the layers between the retry and the service, and in the pipeline. The calls that
+/// follow go on where the called instance stands.
 #[tokio::test(start_paused = true)]
 async fn a_round_robin_goes_on_inside_other_layers() {
     let inner = RoundRobin::new();

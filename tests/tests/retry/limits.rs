@@ -21,7 +21,7 @@ fn failing() -> Scripted<u32, u32> {
     Scripted::new().error("no").repeat_last()
 }
 
-/// R19, R25b: with no retries left this is told, before the job's end, and only where another attempt was wanted.
+/// R19, R25b: with no retries left an event says so, before the job's end, and only where another attempt was wanted.
 #[tokio::test(start_paused = true)]
 async fn exhausted() {
     let (log, recorder) = recording();
@@ -66,7 +66,7 @@ async fn exhausted() {
 }
 
 /// R25b, behaviour 19: a retry that would begin at the job's deadline or past it is given up at once, with the last
-/// outcome, whoever knows of the deadline: a job, or the limit's layer alone.
+/// outcome, whether a job knows of the deadline or the limit's layer alone.
 #[tokio::test(start_paused = true)]
 async fn no_wait_reaches_the_deadline() {
     // Retries of what fails at once begin at 1, 3 and 7 s.
@@ -206,7 +206,7 @@ async fn the_total_time_begins_at_the_call() {
     assert_eq!(calls.count(), 1);
 }
 
-/// Behaviour 20: a request that cannot be repeated is tried once, and this is told where a retry was wanted.
+/// Behaviour 20: a request that cannot be repeated is tried once, and an event says so where a retry was wanted.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_repeated() {
     for (error, expected) in [
@@ -226,7 +226,7 @@ async fn what_cannot_be_repeated() {
         assert_eq!(given_up(&recorder), expected);
     }
 
-    // One that can be repeated only once.
+    // A request that can be repeated only once.
     let (log, recorder) = recording();
     let left = Arc::new(AtomicBool::new(true));
     let retry = RetryLayer::new()

@@ -1,3 +1,5 @@
+//! Which failures are retried, when, and with which events.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -237,8 +239,8 @@ async fn a_policy_says_when() {
     assert_eq!(calls.gaps(), [ms(5), secs(60)]);
 }
 
-/// Behaviour 20: a request is cloned once less than it is tried, where all attempts are used. One that cannot be repeated
-/// is tried once.
+/// Behaviour 20: a request is cloned once less than it is tried, where all attempts are used. A request that cannot be
+/// repeated is tried once.
 #[tokio::test(start_paused = true)]
 async fn requests_are_cloned_for_retries_only() {
     for max_retries in [0, 1, 3] {
@@ -298,7 +300,7 @@ async fn a_readiness_error_is_an_attempts_failure() {
     assert_eq!(calls.started_at(), [secs(0), secs(3)]);
 }
 
-/// A per-attempt limit that answers with a response is retried like one that fails.
+/// A per-attempt limit that answers with a response is retried like a limit that fails.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_limit_with_a_response_is_retried() {
     let inner = Scripted::<u32, u32>::new().never().answer(200);

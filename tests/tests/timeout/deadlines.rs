@@ -141,7 +141,7 @@ async fn each_attempt_sees_its_own_limit() {
             Some(request.clone())
         }
     }
-    // An overall limit inside begins anew with each attempt too.
+    // An overall limit inside starts over with each attempt too.
     for limit in [attempt, TimeoutLayer::new(secs(10))] {
         for (foreign, watched) in [(true, true), (true, false), (false, true), (false, false)] {
             let stack = ServiceBuilder::new().layer(LogLayer::new());
@@ -263,7 +263,7 @@ async fn a_child_is_under_its_parents_limits() {
     }
 }
 
-/// R16: a layer's limit for steps is for those of its own stack, not of one that the code inside calls.
+/// R16: a layer's limit for steps is for the steps of its own stack, not of a stack that the code inside calls.
 #[tokio::test(start_paused = true)]
 async fn a_step_limit_stays_in_its_stack() {
     let client = ServiceBuilder::new()
@@ -330,8 +330,8 @@ async fn a_spawned_task_knows_its_limits() {
     assert_eq!(service.oneshot(0).await.unwrap(), None);
 }
 
-/// R54b: an execution that callers join is under the limits inside the Dedup, whoever polls it, and not under those of
-/// one of the callers: it goes on for the others. Without callers that could join, it is the caller's own.
+/// R54b: an execution that callers join is under the limits inside the Dedup, whichever caller polls it, and not under
+/// those of one of the callers: it goes on for the others. Without callers that could join, it is the caller's own.
 #[tokio::test(start_paused = true)]
 async fn a_joined_execution_is_under_its_own_limits() {
     for tracked in [true, false] {
@@ -374,7 +374,8 @@ async fn after_a_joined_execution_the_callers_limit_holds_again() {
     assert_eq!(*seen.lock().unwrap(), Some(55));
 }
 
-/// R5: a detached job knows the overall limit, which cancels it, and not that of an attempt, which goes with the caller.
+/// R5: a detached job knows the overall limit, which cancels it, and not that of an attempt, which goes with the
+/// caller.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_is_under_what_ends_it() {
     let detached = || CancelLayer::new().detached();
@@ -391,8 +392,8 @@ async fn a_detached_job_is_under_what_ends_it() {
     assert_eq!(service.oneshot(0).await.unwrap(), 9);
 }
 
-/// R5: what a detached job was begun in may end before it, and so may the limits on that; a cancellation of the job that
-/// it works for reaches it, and so does that one's deadline.
+/// R5: what a detached job was begun in may end before it, and so may the limits on that; a cancellation of the job
+/// that it works for reaches it, and so does that one's deadline.
 #[tokio::test(start_paused = true)]
 async fn a_detached_child_is_under_its_parents_deadline_only() {
     let client = || {

@@ -1,4 +1,4 @@
-//! Beside tower's own Timeout.
+//! The Timeout layer does what tower's own Timeout does.
 
 use std::{convert::Infallible, time::Duration};
 

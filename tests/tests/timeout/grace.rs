@@ -1,4 +1,4 @@
-//! Limits that tell the work to stop and give it time to do so.
+//! Limits that cancel the work and give it time to clean up.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use tower_keep::{
 use tower_keep_test::{Polled, Recorder, Scripted};
 use tower_keep_tests::*;
 
-/// Does its work until it is told to stop, then cleans up for this long.
+/// Does its work until it is cancelled, then cleans up for this long.
 pub(super) async fn cleaning_up(job: Job, seconds: u64) -> Result<u32, BoxError> {
     job.cancelled().await;
     tokio::time::sleep(secs(seconds)).await;
@@ -57,7 +57,7 @@ pub(super) fn assert_failed(recorder: &Recorder) {
     }
 }
 
-/// R11b: at the limit the work is told to stop, and may come to its own end within the grace period; otherwise it is
+/// R11b: at the limit the work is cancelled, and may come to its own end within the grace period; otherwise it is
 /// dropped when that is over. The event says which, once it is over; the caller gets the limit's error either way.
 /// R14: `TimedOut`, then `Failed`, once each.
 #[tokio::test(start_paused = true)]
@@ -147,7 +147,7 @@ async fn graces_at_the_edges() {
     assert_eq!(call(std::time::Duration::MAX, secs(5)).await.unwrap(), 1);
 }
 
-/// R12: polled late, the work is told to stop then, and has its whole grace period from then.
+/// R12: polled late, the work is cancelled then, and has its whole grace period from then.
 #[tokio::test(start_paused = true)]
 async fn a_late_poll_still_gives_the_grace() {
     let mut service = ServiceBuilder::new()
@@ -160,7 +160,7 @@ async fn a_late_poll_still_gives_the_grace() {
     assert_eq!(start.elapsed(), secs(5));
 }
 
-/// R16, R11b: a step's limit may give its code a grace period. Only that code is told; the job goes on.
+/// R16, R11b: a step's limit may give its code a grace period. Only that code is cancelled; the job goes on.
 #[tokio::test(start_paused = true)]
 async fn a_step_with_grace() {
     let (log, recorder) = recording();
@@ -192,7 +192,7 @@ async fn a_step_with_grace() {
     assert_eq!(service.oneshot(0).await.unwrap(), 7);
     let save = || LimitScope::Step("save".into());
     assert_eq!(limits(&recorder), [(save(), 12, false), (save(), 27, true)]);
-    // Without a job there is nobody to tell.
+    // Without a job there is nothing to cancel.
     let start = Instant::now();
     let never = std::future::pending::<Result<(), BoxError>>();
     let step = Job::current().step("save", never).limit(secs(10));

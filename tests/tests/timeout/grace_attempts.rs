@@ -37,7 +37,7 @@ async fn no_attempt_begins_in_the_grace_period() {
     }
 }
 
-/// An attempt that runs again after such a wait has its grace.
+/// R11b: a second attempt that runs has its grace.
 #[tokio::test(start_paused = true)]
 async fn a_second_attempt_has_its_grace() {
     let recorder = Recorder::new();
@@ -62,10 +62,10 @@ async fn a_second_attempt_has_its_grace() {
     assert_eq!(began.elapsed(), secs(7));
 }
 
-/// R16: the limit of an attempt tells that attempt to stop, and what it handed elsewhere, and not the next one: each
+/// R16: the limit of an attempt cancels that attempt, and what it handed elsewhere, and not the next one: each
 /// has a token of its own. The job is not cancelled.
 #[tokio::test(start_paused = true)]
-async fn an_attempt_is_told_to_stop_and_the_next_is_not() {
+async fn an_attempt_is_cancelled_and_the_next_is_not() {
     let handles = Arc::new(Mutex::new(Vec::new()));
     let seen = handles.clone();
     let (log, recorder) = recording();

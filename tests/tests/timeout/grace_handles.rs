@@ -13,7 +13,7 @@ use tower_keep_tests::*;
 use super::grace::limits;
 use super::grace::{assert_failed, cleaning_up, elapsed};
 
-/// R11b: a handle that was taken outside the limit says that the code it is used in is told to stop.
+/// R11b: a handle that was taken outside the limit says that the code it is used in is cancelled.
 #[tokio::test(start_paused = true)]
 async fn a_handle_from_outside_sees_it_inside() {
     let (log, recorder) = recording();
@@ -40,10 +40,10 @@ async fn a_handle_from_outside_sees_it_inside() {
     );
 }
 
-/// R11b: a child that began outside the part that is told to stop goes on.
+/// R11b: a child that began outside the part that is cancelled goes on.
 #[tokio::test(start_paused = true)]
 async fn what_began_outside_is_left_alone() {
-    async fn until_told() -> Result<u32, BoxError> {
+    async fn until_cancelled() -> Result<u32, BoxError> {
         Job::current().cancelled().await;
         Ok(0)
     }
@@ -59,7 +59,7 @@ async fn what_began_outside_is_left_alone() {
             async move {
                 let outside = job.step("outside", client.oneshot(0));
                 let outside = outside.limit(secs(60)).grace(secs(1));
-                let inside = job.step("inside", until_told());
+                let inside = job.step("inside", until_cancelled());
                 let inside = inside.limit(secs(1)).grace(secs(1));
                 let (outside, inside) = tokio::join!(outside, inside);
                 inside.unwrap_err();
@@ -73,10 +73,10 @@ async fn what_began_outside_is_left_alone() {
     );
 }
 
-/// R11b: whichever limit expires, the code inside all of them is told, by every handle that was taken there, in the call
-/// itself too; code outside is not.
+/// R11b: whichever limit expires, the code inside all of them is cancelled, as every handle says that was taken there,
+/// in the call itself too; code outside is not.
 #[tokio::test(start_paused = true)]
-async fn every_handle_inside_is_told() {
+async fn every_handle_inside_says_so() {
     let taken = Arc::new(Mutex::new(Vec::new()));
     let (inside, between) = (taken.clone(), taken.clone());
     let (log, recorder) = recording();
@@ -157,7 +157,7 @@ async fn what_goes_on_anyway_is_left_alone() {
     assert_eq!(recorder.count("succeeded"), 2, "{recorder}");
 }
 
-/// R4: jobs that work for the code that is to stop are cancelled; one that begins during the clean-up is at once,
+/// R4: jobs that work for the code that is to stop are cancelled; a job that begins during the clean-up is at once,
 /// unless it is nobody's child.
 #[tokio::test(start_paused = true)]
 async fn what_works_for_it_is_cancelled() {
@@ -201,7 +201,7 @@ async fn what_works_for_it_is_cancelled() {
     }
 }
 
-/// R5: the task of a detached job is told too.
+/// R5: the task of a detached job is cancelled too.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_gets_the_grace() {
     for (takes, ends, dropped) in [(3, 13, false), (100, 15, true)] {
@@ -217,10 +217,10 @@ async fn a_detached_job_gets_the_grace() {
     }
 }
 
-/// R54b: a caller that joined, or whom others joined, leaves at its limit: the execution is not told, as the others
-/// wait for it. A limit inside tells the execution.
+/// R54b: a caller that joined, or whom others joined, leaves at its limit: the execution is not cancelled, as the
+/// others wait for it. A limit inside cancels the execution.
 #[tokio::test(start_paused = true)]
-async fn only_what_is_ones_own_is_told() {
+async fn only_the_callers_own_work_is_cancelled() {
     let join = || tower_keep::DedupLayer::new(|_: &(u64, u32)| Some(())).join();
     let limit = TimeoutLayer::by(|request: &(u64, u32)| Some(secs(request.0)));
     let inner = code(|job, _| async move {

@@ -172,7 +172,7 @@ async fn an_idle_limit_of_the_job_is_not_retried() {
     }
 }
 
-/// R16: an idle limit of each attempt fails the attempt, which is retried; and each attempt has it anew.
+/// R16: an idle limit of each attempt fails the attempt, which is retried, and each attempt has the whole limit.
 #[tokio::test(start_paused = true)]
 async fn an_idle_attempt_is_retried() {
     let (log, recorder) = recording();
@@ -313,7 +313,8 @@ async fn an_idle_limit_comes_from_the_request() {
     }
 }
 
-/// R54b: whoever joined an execution waits for as long as that goes on, whoever's job it is, and no longer.
+/// R54b: a caller that joined an execution waits for as long as that goes on, whichever job it belongs to, and no
+/// longer.
 #[tokio::test(start_paused = true)]
 async fn callers_that_joined_share_its_progress() {
     for leader_leaves in [false, true] {
@@ -387,7 +388,7 @@ async fn an_idle_limit_and_a_detached_job() {
     }
 }
 
-/// R16: a child job that the work began before somebody joined is a sign of life for that one's idle limit too.
+/// R16: a child job that the work began before a caller joined is a sign of life for that caller's idle limit too.
 #[tokio::test(start_paused = true)]
 async fn an_earlier_child_is_a_sign_of_life() {
     let child = quiet().layer(code(|job, request| async move {

@@ -1,3 +1,5 @@
+//! Overall limits, limits of an attempt and limits of a step.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -82,7 +84,7 @@ async fn in_time_nothing_is_reported() {
 
 /// R14: on expiry `TimedOut`, then the job's `Failed`, once each, at the limit; nothing from that job later.
 #[tokio::test(start_paused = true)]
-async fn expiry_is_told_once() {
+async fn expiry_is_reported_once() {
     let (log, recorder) = recording();
     let service = ServiceBuilder::new()
         .layer(log)
@@ -200,7 +202,7 @@ async fn the_first_limit_wins() {
     }
 }
 
-/// R16: a named step has its own limit, without a layer of its own; the next step's begins anew.
+/// R16: a named step has its own limit, without a layer of its own; the next step's starts over.
 #[tokio::test(start_paused = true)]
 async fn each_step_has_its_own_limit() {
     let (log, recorder) = recording();

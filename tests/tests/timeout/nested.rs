@@ -185,7 +185,8 @@ async fn a_shared_call_keeps_its_limit() {
     assert_eq!(began.elapsed(), secs(5));
 }
 
-/// R12 A thread has one waker for whatever it blocks on: a limit in an inner `block_on` is not woken by that of an outer one.
+/// R12 A thread has one waker for whatever it blocks on: a limit in an inner `block_on` is not woken by that of an
+/// outer one.
 #[test]
 fn an_inner_limit_expires_in_a_nested_block_on() {
     let blocks = service_fn(|_: u32| async {

@@ -104,7 +104,7 @@ async fn layers_outside_the_router_need_no_adapter() {
 
 /// The default mode: a `BoxError` with the reason inside, for which a `HandleErrorLayer` picks the status with `find`.
 #[tokio::test]
-async fn boxed_errors_are_told_apart_by_find() {
+async fn find_tells_boxed_errors_apart() {
     async fn explain(error: BoxError) -> Response {
         let status = if find::<Elapsed>(&*error).is_some() {
             StatusCode::GATEWAY_TIMEOUT

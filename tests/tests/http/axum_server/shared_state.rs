@@ -99,7 +99,7 @@ async fn a_duplicate_on_another_connection_is_a_conflict() {
     .await;
 }
 
-/// The cancel handle lists the jobs of all connections and cancels the one it is told to: that client gets 503, the
+/// The cancel handle lists the jobs of all connections and cancels the job with the given id: that client gets 503, the
 /// other its answer.
 #[tokio::test]
 async fn the_cancel_handle_spans_connections() {

@@ -50,7 +50,7 @@ async fn cancelling_the_parent_cancels_its_children() {
     .await;
 }
 
-/// The same where the client's stack has no Cancel layer: its call is dropped with the handler.
+/// A client's stack without a Cancel layer: its call is dropped with the handler.
 #[tokio::test]
 async fn a_child_without_a_cancel_layer_is_cancelled_too() {
     bounded(async {

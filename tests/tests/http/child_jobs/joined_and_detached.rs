@@ -59,7 +59,7 @@ async fn the_children_of_a_joined_execution() {
     .await;
 }
 
-/// As above, but everybody leaves: the call is given up.
+/// All callers of a joined execution leave: the call is given up.
 #[tokio::test]
 async fn a_joined_execution_that_all_leave() {
     bounded(async {

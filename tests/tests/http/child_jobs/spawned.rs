@@ -52,7 +52,7 @@ async fn spawned_work_in_the_jobs_scope() {
             find::<Cancelled>(&*error).unwrap().reason(),
             &CancelReason::Requested
         );
-        // What belongs to no job is told of nothing.
+        // Work that belongs to no job hears of no cancellation.
         held.gate.open();
         let (of, result) = came.recv().await.unwrap();
         assert_eq!((of, result.is_ok()), (None, true));

@@ -106,7 +106,7 @@ async fn reqwest_by_two_users() {
     bounded(async {
         let page = |headers: HeaderMap| async move {
             let user = headers.get(AUTHORIZATION);
-            format!("page of {:?}", user.expect("somebody asks"))
+            format!("page of {:?}", user.expect("a user asks"))
         };
         let server = Server::axum(Router::new().route("/page", routing::get(page))).await;
         let fetch = reqwest_recipe::fetcher(reqwest_client());

@@ -1,4 +1,4 @@
-//! The layers' errors beside reqwest's own.
+//! The layers' errors next to reqwest's own.
 
 use axum::{Router, routing::get};
 use reqwest::{Method, Request};

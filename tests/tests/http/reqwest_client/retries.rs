@@ -1,4 +1,4 @@
-//! Requests that are made again, and those that are not.
+//! Which requests are made again.
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
