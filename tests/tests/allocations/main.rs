@@ -1,4 +1,5 @@
-//! What a call costs in the steady state: heap allocations, and clones of the inner service.
+//! What a call costs in the steady state: heap allocations, and clones of the inner service. A program of its own,
+//! because its global allocator counts.
 //!
 //! Futures are polled by hand with a waker that does nothing, so that only the layers are counted, not an executor.
 

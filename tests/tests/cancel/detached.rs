@@ -189,7 +189,7 @@ fn dropped_before_the_first_poll() {
     recorder.assert_one_terminal_each();
 }
 
-/// R63: a job whose runtime goes while its caller waits elsewhere ends for that, to the caller and to who watches.
+/// R63: a job whose runtime goes while its caller waits elsewhere ends as cancelled by the shutdown, for its caller and its observers.
 #[test]
 fn a_lost_task_has_one_reason() {
     let (log, recorder) = recording();

@@ -1,4 +1,4 @@
-//! The layers together: who is asked first, and what the pipeline makes of its settings.
+//! The layers together: which layer decides first, and what the pipeline makes of its settings.
 
 use std::{num::NonZeroU32, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Who is woken, and who is not.
+//! Which calls are woken, and which are not.
 
 use tower_keep_test::{Polled, Scripted, ms, secs};
 
@@ -146,7 +146,7 @@ fn any_caller_goes_on_alone() {
     });
 }
 
-/// A call that takes the place of another wakes that one, at once, and nobody else.
+/// A call that takes the place of another wakes that call, at once, and no other.
 #[test]
 fn a_replaced_call_is_woken() {
     over(that(all(), |stack| stack.has("E")), async |stack| {

@@ -1,4 +1,4 @@
-//! Every dispatched job ends once and is seen to, whatever becomes of its handle, its runtime or its values.
+//! Every dispatched job ends once and is reported, whatever becomes of its handle, its runtime or its values.
 
 use std::{
     future::{Future, pending},

@@ -1,4 +1,4 @@
-//! How many dispatched jobs run at a time, who waits, who is turned away, and what a shutdown does to them.
+//! How many dispatched jobs run at a time, which calls wait for a place, and which are turned away.
 
 use std::{
     error::Error,
