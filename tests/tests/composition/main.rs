@@ -7,4 +7,4 @@ mod pipeline_slots;
 mod rejections;
 mod together;
 mod verdicts;
-mod verdicts_apart;
+mod verdicts_of_other_calls;

@@ -3,7 +3,7 @@
 
 use tokio::runtime::Runtime;
 
-use super::join_world::{Action, Kind, Outcome, Stack, World};
+use super::join_model::{Action, Kind, Outcome, Stack, World};
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()

@@ -1,9 +1,9 @@
 //! What a job is: its beginning and end, its ids, names, steps, children, events and spans.
 
+mod child_jobs;
 mod external_ids;
 mod external_ids_attempts;
 mod external_ids_found;
-mod family;
 mod names;
 mod observers;
 mod one_job;
