@@ -1,4 +1,15 @@
-//! Holds the README to its word: all its Rust code is compiled and run.
+//! What the test programs share. It also compiles and runs all Rust code of the README.
+
+mod checked_events;
+mod layers;
+mod lines;
+mod results;
+pub mod servers;
+mod services;
+
+pub use tower_keep_test::{ms, secs};
+
+pub use self::{checked_events::CheckedEvents, layers::*, lines::Lines, results::*, services::*};
 
 /// What the README's example of a missing bound lacks: with it, the same call compiles.
 ///

@@ -15,7 +15,7 @@
 //!
 //! Schedules have at most three preemptions, or as many as a model gives to `explore_within`: two, where three would take
 //! longer than some seconds. Reference counts are std's, and loom sees no step in them: a model in which they matter
-//! touches something of loom's beside (as the flight's output does when it is cloned). A token is tokio's, as a whole.
+//! also touches something of loom's (as the flight's output does when it is cloned). A token is tokio's, as a whole.
 //! Wakers in a place of the job's wait for one another, where the real ones do each other's work.
 //!
 //! # Adding one

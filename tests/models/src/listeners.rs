@@ -13,7 +13,7 @@ pub(crate) fn tracing_listens() -> bool {
     LISTENS.load(Ordering::Relaxed)
 }
 
-/// Somebody listens from now on.
+/// From now on there is a listener.
 pub(crate) fn listen() {
     LISTENS.store(true, Ordering::Relaxed);
 }

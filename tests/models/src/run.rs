@@ -18,7 +18,7 @@ pub(crate) fn explore<T: Ord + Send + 'static>(
     explore_within(PREEMPTIONS, model)
 }
 
-/// With at most so many preemptions: for models of so many steps that more would take too long.
+/// With a bound on the preemptions, for models whose many steps would take too long without one.
 pub(crate) fn explore_within<T: Ord + Send + 'static>(
     preemptions: usize,
     model: impl Fn() -> T + Send + Sync + 'static,

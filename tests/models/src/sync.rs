@@ -23,7 +23,7 @@ pub(crate) mod atomic {
         ($($name:ident: $value:ty, $($extra:ident)*;)*) => {$(
             /// loom's, but for what it gets wrong.
             ///
-            /// 1. It lets a plain store come between the load and the store of a compare-and-swap beside it
+            /// 1. It lets a plain store come between the load and the store of a concurrent compare-and-swap
             ///    (<https://github.com/tokio-rs/loom/issues/254>), which would show bugs that there are not. Between
             ///    swaps it keeps to the order, so here a store is one.
             /// 2. Of the accesses that a schedule could turn around it remembers but the last one, so that a thread's
@@ -119,7 +119,7 @@ pub(crate) mod atomic {
     }
 }
 
-/// A lock around a waker. A call of the real one that meets another beside it leaves its work to that; here it waits.
+/// A lock around a waker. A call of the real lock that meets another call leaves its work to that call. Here it waits.
 #[derive(Debug)]
 pub(crate) struct AtomicWaker(Mutex<Option<Waker>>);
 
@@ -144,7 +144,7 @@ impl AtomicWaker {
     }
 }
 
-/// The real one, behind a flag of loom's. Whoever looks may see it empty still, if nothing else orders the two.
+/// The real one, behind a flag of loom's. A reader may still see it empty, if nothing else orders the two.
 #[derive(Debug)]
 pub(crate) struct OnceLock<T> {
     filling: Mutex<()>,

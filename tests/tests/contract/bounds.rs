@@ -101,7 +101,8 @@ async fn plain_types_go_through_what_keeps_the_error() {
     );
 }
 
-/// The same through the layers that can stop a call, in the modes with the user's own error and with a response.
+/// Types that are neither `Clone` nor `Sync` go through the layers that can stop a call, in the modes with the user's
+/// own error and with a response.
 #[tokio::test(start_paused = true)]
 async fn plain_types_go_through_what_can_stop_a_call() {
     macro_rules! in_each_mode {
@@ -170,7 +171,8 @@ async fn joining_asks_only_for_what_is_shared() {
     goes_around!(join.clone().respond_with(|_| Shared), own(), Plain::new());
 }
 
-/// A service is `Clone` where its inner one is; all but Retry and Dedup, which clone it, work around one that is not.
+/// A service is `Clone` where its inner one is; all but Retry and Dedup, which clone it, also work around a service
+/// that is not.
 #[tokio::test(start_paused = true)]
 async fn no_clone_is_asked_for_where_none_is_made() {
     struct NotClone;

@@ -195,7 +195,7 @@ fn an_execution_that_all_have_left_stops() {
     });
 }
 
-/// A call may be dropped while it waits for quiet, and while it waits for the one that runs, which knows nothing of it.
+/// A call may be dropped while it waits for quiet, and while it waits for the running call, which knows nothing of it.
 #[test]
 fn a_call_may_be_dropped_while_it_waits_for_its_place() {
     let words = [

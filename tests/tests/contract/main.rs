@@ -13,6 +13,7 @@ mod outcomes;
 mod panics;
 mod permits;
 mod readiness;
+mod reasons;
 mod run;
 mod sharing;
 mod stack;

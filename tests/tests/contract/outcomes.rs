@@ -6,16 +6,17 @@ use tower_keep::{BoxError, CancelReason, EventKind, FailureCause, Job, JobId};
 use tower_keep_test::{Scripted, Step};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call, call_of, echo, over, settle, silent, slow_echo, spawn_call},
-    stack::{Stack, Why, stopped},
+    stack::Stack,
     stacks::{everything, that},
 };
 
 /// What an attempt sees of its job: the id, and its own number.
 type Seen = (Option<JobId>, u32);
 
-/// Where a foreign retry calls again, the layers that track no job still stop the call, and the job ends once, as failed;
-/// that it was they who stopped it is not known to the job, as its page says.
+/// Where a foreign retry calls again, the layers that track no job still stop the call, and the job ends once, as
+/// failed; that it was they who stopped it is not known to the job, as its page says.
 #[test]
 fn a_foreign_retry_leaves_the_job_one_ending() {
     let words = ["LrT", "LrA", "LrB", "LrTB"].map(str::to_owned);
@@ -96,8 +97,8 @@ fn an_error_ends_the_job_once() {
     });
 }
 
-/// An error, and an answer to the next attempt, whoever makes it: the job succeeds, and all that watch or run it see
-/// the same job.
+/// An error, and an answer to the next attempt, whichever layer makes it: the job succeeds, and all that watch or run
+/// it see the same job.
 #[test]
 fn attempts_belong_to_one_job() {
     // An execution that callers join, and that a foreign retry calls again, is in nobody's job.
@@ -268,7 +269,7 @@ fn is_replaced(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Cancelled { reason: why, .. } if *why == reason)
 }
 
-/// A newer call takes the place of the one that runs: that one's job ends as replaced, and its work is dropped.
+/// A newer call takes the place of the running call, whose job ends as replaced and whose work is dropped.
 #[test]
 fn a_replaced_call_ends_its_job_once() {
     over(that(everything(), in_sight("E")), async |stack| {
@@ -300,7 +301,7 @@ fn a_replaced_call_ends_its_job_once() {
     });
 }
 
-/// Of those that wait for the one that runs, the last runs then; the other one's job ends as replaced, and never starts.
+/// Of two calls that wait for the running call, the last runs next. The other's job ends as replaced, and never starts.
 #[test]
 fn a_waiting_call_that_is_replaced_never_starts() {
     over(that(everything(), in_sight("W")), async |stack| {
@@ -355,9 +356,9 @@ fn an_open_circuit_ends_the_job_once() {
     });
 }
 
-/// A circuit that opens is told of, once, to the job whose failure opened it.
+/// A circuit that opens is reported, once, to the job whose failure opened it.
 #[test]
-fn a_circuit_that_opens_is_told_of() {
+fn a_circuit_that_opens_is_reported() {
     let told = |stack: &Stack| in_sight("B")(stack) && !stack.outside("B", "M");
     over(that(everything(), told), async |mut stack| {
         let circuit = stack.breaker.handle();

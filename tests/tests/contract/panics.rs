@@ -10,8 +10,9 @@ use tower_keep_test::{Recorder, Scripted, Step, secs};
 
 use crate::{
     permits::one_at_a_time,
+    reasons::{Why, stopped},
     run::{assert_no_job, call, call_of, over, spawn_call, try_call},
-    stack::{Stack, Why, stopped},
+    stack::Stack,
     stacks::{all, everything, that, watched},
 };
 
@@ -95,7 +96,7 @@ fn a_panic_releases_everything() {
     }
 }
 
-/// The same in a task: its join error says that it panicked, and the next call works.
+/// A panic in a task: its join error says that it panicked, and the next call works.
 #[test]
 fn a_panic_ends_its_task_only() {
     let plain = |stack: &Stack| !stack.has("M");

@@ -123,9 +123,9 @@ fn the_permit_is_back_after_a_drop() {
     });
 }
 
-/// As the permit is handed from a call that is dropped to the one that waits for it, none is lost.
+/// As the permit is handed from a call that is dropped to the call that waits for it, none is lost.
 #[test]
-fn whoever_waits_gets_the_permit_of_a_dropped_call() {
+fn a_waiting_call_gets_the_permit_of_a_dropped_call() {
     let stops = |stack: &Stack| !stack.has("c");
     over(that(all(), stops), async |stack| {
         let (inner, permits) = one_at_a_time(slow_echo(5));

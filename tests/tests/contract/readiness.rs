@@ -5,13 +5,14 @@ use tower_keep::{CancelReason, EventKind, FailureCause};
 use tower_keep_test::{Polled, Readiness, Scripted, Step, secs};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call, echo, over, ready},
-    stack::{Stack, Why, stopped},
+    stack::Stack,
     stacks::{all, that, watched},
 };
 
-/// Around a service that is never ready, the stack is not ready either, and does not poll in circles. With Dedup, and with a
-/// retry whose hook takes its time, it is the call that waits. Dropped, it leaves nothing behind.
+/// Around a service that is never ready, the stack is not ready either, and does not poll in circles. With Dedup, and
+/// with a retry whose hook takes its time, it is the call that waits. Dropped, it leaves nothing behind.
 #[test]
 fn a_service_that_is_never_ready_is_waited_for() {
     let stops = |stack: &Stack| !stack.outside("c", "DMEWH");
@@ -100,7 +101,7 @@ fn a_readiness_error_comes_out() {
     });
 }
 
-/// After a readiness error of one clone, another one that becomes ready works.
+/// After a readiness error of one clone, another clone that becomes ready works.
 #[test]
 fn another_clone_may_still_become_ready() {
     let once = |stack: &Stack| !stack.has("H") && !stack.outside("Rh", "DMEW");

@@ -4,8 +4,8 @@ use tower_keep::{CancelReason, circuit_breaker::State};
 use tower_keep_test::{Polled, Scripted};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call, call_of, over, settle, silent, slow_echo},
-    stack::{Why, stopped},
     stacks::{all, that},
 };
 
@@ -53,7 +53,7 @@ fn the_keys_are_known_to_all() {
         }
         let executions = if stack.has("EW") { 2 } else { 1 };
         assert_eq!(calls.count(), executions);
-        // The work of one that is replaced may end a little after the newer one has begun.
+        // The work of a replaced call may end a little after the newer one has begun.
         assert!(calls.peak() == 1 || stack.has("E"));
         let mut third = stack.around(inner.strict());
         assert_eq!(call(&mut third, 1).await.unwrap(), 2);

@@ -21,10 +21,8 @@
 //! Every layer is boxed, unless the word begins with `=`.
 
 use std::{
-    error::Error,
     fmt,
     future::{Ready, ready},
-    sync::Arc,
     time::Duration,
 };
 
@@ -35,16 +33,15 @@ use tower::{
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, ErrorsAsFailures, JobLayer, LogLayer,
     ProgressLayer, RetryLayer, TimeoutLayer,
-    cancel::{CancelHandle, Cancelled},
-    circuit_breaker::{CircuitBreakerHandle, Open, PerKey},
-    dedup::{Debounce, Duplicate, Join, KeyBy, Latest},
-    find,
+    cancel::CancelHandle,
+    circuit_breaker::{CircuitBreakerHandle, PerKey},
+    dedup::{Debounce, Join, KeyBy, Latest},
     reject::Fail,
     retry::Attempt,
-    timeout::Elapsed,
 };
 use tower_keep_test::{Recorder, secs};
 
+use crate::reasons::{AppError, Why, response};
 use crate::run::assert_no_job;
 
 /// What every stack comes to.
@@ -69,56 +66,6 @@ impl<S> Inner for S where
 {
 }
 
-/// Why a layer stopped a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    TimedOut,
-    Open,
-    Duplicate,
-    Cancelled,
-}
-
-/// The user's own error.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum AppError {
-    #[error("stopped: {0:?}")]
-    Stopped(Why),
-    #[error("{0}")]
-    Other(Arc<str>),
-}
-
-impl From<BoxError> for AppError {
-    fn from(error: BoxError) -> Self {
-        why(&*error).map_or_else(|| Self::Other(error.to_string().into()), Self::Stopped)
-    }
-}
-
-fn why(error: &(dyn Error + 'static)) -> Option<Why> {
-    match find::<AppError>(error) {
-        Some(AppError::Stopped(why)) => Some(*why),
-        _ if find::<Elapsed>(error).is_some() => Some(Why::TimedOut),
-        _ if find::<Open>(error).is_some() => Some(Why::Open),
-        _ if find::<Duplicate>(error).is_some() => Some(Why::Duplicate),
-        _ if find::<Cancelled>(error).is_some() => Some(Why::Cancelled),
-        _ => None,
-    }
-}
-
-/// Why a layer stopped the call, however it says so; `None` if none did.
-pub(crate) fn stopped(result: &Result<u32, BoxError>) -> Option<Why> {
-    match result {
-        Ok(answer) => [Why::TimedOut, Why::Open, Why::Duplicate, Why::Cancelled]
-            .into_iter()
-            .find(|why| response(*why) == *answer),
-        Err(error) => why(&**error),
-    }
-}
-
-/// The response that stands for a stop.
-fn response(why: Why) -> u32 {
-    9_000 + why as u32
-}
-
 /// What `W*` waits for.
 pub(crate) const QUIET: Duration = secs(1);
 
@@ -126,7 +73,9 @@ pub(crate) const QUIET: Duration = secs(1);
 pub(crate) const GRACE: Duration = secs(5);
 
 type ByKey = PerKey<fn(&u32) -> u32, u32>;
+
 type ByRequestFn = fn(&u32) -> Option<u32>;
+
 type ByRequest = KeyBy<ByRequestFn, u32>;
 
 fn change(request: &mut u32, attempt: &Attempt<'_>) {
@@ -217,8 +166,8 @@ impl Keyed {
     }
 }
 
-/// A stack's layers, whichever of them it uses. Each is configured as the word says before it is used: a setter would give
-/// another layer.
+/// A stack's layers, whichever of them it uses. Each is configured as the word says before it is used: a setter would
+/// give another layer.
 pub(crate) struct Stack {
     word: String,
     pub(crate) recorder: Recorder,
@@ -235,7 +184,8 @@ pub(crate) struct Stack {
     plain: Plain,
 }
 
-/// The layers before a word says how they stop a call, for stacks without boxes. Where it does not say, the stack has these.
+/// The layers before a word says how they stop a call, for stacks without boxes. Where it does not say, the stack has
+/// these.
 struct Plain {
     cancel: CancelLayer,
     breaker: CircuitBreakerLayer,

@@ -99,7 +99,7 @@ const ORDERS: [&str; 81] = [
     // With a named job outermost, and with a circuit that counts attempts.
     "NLPCDBTRA",
     "LPCMTRBA",
-    // With limits that watch the work, in the places of the others and beside them.
+    // With limits that watch the work, in the places of the others and next to them.
     "LPCDBGRg",
     "LPCMBGRg",
     "LPCDBIRi",

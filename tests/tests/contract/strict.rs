@@ -5,8 +5,8 @@ use tower::Service;
 use tower_keep_test::{Polled, Readiness, Scripted, ms, secs};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call, echo, over, ready},
-    stack::{Why, stopped},
     stacks::{all, that},
 };
 

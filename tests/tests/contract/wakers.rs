@@ -1,10 +1,11 @@
-//! Who is woken, and who is not.
+//! Which calls are woken, and which are not.
 
 use tower_keep_test::{Polled, Scripted, ms, secs};
 
 use crate::{
+    reasons::{Why, stopped},
     run::{call_of, over, settle, silent, slow_echo},
-    stack::{GRACE, Stack, Why, stopped},
+    stack::{GRACE, Stack},
     stacks::{all, that},
 };
 
@@ -84,8 +85,8 @@ fn a_retry_wakes_when_it_is_due() {
     });
 }
 
-/// R64 Each wake of a joined execution wakes every caller, and none of them wakes itself. A caller that was set aside has
-/// its share when it is polled again.
+/// R64 Each wake of a joined execution wakes every caller, and none of them wakes itself. A caller that was set aside
+/// has its share when it is polled again.
 #[test]
 fn a_wake_of_the_execution_wakes_every_caller() {
     over(that(all(), |stack| stack.has("M")), async |stack| {
@@ -145,9 +146,9 @@ fn any_caller_goes_on_alone() {
     });
 }
 
-/// A call that takes the place of another wakes that one, at once, and nobody else.
+/// A call that takes the place of another wakes that call, at once, and no other.
 #[test]
-fn whoever_is_replaced_is_woken() {
+fn a_replaced_call_is_woken() {
     over(that(all(), |stack| stack.has("E")), async |stack| {
         let service = stack.around(silent().strict());
         let mut old = Polled::new(call_of(&service, 1));
@@ -166,9 +167,9 @@ fn whoever_is_replaced_is_woken() {
     });
 }
 
-/// A call that waits for the one that runs is woken when that is over, and not before.
+/// A call that waits for the running call is woken when that is over, and not before.
 #[test]
-fn whoever_waits_for_its_place_wakes_once() {
+fn a_call_that_waits_for_its_place_wakes_once() {
     let attached = |stack: &Stack| stack.has("W") && !stack.has("c");
     over(that(all(), attached), async |stack| {
         let service = stack.around(slow_echo(5).strict());

@@ -23,11 +23,11 @@ use tower_keep::{
     timeout::Elapsed,
 };
 use tower_keep_test::Recorder;
-
-use crate::support::{
-    Count, Keep, LONG, SHORT, SOON, Server, all_ended, bounded, cause, ended, held, reason,
-    refusing, server_errors,
+use tower_keep_tests::servers::{
+    Count, LONG, SHORT, SOON, Server, all_ended, bounded, cause, ended, held, reason, refusing,
 };
+
+use crate::layers::{Keep, server_errors};
 
 type Whole = Full<Bytes>;
 

@@ -12,14 +12,14 @@ use tower_keep::{
     Job, LogLayer, TimeoutLayer, circuit_breaker::State,
 };
 use tower_keep_test::Recorder;
-
-use crate::support::{
-    AppError, Connection, Count, Held, Keep, Multiplexed, SHORT, Server, all_ended,
-    answering_layers, assert_four_answers, bounded, cause, ended, failing_layers, get, held,
-    parent, post, reason,
+use tower_keep_tests::servers::{
+    Connection, Count, Held, Multiplexed, SHORT, Server, all_ended, bounded, cause, ended, get,
+    held, parent, post, reason,
 };
 
-/// The request's body, or that of one that was rebuilt.
+use crate::layers::{AppError, Keep, answering_layers, assert_four_answers, failing_layers};
+
+/// The request's body, or that of a rebuilt request.
 type ReqBody = Either<Incoming, Empty<Bytes>>;
 type Reply = Response<Full<Bytes>>;
 
@@ -63,7 +63,7 @@ impl App {
     }
 }
 
-/// The layers in front of the app. They are applied anew for each connection, so that whatever they share has to be in
+/// The layers in front of the app. They are applied again for each connection, so that all they share has to be in
 /// them.
 macro_rules! serve_behind {
     ($layers:expr, $held:expr) => {{

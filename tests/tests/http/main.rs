@@ -4,6 +4,6 @@ mod axum_server;
 mod child_jobs;
 mod hyper_client;
 mod hyper_server;
+mod layers;
 mod recipes;
 mod reqwest_client;
-mod support;

@@ -63,7 +63,7 @@ pub fn an_older_job_is_woken() {
     });
 }
 
-/// One that leaves as the next enters.
+/// A job that leaves as the next enters.
 pub fn one_leaves_as_the_next_enters() {
     let seen = explore(|| {
         let (groups, handle) = groups(true);

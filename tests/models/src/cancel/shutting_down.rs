@@ -101,14 +101,14 @@ pub fn each_job_is_counted_once() {
         assert_eq!(registry.len(), 0);
         (tally.finished, tally.cancelled)
     });
-    // Those that left before the shutdown are none of its business.
+    // Jobs that left before the shutdown do not count.
     assert_eq!(
         seen,
         [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)].into()
     );
 }
 
-/// A job that is cancelled for another reason beside.
+/// A job that is cancelled for another reason at the same time.
 pub fn another_reason_is_counted_as_such() {
     let seen = explore_within(2, || {
         let registry = Registry::new();

@@ -101,7 +101,7 @@ pub fn a_mode_goes_with_its_state() {
     assert_eq!(seen, [(false, false), (true, true)].into());
 }
 
-/// A circuit that is forced closed counts but never opens, and one that is disabled does not count.
+/// A circuit that is forced closed counts but never opens, and a disabled circuit does not count.
 pub fn failures_do_not_open_what_is_held_closed() {
     for (mode, counted) in [(Mode::ForcedClosed, 1), (Mode::Disabled, 0)] {
         let seen = explore(move || {

@@ -53,7 +53,7 @@ pub fn a_caller_that_stays_ends_it() {
     });
 }
 
-/// Cancelled beside, it ends as cancelled if its work saw that, and not else.
+/// Cancelled at the same time, it ends as cancelled only if its work saw that.
 pub fn the_work_says_whether_it_was_cancelled() {
     let seen = explore(|| {
         let job = detached();
@@ -122,7 +122,7 @@ pub fn a_given_up_task_says_nothing() {
     });
 }
 
-/// One that is given up as its last poll ends leaves no outcome: a caller that leaves after that ends the job.
+/// A call that is given up as its last poll ends leaves no outcome: a caller that leaves after that ends the job.
 pub fn a_task_given_up_as_it_ends_says_nothing() {
     explore(|| {
         let job = detached();

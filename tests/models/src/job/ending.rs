@@ -102,7 +102,7 @@ pub fn a_time_limit_fails_or_is_too_late() {
     assert_eq!(seen.len(), 2);
 }
 
-/// Several who end it: one ending is told.
+/// Several threads end the job: one ending is reported.
 pub fn one_ending_is_told() {
     let seen = explore_within(2, || {
         let job = job();

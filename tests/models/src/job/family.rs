@@ -1,4 +1,4 @@
-//! A cancellation reaches the jobs that work for the one that is cancelled.
+//! A cancellation reaches the jobs that work for the cancelled job.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub fn children_of_two_threads_are_cancelled() {
     });
 }
 
-/// A child that succeeds beside is cancelled or not, as it then says itself.
+/// A child that succeeds at the same time is cancelled or not, as it then says itself.
 pub fn a_child_ends_or_is_cancelled() {
     let seen = explore(|| {
         let parent = job();
@@ -57,7 +57,7 @@ pub fn a_child_ends_or_is_cancelled() {
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         succeed(&child);
         assert!(cancelling.join());
-        // The one that drops this job's caller comes even when a result is on its way.
+        // The call that drops this job's caller comes even when a result is on its way.
         assert_eq!(recorder.reason(), child.reason());
         recorder.reason().is_some()
     });
@@ -102,7 +102,7 @@ pub fn a_stop_signals_token_taken_late_fires() {
     });
 }
 
-fn ends_beside(job: &Arc<Core>) -> Thread<()> {
+fn ends_meanwhile(job: &Arc<Core>) -> Thread<()> {
     let job = Arc::clone(job);
     spawn(move || job.end(None, || Ending::Succeeded))
 }
@@ -113,7 +113,7 @@ pub fn an_inherited_child_is_cancelled() {
         let top = job();
         let parent = child_of(&top);
         let child = child_of(&parent);
-        let ending = ends_beside(&parent);
+        let ending = ends_meanwhile(&parent);
         assert!(top.cancel(CancelReason::Requested, By::Request));
         ending.join();
         assert_eq!(child.reason(), Some(CancelReason::Requested));
@@ -125,7 +125,7 @@ pub fn a_child_born_late_is_cancelled() {
     explore(|| {
         let top = job();
         let parent = child_of(&top);
-        let ending = ends_beside(&parent);
+        let ending = ends_meanwhile(&parent);
         let child = child_of(&parent);
         assert!(top.cancel(CancelReason::Requested, By::Request));
         ending.join();
@@ -140,7 +140,7 @@ pub fn a_child_goes_to_the_nearest_that_runs() {
         let upper = child_of(&top);
         let lower = child_of(&upper);
         let child = child_of(&lower);
-        let ending = ends_beside(&upper);
+        let ending = ends_meanwhile(&upper);
         lower.end(None, || Ending::Succeeded);
         ending.join();
         assert!(Arc::ptr_eq(&family::parent(&child).unwrap(), &top));

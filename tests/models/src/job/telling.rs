@@ -1,4 +1,4 @@
-//! Whoever watches is told in order, one event at a time, and of the end last.
+//! Observers get the events in order, one at a time, and the end last.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     run::{explore, explore_within, spawn},
 };
 
-/// Who begins to watch as the job starts and ends is told of both, or only of the end, or came too late.
+/// An observer that joins as the job starts and ends gets both events, only the end, or comes too late.
 pub fn a_late_observer_is_told_in_order() {
     let seen = explore(|| {
         let job = job();
@@ -55,7 +55,7 @@ pub fn a_late_listener_hears_what_follows() {
     assert!(seen.contains(&vec![]) && seen.contains(&vec!["started", "progress", "succeeded"]));
 }
 
-/// The end is told, once, though it comes as somebody begins to watch and two end the job.
+/// The end is reported once, though it comes as an observer joins and two threads end the job.
 pub fn the_end_reaches_who_began_to_watch() {
     let seen = explore_within(2, || {
         let job = job();
@@ -82,7 +82,7 @@ pub fn the_end_reaches_who_began_to_watch() {
     );
 }
 
-/// Of two who watch, one from the start, each is told what there is, in the same order.
+/// Two observers, one of them from the start, get the same events in the same order.
 pub fn two_observers_see_the_same() {
     explore_within(2, || {
         let job = job();
@@ -104,7 +104,7 @@ pub fn two_observers_see_the_same() {
     });
 }
 
-/// Nothing is told after the end, and nothing before the start that shows that the job runs.
+/// No event follows the end, and no event of a running job precedes the start.
 pub fn a_report_comes_after_the_start_and_before_the_end() {
     let seen = explore_within(2, || {
         let job = job();

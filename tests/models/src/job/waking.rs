@@ -11,7 +11,7 @@ use crate::{
     run::{Sleeper, explore, explore_within, spawn},
 };
 
-/// A token that is taken as the job is cancelled fires; there is one, whoever takes it first.
+/// A token that is taken as the job is cancelled fires. There is one token, whichever thread takes it first.
 pub fn a_token_taken_late_fires() {
     explore(|| {
         let job = job();

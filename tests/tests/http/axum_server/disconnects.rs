@@ -6,12 +6,13 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_keep::{CancelLayer, CancelReason, DedupLayer, EventKind, Job, JobId, LogLayer};
 use tower_keep_test::Recorder;
+use tower_keep_tests::servers::{
+    Connection, Multiplexed, Server, all_ended, bounded, ended, get, get_with, held, parent,
+    reason, tells_when_dropped,
+};
 
 use super::{answer, serve};
-use crate::support::{
-    Connection, Multiplexed, Server, all_ended, bounded, collect, ended, get, get_with, held,
-    idempotency_key, parent, reason, tells_when_dropped,
-};
+use crate::layers::{collect, idempotency_key};
 
 /// A client that disconnects ends the server's job as `Cancelled { CallerGone }`, once; its token fires, so that work
 /// the handler spawned in the job's scope stops; and nothing of it stays behind in any layer.

@@ -13,9 +13,9 @@ use tower_keep::{
     CancelLayer, Job, JobId, JobLayer, ProgressLayer,
     progress::{JobState, JobView},
 };
+use tower_keep_tests::servers::{Connection, Server, bounded, get_with, held};
 
 use super::answer;
-use crate::support::{Connection, Server, bounded, get_with, held};
 
 fn request_id(request: &Request) -> Option<String> {
     let id = request.headers().get("x-request-id")?;
@@ -73,7 +73,7 @@ async fn a_request_has_its_own_id() {
         let found: Vec<JobView> = serde_json::from_str(&found.text).unwrap();
         assert_eq!(found[0].state, JobState::Running);
         let stopped = connection
-            .send(crate::support::delete("/requests/slow"))
+            .send(tower_keep_tests::servers::delete("/requests/slow"))
             .await;
         assert_eq!(&*stopped.text, "1");
         assert_eq!(waits.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);

@@ -11,11 +11,11 @@ use axum::{
 use futures::{StreamExt, stream};
 use http::StatusCode;
 use tower_keep::{EventKind, FailureCause, Job, circuit_breaker::State};
-
-use super::{hello, serve};
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, Count, SHORT, all_ended, bounded, cause, get_with, held, parent, post,
 };
+
+use super::{hello, serve};
 
 /// A request that meets every layer is answered, and is one job.
 #[tokio::test]

@@ -7,8 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{Method, StatusCode};
+use tower_keep_tests::servers::Server;
 
-use crate::support::{Keep, Server, answering_layers};
+use crate::layers::{Keep, answering_layers};
 
 mod disconnects;
 mod ids;

@@ -15,11 +15,11 @@ use tower_keep::{
     ProgressLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::Recorder;
-
-use super::{answer, hello, repeat_get};
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, LONG, Server, all_ended, bounded, cause, get, held, parent, reason,
 };
+
+use super::{answer, hello, repeat_get};
 
 /// Foreign layers in between, that hand the call down at once, do not split the job: one dispatched, one terminal. A
 /// request that is shed is a job that failed.

@@ -16,11 +16,12 @@ use tower_keep::{
     TimeoutLayer, cancel::Cancelled, circuit_breaker::Open, dedup::Duplicate, find,
     timeout::Elapsed,
 };
+use tower_keep_tests::servers::{Connection, Held, LONG, Server, bounded, held};
 
 use super::{answer, repeat_get};
-use crate::support::{
-    AppError, Connection, Held, Keep, LONG, Server, answering_layers, assert_four_answers, bounded,
-    failing_layers, held, idempotency_key, patience,
+use crate::layers::{
+    AppError, Keep, answering_layers, assert_four_answers, failing_layers, idempotency_key,
+    patience,
 };
 
 /// The routes that `assert_four_answers` asks for.
@@ -103,7 +104,7 @@ async fn layers_outside_the_router_need_no_adapter() {
 
 /// The default mode: a `BoxError` with the reason inside, for which a `HandleErrorLayer` picks the status with `find`.
 #[tokio::test]
-async fn boxed_errors_are_told_apart_by_find() {
+async fn find_tells_boxed_errors_apart() {
     async fn explain(error: BoxError) -> Response {
         let status = if find::<Elapsed>(&*error).is_some() {
             StatusCode::GATEWAY_TIMEOUT

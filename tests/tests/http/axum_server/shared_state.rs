@@ -5,12 +5,12 @@ use http::StatusCode;
 use tower_keep::{
     CancelReason, EventKind, FailureCause, Job, circuit_breaker::State, progress::JobState,
 };
-
-use super::serve;
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, Count, Multiplexed, all_ended, bounded, cause, ended, get, get_with, held, post,
     reason,
 };
+
+use super::serve;
 
 /// The circuit is one for all routes and connections, although axum makes a service for each: opened through one, it
 /// turns away on the other.
@@ -99,7 +99,7 @@ async fn a_duplicate_on_another_connection_is_a_conflict() {
     .await;
 }
 
-/// The cancel handle lists the jobs of all connections and cancels the one it is told to: that client gets 503, the
+/// The cancel handle lists the jobs of all connections and cancels the job with the given id: that client gets 503, the
 /// other its answer.
 #[tokio::test]
 async fn the_cancel_handle_spans_connections() {

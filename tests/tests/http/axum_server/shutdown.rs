@@ -7,11 +7,11 @@ use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tower_keep::{CancelLayer, CancelReason, EventKind, LogLayer};
 use tower_keep_test::Recorder;
-
-use super::{answer, serve};
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, Held, LONG, SHORT, Server, all_ended, bounded, ended, get, held, listen, reason,
 };
+
+use super::{answer, serve};
 
 /// A stopping server: its graceful shutdown's token stops the jobs, so that it need not wait for what never answers.
 #[tokio::test]

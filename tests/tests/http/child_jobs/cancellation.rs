@@ -8,11 +8,11 @@ use tower_keep::{
     cancel::Cancelled, find,
 };
 use tower_keep_test::Recorder;
-
-use super::{Fetch, reply, serve, upstream};
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, LONG, SHORT, Server, all_ended, bounded, cause, ended, get, parent, reason,
 };
+
+use super::{Fetch, reply, serve, upstream};
 
 /// Cancelling the server's job cancels the calls its handler is making, and the server they went to sees them leave.
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn cancelling_the_parent_cancels_its_children() {
     .await;
 }
 
-/// The same where the client's stack has no Cancel layer: its call is dropped with the handler.
+/// A client's stack without a Cancel layer: its call is dropped with the handler.
 #[tokio::test]
 async fn a_child_without_a_cancel_layer_is_cancelled_too() {
     bounded(async {

@@ -5,12 +5,13 @@ use http::StatusCode;
 use tower::ServiceBuilder;
 use tower_keep::{CancelLayer, CancelReason, DedupLayer, EventKind, LogLayer, cancel::Cancelled};
 use tower_keep_test::Recorder;
-
-use super::{Fetch, upstream};
-use crate::support::{
-    Connection, Server, all_ended, bounded, collect, ended, get, get_with, parent, reason,
+use tower_keep_tests::servers::{
+    Connection, Server, all_ended, bounded, ended, get, get_with, parent, reason,
     tells_when_dropped,
 };
+
+use super::{Fetch, upstream};
+use crate::layers::collect;
 
 /// Where requests join one execution its calls are children of the first request's job, and go on for the others when
 /// the first client leaves; when the last leaves they are cancelled.
@@ -58,7 +59,7 @@ async fn the_children_of_a_joined_execution() {
     .await;
 }
 
-/// As above, but everybody leaves: the call is given up.
+/// All callers of a joined execution leave: the call is given up.
 #[tokio::test]
 async fn a_joined_execution_that_all_leave() {
     bounded(async {

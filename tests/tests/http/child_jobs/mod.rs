@@ -14,8 +14,9 @@ use tower_keep::{
     cancel::{CancelHandle, Cancelled},
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::servers::{Entries, Held, LONG, SOON, Server, held, reqwest_client};
 
-use crate::support::{Entries, Held, LONG, SOON, Server, held, reqwest_client, upstream_errors};
+use crate::layers::upstream_errors;
 
 mod cancellation;
 mod joined_and_detached;
@@ -47,7 +48,7 @@ impl Fetch {
                     .max_retries(2)
                     .base_delay(SOON)
                     .classify(upstream_errors::<BoxError>)
-                    .clone_with(crate::support::repeat),
+                    .clone_with(tower_keep_tests::servers::repeat),
             )
             .layer(TimeoutLayer::new(LONG).per_attempt())
             .service(reqwest_client());

@@ -4,11 +4,11 @@ use axum::{Router, body::Body, extract::Request, response::IntoResponse, routing
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tower_keep::{CancelReason, EventKind, Job, LogLayer, RetryLayer, TimeoutLayer};
 use tower_keep_test::Recorder;
-
-use super::{Fetch, ready_upstream, serve, upstream};
-use crate::support::{
+use tower_keep_tests::servers::{
     Connection, Count, SHORT, SOON, Server, all_ended, bounded, ended, get, parent, reason,
 };
+
+use super::{Fetch, ready_upstream, serve, upstream};
 
 /// Each call of the handler's client is exactly one child, however many layers and attempts it takes.
 #[tokio::test]

@@ -5,9 +5,9 @@ use http::StatusCode;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower_keep::{CancelReason, EventKind, Job, cancel::Cancelled, find};
+use tower_keep_tests::servers::{Connection, all_ended, bounded, ended, get, parent, reason};
 
 use super::{Fetch, ready_upstream, reply, serve, upstream};
-use crate::support::{Connection, all_ended, bounded, ended, get, parent, reason};
 
 /// Work that a handler spawns belongs to its job where it is given the scope: its calls are children, which end with
 /// the job; without the scope it belongs to none.
@@ -52,7 +52,7 @@ async fn spawned_work_in_the_jobs_scope() {
             find::<Cancelled>(&*error).unwrap().reason(),
             &CancelReason::Requested
         );
-        // What belongs to no job is told of nothing.
+        // Work that belongs to no job hears of no cancellation.
         held.gate.open();
         let (of, result) = came.recv().await.unwrap();
         assert_eq!((of, result.is_ok()), (None, true));

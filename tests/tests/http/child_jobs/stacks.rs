@@ -13,12 +13,12 @@ use tower_keep::{
     ProgressLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::servers::{
+    Connection, Count, LONG, SOON, Server, all_ended, bounded, get, parent, reason, reqwest_client,
+};
 
 use super::{Fetch, reply, serve, upstream};
-use crate::support::{
-    Connection, Count, LONG, SOON, Server, all_ended, bounded, get, parent, reason, reqwest_client,
-    upstream_errors,
-};
+use crate::layers::upstream_errors;
 
 /// hyper's own server and client, without axum and reqwest: the same parent, the same cancellation.
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_layer_shared_by_server_and_client() {
                 RetryLayer::new()
                     .base_delay(SOON)
                     .classify(upstream_errors::<reqwest::Error>)
-                    .clone_with(crate::support::repeat),
+                    .clone_with(tower_keep_tests::servers::repeat),
             )
             .service(reqwest_client());
         let url = flaky.url("/");

@@ -9,11 +9,12 @@ use tower_keep::{
     CancelLayer, CancelReason, EventKind, LogLayer, RetryLayer, cancel::Cancelled, find,
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::servers::{
+    Count, LONG, Server, all_ended, bounded, held, reason, reqwest_client,
+};
 
 use super::{client, request};
-use crate::support::{
-    Count, LONG, Server, all_ended, bounded, held, reason, reqwest_client, upstream_errors,
-};
+use crate::layers::upstream_errors;
 
 /// Cancelled by the handle, the caller gets the reason and the server sees its client leave.
 #[tokio::test]
@@ -60,7 +61,7 @@ async fn a_cancellation_ends_a_backoff() {
                     .base_delay(Duration::from_secs(3600))
                     .max_delay(Duration::MAX)
                     .classify(upstream_errors::<reqwest::Error>)
-                    .clone_with(crate::support::repeat),
+                    .clone_with(tower_keep_tests::servers::repeat),
             )
             .service(reqwest_client());
         let call = tokio::spawn(client.oneshot(request(&server, "/")));

@@ -9,9 +9,11 @@ use tower_keep::{
     circuit_breaker::{Open, State},
     find,
 };
+use tower_keep_tests::servers::{
+    Background, Count, LONG, Server, all_ended, bounded, cause, refusing,
+};
 
 use super::{client, request};
-use crate::support::{Background, Count, LONG, Server, all_ended, bounded, cause, refusing};
 
 /// Refused connections open the circuit; while it is open nothing is connected to; and once the server is up a probe
 /// closes it. reqwest's own error stays within reach.

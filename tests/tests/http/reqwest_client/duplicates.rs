@@ -8,11 +8,11 @@ use tower_keep::{
     RetryLayer, TimeoutLayer, dedup::Duplicate, find,
 };
 use tower_keep_test::Recorder;
-
-use super::{client, collect, dedup_key, request};
-use crate::support::{
+use tower_keep_tests::servers::{
     LONG, SHORT, Server, all_ended, bounded, cause, ended, held, reason, reqwest_client,
 };
+
+use super::{client, collect, dedup_key, request};
 
 /// The same request in flight is a duplicate, and never reaches the server; another request is none.
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn callers_join_one_request() {
             .layer(DedupLayer::new(dedup_key).join())
             .layer(CircuitBreakerLayer::new())
             .layer(TimeoutLayer::new(LONG))
-            .layer(RetryLayer::new().clone_with(crate::support::repeat))
+            .layer(RetryLayer::new().clone_with(tower_keep_tests::servers::repeat))
             .and_then(collect)
             .service(reqwest_client());
         let call = || tokio::spawn(client.clone().oneshot(request(&server, "/held")));

@@ -1,4 +1,4 @@
-//! The layers' errors beside reqwest's own.
+//! The layers' errors next to reqwest's own.
 
 use axum::{Router, routing::get};
 use reqwest::{Method, Request};
@@ -8,9 +8,9 @@ use tower_keep::{
     cancel::Cancelled, circuit_breaker::Open, dedup::Duplicate, timeout::Elapsed,
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::servers::{SOON, Server, all_ended, bounded, refusing, reqwest_client};
 
 use super::{dedup_key, request};
-use crate::support::{SOON, Server, all_ended, bounded, refusing, reqwest_client};
 
 /// One flat enum for the layers and for reqwest's own error.
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn one_flat_enum_of_errors() {
                     .max_retries(1)
                     .base_delay(SOON)
                     .should_retry(|error: &reqwest::Error| error.is_connect())
-                    .clone_with(crate::support::repeat),
+                    .clone_with(tower_keep_tests::servers::repeat),
             )
             .service(reqwest_client());
 

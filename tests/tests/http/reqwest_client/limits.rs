@@ -10,9 +10,9 @@ use tower_keep::{
     FailureCause, LimitScope, LogLayer, RetryLayer, TimeoutLayer, find, timeout::Elapsed,
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::servers::{LONG, SHORT, Server, all_ended, bounded, cause, reqwest_client};
 
 use super::{client, collect, request};
-use crate::support::{LONG, SHORT, Server, all_ended, bounded, cause, reqwest_client};
 
 /// A server that never answers costs each attempt its limit and no more; `find` says which limit and which attempt.
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn an_overall_limit_is_not_retried() {
         let seen = Recorder::new();
         let client = ServiceBuilder::new()
             .layer(LogLayer::to(seen.clone()))
-            .layer(RetryLayer::new().clone_with(crate::support::repeat))
+            .layer(RetryLayer::new().clone_with(tower_keep_tests::servers::repeat))
             .layer(TimeoutLayer::new(SHORT))
             .service(reqwest_client());
         let error = client.oneshot(request(&server, "/")).await.unwrap_err();

@@ -10,8 +10,9 @@ use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, ProgressLayer, RetryLayer,
     TimeoutLayer,
 };
+use tower_keep_tests::servers::{LONG, SHORT, SOON, Server, reqwest_client};
 
-use crate::support::{Keep, LONG, SHORT, SOON, Server, reqwest_client, upstream_errors};
+use crate::layers::{Keep, upstream_errors};
 
 mod cancellation;
 mod circuit;
@@ -64,7 +65,7 @@ fn client(
                 .max_retries(2)
                 .base_delay(SOON)
                 .classify(upstream_errors::<BoxError>)
-                .clone_with(crate::support::repeat),
+                .clone_with(tower_keep_tests::servers::repeat),
         )
         .layer(TimeoutLayer::new(attempt).per_attempt())
         .service(reqwest_client());

@@ -1,4 +1,4 @@
-//! Requests that are made again, and those that are not.
+//! Which requests are made again.
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
@@ -16,9 +16,11 @@ use tower_keep::{
     retry::{Attempt, Decision, Policy},
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::servers::{
+    Count, LONG, SHORT, SOON, Server, all_ended, bounded, cause, reqwest_client,
+};
 
 use super::{client, request};
-use crate::support::{Count, LONG, SHORT, SOON, Server, all_ended, bounded, cause, reqwest_client};
 
 /// A 503 is retried, each attempt a request of its own; it is one job, and the response is the last one's.
 #[tokio::test]
@@ -63,7 +65,7 @@ async fn the_last_503_is_the_answer() {
     .await;
 }
 
-/// R80 A body that is streamed cannot be repeated: `try_clone` gives `None`, and it is tried once. So
+/// Behaviour 20: a body that is streamed cannot be repeated: `try_clone` gives `None`, and it is tried once. So
 /// is a POST, which may have been carried out.
 #[tokio::test]
 async fn a_streaming_body_is_tried_once() {
@@ -196,7 +198,7 @@ async fn a_policy_follows_retry_after() {
                     .max_requested_delay(Duration::from_millis(3))
                     .clamp_requested_delay()
                     .policy(RetryAfter)
-                    .clone_with(crate::support::repeat),
+                    .clone_with(tower_keep_tests::servers::repeat),
             )
             .service(reqwest_client());
         let response = client.oneshot(request(&server, "/")).await.unwrap();

@@ -1,0 +1,31 @@
+//! How calls with the same key share one execution, replace each other, wait or are rejected.
+
+mod cycles;
+mod debounce;
+mod debounce_ends;
+mod handle;
+mod instance;
+mod invalidate;
+mod join_attempts;
+mod join_cancel;
+mod join_drops;
+mod join_followers;
+mod join_leaving;
+mod join_model;
+mod join_reports;
+mod join_threads;
+mod kept;
+mod kept_renewals;
+mod latest;
+mod latest_jobs;
+mod many_jobs;
+mod panics;
+mod reject_and_join;
+mod set_aside;
+mod set_aside_circuit;
+mod set_aside_debounce;
+mod set_aside_join;
+mod set_aside_places;
+mod set_aside_random;
+mod set_aside_stages;
+mod set_aside_tasks;
