@@ -144,7 +144,7 @@ pub use self::pipeline::Pipeline;
 #[cfg(feature = "progress")]
 pub use self::progress::ProgressLayer;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
-pub use self::ratio::{InvalidRatio, Ratio};
+pub use self::ratio::{InvalidRatio, InvalidWindow, Ratio};
 #[cfg(feature = "retry")]
 pub use self::retry::RetryLayer;
 #[cfg(feature = "timeout")]

@@ -138,8 +138,8 @@ impl<L: FixedLimit, O, N: FixedLimit> sealed::Slot for TimeoutLayer<L, O, N> {
     }
 }
 
-impl<P, C, H, B, N, A> Slot<slots::Retry> for RetryLayer<P, C, H, B, N, A> {}
-impl<P, C, H, B, N, A> sealed::Slot for RetryLayer<P, C, H, B, N, A> {
+impl<P, X> Slot<slots::Retry> for RetryLayer<P, X> {}
+impl<P, X> sealed::Slot for RetryLayer<P, X> {
     fn facts(&self) -> Facts<'_> {
         Facts {
             retries: Some(&self.settings),

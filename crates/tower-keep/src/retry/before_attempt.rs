@@ -1,4 +1,4 @@
-//! What changes the request before each attempt.
+//! Hooks before each attempt, which change the request or prepare it.
 
 use std::{
     convert::Infallible,
@@ -9,8 +9,12 @@ use std::{
 use super::policy::Attempt;
 
 /// What happens to the request before each attempt.
-///
-/// It is sealed: the builder methods of [`RetryLayer`](super::RetryLayer) take closures.
+#[diagnostic::on_unimplemented(
+    message = "the hook given to `before_attempt` or `before_attempt_async` does not fit the service",
+    label = "the service takes `{Request}` and answers with `Result<{Response}, {Error}>`",
+    note = "`before_attempt` takes `|request: &mut {Request}, attempt|`",
+    note = "`before_attempt_async` takes a request and gives a future of `Result<{Request}, {Error}>`"
+)]
 pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
     /// What it keeps of an attempt's outcome for the next one.
     type Seen;
@@ -49,9 +53,9 @@ pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
 
 /// The request is sent as it is. The default.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AsItIs;
+pub struct Unchanged;
 
-impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for AsItIs {
+impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Unchanged {
     type Seen = Infallible;
     type Prepared = Infallible;
     type Future = Pending<Result<Infallible, Error>>;
@@ -81,6 +85,7 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for AsItI
 #[derive(Clone, Copy)]
 pub struct ChangeWith<F>(pub(super) F);
 
+#[diagnostic::do_not_recommend]
 impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F>
 where
     F: Fn(&mut Request, &Attempt<'_>),
@@ -116,6 +121,7 @@ where
 #[derive(Clone, Copy)]
 pub struct PrepareWith<F>(pub(super) F);
 
+#[diagnostic::do_not_recommend]
 impl<F, Prepare, Request, Response, Error> BeforeAttempt<Request, Response, Error>
     for PrepareWith<F>
 where
@@ -158,6 +164,7 @@ pub struct PrepareWithOutcome<V, F> {
     pub(super) prepare: F,
 }
 
+#[diagnostic::do_not_recommend]
 impl<V, Seen, F, Prepare, Request, Response, Error> BeforeAttempt<Request, Response, Error>
     for PrepareWithOutcome<V, F>
 where
@@ -207,7 +214,7 @@ impl<V, F> fmt::Debug for PrepareWithOutcome<V, F> {
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::AsItIs {}
+    impl Sealed for super::Unchanged {}
     impl<F> Sealed for super::ChangeWith<F> {}
     impl<F> Sealed for super::PrepareWith<F> {}
     impl<V, F> Sealed for super::PrepareWithOutcome<V, F> {}

@@ -3,6 +3,11 @@
 use std::fmt;
 
 /// How many retries a call may make.
+#[diagnostic::on_unimplemented(
+    message = "the closure given to `max_retries_by` does not take `&{Request}`",
+    label = "the service takes `{Request}`",
+    note = "the closure has to be an `Fn(&{Request}) -> Option<u32>`"
+)]
 pub trait ChooseRetries<Request>: sealed::Sealed {
     /// As many as this request says; `None` is the layer's own number.
     #[doc(hidden)]
@@ -11,9 +16,9 @@ pub trait ChooseRetries<Request>: sealed::Sealed {
 
 /// Every call has the layer's [`max_retries`](super::RetryLayer::max_retries). The default.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct FixedRetries;
+pub struct LayerRetries;
 
-impl<Request> ChooseRetries<Request> for FixedRetries {
+impl<Request> ChooseRetries<Request> for LayerRetries {
     #[inline(always)]
     fn choose(&self, _: &Request) -> Option<u32> {
         None
@@ -24,6 +29,7 @@ impl<Request> ChooseRetries<Request> for FixedRetries {
 #[derive(Clone, Copy)]
 pub struct RetriesBy<F>(pub(super) F);
 
+#[diagnostic::do_not_recommend]
 impl<F, Request> ChooseRetries<Request> for RetriesBy<F>
 where
     F: Fn(&Request) -> Option<u32>,
@@ -42,6 +48,6 @@ impl<F> fmt::Debug for RetriesBy<F> {
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::FixedRetries {}
+    impl Sealed for super::LayerRetries {}
     impl<F> Sealed for super::RetriesBy<F> {}
 }

@@ -1,0 +1,55 @@
+//! Which budget a call draws from: the layer's, or one that the request chooses.
+
+use std::fmt;
+
+use super::RetryBudget;
+
+/// Which budget a call draws from.
+#[diagnostic::on_unimplemented(
+    message = "the closure given to `budget_by` does not take `&{Request}`",
+    label = "the service takes `{Request}`",
+    note = "the closure has to be an `Fn(&{Request}) -> Option<RetryBudget>`"
+)]
+pub trait ChooseBudget<Request>: sealed::Sealed {
+    /// The budget of this request; `None` is the layer's own, if it has one.
+    #[doc(hidden)]
+    fn choose(&self, request: &Request) -> Option<RetryBudget>;
+}
+
+/// Every call draws from the layer's [`budget`](crate::RetryLayer::budget), if there is one. The
+/// default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerBudget;
+
+impl<Request> ChooseBudget<Request> for LayerBudget {
+    #[inline(always)]
+    fn choose(&self, _: &Request) -> Option<RetryBudget> {
+        None
+    }
+}
+
+/// A closure names the budget. Made by [`RetryLayer::budget_by`](crate::RetryLayer::budget_by).
+#[derive(Clone, Copy)]
+pub struct BudgetBy<F>(pub(in crate::retry) F);
+
+#[diagnostic::do_not_recommend]
+impl<F, Request> ChooseBudget<Request> for BudgetBy<F>
+where
+    F: Fn(&Request) -> Option<RetryBudget>,
+{
+    fn choose(&self, request: &Request) -> Option<RetryBudget> {
+        (self.0)(request)
+    }
+}
+
+impl<F> fmt::Debug for BudgetBy<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BudgetBy").finish_non_exhaustive()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::LayerBudget {}
+    impl<F> Sealed for super::BudgetBy<F> {}
+}
