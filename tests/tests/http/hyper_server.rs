@@ -214,7 +214,7 @@ async fn an_error_closes_the_connection() {
                 Some(request.uri().clone())
             }))
             .layer(CircuitBreakerLayer::new())
-            .layer(TimeoutLayer::by(|request: &Request<Incoming>| {
+            .layer(TimeoutLayer::none().limit_by(|request: &Request<Incoming>| {
                 (request.uri().path() == "/pending").then_some(SHORT)
             }));
         let server = Server::hyper(move || {

@@ -177,7 +177,7 @@ async fn a_later_attempt_that_joined_has_no_grace() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(cancel)
-            .layer(TimeoutLayer::by(below_ten).grace(secs(100)))
+            .layer(TimeoutLayer::none().limit_by(below_ten).grace(secs(100)))
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
             .layer(one_key())
             .service(inner);
@@ -241,7 +241,7 @@ async fn a_later_attempt_leaves_the_work_to_others() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-            .layer(TimeoutLayer::by(below_ten).per_attempt().grace(secs(30)))
+            .layer(TimeoutLayer::none().limit_by(below_ten).per_attempt().grace(secs(30)))
             .layer(cancel)
             .layer(one_key())
             .service(code(move |job, _| {
@@ -312,7 +312,7 @@ async fn a_shutdown_counts_work_that_was_left() {
     let handle = cancel.handle();
     let service = ServiceBuilder::new()
         .layer(quiet())
-        .layer(TimeoutLayer::by(below_ten))
+        .layer(TimeoutLayer::none().limit_by(below_ten))
         .layer(one_key())
         .layer(cancel)
         .service(Scripted::<u32, u32>::new().never());

@@ -311,7 +311,7 @@ fn the_pipeline_checks_its_settings() {
     assert!(error.to_string().contains("at least 60s"), "{error}");
 
     // A limit that comes from the request cannot be checked.
-    let by_request = TimeoutLayer::by(|_: &u32| Some(Duration::ZERO));
+    let by_request = TimeoutLayer::none().limit_by(|_: &u32| Some(Duration::ZERO));
     assert!(Pipeline::new().timeout(by_request).build().is_ok());
     assert!(
         Pipeline::new()

@@ -85,7 +85,7 @@ macro_rules! stateless {
     )+};
 }
 
-stateless!(<> Identity, <C> LogLayer<C>, <L, O, N> TimeoutLayer<L, O, N>);
+stateless!(<> Identity, <C> LogLayer<C>, <L, T, O> TimeoutLayer<L, T, O>);
 
 impl<Name> Slot<Name> for Identity {}
 impl sealed::Slot for Identity {}
@@ -122,8 +122,8 @@ impl<C, O, G: Circuits> sealed::Slot for CircuitBreakerLayer<C, O, G> {
     }
 }
 
-impl<L: FixedLimit, O, N: FixedLimit> Slot<slots::Timeout> for TimeoutLayer<L, O, N> {}
-impl<L: FixedLimit, O, N: FixedLimit> sealed::Slot for TimeoutLayer<L, O, N> {
+impl<L: FixedLimit, T: FixedLimit, O> Slot<slots::Timeout> for TimeoutLayer<L, T, O> {}
+impl<L: FixedLimit, T: FixedLimit, O> sealed::Slot for TimeoutLayer<L, T, O> {
     fn facts(&self) -> Facts<'_> {
         Facts {
             limits: Some(Limits {

@@ -1,4 +1,4 @@
-//! Where a limit comes from, and what it is on.
+//! Where a limit comes from, the layer or the request, and what it is on.
 
 use std::{fmt, time::Duration};
 
@@ -19,7 +19,12 @@ pub(crate) enum Measure {
 }
 
 /// Where the limit of a call comes from.
-pub trait Limit<Request> {
+#[diagnostic::on_unimplemented(
+    message = "the closure given to `limit_by` or `step_limit_by` does not take `&{Request}`",
+    label = "the service takes `{Request}`",
+    note = "the closure has to be an `Fn(&{Request}) -> Option<Duration>`"
+)]
+pub trait Limit<Request>: sealed::Sealed {
     /// The limit for this request; `None` is none.
     fn limit(&self, request: &Request) -> Option<Duration>;
 }
@@ -32,7 +37,7 @@ impl<Request> Limit<Request> for Option<Duration> {
 }
 
 /// A limit that may be known before there is a request.
-pub trait FixedLimit {
+pub trait FixedLimit: sealed::Sealed {
     /// The limit of a request that sets none itself.
     fn fixed_limit(&self) -> Option<Duration>;
 }
@@ -50,14 +55,14 @@ impl<F> FixedLimit for LimitBy<F> {
 }
 
 /// A limit that comes from the request, or else is the layer's own. Made by
-/// [`TimeoutLayer::by`](super::TimeoutLayer::by), [`limit_by`](super::TimeoutLayer::limit_by) and
-/// [`step_limit_by`](super::TimeoutLayer::step_limit_by).
+/// [`limit_by`](super::TimeoutLayer::limit_by) and [`step_limit_by`](super::TimeoutLayer::step_limit_by).
 #[derive(Clone, Copy)]
 pub struct LimitBy<F> {
     pub(super) by: F,
     pub(super) default: Option<Duration>,
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, Request> Limit<Request> for LimitBy<F>
 where
     F: Fn(&Request) -> Option<Duration>,
@@ -75,4 +80,10 @@ impl<F> fmt::Debug for LimitBy<F> {
             None => f.write_str("from the request"),
         }
     }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for Option<std::time::Duration> {}
+    impl<F> Sealed for super::LimitBy<F> {}
 }

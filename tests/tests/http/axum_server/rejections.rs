@@ -131,7 +131,7 @@ async fn boxed_errors_are_told_apart_by_find() {
                 .layer(cancel)
                 .layer(DedupLayer::new(idempotency_key))
                 .layer(circuit)
-                .layer(TimeoutLayer::by(patience))
+                .layer(TimeoutLayer::none().limit_by(patience))
                 .layer(RetryLayer::new().clone_with(repeat_get))
                 .layer(TimeoutLayer::new(LONG).per_attempt()),
         );

@@ -124,7 +124,7 @@ async fn an_attempt_that_hangs_is_retried() {
             .layer(LogLayer::to(seen.clone()))
             .layer(RetryLayer::new().base_delay(SOON).clone_with(elsewhere))
             .layer(
-                TimeoutLayer::by(|request: &Request| {
+                TimeoutLayer::none().limit_by(|request: &Request| {
                     (request.url().path() == "/pending").then_some(SHORT)
                 })
                 .per_attempt(),

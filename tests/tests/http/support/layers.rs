@@ -121,7 +121,7 @@ macro_rules! answering_layers {
             )
             .layer(circuit)
             .layer(
-                TimeoutLayer::by(patience)
+                TimeoutLayer::none().limit_by(patience)
                     .respond_with(|why| $answer(StatusCode::GATEWAY_TIMEOUT, why)),
             )
             .layer(
@@ -162,7 +162,7 @@ macro_rules! failing_layers {
             .layer(cancel)
             .layer(DedupLayer::new(idempotency_key).fail_with(AppError::InFlight))
             .layer(circuit)
-            .layer(TimeoutLayer::by(patience).fail_with(AppError::TooSlow))
+            .layer(TimeoutLayer::none().limit_by(patience).fail_with(AppError::TooSlow))
             .layer(RetryLayer::new().clone_with($repeat))
             .layer(
                 TimeoutLayer::new(LONG)
