@@ -241,7 +241,12 @@ async fn a_later_attempt_leaves_the_work_to_others() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-            .layer(TimeoutLayer::none().limit_by(below_ten).per_attempt().grace(secs(30)))
+            .layer(
+                TimeoutLayer::none()
+                    .limit_by(below_ten)
+                    .per_attempt()
+                    .grace(secs(30)),
+            )
             .layer(cancel)
             .layer(one_key())
             .service(code(move |job, _| {

@@ -87,7 +87,7 @@ async fn a_circuit_inside_counts_the_limit() {
             // Only an overall limit can be ignored.
             let expected = u32::from(per_attempt || !ignores);
             assert_eq!(
-                handle.failures(),
+                handle.snapshot().failures_in_a_row,
                 expected,
                 "{per_attempt} {ignores} {answers}"
             );

@@ -30,12 +30,12 @@ async fn opens_past_the_threshold() {
     for failures in 1..=5 {
         begin(&mut service, 0).await.await.unwrap_err();
         assert_eq!(
-            (handle.failures(), handle.state()),
+            (handle.snapshot().failures_in_a_row, handle.state()),
             (failures, State::Closed)
         );
     }
     begin(&mut service, 0).await.await.unwrap();
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
     for _ in 1..=5 {
         begin(&mut service, 0).await.await.unwrap_err();
     }
@@ -48,7 +48,7 @@ async fn opens_past_the_threshold() {
 /// R33: open rejects at once; the inner service is neither polled nor called; the error says which circuit and how long.
 #[tokio::test(start_paused = true)]
 async fn open_rejects_without_the_inner_service() {
-    let breaker = CircuitBreakerLayer::new().name("db").failure_threshold(0);
+    let breaker = CircuitBreakerLayer::new().named("db").failure_threshold(0);
     let inner = Scripted::<u32, u32>::new()
         .error("no")
         .readiness(Readiness::ok())
@@ -86,16 +86,19 @@ async fn half_open_exactly_after_the_cooldown() {
     }
     tokio::time::sleep(secs(30) - ms(1)).await;
     open(&begin(&mut service, 0).await.await.unwrap_err());
-    assert_eq!(handle.time_until_probe(), Some(ms(1)));
+    assert_eq!(handle.snapshot().time_until_probe, Some(ms(1)));
     tokio::time::sleep(ms(1)).await;
     assert_eq!(
-        (handle.state(), handle.time_until_probe()),
+        (handle.state(), handle.snapshot().time_until_probe),
         (State::Open, None)
     );
     let probe = begin(&mut service, 0).await;
     assert_eq!(handle.state(), State::HalfOpen);
     assert_eq!(probe.await.unwrap(), 1);
-    assert_eq!((handle.state(), handle.failures()), (State::Closed, 0));
+    assert_eq!(
+        (handle.state(), handle.snapshot().failures_in_a_row),
+        (State::Closed, 0)
+    );
     // One failure is put up with again.
     begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(handle.state(), State::Closed);
@@ -142,7 +145,7 @@ async fn a_failed_probe_opens_again() {
     tokio::time::sleep(secs(45)).await;
     begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(
-        (handle.state(), handle.time_until_probe()),
+        (handle.state(), handle.snapshot().time_until_probe),
         (State::Open, Some(secs(30)))
     );
 }
@@ -151,7 +154,7 @@ async fn a_failed_probe_opens_again() {
 #[tokio::test(start_paused = true)]
 async fn the_state_can_be_watched_and_forced() {
     let (log, recorder) = recording();
-    let breaker = CircuitBreakerLayer::new().name("db").failure_threshold(0);
+    let breaker = CircuitBreakerLayer::new().named("db").failure_threshold(0);
     let handle = breaker.handle();
     let mut watch = handle.watch();
     let inner = Scripted::<u32, u32>::new()
@@ -208,7 +211,7 @@ async fn the_state_can_be_watched_and_forced() {
     assert_eq!(handle.state(), State::Closed);
     // A reset counts from nothing.
     handle.reset();
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
     begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(
         (handle.state(), *watch.borrow_and_update()),
@@ -312,7 +315,10 @@ async fn ignored_outcomes_say_nothing() {
     let mut service = breaker.layer(inner.strict());
     begin(&mut service, 0).await.await.unwrap_err();
     begin(&mut service, 0).await.await.unwrap_err();
-    assert_eq!((handle.failures(), handle.state()), (1, State::Closed));
+    assert_eq!(
+        (handle.snapshot().failures_in_a_row, handle.state()),
+        (1, State::Closed)
+    );
     begin(&mut service, 0).await.await.unwrap();
     assert_eq!(handle.state(), State::Open);
     tokio::time::sleep(secs(30)).await;

@@ -54,6 +54,7 @@ mod external_ids;
 mod external_ids_attempts;
 mod external_ids_found;
 mod family;
+mod inner_service;
 mod job_names;
 mod log;
 mod log_causes;

@@ -542,7 +542,9 @@ async fn a_panic_of_a_gate_is_no_start() {
         (
             "an idle limit",
             Box::new(move |log| {
-                let timeout = TimeoutLayer::none().limit_by(asked::<Option<Duration>>).idle();
+                let timeout = TimeoutLayer::none()
+                    .limit_by(asked::<Option<Duration>>)
+                    .idle();
                 BoxCloneSyncService::new(log.layer(timeout.layer(service())))
             }),
         ),

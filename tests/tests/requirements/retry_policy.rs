@@ -170,7 +170,7 @@ async fn a_policy_sees_it_all() {
     );
 }
 
-/// Whoever makes the call can tell how many attempts were made: while it runs, and of its result.
+/// The caller can tell how many attempts were made: while the call runs, and once it is ready.
 #[tokio::test(start_paused = true)]
 async fn attempts_are_visible_to_the_caller() {
     let inner = Scripted::<u32, u32>::new()
@@ -188,8 +188,8 @@ async fn attempts_are_visible_to_the_caller() {
     assert_eq!(call.as_mut().await, Ok(1));
     assert_eq!(call.attempts(), 3);
 
-    let counted = service.ready().await.unwrap().call(0).counted();
-    assert_eq!(counted.await, (Ok(2), 1));
+    let mut call = std::pin::pin!(service.ready().await.unwrap().call(0));
+    assert_eq!((call.as_mut().await, call.attempts()), (Ok(2), 1));
 }
 
 /// What a policy was asked about: what it kept, the result, the attempt, whether a limit cut it off.

@@ -270,9 +270,7 @@ async fn a_step_alone_has_a_limit() {
 async fn the_limit_comes_from_the_request() {
     let inner = Scripted::<u32, u32>::new().never().repeat_last();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::none().limit_by(|request: &u32| {
-            Some(secs(u64::from(*request)))
-        }))
+        .layer(TimeoutLayer::none().limit_by(|request: &u32| Some(secs(u64::from(*request)))))
         .service(inner.strict());
     for limit in [3, 7] {
         let start = Instant::now();
@@ -281,7 +279,11 @@ async fn the_limit_comes_from_the_request() {
     }
     let inner = Scripted::<u32, u32>::new().never().repeat_last();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::none().limit_by(|request: &u32| Some(secs(u64::from(*request)))).per_attempt())
+        .layer(
+            TimeoutLayer::none()
+                .limit_by(|request: &u32| Some(secs(u64::from(*request))))
+                .per_attempt(),
+        )
         .service(inner.strict());
     let error = begin(&mut service, 2).await.await.unwrap_err();
     assert_eq!(

@@ -338,7 +338,8 @@ async fn a_joined_execution_is_under_its_own_limits() {
     for tracked in [true, false] {
         for (key, expected) in [(Some(1), [30, 30]), (None, [9, 20])] {
             let join = DedupLayer::new(move |_: &u32| key).join();
-            let outside = TimeoutLayer::none().limit_by(|request: &u32| Some(secs(u64::from(*request))));
+            let outside =
+                TimeoutLayer::none().limit_by(|request: &u32| Some(secs(u64::from(*request))));
             let inside = TimeoutLayer::new(secs(35));
             let stack = ServiceBuilder::new()
                 .layer(tower::util::option_layer(

@@ -287,7 +287,8 @@ async fn an_idle_limit_comes_from_the_request() {
     };
     for per_attempt in [false, true] {
         let layer = if per_attempt {
-            TimeoutLayer::none().limit_by(limit as fn(&u32) -> _)
+            TimeoutLayer::none()
+                .limit_by(limit as fn(&u32) -> _)
                 .per_attempt()
                 .idle()
         } else {

@@ -74,7 +74,7 @@ async fn a_classifier_is_believed() {
             .service(inner);
         assert_eq!(service.oneshot(0).await, Ok(status));
         assert_eq!(calls.count(), if good { 1 } else { 2 });
-        assert_eq!(handle.failures(), u32::from(!good));
+        assert_eq!(handle.snapshot().failures_in_a_row, u32::from(!good));
         assert_eq!(recorder.count("timed_out"), calls.count());
         match ending(&recorder) {
             EventKind::Succeeded => assert!(good),
@@ -101,7 +101,7 @@ async fn a_wait_judges_no_response() {
             (circuit.layer(inner).oneshot(0).await, circuit.handle())
         };
         assert_eq!(result, Ok(200));
-        assert_eq!(handle.failures(), u32::from(!classified));
+        assert_eq!(handle.snapshot().failures_in_a_row, u32::from(!classified));
     }
 }
 
@@ -126,7 +126,7 @@ async fn without_a_classifier_recovered_says_it() {
             .service(inner);
         assert_eq!(service.oneshot(0).await, Ok(200));
         assert_eq!(calls.count(), if recovers { 1 } else { 2 });
-        assert_eq!(handle.failures(), u32::from(!recovers));
+        assert_eq!(handle.snapshot().failures_in_a_row, u32::from(!recovers));
         assert_eq!(ending(&recorder) == EventKind::Succeeded, recovers);
     }
 }
@@ -154,7 +154,7 @@ async fn a_fallbacks_own_error() {
         .service(Scripted::<u32, u32>::new().strict());
     assert_eq!(service.oneshot(0).await, Err("no fallback either"));
     assert_eq!(recorder.count("retry_scheduled"), 1);
-    assert_eq!(handle.failures(), 1);
+    assert_eq!(handle.snapshot().failures_in_a_row, 1);
     assert_eq!(
         ending(&recorder),
         EventKind::Failed {
@@ -253,7 +253,7 @@ async fn a_users_layer_can_reject() {
             });
         let result = service.oneshot(0).await.map_err(|error| error.to_string());
         assert_eq!(result, expected.map_err(str::to_owned));
-        assert_eq!((calls.count(), handle.failures()), (0, 0));
+        assert_eq!((calls.count(), handle.snapshot().failures_in_a_row), (0, 0));
         let expected = expected.err().unwrap_or("the bulkhead is full");
         assert_eq!(
             ending(&recorder),
@@ -527,6 +527,6 @@ async fn a_gates_rejection_is_never_counted() {
                 .await
         };
         assert_eq!(result, if answers { Ok(503) } else { Err("inner") });
-        assert_eq!(handle.failures(), 0);
+        assert_eq!(handle.snapshot().failures_in_a_row, 0);
     }
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    gate::{Ask, Ready, sealed},
-    listeners::Listeners,
+    circuit_kind::{Admits, Ask, Circuits, Ready, Spread},
     settings::Settings,
-    shared::SharedRef,
+    shared_circuit::CircuitRef,
     table::{Seed, Table},
+    transition_listeners::TransitionListeners,
 };
 use crate::unshare::{Unshare, has_others};
 
@@ -30,7 +30,7 @@ impl<F, K> PerKey<F, K> {
         settings: Settings,
         name: Option<Arc<str>>,
         seed: Seed,
-        listeners: Arc<Listeners>,
+        listeners: Arc<TransitionListeners>,
     ) -> Self {
         Self {
             by,
@@ -50,8 +50,8 @@ impl<F, K> Unshare for PerKey<F, K> {
     }
 }
 
-#[allow(private_interfaces, reason = "the trait is sealed")]
-impl<F, K: Eq + Hash> sealed::Circuits for PerKey<F, K> {
+#[allow(private_interfaces, reason = "it has no public name")]
+impl<F, K: Eq + Hash> Circuits for PerKey<F, K> {
     fn settings(&self) -> Settings {
         self.table.settings()
     }
@@ -72,19 +72,20 @@ impl<F, K: Eq + Hash> sealed::Circuits for PerKey<F, K> {
         self.table.template().seed(seed);
     }
 
-    fn listeners(&self) -> &Listeners {
+    fn listeners(&self) -> &TransitionListeners {
         &self.table.listeners
     }
 }
 
-impl<F: Clone, K> sealed::Spread for PerKey<F, K> {
+impl<F: Clone, K> Spread for PerKey<F, K> {
     fn spread(&self) -> Self {
         self.clone()
     }
 }
 
-#[allow(private_interfaces, reason = "the trait is sealed")]
-impl<F, K, Request> sealed::Admits<Request> for PerKey<F, K>
+#[allow(private_interfaces, reason = "it has no public name")]
+#[diagnostic::do_not_recommend]
+impl<F, K, Request> Admits<Request> for PerKey<F, K>
 where
     F: Fn(&Request) -> K + Clone,
     K: Eq + Hash + fmt::Display,
@@ -96,7 +97,7 @@ where
     }
 
     #[inline(always)]
-    fn circuit(&self, request: &Request) -> Cow<'_, SharedRef> {
+    fn circuit(&self, request: &Request) -> Cow<'_, CircuitRef> {
         Cow::Owned(self.table.get((self.by)(request)))
     }
 }

@@ -112,11 +112,11 @@ impl<G: Unshare, O, H> sealed::Slot for CancelLayer<G, O, H> {
 impl<Y: Unshare, M, O> Slot<slots::Dedup> for DedupLayer<Y, M, O> {}
 impl<Y: Unshare, M, O> sealed::Slot for DedupLayer<Y, M, O> {}
 
-impl<C, O, G: Circuits> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, O, G> {}
-impl<C, O, G: Circuits> sealed::Slot for CircuitBreakerLayer<C, O, G> {
+impl<C, B: Circuits, O> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, B, O> {}
+impl<C, B: Circuits, O> sealed::Slot for CircuitBreakerLayer<C, B, O> {
     fn facts(&self) -> Facts<'_> {
         Facts {
-            circuits: Some(&self.gate),
+            circuits: Some(&self.circuits),
             ..Facts::default()
         }
     }

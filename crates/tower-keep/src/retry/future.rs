@@ -150,11 +150,7 @@ where
     }
 
     /// The first attempt is to be prepared. The job, if there is one, is held back until the service is called.
-    pub(super) fn preparing(
-        service: S,
-        request: Request,
-        call: Call<P::Seen, P, X>,
-    ) -> Self {
+    pub(super) fn preparing(service: S, request: Request, call: Call<P::Seen, P, X>) -> Self {
         let membership = Membership::without_call();
         membership.with_job(|job| job.flags.hold_back());
         let next = Next {
@@ -251,7 +247,9 @@ where
                     let membership = &*this.membership;
                     let hook = membership.ask(|| {
                         let again = number <= max_retries;
-                        let request = Next::request(this.next, again, |request| layer.hooks.clone_request(request));
+                        let request = Next::request(this.next, again, |request| {
+                            layer.hooks.clone_request(request)
+                        });
                         let attempt = Attempt {
                             number,
                             ..Attempt::first(max_retries, membership)
@@ -287,8 +285,9 @@ where
                                 Some(prepared) => X::request(prepared),
                                 None => this.membership.ask(|| {
                                     let again = *this.attempt <= max_retries;
-                                    let mut request =
-                                        Next::request(this.next, again, |request| layer.hooks.clone_request(request));
+                                    let mut request = Next::request(this.next, again, |request| {
+                                        layer.hooks.clone_request(request)
+                                    });
                                     if X::CHANGES {
                                         let attempt = Attempt {
                                             number: *this.attempt,
@@ -369,8 +368,8 @@ where
                 Ok(delay) => delay,
                 Err(reason) => {
                     let attempts = *this.attempt;
-                    let result = (this.membership)
-                        .ask(|| give_up(result, reason, attempts, &layer.hooks));
+                    let result =
+                        (this.membership).ask(|| give_up(result, reason, attempts, &layer.hooks));
                     this.membership.finish(&result);
                     return Poll::Ready(result);
                 }

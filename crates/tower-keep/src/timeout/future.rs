@@ -145,7 +145,10 @@ impl<F, O> ResponseFuture<F, O> {
     /// The limit is over. `ended` is what the work came to within its grace period; with `None` the work is still
     /// there.
     #[cold]
-    fn expire<Response, Error>(self: Pin<&mut Self>, ended: Option<Result<Response, Error>>) -> Result<Response, O::Error>
+    fn expire<Response, Error>(
+        self: Pin<&mut Self>,
+        ended: Option<Result<Response, Error>>,
+    ) -> Result<Response, O::Error>
     where
         O: OnReject<Elapsed, Response, Error>,
     {

@@ -175,9 +175,5 @@ mod timer;
 #[cfg(feature = "pipeline")]
 pub(crate) use self::limit::{FixedLimit, Measure, Span};
 
-pub use self::{
-    future::ResponseFuture,
-    layer::TimeoutLayer,
-    service::Timeout,
-};
+pub use self::{future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
 pub use crate::{event::LimitScope, job::Elapsed};

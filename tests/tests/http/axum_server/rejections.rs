@@ -121,8 +121,8 @@ async fn boxed_errors_are_told_apart_by_find() {
         let (held, entries) = held();
         let progress = ProgressLayer::new();
         let cancel = CancelLayer::new();
-        let circuit = CircuitBreakerLayer::new().name("app");
-        let keep = Keep::new(&progress, &cancel, &circuit);
+        let circuit = CircuitBreakerLayer::new().named("app");
+        let keep = Keep::new(&progress, &cancel, circuit.handle());
         let app = routes(&held).layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(explain))

@@ -21,7 +21,7 @@ use tower_keep_test::{Fault, FaultLayer, Readiness, Scripted, Step, secs};
 
 use super::{
     source::Setter,
-    witness::{Base, Broken, ByU32, Check, Full, Witness, broken, silent, waits},
+    witness::{Base, Broken, Check, Circuit, Full, Witness, broken, silent, waits},
 };
 
 /// One setter, and what is tried with it.
@@ -170,7 +170,7 @@ trait Waits {
     fn keep(&self) -> Box<dyn std::any::Any>;
 }
 
-impl<P, C, H, B, N, A> Waits for RetryLayer<P, C, H, B, N, A>
+impl<P, X> Waits for RetryLayer<P, X>
 where
     Self: Layer<Broken, Service: Service<u32> + 'static>,
 {
@@ -228,6 +228,12 @@ macro_rules! checks {
             ("a service", after_service(|| $base, $set)),
         ]
     };
+    (circuits, $base:expr, |$layer:ident| $set:expr) => {
+        checks!(shared, circuit($base, |layer| layer.handle()), |base| {
+            let $layer = base.layer;
+            circuit($set, |layer| layer.handle())
+        })
+    };
     (cloned, $base:expr, $set:expr) => {
         vec![("a clone", after_clone(|| $base, $set))]
     };
@@ -259,7 +265,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn circuit_breaker(rows: &mut Vec<Row>) {
-    table!(rows, "CircuitBreakerLayer", shared(CircuitBreakerLayer::new());
+    table!(rows, "CircuitBreakerLayer", circuits(CircuitBreakerLayer::new());
         failure_threshold(9),
         failure_rate(Ratio::HALF),
         slow_call_rate(Ratio::HALF),
@@ -277,8 +283,8 @@ fn circuit_breaker(rows: &mut Vec<Row>) {
         half_open_failures(ONE),
         probe_timeout(SECOND),
         ramp(SECOND),
-        settings(Settings::default()),
-        name("other"),
+        with_settings(Settings::default()),
+        named("other"),
         on_transition(|_| ()),
         ignore_timeouts(),
         count_dropped(),
@@ -290,20 +296,20 @@ fn circuit_breaker(rows: &mut Vec<Row>) {
         per_key(|request: &u32| *request),
     );
     // The same settings of the other kinds of circuit.
-    table!(rows, "CircuitBreakerLayer", shared(CircuitBreakerLayer::new().backpressure());
+    table!(rows, "CircuitBreakerLayer", circuits(CircuitBreakerLayer::new().backpressure());
         failure_threshold(9),
         seed(7),
-        name("other"),
+        named("other"),
         on_transition(|_| ()),
         ignore_timeouts(),
         count_dropped(),
         classify(|_: &Judged| Outcome::Success),
         fail_with(|_| "open"),
     );
-    table!(rows, "CircuitBreakerLayer", shared(by_key());
+    table!(rows, "CircuitBreakerLayer", circuits(CircuitBreakerLayer::new().per_key(|_: &u32| 1_u32));
         failure_threshold(9),
         seed(7),
-        name("other"),
+        named("other"),
         on_transition(|_| ()),
         ignore_timeouts(),
         count_dropped(),
@@ -314,9 +320,8 @@ fn circuit_breaker(rows: &mut Vec<Row>) {
     );
 }
 
-fn by_key() -> CircuitBreakerLayer<tower_keep::ErrorsAsFailures, tower_keep::reject::Fail, ByU32> {
-    let key: fn(&u32) -> u32 = |_| 1;
-    CircuitBreakerLayer::new().per_key(key)
+fn circuit<L, H>(layer: L, handle: fn(&L) -> H) -> Circuit<L, H> {
+    Circuit { layer, handle }
 }
 
 fn seeded() -> RetryLayer {
@@ -326,7 +331,7 @@ fn seeded() -> RetryLayer {
 fn retry(rows: &mut Vec<Row>) {
     table!(rows, "RetryLayer", chance(seeded());
         max_retries(2),
-        backoff(Backoff::linear(SECOND).jitter(Jitter::Equal)),
+        backoff(Backoff::linear(SECOND)),
         base_delay(secs(2)),
         max_delay(secs(2)),
         max_requested_delay(SECOND),
@@ -349,11 +354,6 @@ fn retry(rows: &mut Vec<Row>) {
         before_attempt(|_: &mut u32, _| {}),
         before_attempt_async(prepared),
         before_attempt_async_with_outcome(|_: &Judged| (), prepared_after),
-    );
-    table!(rows, "Backoff", settings(Backoff::exponential(SECOND));
-        base_delay(secs(2)),
-        max_delay(secs(2)),
-        jitter(Jitter::Full),
     );
     table!(rows, "RetryBudget", settings(RetryBudget::default());
         floor(9),

@@ -127,7 +127,11 @@ impl Backoff {
     /// [`base_delay`](super::RetryLayer::base_delay) is set.
     #[must_use]
     pub fn custom(strategy: impl BackoffStrategy + 'static) -> Self {
-        Self::with(StrategyKind::Custom(Arc::new(strategy)), Duration::from_secs(1)).with_default_base()
+        Self::with(
+            StrategyKind::Custom(Arc::new(strategy)),
+            Duration::from_secs(1),
+        )
+        .with_default_base()
     }
 
     /// What the strategy starts from. Panics if the cap was set to less.
@@ -211,7 +215,9 @@ impl Backoff {
         let delay = match &self.strategy {
             StrategyKind::Exponential => doubled(self.base, n),
             StrategyKind::Constant => self.base,
-            StrategyKind::Linear => from_nanos(self.base.as_nanos().saturating_mul(u128::from(n) + 1)),
+            StrategyKind::Linear => {
+                from_nanos(self.base.as_nanos().saturating_mul(u128::from(n) + 1))
+            }
             StrategyKind::Custom(strategy) => strategy.delay(n, self.base, previous),
         };
         delay.min(self.cap())

@@ -95,7 +95,9 @@ fn jitter_spreads_over_its_whole_range() {
 /// Each step of the walk is from the base to three times the wait before it, and it does get there.
 #[test]
 fn a_decorrelated_backoff_walks() {
-    let backoff = Backoff::exponential(SECOND).jitter(Jitter::Decorrelated).max_delay(Duration::MAX);
+    let backoff = Backoff::exponential(SECOND)
+        .jitter(Jitter::Decorrelated)
+        .max_delay(Duration::MAX);
     let mut grown = 0;
     for seed in 0..100 {
         let mut state = jitter_state(seed);
@@ -154,7 +156,9 @@ fn the_default_cap_is_never_below_the_base() {
         Duration::from_secs(30)
     );
     assert_eq!(
-        Backoff::default().base_delay(minute).next(9, &mut jitter_state(0)),
+        Backoff::default()
+            .base_delay(minute)
+            .next(9, &mut jitter_state(0)),
         minute
     );
 }
@@ -181,7 +185,9 @@ fn a_cap_below_the_base_is_rejected() {
     ));
     let short = Duration::from_millis(5);
     assert_eq!(
-        Backoff::default().max_delay(short).next(0, &mut jitter_state(0)),
+        Backoff::default()
+            .max_delay(short)
+            .next(0, &mut jitter_state(0)),
         short
     );
     let custom = Backoff::custom(|_| Duration::MAX).max_delay(short);

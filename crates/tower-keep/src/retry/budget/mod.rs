@@ -14,8 +14,8 @@ use crate::{
     sharded::SHARDS,
 };
 
-pub use self::{by_key::RetryBudgets, ledger::Balance};
 pub(super) use self::by_request::{BudgetBy, ChooseBudget, LayerBudget};
+pub use self::{by_key::RetryBudgets, ledger::Balance};
 
 /// Bounds the retries to a share of the calls, so that retries cannot overload a service that fails.
 ///

@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::RetryLayer;
 use crate::{
     classify::{Classify, WithRetryAfter},
-    retry::{
-        policy::{Attempt, Decision, ErrorsIf, OnClass, WithRequest},
-    },
+    retry::policy::{Attempt, Decision, ErrorsIf, OnClass, WithRequest},
     unshare::Unshare,
 };
 

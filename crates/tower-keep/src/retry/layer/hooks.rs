@@ -43,7 +43,10 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// # });
     /// ```
     #[must_use]
-    pub fn on_give_up<F, Response, Error>(self, hook: F) -> RetryLayer<P, HookSet<C, GiveUpWith<F>, B, N, A>>
+    pub fn on_give_up<F, Response, Error>(
+        self,
+        hook: F,
+    ) -> RetryLayer<P, HookSet<C, GiveUpWith<F>, B, N, A>>
     where
         F: Fn(Result<Response, Error>, GaveUp) -> Result<Response, Error>,
         GiveUpWith<F>: OnGiveUp<Response, Error>,
@@ -79,7 +82,10 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// });
     /// ```
     #[must_use]
-    pub fn clone_with<F, Request>(self, clone: F) -> RetryLayer<P, HookSet<CloneWith<F>, H, B, N, A>>
+    pub fn clone_with<F, Request>(
+        self,
+        clone: F,
+    ) -> RetryLayer<P, HookSet<CloneWith<F>, H, B, N, A>>
     where
         F: Fn(&Request) -> Option<Request>,
         CloneWith<F>: CloneRequest<Request>,
@@ -131,7 +137,10 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// # let _ = retry;
     /// ```
     #[must_use]
-    pub fn before_attempt<F, Request>(self, hook: F) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F>>>
+    pub fn before_attempt<F, Request>(
+        self,
+        hook: F,
+    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F>>>
     where
         F: Fn(&mut Request, &Attempt<'_>),
     {
