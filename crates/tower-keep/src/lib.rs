@@ -98,6 +98,8 @@ pub mod classify;
 pub mod error;
 mod error_text;
 pub mod event;
+#[cfg(any(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+mod for_request;
 pub mod job;
 mod listeners;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]

@@ -149,6 +149,20 @@
 //! The cause is for operators: an answer to strangers is better made of [`Open::circuit`] and
 //! [`Open::remaining`] than of the error's text.
 //!
+//! # When it does not compile
+//!
+//! Call a method such as `oneshot` by its path, and the first line of the error says what is missing:
+//!
+//! ```compile_fail,E0277
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, CircuitBreakerLayer};
+//!
+//! let breaker = CircuitBreakerLayer::new().per_key(|host: &u64| *host);
+//! let service = breaker.layer(service_fn(|_: String| async { Ok::<_, BoxError>(()) }));
+//! // error[E0277]: the closure given to `per_key` does not take `&String`
+//! let call = ServiceExt::oneshot(service, String::new());
+//! ```
+//!
 //! # Cancel safety
 //!
 //! A dropped call counts for nothing, unless asked for, and gives its probe back. A probe that is neither polled nor

@@ -15,16 +15,19 @@ use super::{
     table::{Seed, Table},
     transition_listeners::TransitionListeners,
 };
-use crate::unshare::{Unshare, has_others};
+use crate::{
+    for_request::ForRequest,
+    unshare::{Unshare, has_others},
+};
 
 /// A circuit for each key, made when the key first comes. Made by
 /// [`CircuitBreakerLayer::per_key`](super::CircuitBreakerLayer::per_key).
-pub struct PerKey<F, K> {
-    by: F,
+pub struct PerKey<F, K, Request> {
+    by: ForRequest<F, Request>,
     pub(super) table: Arc<Table<K>>,
 }
 
-impl<F, K> PerKey<F, K> {
+impl<F, K, Request> PerKey<F, K, Request> {
     pub(super) fn new(
         by: F,
         settings: Settings,
@@ -33,13 +36,13 @@ impl<F, K> PerKey<F, K> {
         listeners: Arc<TransitionListeners>,
     ) -> Self {
         Self {
-            by,
+            by: ForRequest::new(by),
             table: Arc::new(Table::new(settings, name, seed, listeners)),
         }
     }
 }
 
-impl<F, K> Unshare for PerKey<F, K> {
+impl<F, K, Request> Unshare for PerKey<F, K, Request> {
     fn is_shared(&self) -> bool {
         // A handle of one circuit does not hold the table.
         has_others(&self.table) || self.table.len() > 0
@@ -51,7 +54,7 @@ impl<F, K> Unshare for PerKey<F, K> {
 }
 
 #[allow(private_interfaces, reason = "it has no public name")]
-impl<F, K: Eq + Hash> Circuits for PerKey<F, K> {
+impl<F, K: Eq + Hash, Request> Circuits for PerKey<F, K, Request> {
     fn settings(&self) -> Settings {
         self.table.settings()
     }
@@ -77,15 +80,14 @@ impl<F, K: Eq + Hash> Circuits for PerKey<F, K> {
     }
 }
 
-impl<F: Clone, K> Spread for PerKey<F, K> {
+impl<F: Clone, K, Request> Spread for PerKey<F, K, Request> {
     fn spread(&self) -> Self {
         self.clone()
     }
 }
 
 #[allow(private_interfaces, reason = "it has no public name")]
-#[diagnostic::do_not_recommend]
-impl<F, K, Request> Admits<Request> for PerKey<F, K>
+impl<F, K, Request> Admits<Request> for PerKey<F, K, Request>
 where
     F: Fn(&Request) -> K + Clone,
     K: Eq + Hash + fmt::Display,
@@ -98,11 +100,11 @@ where
 
     #[inline(always)]
     fn circuit(&self, request: &Request) -> Cow<'_, CircuitRef> {
-        Cow::Owned(self.table.get((self.by)(request)))
+        Cow::Owned(self.table.get((self.by.get())(request)))
     }
 }
 
-impl<F: Clone, K> Clone for PerKey<F, K> {
+impl<F: Clone, K, Request> Clone for PerKey<F, K, Request> {
     fn clone(&self) -> Self {
         Self {
             by: self.by.clone(),
@@ -111,7 +113,7 @@ impl<F: Clone, K> Clone for PerKey<F, K> {
     }
 }
 
-impl<F, K> fmt::Debug for PerKey<F, K> {
+impl<F, K, Request> fmt::Debug for PerKey<F, K, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerKey")
             .field("circuits", &self.table.len())

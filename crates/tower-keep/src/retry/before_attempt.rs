@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::policy::Attempt;
+use crate::for_request::ForRequest;
 
 /// What happens to the request before each attempt.
 #[diagnostic::on_unimplemented(
@@ -82,11 +83,16 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
 
 /// A closure changes the request. Made by
 /// [`RetryLayer::before_attempt`](super::RetryLayer::before_attempt).
-#[derive(Clone, Copy)]
-pub struct ChangeWith<F>(pub(super) F);
+pub struct ChangeWith<F, Request>(pub(super) ForRequest<F, Request>);
+
+impl<F: Clone, Request> Clone for ChangeWith<F, Request> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 #[diagnostic::do_not_recommend]
-impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F>
+impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F, Request>
 where
     F: Fn(&mut Request, &Attempt<'_>),
 {
@@ -104,7 +110,7 @@ where
 
     #[inline(always)]
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
-        (self.0)(request, attempt);
+        (self.0.get())(request, attempt);
     }
 
     fn prepare(&self, _: Request, _: &Attempt<'_>, _: Option<Infallible>) -> Self::Future {
@@ -194,7 +200,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for ChangeWith<F> {
+impl<F, Request> fmt::Debug for ChangeWith<F, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChangeWith").finish_non_exhaustive()
     }
@@ -215,7 +221,7 @@ impl<V, F> fmt::Debug for PrepareWithOutcome<V, F> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Unchanged {}
-    impl<F> Sealed for super::ChangeWith<F> {}
+    impl<F, Request> Sealed for super::ChangeWith<F, Request> {}
     impl<F> Sealed for super::PrepareWith<F> {}
     impl<V, F> Sealed for super::PrepareWithOutcome<V, F> {}
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::for_request::ForRequest;
+
 /// How many retries a call may make.
 #[diagnostic::on_unimplemented(
     message = "the closure given to `max_retries_by` does not take `&{Request}`",
@@ -26,21 +28,25 @@ impl<Request> ChooseRetries<Request> for LayerRetries {
 }
 
 /// A closure says how many. Made by [`RetryLayer::max_retries_by`](super::RetryLayer::max_retries_by).
-#[derive(Clone, Copy)]
-pub struct RetriesBy<F>(pub(super) F);
+pub struct RetriesBy<F, Request>(pub(super) ForRequest<F, Request>);
 
-#[diagnostic::do_not_recommend]
-impl<F, Request> ChooseRetries<Request> for RetriesBy<F>
+impl<F: Clone, Request> Clone for RetriesBy<F, Request> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F, Request> ChooseRetries<Request> for RetriesBy<F, Request>
 where
     F: Fn(&Request) -> Option<u32>,
 {
     #[inline(always)]
     fn choose(&self, request: &Request) -> Option<u32> {
-        (self.0)(request)
+        (self.0.get())(request)
     }
 }
 
-impl<F> fmt::Debug for RetriesBy<F> {
+impl<F, Request> fmt::Debug for RetriesBy<F, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetriesBy").finish_non_exhaustive()
     }
@@ -49,5 +55,5 @@ impl<F> fmt::Debug for RetriesBy<F> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::LayerRetries {}
-    impl<F> Sealed for super::RetriesBy<F> {}
+    impl<F, Request> Sealed for super::RetriesBy<F, Request> {}
 }

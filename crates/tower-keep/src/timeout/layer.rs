@@ -9,6 +9,7 @@ use super::{
     limit::{LimitBy, Measure, Span},
 };
 use crate::{
+    for_request::ForRequest,
     job::Elapsed,
     reject::{Fail, FailWith, RespondWith},
 };
@@ -87,13 +88,13 @@ impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
     /// # let _ = limit;
     /// ```
     #[must_use]
-    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F>, T, O>
+    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F, Request>, T, O>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
         TimeoutLayer {
             limit: LimitBy {
-                by: limit,
+                by: ForRequest::new(limit),
                 default: self.limit,
             },
             span: self.span,
@@ -145,7 +146,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
     /// # });
     /// ```
     #[must_use]
-    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, LimitBy<F>, O>
+    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, LimitBy<F, Request>, O>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
@@ -154,7 +155,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
             span: self.span,
             measure: self.measure,
             step_limit: LimitBy {
-                by: limit,
+                by: ForRequest::new(limit),
                 default: self.step_limit,
             },
             name: self.name,
@@ -165,7 +166,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
     }
 }
 
-impl<L, F, O> TimeoutLayer<L, LimitBy<F>, O> {
+impl<L, F, Request, O> TimeoutLayer<L, LimitBy<F, Request>, O> {
     /// The limit of each named step, where neither the step nor the request sets one.
     #[must_use]
     pub const fn step_limit(mut self, limit: Duration) -> Self {

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::for_request::ForRequest;
+
 /// What the limit spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Span {
@@ -48,7 +50,7 @@ impl FixedLimit for Option<Duration> {
     }
 }
 
-impl<F> FixedLimit for LimitBy<F> {
+impl<F, Request> FixedLimit for LimitBy<F, Request> {
     fn fixed_limit(&self) -> Option<Duration> {
         self.default
     }
@@ -56,24 +58,31 @@ impl<F> FixedLimit for LimitBy<F> {
 
 /// A limit that comes from the request, or else is the layer's own. Made by
 /// [`limit_by`](super::TimeoutLayer::limit_by) and [`step_limit_by`](super::TimeoutLayer::step_limit_by).
-#[derive(Clone, Copy)]
-pub struct LimitBy<F> {
-    pub(super) by: F,
+pub struct LimitBy<F, Request> {
+    pub(super) by: ForRequest<F, Request>,
     pub(super) default: Option<Duration>,
 }
 
-#[diagnostic::do_not_recommend]
-impl<F, Request> Limit<Request> for LimitBy<F>
+impl<F, Request> Limit<Request> for LimitBy<F, Request>
 where
     F: Fn(&Request) -> Option<Duration>,
 {
     #[inline(always)]
     fn limit(&self, request: &Request) -> Option<Duration> {
-        (self.by)(request).or(self.default)
+        (self.by.get())(request).or(self.default)
     }
 }
 
-impl<F> fmt::Debug for LimitBy<F> {
+impl<F: Clone, Request> Clone for LimitBy<F, Request> {
+    fn clone(&self) -> Self {
+        Self {
+            by: self.by.clone(),
+            default: self.default,
+        }
+    }
+}
+
+impl<F, Request> fmt::Debug for LimitBy<F, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.default {
             Some(default) => write!(f, "from the request, or else {default:?}"),
@@ -85,5 +94,5 @@ impl<F> fmt::Debug for LimitBy<F> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for Option<std::time::Duration> {}
-    impl<F> Sealed for super::LimitBy<F> {}
+    impl<F, Request> Sealed for super::LimitBy<F, Request> {}
 }

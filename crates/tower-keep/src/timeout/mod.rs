@@ -152,6 +152,21 @@
 //! [`Elapsed`] says which limit, its [name](TimeoutLayer::named), how long, and in which attempt (where a layer tracks the job), as a [`BoxError`](crate::BoxError); or what
 //! [`fail_with`](TimeoutLayer::fail_with) or [`respond_with`](TimeoutLayer::respond_with) makes of it.
 //!
+//! # When it does not compile
+//!
+//! Call a method such as `oneshot` by its path, and the first line of the error says what is missing:
+//!
+//! ```compile_fail,E0277
+//! use std::time::Duration;
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, TimeoutLayer};
+//!
+//! let limit = TimeoutLayer::none().limit_by(|seconds: &u64| Some(Duration::from_secs(*seconds)));
+//! let service = limit.layer(service_fn(|_: String| async { Ok::<_, BoxError>(()) }));
+//! // error[E0277]: the closure given to `limit_by` or `step_limit_by` does not take `&String`
+//! let call = ServiceExt::oneshot(service, String::new());
+//! ```
+//!
 //! # Cancel safety
 //!
 //! On expiry, or after the grace period, the inner future is dropped. An overall limit first fires the job's token, so

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::RetryBudget;
+use crate::for_request::ForRequest;
 
 /// Which budget a call draws from.
 #[diagnostic::on_unimplemented(
@@ -29,20 +30,24 @@ impl<Request> ChooseBudget<Request> for LayerBudget {
 }
 
 /// A closure names the budget. Made by [`RetryLayer::budget_by`](crate::RetryLayer::budget_by).
-#[derive(Clone, Copy)]
-pub struct BudgetBy<F>(pub(in crate::retry) F);
+pub struct BudgetBy<F, Request>(pub(in crate::retry) ForRequest<F, Request>);
 
-#[diagnostic::do_not_recommend]
-impl<F, Request> ChooseBudget<Request> for BudgetBy<F>
+impl<F: Clone, Request> Clone for BudgetBy<F, Request> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F, Request> ChooseBudget<Request> for BudgetBy<F, Request>
 where
     F: Fn(&Request) -> Option<RetryBudget>,
 {
     fn choose(&self, request: &Request) -> Option<RetryBudget> {
-        (self.0)(request)
+        (self.0.get())(request)
     }
 }
 
-impl<F> fmt::Debug for BudgetBy<F> {
+impl<F, Request> fmt::Debug for BudgetBy<F, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BudgetBy").finish_non_exhaustive()
     }
@@ -51,5 +56,5 @@ impl<F> fmt::Debug for BudgetBy<F> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::LayerBudget {}
-    impl<F> Sealed for super::BudgetBy<F> {}
+    impl<F, Request> Sealed for super::BudgetBy<F, Request> {}
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use super::RetryLayer;
 use crate::{
+    for_request::ForRequest,
     retry::{
         before_attempt::{ChangeWith, PrepareWith, PrepareWithOutcome},
         budget::{BudgetBy, ChooseBudget, RetryBudget},
@@ -57,12 +58,15 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// Chooses the budget by the request, mostly from [`RetryBudgets`](crate::retry::RetryBudgets) by host.
     /// `None` is the layer's own [`budget`](Self::budget), if it has one.
     #[must_use]
-    pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, HookSet<C, H, BudgetBy<F>, N, A>>
+    pub fn budget_by<F, Request>(
+        self,
+        budget: F,
+    ) -> RetryLayer<P, HookSet<C, H, BudgetBy<F, Request>, N, A>>
     where
         F: Fn(&Request) -> Option<RetryBudget>,
-        BudgetBy<F>: ChooseBudget<Request>,
+        BudgetBy<F, Request>: ChooseBudget<Request>,
     {
-        self.with_hooks(|hooks| hooks.choose_budget(BudgetBy(budget)))
+        self.with_hooks(|hooks| hooks.choose_budget(BudgetBy(ForRequest::new(budget))))
     }
 }
 
@@ -111,12 +115,12 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn max_retries_by<F, Request>(
         self,
         max_retries: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, RetriesBy<F>, A>>
+    ) -> RetryLayer<P, HookSet<C, H, B, RetriesBy<F, Request>, A>>
     where
         F: Fn(&Request) -> Option<u32>,
-        RetriesBy<F>: ChooseRetries<Request>,
+        RetriesBy<F, Request>: ChooseRetries<Request>,
     {
-        self.with_hooks(|hooks| hooks.choose_retries(RetriesBy(max_retries)))
+        self.with_hooks(|hooks| hooks.choose_retries(RetriesBy(ForRequest::new(max_retries))))
     }
 
     /// Changes the request right before each attempt, the first one too: for the number of the attempt in a header,
@@ -140,11 +144,11 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn before_attempt<F, Request>(
         self,
         hook: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F>>>
+    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F, Request>>>
     where
         F: Fn(&mut Request, &Attempt<'_>),
     {
-        self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(hook)))
+        self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(ForRequest::new(hook))))
     }
 
     /// Prepares the request before each attempt, the first one too, by a future that gives it back: for a token that
