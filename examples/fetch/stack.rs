@@ -71,7 +71,7 @@ pub(crate) fn build(
         ServiceBuilder::new()
             .layer(
                 CircuitBreakerLayer::new()
-                    .name(host.name)
+                    .named(host.name)
                     .failure_threshold(settings.failure_threshold)
                     .cooldown(settings.cooldown)
                     // A probe that takes as long as a job may take still counts.

@@ -135,7 +135,7 @@ fn circuit_breaker(day: Day) -> CircuitBreakerLayer {
     const PROBES: NonZeroU32 = NonZeroU32::new(5).unwrap();
     let window = Window::time(Duration::from_secs(20)).expect("it has a length");
     CircuitBreakerLayer::new()
-        .name("backend")
+        .named("backend")
         .failure_rate(Ratio::HALF)
         // A call that had to wait for its second attempt is slow, and need not have ended to count.
         .slow_call_rate(Ratio::HALF)

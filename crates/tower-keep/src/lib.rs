@@ -98,6 +98,8 @@ pub mod classify;
 pub mod error;
 mod error_text;
 pub mod event;
+#[cfg(any(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+mod for_request;
 pub mod job;
 mod listeners;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
@@ -144,7 +146,7 @@ pub use self::pipeline::Pipeline;
 #[cfg(feature = "progress")]
 pub use self::progress::ProgressLayer;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
-pub use self::ratio::{InvalidRatio, Ratio};
+pub use self::ratio::{InvalidRatio, InvalidWindow, Ratio};
 #[cfg(feature = "retry")]
 pub use self::retry::RetryLayer;
 #[cfg(feature = "timeout")]

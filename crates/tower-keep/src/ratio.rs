@@ -1,8 +1,8 @@
-//! A ratio of two whole numbers.
+//! A share of a whole, for rates and budgets, and the errors of a ratio or a time window that cannot be.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-/// A share of a whole: more than nothing, at most all of it. Kept as a fraction, so that comparing with it is exact.
+/// Sets a rate or a budget: a share of a whole, above 0 and at most 1. Kept as a fraction, so that comparing is exact.
 ///
 /// ```
 /// use tower_keep::Ratio;
@@ -114,12 +114,38 @@ impl fmt::Display for Ratio {
     }
 }
 
-/// The error of a [`Ratio`] that would be nothing, or more than the whole.
+/// Says that a [`Ratio`] would not be above 0 and at most 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid ratio {part}/{of}: must be above 0 and at most 1")]
 pub struct InvalidRatio {
     part: u32,
     of: u32,
+}
+
+/// Says that the time window of a rate or a budget would be too short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid window of {window:?}: must be at least {min:?}")]
+pub struct InvalidWindow {
+    window: Duration,
+    min: Duration,
+}
+
+impl InvalidWindow {
+    pub(crate) const fn new(window: Duration, min: Duration) -> Self {
+        Self { window, min }
+    }
+
+    /// The window that was asked for.
+    #[must_use]
+    pub const fn window(self) -> Duration {
+        self.window
+    }
+
+    /// The shortest window that is possible.
+    #[must_use]
+    pub const fn min(self) -> Duration {
+        self.min
+    }
 }
 
 #[cfg(test)]

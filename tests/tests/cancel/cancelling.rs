@@ -171,7 +171,7 @@ async fn a_cancelled_job_is_neither_retried_nor_counted() {
         );
         tokio::time::sleep(secs(100)).await;
         assert_eq!(calls.count(), 1);
-        assert_eq!(circuit.failures(), 0);
+        assert_eq!(circuit.snapshot().failures_in_a_row, 0);
         assert_eq!(circuit.state(), State::Closed);
         recorder.assert_names(["dispatched", "started", "attempt_ended", "cancelled"]);
     }

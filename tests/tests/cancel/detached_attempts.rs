@@ -289,7 +289,7 @@ async fn an_attempt_that_is_given_up_stops() {
         tokio::time::sleep(ms(1500)).await;
         assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
         assert!(handle.running().is_empty() && groups.jobs("all").is_empty());
-        assert_eq!(circuit.failures(), u32::from(ours));
+        assert_eq!(circuit.snapshot().failures_in_a_row, u32::from(ours));
         // The second attempt runs from 2 s on.
         tokio::time::sleep(secs(1)).await;
         call.abort();

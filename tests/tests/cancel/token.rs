@@ -144,12 +144,12 @@ async fn a_success_after_the_cancellation_counts() {
             Ok(number)
         }));
     service.clone().oneshot(0).await.unwrap_err();
-    assert_eq!(circuit.failures(), 1);
+    assert_eq!(circuit.snapshot().failures_in_a_row, 1);
     let call = tokio::spawn(service.oneshot(1));
     tokio::time::sleep(secs(1)).await;
     assert_eq!(handle.cancel_all(CancelReason::Requested), 1);
     call.await.unwrap().unwrap_err();
-    assert_eq!(circuit.failures(), 0);
+    assert_eq!(circuit.snapshot().failures_in_a_row, 0);
 }
 
 /// A job that hands work to a blocking thread: the thread sees the token.

@@ -241,7 +241,7 @@ async fn ready_means_let_through() {
 /// Without readiness there is no reservation: the call is decided as in any other circuit.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_retry_is_rejected_rather_than_hung() {
-    let breaker = CircuitBreakerLayer::new().name("db").backpressure();
+    let breaker = CircuitBreakerLayer::new().named("db").backpressure();
     breaker.handle().force_open();
     let mut service = breaker.layer(tower::service_fn(|_: u32| async { Ok::<_, BoxError>(1) }));
     let error = service.call(1).await.unwrap_err();
@@ -254,7 +254,7 @@ async fn a_foreign_retry_is_rejected_rather_than_hung() {
 async fn reserved_calls_are_timed_from_the_call() {
     let breaker = CircuitBreakerLayer::new()
         .backpressure()
-        .name("db")
+        .named("db")
         .slow_call_rate(tower_keep::Ratio::HALF)
         .slow_call_duration(secs(2))
         .minimum_calls(NonZeroU32::new(2).unwrap())
@@ -274,7 +274,7 @@ async fn reserved_calls_are_timed_from_the_call() {
         assert_eq!(handle.state(), expected);
     }
     assert_eq!(handle.snapshot().slow_call_rate(), Some(0.5));
-    let left = handle.time_until_probe().unwrap();
+    let left = handle.snapshot().time_until_probe.unwrap();
     let other = CircuitBreakerLayer::new()
         .seed(7)
         .failure_threshold(0)
@@ -283,7 +283,11 @@ async fn reserved_calls_are_timed_from_the_call() {
     let other_handle = other.handle();
     let mut service = other.layer(Scripted::<u32, u32>::new().error("no"));
     begin(&mut service, 0).await.await.unwrap_err();
-    assert_eq!(other_handle.time_until_probe(), Some(left), "the same seed");
+    assert_eq!(
+        other_handle.snapshot().time_until_probe,
+        Some(left),
+        "the same seed"
+    );
     assert_eq!(&*handle.name(), "db");
 }
 

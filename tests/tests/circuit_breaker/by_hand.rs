@@ -59,17 +59,17 @@ async fn the_last_order_holds() {
     let handle = failing().handle();
     for time in [60, 5, 600] {
         handle.force_open_for(secs(time));
-        assert_eq!(handle.time_until_probe(), Some(secs(time)));
+        assert_eq!(handle.snapshot().time_until_probe, Some(secs(time)));
     }
     handle.force_open();
     assert_eq!(
-        (handle.time_until_probe(), handle.mode()),
+        (handle.snapshot().time_until_probe, handle.mode()),
         (None, Mode::ForcedOpen)
     );
     handle.force_open_for(secs(60));
     handle.reset();
     assert_eq!(
-        (handle.state(), handle.time_until_probe()),
+        (handle.state(), handle.snapshot().time_until_probe),
         (State::Closed, None)
     );
 }
@@ -117,7 +117,7 @@ async fn calls_under_way_do_not_count() {
         let probe = begin(&mut service, 0).await;
         handle.force_open_for(secs(60));
         let _ = probe.await;
-        assert_eq!(handle.time_until_probe(), Some(secs(59)));
+        assert_eq!(handle.snapshot().time_until_probe, Some(secs(59)));
         assert_eq!(handle.snapshot().probes, 0);
     }
 }
@@ -133,13 +133,13 @@ async fn orders_and_a_growing_cooldown() {
     for expected in [20, 40] {
         assert!(handle.probe_now());
         begin(&mut service, 0).await.await.unwrap_err();
-        assert_eq!(handle.time_until_probe(), Some(secs(expected)));
+        assert_eq!(handle.snapshot().time_until_probe, Some(secs(expected)));
     }
     handle.force_open_for(secs(1));
     tokio::time::sleep(secs(1)).await;
     for expected in [10, 20] {
         begin(&mut service, 0).await.await.unwrap_err();
-        assert_eq!(handle.time_until_probe(), Some(secs(expected)));
+        assert_eq!(handle.snapshot().time_until_probe, Some(secs(expected)));
         tokio::time::sleep(secs(expected)).await;
     }
 }
@@ -155,14 +155,14 @@ async fn new_settings_leave_a_forced_time() {
         settings.max_cooldown = secs(5);
         settings.half_open_successes = NonZeroU32::new(2).unwrap();
     });
-    assert_eq!(handle.time_until_probe(), Some(secs(600)));
+    assert_eq!(handle.snapshot().time_until_probe, Some(secs(600)));
     let inner = Scripted::<u32, u32>::new().answer(1).error("no");
     let mut service = breaker.layer(inner.strict());
     tokio::time::sleep(secs(600)).await;
     begin(&mut service, 0).await.await.unwrap();
     assert_eq!(handle.state(), State::HalfOpen);
     begin(&mut service, 0).await.await.unwrap_err();
-    assert_eq!(handle.time_until_probe(), Some(secs(5)));
+    assert_eq!(handle.snapshot().time_until_probe, Some(secs(5)));
 }
 
 /// R74 An open circuit is probed at once by hand; a closed or half-open one stays as it is.
@@ -179,7 +179,7 @@ async fn probe_now_ends_the_cooldown() {
     begin(&mut service, 0).await.await.unwrap_err();
     assert!(handle.probe_now());
     assert_eq!(
-        (handle.state(), handle.time_until_probe()),
+        (handle.state(), handle.snapshot().time_until_probe),
         (State::HalfOpen, None)
     );
     let probe = begin(&mut service, 0).await;
@@ -207,7 +207,7 @@ async fn probe_now_releases_a_forced_circuit() {
         let inner = Scripted::<u32, u32>::new().error("no");
         let mut service = breaker.layer(inner.strict());
         begin(&mut service, 0).await.await.unwrap_err();
-        assert_eq!(handle.time_until_probe(), Some(secs(30)));
+        assert_eq!(handle.snapshot().time_until_probe, Some(secs(30)));
     }
 
     let breaker = failing();

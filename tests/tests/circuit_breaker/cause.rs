@@ -26,7 +26,7 @@ fn number(number: u32) -> NonZeroU32 {
 }
 
 fn failing() -> CircuitBreakerLayer {
-    CircuitBreakerLayer::new().name("db").failure_threshold(0)
+    CircuitBreakerLayer::new().named("db").failure_threshold(0)
 }
 
 /// The rejection of the next call.

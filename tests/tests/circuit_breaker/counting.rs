@@ -41,7 +41,7 @@ async fn a_circuits_own_classifier_decides() {
         .layer(quiet().classify(|_: &Result<u32, BoxError>| Outcome::Failure))
         .service(Scripted::<u32, u32, BoxError>::new().answer(1));
     service.oneshot(0).await.unwrap();
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
 }
 
 /// A probe that is cancelled and comes to an end within its grace period proves nothing: the circuit stays half-open.
@@ -128,7 +128,7 @@ async fn a_circuit_counts_a_limit_with_grace() {
             // Only an overall limit can be ignored.
             let expected = u32::from(per_attempt || !ignores);
             assert_eq!(
-                handle.failures(),
+                handle.snapshot().failures_in_a_row,
                 expected,
                 "{inside} {per_attempt} {ignores} {answers}"
             );

@@ -42,7 +42,7 @@ async fn keys_are_isolated() {
     for (name, expected) in [(None, "a.example"), (Some("hosts"), "hosts/a.example")] {
         let breaker = CircuitBreakerLayer::new().failure_threshold(2);
         let breaker = match name {
-            Some(name) => breaker.name(name),
+            Some(name) => breaker.named(name),
             None => breaker,
         };
         let breaker = breaker.per_key(host);
@@ -74,7 +74,7 @@ async fn keys_are_isolated() {
         let mut all: Vec<_> = circuits
             .circuits()
             .into_iter()
-            .map(|(key, circuit)| (key, circuit.state(), circuit.failures()))
+            .map(|(key, circuit)| (key, circuit.state(), circuit.snapshot().failures_in_a_row))
             .collect();
         all.sort_by(|one, other| one.0.cmp(&other.0));
         let expected = [
@@ -102,11 +102,9 @@ async fn settings_hold_for_all_keys() {
     let service = breaker.layer(odd_fail());
     service.clone().oneshot(to("a", 1)).await.unwrap_err();
     let a = circuits.get(&"a".into()).unwrap();
-    assert_eq!(a.time_until_probe(), Some(secs(5)));
-    let mut settings = circuits.settings();
-    assert_eq!(settings.cooldown, secs(5));
-    settings.failure_threshold = Some(1);
-    circuits.replace(settings);
+    assert_eq!(a.snapshot().time_until_probe, Some(secs(5)));
+    assert_eq!(circuits.settings().cooldown, secs(5));
+    circuits.update(|settings| settings.failure_threshold = Some(1));
     a.reset();
     for host in ["a", "b"] {
         for expected in [State::Closed, State::Open] {
@@ -317,7 +315,13 @@ async fn a_seed_may_come_before_the_key() {
         let circuits = breaker.handle();
         let service = breaker.layer(odd_fail());
         service.oneshot(to("a", 1)).await.unwrap_err();
-        cooldowns.push(circuits.get(&"a".into()).unwrap().time_until_probe());
+        cooldowns.push(
+            circuits
+                .get(&"a".into())
+                .unwrap()
+                .snapshot()
+                .time_until_probe,
+        );
     }
     assert_eq!(cooldowns[0], cooldowns[1]);
     assert_ne!(cooldowns[0], cooldowns[2]);
@@ -330,7 +334,7 @@ async fn settings_may_come_after_the_key() {
     for seed in [3, 3, 4] {
         let breaker = CircuitBreakerLayer::new()
             .per_key(host)
-            .name("hosts")
+            .named("hosts")
             .failure_threshold(0)
             .cooldown(secs(10_000))
             .cooldown_jitter(tower_keep::Ratio::HALF)
@@ -342,7 +346,10 @@ async fn settings_may_come_after_the_key() {
         }
         let of = |host: &str| circuits.get(&host.into()).unwrap();
         assert_eq!(&*of("a").name(), "hosts/a");
-        cooldowns.push((of("a").time_until_probe(), of("b").time_until_probe()));
+        cooldowns.push((
+            of("a").snapshot().time_until_probe,
+            of("b").snapshot().time_until_probe,
+        ));
     }
     assert_eq!(cooldowns[0], cooldowns[1]);
     assert_ne!(cooldowns[0], cooldowns[2]);
@@ -373,9 +380,7 @@ async fn settings_may_come_while_a_circuit_is_made() {
     impl fmt::Display for Host {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             if let Some(circuits) = CIRCUITS.take() {
-                let mut settings = circuits.settings();
-                settings.failure_threshold = Some(0);
-                circuits.replace(settings);
+                circuits.update(|settings| settings.failure_threshold = Some(0));
             }
             f.write_str(&self.0)
         }

@@ -8,7 +8,7 @@ use std::{
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CircuitBreakerLayer, Ratio,
-    circuit_breaker::{CircuitTransition, Mode, State, Window},
+    circuit_breaker::{Mode, State, Transition, Window},
 };
 use tower_keep_test::{Scripted, Step};
 
@@ -21,15 +21,15 @@ fn number(number: u32) -> NonZeroU32 {
 
 /// What a listener got.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<CircuitTransition>>>);
+struct Seen(Arc<Mutex<Vec<Transition>>>);
 
 impl Seen {
-    fn listener(&self) -> impl Fn(&CircuitTransition) + Send + Sync + 'static {
+    fn listener(&self) -> impl Fn(&Transition) + Send + Sync + 'static {
         let seen = Arc::clone(&self.0);
         move |transition| seen.lock().unwrap().push(transition.clone())
     }
 
-    fn take(&self) -> Vec<CircuitTransition> {
+    fn take(&self) -> Vec<Transition> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
@@ -44,7 +44,7 @@ impl Seen {
 async fn listeners_get_each_transition() {
     let seen = Seen::default();
     let breaker = CircuitBreakerLayer::new()
-        .name("db")
+        .named("db")
         .failure_rate(Ratio::HALF)
         .slow_call_rate(Ratio::ALL)
         .slow_call_duration(secs(2))
@@ -220,7 +220,7 @@ async fn a_listener_may_use_the_handle() {
 async fn circuits_by_key_are_reported() {
     let (before, after) = (Seen::default(), Seen::default());
     let breaker = CircuitBreakerLayer::new()
-        .name("hosts")
+        .named("hosts")
         .failure_threshold(0)
         .on_transition(before.listener())
         .per_key(|number: &u32| *number)

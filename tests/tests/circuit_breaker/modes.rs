@@ -102,7 +102,11 @@ async fn force_closed_and_disable() {
     let before = begin(&mut service, 0).await;
     handle.reset();
     before.await.unwrap_err();
-    assert_eq!(handle.failures(), 0, "it was let through before the reset");
+    assert_eq!(
+        handle.snapshot().failures_in_a_row,
+        0,
+        "it was let through before the reset"
+    );
 }
 
 /// R38: a circuit that only observes lets everything through, and reports what it would have done: it opens, rejects,
@@ -110,7 +114,7 @@ async fn force_closed_and_disable() {
 #[tokio::test(start_paused = true)]
 async fn observe_only_shows_what_would_happen() {
     let (log, recorder) = recording();
-    let breaker = CircuitBreakerLayer::new().name("db").failure_threshold(1);
+    let breaker = CircuitBreakerLayer::new().named("db").failure_threshold(1);
     let handle = breaker.handle();
     handle.observe_only();
     let inner = Scripted::<u32, u32>::new()
@@ -193,12 +197,15 @@ async fn settings_can_be_replaced_without_losing_the_counts() {
         settings.minimum_calls = number(25);
         settings.cooldown = secs(5);
     });
-    assert_eq!((handle.state(), handle.failures()), (State::Closed, 20));
+    assert_eq!(
+        (handle.state(), handle.snapshot().failures_in_a_row),
+        (State::Closed, 20)
+    );
     begin(&mut one, 0).await.await.unwrap_err();
     assert_eq!(handle.state(), State::Open);
-    assert_eq!(handle.time_until_probe(), Some(secs(5)));
+    assert_eq!(handle.snapshot().time_until_probe, Some(secs(5)));
     // A state that has begun keeps its deadline.
-    handle.replace(Settings::default());
+    handle.update(|settings| *settings = Settings::default());
     assert_eq!(handle.settings(), Settings::default());
     tokio::time::sleep(secs(5)).await;
     let probe = begin(&mut one, 0).await;
@@ -245,7 +252,7 @@ async fn transitions_can_be_watched() {
 /// A name and settings that are set through one clone of the layer hold for all.
 #[tokio::test(start_paused = true)]
 async fn clones_share_the_circuit() {
-    let breaker = CircuitBreakerLayer::new().failure_threshold(0).name("db");
+    let breaker = CircuitBreakerLayer::new().failure_threshold(0).named("db");
     let handle = breaker.clone().handle();
     let service = breaker.layer(Scripted::<u32, u32>::new().error("no"));
     service.oneshot(0).await.unwrap_err();
@@ -255,7 +262,7 @@ async fn clones_share_the_circuit() {
 /// What is shown for debugging says which circuit it is.
 #[tokio::test]
 async fn everything_shows_its_circuit() {
-    let breaker = || CircuitBreakerLayer::new().name("db");
+    let breaker = || CircuitBreakerLayer::new().named("db");
     let shown = [
         format!("{:?}", breaker()),
         format!("{:?}", breaker().handle()),

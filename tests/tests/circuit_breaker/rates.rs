@@ -293,7 +293,7 @@ async fn panics_count_in_the_window() {
 async fn a_rejected_call_may_have_opened_the_circuit() {
     let (log, recorder) = recording();
     let breaker = CircuitBreakerLayer::new()
-        .name("db")
+        .named("db")
         .slow_call_rate(Ratio::ALL)
         .slow_call_duration(secs(1))
         .minimum_calls(number(1))

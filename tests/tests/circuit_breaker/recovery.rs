@@ -170,7 +170,7 @@ where
     let mut cooldowns = Vec::new();
     for _ in 0..trips {
         trip(service).await;
-        let cooldown = handle.time_until_probe().expect("it is open");
+        let cooldown = handle.snapshot().time_until_probe.expect("it is open");
         cooldowns.push(cooldown.as_secs());
         tokio::time::sleep(cooldown).await;
     }

@@ -31,12 +31,12 @@ async fn opens_past_the_threshold() {
     for failures in 1..=5 {
         begin(&mut service, 0).await.await.unwrap_err();
         assert_eq!(
-            (handle.failures(), handle.state()),
+            (handle.snapshot().failures_in_a_row, handle.state()),
             (failures, State::Closed)
         );
     }
     begin(&mut service, 0).await.await.unwrap();
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
     for _ in 1..=5 {
         begin(&mut service, 0).await.await.unwrap_err();
     }
@@ -50,7 +50,7 @@ async fn opens_past_the_threshold() {
 /// long.
 #[tokio::test(start_paused = true)]
 async fn open_rejects_without_the_inner_service() {
-    let breaker = CircuitBreakerLayer::new().name("db").failure_threshold(0);
+    let breaker = CircuitBreakerLayer::new().named("db").failure_threshold(0);
     let inner = Scripted::<u32, u32>::new()
         .error("no")
         .readiness(Readiness::ok())
@@ -88,16 +88,19 @@ async fn half_open_exactly_after_the_cooldown() {
     }
     tokio::time::sleep(secs(30) - ms(1)).await;
     open(&begin(&mut service, 0).await.await.unwrap_err());
-    assert_eq!(handle.time_until_probe(), Some(ms(1)));
+    assert_eq!(handle.snapshot().time_until_probe, Some(ms(1)));
     tokio::time::sleep(ms(1)).await;
     assert_eq!(
-        (handle.state(), handle.time_until_probe()),
+        (handle.state(), handle.snapshot().time_until_probe),
         (State::Open, None)
     );
     let probe = begin(&mut service, 0).await;
     assert_eq!(handle.state(), State::HalfOpen);
     assert_eq!(probe.await.unwrap(), 1);
-    assert_eq!((handle.state(), handle.failures()), (State::Closed, 0));
+    assert_eq!(
+        (handle.state(), handle.snapshot().failures_in_a_row),
+        (State::Closed, 0)
+    );
     // One failure is put up with again.
     begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(handle.state(), State::Closed);
@@ -144,7 +147,7 @@ async fn a_failed_probe_opens_again() {
     tokio::time::sleep(secs(45)).await;
     begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(
-        (handle.state(), handle.time_until_probe()),
+        (handle.state(), handle.snapshot().time_until_probe),
         (State::Open, Some(secs(30)))
     );
 }
@@ -153,7 +156,7 @@ async fn a_failed_probe_opens_again() {
 #[tokio::test(start_paused = true)]
 async fn the_state_can_be_watched_and_forced() {
     let (log, recorder) = recording();
-    let breaker = CircuitBreakerLayer::new().name("db").failure_threshold(0);
+    let breaker = CircuitBreakerLayer::new().named("db").failure_threshold(0);
     let handle = breaker.handle();
     let mut watch = handle.watch();
     let inner = Scripted::<u32, u32>::new()
@@ -210,7 +213,7 @@ async fn the_state_can_be_watched_and_forced() {
     assert_eq!(handle.state(), State::Closed);
     // A reset counts from nothing.
     handle.reset();
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
     begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(
         (handle.state(), *watch.borrow_and_update()),
@@ -314,7 +317,10 @@ async fn ignored_outcomes_say_nothing() {
     let mut service = breaker.layer(inner.strict());
     begin(&mut service, 0).await.await.unwrap_err();
     begin(&mut service, 0).await.await.unwrap_err();
-    assert_eq!((handle.failures(), handle.state()), (1, State::Closed));
+    assert_eq!(
+        (handle.snapshot().failures_in_a_row, handle.state()),
+        (1, State::Closed)
+    );
     begin(&mut service, 0).await.await.unwrap();
     assert_eq!(handle.state(), State::Open);
     tokio::time::sleep(secs(30)).await;

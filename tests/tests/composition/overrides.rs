@@ -94,7 +94,7 @@ async fn a_request_sets_its_limit() {
 #[tokio::test(start_paused = true)]
 async fn without_a_default_there_is_none() {
     for limit in [
-        TimeoutLayer::by(patience),
+        TimeoutLayer::none().limit_by(patience),
         TimeoutLayer::none().limit_by(patience),
     ] {
         let slow = Scripted::<Asked, u32>::new().answer_after(secs(1_000_000), 7);
@@ -412,6 +412,6 @@ fn a_pipeline_checks_the_defaults() {
     let error = Pipeline::new().timeout(steps).build().unwrap_err();
     assert_eq!(error.settings(), ("step_limit", "attempt_timeout"));
 
-    let overall = TimeoutLayer::by(patience);
+    let overall = TimeoutLayer::none().limit_by(patience);
     Pipeline::new().timeout(overall).build().unwrap();
 }

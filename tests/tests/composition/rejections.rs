@@ -86,7 +86,7 @@ async fn a_users_layer_can_reject() {
             });
         let result = service.oneshot(0).await.map_err(|error| error.to_string());
         assert_eq!(result, expected.map_err(str::to_owned));
-        assert_eq!((calls.count(), handle.failures()), (0, 0));
+        assert_eq!((calls.count(), handle.snapshot().failures_in_a_row), (0, 0));
         let expected = expected.err().unwrap_or("the bulkhead is full");
         assert_eq!(
             ending(&recorder),
@@ -276,6 +276,6 @@ async fn a_gates_rejection_is_never_counted() {
                 .await
         };
         assert_eq!(result, if answers { Ok(503) } else { Err("inner") });
-        assert_eq!(handle.failures(), 0);
+        assert_eq!(handle.snapshot().failures_in_a_row, 0);
     }
 }

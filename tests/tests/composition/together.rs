@@ -39,7 +39,11 @@ async fn a_duplicate_touches_nothing() {
     }
     first.await.unwrap().unwrap();
     assert_eq!(
-        (calls.count(), circuit.state(), circuit.failures()),
+        (
+            calls.count(),
+            circuit.state(),
+            circuit.snapshot().failures_in_a_row
+        ),
         (1, State::Closed, 0)
     );
 }
@@ -153,18 +157,25 @@ async fn one_failure_for_each_job() {
             .layer(pipeline)
             .service(inner.strict());
         begin(&mut service, 1).await.await.unwrap_err();
-        assert_eq!(circuit.failures(), 1, "four attempts, one job");
+        assert_eq!(
+            circuit.snapshot().failures_in_a_row,
+            1,
+            "four attempts, one job"
+        );
         // Cancelled, with a duplicate at the same time.
         let cancelled = tokio::spawn(begin(&mut service, 1).await);
         tokio::task::yield_now().await;
         begin(&mut service, 1).await.await.unwrap_err();
         handle.cancel(handle.running()[0]);
         cancelled.await.unwrap().unwrap_err();
-        assert_eq!(circuit.failures(), 1);
+        assert_eq!(circuit.snapshot().failures_in_a_row, 1);
         // In the second attempt, which began at 21 s.
         let error = begin(&mut service, 1).await.await.unwrap_err();
         assert!(find::<Elapsed>(&*error).is_some());
-        assert_eq!(circuit.failures(), if ignored { 1 } else { 2 });
+        assert_eq!(
+            circuit.snapshot().failures_in_a_row,
+            if ignored { 1 } else { 2 }
+        );
         if !ignored {
             begin(&mut service, 1).await.await.unwrap_err();
             assert_eq!(circuit.state(), State::Open);
@@ -310,7 +321,7 @@ fn the_pipeline_checks_its_settings() {
     assert!(error.to_string().contains("at least 60s"), "{error}");
 
     // A limit that comes from the request cannot be checked.
-    let by_request = TimeoutLayer::by(|_: &u32| Some(Duration::ZERO));
+    let by_request = TimeoutLayer::none().limit_by(|_: &u32| Some(Duration::ZERO));
     assert!(Pipeline::new().timeout(by_request).build().is_ok());
     assert!(
         Pipeline::new()

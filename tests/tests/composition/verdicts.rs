@@ -61,7 +61,7 @@ async fn a_classifier_is_believed() {
             .service(inner);
         assert_eq!(service.oneshot(0).await, Ok(status));
         assert_eq!(calls.count(), if good { 1 } else { 2 });
-        assert_eq!(handle.failures(), u32::from(!good));
+        assert_eq!(handle.snapshot().failures_in_a_row, u32::from(!good));
         assert_eq!(recorder.count("timed_out"), calls.count());
         match ending(&recorder) {
             EventKind::Succeeded => assert!(good),
@@ -88,7 +88,7 @@ async fn a_wait_judges_no_response() {
             (circuit.layer(inner).oneshot(0).await, circuit.handle())
         };
         assert_eq!(result, Ok(200));
-        assert_eq!(handle.failures(), u32::from(!classified));
+        assert_eq!(handle.snapshot().failures_in_a_row, u32::from(!classified));
     }
 }
 
@@ -113,7 +113,7 @@ async fn without_a_classifier_recovered_says_it() {
             .service(inner);
         assert_eq!(service.oneshot(0).await, Ok(200));
         assert_eq!(calls.count(), if recovers { 1 } else { 2 });
-        assert_eq!(handle.failures(), u32::from(!recovers));
+        assert_eq!(handle.snapshot().failures_in_a_row, u32::from(!recovers));
         assert_eq!(ending(&recorder) == EventKind::Succeeded, recovers);
     }
 }
@@ -141,7 +141,7 @@ async fn a_fallbacks_own_error() {
         .service(Scripted::<u32, u32>::new().strict());
     assert_eq!(service.oneshot(0).await, Err("no fallback either"));
     assert_eq!(recorder.count("retry_scheduled"), 1);
-    assert_eq!(handle.failures(), 1);
+    assert_eq!(handle.snapshot().failures_in_a_row, 1);
     assert_eq!(
         ending(&recorder),
         EventKind::Failed {

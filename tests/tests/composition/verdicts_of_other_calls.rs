@@ -36,7 +36,13 @@ async fn calls_that_end_together_are_counted_apart() {
             (slow, good)
         };
         assert_eq!((slow.unwrap(), good.unwrap()), (99, 1));
-        assert_eq!((slow_circuit.failures(), good_circuit.failures()), (1, 0));
+        assert_eq!(
+            (
+                slow_circuit.snapshot().failures_in_a_row,
+                good_circuit.snapshot().failures_in_a_row
+            ),
+            (1, 0)
+        );
     }
 }
 
@@ -88,7 +94,7 @@ async fn one_branch_of_a_job_is_not_the_other() {
         }
     });
     assert_eq!(quiet().layer(both).oneshot(0).await.unwrap(), (99, 1));
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
 }
 
 /// A client call whose own time limit expired within it, and that goes on, is not why its parent ends: the parent
@@ -131,5 +137,5 @@ async fn a_childs_timeout_is_not_its_parents() {
         recorder.terminal(recorder.job()),
         Some(EventKind::Succeeded)
     );
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
 }

@@ -116,8 +116,12 @@ async fn plain_types_go_through_what_can_stop_a_call() {
     in_each_mode!(TimeoutLayer::none());
     in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)).idle());
     in_each_mode!(TimeoutLayer::new(Duration::from_secs(1)).grace(Duration::from_secs(1)));
-    in_each_mode!(TimeoutLayer::by(|_: &Plain| Some(Duration::from_secs(1))).idle());
-    in_each_mode!(TimeoutLayer::by(|_: &Plain| Some(Duration::from_secs(1))));
+    in_each_mode!(
+        TimeoutLayer::none()
+            .limit_by(|_: &Plain| Some(Duration::from_secs(1)))
+            .idle()
+    );
+    in_each_mode!(TimeoutLayer::none().limit_by(|_: &Plain| Some(Duration::from_secs(1))));
     in_each_mode!(CircuitBreakerLayer::new());
     in_each_mode!(CircuitBreakerLayer::new().classify(failed));
     in_each_mode!(CancelLayer::new());

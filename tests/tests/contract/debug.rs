@@ -112,7 +112,9 @@ async fn settings() {
     assert_shown(&limit, &["limit: Some(7s)", "Overall", "grace: Some(30ms)"]);
     assert_shown(&limit.layer(inner()), &["limit: Some(7s)"]);
     assert_shown(&TimeoutLayer::none(), &["limit: None"]);
-    let by_request = TimeoutLayer::by(|_: &u32| Some(Duration::ZERO)).per_attempt();
+    let by_request = TimeoutLayer::none()
+        .limit_by(|_: &u32| Some(Duration::ZERO))
+        .per_attempt();
     assert_shown(&by_request, &["limit: from the request", "Attempt"]);
     assert_shown(&by_request.layer(inner()), &["limit: from the request"]);
     assert_shown(

@@ -35,7 +35,10 @@ async fn assert_left(stack: &Stack, jobs: usize) {
     assert_no_job();
     stack.assert_idle();
     let circuit = stack.breaker.handle();
-    assert_eq!((circuit.state(), circuit.failures()), (State::Closed, 0));
+    assert_eq!(
+        (circuit.state(), circuit.snapshot().failures_in_a_row),
+        (State::Closed, 0)
+    );
     stack.assert_jobs(jobs);
     for job in stack.recorder.jobs() {
         let cancelled = EventKind::Cancelled {

@@ -297,7 +297,7 @@ fn a_replaced_call_ends_its_job_once() {
             .collect();
         assert!(ended[0].as_ref().is_some_and(is_replaced), "{recorder}");
         assert_eq!(ended[1], Some(EventKind::Succeeded), "{recorder}");
-        assert_eq!(stack.breaker.handle().failures(), 0);
+        assert_eq!(stack.breaker.handle().snapshot().failures_in_a_row, 0);
     });
 }
 
@@ -335,7 +335,7 @@ fn a_waiting_call_that_is_replaced_never_starts() {
                 assert_eq!(recorder.terminal(job), Some(EventKind::Succeeded));
             }
         }
-        assert_eq!(stack.breaker.handle().failures(), 0);
+        assert_eq!(stack.breaker.handle().snapshot().failures_in_a_row, 0);
     });
 }
 

@@ -31,12 +31,11 @@ use tower::{
     load_shed::LoadShedLayer, util::BoxCloneSyncService,
 };
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, ErrorsAsFailures, JobLayer, LogLayer,
-    ProgressLayer, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, ProgressLayer,
+    RetryLayer, TimeoutLayer,
     cancel::CancelHandle,
-    circuit_breaker::{CircuitBreakerHandle, PerKey},
+    circuit_breaker::CircuitBreakerHandle,
     dedup::{Debounce, Join, KeyBy, Latest},
-    reject::Fail,
     retry::Attempt,
 };
 use tower_keep_test::{Recorder, secs};
@@ -71,8 +70,6 @@ pub(crate) const QUIET: Duration = secs(1);
 
 /// Of the limits that give one.
 pub(crate) const GRACE: Duration = secs(5);
-
-type ByKey = PerKey<fn(&u32) -> u32, u32>;
 
 type ByRequestFn = fn(&u32) -> Option<u32>;
 
@@ -254,10 +251,6 @@ fn breaker(plain: &Plain, (letter, mode): (char, char)) -> Handled<CircuitBreake
     })
 }
 
-fn by_key() -> CircuitBreakerLayer<ErrorsAsFailures, Fail, ByKey> {
-    CircuitBreakerLayer::new().per_key(|request| *request)
-}
-
 fn dedup(plain: &Plain, (letter, mode): (char, char)) -> Keyed {
     /// How many keys of the layer are in flight.
     fn keys<M, O>(layer: &DedupLayer<ByRequest, M, O>) -> Box<dyn Fn() -> usize + Send + Sync>
@@ -299,9 +292,12 @@ impl Stack {
             cancel: cancel(&plain, kind("Cc")),
             dedup: dedup(&plain, kind("DMEW")),
             breaker: breaker(&plain, kind("BQ")),
-            by_key: stopping!(kind("K").1, by_key(), Why::Open, |layer| drop(
-                layer.handle()
-            )),
+            by_key: stopping!(
+                kind("K").1,
+                CircuitBreakerLayer::new().per_key(|request: &u32| *request),
+                Why::Open,
+                |layer| drop(layer.handle())
+            ),
             timeout: TimeoutLayer::new(secs(60)),
             retry: RetryLayer::new().max_retries(2),
             attempt: TimeoutLayer::new(secs(10)).per_attempt(),

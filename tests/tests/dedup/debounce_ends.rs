@@ -170,7 +170,10 @@ async fn a_replaced_call_is_not_retried_and_does_not_count() {
         };
         let results = call_at(&service, &[ms(0), ms(0)]).await;
         assert_eq!(executed(&results), [2]);
-        assert_eq!((state.state(), state.failures()), (State::Closed, 0));
+        assert_eq!(
+            (state.state(), state.snapshot().failures_in_a_row),
+            (State::Closed, 0)
+        );
         let again = if retry_outside { secs(7) } else { secs(4) };
         assert_eq!(calls.started_at(), [secs(3), again]);
         assert_eq!(recorder.count("retry_scheduled"), 1, "{recorder}");

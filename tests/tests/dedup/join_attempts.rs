@@ -63,7 +63,7 @@ async fn a_later_attempt_that_joined_has_no_grace() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(cancel)
-            .layer(TimeoutLayer::by(below_ten).grace(secs(100)))
+            .layer(TimeoutLayer::none().limit_by(below_ten).grace(secs(100)))
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
             .layer(one_key())
             .service(inner);
@@ -127,7 +127,12 @@ async fn a_later_attempt_leaves_the_work_to_others() {
         let service = ServiceBuilder::new()
             .layer(log)
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-            .layer(TimeoutLayer::by(below_ten).per_attempt().grace(secs(30)))
+            .layer(
+                TimeoutLayer::none()
+                    .limit_by(below_ten)
+                    .per_attempt()
+                    .grace(secs(30)),
+            )
             .layer(cancel)
             .layer(one_key())
             .service(code(move |job, _| {

@@ -226,7 +226,7 @@ async fn a_shutdown_counts_work_that_was_left() {
     let handle = cancel.handle();
     let service = ServiceBuilder::new()
         .layer(quiet())
-        .layer(TimeoutLayer::by(below_ten))
+        .layer(TimeoutLayer::none().limit_by(below_ten))
         .layer(one_key())
         .layer(cancel)
         .service(Scripted::<u32, u32>::new().never());

@@ -129,9 +129,7 @@ async fn cancelling_who_left_harms_no_other() {
 async fn the_handle_of_a_job_that_ended_harms_no_other() {
     for cancelled in [true, false] {
         let stack = ServiceBuilder::new()
-            .layer(TimeoutLayer::by(|request: &u32| {
-                Some(secs(u64::from(*request)))
-            }))
+            .layer(TimeoutLayer::none().limit_by(|request: &u32| Some(secs(u64::from(*request)))))
             .layer(DedupLayer::new(|_: &u32| Some(())).join())
             .service(heeds());
         let jobs = Dispatcher::new(stack);

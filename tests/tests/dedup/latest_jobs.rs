@@ -138,7 +138,10 @@ async fn a_replaced_job_is_not_retried_and_does_not_count() {
         replaced(&first.await.unwrap().unwrap_err());
         assert_eq!(second.await.unwrap().unwrap(), 2);
         assert_eq!(calls.count(), 2);
-        assert_eq!((state.state(), state.failures()), (State::Closed, 0));
+        assert_eq!(
+            (state.state(), state.snapshot().failures_in_a_row),
+            (State::Closed, 0)
+        );
         assert_eq!(recorder.count("retry_scheduled"), 0, "{recorder}");
         recorder.assert_one_terminal_each();
         let ended = recorder.terminal(recorder.jobs()[0]);

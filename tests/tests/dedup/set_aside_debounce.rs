@@ -148,7 +148,7 @@ async fn a_limit_ends_a_wait_when_its_call_is_polled() {
         plan.push(Point::Time(1_000_000));
         at_each_point(async |at| {
             let layers = ServiceBuilder::new()
-                .layer(TimeoutLayer::by(|limit: &u32| Some(secs((*limit).into()))))
+                .layer(TimeoutLayer::none().limit_by(|limit: &u32| Some(secs((*limit).into()))))
                 .layer(DedupLayer::new(one_key).debounce(ms(QUIET)));
             let inner = Staged::new(&plan);
             let seen = inner.seen();

@@ -146,7 +146,7 @@ async fn a_limit_outside_is_the_callers_own() {
     for plan in plans() {
         at_each_point(async |at| {
             let layers = ServiceBuilder::new()
-                .layer(TimeoutLayer::by(|limit: &u32| Some(secs((*limit).into()))))
+                .layer(TimeoutLayer::none().limit_by(|limit: &u32| Some(secs((*limit).into()))))
                 .layer(DedupLayer::new(one_key).join());
             let inner = Staged::new(&plan);
             let seen = inner.seen();

@@ -58,10 +58,10 @@ fn client(
     let progress = ProgressLayer::new();
     let cancel = CancelLayer::new();
     let circuit = CircuitBreakerLayer::new()
-        .name("upstream")
+        .named("upstream")
         .failure_threshold(1)
         .classify(server_errors::<Incoming, BoxError>);
-    let keep = Keep::new(&progress, &cancel, &circuit);
+    let keep = Keep::new(&progress, &cancel, circuit.handle());
     let client = ServiceBuilder::new()
         .layer(LogLayer::to(keep.seen.clone()).classify(server_errors::<Incoming, BoxError>))
         .layer(progress)

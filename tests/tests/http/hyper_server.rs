@@ -214,9 +214,11 @@ async fn an_error_closes_the_connection() {
                 Some(request.uri().clone())
             }))
             .layer(CircuitBreakerLayer::new())
-            .layer(TimeoutLayer::by(|request: &Request<Incoming>| {
-                (request.uri().path() == "/pending").then_some(SHORT)
-            }));
+            .layer(
+                TimeoutLayer::none().limit_by(|request: &Request<Incoming>| {
+                    (request.uri().path() == "/pending").then_some(SHORT)
+                }),
+            );
         let server = Server::hyper(move || {
             layers.service(service_fn(|request: Request<Incoming>| async move {
                 match request.uri().path() {

@@ -6,8 +6,7 @@ use axum::response::Response as AxumResponse;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_keep::{
-    CancelLayer, CancelReason, CircuitBreakerLayer, EventKind, FailureCause, Outcome,
-    ProgressLayer,
+    CancelLayer, CancelReason, EventKind, FailureCause, Outcome, ProgressLayer,
     cancel::{CancelHandle, Cancelled},
     circuit_breaker::{CircuitBreakerHandle, Open},
     dedup::Duplicate,
@@ -29,16 +28,16 @@ pub(crate) struct Keep {
 
 impl Keep {
     /// With a recorder of its own, for the log.
-    pub(crate) fn new<G, O, H, D, R>(
+    pub(crate) fn new<G, O, H>(
         progress: &ProgressLayer,
         cancel: &CancelLayer<G, O, H>,
-        circuit: &CircuitBreakerLayer<D, R>,
+        circuit: CircuitBreakerHandle,
     ) -> Self {
         Self {
             seen: Recorder::new(),
             progress: progress.handle(),
             cancel: cancel.handle(),
-            circuit: circuit.handle(),
+            circuit,
         }
     }
 
@@ -108,11 +107,11 @@ macro_rules! answering_layers {
         let cancel =
             CancelLayer::new().respond_with(|why| $answer(StatusCode::SERVICE_UNAVAILABLE, why));
         let circuit = CircuitBreakerLayer::new()
-            .name("app")
+            .named("app")
             .failure_threshold(1)
             .classify(server_errors)
             .respond_with(|why| $answer(StatusCode::SERVICE_UNAVAILABLE, why));
-        let keep = Keep::new(&progress, &cancel, &circuit);
+        let keep = Keep::new(&progress, &cancel, circuit.handle());
         let layers = ServiceBuilder::new()
             .layer(LogLayer::to(keep.seen.clone()).classify(server_errors))
             .layer(progress)
@@ -123,7 +122,8 @@ macro_rules! answering_layers {
             )
             .layer(circuit)
             .layer(
-                TimeoutLayer::by(patience)
+                TimeoutLayer::none()
+                    .limit_by(patience)
                     .respond_with(|why| $answer(StatusCode::GATEWAY_TIMEOUT, why)),
             )
             .layer(
@@ -156,16 +156,20 @@ macro_rules! failing_layers {
         let progress = ProgressLayer::new();
         let cancel = CancelLayer::new().fail_with(AppError::Stopped);
         let circuit = CircuitBreakerLayer::new()
-            .name("app")
+            .named("app")
             .fail_with(AppError::Unavailable);
-        let keep = Keep::new(&progress, &cancel, &circuit);
+        let keep = Keep::new(&progress, &cancel, circuit.handle());
         let layers = ServiceBuilder::new()
             .layer(LogLayer::to(keep.seen.clone()))
             .layer(progress)
             .layer(cancel)
             .layer(DedupLayer::new(idempotency_key).fail_with(AppError::InFlight))
             .layer(circuit)
-            .layer(TimeoutLayer::by(patience).fail_with(AppError::TooSlow))
+            .layer(
+                TimeoutLayer::none()
+                    .limit_by(patience)
+                    .fail_with(AppError::TooSlow),
+            )
             .layer(RetryLayer::new().clone_with($repeat))
             .layer(
                 TimeoutLayer::new(LONG)

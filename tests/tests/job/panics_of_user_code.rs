@@ -310,14 +310,16 @@ async fn a_panic_of_a_gate_is_no_start() {
         (
             "a limit",
             Box::new(move |log| {
-                let timeout = TimeoutLayer::by(asked::<Option<Duration>>);
+                let timeout = TimeoutLayer::none().limit_by(asked::<Option<Duration>>);
                 BoxCloneSyncService::new(log.layer(timeout.layer(service())))
             }),
         ),
         (
             "an idle limit",
             Box::new(move |log| {
-                let timeout = TimeoutLayer::by(asked::<Option<Duration>>).idle();
+                let timeout = TimeoutLayer::none()
+                    .limit_by(asked::<Option<Duration>>)
+                    .idle();
                 BoxCloneSyncService::new(log.layer(timeout.layer(service())))
             }),
         ),

@@ -9,7 +9,7 @@ use tower_keep::{
     CancelLayer, CircuitBreakerLayer, DedupLayer, Event, JobId, JobLayer, ProgressLayer, Ratio,
     RetryLayer,
     cancel::Running,
-    circuit_breaker::{CircuitTransition, State},
+    circuit_breaker::{State, Transition},
     dedup::InFlight,
     progress::{JobState, JobView, Snapshot},
     retry::RetryBudget,
@@ -132,7 +132,7 @@ async fn what_the_handles_show() {
     let budget = RetryBudget::default();
     let transitions = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let told = std::sync::Arc::clone(&transitions);
-    let breaker = breaker.on_transition(move |transition: &CircuitTransition| {
+    let breaker = breaker.on_transition(move |transition: &Transition| {
         told.lock()
             .unwrap()
             .push(serde_json::to_value(transition).unwrap());
@@ -169,7 +169,8 @@ async fn what_the_handles_show() {
         serde_json::from_value::<State>(snapshot["state"].clone()).unwrap(),
         circuit.state()
     );
-    let read = serde_json::from_value::<tower_keep::circuit_breaker::Snapshot>(snapshot).unwrap();
+    let read =
+        serde_json::from_value::<tower_keep::circuit_breaker::CircuitSnapshot>(snapshot).unwrap();
     assert_eq!(read, circuit.snapshot());
     assert_eq!(
         serde_json::to_value(circuit.settings()).unwrap()["failure_rate"],

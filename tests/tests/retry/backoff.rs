@@ -6,22 +6,27 @@ use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, Classify, Outcome, Pipeline, RetryLayer,
-    retry::{Backoff, BackoffStrategy, Jitter},
+    retry::{Backoff, BackoffStrategy, Jitter, RetryBudget},
 };
 use tower_keep_test::Scripted;
 use tower_keep_tests::*;
 
 /// The waits of one call, all of whose attempts fail at once.
-async fn waits<P, C>(retry: RetryLayer<P, C>) -> Vec<Duration>
+async fn waits<P, X>(retry: RetryLayer<P, X>) -> Vec<Duration>
 where
-    RetryLayer<P, C>: Layer<Scripted<u32, u32>>,
-    <RetryLayer<P, C> as Layer<Scripted<u32, u32>>>::Service:
+    RetryLayer<P, X>: Layer<Scripted<u32, u32>>,
+    <RetryLayer<P, X> as Layer<Scripted<u32, u32>>>::Service:
         Service<u32, Response = u32, Error = &'static str>,
 {
     let inner = Scripted::<u32, u32>::new().error("no").repeat_last();
     let calls = inner.calls();
     retry.layer(inner).oneshot(0).await.unwrap_err();
     calls.gaps()
+}
+
+/// A budget that is never empty.
+fn unlimited() -> RetryBudget {
+    RetryBudget::default().floor(u32::MAX)
 }
 
 /// R23, R25b: the backoffs, each with its base and its cap.
@@ -59,7 +64,8 @@ async fn strategies() {
         ),
         (
             RetryLayer::new()
-                .backoff(Backoff::custom(Fibonacci).max_delay(secs(8)))
+                .backoff(Backoff::custom(Fibonacci))
+                .max_delay(secs(8))
                 .base_delay(secs(2)),
             [2, 2, 4, 6, 8, 8],
         ),
@@ -116,7 +122,7 @@ async fn presets_spread_the_clients() {
     for preset in [RetryLayer::for_clients(), RetryLayer::for_background()] {
         let inner = Scripted::<u32, u32>::new().error("no").repeat_last();
         let calls = inner.calls();
-        let service = preset.seed(1).layer(inner);
+        let service = preset.budget(unlimited()).seed(1).layer(inner);
         let clients: Vec<_> = (0..200)
             .map(|_| tokio::spawn(service.clone().oneshot(0)))
             .collect();
@@ -146,7 +152,7 @@ async fn presets_are_capped() {
         let total = preset.total_delay();
         waits(preset.clone()).await;
         assert!(start.elapsed() <= total + ms(10));
-        let many = waits(preset.max_retries(40)).await;
+        let many = waits(preset.budget(unlimited()).max_retries(40)).await;
         assert!(many.iter().all(|wait| *wait <= cap + ms(1)));
     }
 }
@@ -248,4 +254,70 @@ async fn requests_of_reqwest() {
         assert_eq!(service.oneshot(request).await, Err("no"));
         assert_eq!(calls.count(), attempts);
     }
+}
+
+/// R25b The cap and the jitter of the layer hold for its backoff, in whichever order they are set.
+#[tokio::test(start_paused = true)]
+async fn a_backoff_keeps_the_cap_and_the_jitter() {
+    let backoff = || Backoff::linear(secs(2));
+    let layers = [
+        RetryLayer::new().backoff(backoff()).max_delay(secs(5)),
+        RetryLayer::new().max_delay(secs(5)).backoff(backoff()),
+    ];
+    for layer in layers {
+        assert_eq!(waits(layer).await, [secs(2), secs(4), secs(5)]);
+    }
+    let jittered = [
+        RetryLayer::new().backoff(backoff()).jitter(Jitter::Full),
+        RetryLayer::new().jitter(Jitter::Full).backoff(backoff()),
+    ];
+    let jittered = jittered.map(|layer| waits(layer.seed(7)));
+    let [after, before] = futures::future::join_all(jittered)
+        .await
+        .try_into()
+        .unwrap();
+    assert_eq!(after, before);
+    assert!(
+        after.iter().all(|wait| wait.as_millis() % 1000 != 0),
+        "{after:?}"
+    );
+}
+
+/// R25b A backoff whose base is longer than the cap that was set is refused where it is set.
+#[test]
+#[should_panic(expected = "max_delay is shorter than base_delay")]
+fn a_backoff_beyond_the_cap_is_refused() {
+    let _ = RetryLayer::new()
+        .max_delay(secs(5))
+        .backoff(Backoff::constant(secs(6)));
+}
+
+/// R25b The preset for clients bounds the retries of a service where everything fails: by 20 %, in one call.
+#[tokio::test(start_paused = true)]
+async fn the_preset_for_clients_has_a_budget() {
+    let inner = Scripted::<u32, u32>::new().error("no").repeat_last();
+    let calls = inner.calls();
+    let preset = RetryLayer::for_clients();
+    let service = preset.layer(inner);
+    for _ in 0..100 {
+        service.clone().oneshot(0).await.unwrap_err();
+    }
+    // All within one window of 10 s: 20 retries, rather than 300.
+    assert_eq!(calls.count(), 120);
+    // Each call of the preset makes a budget of its own; clones share it.
+    let other = Scripted::<u32, u32>::new().error("no").repeat_last();
+    let calls = other.calls();
+    preset
+        .clone()
+        .layer(other.clone())
+        .oneshot(0)
+        .await
+        .unwrap_err();
+    assert_eq!(calls.count(), 1);
+    RetryLayer::for_clients()
+        .layer(other)
+        .oneshot(0)
+        .await
+        .unwrap_err();
+    assert_eq!(calls.count(), 5);
 }

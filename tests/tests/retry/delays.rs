@@ -274,7 +274,7 @@ async fn one_precedence_of_hints() {
         let handle = layer.handle();
         let inner = Scripted::<u32, u32>::new().answer(503);
         assert_eq!(layer.layer(inner.strict()).oneshot(0).await, Ok(503));
-        assert_eq!(handle.time_until_probe(), Some(expected));
+        assert_eq!(handle.snapshot().time_until_probe, Some(expected));
     }
 }
 

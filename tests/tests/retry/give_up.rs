@@ -189,7 +189,7 @@ async fn a_fallback_is_not_the_limits_failure() {
         recorder.terminal(recorder.job()),
         Some(EventKind::Succeeded)
     );
-    assert_eq!(handle.failures(), 0);
+    assert_eq!(handle.snapshot().failures_in_a_row, 0);
 }
 
 /// R70 The job ends as failed, everywhere, if the last response counts as a failure: in the log, on
@@ -227,7 +227,7 @@ async fn a_response_that_was_given_up_fails_the_job() {
         board.find(job).unwrap().state.to_string(),
         "failed: an error"
     );
-    assert_eq!(handle.failures(), 1);
+    assert_eq!(handle.snapshot().failures_in_a_row, 1);
 }
 
 /// R70 A classifier around that calls that response a success is believed.

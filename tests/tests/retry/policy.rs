@@ -187,8 +187,8 @@ async fn attempts_are_visible_to_the_caller() {
     assert_eq!(call.as_mut().await, Ok(1));
     assert_eq!(call.attempts(), 3);
 
-    let counted = service.ready().await.unwrap().call(0).counted();
-    assert_eq!(counted.await, (Ok(2), 1));
+    let mut call = std::pin::pin!(service.ready().await.unwrap().call(0));
+    assert_eq!((call.as_mut().await, call.attempts()), (Ok(2), 1));
 }
 
 /// What a policy was asked about: what it kept, the result, the attempt, whether a limit cut it off.

@@ -91,7 +91,7 @@ async fn a_limit_from_the_request_counts() {
     let limit = |request: &u32| (*request > 0).then(|| secs(u64::from(*request)));
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(secs(60)))
-        .layer(TimeoutLayer::by(limit))
+        .layer(TimeoutLayer::none().limit_by(limit))
         .layer(LogLayer::new())
         .service(asking(1));
     for (request, left) in [(0, 59), (30, 29), (90, 59)] {
@@ -337,7 +337,8 @@ async fn a_joined_execution_is_under_its_own_limits() {
     for tracked in [true, false] {
         for (key, expected) in [(Some(1), [30, 30]), (None, [9, 20])] {
             let join = DedupLayer::new(move |_: &u32| key).join();
-            let outside = TimeoutLayer::by(|request: &u32| Some(secs(u64::from(*request))));
+            let outside =
+                TimeoutLayer::none().limit_by(|request: &u32| Some(secs(u64::from(*request))));
             let inside = TimeoutLayer::new(secs(35));
             let stack = ServiceBuilder::new()
                 .layer(tower::util::option_layer(

@@ -67,7 +67,7 @@ proptest! {
             prop_assert_eq!(ours, towers, "idle");
             let ours = observe(TimeoutLayer::new(limit).grace(Duration::ZERO), delay, late).await;
             prop_assert_eq!(ours, towers, "no grace");
-            let by_request = TimeoutLayer::by(move |(): &()| Some(limit));
+            let by_request = TimeoutLayer::none().limit_by(move |(): &()| Some(limit));
             let ours = observe(by_request, delay, late).await;
             prop_assert_eq!(ours, towers, "from the request");
             // A job makes no difference.

@@ -222,7 +222,7 @@ async fn a_detached_job_gets_the_grace() {
 #[tokio::test(start_paused = true)]
 async fn only_the_callers_own_work_is_cancelled() {
     let join = || tower_keep::DedupLayer::new(|_: &(u64, u32)| Some(())).join();
-    let limit = TimeoutLayer::by(|request: &(u64, u32)| Some(secs(request.0)));
+    let limit = TimeoutLayer::none().limit_by(|request: &(u64, u32)| Some(secs(request.0)));
     let inner = code(|job, _| async move {
         tokio::time::sleep(secs(20)).await;
         job.checkpoint()?;

@@ -286,11 +286,12 @@ async fn an_idle_limit_comes_from_the_request() {
     };
     for per_attempt in [false, true] {
         let layer = if per_attempt {
-            TimeoutLayer::by(limit as fn(&u32) -> _)
+            TimeoutLayer::none()
+                .limit_by(limit as fn(&u32) -> _)
                 .per_attempt()
                 .idle()
         } else {
-            TimeoutLayer::by(limit as fn(&u32) -> _).idle()
+            TimeoutLayer::none().limit_by(limit as fn(&u32) -> _).idle()
         };
         for (request, ends) in [(0, None), (1, None), (2, Some(0)), (7, Some(7))] {
             let start = Instant::now();

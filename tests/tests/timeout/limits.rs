@@ -39,7 +39,7 @@ async fn no_limit_is_no_timeout() {
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
 
     let inner = Scripted::<u32, u32>::new().answer_after(secs(1_000_000), 1);
-    let unlimited = TimeoutLayer::by(|_: &u32| None);
+    let unlimited = TimeoutLayer::none().limit_by(|_: &u32| None);
     let service = ServiceBuilder::new()
         .layer(unlimited)
         .service(inner.strict());
@@ -273,9 +273,7 @@ async fn a_step_alone_has_a_limit() {
 async fn the_limit_comes_from_the_request() {
     let inner = Scripted::<u32, u32>::new().never().repeat_last();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::by(|request: &u32| {
-            Some(secs(u64::from(*request)))
-        }))
+        .layer(TimeoutLayer::none().limit_by(|request: &u32| Some(secs(u64::from(*request)))))
         .service(inner.strict());
     for limit in [3, 7] {
         let start = Instant::now();
@@ -284,7 +282,11 @@ async fn the_limit_comes_from_the_request() {
     }
     let inner = Scripted::<u32, u32>::new().never().repeat_last();
     let mut service = ServiceBuilder::new()
-        .layer(TimeoutLayer::by(|request: &u32| Some(secs(u64::from(*request)))).per_attempt())
+        .layer(
+            TimeoutLayer::none()
+                .limit_by(|request: &u32| Some(secs(u64::from(*request))))
+                .per_attempt(),
+        )
         .service(inner.strict());
     let error = begin(&mut service, 2).await.await.unwrap_err();
     assert_eq!(

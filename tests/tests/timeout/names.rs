@@ -74,7 +74,8 @@ async fn in_every_form() {
     let service = DATABASE.respond_with(name).layer(hangs());
     assert_eq!(service.oneshot(0).await.unwrap(), "db");
     // Whichever comes first.
-    let service = TimeoutLayer::by(|limit: &u32| Some(secs((*limit).into())))
+    let service = TimeoutLayer::none()
+        .limit_by(|limit: &u32| Some(secs((*limit).into())))
         .respond_with(name)
         .named("cache")
         .layer(hangs());

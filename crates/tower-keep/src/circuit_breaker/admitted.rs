@@ -3,7 +3,7 @@
 use std::{fmt, mem, time::Duration};
 
 use super::{
-    shared::{Shared, SharedRef},
+    shared_circuit::{CircuitRef, SharedCircuit},
     state::{Admission, OutcomeEffect},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub(super) struct Counting {
 
 /// Records the outcome of an admitted call, whichever way it ends.
 pub(super) struct Admitted {
-    shared: SharedRef,
+    shared: CircuitRef,
     /// `None` once it is recorded.
     admission: Option<Admission>,
     pub(super) counting: Counting,
@@ -52,7 +52,7 @@ pub(super) struct Admitted {
 impl Admitted {
     #[inline(always)]
     pub(super) fn new(
-        shared: SharedRef,
+        shared: CircuitRef,
         admission: Option<Admission>,
         counting: Counting,
         job: Option<JobId>,
@@ -70,7 +70,7 @@ impl Admitted {
         self.admission.as_ref().is_some_and(Admission::is_probe)
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &SharedCircuit {
         &self.shared
     }
 
@@ -122,7 +122,7 @@ impl Drop for Admitted {
 /// recorded while the job can still get an event of it: the membership around ends the job.
 #[inline(always)]
 pub(super) fn guarded<T>(
-    shared: &Shared,
+    shared: &SharedCircuit,
     admission: &mut Option<Admission>,
     known: bool,
     code: impl FnOnce() -> T,
@@ -139,7 +139,7 @@ pub(super) fn guarded<T>(
 
 /// Only a panic drops it.
 struct Panicking<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedCircuit,
     admission: &'a mut Option<Admission>,
     known: bool,
 }
@@ -157,13 +157,13 @@ impl Drop for Panicking<'_> {
 
 /// A place at the circuit, for a call to come.
 pub(super) struct Reserved {
-    shared: SharedRef,
+    shared: CircuitRef,
     /// `None` once the call is made.
     admission: Option<Admission>,
 }
 
 impl Reserved {
-    pub(super) fn new(shared: SharedRef, admission: Admission) -> Self {
+    pub(super) fn new(shared: CircuitRef, admission: Admission) -> Self {
         Self {
             shared,
             admission: Some(admission),

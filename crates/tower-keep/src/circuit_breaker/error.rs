@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::cause::{Facts, rounded};
+use super::opening_reason::{Facts, rounded};
 
-/// The reason of a rejection: the circuit is open.
+/// Says that a call was rejected because its circuit is open.
 ///
 /// It names the circuit, the time left, and the failure that opened the circuit.
 #[derive(Clone, Debug, PartialEq, Eq)]

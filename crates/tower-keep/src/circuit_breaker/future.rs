@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 
 use super::{
     admitted::{Admitted, of_stop},
-    cause::Facts,
     error::Open,
-    shared::Shared,
+    opening_reason::Facts,
+    shared_circuit::SharedCircuit,
     state::{OutcomeEffect, Trip},
 };
 use crate::{
@@ -134,13 +134,13 @@ where
 /// Opens the circuit once the cause is known, and also where the user's code that makes the error
 /// panics before.
 struct Opening<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedCircuit,
     membership: &'a Membership,
     trip: Option<Trip>,
 }
 
 impl<'a> Opening<'a> {
-    fn new(shared: &'a Shared, membership: &'a Membership, trip: Trip) -> Self {
+    fn new(shared: &'a SharedCircuit, membership: &'a Membership, trip: Trip) -> Self {
         Self {
             shared,
             membership,

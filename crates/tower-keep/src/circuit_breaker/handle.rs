@@ -1,21 +1,22 @@
-//! The handle of one circuit: reads it, watches it, and gives it orders.
+//! The handle of one circuit: reads it, watches it, forces it, and changes its settings.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use super::{
-    mode::Mode, packed_state::State, settings::Settings, shared::SharedRef, snapshot::Snapshot,
+    mode::Mode, packed_state::State, settings::Settings, shared_circuit::CircuitRef,
+    snapshot::CircuitSnapshot,
 };
 
-/// Reads, watches and forces the state of a circuit.
+/// Reads, watches and forces the state of a circuit, and changes its settings.
 #[derive(Clone)]
 pub struct CircuitBreakerHandle {
-    pub(super) shared: SharedRef,
+    pub(super) shared: CircuitRef,
 }
 
 impl CircuitBreakerHandle {
-    pub(super) fn new(shared: &SharedRef) -> Self {
+    pub(super) fn new(shared: &CircuitRef) -> Self {
         Self {
             shared: Arc::clone(shared),
         }
@@ -39,26 +40,14 @@ impl CircuitBreakerHandle {
         self.shared.circuit.mode()
     }
 
-    /// How many calls failed in a row, while closed.
+    /// The state, the counts and the time until the next probe, all of one moment.
     #[must_use]
-    pub fn failures(&self) -> u32 {
-        self.shared.circuit.word().failures()
-    }
-
-    /// How long it is until a call may be let through: `None` if one may now, or if the circuit was opened by hand.
-    #[must_use]
-    pub fn time_until_probe(&self) -> Option<Duration> {
-        self.shared.circuit.time_until_probe(self.shared.now())
-    }
-
-    /// What there is to know at this moment.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> CircuitSnapshot {
         self.shared.circuit.snapshot(self.shared.now())
     }
 
     /// Watches the state. States that come in quick succession may be seen as the last of them; how often the circuit
-    /// opened is in the [snapshot](Snapshot::opened).
+    /// opened is in the [snapshot](CircuitSnapshot::opened).
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<State> {
         self.shared.watch()
@@ -91,7 +80,7 @@ impl CircuitBreakerHandle {
     /// let handle = CircuitBreakerLayer::new().handle();
     /// handle.force_open_for(Duration::from_secs(60));
     /// assert_eq!(handle.state(), State::Open);
-    /// assert_eq!(handle.time_until_probe(), Some(Duration::from_secs(60)));
+    /// assert_eq!(handle.snapshot().time_until_probe, Some(Duration::from_secs(60)));
     /// # });
     /// ```
     pub fn force_open_for(&self, duration: Duration) {
@@ -140,14 +129,11 @@ impl CircuitBreakerHandle {
         self.shared.circuit.settings()
     }
 
-    /// Replaces the settings. What was counted stays, as far as a smaller window has room for it; the state stays too,
-    /// and with it the cooldown and the probes under way. New settings are judged by with the next outcome.
-    pub fn replace(&self, settings: Settings) {
-        self.shared.change_settings(|old| settings.replace(old));
-    }
-
-    /// [Replaces](Self::replace) the settings by what the closure makes of them. If others are replaced meanwhile, it
-    /// is called again with those, so that no change is lost.
+    /// Changes the settings while the circuit works.
+    ///
+    /// What was counted stays, as far as a smaller window has room for it. The state stays too, and with it the cooldown
+    /// and the probes under way. The next outcome is judged by the new settings. If another thread changes the settings
+    /// meanwhile, the closure is called again with those, so that no change is lost.
     ///
     /// ```
     /// use std::time::Duration;

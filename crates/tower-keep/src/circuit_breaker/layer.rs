@@ -9,18 +9,17 @@ use std::{
 
 use super::{
     admitted::Counting,
-    circuits::CircuitsHandle,
+    backpressure::Backpressure,
+    circuit_kind::{Circuits, Spread},
+    circuits_handle::CircuitsHandle,
     error::Open,
-    gate::{
-        Backpressure, Single,
-        sealed::{Circuits, Spread},
-    },
     handle::CircuitBreakerHandle,
+    one_circuit::OneCircuit,
     per_key::PerKey,
     settings::{Settings, Window},
-    shared::Shared,
+    shared_circuit::SharedCircuit,
     table::Seed,
-    transition::CircuitTransition,
+    transition::Transition,
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures, WithRetryAfter},
@@ -35,9 +34,15 @@ use crate::{
 /// Its clones, and all services that it makes, share one circuit and its settings; two circuits take two layers, or
 /// [`per_key`](Self::per_key). A setter on a layer that is in use, as by a clone, a handle or a service, gives a layer
 /// with a circuit of its own: configure first, then take handles.
+///
+/// To keep a layer in a struct: `CircuitBreakerLayer` alone is its type with the defaults. With a closure,
+/// `backpressure` or `per_key` use a type parameter, `impl Layer<S>`, or a boxed service such as tower's
+/// `BoxCloneSyncService`. Handles have plain types.
+///
+/// `C` is the classifier, `B` the kind of circuit, `O` what the caller sees.
 #[derive(Clone)]
-pub struct CircuitBreakerLayer<C = ErrorsAsFailures, O = Fail, G = Single> {
-    pub(crate) gate: G,
+pub struct CircuitBreakerLayer<C = ErrorsAsFailures, B = OneCircuit, O = Fail> {
+    pub(crate) circuits: B,
     pub(super) classify: C,
     pub(super) counting: Counting,
     pub(super) on_reject: O,
@@ -49,9 +54,10 @@ impl CircuitBreakerLayer {
     /// Opens after more than 5 failures in a row, for 30 s, and then lets one probe through at a time.
     #[must_use]
     pub fn new() -> Self {
-        let shared = Shared::new(Settings::default(), DEFAULT_NAME.into(), fastrand::u64(..));
+        let shared =
+            SharedCircuit::new(Settings::default(), DEFAULT_NAME.into(), fastrand::u64(..));
         Self {
-            gate: Single {
+            circuits: OneCircuit {
                 shared: Sharded::new(shared),
             },
             classify: ErrorsAsFailures,
@@ -68,7 +74,7 @@ impl Default for CircuitBreakerLayer {
 }
 
 /// When the circuit opens.
-impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
+impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
     /// How many failures in a row are put up with: one more opens. A success starts the count again. Default: 5, unless
     /// a rate is set: then only what is set opens.
     #[must_use]
@@ -119,7 +125,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 }
 
 /// How it recovers.
-impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
+impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
     /// How long an open circuit rejects every call. Default: 30 s.
     #[must_use]
     pub fn cooldown(self, cooldown: Duration) -> Self {
@@ -151,7 +157,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         let layer = self.unshared();
-        layer.gate.seed(seed);
+        layer.circuits.seed(seed);
         layer
     }
 
@@ -191,25 +197,25 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 }
 
 /// What counts, and all the rest.
-impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
+impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
     fn set(self, change: impl Fn(&mut Settings)) -> Self {
         let layer = self.unshared();
-        layer.gate.change_settings(&change);
+        layer.circuits.change_settings(&change);
         layer
     }
 
-    /// Replaces all settings at once.
+    /// Replaces all settings at once, as by a configuration that was read.
     #[must_use]
-    pub fn settings(self, settings: Settings) -> Self {
+    pub fn with_settings(self, settings: Settings) -> Self {
         self.set(|old| settings.replace(old))
     }
 
     /// The circuit's name, for errors and events. Default: `"default"`. With
     /// [`per_key`](CircuitBreakerLayer::per_key) a circuit is called by its key, after this name and a slash if one is set.
     #[must_use]
-    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         let layer = self.unshared();
-        layer.gate.rename(name.into());
+        layer.circuits.rename(name.into());
         layer
     }
 
@@ -217,7 +223,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     /// or not a job is tracked. A layer can have several closures; it calls them in the order in
     /// which they were added.
     ///
-    /// The closure gets every transition with its [counts](CircuitTransition), whether an outcome
+    /// The closure gets every transition with its [counts](Transition), whether an outcome
     /// caused it, the first call after the cooldown, or an order by hand. New settings change no
     /// state: they decide with the next outcome. An order by hand that leaves the state as it is
     /// causes no transition.
@@ -232,7 +238,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     ///
     /// Several threads can change one circuit at the same time. Their transitions can then come at
     /// once or in the wrong order: the later transition has the greater
-    /// [`sequence`](CircuitTransition::sequence).
+    /// [`sequence`](Transition::sequence).
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -249,10 +255,10 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     #[must_use]
     pub fn on_transition<F>(self, listener: F) -> Self
     where
-        F: Fn(&CircuitTransition) + Send + Sync + 'static,
+        F: Fn(&Transition) + Send + Sync + 'static,
     {
         let layer = self.unshared();
-        layer.gate.listeners().add(Arc::new(listener));
+        layer.circuits.listeners().add(Arc::new(listener));
         layer
     }
 
@@ -275,7 +281,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 
     /// What counts as a failure, and what not at all. Default: errors are failures.
     #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> CircuitBreakerLayer<D, O, G>
+    pub fn classify<D, Response, Error>(self, classify: D) -> CircuitBreakerLayer<D, B, O>
     where
         D: Classify<Response, Error>,
     {
@@ -292,7 +298,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     pub fn retry_after<F, Response, Error>(
         self,
         retry_after: F,
-    ) -> CircuitBreakerLayer<WithRetryAfter<C, F>, O, G>
+    ) -> CircuitBreakerLayer<WithRetryAfter<C, F>, B, O>
     where
         F: Fn(&Result<Response, Error>) -> Option<Duration>,
     {
@@ -302,9 +308,9 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
         })
     }
 
-    fn with_classify<D>(self, make: impl FnOnce(C) -> D) -> CircuitBreakerLayer<D, O, G> {
+    fn with_classify<D>(self, make: impl FnOnce(C) -> D) -> CircuitBreakerLayer<D, B, O> {
         CircuitBreakerLayer {
-            gate: self.gate.unshared(),
+            circuits: self.circuits.unshared(),
             classify: make(self.classify),
             counting: self.counting,
             on_reject: self.on_reject,
@@ -313,7 +319,7 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 
     /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> CircuitBreakerLayer<C, FailWith<F>, G>
+    pub fn fail_with<F, E>(self, fail: F) -> CircuitBreakerLayer<C, B, FailWith<F>>
     where
         F: Fn(Open) -> E,
     {
@@ -322,16 +328,16 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
 
     /// Answers with a response instead of an error, and leaves the inner error type untouched.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> CircuitBreakerLayer<C, RespondWith<F>, G>
+    pub fn respond_with<F, Response>(self, respond: F) -> CircuitBreakerLayer<C, B, RespondWith<F>>
     where
         F: Fn(Open) -> Response,
     {
         self.on_reject(RespondWith(respond))
     }
 
-    fn on_reject<P>(self, on_reject: P) -> CircuitBreakerLayer<C, P, G> {
+    fn on_reject<R>(self, on_reject: R) -> CircuitBreakerLayer<C, B, R> {
         CircuitBreakerLayer {
-            gate: self.gate.unshared(),
+            circuits: self.circuits.unshared(),
             classify: self.classify,
             counting: self.counting,
             on_reject,
@@ -339,20 +345,20 @@ impl<C, O, G: Circuits> CircuitBreakerLayer<C, O, G> {
     }
 }
 
-impl<C, O, G: Unshare> Unshare for CircuitBreakerLayer<C, O, G> {
+impl<C, B: Unshare, O> Unshare for CircuitBreakerLayer<C, B, O> {
     fn is_shared(&self) -> bool {
-        self.gate.is_shared()
+        self.circuits.is_shared()
     }
 
     fn renew(&mut self) {
-        self.gate.renew();
+        self.circuits.renew();
     }
 }
 
-impl<C, O, G: Unshare> CircuitBreakerLayer<C, O, G> {
-    fn with_gate<H>(self, make: impl FnOnce(G) -> H) -> CircuitBreakerLayer<C, O, H> {
+impl<C, B: Unshare, O> CircuitBreakerLayer<C, B, O> {
+    fn with_circuits<D>(self, make: impl FnOnce(B) -> D) -> CircuitBreakerLayer<C, D, O> {
         CircuitBreakerLayer {
-            gate: make(self.gate.unshared()),
+            circuits: make(self.circuits.unshared()),
             classify: self.classify,
             counting: self.counting,
             on_reject: self.on_reject,
@@ -360,11 +366,11 @@ impl<C, O, G: Unshare> CircuitBreakerLayer<C, O, G> {
     }
 }
 
-impl<C: Clone, O: Clone, G: Spread> CircuitBreakerLayer<C, O, G> {
+impl<C: Clone, B: Spread, O: Clone> CircuitBreakerLayer<C, B, O> {
     /// The same, for a clone of a service.
     pub(super) fn spread(&self) -> Self {
         Self {
-            gate: self.gate.spread(),
+            circuits: self.circuits.spread(),
             classify: self.classify.clone(),
             counting: self.counting,
             on_reject: self.on_reject.clone(),
@@ -372,14 +378,14 @@ impl<C: Clone, O: Clone, G: Spread> CircuitBreakerLayer<C, O, G> {
     }
 }
 
-impl<C, O> CircuitBreakerLayer<C, O> {
+impl<C, O> CircuitBreakerLayer<C, OneCircuit, O> {
     /// Reads and forces the state.
     ///
     /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
     /// which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(&self.gate.shared)
+        CircuitBreakerHandle::new(&self.circuits.shared)
     }
 
     /// Makes a service that is not ready while the circuit is open, for balancers that pick another one then. By default
@@ -396,8 +402,8 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     ///
     /// As any setter, it goes before [`handle`](Self::handle): a handle that was taken before does not see this circuit.
     #[must_use]
-    pub fn backpressure(self) -> CircuitBreakerLayer<C, O, Backpressure> {
-        self.with_gate(Backpressure)
+    pub fn backpressure(self) -> CircuitBreakerLayer<C, Backpressure, O> {
+        self.with_circuits(Backpressure)
     }
 
     /// A circuit of its own for each key, such as the request's host, made when the key first comes. The circuits have
@@ -407,12 +413,12 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     /// allocation. As the key is not known before there is a request, the inner service is made ready also where the
     /// call is then rejected.
     #[must_use]
-    pub fn per_key<F, K, Request>(self, key: F) -> CircuitBreakerLayer<C, O, PerKey<F, K>>
+    pub fn per_key<F, K, Request>(self, key: F) -> CircuitBreakerLayer<C, PerKey<F, K, Request>, O>
     where
         F: Fn(&Request) -> K,
         K: Eq + std::hash::Hash + fmt::Display,
     {
-        self.with_gate(|single| {
+        self.with_circuits(|single| {
             let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
             let circuit = &single.shared.circuit;
             let seed = circuit
@@ -424,18 +430,18 @@ impl<C, O> CircuitBreakerLayer<C, O> {
     }
 }
 
-impl<C, O> CircuitBreakerLayer<C, O, Backpressure> {
+impl<C, O> CircuitBreakerLayer<C, Backpressure, O> {
     /// Reads and forces the state.
     ///
     /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
     /// which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(&self.gate.0.shared)
+        CircuitBreakerHandle::new(&self.circuits.0.shared)
     }
 }
 
-impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
+impl<C, F, K, Request, O> CircuitBreakerLayer<C, PerKey<F, K, Request>, O> {
     /// Reads and forces the states.
     ///
     /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
@@ -443,7 +449,7 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
     #[must_use]
     pub fn handle(&self) -> CircuitsHandle<K> {
         CircuitsHandle {
-            table: Arc::clone(&self.gate.table),
+            table: Arc::clone(&self.circuits.table),
         }
     }
 
@@ -459,7 +465,7 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
     #[must_use]
     pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
         let layer = self.unshared();
-        layer.gate.table.template().max = circuits;
+        layer.circuits.table.template().max = circuits;
         layer
     }
 
@@ -471,16 +477,16 @@ impl<C, O, F, K> CircuitBreakerLayer<C, O, PerKey<F, K>> {
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
         let layer = self.unshared();
-        layer.gate.table.template().idle = idle;
+        layer.circuits.table.template().idle = idle;
         layer
     }
 }
 
-impl<C, O, G: Circuits> fmt::Debug for CircuitBreakerLayer<C, O, G> {
+impl<C, B: Circuits, O> fmt::Debug for CircuitBreakerLayer<C, B, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
-            .field("name", &self.gate.name())
-            .field("settings", &self.gate.settings().effective())
+            .field("name", &self.circuits.name())
+            .field("settings", &self.circuits.settings().effective())
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@
 //! use tower_keep::{BoxError, CircuitBreakerLayer, circuit_breaker::{Open, State}, find};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! let breaker = CircuitBreakerLayer::new().name("database").failure_threshold(0);
+//! let breaker = CircuitBreakerLayer::new().named("database").failure_threshold(0);
 //! let handle = breaker.handle();
 //! let mut service = breaker.layer(service_fn(|_: ()| async { Err::<(), BoxError>("down".into()) }));
 //!
@@ -117,7 +117,7 @@
 //!
 //! The [handle](CircuitBreakerHandle) reads the state and the counts, watches it, opens or closes the circuit, switches it
 //! off, lets it only [observe](CircuitBreakerHandle::observe_only) what it would do, and
-//! [replaces the settings](CircuitBreakerHandle::update) without losing what was counted.
+//! [changes the settings](CircuitBreakerHandle::update) without losing what was counted.
 //!
 //! [`force_open_for`](CircuitBreakerHandle::force_open_for) opens the circuit for a time, for a
 //! maintenance window, say. [`probe_now`](CircuitBreakerHandle::probe_now) ends the cooldown: the
@@ -126,7 +126,7 @@
 //! # Transitions
 //!
 //! [`on_transition`](CircuitBreakerLayer::on_transition) calls a closure at each change of state,
-//! with the counts, the cause and the cooldown. It needs no tracked job, and so suits metrics and
+//! with a [`Transition`]: the counts, the cause and the cooldown. It needs no tracked job, and so suits metrics and
 //! alerts. Where a job is tracked, its events `CircuitOpened`, `CircuitHalfOpened` and
 //! `CircuitClosed` say which job caused the transition.
 //!
@@ -148,6 +148,20 @@
 //!
 //! The cause is for operators: an answer to strangers is better made of [`Open::circuit`] and
 //! [`Open::remaining`] than of the error's text.
+//!
+//! # When it does not compile
+//!
+//! Call a method such as `oneshot` by its path, and the first line of the error says what is missing:
+//!
+//! ```compile_fail,E0277
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, CircuitBreakerLayer};
+//!
+//! let breaker = CircuitBreakerLayer::new().per_key(|host: &u64| *host);
+//! let service = breaker.layer(service_fn(|_: String| async { Ok::<_, BoxError>(()) }));
+//! // error[E0277]: the closure given to `per_key` does not take `&String`
+//! let call = ServiceExt::oneshot(service, String::new());
+//! ```
 //!
 //! # Cancel safety
 //!
@@ -183,46 +197,46 @@
 //! `MatchedPath`. `Router::layer` also covers the fallback; `route_layer` does not.
 
 mod admitted;
-mod cause;
-mod circuits;
+mod backpressure;
+mod circuit_kind;
+mod circuits_handle;
 mod error;
 mod eviction;
 mod future;
-mod gate;
 mod handle;
-mod in_flight;
 mod layer;
-mod listeners;
 mod mode;
+mod one_circuit;
+mod opening_reason;
 mod packed_state;
 mod per_key;
 mod service;
 mod settings;
-mod shared;
+mod shared_circuit;
+mod slow_in_flight;
 mod snapshot;
 mod state;
 mod table;
 mod table_entry;
 mod transition;
+mod transition_listeners;
 mod waiters;
 mod window;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::gate::sealed::Circuits;
+pub(crate) use self::circuit_kind::Circuits;
 #[cfg(feature = "serde")]
-pub(crate) use self::settings::Span;
+pub(crate) use self::settings::WindowSize;
 pub use self::{
-    circuits::CircuitsHandle,
+    circuits_handle::CircuitsHandle,
     error::Open,
     future::ResponseFuture,
-    gate::{Backpressure, Single},
     handle::CircuitBreakerHandle,
     layer::CircuitBreakerLayer,
     mode::Mode,
     packed_state::State,
-    per_key::PerKey,
     service::CircuitBreaker,
-    settings::{InvalidWindow, Settings, Window},
-    snapshot::Snapshot,
-    transition::CircuitTransition,
+    settings::{Settings, Window},
+    snapshot::CircuitSnapshot,
+    transition::Transition,
 };

@@ -1,6 +1,6 @@
 //! Whether a circuit acts by itself. Pure.
 
-/// Whether a circuit acts by itself.
+/// Says whether a circuit acts by itself or was forced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {

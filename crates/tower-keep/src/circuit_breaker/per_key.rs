@@ -9,37 +9,40 @@ use std::{
 };
 
 use super::{
-    gate::{Ask, Ready, sealed},
-    listeners::Listeners,
+    circuit_kind::{Admits, Ask, Circuits, Ready, Spread},
     settings::Settings,
-    shared::SharedRef,
+    shared_circuit::CircuitRef,
     table::{Seed, Table},
+    transition_listeners::TransitionListeners,
 };
-use crate::unshare::{Unshare, has_others};
+use crate::{
+    for_request::ForRequest,
+    unshare::{Unshare, has_others},
+};
 
 /// A circuit for each key, made when the key first comes. Made by
 /// [`CircuitBreakerLayer::per_key`](super::CircuitBreakerLayer::per_key).
-pub struct PerKey<F, K> {
-    by: F,
+pub struct PerKey<F, K, Request> {
+    by: ForRequest<F, Request>,
     pub(super) table: Arc<Table<K>>,
 }
 
-impl<F, K> PerKey<F, K> {
+impl<F, K, Request> PerKey<F, K, Request> {
     pub(super) fn new(
         by: F,
         settings: Settings,
         name: Option<Arc<str>>,
         seed: Seed,
-        listeners: Arc<Listeners>,
+        listeners: Arc<TransitionListeners>,
     ) -> Self {
         Self {
-            by,
+            by: ForRequest::new(by),
             table: Arc::new(Table::new(settings, name, seed, listeners)),
         }
     }
 }
 
-impl<F, K> Unshare for PerKey<F, K> {
+impl<F, K, Request> Unshare for PerKey<F, K, Request> {
     fn is_shared(&self) -> bool {
         // A handle of one circuit does not hold the table.
         has_others(&self.table) || self.table.len() > 0
@@ -50,8 +53,8 @@ impl<F, K> Unshare for PerKey<F, K> {
     }
 }
 
-#[allow(private_interfaces, reason = "the trait is sealed")]
-impl<F, K: Eq + Hash> sealed::Circuits for PerKey<F, K> {
+#[allow(private_interfaces, reason = "it has no public name")]
+impl<F, K: Eq + Hash, Request> Circuits for PerKey<F, K, Request> {
     fn settings(&self) -> Settings {
         self.table.settings()
     }
@@ -72,19 +75,19 @@ impl<F, K: Eq + Hash> sealed::Circuits for PerKey<F, K> {
         self.table.template().seed(seed);
     }
 
-    fn listeners(&self) -> &Listeners {
+    fn listeners(&self) -> &TransitionListeners {
         &self.table.listeners
     }
 }
 
-impl<F: Clone, K> sealed::Spread for PerKey<F, K> {
+impl<F: Clone, K, Request> Spread for PerKey<F, K, Request> {
     fn spread(&self) -> Self {
         self.clone()
     }
 }
 
-#[allow(private_interfaces, reason = "the trait is sealed")]
-impl<F, K, Request> sealed::Admits<Request> for PerKey<F, K>
+#[allow(private_interfaces, reason = "it has no public name")]
+impl<F, K, Request> Admits<Request> for PerKey<F, K, Request>
 where
     F: Fn(&Request) -> K + Clone,
     K: Eq + Hash + fmt::Display,
@@ -96,12 +99,12 @@ where
     }
 
     #[inline(always)]
-    fn circuit(&self, request: &Request) -> Cow<'_, SharedRef> {
-        Cow::Owned(self.table.get((self.by)(request)))
+    fn circuit(&self, request: &Request) -> Cow<'_, CircuitRef> {
+        Cow::Owned(self.table.get((self.by.get())(request)))
     }
 }
 
-impl<F: Clone, K> Clone for PerKey<F, K> {
+impl<F: Clone, K, Request> Clone for PerKey<F, K, Request> {
     fn clone(&self) -> Self {
         Self {
             by: self.by.clone(),
@@ -110,7 +113,7 @@ impl<F: Clone, K> Clone for PerKey<F, K> {
     }
 }
 
-impl<F, K> fmt::Debug for PerKey<F, K> {
+impl<F, K, Request> fmt::Debug for PerKey<F, K, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerKey")
             .field("circuits", &self.table.len())

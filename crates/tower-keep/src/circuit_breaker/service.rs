@@ -11,16 +11,14 @@ use tower_service::Service;
 
 use super::{
     admitted::{Admitted, guarded},
+    circuit_kind::{Admits, Ask, Circuits, Place, Ready, Spread},
     error::Open,
     future::{ResponseFuture, State},
-    gate::{
-        Ask, Place, Ready, Single,
-        sealed::{Admits, Circuits, Spread},
-    },
     layer::CircuitBreakerLayer,
-    shared::{Shared, SharedRef},
+    one_circuit::OneCircuit,
+    shared_circuit::{CircuitRef, SharedCircuit},
     state::{Admission, Answer, Rejection},
-    transition::Transition,
+    transition::StateChange,
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
@@ -29,45 +27,61 @@ use crate::{
     reject::{Fail, OnReject},
 };
 
-/// The service that [`CircuitBreakerLayer`] makes.
-pub struct CircuitBreaker<S, C = ErrorsAsFailures, O = Fail, G = Single> {
+/// Rejects calls while its circuit is open: the service that [`CircuitBreakerLayer`] makes.
+pub struct CircuitBreaker<S, C = ErrorsAsFailures, B = OneCircuit, O = Fail> {
     inner: S,
-    layer: CircuitBreakerLayer<C, O, G>,
+    layer: CircuitBreakerLayer<C, B, O>,
     ready: Ready,
 }
 
-impl<S, C, O, G> CircuitBreaker<S, C, O, G> {
-    pub(super) fn new(inner: S, layer: CircuitBreakerLayer<C, O, G>) -> Self {
+impl<S, C, B, O> CircuitBreaker<S, C, B, O> {
+    pub(super) fn new(inner: S, layer: CircuitBreakerLayer<C, B, O>) -> Self {
         Self {
             inner,
             layer,
             ready: Ready::default(),
         }
     }
+
+    /// A reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// A mutable reference to the inner service. What is called on it directly passes the circuit by and is not counted.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service. A place that was reserved for a call is given back; the circuit and its counts stay with the
+    /// layer and its handles.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
-impl<S: Clone, C: Clone, O: Clone, G: Spread> Clone for CircuitBreaker<S, C, O, G> {
+impl<S: Clone, C: Clone, B: Spread, O: Clone> Clone for CircuitBreaker<S, C, B, O> {
     fn clone(&self) -> Self {
         // Readiness is not inherited, and so neither is its lack.
         Self::new(self.inner.clone(), self.layer.spread())
     }
 }
 
-impl<S, C: Clone, O: Clone, G: Clone> Layer<S> for CircuitBreakerLayer<C, O, G> {
-    type Service = CircuitBreaker<S, C, O, G>;
+impl<S, C: Clone, B: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, B, O> {
+    type Service = CircuitBreaker<S, C, B, O>;
 
-    fn layer(&self, inner: S) -> CircuitBreaker<S, C, O, G> {
+    fn layer(&self, inner: S) -> CircuitBreaker<S, C, B, O> {
         CircuitBreaker::new(inner, self.clone())
     }
 }
 
-impl<S, C, O, G, Request> Service<Request> for CircuitBreaker<S, C, O, G>
+impl<S, C, B, O, Request> Service<Request> for CircuitBreaker<S, C, B, O>
 where
     S: Service<Request>,
     C: Classify<S::Response, S::Error> + Clone,
+    B: Admits<Request>,
     O: OnReject<Open, S::Response, S::Error> + Clone,
     O::Error: fmt::Display,
-    G: Admits<Request>,
 {
     type Response = S::Response;
     type Error = O::Error;
@@ -76,7 +90,7 @@ where
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
         let layer = &self.layer;
-        match ready!(layer.gate.poll_ready(&mut self.ready, cx)) {
+        match ready!(layer.circuits.poll_ready(&mut self.ready, cx)) {
             Ask::Nobody => Poll::Ready(Ok(())),
             Ask::Inner => (self.inner.poll_ready(cx)).map_err(|error| layer.on_reject.pass(error)),
         }
@@ -89,8 +103,8 @@ where
             layer,
             ready,
         } = self;
-        layer.gate.follow_thread();
-        let shared = before_service(|| layer.gate.circuit(&request));
+        layer.circuits.follow_thread();
+        let shared = before_service(|| layer.circuits.circuit(&request));
         if let Some(seen) = ready.rejecting.take() {
             // The circuit may have changed its mind meanwhile, but the inner service was not made
             // ready.
@@ -108,11 +122,11 @@ where
 
 /// Calls through a circuit that does not simply let the call through.
 #[cold]
-fn call_slowly<S, C, O, G, Request>(
+fn call_slowly<S, C, B, O, Request>(
     inner: &mut S,
-    layer: &CircuitBreakerLayer<C, O, G>,
+    layer: &CircuitBreakerLayer<C, B, O>,
     place: Place,
-    shared: &SharedRef,
+    shared: &CircuitRef,
     request: Request,
 ) -> ResponseFuture<S::Future, C, O>
 where
@@ -148,8 +162,8 @@ where
 }
 
 #[inline(always)]
-fn rejected<F, C: Clone, O: Clone, G>(
-    layer: &CircuitBreakerLayer<C, O, G>,
+fn rejected<F, C: Clone, B, O: Clone>(
+    layer: &CircuitBreakerLayer<C, B, O>,
     rejection: Rejection,
     membership: Membership,
 ) -> ResponseFuture<F, C, O> {
@@ -167,10 +181,10 @@ fn rejected<F, C: Clone, O: Clone, G>(
 
 /// Makes a call that the circuit lets through.
 #[inline(always)]
-fn forward<S, C, O, G, Request>(
+fn forward<S, C, B, O, Request>(
     inner: &mut S,
-    layer: &CircuitBreakerLayer<C, O, G>,
-    shared: SharedRef,
+    layer: &CircuitBreakerLayer<C, B, O>,
+    shared: CircuitRef,
     admission: Admission,
     request: Request,
 ) -> ResponseFuture<S::Future, C, O>
@@ -204,8 +218,8 @@ where
 #[cold]
 fn announce(
     membership: &Membership,
-    shared: &Shared,
-    transition: Option<&Transition>,
+    shared: &SharedCircuit,
+    transition: Option<&StateChange>,
     uncounted: bool,
 ) {
     membership.announce(|job| {
@@ -220,7 +234,7 @@ fn announce(
     });
 }
 
-impl<S: fmt::Debug, C, O, G: Circuits> fmt::Debug for CircuitBreaker<S, C, O, G> {
+impl<S: fmt::Debug, C, B: Circuits, O> fmt::Debug for CircuitBreaker<S, C, B, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.inner)
@@ -246,12 +260,12 @@ mod tests {
         let waiting = layer.backpressure().layer(());
         handle.force_open();
         let numbers = of_threads(|| {
-            let shared = &service.clone().layer.gate.shared;
+            let shared = &service.clone().layer.circuits.shared;
             assert_eq!(shared.circuit.state(), State::Open);
             shared.number()
         });
         assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
-        let numbers = of_threads(|| waiting.clone().layer.gate.0.shared.number());
+        let numbers = of_threads(|| waiting.clone().layer.circuits.0.shared.number());
         assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! What a circuit does when. Pure.
+//! The settings of a circuit, and the window of its rates. Pure.
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
-use crate::ratio::Ratio;
+use crate::ratio::{InvalidWindow, Ratio};
 
-/// The settings of a circuit. They can be replaced while it works, without losing what it counted:
+/// Says when a circuit opens and how it recovers. The settings can change while it works, without losing what it counted:
 /// [`CircuitBreakerHandle::update`](super::CircuitBreakerHandle::update).
 ///
 /// Each field says what the layer's setter of the same name says.
@@ -96,7 +96,7 @@ impl Settings {
         self.failure_threshold = self.consecutive();
         self.probe_timeout = Some(self.lease());
         self.max_cooldown = self.max_cooldown.max(self.cooldown);
-        if let Span::Calls(size) = self.window.0 {
+        if let WindowSize::Calls(size) = self.window.0 {
             self.minimum_calls = self.minimum_calls.min(size);
         }
         self
@@ -121,14 +121,14 @@ impl Settings {
 
     /// Whether the window is of calls, so that time does not matter to it.
     pub(super) fn counts_calls(&self) -> bool {
-        matches!(self.window.0, Span::Calls(_))
+        matches!(self.window.0, WindowSize::Calls(_))
     }
 
     /// With how many calls in the window the rates mean something.
     pub(super) fn least_calls(&self) -> u64 {
         let least = match self.window.0 {
-            Span::Calls(size) => self.minimum_calls.min(size),
-            Span::Time(_) => self.minimum_calls,
+            WindowSize::Calls(size) => self.minimum_calls.min(size),
+            WindowSize::Time(_) => self.minimum_calls,
         };
         u64::from(least.get())
     }
@@ -186,12 +186,12 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// What the rates of a circuit are rates of.
+/// Says which calls the rates of a circuit are computed from: the last so many, or those of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window(pub(crate) Span);
+pub struct Window(pub(crate) WindowSize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Span {
+pub(crate) enum WindowSize {
     Calls(NonZeroU32),
     /// Never zero.
     Time(Duration),
@@ -201,7 +201,7 @@ impl Window {
     /// The last calls, as many as given here, exactly. It takes two bits of memory a call.
     #[must_use]
     pub const fn calls(calls: NonZeroU32) -> Self {
-        Self(Span::Calls(calls))
+        Self(WindowSize::Calls(calls))
     }
 
     /// The calls of the last `length`, kept in 20 parts whatever the load: none that ended longer ago counts, while one
@@ -212,14 +212,9 @@ impl Window {
     /// [`InvalidWindow`] if the length is zero.
     pub const fn time(length: Duration) -> Result<Self, InvalidWindow> {
         if length.is_zero() {
-            Err(InvalidWindow(()))
+            Err(InvalidWindow::new(length, Duration::from_nanos(1)))
         } else {
-            Ok(Self(Span::Time(length)))
+            Ok(Self(WindowSize::Time(length)))
         }
     }
 }
-
-/// A time window has to have a length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a time window of length zero holds nothing")]
-pub struct InvalidWindow(());

@@ -1,14 +1,14 @@
-//! What a circuit tells of itself. Pure.
+//! The snapshot of a circuit: its state and counts at one moment. Pure.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{mode::Mode, packed_state::State};
 
-/// What there is to know of a circuit at one moment. Made by
-/// [`CircuitBreakerHandle::snapshot`](super::CircuitBreakerHandle::snapshot).
+/// Shows the state and the counts of a circuit at one moment: what
+/// [`CircuitBreakerHandle::snapshot`](super::CircuitBreakerHandle::snapshot) returns.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Snapshot {
+pub struct CircuitSnapshot {
     /// The state.
     pub state: State,
     /// Whether the circuit acts by itself.
@@ -42,7 +42,7 @@ pub struct Snapshot {
     pub cause: Option<Arc<str>>,
 }
 
-impl Snapshot {
+impl CircuitSnapshot {
     /// The share of failed calls in the window, within 0.0..=1.0; `None` where it is empty.
     #[must_use]
     pub fn failure_rate(&self) -> Option<f64> {

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use super::{
     eviction::{Member, Queues},
-    in_flight::nanos,
-    listeners::Listeners,
     settings::Settings,
-    shared::{Shared, SharedRef},
+    shared_circuit::{CircuitRef, SharedCircuit},
+    slow_in_flight::nanos,
     table_entry::{Changes, TableEntry},
+    transition_listeners::TransitionListeners,
 };
 use crate::sharded::Shard;
 
@@ -26,15 +26,15 @@ use crate::sharded::Shard;
 /// Lock order: `circuits` before `template`, both before a circuit's own and the list of changes.
 /// Of the user's code only the key's `Eq` and `Hash` run under a lock.
 pub(super) struct Table<K> {
-    circuits: RwLock<Circuits<K>>,
+    circuits: RwLock<Members<K>>,
     template: Mutex<Template>,
-    pub(super) listeners: Arc<Listeners>,
+    pub(super) listeners: Arc<TransitionListeners>,
     changes: Arc<Changes>,
     born: Instant,
 }
 
-struct Circuits<K> {
-    index: HashMap<Arc<K>, SharedRef>,
+struct Members<K> {
+    index: HashMap<Arc<K>, CircuitRef>,
     queues: Queues<K>,
 }
 
@@ -78,12 +78,12 @@ impl<K> Table<K> {
         settings: Settings,
         name: Option<Arc<str>>,
         seed: Seed,
-        listeners: Arc<Listeners>,
+        listeners: Arc<TransitionListeners>,
     ) -> Self {
         let queues = Queues::new();
         Self {
             changes: queues.changes(),
-            circuits: RwLock::new(Circuits {
+            circuits: RwLock::new(Members {
                 index: HashMap::new(),
                 queues,
             }),
@@ -113,11 +113,11 @@ impl<K> Table<K> {
         new
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Circuits<K>> {
+    fn read(&self) -> RwLockReadGuard<'_, Members<K>> {
         self.circuits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Circuits<K>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Members<K>> {
         self.circuits
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -145,16 +145,36 @@ impl<K> Table<K> {
     }
 
     pub(super) fn change_settings(&self, change: &dyn Fn(&mut Settings)) {
-        // Within the lock of the circuits none is made meanwhile of the old ones.
+        // While the circuits are locked, none is made with the old settings.
         let circuits = self.write();
         change(&mut self.template().settings);
-        for shared in circuits.index.values() {
+        circuits.change_settings(change);
+    }
+
+    /// Whether the settings were still the old ones: then all circuits have the new ones now.
+    pub(super) fn replace_settings(&self, old: Settings, new: Settings) -> bool {
+        let circuits = self.write();
+        {
+            let mut template = self.template();
+            if template.settings != old {
+                return false;
+            }
+            new.replace(&mut template.settings);
+        }
+        circuits.change_settings(&|settings| new.replace(settings));
+        true
+    }
+}
+
+impl<K> Members<K> {
+    fn change_settings(&self, change: &dyn Fn(&mut Settings)) {
+        for shared in self.index.values() {
             shared.circuit.change_settings(change, shared.now());
         }
     }
 }
 
-impl<K: Eq + Hash> Circuits<K> {
+impl<K: Eq + Hash> Members<K> {
     fn remove(&mut self, key: &K) -> Option<Member<K>> {
         let shared = self.index.remove(key)?;
         let number = shared.table_entry.as_ref()?.number;
@@ -172,7 +192,7 @@ impl<K: Eq + Hash> Circuits<K> {
 }
 
 impl<K: Eq + Hash> Table<K> {
-    pub(super) fn find(&self, key: &K) -> Option<SharedRef> {
+    pub(super) fn find(&self, key: &K) -> Option<CircuitRef> {
         self.read().index.get(key).cloned()
     }
 
@@ -182,7 +202,7 @@ impl<K: Eq + Hash> Table<K> {
     }
 
     /// All circuits, without those idle for too long.
-    pub(super) fn all(&self) -> Vec<(Arc<K>, SharedRef)> {
+    pub(super) fn all(&self) -> Vec<(Arc<K>, CircuitRef)> {
         let removed = {
             let mut circuits = self.write();
             let idle = self.template().idle;
@@ -206,7 +226,7 @@ impl<K: Eq + Hash> Table<K> {
 
 impl<K: Eq + Hash + fmt::Display> Table<K> {
     /// The circuit of this key, made if there is none.
-    pub(super) fn get(&self, key: K) -> SharedRef {
+    pub(super) fn get(&self, key: K) -> CircuitRef {
         let now = self.now();
         let known = self.find(&key);
         let shared = known.unwrap_or_else(|| match self.insert(Arc::new(key), now, None) {
@@ -254,7 +274,7 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
         };
         let table_entry = TableEntry::new(number, Arc::clone(&self.changes));
         let listeners = Arc::clone(&self.listeners);
-        let made = Shared::with(settings, name, seed, listeners, Some(table_entry));
+        let made = SharedCircuit::with(settings, name, seed, listeners, Some(table_entry));
         let made = Shard::single(made);
         made.touch(now);
         let mut circuits = self.write();
@@ -292,6 +312,6 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
 
 /// The circuit of a key for which there was none a moment ago.
 enum Inserted {
-    Made(SharedRef),
-    Known(SharedRef),
+    Made(CircuitRef),
+    Known(CircuitRef),
 }

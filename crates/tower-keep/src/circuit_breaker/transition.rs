@@ -1,16 +1,16 @@
-//! What is known of a change of a circuit's state. Pure.
+//! A transition of a circuit from state to state, for listeners. Pure.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{mode::Mode, packed_state::State};
 
-/// A change of a circuit's state, as a listener gets it:
+/// Tells a listener that a circuit changed its state:
 /// [`CircuitBreakerLayer::on_transition`](super::CircuitBreakerLayer::on_transition).
 ///
 /// The counts are those at the end of the state that the circuit leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CircuitTransition {
+pub struct Transition {
     /// The circuit's name.
     pub circuit: Arc<str>,
     /// The number of this transition of the circuit, counted from 1. A listener that several
@@ -46,7 +46,7 @@ pub struct CircuitTransition {
 
 /// The same, without the circuit's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Transition {
+pub(super) struct StateChange {
     pub(super) sequence: u64,
     pub(super) from: State,
     pub(super) to: State,
@@ -62,10 +62,10 @@ pub(super) struct Transition {
     pub(super) cooldown: Option<Duration>,
 }
 
-impl Transition {
+impl StateChange {
     /// For the listeners.
-    pub(super) fn of_circuit(&self, circuit: Arc<str>) -> CircuitTransition {
-        CircuitTransition {
+    pub(super) fn of_circuit(&self, circuit: Arc<str>) -> Transition {
+        Transition {
             circuit,
             sequence: self.sequence,
             from: self.from,

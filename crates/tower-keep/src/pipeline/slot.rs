@@ -85,7 +85,7 @@ macro_rules! stateless {
     )+};
 }
 
-stateless!(<> Identity, <C> LogLayer<C>, <L, O, N> TimeoutLayer<L, O, N>);
+stateless!(<> Identity, <C> LogLayer<C>, <L, T, O> TimeoutLayer<L, T, O>);
 
 impl<Name> Slot<Name> for Identity {}
 impl sealed::Slot for Identity {}
@@ -112,18 +112,18 @@ impl<G: Unshare, O, H> sealed::Slot for CancelLayer<G, O, H> {
 impl<Y: Unshare, M, O> Slot<slots::Dedup> for DedupLayer<Y, M, O> {}
 impl<Y: Unshare, M, O> sealed::Slot for DedupLayer<Y, M, O> {}
 
-impl<C, O, G: Circuits> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, O, G> {}
-impl<C, O, G: Circuits> sealed::Slot for CircuitBreakerLayer<C, O, G> {
+impl<C, B: Circuits, O> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, B, O> {}
+impl<C, B: Circuits, O> sealed::Slot for CircuitBreakerLayer<C, B, O> {
     fn facts(&self) -> Facts<'_> {
         Facts {
-            circuits: Some(&self.gate),
+            circuits: Some(&self.circuits),
             ..Facts::default()
         }
     }
 }
 
-impl<L: FixedLimit, O, N: FixedLimit> Slot<slots::Timeout> for TimeoutLayer<L, O, N> {}
-impl<L: FixedLimit, O, N: FixedLimit> sealed::Slot for TimeoutLayer<L, O, N> {
+impl<L: FixedLimit, T: FixedLimit, O> Slot<slots::Timeout> for TimeoutLayer<L, T, O> {}
+impl<L: FixedLimit, T: FixedLimit, O> sealed::Slot for TimeoutLayer<L, T, O> {
     fn facts(&self) -> Facts<'_> {
         Facts {
             limits: Some(Limits {
@@ -138,8 +138,8 @@ impl<L: FixedLimit, O, N: FixedLimit> sealed::Slot for TimeoutLayer<L, O, N> {
     }
 }
 
-impl<P, C, H, B, N, A> Slot<slots::Retry> for RetryLayer<P, C, H, B, N, A> {}
-impl<P, C, H, B, N, A> sealed::Slot for RetryLayer<P, C, H, B, N, A> {
+impl<P, X> Slot<slots::Retry> for RetryLayer<P, X> {}
+impl<P, X> sealed::Slot for RetryLayer<P, X> {
     fn facts(&self) -> Facts<'_> {
         Facts {
             retries: Some(&self.settings),

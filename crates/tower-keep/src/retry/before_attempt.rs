@@ -1,4 +1,4 @@
-//! What changes the request before each attempt.
+//! Hooks before each attempt, which change the request or prepare it.
 
 use std::{
     convert::Infallible,
@@ -7,10 +7,15 @@ use std::{
 };
 
 use super::policy::Attempt;
+use crate::for_request::ForRequest;
 
 /// What happens to the request before each attempt.
-///
-/// It is sealed: the builder methods of [`RetryLayer`](super::RetryLayer) take closures.
+#[diagnostic::on_unimplemented(
+    message = "the hook given to `before_attempt` or `before_attempt_async` does not fit the service",
+    label = "the service takes `{Request}` and answers with `Result<{Response}, {Error}>`",
+    note = "`before_attempt` takes `|request: &mut {Request}, attempt|`",
+    note = "`before_attempt_async` takes a request and gives a future of `Result<{Request}, {Error}>`"
+)]
 pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
     /// What it keeps of an attempt's outcome for the next one.
     type Seen;
@@ -49,9 +54,9 @@ pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
 
 /// The request is sent as it is. The default.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AsItIs;
+pub struct Unchanged;
 
-impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for AsItIs {
+impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Unchanged {
     type Seen = Infallible;
     type Prepared = Infallible;
     type Future = Pending<Result<Infallible, Error>>;
@@ -78,10 +83,16 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for AsItI
 
 /// A closure changes the request. Made by
 /// [`RetryLayer::before_attempt`](super::RetryLayer::before_attempt).
-#[derive(Clone, Copy)]
-pub struct ChangeWith<F>(pub(super) F);
+pub struct ChangeWith<F, Request>(pub(super) ForRequest<F, Request>);
 
-impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F>
+impl<F: Clone, Request> Clone for ChangeWith<F, Request> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F, Request>
 where
     F: Fn(&mut Request, &Attempt<'_>),
 {
@@ -99,7 +110,7 @@ where
 
     #[inline(always)]
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
-        (self.0)(request, attempt);
+        (self.0.get())(request, attempt);
     }
 
     fn prepare(&self, _: Request, _: &Attempt<'_>, _: Option<Infallible>) -> Self::Future {
@@ -116,6 +127,7 @@ where
 #[derive(Clone, Copy)]
 pub struct PrepareWith<F>(pub(super) F);
 
+#[diagnostic::do_not_recommend]
 impl<F, Prepare, Request, Response, Error> BeforeAttempt<Request, Response, Error>
     for PrepareWith<F>
 where
@@ -158,6 +170,7 @@ pub struct PrepareWithOutcome<V, F> {
     pub(super) prepare: F,
 }
 
+#[diagnostic::do_not_recommend]
 impl<V, Seen, F, Prepare, Request, Response, Error> BeforeAttempt<Request, Response, Error>
     for PrepareWithOutcome<V, F>
 where
@@ -187,7 +200,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for ChangeWith<F> {
+impl<F, Request> fmt::Debug for ChangeWith<F, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChangeWith").finish_non_exhaustive()
     }
@@ -207,8 +220,8 @@ impl<V, F> fmt::Debug for PrepareWithOutcome<V, F> {
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::AsItIs {}
-    impl<F> Sealed for super::ChangeWith<F> {}
+    impl Sealed for super::Unchanged {}
+    impl<F, Request> Sealed for super::ChangeWith<F, Request> {}
     impl<F> Sealed for super::PrepareWith<F> {}
     impl<V, F> Sealed for super::PrepareWithOutcome<V, F> {}
 }

@@ -14,16 +14,13 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{
-    backoff::Walk,
-    before_attempt::BeforeAttempt,
-    budgets::ChooseBudget,
-    give_up::{GaveUp, OnGiveUp},
-    handle::RetryBudget,
-    next::{Over, attempt_ended, begin_attempt, described},
+    after_attempt::{FailedAttempt, attempt_ended, begin_attempt, described},
+    backoff::JitterState,
+    budget::RetryBudget,
+    give_up::GaveUp,
+    hooks::Hooks,
     policy::{Attempt, Decision, Policy},
-    request::CloneRequest,
-    retries::ChooseRetries,
-    shared::{End, Shared},
+    shared_layer::{Deadline, SharedLayer},
 };
 use crate::{
     event::GiveUpReason,
@@ -37,38 +34,38 @@ use crate::{
 pin_project! {
     /// The response future of [`Retry`](super::Retry).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Request, P, C, H, B, N, A>
+    pub struct ResponseFuture<S, Request, P, X>
     where
         S: Service<Request>,
         P: Policy<Request, S::Response, S::Error>,
-        A: BeforeAttempt<Request, S::Response, S::Error>,
+        X: Hooks<Request, S::Response, S::Error>,
     {
         #[pin]
-        state: State<S, S::Future, A::Future, A::Prepared>,
+        state: State<S, S::Future, X::Prepare, X::Prepared>,
         // For the next attempt; `None` if the request cannot be repeated.
         next: Option<Next<S, Request>>,
         seen: P::Seen,
         // What the hook before the next attempt is to know of the last one.
-        last: Option<A::Seen>,
+        last: Option<X::Seen>,
         budget: Option<RetryBudget>,
         attempt: u32,
         max_retries: u32,
-        end: End,
-        walk: Option<Box<Walk>>,
-        shared: Arc<Shard<Shared<P, C, H, B, N, A>>>,
+        deadline: Deadline,
+        jitter: Option<Box<JitterState>>,
+        shared: Arc<Shard<SharedLayer<P, X>>>,
         membership: Membership,
     }
 }
 
-type SharedByCalls<P, C, H, B, N, A> = Arc<Shard<Shared<P, C, H, B, N, A>>>;
+type SharedByCalls<P, X> = Arc<Shard<SharedLayer<P, X>>>;
 
 /// What is known of a call once its request was looked at.
-pub(super) struct Call<Seen, P, C, H, B, N, A> {
+pub(super) struct Call<Seen, P, X> {
     pub(super) seen: Seen,
     pub(super) budget: Option<RetryBudget>,
     pub(super) max_retries: u32,
-    pub(super) end: End,
-    pub(super) shared: SharedByCalls<P, C, H, B, N, A>,
+    pub(super) deadline: Deadline,
+    pub(super) shared: SharedByCalls<P, X>,
 }
 
 pin_project! {
@@ -106,10 +103,10 @@ impl<S: Clone, Request> Next<S, Request> {
     }
 
     /// The request for one attempt. Another one like it is kept if `again`.
-    fn request<C: CloneRequest<Request>>(
+    fn request(
         next: &mut Option<Self>,
         again: bool,
-        clone: &C,
+        clone: impl FnOnce(&Request) -> Option<Request>,
     ) -> Request {
         let Some((next, request)) =
             (next.as_mut()).and_then(|next| next.request.take().map(|request| (next, request)))
@@ -117,7 +114,7 @@ impl<S: Clone, Request> Next<S, Request> {
             unreachable!("an attempt begins only with a request at hand")
         };
         if again {
-            next.request = clone.clone_request(&request);
+            next.request = clone(&request);
         }
         request
     }
@@ -131,18 +128,18 @@ impl<S, F, H, R> State<S, F, H, R> {
     }
 }
 
-impl<S, Request, P, C, H, B, N, A> ResponseFuture<S, Request, P, C, H, B, N, A>
+impl<S, Request, P, X> ResponseFuture<S, Request, P, X>
 where
     S: Service<Request>,
     P: Policy<Request, S::Response, S::Error>,
-    A: BeforeAttempt<Request, S::Response, S::Error>,
+    X: Hooks<Request, S::Response, S::Error>,
 {
     /// The first attempt is under way.
     #[inline(always)]
     pub(super) fn calling(
         future: S::Future,
         next: Option<(S, Request)>,
-        call: Call<P::Seen, P, C, H, B, N, A>,
+        call: Call<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
         let next = next.map(|(service, request)| Next {
@@ -153,11 +150,7 @@ where
     }
 
     /// The first attempt is to be prepared. The job, if there is one, is held back until the service is called.
-    pub(super) fn preparing(
-        service: S,
-        request: Request,
-        call: Call<P::Seen, P, C, H, B, N, A>,
-    ) -> Self {
+    pub(super) fn preparing(service: S, request: Request, call: Call<P::Seen, P, X>) -> Self {
         let membership = Membership::without_call();
         membership.with_job(|job| job.flags.hold_back());
         let next = Next {
@@ -169,9 +162,9 @@ where
 
     #[inline(always)]
     fn new(
-        state: State<S, S::Future, A::Future, A::Prepared>,
+        state: State<S, S::Future, X::Prepare, X::Prepared>,
         next: Option<Next<S, Request>>,
-        call: Call<P::Seen, P, C, H, B, N, A>,
+        call: Call<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
         Self {
@@ -182,48 +175,41 @@ where
             budget: call.budget,
             attempt: 1,
             max_retries: call.max_retries,
-            end: call.end,
-            walk: None,
+            deadline: call.deadline,
+            jitter: None,
             shared: call.shared,
             membership,
         }
     }
 
-    /// How many attempts were begun so far, the first one included. Also of use once the future is ready, as long as
-    /// it is at hand; [`counted`](Self::counted) is for where it is not.
-    #[must_use]
-    pub fn attempts(&self) -> u32 {
-        self.attempt
-    }
-
-    /// Makes the future's output the result and how many attempts it took.
+    /// How many attempts were begun so far, the first one included: also once the future is ready, as long as it is
+    /// kept.
     ///
     /// ```
+    /// use std::pin::pin;
     /// use tower::{Layer, Service, service_fn};
     /// use tower_keep::{BoxError, RetryLayer};
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
     /// let broken = service_fn(|_: ()| async { Err::<(), BoxError>("broken".into()) });
     /// let mut service = RetryLayer::new().max_retries(2).layer(broken);
-    /// let (result, attempts) = service.call(()).counted().await;
-    /// assert_eq!((result.unwrap_err().to_string(), attempts), ("broken".to_owned(), 3));
+    /// let mut call = pin!(service.call(()));
+    /// assert_eq!(call.as_mut().await.unwrap_err().to_string(), "broken");
+    /// assert_eq!(call.attempts(), 3);
     /// # });
     /// ```
-    pub fn counted(self) -> Counted<S, Request, P, C, H, B, N, A> {
-        Counted { future: self }
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempt
     }
 }
 
-impl<S, Request, P, C, H, B, N, A> Future for ResponseFuture<S, Request, P, C, H, B, N, A>
+impl<S, Request, P, X> Future for ResponseFuture<S, Request, P, X>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
     P: Policy<Request, S::Response, S::Error>,
-    C: CloneRequest<Request>,
-    H: OnGiveUp<S::Response, S::Error>,
-    B: ChooseBudget<Request>,
-    N: ChooseRetries<Request>,
-    A: BeforeAttempt<Request, S::Response, S::Error>,
+    X: Hooks<Request, S::Response, S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -244,7 +230,7 @@ where
                     }
                     *this.attempt = this.attempt.saturating_add(1);
                     begin_attempt(this.membership, *this.attempt, max_retries);
-                    let next = match A::WAITS {
+                    let next = match X::WAITS {
                         true => State::Beginning,
                         false => State::Readying {
                             service: this.membership.ask(|| Next::instance(this.next)),
@@ -261,12 +247,14 @@ where
                     let membership = &*this.membership;
                     let hook = membership.ask(|| {
                         let again = number <= max_retries;
-                        let request = Next::request(this.next, again, &layer.clone_request);
+                        let request = Next::request(this.next, again, |request| {
+                            layer.hooks.clone_request(request)
+                        });
                         let attempt = Attempt {
                             number,
                             ..Attempt::first(max_retries, membership)
                         };
-                        layer.before_attempt.prepare(request, &attempt, last)
+                        layer.hooks.prepare(request, &attempt, last)
                     });
                     this.state.set(State::Preparing { hook });
                     continue;
@@ -294,24 +282,25 @@ where
                     match ready!(this.membership.run(|| service.poll_ready(cx))) {
                         Ok(()) => {
                             let request = match prepared.take() {
-                                Some(prepared) => A::request(prepared),
+                                Some(prepared) => X::request(prepared),
                                 None => this.membership.ask(|| {
                                     let again = *this.attempt <= max_retries;
-                                    let mut request =
-                                        Next::request(this.next, again, &layer.clone_request);
-                                    if A::CHANGES {
+                                    let mut request = Next::request(this.next, again, |request| {
+                                        layer.hooks.clone_request(request)
+                                    });
+                                    if X::CHANGES {
                                         let attempt = Attempt {
                                             number: *this.attempt,
                                             ..Attempt::first(max_retries, this.membership)
                                         };
-                                        layer.before_attempt.change(&mut request, &attempt);
+                                        layer.hooks.change(&mut request, &attempt);
                                     }
                                     request
                                 }),
                             };
                             this.membership.with_job(|job| {
                                 job.attempt_runs();
-                                if A::WAITS {
+                                if X::WAITS {
                                     job.attempt_was_prepared();
                                 }
                             });
@@ -330,7 +319,7 @@ where
                             continue;
                         }
                         Err(error) => {
-                            if A::WAITS {
+                            if X::WAITS {
                                 this.membership.with_job(|job| job.attempt_was_prepared());
                             }
                             Err(error)
@@ -361,31 +350,31 @@ where
                 this.membership.finish(&result);
                 return Poll::Ready(result);
             };
-            let over = Over {
+            let failed = FailedAttempt {
                 settings: &layer.settings,
                 membership: this.membership,
                 attempt: *this.attempt,
                 max_retries,
                 repeatable: (this.next.as_ref()).is_some_and(|next| next.request.is_some()),
-                end: this.shared.end_at(*this.end),
-                walk: this.walk,
+                total_deadline: this.shared.deadline_at(*this.deadline),
+                jitter: this.jitter,
                 budget: this.budget.as_ref(),
             };
             let describe = || described(layer.policy.describe(&result));
             let delay = match this
                 .membership
-                .ask(|| over.next(&result, decision, describe))
+                .ask(|| failed.next(&result, decision, describe))
             {
                 Ok(delay) => delay,
                 Err(reason) => {
                     let attempts = *this.attempt;
-                    let result = (this.membership)
-                        .ask(|| give_up(result, reason, attempts, &layer.on_give_up));
+                    let result =
+                        (this.membership).ask(|| give_up(result, reason, attempts, &layer.hooks));
                     this.membership.finish(&result);
                     return Poll::Ready(result);
                 }
             };
-            *this.last = this.membership.ask(|| layer.before_attempt.see(&result));
+            *this.last = this.membership.ask(|| layer.hooks.see(&result));
             // The next attempt speaks for itself.
             verdict::clear();
             this.membership.rest();
@@ -415,14 +404,14 @@ fn is_final(verdict: Option<Verdict>, membership: &Membership) -> bool {
 
 /// Hands the last outcome to the hook.
 #[cold]
-fn give_up<T, E, H: OnGiveUp<T, E>>(
+fn give_up<Request, T, E, X: Hooks<Request, T, E>>(
     outcome: Result<T, E>,
     reason: GiveUpReason,
     attempts: u32,
-    hook: &H,
+    hooks: &X,
 ) -> Result<T, E> {
     let failed = outcome.is_err();
-    let outcome = hook.give_up(outcome, GaveUp::new(reason, attempts));
+    let outcome = hooks.give_up(outcome, GaveUp::new(reason, attempts));
     if failed && outcome.is_ok() {
         // A fallback: what was said of the error does not hold for it.
         verdict::replace();
@@ -430,60 +419,15 @@ fn give_up<T, E, H: OnGiveUp<T, E>>(
     outcome
 }
 
-impl<S, Request, P, C, H, B, N, A> fmt::Debug for ResponseFuture<S, Request, P, C, H, B, N, A>
+impl<S, Request, P, X> fmt::Debug for ResponseFuture<S, Request, P, X>
 where
     S: Service<Request>,
     P: Policy<Request, S::Response, S::Error>,
-    A: BeforeAttempt<Request, S::Response, S::Error>,
+    X: Hooks<Request, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
-    }
-}
-
-pin_project! {
-    /// A call that says how many attempts it took. Made by [`ResponseFuture::counted`].
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Counted<S, Request, P, C, H, B, N, A>
-    where
-        S: Service<Request>,
-        P: Policy<Request, S::Response, S::Error>,
-        A: BeforeAttempt<Request, S::Response, S::Error>,
-    {
-        #[pin]
-        future: ResponseFuture<S, Request, P, C, H, B, N, A>,
-    }
-}
-
-impl<S, Request, P, C, H, B, N, A> Future for Counted<S, Request, P, C, H, B, N, A>
-where
-    S: Service<Request> + Clone,
-    S::Error: fmt::Display,
-    P: Policy<Request, S::Response, S::Error>,
-    C: CloneRequest<Request>,
-    H: OnGiveUp<S::Response, S::Error>,
-    B: ChooseBudget<Request>,
-    N: ChooseRetries<Request>,
-    A: BeforeAttempt<Request, S::Response, S::Error>,
-{
-    type Output = (Result<S::Response, S::Error>, u32);
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut future = self.project().future;
-        let result = ready!(future.as_mut().poll(cx));
-        Poll::Ready((result, future.attempts()))
-    }
-}
-
-impl<S, Request, P, C, H, B, N, A> fmt::Debug for Counted<S, Request, P, C, H, B, N, A>
-where
-    S: Service<Request>,
-    P: Policy<Request, S::Response, S::Error>,
-    A: BeforeAttempt<Request, S::Response, S::Error>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Counted").field(&self.future).finish()
     }
 }

@@ -1,10 +1,10 @@
-//! What a retry says and does when it makes no other attempt.
+//! Giving up: what a retry says and does when it makes no other attempt.
 
 use std::{error::Error, fmt};
 
 use crate::{error::BoxError, event::GiveUpReason};
 
-/// Why a retry gave up, and after how many attempts: for [`RetryLayer::on_give_up`].
+/// Says why a retry gave up, and after how many attempts: for [`RetryLayer::on_give_up`].
 ///
 /// It is an error type too, for callers that are to learn this from the error. Give it the last
 /// error as its cause with [`caused_by`](Self::caused_by).
@@ -67,6 +67,11 @@ impl Error for GaveUp {
 }
 
 /// What becomes of the last outcome.
+#[diagnostic::on_unimplemented(
+    message = "the hook given to `on_give_up` does not take `Result<{Response}, {Error}>`",
+    label = "the service's result is `Result<{Response}, {Error}>`",
+    note = "the hook has to be an `Fn(Result<{Response}, {Error}>, GaveUp) -> Result<{Response}, {Error}>`"
+)]
 pub trait OnGiveUp<Response, Error>: sealed::Sealed {
     /// The outcome that the caller gets.
     #[doc(hidden)]
@@ -89,6 +94,7 @@ impl<Response, Error> OnGiveUp<Response, Error> for KeepOutcome {
 #[derive(Clone, Copy)]
 pub struct GiveUpWith<F>(pub(super) F);
 
+#[diagnostic::do_not_recommend]
 impl<F, Response, Error> OnGiveUp<Response, Error> for GiveUpWith<F>
 where
     F: Fn(Result<Response, Error>, GaveUp) -> Result<Response, Error>,

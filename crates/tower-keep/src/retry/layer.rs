@@ -4,86 +4,124 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     backoff::{Backoff, Jitter},
-    before_attempt::AsItIs,
-    budgets::OneBudget,
-    give_up::KeepOutcome,
-    handle::RetryBudget,
+    budget::RetryBudget,
+    hooks::HookSet,
     policy::OnError,
-    request::ByClone,
-    retries::FixedRetries,
     settings::{Seeds, Settings},
 };
 use crate::unshare::Unshare;
 
-/// The layer with one part replaced by the argument of that name, which may be of another type, and state of its own; the
-/// rest is listed because a struct cannot be rebuilt around it.
-macro_rules! with {
-    ($layer:ident, $part:ident; $($rest:ident),+) => {
-        RetryLayer {
-            settings: $layer.settings.unshared(),
-            $part,
-            $($rest: $layer.$rest,)+
-        }
-    };
-}
-
-// They use the macro.
 mod decisions;
 mod hooks;
 
-/// Tries again after a failure.
+/// Tries again after a failure. In production begin with [`RetryLayer::for_clients`].
+///
+/// ```
+/// use tower_keep::{RetryLayer, retry::Backoff};
+///
+/// // Jitter, short waits, and a budget of 20 %: for a client that calls a service over a network.
+/// let production = RetryLayer::for_clients();
+/// // 1, 2 and 4 s to the millisecond, without a budget: for tests, and as a base for settings of your own.
+/// let plain = RetryLayer::new();
+/// # let _ = (production, plain);
+/// ```
+///
+/// Without jitter, clients that failed together come back together. Without a budget, a service where everything fails
+/// gets four times its load. [`new`](Self::new) has neither, so that its waits are exact.
 ///
 /// See the [module](super) for what the settings do together.
 ///
-/// `P` decides, `C` repeats the request, `H` sees the last outcome, `B` chooses the budget and `N` the number of
-/// retries, `A` changes the request before each attempt.
+/// # In a struct
+///
+/// `RetryLayer` alone is the type of a layer with the default policy. Closures have types without a name: keep a
+/// configured layer or service behind a type parameter, as `impl Layer<S>`, or boxed.
+///
+/// ```
+/// use http::{Request, Response};
+/// use tower::{Layer, util::BoxCloneSyncService, service_fn};
+/// use tower_keep::{BoxError, RetryLayer, retry::{OnError, Retry}};
+///
+/// struct Defaults {
+///     retry: RetryLayer,
+/// }
+///
+/// struct Client<L> {
+///     retry: L,
+/// }
+///
+/// struct Boxed {
+///     service: BoxCloneSyncService<Request<String>, Response<String>, BoxError>,
+/// }
+///
+/// fn gets() -> impl Layer<(), Service: Send> + Clone {
+///     RetryLayer::for_clients().clone_with(|request: &Request<String>| {
+///         request.method().is_safe().then(|| request.clone())
+///     })
+/// }
+///
+/// let defaults = Defaults { retry: RetryLayer::for_clients().max_retries(2) };
+/// let client = Client { retry: gets() };
+/// let echo = service_fn(|request: Request<String>| async {
+///     Ok::<_, BoxError>(Response::new(request.into_body()))
+/// });
+/// let boxed = Boxed { service: BoxCloneSyncService::new(defaults.retry.layer(echo)) };
+/// # let _ = (client.retry, boxed.service);
+/// ```
+///
+/// `P` is the policy, `X` the rare hooks.
 #[derive(Clone)]
-pub struct RetryLayer<
-    P = OnError,
-    C = ByClone,
-    H = KeepOutcome,
-    B = OneBudget,
-    N = FixedRetries,
-    A = AsItIs,
-> {
+pub struct RetryLayer<P = OnError, X = HookSet> {
     pub(crate) settings: Settings,
     pub(super) policy: P,
-    pub(super) clone_request: C,
-    pub(super) on_give_up: H,
-    pub(super) choose_budget: B,
-    pub(super) choose_retries: N,
-    pub(super) before_attempt: A,
+    pub(super) hooks: X,
 }
 
 impl RetryLayer {
-    /// Three retries after 1, 2 and 4 s, of every error.
+    /// Three retries of every error, after exactly 1, 2 and 4 s: no jitter, no budget.
+    ///
+    /// For production there is [`for_clients`](Self::for_clients).
     #[must_use]
     pub const fn new() -> Self {
         let backoff = Backoff::exponential(Duration::from_secs(1)).with_default_base();
         Self::with(3, backoff)
     }
 
-    /// For a client that somebody waits for: three retries, each after anything up to 100, 200 and 400 ms.
+    /// The production preset for a client with a caller who waits.
     ///
-    /// Exponential with full jitter, capped at 20 s, as the AWS SDKs' standard mode (there from 50 ms or 1 s). For a
-    /// client that makes many calls add a [`budget`](Self::budget).
+    /// | sets | to | because |
+    /// |---|---|---|
+    /// | [`max_retries`](Self::max_retries) | 3 | |
+    /// | [`base_delay`](Self::base_delay) | 100 ms | a caller waits |
+    /// | [`max_delay`](Self::max_delay) | 20 s | as the standard mode of the AWS SDKs |
+    /// | [`jitter`](Self::jitter) | [`Full`](Jitter::Full) | clients that failed together do not come back together |
+    /// | [`budget`](Self::budget) | a new [`RetryBudget::default`]: 20 % of the first attempts, at least 3 retries in 10 s | retries must not multiply the load of a service that fails |
+    ///
+    /// So the waits are up to 100, 200 and 400 ms. Clones of the layer share the budget; several layers that call one
+    /// service share one by [`budget`](Self::budget).
     #[must_use]
-    pub const fn for_clients() -> Self {
+    pub fn for_clients() -> Self {
         let backoff = Backoff::exponential(Duration::from_millis(100))
             .max_delay(Duration::from_secs(20))
             .jitter(Jitter::Full);
-        Self::with(3, backoff)
+        Self::with(3, backoff).budget(RetryBudget::default())
     }
 
-    /// For work in the background, which had rather be late than lost: eight retries, decorrelated from 1 s, capped
-    /// at 60 s.
+    /// The preset for background work, where late is better than lost.
     ///
-    /// The walk is that of Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). All waits
-    /// together are 5.7 min at most.
+    /// | sets | to | because |
+    /// |---|---|---|
+    /// | [`max_retries`](Self::max_retries) | 8 | nobody waits |
+    /// | [`base_delay`](Self::base_delay) | 1 s | |
+    /// | [`max_delay`](Self::max_delay) | 60 s | all waits together are at most 5.7 min |
+    /// | [`jitter`](Self::jitter) | [`Decorrelated`](Jitter::Decorrelated) | clients that failed together do not come back together |
+    ///
+    /// It sets no budget: an empty budget gives a job up at once, and here it is to go on. Where such work is a large
+    /// share of a service's load, add a [`budget`](Self::budget).
     #[must_use]
     pub const fn for_background() -> Self {
-        let backoff =
-            Backoff::decorrelated(Duration::from_secs(1)).max_delay(Duration::from_secs(60));
+        let backoff = Backoff::exponential(Duration::from_secs(1))
+            .max_delay(Duration::from_secs(60))
+            .jitter(Jitter::Decorrelated);
         Self::with(8, backoff)
     }
 
@@ -91,11 +129,7 @@ impl RetryLayer {
         Self {
             settings: Settings::new(max_retries, backoff),
             policy: OnError,
-            clone_request: ByClone,
-            on_give_up: KeepOutcome,
-            choose_budget: OneBudget,
-            choose_retries: FixedRetries,
-            before_attempt: AsItIs,
+            hooks: HookSet::DEFAULT,
         }
     }
 }
@@ -106,7 +140,7 @@ impl Default for RetryLayer {
     }
 }
 
-impl<P, C, H, B, N, A> Unshare for RetryLayer<P, C, H, B, N, A> {
+impl<P, X> Unshare for RetryLayer<P, X> {
     fn is_shared(&self) -> bool {
         self.settings.is_shared()
     }
@@ -117,7 +151,7 @@ impl<P, C, H, B, N, A> Unshare for RetryLayer<P, C, H, B, N, A> {
 }
 
 /// How often, and when.
-impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
+impl<P, X> RetryLayer<P, X> {
     /// How many retries may follow the first attempt. Default: 3, which makes 4 attempts.
     #[must_use]
     pub fn max_retries(mut self, max_retries: u32) -> Self {
@@ -126,12 +160,19 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         self
     }
 
-    /// How long to wait before each retry: the whole of it, with its base, cap and jitter. Default: exponential from
-    /// 1 s, at most 30 s, without jitter.
+    /// How the wait grows from retry to retry, and from which base. Default: exponential from 1 s.
+    ///
+    /// The [`max_delay`](Self::max_delay) and the [`jitter`](Self::jitter) of the layer hold for it, whichever is set
+    /// first.
+    ///
+    /// # Panics
+    ///
+    /// If [`max_delay`](Self::max_delay) was set to less than the base of this backoff.
     #[must_use]
+    #[track_caller]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.unshare();
-        self.settings.backoff = backoff;
+        self.settings.backoff = backoff.within(&self.settings.backoff);
         self
     }
 
@@ -187,7 +228,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         self
     }
 
-    /// What chance does to each wait of the [`backoff`](Self::backoff). Default: nothing.
+    /// How each wait of the [`backoff`](Self::backoff) is randomized. Default: not at all.
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.settings.unshare();
@@ -195,8 +236,8 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         self
     }
 
-    /// Makes jitter repeatable, for tests: the nth call that comes to wait by chance has the nth of the generators
-    /// that this seed gives. The layer's clones and services count together; a setter on a layer that has any begins
+    /// Makes jitter repeatable, for tests: the nth call that waits with jitter has the nth of the generators that this
+    /// seed gives. The layer's clones and services count together; a setter on a layer that has any begins
     /// with the first generator again. Default: each call has one of its own, seeded by the operating system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -255,16 +296,16 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         self
     }
 
-    /// The most that all waits can sum up to, if every retry is used: jitter only shortens them, except that a
-    /// decorrelated walk counts with its longest steps. Of a strategy of one's own it is what that computes without
-    /// jitter. Delays that a service asks for are not in it.
+    /// The most that all waits can sum up to, if every retry is used: jitter only shortens them, except that
+    /// [`Decorrelated`](Jitter::Decorrelated) jitter counts with its longest waits. Of a custom strategy it is what that
+    /// computes without jitter. Delays that a service asks for are not in it.
     #[must_use]
     pub fn total_delay(&self) -> Duration {
         self.settings.total_delay()
     }
 }
 
-impl<P, C, H, B, N, A> fmt::Debug for RetryLayer<P, C, H, B, N, A> {
+impl<P, X> fmt::Debug for RetryLayer<P, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.settings;
         f.debug_struct("RetryLayer")

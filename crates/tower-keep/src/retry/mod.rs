@@ -1,12 +1,25 @@
 //! Recover from transient failures.
 //!
+//! In production begin with the preset [`RetryLayer::for_clients`]: short waits with jitter, and a budget of 20 %. Jitter
+//! keeps clients that failed together from coming back together; the budget keeps retries from multiplying the load of a
+//! service that fails.
+//!
+//! ```
+//! use tower_keep::RetryLayer;
+//!
+//! let retry = RetryLayer::for_clients();
+//! # let _ = retry;
+//! ```
+//!
+//! The defaults of [`RetryLayer::new`] are exact, without jitter and budget:
+//!
 //! | setting | default |
 //! |---|---|
 //! | [`max_retries`](RetryLayer::max_retries): retries, not attempts; [`max_retries_by`](RetryLayer::max_retries_by) the request | 3 |
 //! | [`base_delay`](RetryLayer::base_delay) | 1 s |
 //! | [`max_delay`](RetryLayer::max_delay) | 30 s, or the base delay if that is longer |
 //! | [`max_requested_delay`](RetryLayer::max_requested_delay): the longest wait that the service may ask for | 60 s |
-//! | [`backoff`](RetryLayer::backoff): the strategy | exponential |
+//! | [`backoff`](RetryLayer::backoff): the strategy and its base | exponential from 1 s |
 //! | [`jitter`](RetryLayer::jitter) | none |
 //! | [`should_retry`](RetryLayer::should_retry), [`classify`](RetryLayer::classify), [`decide_with`](RetryLayer::decide_with), [`decide_with_request`](RetryLayer::decide_with_request), [`policy`](RetryLayer::policy) | every error |
 //! | [`retry_after`](RetryLayer::retry_after): a delay from the outcome | none |
@@ -33,7 +46,7 @@
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! // Shared by all layers that burden the same service.
+//! // Shared by all layers that call the same service.
 //! let budget = RetryBudget::default();
 //! let service = ServiceBuilder::new()
 //!     .layer(LogLayer::new())
@@ -129,20 +142,18 @@
 //!
 //! # How many clients come back at once
 //!
-//! By default there is no jitter, so that a test can tell when each retry comes. Clients that fail together had better
-//! not come back together: use [`jitter`](RetryLayer::jitter), or a preset.
-//!
-//! | preset | retries | waits |
-//! |---|---|---|
-//! | [`for_clients`](RetryLayer::for_clients): somebody waits for it | 3 | up to 100, 200, 400 ms, [full](Jitter::Full) jitter, at most 20 s |
-//! | [`for_background`](RetryLayer::for_background): rather late than lost | 8 | from 1 s, [decorrelated](Jitter::Decorrelated), at most 60 s |
+//! | | retries | waits | budget | for |
+//! |---|---|---|---|---|
+//! | [`new`](RetryLayer::new) | 3 | 1, 2 and 4 s, no [jitter](Jitter::None), at most 30 s | none | tests, settings of your own |
+//! | [`for_clients`](RetryLayer::for_clients) | 3 | up to 100, 200 and 400 ms, [full](Jitter::Full) jitter, at most 20 s | 20 % | a client with a caller who waits |
+//! | [`for_background`](RetryLayer::for_background) | 8 | from 1 s, [decorrelated](Jitter::Decorrelated), at most 60 s | none | background work: late is better than lost |
 //!
 //! Jitter spreads the retries, a [`RetryBudget`] bounds them. It is withdrawn from when the retry is decided on, before
 //! the wait, and a retry that then does not come, as the call was dropped, stays spent until it leaves the window.
 //!
 //! # How many attempts it took
 //!
-//! The caller learns it from [`ResponseFuture::attempts`] or [`ResponseFuture::counted`]; the code inside from
+//! The caller learns it from [`ResponseFuture::attempts`]; the code inside from
 //! [`Job::attempt`](crate::Job::attempt), if a layer tracks the job; observers from each event. A request is cloned once
 //! before each attempt that another may follow.
 //!
@@ -196,6 +207,23 @@
 //!
 //! The last one, unchanged: `type Error` is the inner service's. It has to be `Display` for the events.
 //!
+//! # When it does not compile
+//!
+//! The request has to be `Clone`, or [`clone_with`](RetryLayer::clone_with) says how to repeat it. Where a method such as
+//! `service.oneshot(request)` fails with "its trait bounds were not satisfied", the compiler does not say which. Call the
+//! function by its path instead, `ServiceExt::oneshot(service, request)`, and the first line says what is missing:
+//!
+//! ```compile_fail,E0277
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, RetryLayer};
+//!
+//! struct Upload;
+//!
+//! let service = RetryLayer::new().layer(service_fn(|_: Upload| async { Ok::<_, BoxError>(()) }));
+//! // error[E0277]: `Upload` cannot be repeated: implement `Clone` or set `clone_with`
+//! let call = ServiceExt::oneshot(service, Upload);
+//! ```
+//!
 //! # Cancel safety
 //!
 //! Dropping the future during a wait retries nothing more. No readiness of the inner service is held
@@ -214,36 +242,29 @@
 //! repeat it. A retry belongs in front of a client rather than in front of a handler. axum makes new services per route
 //! and even per request: a budget and a seed belong to the layer, and are shared by all of them.
 
+mod after_attempt;
 mod backoff;
 mod before_attempt;
 mod budget;
-mod budgets;
+mod clone_request;
 mod future;
 mod give_up;
-mod handle;
+mod hooks;
 mod layer;
-mod next;
+mod max_retries;
 mod policy;
-mod request;
-mod retries;
 mod service;
 mod settings;
-mod shared;
-mod total;
+mod shared_layer;
 
 #[cfg(feature = "pipeline")]
 pub(crate) use self::settings::Settings;
 pub use self::{
     backoff::{Backoff, BackoffStrategy, Jitter},
-    before_attempt::{AsItIs, BeforeAttempt, ChangeWith, PrepareWith, PrepareWithOutcome},
-    budget::Balance,
-    budgets::{BudgetBy, ChooseBudget, OneBudget, RetryBudgets},
-    future::{Counted, ResponseFuture},
-    give_up::{GaveUp, GiveUpWith, KeepOutcome, OnGiveUp},
-    handle::{InvalidWindow, RetryBudget},
+    budget::{Balance, RetryBudget, RetryBudgets},
+    future::ResponseFuture,
+    give_up::GaveUp,
     layer::RetryLayer,
-    policy::{Attempt, Decision, ErrorsIf, OnClass, OnError, Policy, WithRequest},
-    request::{ByClone, CloneRequest, CloneWith},
-    retries::{ChooseRetries, FixedRetries, RetriesBy},
+    policy::{Attempt, Decision, OnError, Policy},
     service::Retry,
 };

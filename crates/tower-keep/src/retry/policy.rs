@@ -1,4 +1,4 @@
-//! Whether and when to try again.
+//! The retry policy: whether and when to try again.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     job::{Job, context, membership::Membership, verdict::VerdictKind},
 };
 
-/// Whether and when to try again.
+/// Says whether and when to try again: what a [`Policy`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
@@ -70,6 +70,11 @@ pub enum Decision {
 ///
 /// let retry = RetryLayer::new().policy(Reads);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "the retry policy does not fit the service: it decides on other requests, responses or errors",
+    label = "the service takes `{Request}` and answers with `Result<{Response}, {Error}>`",
+    note = "`{Self}` has to implement `retry::Policy<{Request}, {Response}, {Error}>`"
+)]
 pub trait Policy<Request, Response, Error> {
     /// What the policy keeps of the request, for as long as the call lasts.
     type Seen;
@@ -93,6 +98,7 @@ pub trait Policy<Request, Response, Error> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, Request, Response, Error> Policy<Request, Response, Error> for F
 where
     F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision,
@@ -222,6 +228,7 @@ impl<Request, Response, Error> Policy<Request, Response, Error> for OnError {
 #[derive(Clone, Copy)]
 pub struct ErrorsIf<F>(pub(super) F);
 
+#[diagnostic::do_not_recommend]
 impl<F, Request, Response, Error> Policy<Request, Response, Error> for ErrorsIf<F>
 where
     F: Fn(&Error) -> bool,
@@ -280,6 +287,7 @@ pub struct WithRequest<V, D> {
     pub(super) decide: D,
 }
 
+#[diagnostic::do_not_recommend]
 impl<V, D, Seen, Request, Response, Error> Policy<Request, Response, Error> for WithRequest<V, D>
 where
     V: Fn(&Request) -> Seen,

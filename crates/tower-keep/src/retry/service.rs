@@ -10,15 +10,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    before_attempt::{AsItIs, BeforeAttempt},
-    budgets::{ChooseBudget, OneBudget},
     future::{Call, ResponseFuture},
-    give_up::{KeepOutcome, OnGiveUp},
+    hooks::{HookSet, Hooks},
     layer::RetryLayer,
     policy::{Attempt, OnError, Policy},
-    request::{ByClone, CloneRequest},
-    retries::{ChooseRetries, FixedRetries},
-    shared::Shared,
+    shared_layer::SharedLayer,
 };
 use crate::{
     job::{
@@ -28,21 +24,30 @@ use crate::{
     sharded::Sharded,
 };
 
-/// The service that [`RetryLayer`] makes.
-pub struct Retry<
-    S,
-    P = OnError,
-    C = ByClone,
-    H = KeepOutcome,
-    B = OneBudget,
-    N = FixedRetries,
-    A = AsItIs,
-> {
+/// Calls the inner service again after a failure: the service that [`RetryLayer`] makes.
+pub struct Retry<S, P = OnError, X = HookSet> {
     inner: S,
-    shared: Sharded<Shared<P, C, H, B, N, A>>,
+    shared: Sharded<SharedLayer<P, X>>,
 }
 
-impl<S: Clone, P, C, H, B, N, A> Clone for Retry<S, P, C, H, B, N, A> {
+impl<S, P, X> Retry<S, P, X> {
+    /// A reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// A mutable reference to the inner service. What is called on it directly is not retried.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service: the instance that the next call would go to.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone, P, X> Clone for Retry<S, P, X> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
@@ -51,43 +56,35 @@ impl<S: Clone, P, C, H, B, N, A> Clone for Retry<S, P, C, H, B, N, A> {
     }
 }
 
-impl<S, P, C, H, B, N, A> Layer<S> for RetryLayer<P, C, H, B, N, A>
+impl<S, P, X> Layer<S> for RetryLayer<P, X>
 where
     P: Clone,
-    C: Clone,
-    H: Clone,
-    B: Clone,
-    N: Clone,
-    A: Clone,
+    X: Clone,
 {
-    type Service = Retry<S, P, C, H, B, N, A>;
+    type Service = Retry<S, P, X>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Retry {
             inner,
-            shared: Sharded::new(Shared::new(self.clone())),
+            shared: Sharded::new(SharedLayer::new(self.clone())),
         }
     }
 }
 
-impl<S, P, C, H, B, N, A, Request> Service<Request> for Retry<S, P, C, H, B, N, A>
+impl<S, P, X, Request> Service<Request> for Retry<S, P, X>
 where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
     P: Policy<Request, S::Response, S::Error>,
-    C: CloneRequest<Request>,
-    H: OnGiveUp<S::Response, S::Error>,
-    B: ChooseBudget<Request>,
-    N: ChooseRetries<Request>,
-    A: BeforeAttempt<Request, S::Response, S::Error>,
+    X: Hooks<Request, S::Response, S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, Request, P, C, H, B, N, A>;
+    type Future = ResponseFuture<S, Request, P, X>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        if A::WAITS {
+        if X::WAITS {
             // The service is asked once the hook is through: nothing may be held meanwhile.
             return Poll::Ready(Ok(()));
         }
@@ -98,32 +95,32 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         self.shared.follow_thread();
         let layer = &self.shared.layer;
-        let budget = before_service(|| layer.choose_budget.choose(&request));
-        let end = self.shared.begin(budget.as_ref(), self.shared.number());
-        let max_retries = before_service(|| layer.choose_retries.choose(&request))
+        let budget = before_service(|| layer.hooks.budget(&request));
+        let deadline = self.shared.begin(budget.as_ref(), self.shared.number());
+        let max_retries = before_service(|| layer.hooks.max_retries(&request))
             .unwrap_or(layer.settings.max_retries);
         let seen = before_service(|| layer.policy.see(&request));
         let call = Call {
             seen,
             budget,
             max_retries,
-            end,
+            deadline,
             shared: Arc::clone(&self.shared),
         };
-        if A::WAITS {
+        if X::WAITS {
             let next = self.inner.clone();
             let called = mem::replace(&mut self.inner, next);
             return ResponseFuture::preparing(called, request, call);
         }
         let kept = if max_retries > 0 {
-            before_service(|| layer.clone_request.clone_request(&request))
+            before_service(|| layer.hooks.clone_request(&request))
         } else {
             None
         };
-        if A::CHANGES {
+        if X::CHANGES {
             let membership = Membership::without_call();
             let first = Attempt::first(max_retries, &membership);
-            before_service(|| layer.before_attempt.change(&mut request, &first));
+            before_service(|| layer.hooks.change(&mut request, &first));
         }
         let (membership, (future, next)) = Membership::call(|| {
             let future = call_attempt(|| self.inner.call(request));
@@ -136,7 +133,7 @@ where
     }
 }
 
-impl<S: fmt::Debug, P, C, H, B, N, A> fmt::Debug for Retry<S, P, C, H, B, N, A> {
+impl<S: fmt::Debug, P, X> fmt::Debug for Retry<S, P, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("inner", &self.inner)

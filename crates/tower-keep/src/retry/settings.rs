@@ -1,4 +1,4 @@
-//! The settings that the types of requests and results do not show in.
+//! The settings that do not depend on the types of requests and results.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use fastrand::Rng;
 
-use super::{backoff::Backoff, handle::RetryBudget};
+use super::{backoff::Backoff, budget::RetryBudget};
 use crate::unshare::{Unshare, has_others};
 
 /// What does not depend on the types of requests and results.
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     /// Retries around this one give up with it.
     pub(super) stops_outer_retries: bool,
     pub(super) budget: Option<RetryBudget>,
-    /// Where chance is injected.
+    /// Where the randomness is injected.
     pub(super) seeds: Option<Arc<Seeds>>,
 }
 
@@ -55,8 +55,8 @@ impl Settings {
     }
 
     /// A generator for one call.
-    pub(super) fn chance(&self) -> Rng {
-        // Without a seed: another one from the thread's own, which the operating system's chance has seeded.
+    pub(super) fn rng(&self) -> Rng {
+        // Without a seed: forked from the thread's own, which the operating system has seeded.
         self.seeds
             .as_ref()
             .map_or_else(Rng::new, |seeds| seeds.next())
@@ -64,7 +64,7 @@ impl Settings {
 }
 
 impl Unshare for Settings {
-    /// Whether others draw from the same chance. A budget is a handle, which others are meant to have.
+    /// Whether others draw from the same seeds. A budget is a handle, which others are meant to have.
     fn is_shared(&self) -> bool {
         self.seeds.as_ref().is_some_and(has_others)
     }

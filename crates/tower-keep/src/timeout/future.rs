@@ -58,13 +58,13 @@ impl<F, O> ResponseFuture<F, O> {
     }
 }
 
-impl<F, O, T, E> Future for ResponseFuture<F, O>
+impl<F, O, Response, Error> Future for ResponseFuture<F, O>
 where
-    F: Future<Output = Result<T, E>>,
-    O: OnReject<Elapsed, T, E>,
+    F: Future<Output = Result<Response, Error>>,
+    O: OnReject<Elapsed, Response, Error>,
     O::Error: fmt::Display,
 {
-    type Output = Result<T, O::Error>;
+    type Output = Result<Response, O::Error>;
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -145,9 +145,12 @@ impl<F, O> ResponseFuture<F, O> {
     /// The limit is over. `ended` is what the work came to within its grace period; with `None` the work is still
     /// there.
     #[cold]
-    fn expire<T, E>(self: Pin<&mut Self>, ended: Option<Result<T, E>>) -> Result<T, O::Error>
+    fn expire<Response, Error>(
+        self: Pin<&mut Self>,
+        ended: Option<Result<Response, Error>>,
+    ) -> Result<Response, O::Error>
     where
-        O: OnReject<Elapsed, T, E>,
+        O: OnReject<Elapsed, Response, Error>,
     {
         let mut this = self.project();
         let Some(deadline) = this.deadline else {

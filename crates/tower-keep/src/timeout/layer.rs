@@ -9,19 +9,23 @@ use super::{
     limit::{LimitBy, Measure, Span},
 };
 use crate::{
+    for_request::ForRequest,
     job::Elapsed,
     reject::{Fail, FailWith, RespondWith},
 };
 
 /// Limits how long a call may take, or how long it may go without progress. One layer is one limit: several compose.
 ///
-/// `L` is where the limit comes from, `O` what the caller sees, `N` where the limit of each step comes from.
+/// To keep a layer in a struct: `TimeoutLayer` alone is its type as long as it has no closure. With a closure use a type
+/// parameter, `impl Layer<S>`, or a boxed service such as tower's `BoxCloneSyncService`.
+///
+/// `L` is where the limit of a call comes from, `T` where that of each step comes from, `O` what the caller sees.
 #[derive(Clone)]
-pub struct TimeoutLayer<L = Option<Duration>, O = Fail, N = Option<Duration>> {
+pub struct TimeoutLayer<L = Option<Duration>, T = Option<Duration>, O = Fail> {
     pub(crate) limit: L,
     pub(crate) span: Span,
     pub(crate) measure: Measure,
-    pub(crate) step_limit: N,
+    pub(crate) step_limit: T,
     name: Option<&'static str>,
     // The grace period, in two parts as in `Deadline`; zero is none.
     grace_secs: u64,
@@ -36,20 +40,8 @@ impl TimeoutLayer {
         Self::of(Some(limit))
     }
 
-    /// As [`new`](Self::new), with the limit from the request; `None` is none. Where a request without a limit of its
-    /// own is to have the layer's, there is [`limit_by`](Self::limit_by).
-    #[must_use]
-    pub const fn by<F, Request>(limit: F) -> TimeoutLayer<LimitBy<F>>
-    where
-        F: Fn(&Request) -> Option<Duration>,
-    {
-        TimeoutLayer::of(LimitBy {
-            by: limit,
-            default: None,
-        })
-    }
-
-    /// No limit over the call: for a layer that only sets a [`step_limit`](Self::step_limit).
+    /// No limit of the layer's own: what is limited is said by [`limit_by`](Self::limit_by) the request, or by a
+    /// [`step_limit`](Self::step_limit).
     #[must_use]
     pub const fn none() -> Self {
         Self::of(None)
@@ -71,7 +63,7 @@ impl<L> TimeoutLayer<L> {
     }
 }
 
-impl<O, N> TimeoutLayer<Option<Duration>, O, N> {
+impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
     /// The limit, if there is one.
     #[must_use]
     pub const fn limit(&self) -> Option<Duration> {
@@ -96,13 +88,13 @@ impl<O, N> TimeoutLayer<Option<Duration>, O, N> {
     /// # let _ = limit;
     /// ```
     #[must_use]
-    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F>, O, N>
+    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F, Request>, T, O>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
         TimeoutLayer {
             limit: LimitBy {
-                by: limit,
+                by: ForRequest::new(limit),
                 default: self.limit,
             },
             span: self.span,
@@ -116,7 +108,7 @@ impl<O, N> TimeoutLayer<Option<Duration>, O, N> {
     }
 }
 
-impl<L, O> TimeoutLayer<L, O> {
+impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
     /// The limit of each named step inside the job, where the step sets none itself. Needs a stack that tracks a job;
     /// of several layers the shortest limit holds.
     #[must_use]
@@ -154,7 +146,7 @@ impl<L, O> TimeoutLayer<L, O> {
     /// # });
     /// ```
     #[must_use]
-    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, O, LimitBy<F>>
+    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, LimitBy<F, Request>, O>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
@@ -163,7 +155,7 @@ impl<L, O> TimeoutLayer<L, O> {
             span: self.span,
             measure: self.measure,
             step_limit: LimitBy {
-                by: limit,
+                by: ForRequest::new(limit),
                 default: self.step_limit,
             },
             name: self.name,
@@ -174,7 +166,7 @@ impl<L, O> TimeoutLayer<L, O> {
     }
 }
 
-impl<L, O, F> TimeoutLayer<L, O, LimitBy<F>> {
+impl<L, F, Request, O> TimeoutLayer<L, LimitBy<F, Request>, O> {
     /// The limit of each named step, where neither the step nor the request sets one.
     #[must_use]
     pub const fn step_limit(mut self, limit: Duration) -> Self {
@@ -183,7 +175,7 @@ impl<L, O, F> TimeoutLayer<L, O, LimitBy<F>> {
     }
 }
 
-impl<L, O, N> TimeoutLayer<L, O, N> {
+impl<L, T, O> TimeoutLayer<L, T, O> {
     /// Names the limit, so that an error, an event and a log line say which of several it was. Default: no name.
     ///
     /// Of the limits that steps have, each has its step's name instead.
@@ -256,7 +248,7 @@ impl<L, O, N> TimeoutLayer<L, O, N> {
 
     /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> TimeoutLayer<L, FailWith<F>, N>
+    pub fn fail_with<F, E>(self, fail: F) -> TimeoutLayer<L, T, FailWith<F>>
     where
         F: Fn(Elapsed) -> E,
     {
@@ -265,14 +257,14 @@ impl<L, O, N> TimeoutLayer<L, O, N> {
 
     /// Answers with a response instead of an error, and leaves the inner error type untouched.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> TimeoutLayer<L, RespondWith<F>, N>
+    pub fn respond_with<F, Response>(self, respond: F) -> TimeoutLayer<L, T, RespondWith<F>>
     where
         F: Fn(Elapsed) -> Response,
     {
         self.on_reject(RespondWith(respond))
     }
 
-    fn on_reject<P>(self, on_reject: P) -> TimeoutLayer<L, P, N> {
+    fn on_reject<R>(self, on_reject: R) -> TimeoutLayer<L, T, R> {
         TimeoutLayer {
             limit: self.limit,
             span: self.span,
@@ -304,7 +296,7 @@ impl<L, O, N> TimeoutLayer<L, O, N> {
     }
 }
 
-impl<L: fmt::Debug, O, N: fmt::Debug> fmt::Debug for TimeoutLayer<L, O, N> {
+impl<L: fmt::Debug, T: fmt::Debug, O> fmt::Debug for TimeoutLayer<L, T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
             .field("name", &self.name)

@@ -1,6 +1,8 @@
-//! Where a limit comes from, and what it is on.
+//! Where a limit comes from, the layer or the request, and what it is on.
 
 use std::{fmt, time::Duration};
+
+use crate::for_request::ForRequest;
 
 /// What the limit spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +21,12 @@ pub(crate) enum Measure {
 }
 
 /// Where the limit of a call comes from.
-pub trait Limit<Request> {
+#[diagnostic::on_unimplemented(
+    message = "the closure given to `limit_by` or `step_limit_by` does not take `&{Request}`",
+    label = "the service takes `{Request}`",
+    note = "the closure has to be an `Fn(&{Request}) -> Option<Duration>`"
+)]
+pub trait Limit<Request>: sealed::Sealed {
     /// The limit for this request; `None` is none.
     fn limit(&self, request: &Request) -> Option<Duration>;
 }
@@ -32,7 +39,7 @@ impl<Request> Limit<Request> for Option<Duration> {
 }
 
 /// A limit that may be known before there is a request.
-pub trait FixedLimit {
+pub trait FixedLimit: sealed::Sealed {
     /// The limit of a request that sets none itself.
     fn fixed_limit(&self) -> Option<Duration>;
 }
@@ -43,36 +50,49 @@ impl FixedLimit for Option<Duration> {
     }
 }
 
-impl<F> FixedLimit for LimitBy<F> {
+impl<F, Request> FixedLimit for LimitBy<F, Request> {
     fn fixed_limit(&self) -> Option<Duration> {
         self.default
     }
 }
 
 /// A limit that comes from the request, or else is the layer's own. Made by
-/// [`TimeoutLayer::by`](super::TimeoutLayer::by), [`limit_by`](super::TimeoutLayer::limit_by) and
-/// [`step_limit_by`](super::TimeoutLayer::step_limit_by).
-#[derive(Clone, Copy)]
-pub struct LimitBy<F> {
-    pub(super) by: F,
+/// [`limit_by`](super::TimeoutLayer::limit_by) and [`step_limit_by`](super::TimeoutLayer::step_limit_by).
+pub struct LimitBy<F, Request> {
+    pub(super) by: ForRequest<F, Request>,
     pub(super) default: Option<Duration>,
 }
 
-impl<F, Request> Limit<Request> for LimitBy<F>
+impl<F, Request> Limit<Request> for LimitBy<F, Request>
 where
     F: Fn(&Request) -> Option<Duration>,
 {
     #[inline(always)]
     fn limit(&self, request: &Request) -> Option<Duration> {
-        (self.by)(request).or(self.default)
+        (self.by.get())(request).or(self.default)
     }
 }
 
-impl<F> fmt::Debug for LimitBy<F> {
+impl<F: Clone, Request> Clone for LimitBy<F, Request> {
+    fn clone(&self) -> Self {
+        Self {
+            by: self.by.clone(),
+            default: self.default,
+        }
+    }
+}
+
+impl<F, Request> fmt::Debug for LimitBy<F, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.default {
             Some(default) => write!(f, "from the request, or else {default:?}"),
             None => f.write_str("from the request"),
         }
     }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for Option<std::time::Duration> {}
+    impl<F, Request> Sealed for super::LimitBy<F, Request> {}
 }

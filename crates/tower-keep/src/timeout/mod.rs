@@ -6,7 +6,7 @@
 //! | one attempt | [`.per_attempt()`](TimeoutLayer::per_attempt), inside the retry | the attempt fails and may be retried |
 //! | idle: no progress in the job | [`.idle()`](TimeoutLayer::idle) | as overall |
 //! | idle: no progress in an attempt | `.per_attempt().idle()`, inside the retry | as that of an attempt |
-//! | from the request | [`TimeoutLayer::by`] in place of `new`, or [`limit_by`](TimeoutLayer::limit_by) after it | as its kind |
+//! | from the request | [`limit_by`](TimeoutLayer::limit_by) after `new`, or after [`none`](TimeoutLayer::none) | as its kind |
 //! | a named step | [`TimeoutLayer::step_limit`], [`Step::limit`](crate::job::Step::limit) | the step fails |
 //!
 //! One layer is one limit, and the order of its settings does not matter. Several layers compose, and whichever limit
@@ -47,7 +47,7 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! let service = ServiceBuilder::new()
-//!     .layer(TimeoutLayer::by(|query: &Query| query.patience).respond_with(|_| "too slow"))
+//!     .layer(TimeoutLayer::none().limit_by(|query: &Query| query.patience).respond_with(|_| "too slow"))
 //!     .service(service_fn(|_: Query| std::future::pending::<Result<_, std::convert::Infallible>>()));
 //! let answer = service.oneshot(Query { patience: Some(Duration::from_millis(5)) }).await.unwrap();
 //! assert_eq!(answer, "too slow");
@@ -56,7 +56,7 @@
 //!
 //! # What a request may override
 //!
-//! | the closure says | `new(..).limit_by(..)` | `by(..)` | `step_limit(..).step_limit_by(..)` |
+//! | the closure says | `new(..).limit_by(..)` | `none().limit_by(..)` | `step_limit(..).step_limit_by(..)` |
 //! |---|---|---|---|
 //! | `Some(limit)` | that limit | that limit | that limit |
 //! | `None` | the layer's own | none | the layer's own |
@@ -152,6 +152,21 @@
 //! [`Elapsed`] says which limit, its [name](TimeoutLayer::named), how long, and in which attempt (where a layer tracks the job), as a [`BoxError`](crate::BoxError); or what
 //! [`fail_with`](TimeoutLayer::fail_with) or [`respond_with`](TimeoutLayer::respond_with) makes of it.
 //!
+//! # When it does not compile
+//!
+//! Call a method such as `oneshot` by its path, and the first line of the error says what is missing:
+//!
+//! ```compile_fail,E0277
+//! use std::time::Duration;
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, TimeoutLayer};
+//!
+//! let limit = TimeoutLayer::none().limit_by(|seconds: &u64| Some(Duration::from_secs(*seconds)));
+//! let service = limit.layer(service_fn(|_: String| async { Ok::<_, BoxError>(()) }));
+//! // error[E0277]: the closure given to `limit_by` or `step_limit_by` does not take `&String`
+//! let call = ServiceExt::oneshot(service, String::new());
+//! ```
+//!
 //! # Cancel safety
 //!
 //! On expiry, or after the grace period, the inner future is dropped. An overall limit first fires the job's token, so
@@ -173,12 +188,7 @@ mod service;
 mod timer;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::limit::{Measure, Span};
+pub(crate) use self::limit::{FixedLimit, Measure, Span};
 
-pub use self::{
-    future::ResponseFuture,
-    layer::TimeoutLayer,
-    limit::{FixedLimit, Limit, LimitBy},
-    service::Timeout,
-};
+pub use self::{future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
 pub use crate::{event::LimitScope, job::Elapsed};

@@ -25,18 +25,35 @@ use crate::{
     reject::{Fail, OnReject},
 };
 
-/// The service that [`TimeoutLayer`] makes.
+/// Stops a call at its limit: the service that [`TimeoutLayer`] makes.
 #[derive(Clone)]
-pub struct Timeout<S, L = Option<Duration>, O = Fail, N = Option<Duration>> {
+pub struct Timeout<S, L = Option<Duration>, T = Option<Duration>, O = Fail> {
     inner: S,
-    layer: TimeoutLayer<L, O, N>,
+    layer: TimeoutLayer<L, T, O>,
     id: LayerId,
 }
 
-impl<S, L: Clone, O: Clone, N: Clone> Layer<S> for TimeoutLayer<L, O, N> {
-    type Service = Timeout<S, L, O, N>;
+impl<S, L, T, O> Timeout<S, L, T, O> {
+    /// A reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
 
-    fn layer(&self, inner: S) -> Timeout<S, L, O, N> {
+    /// A mutable reference to the inner service. What is called on it directly is under no limit of this layer.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, L: Clone, T: Clone, O: Clone> Layer<S> for TimeoutLayer<L, T, O> {
+    type Service = Timeout<S, L, T, O>;
+
+    fn layer(&self, inner: S) -> Timeout<S, L, T, O> {
         Timeout {
             inner,
             layer: self.clone(),
@@ -45,11 +62,11 @@ impl<S, L: Clone, O: Clone, N: Clone> Layer<S> for TimeoutLayer<L, O, N> {
     }
 }
 
-impl<S, L, O, N, Request> Service<Request> for Timeout<S, L, O, N>
+impl<S, L, T, O, Request> Service<Request> for Timeout<S, L, T, O>
 where
     S: Service<Request>,
     L: Limit<Request>,
-    N: Limit<Request>,
+    T: Limit<Request>,
     O: OnReject<Elapsed, S::Response, S::Error> + Clone,
     O::Error: fmt::Display,
 {
@@ -92,7 +109,7 @@ where
     }
 }
 
-impl<S, L, O, N> Timeout<S, L, O, N> {
+impl<S, L, T, O> Timeout<S, L, T, O> {
     /// Joins the stack's job, or begins one: the limit is on idleness, or there is a grace period.
     fn call_tracked<Request>(
         &mut self,
@@ -135,7 +152,7 @@ impl<S, L, O, N> Timeout<S, L, O, N> {
     }
 }
 
-impl<S: fmt::Debug, L: fmt::Debug, O, N: fmt::Debug> fmt::Debug for Timeout<S, L, O, N> {
+impl<S: fmt::Debug, L: fmt::Debug, T: fmt::Debug, O> fmt::Debug for Timeout<S, L, T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::value::{ms, optional_ms, optional_text, text};
 use crate::{
-    circuit_breaker::{CircuitTransition, Mode, Settings, Snapshot, Span, State, Window},
+    circuit_breaker::{CircuitSnapshot, Mode, Settings, State, Transition, Window, WindowSize},
     ratio::Ratio,
 };
 
@@ -29,8 +29,8 @@ enum ModeForm {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Snapshot")]
-struct SnapshotForm {
+#[serde(remote = "CircuitSnapshot")]
+struct CircuitSnapshotForm {
     state: State,
     mode: Mode,
     failures_in_a_row: u32,
@@ -50,8 +50,8 @@ struct SnapshotForm {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "CircuitTransition")]
-struct CircuitTransitionForm {
+#[serde(remote = "Transition")]
+struct TransitionForm {
     #[serde(with = "text")]
     circuit: Arc<str>,
     sequence: u64,
@@ -74,8 +74,8 @@ struct CircuitTransitionForm {
 is_its_form! {
     State => StateForm,
     Mode => ModeForm,
-    Snapshot => SnapshotForm,
-    CircuitTransition => CircuitTransitionForm,
+    CircuitSnapshot => CircuitSnapshotForm,
+    Transition => TransitionForm,
 }
 
 #[derive(Serialize)]
@@ -163,8 +163,8 @@ enum WindowForm {
 impl Serialize for Window {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Span::Calls(calls) => WindowForm::Calls { calls: calls.get() },
-            Span::Time(length) => WindowForm::Time { length },
+            WindowSize::Calls(calls) => WindowForm::Calls { calls: calls.get() },
+            WindowSize::Time(length) => WindowForm::Time { length },
         }
         .serialize(to)
     }

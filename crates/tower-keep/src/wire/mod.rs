@@ -5,7 +5,7 @@
 //! - [`JobId`], [`JobName`], [`Report`], [`StepInfo`], [`Event`], [`EventKind`], the reasons, causes and outcomes,
 //! - of Progress the `JobView`, `JobState` and `Snapshot`,
 //! - of Cancel what is `Running` and the counts of a `Shutdown`,
-//! - of CircuitBreaker the `State`, `Mode`, `Snapshot` and `CircuitTransition`,
+//! - of CircuitBreaker the `State`, `Mode`, `CircuitSnapshot` and `Transition`,
 //! - of Dedup the `DedupCounts`, and what is `InFlight`,
 //! - of Retry the `Balance` of a budget
 //!

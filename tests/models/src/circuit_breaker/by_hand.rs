@@ -115,7 +115,7 @@ pub fn failures_do_not_open_what_is_held_closed() {
             let opened = failing.join();
             let word = circuit.word();
             assert_eq!(word.state(), State::Closed);
-            assert_eq!(circuit.slow().mode, mode);
+            assert_eq!(circuit.lock().mode, mode);
             (opened.expect("it was never open"), word.failures())
         });
         let possible = [(true, 0), (false, 0), (false, counted)];

@@ -183,7 +183,7 @@ pub fn a_stale_failure_does_not_prolong_the_cooldown() {
         let opened_later = thread.join();
         assert!(opened != opened_later);
         let from = if opened { START } else { later };
-        let left = circuit.time_until_probe(later);
+        let left = circuit.snapshot(later).time_until_probe;
         assert_eq!(left, Some(from + COOLDOWN - later));
         assert_eq!(circuit.snapshot(later).opened, 1);
         opened

@@ -7,21 +7,21 @@ pub mod waiting;
 
 // The library's own files, of which the models use a part. They are linted at home.
 
-#[path = "../../../../crates/tower-keep/src/circuit_breaker/cause.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod cause;
-#[path = "../../../../crates/tower-keep/src/circuit_breaker/in_flight.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod in_flight;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/mode.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod mode;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/opening_reason.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod opening_reason;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/packed_state.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod packed_state;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/settings.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod settings;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/slow_in_flight.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod slow_in_flight;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/snapshot.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod snapshot;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::run::{Sleeper, Thread, Unhurt, explore, spawn};
 
-/// `Shared`.
+/// `SharedCircuit`.
 struct Gate {
     circuit: Arc<Circuit>,
     waiters: Waiters,
@@ -27,7 +27,7 @@ impl Gate {
         Arc::new(Self { circuit, waiters })
     }
 
-    /// `Shared::wake`.
+    /// `SharedCircuit::wake`.
     fn wake(&self) {
         if self.circuit.state() == State::Closed {
             self.waiters.wake_all();

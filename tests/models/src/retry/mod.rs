@@ -1,7 +1,7 @@
 //! The retry budget counts calls without a lock, and gives retries out under one.
 
-#[path = "../../../../crates/tower-keep/src/retry/budget/mod.rs"]
+#[path = "../../../../crates/tower-keep/src/retry/budget/ledger/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod budget;
+mod ledger;
 
 pub mod withdrawals;

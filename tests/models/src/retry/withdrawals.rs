@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::budget::Budget;
+use super::ledger::Ledger;
 use crate::{
     ratio::Ratio,
     run::{explore, spawn},
@@ -11,8 +11,8 @@ use crate::{
 /// The window is cut into ten.
 const CUT: Duration = Duration::from_secs(1);
 
-fn budget(floor: u64) -> Arc<Budget> {
-    Arc::new(Budget::new(Ratio::HALF, floor, CUT * 10, 2))
+fn budget(floor: u64) -> Arc<Ledger> {
+    Arc::new(Ledger::new(Ratio::HALF, floor, CUT * 10, 2))
 }
 
 /// When the cut of this number begins.

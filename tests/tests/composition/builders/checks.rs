@@ -157,7 +157,7 @@ pub(super) trait Waits {
     fn keep(&self) -> Box<dyn std::any::Any>;
 }
 
-impl<P, C, H, B, N, A> Waits for RetryLayer<P, C, H, B, N, A>
+impl<P, X> Waits for RetryLayer<P, X>
 where
     Self: Layer<Broken, Service: Service<u32> + 'static>,
 {
@@ -205,6 +205,12 @@ macro_rules! checks {
             ("a handle", after_handle(|| $base, $set)),
             ("a service", after_service(|| $base, $set)),
         ]
+    };
+    (circuits, $base:expr, |$layer:ident| $set:expr) => {
+        checks!(shared, circuit($base, |layer| layer.handle()), |base| {
+            let $layer = base.layer;
+            circuit($set, |layer| layer.handle())
+        })
     };
     (cloned, $base:expr, $set:expr) => {
         vec![("a clone", after_clone(|| $base, $set))]

@@ -22,7 +22,7 @@ use super::checks::{
 };
 use super::{
     source::Setter,
-    witness::{ByU32, Full, silent},
+    witness::{Circuit, Full, silent},
 };
 
 macro_rules! table {
@@ -53,7 +53,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn circuit_breaker(rows: &mut Vec<Row>) {
-    table!(rows, "CircuitBreakerLayer", shared(CircuitBreakerLayer::new());
+    table!(rows, "CircuitBreakerLayer", circuits(CircuitBreakerLayer::new());
         failure_threshold(9),
         failure_rate(Ratio::HALF),
         slow_call_rate(Ratio::HALF),
@@ -71,8 +71,8 @@ fn circuit_breaker(rows: &mut Vec<Row>) {
         half_open_failures(ONE),
         probe_timeout(SECOND),
         ramp(SECOND),
-        settings(Settings::default()),
-        name("other"),
+        with_settings(Settings::default()),
+        named("other"),
         on_transition(|_| ()),
         ignore_timeouts(),
         count_dropped(),
@@ -84,20 +84,20 @@ fn circuit_breaker(rows: &mut Vec<Row>) {
         per_key(|request: &u32| *request),
     );
     // The same settings of the other kinds of circuit.
-    table!(rows, "CircuitBreakerLayer", shared(CircuitBreakerLayer::new().backpressure());
+    table!(rows, "CircuitBreakerLayer", circuits(CircuitBreakerLayer::new().backpressure());
         failure_threshold(9),
         seed(7),
-        name("other"),
+        named("other"),
         on_transition(|_| ()),
         ignore_timeouts(),
         count_dropped(),
         classify(|_: &Judged| Outcome::Success),
         fail_with(|_| "open"),
     );
-    table!(rows, "CircuitBreakerLayer", shared(by_key());
+    table!(rows, "CircuitBreakerLayer", circuits(CircuitBreakerLayer::new().per_key(|_: &u32| 1_u32));
         failure_threshold(9),
         seed(7),
-        name("other"),
+        named("other"),
         on_transition(|_| ()),
         ignore_timeouts(),
         count_dropped(),
@@ -108,9 +108,8 @@ fn circuit_breaker(rows: &mut Vec<Row>) {
     );
 }
 
-fn by_key() -> CircuitBreakerLayer<tower_keep::ErrorsAsFailures, tower_keep::reject::Fail, ByU32> {
-    let key: fn(&u32) -> u32 = |_| 1;
-    CircuitBreakerLayer::new().per_key(key)
+fn circuit<L, H>(layer: L, handle: fn(&L) -> H) -> Circuit<L, H> {
+    Circuit { layer, handle }
 }
 
 fn seeded() -> RetryLayer {
@@ -120,7 +119,7 @@ fn seeded() -> RetryLayer {
 fn retry(rows: &mut Vec<Row>) {
     table!(rows, "RetryLayer", chance(seeded());
         max_retries(2),
-        backoff(Backoff::linear(SECOND).jitter(Jitter::Equal)),
+        backoff(Backoff::linear(SECOND)),
         base_delay(secs(2)),
         max_delay(secs(2)),
         max_requested_delay(SECOND),
@@ -143,11 +142,6 @@ fn retry(rows: &mut Vec<Row>) {
         before_attempt(|_: &mut u32, _| {}),
         before_attempt_async(prepared),
         before_attempt_async_with_outcome(|_: &Judged| (), prepared_after),
-    );
-    table!(rows, "Backoff", settings(Backoff::exponential(SECOND));
-        base_delay(secs(2)),
-        max_delay(secs(2)),
-        jitter(Jitter::Full),
     );
     table!(rows, "RetryBudget", settings(RetryBudget::default());
         floor(9),

@@ -11,11 +11,10 @@ use std::{
 use tokio::{runtime::Builder, time::Instant};
 use tower::{Layer, Service, ServiceExt, service_fn, util::ServiceFn};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, ErrorsAsFailures, LogLayer,
-    Pipeline, ProgressLayer, RetryLayer,
-    circuit_breaker::{Backpressure, PerKey, Single, State},
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, LogLayer, Pipeline,
+    ProgressLayer, RetryLayer,
+    circuit_breaker::{CircuitBreakerHandle, CircuitsHandle, State},
     dedup::KeyBy,
-    reject::Fail,
 };
 use tower_keep_test::{FaultLayer, Polled};
 
@@ -74,54 +73,63 @@ where
     })
 }
 
-macro_rules! circuit {
-    ($gate:ty) => {
-        impl<C: Clone, O: Clone> Witness for CircuitBreakerLayer<C, O, $gate> {
-            fn touch(&self) -> Kept {
-                self.handle().force_open();
-                Box::new(())
-            }
-
-            fn view(&self) -> View {
-                let handle = self.handle();
-                Box::new(move || handle.state() == State::Open)
-            }
-        }
-    };
+/// A circuit breaker layer, whichever its kind of circuit, with the way to its handle.
+#[derive(Clone)]
+pub(super) struct Circuit<L, H> {
+    pub(super) layer: L,
+    pub(super) handle: fn(&L) -> H,
 }
 
-circuit!(Single);
-circuit!(Backpressure);
+impl<L: Debug, H> Debug for Circuit<L, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.layer.fmt(f)
+    }
+}
 
-impl<C: Clone, O: Clone, F: Clone> Witness for CircuitBreakerLayer<C, O, PerKey<F, u32>> {
+/// The handle of a circuit breaker layer.
+pub(super) trait OpensByHand: Clone + 'static {
+    fn open(&self);
+    fn is_touched(&self) -> bool;
+}
+
+impl OpensByHand for CircuitBreakerHandle {
+    fn open(&self) {
+        self.force_open();
+    }
+
+    fn is_touched(&self) -> bool {
+        self.state() == State::Open
+    }
+}
+
+impl OpensByHand for CircuitsHandle<u32> {
+    fn open(&self) {
+        self.force_open_for(7, Duration::from_secs(60));
+    }
+
+    fn is_touched(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl<L: Clone + Debug, H: OpensByHand> Witness for Circuit<L, H> {
     fn touch(&self) -> Kept {
-        self.handle().force_open_for(7, Duration::from_secs(60));
+        (self.handle)(&self.layer).open();
         Box::new(())
     }
 
     fn view(&self) -> View {
-        let handle = self.handle();
-        Box::new(move || !handle.is_empty())
+        let handle = (self.handle)(&self.layer);
+        Box::new(move || handle.is_touched())
     }
 }
 
-impl Base for CircuitBreakerLayer {
+impl<L, H: OpensByHand> Base for Circuit<L, H>
+where
+    L: Clone + Debug + Layer<Broken, Service: Service<u32, Error: Debug> + 'static>,
+{
     fn service(&self) -> Box<dyn FnOnce() -> Kept> {
-        failing(self)
-    }
-}
-
-impl Base for CircuitBreakerLayer<ErrorsAsFailures, Fail, Backpressure> {
-    fn service(&self) -> Box<dyn FnOnce() -> Kept> {
-        failing(self)
-    }
-}
-
-pub(super) type ByU32 = PerKey<fn(&u32) -> u32, u32>;
-
-impl Base for CircuitBreakerLayer<ErrorsAsFailures, Fail, ByU32> {
-    fn service(&self) -> Box<dyn FnOnce() -> Kept> {
-        failing(self)
+        failing(&self.layer)
     }
 }
 
@@ -237,6 +245,13 @@ type ByRequest = DedupLayer<KeyBy<fn(&u32) -> Option<u32>, u32>>;
 /// With a layer in each slot.
 pub(super) type Full = Pipeline<LogLayer, ProgressLayer, CancelLayer, ByRequest>;
 
+fn by_hand(layer: &CircuitBreakerLayer) -> Circuit<CircuitBreakerLayer, CircuitBreakerHandle> {
+    Circuit {
+        layer: layer.clone(),
+        handle: |layer| layer.handle(),
+    }
+}
+
 /// Its layers are reached through what is built of it.
 impl Witness for Full {
     fn touch(&self) -> Kept {
@@ -245,7 +260,7 @@ impl Witness for Full {
             layers.progress().touch(),
             layers.cancel().touch(),
             layers.dedup().touch(),
-            layers.circuit_breaker().touch(),
+            by_hand(layers.circuit_breaker()).touch(),
         ];
         Box::new(kept)
     }
@@ -256,7 +271,7 @@ impl Witness for Full {
             layers.progress().view(),
             layers.cancel().view(),
             layers.dedup().view(),
-            layers.circuit_breaker().view(),
+            by_hand(layers.circuit_breaker()).view(),
         ];
         Box::new(move || views.iter().any(|touched| touched()))
     }
@@ -281,9 +296,9 @@ impl Base for FaultLayer {
 }
 
 /// How long the retries of one call that fails take.
-pub(super) async fn waits<P, C, H, B, N, A>(layer: &RetryLayer<P, C, H, B, N, A>) -> Duration
+pub(super) async fn waits<P, X>(layer: &RetryLayer<P, X>) -> Duration
 where
-    RetryLayer<P, C, H, B, N, A>: Layer<Broken, Service: Service<u32>>,
+    RetryLayer<P, X>: Layer<Broken, Service: Service<u32>>,
 {
     let began = Instant::now();
     let _ = layer.layer(broken()).oneshot(1).await;

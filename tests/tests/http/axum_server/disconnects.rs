@@ -65,7 +65,7 @@ async fn a_disconnect_ends_the_job_once_and_fires_its_token() {
         let mut other = Connection::open(&server).await;
         let answer = other.send(get_with("/held", "idempotency-key", "k")).await;
         assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(keep.circuit.failures(), 0);
+        assert_eq!(keep.circuit.snapshot().failures_in_a_row, 0);
         assert_eq!(all_ended(&keep.seen, 2).await[1], EventKind::Succeeded);
         assert_eq!(keep.seen.count("cancelled"), 1);
     })

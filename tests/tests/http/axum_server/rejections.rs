@@ -122,8 +122,8 @@ async fn find_tells_boxed_errors_apart() {
         let (held, entries) = held();
         let progress = ProgressLayer::new();
         let cancel = CancelLayer::new();
-        let circuit = CircuitBreakerLayer::new().name("app");
-        let keep = Keep::new(&progress, &cancel, &circuit);
+        let circuit = CircuitBreakerLayer::new().named("app");
+        let keep = Keep::new(&progress, &cancel, circuit.handle());
         let app = routes(&held).layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(explain))
@@ -132,7 +132,7 @@ async fn find_tells_boxed_errors_apart() {
                 .layer(cancel)
                 .layer(DedupLayer::new(idempotency_key))
                 .layer(circuit)
-                .layer(TimeoutLayer::by(patience))
+                .layer(TimeoutLayer::none().limit_by(patience))
                 .layer(RetryLayer::new().clone_with(repeat_get))
                 .layer(TimeoutLayer::new(LONG).per_attempt()),
         );

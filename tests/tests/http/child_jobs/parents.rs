@@ -126,7 +126,8 @@ async fn each_attempt_of_the_server_has_its_own_child() {
         let app = Router::new().route("/", any(handler)).layer((
             LogLayer::to(seen.clone()),
             RetryLayer::new().base_delay(SOON).clone_with(repeat),
-            TimeoutLayer::by(limit)
+            TimeoutLayer::none()
+                .limit_by(limit)
                 .per_attempt()
                 .respond_with(|_| StatusCode::GATEWAY_TIMEOUT.into_response()),
         ));

@@ -86,7 +86,7 @@ async fn a_shared_client_shares_its_circuit() {
         let (fetch, fetched, _) = Fetch::layered(&upstream);
         // The circuit of `Fetch` counts errors only; here it is around what `error_for_status` makes of a 503.
         let circuit = CircuitBreakerLayer::new()
-            .name("upstream")
+            .named("upstream")
             .failure_threshold(1);
         let handle = circuit.handle();
         let guarded = ServiceBuilder::new()
@@ -103,7 +103,7 @@ async fn a_shared_client_shares_its_circuit() {
             assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
         }
         assert_eq!(requests.get(), 6);
-        assert!(handle.time_until_probe().is_some());
+        assert!(handle.snapshot().time_until_probe.is_some());
         let answer = Connection::open(&server).await.get("/").await;
         assert!(
             answer.text.contains(r#"circuit "upstream" is open"#),

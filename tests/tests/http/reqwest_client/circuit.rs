@@ -61,7 +61,7 @@ async fn a_circuit_recovers() {
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         }
         assert_eq!(keep.seen.count("circuit_opened"), 1);
-        while let Some(wait) = keep.circuit.time_until_probe() {
+        while let Some(wait) = keep.circuit.snapshot().time_until_probe {
             tokio::time::sleep(wait).await;
         }
         let response = client.oneshot(request(&server, "/")).await.unwrap();

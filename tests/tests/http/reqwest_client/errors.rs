@@ -45,7 +45,8 @@ async fn one_flat_enum_of_errors() {
             .layer(DedupLayer::new(dedup_key).fail_with(FetchError::InFlight))
             .layer(circuit)
             .layer(
-                TimeoutLayer::by(|request: &Request| request.timeout().copied())
+                TimeoutLayer::none()
+                    .limit_by(|request: &Request| request.timeout().copied())
                     .fail_with(FetchError::TooSlow),
             )
             .layer(

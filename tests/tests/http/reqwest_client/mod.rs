@@ -46,13 +46,13 @@ fn client(
     let progress = ProgressLayer::new();
     let cancel = CancelLayer::new();
     let circuit = CircuitBreakerLayer::new()
-        .name("upstream")
+        .named("upstream")
         .failure_threshold(1)
         .cooldown(SHORT)
         .probe_timeout(LONG)
         .half_open_probes(NonZeroU32::MIN)
         .classify(upstream_errors::<BoxError>);
-    let keep = Keep::new(&progress, &cancel, &circuit);
+    let keep = Keep::new(&progress, &cancel, circuit.handle());
     let client = ServiceBuilder::new()
         .layer(LogLayer::to(keep.seen.clone()).classify(upstream_errors::<BoxError>))
         .layer(progress)

@@ -19,7 +19,9 @@ use std::{sync::Arc, time::Duration};
 
 use hashlink::LinkedHashMap;
 
-use super::{in_flight::nanos, packed_state::State, shared::SharedRef, table_entry::Changes};
+use super::{
+    packed_state::State, shared_circuit::CircuitRef, slow_in_flight::nanos, table_entry::Changes,
+};
 
 /// How many circuits that were used since are passed over.
 const CHANCES: usize = 8;
@@ -33,7 +35,7 @@ const HELD_BY_TABLE: usize = 2;
 /// A circuit in its queue.
 pub(super) struct Member<K> {
     pub(super) key: Arc<K>,
-    pub(super) shared: SharedRef,
+    pub(super) shared: CircuitRef,
     /// When it was used last, as far as the queue knows.
     seen: u64,
 }
@@ -99,7 +101,7 @@ impl<K> Queues<K> {
     }
 
     /// A new circuit, used now.
-    pub(super) fn insert(&mut self, number: u64, key: Arc<K>, shared: SharedRef, now: u64) {
+    pub(super) fn insert(&mut self, number: u64, key: Arc<K>, shared: CircuitRef, now: u64) {
         let member = Member {
             key,
             shared,

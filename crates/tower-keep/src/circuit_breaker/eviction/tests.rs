@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     circuit_breaker::{
-        mode::Mode, settings::Settings, shared::Shared, state::OutcomeEffect,
+        mode::Mode, settings::Settings, shared_circuit::SharedCircuit, state::OutcomeEffect,
         table_entry::TableEntry,
     },
     classify::Outcome,
@@ -29,13 +29,13 @@ impl Table {
     }
 
     /// A table with this number of circuits, for which nothing made room.
-    fn with(circuits: u64) -> (Self, Vec<SharedRef>) {
+    fn with(circuits: u64) -> (Self, Vec<CircuitRef>) {
         let mut table = Self::new();
         let shared = (0..circuits).map(|_| table.put()).collect();
         (table, shared)
     }
 
-    fn put(&mut self) -> SharedRef {
+    fn put(&mut self) -> CircuitRef {
         self.now += 1;
         let table_entry = TableEntry::new(self.next, self.queues.changes());
         let settings = Settings {
@@ -43,7 +43,7 @@ impl Table {
             ..Settings::default()
         };
         let name = self.next.to_string().into();
-        let shared = Shared::with(settings, name, 0, Arc::default(), Some(table_entry));
+        let shared = SharedCircuit::with(settings, name, 0, Arc::default(), Some(table_entry));
         let shared = Shard::single(shared);
         shared.touch(self.now);
         let key = Arc::new(self.next);
@@ -61,7 +61,7 @@ impl Table {
         removed.iter().map(|member| *member.key).collect()
     }
 
-    fn touch(&mut self, shared: &Shared) {
+    fn touch(&mut self, shared: &SharedCircuit) {
         self.now += 1;
         shared.touch(self.now);
     }
@@ -71,7 +71,7 @@ impl Table {
     }
 }
 
-fn open(shared: &Shared) {
+fn open(shared: &SharedCircuit) {
     let admission = shared.circuit.admit(false, || shared.now()).admission;
     let verdict =
         (shared.circuit).record(&admission.unwrap(), Outcome::Failure, None, || shared.now());
@@ -84,10 +84,10 @@ fn open(shared: &Shared) {
 /// R71 What a new key looks at does not grow with the number of circuits, whatever they are like.
 #[test]
 fn the_cost_of_a_new_key_is_constant() {
-    let touch_all = |table: &mut Table, all: &[SharedRef]| {
+    let touch_all = |table: &mut Table, all: &[CircuitRef]| {
         all.iter().for_each(|shared| table.touch(shared));
     };
-    type Prepare<'a> = &'a dyn Fn(&mut Table, &[SharedRef]);
+    type Prepare<'a> = &'a dyn Fn(&mut Table, &[CircuitRef]);
     let kinds: [(&str, Prepare<'_>); 6] = [
         ("unused", &|_, _| {}),
         ("used", &touch_all),
@@ -216,7 +216,7 @@ async fn a_forced_time_ends() {
 #[test]
 fn changes_take_bounded_memory() {
     let (table, all) = Table::with(2);
-    let flap = |shared: &Shared| {
+    let flap = |shared: &SharedCircuit| {
         for _ in 0..100 {
             shared.set_mode(Mode::ForcedOpen);
             shared.set_mode(Mode::Automatic);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Admission, Answer, Circuit, FAR, Kind, Lease, Leave, Mode, OBSERVING, Ordering, RAMPING,
-    Reason, Rejection, Seen, Slow, State, TIMED, TRACKED, Transition, UNTIMED, Wait, nanos,
+    Admission, Answer, Circuit, FAR, Kind, Lease, Leave, Locked, Mode, OBSERVING, OpeningReason,
+    Ordering, RAMPING, Rejection, Seen, State, StateChange, TIMED, TRACKED, UNTIMED, Wait, nanos,
 };
 
 /// How often in a row all probes of a half-open circuit may hang until it opens again.
@@ -24,8 +24,8 @@ impl Circuit {
             let wait = (left > 0).then(|| Wait(Some(Duration::from_nanos(left))));
             (word.generation(), wait)
         } else {
-            let slow = self.slow();
-            (self.word().generation(), self.rejects_slow(&slow, now))
+            let locked = self.lock();
+            (self.word().generation(), self.rejects_locked(&locked, now))
         };
         wait.map(|wait| Seen { generation, wait })
     }
@@ -37,29 +37,29 @@ impl Circuit {
         seen: Option<Seen>,
         now: impl FnOnce() -> Duration,
     ) -> Rejection {
-        let mut slow = self.slow();
-        slow.rejected += 1;
+        let mut locked = self.lock();
+        locked.rejected += 1;
         let word = self.word();
         let holds =
             |seen: &Seen| word.state() == State::Open && word.generation() == seen.generation;
         let wait = match seen.filter(holds) {
             Some(seen) => Some(seen.wait),
-            None => self.rejects_slow(&slow, now()),
+            None => self.rejects_locked(&locked, now()),
         };
-        slow.rejection(wait.unwrap_or(Wait(Some(Duration::ZERO))))
+        locked.rejection(wait.unwrap_or(Wait(Some(Duration::ZERO))))
     }
 
     #[cold]
-    pub(super) fn rejects_slow(&self, slow: &Slow, now: Duration) -> Option<Wait> {
+    pub(super) fn rejects_locked(&self, locked: &Locked, now: Duration) -> Option<Wait> {
         match self.word().state() {
             State::Closed => None,
-            State::Open => match slow.until {
+            State::Open => match locked.until {
                 Some(until) if until <= now => None,
                 until => Some(Wait(until.map(|until| until.saturating_sub(now)))),
             },
             State::HalfOpen => {
-                let held = slow.leases.iter().filter(|lease| lease.expires > now);
-                if held.clone().count() < slow.settings.half_open_probes.get() as usize {
+                let held = locked.leases.iter().filter(|lease| lease.expires > now);
+                if held.clone().count() < locked.settings.half_open_probes.get() as usize {
                     return None;
                 }
                 let next = held.map(|lease| lease.expires.saturating_sub(now)).min();
@@ -95,34 +95,34 @@ impl Circuit {
                 admission: Ok(admission),
                 transition: None,
             },
-            None => self.admit_slow(reserves, now()),
+            None => self.admit_locked(reserves, now()),
         }
     }
 
     #[cold]
-    fn admit_slow(&self, reserves: bool, now: Duration) -> Answer {
-        let mut slow = self.slow();
-        let mut transition = self.before_admission(&mut slow, now);
+    fn admit_locked(&self, reserves: bool, now: Duration) -> Answer {
+        let mut locked = self.lock();
+        let mut transition = self.before_admission(&mut locked, now);
         let wait = match self.state() {
             // Who finds out that the service hangs is not let through, however short the cooldown.
             State::Open if transition.is_some() => Some(Wait(Some(
-                (slow.until).map_or(Duration::ZERO, |until| until.saturating_sub(now)),
+                (locked.until).map_or(Duration::ZERO, |until| until.saturating_sub(now)),
             ))),
-            State::Closed if !reserves => self.ramp(&mut slow, now),
-            _ => self.rejects_slow(&slow, now),
+            State::Closed if !reserves => self.ramp(&mut locked, now),
+            _ => self.rejects_locked(&locked, now),
         };
         if let Some(wait) = wait {
             // Who only asks for a place waits for it.
-            let waits = reserves && slow.mode != Mode::ObserveOnly;
-            slow.rejected += u64::from(!waits);
-            let admission = if slow.mode == Mode::ObserveOnly {
+            let waits = reserves && locked.mode != Mode::ObserveOnly;
+            locked.rejected += u64::from(!waits);
+            let admission = if locked.mode == Mode::ObserveOnly {
                 Ok(Admission {
                     generation: self.word().generation(),
                     kind: Kind::Uncounted,
                     began: UNTIMED,
                 })
             } else {
-                Err(slow.rejection(wait))
+                Err(locked.rejection(wait))
             };
             return Answer {
                 admission,
@@ -130,13 +130,13 @@ impl Circuit {
             };
         }
         if self.state() == State::Open {
-            transition = Some(self.transit(&mut slow, State::HalfOpen, Leave::default(), now));
+            transition = Some(self.transit(&mut locked, State::HalfOpen, Leave::default(), now));
         }
         let kind = if self.state() == State::HalfOpen {
-            let id = slow.next_lease;
-            slow.next_lease = id.wrapping_add(1);
-            let expires = now.saturating_add(slow.settings.lease());
-            slow.leases.push(Lease {
+            let id = locked.next_lease;
+            locked.next_lease = id.wrapping_add(1);
+            let expires = now.saturating_add(locked.settings.lease());
+            locked.leases.push(Lease {
                 id,
                 expires,
                 called: !reserves,
@@ -151,7 +151,7 @@ impl Circuit {
             began: UNTIMED,
         };
         if !reserves {
-            slow.begin(&mut admission, now);
+            locked.begin(&mut admission, now);
         }
         Answer {
             admission: Ok(admission),
@@ -160,45 +160,45 @@ impl Circuit {
     }
 
     /// Time alone may have decided: the calls in flight are slow by now, or the probes hang.
-    fn before_admission(&self, slow: &mut Slow, now: Duration) -> Option<Box<Transition>> {
+    fn before_admission(&self, locked: &mut Locked, now: Duration) -> Option<Box<StateChange>> {
         match self.state() {
             State::Closed => {
-                let reason = self.judge(slow, self.word().failures(), None, now)?;
-                Some(self.open(slow, reason.text(), None, now))
+                let reason = self.judge(locked, self.word().failures(), None, now)?;
+                Some(self.open(locked, reason.text(), None, now))
             }
             State::Open => None,
             State::HalfOpen => {
                 let mut lost = 0_u32;
-                slow.leases.retain(|lease| {
+                locked.leases.retain(|lease| {
                     let held = lease.expires > now;
                     // A place that is only reserved says nothing about the service.
                     lost += u32::from(!held && lease.called);
                     held
                 });
-                slow.lost = slow.lost.saturating_add(lost);
-                let most = slow.settings.half_open_probes.get();
-                (slow.lost >= most.saturating_mul(LOST_ROUNDS))
-                    .then(|| self.open(slow, Reason::ProbesHang.text(), None, now))
+                locked.lost = locked.lost.saturating_add(lost);
+                let most = locked.settings.half_open_probes.get();
+                (locked.lost >= most.saturating_mul(LOST_ROUNDS))
+                    .then(|| self.open(locked, OpeningReason::ProbesHang.text(), None, now))
             }
         }
     }
 
     /// While the closed circuit's load grows, the share of calls that it lets through is how much
     /// of the time has passed, and a tenth at least.
-    fn ramp(&self, slow: &mut Slow, now: Duration) -> Option<Wait> {
+    fn ramp(&self, locked: &mut Locked, now: Duration) -> Option<Wait> {
         if !self.word().has(RAMPING) {
             return None;
         }
-        let passed = now.saturating_sub(slow.closed_at);
-        let ramp = slow.settings.ramp.unwrap_or_default();
+        let passed = now.saturating_sub(locked.closed_at);
+        let ramp = locked.settings.ramp.unwrap_or_default();
         if passed >= ramp {
-            self.set_flags(slow.flags());
+            self.set_flags(locked.flags());
             return None;
         }
         let whole = ramp.as_nanos();
-        slow.ramp_credit += passed.as_nanos().max(whole / 10);
-        if slow.ramp_credit >= whole {
-            slow.ramp_credit -= whole;
+        locked.ramp_credit += passed.as_nanos().max(whole / 10);
+        if locked.ramp_credit >= whole {
+            locked.ramp_credit -= whole;
             None
         } else {
             Some(Wait(Some(ramp - passed)))
@@ -214,7 +214,7 @@ impl Circuit {
         let word = self.word();
         let tracked = word.has(TRACKED) || admission.is_probe();
         if tracked && word.generation() == admission.generation {
-            self.slow().begin(admission, now());
+            self.lock().begin(admission, now());
         } else if word.has(TIMED) {
             admission.began = nanos(now());
         }
@@ -231,7 +231,7 @@ impl Circuit {
             && match admission.kind {
                 Kind::Probe(id) => {
                     let now = now();
-                    (self.slow().leases.iter()).any(|lease| lease.id == id && lease.expires > now)
+                    (self.lock().leases.iter()).any(|lease| lease.id == id && lease.expires > now)
                 }
                 Kind::Call | Kind::Uncounted => true,
             }

@@ -5,10 +5,10 @@
 //! # Invariants
 //!
 //! 1. `word` holds state, generation, flags and the failures in a row. All but the failures change only under the lock
-//!    of `slow`; the failures change by compare-and-swap, which fails if anything changed meanwhile. So a success in a
+//!    of `locked`; the failures change by compare-and-swap, which fails if anything changed meanwhile. So a success in a
 //!    closed circuit without failures and without a window reads one word and writes nothing.
 //! 2. Every transition begins a new generation. An outcome whose generation has passed is ignored.
-//! 3. In the half-open state `slow.leases` holds the probes under way, at most `half_open_probes` of them; in others it
+//! 3. In the half-open state `locked.leases` holds the probes under way, at most `half_open_probes` of them; in others it
 //!    is empty.
 //! 4. `until` is written before the word of its transition. Read without the lock, it may be that of a transition that
 //!    comes just now: what is read of it holds only if the lock is taken afterwards and the generation is the same.
@@ -26,13 +26,13 @@ use std::{
 };
 
 use super::{
-    cause::{Facts, Reason},
-    in_flight::{InFlight, nanos},
     mode::Mode,
+    opening_reason::{Facts, OpeningReason},
     packed_state::{DATED, OBSERVING, PackedState, RAMPING, State, TIMED, TRACKED, WINDOWED},
     settings::Settings,
-    snapshot::Snapshot,
-    transition::Transition,
+    slow_in_flight::{SlowInFlight, nanos},
+    snapshot::CircuitSnapshot,
+    transition::StateChange,
     window::{Counts, Outcomes, Sample},
 };
 use crate::{
@@ -101,14 +101,14 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) admission: Result<Admission, Rejection>,
-    pub(super) transition: Option<Box<Transition>>,
+    pub(super) transition: Option<Box<StateChange>>,
 }
 
 /// What an outcome makes of the circuit.
 #[derive(Debug)]
 pub(super) enum OutcomeEffect {
     /// It closed.
-    Closed(Box<Transition>),
+    Closed(Box<StateChange>),
     /// It is to open: by [`open_for`](Circuit::open_for), once the cause is known.
     Trips(Trip),
 }
@@ -120,7 +120,7 @@ pub(super) struct Trip {
     generation: u32,
     /// How long the service asked to be left alone.
     asked: Option<Duration>,
-    pub(super) reason: Reason,
+    pub(super) reason: OpeningReason,
 }
 
 /// How a circuit leaves its state.
@@ -138,11 +138,11 @@ pub(crate) struct Circuit {
     word: AtomicU64,
     /// `until` of the last transition, in nanoseconds; `FAR` where there is none, or none so small.
     until: AtomicU64,
-    slow: Mutex<Slow>,
+    locked: Mutex<Locked>,
 }
 
 #[derive(Debug)]
-pub(super) struct Slow {
+pub(super) struct Locked {
     settings: Settings,
     pub(super) mode: Mode,
     /// When an open circuit lets a probe through; `None` until a release.
@@ -161,7 +161,7 @@ pub(super) struct Slow {
     facts: Arc<Facts>,
     /// The outcomes of the current closed state, or of the last one.
     outcomes: Option<Outcomes>,
-    in_flight: Option<InFlight>,
+    in_flight: Option<SlowInFlight>,
     /// How often it opened without a rest, and how long for the last time.
     trips: u32,
     cooldown: Duration,
@@ -187,7 +187,7 @@ struct Lease {
 
 impl Circuit {
     pub(super) fn new(settings: Settings, seed: u64) -> Self {
-        let mut slow = Slow {
+        let mut locked = Locked {
             outcomes: settings
                 .is_windowed()
                 .then(|| Outcomes::new(settings.window)),
@@ -213,11 +213,11 @@ impl Circuit {
             rng: fastrand::Rng::with_seed(seed),
             seeded: None,
         };
-        slow.track(Duration::ZERO);
+        locked.track(Duration::ZERO);
         Self {
-            word: AtomicU64::new(PackedState::new(State::Closed, 0, 0, slow.flags()).0),
+            word: AtomicU64::new(PackedState::new(State::Closed, 0, 0, locked.flags()).0),
             until: AtomicU64::new(FAR),
-            slow: Mutex::new(slow),
+            locked: Mutex::new(locked),
         }
     }
 
@@ -229,8 +229,8 @@ impl Circuit {
         self.word().state()
     }
 
-    pub(super) fn slow(&self) -> MutexGuard<'_, Slow> {
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the flags, and the failures as told, against those who count failures meanwhile.
@@ -248,69 +248,75 @@ impl Circuit {
 
     /// The settings can change at any time. What was counted stays, and what is under way keeps its deadline.
     pub(super) fn change_settings(&self, change: impl FnOnce(&mut Settings), now: Duration) {
-        let mut slow = self.slow();
-        let before = slow.settings;
-        change(&mut slow.settings);
-        let after = slow.settings;
+        let mut locked = self.lock();
+        let before = locked.settings;
+        change(&mut locked.settings);
+        let after = locked.settings;
         if !after.is_windowed() {
-            slow.outcomes = None;
-        } else if let Some(outcomes) = &mut slow.outcomes {
+            locked.outcomes = None;
+        } else if let Some(outcomes) = &mut locked.outcomes {
             if before.window != after.window {
                 outcomes.resize(after.window, now);
             }
         } else {
-            slow.outcomes = Some(Outcomes::new(after.window));
+            locked.outcomes = Some(Outcomes::new(after.window));
         }
         if before.slow_call_duration != after.slow_call_duration
-            || slow.tracks() != slow.in_flight.is_some()
+            || locked.tracks() != locked.in_flight.is_some()
         {
-            slow.track(now);
+            locked.track(now);
         }
         let ramping = self.word().flags() & RAMPING;
-        self.set_flags(slow.flags() | ramping);
+        self.set_flags(locked.flags() | ramping);
     }
 
     /// Begins a new generation in this state. Its flags go in one store with it, so that no call
     /// slips through between.
-    fn transit(&self, slow: &mut Slow, to: State, leave: Leave, now: Duration) -> Box<Transition> {
+    fn transit(
+        &self,
+        locked: &mut Locked,
+        to: State,
+        leave: Leave,
+        now: Duration,
+    ) -> Box<StateChange> {
         let word = self.word();
         let from = word.state();
-        slow.sequence += u64::from(from != to);
-        let (counts, _) = slow.counts(now);
-        let transition = Transition {
-            sequence: slow.sequence,
+        locked.sequence += u64::from(from != to);
+        let (counts, _) = locked.counts(now);
+        let transition = StateChange {
+            sequence: locked.sequence,
             from,
             to,
-            mode: slow.mode,
+            mode: locked.mode,
             manual: leave.manual,
             failures_in_a_row: word.failures(),
             calls: counts.calls,
             failures: counts.failures,
             slow_calls: counts.slow,
-            probe_successes: slow.successes,
-            probe_failures: slow.failures,
-            cause: slow.facts.cause.clone(),
+            probe_successes: locked.successes,
+            probe_failures: locked.failures,
+            cause: locked.facts.cause.clone(),
             cooldown: leave.cooldown,
         };
-        slow.until = leave.cooldown.map(|cooldown| now.saturating_add(cooldown));
+        locked.until = leave.cooldown.map(|cooldown| now.saturating_add(cooldown));
         // Before the word: who sees that the circuit is open sees until when, or already until when it
         // will be.
-        let until = slow.until.map_or(FAR, nanos);
+        let until = locked.until.map_or(FAR, nanos);
         self.until.store(until, Ordering::Release);
-        slow.manual = leave.manual;
-        slow.leases.clear();
-        slow.successes = 0;
-        slow.failures = 0;
-        slow.lost = 0;
-        slow.tripping = false;
-        slow.ramp_credit = 0;
-        slow.track(now);
+        locked.manual = leave.manual;
+        locked.leases.clear();
+        locked.successes = 0;
+        locked.failures = 0;
+        locked.lost = 0;
+        locked.tripping = false;
+        locked.ramp_credit = 0;
+        locked.track(now);
         if to == State::Closed {
-            slow.closed_at = now;
-            slow.forget();
+            locked.closed_at = now;
+            locked.forget();
         }
         let generation = word.generation().wrapping_add(1);
-        let word = PackedState::new(to, generation, 0, slow.flags() | leave.ramping);
+        let word = PackedState::new(to, generation, 0, locked.flags() | leave.ramping);
         self.word.store(word.0, Ordering::Release);
         Box::new(transition)
     }
@@ -321,7 +327,7 @@ impl Circuit {
     }
 }
 
-impl Slow {
+impl Locked {
     /// The flags that go with the settings and the mode.
     fn flags(&self) -> u64 {
         let mut flags = match self.mode {
@@ -368,7 +374,9 @@ impl Slow {
     /// From now on, with those in flight unknown.
     fn track(&mut self, now: Duration) {
         let slow_after = self.settings.slow_call_duration;
-        self.in_flight = self.tracks().then(|| InFlight::new(slow_after, nanos(now)));
+        self.in_flight = self
+            .tracks()
+            .then(|| SlowInFlight::new(slow_after, nanos(now)));
     }
 
     fn begin(&mut self, admission: &mut Admission, now: Duration) {

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admission, Circuit, DATED, Kind, Leave, Mode, Ordering, Outcome, OutcomeEffect, PackedState,
-    RAMPING, Ratio, Reason, Sample, Slow, State, TIMED, TRACKED, Transition, Trip, UNTIMED,
-    WINDOWED, nanos,
+    Admission, Circuit, DATED, Kind, Leave, Locked, Mode, OpeningReason, Ordering, Outcome,
+    OutcomeEffect, PackedState, RAMPING, Ratio, Sample, State, StateChange, TIMED, TRACKED, Trip,
+    UNTIMED, WINDOWED, nanos,
 };
 
 /// The call whose outcome is judged.
@@ -104,23 +104,23 @@ impl Circuit {
         asked: Option<Duration>,
         now: Duration,
     ) -> Option<OutcomeEffect> {
-        let mut slow = self.slow();
+        let mut locked = self.lock();
         // From here on only failures of this generation can be counted meanwhile.
         if !self.is_current(admission) {
             return None;
         }
         if admission.kind == Kind::Call && admission.began != UNTIMED {
-            if let Some(in_flight) = &mut slow.in_flight {
+            if let Some(in_flight) = &mut locked.in_flight {
                 in_flight.end(admission.began, nanos(now));
             }
         }
-        if slow.mode == Mode::Disabled {
+        if locked.mode == Mode::Disabled {
             return None;
         }
         let took = || Duration::from_nanos(nanos(now).saturating_sub(admission.began));
         let ended = Ended {
             failed: outcome == Outcome::Failure,
-            slow: slow.settings.slow_call(took),
+            slow: locked.settings.slow_call(took),
         };
         let reason = match (admission.kind, outcome) {
             (Kind::Probe(lease), outcome) => {
@@ -128,22 +128,22 @@ impl Circuit {
                     Outcome::Ignored => None,
                     // One whose lease has expired lost its place, but what it found out is of this
                     // generation and counts.
-                    Outcome::Success | Outcome::Failure => self.count_probe(&mut slow, ended),
+                    Outcome::Success | Outcome::Failure => self.count_probe(&mut locked, ended),
                 };
-                if !slow.tripping {
-                    slow.leases.retain(|held| held.id != lease);
+                if !locked.tripping {
+                    locked.leases.retain(|held| held.id != lease);
                 }
                 match (reason, outcome) {
                     // All places are kept until the circuit opens, so that no other probe goes
                     // meanwhile.
                     (Some(reason), _) => reason,
                     (None, Outcome::Ignored) => return None,
-                    (None, _) => return self.close(&mut slow, now).map(OutcomeEffect::Closed),
+                    (None, _) => return self.close(&mut locked, now).map(OutcomeEffect::Closed),
                 }
             }
             (Kind::Uncounted, _) | (_, Outcome::Ignored) => return None,
             (Kind::Call, Outcome::Success | Outcome::Failure) => {
-                if let Some(outcomes) = &mut slow.outcomes {
+                if let Some(outcomes) = &mut locked.outcomes {
                     let (failed, slow) = (ended.failed, ended.slow.is_some());
                     outcomes.push(Sample { failed, slow }, now);
                 }
@@ -154,7 +154,7 @@ impl Circuit {
                     self.count_success(admission.generation);
                     0
                 };
-                self.judge(&mut slow, in_a_row, Some(ended), now)?
+                self.judge(&mut locked, in_a_row, Some(ended), now)?
             }
         };
         Some(OutcomeEffect::Trips(Trip {
@@ -167,16 +167,16 @@ impl Circuit {
     /// Why a closed circuit opens, if one of the conditions holds.
     pub(super) fn judge(
         &self,
-        slow: &mut Slow,
+        locked: &mut Locked,
         in_a_row: u32,
         ended: Option<Ended>,
         now: Duration,
-    ) -> Option<Reason> {
-        if !matches!(slow.mode, Mode::Automatic | Mode::ObserveOnly) {
+    ) -> Option<OpeningReason> {
+        if !matches!(locked.mode, Mode::Automatic | Mode::ObserveOnly) {
             return None;
         }
-        let (counts, in_flight) = slow.counts(now);
-        let settings = &slow.settings;
+        let (counts, in_flight) = locked.counts(now);
+        let settings = &locked.settings;
         let reached = |rate: Option<Ratio>, part: u64, calls: u64| {
             calls >= settings.least_calls() && rate.is_some_and(|rate| rate.is_reached(part, calls))
         };
@@ -185,23 +185,23 @@ impl Circuit {
         let limit = settings.slow_call_duration;
         if settings.consecutive().is_some_and(|most| in_a_row > most) {
             Some(if failed {
-                Reason::Failure
+                OpeningReason::Failure
             } else {
-                Reason::Failures(in_a_row)
+                OpeningReason::Failures(in_a_row)
             })
         } else if reached(settings.failure_rate, counts.failures, counts.calls) {
             Some(if failed {
-                Reason::Failure
+                OpeningReason::Failure
             } else {
-                Reason::FailureRate {
+                OpeningReason::FailureRate {
                     failures: counts.failures,
                     calls: counts.calls,
                 }
             })
         } else if reached(settings.slow_call_rate, slow_calls, calls) {
             Some(match ended.and_then(|ended| ended.slow) {
-                Some(took) => Reason::Slow { took, limit },
-                None => Reason::SlowRate {
+                Some(took) => OpeningReason::Slow { took, limit },
+                None => OpeningReason::SlowRate {
                     slow: slow_calls,
                     calls,
                     limit,
@@ -219,78 +219,80 @@ impl Circuit {
         trip: Trip,
         cause: Arc<str>,
         now: Duration,
-    ) -> Option<Box<Transition>> {
-        let mut slow = self.slow();
+    ) -> Option<Box<StateChange>> {
+        let mut locked = self.lock();
         (self.word().generation() == trip.generation)
-            .then(|| self.open(&mut slow, Some(cause), trip.asked, now))
+            .then(|| self.open(&mut locked, Some(cause), trip.asked, now))
     }
 
     pub(super) fn open(
         &self,
-        slow: &mut Slow,
+        locked: &mut Locked,
         cause: Option<Arc<str>>,
         asked: Option<Duration>,
         now: Duration,
-    ) -> Box<Transition> {
+    ) -> Box<StateChange> {
         // After a closed time as long as the cooldown before, the cooldowns start over.
-        if self.state() == State::Closed && now.saturating_sub(slow.closed_at) >= slow.cooldown {
-            slow.trips = 0;
+        if self.state() == State::Closed && now.saturating_sub(locked.closed_at) >= locked.cooldown
+        {
+            locked.trips = 0;
         }
-        let cooldown = slow.settings.cooldown_after(slow.trips, asked);
-        slow.cooldown = cooldown;
-        let shortened = match slow.settings.cooldown_jitter {
-            Some(jitter) => shortened(cooldown, jitter.as_f64() * slow.rng.f64()),
+        let cooldown = locked.settings.cooldown_after(locked.trips, asked);
+        locked.cooldown = cooldown;
+        let shortened = match locked.settings.cooldown_jitter {
+            Some(jitter) => shortened(cooldown, jitter.as_f64() * locked.rng.f64()),
             None => cooldown,
         };
-        slow.trips = slow.trips.saturating_add(1);
-        slow.opened += 1;
-        slow.set_cause(cause);
+        locked.trips = locked.trips.saturating_add(1);
+        locked.opened += 1;
+        locked.set_cause(cause);
         let leave = Leave {
             cooldown: Some(shortened),
             ..Leave::default()
         };
-        self.transit(slow, State::Open, leave, now)
+        self.transit(locked, State::Open, leave, now)
     }
 
     /// Counts a probe, and says why the circuit opens if it does.
-    fn count_probe(&self, slow: &mut Slow, ended: Ended) -> Option<Reason> {
+    fn count_probe(&self, locked: &mut Locked, ended: Ended) -> Option<OpeningReason> {
         let reason = match ended.slow {
-            _ if ended.failed => Some(Reason::Failure),
+            _ if ended.failed => Some(OpeningReason::Failure),
             // As slow as what the circuit may have opened for.
-            Some(took) => Some(Reason::Slow {
+            Some(took) => Some(OpeningReason::Slow {
                 took,
-                limit: slow.settings.slow_call_duration,
+                limit: locked.settings.slow_call_duration,
             }),
             None => None,
         };
-        slow.lost = 0;
+        locked.lost = 0;
         if reason.is_some() {
-            slow.failures += 1;
+            locked.failures += 1;
         } else {
-            slow.successes += 1;
+            locked.successes += 1;
         }
-        let trips = slow.failures >= slow.settings.half_open_failures.get();
+        let trips = locked.failures >= locked.settings.half_open_failures.get();
         // A success that the failures outweigh opens too, where they were allowed until the
         // settings changed. While the circuit is about to open, it does not.
-        let reason = reason.or((!slow.tripping).then_some(Reason::Failures(slow.failures)));
+        let reason =
+            reason.or((!locked.tripping).then_some(OpeningReason::Failures(locked.failures)));
         let reason = reason.filter(|_| trips)?;
-        slow.tripping = true;
+        locked.tripping = true;
         Some(reason)
     }
 
     /// Closes a half-open circuit if enough probes succeeded.
-    fn close(&self, slow: &mut Slow, now: Duration) -> Option<Box<Transition>> {
-        if slow.tripping || slow.successes < slow.settings.half_open_successes.get() {
+    fn close(&self, locked: &mut Locked, now: Duration) -> Option<Box<StateChange>> {
+        if locked.tripping || locked.successes < locked.settings.half_open_successes.get() {
             return None;
         }
-        let ramp = slow.settings.ramp;
+        let ramp = locked.settings.ramp;
         let leave = Leave {
             ramping: if ramp.is_some() { RAMPING } else { 0 },
             ..Leave::default()
         };
-        let transition = self.transit(slow, State::Closed, leave, now);
+        let transition = self.transit(locked, State::Closed, leave, now);
         // The first call goes through at once.
-        slow.ramp_credit = ramp.unwrap_or_default().as_nanos();
+        locked.ramp_credit = ramp.unwrap_or_default().as_nanos();
         Some(transition)
     }
 }

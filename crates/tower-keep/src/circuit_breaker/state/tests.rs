@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::*;
-use crate::circuit_breaker::settings::{Span, Window};
+use crate::circuit_breaker::settings::{Window, WindowSize};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -62,7 +62,7 @@ impl Circuit {
 /// The new state, and the cooldown of an open one.
 type Told = (State, Option<Duration>);
 
-fn told(transition: &Transition) -> Told {
+fn told(transition: &StateChange) -> Told {
     (transition.to, transition.cooldown)
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::settings::{Span, Window};
+use super::settings::{Window, WindowSize};
 
 /// What a call was like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,8 +64,8 @@ pub(super) enum Outcomes {
 impl Outcomes {
     pub(super) fn new(window: Window) -> Self {
         match window.0 {
-            Span::Calls(size) => Self::Calls(CallWindow::new(size.get())),
-            Span::Time(length) => Self::Time(Box::new(TimeWindow::new(length))),
+            WindowSize::Calls(size) => Self::Calls(CallWindow::new(size.get())),
+            WindowSize::Time(length) => Self::Time(Box::new(TimeWindow::new(length))),
         }
     }
 

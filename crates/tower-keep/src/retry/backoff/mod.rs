@@ -1,37 +1,40 @@
-//! How long to wait. Pure: no clock, and chance comes from a generator that the caller hands in.
+//! The backoff: how long to wait before each retry. Pure: no clock, and the random numbers come from a generator that
+//! the caller hands in.
+
+mod worst_case;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 
-/// How long to wait before each retry: a strategy, a cap, and jitter.
+/// How the wait grows from retry to retry, for [`RetryLayer::backoff`](super::RetryLayer::backoff).
 ///
-/// Retry `n`, counted from 0, comes after the strategy's delay, jittered, and never after more than
-/// [`max_delay`](Self::max_delay): the cap comes last, whatever the strategy and the jitter, for every `n`.
+/// Retry `n`, counted from 0, comes after this delay, with the layer's [`jitter`](super::RetryLayer::jitter), and never
+/// after more than its [`max_delay`](super::RetryLayer::max_delay): the cap comes last, whatever the strategy and the
+/// jitter, for every `n`.
 ///
 /// | strategy | delay | with a base of 1 s |
 /// |---|---|---|
 /// | [`exponential`](Self::exponential), the default | `base * 2^n` | 1, 2, 4, 8 s |
 /// | [`constant`](Self::constant) | `base` | 1, 1, 1, 1 s |
 /// | [`linear`](Self::linear) | `base * (n + 1)` | 1, 2, 3, 4 s |
-/// | [`decorrelated`](Self::decorrelated) | by chance, from `base` to three times the delay before | 1 to 3 s, then to 9 s at most |
-/// | [`custom`](Self::custom) | one's own | |
+/// | [`custom`](Self::custom) | your own | |
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_keep::{RetryLayer, retry::{Backoff, Jitter}};
 ///
-/// let backoff = Backoff::linear(Duration::from_millis(200))
+/// let retry = RetryLayer::new()
+///     .backoff(Backoff::linear(Duration::from_millis(200)))
 ///     .max_delay(Duration::from_secs(5))
 ///     .jitter(Jitter::Equal);
-/// let retry = RetryLayer::new().backoff(backoff);
 ///
 /// // Any function of the retry's number is a strategy.
 /// let squares = Backoff::custom(|n: u32| Duration::from_secs(u64::from(n).pow(2)));
 /// ```
 #[derive(Clone)]
 pub struct Backoff {
-    pub(super) strategy: Growth,
+    pub(super) strategy: StrategyKind,
     pub(super) base: Duration,
     /// Whether the base was set, rather than being a default that a cap may cut.
     is_base_set: bool,
@@ -43,14 +46,14 @@ pub struct Backoff {
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
-pub(super) enum Growth {
+pub(super) enum StrategyKind {
     Exponential,
     Constant,
     Linear,
     Custom(Arc<dyn BackoffStrategy>),
 }
 
-/// What chance does to a delay, so that clients that failed together do not come back together.
+/// How a wait is randomized, so that clients that failed together do not come back together.
 ///
 /// The kinds are those of Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,7 +70,7 @@ pub enum Jitter {
     Decorrelated,
 }
 
-/// A backoff strategy of one's own, for [`Backoff::custom`].
+/// Computes the wait before each retry: a backoff strategy of your own, for [`Backoff::custom`].
 ///
 /// Any `Fn(u32) -> Duration` of the retry's number is one.
 pub trait BackoffStrategy: Send + Sync {
@@ -86,7 +89,7 @@ where
 }
 
 impl Backoff {
-    const fn with(strategy: Growth, base: Duration) -> Self {
+    const fn with(strategy: StrategyKind, base: Duration) -> Self {
         Self {
             strategy,
             base,
@@ -105,58 +108,44 @@ impl Backoff {
     /// Doubles with each retry, from `base`.
     #[must_use]
     pub const fn exponential(base: Duration) -> Self {
-        Self::with(Growth::Exponential, base)
+        Self::with(StrategyKind::Exponential, base)
     }
 
     /// Always the same.
     #[must_use]
     pub const fn constant(delay: Duration) -> Self {
-        Self::with(Growth::Constant, delay)
+        Self::with(StrategyKind::Constant, delay)
     }
 
     /// Grows by `base` with each retry, from `base`.
     #[must_use]
     pub const fn linear(base: Duration) -> Self {
-        Self::with(Growth::Linear, base)
+        Self::with(StrategyKind::Linear, base)
     }
 
-    /// A random walk: each delay is between `base` and three times the one before. Grows about as an exponential one
-    /// does, and spreads from the first retry on.
-    #[must_use]
-    pub const fn decorrelated(base: Duration) -> Self {
-        let mut backoff = Self::with(Growth::Exponential, base);
-        backoff.jitter = Jitter::Decorrelated;
-        backoff
-    }
-
-    /// By a strategy of one's own, with a base of 1 s.
+    /// By a strategy of your own, with a base of 1 s unless the layer's
+    /// [`base_delay`](super::RetryLayer::base_delay) is set.
     #[must_use]
     pub fn custom(strategy: impl BackoffStrategy + 'static) -> Self {
-        Self::with(Growth::Custom(Arc::new(strategy)), Duration::from_secs(1)).with_default_base()
+        Self::with(
+            StrategyKind::Custom(Arc::new(strategy)),
+            Duration::from_secs(1),
+        )
+        .with_default_base()
     }
 
-    /// What the strategy starts from.
-    ///
-    /// # Panics
-    ///
-    /// If [`max_delay`](Self::max_delay) was set to less.
-    #[must_use]
+    /// What the strategy starts from. Panics if the cap was set to less.
     #[track_caller]
-    pub const fn base_delay(mut self, base: Duration) -> Self {
+    pub(super) const fn base_delay(mut self, base: Duration) -> Self {
         self.base = base;
         self.is_base_set = true;
         self.check();
         self
     }
 
-    /// No wait of the backoff is longer than this. Default: 30 s, or the base if that is longer.
-    ///
-    /// # Panics
-    ///
-    /// If it is less than the base delay that was set.
-    #[must_use]
+    /// The cap. Panics if it is less than the base that was set.
     #[track_caller]
-    pub const fn max_delay(mut self, max: Duration) -> Self {
+    pub(super) const fn max_delay(mut self, max: Duration) -> Self {
         self.max = Some(max);
         self.check();
         self
@@ -178,48 +167,58 @@ impl Backoff {
         self.max.unwrap_or_else(|| MAX_DELAY.max(self.base))
     }
 
-    /// What chance does to each delay. Default: nothing.
-    #[must_use]
-    pub const fn jitter(mut self, jitter: Jitter) -> Self {
+    pub(super) const fn jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// Whether a wait depends on chance or on the one before it, so that a call has to keep something between two.
-    pub(super) fn is_walk(&self) -> bool {
-        self.jitter != Jitter::None || matches!(self.strategy, Growth::Custom(_))
+    /// This strategy from its own base, with the cap and the jitter of `other`. Panics if that cap was set to less than
+    /// the base.
+    #[track_caller]
+    pub(super) fn within(mut self, other: &Self) -> Self {
+        self.max = other.max;
+        self.jitter = other.jitter;
+        self.check();
+        self
+    }
+
+    /// Whether a wait is random or depends on the wait before it, so that a call has to keep something between two.
+    pub(super) fn needs_state(&self) -> bool {
+        self.jitter != Jitter::None || matches!(self.strategy, StrategyKind::Custom(_))
     }
 
     /// The wait before retry `n`, counted from 0.
-    pub(super) fn next(&self, n: u32, walk: &mut Walk) -> Duration {
+    pub(super) fn next(&self, n: u32, state: &mut JitterState) -> Duration {
         let delay = match self.jitter {
-            Jitter::None => self.steady(n, walk.previous),
-            Jitter::Full => between(
+            Jitter::None => self.nominal(n, state.previous),
+            Jitter::Full => uniform(
                 Duration::ZERO,
-                self.steady(n, walk.previous),
-                &mut walk.chance,
+                self.nominal(n, state.previous),
+                &mut state.rng,
             ),
             Jitter::Equal => {
-                let delay = self.steady(n, walk.previous);
-                between(delay / 2, delay, &mut walk.chance)
+                let delay = self.nominal(n, state.previous);
+                uniform(delay / 2, delay, &mut state.rng)
             }
             Jitter::Decorrelated => {
-                let previous = walk.previous.unwrap_or(self.base);
-                between(self.base, previous.saturating_mul(3), &mut walk.chance)
+                let previous = state.previous.unwrap_or(self.base);
+                uniform(self.base, previous.saturating_mul(3), &mut state.rng)
             }
         };
         let delay = delay.min(self.cap());
-        walk.previous = Some(delay);
+        state.previous = Some(delay);
         delay
     }
 
-    /// The wait before retry `n` without jitter, where it depends on `n` alone or on the one before.
-    pub(super) fn steady(&self, n: u32, previous: Option<Duration>) -> Duration {
+    /// The wait before retry `n` without jitter; `previous` is the wait before it.
+    pub(super) fn nominal(&self, n: u32, previous: Option<Duration>) -> Duration {
         let delay = match &self.strategy {
-            Growth::Exponential => doubled(self.base, n),
-            Growth::Constant => self.base,
-            Growth::Linear => from_nanos(self.base.as_nanos().saturating_mul(u128::from(n) + 1)),
-            Growth::Custom(strategy) => strategy.delay(n, self.base, previous),
+            StrategyKind::Exponential => doubled(self.base, n),
+            StrategyKind::Constant => self.base,
+            StrategyKind::Linear => {
+                from_nanos(self.base.as_nanos().saturating_mul(u128::from(n) + 1))
+            }
+            StrategyKind::Custom(strategy) => strategy.delay(n, self.base, previous),
         };
         delay.min(self.cap())
     }
@@ -235,10 +234,10 @@ impl Default for Backoff {
 impl fmt::Debug for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let strategy = match &self.strategy {
-            Growth::Exponential => "exponential",
-            Growth::Constant => "constant",
-            Growth::Linear => "linear",
-            Growth::Custom(_) => "custom",
+            StrategyKind::Exponential => "exponential",
+            StrategyKind::Constant => "constant",
+            StrategyKind::Linear => "linear",
+            StrategyKind::Custom(_) => "custom",
         };
         f.debug_struct("Backoff")
             .field("strategy", &strategy)
@@ -249,25 +248,24 @@ impl fmt::Debug for Backoff {
     }
 }
 
-/// What one call's waits have in common.
+/// What one call keeps from wait to wait.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct JitterState {
     previous: Option<Duration>,
-    chance: Rng,
+    rng: Rng,
 }
 
-impl Walk {
-    pub(super) fn new(chance: Rng) -> Self {
+impl JitterState {
+    pub(super) fn new(rng: Rng) -> Self {
         Self {
             previous: None,
-            chance,
+            rng,
         }
     }
 
-    /// This delay, and up to a tenth of it more, so that clients that were asked for the same wait
-    /// do not come back together.
+    /// This delay, and up to a tenth of it more: clients that were asked for the same wait do not come back together.
     pub(super) fn lengthen(&mut self, delay: Duration) -> Duration {
-        between(delay, delay.saturating_add(delay / 10), &mut self.chance)
+        uniform(delay, delay.saturating_add(delay / 10), &mut self.rng)
     }
 }
 
@@ -283,10 +281,10 @@ fn doubled(base: Duration, n: u32) -> Duration {
     }
 }
 
-/// Any of these, both ends included, with the same chance. The ends may be the wrong way round.
-fn between(one: Duration, other: Duration, chance: &mut Rng) -> Duration {
-    let (least, most) = (one.min(other), one.max(other));
-    from_nanos(chance.u128(least.as_nanos()..=most.as_nanos()))
+/// A duration from a uniform distribution between these two, both included, in whichever order they come.
+fn uniform(a: Duration, b: Duration, rng: &mut Rng) -> Duration {
+    let (min, max) = (a.min(b), a.max(b));
+    from_nanos(rng.u128(min.as_nanos()..=max.as_nanos()))
 }
 
 /// As long as a `Duration` can be at most.

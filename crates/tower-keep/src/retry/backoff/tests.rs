@@ -6,14 +6,14 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn walk(seed: u64) -> Walk {
-    Walk::new(fastrand::Rng::with_seed(seed))
+fn jitter_state(seed: u64) -> JitterState {
+    JitterState::new(fastrand::Rng::with_seed(seed))
 }
 
 fn seconds(backoff: &Backoff, count: u32) -> Vec<u64> {
-    let mut walk = walk(0);
+    let mut state = jitter_state(0);
     (0..count)
-        .map(|n| backoff.next(n, &mut walk).as_secs())
+        .map(|n| backoff.next(n, &mut state).as_secs())
         .collect()
 }
 
@@ -56,9 +56,9 @@ fn the_same_seed_gives_the_same_waits() {
     for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
         let backoff = Backoff::default().jitter(jitter);
         let waits = |seed| {
-            let mut walk = walk(seed);
+            let mut state = jitter_state(seed);
             (0..8)
-                .map(|n| backoff.next(n, &mut walk))
+                .map(|n| backoff.next(n, &mut state))
                 .collect::<Vec<_>>()
         };
         assert_eq!(waits(7), waits(7));
@@ -80,7 +80,7 @@ fn jitter_spreads_over_its_whole_range() {
         let n = if jitter == Jitter::Decorrelated { 0 } else { 2 };
         let mut tenths = [0; 10];
         for seed in 0..1000 {
-            let delay = backoff.next(n, &mut walk(seed));
+            let delay = backoff.next(n, &mut jitter_state(seed));
             assert!(least <= delay && delay <= most, "{jitter:?}: {delay:?}");
             let share = (delay - least).as_secs_f64() / (most - least).as_secs_f64();
             tenths[((share * 10.0) as usize).min(9)] += 1;
@@ -95,13 +95,15 @@ fn jitter_spreads_over_its_whole_range() {
 /// Each step of the walk is from the base to three times the wait before it, and it does get there.
 #[test]
 fn a_decorrelated_backoff_walks() {
-    let backoff = Backoff::decorrelated(SECOND).max_delay(Duration::MAX);
+    let backoff = Backoff::exponential(SECOND)
+        .jitter(Jitter::Decorrelated)
+        .max_delay(Duration::MAX);
     let mut grown = 0;
     for seed in 0..100 {
-        let mut walk = walk(seed);
+        let mut state = jitter_state(seed);
         let mut previous = SECOND;
         for n in 0..8 {
-            let delay = backoff.next(n, &mut walk);
+            let delay = backoff.next(n, &mut state);
             assert!(SECOND <= delay && delay <= previous * 3);
             grown += u32::from(delay > previous * 2);
             previous = delay;
@@ -146,15 +148,17 @@ fn the_default_cap_is_never_below_the_base() {
         Backoff::constant(minute),
         Backoff::linear(minute),
     ] {
-        assert_eq!(backoff.next(0, &mut walk(0)), minute);
-        assert_eq!(backoff.next(5, &mut walk(0)), minute);
+        assert_eq!(backoff.next(0, &mut jitter_state(0)), minute);
+        assert_eq!(backoff.next(5, &mut jitter_state(0)), minute);
     }
     assert_eq!(
-        Backoff::default().next(9, &mut walk(0)),
+        Backoff::default().next(9, &mut jitter_state(0)),
         Duration::from_secs(30)
     );
     assert_eq!(
-        Backoff::default().base_delay(minute).next(9, &mut walk(0)),
+        Backoff::default()
+            .base_delay(minute)
+            .next(9, &mut jitter_state(0)),
         minute
     );
 }
@@ -181,16 +185,18 @@ fn a_cap_below_the_base_is_rejected() {
     ));
     let short = Duration::from_millis(5);
     assert_eq!(
-        Backoff::default().max_delay(short).next(0, &mut walk(0)),
+        Backoff::default()
+            .max_delay(short)
+            .next(0, &mut jitter_state(0)),
         short
     );
     let custom = Backoff::custom(|_| Duration::MAX).max_delay(short);
-    assert_eq!(custom.next(0, &mut walk(0)), short);
+    assert_eq!(custom.next(0, &mut jitter_state(0)), short);
     assert_eq!(
         Backoff::default()
             .max_delay(minute)
             .base_delay(second)
-            .next(6, &mut walk(0)),
+            .next(6, &mut jitter_state(0)),
         minute
     );
 }
@@ -199,7 +205,7 @@ proptest! {
     /// R68 What a service asks for is lengthened by a tenth at most, and never shortened.
     #[test]
     fn a_requested_wait_is_only_lengthened(delay in duration(), seed in any::<u64>()) {
-        let waits = walk(seed).lengthen(delay);
+        let waits = jitter_state(seed).lengthen(delay);
         prop_assert!(delay <= waits && waits <= delay.saturating_add(delay / 10));
     }
 
@@ -207,7 +213,7 @@ proptest! {
     fn exponential_equals_the_model(base in duration(), max in duration(), n in number()) {
         let max = max.max(base);
         let backoff = Backoff::exponential(base).max_delay(max);
-        prop_assert_eq!(backoff.next(n, &mut walk(0)), model(base, max, n));
+        prop_assert_eq!(backoff.next(n, &mut jitter_state(0)), model(base, max, n));
     }
 
     #[test]
@@ -215,7 +221,7 @@ proptest! {
         let max = max.max(base);
         let backoff = Backoff::linear(base).max_delay(max);
         let model = (0..n.min(300)).fold(base, |sum, _| sum.saturating_add(base));
-        let delay = backoff.next(n, &mut walk(0));
+        let delay = backoff.next(n, &mut jitter_state(0));
         if n <= 300 {
             prop_assert_eq!(delay, model.min(max));
         } else {
@@ -240,17 +246,17 @@ proptest! {
             0 => Backoff::exponential(base),
             1 => Backoff::constant(base),
             2 => Backoff::linear(base),
-            3 => Backoff::decorrelated(base),
+            3 => Backoff::exponential(base).jitter(Jitter::Decorrelated),
             _ => Backoff::custom(|_| Duration::MAX).base_delay(base),
         };
         let backoff = backoff.max_delay(max).jitter(jitter);
-        let steady = backoff.clone().jitter(Jitter::None);
-        let mut walk = walk(seed);
+        let nominal = backoff.clone().jitter(Jitter::None);
+        let mut state = jitter_state(seed);
         for n in numbers {
-            let delay = backoff.next(n, &mut walk);
+            let delay = backoff.next(n, &mut state);
             prop_assert!(delay <= max);
             if jitter != Jitter::Decorrelated {
-                prop_assert!(delay <= steady.steady(n, None));
+                prop_assert!(delay <= nominal.nominal(n, None));
             }
         }
     }

@@ -1,205 +1,162 @@
-//! The retry budget's books. No clock: callers say what time it is, as a duration since the budget's birth.
-//!
-//! The window is cut into buckets, and what counts are the current one and those before it that make up the window.
-//! They lie in a ring that is never swept: each bucket knows of which cut of time it is, so that after an idle hour
-//! there is no more to do than after a busy second.
-//!
-//! # Invariants
-//!
-//! 1. A bucket of first attempts is one word, its cut and its count, and changes by compare-and-swap only. So counting
-//!    a call takes no lock, and no count is ever put down to another cut. There is a ring of buckets for each shard, so
-//!    that threads do not count in the same cache line; only their sum means anything.
-//! 2. Retries are withdrawn and counted under the lock. There the time never goes back: who comes with an older one,
-//!    or with the clock of another core, is taken to come now. So no two withdrawals can both take the last retry.
-//! 3. Whenever one is withdrawn, the retries in the window, this one included, are at most
-//!    `max(floor, ratio * first attempts in the window)`.
+//! The retry budget: its settings, its handle, and how a layer chooses one.
 
-use std::{array, sync::PoisonError, time::Duration};
+mod by_key;
+mod by_request;
+mod ledger;
 
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use self::ledger::Ledger;
 use crate::{
-    ratio::Ratio,
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    ratio::{InvalidWindow, Ratio},
+    sharded::SHARDS,
 };
 
-/// How many a window is cut into.
-const BUCKETS: u64 = 10;
+pub(super) use self::by_request::{BudgetBy, ChooseBudget, LayerBudget};
+pub use self::{by_key::RetryBudgets, ledger::Balance};
 
-/// The low bits of a bucket's word are its count, which stops at the most they hold; the others are the number of the
-/// ring's round that its cut belongs to.
-const COUNT_BITS: u32 = 24;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
-const ROUND: u64 = u64::MAX >> COUNT_BITS;
+/// Bounds the retries to a share of the calls, so that retries cannot overload a service that fails.
+///
+/// A retry helps one call and burdens the service. Where everything fails, three retries for each call are four times
+/// the load, just when the service can bear it least. A budget bounds that: within any window up to now there are at
+/// most as many retries as its share of the first attempts made in the window, or its floor if that is more. Once it
+/// is empty, a failure is returned as it is.
+///
+/// Clones are the same budget. Hand one to several layers ([`RetryLayer::budget`](super::RetryLayer::budget)) that
+/// burden the same service, and they share it.
+///
+/// | setting | default | source |
+/// |---|---|---|
+/// | share of the first attempts | 20 % | Finagle, Envoy, tower |
+/// | [`floor`](Self::floor) | 3 retries a window | Envoy and failsafe-go, whose least concurrency is 3 |
+/// | [`window`](Self::window) | 10 s | Finagle, tower |
+///
+/// Inside a circuit that is open or half-open there are so few first attempts that the floor may be more than the share:
+/// set it to 0 where the share is to hold there too.
+///
+/// It is exact at every share, and needs no work for the time that nothing happens. Calls pay in without a lock; only
+/// who retries takes one. The window moves on by tenths.
+///
+/// ```
+/// use tower_keep::{Ratio, RetryLayer, retry::RetryBudget};
+///
+/// let budget = RetryBudget::new(Ratio::percent(10)?).floor(5);
+/// let reads = RetryLayer::new().budget(budget.clone());
+/// let writes = RetryLayer::new().max_retries(1).budget(budget.clone());
+/// assert_eq!(budget.balance().available(), 5);
+/// # Ok::<(), tower_keep::InvalidRatio>(())
+/// ```
+#[derive(Clone)]
+pub struct RetryBudget(Arc<Shared>);
 
-/// Who may retry, given how many first attempts there were.
-#[derive(Debug)]
-pub(super) struct Budget {
+struct Shared {
+    settings: Settings,
+    ledger: Ledger,
+    born: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Settings {
     ratio: Ratio,
-    floor: u64,
-    /// How long one cut of time is, in nanoseconds.
-    cut: u64,
-    firsts: Box<[Firsts]>,
-    retries: Mutex<Retries>,
+    floor: u32,
+    window: Duration,
 }
 
-/// The first attempts that the calls of one shard count, in a cache line of their own.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Firsts([AtomicU64; BUCKETS as usize]);
-
-#[derive(Debug, Default)]
-struct Retries {
-    /// The cut of the latest withdrawal.
-    latest: u64,
-    /// Of which cut, and how many.
-    buckets: [(u64, u64); BUCKETS as usize],
-}
-
-/// What a [`RetryBudget`](super::RetryBudget) holds, from [`balance`](super::RetryBudget::balance).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Balance {
-    first_attempts: u64,
-    retries: u64,
-    available: u64,
-}
-
-impl Balance {
-    pub(crate) fn of(first_attempts: u64, retries: u64, available: u64) -> Self {
-        Self {
-            first_attempts,
-            retries,
-            available,
-        }
-    }
-
-    /// How many calls were made within the window, by all the layers that share the budget.
+impl RetryBudget {
+    /// Retries may be this share of the first attempts.
     #[must_use]
-    pub fn first_attempts(&self) -> u64 {
-        self.first_attempts
+    pub fn new(ratio: Ratio) -> Self {
+        let settings = Settings {
+            ratio,
+            floor: 3,
+            window: Duration::from_secs(10),
+        };
+        Self::with(settings, SHARDS)
     }
 
-    /// How many retries were granted within the window.
-    #[must_use]
-    pub fn retries(&self) -> u64 {
-        self.retries
-    }
-
-    /// How many more would be granted now.
-    #[must_use]
-    pub fn available(&self) -> u64 {
-        self.available
-    }
-}
-
-impl Budget {
-    /// The shortest window. The ring goes round once in it, and half of the rounds that a bucket can tell apart take
-    /// 174 years.
-    pub(super) const SHORTEST: Duration = Duration::from_millis(10);
-
-    pub(super) fn new(ratio: Ratio, floor: u64, window: Duration, shards: usize) -> Self {
-        let cut = window.max(Self::SHORTEST) / BUCKETS as u32;
-        let firsts = |_| Firsts(array::from_fn(|_| AtomicU64::new(0)));
-        Self {
+    fn with(settings: Settings, shards: usize) -> Self {
+        let Settings {
             ratio,
             floor,
-            cut: u64::try_from(cut.as_nanos()).unwrap_or(u64::MAX),
-            firsts: (0..shards.max(1)).map(firsts).collect(),
-            retries: Mutex::new(Retries::default()),
-        }
+            window,
+        } = settings;
+        Self(Arc::new(Shared {
+            settings,
+            ledger: Ledger::new(ratio, floor.into(), window, shards),
+            born: Instant::now(),
+        }))
     }
 
-    /// Counts a first attempt. Calls that name the same shard meet in one cache line.
-    #[inline]
-    pub(super) fn deposit(&self, now: Duration, shard: usize) {
-        let cut = self.cut_at(now);
-        let bucket = &self.firsts[shard % self.firsts.len()].0[index(cut)];
-        let mut word = bucket.load(Ordering::Relaxed);
-        loop {
-            let next = match round(cut).wrapping_sub(word >> COUNT_BITS) & ROUND {
-                0 if word & COUNT == COUNT => return,
-                0 => word + 1,
-                // The bucket has gone on to a later cut: this call was held up for a whole window.
-                late if late > ROUND / 2 => return,
-                _ => (round(cut) << COUNT_BITS) | 1,
-            };
-            match bucket.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(found) => word = found,
-            }
-        }
-    }
-
-    /// Takes one retry out; `false` if there is none.
-    pub(super) fn withdraw(&self, now: Duration) -> bool {
-        let mut retries = self.retries();
-        let cut = retries.come(self.cut_at(now));
-        if self.balance(&retries, cut).available == 0 {
-            return false;
-        }
-        let bucket = &mut retries.buckets[index(cut)];
-        if bucket.0 != cut {
-            *bucket = (cut, 0);
-        }
-        bucket.1 += 1;
-        true
-    }
-
-    pub(super) fn balance_at(&self, now: Duration) -> Balance {
-        let retries = self.retries();
-        let cut = self.cut_at(now).max(retries.latest);
-        self.balance(&retries, cut)
-    }
-
-    fn balance(&self, retries: &Retries, cut: u64) -> Balance {
-        let window = cut.saturating_sub(BUCKETS - 1)..=cut;
-        let counted = |cut| {
-            let words =
-                (self.firsts.iter()).map(|firsts| firsts.0[index(cut)].load(Ordering::Relaxed));
-            words
-                .filter(|word| word >> COUNT_BITS == round(cut))
-                .map(|word| word & COUNT)
-                .sum::<u64>()
+    /// A new budget with these settings, except that each window grants at least this number of retries. Default: 3.
+    #[must_use = "it returns a new budget, and leaves this budget as it is"]
+    pub fn floor(&self, floor: u32) -> Self {
+        let settings = Settings {
+            floor,
+            ..self.0.settings
         };
-        let first_attempts = window.clone().map(counted).sum();
-        let retries = retries
-            .buckets
-            .iter()
-            .filter(|(cut, _)| window.contains(cut))
-            .map(|(_, count)| count)
-            .sum();
-        let allowed = self.ratio.of(first_attempts).max(self.floor);
-        Balance::of(first_attempts, retries, allowed.saturating_sub(retries))
+        Self::with(settings, SHARDS)
     }
 
-    fn cut_at(&self, now: Duration) -> u64 {
-        match u64::try_from(now.as_nanos()) {
-            Ok(nanos) => nanos / self.cut,
-            Err(_) => u64::try_from(now.as_nanos() / u128::from(self.cut)).unwrap_or(u64::MAX),
+    /// A new budget with these settings, except that it counts the calls and retries of the last `window`. Default: 10 s.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidWindow`] if it is shorter than 10 ms.
+    #[must_use = "it returns a new budget, and leaves this budget as it is"]
+    pub fn window(&self, window: Duration) -> Result<Self, InvalidWindow> {
+        if window < Ledger::SHORTEST {
+            return Err(InvalidWindow::new(window, Ledger::SHORTEST));
         }
+        let settings = Settings {
+            window,
+            ..self.0.settings
+        };
+        Ok(Self::with(settings, SHARDS))
     }
 
-    // No user code runs under this lock, so a poisoned one holds sound books.
-    fn retries(&self) -> MutexGuard<'_, Retries> {
-        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A new budget with the same settings, for one of many keys: calls meet at the table of these
+    /// anyway.
+    fn empty_like(&self) -> Self {
+        Self::with(self.0.settings, 1)
+    }
+
+    /// What is in it now.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        self.0.ledger.balance_at(self.now())
+    }
+
+    #[inline]
+    pub(in crate::retry) fn deposit(&self, shard: usize) {
+        self.0.ledger.deposit(self.now(), shard);
+    }
+
+    pub(in crate::retry) fn withdraw(&self) -> bool {
+        self.0.ledger.withdraw(self.now())
+    }
+
+    fn now(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.0.born)
     }
 }
 
-impl Retries {
-    fn come(&mut self, cut: u64) -> u64 {
-        self.latest = self.latest.max(cut);
-        self.latest
+impl Default for RetryBudget {
+    /// A fifth of the first attempts, and 3 retries in any case, within 10 s.
+    fn default() -> Self {
+        Self::new(Ratio::FIFTH)
     }
 }
 
-fn index(cut: u64) -> usize {
-    (cut % BUCKETS) as usize
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = &self.0.settings;
+        f.debug_struct("RetryBudget")
+            .field("ratio", &settings.ratio)
+            .field("floor", &settings.floor)
+            .field("window", &settings.window)
+            .field("balance", &self.balance())
+            .finish()
+    }
 }
-
-fn round(cut: u64) -> u64 {
-    (cut / BUCKETS) & ROUND
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,27 +1,24 @@
-//! Settings of what to retry.
+//! What to retry: the settings of the decision.
 
 use std::time::Duration;
 
 use super::RetryLayer;
 use crate::{
     classify::{Classify, WithRetryAfter},
-    retry::{
-        policy::{Attempt, Decision, ErrorsIf, OnClass, WithRequest},
-        request::{CloneRequest, CloneWith},
-    },
+    retry::policy::{Attempt, Decision, ErrorsIf, OnClass, WithRequest},
     unshare::Unshare,
 };
 
 /// What to retry. Of `should_retry`, `classify`, `decide_with`, `decide_with_request` and `policy` the
 /// last one called decides.
-impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
+impl<P, X> RetryLayer<P, X> {
     /// Which errors to retry. Default: all of them.
     ///
     /// The closure sees errors only. An attempt whose limit answered with a response is then not
     /// retried: a [`decide_with`](Self::decide_with) sees that one as
     /// [`Attempt::timed_out`](crate::retry::Attempt::timed_out).
     #[must_use]
-    pub fn should_retry<F, Error>(self, should_retry: F) -> RetryLayer<ErrorsIf<F>, C, H, B, N, A>
+    pub fn should_retry<F, Error>(self, should_retry: F) -> RetryLayer<ErrorsIf<F>, X>
     where
         F: Fn(&Error) -> bool,
     {
@@ -31,7 +28,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// Retries what this classifier calls a failure, so that a response can be retried too, and waits as long as its
     /// [`retry_after`](Classify::retry_after) says.
     #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> RetryLayer<OnClass<D>, C, H, B, N, A>
+    pub fn classify<D, Response, Error>(self, classify: D) -> RetryLayer<OnClass<D>, X>
     where
         D: Classify<Response, Error>,
     {
@@ -55,7 +52,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// });
     /// ```
     #[must_use]
-    pub fn decide_with<F, Response, Error>(self, decide: F) -> RetryLayer<F, C, H, B, N, A>
+    pub fn decide_with<F, Response, Error>(self, decide: F) -> RetryLayer<F, X>
     where
         F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision,
     {
@@ -85,7 +82,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         self,
         see: V,
         decide: D,
-    ) -> RetryLayer<WithRequest<V, D>, C, H, B, N, A>
+    ) -> RetryLayer<WithRequest<V, D>, X>
     where
         V: Fn(&Request) -> Seen,
         D: Fn(&Seen, &Result<Response, Error>, &Attempt<'_>) -> Decision,
@@ -93,10 +90,13 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         self.policy(WithRequest { see, decide })
     }
 
-    /// Decides by a [`Policy`](crate::retry::Policy) of your own.
+    /// Decides by a [`Policy`](crate::retry::Policy) of your own, a type that implements the trait.
+    ///
+    /// A closure goes to [`decide_with`](Self::decide_with): only there can the compiler infer the types of its
+    /// arguments.
     #[must_use]
-    pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, C, H, B, N, A> {
-        with!(self, policy; clone_request, on_give_up, choose_budget, choose_retries, before_attempt)
+    pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, X> {
+        self.with_policy(|_| policy)
     }
 
     /// How long the service asks to be left alone before a retry, as by HTTP's `Retry-After`; `None`
@@ -108,37 +108,21 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     pub fn retry_after<F, Response, Error>(
         self,
         retry_after: F,
-    ) -> RetryLayer<WithRetryAfter<P, F>, C, H, B, N, A>
+    ) -> RetryLayer<WithRetryAfter<P, F>, X>
     where
         F: Fn(&Result<Response, Error>) -> Option<Duration>,
     {
-        let policy = WithRetryAfter {
-            classify: self.policy,
+        self.with_policy(|policy| WithRetryAfter {
+            classify: policy,
             retry_after,
-        };
-        with!(self, policy; clone_request, on_give_up, choose_budget, choose_retries, before_attempt)
+        })
     }
 
-    /// How to repeat a request; a request that gives `None` is tried once.
-    ///
-    /// For a request that is not `Clone`, or that must not always be repeated. Of HTTP requests
-    /// repeat only idempotent ones, or a `POST` that failed half-way is done twice:
-    ///
-    /// ```
-    /// use http::Request;
-    /// use tower_keep::RetryLayer;
-    ///
-    /// let retry = RetryLayer::for_clients().clone_with(|request: &Request<String>| {
-    ///     request.method().is_idempotent().then(|| request.clone())
-    /// });
-    /// ```
-    #[must_use]
-    pub fn clone_with<F, Request>(self, clone: F) -> RetryLayer<P, CloneWith<F>, H, B, N, A>
-    where
-        F: Fn(&Request) -> Option<Request>,
-        CloneWith<F>: CloneRequest<Request>,
-    {
-        let clone_request = CloneWith(clone);
-        with!(self, clone_request; policy, on_give_up, choose_budget, choose_retries, before_attempt)
+    fn with_policy<Q>(self, change: impl FnOnce(P) -> Q) -> RetryLayer<Q, X> {
+        RetryLayer {
+            settings: self.settings.unshared(),
+            policy: change(self.policy),
+            hooks: self.hooks,
+        }
     }
 }

@@ -4,19 +4,21 @@ use std::future::Future;
 
 use super::RetryLayer;
 use crate::{
+    for_request::ForRequest,
     retry::{
         before_attempt::{ChangeWith, PrepareWith, PrepareWithOutcome},
-        budgets::{BudgetBy, ChooseBudget},
+        budget::{BudgetBy, ChooseBudget, RetryBudget},
+        clone_request::{CloneRequest, CloneWith},
         give_up::{GaveUp, GiveUpWith, OnGiveUp},
-        handle::RetryBudget,
+        hooks::HookSet,
+        max_retries::{ChooseRetries, RetriesBy},
         policy::Attempt,
-        retries::{ChooseRetries, RetriesBy},
     },
     unshare::Unshare,
 };
 
 /// When it gives up.
-impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
+impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// A hook that sees the last outcome and why there is no other attempt, and may replace that
     /// outcome: by an error that says how many attempts there were, say, or by a fallback.
     ///
@@ -42,30 +44,59 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// # });
     /// ```
     #[must_use]
-    pub fn on_give_up<F, Response, Error>(self, hook: F) -> RetryLayer<P, C, GiveUpWith<F>, B, N, A>
+    pub fn on_give_up<F, Response, Error>(
+        self,
+        hook: F,
+    ) -> RetryLayer<P, HookSet<C, GiveUpWith<F>, B, N, A>>
     where
         F: Fn(Result<Response, Error>, GaveUp) -> Result<Response, Error>,
         GiveUpWith<F>: OnGiveUp<Response, Error>,
     {
-        let on_give_up = GiveUpWith(hook);
-        with!(self, on_give_up; policy, clone_request, choose_budget, choose_retries, before_attempt)
+        self.with_hooks(|hooks| hooks.on_give_up(GiveUpWith(hook)))
     }
 
     /// Chooses the budget by the request, mostly from [`RetryBudgets`](crate::retry::RetryBudgets) by host.
     /// `None` is the layer's own [`budget`](Self::budget), if it has one.
     #[must_use]
-    pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, C, H, BudgetBy<F>, N, A>
+    pub fn budget_by<F, Request>(
+        self,
+        budget: F,
+    ) -> RetryLayer<P, HookSet<C, H, BudgetBy<F, Request>, N, A>>
     where
         F: Fn(&Request) -> Option<RetryBudget>,
-        BudgetBy<F>: ChooseBudget<Request>,
+        BudgetBy<F, Request>: ChooseBudget<Request>,
     {
-        let choose_budget = BudgetBy(budget);
-        with!(self, choose_budget; policy, clone_request, on_give_up, choose_retries, before_attempt)
+        self.with_hooks(|hooks| hooks.choose_budget(BudgetBy(ForRequest::new(budget))))
     }
 }
 
 /// What a request says itself, and what happens to it before each attempt.
-impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
+impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
+    /// How to repeat a request; a request that gives `None` is tried once.
+    ///
+    /// For a request that is not `Clone`, or that must not always be repeated. Of HTTP requests
+    /// repeat only idempotent ones, or a `POST` that failed half-way is done twice:
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_keep::RetryLayer;
+    ///
+    /// let retry = RetryLayer::for_clients().clone_with(|request: &Request<String>| {
+    ///     request.method().is_idempotent().then(|| request.clone())
+    /// });
+    /// ```
+    #[must_use]
+    pub fn clone_with<F, Request>(
+        self,
+        clone: F,
+    ) -> RetryLayer<P, HookSet<CloneWith<F>, H, B, N, A>>
+    where
+        F: Fn(&Request) -> Option<Request>,
+        CloneWith<F>: CloneRequest<Request>,
+    {
+        self.with_hooks(|hooks| hooks.clone_request(CloneWith(clone)))
+    }
+
     /// How many retries the request asks for; `None` is the layer's own [`max_retries`](Self::max_retries).
     ///
     /// ```
@@ -84,13 +115,12 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     pub fn max_retries_by<F, Request>(
         self,
         max_retries: F,
-    ) -> RetryLayer<P, C, H, B, RetriesBy<F>, A>
+    ) -> RetryLayer<P, HookSet<C, H, B, RetriesBy<F, Request>, A>>
     where
         F: Fn(&Request) -> Option<u32>,
-        RetriesBy<F>: ChooseRetries<Request>,
+        RetriesBy<F, Request>: ChooseRetries<Request>,
     {
-        let choose_retries = RetriesBy(max_retries);
-        with!(self, choose_retries; policy, clone_request, on_give_up, choose_budget, before_attempt)
+        self.with_hooks(|hooks| hooks.choose_retries(RetriesBy(ForRequest::new(max_retries))))
     }
 
     /// Changes the request right before each attempt, the first one too: for the number of the attempt in a header,
@@ -111,11 +141,14 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     /// # let _ = retry;
     /// ```
     #[must_use]
-    pub fn before_attempt<F, Request>(self, hook: F) -> RetryLayer<P, C, H, B, N, ChangeWith<F>>
+    pub fn before_attempt<F, Request>(
+        self,
+        hook: F,
+    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F, Request>>>
     where
         F: Fn(&mut Request, &Attempt<'_>),
     {
-        self.with_hook(ChangeWith(hook))
+        self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(ForRequest::new(hook))))
     }
 
     /// Prepares the request before each attempt, the first one too, by a future that gives it back: for a token that
@@ -151,12 +184,12 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
     pub fn before_attempt_async<F, Prepare, Request, Error>(
         self,
         hook: F,
-    ) -> RetryLayer<P, C, H, B, N, PrepareWith<F>>
+    ) -> RetryLayer<P, HookSet<C, H, B, N, PrepareWith<F>>>
     where
         F: Fn(Request, &Attempt<'_>) -> Prepare,
         Prepare: Future<Output = Result<Request, Error>>,
     {
-        self.with_hook(PrepareWith(hook))
+        self.with_hooks(|hooks| hooks.before_attempt(PrepareWith(hook)))
     }
 
     /// As [`before_attempt_async`](Self::before_attempt_async), by two closures: `see` keeps of an attempt's outcome
@@ -207,16 +240,22 @@ impl<P, C, H, B, N, A> RetryLayer<P, C, H, B, N, A> {
         self,
         see: V,
         hook: F,
-    ) -> RetryLayer<P, C, H, B, N, PrepareWithOutcome<V, F>>
+    ) -> RetryLayer<P, HookSet<C, H, B, N, PrepareWithOutcome<V, F>>>
     where
         V: Fn(&Result<Response, Error>) -> Seen,
         F: Fn(Request, &Attempt<'_>, Option<Seen>) -> Prepare,
         Prepare: Future<Output = Result<Request, Error>>,
     {
-        self.with_hook(PrepareWithOutcome { see, prepare: hook })
+        self.with_hooks(|hooks| hooks.before_attempt(PrepareWithOutcome { see, prepare: hook }))
     }
+}
 
-    fn with_hook<D>(self, before_attempt: D) -> RetryLayer<P, C, H, B, N, D> {
-        with!(self, before_attempt; policy, clone_request, on_give_up, choose_budget, choose_retries)
+impl<P, X> RetryLayer<P, X> {
+    fn with_hooks<Y>(self, change: impl FnOnce(X) -> Y) -> RetryLayer<P, Y> {
+        RetryLayer {
+            settings: self.settings.unshared(),
+            policy: self.policy,
+            hooks: change(self.hooks),
+        }
     }
 }

@@ -198,7 +198,7 @@ fn what_a_budget_holds() {
 fn circuits() {
     use std::num::NonZeroU32;
 
-    use crate::circuit_breaker::{CircuitTransition, Mode, Settings, Snapshot, State, Window};
+    use crate::circuit_breaker::{CircuitSnapshot, Mode, Settings, State, Transition, Window};
 
     let states = each(State::Closed, |state| match state {
         State::Closed => Some(State::Open),
@@ -226,7 +226,7 @@ fn circuits() {
     for (mode, name) in modes.iter().zip(names) {
         shape(mode, json!(name));
     }
-    let snapshot = Snapshot {
+    let snapshot = CircuitSnapshot {
         state: State::Open,
         mode: Mode::Automatic,
         failures_in_a_row: 1,
@@ -251,7 +251,7 @@ fn circuits() {
             "cause": null,
         }),
     );
-    let transition = CircuitTransition {
+    let transition = Transition {
         circuit: "db".into(),
         sequence: 1,
         from: State::Closed,

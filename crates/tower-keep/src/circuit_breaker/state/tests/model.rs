@@ -118,7 +118,7 @@ impl Model {
     }
 
     fn window(&self) -> &[(bool, bool, Duration)] {
-        let Window(Span::Calls(size)) = self.settings.window else {
+        let Window(WindowSize::Calls(size)) = self.settings.window else {
             unreachable!("the model knows count windows only")
         };
         let from = self.ended.len().saturating_sub(size.get() as usize);
@@ -386,7 +386,7 @@ proptest! {
             if let State::Open = model.state {
                 let left = model.until.map(|until| until.saturating_sub(now)).filter(|left| !left.is_zero());
                 prop_assert_eq!(snapshot.time_until_probe, left);
-                prop_assert_eq!(circuit.time_until_probe(now), left);
+                prop_assert_eq!(circuit.snapshot(now).time_until_probe, left);
             }
         }
     }

@@ -1,20 +1,20 @@
-//! Those who are called at each transition of a circuit.
+//! The listeners that are called at each transition of a circuit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::transition::CircuitTransition;
+use super::transition::Transition;
 use crate::error::unharmed;
 
-type Listener = dyn Fn(&CircuitTransition) + Send + Sync;
+type Listener = dyn Fn(&Transition) + Send + Sync;
 
 /// The listeners of a layer, which all its circuits share.
 #[derive(Default)]
-pub(super) struct Listeners {
+pub(super) struct TransitionListeners {
     /// A leaf lock. No listener is called or dropped while it is held.
     all: Mutex<Vec<Arc<Listener>>>,
 }
 
-impl Listeners {
+impl TransitionListeners {
     fn all(&self) -> Vec<Arc<Listener>> {
         self.all
             .lock()
@@ -38,7 +38,7 @@ impl Listeners {
 
     /// Calls each listener, in the order in which they were added. A panic of one harms nothing.
     #[cold]
-    pub(super) fn tell(&self, transition: impl FnOnce() -> CircuitTransition) {
+    pub(super) fn tell(&self, transition: impl FnOnce() -> Transition) {
         let all = self.all();
         if all.is_empty() {
             return;

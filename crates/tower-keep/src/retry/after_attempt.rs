@@ -1,12 +1,13 @@
-//! What follows a failed attempt. All of it is off the path of a call that succeeds.
+//! After a failed attempt: plans the wait before the next one, or gives up. None of it is on the path of a call that
+//! succeeds.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    backoff::{Jitter, Walk},
-    handle::RetryBudget,
+    backoff::{Jitter, JitterState},
+    budget::RetryBudget,
     policy::Decision,
     settings::Settings,
 };
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// An attempt that is over and that the policy did not accept.
-pub(super) struct Over<'a> {
+pub(super) struct FailedAttempt<'a> {
     pub(super) settings: &'a Settings,
     pub(super) membership: &'a Membership,
     pub(super) attempt: u32,
@@ -30,15 +31,15 @@ pub(super) struct Over<'a> {
     pub(super) max_retries: u32,
     /// There is a request for another attempt.
     pub(super) repeatable: bool,
-    /// When all attempts are to be over, as far as this retry is concerned.
-    pub(super) end: Option<Instant>,
-    /// Made when the call first waits for a time that takes more than the retry's number to find.
-    pub(super) walk: &'a mut Option<Box<Walk>>,
+    /// The end of `max_total_time`.
+    pub(super) total_deadline: Option<Instant>,
+    /// Made when the call first waits for a time that depends on more than the retry's number.
+    pub(super) jitter: &'a mut Option<Box<JitterState>>,
     /// The call's own budget, rather than the layer's.
     pub(super) budget: Option<&'a RetryBudget>,
 }
 
-impl Over<'_> {
+impl FailedAttempt<'_> {
     /// How long to wait before the next attempt, or why there is none. The job's observers learn of
     /// it. `describe` is what the policy says of the result.
     #[cold]
@@ -115,10 +116,10 @@ impl Over<'_> {
             Decision::RetryAfter(delay) if !delay.is_zero() => self.requested(delay)?,
             _ => self.backoff(),
         };
-        if is_in_vain(delay, context::nearest_limit()) {
+        if is_too_late(delay, context::nearest_limit()) {
             return Err(GiveUpReason::Deadline);
         }
-        if is_in_vain(delay, self.end) {
+        if is_too_late(delay, self.total_deadline) {
             return Err(GiveUpReason::TotalTime);
         }
         // The last to be asked, as it gives nothing back.
@@ -149,22 +150,22 @@ impl Over<'_> {
         if self.settings.backoff.jitter == Jitter::None {
             return Ok(delay);
         }
-        Ok(self.walk().lengthen(delay).min(max))
+        Ok(self.jitter_state().lengthen(delay).min(max))
     }
 
     fn backoff(&mut self) -> Duration {
         let backoff = &self.settings.backoff;
         let retry = self.attempt - 1;
-        if backoff.is_walk() {
-            backoff.next(retry, self.walk())
+        if backoff.needs_state() {
+            backoff.next(retry, self.jitter_state())
         } else {
-            backoff.steady(retry, None)
+            backoff.nominal(retry, None)
         }
     }
 
-    fn walk(&mut self) -> &mut Walk {
-        self.walk
-            .get_or_insert_with(|| Box::new(Walk::new(self.settings.chance())))
+    fn jitter_state(&mut self) -> &mut JitterState {
+        self.jitter
+            .get_or_insert_with(|| Box::new(JitterState::new(self.settings.rng())))
     }
 }
 
@@ -174,8 +175,8 @@ pub(super) fn described(description: Option<std::borrow::Cow<'static, str>>) -> 
 }
 
 /// Whether an attempt after this wait would begin too late.
-fn is_in_vain(delay: Duration, end: Option<Instant>) -> bool {
-    end.is_some_and(|end| end.saturating_duration_since(Instant::now()) <= delay)
+fn is_too_late(delay: Duration, deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline.saturating_duration_since(Instant::now()) <= delay)
 }
 
 /// Tells the job that an attempt came to this result, which the policy may have `accepted`.

@@ -1,4 +1,4 @@
-//! A circuit with its name, its listeners, and the callers that wait for it.
+//! A circuit as services, handles and tables share it: with its clock, its listeners, and the callers that wait for it.
 
 use std::{
     sync::{
@@ -11,13 +11,13 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    listeners::Listeners,
     mode::Mode,
     packed_state::State,
     settings::Settings,
     state::{Admission, Circuit, OutcomeEffect, Trip},
     table_entry::TableEntry,
-    transition::Transition,
+    transition::StateChange,
+    transition_listeners::TransitionListeners,
     waiters::Waiters,
 };
 use crate::{
@@ -28,13 +28,13 @@ use crate::{
 };
 
 /// What calls, handles and tables hold of a circuit.
-pub(super) type SharedRef = Arc<Shard<Shared>>;
+pub(super) type CircuitRef = Arc<Shard<SharedCircuit>>;
 
 /// The circuit, and what is told of it.
-pub(crate) struct Shared {
+pub(crate) struct SharedCircuit {
     pub(crate) circuit: Circuit,
     pub(super) waiters: Waiters,
-    pub(super) listeners: Arc<Listeners>,
+    pub(super) listeners: Arc<TransitionListeners>,
     state: watch::Sender<State>,
     born: Instant,
     /// The circuit's place in a table of circuits by key.
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     last_used: AtomicU64,
 }
 
-impl Shared {
+impl SharedCircuit {
     pub(super) fn new(settings: Settings, name: Arc<str>, seed: u64) -> Self {
         Self::with(settings, name, seed, Arc::default(), None)
     }
@@ -52,7 +52,7 @@ impl Shared {
         settings: Settings,
         name: Arc<str>,
         seed: u64,
-        listeners: Arc<Listeners>,
+        listeners: Arc<TransitionListeners>,
         table_entry: Option<TableEntry>,
     ) -> Self {
         let circuit = Circuit::new(settings, seed);
@@ -141,7 +141,7 @@ impl Shared {
     }
 
     /// An order by hand may change the mode or the time that is left without a transition.
-    fn publish_manual(&self, transition: Option<Box<Transition>>) {
+    fn publish_manual(&self, transition: Option<Box<StateChange>>) {
         self.publish_state();
         // The time that each of those who wait has in mind may be another now.
         self.waiters.wake_all();
@@ -150,7 +150,7 @@ impl Shared {
         }
     }
 
-    fn tell(&self, transition: &Transition) {
+    fn tell(&self, transition: &StateChange) {
         self.listeners.tell(|| transition.of_circuit(self.name()));
     }
 
@@ -223,21 +223,21 @@ impl Shared {
     /// Tells the watchers, those who wait, and the listeners of a transition. Called without a lock
     /// of the circuit held.
     #[cold]
-    pub(super) fn publish(&self, transition: &Transition) {
+    pub(super) fn publish(&self, transition: &StateChange) {
         self.publish_state();
         self.tell(transition);
     }
 
     /// Tells everybody of a transition, and the job that caused it.
     #[cold]
-    pub(super) fn announce(&self, transition: &Transition, job: Option<&Core>) {
+    pub(super) fn announce(&self, transition: &StateChange, job: Option<&Core>) {
         self.publish(transition);
         self.emit(transition, job);
     }
 
     /// Tells the job that caused a transition.
     #[cold]
-    pub(super) fn emit(&self, transition: &Transition, job: Option<&Core>) {
+    pub(super) fn emit(&self, transition: &StateChange, job: Option<&Core>) {
         let Some(job) = job else {
             return;
         };

@@ -1,4 +1,4 @@
-//! Which of the calls in flight are slow already. Pure, and of constant size: calls are kept by the time they began, in
+//! Slow calls in flight: how many of the calls under way are slow already. Pure, and of constant size: calls are kept by the time they began, in
 //! parts of a sixteenth of what is slow. A part counts as slow once all its calls are.
 //!
 //! Times are nanoseconds since some fixed instant.
@@ -11,7 +11,7 @@ const PARTS: u64 = 16;
 const YOUNG: usize = PARTS as usize + 1;
 
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(super) struct SlowInFlight {
     /// Calls that began before this are not known here.
     since: u64,
     /// At least 1.
@@ -25,7 +25,7 @@ pub(super) struct InFlight {
     slow: u64,
 }
 
-impl InFlight {
+impl SlowInFlight {
     pub(super) fn new(slow_after: Duration, now: u64) -> Self {
         let nanos = nanos(slow_after);
         let width = nanos.div_ceil(PARTS).max(1);
@@ -126,7 +126,7 @@ mod tests {
             actions in proptest::collection::vec(action(), 1..200),
         ) {
             let mut now = start;
-            let mut in_flight = InFlight::new(Duration::from_nanos(slow_after), now);
+            let mut in_flight = SlowInFlight::new(Duration::from_nanos(slow_after), now);
             let mut calls: Vec<u64> = Vec::new();
             let slack = slow_after.div_ceil(PARTS).max(1);
             for action in actions {
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_began_before_is_not_known() {
-        let mut in_flight = InFlight::new(Duration::from_nanos(16), 100);
+        let mut in_flight = SlowInFlight::new(Duration::from_nanos(16), 100);
         in_flight.end(100, 200);
         let began = in_flight.begin(100);
         assert_eq!(in_flight.slow(1000), 1);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_seems_to_go_back() {
-        let mut in_flight = InFlight::new(Duration::from_nanos(160), 0);
+        let mut in_flight = SlowInFlight::new(Duration::from_nanos(160), 0);
         let first = in_flight.begin(1000);
         let second = in_flight.begin(10);
         // It is counted where the latest call is.
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_never_slow() {
-        let mut in_flight = InFlight::new(Duration::MAX, 0);
+        let mut in_flight = SlowInFlight::new(Duration::MAX, 0);
         in_flight.begin(5);
         assert_eq!(in_flight.slow(u64::MAX), 0);
     }

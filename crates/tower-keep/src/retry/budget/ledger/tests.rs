@@ -13,8 +13,8 @@ const YEAR: u64 = 365 * 24 * 3600;
 const WINDOW: Duration = Duration::from_secs(10);
 const SHARDS: usize = 3;
 
-fn budget(percent: u32, floor: u64) -> Budget {
-    Budget::new(Ratio::percent(percent).unwrap(), floor, WINDOW, SHARDS)
+fn budget(percent: u32, floor: u64) -> Ledger {
+    Ledger::new(Ratio::percent(percent).unwrap(), floor, WINDOW, SHARDS)
 }
 
 fn secs(secs: u64) -> Duration {
@@ -22,7 +22,7 @@ fn secs(secs: u64) -> Duration {
 }
 
 /// As many retries as it grants now.
-fn drain(budget: &Budget, now: Duration) -> u64 {
+fn drain(budget: &Ledger, now: Duration) -> u64 {
     let mut granted = 0;
     while budget.withdraw(now) {
         granted += 1;
@@ -77,7 +77,7 @@ fn what_has_left_the_window_counts_no_more() {
 /// idle window, a thousand of these would not end.
 #[test]
 fn idle_time_costs_nothing() {
-    let budget = Budget::new(Ratio::FIFTH, 0, Budget::SHORTEST, SHARDS);
+    let budget = Ledger::new(Ratio::FIFTH, 0, Ledger::SHORTEST, SHARDS);
     for year in 0..1000 {
         let now = secs(year * YEAR);
         (0..10).for_each(|_| budget.deposit(now, 0));
@@ -87,8 +87,8 @@ fn idle_time_costs_nothing() {
 
 #[test]
 fn a_window_of_any_length_works() {
-    for window in [Duration::ZERO, Budget::SHORTEST, Duration::MAX] {
-        let budget = Budget::new(Ratio::ALL, 0, window, SHARDS);
+    for window in [Duration::ZERO, Ledger::SHORTEST, Duration::MAX] {
+        let budget = Ledger::new(Ratio::ALL, 0, window, SHARDS);
         let century = secs(100 * YEAR);
         budget.deposit(century, 0);
         assert_eq!(drain(&budget, century), 1);

@@ -1,8 +1,9 @@
-//! How long all waits of a call can be together: what the ready-made pipeline checks its limits against. Pure.
+//! The worst case: how long all waits of a call can be together. The ready-made pipeline checks its limits against it.
+//! Pure.
 
 use std::time::Duration;
 
-use super::backoff::{Backoff, Growth, Jitter, from_nanos};
+use super::{Backoff, Jitter, StrategyKind, from_nanos};
 
 impl Backoff {
     /// The longest that wait `n` can be, if the one before was as long as it could be.
@@ -12,25 +13,25 @@ impl Backoff {
                 let previous = previous.unwrap_or(self.base);
                 previous.saturating_mul(3).max(self.base).min(self.cap())
             }
-            _ => self.steady(n, previous),
+            _ => self.nominal(n, previous),
         }
     }
 
-    /// The most that the first `count` waits can sum up to, saturating. Of a strategy of one's own: what it computes
-    /// where nothing is jittered, and from the 129th on the cap.
-    pub(super) fn total(&self, count: u32) -> Duration {
+    /// The most that the first `count` waits can sum up to, saturating. Of a custom strategy: what it computes
+    /// without jitter, and from the 129th wait on the cap.
+    pub(in crate::retry) fn total(&self, count: u32) -> Duration {
         let walks = self.jitter == Jitter::Decorrelated;
         match &self.strategy {
-            Growth::Constant if !walks => self.steady(0, None).saturating_mul(count),
-            Growth::Linear if !walks => self.linear_total(count),
+            StrategyKind::Constant if !walks => self.nominal(0, None).saturating_mul(count),
+            StrategyKind::Linear if !walks => self.linear_total(count),
             _ => self.summed(count),
         }
     }
 
     fn summed(&self, count: u32) -> Duration {
-        // More doublings than a `Duration` has bits, so that only a strategy of one's own comes to the end of them.
+        // More doublings than a `Duration` has bits, so that only a custom strategy comes to the end of them.
         const FEW: u32 = 128;
-        let custom = matches!(self.strategy, Growth::Custom(_));
+        let custom = matches!(self.strategy, StrategyKind::Custom(_));
         let (mut total, mut previous) = (Duration::ZERO, None);
         for n in 0..count {
             let delay = if n < FEW {
@@ -63,7 +64,7 @@ impl Backoff {
 
     /// How many waits, at most `count`, sum up to less than `limit` for certain.
     #[cfg(feature = "pipeline")]
-    pub(super) fn fitting(&self, count: u32, limit: Duration) -> u32 {
+    pub(in crate::retry) fn fitting(&self, count: u32, limit: Duration) -> u32 {
         // The sum grows with the count, so that the last one that fits can be bisected.
         let (mut fits, mut fails) = (0, count.saturating_add(1));
         while fails - fits > 1 {
@@ -83,14 +84,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::retry::backoff::{Jitter, tests::duration};
+    use crate::retry::backoff::{JitterState, tests::duration};
 
     fn backoff() -> impl Strategy<Value = Backoff> {
         let strategy = prop_oneof![
             Just(Backoff::default()),
             Just(Backoff::constant(Duration::ZERO)),
             Just(Backoff::linear(Duration::ZERO)),
-            Just(Backoff::decorrelated(Duration::ZERO)),
+            Just(Backoff::exponential(Duration::ZERO).jitter(Jitter::Decorrelated)),
             Just(Backoff::custom(|n: u32| Duration::from_millis(u64::from(
                 n ^ 5
             )))),
@@ -107,7 +108,7 @@ mod tests {
                 let most = previous.unwrap_or(backoff.base).saturating_mul(3);
                 most.max(backoff.base).min(backoff.cap())
             } else {
-                backoff.steady(n, previous)
+                backoff.nominal(n, previous)
             };
             sum = sum.saturating_add(delay);
             previous = Some(delay);
@@ -131,9 +132,9 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let backoff = backoff.jitter(jitter);
-            let mut walk = super::super::backoff::Walk::new(fastrand::Rng::with_seed(seed));
+            let mut state = JitterState::new(fastrand::Rng::with_seed(seed));
             let sum = (0..count)
-                .fold(Duration::ZERO, |sum, n| sum.saturating_add(backoff.next(n, &mut walk)));
+                .fold(Duration::ZERO, |sum, n| sum.saturating_add(backoff.next(n, &mut state)));
             prop_assert!(sum <= backoff.total(count));
         }
 
@@ -159,7 +160,7 @@ mod tests {
             Backoff::exponential(nano),
             Backoff::constant(nano),
             Backoff::linear(nano),
-            Backoff::decorrelated(nano),
+            Backoff::exponential(nano).jitter(Jitter::Decorrelated),
             Backoff::custom(|_| Duration::MAX),
         ] {
             for max in [nano, Duration::MAX] {
@@ -173,7 +174,9 @@ mod tests {
     #[test]
     fn a_walk_is_as_long_whatever_it_replaces() {
         let (second, max) = (Duration::from_secs(1), Duration::from_secs(100));
-        let walk = Backoff::decorrelated(second).max_delay(max);
+        let walk = Backoff::exponential(second)
+            .jitter(Jitter::Decorrelated)
+            .max_delay(max);
         for count in 0..8 {
             for other in [Backoff::constant(second), Backoff::linear(second)] {
                 let other = other.max_delay(max).jitter(Jitter::Decorrelated);

@@ -1,9 +1,14 @@
-//! How a request is repeated.
+//! How a request is cloned for another attempt.
 
 use std::fmt;
 
 /// How a request is repeated.
-pub trait CloneRequest<Request> {
+#[diagnostic::on_unimplemented(
+    message = "`{Request}` cannot be repeated: implement `Clone` or set `clone_with`",
+    label = "a retry has to repeat `{Request}`",
+    note = "a closure given to `clone_with` has to be an `Fn(&{Request}) -> Option<{Request}>`"
+)]
+pub trait CloneRequest<Request>: sealed::Sealed {
     /// Another request like this one; `None` if it cannot be repeated, and is then tried once.
     fn clone_request(&self, request: &Request) -> Option<Request>;
 }
@@ -12,6 +17,7 @@ pub trait CloneRequest<Request> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByClone;
 
+#[diagnostic::do_not_recommend]
 impl<Request: Clone> CloneRequest<Request> for ByClone {
     #[inline(always)]
     fn clone_request(&self, request: &Request) -> Option<Request> {
@@ -23,6 +29,7 @@ impl<Request: Clone> CloneRequest<Request> for ByClone {
 #[derive(Clone, Copy)]
 pub struct CloneWith<F>(pub(super) F);
 
+#[diagnostic::do_not_recommend]
 impl<F, Request> CloneRequest<Request> for CloneWith<F>
 where
     F: Fn(&Request) -> Option<Request>,
@@ -36,4 +43,10 @@ impl<F> fmt::Debug for CloneWith<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloneWith").finish_non_exhaustive()
     }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::ByClone {}
+    impl<F> Sealed for super::CloneWith<F> {}
 }

@@ -12,7 +12,7 @@ pub(super) struct Facts {
 
 /// What makes a circuit open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum OpeningReason {
     /// The call that ended just now failed. Its caller knows the text.
     Failure,
     /// The call that ended just now was slow: it took this long, and this long is slow.
@@ -31,7 +31,7 @@ pub(super) enum Reason {
     ProbesHang,
 }
 
-impl Reason {
+impl OpeningReason {
     /// The text; `None` where only the caller of the failed call knows it.
     pub(super) fn text(self) -> Option<Arc<str>> {
         let text = match self {

@@ -1,10 +1,10 @@
-//! The handle of the circuits by key.
+//! The handle of circuits by key: finds, lists and removes them, and changes their settings.
 
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use super::{handle::CircuitBreakerHandle, settings::Settings, table::Table};
 
-/// Reads, watches and forces the circuits of a layer that has one for each key.
+/// Finds, lists and forces the circuits of a layer that has one for each key.
 pub struct CircuitsHandle<K> {
     pub(super) table: Arc<Table<K>>,
 }
@@ -75,9 +75,20 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
         self.table.settings()
     }
 
-    /// Replaces the settings of all circuits, those to come included. What they counted stays.
-    pub fn replace(&self, settings: Settings) {
-        self.table.change_settings(&|old| settings.replace(old));
+    /// Changes the settings of all circuits, present and future. What they counted stays.
+    ///
+    /// The closure gets the settings of new circuits, and every circuit gets what it makes of them. If another thread
+    /// changes the settings meanwhile, the closure is called again with those.
+    pub fn update(&self, mut change: impl FnMut(&mut Settings)) {
+        loop {
+            // The closure is the user's and runs without the lock.
+            let old = self.settings();
+            let mut new = old;
+            change(&mut new);
+            if self.table.replace_settings(old, new) {
+                break;
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which budget a call draws from: one for all, or one for each key.
+//! Retry budgets by key: a bounded table of them.
 
 use std::{
     borrow::Borrow,
@@ -10,9 +10,9 @@ use std::{
 
 use hashlink::LruCache;
 
-use super::handle::RetryBudget;
+use super::RetryBudget;
 
-/// Retry budgets by key: a dead host then uses up its own retries and not those of the others.
+/// A [`RetryBudget`] for each key, such as the host: a dead host then uses up its own retries and not those of the others.
 ///
 /// Each key gets a budget of its own, with the settings of the one given here, when it is first
 /// asked for. Beyond [`max_keys`](Self::max_keys) the least recently used budget is forgotten; calls
@@ -115,48 +115,4 @@ impl<K> fmt::Debug for RetryBudgets<K> {
             .field("max_keys", &self.table.max_keys)
             .finish_non_exhaustive()
     }
-}
-
-/// Which budget a call draws from.
-pub trait ChooseBudget<Request>: sealed::Sealed {
-    /// The budget of this request; `None` is the layer's own, if it has one.
-    #[doc(hidden)]
-    fn choose(&self, request: &Request) -> Option<RetryBudget>;
-}
-
-/// Every call draws from the layer's [`budget`](super::RetryLayer::budget), if there is one. The
-/// default.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OneBudget;
-
-impl<Request> ChooseBudget<Request> for OneBudget {
-    #[inline(always)]
-    fn choose(&self, _: &Request) -> Option<RetryBudget> {
-        None
-    }
-}
-
-/// A closure names the budget. Made by [`RetryLayer::budget_by`](super::RetryLayer::budget_by).
-#[derive(Clone, Copy)]
-pub struct BudgetBy<F>(pub(super) F);
-
-impl<F, Request> ChooseBudget<Request> for BudgetBy<F>
-where
-    F: Fn(&Request) -> Option<RetryBudget>,
-{
-    fn choose(&self, request: &Request) -> Option<RetryBudget> {
-        (self.0)(request)
-    }
-}
-
-impl<F> fmt::Debug for BudgetBy<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BudgetBy").finish_non_exhaustive()
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::OneBudget {}
-    impl<F> Sealed for super::BudgetBy<F> {}
 }

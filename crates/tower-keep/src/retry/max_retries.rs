@@ -2,7 +2,14 @@
 
 use std::fmt;
 
+use crate::for_request::ForRequest;
+
 /// How many retries a call may make.
+#[diagnostic::on_unimplemented(
+    message = "the closure given to `max_retries_by` does not take `&{Request}`",
+    label = "the service takes `{Request}`",
+    note = "the closure has to be an `Fn(&{Request}) -> Option<u32>`"
+)]
 pub trait ChooseRetries<Request>: sealed::Sealed {
     /// As many as this request says; `None` is the layer's own number.
     #[doc(hidden)]
@@ -11,9 +18,9 @@ pub trait ChooseRetries<Request>: sealed::Sealed {
 
 /// Every call has the layer's [`max_retries`](super::RetryLayer::max_retries). The default.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct FixedRetries;
+pub struct LayerRetries;
 
-impl<Request> ChooseRetries<Request> for FixedRetries {
+impl<Request> ChooseRetries<Request> for LayerRetries {
     #[inline(always)]
     fn choose(&self, _: &Request) -> Option<u32> {
         None
@@ -21,20 +28,25 @@ impl<Request> ChooseRetries<Request> for FixedRetries {
 }
 
 /// A closure says how many. Made by [`RetryLayer::max_retries_by`](super::RetryLayer::max_retries_by).
-#[derive(Clone, Copy)]
-pub struct RetriesBy<F>(pub(super) F);
+pub struct RetriesBy<F, Request>(pub(super) ForRequest<F, Request>);
 
-impl<F, Request> ChooseRetries<Request> for RetriesBy<F>
+impl<F: Clone, Request> Clone for RetriesBy<F, Request> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F, Request> ChooseRetries<Request> for RetriesBy<F, Request>
 where
     F: Fn(&Request) -> Option<u32>,
 {
     #[inline(always)]
     fn choose(&self, request: &Request) -> Option<u32> {
-        (self.0)(request)
+        (self.0.get())(request)
     }
 }
 
-impl<F> fmt::Debug for RetriesBy<F> {
+impl<F, Request> fmt::Debug for RetriesBy<F, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetriesBy").finish_non_exhaustive()
     }
@@ -42,6 +54,6 @@ impl<F> fmt::Debug for RetriesBy<F> {
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::FixedRetries {}
-    impl<F> Sealed for super::RetriesBy<F> {}
+    impl Sealed for super::LayerRetries {}
+    impl<F, Request> Sealed for super::RetriesBy<F, Request> {}
 }

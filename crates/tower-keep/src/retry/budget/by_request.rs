@@ -1,0 +1,60 @@
+//! Which budget a call draws from: the layer's, or one that the request chooses.
+
+use std::fmt;
+
+use super::RetryBudget;
+use crate::for_request::ForRequest;
+
+/// Which budget a call draws from.
+#[diagnostic::on_unimplemented(
+    message = "the closure given to `budget_by` does not take `&{Request}`",
+    label = "the service takes `{Request}`",
+    note = "the closure has to be an `Fn(&{Request}) -> Option<RetryBudget>`"
+)]
+pub trait ChooseBudget<Request>: sealed::Sealed {
+    /// The budget of this request; `None` is the layer's own, if it has one.
+    #[doc(hidden)]
+    fn choose(&self, request: &Request) -> Option<RetryBudget>;
+}
+
+/// Every call draws from the layer's [`budget`](crate::RetryLayer::budget), if there is one. The
+/// default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerBudget;
+
+impl<Request> ChooseBudget<Request> for LayerBudget {
+    #[inline(always)]
+    fn choose(&self, _: &Request) -> Option<RetryBudget> {
+        None
+    }
+}
+
+/// A closure names the budget. Made by [`RetryLayer::budget_by`](crate::RetryLayer::budget_by).
+pub struct BudgetBy<F, Request>(pub(in crate::retry) ForRequest<F, Request>);
+
+impl<F: Clone, Request> Clone for BudgetBy<F, Request> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F, Request> ChooseBudget<Request> for BudgetBy<F, Request>
+where
+    F: Fn(&Request) -> Option<RetryBudget>,
+{
+    fn choose(&self, request: &Request) -> Option<RetryBudget> {
+        (self.0.get())(request)
+    }
+}
+
+impl<F, Request> fmt::Debug for BudgetBy<F, Request> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BudgetBy").finish_non_exhaustive()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::LayerBudget {}
+    impl<F, Request> Sealed for super::BudgetBy<F, Request> {}
+}

@@ -1,0 +1,160 @@
+//! What a layer is given beside its policy: the parts that few retries need, in one type parameter.
+
+use std::future::Future;
+
+use super::{
+    before_attempt::{BeforeAttempt, Unchanged},
+    budget::{ChooseBudget, LayerBudget, RetryBudget},
+    clone_request::{ByClone, CloneRequest},
+    give_up::{GaveUp, KeepOutcome, OnGiveUp},
+    max_retries::{ChooseRetries, LayerRetries},
+    policy::Attempt,
+};
+
+/// The rare parts of a layer: `C` repeats the request, `H` sees the last outcome, `B` chooses the budget and `N` the
+/// number of retries, `A` changes the request before each attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetries, A = Unchanged> {
+    pub(super) clone_request: C,
+    pub(super) on_give_up: H,
+    pub(super) choose_budget: B,
+    pub(super) choose_retries: N,
+    pub(super) before_attempt: A,
+}
+
+impl HookSet {
+    /// None of them does anything.
+    pub(super) const DEFAULT: Self = Self {
+        clone_request: ByClone,
+        on_give_up: KeepOutcome,
+        choose_budget: LayerBudget,
+        choose_retries: LayerRetries,
+        before_attempt: Unchanged,
+    };
+}
+
+/// One method for each part, which replaces it by the argument. The rest is listed because a struct cannot be rebuilt
+/// around a part of another type.
+macro_rules! replaces {
+    ($($part:ident: $generic:ident -> $set:ty; $($rest:ident),+)*) => {
+        impl<C, H, B, N, A> HookSet<C, H, B, N, A> {$(
+            pub(super) fn $part<$generic>(self, $part: $generic) -> $set {
+                HookSet { $part, $($rest: self.$rest),+ }
+            }
+        )*}
+    };
+}
+
+replaces! {
+    clone_request: D -> HookSet<D, H, B, N, A>; on_give_up, choose_budget, choose_retries, before_attempt
+    on_give_up: D -> HookSet<C, D, B, N, A>; clone_request, choose_budget, choose_retries, before_attempt
+    choose_budget: D -> HookSet<C, H, D, N, A>; clone_request, on_give_up, choose_retries, before_attempt
+    choose_retries: D -> HookSet<C, H, B, D, A>; clone_request, on_give_up, choose_budget, before_attempt
+    before_attempt: D -> HookSet<C, H, B, N, D>; clone_request, on_give_up, choose_budget, choose_retries
+}
+
+/// What a call asks of the hooks. Only [`HookSet`] implements it: it gathers the bounds of five traits.
+pub trait Hooks<Request, Response, Error>: sealed::Sealed {
+    /// What the hook before an attempt keeps of the outcome before.
+    type Seen;
+
+    /// The request, once the hook before an attempt is through.
+    type Prepared;
+
+    /// The hook before an attempt, where it takes time.
+    type Prepare: Future<Output = Result<Self::Prepared, Error>>;
+
+    /// See [`BeforeAttempt::CHANGES`].
+    const CHANGES: bool;
+
+    /// See [`BeforeAttempt::WAITS`].
+    const WAITS: bool;
+
+    fn clone_request(&self, request: &Request) -> Option<Request>;
+
+    fn budget(&self, request: &Request) -> Option<RetryBudget>;
+
+    fn max_retries(&self, request: &Request) -> Option<u32>;
+
+    fn give_up(&self, outcome: Result<Response, Error>, why: GaveUp) -> Result<Response, Error>;
+
+    fn see(&self, outcome: &Result<Response, Error>) -> Option<Self::Seen>;
+
+    fn change(&self, request: &mut Request, attempt: &Attempt<'_>);
+
+    fn prepare(
+        &self,
+        request: Request,
+        attempt: &Attempt<'_>,
+        last: Option<Self::Seen>,
+    ) -> Self::Prepare;
+
+    fn request(prepared: Self::Prepared) -> Request;
+}
+
+impl<C, H, B, N, A, Request, Response, Error> Hooks<Request, Response, Error>
+    for HookSet<C, H, B, N, A>
+where
+    C: CloneRequest<Request>,
+    H: OnGiveUp<Response, Error>,
+    B: ChooseBudget<Request>,
+    N: ChooseRetries<Request>,
+    A: BeforeAttempt<Request, Response, Error>,
+{
+    type Seen = A::Seen;
+    type Prepared = A::Prepared;
+    type Prepare = A::Future;
+
+    const CHANGES: bool = A::CHANGES;
+    const WAITS: bool = A::WAITS;
+
+    #[inline(always)]
+    fn clone_request(&self, request: &Request) -> Option<Request> {
+        self.clone_request.clone_request(request)
+    }
+
+    #[inline(always)]
+    fn budget(&self, request: &Request) -> Option<RetryBudget> {
+        self.choose_budget.choose(request)
+    }
+
+    #[inline(always)]
+    fn max_retries(&self, request: &Request) -> Option<u32> {
+        self.choose_retries.choose(request)
+    }
+
+    #[inline(always)]
+    fn give_up(&self, outcome: Result<Response, Error>, why: GaveUp) -> Result<Response, Error> {
+        self.on_give_up.give_up(outcome, why)
+    }
+
+    #[inline(always)]
+    fn see(&self, outcome: &Result<Response, Error>) -> Option<A::Seen> {
+        self.before_attempt.see(outcome)
+    }
+
+    #[inline(always)]
+    fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
+        self.before_attempt.change(request, attempt);
+    }
+
+    #[inline(always)]
+    fn prepare(
+        &self,
+        request: Request,
+        attempt: &Attempt<'_>,
+        last: Option<A::Seen>,
+    ) -> Self::Prepare {
+        self.before_attempt.prepare(request, attempt, last)
+    }
+
+    #[inline(always)]
+    fn request(prepared: A::Prepared) -> Request {
+        A::request(prepared)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<C, H, B, N, A> Sealed for super::HookSet<C, H, B, N, A> {}
+}
