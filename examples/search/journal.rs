@@ -46,7 +46,7 @@ impl Journal {
     pub(crate) fn record(&self, event: &Event) {
         let via = match &event.kind {
             EventKind::Duplicate { joined: true, .. } => Some(Via::Joined),
-            EventKind::AnsweredFromKept { age, .. } => Some(Via::Kept(*age)),
+            EventKind::CacheHit { age, .. } => Some(Via::Kept(*age)),
             _ => None,
         };
         if let Some(via) = via {

@@ -432,7 +432,7 @@ async fn a_stale_answer_waits_for_no_renewal() {
     let joined = Arc::new(Mutex::new(None));
     let call = Arc::clone(&joined);
     let log = LogLayer::to(move |event: &Event| {
-        if matches!(event.kind, EventKind::AnsweredFromKept { age, .. } if age > secs(100)) {
+        if matches!(event.kind, EventKind::CacheHit { age, .. } if age > secs(100)) {
             // Its result is gone by now, unlike that of 1.
             let mut joins: Work = Box::pin(joins.clone().oneshot(2));
             let polled = joins.as_mut().poll(&mut Context::from_waker(Waker::noop()));

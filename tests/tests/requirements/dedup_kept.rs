@@ -53,16 +53,12 @@ async fn a_fresh_result_is_answered() {
     assert_eq!((calls.count(), calls.clones()), (1, 1));
 
     let (first, second) = (recorder.jobs()[0], recorder.jobs()[1]);
-    recorder.assert_names_of(second, ["dispatched", "answered_from_kept", "succeeded"]);
-    assert!(
-        recorder
-            .kinds_of(second)
-            .contains(&EventKind::AnsweredFromKept {
-                of: Some(first),
-                age: ms(9_999),
-                stale: false,
-            })
-    );
+    recorder.assert_names_of(second, ["dispatched", "cache_hit", "succeeded"]);
+    assert!(recorder.kinds_of(second).contains(&EventKind::CacheHit {
+        of: Some(first),
+        age: ms(9_999),
+        stale: false,
+    }));
     recorder.assert_one_terminal_each();
 
     tokio::time::sleep(ms(1)).await;
@@ -366,7 +362,7 @@ async fn a_stale_result_is_renewed() {
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
     assert_eq!(calls.count(), 5);
     recorder.assert_one_terminal_each();
-    assert_eq!(recorder.count("answered_from_kept"), 7);
+    assert_eq!(recorder.count("cache_hit"), 7);
     assert_eq!(recorder.count("duplicate"), 1);
 }
 

@@ -111,7 +111,7 @@ async fn times_are_numbers_in_one_unit() {
     kept.oneshot(0).await.unwrap();
     let step = record(&lines, "step succeeded");
     assert_eq!(value(&step, "took_ms"), "3.0");
-    let answered = record(&lines, "answered from kept");
+    let answered = record(&lines, "cache hit");
     assert_eq!(value(&answered, "age_ms"), "7000.0");
 }
 

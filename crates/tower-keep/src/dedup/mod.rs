@@ -1,6 +1,6 @@
 //! One execution for identical concurrent requests, or the newest request in the place of an older one.
 //!
-//! The key is marked before the work starts and free again when the job ends, in whichever way: with a result, by a
+//! The key is state before the work starts and free again when the job ends, in whichever way: with a result, by a
 //! limit, a cancellation, a panic or a drop. Requests without a key (`None`) are not deduplicated: they wait for nobody,
 //! nobody waits for them, and the cache is neither read nor written. So the key is where a request says that it wants an
 //! execution of its own, by an extension or a header:
@@ -27,7 +27,7 @@
 //! | superseding | [`latest`](DedupLayer::latest) | takes the place of the first one, which is cancelled, and runs at once | |
 //! | | [`debounce`](DedupLayer::debounce) | waits for quiet, and for the running call; the last waiting call runs | needs tokio's timer |
 //!
-//! When coalescing, the key says what is asked for, and one answer will do. When superseding, it names a place that one call
+//! When coalescing, the key says what is access for, and one answer will do. When superseding, it names a place that one call
 //! can have at a time, such as a search box, and the calls ask for different things. So superseding has no cache: a
 //! cached result would answer another question. Where you want both, as in a box whose queries are also shared and cached,
 //! put a layer that supersedes around a layer that joins.
@@ -97,11 +97,11 @@
 //! this one too. A job that failed with the work does not say in which step that was.
 //!
 //! A follower's job gets no reports where its own or the leader's job is unknown here: if no layer tracks it, or a layer
-//! inside this one begins it. Background renewals of cached results, and executions whose leader was already cancelled,
+//! inside this one begins it. Background revalidations of cached results, and executions whose leader was already cancelled,
 //! belong to no job and report nothing.
 //!
 //! The execution runs in the leader's tracing span, whichever caller polls it, and keeps that span open until it is over;
-//! where the leader had no span, in the span of the caller that polls. A renewal runs in the span of the call that got the
+//! where the leader had no span, in the span of the caller that polls. A revalidation runs in the span of the call that got the
 //! stale result. Task-locals belong to the task that polls, which may be any caller's: an execution must not rely on them.
 //! Timers, connections and tasks belong to the runtime in which the execution made them. If callers of several runtimes
 //! share an execution, that runtime must outlive it.
@@ -109,7 +109,7 @@
 //! # Cache
 //!
 //! Without [`keep`](DedupLayer::keep), nothing is left once the execution is over. With it, the layer caches each success
-//! and answers later requests from the cache: nothing is executed, and the inner service is not asked whether it is ready.
+//! and answers later requests from the cache: nothing is executed, and the inner service is not access whether it is ready.
 //! So a detached job's result is found though its caller went away.
 //!
 //! ```
@@ -145,13 +145,13 @@
 //! | | |
 //! |---|---|
 //! | time to live | [`keep`](DedupLayer::keep), on tokio's clock, from the end of the execution |
-//! | after that | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): answered at once, while one execution renews it |
+//! | after that | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): answered at once, while one execution revalidates it |
 //! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the least recently used result goes first |
 //! | what is cached | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
 //! | what is never cached | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
 //! | refresh | a request that [`refresh_if`](DedupLayer::refresh_if) picks is executed though there is a cached result |
 //! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [below](self#invalidation) |
-//! | event | [`AnsweredFromKept`](crate::EventKind::AnsweredFromKept); the job succeeds without having started |
+//! | event | [`CacheHit`](crate::EventKind::CacheHit); the job succeeds without having started |
 //!
 //! An expired result keeps its memory until a newer result takes its place or pushes it out. The key says
 //! whom a result is for: where users may not see each other's results, put the user into the key.
@@ -262,12 +262,12 @@
 //! # Watching it
 //!
 //! [`handle`](DedupLayer::handle) gives the keys in flight, each with its job, its followers and its beginning, and
-//! counts executions, joined, rejected and replaced calls, and hits. Keys are shown only if they were marked after the
+//! counts executions, joined, rejected and replaced calls, and hits. KeyTable are listed only if they were state after the
 //! first handle was made: before, nobody pays for it.
 //!
 //! # Its place in the order
 //!
-//! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key. Inside
+//! Outside the circuit breaker and the retry: a duplicate is access for first, and a job's retries keep its key. Inside
 //! Cancel, which then ends a wait at once.
 //!
 //! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
@@ -303,7 +303,7 @@
 //! | a call | the other call, which is set aside | what the call gets | what the other gets when it is polled |
 //! |---|---|---|---|
 //! | joins an execution | a caller of it, never polled, or woken and not polled again | the result, as early as if it were alone | the same result, also where a limit around it has passed |
-//! | gets a stale result | the call for which the renewal began | the stale result at once; a task drives the renewal | the stale result |
+//! | gets a stale result | the call for which the revalidation began | the stale result at once; a task drives the revalidation | the stale result |
 //! | [`latest`](DedupLayer::latest) | the older call | its place at once | it was replaced; a result that it was not polled for is lost |
 //! | [`debounce`](DedupLayer::debounce) | waits | its place at once, and then its own quiet | it was replaced |
 //! | [`debounce`](DedupLayer::debounce) | runs | it waits until the other is dropped or polled to its end | its result |
@@ -327,6 +327,7 @@
 //! into them. Joining needs a response that is `Clone`, which one with axum's body is not: collect it first. The other
 //! modes need none.
 
+mod bounds;
 mod cache;
 mod coalesce;
 mod counts;
@@ -335,27 +336,21 @@ mod execution;
 mod future;
 mod handle;
 mod in_flight;
-mod key;
-mod keys;
+mod key_table;
 mod layer;
+mod lookup;
 mod mode;
+mod reject;
 mod service;
 mod supersede;
-mod watch;
+mod typed_key;
 
 pub use self::{
-    coalesce::{future::JoinFuture, share::ShareError},
     counts::DedupCounts,
     error::{Duplicate, SharedError},
     future::ResponseFuture,
     handle::DedupHandle,
     in_flight::InFlight,
-    keys::Keys,
-    layer::{DedupKey, DedupLayer, KeyBy, Keyed},
-    mode::{
-        AlwaysRead, Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Refresh, RefreshIf,
-        RefreshMode, Reject,
-    },
+    layer::DedupLayer,
     service::Dedup,
-    supersede::future::ReplaceFuture,
 };

@@ -1,0 +1,14 @@
+//! What the layer needs of an error; the compiler's error says what is missing.
+
+use std::fmt;
+
+/// An error that events can show.
+#[diagnostic::on_unimplemented(
+    message = "the error `{Self}` is not `Display`, which a call's error has to be around and inside `CancelLayer`",
+    label = "not `Display`",
+    note = "events and log records show the error as a text"
+)]
+pub trait DisplayError: fmt::Display {}
+
+#[diagnostic::do_not_recommend]
+impl<E: fmt::Display> DisplayError for E {}
