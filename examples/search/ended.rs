@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tower_keep::{
     CancelReason,
-    cancel::{Cancelled, Shutdown},
+    cancel::{Cancelled, ShutdownReport},
 };
 use tower_keep_examples::human::Took;
 
@@ -89,11 +89,11 @@ impl fmt::Display for Ended {
 }
 
 /// What became of the searches at the shutdown.
-pub(crate) fn farewell(tally: &Shutdown) -> String {
+pub(crate) fn farewell(tally: &ShutdownReport) -> String {
     format!(
         "Shut down: {} finished, {} cancelled, {} refused.",
         tally.finished,
-        tally.cancelled + tally.otherwise,
+        tally.cancelled + tally.cancelled_otherwise,
         tally.refused
     )
 }

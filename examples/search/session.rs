@@ -6,7 +6,7 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tower::ServiceExt;
 use tower_keep::{
     CancelReason, Report,
-    cancel::{CancelHandle, Shutdown, ShuttingDown},
+    cancel::{CancelHandle, ShutdownReport},
     progress::ProgressHandle,
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct Session<S> {
     journal: Arc<Journal>,
     calls: FuturesUnordered<Call>,
     asked: u64,
-    closing: Option<ShuttingDown>,
+    closing: Option<std::pin::Pin<Box<dyn Future<Output = ShutdownReport> + Send>>>,
 }
 
 /// What happens in a session.
@@ -41,7 +41,7 @@ pub(crate) enum Happened {
     /// A search ended, in whichever way.
     Ended(Ended),
     /// The last search ended after [`Session::close`].
-    Closed(Shutdown),
+    Closed(ShutdownReport),
 }
 
 impl<S: Search> Session<S> {
@@ -81,7 +81,7 @@ impl<S: Search> Session<S> {
         if self.is_closing() {
             self.cancel.shutdown_now();
         } else {
-            self.closing = Some(self.cancel.shutdown(within));
+            self.closing = Some(Box::pin(self.cancel.shutdown(within)));
         }
     }
 

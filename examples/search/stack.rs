@@ -74,8 +74,8 @@ where
                 // To wait for a pause in the typing, as where each search costs money, `debounce` would go here.
                 DedupLayer::new(|ask: &Ask| Some(Arc::clone(&ask.query.words)))
                     .join()
-                    .keep(settings.keep)
-                    .keep_at_most(settings.most)
+                    .cache(settings.keep)
+                    .max_entries(settings.most)
                     .fail_with(SearchError::Duplicate),
             )
             // No circuit breaker: a folder of this machine does not get well by being left alone.

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
-use tower_keep::cancel::Shutdown;
+use tower_keep::cancel::ShutdownReport;
 
 use crate::{
     ended::{Ended, How},
@@ -107,7 +107,7 @@ async fn ended<S: Search>(session: &mut Session<S>) -> (u64, How) {
     }
 }
 
-async fn closed<S: Search>(session: &mut Session<S>) -> Shutdown {
+async fn closed<S: Search>(session: &mut Session<S>) -> ShutdownReport {
     match session.next().await {
         Happened::Closed(tally) => tally,
         ended @ Happened::Ended(_) => panic!("{ended:?}"),

@@ -54,9 +54,8 @@ fn below_ten(request: &u32) -> Option<std::time::Duration> {
     (*request < 10).then(|| secs(u64::from(*request)))
 }
 
-fn one_key() -> DedupLayer<ByRequest, tower_keep::dedup::Join> {
-    let key: fn(&u32) -> Option<u32> = |_| Some(0);
-    DedupLayer::new(key).join()
+fn one_key() -> DedupLayer<fn(&u32) -> Option<u32>, u32> {
+    DedupLayer::new(|_| Some(0))
 }
 
 /// R11: a detached attempt that was given up keeps no shutdown waiting.
@@ -75,7 +74,7 @@ async fn what_was_given_up_holds_no_shutdown_up() {
     assert_eq!(service.oneshot(1).await.unwrap(), 7);
     let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
     assert!(shutdown.is_ok(), "it waits for ever");
-    assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
+    assert_eq!((handle.jobs().len(), calls.in_flight()), (0, 0));
 }
 
 /// R3: nor does an attempt that was given up keep the job open once another one's result has gone up, detached or not: a
@@ -132,7 +131,7 @@ async fn no_task_outlives_its_job() {
     assert_eq!(service.oneshot(1).await.unwrap(), 7);
     let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
     assert!(shutdown.is_ok(), "it waits for ever");
-    assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
+    assert_eq!((handle.jobs().len(), calls.in_flight()), (0, 0));
 }
 
 /// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers let it go on when the
@@ -145,7 +144,7 @@ async fn a_detached_part_of_a_shared_execution() {
         let handle = cancel.handle();
         let service = ServiceBuilder::new()
             .layer(log)
-            .layer(one_key())
+            .layer(one_key().join())
             .layer(CancelLayer::new().detached())
             .layer(cancel)
             .service(Scripted::<u32, u32>::new().answer_after(secs(10), 7));
@@ -179,7 +178,7 @@ async fn a_later_attempt_that_joined_has_no_grace() {
             .layer(cancel)
             .layer(TimeoutLayer::by(below_ten).grace(secs(100)))
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-            .layer(one_key())
+            .layer(one_key().join())
             .service(inner);
         let start = Instant::now();
         let first = tokio::spawn(service.clone().oneshot(3));
@@ -205,7 +204,7 @@ async fn an_attempt_after_one_that_joined_has_its_grace() {
         .layer(log)
         .layer(cancel)
         .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(one_key())
+        .layer(one_key().join())
         .service(code(|job, request| async move {
             if request == 1 {
                 sleep(secs(2)).await;
@@ -243,7 +242,7 @@ async fn a_later_attempt_leaves_the_work_to_others() {
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
             .layer(TimeoutLayer::by(below_ten).per_attempt().grace(secs(30)))
             .layer(cancel)
-            .layer(one_key())
+            .layer(one_key().join())
             .service(code(move |job, _| {
                 count.fetch_add(1, Ordering::Relaxed);
                 async move {
@@ -313,7 +312,7 @@ async fn a_shutdown_counts_work_that_was_left() {
     let service = ServiceBuilder::new()
         .layer(quiet())
         .layer(TimeoutLayer::by(below_ten))
-        .layer(one_key())
+        .layer(one_key().join())
         .layer(cancel)
         .service(Scripted::<u32, u32>::new().never());
     let first = tokio::spawn(service.clone().oneshot(1));
@@ -354,7 +353,7 @@ async fn a_follower_is_told_of_its_own_execution_only() {
     let mut service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(one_key())
+        .layer(one_key().join())
         .service(code(|job, _| async move {
             sleep(secs(1)).await;
             if job.attempt() == 1 {
@@ -401,7 +400,7 @@ impl Drop for Leaving {
 #[tokio::test(start_paused = true)]
 async fn a_call_goes_before_its_result() {
     let dedup = DedupLayer::new(|request: &u32| (*request > 0).then_some(*request));
-    let dedup = dedup.join().keep(secs(60));
+    let dedup = dedup.join().cache(secs(60));
     let handle = dedup.handle();
     let held = Arc::new(());
     let inner = Arc::clone(&held);
@@ -418,8 +417,8 @@ async fn a_call_goes_before_its_result() {
         assert!(futures::poll!(call.as_mut()).is_ready());
         assert_eq!(Arc::strong_count(&held), 2, "request {request}");
     }
-    assert_eq!(handle.kept(), 1);
+    assert_eq!(handle.cached(), 1);
     let error = service.ready().await.unwrap().call(2).await.unwrap_err();
     assert!(error.to_string().ends_with("left in anger"), "{error}");
-    assert_eq!(handle.kept(), 1);
+    assert_eq!(handle.cached(), 1);
 }

@@ -185,7 +185,7 @@ fn dropped_before_the_first_poll() {
         .service(Scripted::<u32, u32>::new().never());
     home.block_on(async { drop(service.call(0)) });
     drop(home);
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
     recorder.assert_one_terminal_each();
 }
 
@@ -228,7 +228,7 @@ async fn a_job_whose_end_is_told_does_not_run() {
         };
         let log = LogLayer::to(move |event: &Event| {
             if event.kind.is_terminal() {
-                *note.lock().unwrap() = Some(handle.running().len());
+                *note.lock().unwrap() = Some(handle.jobs().len());
             }
         });
         let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);
@@ -310,7 +310,7 @@ async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
         tokio::task::yield_now().await;
     }
     end.send(()).unwrap();
-    while !handle.running().is_empty() {
+    while !handle.jobs().is_empty() {
         tokio::task::yield_now().await;
     }
     call.abort();

@@ -36,12 +36,12 @@ async fn a_long_chain_of_jobs_is_cancelled() {
     let stack = own.get_or_init(|| Stack::new(stack)).clone();
     let call = tokio::spawn(stack.oneshot(LENGTH - 1));
     tokio::time::sleep(secs(1)).await;
-    let running = handle.running();
+    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
     assert_eq!(running.len(), LENGTH as usize);
     assert!(handle.cancel(running[0]));
     call.await.unwrap().unwrap_err();
     tokio::time::sleep(secs(1)).await;
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
 }
 
 /// R11: a child that is cancelled with its parent was not cancelled before, and is counted.

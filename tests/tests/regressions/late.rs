@@ -199,7 +199,7 @@ async fn a_job_cancelled_in_its_only_poll_has_started() {
         .service(service_fn(move |n: u32| {
             let handle = handle.clone();
             async move {
-                handle.cancel(handle.running()[0]);
+                handle.cancel(handle.jobs()[0].job);
                 Ok::<_, BoxError>(n)
             }
         }));

@@ -58,7 +58,7 @@ async fn reports_have_the_works_order() {
         let service = ServiceBuilder::new()
             .layer(LogLayer::to(busy))
             .layer(LogLayer::to(recorder.clone()))
-            .layer(join())
+            .layer(by_request().join())
             .service(code(move |job, request| {
                 *work.lock().unwrap() = Some(job.clone());
                 async move {
@@ -88,7 +88,7 @@ async fn reports_have_the_works_order() {
 #[tokio::test(start_paused = true)]
 async fn who_left_is_told_nothing() {
     type Slot = Arc<Mutex<Option<Boxed<u32, BoxError>>>>;
-    let shared = join().layer(code(|job, request| async move {
+    let shared = by_request().join().layer(code(|job, request| async move {
         tokio::time::sleep(secs(1)).await;
         job.progress(0.5);
         tokio::time::sleep(secs(1)).await;
@@ -137,7 +137,9 @@ async fn an_earlier_child_is_a_sign_of_life() {
         }
         Ok(request)
     }));
-    let shared = join().layer(code(move |_, request| child.clone().oneshot(request)));
+    let shared = by_request()
+        .join()
+        .layer(code(move |_, request| child.clone().oneshot(request)));
     let first = tokio::spawn(quiet().layer(shared.clone()).oneshot(1));
     tokio::time::sleep(ms(1500)).await;
     let idle = ServiceBuilder::new()
@@ -153,7 +155,7 @@ async fn an_earlier_child_is_a_sign_of_life() {
 async fn a_waker_that_panics_costs_no_other_its_wake() {
     let gate = Gate::new();
     let inner = Scripted::<u32, u32, BoxError>::new().step(Step::answer(1).when(&gate));
-    let mut service = join().layer(inner);
+    let mut service = by_request().join().layer(inner);
     let mut first = Polled::new(service.call(1));
     first.assert_waiting();
     let mut second = Box::pin(service.call(1));
@@ -209,8 +211,11 @@ async fn an_error_that_panics_is_an_error_for_each() {
     });
     for service in [
         // For the job's end.
-        join().layer(quiet().layer(shown)).boxed_clone(),
-        join().layer(converted).boxed_clone(),
+        by_request()
+            .join()
+            .layer(quiet().layer(shown))
+            .boxed_clone(),
+        by_request().join().layer(converted).boxed_clone(),
     ] {
         let calls = (0..3).map(|_| tokio::spawn(service.clone().oneshot(1)));
         for call in futures::future::join_all(calls).await {
@@ -225,7 +230,7 @@ async fn an_error_that_panics_is_an_error_for_each() {
 #[tokio::test(start_paused = true)]
 async fn the_panics_text_is_in_the_error() {
     for callers in 1..=3 {
-        let service = join().layer(
+        let service = by_request().join().layer(
             Scripted::<u32, u32, BoxError>::new().step(Step::panic("the reason").after(secs(1))),
         );
         let calls = (0..callers).map(|_| service.clone().oneshot(1));
@@ -251,7 +256,7 @@ async fn the_service_is_free_before_the_key() {
         let held = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&held);
         let rejects = DedupLayer::new(|key: &u32| Some(*key));
-        let joining = join();
+        let joining = by_request().join();
         let (one, other) = (rejects.clone(), joining.clone());
         let inner = service_fn(move |request: u32| {
             let (note, one, other) = (Arc::clone(&note), one.clone(), other.clone());

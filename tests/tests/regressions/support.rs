@@ -11,11 +11,7 @@ use futures::FutureExt;
 use tokio::runtime::Runtime;
 use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 use tower_keep::{
-    BoxError, CancelLayer, CancelReason, DedupLayer, Event, Job, LogLayer,
-    cancel::Cancelled,
-    dedup::{Join, KeyBy},
-    find,
-    reject::Fail,
+    BoxError, CancelLayer, CancelReason, DedupLayer, Event, Job, LogLayer, cancel::Cancelled, find,
 };
 use tower_keep_test::{Recorder, Scripted};
 
@@ -105,12 +101,9 @@ pub(crate) fn runtime() -> Runtime {
     runtime.enable_all().build().unwrap()
 }
 
-pub(crate) type ByRequest = KeyBy<fn(&u32) -> Option<u32>, u32>;
-
-/// A layer in which all equal requests share one execution.
-pub(crate) fn join() -> DedupLayer<ByRequest, Join, Fail> {
-    let key: fn(&u32) -> Option<u32> = |request| Some(*request);
-    DedupLayer::new(key).join()
+/// A layer to which equal requests are duplicates.
+pub(crate) fn by_request() -> DedupLayer<fn(&u32) -> Option<u32>, u32> {
+    DedupLayer::new(|request| Some(*request))
 }
 
 /// What tower's own retry is told: to call once more, a second after a failure.

@@ -69,7 +69,7 @@ async fn a_wait_for_readiness_ends_at_once() {
         Scripted::new().readiness(readiness).answer(1)
     };
     ends_at_once(DedupLayer::new(|key: &u32| Some(*key)), inner, 0).await;
-    ends_at_once(join(), inner, 0).await;
+    ends_at_once(by_request().join(), inner, 0).await;
 }
 
 /// R11: a wait for the next attempt.
@@ -86,14 +86,14 @@ async fn a_follower_ends_at_once() {
     let handle = cancel.handle();
     let service = ServiceBuilder::new()
         .layer(cancel)
-        .layer(join())
+        .layer(by_request().join())
         .service(Scripted::<u32, u32>::new().answer_after(secs(60), 7));
     let first = tokio::spawn(service.clone().oneshot(1));
     tokio::task::yield_now().await;
     let second = tokio::spawn(service.oneshot(1));
     tokio::time::sleep(secs(1)).await;
     let began = Instant::now();
-    assert!(handle.cancel(handle.running()[1]));
+    assert!(handle.cancel(handle.jobs()[1].job));
     second.await.unwrap().unwrap_err();
     assert_eq!(began.elapsed(), secs(0));
     assert_eq!(first.await.unwrap().unwrap(), 7);
@@ -154,7 +154,7 @@ async fn a_lone_caller_cleans_up() {
         let handle = cancel.handle();
         let (inner, cleaned) = cleans_up();
         let inner = if joins {
-            Stack::new(join().layer(inner))
+            Stack::new(by_request().join().layer(inner))
         } else {
             Stack::new(DedupLayer::new(|key: &u32| Some(*key)).layer(inner))
         };
@@ -183,7 +183,7 @@ async fn a_lone_caller_cleans_up() {
 #[tokio::test(start_paused = true)]
 async fn a_lone_dispatched_job_cleans_up() {
     let (inner, cleaned) = cleans_up();
-    let jobs = Dispatcher::new(join().layer(inner)).grace(secs(5));
+    let jobs = Dispatcher::new(by_request().join().layer(inner)).grace(secs(5));
     let handle = jobs.dispatch(1);
     tokio::time::sleep(secs(1)).await;
     assert!(handle.cancel());
@@ -197,7 +197,7 @@ async fn a_lone_dispatched_job_cleans_up() {
 async fn what_comes_out_in_a_grace_period_is_not_kept() {
     let cancel = CancelLayer::new().grace(secs(5));
     let jobs = cancel.handle();
-    let dedup = join().keep(secs(60));
+    let dedup = by_request().join().cache(secs(60));
     let handle = dedup.handle();
     let service = ServiceBuilder::new()
         .layer(cancel)
@@ -207,7 +207,7 @@ async fn what_comes_out_in_a_grace_period_is_not_kept() {
     tokio::time::sleep(secs(1)).await;
     assert_eq!(jobs.cancel_all(CancelReason::Requested), 1);
     call.await.unwrap().unwrap_err();
-    assert_eq!(handle.kept(), 0);
+    assert_eq!(handle.cached(), 0);
 }
 
 /// R11, R54b: of several that share an execution each leaves at once, in whatever order: there is nothing to clean up as
@@ -216,7 +216,7 @@ async fn what_comes_out_in_a_grace_period_is_not_kept() {
 async fn one_of_several_leaves_at_once() {
     for leader_stays in [false, true] {
         let (inner, cleaned) = cleans_up();
-        let jobs = Dispatcher::new(join().layer(inner)).grace(secs(5));
+        let jobs = Dispatcher::new(by_request().join().layer(inner)).grace(secs(5));
         let [leader, first, second] = [1; 3].map(|request| jobs.dispatch(request));
         tokio::time::sleep(secs(1)).await;
         let (leave, last) = if leader_stays {
@@ -249,7 +249,7 @@ async fn nobody_joins_what_cleans_up() {
         }
         Ok(request)
     });
-    let dedup = join();
+    let dedup = by_request().join();
     let limit = NonZeroUsize::new(2).unwrap();
     let jobs = Dispatcher::new(dedup.layer(inner))
         .grace(secs(5))

@@ -98,7 +98,7 @@ async fn the_handle_cancels_one_job() {
     );
     let first = tokio::spawn(begin(&mut service, 0).await);
     let second = tokio::spawn(begin(&mut service, 0).await);
-    let running = handle.running();
+    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
     assert_eq!(running.len(), 2);
     assert!(handle.cancel(running[0]));
     assert_eq!(
@@ -289,7 +289,7 @@ async fn a_cancel_before_the_first_poll() {
     let calls = inner.calls();
     let mut service = ServiceBuilder::new().layer(cancel).service(inner.strict());
     let call = begin(&mut service, 0).await;
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     assert_eq!(reason(&call.await.unwrap_err()), CancelReason::Requested);
     assert_eq!((calls.completed(), calls.dropped()), (0, 1));
 }

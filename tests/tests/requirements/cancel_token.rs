@@ -42,7 +42,7 @@ async fn code_inside_sees_the_token() {
         }));
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(1)).await;
-    let [id] = handle.running()[..] else {
+    let [id] = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>()[..] else {
         panic!("one job runs")
     };
     assert!(handle.cancel(id));
@@ -55,7 +55,7 @@ async fn code_inside_sees_the_token() {
         (cancelled.job(), cancelled.reason()),
         (Some(id), &CancelReason::Requested)
     );
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
 }
 
 /// R4: an overall timeout cancels the job's token, so that work handed elsewhere stops too.
@@ -239,7 +239,7 @@ async fn blocking_work_sees_the_token() {
         }));
     let call = tokio::spawn(service.oneshot(0));
     gate.opened().await;
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     call.await.unwrap().unwrap_err();
     while stopped.load(Ordering::Acquire) == 0 {
         tokio::task::yield_now().await;

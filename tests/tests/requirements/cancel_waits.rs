@@ -15,7 +15,7 @@ fn assert_cancelled_at_once<F>(call: &mut Polled<F>, handle: &CancelHandle, nth:
 where
     F: Future<Output = Result<u32, BoxError>>,
 {
-    assert!(handle.cancel(handle.running()[nth]));
+    assert!(handle.cancel(handle.jobs()[nth].job));
     call.assert_woken();
     assert_eq!(
         reason(&call.assert_ready().unwrap_err()),

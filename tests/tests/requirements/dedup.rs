@@ -171,7 +171,7 @@ async fn the_key_is_free_after_every_ending() {
         free();
         let cancelled = tokio::spawn(begin(&mut service, 1).await);
         tokio::task::yield_now().await;
-        handle.cancel(handle.running()[0]);
+        handle.cancel(handle.jobs()[0].job);
         cancelled.await.unwrap().unwrap_err();
         free();
         for _ in 0..2 {
@@ -342,7 +342,7 @@ async fn the_work_is_not_told_to_stop_while_others_wait() {
         let second = tokio::spawn(begin(&mut service, 1).await);
         tokio::time::sleep(secs(1)).await;
         if cancelled {
-            handle.cancel(handle.running()[0]);
+            handle.cancel(handle.jobs()[0].job);
             first.await.unwrap().unwrap_err();
         } else {
             first.abort();

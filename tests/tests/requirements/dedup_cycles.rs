@@ -69,7 +69,7 @@ fn keep(inner: Named) -> Named {
     Named::new(
         DedupLayer::new(|request: &String| key(request))
             .join()
-            .keep(secs(60))
+            .cache(secs(60))
             .layer(inner),
     )
 }
@@ -426,7 +426,7 @@ async fn a_stale_answer_waits_for_no_renewal() {
     });
     let layer = DedupLayer::new(|request: &u32| Some(*request))
         .join()
-        .keep(secs(1))
+        .cache(secs(1))
         .stale_while_revalidate(secs(100));
     let joins = Boxed::new(layer.layer(inner.clone()));
     let joined = Arc::new(Mutex::new(None));

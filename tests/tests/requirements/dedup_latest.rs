@@ -6,24 +6,16 @@ use std::sync::{
 };
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
-use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, RetryLayer, TimeoutLayer,
-    dedup::{DedupCounts, Latest},
-    reject::Fail,
-};
+use tower_keep::{BoxError, CancelLayer, DedupLayer, RetryLayer, TimeoutLayer, dedup::DedupCounts};
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
 
 use super::support::*;
-
-pub(crate) fn latest() -> DedupLayer<ByTens, Latest, Fail> {
-    by_tens().latest()
-}
 
 /// R2, R61: a new call takes the place of the one before it, without any other layer: that one is woken, its work is
 /// dropped, and it ends in an error that says so.
 #[tokio::test(start_paused = true)]
 async fn a_newer_call_takes_the_place() {
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let inner = Scripted::<u32, u32>::new().never().answer(2);
     let calls = inner.calls();
     let mut service = dedup.layer(inner.strict());
@@ -52,7 +44,7 @@ async fn a_replaced_call_never_succeeds() {
     let inner = Scripted::<u32, u32>::new()
         .step(Step::answer(1).when(&gate))
         .answer(2);
-    let mut service = latest().layer(inner.strict());
+    let mut service = by_tens().latest().layer(inner.strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
     gate.open();
@@ -73,7 +65,7 @@ async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
         *call.lock().unwrap() = own.map(|mut own| own.call(2));
         std::future::ready(Ok(request))
     });
-    let mut service = Boxed::new(latest().layer(inner));
+    let mut service = Boxed::new(by_tens().latest().layer(inner));
     *own.lock().unwrap() = Some(service.clone());
     let mut older = Polled::new(begin(&mut service, 1).await);
     replaced(&older.assert_ready().unwrap_err());
@@ -93,7 +85,7 @@ async fn a_call_that_had_not_started_never_does() {
             .readiness(Readiness::ok().when(&ready))
             .recording();
         let calls = inner.calls();
-        let dedup = latest();
+        let dedup = by_tens().latest();
         let mut service = log.layer(dedup.layer(inner.strict()));
         let mut first = Polled::new(begin(&mut service, 1).await);
         assert_eq!(dedup.in_flight(), 1);
@@ -112,7 +104,7 @@ async fn a_call_that_had_not_started_never_does() {
 /// R54: of a thousand calls at once one has a result, the last.
 #[tokio::test(start_paused = true)]
 async fn of_a_burst_the_last_has_a_result() {
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let handle = dedup.handle();
     let inner = Scripted::<u32, u32>::new().otherwise(|| Step::with(Ok).after(secs(1)));
     let calls = inner.calls();
@@ -142,7 +134,7 @@ async fn of_a_burst_the_last_has_a_result() {
 async fn different_keys_run_side_by_side() {
     let inner = Scripted::<u32, u32>::new().times(4, || Step::answer(1).after(secs(1)));
     let calls = inner.calls();
-    let mut service = latest().layer(inner.strict());
+    let mut service = by_tens().latest().layer(inner.strict());
     let mut under_way = Vec::new();
     for request in [1, 11, 100, 100] {
         under_way.push(begin(&mut service, request).await);
@@ -158,7 +150,7 @@ async fn different_keys_run_side_by_side() {
 async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let inner = Scripted::<u32, u32>::new()
         .answer(1)
         .error("no")
@@ -185,7 +177,7 @@ async fn the_key_is_free_after_every_ending() {
     free();
     let cancelled = tokio::spawn(begin(&mut service, 1).await);
     tokio::task::yield_now().await;
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     cancelled.await.unwrap().unwrap_err();
     free();
     for _ in 0..2 {
@@ -214,7 +206,7 @@ async fn the_key_is_free_after_every_ending() {
 /// R52: a replaced call that is dropped, or ends, frees nothing of the call that has its place.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_call_frees_nothing() {
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let inner = Scripted::<u32, u32>::new().otherwise(Step::never);
     let calls = inner.calls();
     let mut service = dedup.layer(inner.strict());
@@ -237,7 +229,7 @@ async fn a_wait_for_the_next_attempt_ends() {
     let inner = Scripted::<u32, u32>::new().error("no").answer(2);
     let calls = inner.calls();
     let mut service = ServiceBuilder::new()
-        .layer(latest())
+        .layer(by_tens().latest())
         .layer(RetryLayer::new())
         .service(inner.strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
@@ -295,7 +287,8 @@ async fn the_caller_sees_what_the_layer_is_told() {
         }
     }
     let script = || Scripted::<u32, u32, &'static str>::new().never().answer(2);
-    let mut service = latest()
+    let mut service = by_tens()
+        .latest()
         .fail_with(|why| AppError::Replaced(why.replaced().is_some()))
         .layer(script().strict());
     let first = tokio::spawn(begin(&mut service, 1).await);
@@ -307,7 +300,12 @@ async fn the_caller_sees_what_the_layer_is_told() {
     ));
 
     let (log, recorder) = recording();
-    let mut service = log.layer(latest().respond_with(|_| 429).layer(script().strict()));
+    let mut service = log.layer(
+        by_tens()
+            .latest()
+            .respond_with(|_| 429)
+            .layer(script().strict()),
+    );
     let first = tokio::spawn(begin(&mut service, 1).await);
     tokio::task::yield_now().await;
     assert_eq!(begin(&mut service, 2).await.await.unwrap(), 2);
@@ -320,7 +318,7 @@ async fn the_caller_sees_what_the_layer_is_told() {
 #[tokio::test(start_paused = true)]
 async fn the_handle_shows_who_has_the_place() {
     let (log, recorder) = recording();
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let handle = dedup.handle();
     let mut service =
         dedup.layer(log.layer(Scripted::<u32, u32>::new().otherwise(Step::never).strict()));

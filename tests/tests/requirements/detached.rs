@@ -44,12 +44,12 @@ async fn what_a_gone_caller_leaves() {
     tokio::time::sleep(secs(1)).await;
     call.abort();
     tokio::time::sleep(secs(1)).await;
-    assert_eq!(handle.running().len(), 1, "it runs on");
+    assert_eq!(handle.jobs().len(), 1, "it runs on");
     tokio::time::sleep(secs(10)).await;
     assert_eq!((calls.dropped(), calls.completed()), (0, 1));
     assert_eq!(recorder.times().last(), Some(&("succeeded", secs(5))));
     recorder.assert_one_terminal_each();
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
 }
 
 /// R5: a detached job can be waited for, fails and panics like any other, and can be cancelled without its caller.
@@ -111,7 +111,7 @@ async fn an_attempt_that_is_given_up_stops() {
         let cancel = CancelLayer::new()
             .group_by(|_: &u32| Some("all"))
             .detached();
-        let (handle, groups) = (cancel.handle(), cancel.groups());
+        let (handle, groups) = (cancel.handle(), cancel.group_handle());
         let breaker = CircuitBreakerLayer::new();
         let circuit = breaker.handle();
         let inner = Scripted::<u32, u32>::new()
@@ -128,7 +128,7 @@ async fn an_attempt_that_is_given_up_stops() {
         let call = tokio::spawn(log.layer(retry.layer(limited)).oneshot(0));
         tokio::time::sleep(ms(1500)).await;
         assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
-        assert!(handle.running().is_empty() && groups.jobs("all").is_empty());
+        assert!(handle.jobs().is_empty() && groups.jobs("all").is_empty());
         assert_eq!(circuit.failures(), u32::from(ours));
         // The second attempt runs from 2 s on.
         tokio::time::sleep(secs(1)).await;

@@ -96,7 +96,7 @@ async fn times_are_numbers_in_one_unit() {
         .layer(
             DedupLayer::new(|key: &u32| Some(*key))
                 .join()
-                .keep(secs(60)),
+                .cache(secs(60)),
         )
         .service(code(|job, _| async move {
             job.step("read", async {
@@ -129,7 +129,7 @@ async fn causes_and_reasons_are_words() {
     begin(&mut service, 0).await.await.unwrap_err();
     let call = tokio::spawn(begin(&mut service, 0).await);
     tokio::task::yield_now().await;
-    handle.cancel_because(handle.running()[0], "shutting the shop");
+    handle.cancel_because(handle.jobs()[0].job, "shutting the shop");
     call.await.unwrap().unwrap_err();
     let failed = record(&lines, "failed");
     assert!(failed.contains(r#"cause="timed out" "#), "{failed}");

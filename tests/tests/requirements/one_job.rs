@@ -44,7 +44,7 @@ async fn one_terminal_event_on_every_path() {
     let cancelled = tokio::spawn(begin(&mut service, 1).await);
     tokio::task::yield_now().await;
     begin(&mut service, 1).await.await.unwrap_err();
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     cancelled.await.unwrap().unwrap_err();
     for _ in 0..2 {
         let mut service = service.clone();

@@ -3,9 +3,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 use tower_keep::{
     BoxError, CancelReason, DedupLayer, EventKind, GiveUpReason, Job, JobId, LogLayer,
-    cancel::Cancelled,
-    dedup::{Duplicate, KeyBy},
-    find,
+    cancel::Cancelled, dedup::Duplicate, find,
 };
 use tower_keep_test::Recorder;
 
@@ -70,10 +68,8 @@ pub(crate) fn reason(error: &BoxError) -> CancelReason {
 /// Whatever the layers make of a service, where a test has several stacks.
 pub(crate) type Boxed = BoxCloneSyncService<u32, u32, BoxError>;
 
-pub(crate) type ByTens = KeyBy<fn(&u32) -> Option<u32>, u32>;
-
 /// Requests below 10 have a key in common, those below 20 another, and so on; those from 100 have none.
-pub(crate) fn by_tens() -> DedupLayer<ByTens> {
+pub(crate) fn by_tens() -> DedupLayer<fn(&u32) -> Option<u32>, u32> {
     DedupLayer::new(|request| (*request < 100).then_some(*request / 10))
 }
 

@@ -14,7 +14,6 @@ use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, ErrorsAsFailures, LogLayer,
     Pipeline, ProgressLayer, RetryLayer,
     circuit_breaker::{Backpressure, PerKey, Single, State},
-    dedup::KeyBy,
     reject::Fail,
 };
 use tower_keep_test::{FaultLayer, Polled};
@@ -125,7 +124,7 @@ impl Base for CircuitBreakerLayer<ErrorsAsFailures, Fail, ByU32> {
     }
 }
 
-impl<F, M, O> Witness for DedupLayer<KeyBy<F, u32>, M, O>
+impl<F, M, O> Witness for DedupLayer<F, u32, M, O>
 where
     Self: Clone
         + Debug
@@ -145,7 +144,7 @@ where
     }
 }
 
-impl<F, M, O> Base for DedupLayer<KeyBy<F, u32>, M, O>
+impl<F, M, O> Base for DedupLayer<F, u32, M, O>
 where
     Self: Witness
         + Layer<
@@ -178,7 +177,7 @@ impl Base for ProgressLayer {
     }
 }
 
-impl<G, O, H> Witness for CancelLayer<G, O, H>
+impl<G, D, O> Witness for CancelLayer<G, D, O>
 where
     Self: Clone + Debug,
 {
@@ -193,7 +192,7 @@ where
     }
 }
 
-impl<G, O, H> Base for CancelLayer<G, O, H>
+impl<G, D, O> Base for CancelLayer<G, D, O>
 where
     Self: Witness
         + Layer<
@@ -232,7 +231,7 @@ impl Base for Dispatcher<Silent> {
     }
 }
 
-type ByRequest = DedupLayer<KeyBy<fn(&u32) -> Option<u32>, u32>>;
+type ByRequest = DedupLayer<fn(&u32) -> Option<u32>, u32>;
 
 /// With a layer in each slot.
 pub(super) type Full = Pipeline<LogLayer, ProgressLayer, CancelLayer, ByRequest>;
