@@ -306,7 +306,6 @@ fn dedup((letter, mode): (char, char)) -> Keyed {
     macro_rules! keyed {
         ($layer:expr) => {{
             let layer = $layer;
-            let keys = layer.clone();
             let unboxed = layer.clone();
             let unboxed: Unboxed = Box::new(move |stack, inner| {
                 let dedup = unboxed.clone();
@@ -316,11 +315,11 @@ fn dedup((letter, mode): (char, char)) -> Keyed {
                     _ => None,
                 }
             });
-            let keys: Box<dyn Fn() -> usize + Send + Sync> = Box::new(move || keys.in_flight());
-            Keyed(
-                stopping!(mode, layer, Why::Duplicate, |layer| keys),
-                unboxed,
-            )
+            let configured = stopping!(mode, layer, Why::Duplicate, |layer| {
+                let keys = layer.clone();
+                Box::new(move || keys.in_flight()) as Box<dyn Fn() -> usize + Send + Sync>
+            });
+            Keyed(configured, unboxed)
         }};
     }
     match (letter, mode) {

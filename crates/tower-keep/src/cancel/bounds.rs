@@ -3,6 +3,16 @@
 use std::fmt;
 
 /// An error that events can show.
+///
+/// ```compile_fail,E0277
+/// # use tower::{Layer, service_fn, util::BoxCloneSyncService};
+/// # use tower_keep::CancelLayer;
+/// struct NotDisplay;
+///
+/// let cancel = CancelLayer::new().fail_with(|_| NotDisplay);
+/// let service = cancel.layer(service_fn(|request: u32| async move { Ok::<_, NotDisplay>(request) }));
+/// BoxCloneSyncService::<u32, u32, NotDisplay>::new(service);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the error `{Self}` is not `Display`, which a call's error has to be around and inside `CancelLayer`",
     label = "not `Display`",

@@ -10,6 +10,18 @@ use crate::job::Cancelled;
 pub struct StopOnDrop;
 
 /// A job runs on without its caller.
+///
+/// ```compile_fail
+/// # use std::rc::Rc;
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # use tower_keep::{BoxError, CancelLayer};
+/// let service = CancelLayer::new().detached().layer(service_fn(|_: u32| async {
+///     let not_send = Rc::new(7);
+///     std::future::ready(()).await;
+///     Ok::<_, BoxError>(*not_send)
+/// }));
+/// let _ = service.oneshot(1);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Detached;
 

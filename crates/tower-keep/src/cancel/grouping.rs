@@ -51,28 +51,31 @@ impl<F, K> fmt::Debug for GroupBy<F, K> {
 }
 
 /// Which jobs belong together.
-#[diagnostic::on_unimplemented(
-    message = "the closure of `replace` or `group_by` does not take `&{Request}`, which is the request of the service",
-    label = "takes another request"
-)]
 pub trait Grouping<Request> {
     /// What identifies a group.
     type Key: Clone + Eq + Hash;
 
-    /// The request's group, and where the jobs of the groups are; `None` belongs to no group.
-    fn group(&self, request: &Request) -> Option<(Self::Key, &Arc<Groups<Self::Key>>)>;
+    /// The request's group; `None` belongs to none.
+    fn group(&self, request: &Request) -> Option<Self::Key>;
+
+    /// The groups; `None` if there are none.
+    fn groups(&self) -> Option<&Arc<Groups<Self::Key>>>;
 }
 
 impl<Request> Grouping<Request> for NoGroup {
     type Key = Infallible;
 
     #[inline(always)]
-    fn group(&self, _: &Request) -> Option<(Infallible, &Arc<Groups<Infallible>>)> {
+    fn group(&self, _: &Request) -> Option<Infallible> {
+        None
+    }
+
+    #[inline(always)]
+    fn groups(&self) -> Option<&Arc<Groups<Infallible>>> {
         None
     }
 }
 
-#[diagnostic::do_not_recommend]
 impl<F, K, Request> Grouping<Request> for GroupBy<F, K>
 where
     F: Fn(&Request) -> Option<K>,
@@ -80,7 +83,11 @@ where
 {
     type Key = K;
 
-    fn group(&self, request: &Request) -> Option<(K, &Arc<Groups<K>>)> {
-        (self.group)(request).map(|group| (group, &self.groups))
+    fn group(&self, request: &Request) -> Option<K> {
+        (self.group)(request)
+    }
+
+    fn groups(&self) -> Option<&Arc<Groups<K>>> {
+        Some(&self.groups)
     }
 }

@@ -23,6 +23,10 @@ use crate::{
 ///
 /// Its clones, and all services that it makes, share the running jobs, and a shutdown. A setter on a layer that is in use,
 /// as by a clone, a handle or a service, gives a layer of its own: configure first, then take handles.
+///
+/// `CancelLayer` alone names the layer without groups that stops a dropped call. `G`, the grouping, and `D`, what happens
+/// on drop, have no other public names: a struct that holds a configured layer or its service has a type parameter for it,
+/// or tower's [`BoxCloneSyncService`](https://docs.rs/tower/0.5/tower/util/struct.BoxCloneSyncService.html).
 #[derive(Clone)]
 pub struct CancelLayer<G = NoGroup, D = StopOnDrop, O = Fail> {
     pub(super) registry: Arc<Registry>,

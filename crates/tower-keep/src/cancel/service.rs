@@ -32,6 +32,25 @@ use crate::{
 };
 
 /// Makes the calls of a service cancellable. Made by [`CancelLayer`].
+///
+/// ```
+/// use tower::{Layer, Service, service_fn};
+/// use tower_keep::{BoxError, CancelLayer};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let cancel = CancelLayer::new();
+/// let handle = cancel.handle();
+/// let mut service = cancel.layer(service_fn(|_: u32| std::future::pending::<Result<(), BoxError>>()));
+/// let call = service.call(1);
+/// let mut inner = service.into_inner();
+///
+/// // The call is still tracked, a call of the inner service is not.
+/// let _untracked = inner.call(2);
+/// assert_eq!(handle.jobs().len(), 1);
+/// assert!(handle.cancel(handle.jobs()[0].job));
+/// assert!(call.await.is_err());
+/// # });
+/// ```
 pub struct Cancel<S, G = NoGroup, D = StopOnDrop, O = Fail> {
     inner: S,
     layer: CancelLayer<G, D, O>,
@@ -153,8 +172,9 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
                 return rejected(job);
             }
             let group = before_service(|| {
-                let group = layer.group.group(&request);
-                group.map(|(group, groups)| groups.enter(group, job, watch.is_shared()))
+                let groups = layer.group.groups()?;
+                let group = layer.group.group(&request)?;
+                Some(groups.enter(group, job, watch.is_shared()))
             });
             // A younger job may have its place in the group.
             if watch.is_stopped() {

@@ -38,7 +38,7 @@ impl<K: Clone + Eq + Hash> DedupHandle<K> {
     /// replaces it; its result is not cached, and [`in_flight`](Self::in_flight) does not show it. A key may have two
     /// executions at a time that way.
     ///
-    /// A call that waits in [`debounce`](super::DedupLayer::debounce) has not begun its work. It keeps its place, and
+    /// A call that waits in [`debounce`](super::DedupLayer::debounce) has not begun its work. It keeps its slot, and
     /// waits for quiet only.
     pub fn invalidate_all(&self) {
         self.keys.invalidate_all();

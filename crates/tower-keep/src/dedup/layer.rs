@@ -21,6 +21,9 @@ use crate::{
 /// Its clones, and all services that it makes, share the keys in flight and the cached results. A setter on a layer that
 /// is in use, as by a clone, a handle or a service, gives a layer with keys of its own: configure first, then take
 /// handles.
+///
+/// `F` is the closure that gives the key, `K` the key. `M`, the mode, has no public names but the default: to hold a
+/// configured layer in a struct, see [there](super#in-a-struct-or-a-signature).
 pub struct DedupLayer<F, K, M = Reject, O = Fail> {
     pub(super) key: F,
     pub(super) keys: Arc<KeyTable<K>>,
@@ -63,7 +66,7 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     /// response that is `Clone + Send + Sync + 'static`. The key is `Debug + Send + 'static`: the error of a
     /// call that would [wait for itself](super#calls-inside-an-execution) shows it. With [`fail_with`](Self::fail_with) and
     /// [`respond_with`](Self::respond_with) its error has to be `Clone` too. Where one of them is missing, the compiler
-    /// says that the layer's service is no `Service`.
+    /// [says which](super#if-it-does-not-compile).
     ///
     /// The execution runs in the tracing span of the caller that began it, and without anybody's task-locals: see
     /// [there](super#what-a-caller-sees-of-the-work).

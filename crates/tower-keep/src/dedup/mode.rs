@@ -102,6 +102,25 @@ where
 }
 
 /// Says which results are cached.
+///
+/// ```compile_fail,E0277
+/// # use std::time::Duration;
+/// # use tower::{Layer, service_fn, util::BoxCloneSyncService};
+/// # use tower_keep::{BoxError, Classify, DedupLayer, Outcome};
+/// #[derive(Clone)]
+/// struct OfTexts;
+///
+/// impl Classify<String, BoxError> for OfTexts {
+///     fn classify(&self, _: &Result<String, BoxError>) -> Outcome {
+///         Outcome::Success
+///     }
+/// }
+///
+/// let key = |request: &u32| Some(*request);
+/// let dedup = DedupLayer::new(key).join().cache(Duration::from_secs(1)).classify(OfTexts);
+/// let service = dedup.layer(service_fn(|request: u32| async move { Ok::<u32, BoxError>(request) }));
+/// BoxCloneSyncService::<u32, u32, BoxError>::new(service);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the classifier of the cache does not take `&Result<{Response}, {Error}>`, which is what the service returns",
     label = "classifies the results of another service",
@@ -113,10 +132,6 @@ pub trait CacheClassifier<Response, Error>: Classify<Response, Error> {}
 impl<C: Classify<Response, Error>, Response, Error> CacheClassifier<Response, Error> for C {}
 
 /// Says which requests are not answered from the cache.
-#[diagnostic::on_unimplemented(
-    message = "the closure of `refresh_if` does not take `&{Request}`, which is the request of the service",
-    label = "takes another request"
-)]
 pub trait Refresh<Request> {
     /// Whether this request is executed, though there may be a cached result.
     fn refreshes(&self, request: &Request) -> bool;
@@ -137,7 +152,6 @@ impl<Request> Refresh<Request> for NeverRefresh {
 #[derive(Clone, Copy)]
 pub struct RefreshIf<F>(pub(super) F);
 
-#[diagnostic::do_not_recommend]
 impl<F, Request> Refresh<Request> for RefreshIf<F>
 where
     F: Fn(&Request) -> bool,

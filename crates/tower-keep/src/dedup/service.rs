@@ -20,6 +20,28 @@ use crate::{
 };
 
 /// Executes identical concurrent requests to a service once. Made by [`DedupLayer`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{Layer, Service, ServiceExt, service_fn};
+/// use tower_keep::{BoxError, DedupLayer};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let dedup = DedupLayer::new(|user: &u64| Some(*user)).join().cache(Duration::from_secs(60));
+/// let handle = dedup.handle();
+/// let mut service = dedup.layer(service_fn(|user: u64| async move {
+///     Ok::<_, BoxError>(format!("user {user}"))
+/// }));
+/// assert_eq!(service.ready().await?.call(7).await?, "user 7");
+///
+/// // Past the cache, which is the layer's: it is still there.
+/// assert_eq!(service.get_mut().call(8).await?, "user 8");
+/// let mut inner = service.into_inner();
+/// assert_eq!(inner.call(9).await?, "user 9");
+/// assert_eq!(handle.cached(), 1);
+/// # Ok::<(), BoxError>(())
+/// # }).unwrap();
+/// ```
 pub struct Dedup<S, F, K, M = Reject, O = Fail> {
     inner: S,
     layer: DedupLayer<F, K, M, O>,

@@ -250,13 +250,13 @@ pub enum EventKind {
         /// Whether this call waits for that execution's result; otherwise it was rejected.
         joined: bool,
     },
-    /// An identical request succeeded a short time ago, and this one gets its result.
+    /// The call was answered from the cache: an identical request succeeded a short time ago.
     CacheHit {
         /// The job that executed it, where that job was tracked.
         of: Option<JobId>,
         /// How long ago it succeeded.
         age: Duration,
-        /// Whether it is past its time to live, and another execution renews it.
+        /// Whether it is past its time to live, and another execution revalidates it.
         stale: bool,
     },
     /// The job ended well.

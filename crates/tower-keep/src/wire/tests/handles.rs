@@ -139,7 +139,7 @@ fn what_the_cancel_handle_lists() {
         "cancelled": {"type": "shutdown"},
     });
     assert_eq!(serde_json::to_value(&running).unwrap(), form);
-    let read: Running = serde_json::from_value(form).unwrap();
+    let read: RunningJob = serde_json::from_value(form).unwrap();
     assert_eq!(format!("{read:?}"), format!("{running:?}"));
     shape(
         &ShutdownReport {
