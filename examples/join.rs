@@ -27,7 +27,7 @@ async fn main() -> Result<(), BoxError> {
     // Whatever decides the answer belongs in the key.
     let dedup = DedupLayer::new(|user: &u32| Some(*user))
         .join()
-        .keep(Duration::from_secs(60));
+        .cache(Duration::from_secs(60));
     let cache = dedup.handle();
     let stack = ServiceBuilder::new().layer(dedup).service(service_fn(load));
     let call = |user| stack.clone().oneshot(user);

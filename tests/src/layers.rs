@@ -10,8 +10,6 @@ use tokio::time::sleep;
 use tower::{Service, ServiceExt};
 use tower_keep::{
     BoxError, DedupLayer, Event, LogLayer,
-    dedup::{Join, KeyBy},
-    reject::Fail,
 };
 use tower_keep_test::{Recorder, secs};
 
@@ -30,20 +28,19 @@ pub fn quiet() -> LogLayer {
     LogLayer::to(|_: &Event| {})
 }
 
-/// The key of a request of type `u32`.
-pub type ByU32 = KeyBy<fn(&u32) -> Option<u32>, u32>;
+/// Makes the key of a request of type `u32`.
+pub type ByU32 = fn(&u32) -> Option<u32>;
 
 /// Requests below 10 share a key, those from 10 to 19 another, and so on. Requests from 100 have none.
 #[must_use]
-pub fn by_tens() -> DedupLayer<ByU32> {
+pub fn by_tens() -> DedupLayer<ByU32, u32> {
     DedupLayer::new(|request| (*request < 100).then_some(*request / 10))
 }
 
-/// Equal requests share one execution.
+/// Equal requests share a key.
 #[must_use]
-pub fn join() -> DedupLayer<ByU32, Join, Fail> {
-    let key: fn(&u32) -> Option<u32> = |request| Some(*request);
-    DedupLayer::new(key).join()
+pub fn by_number() -> DedupLayer<ByU32, u32> {
+    DedupLayer::new(|request| Some(*request))
 }
 
 /// A policy for tower's own retry: one retry, a second after a failure.

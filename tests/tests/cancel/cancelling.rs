@@ -103,7 +103,7 @@ async fn the_handle_cancels_one_job() {
     );
     let first = tokio::spawn(begin(&mut service, 0).await);
     let second = tokio::spawn(begin(&mut service, 0).await);
-    let running = handle.running();
+    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
     assert_eq!(running.len(), 2);
     assert!(handle.cancel(running[0]));
     assert_eq!(
@@ -294,7 +294,7 @@ async fn a_cancel_before_the_first_poll() {
     let calls = inner.calls();
     let mut service = ServiceBuilder::new().layer(cancel).service(inner.strict());
     let call = begin(&mut service, 0).await;
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     assert_eq!(reason(&call.await.unwrap_err()), CancelReason::Requested);
     assert_eq!((calls.completed(), calls.dropped()), (0, 1));
 }
@@ -325,7 +325,7 @@ async fn a_panic_on_the_way_in_leaves_no_job_in_the_group() {
         } else {
             cancel.group_by(group)
         };
-        let (handle, groups) = (cancel.handle(), cancel.groups());
+        let (handle, groups) = (cancel.handle(), cancel.group_handle());
         let inner = Scripted::<u32, u32>::new().never().repeat_last();
         let mut service = cancel.layer(inner);
         let mut first = Box::pin(service.call(0));
@@ -337,7 +337,7 @@ async fn a_panic_on_the_way_in_leaves_no_job_in_the_group() {
         assert!(catch_unwind(second).is_err());
         assert_eq!(groups.jobs(&Group).len(), 1);
         drop(first);
-        assert!(handle.running().is_empty());
+        assert!(handle.jobs().is_empty());
         assert!(groups.jobs(&Group).is_empty());
     }
 }

@@ -49,12 +49,12 @@ async fn what_a_gone_caller_leaves() {
     tokio::time::sleep(secs(1)).await;
     call.abort();
     tokio::time::sleep(secs(1)).await;
-    assert_eq!(handle.running().len(), 1, "it runs on");
+    assert_eq!(handle.jobs().len(), 1, "it runs on");
     tokio::time::sleep(secs(10)).await;
     assert_eq!((calls.dropped(), calls.completed()), (0, 1));
     assert_eq!(recorder.times().last(), Some(&("succeeded", secs(5))));
     recorder.assert_one_terminal_each();
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
 }
 
 /// R5: a detached job can be waited for, fails and panics like any other, and can be cancelled without its caller.
@@ -185,7 +185,7 @@ fn dropped_before_the_first_poll() {
         .service(Scripted::<u32, u32>::new().never());
     home.block_on(async { drop(service.call(0)) });
     drop(home);
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
     recorder.assert_one_terminal_each();
 }
 
@@ -228,7 +228,7 @@ async fn a_job_whose_end_is_reported_does_not_run() {
         };
         let log = LogLayer::to(move |event: &Event| {
             if event.kind.is_terminal() {
-                *note.lock().unwrap() = Some(handle.running().len());
+                *note.lock().unwrap() = Some(handle.jobs().len());
             }
         });
         let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1);

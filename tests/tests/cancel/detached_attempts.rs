@@ -135,7 +135,7 @@ async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
         tokio::task::yield_now().await;
     }
     end.send(()).unwrap();
-    while !handle.running().is_empty() {
+    while !handle.jobs().is_empty() {
         tokio::task::yield_now().await;
     }
     call.abort();
@@ -201,7 +201,7 @@ async fn what_was_given_up_holds_no_shutdown_up() {
     assert_eq!(service.oneshot(1).await.unwrap(), 7);
     let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
     assert!(shutdown.is_ok(), "it waits for ever");
-    assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
+    assert_eq!((handle.jobs().len(), calls.in_flight()), (0, 0));
 }
 
 /// R3: an attempt that was given up, detached or not, does not keep the job open once another attempt's result has gone
@@ -258,7 +258,7 @@ async fn no_task_outlives_its_job() {
     assert_eq!(service.oneshot(1).await.unwrap(), 7);
     let shutdown = timeout(secs(60), handle.shutdown(secs(5))).await;
     assert!(shutdown.is_ok(), "it waits for ever");
-    assert_eq!((handle.running().len(), calls.in_flight()), (0, 0));
+    assert_eq!((handle.jobs().len(), calls.in_flight()), (0, 0));
 }
 
 /// R5: a limit around a detached job that gives an attempt up stops it, whichever library the limit is from: nothing of
@@ -271,7 +271,7 @@ async fn an_attempt_that_is_given_up_stops() {
         let cancel = CancelLayer::new()
             .group_by(|_: &u32| Some("all"))
             .detached();
-        let (handle, groups) = (cancel.handle(), cancel.groups());
+        let (handle, groups) = (cancel.handle(), cancel.group_handle());
         let breaker = CircuitBreakerLayer::new();
         let circuit = breaker.handle();
         let inner = Scripted::<u32, u32>::new()
@@ -288,7 +288,7 @@ async fn an_attempt_that_is_given_up_stops() {
         let call = tokio::spawn(log.layer(retry.layer(limited)).oneshot(0));
         tokio::time::sleep(ms(1500)).await;
         assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
-        assert!(handle.running().is_empty() && groups.jobs("all").is_empty());
+        assert!(handle.jobs().is_empty() && groups.jobs("all").is_empty());
         assert_eq!(circuit.snapshot().failures_in_a_row, u32::from(ours));
         // The second attempt runs from 2 s on.
         tokio::time::sleep(secs(1)).await;

@@ -39,7 +39,7 @@ async fn a_lone_caller_cleans_up() {
         let handle = cancel.handle();
         let (inner, cleaned) = cleans_up();
         let inner = if joins {
-            Stack::new(join().layer(inner))
+            Stack::new(by_number().join().layer(inner))
         } else {
             Stack::new(DedupLayer::new(|key: &u32| Some(*key)).layer(inner))
         };
@@ -68,7 +68,7 @@ async fn a_lone_caller_cleans_up() {
 #[tokio::test(start_paused = true)]
 async fn a_lone_dispatched_job_cleans_up() {
     let (inner, cleaned) = cleans_up();
-    let jobs = Dispatcher::new(join().layer(inner)).grace(secs(5));
+    let jobs = Dispatcher::new(by_number().join().layer(inner)).grace(secs(5));
     let handle = jobs.dispatch(1);
     tokio::time::sleep(secs(1)).await;
     assert!(handle.cancel());
@@ -82,7 +82,7 @@ async fn a_lone_dispatched_job_cleans_up() {
 async fn what_comes_out_in_a_grace_period_is_not_kept() {
     let cancel = CancelLayer::new().grace(secs(5));
     let jobs = cancel.handle();
-    let dedup = join().keep(secs(60));
+    let dedup = by_number().join().cache(secs(60));
     let handle = dedup.handle();
     let service = ServiceBuilder::new()
         .layer(cancel)
@@ -92,7 +92,7 @@ async fn what_comes_out_in_a_grace_period_is_not_kept() {
     tokio::time::sleep(secs(1)).await;
     assert_eq!(jobs.cancel_all(CancelReason::Requested), 1);
     call.await.unwrap().unwrap_err();
-    assert_eq!(handle.kept(), 0);
+    assert_eq!(handle.cached(), 0);
 }
 
 /// R11, R54b: callers that share an execution leave at once, in any order: there is nothing to clean up as long as
@@ -101,7 +101,7 @@ async fn what_comes_out_in_a_grace_period_is_not_kept() {
 async fn one_of_several_leaves_at_once() {
     for leader_stays in [false, true] {
         let (inner, cleaned) = cleans_up();
-        let jobs = Dispatcher::new(join().layer(inner)).grace(secs(5));
+        let jobs = Dispatcher::new(by_number().join().layer(inner)).grace(secs(5));
         let [leader, first, second] = [1; 3].map(|request| jobs.dispatch(request));
         tokio::time::sleep(secs(1)).await;
         let (leave, last) = if leader_stays {
@@ -134,7 +134,7 @@ async fn nobody_joins_what_cleans_up() {
         }
         Ok(request)
     });
-    let dedup = join();
+    let dedup = by_number().join();
     let limit = NonZeroUsize::new(2).unwrap();
     let jobs = Dispatcher::new(dedup.layer(inner))
         .grace(secs(5))

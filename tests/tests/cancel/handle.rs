@@ -47,7 +47,10 @@ async fn the_handle_lists_what_runs() {
     let [running] = &handle.jobs()[..] else {
         panic!("one job runs")
     };
-    assert_eq!([running.job], handle.running()[..]);
+    assert_eq!(
+        [running.job],
+        handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>()[..]
+    );
     assert_eq!((&*running.name, running.parent), ("outer", None));
     assert_eq!((running.age, running.attempt), (secs(5), 2));
     assert_eq!(running.cancelled, None);
@@ -127,22 +130,29 @@ async fn the_handle_cancels_by_predicate() {
         calls.push(tokio::spawn(begin(&mut service, name).await));
         tokio::time::sleep(secs(10)).await;
     }
-    assert_eq!(handle.cancel_where(|_| false), 0);
-    let older = |job: &tower_keep::cancel::Running| &*job.name == "report" && job.age > secs(15);
-    assert_eq!(handle.cancel_where(older), 1);
-    assert_eq!(handle.cancel_where(older), 0, "it is cancelled already");
-    let last = handle.running()[2];
     assert_eq!(
-        handle.cancel_where_because("last", |job| job.job == last),
+        handle.cancel_where(tower_keep::CancelReason::Requested, |_| false),
+        0
+    );
+    let older = |job: &tower_keep::cancel::RunningJob| &*job.name == "report" && job.age > secs(15);
+    assert_eq!(
+        handle.cancel_where(tower_keep::CancelReason::Requested, older),
         1
     );
+    assert_eq!(
+        handle.cancel_where(tower_keep::CancelReason::Requested, older),
+        0,
+        "it is cancelled already"
+    );
+    let last = handle.jobs()[2].job;
+    assert_eq!(handle.cancel_where("last", |job| job.job == last), 1);
     let (first, third) = (calls.remove(0), calls.remove(1));
     assert_eq!(
         reason(&first.await.unwrap().unwrap_err()),
         CancelReason::Requested
     );
     assert_eq!(reason(&third.await.unwrap().unwrap_err()), "last".into());
-    assert_eq!(handle.running().len(), 1, "the search runs on");
+    assert_eq!(handle.jobs().len(), 1, "the search runs on");
 }
 
 /// R3: the predicate is the user's code: it may use the handle, and begin and end jobs.
@@ -153,9 +163,13 @@ async fn the_predicate_may_use_the_handle() {
     let mut service = named(cancel);
     let call = begin(&mut service, "first").await;
     let mut other = Some(begin(&mut service, "second").await);
-    let cancelled = handle.cancel_where(|job| {
+    let cancelled = handle.cancel_where(tower_keep::CancelReason::Requested, |job| {
         drop(other.take());
-        assert_eq!(handle.running(), [job.job], "the other one is over");
+        assert_eq!(
+            handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
+            [job.job],
+            "the other one is over"
+        );
         assert!(handle.cancel(job.job));
         true
     });
@@ -170,19 +184,19 @@ async fn the_handle_cancels_by_group() {
         let (user, _) = name.split_once('/')?;
         Some(user.to_owned())
     });
-    let (handle, users) = (cancel.handle(), cancel.groups());
+    let (handle, users) = (cancel.handle(), cancel.group_handle());
     let mut service = named(cancel);
     let mut calls = Vec::new();
     for name in ["ann/1", "bob/1", "ann/2", "nobody", "ann/3"] {
         calls.push(tokio::spawn(begin(&mut service, name).await));
     }
-    assert_eq!(handle.running().len(), 5, "none replaces another");
+    assert_eq!(handle.jobs().len(), 5, "none replaces another");
     let names = |users: &GroupHandle<String>, user: &str| {
         let names = users.jobs(user).into_iter().map(|job| job.name.to_string());
         names.collect::<Vec<_>>()
     };
     // A job that leaves a group leaves the others in it.
-    handle.cancel_where(|job| &*job.name == "ann/1");
+    handle.cancel_where(tower_keep::CancelReason::Requested, |job| &*job.name == "ann/1");
     calls.remove(0).await.unwrap().unwrap_err();
     assert_eq!(names(&users, "ann"), ["ann/2", "ann/3"]);
     assert_eq!(users.cancel("carl"), 0);
@@ -193,7 +207,7 @@ async fn the_handle_cancels_by_group() {
         assert_eq!(reason(&error), expected.into());
     }
     assert!(names(&users, "ann").is_empty());
-    assert_eq!(handle.running().len(), 2, "another group, and none at all");
+    assert_eq!(handle.jobs().len(), 2, "another group, and none at all");
     assert_eq!(users.cancel("bob"), 1);
 }
 
@@ -203,7 +217,7 @@ async fn a_replaced_job_stays_in_its_group_while_it_cleans_up() {
     let cancel = CancelLayer::new()
         .grace(secs(5))
         .replace(|_: &&'static str| Some(()));
-    let groups = cancel.groups();
+    let groups = cancel.group_handle();
     let mut service = named(cancel);
     let first = tokio::spawn(begin(&mut service, "first").await);
     let second = begin(&mut service, "second").await;
@@ -227,7 +241,7 @@ async fn a_replaced_job_stays_in_its_group_while_it_cleans_up() {
 #[tokio::test(start_paused = true)]
 async fn a_retried_job_keeps_its_group() {
     let cancel = CancelLayer::new().replace(|_: &u32| Some("all"));
-    let groups = cancel.groups();
+    let groups = cancel.group_handle();
     let mut service = ServiceBuilder::new()
         .layer(JobLayer::new("retried"))
         .layer(RetryLayer::new().base_delay(ms(1)))
@@ -301,11 +315,11 @@ fn a_job_with_calls_of_two_threads_is_one_job() {
         std::thread::scope(|scope| {
             scope.spawn(|| call.assert_pending());
         });
-        assert_eq!(handle.running().len(), 1);
+        assert_eq!(handle.jobs().len(), 1);
     }
     assert_eq!(handle.cancel_all("enough"), 1);
     drop(call);
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
 }
 
 /// Cancels the jobs that run when it is dropped, and notes how many there were.

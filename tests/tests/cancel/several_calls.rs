@@ -26,7 +26,10 @@ async fn a_second_call_can_be_cancelled() {
         .service(Scripted::<u32, u32>::new().error("no").never().strict());
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(5)).await;
-    assert_eq!(handle.running(), [recorder.job()]);
+    assert_eq!(
+        handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
+        [recorder.job()]
+    );
     assert!(handle.cancel(recorder.job()));
     let error = timeout(secs(9), call).await.expect("it ends").unwrap();
     assert_eq!(reason(&error.unwrap_err()), CancelReason::Requested);
@@ -47,7 +50,10 @@ async fn a_shutdown_ends_a_second_call() {
     tokio::time::sleep(secs(5)).await;
     let shutdown = timeout(secs(3600), handle.shutdown(secs(10))).await;
     let told = shutdown.expect("it is bounded");
-    assert_eq!((told.cancelled, told.finished, told.otherwise), (1, 0, 0));
+    assert_eq!(
+        (told.cancelled, told.finished, told.cancelled_otherwise),
+        (1, 0, 0)
+    );
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(reason(&error), CancelReason::Shutdown);
 }
@@ -141,7 +147,7 @@ async fn a_stack_that_calls_itself_can_be_cancelled() {
     let stack = own.get_or_init(|| Stack::new(stack)).clone();
     let call = tokio::spawn(stack.oneshot(1));
     tokio::time::sleep(secs(1)).await;
-    let running = handle.running();
+    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
     assert_eq!(running.len(), 1);
     assert!(handle.cancel(running[0]));
     let error = call.await.unwrap().unwrap_err();
@@ -156,7 +162,7 @@ async fn a_layer_outside_cancels_what_is_through_one_inside() {
     let service = ServiceBuilder::new().layer(cancel).service(goes_on());
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(1)).await;
-    assert!(handle.cancel(handle.running()[0]));
+    assert!(handle.cancel(handle.jobs()[0].job));
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(reason(&error), CancelReason::Requested);
 }
@@ -217,7 +223,7 @@ async fn the_call_that_is_left_can_be_cancelled() {
     let service = at_once(ServiceBuilder::new().layer(cancel).service(inner), 2);
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(5)).await;
-    let running = handle.running();
+    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
     assert_eq!(running.len(), 1);
     assert!(handle.cancel(running[0]));
     let error = call.await.unwrap().unwrap_err();
@@ -235,7 +241,7 @@ async fn each_of_three_calls_is_woken() {
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(1)).await;
     assert_eq!(calls.in_flight(), 3);
-    assert!(handle.cancel(handle.running()[0]));
+    assert!(handle.cancel(handle.jobs()[0].job));
     let ended = timeout(ms(1), call).await.expect("all three end");
     ended.unwrap().unwrap_err();
     assert_eq!(calls.dropped(), 3);
@@ -255,7 +261,7 @@ async fn the_third_layer_stops_its_work() {
         .service(inner);
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(1)).await;
-    assert!(handle.cancel(handle.running()[0]));
+    assert!(handle.cancel(handle.jobs()[0].job));
     call.await.unwrap().unwrap_err();
     tokio::time::sleep(secs(1)).await;
     assert_eq!(calls.dropped(), 1);
@@ -265,7 +271,7 @@ async fn the_third_layer_stops_its_work() {
 #[tokio::test(start_paused = true)]
 async fn a_group_has_a_job_until_its_last_call_is_over() {
     let cancel = CancelLayer::new().group_by(|_: &u32| Some("all"));
-    let groups = cancel.groups();
+    let groups = cancel.group_handle();
     let inner = Scripted::<u32, u32>::new().answer_after(secs(1), 1).never();
     let service = at_once(ServiceBuilder::new().layer(cancel).service(inner), 2);
     let call = tokio::spawn(service.oneshot(0));

@@ -13,18 +13,18 @@ use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     CancelLayer, CancelReason, Event, JobLayer, LogLayer, RetryLayer, TimeoutLayer,
-    cancel::{Cancelled, Shutdown},
+    cancel::{Cancelled, ShutdownReport},
     find,
 };
 use tower_keep_test::{Polled, Readiness, Scripted};
 use tower_keep_tests::*;
 
 /// What came of a shutdown: finished, cancelled by it, cancelled otherwise, refused.
-pub(super) fn counts(shutdown: Shutdown) -> [usize; 4] {
+pub(super) fn counts(shutdown: ShutdownReport) -> [usize; 4] {
     [
         shutdown.finished,
         shutdown.cancelled,
-        shutdown.otherwise,
+        shutdown.cancelled_otherwise,
         shutdown.refused,
     ]
 }
@@ -58,8 +58,8 @@ async fn a_shutdown_lets_jobs_end() {
     let refused = begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(reason(&refused), CancelReason::Shutdown);
     tokio::time::sleep(secs(10)).await;
-    assert_eq!(handle.running().len(), 3, "these are not cancelled yet");
-    assert!(handle.cancel_because(handle.running()[0], "tired"));
+    assert_eq!(handle.jobs().len(), 3, "these are not cancelled yet");
+    assert!(handle.cancel_because(handle.jobs()[0].job, "tired"));
     assert_eq!(counts(shutdown.await.unwrap()), [2, 2, 1, 1]);
     assert_eq!(start.elapsed(), secs(30));
     let mut seen = Vec::new();
@@ -103,7 +103,7 @@ async fn a_shutdown_is_over_with_the_last_job() {
     let mut again = Polled::new(handle.shutdown(secs(1)));
     assert_eq!(counts(again.assert_ready()), [2, 0, 0, 0]);
     let idle = CancelLayer::new().handle();
-    assert_eq!(idle.shutdown(secs(30)).await, Shutdown::default());
+    assert_eq!(idle.shutdown(secs(30)).await, ShutdownReport::default());
 }
 
 /// R11b: what is cancelled at the deadline has its grace period, and the shutdown waits for that.
@@ -146,7 +146,7 @@ async fn a_shutdown_may_be_given_up_and_hurried() {
     dropped.assert_waiting();
     drop(dropped);
     tokio::time::sleep(secs(10)).await;
-    assert_eq!(handle.running().len(), 1, "nobody cancelled it");
+    assert_eq!(handle.jobs().len(), 1, "nobody cancelled it");
     let refused = begin(&mut service, 0).await.await.unwrap_err();
     assert_eq!(reason(&refused), CancelReason::Shutdown);
 

@@ -93,7 +93,7 @@ async fn no_job_slips_past_a_shutdown() {
         assert_eq!(cancelled + refused, ended[1]);
         assert!(otherwise == 0 && !(patient && cancelled > 0));
         assert_eq!(counts(handle.shutdown(Duration::ZERO).await)[3], refused);
-        assert!(handle.running().is_empty());
+        assert!(handle.jobs().is_empty());
     }
 }
 

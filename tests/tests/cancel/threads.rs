@@ -24,7 +24,7 @@ async fn a_child_that_begins_while_its_parent_is_cancelled() {
             }
         }));
         let call = tokio::spawn(service.oneshot(0));
-        while handle.running().is_empty() {
+        while handle.jobs().is_empty() {
             yield_now().await;
         }
         for _ in 0..round % 60 {
@@ -34,7 +34,7 @@ async fn a_child_that_begins_while_its_parent_is_cancelled() {
         in_time(call).await.unwrap().unwrap_err();
         // In a task of its own: a job that was born cancelled may be on its way out.
         in_time(async {
-            while !child_handle.running().is_empty() {
+            while !child_handle.jobs().is_empty() {
                 yield_now().await;
             }
         })
@@ -69,7 +69,7 @@ async fn calls_replace_each_other() {
         }
     })
     .await;
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
 }
 
@@ -92,7 +92,7 @@ async fn a_cancellation_wakes_its_call() {
         }
         handle.shutdown_now();
         in_time(call).await.unwrap().unwrap_err();
-        assert!(handle.running().is_empty());
+        assert!(handle.jobs().is_empty());
     }
 }
 
@@ -115,8 +115,8 @@ async fn a_cancelled_job_does_not_succeed() {
         let call = tokio::spawn(service.oneshot(0));
         let mut cancelled = false;
         for _ in 0..50 {
-            if let Some(job) = handle.running().first() {
-                cancelled = handle.cancel(*job);
+            if let Some(job) = handle.jobs().first() {
+                cancelled = handle.cancel(job.job);
                 break;
             }
             spin_loop();
@@ -125,6 +125,6 @@ async fn a_cancelled_job_does_not_succeed() {
         assert_eq!(result.is_err(), cancelled, "{recorder}");
         let ending = recorder.terminal(recorder.job()).unwrap().name();
         assert_eq!(ending == "cancelled", cancelled, "{recorder}");
-        assert!(handle.running().is_empty());
+        assert!(handle.jobs().is_empty());
     }
 }

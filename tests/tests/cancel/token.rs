@@ -44,7 +44,7 @@ async fn code_inside_sees_the_token() {
         }));
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(1)).await;
-    let [id] = handle.running()[..] else {
+    let [id] = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>()[..] else {
         panic!("one job runs")
     };
     assert!(handle.cancel(id));
@@ -57,7 +57,7 @@ async fn code_inside_sees_the_token() {
         (cancelled.job(), cancelled.reason()),
         (Some(id), &CancelReason::Requested)
     );
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
 }
 
 /// R9: a cancel before checkpoint k runs exactly k-1 steps; no cancel runs all three.
@@ -178,7 +178,7 @@ async fn blocking_work_sees_the_token() {
         }));
     let call = tokio::spawn(service.oneshot(0));
     gate.opened().await;
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     call.await.unwrap().unwrap_err();
     while stopped.load(Ordering::Acquire) == 0 {
         tokio::task::yield_now().await;
@@ -239,7 +239,7 @@ async fn an_overall_timeout_fires_the_token() {
             }
         }));
         let inner = if joined {
-            Stack::new(join().layer(limited))
+            Stack::new(by_number().join().layer(limited))
         } else {
             Stack::new(CancelLayer::new().layer(limited))
         };

@@ -16,7 +16,7 @@ fn assert_cancelled_at_once<F>(call: &mut Polled<F>, handle: &CancelHandle, nth:
 where
     F: Future<Output = Result<u32, BoxError>>,
 {
-    assert!(handle.cancel(handle.running()[nth]));
+    assert!(handle.cancel(handle.jobs()[nth].job));
     call.assert_woken();
     assert_eq!(
         reason(&call.assert_ready().unwrap_err()),
@@ -155,7 +155,7 @@ async fn a_wait_for_readiness_ends_at_once() {
         Scripted::new().readiness(readiness).answer(1)
     };
     ends_at_once(DedupLayer::new(|key: &u32| Some(*key)), inner, 0).await;
-    ends_at_once(join(), inner, 0).await;
+    ends_at_once(by_number().join(), inner, 0).await;
 }
 
 /// R11: a wait for the next attempt.
@@ -172,14 +172,14 @@ async fn a_follower_ends_at_once() {
     let handle = cancel.handle();
     let service = ServiceBuilder::new()
         .layer(cancel)
-        .layer(join())
+        .layer(by_number().join())
         .service(Scripted::<u32, u32>::new().answer_after(secs(60), 7));
     let first = tokio::spawn(service.clone().oneshot(1));
     tokio::task::yield_now().await;
     let second = tokio::spawn(service.oneshot(1));
     tokio::time::sleep(secs(1)).await;
     let began = Instant::now();
-    assert!(handle.cancel(handle.running()[1]));
+    assert!(handle.cancel(handle.jobs()[1].job));
     second.await.unwrap().unwrap_err();
     assert_eq!(began.elapsed(), secs(0));
     assert_eq!(first.await.unwrap().unwrap(), 7);

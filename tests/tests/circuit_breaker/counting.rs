@@ -67,7 +67,7 @@ async fn a_cancelled_probe_does_not_close_the_circuit() {
     tokio::time::sleep(ms(20)).await;
     let probe = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(ms(1)).await;
-    assert!(handle.cancel(handle.running()[0]));
+    assert!(handle.cancel(handle.jobs()[0].job));
     probe.await.unwrap().unwrap_err();
     assert_eq!(circuit.state(), State::HalfOpen);
 }

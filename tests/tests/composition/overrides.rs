@@ -256,7 +256,7 @@ async fn a_request_bypasses_dedup() {
     }
     alone!(DedupLayer::new(key));
     alone!(DedupLayer::new(key).join());
-    alone!(DedupLayer::new(key).join().keep(secs(60)));
+    alone!(DedupLayer::new(key).join().cache(secs(60)));
     alone!(DedupLayer::new(key).latest());
     alone!(DedupLayer::new(key).debounce(Duration::ZERO));
 }
@@ -266,12 +266,12 @@ async fn a_request_bypasses_dedup() {
 async fn a_bypass_goes_past_the_cache() {
     let inner = Scripted::<Asked, u32>::new().answer(1).answer(2).answer(3);
     let calls = inner.calls();
-    let dedup = DedupLayer::new(key).join().keep(secs(60));
+    let dedup = DedupLayer::new(key).join().cache(secs(60));
     let handle = dedup.handle();
     let service = dedup.layer(inner.strict());
     let ask = |request| service.clone().oneshot(request);
     assert_eq!(ask(with(NoDedup)).await.unwrap(), 1);
-    assert_eq!(handle.kept(), 0);
+    assert_eq!(handle.cached(), 0);
     assert_eq!(ask(plain()).await.unwrap(), 2);
     assert_eq!(ask(with(NoDedup)).await.unwrap(), 3);
     assert_eq!(ask(plain()).await.unwrap(), 2);
@@ -293,9 +293,9 @@ async fn a_request_refreshes_the_cache() {
     let calls = inner.calls();
     let dedup = DedupLayer::new(key)
         .join()
-        .keep(secs(60))
+        .cache(secs(60))
         .refresh_if(no_cache)
-        .keep_at_most(10.try_into().unwrap());
+        .max_entries(10.try_into().unwrap());
     let service = dedup.layer(inner.strict());
     let ask = |request| service.clone().oneshot(request);
     assert_eq!(ask(plain()).await.unwrap(), 1);
@@ -327,7 +327,7 @@ async fn a_refresh_of_a_stale_result() {
     let calls = inner.calls();
     let dedup = DedupLayer::new(key)
         .join()
-        .keep(secs(60))
+        .cache(secs(60))
         .stale_while_revalidate(secs(600))
         .refresh_if(no_cache);
     let service = dedup.layer(inner.strict());
@@ -349,7 +349,7 @@ async fn in_a_pipeline() {
             .dedup(
                 DedupLayer::new(key)
                     .join()
-                    .keep(secs(60))
+                    .cache(secs(60))
                     .refresh_if(no_cache),
             )
             .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(100))

@@ -166,7 +166,7 @@ async fn one_failure_for_each_job() {
         let cancelled = tokio::spawn(begin(&mut service, 1).await);
         tokio::task::yield_now().await;
         begin(&mut service, 1).await.await.unwrap_err();
-        handle.cancel(handle.running()[0]);
+        handle.cancel(handle.jobs()[0].job);
         cancelled.await.unwrap().unwrap_err();
         assert_eq!(circuit.snapshot().failures_in_a_row, 1);
         // In the second attempt, which began at 21 s.

@@ -257,7 +257,7 @@ fn a_detached_call_survives_its_caller() {
             (0..polls).for_each(|_| response.assert_waiting());
             drop(response);
             assert_no_job();
-            assert_eq!(stack.cancel.handle().running().len(), 1);
+            assert_eq!(stack.cancel.handle().jobs().len(), 1);
             calls.until(|calls| calls.completed() == 1).await;
             settle().await;
             stack.assert_idle();

@@ -73,7 +73,7 @@ fn the_handles_see_all_jobs() {
             caller.assert_waiting();
             settle().await;
             if stack.has("Cc") {
-                assert_eq!(cancel.running().len(), request as usize);
+                assert_eq!(cancel.jobs().len(), request as usize);
             }
             if stack.has("P") {
                 assert_eq!(progress.jobs().len(), request as usize);

@@ -35,7 +35,6 @@ use tower_keep::{
     RetryLayer, TimeoutLayer,
     cancel::CancelHandle,
     circuit_breaker::CircuitBreakerHandle,
-    dedup::{Debounce, Join, KeyBy, Latest},
     retry::Attempt,
 };
 use tower_keep_test::{Recorder, secs};
@@ -72,8 +71,6 @@ pub(crate) const QUIET: Duration = secs(1);
 pub(crate) const GRACE: Duration = secs(5);
 
 type ByRequestFn = fn(&u32) -> Option<u32>;
-
-type ByRequest = KeyBy<ByRequestFn, u32>;
 
 fn change(request: &mut u32, attempt: &Attempt<'_>) {
     // As it came, before every attempt.
@@ -153,8 +150,11 @@ impl<H: Clone> Handled<H> {
     }
 }
 
-/// The keys of a Dedup layer.
-pub(crate) struct Keyed(Configured<Box<dyn Fn() -> usize + Send + Sync>>);
+/// Composes a stack without boxes between its layers.
+type Unboxed = Box<dyn Fn(&Stack, Service) -> Option<Service> + Send + Sync>;
+
+/// A Dedup layer: what tells its keys, and the stacks without boxes that have it.
+pub(crate) struct Keyed(Configured<Box<dyn Fn() -> usize + Send + Sync>>, Unboxed);
 
 impl Keyed {
     /// How many keys are in flight.
@@ -186,22 +186,13 @@ pub(crate) struct Stack {
 struct Plain {
     cancel: CancelLayer,
     breaker: CircuitBreakerLayer,
-    dedup: DedupLayer<ByRequest>,
-    join: DedupLayer<ByRequest, Join>,
-    latest: DedupLayer<ByRequest, Latest>,
-    debounce: DedupLayer<ByRequest, Debounce>,
 }
 
 impl Plain {
     fn new() -> Self {
-        let dedup = || DedupLayer::new(by_request as ByRequestFn);
         Self {
             cancel: CancelLayer::new(),
             breaker: CircuitBreakerLayer::new(),
-            dedup: dedup(),
-            join: dedup().join(),
-            latest: dedup().latest(),
-            debounce: dedup().debounce(Duration::ZERO),
         }
     }
 }
@@ -251,28 +242,35 @@ fn breaker(plain: &Plain, (letter, mode): (char, char)) -> Handled<CircuitBreake
     })
 }
 
-fn dedup(plain: &Plain, (letter, mode): (char, char)) -> Keyed {
-    /// How many keys of the layer are in flight.
-    fn keys<M, O>(layer: &DedupLayer<ByRequest, M, O>) -> Box<dyn Fn() -> usize + Send + Sync>
-    where
-        DedupLayer<ByRequest, M, O>: Clone + Send + Sync + 'static,
-    {
-        let layer = layer.clone();
-        Box::new(move || layer.in_flight())
-    }
+fn dedup((letter, mode): (char, char)) -> Keyed {
+    let layer = DedupLayer::new(by_request as ByRequestFn);
     macro_rules! keyed {
-        ($layer:expr) => {
-            stopping!(mode, $layer, Why::Duplicate, |layer| keys(&layer))
-        };
+        ($layer:expr) => {{
+            let layer = $layer;
+            let unboxed = layer.clone();
+            let unboxed: Unboxed = Box::new(move |stack, inner| {
+                let dedup = unboxed.clone();
+                match stack.word.replace(['D', 'M', 'E', 'W'], "D").as_str() {
+                    "=LPCDBTRA" => Some(documented!(stack, dedup, inner)),
+                    "=ARTBDCPL" => Some(reverse!(stack, dedup, inner)),
+                    _ => None,
+                }
+            });
+            let configured = stopping!(mode, layer, Why::Duplicate, |layer| {
+                let keys = layer.clone();
+                Box::new(move || keys.in_flight()) as Box<dyn Fn() -> usize + Send + Sync>
+            });
+            Keyed(configured, unboxed)
+        }};
     }
-    Keyed(match (letter, mode) {
-        ('M', '*') => keyed!(plain.join.clone().keep(Duration::ZERO)),
-        ('M', _) => keyed!(plain.join.clone()),
-        ('E', _) => keyed!(plain.latest.clone()),
-        ('W', '*') => keyed!(plain.dedup.clone().debounce(QUIET)),
-        ('W', _) => keyed!(plain.debounce.clone()),
-        _ => keyed!(plain.dedup.clone()),
-    })
+    match (letter, mode) {
+        ('M', '*') => keyed!(layer.join().cache(Duration::ZERO)),
+        ('M', _) => keyed!(layer.join()),
+        ('E', _) => keyed!(layer.latest()),
+        ('W', '*') => keyed!(layer.debounce(QUIET)),
+        ('W', _) => keyed!(layer.debounce(Duration::ZERO)),
+        _ => keyed!(layer),
+    }
 }
 
 impl Stack {
@@ -290,7 +288,7 @@ impl Stack {
             recorder,
             progress: ProgressLayer::new(),
             cancel: cancel(&plain, kind("Cc")),
-            dedup: dedup(&plain, kind("DMEW")),
+            dedup: dedup(kind("DMEW")),
             breaker: breaker(&plain, kind("BQ")),
             by_key: stopping!(
                 kind("K").1,
@@ -366,17 +364,11 @@ impl Stack {
 
     /// Puts the stack around a service. All services that it makes share what the layers share.
     pub(crate) fn around(&self, inner: impl Inner) -> Service {
-        let plain = &self.plain;
         match self.word.strip_prefix('=') {
-            Some("LPCDBTRA") => documented!(self, plain.dedup.clone(), inner),
-            Some("LPCMBTRA") => documented!(self, plain.join.clone(), inner),
-            Some("LPCEBTRA") => documented!(self, plain.latest.clone(), inner),
-            Some("LPCWBTRA") => documented!(self, plain.debounce.clone(), inner),
-            Some("ARTBDCPL") => reverse!(self, plain.dedup.clone(), inner),
-            Some("ARTBMCPL") => reverse!(self, plain.join.clone(), inner),
-            Some("ARTBECPL") => reverse!(self, plain.latest.clone(), inner),
-            Some("ARTBWCPL") => reverse!(self, plain.debounce.clone(), inner),
-            Some(word) => panic!("{word} is not composed without boxes"),
+            Some(word) => match (self.dedup.1)(self, boxed(inner)) {
+                Some(service) => service,
+                None => panic!("{word} is not composed without boxes"),
+            },
             None => {
                 let mut service = boxed(inner);
                 let mut mode = ' ';
@@ -450,7 +442,16 @@ impl Stack {
     #[track_caller]
     pub(crate) fn assert_idle(&self) {
         assert_eq!(self.dedup.in_flight(), 0, "keys are held");
-        assert_eq!(self.cancel.handle().running(), [], "jobs can be cancelled");
+        assert_eq!(
+            self.cancel
+                .handle()
+                .jobs()
+                .iter()
+                .map(|job| job.job)
+                .collect::<Vec<_>>(),
+            [],
+            "jobs can be cancelled"
+        );
         let shown = self.progress.handle().jobs();
         assert!(shown.is_empty(), "jobs are shown: {shown:?}");
         assert_no_job();

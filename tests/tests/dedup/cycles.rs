@@ -68,7 +68,7 @@ fn keep(inner: Named) -> Named {
     Named::new(
         DedupLayer::new(|request: &String| key(request))
             .join()
-            .keep(secs(60))
+            .cache(secs(60))
             .layer(inner),
     )
 }
@@ -426,13 +426,13 @@ async fn a_stale_answer_waits_for_no_renewal() {
     });
     let layer = DedupLayer::new(|request: &u32| Some(*request))
         .join()
-        .keep(secs(1))
+        .cache(secs(1))
         .stale_while_revalidate(secs(100));
     let joins = Stack::new(layer.layer(inner.clone()));
     let joined = Arc::new(Mutex::new(None));
     let call = Arc::clone(&joined);
     let log = LogLayer::to(move |event: &Event| {
-        if matches!(event.kind, EventKind::AnsweredFromKept { age, .. } if age > secs(100)) {
+        if matches!(event.kind, EventKind::CacheHit { age, .. } if age > secs(100)) {
             // Its result is gone by now, unlike that of 1.
             let mut joins: Work = Box::pin(joins.clone().oneshot(2));
             let polled = joins.as_mut().poll(&mut Context::from_waker(Waker::noop()));

@@ -4,13 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tower::{Layer, Service};
-use tower_keep::{BoxError, CancelReason, DedupLayer, EventKind, dedup::Debounce, reject::Fail};
+use tower_keep::{BoxError, CancelReason, DedupLayer, EventKind};
 use tower_keep_test::{Calls, Gate, Polled, Scripted, Step};
 use tower_keep_tests::*;
-
-pub(crate) fn debounce(quiet: Duration) -> DedupLayer<ByU32, Debounce, Fail> {
-    by_tens().debounce(quiet)
-}
 
 /// A service that answers with the request after this long.
 pub(crate) fn echo(after: Duration) -> Scripted<u32, u32> {
@@ -60,7 +56,7 @@ fn assert_started(calls: &Calls<u32>, requests: &[u32], times: &[Duration]) {
 async fn the_last_one_runs_after_the_quiet() {
     let inner = echo(ms(1));
     let calls = inner.calls();
-    let dedup = debounce(secs(1));
+    let dedup = by_tens().debounce(secs(1));
     let service = dedup.layer(inner.strict());
     let times = [ms(0), ms(500), ms(1200), ms(2300), ms(3299)];
     let results = call_at(&service, &times).await;
@@ -72,7 +68,7 @@ async fn the_last_one_runs_after_the_quiet() {
 /// R2: a call that waits is replaced at once, not when the other one runs.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_is_replaced_at_once() {
-    let mut service = debounce(secs(1)).layer(echo(ms(1)).strict());
+    let mut service = by_tens().debounce(secs(1)).layer(echo(ms(1)).strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
     let second = begin(&mut service, 2).await;
@@ -87,7 +83,7 @@ async fn what_runs_is_not_disturbed() {
     for (second, started) in [(ms(2000), ms(6000)), (ms(5500), ms(6500))] {
         let inner = echo(secs(5));
         let calls = inner.calls();
-        let service = debounce(secs(1)).layer(inner.strict());
+        let service = by_tens().debounce(secs(1)).layer(inner.strict());
         let results = call_at(&service, &[ms(0), ms(1500), second]).await;
         assert_eq!(executed(&results), [0, 2]);
         assert_started(&calls, &[0, 2], &[ms(1000), started]);
@@ -100,7 +96,10 @@ async fn what_runs_is_not_disturbed() {
 async fn a_burst_may_be_limited() {
     let inner = echo(ms(1));
     let calls = inner.calls();
-    let service = debounce(secs(1)).max_wait(ms(2500)).layer(inner.strict());
+    let service = by_tens()
+        .debounce(secs(1))
+        .max_wait(ms(2500))
+        .layer(inner.strict());
     // Never a second of quiet until the end.
     let times: Vec<_> = (0..8).map(|n| ms(800 * n)).collect();
     let results = call_at(&service, &times).await;
@@ -114,7 +113,10 @@ async fn a_burst_may_be_limited() {
 async fn a_burst_that_is_due_waits_for_what_runs_only() {
     let inner = echo(secs(10));
     let calls = inner.calls();
-    let service = debounce(secs(1)).max_wait(secs(2)).layer(inner.strict());
+    let service = by_tens()
+        .debounce(secs(1))
+        .max_wait(secs(2))
+        .layer(inner.strict());
     let results = call_at(&service, &[ms(0), ms(2000), ms(10_900)]).await;
     assert_eq!(executed(&results), [0, 2]);
     assert_started(&calls, &[0, 2], &[ms(1000), ms(11_000)]);
@@ -126,14 +128,16 @@ async fn a_burst_that_is_due_waits_for_what_runs_only() {
 async fn no_quiet_keeps_the_last_while_one_runs() {
     let inner = echo(secs(5));
     let calls = inner.calls();
-    let service = debounce(Duration::ZERO).layer(inner.strict());
+    let service = by_tens().debounce(Duration::ZERO).layer(inner.strict());
     let times = [ms(0), ms(1), ms(2000), ms(4999), ms(12_000)];
     let results = call_at(&service, &times).await;
     assert_eq!(executed(&results), [0, 3, 4]);
     assert_started(&calls, &[0, 3, 4], &[ms(0), ms(5000), ms(12_000)]);
 
     // It has its place before it is polled.
-    let mut service = debounce(Duration::ZERO).layer(echo(secs(5)).strict());
+    let mut service = by_tens()
+        .debounce(Duration::ZERO)
+        .layer(echo(secs(5)).strict());
     let first = begin(&mut service, 1).await;
     let second = begin(&mut service, 2).await;
     let (first, second) = tokio::join!(first, second);
@@ -157,7 +161,7 @@ async fn any_length_will_do() {
     ];
     for quiet in long {
         for wait in long.map(Some).into_iter().chain([None]) {
-            let mut dedup = debounce(quiet);
+            let mut dedup = by_tens().debounce(quiet);
             if let Some(wait) = wait {
                 dedup = dedup.max_wait(wait);
             }
@@ -179,7 +183,7 @@ async fn any_length_will_do() {
     for wait in [Duration::ZERO, secs(3)] {
         let inner = echo(ms(1));
         let calls = inner.calls();
-        let dedup = debounce(Duration::MAX).max_wait(wait);
+        let dedup = by_tens().debounce(Duration::MAX).max_wait(wait);
         let results = call_at(&dedup.layer(inner.strict()), &[secs(1)]).await;
         assert_eq!(executed(&results), [0]);
         assert_eq!(calls.started_at(), [secs(1) + wait]);
@@ -209,7 +213,7 @@ async fn a_burst_is_one_execution() {
 async fn different_keys_run_side_by_side() {
     let inner = echo(secs(5));
     let calls = inner.calls();
-    let mut service = debounce(secs(1)).layer(inner.strict());
+    let mut service = by_tens().debounce(secs(1)).layer(inner.strict());
     let mut under_way = Vec::new();
     for request in [1, 11, 100, 100] {
         under_way.push(begin(&mut service, request).await);
@@ -226,7 +230,7 @@ async fn different_keys_run_side_by_side() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_has_not_started() {
     let (log, recorder) = recording();
-    let dedup = debounce(secs(1));
+    let dedup = by_tens().debounce(secs(1));
     let inner = echo(secs(1));
     let calls = inner.calls();
     let mut service = log.layer(dedup.layer(inner.strict()));
@@ -268,7 +272,7 @@ async fn a_waiting_call_is_left_alone() {
     let inner = Scripted::<u32, u32>::new()
         .step(Step::answer(1).when(&ends))
         .answer(2);
-    let mut service = debounce(secs(1)).layer(inner.strict());
+    let mut service = by_tens().debounce(secs(1)).layer(inner.strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
     tokio::time::advance(ms(999)).await;
@@ -294,7 +298,7 @@ async fn a_waiting_call_is_left_alone() {
 /// A call that waits for quiet is not woken by the end of what runs.
 #[tokio::test(start_paused = true)]
 async fn quiet_goes_on_when_what_runs_ends() {
-    let mut service = debounce(secs(1)).layer(echo(ms(100)).strict());
+    let mut service = by_tens().debounce(secs(1)).layer(echo(ms(100)).strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
     tokio::time::advance(secs(1)).await;

@@ -20,7 +20,7 @@ use tower_keep_test::{Polled, Readiness, Scripted, Step};
 use tower_keep_tests::*;
 
 use super::{
-    debounce::{call_at, debounce, echo, executed},
+    debounce::{call_at, echo, executed},
     reject_and_join::{ends_in_every_way, every_ending},
 };
 
@@ -28,7 +28,7 @@ use super::{
 /// begins a burst of its own.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_may_leave() {
-    let dedup = debounce(secs(1)).max_wait(ms(1500));
+    let dedup = by_tens().debounce(secs(1)).max_wait(ms(1500));
     let inner = echo(ms(1));
     let calls = inner.calls();
     let mut service = dedup.layer(inner.strict());
@@ -56,7 +56,7 @@ async fn a_waiting_call_may_leave() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_execution_wakes_the_waiting_call() {
     for polls in 0..2 {
-        let dedup = debounce(Duration::ZERO);
+        let dedup = by_tens().debounce(Duration::ZERO);
         let inner = Scripted::<u32, u32>::new()
             .times(polls, Step::never)
             .answer(2);
@@ -81,7 +81,7 @@ async fn a_dropped_execution_wakes_the_waiting_call() {
 async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
-    let dedup = debounce(Duration::ZERO);
+    let dedup = by_tens().debounce(Duration::ZERO);
     let inner = every_ending()
         .readiness(Readiness::error("not ready"))
         .never()
@@ -121,7 +121,7 @@ async fn the_key_is_free_after_every_ending() {
 async fn a_wait_can_be_ended_from_outside() {
     let (log, recorder) = recording();
     let cancel = CancelLayer::new();
-    let dedup = debounce(secs(10));
+    let dedup = by_tens().debounce(secs(10));
     let handle = cancel.handle();
     let inner = echo(secs(1));
     let calls = inner.calls();
@@ -133,7 +133,7 @@ async fn a_wait_can_be_ended_from_outside() {
         .service(inner.strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
-    assert!(handle.cancel(handle.running()[0]));
+    assert!(handle.cancel(handle.jobs()[0].job));
     first.assert_woken();
     assert_eq!(
         reason(&first.assert_ready().unwrap_err()),
@@ -161,10 +161,12 @@ async fn a_replaced_call_is_not_retried_and_does_not_count() {
         let service = inner.strict();
         let service = if retry_outside {
             let stack = ServiceBuilder::new().layer(log).layer(circuit);
-            let stack = stack.layer(RetryLayer::new()).layer(debounce(secs(3)));
+            let stack = stack.layer(RetryLayer::new()).layer(by_tens().debounce(secs(3)));
             Stack::new(stack.service(service))
         } else {
-            let stack = ServiceBuilder::new().layer(log).layer(debounce(secs(3)));
+            let stack = ServiceBuilder::new()
+                .layer(log)
+                .layer(by_tens().debounce(secs(3)));
             let stack = stack.layer(circuit).layer(RetryLayer::new());
             Stack::new(stack.service(service))
         };
@@ -206,7 +208,7 @@ async fn a_retry_outside_does_not_take_the_place_back() {
     let service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new())
-        .layer(debounce(secs(1)))
+        .layer(by_tens().debounce(secs(1)))
         .service(inner.strict());
     // The older one fails at 1 s, and is back at 2 s.
     let results = call_at(&service, &[ms(0), ms(1500)]).await;
@@ -224,7 +226,7 @@ async fn a_retry_outside_does_not_take_the_place_back() {
 #[tokio::test(start_paused = true)]
 async fn a_second_call_of_the_same_job_does_not_cancel_it() {
     let (log, recorder) = recording();
-    let hedged = debounce(secs(1)).layer(echo(secs(1)).strict());
+    let hedged = by_tens().debounce(secs(1)).layer(echo(secs(1)).strict());
     let hedge = tower::service_fn(move |request: u32| {
         let mut service = hedged.clone();
         let (first, second) = (service.call(request), service.call(request));
@@ -242,7 +244,7 @@ async fn a_second_call_of_the_same_job_does_not_cancel_it() {
 /// The handle shows who runs and who waits, and counts.
 #[tokio::test(start_paused = true)]
 async fn the_handle_shows_who_waits() {
-    let dedup = debounce(secs(1));
+    let dedup = by_tens().debounce(secs(1));
     let handle = dedup.handle();
     let (log, recorder) = recording();
     let mut service = log.layer(dedup.layer(echo(secs(60)).strict()));
@@ -296,7 +298,7 @@ async fn no_waker_is_left_behind() {
             .poll(&mut Context::from_waker(&waker))
             .is_ready()
     }
-    let mut service = debounce(secs(1)).layer(echo(secs(1)).strict());
+    let mut service = by_tens().debounce(secs(1)).layer(echo(secs(1)).strict());
     let mut first = Box::pin(service.call(1));
     assert!(!poll(&mut first, &one) && held(&one) > 0);
     assert!(!poll(&mut first, &other));
@@ -329,7 +331,7 @@ async fn the_waiting_call_finds_the_service_free() {
     }
     let permits = Arc::new(Semaphore::new(1));
     let inner = ConcurrencyLimit::with_semaphore(echo(secs(1)).strict(), permits.clone());
-    let mut service = debounce(Duration::ZERO).layer(inner);
+    let mut service = by_tens().debounce(Duration::ZERO).layer(inner);
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
     let looks = Arc::new(Looks(permits, AtomicUsize::new(9)));

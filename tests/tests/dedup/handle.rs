@@ -108,7 +108,10 @@ async fn calls_are_counted() {
     drop((first, begin(&mut rejects, 0).await));
     assert_eq!(counts(&handle), [1, 0, 2, 0, 0]);
 
-    let keeping = dedup.join().keep(secs(10)).stale_while_revalidate(secs(10));
+    let keeping = dedup
+        .join()
+        .cache(secs(10))
+        .stale_while_revalidate(secs(10));
     let handle = keeping.handle();
     let mut service = keeping.layer(inner);
     let (first, second) = (begin(&mut service, 1).await, begin(&mut service, 1).await);
@@ -122,7 +125,7 @@ async fn calls_are_counted() {
         begin(&mut service, 1).await.await.unwrap();
     }
     assert_eq!(counts(&handle), [2, 1, 0, 3, 2]);
-    assert_eq!((handle.in_flight().len(), handle.kept()), (1, 1));
+    assert_eq!((handle.in_flight().len(), handle.cached()), (1, 1));
     begin(&mut service, 0).await.await.unwrap();
     assert_eq!(counts(&handle), [2, 1, 0, 3, 2]);
 }
@@ -134,8 +137,8 @@ async fn a_million_keys() {
     const MILLION: u32 = 1_000_000;
     let dedup = DedupLayer::new(|key: &u32| Some(*key))
         .join()
-        .keep(secs(60))
-        .keep_at_most(NonZeroUsize::new(MOST).unwrap());
+        .cache(secs(60))
+        .max_entries(NonZeroUsize::new(MOST).unwrap());
     let handle = dedup.handle();
     let mut service = dedup.layer(tower::service_fn(|key: u32| {
         std::future::ready(Ok::<_, std::convert::Infallible>([u64::from(key); 16]))
@@ -151,9 +154,9 @@ async fn a_million_keys() {
     // The tables get as large as they will.
     let warm = MILLION / 10;
     let first = allocation_counter::measure(|| (1..=warm).for_each(&mut call));
-    assert_eq!(handle.kept(), MOST);
+    assert_eq!(handle.cached(), MOST);
     let rest = allocation_counter::measure(|| (warm + 1..=MILLION).for_each(&mut call));
-    assert_eq!((handle.kept(), dedup.in_flight()), (MOST, 0));
+    assert_eq!((handle.cached(), dedup.in_flight()), (MOST, 0));
     assert_eq!(handle.counts().executions, u64::from(MILLION));
     // Each result is 128 bytes.
     assert!(first.bytes_current < 1_000_000, "{first:?}");

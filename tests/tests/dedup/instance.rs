@@ -84,7 +84,7 @@ async fn the_service_is_free_before_the_key() {
         let held = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&held);
         let rejects = DedupLayer::new(|key: &u32| Some(*key));
-        let joining = join();
+        let joining = by_number().join();
         let (one, other) = (rejects.clone(), joining.clone());
         let inner = service_fn(move |request: u32| {
             let (note, one, other) = (Arc::clone(&note), one.clone(), other.clone());

@@ -52,7 +52,7 @@ fn each_mode(inner: impl Fn(&Gate) -> Scripted<u32, u32>) -> Vec<(&'static str, 
     }
     let reject = by_tens();
     let join = by_tens().join();
-    let keep = by_tens().join().keep(secs(1000));
+    let keep = by_tens().join().cache(secs(1000));
     let latest = by_tens().latest();
     let debounce = by_tens().debounce(Duration::ZERO);
     vec![
@@ -91,10 +91,10 @@ async fn an_invalidated_key_is_free_in_every_mode() {
                 (2, 1),
                 "{name}"
             );
-            let kept = mode.handle.kept();
+            let kept = mode.handle.cached();
             mode.gate.open();
             assert_eq!(old.assert_ready().unwrap(), 1, "{name}");
-            assert_eq!(mode.handle.kept(), kept, "{name}");
+            assert_eq!(mode.handle.cached(), kept, "{name}");
             assert_eq!(mode.handle.counts().replaced, 0, "{name}");
         }
     }

@@ -16,9 +16,8 @@ pub(super) fn below_ten(request: &u32) -> Option<std::time::Duration> {
     (*request < 10).then(|| secs(u64::from(*request)))
 }
 
-pub(super) fn one_key() -> DedupLayer<ByU32, tower_keep::dedup::Join> {
-    let key: fn(&u32) -> Option<u32> = |_| Some(0);
-    DedupLayer::new(key).join()
+pub(super) fn one_key() -> DedupLayer<ByU32, u32> {
+    DedupLayer::new(|_| Some(0))
 }
 
 /// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers let it go on when
@@ -31,7 +30,7 @@ async fn a_detached_part_of_a_shared_execution() {
         let handle = cancel.handle();
         let service = ServiceBuilder::new()
             .layer(log)
-            .layer(one_key())
+            .layer(one_key().join())
             .layer(CancelLayer::new().detached())
             .layer(cancel)
             .service(Scripted::<u32, u32>::new().answer_after(secs(10), 7));
@@ -65,7 +64,7 @@ async fn a_later_attempt_that_joined_has_no_grace() {
             .layer(cancel)
             .layer(TimeoutLayer::none().limit_by(below_ten).grace(secs(100)))
             .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-            .layer(one_key())
+            .layer(one_key().join())
             .service(inner);
         let start = Instant::now();
         let first = tokio::spawn(service.clone().oneshot(3));
@@ -91,7 +90,7 @@ async fn an_attempt_after_a_joined_attempt_has_its_grace() {
         .layer(log)
         .layer(cancel)
         .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(one_key())
+        .layer(one_key().join())
         .service(code(|job, request| async move {
             if request == 1 {
                 sleep(secs(2)).await;
@@ -134,7 +133,7 @@ async fn a_later_attempt_leaves_the_work_to_others() {
                     .grace(secs(30)),
             )
             .layer(cancel)
-            .layer(one_key())
+            .layer(one_key().join())
             .service(code(move |job, _| {
                 count.fetch_add(1, Ordering::Relaxed);
                 async move {

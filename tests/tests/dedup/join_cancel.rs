@@ -41,7 +41,7 @@ async fn a_cancel_around_takes_out_one_caller() {
                 caller.assert_waiting();
                 callers.push(caller);
             }
-            let jobs = handle.running();
+            let jobs = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
             assert_eq!(jobs, recorder.jobs());
             let out = if all { 3 } else { 2 };
             for (number, meant) in order.into_iter().take(out).enumerate() {
@@ -51,7 +51,7 @@ async fn a_cancel_around_takes_out_one_caller() {
                 let error = callers[meant].assert_ready().unwrap_err();
                 assert_eq!(reason(&error), CancelReason::Requested);
                 assert!(!handle.cancel(jobs[meant]));
-                assert_eq!(handle.running().len(), 2 - number);
+                assert_eq!(handle.jobs().len(), 2 - number);
             }
             if all {
                 assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
@@ -93,7 +93,10 @@ async fn a_cancel_inside_stops_the_work() {
         let [work, joined] = recorder.jobs()[..] else {
             panic!("two jobs")
         };
-        assert_eq!(handle.running(), [work]);
+        assert_eq!(
+            handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
+            [work]
+        );
         assert!(!handle.cancel(joined));
         if !first_stays {
             first = None;
@@ -101,7 +104,10 @@ async fn a_cancel_inside_stops_the_work() {
             second.assert_waiting();
             tokio::time::advance(secs(1)).await;
             assert_eq!((calls.in_flight(), calls.dropped()), (1, 0), "it goes on");
-            assert_eq!(handle.running(), [work]);
+            assert_eq!(
+                handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
+                [work]
+            );
         }
         assert!(handle.cancel(work));
         assert!(!handle.cancel(work));
@@ -114,7 +120,7 @@ async fn a_cancel_inside_stops_the_work() {
         let error = second.assert_ready().unwrap_err();
         assert_eq!(reason(&error), CancelReason::Requested);
         assert_eq!((calls.in_flight(), calls.dropped()), (0, 1));
-        assert_eq!((dedup.in_flight(), handle.running().len()), (0, 0));
+        assert_eq!((dedup.in_flight(), handle.jobs().len()), (0, 0));
         recorder.assert_one_terminal_each();
         let first = if first_stays {
             CancelReason::Requested
@@ -150,7 +156,7 @@ async fn a_cancel_inside_lets_the_work_go_on() {
     tokio::time::sleep(ms(1500)).await;
     first.abort();
     assert_eq!(second.await.unwrap().unwrap(), 1);
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
     recorder.assert_one_terminal_each();
     assert_eq!(ended_for(&recorder), [Some(CancelReason::CallerGone), None]);
 }
@@ -180,7 +186,10 @@ async fn a_shutdown_stops_work_that_the_first_caller_left() {
             assert_eq!((told.cancelled, told.finished), (1, 0));
             assert_eq!(start.elapsed(), secs(10));
         } else {
-            assert_eq!(handle.cancel_where(|_| true), 1);
+            assert_eq!(
+                handle.cancel_where(tower_keep::CancelReason::Requested, |_| true),
+                1
+            );
         }
         second.await.unwrap().unwrap_err();
         assert_eq!(calls.dropped(), 1);
@@ -227,7 +236,7 @@ async fn a_shutdown_counts_work_that_was_left() {
     let service = ServiceBuilder::new()
         .layer(quiet())
         .layer(TimeoutLayer::none().limit_by(below_ten))
-        .layer(one_key())
+        .layer(one_key().join())
         .layer(cancel)
         .service(Scripted::<u32, u32>::new().never());
     let first = tokio::spawn(service.clone().oneshot(1));

@@ -54,7 +54,7 @@ async fn the_first_callers_cancellation_harms_no_other() {
         .service(service_fn(move |request| client.clone().oneshot(request)));
     let first = tokio::spawn(server.clone().oneshot(1));
     tokio::time::sleep(ms(1)).await;
-    let leader = handle.running()[0];
+    let leader = handle.jobs()[0].job;
     let second = tokio::spawn(server.oneshot(2));
     tokio::time::sleep(ms(1)).await;
     assert!(handle.cancel_because(leader, CancelReason::Requested));
@@ -113,7 +113,7 @@ async fn cancelling_who_left_harms_no_other() {
         }),
     ];
     for (how, again) in again {
-        let jobs = Dispatcher::new(join().layer(heeds()));
+        let jobs = Dispatcher::new(by_number().join().layer(heeds()));
         let (first, second) = (jobs.dispatch(1), jobs.dispatch(1));
         tokio::time::sleep(secs(1)).await;
         assert!(first.cancel());
@@ -189,7 +189,7 @@ async fn a_layer_inside_shuts_the_execution_down() {
         let handle = cancel.handle();
         let inner = Scripted::<u32, u32, BoxError>::new().never();
         let calls = inner.calls();
-        let service = join().layer(cancel.layer(inner));
+        let service = by_number().join().layer(cancel.layer(inner));
         let service = if around {
             Stack::new(CancelLayer::new().layer(service))
         } else {
@@ -216,7 +216,7 @@ async fn a_token_inside_stops_the_execution() {
     let calls = inner.calls();
     let service = ServiceBuilder::new()
         .layer(CancelLayer::new())
-        .layer(join())
+        .layer(by_number().join())
         .layer(CancelLayer::new().token(token))
         .service(inner);
     let error = service.oneshot(0).await.unwrap_err();
@@ -264,7 +264,7 @@ async fn work_that_goes_on_has_no_reason_to_stop() {
     let handle = cancel.handle();
     let service = ServiceBuilder::new()
         .layer(cancel)
-        .layer(join())
+        .layer(by_number().join())
         .service(code(|job, request| async move {
             tokio::time::sleep(secs(2)).await;
             assert_eq!((job.is_cancelled(), job.cancel_reason()), (false, None));
@@ -274,7 +274,7 @@ async fn work_that_goes_on_has_no_reason_to_stop() {
     tokio::task::yield_now().await;
     let second = tokio::spawn(service.oneshot(1));
     tokio::time::sleep(secs(1)).await;
-    assert!(handle.cancel(handle.running()[0]));
+    assert!(handle.cancel(handle.jobs()[0].job));
     first.await.unwrap().unwrap_err();
     assert_eq!(second.await.unwrap().unwrap(), 1);
 }

@@ -472,7 +472,7 @@ impl<'a> World<'a> {
             assert_eq!(recorder.jobs().len(), self.shares.len());
         }
         if let Some(cancel) = &self.cancel {
-            assert!(cancel.running().is_empty(), "{done:?}");
+            assert!(cancel.jobs().is_empty(), "{done:?}");
         }
         let executions = self.executions.len();
         self.most += 1;

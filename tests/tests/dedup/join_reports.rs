@@ -47,7 +47,7 @@ async fn reports_have_the_works_order() {
         let service = ServiceBuilder::new()
             .layer(LogLayer::to(busy))
             .layer(LogLayer::to(recorder.clone()))
-            .layer(join())
+            .layer(by_number().join())
             .service(code(move |job, request| {
                 *work.lock().unwrap() = Some(job.clone());
                 async move {
@@ -77,7 +77,7 @@ async fn reports_have_the_works_order() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_left_gets_no_report() {
     type Slot = Arc<Mutex<Option<Work>>>;
-    let shared = join().layer(code(|job, request| async move {
+    let shared = by_number().join().layer(code(|job, request| async move {
         tokio::time::sleep(secs(1)).await;
         job.progress(0.5);
         tokio::time::sleep(secs(1)).await;
@@ -123,7 +123,7 @@ async fn a_follower_gets_reports_of_its_own_execution_only() {
     let mut service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new().max_retries(1).base_delay(secs(1)))
-        .layer(one_key())
+        .layer(one_key().join())
         .service(code(|job, _| async move {
             sleep(secs(1)).await;
             if job.attempt() == 1 {

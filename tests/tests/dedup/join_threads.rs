@@ -106,7 +106,7 @@ async fn joined_callers_come_and_go() {
                             continue;
                         }
                         1 => {
-                            let running = handle.running();
+                            let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
                             if !running.is_empty() {
                                 let chosen = random.below(running.len() as u64);
                                 handle.cancel(running[chosen as usize]);
@@ -129,7 +129,7 @@ async fn joined_callers_come_and_go() {
     }
     // Another thread may be telling a job's observers of its end, the board last.
     in_time(async {
-        while in_flight.in_flight() + handle.running().len() + board.jobs().len() > 0 {
+        while in_flight.in_flight() + handle.jobs().len() + board.jobs().len() > 0 {
             yield_now().await;
         }
     })

@@ -39,7 +39,7 @@ async fn a_fresh_result_is_answered() {
     let calls = inner.calls();
     let mut service = ServiceBuilder::new()
         .layer(log)
-        .layer(DedupLayer::new(key).join().keep(secs(10)))
+        .layer(DedupLayer::new(key).join().cache(secs(10)))
         .service(inner.strict());
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 5);
     tokio::time::sleep(ms(9_999)).await;
@@ -52,16 +52,12 @@ async fn a_fresh_result_is_answered() {
     assert_eq!((calls.count(), calls.clones()), (1, 1));
 
     let (first, second) = (recorder.jobs()[0], recorder.jobs()[1]);
-    recorder.assert_names_of(second, ["dispatched", "answered_from_kept", "succeeded"]);
-    assert!(
-        recorder
-            .kinds_of(second)
-            .contains(&EventKind::AnsweredFromKept {
-                of: Some(first),
-                age: ms(9_999),
-                stale: false,
-            })
-    );
+    recorder.assert_names_of(second, ["dispatched", "cache_hit", "succeeded"]);
+    assert!(recorder.kinds_of(second).contains(&EventKind::CacheHit {
+        of: Some(first),
+        age: ms(9_999),
+        stale: false,
+    }));
     recorder.assert_one_terminal_each();
 
     tokio::time::sleep(ms(1)).await;
@@ -80,7 +76,7 @@ async fn a_detached_jobs_result_is_kept() {
     let mut service = ServiceBuilder::new()
         .layer(log)
         .layer(CancelLayer::new().detached())
-        .layer(DedupLayer::new(key).join().keep(secs(60)))
+        .layer(DedupLayer::new(key).join().cache(secs(60)))
         .service(inner.strict());
     let call = tokio::spawn(begin(&mut service, 1).await);
     tokio::time::sleep(secs(1)).await;
@@ -100,7 +96,7 @@ async fn a_detached_jobs_result_is_kept() {
 /// and what a cancelled job hands out.
 #[tokio::test(start_paused = true)]
 async fn failures_are_never_kept() {
-    let dedup = DedupLayer::new(key).join().keep(secs(1000));
+    let dedup = DedupLayer::new(key).join().cache(secs(1000));
     let handle = dedup.handle();
 
     let inner = Scripted::<u32, u32>::new()
@@ -111,9 +107,9 @@ async fn failures_are_never_kept() {
     begin(&mut service, 1).await.await.unwrap_err();
     let panicked = begin(&mut service, 1).await.await.unwrap_err();
     assert!(find::<Duplicate>(&*panicked).unwrap().execution_panicked());
-    assert_eq!(handle.kept(), 0);
+    assert_eq!(handle.cached(), 0);
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 1);
-    assert_eq!(handle.kept(), 1);
+    assert_eq!(handle.cached(), 1);
 
     let classified = dedup
         .clone()
@@ -140,7 +136,7 @@ async fn failures_are_never_kept() {
         .layer(limit)
         .service(inner.strict());
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 504);
-    assert_eq!(handle.kept(), 0);
+    assert_eq!(handle.cached(), 0);
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 200);
 
     // It heeds the token and answers with what it has.
@@ -157,9 +153,9 @@ async fn failures_are_never_kept() {
     handle.invalidate_all();
     let call = tokio::spawn(begin(&mut service, 1).await);
     tokio::task::yield_now().await;
-    jobs.cancel(jobs.running()[0]);
+    jobs.cancel(jobs.jobs()[0].job);
     call.await.unwrap().unwrap_err();
-    assert_eq!((handle.kept(), dedup.in_flight()), (0, 0));
+    assert_eq!((handle.cached(), dedup.in_flight()), (0, 0));
 }
 
 type Infallible = std::convert::Infallible;
@@ -169,8 +165,8 @@ type Infallible = std::convert::Infallible;
 async fn the_count_is_bounded() {
     let dedup = DedupLayer::new(key)
         .join()
-        .keep(secs(10))
-        .keep_at_most(most(2));
+        .cache(secs(10))
+        .max_entries(most(2));
     let inner = Scripted::<u32, u32>::new().otherwise(|| Step::answer(1));
     let calls = inner.calls();
     let mut service = dedup.layer(inner.strict());
@@ -179,18 +175,18 @@ async fn the_count_is_bounded() {
         begin(&mut service, key).await.await.unwrap();
         assert_eq!(calls.count(), executions, "after {key}");
     }
-    assert_eq!(dedup.handle().kept(), 2);
+    assert_eq!(dedup.handle().cached(), 2);
     // What is too old makes room though there is enough.
     tokio::time::sleep(secs(10)).await;
     begin(&mut service, 4).await.await.unwrap();
-    assert_eq!(dedup.handle().kept(), 1);
+    assert_eq!(dedup.handle().cached(), 1);
 }
 
 /// R54b: invalidated by key or altogether, what was kept is gone; what is in flight goes to its callers, is
 /// joined by nobody else, and not kept.
 #[tokio::test(start_paused = true)]
 async fn results_are_invalidated() {
-    let dedup = DedupLayer::new(key).join().keep(secs(1000));
+    let dedup = DedupLayer::new(key).join().cache(secs(1000));
     let handle = dedup.handle();
     for by_key in [true, false] {
         let inner = Scripted::<u32, u32>::new()
@@ -220,7 +216,7 @@ async fn results_are_invalidated() {
         for _ in 0..2 {
             assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
         }
-        assert_eq!((calls.count(), handle.kept()), (3, 1));
+        assert_eq!((calls.count(), handle.cached()), (3, 1));
         for joined in [first, follower] {
             assert_eq!(joined.await.unwrap().unwrap(), 2);
         }
@@ -235,7 +231,7 @@ async fn results_are_invalidated() {
 /// service whose responses are of another type.
 #[tokio::test(start_paused = true)]
 async fn each_key_has_its_own() {
-    let dedup = DedupLayer::new(key).join().keep(Duration::MAX);
+    let dedup = DedupLayer::new(key).join().cache(Duration::MAX);
     let inner = Scripted::<u32, u32>::new()
         .answer_after(secs(1), 1)
         .answer(2);
@@ -251,9 +247,9 @@ async fn each_key_has_its_own() {
         assert_eq!(begin(&mut service.clone(), 2).await.await.unwrap(), 2);
         assert_eq!(begin(&mut other, 1).await.await.unwrap(), "one");
     }
-    assert_eq!(dedup.handle().kept(), 3);
+    assert_eq!(dedup.handle().cached(), 3);
     assert!(dedup.handle().invalidate(&1));
-    assert_eq!(dedup.handle().kept(), 1);
+    assert_eq!(dedup.handle().cached(), 1);
 }
 
 /// R7, R54: all services of a layer join each other's executions; a layer that caches has executions of its own.
@@ -264,7 +260,7 @@ async fn a_layer_that_caches_joins_none_of_one_without_a_cache() {
         .answer_after(secs(1), 1)
         .answer_after(secs(1), 2);
     let calls = inner.calls();
-    let keeping = dedup.clone().keep(secs(60));
+    let keeping = dedup.clone().cache(secs(60));
     let mut bare = dedup.layer(inner.clone());
     let mut joins = dedup.clone().layer(inner.clone());
     let mut caching = keeping.layer(inner);
@@ -274,7 +270,7 @@ async fn a_layer_that_caches_joins_none_of_one_without_a_cache() {
     assert_eq!((leader.unwrap(), follower.unwrap()), (1, 1));
     assert_eq!(apart.unwrap(), 2);
     assert_eq!(calls.count(), 2);
-    assert_eq!((dedup.handle().kept(), keeping.handle().kept()), (0, 1));
+    assert_eq!((dedup.handle().cached(), keeping.handle().cached()), (0, 1));
     assert_eq!(begin(&mut caching, 1).await.await.unwrap(), 2);
 }
 
@@ -284,20 +280,20 @@ async fn responses_may_use_the_handle() {
     struct Response(DedupHandle<u32>, Arc<AtomicUsize>);
     impl Clone for Response {
         fn clone(&self) -> Self {
-            assert!(self.0.kept() <= 1);
+            assert!(self.0.cached() <= 1);
             self.1.fetch_add(1, Ordering::Relaxed);
             Self(self.0.clone(), Arc::clone(&self.1))
         }
     }
     impl Drop for Response {
         fn drop(&mut self) {
-            assert!(self.0.kept() <= 1);
+            assert!(self.0.cached() <= 1);
         }
     }
     let dedup = DedupLayer::new(key)
         .join()
-        .keep(secs(10))
-        .keep_at_most(most(1));
+        .cache(secs(10))
+        .max_entries(most(1));
     let (handle, clones) = (dedup.handle(), Arc::new(AtomicUsize::new(0)));
     let given = (handle.clone(), Arc::clone(&clones));
     let mut service = dedup.layer(tower::service_fn(move |_: u32| {
@@ -312,12 +308,12 @@ async fn responses_may_use_the_handle() {
     handle.invalidate(&2);
     drop(begin(&mut service, 2).await.await);
     handle.invalidate_all();
-    assert_eq!(handle.kept(), 0);
+    assert_eq!(handle.cached(), 0);
     // Invalidated before its end, a result is cloned for the cache and finds no place there.
     let call = begin(&mut service, 2).await;
     handle.invalidate(&2);
     drop(call.await);
-    assert_eq!(handle.kept(), 0);
+    assert_eq!(handle.cached(), 0);
 }
 
 /// R7: past its time to live a result is answered at once and renewed by one execution in a task of its own; a failed
@@ -334,7 +330,7 @@ async fn a_stale_result_is_renewed() {
     let calls = inner.calls();
     let dedup = DedupLayer::new(key)
         .join()
-        .keep(secs(10))
+        .cache(secs(10))
         .stale_while_revalidate(secs(20));
     let mut service = ServiceBuilder::new()
         .layer(log)
@@ -365,14 +361,14 @@ async fn a_stale_result_is_renewed() {
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
     assert_eq!(calls.count(), 5);
     recorder.assert_one_terminal_each();
-    assert_eq!(recorder.count("answered_from_kept"), 7);
+    assert_eq!(recorder.count("cache_hit"), 7);
     assert_eq!(recorder.count("duplicate"), 1);
 }
 
 /// R54b: what was invalidated is not kept in the place of what began after it, whichever comes to its end first.
 #[tokio::test(start_paused = true)]
 async fn what_was_invalidated_is_kept_for_nobody() {
-    let dedup = DedupLayer::new(key).join().keep(secs(1000));
+    let dedup = DedupLayer::new(key).join().cache(secs(1000));
     let handle = dedup.handle();
     let inner = Scripted::<u32, u32>::new()
         .answer_after(secs(1), 1)
@@ -383,10 +379,10 @@ async fn what_was_invalidated_is_kept_for_nobody() {
     handle.invalidate(&1);
     let new = tokio::spawn(begin(&mut service, 1).await);
     assert_eq!(old.await.unwrap().unwrap(), 1);
-    assert_eq!((handle.kept(), dedup.in_flight()), (0, 1));
+    assert_eq!((handle.cached(), dedup.in_flight()), (0, 1));
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 2);
     assert_eq!(new.await.unwrap().unwrap(), 2);
-    assert_eq!(handle.kept(), 1);
+    assert_eq!(handle.cached(), 1);
 }
 
 /// R7: invalidated while it is renewed, neither the stale result nor the new one is answered; and where no runtime is
@@ -399,7 +395,7 @@ async fn a_renewal_is_invalidated() {
         .answer(3);
     let dedup = DedupLayer::new(key)
         .join()
-        .keep(Duration::ZERO)
+        .cache(Duration::ZERO)
         .stale_while_revalidate(Duration::MAX);
     let mut service = dedup.layer(inner.strict());
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 1);
@@ -412,6 +408,6 @@ async fn a_renewal_is_invalidated() {
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 1);
     assert!(dedup.handle().invalidate(&1));
     tokio::time::sleep(secs(2)).await;
-    assert_eq!(dedup.handle().kept(), 0);
+    assert_eq!(dedup.handle().cached(), 0);
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
 }

@@ -10,8 +10,9 @@ use tower_keep_tests::*;
 
 /// A kept result, which is stale, and is being renewed by the next step of this service.
 async fn renewing(inner: Scripted<u32, u32, BoxError>) -> (Stack, DedupHandle<u32>) {
-    let dedup = join()
-        .keep(secs(1))
+    let dedup = by_number()
+        .join()
+        .cache(secs(1))
         .stale_while_revalidate(secs(60))
         .classify(|result: &Result<u32, BoxError>| match result {
             Ok(500) => Outcome::Failure,
@@ -56,14 +57,14 @@ async fn nobody_joins_an_invalidated_renewal() {
         assert!(handle.in_flight().is_empty());
         let service = TimeoutLayer::new(secs(1)).layer(service);
         assert_eq!(service.oneshot(1).await.unwrap(), 3);
-        assert_eq!(handle.kept(), 1);
+        assert_eq!(handle.cached(), 1);
     }
 }
 
 /// R54b: a renewal that comes to nothing is counted: an error, a panic, what is classified as a failure, and a renewal
 /// that hangs.
 #[tokio::test(start_paused = true)]
-async fn failed_renewals_are_counted() {
+async fn failed_revalidations_are_counted() {
     let failures = [
         ("error", Step::error("no".into())),
         ("panic", Step::panic("oh")),
@@ -73,7 +74,7 @@ async fn failed_renewals_are_counted() {
     for (how, failure) in failures {
         let (service, handle) = renewing(Scripted::new().answer(1).step(failure)).await;
         tokio::time::sleep(secs(61)).await;
-        assert_eq!(handle.counts().failed_renewals, 1, "{how}");
+        assert_eq!(handle.counts().failed_revalidations, 1, "{how}");
         assert!(handle.in_flight().is_empty());
         drop(service);
     }
@@ -82,10 +83,10 @@ async fn failed_renewals_are_counted() {
 /// A renewal that succeeds is not counted, nor a renewal whose result was invalidated, nor a failure of a call that
 /// waited.
 #[tokio::test(start_paused = true)]
-async fn other_executions_are_no_failed_renewals() {
+async fn other_executions_are_no_failed_revalidations() {
     let (_service, handle) = renewing(Scripted::new().answer(1).answer(2)).await;
     tokio::time::sleep(secs(61)).await;
-    assert_eq!(handle.counts().failed_renewals, 0);
+    assert_eq!(handle.counts().failed_revalidations, 0);
 
     let failure = Step::error("no".into()).after(secs(5));
     let inner = Scripted::new().answer(1).step(failure).error("no".into());
@@ -93,7 +94,7 @@ async fn other_executions_are_no_failed_renewals() {
     assert!(handle.invalidate(&1));
     tokio::time::sleep(secs(61)).await;
     service.oneshot(1).await.unwrap_err();
-    assert_eq!(handle.counts().failed_renewals, 0);
+    assert_eq!(handle.counts().failed_revalidations, 0);
 }
 
 /// Outside a runtime nobody can renew: nothing is executed, and nothing is counted.
@@ -101,8 +102,9 @@ async fn other_executions_are_no_failed_renewals() {
 fn nothing_is_counted_outside_a_runtime() {
     let inner = Scripted::<u32, u32, BoxError>::new().answer(1).answer(2);
     let calls = inner.calls();
-    let dedup = join()
-        .keep(Duration::ZERO)
+    let dedup = by_number()
+        .join()
+        .cache(Duration::ZERO)
         .stale_while_revalidate(secs(3600));
     let handle = dedup.handle();
     let service = ServiceBuilder::new().layer(dedup).service(inner);
@@ -111,7 +113,11 @@ fn nothing_is_counted_outside_a_runtime() {
     }
     let counts = handle.counts();
     assert_eq!(
-        (calls.count(), counts.executions, counts.failed_renewals),
+        (
+            calls.count(),
+            counts.executions,
+            counts.failed_revalidations
+        ),
         (1, 1, 0)
     );
     assert!(handle.in_flight().is_empty());

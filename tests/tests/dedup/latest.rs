@@ -6,25 +6,17 @@ use std::sync::{
 };
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
-use tower_keep::{
-    BoxError, CancelLayer, DedupLayer, RetryLayer, TimeoutLayer,
-    dedup::{DedupCounts, Latest},
-    reject::Fail,
-};
+use tower_keep::{BoxError, CancelLayer, DedupLayer, RetryLayer, TimeoutLayer, dedup::DedupCounts};
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
 use tower_keep_tests::*;
 
 use super::reject_and_join::{ends_in_every_way, every_ending};
 
-pub(crate) fn latest() -> DedupLayer<ByU32, Latest, Fail> {
-    by_tens().latest()
-}
-
 /// R2, R61: a new call takes the place of the one before it, without any other layer: that one is woken, its work is
 /// dropped, and it ends in an error that says so.
 #[tokio::test(start_paused = true)]
 async fn a_newer_call_takes_the_place() {
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let inner = Scripted::<u32, u32>::new().never().answer(2);
     let calls = inner.calls();
     let mut service = dedup.layer(inner.strict());
@@ -53,7 +45,7 @@ async fn a_replaced_call_never_succeeds() {
     let inner = Scripted::<u32, u32>::new()
         .step(Step::answer(1).when(&gate))
         .answer(2);
-    let mut service = latest().layer(inner.strict());
+    let mut service = by_tens().latest().layer(inner.strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
     first.assert_waiting();
     gate.open();
@@ -74,7 +66,7 @@ async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
         *call.lock().unwrap() = own.map(|mut own| own.call(2));
         std::future::ready(Ok(request))
     });
-    let mut service = Stack::new(latest().layer(inner));
+    let mut service = Stack::new(by_tens().latest().layer(inner));
     *own.lock().unwrap() = Some(service.clone());
     let mut older = Polled::new(begin(&mut service, 1).await);
     replaced(&older.assert_ready().unwrap_err());
@@ -94,7 +86,7 @@ async fn a_call_that_had_not_started_never_does() {
             .readiness(Readiness::ok().when(&ready))
             .recording();
         let calls = inner.calls();
-        let dedup = latest();
+        let dedup = by_tens().latest();
         let mut service = log.layer(dedup.layer(inner.strict()));
         let mut first = Polled::new(begin(&mut service, 1).await);
         assert_eq!(dedup.in_flight(), 1);
@@ -113,7 +105,7 @@ async fn a_call_that_had_not_started_never_does() {
 /// R54: of a thousand calls at once one has a result, the last.
 #[tokio::test(start_paused = true)]
 async fn of_a_burst_the_last_has_a_result() {
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let handle = dedup.handle();
     let inner = Scripted::<u32, u32>::new().otherwise(|| Step::with(Ok).after(secs(1)));
     let calls = inner.calls();
@@ -143,7 +135,7 @@ async fn of_a_burst_the_last_has_a_result() {
 async fn different_keys_run_side_by_side() {
     let inner = Scripted::<u32, u32>::new().times(4, || Step::answer(1).after(secs(1)));
     let calls = inner.calls();
-    let mut service = latest().layer(inner.strict());
+    let mut service = by_tens().latest().layer(inner.strict());
     let mut under_way = Vec::new();
     for request in [1, 11, 100, 100] {
         under_way.push(begin(&mut service, request).await);
@@ -159,7 +151,7 @@ async fn different_keys_run_side_by_side() {
 async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let inner = every_ending().never().never().answer(2).answer(3);
     let mut service = ServiceBuilder::new()
         .layer(cancel)
@@ -192,7 +184,7 @@ async fn the_key_is_free_after_every_ending() {
 /// R52: a replaced call that is dropped, or ends, frees nothing of the call that has its place.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_call_frees_nothing() {
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let inner = Scripted::<u32, u32>::new().otherwise(Step::never);
     let calls = inner.calls();
     let mut service = dedup.layer(inner.strict());
@@ -215,7 +207,7 @@ async fn a_wait_for_the_next_attempt_ends() {
     let inner = Scripted::<u32, u32>::new().error("no").answer(2);
     let calls = inner.calls();
     let mut service = ServiceBuilder::new()
-        .layer(latest())
+        .layer(by_tens().latest())
         .layer(RetryLayer::new())
         .service(inner.strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
@@ -273,7 +265,8 @@ async fn the_caller_sees_what_the_setting_says() {
         }
     }
     let script = || Scripted::<u32, u32, &'static str>::new().never().answer(2);
-    let mut service = latest()
+    let mut service = by_tens()
+        .latest()
         .fail_with(|why| AppError::Replaced(why.replaced().is_some()))
         .layer(script().strict());
     let first = tokio::spawn(begin(&mut service, 1).await);
@@ -285,7 +278,12 @@ async fn the_caller_sees_what_the_setting_says() {
     ));
 
     let (log, recorder) = recording();
-    let mut service = log.layer(latest().respond_with(|_| 429).layer(script().strict()));
+    let mut service = log.layer(
+        by_tens()
+            .latest()
+            .respond_with(|_| 429)
+            .layer(script().strict()),
+    );
     let first = tokio::spawn(begin(&mut service, 1).await);
     tokio::task::yield_now().await;
     assert_eq!(begin(&mut service, 2).await.await.unwrap(), 2);
@@ -298,7 +296,7 @@ async fn the_caller_sees_what_the_setting_says() {
 #[tokio::test(start_paused = true)]
 async fn the_handle_shows_who_has_the_place() {
     let (log, recorder) = recording();
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let handle = dedup.handle();
     let mut service =
         dedup.layer(log.layer(Scripted::<u32, u32>::new().otherwise(Step::never).strict()));

@@ -14,7 +14,6 @@ use tower_keep::{
 use tower_keep_test::{Polled, Scripted, Step};
 use tower_keep_tests::*;
 
-use super::latest::latest;
 
 /// R2, R10, R63: the old one's job is cancelled before the new one starts, as replaced, with its token; each job ends
 /// once, and both know each other. Wherever the job begins.
@@ -35,9 +34,9 @@ async fn the_job_of_a_replaced_call_is_cancelled() {
             }
         });
         let mut service = if outside {
-            Stack::new(log.layer(latest().layer(inner)))
+            Stack::new(log.layer(by_tens().latest().layer(inner)))
         } else {
-            Stack::new(latest().layer(log.layer(inner)))
+            Stack::new(by_tens().latest().layer(log.layer(inner)))
         };
         let first = tokio::spawn(begin(&mut service, 1).await);
         tokio::time::sleep(secs(1)).await;
@@ -93,7 +92,7 @@ async fn what_works_for_a_replaced_job_stops() {
             begin(&mut child, 1).await.await
         }
     });
-    let mut service = log.layer(latest().layer(inner));
+    let mut service = log.layer(by_tens().latest().layer(inner));
     let first = tokio::spawn(begin(&mut service, 1).await);
     tokio::time::sleep(secs(1)).await;
     assert_eq!(begin(&mut service, 2).await.await.unwrap(), 2);
@@ -125,10 +124,10 @@ async fn a_replaced_job_is_not_retried_and_does_not_count() {
         let service = inner.strict();
         let mut service = if retry_outside {
             let stack = ServiceBuilder::new().layer(log).layer(circuit);
-            let stack = stack.layer(RetryLayer::new()).layer(latest());
+            let stack = stack.layer(RetryLayer::new()).layer(by_tens().latest());
             Stack::new(stack.service(service))
         } else {
-            let stack = ServiceBuilder::new().layer(log).layer(latest());
+            let stack = ServiceBuilder::new().layer(log).layer(by_tens().latest());
             let stack = stack.layer(circuit).layer(RetryLayer::new());
             Stack::new(stack.service(service))
         };
@@ -167,7 +166,7 @@ async fn a_retry_outside_does_not_take_the_place_back() {
     let mut service = ServiceBuilder::new()
         .layer(log)
         .layer(RetryLayer::new())
-        .layer(latest())
+        .layer(by_tens().latest())
         .service(inner.strict());
     let older = tokio::spawn(begin(&mut service, 1).await);
     tokio::time::sleep(ms(500)).await;
@@ -206,7 +205,7 @@ async fn a_grace_period_outside_is_kept() {
                 Ok(1)
             }
         });
-        let dedup = latest();
+        let dedup = by_tens().latest();
         let mut service = ServiceBuilder::new()
             .layer(log)
             .layer(cancel)
@@ -240,7 +239,7 @@ async fn a_grace_period_inside_is_not_kept() {
     let inner = Scripted::<u32, u32>::new().never().answer(2);
     let calls = inner.calls();
     let mut service = ServiceBuilder::new()
-        .layer(latest())
+        .layer(by_tens().latest())
         .layer(CancelLayer::new().grace(secs(5)))
         .service(inner.strict());
     let mut first = Polled::new(begin(&mut service, 1).await);
@@ -262,7 +261,7 @@ async fn a_second_call_of_the_same_job_does_not_cancel_it() {
         job.checkpoint()?;
         Ok(request)
     });
-    let hedged = latest().layer(inner);
+    let hedged = by_tens().latest().layer(inner);
     // Both calls are made at once, within the call of the log.
     let hedge = tower::service_fn(move |request: u32| {
         let mut service = hedged.clone();
@@ -307,7 +306,7 @@ async fn a_job_may_replace_itself() {
             }
         }
     });
-    let dedup = latest();
+    let dedup = by_tens().latest();
     let mut service = Stack::new(log.layer(dedup.layer(inner)));
     *own.lock().unwrap() = Some(service.clone());
     let mut older = Polled::new(begin(&mut service, 1).await);

@@ -157,7 +157,7 @@ async fn many_jobs_come_to_their_ends() {
     let stacks = [
         stack!(DedupLayer::new(key), ends, 1),
         stack!(DedupLayer::new(key).join(), ends, 2),
-        stack!(DedupLayer::new(key).join().keep(secs(5)), ends, 3),
+        stack!(DedupLayer::new(key).join().cache(secs(5)), ends, 3),
         stack!(DedupLayer::new(key).latest(), ends, 4, true),
         stack!(DedupLayer::new(key).debounce(ms(300)), ends, 5),
     ];
@@ -173,8 +173,8 @@ async fn many_jobs_come_to_their_ends() {
         callers.push(tokio::spawn(async move {
             tokio::time::sleep(begins).await;
             if cancels {
-                if let Some(job) = cancel.running().first() {
-                    cancel.cancel_because(*job, CancelReason::Requested);
+                if let Some(job) = cancel.jobs().first() {
+                    cancel.cancel_because(job.job, CancelReason::Requested);
                 }
             }
             let call = service.oneshot(key);

@@ -166,7 +166,7 @@ impl Drop for Leaving {
 #[tokio::test(start_paused = true)]
 async fn a_call_goes_before_its_result() {
     let dedup = DedupLayer::new(|request: &u32| (*request > 0).then_some(*request));
-    let dedup = dedup.join().keep(secs(60));
+    let dedup = dedup.join().cache(secs(60));
     let handle = dedup.handle();
     let held = Arc::new(());
     let inner = Arc::clone(&held);
@@ -183,10 +183,10 @@ async fn a_call_goes_before_its_result() {
         assert!(futures::poll!(call.as_mut()).is_ready());
         assert_eq!(Arc::strong_count(&held), 2, "request {request}");
     }
-    assert_eq!(handle.kept(), 1);
+    assert_eq!(handle.cached(), 1);
     let error = service.ready().await.unwrap().call(2).await.unwrap_err();
     assert!(error.to_string().ends_with("left in anger"), "{error}");
-    assert_eq!(handle.kept(), 1);
+    assert_eq!(handle.cached(), 1);
 }
 
 /// R6, R52: a caller whose waker panics costs no other its wake.
@@ -194,7 +194,7 @@ async fn a_call_goes_before_its_result() {
 async fn a_waker_that_panics_costs_no_other_its_wake() {
     let gate = Gate::new();
     let inner = Scripted::<u32, u32, BoxError>::new().step(Step::answer(1).when(&gate));
-    let mut service = join().layer(inner);
+    let mut service = by_number().join().layer(inner);
     let mut first = Polled::new(service.call(1));
     first.assert_waiting();
     let mut second = Box::pin(service.call(1));
@@ -250,8 +250,8 @@ async fn an_error_that_panics_is_an_error_for_each() {
     });
     for service in [
         // For the job's end.
-        join().layer(quiet().layer(shown)).boxed_clone(),
-        join().layer(converted).boxed_clone(),
+        by_number().join().layer(quiet().layer(shown)).boxed_clone(),
+        by_number().join().layer(converted).boxed_clone(),
     ] {
         let calls = (0..3).map(|_| tokio::spawn(service.clone().oneshot(1)));
         for call in futures::future::join_all(calls).await {
@@ -266,7 +266,7 @@ async fn an_error_that_panics_is_an_error_for_each() {
 #[tokio::test(start_paused = true)]
 async fn the_panics_text_is_in_the_error() {
     for callers in 1..=3 {
-        let service = join().layer(
+        let service = by_number().join().layer(
             Scripted::<u32, u32, BoxError>::new().step(Step::panic("the reason").after(secs(1))),
         );
         let calls = (0..callers).map(|_| service.clone().oneshot(1));

@@ -157,7 +157,7 @@ pub(super) async fn ends_in_every_way<S>(
     free();
     let cancelled = tokio::spawn(begin(service, 1).await);
     tokio::task::yield_now().await;
-    cancel.cancel(cancel.running()[0]);
+    cancel.cancel(cancel.jobs()[0].job);
     cancelled.await.unwrap().unwrap_err();
     free();
     for _ in 0..2 {
@@ -361,7 +361,7 @@ async fn the_work_is_not_cancelled_while_others_wait() {
         let second = tokio::spawn(begin(&mut service, 1).await);
         tokio::time::sleep(secs(1)).await;
         if cancelled {
-            handle.cancel(handle.running()[0]);
+            handle.cancel(handle.jobs()[0].job);
             first.await.unwrap().unwrap_err();
         } else {
             first.abort();

@@ -66,7 +66,7 @@ fn joining() -> Vec<(&'static str, Stack, Arc<AtomicU32>)> {
         Stack::new(DedupLayer::new(key).join().layer(inner))
     });
     add("keep", &|inner| {
-        Stack::new(DedupLayer::new(key).join().keep(secs(60)).layer(inner))
+        Stack::new(DedupLayer::new(key).join().cache(secs(60)).layer(inner))
     });
     add("tracked", &|inner| {
         let layers = ServiceBuilder::new()
@@ -211,7 +211,7 @@ async fn any_subset_is_set_aside() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_is_nobodys_to_set_aside() {
     let (inner, count) = slow();
-    let layer = DedupLayer::new(key).join().keep(secs(10));
+    let layer = DedupLayer::new(key).join().cache(secs(10));
     let service = layer.stale_while_revalidate(secs(100)).layer(inner);
     assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
     tokio::time::sleep(secs(20)).await;

@@ -18,7 +18,7 @@ fn joining() -> Vec<NamedStack> {
     let keep: NamedStack = (
         "keep",
         Box::new(|inner| {
-            let layer = DedupLayer::new(one_key).join().keep(secs(600));
+            let layer = DedupLayer::new(one_key).join().cache(secs(600));
             Stack::new(layer.layer(inner))
         }),
     );
@@ -174,7 +174,7 @@ async fn a_renewal_goes_on_by_itself() {
         for polls in 0..3 {
             let inner = Staged::new(&plan);
             let (seen, takes) = (inner.seen(), inner.takes());
-            let layer = DedupLayer::new(one_key).join().keep(secs(10));
+            let layer = DedupLayer::new(one_key).join().cache(secs(10));
             let mut service = Stack::new(layer.stale_while_revalidate(secs(100)).layer(inner));
             assert_eq!(begin(&mut service, 0).await.await.unwrap(), 1);
             tokio::time::sleep(secs(20)).await;
@@ -205,7 +205,7 @@ async fn a_call_joins_a_renewal() {
     for plan in plans() {
         let inner = Staged::new(&plan);
         let (seen, takes) = (inner.seen(), inner.takes());
-        let layer = DedupLayer::new(one_key).join().keep(ms(10));
+        let layer = DedupLayer::new(one_key).join().cache(ms(10));
         let mut service = Stack::new(layer.stale_while_revalidate(ms(10)).layer(inner));
         assert_eq!(begin(&mut service, 0).await.await.unwrap(), 1);
         tokio::time::sleep(ms(19)).await;

@@ -158,7 +158,9 @@ fn is_shut_down(result: Result<u32, BoxError>) -> bool {
 }
 
 /// A shutdown that goes on, though its time was up long ago.
-async fn shut_down(handle: &CancelHandle) -> Polled<tower_keep::cancel::ShuttingDown> {
+async fn shut_down(
+    handle: &CancelHandle,
+) -> Polled<impl Future<Output = tower_keep::cancel::ShutdownReport> + use<>> {
     let mut shutdown = Polled::new(handle.shutdown(secs(5)));
     assert!(waits(&mut shutdown).await);
     shutdown

@@ -69,7 +69,7 @@ async fn many_jobs_whose_handles_are_dropped_all_end() {
         (MANY, MANY)
     );
     assert!(jobs.jobs().is_empty());
-    assert!(jobs.cancel_handle().running().is_empty());
+    assert!(jobs.cancel_handle().jobs().is_empty());
 }
 
 /// R63: cancelled, awaited and dropped from other threads at any moment, within a limit: each job ends once, and every

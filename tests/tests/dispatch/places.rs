@@ -73,7 +73,7 @@ async fn a_full_dispatcher_turns_away() {
         &**error,
         "2 dispatched jobs are in flight, as many as are allowed"
     );
-    assert!(jobs.cancel_handle().running().is_empty());
+    assert!(jobs.cancel_handle().jobs().is_empty());
     assert_eq!(jobs.dispatch(3).await.unwrap(), 7);
 }
 

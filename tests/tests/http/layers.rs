@@ -47,8 +47,8 @@ impl Keep {
     /// them all. On several threads each of them may know what another does not know yet.
     pub(crate) async fn assert_nothing_is_left(&self) {
         let shutdown = self.cancel.shutdown(LONG).await;
-        assert_eq!((shutdown.cancelled, shutdown.otherwise), (0, 0));
-        assert!(self.cancel.running().is_empty());
+        assert_eq!((shutdown.cancelled, shutdown.cancelled_otherwise), (0, 0));
+        assert!(self.cancel.jobs().is_empty());
         while !self.progress.jobs().is_empty() {
             tokio::time::sleep(SOON).await;
         }

@@ -93,11 +93,11 @@ async fn a_cancellation_reaches_past_jobs_that_ended() {
             });
             let call = tokio::spawn(top.oneshot(between));
             tokio::time::sleep(secs(1)).await;
-            assert_eq!(children.running().len(), 1, "the last generation runs");
-            assert!(handle.cancel(handle.running()[0]));
+            assert_eq!(children.jobs().len(), 1, "the last generation runs");
+            assert!(handle.cancel(handle.jobs()[0].job));
             call.await.unwrap().unwrap_err();
             tokio::time::sleep(secs(1)).await;
-            assert!(children.running().is_empty(), "{late} {between}");
+            assert!(children.jobs().is_empty(), "{late} {between}");
             let mut expected = vec![None; between as usize];
             expected.push(Some(CancelReason::Requested));
             assert_eq!(reasons(&recorder), expected, "{late} {between}");
@@ -127,11 +127,11 @@ async fn what_is_left_over_goes_with_the_outermost_caller() {
                 tokio::time::sleep(secs(1)).await;
                 let last = reasons(&recorder).pop().unwrap();
                 assert_eq!(last, Some(CancelReason::CallerGone));
-                assert!(children.running().is_empty());
+                assert!(children.jobs().is_empty());
             } else {
                 call.await.unwrap().unwrap();
                 tokio::time::sleep(secs(10)).await;
-                assert_eq!(children.running().len(), 1);
+                assert_eq!(children.jobs().len(), 1);
                 assert_eq!(reasons(&recorder), [None, None, None]);
                 // It is reached by its own handle, and by nothing else.
                 assert_eq!(children.cancel_all(CancelReason::Requested), 1);
@@ -176,13 +176,13 @@ async fn a_limit_reaches_past_jobs_that_ended() {
     });
     let call = tokio::spawn(around.oneshot(0));
     tokio::time::sleep(secs(4)).await;
-    assert_eq!(children.running().len(), 2);
+    assert_eq!(children.jobs().len(), 2);
     tokio::time::sleep(secs(3)).await;
-    assert_eq!(children.running().len(), 1, "the job within is cancelled");
+    assert_eq!(children.jobs().len(), 1, "the job within is cancelled");
     assert!(reasons(&recorder).contains(&Some(CancelReason::TimedOut)));
     handle.cancel_all(CancelReason::Requested);
     call.await.unwrap().unwrap_err();
-    assert!(children.running().is_empty());
+    assert!(children.jobs().is_empty());
 }
 
 /// R5, R11: a detached job goes on when the job that began it loses its caller, and is cancelled with the job around.
@@ -226,11 +226,11 @@ async fn a_detached_job_is_reached_past_a_caller_that_left() {
         });
         let call = tokio::spawn(top.oneshot(0));
         tokio::time::sleep(secs(1)).await;
-        assert_eq!(detached.running().len(), 1, "{how}: it goes on");
-        handle.cancel(handle.running()[0]);
+        assert_eq!(detached.jobs().len(), 1, "{how}: it goes on");
+        handle.cancel(handle.jobs()[0].job);
         call.await.unwrap().unwrap_err();
         tokio::time::sleep(secs(1)).await;
-        assert!(detached.running().is_empty(), "{how}");
+        assert!(detached.jobs().is_empty(), "{how}");
         assert_eq!(reasons(&recorder), [Some(CancelReason::Requested)], "{how}");
     }
 }
@@ -258,10 +258,10 @@ async fn what_a_joined_execution_left_running_is_cancelled_at_its_end() {
     tokio::time::sleep(secs(1)).await;
     first.abort();
     tokio::time::sleep(secs(1)).await;
-    assert_eq!(children.running().len(), 1);
+    assert_eq!(children.jobs().len(), 1);
     second.abort();
     tokio::time::sleep(secs(1)).await;
-    assert!(children.running().is_empty());
+    assert!(children.jobs().is_empty());
     assert_eq!(
         reasons(&recorder).last(),
         Some(&Some(CancelReason::CallerGone))
@@ -358,7 +358,7 @@ fn a_deep_chain_that_ended_is_dropped() {
             }));
         let stack = own.get_or_init(|| Stack::new(stack)).clone();
         stack.oneshot(DEPTH).await.unwrap();
-        assert!(handle.running().is_empty());
+        assert!(handle.jobs().is_empty());
         let job = innermost.lock().unwrap().take().unwrap();
         assert!(job.id().is_some());
         drop(job);
@@ -386,12 +386,12 @@ async fn a_long_chain_of_jobs_is_cancelled() {
     let stack = own.get_or_init(|| Stack::new(stack)).clone();
     let call = tokio::spawn(stack.oneshot(LENGTH - 1));
     tokio::time::sleep(secs(1)).await;
-    let running = handle.running();
+    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
     assert_eq!(running.len(), LENGTH as usize);
     assert!(handle.cancel(running[0]));
     call.await.unwrap().unwrap_err();
     tokio::time::sleep(secs(1)).await;
-    assert!(handle.running().is_empty());
+    assert!(handle.jobs().is_empty());
 }
 
 /// R11: a child that is cancelled with its parent was not cancelled before, and is counted.

@@ -192,7 +192,10 @@ async fn around_a_pipeline() {
         .service(Scripted::<u32, u32>::new().never());
     let call = begin(&mut service, 3).await;
     assert_eq!(board.find_external("order-3").len(), 1);
-    assert_eq!(cancel.cancel_external("order-3"), 1);
+    assert_eq!(
+        cancel.cancel_external("order-3", tower_keep::CancelReason::Requested),
+        1
+    );
     assert_eq!(reason(&call.await.unwrap_err()).to_string(), "requested");
 }
 
@@ -353,7 +356,11 @@ async fn a_dispatched_job() {
         assert_eq!(jobs.find_external("order-1")[0].job, job.id());
         assert!(jobs.find_external("order-2")[0].state.is_terminal());
         let again = jobs.clone();
-        assert_eq!(jobs.cancel_handle().cancel_external("order-1"), 1);
+        assert_eq!(
+            jobs.cancel_handle()
+                .cancel_external("order-1", tower_keep::CancelReason::Requested),
+            1
+        );
         job.await.unwrap_err();
         let placed = again.reserve().await.unwrap().dispatch(3);
         assert_eq!(placed.external_id().as_deref(), Some("order-3"));

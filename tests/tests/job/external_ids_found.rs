@@ -45,23 +45,29 @@ async fn jobs_that_have_the_same_id() {
     assert!(ids(&found).is_sorted());
     let states: Vec<_> = found.iter().map(|view| view.state.is_terminal()).collect();
     assert_eq!(states, [false, false, true]);
-    let running: Vec<_> = cancel
-        .find_external("1")
-        .iter()
+    let running: Vec<_> = (cancel.jobs().iter())
+        .filter(|job| job.external_id.as_deref() == Some("1"))
         .map(|job| job.job)
         .collect();
     assert_eq!(running, ids(&found)[..2]);
 
-    assert_eq!(cancel.cancel_external_because("1", "the customer left"), 2);
-    assert_eq!(cancel.cancel_external("1"), 0, "they are cancelled already");
+    assert_eq!(cancel.cancel_external("1", "the customer left"), 2);
+    assert_eq!(
+        cancel.cancel_external("1", tower_keep::CancelReason::Requested),
+        0,
+        "they are cancelled already"
+    );
     for call in [first, second] {
         let reason = reason(&call.await.unwrap_err());
         assert_eq!(reason, CancelReason::from("the customer left"));
     }
     assert_eq!(other.await.unwrap(), 25, "of another id");
     assert_eq!(board.find_external("1").len(), 3, "in the history");
-    assert!(cancel.find_external("1").is_empty());
-    assert_eq!(cancel.cancel_external("3"), 0);
+    assert!(cancel.jobs().is_empty());
+    assert_eq!(
+        cancel.cancel_external("3", tower_keep::CancelReason::Requested),
+        0
+    );
     assert!(board.find_external("3").is_empty());
 }
 
@@ -160,7 +166,10 @@ async fn a_child_has_its_own_id() {
         assert_eq!(child.parent, Some(parent.job));
         assert_eq!(child.external_id.as_deref(), child_id);
         assert_eq!(ids(&board.find_external("parent")), [parent.job]);
-        assert_eq!(handle.cancel_external("parent"), 1);
+        assert_eq!(
+            handle.cancel_external("parent", tower_keep::CancelReason::Requested),
+            1
+        );
         call.await.unwrap_err();
         let ended = board.find(child.job).unwrap();
         assert!(matches!(ended.state, JobState::Cancelled(_)), "{ended:?}");
@@ -205,13 +214,19 @@ async fn a_follower_keeps_its_own_id() {
             (&state, Some(0.5))
         );
     }
-    assert_eq!(handle.cancel_external("call 2"), 1);
+    assert_eq!(
+        handle.cancel_external("call 2", tower_keep::CancelReason::Requested),
+        1
+    );
     assert_eq!(
         reason(&followers.remove(0).await.unwrap_err()),
         CancelReason::Requested
     );
     // The leader's caller goes; the execution goes on for the other.
-    assert_eq!(handle.cancel_external("call 1"), 1);
+    assert_eq!(
+        handle.cancel_external("call 1", tower_keep::CancelReason::Requested),
+        1
+    );
     leader.await.unwrap_err();
     assert_eq!(followers.remove(0).await.unwrap(), 1);
     assert_eq!(board.find_external("call 3")[0].state, JobState::Succeeded);
@@ -252,8 +267,14 @@ fn among_many_jobs() {
     for id in 0..JOBS / 10 {
         assert_eq!(board.find_external(&id.to_string()).len(), 10);
     }
-    assert_eq!(cancel.cancel_external("17"), 10);
-    assert_eq!(cancel.running().len(), JOBS as usize);
+    assert_eq!(
+        cancel.cancel_external("17", tower_keep::CancelReason::Requested),
+        10
+    );
+    assert_eq!(cancel.jobs().len(), JOBS as usize);
     drop(calls);
-    assert_eq!(cancel.cancel_external("18"), 0);
+    assert_eq!(
+        cancel.cancel_external("18", tower_keep::CancelReason::Requested),
+        0
+    );
 }

@@ -46,7 +46,7 @@ async fn one_terminal_event_on_every_path() {
     let cancelled = tokio::spawn(begin(&mut service, 1).await);
     tokio::task::yield_now().await;
     begin(&mut service, 1).await.await.unwrap_err();
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     cancelled.await.unwrap().unwrap_err();
     for _ in 0..2 {
         let mut service = service.clone();
@@ -333,7 +333,7 @@ async fn a_job_cancelled_in_its_only_poll_has_started() {
         .service(service_fn(move |n: u32| {
             let handle = handle.clone();
             async move {
-                handle.cancel(handle.running()[0]);
+                handle.cancel(handle.jobs()[0].job);
                 Ok::<_, BoxError>(n)
             }
         }));

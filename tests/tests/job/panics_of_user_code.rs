@@ -287,7 +287,9 @@ async fn a_panic_of_a_gate_is_no_start() {
         (
             "whether a cached result is renewed",
             Box::new(move |log| {
-                let dedup = DedupLayer::new(|key: &u32| Some(*key)).join().keep(secs(1));
+                let dedup = DedupLayer::new(|key: &u32| Some(*key))
+                    .join()
+                    .cache(secs(1));
                 let dedup = dedup.refresh_if(asked::<bool>);
                 BoxCloneSyncService::new(log.layer(dedup.layer(service())))
             }),

@@ -162,7 +162,7 @@ async fn a_renewal() {
         (secs(500), &["work begun", "work dropped"]),
     ] {
         let (seen, _guard) = Seen::here();
-        let dedup = DedupLayer::new(|_: &u32| Some(())).join().keep(secs(1));
+        let dedup = DedupLayer::new(|_: &u32| Some(())).join().cache(secs(1));
         let mut service = dedup.stale_while_revalidate(secs(100)).layer(work(takes));
         service.call(0).await.unwrap();
         sleep(secs(2)).await;

@@ -95,7 +95,7 @@ async fn times_are_numbers_in_one_unit() {
         .layer(
             DedupLayer::new(|key: &u32| Some(*key))
                 .join()
-                .keep(secs(60)),
+                .cache(secs(60)),
         )
         .service(code(|job, _| async move {
             job.step("read", async {
@@ -110,7 +110,7 @@ async fn times_are_numbers_in_one_unit() {
     kept.oneshot(0).await.unwrap();
     let step = record(&lines, "step succeeded");
     assert_eq!(value(&step, "took_ms"), "3.0");
-    let answered = record(&lines, "answered from kept");
+    let answered = record(&lines, "cache hit");
     assert_eq!(value(&answered, "age_ms"), "7000.0");
 }
 
@@ -128,7 +128,7 @@ async fn causes_and_reasons_are_words() {
     begin(&mut service, 0).await.await.unwrap_err();
     let call = tokio::spawn(begin(&mut service, 0).await);
     tokio::task::yield_now().await;
-    handle.cancel_because(handle.running()[0], "shutting the shop");
+    handle.cancel_because(handle.jobs()[0].job, "shutting the shop");
     call.await.unwrap().unwrap_err();
     let failed = record(&lines, "failed");
     assert!(failed.contains(r#"cause="timed out" "#), "{failed}");

@@ -92,7 +92,7 @@ async fn levels_of_the_others() {
     let held = tokio::spawn(begin(&mut service, 0).await);
     tokio::task::yield_now().await;
     begin(&mut service, 0).await.await.unwrap_err();
-    handle.cancel(handle.running()[0]);
+    handle.cancel(handle.jobs()[0].job);
     held.await.unwrap().unwrap_err();
     let mut records = lines.records();
     records.retain(|record| !record.ends_with("dispatched") && !record.ends_with("started"));

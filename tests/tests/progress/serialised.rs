@@ -8,7 +8,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
     CancelLayer, CircuitBreakerLayer, DedupLayer, Event, JobId, JobLayer, ProgressLayer, Ratio,
     RetryLayer,
-    cancel::Running,
+    cancel::RunningJob,
     circuit_breaker::{State, Transition},
     dedup::InFlight,
     progress::{JobState, JobView, Snapshot},
@@ -152,12 +152,12 @@ async fn what_the_handles_show() {
 
     let running = serde_json::to_value(jobs.jobs()).unwrap();
     assert_eq!(running[0]["attempt"], 1);
-    let read: Vec<Running> = serde_json::from_value(running).unwrap();
-    assert_eq!(read[0].job, jobs.running()[0]);
+    let read: Vec<RunningJob> = serde_json::from_value(running).unwrap();
+    assert_eq!(read[0].job, jobs.jobs()[0].job);
     let in_flight = serde_json::to_value(keys.in_flight()).unwrap();
     assert_eq!(in_flight[0]["key"], "user:7");
     let read: Vec<InFlight<String>> = serde_json::from_value(in_flight).unwrap();
-    assert_eq!(read[0].job(), Some(jobs.running()[0]));
+    assert_eq!(read[0].job(), Some(jobs.jobs()[0].job));
 
     call.await.unwrap_err();
     let snapshot = serde_json::to_value(circuit.snapshot()).unwrap();

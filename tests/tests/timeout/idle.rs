@@ -399,7 +399,7 @@ async fn an_earlier_child_is_a_sign_of_life() {
         }
         Ok(request)
     }));
-    let shared = join().layer(code(move |_, request| child.clone().oneshot(request)));
+    let shared = by_number().join().layer(code(move |_, request| child.clone().oneshot(request)));
     let first = tokio::spawn(quiet().layer(shared.clone()).oneshot(1));
     tokio::time::sleep(ms(1500)).await;
     let idle = ServiceBuilder::new()

@@ -19,11 +19,11 @@ use crate::{
 };
 
 pin_project! {
-    /// The response future of [`Cancel`](super::Cancel).
+    /// Waits for the response of a call to [`Cancel`](super::Cancel), or for its cancellation.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<W, O> {
+    pub struct ResponseFuture<F, O> {
         #[pin]
-        state: State<W>,
+        state: State<F>,
         on_reject: O,
         membership: Membership,
     }
@@ -31,14 +31,14 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    pub(super) enum State<W> {
-        Working { #[pin] work: W },
+    pub(super) enum State<F> {
+        Running { #[pin] call: F },
         Rejected { cancelled: Option<Cancelled> },
     }
 }
 
-impl<W, O> ResponseFuture<W, O> {
-    pub(super) fn new(state: State<W>, on_reject: O, membership: Membership) -> Self {
+impl<F, O> ResponseFuture<F, O> {
+    pub(super) fn new(state: State<F>, on_reject: O, membership: Membership) -> Self {
         Self {
             state,
             on_reject,
@@ -47,9 +47,9 @@ impl<W, O> ResponseFuture<W, O> {
     }
 }
 
-impl<W, O, T, E> Future for ResponseFuture<W, O>
+impl<F, O, T, E> Future for ResponseFuture<F, O>
 where
-    W: Future<Output = Result<Result<T, E>, Cancelled>>,
+    F: Future<Output = Result<Result<T, E>, Cancelled>>,
     O: OnReject<Cancelled, T, E>,
     O::Error: fmt::Display,
 {
@@ -59,13 +59,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let outcome = match this.state.as_mut().project() {
-            StateProj::Working { work } => ready!(this.membership.run(|| work.poll(cx))),
+            StateProj::Running { call } => ready!(this.membership.run(|| call.poll(cx))),
             StateProj::Rejected { cancelled } => match cancelled.take() {
                 Some(cancelled) => Err(cancelled),
                 None => panic!("a cancellable call was polled after it was ready"),
             },
         };
-        // Whoever keeps the future must not keep the job's place in the registry and its group.
+        // Whoever keeps the future must not keep the job in the registry and its group.
         this.state.set(State::Rejected { cancelled: None });
         let result = match outcome {
             Ok(result) => this
@@ -82,7 +82,7 @@ where
     }
 }
 
-impl<W, O> fmt::Debug for ResponseFuture<W, O> {
+impl<F, O> fmt::Debug for ResponseFuture<F, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

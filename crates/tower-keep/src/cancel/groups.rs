@@ -1,3 +1,5 @@
+//! The running jobs of each group.
+
 use std::{
     borrow::Borrow,
     collections::HashMap,
@@ -6,10 +8,6 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{
-    registry::{cancel_each, list},
-    running::Running,
-};
 use crate::{
     event::{CancelReason, JobMap},
     job::{core::Core, table::Tracked},
@@ -17,9 +15,9 @@ use crate::{
 };
 
 /// The running jobs of each group.
-pub struct Groups<G> {
+pub struct Groups<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`.
-    members: Mutex<HashMap<G, Members>>,
+    members: Mutex<HashMap<K, Members>>,
     /// A new job takes the place of those before it.
     replaces: bool,
 }
@@ -95,20 +93,20 @@ impl Members {
     }
 }
 
-/// A job's place in its group, free again when this is dropped.
-pub(super) struct Place<G: Eq + Hash> {
-    groups: Arc<Groups<G>>,
-    group: G,
+/// Keeps a job in its group until it is dropped.
+pub(super) struct GroupGuard<K: Eq + Hash> {
+    groups: Arc<Groups<K>>,
+    group: K,
     job: Arc<Core>,
 }
 
-impl<G: Eq + Hash> Drop for Place<G> {
+impl<K: Eq + Hash> Drop for GroupGuard<K> {
     fn drop(&mut self) {
         self.groups.leave(&self.group, &self.job);
     }
 }
 
-impl<G> Groups<G> {
+impl<K> Groups<K> {
     pub(super) fn new(replaces: bool) -> Self {
         Self {
             members: Mutex::default(),
@@ -121,17 +119,17 @@ impl<G> Groups<G> {
         Self::new(self.replaces)
     }
 
-    fn members(&self) -> MutexGuard<'_, HashMap<G, Members>> {
+    fn members(&self) -> MutexGuard<'_, HashMap<K, Members>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<G: Eq + Hash> Groups<G> {
+impl<K: Eq + Hash> Groups<K> {
     /// Puts the job into its group, and cancels those whose place it takes. Where a younger job has it, as a retry
     /// around the layer comes back with its older one, it is this one that is replaced.
-    pub(super) fn enter(self: &Arc<Self>, group: G, job: &Arc<Core>, shared: bool) -> Place<G>
+    pub(super) fn enter(self: &Arc<Self>, group: K, job: &Arc<Core>, shared: bool) -> GroupGuard<K>
     where
-        G: Clone,
+        K: Clone,
     {
         let target = Tracked {
             job: Arc::clone(job),
@@ -164,7 +162,7 @@ impl<G: Eq + Hash> Groups<G> {
             }
         };
         // From here on it leaves the group whatever happens, as by a panic of what is the user's below.
-        let place = Place {
+        let guard = GroupGuard {
             groups: Arc::clone(self),
             group,
             job: Arc::clone(job),
@@ -180,10 +178,10 @@ impl<G: Eq + Hash> Groups<G> {
                 before.cancel(CancelReason::Replaced);
             }
         }
-        place
+        guard
     }
 
-    fn leave(&self, group: &G, job: &Arc<Core>) {
+    fn leave(&self, group: &K, job: &Arc<Core>) {
         let removed = {
             let mut members = self.members();
             match members.get_mut(group).map(|group| group.remove(job)) {
@@ -196,9 +194,9 @@ impl<G: Eq + Hash> Groups<G> {
     }
 
     /// Oldest first.
-    fn jobs<Q>(&self, group: &Q) -> Vec<Tracked>
+    pub(super) fn jobs<Q>(&self, group: &Q) -> Vec<Tracked>
     where
-        G: Borrow<Q>,
+        K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
         let all = self.members().get(group).map(Members::all);
@@ -211,62 +209,10 @@ impl<G: Eq + Hash> Groups<G> {
     }
 }
 
-impl<G> fmt::Debug for Groups<G> {
+impl<K> fmt::Debug for Groups<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Groups")
             .field("replaces", &self.replaces)
             .finish_non_exhaustive()
-    }
-}
-
-/// Cancels the jobs of one group of a [`CancelLayer`](super::CancelLayer) and its clones.
-///
-/// It knows the key that the layer's closure makes, and whatever that borrows as: `&str` for a `String`.
-pub struct GroupHandle<G> {
-    pub(super) groups: Arc<Groups<G>>,
-}
-
-impl<G: Eq + Hash> GroupHandle<G> {
-    /// Cancels the jobs of this group, with [`CancelReason::Requested`], and says how many were not cancelled before.
-    pub fn cancel<Q>(&self, group: &Q) -> usize
-    where
-        G: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        self.cancel_because(group, CancelReason::Requested)
-    }
-
-    /// Cancels the jobs of this group for this reason and says how many were not cancelled before.
-    pub fn cancel_because<Q>(&self, group: &Q, reason: impl Into<CancelReason>) -> usize
-    where
-        G: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        cancel_each(self.groups.jobs(group), &reason.into(), |_| true)
-    }
-
-    /// The running jobs of this group, oldest first: in a group that [replaces](super::CancelLayer::replace) one, and
-    /// those that clean up.
-    #[must_use]
-    pub fn jobs<Q>(&self, group: &Q) -> Vec<Running>
-    where
-        G: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        list(&self.groups.jobs(group))
-    }
-}
-
-impl<G> Clone for GroupHandle<G> {
-    fn clone(&self) -> Self {
-        Self {
-            groups: Arc::clone(&self.groups),
-        }
-    }
-}
-
-impl<G> fmt::Debug for GroupHandle<G> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupHandle").finish_non_exhaustive()
     }
 }

@@ -1,14 +1,15 @@
 //! The handle that cancels jobs and shuts the layer down.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::select;
 
 use super::{
-    outside::Outside,
-    registry::{Hold, Registry, cancel_each, list},
-    running::Running,
-    shutdown::ShuttingDown,
+    external_token::ExternalToken,
+    registry::{Registry, ShutdownHold, cancel_each, list},
+    running_job::RunningJob,
+    shutdown::ShutdownFuture,
+    shutdown_report::ShutdownReport,
 };
 use crate::{
     event::{CancelReason, JobId},
@@ -21,7 +22,7 @@ use crate::{
 #[derive(Clone)]
 pub struct CancelHandle {
     pub(super) registry: Arc<Registry>,
-    pub(super) outside: Option<Arc<Outside>>,
+    pub(super) external_token: Option<Arc<ExternalToken>>,
 }
 
 impl CancelHandle {
@@ -38,15 +39,15 @@ impl CancelHandle {
         job.is_some_and(|job| job.cancel(reason.into()))
     }
 
-    /// Cancels every running job that has this [external id](crate::Event::external_id), with
-    /// [`CancelReason::Requested`], and says how many were not cancelled before.
+    /// Cancels every running job that has this [external id](crate::Event::external_id), for this reason, and says how many
+    /// were not cancelled before.
     ///
     /// An external id need not be unique: all that have it are meant. The children of such a job are cancelled with it,
     /// as ever, whatever their own ids are. A job that begins meanwhile may be left out. This looks at every job.
     ///
     /// ```
     /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-    /// use tower_keep::{BoxError, CancelLayer, JobLayer};
+    /// use tower_keep::{BoxError, CancelLayer, CancelReason, JobLayer};
     ///
     /// struct Order {
     ///     number: u64,
@@ -61,49 +62,35 @@ impl CancelHandle {
     ///     .service(service_fn(|_: Order| std::future::pending::<Result<(), BoxError>>()));
     ///
     /// let shipping = orders.ready().await?.call(Order { number: 4711 });
-    /// assert_eq!(handle.cancel_external("4711"), 1);
+    /// assert_eq!(handle.cancel_external("4711", CancelReason::Requested), 1);
     /// assert_eq!(shipping.await.unwrap_err().to_string(), "job cancelled: requested");
     /// # Ok::<(), BoxError>(())
     /// # }).unwrap();
     /// ```
-    pub fn cancel_external(&self, external_id: &str) -> usize {
-        self.cancel_external_because(external_id, CancelReason::Requested)
-    }
-
-    /// Cancels every running job that has this external id for this reason, as [`cancel_external`](Self::cancel_external)
-    /// does.
-    pub fn cancel_external_because(
-        &self,
-        external_id: &str,
-        reason: impl Into<CancelReason>,
-    ) -> usize {
+    pub fn cancel_external(&self, external_id: &str, reason: impl Into<CancelReason>) -> usize {
         let jobs = self.registry.find_external(external_id);
         cancel_each(jobs, &reason.into(), |_| true)
-    }
-
-    /// Cancels the running jobs that are meant, with [`CancelReason::Requested`], and says how many were not cancelled
-    /// before.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # let handle = tower_keep::CancelLayer::new().handle();
-    /// handle.cancel_where(|job| &*job.name == "report" && job.age > Duration::from_secs(60));
-    /// ```
-    pub fn cancel_where(&self, meant: impl FnMut(&Running) -> bool) -> usize {
-        self.cancel_where_because(CancelReason::Requested, meant)
     }
 
     /// Cancels the running jobs that are meant, for this reason, and says how many were not cancelled before.
     ///
     /// A job that begins meanwhile may be left out. `meant` may use this handle.
-    pub fn cancel_where_because(
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let handle = tower_keep::CancelLayer::new().handle();
+    /// handle.cancel_where("takes too long", |job| {
+    ///     &*job.name == "report" && job.age > Duration::from_secs(60)
+    /// });
+    /// ```
+    pub fn cancel_where(
         &self,
         reason: impl Into<CancelReason>,
-        mut meant: impl FnMut(&Running) -> bool,
+        mut meant: impl FnMut(&RunningJob) -> bool,
     ) -> usize {
         cancel_each(self.registry.jobs(), &reason.into(), |job| {
             // It may have ended while `meant` looked at another.
-            (!job.state().is_over() || job.state().works_on()) && meant(&Running::of(job))
+            (!job.state().is_over() || job.state().works_on()) && meant(&RunningJob::of(job))
         })
     }
 
@@ -127,9 +114,13 @@ impl CancelHandle {
     ///
     /// What a running job calls through this same layer is new too, and turned away: for its children use a layer of
     /// their own.
-    pub fn shutdown(&self, within: Duration) -> ShuttingDown {
+    #[must_use = "without it nobody waits for the running jobs, or cancels them at the deadline"]
+    pub fn shutdown(
+        &self,
+        within: Duration,
+    ) -> impl Future<Output = ShutdownReport> + Send + Unpin + use<> {
         self.registry.close();
-        ShuttingDown::new(Arc::clone(&self.registry), within)
+        ShutdownFuture::new(Arc::clone(&self.registry), within)
     }
 
     /// Cancels every running job with [`CancelReason::Shutdown`] and turns away every new one with it, for good, and
@@ -143,45 +134,32 @@ impl CancelHandle {
     /// [`shutdown_on`](super::CancelLayer::shutdown_on) before this handle was made.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
-        if let Some(outside) = &self.outside {
-            outside.look(&*self.registry);
+        if let Some(external_token) = &self.external_token {
+            external_token.look(&*self.registry);
         }
         self.registry.is_closed()
     }
 
     /// Keeps a shutdown waiting for more than the jobs.
-    pub(crate) fn hold(&self) -> Hold {
-        Hold::new(&self.registry)
+    pub(crate) fn hold(&self) -> ShutdownHold {
+        ShutdownHold::new(&self.registry)
     }
 
     /// Ready once new jobs are turned away.
     pub(crate) async fn closing(self) {
         let closed = self.registry.shutdown_token().cancelled();
-        match &self.outside {
-            Some(outside) if outside.shuts_down() => {
-                select(pin!(closed), pin!(outside.token.cancelled())).await;
-                outside.look(&*self.registry);
+        match &self.external_token {
+            Some(external_token) if external_token.shuts_down() => {
+                select(pin!(closed), pin!(external_token.token.cancelled())).await;
+                external_token.look(&*self.registry);
             }
             _ => closed.await,
         }
     }
 
-    /// The ids of the running jobs, oldest first.
-    #[must_use]
-    pub fn running(&self) -> Vec<JobId> {
-        let jobs = self.registry.jobs();
-        jobs.iter().map(|tracked| tracked.job.id()).collect()
-    }
-
-    /// The running jobs that have this external id, as they are now, oldest first.
-    #[must_use]
-    pub fn find_external(&self, external_id: &str) -> Vec<Running> {
-        list(&self.registry.find_external(external_id))
-    }
-
     /// The running jobs as they are now, oldest first.
     #[must_use]
-    pub fn jobs(&self) -> Vec<Running> {
+    pub fn jobs(&self) -> Vec<RunningJob> {
         list(&self.registry.jobs())
     }
 }

@@ -1,13 +1,16 @@
-//! The layer, its settings, and how requests form groups.
+//! The layer and its settings.
 
-use std::{convert::Infallible, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    groups::{GroupHandle, Groups},
+    drop_policy::{Detached, StopOnDrop},
+    external_token::ExternalToken,
+    group_handle::GroupHandle,
+    grouping::{GroupBy, NoGroup},
+    groups::Groups,
     handle::CancelHandle,
-    outside::Outside,
     registry::Registry,
 };
 use crate::{
@@ -20,14 +23,18 @@ use crate::{
 ///
 /// Its clones, and all services that it makes, share the running jobs, and a shutdown. A setter on a layer that is in use,
 /// as by a clone, a handle or a service, gives a layer of its own: configure first, then take handles.
+///
+/// `CancelLayer` alone names the layer without groups that stops a dropped call. `G`, the grouping, and `D`, what happens
+/// on drop, have no other public names: a struct that holds a configured layer or its service has a type parameter for it,
+/// or tower's [`BoxCloneSyncService`](https://docs.rs/tower/0.5/tower/util/struct.BoxCloneSyncService.html).
 #[derive(Clone)]
-pub struct CancelLayer<G = NoGroup, O = Fail, H = StopOnDrop> {
+pub struct CancelLayer<G = NoGroup, D = StopOnDrop, O = Fail> {
     pub(super) registry: Arc<Registry>,
-    pub(super) outside: Option<Arc<Outside>>,
+    pub(super) external_token: Option<Arc<ExternalToken>>,
     pub(super) grace: Option<Duration>,
     pub(super) group: G,
+    pub(super) on_drop: D,
     pub(super) on_reject: O,
-    pub(super) hold: H,
 }
 
 impl CancelLayer {
@@ -36,11 +43,11 @@ impl CancelLayer {
     pub fn new() -> Self {
         Self {
             registry: Registry::new(),
-            outside: None,
+            external_token: None,
             grace: None,
             group: NoGroup,
+            on_drop: StopOnDrop,
             on_reject: Fail,
-            hold: StopOnDrop,
         }
     }
 }
@@ -51,7 +58,7 @@ impl Default for CancelLayer {
     }
 }
 
-impl<G, O, H> CancelLayer<G, O, H> {
+impl<G, D, O> CancelLayer<G, D, O> {
     /// Cancels jobs from outside.
     ///
     /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with jobs of its own, which
@@ -60,7 +67,7 @@ impl<G, O, H> CancelLayer<G, O, H> {
     pub fn handle(&self) -> CancelHandle {
         CancelHandle {
             registry: Arc::clone(&self.registry),
-            outside: self.outside.clone(),
+            external_token: self.external_token.clone(),
         }
     }
 
@@ -75,26 +82,29 @@ impl<G, O, H> CancelLayer<G, O, H> {
     }
 }
 
-impl<G: Unshare, O, H> Unshare for CancelLayer<G, O, H> {
+impl<G: Unshare, D, O> Unshare for CancelLayer<G, D, O> {
     fn is_shared(&self) -> bool {
         has_others(&self.registry) || self.group.is_shared()
     }
 
     fn renew(&mut self) {
         self.registry = Registry::new();
-        self.outside = self.outside.take().map(|outside| outside.renewed());
+        self.external_token = self
+            .external_token
+            .take()
+            .map(|external_token| external_token.renewed());
         self.group.renew();
     }
 }
 
-impl<G: Unshare, O, H> CancelLayer<G, O, H> {
+impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     /// Stops every job at once, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
     /// cancelled, and lets none begin after that. One that is cancelled beforehand lets none begin at all. A layer has
     /// one token: the last counts, whether set here or by [`shutdown_on`](Self::shutdown_on).
     #[must_use]
     pub fn token(mut self, token: CancellationToken) -> Self {
         self.unshare();
-        self.outside = Some(Outside::new(token, None));
+        self.external_token = Some(ExternalToken::new(token, None));
         self
     }
 
@@ -106,7 +116,7 @@ impl<G: Unshare, O, H> CancelLayer<G, O, H> {
     #[must_use]
     pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
         self.unshare();
-        self.outside = Some(Outside::new(token, Some(within)));
+        self.external_token = Some(ExternalToken::new(token, Some(within)));
         self
     }
 
@@ -142,7 +152,7 @@ impl<G: Unshare, O, H> CancelLayer<G, O, H> {
     /// let layer = CancelLayer::new().replace(|search: &Search| Some(search.user));
     /// ```
     #[must_use]
-    pub fn replace<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, O, H>
+    pub fn replace<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, D, O>
     where
         F: Fn(&Request) -> Option<K>,
         K: Clone + Eq + Hash,
@@ -150,10 +160,10 @@ impl<G: Unshare, O, H> CancelLayer<G, O, H> {
         self.by_group(group, true)
     }
 
-    /// Puts jobs into groups that the [`groups`](Self::groups) handle cancels together. None replaces another. `None`
+    /// Puts jobs into groups that a [group handle](Self::group_handle) cancels together. None replaces another. `None`
     /// belongs to no group.
     #[must_use]
-    pub fn group_by<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, O, H>
+    pub fn group_by<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, D, O>
     where
         F: Fn(&Request) -> Option<K>,
         K: Clone + Eq + Hash,
@@ -161,18 +171,18 @@ impl<G: Unshare, O, H> CancelLayer<G, O, H> {
         self.by_group(group, false)
     }
 
-    fn by_group<F, K>(self, group: F, replaces: bool) -> CancelLayer<GroupBy<F, K>, O, H> {
+    fn by_group<F, K>(self, group: F, replaces: bool) -> CancelLayer<GroupBy<F, K>, D, O> {
         let layer = self.unshared();
         CancelLayer {
             registry: layer.registry,
-            outside: layer.outside,
+            external_token: layer.external_token,
             grace: layer.grace,
             group: GroupBy {
                 group,
                 groups: Arc::new(Groups::new(replaces)),
             },
             on_reject: layer.on_reject,
-            hold: layer.hold,
+            on_drop: layer.on_drop,
         }
     }
 
@@ -193,21 +203,21 @@ impl<G: Unshare, O, H> CancelLayer<G, O, H> {
     ///
     /// As any setter, it goes before [`handle`](Self::handle): a handle that was taken before does not see these jobs.
     #[must_use]
-    pub fn detached(self) -> CancelLayer<G, O, Detached> {
+    pub fn detached(self) -> CancelLayer<G, Detached, O> {
         let layer = self.unshared();
         CancelLayer {
             registry: layer.registry,
-            outside: layer.outside,
+            external_token: layer.external_token,
             grace: layer.grace,
             group: layer.group,
             on_reject: layer.on_reject,
-            hold: Detached,
+            on_drop: Detached,
         }
     }
 
     /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> CancelLayer<G, FailWith<F>, H>
+    pub fn fail_with<F, E>(self, fail: F) -> CancelLayer<G, D, FailWith<F>>
     where
         F: Fn(Cancelled) -> E,
     {
@@ -216,27 +226,27 @@ impl<G: Unshare, O, H> CancelLayer<G, O, H> {
 
     /// Answers with a response instead of an error, and leaves the inner error type untouched.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> CancelLayer<G, RespondWith<F>, H>
+    pub fn respond_with<F, Response>(self, respond: F) -> CancelLayer<G, D, RespondWith<F>>
     where
         F: Fn(Cancelled) -> Response,
     {
         self.on_reject(RespondWith(respond))
     }
 
-    pub(crate) fn on_reject<P>(self, on_reject: P) -> CancelLayer<G, P, H> {
+    pub(crate) fn on_reject<P>(self, on_reject: P) -> CancelLayer<G, D, P> {
         let layer = self.unshared();
         CancelLayer {
             registry: layer.registry,
-            outside: layer.outside,
+            external_token: layer.external_token,
             grace: layer.grace,
             group: layer.group,
             on_reject,
-            hold: layer.hold,
+            on_drop: layer.on_drop,
         }
     }
 }
 
-impl<F, K, O, H> CancelLayer<GroupBy<F, K>, O, H> {
+impl<F, K, D, O> CancelLayer<GroupBy<F, K>, D, O> {
     /// Cancels the jobs of one group.
     ///
     /// Configure first, then take handles: a setter on a layer that has this handle gives a layer with groups of its own,
@@ -248,117 +258,34 @@ impl<F, K, O, H> CancelLayer<GroupBy<F, K>, O, H> {
     /// struct Search { user: u64, words: String }
     ///
     /// let layer = CancelLayer::new().group_by(|search: &Search| Some(search.user));
-    /// let users = layer.groups();
+    /// let users = layer.group_handle();
     /// // Later, when user 7 signs out:
     /// users.cancel_because(&7, "signed out");
     /// ```
     #[must_use]
-    pub fn groups(&self) -> GroupHandle<K> {
+    pub fn group_handle(&self) -> GroupHandle<K> {
         GroupHandle {
             groups: Arc::clone(&self.group.groups),
         }
     }
 }
 
-impl<G: fmt::Debug, O, H: fmt::Debug> fmt::Debug for CancelLayer<G, O, H> {
+impl<G: fmt::Debug, D: fmt::Debug, O> fmt::Debug for CancelLayer<G, D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outside = self.outside.as_deref();
+        let external_token = self.external_token.as_deref();
         f.debug_struct("CancelLayer")
             .field("handle", &self.handle())
             .field("grace", &self.grace)
             .field("group", &self.group)
-            .field("on_drop", &self.hold)
-            .field("token", &outside.map(|outside| &outside.token))
+            .field("on_drop", &self.on_drop)
+            .field(
+                "token",
+                &external_token.map(|external_token| &external_token.token),
+            )
             .field(
                 "shutdown_within",
-                &outside.and_then(|outside| outside.within()),
+                &external_token.and_then(|external_token| external_token.within()),
             )
             .finish_non_exhaustive()
-    }
-}
-
-/// A call whose future is dropped stops. The default.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StopOnDrop;
-
-/// A job runs on without its caller. Set by [`CancelLayer::detached`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Detached;
-
-/// No job belongs to a group. The default.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoGroup;
-
-/// Puts jobs into groups. Made by [`CancelLayer::replace`] and [`CancelLayer::group_by`].
-pub struct GroupBy<F, K> {
-    group: F,
-    groups: Arc<Groups<K>>,
-}
-
-impl Unshare for NoGroup {
-    fn is_shared(&self) -> bool {
-        false
-    }
-
-    fn renew(&mut self) {}
-}
-
-impl<F, K> Unshare for GroupBy<F, K> {
-    fn is_shared(&self) -> bool {
-        has_others(&self.groups)
-    }
-
-    fn renew(&mut self) {
-        self.groups = Arc::new(self.groups.renewed());
-    }
-}
-
-impl<F: Clone, K> Clone for GroupBy<F, K> {
-    fn clone(&self) -> Self {
-        Self {
-            group: self.group.clone(),
-            groups: Arc::clone(&self.groups),
-        }
-    }
-}
-
-impl<F, K> fmt::Debug for GroupBy<F, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupBy")
-            .field("groups", &self.groups)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A request's group, and where the groups' jobs are kept; `None` belongs to no group.
-pub type Grouped<'a, K> = Option<(K, &'a Arc<Groups<K>>)>;
-
-/// Which jobs belong together. Implemented by [`NoGroup`] and [`GroupBy`].
-pub trait ReplaceGroup<Request> {
-    /// What identifies a group.
-    type Key: Clone + Eq + Hash;
-
-    /// The request's group.
-    fn group(&self, request: &Request) -> Grouped<'_, Self::Key>;
-}
-
-impl<Request> ReplaceGroup<Request> for NoGroup {
-    type Key = Infallible;
-
-    #[inline(always)]
-    fn group(&self, _: &Request) -> Grouped<'_, Infallible> {
-        None
-    }
-}
-
-impl<F, K, Request> ReplaceGroup<Request> for GroupBy<F, K>
-where
-    F: Fn(&Request) -> Option<K>,
-    K: Clone + Eq + Hash,
-{
-    type Key = K;
-
-    fn group(&self, request: &Request) -> Grouped<'_, K> {
-        (self.group)(request).map(|group| (group, &self.groups))
     }
 }

@@ -5,7 +5,8 @@
 //! | what | which jobs | reason |
 //! |---|---|---|
 //! | [`CancelHandle::cancel`] | one | [`Requested`](CancelReason::Requested) |
-//! | [`CancelHandle::cancel_where`] | the jobs that a closure picks, by job, name, parent, age or attempt | `Requested` |
+//! | [`CancelHandle::cancel_where`] | the jobs that a closure picks, by job, name, parent, age or attempt | what it is given |
+//! | [`CancelHandle::cancel_external`] | those with an external id | what it is given |
 //! | [`CancelHandle::cancel_all`] | all | what it is given |
 //! | [`GroupHandle::cancel`] | a group, by the key of [`group_by`](CancelLayer::group_by) or [`replace`](CancelLayer::replace) | `Requested` |
 //! | [`CancelLayer::replace`] | the one before it in the group | [`Replaced`](CancelReason::Replaced) |
@@ -16,7 +17,7 @@
 //! | a caller that drops the future | its own, unless [detached](CancelLayer::detached) | [`CallerGone`](CancelReason::CallerGone) |
 //! | the cancellation of a job | its children, and theirs | the parent's |
 //!
-//! The methods named `.._because` take another reason, which may be a text. [`CancelHandle::jobs`] lists what runs.
+//! [`cancel_because`](CancelHandle::cancel_because) takes another reason. A reason may be a text. [`CancelHandle::jobs`] lists what runs.
 //!
 //! The caller gets [`Cancelled`] within one poll and the work is dropped, unless others [share](crate::dedup) it; with
 //! [`CancelLayer::grace`] the token fires first and work that runs may clean up for that long. The code inside sees the token as
@@ -118,7 +119,7 @@
 //!
 //! Dropping the response future stops the work, as everywhere in Rust, and fires the job's token. A
 //! [detached](CancelLayer::detached) job runs on in a task of its own if it is the caller who drops it; an attempt that
-//! a layer of its stack gives up stops. Dropping [`ShuttingDown`] stops the waiting only: the layer stays shut.
+//! a layer of its stack gives up stops. Dropping the future of [`shutdown`](CancelHandle::shutdown) stops the waiting only: the layer stays shut.
 //!
 //! A job that is cancelled or [replaced](CancelLayer::replace) ends when it is polled or dropped; its grace period begins
 //! then. A newer job of its group does not wait for that, while a shutdown does.
@@ -130,29 +131,27 @@
 //! With `respond_with` it goes into `Router::layer` as it is. A client that disconnects drops the future, which ends
 //! the job as [`CancelReason::CallerGone`].
 
-mod counts;
+mod bounds;
+mod cancellable;
+mod detached;
+mod drop_policy;
+mod external_token;
 mod future;
+mod group_handle;
+mod grouping;
 mod groups;
 mod handle;
 mod layer;
-mod outside;
 pub(crate) mod registry;
-mod running;
+mod running_job;
 mod service;
 mod shutdown;
-mod spawned;
-mod work;
+mod shutdown_report;
 
+#[cfg(feature = "dispatch")]
+pub(crate) use self::{drop_policy::StopOnDrop, grouping::NoGroup};
 pub use self::{
-    counts::Shutdown,
-    future::ResponseFuture,
-    groups::{GroupHandle, Groups},
-    handle::CancelHandle,
-    layer::{CancelLayer, Detached, GroupBy, Grouped, NoGroup, ReplaceGroup, StopOnDrop},
-    running::Running,
-    service::Cancel,
-    shutdown::ShuttingDown,
-    spawned::Spawned,
-    work::Work,
+    future::ResponseFuture, group_handle::GroupHandle, handle::CancelHandle, layer::CancelLayer,
+    running_job::RunningJob, service::Cancel, shutdown_report::ShutdownReport,
 };
 pub use crate::{event::CancelReason, job::Cancelled};

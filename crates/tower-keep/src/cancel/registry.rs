@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::{counts::Shutdown, running::Running};
+use super::{running_job::RunningJob, shutdown_report::ShutdownReport};
 use crate::{
     event::{CancelReason, JobId},
     job::{
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Registry {
     table: Arc<Table>,
     /// Taken before a lock of the table. No job is touched while it is held.
-    rest: Mutex<Rest>,
+    drain: Mutex<Drain>,
     /// Fires at the shutdown, for those that wait for readiness and are no job yet.
     shutdown: CancellationToken,
     /// Fires when the last job is over after the shutdown.
@@ -24,12 +24,12 @@ pub(super) struct Registry {
 }
 
 #[derive(Default)]
-struct Rest {
+struct Drain {
     /// Those that left this layer after the shutdown and are not over yet.
     leaving: usize,
     /// Those for whom it is not over yet, though their jobs may be.
     holds: usize,
-    tally: Shutdown,
+    report: ShutdownReport,
 }
 
 impl Tracked {
@@ -54,7 +54,7 @@ impl Registry {
     pub(super) fn on(table: &Arc<Table>) -> Option<Arc<Self>> {
         let registry = Arc::new(Self {
             table: Arc::clone(table),
-            rest: Mutex::new(Rest::default()),
+            drain: Mutex::new(Drain::default()),
             shutdown: CancellationToken::default(),
             drained: CancellationToken::default(),
         });
@@ -62,8 +62,8 @@ impl Registry {
         table.set_owner(Arc::downgrade(&owner)).then_some(registry)
     }
 
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn drain_state(&self) -> MutexGuard<'_, Drain> {
+        self.drain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tracks a call of the job as long as the guard lives. `None` after the shutdown.
@@ -71,7 +71,7 @@ impl Registry {
     pub(super) fn track(&self, job: &Arc<Core>, shared: bool) -> Option<Call> {
         let call = self.table.begin_call(job, shared);
         if call.is_none() {
-            self.rest().tally.refused += 1;
+            self.drain_state().report.refused += 1;
         }
         call
     }
@@ -106,17 +106,17 @@ impl Registry {
         self.table.tracked()
     }
 
-    pub(super) fn tally(&self) -> Shutdown {
-        self.rest().tally
+    pub(super) fn report(&self) -> ShutdownReport {
+        self.drain_state().report
     }
 
     /// Whether nothing is left, once the layer is closed: from then on no job comes, and a job that leaves is counted as
     /// leaving in the same step.
-    fn is_drained(&self, rest: &Rest) -> bool {
-        rest.leaving == 0 && rest.holds == 0 && self.table.calling() == 0
+    fn is_drained(&self, drain: &Drain) -> bool {
+        drain.leaving == 0 && drain.holds == 0 && self.table.calling() == 0
     }
 
-    fn drain(&self, drained: bool) {
+    fn finish(&self, drained: bool) {
         if drained {
             self.drained.cancel();
         }
@@ -125,31 +125,31 @@ impl Registry {
     /// A job that left this layer after the shutdown is over.
     fn over(&self, reason: Option<&CancelReason>) {
         let drained = {
-            let mut rest = self.rest();
-            rest.leaving -= 1;
-            rest.tally.count(reason);
-            self.is_drained(&rest)
+            let mut drain = self.drain_state();
+            drain.leaving -= 1;
+            drain.report.count(reason);
+            self.is_drained(&drain)
         };
-        self.drain(drained);
+        self.finish(drained);
     }
 }
 
 impl Owner for Registry {
     fn close(&self) {
         let drained = {
-            let rest = self.rest();
+            let drain = self.drain_state();
             self.table.close();
-            self.is_drained(&rest)
+            self.is_drained(&drain)
         };
         self.shutdown.cancel();
-        self.drain(drained);
+        self.finish(drained);
     }
 
     fn leave(self: Arc<Self>, leave: &mut dyn FnMut() -> Option<Arc<Core>>) {
         let left = {
-            let mut rest = self.rest();
+            let mut drain = self.drain_state();
             let left = leave();
-            rest.leaving += usize::from(left.is_some());
+            drain.leaving += usize::from(left.is_some());
             left
         };
         if let Some(job) = left {
@@ -163,24 +163,24 @@ impl Owner for Registry {
 }
 
 /// Keeps a shutdown waiting until it is dropped.
-pub(crate) struct Hold(Arc<Registry>);
+pub(crate) struct ShutdownHold(Arc<Registry>);
 
-impl Hold {
+impl ShutdownHold {
     pub(super) fn new(registry: &Arc<Registry>) -> Self {
-        registry.rest().holds += 1;
+        registry.drain_state().holds += 1;
         Self(Arc::clone(registry))
     }
 }
 
-impl Drop for Hold {
+impl Drop for ShutdownHold {
     fn drop(&mut self) {
         let registry = &self.0;
         let drained = {
-            let mut rest = registry.rest();
-            rest.holds -= 1;
-            registry.is_closed() && registry.is_drained(&rest)
+            let mut drain = registry.drain_state();
+            drain.holds -= 1;
+            registry.is_closed() && registry.is_drained(&drain)
         };
-        registry.drain(drained);
+        registry.finish(drained);
     }
 }
 
@@ -216,6 +216,8 @@ pub(super) fn cancel_each(
 }
 
 /// The jobs as they are now.
-pub(super) fn list(jobs: &[Tracked]) -> Vec<Running> {
-    jobs.iter().map(|target| Running::of(&target.job)).collect()
+pub(super) fn list(jobs: &[Tracked]) -> Vec<RunningJob> {
+    jobs.iter()
+        .map(|target| RunningJob::of(&target.job))
+        .collect()
 }

@@ -12,11 +12,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    bounds::DisplayError,
+    cancellable::{CancelWatch, CancellableCall},
+    drop_policy::{DropPolicy, StopOnDrop},
+    external_token::RunUntil,
     future::{ResponseFuture, State},
-    layer::{CancelLayer, Detached, NoGroup, ReplaceGroup, StopOnDrop},
-    outside::Until,
-    spawned::Spawned,
-    work::{Watch, Work},
+    grouping::{Grouping, NoGroup},
+    layer::CancelLayer,
 };
 use crate::{
     event::{CancelReason, JobName},
@@ -29,17 +31,36 @@ use crate::{
     reject::{Fail, OnReject},
 };
 
-/// The service that [`CancelLayer`] makes.
-pub struct Cancel<S, G = NoGroup, O = Fail, H = StopOnDrop> {
+/// Makes the calls of a service cancellable. Made by [`CancelLayer`].
+///
+/// ```
+/// use tower::{Layer, Service, service_fn};
+/// use tower_keep::{BoxError, CancelLayer};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let cancel = CancelLayer::new();
+/// let handle = cancel.handle();
+/// let mut service = cancel.layer(service_fn(|_: u32| std::future::pending::<Result<(), BoxError>>()));
+/// let call = service.call(1);
+/// let mut inner = service.into_inner();
+///
+/// // The call is still tracked, a call of the inner service is not.
+/// let _untracked = inner.call(2);
+/// assert_eq!(handle.jobs().len(), 1);
+/// assert!(handle.cancel(handle.jobs()[0].job));
+/// assert!(call.await.is_err());
+/// # });
+/// ```
+pub struct Cancel<S, G = NoGroup, D = StopOnDrop, O = Fail> {
     inner: S,
-    layer: CancelLayer<G, O, H>,
+    layer: CancelLayer<G, D, O>,
     id: LayerId,
     /// What to wait for beside the inner service's readiness. Made only when it is not ready.
     stopped: Option<Box<Stopped>>,
 }
 
-impl<S, G, O, H> Cancel<S, G, O, H> {
-    pub(super) fn new(inner: S, layer: CancelLayer<G, O, H>) -> Self {
+impl<S, G, D, O> Cancel<S, G, D, O> {
+    pub(super) fn new(inner: S, layer: CancelLayer<G, D, O>) -> Self {
         Self {
             inner,
             layer,
@@ -48,13 +69,28 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         }
     }
 
+    /// Gives access to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Gives mutable access to the inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back. Calls that run go on, and handles of the layer still reach them.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
     fn is_stopped(&self) -> bool {
         self.layer.registry.is_closed()
             || self
                 .layer
-                .outside
+                .external_token
                 .as_ref()
-                .is_some_and(|outside| outside.token.is_cancelled())
+                .is_some_and(|external_token| external_token.token.is_cancelled())
     }
 
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -62,24 +98,24 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         let stopped = self.stopped.get_or_insert_with(|| {
             Box::new(Stopped {
                 shutdown: Box::pin(layer.registry.shutdown_token().clone().cancelled_owned()),
-                outside: layer
-                    .outside
+                external_token: layer
+                    .external_token
                     .as_ref()
-                    .map(|outside| Box::pin(outside.token.clone().cancelled_owned())),
+                    .map(|external_token| Box::pin(external_token.token.clone().cancelled_owned())),
             })
         });
-        let outside = stopped
-            .outside
+        let external_token = stopped
+            .external_token
             .as_mut()
-            .is_some_and(|outside| outside.as_mut().poll(cx).is_ready());
-        if outside {
+            .is_some_and(|external_token| external_token.as_mut().poll(cx).is_ready());
+        if external_token {
             Poll::Ready(())
         } else {
             stopped.shutdown.as_mut().poll(cx)
         }
     }
 
-    fn poll_ready<Request>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    fn poll_inner_ready<Request>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
     where
         S: Service<Request>,
     {
@@ -98,14 +134,11 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
 
     /// Tracks the job and calls the inner service, unless the job is cancelled already.
     #[inline(always)]
-    fn call<Request, W>(
-        &mut self,
-        request: Request,
-        hold: impl FnOnce(Work<S::Future, G::Key>) -> W,
-    ) -> ResponseFuture<W, O>
+    fn call_tracked<Request>(&mut self, request: Request) -> ResponseFuture<D::Call, O>
     where
         S: Service<Request>,
-        G: ReplaceGroup<Request>,
+        G: Grouping<Request>,
+        D: DropPolicy<S::Future, G::Key>,
         O: Clone,
     {
         let layer = &self.layer;
@@ -114,14 +147,15 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
             watcher: Watcher::Nothing,
             layer: self.id,
         };
-        let stopped = layer.outside.as_ref().is_some_and(|outside| {
-            outside.token.is_cancelled() && matches!(outside.fired(&*layer.registry), Until::Now)
+        let stopped = layer.external_token.as_ref().is_some_and(|external_token| {
+            external_token.token.is_cancelled()
+                && matches!(external_token.fired(&*layer.registry), RunUntil::Now)
         });
         let (membership, state) = Membership::track(&joining, || {
             // `track` makes the job ambient, and there is none only where the thread's storage is gone.
             let job = context::current()
                 .unwrap_or_else(|| Core::new(JobName::EMPTY, Origin::Nobody, context::apart));
-            let watch = Watch::new(job);
+            let watch = CancelWatch::new(job);
             let job = watch.job();
             if stopped {
                 watch.cancel(CancelReason::Requested);
@@ -137,22 +171,23 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
             if watch.is_stopped() {
                 return rejected(job);
             }
-            let place = before_service(|| {
-                let group = layer.group.group(&request);
-                group.map(|(group, groups)| groups.enter(group, job, watch.is_shared()))
+            let group = before_service(|| {
+                let groups = layer.group.groups()?;
+                let group = layer.group.group(&request)?;
+                Some(groups.enter(group, job, watch.is_shared()))
             });
             // A younger job may have its place in the group.
             if watch.is_stopped() {
                 return rejected(job);
             }
             let future = inner.call(request);
-            State::Working {
-                work: hold(Work::new(
+            State::Running {
+                call: D::begin(CancellableCall::new(
                     future,
                     watch,
-                    layer.outside.clone(),
+                    layer.external_token.clone(),
                     layer.grace,
-                    place,
+                    group,
                     call,
                 )),
             }
@@ -162,77 +197,55 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
 }
 
 #[cold]
-fn rejected<W>(job: &Core) -> State<W> {
+fn rejected<F>(job: &Core) -> State<F> {
     rejected_for(job, CancelReason::Requested)
 }
 
 /// For this reason, unless the job has one.
 #[cold]
-fn rejected_for<W>(job: &Core, otherwise: CancelReason) -> State<W> {
+fn rejected_for<F>(job: &Core, otherwise: CancelReason) -> State<F> {
     let reason = job.reason().unwrap_or(otherwise);
     State::Rejected {
         cancelled: Some(Cancelled::of(job.id(), reason)),
     }
 }
 
-impl<S, G: Clone, O: Clone, H: Clone> Layer<S> for CancelLayer<G, O, H> {
-    type Service = Cancel<S, G, O, H>;
+impl<S, G: Clone, D: Clone, O: Clone> Layer<S> for CancelLayer<G, D, O> {
+    type Service = Cancel<S, G, D, O>;
 
-    fn layer(&self, inner: S) -> Cancel<S, G, O, H> {
+    fn layer(&self, inner: S) -> Self::Service {
         Cancel::new(inner, self.clone())
     }
 }
 
-impl<S, G, O, Request> Service<Request> for Cancel<S, G, O, StopOnDrop>
+impl<S, G, D, O, Request> Service<Request> for Cancel<S, G, D, O>
 where
     S: Service<Request>,
-    G: ReplaceGroup<Request>,
+    G: Grouping<Request>,
+    D: DropPolicy<S::Future, G::Key>,
     O: OnReject<Cancelled, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display,
+    O::Error: DisplayError,
 {
     type Response = S::Response;
     type Error = O::Error;
-    type Future = ResponseFuture<Work<S::Future, G::Key>, O>;
+    type Future = ResponseFuture<D::Call, O>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
-        Self::poll_ready(self, cx).map_err(|error| self.layer.on_reject.pass(error))
-    }
-
-    #[inline(always)]
-    fn call(&mut self, request: Request) -> Self::Future {
-        Self::call(self, request, |work| work)
-    }
-}
-
-impl<S, G, O, Request> Service<Request> for Cancel<S, G, O, Detached>
-where
-    S: Service<Request>,
-    S::Future: Send + 'static,
-    S::Response: Send + 'static,
-    S::Error: fmt::Display + Send + 'static,
-    G: ReplaceGroup<Request>,
-    G::Key: Send + Sync + 'static,
-    O: OnReject<Cancelled, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display,
-{
-    type Response = S::Response;
-    type Error = O::Error;
-    type Future = ResponseFuture<Spawned<S::Response, S::Error>, O>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
-        Self::poll_ready(self, cx).map_err(|error| self.layer.on_reject.pass(error))
+        self.poll_inner_ready(cx)
+            .map_err(|error| self.layer.on_reject.pass(error))
     }
 
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Where the layer is [detached](CancelLayer::detached), outside a tokio runtime.
+    #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        Self::call(self, request, Spawned::new)
+        self.call_tracked(request)
     }
 }
 
-impl<S: Clone, G: Clone, O: Clone, H: Clone> Clone for Cancel<S, G, O, H> {
+impl<S: Clone, G: Clone, D: Clone, O: Clone> Clone for Cancel<S, G, D, O> {
     fn clone(&self) -> Self {
         // What this instance waits for is its own.
         Self {
@@ -244,7 +257,7 @@ impl<S: Clone, G: Clone, O: Clone, H: Clone> Clone for Cancel<S, G, O, H> {
     }
 }
 
-impl<S: fmt::Debug, G: fmt::Debug, O, H: fmt::Debug> fmt::Debug for Cancel<S, G, O, H> {
+impl<S: fmt::Debug, G: fmt::Debug, D: fmt::Debug, O> fmt::Debug for Cancel<S, G, D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancel")
             .field("inner", &self.inner)
@@ -256,5 +269,5 @@ impl<S: fmt::Debug, G: fmt::Debug, O, H: fmt::Debug> fmt::Debug for Cancel<S, G,
 /// Waits for the shutdown or the outside token.
 struct Stopped {
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
-    outside: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    external_token: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }

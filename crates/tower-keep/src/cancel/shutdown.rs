@@ -1,7 +1,6 @@
 //! The wait for the end of the running jobs at a shutdown.
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -13,14 +12,13 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    counts::Shutdown,
     registry::{Registry, cancel_each},
+    shutdown_report::ShutdownReport,
 };
 use crate::event::CancelReason;
 
-/// Waits for the end of the jobs. Made by [`CancelHandle::shutdown`](super::CancelHandle::shutdown).
-#[must_use = "without it nobody waits for the running jobs, or cancels them at the deadline"]
-pub struct ShuttingDown {
+/// Waits for the end of the jobs.
+pub(super) struct ShutdownFuture {
     registry: Arc<Registry>,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
     /// `None` once the jobs are cancelled, and where it lies past the end of time.
@@ -28,7 +26,7 @@ pub struct ShuttingDown {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl ShuttingDown {
+impl ShutdownFuture {
     pub(super) fn new(registry: Arc<Registry>, within: Duration) -> Self {
         Self {
             drained: Box::pin(registry.drained_token().clone().cancelled_owned()),
@@ -39,14 +37,14 @@ impl ShuttingDown {
     }
 }
 
-impl Future for ShuttingDown {
-    type Output = Shutdown;
+impl Future for ShutdownFuture {
+    type Output = ShutdownReport;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Shutdown> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ShutdownReport> {
         let this = self.get_mut();
         loop {
             if this.drained.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(this.registry.tally());
+                return Poll::Ready(this.registry.report());
             }
             let Some(deadline) = this.deadline else {
                 return Poll::Pending;
@@ -66,13 +64,5 @@ impl Future for ShuttingDown {
             this.sleep = None;
             cancel_each(this.registry.jobs(), &CancelReason::Shutdown, |_| true);
         }
-    }
-}
-
-impl fmt::Debug for ShuttingDown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ShuttingDown")
-            .field("so_far", &self.registry.tally())
-            .finish_non_exhaustive()
     }
 }

@@ -17,33 +17,33 @@ use hashlink::{
 };
 use tokio::time::Instant;
 
-use super::key::Key;
+use super::typed_key::TypedKey;
 use crate::event::JobId;
 
 /// How long results are cached, and how many.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) fresh: Duration,
+pub struct CacheLimits {
+    pub(super) ttl: Duration,
     /// After that, how long it is answered while another execution is under way.
     pub(super) stale: Duration,
-    pub(super) most: NonZeroUsize,
+    pub(super) max_entries: NonZeroUsize,
 }
 
-impl Limits {
+impl CacheLimits {
     fn is_over(&self, age: Duration) -> bool {
-        age >= self.fresh.saturating_add(self.stale)
+        age >= self.ttl.saturating_add(self.stale)
     }
 }
 
 /// A question that comes at this time, from a layer with these limits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct CacheAccess {
     pub(super) now: Instant,
-    pub(super) limits: Limits,
+    pub(super) limits: CacheLimits,
 }
 
-impl Asked {
-    pub(super) fn now(limits: Limits) -> Self {
+impl CacheAccess {
+    pub(super) fn now(limits: CacheLimits) -> Self {
         Self {
             now: Instant::now(),
             limits,
@@ -73,20 +73,20 @@ impl Cached {
 }
 
 /// What was pushed out: the user's keys and responses, which go without the lock.
-pub(super) type Gone<K> = Vec<(Key<K>, Cached)>;
+pub(super) type Evicted<K> = Vec<(TypedKey<K>, Cached)>;
 
 /// The hasher is the standard one: keys come from requests, and must not be chosen to collide. Each key comes with its hash.
-pub(super) struct Cache<K> {
+pub(super) struct ResultCache<K> {
     /// The least recently used comes first.
-    map: LinkedHashMap<Key<K>, Cached, RandomState>,
+    map: LinkedHashMap<TypedKey<K>, Cached, RandomState>,
 }
 
-type Occupied<'a, K> = RawOccupiedEntryMut<'a, Key<K>, Cached, RandomState>;
+type Occupied<'a, K> = RawOccupiedEntryMut<'a, TypedKey<K>, Cached, RandomState>;
 
 /// How many of the oldest are looked at for each new result: more than one, so that expired results get fewer.
 const SWEEP: usize = 2;
 
-impl<K> Cache<K> {
+impl<K> ResultCache<K> {
     pub(super) fn new(hasher: RandomState) -> Self {
         Self {
             map: LinkedHashMap::with_hasher(hasher),
@@ -104,8 +104,8 @@ impl<K> Cache<K> {
     }
 }
 
-impl<K: Eq + Hash> Cache<K> {
-    fn find(&mut self, hash: u64, key: &Key<K>) -> Option<Occupied<'_, K>> {
+impl<K: Eq + Hash> ResultCache<K> {
+    fn find(&mut self, hash: u64, key: &TypedKey<K>) -> Option<Occupied<'_, K>> {
         let entry = self.map.raw_entry_mut();
         match entry.from_key_hashed_nocheck(hash, key) {
             RawEntryMut::Occupied(entry) => Some(entry),
@@ -113,10 +113,10 @@ impl<K: Eq + Hash> Cache<K> {
         }
     }
 
-    pub(super) fn get(&mut self, hash: u64, key: &Key<K>, asked: Asked) -> Option<Hit> {
+    pub(super) fn get(&mut self, hash: u64, key: &TypedKey<K>, access: CacheAccess) -> Option<Hit> {
         let mut entry = self.find(hash, key)?;
-        let age = entry.get().age(asked.now);
-        if asked.limits.is_over(age) {
+        let age = entry.get().age(access.now);
+        if access.limits.is_over(age) {
             return None;
         }
         entry.to_back();
@@ -125,25 +125,31 @@ impl<K: Eq + Hash> Cache<K> {
             response: Arc::clone(&entry.response),
             of: entry.of,
             age,
-            stale: age >= asked.limits.fresh,
+            stale: age >= access.limits.ttl,
         })
     }
 
     #[must_use]
-    pub(super) fn put(&mut self, hash: u64, key: Key<K>, cached: Cached, asked: Asked) -> Gone<K> {
-        let mut gone = Gone::new();
+    pub(super) fn put(
+        &mut self,
+        hash: u64,
+        key: TypedKey<K>,
+        cached: Cached,
+        access: CacheAccess,
+    ) -> Evicted<K> {
+        let mut gone = Evicted::new();
         // An insert in its place would drop one of the keys.
         gone.extend(self.remove(hash, &key));
         let vacant = self.map.raw_entry_mut();
         if let RawEntryMut::Vacant(vacant) = vacant.from_key_hashed_nocheck(hash, &key) {
             vacant.insert_hashed_nocheck(hash, key, cached);
         }
-        while self.map.len() > asked.limits.most.get() {
+        while self.map.len() > access.limits.max_entries.get() {
             gone.extend(self.map.pop_front());
         }
         for _ in 0..SWEEP {
             match self.map.front() {
-                Some((_, entry)) if asked.limits.is_over(entry.age(asked.now)) => {
+                Some((_, entry)) if access.limits.is_over(entry.age(access.now)) => {
                     gone.extend(self.map.pop_front());
                 }
                 _ => break,
@@ -153,14 +159,14 @@ impl<K: Eq + Hash> Cache<K> {
     }
 
     #[must_use]
-    fn remove(&mut self, hash: u64, key: &Key<K>) -> Option<(Key<K>, Cached)> {
+    fn remove(&mut self, hash: u64, key: &TypedKey<K>) -> Option<(TypedKey<K>, Cached)> {
         self.find(hash, key).map(RawOccupiedEntryMut::remove_entry)
     }
 
     /// Takes the results of this key out, of every type.
     #[must_use]
-    pub(super) fn invalidate(&mut self, hash: u64, key: &K) -> Gone<K> {
-        let mut gone = Gone::new();
+    pub(super) fn invalidate(&mut self, hash: u64, key: &K) -> Evicted<K> {
+        let mut gone = Evicted::new();
         while let RawEntryMut::Occupied(found) =
             (self.map.raw_entry_mut()).from_hash(hash, |known| known.key == *key)
         {
@@ -170,9 +176,9 @@ impl<K: Eq + Hash> Cache<K> {
     }
 }
 
-impl<K> fmt::Debug for Cache<K> {
+impl<K> fmt::Debug for ResultCache<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache")
+        f.debug_struct("ResultCache")
             .field("len", &self.len())
             .finish_non_exhaustive()
     }

@@ -6,7 +6,7 @@ use super::cache::Hit;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DedupCounts {
-    /// Executions that began, renewals of cached results included.
+    /// Executions that began, revalidations of cached results included.
     pub executions: u64,
     /// Joined an execution.
     pub joined: u64,
@@ -18,8 +18,8 @@ pub struct DedupCounts {
     pub hits: u64,
     /// Those of the hits that were stale.
     pub stale_hits: u64,
-    /// Renewals of a cached result that brought none to cache: they failed, panicked or took too long.
-    pub failed_renewals: u64,
+    /// Revalidations of a cached result that brought none to cache: they failed, panicked or took too long.
+    pub failed_revalidations: u64,
 }
 
 impl DedupCounts {

@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::keys::Lead;
+use super::key_table::KeyGuard;
 use crate::job::{membership::Membership, oneshot::Oneshot};
 
 pin_project! {
@@ -23,7 +23,7 @@ pin_project! {
     {
         #[pin]
         call: Oneshot<S, Request>,
-        lead: Option<Lead<K>>,
+        guard: Option<KeyGuard<K>>,
     }
 }
 
@@ -36,18 +36,18 @@ where
     pub(super) fn new(
         service: S,
         request: Request,
-        lead: Option<Lead<K>>,
+        guard: Option<KeyGuard<K>>,
         membership: &Membership,
     ) -> Self {
         Self {
             call: Oneshot::new(service, request, membership),
-            lead,
+            guard,
         }
     }
 
     /// Takes over the key that it holds.
-    pub(super) fn take_lead(self: Pin<&mut Self>) -> Option<Lead<K>> {
-        self.project().lead.take()
+    pub(super) fn take_guard(self: Pin<&mut Self>) -> Option<KeyGuard<K>> {
+        self.project().guard.take()
     }
 
     /// Drops the call, and what it borrowed from the service.
@@ -60,7 +60,7 @@ where
     pub(super) fn release(self: Pin<&mut Self>) {
         let this = self.project();
         this.call.clear();
-        *this.lead = None;
+        *this.guard = None;
     }
 
     /// Polls in the job of this membership.
@@ -72,8 +72,8 @@ where
     ) -> Poll<Result<S::Response, S::Error>> {
         let this = self.project();
         this.call.poll(membership, cx, |job| {
-            if let Some(lead) = this.lead {
-                lead.set_job(job);
+            if let Some(guard) = this.guard {
+                guard.set_job(job);
             }
         })
     }

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use crate::{event::JobId, sync::Mutex};
 
 /// A key in flight, for the handle.
-pub(super) struct Shown<K> {
+pub(super) struct ListedKey<K> {
     /// Locked only to clone it for the handle, so that it need not be `Sync`; no call waits for that.
     pub(super) key: Mutex<K>,
     pub(super) since: Instant,
 }
 
-impl<K: Clone> Shown<K> {
+impl<K: Clone> ListedKey<K> {
     pub(super) fn in_flight(
         &self,
         job: Option<JobId>,
@@ -25,7 +25,7 @@ impl<K: Clone> Shown<K> {
     }
 }
 
-/// A key in flight, as it was when it was asked for. Got from [`DedupHandle::in_flight`](super::DedupHandle::in_flight).
+/// A key in flight, as it was when the handle was asked. Got from [`DedupHandle::in_flight`](super::DedupHandle::in_flight).
 #[derive(Clone, Debug)]
 pub struct InFlight<K> {
     key: K,

@@ -1,6 +1,6 @@
 //! One execution for identical concurrent requests, or the newest request in the place of an older one.
 //!
-//! The key is marked before the work starts and free again when the job ends, in whichever way: with a result, by a
+//! The key is in flight before the work starts and free again when the job ends, in whichever way: with a result, by a
 //! limit, a cancellation, a panic or a drop. Requests without a key (`None`) are not deduplicated: they wait for nobody,
 //! nobody waits for them, and the cache is neither read nor written. So the key is where a request says that it wants an
 //! execution of its own, by an extension or a header:
@@ -23,11 +23,11 @@
 //! |---|---|---|---|
 //! | coalescing | reject, the default | fails with [`Duplicate`], which says which job has the key | |
 //! | | [`join`](DedupLayer::join) | waits for the first one's result | the response has to be `Clone + Send + Sync`, the rest `Send` |
-//! | | `join` and [`keep`](DedupLayer::keep) | waits for the first one's result, and gets it from a cache for some time after its end | as `join` |
+//! | | `join` and [`cache`](DedupLayer::cache) | waits for the first one's result, and gets it from a cache for some time after its end | as `join` |
 //! | superseding | [`latest`](DedupLayer::latest) | takes the place of the first one, which is cancelled, and runs at once | |
 //! | | [`debounce`](DedupLayer::debounce) | waits for quiet, and for the running call; the last waiting call runs | needs tokio's timer |
 //!
-//! When coalescing, the key says what is asked for, and one answer will do. When superseding, it names a place that one call
+//! When coalescing, the key says what is asked for, and one answer will do. When superseding, it names a slot that one call
 //! can have at a time, such as a search box, and the calls ask for different things. So superseding has no cache: a
 //! cached result would answer another question. Where you want both, as in a box whose queries are also shared and cached,
 //! put a layer that supersedes around a layer that joins.
@@ -40,7 +40,7 @@
 //! | needs a job | no | the layer begins one |
 //! | grace period | that of a Cancel layer outside | its own, [`grace`](crate::CancelLayer::grace) |
 //! | the older caller gets | [`Duplicate`], with [`Cancelled`](crate::job::Cancelled) as its source | [`Cancelled`](crate::job::Cancelled) |
-//! | the older one has its result in the same moment | it keeps the result, or the newer call has the place: never both | a finished job keeps its result |
+//! | the older one has its result in the same moment | it keeps the result, or the newer call has the slot: never both | a finished job keeps its result |
 //!
 //! The services of a layer and of its clones share their keys, around whatever services they are: a key has to say which
 //! service is meant where there are several, such as the routes of a server. Joined calls whose responses differ in type do
@@ -97,18 +97,18 @@
 //! this one too. A job that failed with the work does not say in which step that was.
 //!
 //! A follower's job gets no reports where its own or the leader's job is unknown here: if no layer tracks it, or a layer
-//! inside this one begins it. Background renewals of cached results, and executions whose leader was already cancelled,
+//! inside this one begins it. Background revalidations of cached results, and executions whose leader was already cancelled,
 //! belong to no job and report nothing.
 //!
 //! The execution runs in the leader's tracing span, whichever caller polls it, and keeps that span open until it is over;
-//! where the leader had no span, in the span of the caller that polls. A renewal runs in the span of the call that got the
+//! where the leader had no span, in the span of the caller that polls. A revalidation runs in the span of the call that got the
 //! stale result. Task-locals belong to the task that polls, which may be any caller's: an execution must not rely on them.
 //! Timers, connections and tasks belong to the runtime in which the execution made them. If callers of several runtimes
 //! share an execution, that runtime must outlive it.
 //!
 //! # Cache
 //!
-//! Without [`keep`](DedupLayer::keep), nothing is left once the execution is over. With it, the layer caches each success
+//! Without [`cache`](DedupLayer::cache), nothing is left once the execution is over. With it, the layer caches each success
 //! and answers later requests from the cache: nothing is executed, and the inner service is not asked whether it is ready.
 //! So a detached job's result is found though its caller went away.
 //!
@@ -123,7 +123,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! let users = DedupLayer::new(|user: &u64| Some(*user))
 //!     .join()
-//!     .keep(Duration::from_secs(60));
+//!     .cache(Duration::from_secs(60));
 //! let handle = users.handle();
 //! let mut service = ServiceBuilder::new()
 //!     .layer(users)
@@ -144,14 +144,14 @@
 //!
 //! | | |
 //! |---|---|
-//! | time to live | [`keep`](DedupLayer::keep), on tokio's clock, from the end of the execution |
-//! | after that | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): answered at once, while one execution renews it |
-//! | count | [`keep_at_most`](DedupLayer::keep_at_most), 1000 by default; the least recently used result goes first |
+//! | time to live | [`cache`](DedupLayer::cache), on tokio's clock, from the end of the execution |
+//! | after that | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): answered at once, while one execution revalidates it |
+//! | count | [`max_entries`](DedupLayer::max_entries), 1000 by default; the least recently used result goes first |
 //! | what is cached | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
 //! | what is never cached | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
 //! | refresh | a request that [`refresh_if`](DedupLayer::refresh_if) picks is executed though there is a cached result |
 //! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [below](self#invalidation) |
-//! | event | [`AnsweredFromKept`](crate::EventKind::AnsweredFromKept); the job succeeds without having started |
+//! | event | [`CacheHit`](crate::EventKind::CacheHit); the job succeeds without having started |
 //!
 //! An expired result keeps its memory until a newer result takes its place or pushes it out. The key says
 //! whom a result is for: where users may not see each other's results, put the user into the key.
@@ -164,7 +164,7 @@
 //! | mode | the next call with the key |
 //! |---|---|
 //! | reject | is executed, also where the older execution hangs |
-//! | [`join`](DedupLayer::join), with [`keep`](DedupLayer::keep) or without | begins an execution of its own, which later calls join |
+//! | [`join`](DedupLayer::join), with [`cache`](DedupLayer::cache) or without | begins an execution of its own, which later calls join |
 //! | [`latest`](DedupLayer::latest) | runs, and the older one is not cancelled |
 //! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older one; so does a call that waited already |
 //!
@@ -235,10 +235,10 @@
 //! | a result that the older one has not been polled for | is lost | is there |
 //! | the running call leaves, fails or panics | the key is free | the waiting call goes on |
 //! | the waiting call leaves | | the key is free; the calls it replaced do not come back, and the next call begins a burst of its own |
-//! | a retry inside | keeps its place; a wait for the next attempt ends too | keeps its place |
+//! | a retry inside | keeps its slot; a wait for the next attempt ends too | keeps its slot |
 //! | a retry outside | does not try a replaced call again, nor does a circuit count it | as there; each attempt waits for quiet |
-//! | a retry outside comes back while a newer job has the place, or waits for it | it is the older job that is replaced | as there |
-//! | a retry outside that is not ours | would take the place back: let it leave this error alone | would wait once more: as there |
+//! | a retry outside comes back while a newer job has the slot, or waits for it | it is the older job that is replaced | as there |
+//! | a retry outside that is not ours | would take the slot back: let it leave this error alone | would wait once more: as there |
 //! | grace of a Cancel layer outside | is given, while the newer one runs already | never starts, so needs none |
 //! | grace of a Cancel layer inside | is not given: the layer is dropped with the work | |
 //! | a time limit outside | | spans the wait too |
@@ -251,7 +251,7 @@
 //! |---|---|---|
 //! | Go's `singleflight`, tower-resilience's coalesce | `join` | the work stops when the last caller leaves; any caller drives it |
 //! | BullMQ, simple mode | the default | the caller gets an error, with the job's id |
-//! | BullMQ, throttle mode (`ttl`) | `join` and `keep` | callers have the result; the time counts from the end of the execution, and a failure is not cached |
+//! | BullMQ, throttle mode (`ttl`) | `join` and `cache` | callers have the result; the time counts from the end of the execution, and a failure is not cached |
 //! | BullMQ, debounce mode (`ttl`, `extend`, `replace`, `delay`) | `debounce` | |
 //! | BullMQ, `keepLastIfActive` | `debounce(Duration::ZERO)` | |
 //! | Temporal, conflict policy `Fail`, `UseExisting`, `TerminateExisting` | the default, `join`, `latest` | the newer one does not wait until the older one has ended |
@@ -262,12 +262,12 @@
 //! # Watching it
 //!
 //! [`handle`](DedupLayer::handle) gives the keys in flight, each with its job, its followers and its beginning, and
-//! counts executions, joined, rejected and replaced calls, and hits. Keys are shown only if they were marked after the
+//! counts executions, joined, rejected and replaced calls, and hits. Keys are listed only if their calls came after the
 //! first handle was made: before, nobody pays for it.
 //!
 //! # Its place in the order
 //!
-//! Outside the circuit breaker and the retry: a duplicate is asked for first, and a job's retries keep its key. Inside
+//! Outside the circuit breaker and the retry: duplicates are asked for first, and a job's retries keep its key. Inside
 //! Cancel, which then ends a wait at once.
 //!
 //! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
@@ -291,7 +291,7 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping a call frees its key, or leaves the joined execution to the others, or the place to the waiting call.
+//! Dropping a call frees its key, or leaves the joined execution to the others, or the slot to the waiting call.
 //!
 //! Every caller of a joined execution can drive it. A call may be set aside, in a `select!`, in a `Vec` or in a buffer of
 //! futures, polled once or never: the others have their result all the same. Each wake of the execution wakes every caller
@@ -303,9 +303,9 @@
 //! | a call | the other call, which is set aside | what the call gets | what the other gets when it is polled |
 //! |---|---|---|---|
 //! | joins an execution | a caller of it, never polled, or woken and not polled again | the result, as early as if it were alone | the same result, also where a limit around it has passed |
-//! | gets a stale result | the call for which the renewal began | the stale result at once; a task drives the renewal | the stale result |
-//! | [`latest`](DedupLayer::latest) | the older call | its place at once | it was replaced; a result that it was not polled for is lost |
-//! | [`debounce`](DedupLayer::debounce) | waits | its place at once, and then its own quiet | it was replaced |
+//! | gets a stale result | the call for which the revalidation began | the stale result at once; a task drives the revalidation | the stale result |
+//! | [`latest`](DedupLayer::latest) | the older call | its slot at once | it was replaced; a result that it was not polled for is lost |
+//! | [`debounce`](DedupLayer::debounce) | waits | its slot at once, and then its own quiet | it was replaced |
 //! | [`debounce`](DedupLayer::debounce) | runs | it waits until the other is dropped or polled to its end | its result |
 //! | reject mode | has the key | a [`Duplicate`] at once, until the other is dropped or polled to its end | its result |
 //!
@@ -326,7 +326,49 @@
 //! With `respond_with` it goes into `Router::layer` as it is. All routes share the keys, so the method and the path belong
 //! into them. Joining needs a response that is `Clone`, which one with axum's body is not: collect it first. The other
 //! modes need none.
+//!
+//! # In a struct or a signature
+//!
+//! The first two type parameters of [`DedupLayer`] are the closure that gives the key and the key; the others, which name the
+//! mode, have no public names. So a struct that holds a configured layer, or the service that it makes, has a type
+//! parameter for it, a function returns `impl Layer<S>`, and where neither will do there are tower's boxes:
+//!
+//! ```
+//! use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
+//! use tower_keep::{BoxError, DedupLayer};
+//!
+//! // The default mode can be named.
+//! type ByUser = DedupLayer<fn(&u64) -> Option<u64>, u64>;
+//! let reject: ByUser = DedupLayer::new(|user| Some(*user));
+//!
+//! // By a type parameter: whatever the layer is.
+//! struct Users<L> {
+//!     dedup: L,
+//! }
+//! let users = Users { dedup: reject.join() };
+//!
+//! // In a box: the service is `Clone + Send + Sync`.
+//! struct Directory {
+//!     users: BoxCloneSyncService<u64, String, BoxError>,
+//! }
+//! let directory = Directory {
+//!     users: BoxCloneSyncService::new(users.dedup.layer(service_fn(|user: u64| async move {
+//!         Ok::<_, BoxError>(format!("user {user}"))
+//!     }))),
+//! };
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! assert_eq!(directory.users.oneshot(7).await.unwrap(), "user 7");
+//! # });
+//! ```
+//!
+//! # If it does not compile
+//!
+//! The compiler's first line says what a key, a service, its response or its error lacks, where it asks whether the service
+//! is a [`Service`](tower_service::Service). A method of an extension trait, as `oneshot`, it does not find instead, and says
+//! no more than that bounds are not satisfied. Then give the service to a function with that bound, such as
+//! `tower::util::BoxCloneSyncService::new`, to see which.
 
+mod bounds;
 mod cache;
 mod coalesce;
 mod counts;
@@ -335,27 +377,21 @@ mod execution;
 mod future;
 mod handle;
 mod in_flight;
-mod key;
-mod keys;
+mod key_table;
 mod layer;
+mod lookup;
 mod mode;
+mod reject;
 mod service;
 mod supersede;
-mod watch;
+mod typed_key;
 
 pub use self::{
-    coalesce::{future::JoinFuture, share::ShareError},
     counts::DedupCounts,
     error::{Duplicate, SharedError},
     future::ResponseFuture,
     handle::DedupHandle,
     in_flight::InFlight,
-    keys::Keys,
-    layer::{DedupKey, DedupLayer, KeyBy, Keyed},
-    mode::{
-        AlwaysRead, Debounce, Join, JoinMode, Keep, KeepMode, Keeping, Latest, Refresh, RefreshIf,
-        RefreshMode, Reject,
-    },
+    layer::DedupLayer,
     service::Dedup,
-    supersede::future::ReplaceFuture,
 };

@@ -1,23 +1,25 @@
+//! What a duplicate does: it is rejected, joins, takes the slot, or waits for quiet.
+
 use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
-use super::cache::Limits;
+use super::cache::CacheLimits;
 use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 
 /// Duplicates are rejected. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reject;
 
-/// Duplicates wait for the result. Set by [`DedupLayer::join`](super::DedupLayer::join).
+/// Duplicates wait for the result; `C` says whether a success is cached for calls that come later.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Join;
+pub struct Join<C = NoCache>(pub(super) C);
 
-/// A newer call takes the place of the running one. Set by [`DedupLayer::latest`](super::DedupLayer::latest).
+/// A newer call takes the slot of the running one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Latest;
 
-/// Calls wait for quiet, and the last one runs. Set by [`DedupLayer::debounce`](super::DedupLayer::debounce).
+/// Calls wait for quiet, and the last one runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Debounce {
     pub(super) quiet: Duration,
@@ -29,65 +31,124 @@ impl Debounce {
     /// came. `None` is never.
     pub(super) fn due(&self, since: Instant, now: Instant) -> Option<Instant> {
         let quiet = now.checked_add(self.quiet);
-        let most = self.max_wait.and_then(|wait| since.checked_add(wait));
-        quiet.into_iter().chain(most).min()
+        let latest = self.max_wait.and_then(|wait| since.checked_add(wait));
+        quiet.into_iter().chain(latest).min()
     }
 }
 
-/// As [`Join`], and a success is cached for calls that come later. Set by [`DedupLayer::keep`](super::DedupLayer::keep).
+/// Nothing is cached. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCache;
+
+/// A success is cached: `C` says what a success is, `R` which calls are executed all the same.
 #[derive(Clone, Copy)]
-pub struct Keep<C = ErrorsAsFailures, R = AlwaysRead> {
-    pub(super) limits: Limits,
+pub struct Cache<C = ErrorsAsFailures, R = NeverRefresh> {
+    pub(super) limits: CacheLimits,
     pub(super) classify: C,
     pub(super) refresh: R,
 }
 
-impl<C, R> fmt::Debug for Keep<C, R> {
+impl<C, R> fmt::Debug for Cache<C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.limits.fmt(f)
     }
 }
 
-/// Which calls are not answered from the cache. Implemented by the modes in which calls join.
-pub trait RefreshMode<Request> {
+/// What is cached, for how long, and which calls are not answered from the cache.
+pub trait CacheMode<Request, Response, Error>: Clone + Send + 'static {
+    /// How long results are cached, and how many, if they are.
+    fn limits(&self) -> Option<CacheLimits>;
+
     /// Whether this request is executed, though there may be a cached result.
-    #[doc(hidden)]
     fn refreshes(&self, request: &Request) -> bool;
+
+    /// Whether this result may be cached.
+    fn is_cacheable(&self, result: &Result<Response, Error>) -> bool;
 }
 
-impl<Request> RefreshMode<Request> for Join {
+impl<Request, Response, Error> CacheMode<Request, Response, Error> for NoCache {
+    #[inline(always)]
+    fn limits(&self) -> Option<CacheLimits> {
+        None
+    }
+
     #[inline(always)]
     fn refreshes(&self, _: &Request) -> bool {
         false
     }
-}
 
-impl<C, R: Refresh<Request>, Request> RefreshMode<Request> for Keep<C, R> {
     #[inline(always)]
-    fn refreshes(&self, request: &Request) -> bool {
-        self.refresh.refreshes(request)
+    fn is_cacheable(&self, _: &Result<Response, Error>) -> bool {
+        false
     }
 }
 
-/// Which requests are not answered from the cache.
-pub trait Refresh<Request>: sealed::Sealed {
-    #[doc(hidden)]
+impl<C, R, Request, Response, Error> CacheMode<Request, Response, Error> for Cache<C, R>
+where
+    C: CacheClassifier<Response, Error> + Clone + Send + 'static,
+    R: Refresh<Request> + Clone + Send + 'static,
+{
+    fn limits(&self) -> Option<CacheLimits> {
+        Some(self.limits)
+    }
+
+    fn refreshes(&self, request: &Request) -> bool {
+        self.refresh.refreshes(request)
+    }
+
+    fn is_cacheable(&self, result: &Result<Response, Error>) -> bool {
+        self.classify.classify(result) == Outcome::Success
+    }
+}
+
+/// Says which results are cached.
+///
+/// ```compile_fail,E0277
+/// # use std::time::Duration;
+/// # use tower::{Layer, service_fn, util::BoxCloneSyncService};
+/// # use tower_keep::{BoxError, Classify, DedupLayer, Outcome};
+/// #[derive(Clone)]
+/// struct OfTexts;
+///
+/// impl Classify<String, BoxError> for OfTexts {
+///     fn classify(&self, _: &Result<String, BoxError>) -> Outcome {
+///         Outcome::Success
+///     }
+/// }
+///
+/// let key = |request: &u32| Some(*request);
+/// let dedup = DedupLayer::new(key).join().cache(Duration::from_secs(1)).classify(OfTexts);
+/// let service = dedup.layer(service_fn(|request: u32| async move { Ok::<u32, BoxError>(request) }));
+/// BoxCloneSyncService::<u32, u32, BoxError>::new(service);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the classifier of the cache does not take `&Result<{Response}, {Error}>`, which is what the service returns",
+    label = "classifies the results of another service",
+    note = "the classifier that is given to `DedupLayer::classify` has to be `Classify<{Response}, {Error}>`"
+)]
+pub trait CacheClassifier<Response, Error>: Classify<Response, Error> {}
+
+#[diagnostic::do_not_recommend]
+impl<C: Classify<Response, Error>, Response, Error> CacheClassifier<Response, Error> for C {}
+
+/// Says which requests are not answered from the cache.
+pub trait Refresh<Request> {
+    /// Whether this request is executed, though there may be a cached result.
     fn refreshes(&self, request: &Request) -> bool;
 }
 
 /// Every call is answered from the cache, if its result is there. The default.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AlwaysRead;
+pub struct NeverRefresh;
 
-impl<Request> Refresh<Request> for AlwaysRead {
+impl<Request> Refresh<Request> for NeverRefresh {
     #[inline(always)]
     fn refreshes(&self, _: &Request) -> bool {
         false
     }
 }
 
-/// A closure picks the calls that are executed though there is a cached result. Made by
-/// [`DedupLayer::refresh_if`](super::DedupLayer::refresh_if).
+/// A closure picks the calls that are executed though there is a cached result.
 #[derive(Clone, Copy)]
 pub struct RefreshIf<F>(pub(super) F);
 
@@ -104,57 +165,5 @@ where
 impl<F> fmt::Debug for RefreshIf<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RefreshIf").finish_non_exhaustive()
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::AlwaysRead {}
-    impl<F> Sealed for super::RefreshIf<F> {}
-}
-
-/// A mode in which calls join. Implemented by [`Join`] and [`Keep`].
-pub trait JoinMode: Clone + Send + 'static {
-    /// How long results are cached, if they are.
-    fn kept(&self) -> Keeping;
-}
-
-/// A mode in which calls join, around a service with these results. Implemented by [`Join`] and [`Keep`].
-pub trait KeepMode<Response, Error>: JoinMode {
-    /// Whether this result may be cached.
-    fn keeps(&self, result: &Result<Response, Error>) -> bool;
-}
-
-/// How long results are cached, if they are.
-#[derive(Clone, Copy, Debug)]
-pub struct Keeping(pub(super) Option<Limits>);
-
-impl JoinMode for Join {
-    #[inline(always)]
-    fn kept(&self) -> Keeping {
-        Keeping(None)
-    }
-}
-
-impl<Response, Error> KeepMode<Response, Error> for Join {
-    #[inline(always)]
-    fn keeps(&self, _: &Result<Response, Error>) -> bool {
-        false
-    }
-}
-
-impl<C: Clone + Send + 'static, R: Clone + Send + 'static> JoinMode for Keep<C, R> {
-    fn kept(&self) -> Keeping {
-        Keeping(Some(self.limits))
-    }
-}
-
-impl<C, R, Response, Error> KeepMode<Response, Error> for Keep<C, R>
-where
-    C: Classify<Response, Error> + Clone + Send + 'static,
-    R: Clone + Send + 'static,
-{
-    fn keeps(&self, result: &Result<Response, Error>) -> bool {
-        self.classify.classify(result) == Outcome::Success
     }
 }

@@ -1,7 +1,10 @@
-//! The service, and its calls where duplicates are rejected.
+//! The service, and what its modes have in common.
 
 use std::{
-    fmt, mem,
+    fmt,
+    future::Future,
+    hash::Hash,
+    mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -9,32 +12,72 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{
-    error::Duplicate,
-    execution::Execution,
-    future::{self, ResponseFuture},
-    layer::{DedupKey, DedupLayer},
-    mode::Reject,
-};
+use super::{bounds::CloneService, future::ResponseFuture, layer::DedupLayer, mode::Reject};
 use crate::{
     event::{EventKind, JobId},
-    job::{context, core::Core, membership::Membership, panic::before_service},
-    reject::{Fail, OnReject},
+    job::{context, core::Core, membership::Membership},
+    reject::Fail,
 };
 
-/// The service that [`DedupLayer`] makes.
-#[derive(Clone)]
-pub struct Dedup<S, Y, M = Reject, O = Fail> {
-    pub(super) inner: S,
-    pub(super) layer: DedupLayer<Y, M, O>,
+/// Executes identical concurrent requests to a service once. Made by [`DedupLayer`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{Layer, Service, ServiceExt, service_fn};
+/// use tower_keep::{BoxError, DedupLayer};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let dedup = DedupLayer::new(|user: &u64| Some(*user)).join().cache(Duration::from_secs(60));
+/// let handle = dedup.handle();
+/// let mut service = dedup.layer(service_fn(|user: u64| async move {
+///     Ok::<_, BoxError>(format!("user {user}"))
+/// }));
+/// assert_eq!(service.ready().await?.call(7).await?, "user 7");
+///
+/// // Past the cache, which is the layer's: it is still there.
+/// assert_eq!(service.get_mut().call(8).await?, "user 8");
+/// let mut inner = service.into_inner();
+/// assert_eq!(inner.call(9).await?, "user 9");
+/// assert_eq!(handle.cached(), 1);
+/// # Ok::<(), BoxError>(())
+/// # }).unwrap();
+/// ```
+pub struct Dedup<S, F, K, M = Reject, O = Fail> {
+    inner: S,
+    layer: DedupLayer<F, K, M, O>,
 }
 
-impl<S, Y, M, O> Dedup<S, Y, M, O> {
-    pub(super) fn new(inner: S, layer: DedupLayer<Y, M, O>) -> Self {
-        Self { inner, layer }
+impl<S, F, K, M, O> Dedup<S, F, K, M, O> {
+    /// Gives access to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Gives mutable access to the inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back. Executions that run go on, and handles of the layer still see them.
+    pub fn into_inner(self) -> S {
+        self.inner
     }
 }
 
+/// How the calls of a mode are executed.
+pub trait Mode<Request, S: Service<Request>, K, O>: Sized {
+    /// The error of the service that the layer makes.
+    type Error;
+    /// The call.
+    type Future: Future<Output = Result<S::Response, Self::Error>>;
+
+    /// Calls the service.
+    fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
+    where
+        F: Fn(&Request) -> Option<K>;
+}
+
+/// The job of the call, if there is one.
 pub(super) fn job_of(membership: &Membership) -> Option<Arc<Core>> {
     membership.with_job(Arc::clone)
 }
@@ -53,55 +96,55 @@ pub(super) fn tell_duplicate(membership: &Membership, of: Option<JobId>, joined:
     });
 }
 
-impl<S, Y: Clone, M: Clone, O: Clone> Layer<S> for DedupLayer<Y, M, O> {
-    type Service = Dedup<S, Y, M, O>;
+impl<S, F, K, M, O> Layer<S> for DedupLayer<F, K, M, O>
+where
+    S: CloneService,
+    F: Clone,
+    M: Clone,
+    O: Clone,
+{
+    type Service = Dedup<S, F, K, M, O>;
 
-    fn layer(&self, inner: S) -> Dedup<S, Y, M, O> {
-        Dedup::new(inner, self.clone())
+    fn layer(&self, inner: S) -> Self::Service {
+        Dedup {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 
-impl<S, Y, O, Request> Service<Request> for Dedup<S, Y, Reject, O>
+impl<S, F, K, M, O, Request> Service<Request> for Dedup<S, F, K, M, O>
 where
-    S: Service<Request> + Clone,
-    Y: DedupKey<Request>,
-    O: OnReject<Duplicate, S::Response, S::Error> + Clone,
-    O::Error: fmt::Display,
+    S: Service<Request>,
+    F: Fn(&Request) -> Option<K>,
+    K: Clone + Eq + Hash,
+    M: Mode<Request, S, K, O>,
 {
     type Response = S::Response;
-    type Error = O::Error;
-    type Future = ResponseFuture<S, Request, Y::Key, O>;
+    type Error = M::Error;
+    type Future = ResponseFuture<M::Future>;
 
     #[inline(always)]
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), M::Error>> {
         Poll::Ready(Ok(()))
     }
 
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let layer = &self.layer;
-        let membership = Membership::without_call();
-        let lead = before_service(|| {
-            let (key, keys) = layer.key.key(&request)?;
-            Some(keys.mark(key, job_of(&membership).map(|job| job.id())))
-        })
-        .transpose();
-        let state = match lead {
-            Ok(lead) => future::State::Executing {
-                execution: Execution::new(called(&mut self.inner), request, lead, &membership),
-            },
-            Err(of) => {
-                tell_duplicate(&membership, of, false);
-                future::State::Rejected {
-                    duplicate: Some(Duplicate::new(of)),
-                }
-            }
-        };
-        ResponseFuture::new(state, layer.on_reject.clone(), membership)
+        ResponseFuture::new(M::call(&mut self.inner, &self.layer, request))
     }
 }
 
-impl<S: fmt::Debug, Y: fmt::Debug, M: fmt::Debug, O> fmt::Debug for Dedup<S, Y, M, O> {
+impl<S: Clone, F: Clone, K, M: Clone, O: Clone> Clone for Dedup<S, F, K, M, O> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            layer: self.layer.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, F, K, M: fmt::Debug, O> fmt::Debug for Dedup<S, F, K, M, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dedup")
             .field("inner", &self.inner)

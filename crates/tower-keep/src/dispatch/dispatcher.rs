@@ -16,7 +16,7 @@ use super::{
     task::{Reply, Task},
 };
 use crate::{
-    cancel::{CancelHandle, CancelLayer, NoGroup},
+    cancel::{CancelHandle, CancelLayer, NoGroup, StopOnDrop},
     event::{FailureCause, JobId, JobName},
     job::{
         Cancelled, IdentifyJob, NameJob, ResponseFuture, Unidentified,
@@ -40,7 +40,7 @@ pub struct Dispatcher<S, N = JobName, O = Fail, I = Unidentified> {
     pub(super) identify: I,
     pub(super) on_reject: O,
     pub(super) progress: ProgressLayer,
-    pub(super) cancel: CancelLayer<NoGroup, Apart>,
+    pub(super) cancel: CancelLayer<NoGroup, StopOnDrop, Apart>,
     pub(super) places: Arc<Places>,
     pub(super) runtime: Option<Handle>,
     /// Of this instance, for its next call as a service.
@@ -281,7 +281,8 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
 /// A call through the dispatcher's own layers.
 type Work<Request> = ResponseFuture<<Layers as Service<Request>>::Future>;
 
-type Layers = crate::progress::Progress<crate::cancel::Cancel<Entrance, NoGroup, Apart>>;
+type Layers =
+    crate::progress::Progress<crate::cancel::Cancel<Entrance, NoGroup, StopOnDrop, Apart>>;
 
 impl<S, N, O, I> Unshare for Dispatcher<S, N, O, I> {
     fn is_shared(&self) -> bool {

@@ -64,7 +64,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     ///
     /// ```
     /// use tower::service_fn;
-    /// use tower_keep::{BoxError, Dispatcher};
+    /// use tower_keep::{BoxError, CancelReason, Dispatcher};
     ///
     /// struct Order {
     ///     number: u64,
@@ -76,7 +76,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     ///
     /// let shipping = jobs.dispatch(Order { number: 4711 });
     /// assert_eq!(jobs.find_external("4711")[0].job, shipping.id());
-    /// assert_eq!(jobs.cancel_handle().cancel_external("4711"), 1);
+    /// assert_eq!(jobs.cancel_handle().cancel_external("4711", CancelReason::Requested), 1);
     /// assert_eq!(shipping.await.unwrap_err().to_string(), "job cancelled: requested");
     /// # });
     /// ```

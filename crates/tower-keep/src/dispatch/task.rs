@@ -18,7 +18,7 @@ use super::{
     places::InFlight,
 };
 use crate::{
-    cancel::registry::Hold,
+    cancel::registry::ShutdownHold,
     error::{discard, unharmed},
     event::CancelReason,
     job::{
@@ -46,7 +46,7 @@ pin_project! {
         job: Arc<Core>,
         place: Option<InFlight>,
         // Until the result is there.
-        shutdown: Option<Hold>,
+        shutdown: Option<ShutdownHold>,
         reply: Option<Reply<O, T, O::Error>>,
         error: std::marker::PhantomData<fn() -> E>,
     }
@@ -85,7 +85,7 @@ where
         work: F,
         job: Arc<Core>,
         place: InFlight,
-        shutdown: Hold,
+        shutdown: ShutdownHold,
         reply: Reply<O, T, O::Error>,
     ) -> Self {
         Self {

@@ -10,7 +10,7 @@
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
 //! | [`Started`](EventKind::Started) | the call got past every gate of its stack; also if the service panics then | at most once, before any progress |
 //! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted), [`StepSucceeded`](EventKind::StepSucceeded) | the job's code reports, or that of the job that it joined | any number |
-//! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`AnsweredFromKept`](EventKind::AnsweredFromKept) | a layer acts | any number |
+//! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`CacheHit`](EventKind::CacheHit) | a layer acts | any number |
 //! | [`AttemptEnded`](EventKind::AttemptEnded) | an attempt of a [Retry](crate::RetryLayer) layer is over: after the `TimedOut` that cut it off, before the `RetryScheduled`, the `RetryGivenUp` or the job's end that follows from it | once for each attempt that reached the service |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
 
@@ -250,13 +250,13 @@ pub enum EventKind {
         /// Whether this call waits for that execution's result; otherwise it was rejected.
         joined: bool,
     },
-    /// An identical request succeeded a short time ago, and this one gets its result.
-    AnsweredFromKept {
+    /// The call was answered from the cache: an identical request succeeded a short time ago.
+    CacheHit {
         /// The job that executed it, where that job was tracked.
         of: Option<JobId>,
         /// How long ago it succeeded.
         age: Duration,
-        /// Whether it is past its time to live, and another execution renews it.
+        /// Whether it is past its time to live, and another execution revalidates it.
         stale: bool,
     },
     /// The job ended well.
@@ -307,7 +307,7 @@ impl EventKind {
             Self::CircuitHalfOpened { .. } => "circuit_half_opened",
             Self::CircuitClosed { .. } => "circuit_closed",
             Self::Duplicate { .. } => "duplicate",
-            Self::AnsweredFromKept { .. } => "answered_from_kept",
+            Self::CacheHit { .. } => "cache_hit",
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Cancelled { .. } => "cancelled",

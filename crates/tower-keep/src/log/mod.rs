@@ -9,7 +9,7 @@
 //! | ERROR | `failed` |
 //! | WARN | `timed_out`, `retry_scheduled`, `circuit_opened` |
 //! | INFO | `dispatched`, `succeeded`, `cancelled`, `circuit_half_opened`, `circuit_closed`, `circuit_would_reject`, `retry_given_up` |
-//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `attempt_ended`, `retrying`, `duplicate`, `answered_from_kept`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` for lack of retries, or as the policy forbids it |
+//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `attempt_ended`, `retrying`, `duplicate`, `cache_hit`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` for lack of retries, or as the policy forbids it |
 //!
 //! The record of a job that a gate rejected has the message `rejected`, that of any other failure
 //! `failed`. [`LogLayer::level_with`] chooses other levels, or switches single events off, and
@@ -33,7 +33,7 @@
 //! | `max_retries`, `reason` | `retrying`, `retry given up` | |
 //! | `scope`, `limit_name`, `limit_ms`, `dropped` | `timed out` | the name if the limit [has one](crate::TimeoutLayer::named) |
 //! | `circuit`, `cooldown_ms` | `circuit opened`; `circuit` for the other circuit events | |
-//! | `of`, `joined`, `age_ms`, `stale` | `duplicate`, `answered from kept` | |
+//! | `of`, `joined`, `age_ms`, `stale` | `duplicate`, `cache hit` | |
 //! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |
 //! | `reason`, `dropped` | `cancelled` | the [reason](crate::CancelReason) in words |
 //!

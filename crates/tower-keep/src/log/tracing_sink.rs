@@ -167,14 +167,14 @@ impl Observer for TracingSink {
                     "duplicate"
                 );
             }
-            EventKind::AnsweredFromKept { of, age, stale } => {
+            EventKind::CacheHit { of, age, stale } => {
                 write_at!(
                     level,
                     event,
                     of = of.map(|of| of.get()),
                     age_ms = ms(*age),
                     stale,
-                    "answered from kept"
+                    "cache hit"
                 );
             }
             EventKind::Failed { cause, error } if cause.is_rejection() => {

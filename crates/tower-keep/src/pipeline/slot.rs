@@ -101,16 +101,16 @@ impl sealed::Slot for ProgressLayer {
     }
 }
 
-impl<G: Unshare, O, H> Slot<slots::Cancel> for CancelLayer<G, O, H> {}
-impl<G: Unshare, O, H> sealed::Slot for CancelLayer<G, O, H> {
+impl<G: Unshare, D, O> Slot<slots::Cancel> for CancelLayer<G, D, O> {}
+impl<G: Unshare, D, O> sealed::Slot for CancelLayer<G, D, O> {
     #[allow(private_interfaces, reason = "it has no public name")]
     fn share(&mut self, table: &Table) {
         self.share(table);
     }
 }
 
-impl<Y: Unshare, M, O> Slot<slots::Dedup> for DedupLayer<Y, M, O> {}
-impl<Y: Unshare, M, O> sealed::Slot for DedupLayer<Y, M, O> {}
+impl<F, K, M, O> Slot<slots::Dedup> for DedupLayer<F, K, M, O> {}
+impl<F, K, M, O> sealed::Slot for DedupLayer<F, K, M, O> {}
 
 impl<C, B: Circuits, O> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, B, O> {}
 impl<C, B: Circuits, O> sealed::Slot for CircuitBreakerLayer<C, B, O> {

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{ms, optional_text};
 use crate::{
-    cancel::{Running, Shutdown},
+    cancel::{RunningJob, ShutdownReport},
     event::{CancelReason, JobId, JobName},
 };
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Running")]
-struct RunningForm {
+#[serde(remote = "RunningJob")]
+struct RunningJobForm {
     job: JobId,
     name: JobName,
     #[serde(default, with = "optional_text")]
@@ -25,15 +25,15 @@ struct RunningForm {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-#[serde(remote = "Shutdown", default)]
-struct ShutdownForm {
+#[serde(remote = "ShutdownReport", default)]
+struct ShutdownReportForm {
     finished: usize,
     cancelled: usize,
-    otherwise: usize,
+    cancelled_otherwise: usize,
     refused: usize,
 }
 
 is_its_form! {
-    Running => RunningForm,
-    Shutdown => ShutdownForm,
+    RunningJob => RunningJobForm,
+    ShutdownReport => ShutdownReportForm,
 }

@@ -18,7 +18,7 @@ struct DedupCountsForm {
     rejected: u64,
     hits: u64,
     stale_hits: u64,
-    failed_renewals: u64,
+    failed_revalidations: u64,
 }
 
 #[derive(Serialize, Deserialize)]

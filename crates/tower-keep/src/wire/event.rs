@@ -103,7 +103,7 @@ enum EventKindForm {
         of: Option<JobId>,
         joined: bool,
     },
-    AnsweredFromKept {
+    CacheHit {
         of: Option<JobId>,
         #[serde(rename = "age_ms", with = "ms")]
         age: Duration,

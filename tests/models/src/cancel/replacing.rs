@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::groups::{GroupHandle, Groups};
+use super::{group_handle::GroupHandle, groups::Groups};
 use crate::{
     event::CancelReason,
     job::{core::wakers::CancelWaker, job, waking::waits},

@@ -3,8 +3,8 @@
 use std::{future::Future, pin::pin, sync::Arc, task::Context};
 
 use super::{
-    counts::Shutdown,
     registry::{Registry, cancel_each},
+    shutdown_report::ShutdownReport,
 };
 use crate::{
     event::CancelReason,
@@ -33,8 +33,8 @@ fn shut_down(registry: &Registry) {
     cancel_each(registry.jobs(), &CancelReason::Shutdown, |_| true);
 }
 
-/// `ShuttingDown` after its deadline.
-fn drained(registry: &Registry) -> Shutdown {
+/// `ShutdownFuture` after its deadline.
+fn drained(registry: &Registry) -> ShutdownReport {
     let sleeper = Sleeper::default();
     let waker = sleeper.waker();
     let mut drained = pin!(registry.drained_token().clone().cancelled_owned());
@@ -42,7 +42,7 @@ fn drained(registry: &Registry) -> Shutdown {
     while drained.as_mut().poll(&mut cx).is_pending() {
         sleeper.sleep();
     }
-    registry.tally()
+    registry.report()
 }
 
 /// What a job says of itself: why it was cancelled, if it was.
@@ -69,10 +69,10 @@ pub fn a_job_is_found_or_refused() {
         if let Some(tracked) = tracked {
             finish(&registry, tracked, &job);
         }
-        let tally = drained(&registry);
-        assert_eq!(tally.refused, usize::from(!got_in));
-        assert_eq!(tally.cancelled, usize::from(got_in));
-        assert_eq!(tally.finished + tally.otherwise, 0);
+        let report = drained(&registry);
+        assert_eq!(report.refused, usize::from(!got_in));
+        assert_eq!(report.cancelled, usize::from(got_in));
+        assert_eq!(report.finished + report.cancelled_otherwise, 0);
         got_in
     });
     assert_eq!(seen.len(), 2);
@@ -89,17 +89,17 @@ pub fn each_job_is_counted_once() {
             spawn(move || finish(&registry, tracked, &job))
         });
         shut_down(&registry);
-        let tally = drained(&registry);
+        let report = drained(&registry);
         for thread in threads {
             thread.join();
         }
-        assert_eq!(registry.tally(), tally, "nobody is counted later");
+        assert_eq!(registry.report(), report, "nobody is counted later");
         let shut_down = jobs.iter().filter(|job| was_shut_down(job)).count();
-        assert_eq!(tally.cancelled, shut_down);
-        assert!(tally.finished + tally.cancelled <= 2);
-        assert_eq!(tally.otherwise + tally.refused, 0);
+        assert_eq!(report.cancelled, shut_down);
+        assert!(report.finished + report.cancelled <= 2);
+        assert_eq!(report.cancelled_otherwise + report.refused, 0);
         assert_eq!(registry.len(), 0);
-        (tally.finished, tally.cancelled)
+        (report.finished, report.cancelled)
     });
     // Jobs that left before the shutdown do not count.
     assert_eq!(
@@ -122,20 +122,23 @@ pub fn another_reason_is_counted_as_such() {
         let other = Arc::clone(&job);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
         cancel_each(registry.jobs(), &CancelReason::Shutdown, |_| true);
-        let tally = drained(&registry);
+        let report = drained(&registry);
         working.join();
         let requested = cancelling.join();
-        assert_eq!(tally.otherwise, usize::from(requested));
-        assert_eq!(tally.cancelled, usize::from(was_shut_down(&job)));
-        let Shutdown {
+        assert_eq!(report.cancelled_otherwise, usize::from(requested));
+        assert_eq!(report.cancelled, usize::from(was_shut_down(&job)));
+        let ShutdownReport {
             finished,
             cancelled,
-            otherwise,
+            cancelled_otherwise,
             refused,
             ..
-        } = tally;
-        assert_eq!((finished + cancelled + otherwise, refused), (1, 0));
-        (finished, cancelled, otherwise)
+        } = report;
+        assert_eq!(
+            (finished + cancelled + cancelled_otherwise, refused),
+            (1, 0)
+        );
+        (finished, cancelled, cancelled_otherwise)
     });
     assert_eq!(seen, [(0, 0, 1), (0, 1, 0), (1, 0, 0)].into());
 }
@@ -153,8 +156,8 @@ pub fn a_job_of_two_calls_is_counted_once() {
         }
         let drained_before = registry.drained_token().is_cancelled();
         assert!(succeed(&job));
-        let tally = drained(&registry);
-        assert_eq!(tally.finished, usize::from(!drained_before));
+        let report = drained(&registry);
+        assert_eq!(report.finished, usize::from(!drained_before));
         drained_before
     });
     assert_eq!(seen.len(), 2);

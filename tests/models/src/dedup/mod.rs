@@ -13,21 +13,24 @@ mod cache;
 #[path = "../../../../crates/tower-keep/src/dedup/counts.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod counts;
+#[path = "../../../../crates/tower-keep/src/dedup/handle.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod handle;
 #[path = "../../../../crates/tower-keep/src/dedup/in_flight.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod in_flight;
-#[path = "../../../../crates/tower-keep/src/dedup/key.rs"]
+#[path = "../../../../crates/tower-keep/src/dedup/key_table.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod key;
-#[path = "../../../../crates/tower-keep/src/dedup/keys.rs"]
+mod key_table;
+#[path = "../../../../crates/tower-keep/src/dedup/lookup.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod keys;
+mod lookup;
 #[path = "../../../../crates/tower-keep/src/dedup/mode.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod mode;
-#[path = "../../../../crates/tower-keep/src/dedup/watch.rs"]
+#[path = "../../../../crates/tower-keep/src/dedup/typed_key.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod watch;
+mod typed_key;
 
 mod coalesce;
 mod supersede;

@@ -1,8 +1,8 @@
 //! The library's own files, by the names that they have there.
 
-#[path = "../../../../crates/tower-keep/src/dedup/supersede/place/mod.rs"]
+#[path = "../../../../crates/tower-keep/src/dedup/supersede/slot/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod place;
-#[path = "../../../../crates/tower-keep/src/dedup/supersede/places.rs"]
+mod slot;
+#[path = "../../../../crates/tower-keep/src/dedup/supersede/slot_table.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-pub(super) mod places;
+pub(super) mod slot_table;

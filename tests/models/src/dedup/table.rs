@@ -14,9 +14,10 @@ use std::{
 
 use super::{
     Task,
-    cache::{Asked, Limits},
+    cache::{CacheAccess, CacheLimits},
     coalesce::flight,
-    keys::{Joined, Keys, Lead},
+    key_table::{KeyGuard, KeyTable},
+    lookup::Joined,
 };
 use crate::run::{explore, spawn};
 
@@ -29,13 +30,13 @@ struct Counts {
     began: AtomicUsize,
 }
 
-/// `Joinable`, in short: it frees the key before it is over.
+/// `JoinedExecution`, in short: it frees the key before it is over.
 struct Execution {
     counts: Arc<Counts>,
-    lead: Option<Lead<u8>>,
+    guard: Option<KeyGuard<u8>>,
     /// How often it waits.
     waits: usize,
-    keeps: Option<Asked>,
+    keeps: Option<CacheAccess>,
     began: bool,
 }
 
@@ -53,10 +54,10 @@ impl Future for Execution {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let (Some(asked), Some(lead)) = (self.keeps, self.lead.take()) {
+        if let (Some(access), Some(guard)) = (self.keeps, self.guard.take()) {
             // One at a time, until the key is free.
             self.end();
-            lead.cache(Arc::new(KEY), asked);
+            guard.cache(Arc::new(KEY), access);
         }
         self.end();
         Poll::Ready(KEY)
@@ -68,7 +69,7 @@ impl Execution {
         if std::mem::take(&mut self.began) {
             self.counts.running.fetch_sub(1, Ordering::Relaxed);
         }
-        self.lead = None;
+        self.guard = None;
     }
 }
 
@@ -80,14 +81,14 @@ impl Drop for Execution {
 
 #[derive(Clone)]
 struct Layer {
-    keys: Arc<Keys<u8>>,
+    keys: Arc<KeyTable<u8>>,
     counts: Arc<Counts>,
     waits: usize,
-    keeps: Option<Asked>,
+    keeps: Option<CacheAccess>,
 }
 
 impl Layer {
-    fn new(waits: usize, keeps: Option<Asked>) -> Self {
+    fn new(waits: usize, keeps: Option<CacheAccess>) -> Self {
         Self {
             keys: Arc::default(),
             counts: Arc::default(),
@@ -98,10 +99,10 @@ impl Layer {
 
     /// A call: `None` is answered from what is kept.
     fn call(&self) -> Option<Task<u8>> {
-        let begin = |lead, _, _| -> flight::Execution<u8> {
+        let begin = |guard, _, _| -> flight::FlightFuture<u8> {
             Box::pin(Execution {
                 counts: Arc::clone(&self.counts),
-                lead: Some(lead),
+                guard: Some(guard),
                 waits: self.waits,
                 keeps: self.keeps,
                 began: false,
@@ -128,11 +129,11 @@ impl Layer {
     }
 }
 
-fn keeping() -> Option<Asked> {
-    Some(Asked::now(Limits {
-        fresh: Duration::from_secs(3600),
+fn keeping() -> Option<CacheAccess> {
+    Some(CacheAccess::now(CacheLimits {
+        ttl: Duration::from_secs(3600),
         stale: Duration::ZERO,
-        most: NonZeroUsize::MIN,
+        max_entries: NonZeroUsize::MIN,
     }))
 }
 
@@ -190,13 +191,13 @@ pub fn who_leaves_frees_the_key() {
 /// Where duplicates are rejected, one at a time has the key.
 pub fn one_call_has_the_key() {
     let seen = explore(|| {
-        let keys = Arc::<Keys<u8>>::default();
+        let keys = Arc::<KeyTable<u8>>::default();
         let other = Arc::clone(&keys);
-        let thread = spawn(move || other.mark(KEY, None).is_ok());
-        let mine = keys.mark(KEY, None);
+        let thread = spawn(move || other.insert(KEY, None).is_ok());
+        let mine = keys.insert(KEY, None);
         let held = mine.is_ok();
         if held {
-            assert!(keys.mark(KEY, None).is_err());
+            assert!(keys.insert(KEY, None).is_err());
         }
         drop(mine);
         let other = thread.join();
@@ -216,7 +217,7 @@ pub fn a_kept_result_is_found_at_once() {
         layer.answered();
         thread.join();
         assert_eq!(layer.began(), 1);
-        assert_eq!((layer.keys.len(), layer.keys.kept()), (0, 1));
+        assert_eq!((layer.keys.len(), layer.keys.cached()), (0, 1));
     });
 }
 
@@ -228,20 +229,20 @@ pub fn an_invalidated_result_is_not_kept() {
         let thread = spawn(move || task.output());
         layer.keys.invalidate(&KEY);
         thread.join();
-        assert_eq!((layer.keys.len(), layer.keys.kept()), (0, 0));
+        assert_eq!((layer.keys.len(), layer.keys.cached()), (0, 0));
     });
 }
 
 /// A key is free once it was invalidated, and the end of what had it before frees nothing.
 pub fn an_invalidated_key_is_free() {
     explore(|| {
-        let keys = Arc::<Keys<u8>>::default();
-        let Ok(old) = keys.mark(KEY, None) else {
+        let keys = Arc::<KeyTable<u8>>::default();
+        let Ok(old) = keys.insert(KEY, None) else {
             panic!("it is free");
         };
         let thread = spawn(move || drop(old));
         keys.invalidate(&KEY);
-        let new = keys.mark(KEY, None);
+        let new = keys.insert(KEY, None);
         assert!(new.is_ok());
         thread.join();
         assert_eq!(keys.len(), 1, "the newer one has it");

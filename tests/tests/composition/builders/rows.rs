@@ -178,10 +178,10 @@ fn the_others(rows: &mut Vec<Row>) {
         max_wait(SECOND),
     );
     table!(rows, "DedupLayer", shared(DedupLayer::new(by_request as ByRequestFn).join());
-        keep(SECOND),
+        cache(SECOND),
     );
-    table!(rows, "DedupLayer", shared(DedupLayer::new(by_request as ByRequestFn).join().keep(SECOND));
-        keep_at_most(TWO),
+    table!(rows, "DedupLayer", shared(DedupLayer::new(by_request as ByRequestFn).join().cache(SECOND));
+        max_entries(TWO),
         stale_while_revalidate(SECOND),
         classify(|_: &Judged| Outcome::Success),
         refresh_if(|_: &u32| true),

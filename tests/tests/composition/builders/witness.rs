@@ -14,7 +14,6 @@ use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, LogLayer, Pipeline,
     ProgressLayer, RetryLayer,
     circuit_breaker::{CircuitBreakerHandle, CircuitsHandle, State},
-    dedup::KeyBy,
 };
 use tower_keep_test::{FaultLayer, Polled};
 
@@ -133,7 +132,7 @@ where
     }
 }
 
-impl<F, M, O> Witness for DedupLayer<KeyBy<F, u32>, M, O>
+impl<F, M, O> Witness for DedupLayer<F, u32, M, O>
 where
     Self: Clone
         + Debug
@@ -153,7 +152,7 @@ where
     }
 }
 
-impl<F, M, O> Base for DedupLayer<KeyBy<F, u32>, M, O>
+impl<F, M, O> Base for DedupLayer<F, u32, M, O>
 where
     Self: Witness
         + Layer<
@@ -186,7 +185,7 @@ impl Base for ProgressLayer {
     }
 }
 
-impl<G, O, H> Witness for CancelLayer<G, O, H>
+impl<G, D, O> Witness for CancelLayer<G, D, O>
 where
     Self: Clone + Debug,
 {
@@ -201,7 +200,7 @@ where
     }
 }
 
-impl<G, O, H> Base for CancelLayer<G, O, H>
+impl<G, D, O> Base for CancelLayer<G, D, O>
 where
     Self: Witness
         + Layer<
@@ -240,7 +239,7 @@ impl Base for Dispatcher<Silent> {
     }
 }
 
-type ByRequest = DedupLayer<KeyBy<fn(&u32) -> Option<u32>, u32>>;
+type ByRequest = DedupLayer<fn(&u32) -> Option<u32>, u32>;
 
 /// With a layer in each slot.
 pub(super) type Full = Pipeline<LogLayer, ProgressLayer, CancelLayer, ByRequest>;

@@ -50,8 +50,11 @@ async fn a_request_has_its_own_id() {
         let by_id = {
             let (board, handle) = (board.clone(), handle);
             let find = |Path(id): Path<String>| async move { Json(board.find_external(&id)) };
-            let stop =
-                |Path(id): Path<String>| async move { handle.cancel_external(&id).to_string() };
+            let stop = |Path(id): Path<String>| async move {
+                handle
+                    .cancel_external(&id, tower_keep::CancelReason::Requested)
+                    .to_string()
+            };
             Router::new().route("/requests/{id}", get(find).merge(delete(stop)))
         };
         let server = Server::axum(routes.merge(by_id)).await;

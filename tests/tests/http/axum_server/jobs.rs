@@ -152,7 +152,7 @@ async fn a_panic_ends_the_job_and_frees_its_key() {
         let endings = all_ended(&keep.seen, 2).await;
         assert_eq!(cause(endings[0].clone()), FailureCause::Panicked);
         assert_eq!(endings[1], EventKind::Succeeded);
-        assert!(keep.cancel.running().is_empty());
+        assert!(keep.cancel.jobs().is_empty());
     })
     .await;
 }

@@ -110,7 +110,7 @@ async fn a_join_set_in_the_jobs_scope() {
         for _ in 0..3 {
             entries.recv().await;
         }
-        assert_eq!(handle.running().len(), 3);
+        assert_eq!(handle.jobs().len(), 3);
         client.abort();
         let job = keep.seen.job();
         assert_eq!(
@@ -121,7 +121,7 @@ async fn a_join_set_in_the_jobs_scope() {
             assert_eq!(parent(&fetched, child), Some(job));
             assert!(matches!(end, EventKind::Cancelled { .. }), "{fetched}");
         }
-        assert!(handle.running().is_empty());
+        assert!(handle.jobs().is_empty());
     })
     .await;
 }

@@ -26,7 +26,14 @@ async fn a_request_is_cancelled_by_the_handle() {
         let call = tokio::spawn(client.oneshot(request(&server, "/held")));
         entries.recv().await;
         let job = keep.seen.job();
-        assert_eq!(keep.cancel.running(), [job]);
+        assert_eq!(
+            keep.cancel
+                .jobs()
+                .iter()
+                .map(|job| job.job)
+                .collect::<Vec<_>>(),
+            [job]
+        );
         assert!(keep.cancel.cancel(job));
         let error = call.await.unwrap().unwrap_err();
         let cancelled = find::<Cancelled>(&*error).unwrap();

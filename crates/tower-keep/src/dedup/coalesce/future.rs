@@ -15,9 +15,9 @@ use tower_service::Service;
 use super::{
     super::{error::Duplicate, execution::Execution},
     flight::Caller,
-    joinable::Landing,
-    share::ShareError,
-    wait_graph::Waits,
+    joined_execution::ExecutionOutcome,
+    share_error::ShareError,
+    wait_graph::WaitGuard,
 };
 use crate::{
     event::JobId,
@@ -51,12 +51,12 @@ pin_project! {
 pub(super) struct Links {
     _following: Option<Following>,
     /// Where another execution's code made it.
-    _waits: Option<Waits>,
+    _waits: Option<WaitGuard>,
 }
 
 impl Links {
     #[inline]
-    pub(super) fn of(following: Option<Following>, waits: Option<Waits>) -> Option<Box<Self>> {
+    pub(super) fn of(following: Option<Following>, waits: Option<WaitGuard>) -> Option<Box<Self>> {
         let any = following.is_some() || waits.is_some();
         any.then(|| {
             Box::new(Self {
@@ -79,7 +79,7 @@ pin_project! {
         // Without a key there is nothing to join.
         Alone { #[pin] execution: Execution<S, Request, K> },
         Joined {
-            caller: Caller<Landing<S::Response, Shared>>,
+            caller: Caller<ExecutionOutcome<S::Response, Shared>>,
             of: Option<JobId>,
             // Boxed, as few calls have one.
             links: Option<Box<Links>>,
@@ -149,16 +149,16 @@ where
                         job.stop_own_work(|| caller.close());
                     }
                 });
-                let landing = ready!(this.membership.wait(|| caller.poll(cx)));
+                let outcome = ready!(this.membership.wait(|| caller.poll(cx)));
                 // No service was there to execute it: its `Clone` panicked.
-                let landing = landing.unwrap_or(Landing::Panicked(None));
+                let outcome = outcome.unwrap_or(ExecutionOutcome::Panicked(None));
                 *links = None;
-                match landing {
-                    Landing::Done(result, said) => {
+                match outcome {
+                    ExecutionOutcome::Done(result, said) => {
                         verdict::leave_carried(said);
                         result.map_err(|shared| this.on_reject.give(shared))
                     }
-                    Landing::Panicked(message) => {
+                    ExecutionOutcome::Panicked(message) => {
                         this.membership
                             .with_job(|job| job.note_panic(panic::text(message.as_deref())));
                         let panicked = Duplicate::panicked(*of, message);

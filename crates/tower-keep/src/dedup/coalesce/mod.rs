@@ -2,7 +2,7 @@
 
 pub(super) mod flight;
 pub(super) mod future;
-pub(super) mod joinable;
-mod service;
-pub(super) mod share;
+mod join;
+pub(super) mod joined_execution;
+pub(super) mod share_error;
 mod wait_graph;

@@ -84,12 +84,12 @@ impl Graph {
 }
 
 /// A call with a key that the code of a joined execution makes.
-pub(super) struct Nested {
+pub(super) struct NestedCall {
     inside: ExecutionId,
     key: Arc<str>,
 }
 
-impl Nested {
+impl NestedCall {
     /// `None` for a call that no execution's code makes.
     #[inline]
     pub(super) fn new(key: &impl Debug) -> Option<Self> {
@@ -105,7 +105,7 @@ impl Nested {
     /// # Errors
     ///
     /// The cycle, as a text, if that waits for the execution whose code makes the call.
-    pub(super) fn wait(self, to: ExecutionId, job: Option<JobId>) -> Result<Waits, Arc<str>> {
+    pub(super) fn wait(self, to: ExecutionId, job: Option<JobId>) -> Result<WaitGuard, Arc<str>> {
         let mut graph = graph();
         if let Some(way) = graph.way(to, self.inside) {
             let mut text = named(&self.key, job);
@@ -121,7 +121,7 @@ impl Nested {
             job,
         };
         let number = graph.add(self.inside, edge);
-        Ok(Waits {
+        Ok(WaitGuard {
             from: self.inside,
             number,
         })
@@ -136,12 +136,12 @@ fn named(key: &str, job: Option<JobId>) -> String {
 }
 
 /// A call waits, until this is dropped.
-pub(super) struct Waits {
+pub(super) struct WaitGuard {
     from: ExecutionId,
     number: u64,
 }
 
-impl Drop for Waits {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         graph().remove(self.from, self.number);
     }

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::{
     super::{error::Duplicate, execution::Execution},
-    places::{Hold, Turned},
+    slot_table::{Admission, SlotGuard},
 };
 use crate::{
     event::CancelReason,
@@ -40,11 +40,11 @@ pin_project! {
         K: Eq,
         K: Hash,
     {
-        // Dropped before the place is given up. `None` once it is over.
+        // Dropped before the slot is given up. `None` once it is over.
         #[pin]
         execution: Option<Execution<S, Request, Infallible>>,
         // `None` without a key, and once the call is over.
-        hold: Option<Hold<K>>,
+        guard: Option<SlotGuard<K>>,
         wait: Option<Wait>,
         // A Cancel layer outside stops the job's work when it is cancelled.
         watched: bool,
@@ -59,21 +59,25 @@ pub(super) enum Wait {
     /// runs has none.
     Quiet(Option<Instant>, Option<Pin<Box<Sleep>>>),
     /// That the running call is over.
-    Place,
+    Slot,
 }
 
 impl Wait {
-    pub(super) fn of(turned: Turned) -> Option<Self> {
-        match turned {
-            Turned::Begins => None,
-            Turned::Waits(due) => Some(Self::Quiet(due, None)),
+    pub(super) fn of(admission: Admission) -> Option<Self> {
+        match admission {
+            Admission::Begins => None,
+            Admission::Waits(due) => Some(Self::Quiet(due, None)),
         }
     }
 
-    /// Ready once the call has the place; `false` if another one has taken it.
-    fn poll<K: Clone + Eq + Hash>(&mut self, hold: &Hold<K>, cx: &mut Context<'_>) -> Poll<bool> {
-        hold.register(cx.waker());
-        if hold.is_replaced() {
+    /// Ready once the call has the slot; `false` if another one has taken it.
+    fn poll<K: Clone + Eq + Hash>(
+        &mut self,
+        guard: &SlotGuard<K>,
+        cx: &mut Context<'_>,
+    ) -> Poll<bool> {
+        guard.register(cx.waker());
+        if guard.is_replaced() {
             return Poll::Ready(false);
         }
         if let Self::Quiet(due, sleep) = self {
@@ -83,12 +87,12 @@ impl Wait {
             let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             // A task that used up its budget must not keep its own timer waiting.
             ready!(Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx));
-            *self = Self::Place;
+            *self = Self::Slot;
         }
         // Looked at once its waker is in its place: it begins here, or the call that leaves wakes it.
-        if hold.start() {
+        if guard.start() {
             Poll::Ready(true)
-        } else if hold.is_replaced() {
+        } else if guard.is_replaced() {
             Poll::Ready(false)
         } else {
             Poll::Pending
@@ -103,18 +107,18 @@ where
 {
     pub(super) fn new(
         execution: Execution<S, Request, Infallible>,
-        hold: Option<(Hold<K>, Turned)>,
+        guard: Option<(SlotGuard<K>, Admission)>,
         on_reject: O,
         membership: Membership,
     ) -> Self {
         let watched = membership
             .with_job(|job| job.state().is_watched())
             .unwrap_or(false);
-        let (hold, turned) = hold.unzip();
+        let (guard, admission) = guard.unzip();
         Self {
             execution: Some(execution),
-            hold,
-            wait: turned.and_then(Wait::of),
+            guard,
+            wait: admission.and_then(Wait::of),
             watched,
             on_reject,
             membership,
@@ -133,8 +137,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
-        if let (Some(wait), Some(hold)) = (&mut this.wait, &this.hold) {
-            let begins = ready!(wait.poll(hold, cx));
+        if let (Some(wait), Some(guard)) = (&mut this.wait, &this.guard) {
+            let begins = ready!(wait.poll(guard, cx));
             *this.wait = None;
             if !begins {
                 return Poll::Ready(self.replaced(true));
@@ -149,17 +153,17 @@ where
         };
         let had_job = this.membership.has_job();
         let polled = execution.poll(this.membership, cx);
-        if let Some(hold) = this.hold {
+        if let Some(guard) = this.guard {
             if !had_job {
-                this.membership.with_job(|job| hold.set_job(job));
+                this.membership.with_job(|job| guard.set_job(job));
             }
-            if polled.is_pending() && hold.is_replaceable() {
-                hold.register(cx.waker());
+            if polled.is_pending() && guard.is_replaceable() {
+                guard.register(cx.waker());
             }
         }
         match polled {
             Poll::Ready(result) => {
-                let in_time = this.hold.as_ref().is_none_or(Hold::finish);
+                let in_time = this.guard.as_ref().is_none_or(SlotGuard::finish);
                 Poll::Ready(if in_time {
                     self.finished(result)
                 } else {
@@ -182,14 +186,14 @@ where
 {
     /// Whether it was replaced, and nobody outside sees to its end.
     fn is_to_stop(&self) -> bool {
-        let Some(hold) = self.hold.as_ref().filter(|hold| hold.is_replaced()) else {
+        let Some(guard) = self.guard.as_ref().filter(|guard| guard.is_replaced()) else {
             return false;
         };
         let mut cleans_up = false;
         if self.watched {
             // The Cancel layer drops what has started at once, or lets it clean up for its grace period.
             self.membership.with_job(|job| {
-                let is_other = hold.replaced_by() != Some(job.id());
+                let is_other = guard.replaced_by() != Some(job.id());
                 cleans_up = is_other && job.state().is_cancelled() && !job.state().is_held();
             });
         }
@@ -203,7 +207,7 @@ where
         let mut this = self.project();
         // What it borrowed from the service first, so that the next call finds that free.
         this.execution.set(None);
-        *this.hold = None;
+        *this.guard = None;
         let result = this
             .membership
             .ask(|| result.map_err(|error| this.on_reject.pass(error)));
@@ -212,11 +216,11 @@ where
         result
     }
 
-    /// Another call has the place; `unfinished` says that the work did not come to its end.
+    /// Another call has the slot; `unfinished` says that the work did not come to its end.
     #[cold]
     fn replaced(self: Pin<&mut Self>, unfinished: bool) -> Result<S::Response, O::Error> {
         let mut this = self.project();
-        let by = this.hold.as_ref().and_then(Hold::replaced_by);
+        let by = this.guard.as_ref().and_then(SlotGuard::replaced_by);
         let mut of = None;
         this.membership.with_job(|job| {
             of = Some(job.id());
@@ -232,7 +236,7 @@ where
         let execution = &mut this.execution;
         this.membership
             .scoped(|| verdict::dropping(VerdictKind::Cancelled, || execution.set(None)));
-        *this.hold = None;
+        *this.guard = None;
         let result = this
             .membership
             .ask(|| this.on_reject.reject(Duplicate::replaced_of(by, of)));

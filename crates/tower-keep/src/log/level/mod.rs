@@ -34,7 +34,7 @@ pub fn level_of(kind: &EventKind) -> Level {
         | EventKind::AttemptEnded { .. }
         | EventKind::Retrying { .. }
         | EventKind::Duplicate { .. }
-        | EventKind::AnsweredFromKept { .. } => Level::DEBUG,
+        | EventKind::CacheHit { .. } => Level::DEBUG,
     }
 }
 

@@ -72,7 +72,7 @@ fn kinds() -> Vec<EventKind> {
             of: None,
             joined: false,
         },
-        EventKind::AnsweredFromKept {
+        EventKind::CacheHit {
             of: None,
             age: time,
             stale: false,

@@ -67,12 +67,12 @@ fn kinds() -> Vec<(EventKind, Value)> {
                 of: Some(id(6)),
                 joined: true,
             },
-            Duplicate { .. } => AnsweredFromKept {
+            Duplicate { .. } => CacheHit {
                 of: None,
                 age: Duration::from_nanos(1),
                 stale: false,
             },
-            AnsweredFromKept { .. } => Succeeded,
+            CacheHit { .. } => Succeeded,
             Succeeded => Failed {
                 cause: FailureCause::TimedOut,
                 error: "too slow".into(),

@@ -118,9 +118,9 @@ fn views() {
 #[cfg(feature = "cancel")]
 #[test]
 fn what_the_cancel_handle_lists() {
-    use crate::cancel::{Running, Shutdown};
+    use crate::cancel::{RunningJob, ShutdownReport};
 
-    let running = Running {
+    let running = RunningJob {
         job: id(7),
         name: "import".into(),
         external_id: None,
@@ -139,18 +139,18 @@ fn what_the_cancel_handle_lists() {
         "cancelled": {"type": "shutdown"},
     });
     assert_eq!(serde_json::to_value(&running).unwrap(), form);
-    let read: Running = serde_json::from_value(form).unwrap();
+    let read: RunningJob = serde_json::from_value(form).unwrap();
     assert_eq!(format!("{read:?}"), format!("{running:?}"));
     shape(
-        &Shutdown {
+        &ShutdownReport {
             finished: 1,
             cancelled: 2,
-            otherwise: 3,
+            cancelled_otherwise: 3,
             refused: 4,
         },
-        json!({"finished": 1, "cancelled": 2, "otherwise": 3, "refused": 4}),
+        json!({"finished": 1, "cancelled": 2, "cancelled_otherwise": 3, "refused": 4}),
     );
-    reads(&Shutdown::default(), json!({}));
+    reads(&ShutdownReport::default(), json!({}));
 }
 
 #[cfg(feature = "dedup")]
@@ -165,11 +165,11 @@ fn what_the_dedup_handle_lists() {
         rejected: 4,
         hits: 5,
         stale_hits: 6,
-        failed_renewals: 7,
+        failed_revalidations: 7,
     };
     let form = json!({
         "executions": 1, "joined": 2, "replaced": 3, "rejected": 4, "hits": 5, "stale_hits": 6,
-        "failed_renewals": 7,
+        "failed_revalidations": 7,
     });
     shape(&counts, form);
     reads(&DedupCounts::default(), json!({}));

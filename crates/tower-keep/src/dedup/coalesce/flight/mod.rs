@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Boxed and nameless, so that a caller that joins need not know what is executed.
-pub(crate) type Execution<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type FlightFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(crate) struct Flight<T> {
     /// A leaf lock.
@@ -43,7 +43,7 @@ pub(crate) struct Flight<T> {
 
 struct State<T> {
     /// `None` until it is launched, while it is polled, and once it is over.
-    future: Option<Execution<T>>,
+    future: Option<FlightFuture<T>>,
     /// There is a reason to poll the future.
     woken: bool,
     /// Who polled it last: as a future that nobody shares, it is polled whenever that caller is.
@@ -251,7 +251,7 @@ pub(crate) struct Caller<T> {
 
 impl<T> Caller<T> {
     /// Says what the execution is. Callers that were polled before can poll it now. If `make` panics, the flight is over.
-    pub(crate) fn launch(&self, make: impl FnOnce() -> Execution<T>) {
+    pub(crate) fn launch(&self, make: impl FnOnce() -> FlightFuture<T>) {
         let launching = Polling(&self.flight);
         let future = make();
         mem::forget(launching);
@@ -300,7 +300,7 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
     }
 
     /// Puts the future back, where this caller polled it, and leaves its waker, unless that is known.
-    fn wait(&mut self, polled: Option<Execution<T>>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn wait(&mut self, polled: Option<FlightFuture<T>>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.flight.state();
         if polled.is_some() {
             state.future = polled;
@@ -329,7 +329,7 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         }
     }
 
-    fn land(&mut self, future: Execution<T>, output: T) -> T {
+    fn land(&mut self, future: FlightFuture<T>, output: T) -> T {
         let mut state = self.flight.state();
         state.over = true;
         let own = state.remove(self.id);

@@ -1,22 +1,22 @@
-//! Who has a key's place and who waits for it, and which of two calls a result belongs to. No clock, no runtime.
+//! Who has a key's slot and who waits for it, and which of two calls a result belongs to. No clock, no runtime.
 //!
 //! # Invariants
 //!
-//! 1. In a place at most one call runs and at most one waits. The waiting call begins only once the running call has left.
-//! 2. A [`Turn`] is decided once: its call has a result, or another call has its place. So a call whose place was taken
+//! 1. In a slot at most one call runs and at most one waits. The waiting call begins only once the running call has left.
+//! 2. A [`Decision`] is decided once: its call has a result, or another call has its slot. So a call whose slot was taken
 //!    has no result to show, and a call that has its result keeps it.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a call came to its result or was replaced before it did.
 #[derive(Debug)]
-pub(crate) struct Turn(AtomicU64);
+pub(crate) struct Decision(AtomicU64);
 
 const OPEN: u64 = 0;
 const FINISHED: u64 = 1;
 const REPLACED: u64 = 2;
 
-impl Turn {
+impl Decision {
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(OPEN))
     }
@@ -32,7 +32,7 @@ impl Turn {
         self.decide(FINISHED)
     }
 
-    /// Another call has the place; `false` if this one had its result before.
+    /// Another call has the slot; `false` if this one had its result before.
     pub(crate) fn replace(&self) -> bool {
         self.decide(REPLACED)
     }
@@ -44,7 +44,7 @@ impl Turn {
 
 /// The calls with one key: `C` is what is known of a call, `T` a point in time.
 #[derive(Debug)]
-pub(crate) struct Place<C, T> {
+pub(crate) struct Slot<C, T> {
     running: Option<Entry<C>>,
     waiting: Option<Waiting<C, T>>,
 }
@@ -59,7 +59,7 @@ struct Entry<C> {
 #[derive(Debug)]
 struct Waiting<C, T> {
     entry: Entry<C>,
-    /// When the first of those came whose place this one has.
+    /// When the first of those came whose slot this one has.
     since: T,
     /// It waits for nothing but the running call.
     is_due: bool,
@@ -67,10 +67,10 @@ struct Waiting<C, T> {
 
 /// A call that lined up.
 #[derive(Debug)]
-pub(crate) struct LinedUp<C, T> {
+pub(crate) struct Queued<C, T> {
     /// The call that waited until now.
     pub(crate) replaced: Option<C>,
-    /// When the first of those came whose place this one has; its own time if there is none.
+    /// When the first of those came whose slot this one has; its own time if there is none.
     pub(crate) since: T,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Left<C> {
     pub(crate) next: Option<C>,
 }
 
-impl<C, T> Default for Place<C, T> {
+impl<C, T> Default for Slot<C, T> {
     fn default() -> Self {
         Self {
             running: None,
@@ -92,7 +92,7 @@ impl<C, T> Default for Place<C, T> {
     }
 }
 
-impl<C, T> Place<C, T> {
+impl<C, T> Slot<C, T> {
     /// Nobody runs and nobody waits.
     pub(crate) fn is_free(&self) -> bool {
         self.running.is_none() && self.waiting.is_none()
@@ -105,16 +105,16 @@ impl<C, T> Place<C, T> {
         running.chain(waiting.map(|waiting| (&waiting.entry.call, true)))
     }
 
-    /// Runs at once, in the place of the call that ran until now.
+    /// Runs at once, in the slot of the call that ran until now.
     #[must_use]
     pub(crate) fn take(&mut self, id: u64, call: C) -> Option<C> {
         let before = self.running.replace(Entry { id, call });
         before.map(|entry| entry.call)
     }
 
-    /// Waits, in the place of the call that waited until now.
+    /// Waits, in the slot of the call that waited until now.
     #[must_use]
-    pub(crate) fn line_up(&mut self, id: u64, call: C, now: T) -> LinedUp<C, T>
+    pub(crate) fn queue(&mut self, id: u64, call: C, now: T) -> Queued<C, T>
     where
         T: Copy,
     {
@@ -125,7 +125,7 @@ impl<C, T> Place<C, T> {
             since,
             is_due: false,
         });
-        LinedUp {
+        Queued {
             replaced: before.map(|before| before.entry.call),
             since,
         }
@@ -148,7 +148,7 @@ impl<C, T> Place<C, T> {
         false
     }
 
-    /// The call is over, or its caller left; where another one has its place, nothing changes.
+    /// The call is over, or its caller left; where another one has its slot, nothing changes.
     #[must_use]
     pub(crate) fn leave(&mut self, id: u64) -> Left<C>
     where
@@ -164,7 +164,7 @@ impl<C, T> Place<C, T> {
         }
     }
 
-    /// The call that runs no longer has the place: no other call replaces it or waits for it.
+    /// The call that runs no longer has the slot: no other call replaces it or waits for it.
     #[must_use]
     pub(crate) fn forget(&mut self) -> Left<C>
     where

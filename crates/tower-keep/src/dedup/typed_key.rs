@@ -8,12 +8,12 @@ use std::{
 /// A key, and the type of what its execution comes to: one layer may be put around services whose outcomes differ in type
 /// and cannot be shared.
 #[derive(PartialEq, Eq)]
-pub(super) struct Key<K> {
+pub(super) struct TypedKey<K> {
     pub(super) key: K,
     of: TypeId,
 }
 
-impl<K: Hash> Hash for Key<K> {
+impl<K: Hash> Hash for TypedKey<K> {
     /// Few layers see two types, so that the key alone tells enough.
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -21,7 +21,7 @@ impl<K: Hash> Hash for Key<K> {
     }
 }
 
-impl<K> Key<K> {
+impl<K> TypedKey<K> {
     /// Where calls are rejected, nothing is shared.
     pub(super) fn rejected(key: K) -> Self {
         Self::of::<()>(key)

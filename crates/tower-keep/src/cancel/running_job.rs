@@ -10,7 +10,7 @@ use crate::{
 /// A running job as it was when somebody asked.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Running {
+pub struct RunningJob {
     /// Which job, by the name that an [`Event`](crate::Event) and a job's view have for it, too.
     pub job: JobId,
     /// Its name, empty if it was given none.
@@ -28,7 +28,7 @@ pub struct Running {
     pub cancelled: Option<CancelReason>,
 }
 
-impl Running {
+impl RunningJob {
     pub(super) fn of(job: &Core) -> Self {
         Self {
             job: job.id(),

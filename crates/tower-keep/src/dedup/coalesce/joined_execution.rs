@@ -13,7 +13,9 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::super::{cache::Asked, execution::Execution, keys::Lead, mode::KeepMode};
+use super::super::{
+    cache::CacheAccess, execution::Execution, key_table::KeyGuard, mode::CacheMode,
+};
 use crate::{
     error::panic_message,
     job::{
@@ -28,13 +30,13 @@ use crate::{
 };
 
 /// How it ended.
-pub(super) enum Landing<T, E> {
+pub(super) enum ExecutionOutcome<T, E> {
     Done(Result<T, E>, Carried),
     /// With what the panic said.
     Panicked(Option<Arc<str>>),
 }
 
-impl<T: Clone, E: Clone> Clone for Landing<T, E> {
+impl<T: Clone, E: Clone> Clone for ExecutionOutcome<T, E> {
     fn clone(&self) -> Self {
         match self {
             Self::Done(result, said) => Self::Done(result.clone(), said.clone()),
@@ -46,7 +48,7 @@ impl<T: Clone, E: Clone> Clone for Landing<T, E> {
 pin_project! {
     /// The execution that callers join, as the future of a flight. It runs in the leader's job, or in a job
     /// that a layer inside begins, whichever caller polls it.
-    pub(super) struct Joinable<S, Request, K, Shared, M>
+    pub(super) struct JoinedExecution<S, Request, K, Shared, C>
     where
         S: Service<Request>,
         K: Clone,
@@ -57,14 +59,14 @@ pin_project! {
         #[pin]
         execution: Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
-        mode: M,
+        cache: C,
         membership: Membership,
         // Dropped last: the job learns that it is over.
         shared: Option<SharedExecution>,
     }
 }
 
-impl<S, Request, K, Shared, M> Joinable<S, Request, K, Shared, M>
+impl<S, Request, K, Shared, C> JoinedExecution<S, Request, K, Shared, C>
 where
     S: Service<Request>,
     K: Clone + Eq + Hash,
@@ -73,7 +75,7 @@ where
         id: ExecutionId,
         execution: impl FnOnce(&Membership) -> Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
-        mode: M,
+        cache: C,
         job: Option<Arc<Core>>,
     ) -> Self {
         // A leader that was cancelled before the execution began does not share its job: its followers were not cancelled.
@@ -84,22 +86,22 @@ where
             id,
             execution: execution(&membership),
             share,
-            mode,
+            cache,
             membership,
             shared,
         }
     }
 }
 
-impl<S, Request, K, Shared, M> Future for Joinable<S, Request, K, Shared, M>
+impl<S, Request, K, Shared, C> Future for JoinedExecution<S, Request, K, Shared, C>
 where
     S: Service<Request>,
     S::Response: Clone + Send + Sync + 'static,
     S::Error: fmt::Display,
     K: Clone + Eq + Hash,
-    M: KeepMode<S::Response, S::Error>,
+    C: CacheMode<Request, S::Response, S::Error>,
 {
-    type Output = Landing<S::Response, Shared>;
+    type Output = ExecutionOutcome<S::Response, Shared>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -119,36 +121,36 @@ where
             let said = verdict::peek();
             // First, as a panic of what it drops is the execution's too.
             execution.as_mut().clear();
-            if let Some(lead) = execution.as_mut().take_lead() {
-                cache(this.mode, lead, this.membership, &result, said.verdict);
+            if let Some(guard) = execution.as_mut().take_guard() {
+                store(this.cache, guard, this.membership, &result, said.verdict);
             }
             this.membership.finish(&result);
             // The callers leave the note again, each in its own stack.
             verdict::clear();
-            Poll::Ready(Landing::Done(result.map_err(this.share), said))
+            Poll::Ready(ExecutionOutcome::Done(result.map_err(this.share), said))
         };
         // A panic belongs to no single caller, that of an error's `Display` or conversion neither. After it the
         // execution is dropped, not polled again.
         catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
             verdict::clear();
-            Poll::Ready(Landing::Panicked(panic_message(panic)))
+            Poll::Ready(ExecutionOutcome::Panicked(panic_message(panic)))
         })
     }
 }
 
 /// Caches a success for calls that come later, and frees the key.
-fn cache<T, E, K, M>(
-    mode: &M,
-    lead: Lead<K>,
+fn store<Request, T, E, K, C>(
+    cache: &C,
+    guard: KeyGuard<K>,
     membership: &Membership,
     result: &Result<T, E>,
     stop: Option<Verdict>,
 ) where
     T: Clone + Send + Sync + 'static,
     K: Clone + Eq + Hash,
-    M: KeepMode<T, E>,
+    C: CacheMode<Request, T, E>,
 {
-    let (Some(limits), Ok(response)) = (mode.kept().0, result) else {
+    let (Some(limits), Ok(response)) = (cache.limits(), result) else {
         return;
     };
     let cancelled = membership
@@ -156,7 +158,7 @@ fn cache<T, E, K, M>(
         .unwrap_or(false);
     // What a layer inside answered instead of the service is no result, nor is what work hands out that was told to stop.
     let stopped = stop.is_some_and(|stop| stop.holds(result));
-    if !cancelled && !stopped && mode.keeps(result) {
-        lead.cache(Arc::new(response.clone()), Asked::now(limits));
+    if !cancelled && !stopped && cache.is_cacheable(result) {
+        guard.cache(Arc::new(response.clone()), CacheAccess::now(limits));
     }
 }

@@ -14,8 +14,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use super::{
-    groups::Place,
-    outside::{Outside, Wait},
+    external_token::{ExternalToken, TokenWait},
+    groups::GroupGuard,
     registry::cancel,
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
 pin_project! {
     /// The inner call, watched for the cancellation of its job.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Work<F, K>
+    pub struct CancellableCall<F, K>
     where
         K: Eq,
         K: Hash,
@@ -40,34 +40,34 @@ pin_project! {
         // `None` once the work is over or dropped.
         #[pin]
         future: Option<F>,
-        watch: Watch,
-        outside: Option<Arc<Outside>>,
+        watch: CancelWatch,
+        external_token: Option<Arc<ExternalToken>>,
         // Boxed, as few jobs have an outside token, and fewer are cancelled.
-        outside_wait: Option<Pin<Box<Wait>>>,
+        token_wait: Option<Pin<Box<TokenWait>>>,
         grace: Option<Duration>,
         grace_sleep: Option<Pin<Box<Sleep>>>,
-        place: Option<Place<K>>,
+        group: Option<GroupGuard<K>>,
         call: Call,
     }
 }
 
-impl<F, K: Eq + Hash> Work<F, K> {
+impl<F, K: Eq + Hash> CancellableCall<F, K> {
     pub(super) fn new(
         future: F,
-        watch: Watch,
-        outside: Option<Arc<Outside>>,
+        watch: CancelWatch,
+        external_token: Option<Arc<ExternalToken>>,
         grace: Option<Duration>,
-        place: Option<Place<K>>,
+        group: Option<GroupGuard<K>>,
         call: Call,
     ) -> Self {
         Self {
             future: Some(future),
             watch,
-            outside,
-            outside_wait: None,
+            external_token,
+            token_wait: None,
             grace,
             grace_sleep: None,
-            place,
+            group,
             call,
         }
     }
@@ -82,11 +82,11 @@ impl<F, K: Eq + Hash> Work<F, K> {
 }
 
 /// How a call watches its job. Made before the call goes on, as what is called may share the execution.
-pub(super) struct Watch {
+pub(super) struct CancelWatch {
     waker: CancelWaker,
 }
 
-impl Watch {
+impl CancelWatch {
     pub(super) fn new(job: Arc<Core>) -> Self {
         Self {
             waker: match is_execution_of(job.id()) {
@@ -146,16 +146,16 @@ fn cancelled(job: &Core) -> Cancelled {
     Cancelled::of(job.id(), reason)
 }
 
-impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
+impl<F: Future, K: Eq + Hash> Future for CancellableCall<F, K> {
     type Output = Result<F::Output, Cancelled>;
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let this = self.as_mut().project();
-            if let Some(outside) = this.outside {
-                if outside.stops_at_once() {
-                    this.watch.cancel(outside.reason());
+            if let Some(external_token) = this.external_token {
+                if external_token.stops_at_once() {
+                    this.watch.cancel(external_token.reason());
                 }
             }
             let is_stopped = this.watch.is_stopped();
@@ -180,12 +180,12 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
                 return self.poll_cancelled(cx);
             }
             this.watch.waker.register(cx.waker());
-            if let Some(outside) = this.outside {
-                let wait = this
-                    .outside_wait
-                    .get_or_insert_with(|| Box::pin(Wait::new(outside, this.call.owner())));
+            if let Some(external_token) = this.external_token {
+                let wait = this.token_wait.get_or_insert_with(|| {
+                    Box::pin(TokenWait::new(external_token, this.call.owner()))
+                });
                 if wait.as_mut().poll(cx).is_ready() {
-                    this.watch.cancel(outside.reason());
+                    this.watch.cancel(external_token.reason());
                 }
             }
             // A cancellation before the waker was in its place woke nobody.
@@ -197,7 +197,7 @@ impl<F: Future, K: Eq + Hash> Future for Work<F, K> {
     }
 }
 
-impl<F: Future, K: Eq + Hash> Work<F, K> {
+impl<F: Future, K: Eq + Hash> CancellableCall<F, K> {
     #[cold]
     fn poll_cancelled(
         self: Pin<&mut Self>,
@@ -235,9 +235,9 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
     }
 }
 
-impl<F, K: Eq + Hash> fmt::Debug for Work<F, K> {
+impl<F, K: Eq + Hash> fmt::Debug for CancellableCall<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Work")
+        f.debug_struct("CancellableCall")
             .field("job", self.watch.job())
             .finish_non_exhaustive()
     }

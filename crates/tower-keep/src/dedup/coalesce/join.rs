@@ -1,11 +1,6 @@
-//! The service where calls with a key in flight join.
+//! Calls that join the execution of their key, or get its cached result; and the revalidation of a stale one.
 
-use std::{
-    fmt,
-    future::poll_fn,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::poll_fn, hash::Hash, time::Duration};
 
 use tokio::runtime::Handle;
 use tower_service::Service;
@@ -13,19 +8,20 @@ use tracing::{Instrument as _, level_filters::LevelFilter};
 
 use super::{
     super::{
-        cache::{Asked, Hit},
+        bounds::{CloneService, DisplayError, JoinKey, SharedResponse},
+        cache::{CacheAccess, Hit},
         error::Duplicate,
         execution::Execution,
-        keys::{Joined, Purpose},
-        layer::DedupKey,
-        mode::{JoinMode, KeepMode, RefreshMode},
-        service::{Dedup, called, job_of, tell_duplicate},
+        layer::DedupLayer,
+        lookup::{Joined, Purpose},
+        mode::{CacheMode, Join},
+        service::{Mode, called, job_of, tell_duplicate},
     },
-    flight::{self, Caller},
+    flight::{Caller, FlightFuture},
     future::{self, JoinFuture, Links},
-    joinable::Joinable,
-    share::ShareError,
-    wait_graph::Nested,
+    joined_execution::JoinedExecution,
+    share_error::ShareError,
+    wait_graph::NestedCall,
 };
 use crate::{
     event::EventKind,
@@ -33,13 +29,13 @@ use crate::{
     reject::OnReject,
 };
 
-/// Renews a result for calls that come later. It has a limit: a renewal that hangs must not keep the key from them.
+/// Revalidates a result for calls that come later. It has a limit: a revalidation that hangs must not keep the key from them.
 #[cold]
-fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Duration) {
+fn revalidate<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Duration) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
-            let renewal = poll_fn(|cx| caller.poll(cx));
-            drop(tokio::time::timeout(within, renewal).await);
+            let revalidation = poll_fn(|cx| caller.poll(cx));
+            drop(tokio::time::timeout(within, revalidation).await);
         });
     }
 }
@@ -48,7 +44,7 @@ fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Durati
 fn tell_hit(membership: &Membership, hit: &Hit) {
     membership.with_job(|job| {
         job.flags.hold_back();
-        context::emit(job, || EventKind::AnsweredFromKept {
+        context::emit(job, || EventKind::CacheHit {
             of: hit.of,
             age: hit.age,
             stale: hit.stale,
@@ -56,66 +52,62 @@ fn tell_hit(membership: &Membership, hit: &Hit) {
     });
 }
 
-impl<S, Y, M, O, Request> Service<Request> for Dedup<S, Y, M, O>
+impl<S, K, C, O, Request> Mode<Request, S, K, O> for Join<C>
 where
-    S: Service<Request> + Clone + Send + 'static,
+    S: Service<Request> + CloneService + Send + 'static,
     S::Future: Send + 'static,
-    S::Response: Clone + Send + Sync + 'static,
-    S::Error: fmt::Display + 'static,
+    S::Response: SharedResponse,
+    S::Error: DisplayError + 'static,
     Request: Send + 'static,
-    Y: DedupKey<Request>,
-    Y::Key: fmt::Debug + Send + 'static,
-    M: JoinMode + KeepMode<S::Response, S::Error> + RefreshMode<Request>,
+    K: JoinKey + Clone + Eq + Hash,
+    C: CacheMode<Request, S::Response, S::Error>,
     O: OnReject<Duplicate, S::Response, S::Error>
         + ShareError<S::Error, Given = <O as OnReject<Duplicate, S::Response, S::Error>>::Error>
         + Clone,
-    O::Given: fmt::Display,
+    O::Given: DisplayError,
 {
-    type Response = S::Response;
     type Error = O::Given;
-    type Future = JoinFuture<S, Request, Y::Key, O::Shared, O>;
+    type Future = JoinFuture<S, Request, K, O::Shared, O>;
 
-    #[inline(always)]
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), O::Given>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let layer = &self.layer;
-        let inner = &mut self.inner;
+    fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
+    where
+        F: Fn(&Request) -> Option<K>,
+    {
+        let keys = &layer.keys;
+        let cache = &layer.mode.0;
         let membership = Membership::without_call();
-        let state = match before_service(|| layer.key.key(&request)) {
+        let state = match before_service(|| (layer.key)(&request)) {
             None => future::State::Alone {
                 execution: Execution::new(called(inner), request, None, &membership),
             },
-            Some((key, keys)) => {
+            Some(key) => {
                 let job = job_of(&membership);
                 let id = job.as_ref().map(|job| job.id());
                 // A call that refreshes asks for nothing that is cached.
-                let asked = match layer.mode.kept().0 {
-                    Some(limits) if !before_service(|| layer.mode.refreshes(&request)) => {
-                        Some(Asked::now(limits))
+                let access = match cache.limits() {
+                    Some(limits) if !before_service(|| cache.refreshes(&request)) => {
+                        Some(CacheAccess::now(limits))
                     }
                     _ => None,
                 };
-                let mut nested = before_service(|| Nested::new(&key));
+                let mut nested = before_service(|| NestedCall::new(&key));
                 let mut waits = None;
                 let joined = before_service(|| {
-                    keys.join_or_begin(key, job.as_ref(), asked, |lead, job, purpose| {
-                        let execution = lead.execution();
+                    keys.join_or_begin(key, job.as_ref(), access, |guard, job, purpose| {
+                        let execution = guard.execution();
                         if purpose == Purpose::Call {
                             // Before its code can run, so that it waits for nothing yet.
                             waits = nested.take().and_then(|call| call.wait(execution, id).ok());
                         }
                         let call = |membership: &Membership| {
-                            Execution::new(called(inner), request, Some(lead), membership)
+                            Execution::new(called(inner), request, Some(guard), membership)
                         };
-                        let joinable =
-                            Joinable::new(execution, call, O::share, layer.mode.clone(), job);
+                        let joined_execution =
+                            JoinedExecution::new(execution, call, O::share, cache.clone(), job);
                         // Whichever caller polls it. Without a subscriber there is no span.
                         match LevelFilter::current() {
-                            LevelFilter::OFF => Box::pin(joinable) as flight::Execution<_>,
-                            _ => Box::pin(joinable.in_current_span()),
+                            LevelFilter::OFF => Box::pin(joined_execution) as FlightFuture<_>,
+                            _ => Box::pin(joined_execution.in_current_span()),
                         }
                     })
                 });
@@ -125,9 +117,9 @@ where
                         of: id,
                         links: Links::of(None, waits),
                     },
-                    Joined::Hit { hit, renewal } => {
-                        if let (Some(caller), Some(asked)) = (renewal, asked) {
-                            renew(caller, asked.limits.stale);
+                    Joined::Hit { hit, revalidation } => {
+                        if let (Some(caller), Some(access)) = (revalidation, access) {
+                            revalidate(caller, access.limits.stale);
                         }
                         tell_hit(&membership, &hit);
                         future::State::Cached {

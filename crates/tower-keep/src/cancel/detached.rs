@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::Instrument as _;
 
-use super::work::Work;
+use super::cancellable::CancellableCall;
 use crate::{
     error::unharmed,
     event::CancelReason,
@@ -36,7 +36,7 @@ type GiveUp = oneshot::Sender<Option<VerdictKind>>;
 
 /// A call in a task of its own. The task runs on if the caller drops this, and stops if a layer around it does.
 #[must_use = "futures do nothing unless polled"]
-pub struct Spawned<T, E> {
+pub struct DetachedCall<T, E> {
     task: JoinHandle<Output<T, E>>,
     job: Arc<Core>,
     id: TaskId,
@@ -46,12 +46,12 @@ pub struct Spawned<T, E> {
     give_up: Option<GiveUp>,
 }
 
-impl<T, E> Spawned<T, E>
+impl<T, E> DetachedCall<T, E>
 where
     T: Send + 'static,
     E: fmt::Display + Send + 'static,
 {
-    pub(super) fn new<F, K>(work: Work<F, K>) -> Self
+    pub(super) fn new<F, K>(work: CancellableCall<F, K>) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         K: Eq + Hash + Send + Sync + 'static,
@@ -59,7 +59,7 @@ where
         let job = Arc::clone(work.job());
         let shared = work.is_shared();
         let id = job.detach();
-        let unfinished = Unfinished(Some((Arc::clone(&job), id)));
+        let unfinished = TaskGuard(Some((Arc::clone(&job), id)));
         let surroundings = Surroundings::of_detached_task();
         let (give_up, given_up) = oneshot::channel();
         Self {
@@ -73,8 +73,8 @@ where
 }
 
 async fn run<F, T, E, K>(
-    work: Work<F, K>,
-    unfinished: Unfinished,
+    work: CancellableCall<F, K>,
+    unfinished: TaskGuard,
     given_up: oneshot::Receiver<Option<VerdictKind>>,
     mut surroundings: Surroundings,
 ) -> Output<T, E>
@@ -150,9 +150,9 @@ where
 }
 
 /// Tells the job that its task is over, also where that panics or is dropped by its runtime, perhaps before it ran at all.
-struct Unfinished(Option<(Arc<Core>, TaskId)>);
+struct TaskGuard(Option<(Arc<Core>, TaskId)>);
 
-impl Unfinished {
+impl TaskGuard {
     fn finish(mut self, ending: Option<Ending>) {
         if let Some((job, id)) = self.0.take() {
             job.detached_done(id, ending);
@@ -160,7 +160,7 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
         let Some((job, id)) = self.0.take() else {
             return;
@@ -177,7 +177,7 @@ impl Drop for Unfinished {
     }
 }
 
-impl<T, E> Future for Spawned<T, E> {
+impl<T, E> Future for DetachedCall<T, E> {
     type Output = Result<Result<T, E>, Cancelled>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -196,7 +196,7 @@ impl<T, E> Future for Spawned<T, E> {
     }
 }
 
-impl<T, E> Drop for Spawned<T, E> {
+impl<T, E> Drop for DetachedCall<T, E> {
     fn drop(&mut self) {
         let Some(give_up) = self.give_up.take() else {
             return;
@@ -217,8 +217,8 @@ impl<T, E> Drop for Spawned<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Spawned<T, E> {
+impl<T, E> fmt::Debug for DetachedCall<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spawned").finish_non_exhaustive()
+        f.debug_struct("DetachedCall").finish_non_exhaustive()
     }
 }

@@ -7,25 +7,25 @@ use crate::event::CancelReason;
 /// Each job that ran is in one of the first three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Shutdown {
+pub struct ShutdownReport {
     /// Came to an end of their own, in success or failure or by a time limit.
     pub finished: usize,
     /// Were cancelled by the shutdown.
     pub cancelled: usize,
     /// Were cancelled for another reason meanwhile: by request, say, or because their callers went away.
-    pub otherwise: usize,
+    pub cancelled_otherwise: usize,
     /// Calls that were turned away.
     pub refused: usize,
 }
 
-impl Shutdown {
+impl ShutdownReport {
     /// How a job that ran ended, by why it was cancelled, if it was.
     pub(super) fn count(&mut self, reason: Option<&CancelReason>) {
         match reason {
             // A job that its own time limit stopped ends as failed.
             None | Some(CancelReason::TimedOut) => self.finished += 1,
             Some(CancelReason::Shutdown) => self.cancelled += 1,
-            Some(_) => self.otherwise += 1,
+            Some(_) => self.cancelled_otherwise += 1,
         }
     }
 }

@@ -1,6 +1,11 @@
+//! How the error of an execution reaches the callers that joined it.
+
 use std::sync::Arc;
 
-use super::super::error::{Duplicate, SharedError};
+use super::super::{
+    bounds::CloneError,
+    error::{Duplicate, SharedError},
+};
 use crate::{
     error::BoxError,
     reject::{Fail, FailWith, RespondWith},
@@ -36,7 +41,7 @@ impl<Error: Into<BoxError>> ShareError<Error> for Fail {
 impl<F, Given, Error> ShareError<Error> for FailWith<F>
 where
     F: Fn(Duplicate) -> Given,
-    Error: Into<Given> + Clone + Send + Sync + 'static,
+    Error: Into<Given> + CloneError,
 {
     type Shared = Error;
     type Given = Given;
@@ -52,7 +57,7 @@ where
 
 impl<F, Error> ShareError<Error> for RespondWith<F>
 where
-    Error: Clone + Send + Sync + 'static,
+    Error: CloneError,
 {
     type Shared = Error;
     type Given = Error;

@@ -1,4 +1,4 @@
-//! The place of a key.
+//! The slot of a key.
 
 use std::{sync::Arc, thread};
 
@@ -9,12 +9,12 @@ use super::*;
 /// R2: whichever comes first decides a turn, and nothing changes it.
 #[test]
 fn a_turn_is_decided_once() {
-    let turn = Turn::new();
+    let turn = Decision::new();
     assert!(!turn.is_replaced());
     assert!(turn.finish());
     assert!(!turn.replace() && !turn.is_replaced());
 
-    let turn = Turn::new();
+    let turn = Decision::new();
     assert!(turn.replace());
     assert!(turn.is_replaced() && !turn.finish() && !turn.replace());
 }
@@ -23,7 +23,7 @@ fn a_turn_is_decided_once() {
 #[test]
 fn one_of_two_threads_decides_a_turn() {
     for _ in 0..2_000 {
-        let turn = Arc::new(Turn::new());
+        let turn = Arc::new(Decision::new());
         let other = Arc::clone(&turn);
         let finishes = thread::spawn(move || other.finish());
         let replaced = turn.replace();
@@ -59,7 +59,7 @@ enum Is {
     /// It waits for nothing but the running call.
     Due,
     Running,
-    Gone,
+    Evicted,
 }
 
 /// Every call there ever was, in the order in which they came, and what it is now: looked through from the start.
@@ -87,7 +87,7 @@ impl Model {
         };
         let since = replaced.map_or(self.0.len(), |before| self.0[before].1);
         if let Some(before) = replaced {
-            self.0[before].0 = Is::Gone;
+            self.0[before].0 = Is::Evicted;
         }
         self.0.push((as_what, since));
         (replaced, since)
@@ -104,10 +104,10 @@ impl Model {
 
     /// The call, if it was there, and who can begin now.
     fn leaves(&mut self, id: usize) -> (Option<usize>, Option<usize>) {
-        let Some((was, _)) = self.0.get(id).copied().filter(|(is, _)| *is != Is::Gone) else {
+        let Some((was, _)) = self.0.get(id).copied().filter(|(is, _)| *is != Is::Evicted) else {
             return (None, None);
         };
-        self.0[id].0 = Is::Gone;
+        self.0[id].0 = Is::Evicted;
         let next = (was == Is::Running)
             .then(|| self.that(|is| is == Is::Due))
             .flatten();
@@ -124,43 +124,43 @@ impl Model {
 }
 
 proptest! {
-    /// R2, R54: a place does what the plain list of all calls says, whether newer calls take it or wait for it.
+    /// R2, R54: a slot does what the plain list of all calls says, whether newer calls take it or wait for it.
     #[test]
     fn a_place_does_as_the_list_of_all_calls(deeds in deeds(), takes: bool) {
         let mut model = Model::default();
-        let mut place: Place<usize, usize> = Place::default();
+        let mut slot: Slot<usize, usize> = Slot::default();
         for deed in deeds {
             let count = model.0.len();
             match deed {
                 Deed::Enters if takes => {
-                    let replaced = place.take(count as u64, count);
+                    let replaced = slot.take(count as u64, count);
                     prop_assert_eq!(replaced, model.enters(Is::Running).0);
                 }
                 Deed::Enters => {
-                    let lined_up = place.line_up(count as u64, count, count);
+                    let queued = slot.queue(count as u64, count, count);
                     let expected = model.enters(Is::Waiting);
-                    prop_assert_eq!((lined_up.replaced, lined_up.since), expected);
+                    prop_assert_eq!((queued.replaced, queued.since), expected);
                 }
                 Deed::IsDue(back) => {
                     let id = count.wrapping_sub(back + 1);
-                    prop_assert_eq!(place.start(id as u64), model.is_due(id));
+                    prop_assert_eq!(slot.start(id as u64), model.is_due(id));
                 }
                 Deed::Leaves(back) => {
                     let id = count.wrapping_sub(back + 1);
-                    let left = place.leave(id as u64);
+                    let left = slot.leave(id as u64);
                     prop_assert_eq!((left.gone, left.next), model.leaves(id));
                 }
                 Deed::IsForgotten => {
-                    let left = place.forget();
+                    let left = slot.forget();
                     let expected = model.forgotten();
                     prop_assert_eq!((left.gone, left.next), expected);
                 }
             }
-            let calls: Vec<_> = place.calls().map(|(call, waits)| (*call, waits)).collect();
+            let calls: Vec<_> = slot.calls().map(|(call, waits)| (*call, waits)).collect();
             let running = model.running().map(|id| (id, false));
             let waiting = model.waiting().map(|id| (id, true));
             prop_assert_eq!(&calls, &running.into_iter().chain(waiting).collect::<Vec<_>>());
-            prop_assert_eq!(place.is_free(), calls.is_empty());
+            prop_assert_eq!(slot.is_free(), calls.is_empty());
         }
     }
 }

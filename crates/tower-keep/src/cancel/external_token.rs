@@ -1,4 +1,4 @@
-//! A token from outside that stops the layer's jobs.
+//! The user's token that stops the layer's jobs, or shuts the layer down.
 
 use std::{
     future::Future,
@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::{event::CancelReason, job::table::Owner};
 
 /// The token, shared by the layer's clones.
-pub(super) struct Outside {
+pub(super) struct ExternalToken {
     pub(super) token: CancellationToken,
     /// How long the running jobs may run on; `None` where the token just cancels them.
     within: Option<Duration>,
@@ -23,7 +23,7 @@ pub(super) struct Outside {
     deadline: OnceLock<Option<Instant>>,
 }
 
-impl Outside {
+impl ExternalToken {
     pub(super) fn new(token: CancellationToken, within: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             token,
@@ -68,27 +68,27 @@ impl Outside {
     }
 
     /// The token fired: what it means for new jobs, and until when the running ones may run on.
-    pub(super) fn fired(&self, registry: &dyn Owner) -> Until {
+    pub(super) fn fired(&self, registry: &dyn Owner) -> RunUntil {
         if self.shuts_down() {
             registry.close();
         }
         self.until()
     }
 
-    fn until(&self) -> Until {
+    fn until(&self) -> RunUntil {
         let Some(within) = self.within else {
-            return Until::Now;
+            return RunUntil::Now;
         };
         let deadline = self
             .deadline
             .get_or_init(|| Instant::now().checked_add(within));
-        deadline.map_or(Until::Whenever, Until::Then)
+        deadline.map_or(RunUntil::Whenever, RunUntil::Then)
     }
 }
 
 /// Until when the running jobs may run on.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Until {
+pub(super) enum RunUntil {
     Now,
     Then(Instant),
     Whenever,
@@ -96,23 +96,26 @@ pub(super) enum Until {
 
 pin_project! {
     /// Ready when the token's time has come for a running job.
-    pub(super) struct Wait {
-        outside: Arc<Outside>,
+    pub(super) struct TokenWait {
+        external_token: Arc<ExternalToken>,
         // `None` where the layer and its handles are gone.
         registry: Option<Arc<dyn Owner>>,
         #[pin]
         fired: WaitForCancellationFutureOwned,
-        until: Option<Until>,
+        until: Option<RunUntil>,
         #[pin]
         sleep: Option<Sleep>,
     }
 }
 
-impl Wait {
-    pub(super) fn new(outside: &Arc<Outside>, registry: Option<Arc<dyn Owner>>) -> Self {
+impl TokenWait {
+    pub(super) fn new(
+        external_token: &Arc<ExternalToken>,
+        registry: Option<Arc<dyn Owner>>,
+    ) -> Self {
         Self {
-            fired: outside.token.clone().cancelled_owned(),
-            outside: Arc::clone(outside),
+            fired: external_token.token.clone().cancelled_owned(),
+            external_token: Arc::clone(external_token),
             registry,
             until: None,
             sleep: None,
@@ -120,7 +123,7 @@ impl Wait {
     }
 }
 
-impl Future for Wait {
+impl Future for TokenWait {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -130,16 +133,16 @@ impl Future for Wait {
             None => {
                 ready!(this.fired.poll(cx));
                 let until = match this.registry {
-                    Some(registry) => this.outside.fired(&**registry),
-                    None => this.outside.until(),
+                    Some(registry) => this.external_token.fired(&**registry),
+                    None => this.external_token.until(),
                 };
                 *this.until.insert(until)
             }
         };
         let deadline = match until {
-            Until::Now => return Poll::Ready(()),
-            Until::Whenever => return Poll::Pending,
-            Until::Then(deadline) => deadline,
+            RunUntil::Now => return Poll::Ready(()),
+            RunUntil::Whenever => return Poll::Pending,
+            RunUntil::Then(deadline) => deadline,
         };
         if this.sleep.is_none() {
             this.sleep.set(Some(tokio::time::sleep_until(deadline)));

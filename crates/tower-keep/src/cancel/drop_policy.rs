@@ -1,0 +1,58 @@
+//! What happens to a call whose caller drops it: it stops, or runs on in a task of its own.
+
+use std::{future::Future, hash::Hash};
+
+use super::{bounds::DisplayError, cancellable::CancellableCall, detached::DetachedCall};
+use crate::job::Cancelled;
+
+/// A call whose future is dropped stops. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StopOnDrop;
+
+/// A job runs on without its caller.
+///
+/// ```compile_fail
+/// # use std::rc::Rc;
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # use tower_keep::{BoxError, CancelLayer};
+/// let service = CancelLayer::new().detached().layer(service_fn(|_: u32| async {
+///     let not_send = Rc::new(7);
+///     std::future::ready(()).await;
+///     Ok::<_, BoxError>(*not_send)
+/// }));
+/// let _ = service.oneshot(1);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Detached;
+
+/// What happens to a call whose caller drops it.
+pub trait DropPolicy<F: Future, K: Eq + Hash> {
+    /// The call, as its caller polls it.
+    type Call: Future<Output = Result<F::Output, Cancelled>>;
+
+    /// Begins the call.
+    fn begin(call: CancellableCall<F, K>) -> Self::Call;
+}
+
+impl<F: Future, K: Eq + Hash> DropPolicy<F, K> for StopOnDrop {
+    type Call = CancellableCall<F, K>;
+
+    #[inline(always)]
+    fn begin(call: CancellableCall<F, K>) -> Self::Call {
+        call
+    }
+}
+
+impl<F, T, E, K> DropPolicy<F, K> for Detached
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: DisplayError + Send + 'static,
+    K: Eq + Hash + Send + Sync + 'static,
+{
+    type Call = DetachedCall<T, E>;
+
+    fn begin(call: CancellableCall<F, K>) -> Self::Call {
+        DetachedCall::new(call)
+    }
+}
