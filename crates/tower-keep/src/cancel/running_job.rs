@@ -7,7 +7,7 @@ use crate::{
     job::core::Core,
 };
 
-/// A running job as it was when somebody asked.
+/// A running job as it was when the handle was asked.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunningJob {
