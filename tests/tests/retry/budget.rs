@@ -155,7 +155,11 @@ async fn the_window_can_be_set() {
     let budget = RetryBudget::default();
     for window in [Duration::ZERO, Duration::from_micros(9_999)] {
         let error = budget.window(window).unwrap_err();
-        assert!(error.to_string().contains("shorter than 10 ms"), "{error}");
+        assert_eq!((error.window(), error.min()), (window, ms(10)));
+        assert!(
+            error.to_string().contains("must be at least 10ms"),
+            "{error}"
+        );
     }
     assert!(budget.window(ms(10)).is_ok());
     let budget = budget.window(ms(100)).unwrap();

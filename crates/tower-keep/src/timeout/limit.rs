@@ -39,17 +39,20 @@ impl<Request> Limit<Request> for Option<Duration> {
 }
 
 /// A limit that may be known before there is a request.
+#[cfg(feature = "pipeline")]
 pub trait FixedLimit: sealed::Sealed {
     /// The limit of a request that sets none itself.
     fn fixed_limit(&self) -> Option<Duration>;
 }
 
+#[cfg(feature = "pipeline")]
 impl FixedLimit for Option<Duration> {
     fn fixed_limit(&self) -> Option<Duration> {
         *self
     }
 }
 
+#[cfg(feature = "pipeline")]
 impl<F, Request> FixedLimit for LimitBy<F, Request> {
     fn fixed_limit(&self) -> Option<Duration> {
         self.default

@@ -1,5 +1,10 @@
 //! Closures that see the end of the retries, or the request of a call or an attempt.
 
+#![allow(
+    clippy::type_complexity,
+    reason = "each setter replaces one of five hooks"
+)]
+
 use std::future::Future;
 
 use super::RetryLayer;
