@@ -3,9 +3,8 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use tower_keep_examples::human::Took;
 
-use crate::stack::Settings;
+use crate::{human::Took, stack::Settings};
 
 /// For large bodies and slow servers.
 const TIMEOUT: Duration = Duration::from_secs(1800);

@@ -10,15 +10,13 @@ use std::{
 
 use futures::future::BoxFuture;
 use reqwest::{
-    Client, Response,
+    Client,
     header::{DATE, HeaderMap, HeaderName, RETRY_AFTER},
 };
-use tokio::time::Instant;
 use tower::Service;
 use tower_keep::{Job, Report};
-use tower_keep_examples::retry_after::retry_after;
 
-use crate::{error::FetchError, part_file::PartFile, plan::Fetch};
+use crate::{error::FetchError, part_file::PartFile, plan::Fetch, retry_after::retry_after};
 
 /// A fetched URL. `Clone`, so that joined calls can share it.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +47,9 @@ impl Service<Fetch> for Downloader {
 }
 
 async fn download(client: &Client, folder: &Path, fetch: Fetch) -> Result<Done, FetchError> {
-    let mut meter = Meter::new();
+    let job = Job::current();
+    // A retry begins from nothing again.
+    job.progress(0.0);
     let mut response = client.get(fetch.url).send().await?;
     let status = response.status();
     if !status.is_success() {
@@ -63,55 +63,19 @@ async fn download(client: &Client, folder: &Path, fetch: Fetch) -> Result<Done, 
         FetchError::Disk(format!("{:?}: {error}", folder.join(&fetch.file)).into())
     };
     let mut file = PartFile::create(folder, &fetch.file).map_err(no_file)?;
-    meter.begin(&response);
+    let total = response.content_length();
+    let mut bytes = 0;
     while let Some(chunk) = response.chunk().await? {
         file.write(&chunk).await.map_err(no_file)?;
-        meter.add(chunk.len() as u64);
+        bytes += chunk.len() as u64;
+        job.progress(Report::bytes(bytes, total));
     }
     file.keep(&fetch.file).await.map_err(no_file)?;
-    Ok(Done { bytes: meter.bytes })
+    Ok(Done { bytes })
 }
 
 /// What the response says about when to come back.
 fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();
     retry_after(text(RETRY_AFTER)?, text(DATE))
-}
-
-/// Reports to the current job how much of the body is there.
-struct Meter {
-    job: Job,
-    bytes: u64,
-    total: Option<u64>,
-    reported: Instant,
-}
-
-impl Meter {
-    /// Nobody can follow more than this.
-    const INTERVAL: Duration = Duration::from_millis(50);
-
-    fn new() -> Self {
-        let job = Job::current();
-        // A retry begins from nothing again.
-        job.progress(0.0);
-        Self {
-            job,
-            bytes: 0,
-            total: None,
-            reported: Instant::now(),
-        }
-    }
-
-    fn begin(&mut self, response: &Response) {
-        self.total = response.content_length();
-    }
-
-    fn add(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        if self.reported.elapsed() < Self::INTERVAL {
-            return;
-        }
-        self.reported = Instant::now();
-        self.job.progress(Report::bytes(self.bytes, self.total));
-    }
 }

@@ -1,10 +1,13 @@
 //! What can go wrong: one flat type for the service and for every layer that stops a call.
 
-use std::{error::Error, fmt::Write, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::StatusCode;
-use tower_keep::{cancel::Cancelled, circuit_breaker::Open, dedup::Duplicate, timeout::Elapsed};
-use tower_keep_examples::human::Took;
+use tower_keep::{
+    cancel::Cancelled, circuit_breaker::Open, dedup::Duplicate, describe_error, timeout::Elapsed,
+};
+
+use crate::human::Took;
 
 /// Why a URL was not fetched. `Clone`, so that joined calls can share it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,7 +18,8 @@ pub(crate) enum FetchError {
         /// How long the server asked to be left alone.
         retry_after: Option<Duration>,
     },
-    #[error("{}", chain(.0))]
+    /// The client's own message says little: what happened is in its sources.
+    #[error("{}", describe_error(&**.0))]
     Http(Arc<reqwest::Error>),
     #[error("cannot write {0}")]
     Disk(Arc<str>),
@@ -46,18 +50,6 @@ impl FetchError {
         }
         .to_owned()
     }
-}
-
-/// The client's own message says little: what happened is in its sources.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ": {source}");
-        next = source.source();
-    }
-    text
 }
 
 fn open(open: &Open) -> String {

@@ -7,9 +7,8 @@ use std::{
 };
 
 use tower_keep::{Event, EventKind, JobId};
-use tower_keep_examples::human::Took;
 
-use crate::screen::Screen;
+use crate::{human::Took, screen::Screen};
 
 /// What is remembered of a job.
 #[derive(Clone, Debug, Default)]

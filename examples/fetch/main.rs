@@ -12,9 +12,9 @@
 //! |---|---|
 //! | `stack.rs` | the seven layers, and one circuit for each host |
 //! | `download.rs`, `part_file.rs` | the service inside them: one URL into one file |
-//! | `policy.rs`, `error.rs` | what is tried again, what counts for a circuit, what can go wrong |
+//! | `policy.rs`, `retry_after.rs`, `error.rs` | what is tried again and when, what counts for a circuit, what can go wrong |
 //! | `journal.rs`, `screen.rs` | what the layers tell: the lines and the bars |
-//! | `plan.rs`, `session.rs`, `outcome.rs` | from arguments to jobs, running them, the closing table |
+//! | `plan.rs`, `file_name.rs`, `session.rs`, `outcome.rs` | from arguments to jobs and files, running them, the closing table |
 //! | `demo.rs`, `origin.rs` | the demonstration, and the server that misbehaves in it |
 //!
 //! The exit code is 0 if all was fetched, 1 if not, 2 for wrong options, 130 after Ctrl-C.
@@ -23,12 +23,15 @@ mod args;
 mod demo;
 mod download;
 mod error;
+mod file_name;
+mod human;
 mod journal;
 mod origin;
 mod outcome;
 mod part_file;
 mod plan;
 mod policy;
+mod retry_after;
 mod screen;
 mod session;
 mod stack;
@@ -40,7 +43,7 @@ use self::{args::Args, plan::Plan, screen::complain, stack::Settings};
 /// What a shell reports for a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
-// One thread to write what may be blocked, and one that still heeds Ctrl-C then, whatever the machine has.
+// Whatever the machine has: while one thread writes and is blocked, the other still heeds Ctrl-C.
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let (args, settings) = match Args::checked(env::args_os()) {

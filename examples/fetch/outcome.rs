@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use tower_keep_examples::{
-    human::{Size, Took},
-    table::{Side, render},
-};
+use tower_keep_examples::{Side, render};
 
-use crate::session::Ended;
+use crate::{
+    human::{Size, Took},
+    session::Ended,
+};
 
 /// One line for each job, on standard output.
 pub(crate) fn print_table(ended: &[Ended]) {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use tokio::{fs::File, io::AsyncWriteExt};
-use tower_keep_examples::file_name::Names;
+
+use crate::file_name::Names;
 
 /// A file that is being written, under another name in the same folder. Removed when dropped, unless it was kept.
 #[derive(Debug)]
@@ -37,10 +38,10 @@ impl PartFile {
         }
     }
 
-    /// Gives the file its name; one that had it before is replaced in the same moment.
+    /// Gives the file its name; an older file of that name is replaced in the same moment.
     pub(crate) async fn keep(mut self, name: &str) -> io::Result<()> {
         if let Some(mut file) = self.file.take() {
-            // An error of the last write is told by this only.
+            // Only this reports an error of the last write.
             file.flush().await?;
         }
         // No await from here on, so that a cancelled job has either the whole file or none.
@@ -55,7 +56,7 @@ impl Drop for PartFile {
         // Closed first, as Windows removes no open file.
         self.file = None;
         if !self.kept {
-            // Nobody is left to be told of an error.
+            // Nobody is left who could use the error.
             let _ = fs::remove_file(&self.part);
         }
     }

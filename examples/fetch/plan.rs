@@ -7,7 +7,8 @@ use std::{
 };
 
 use reqwest::Url;
-use tower_keep_examples::file_name::Names;
+
+use crate::file_name::Names;
 
 /// The request that goes through the stack: one URL to fetch.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A bad URL never keeps the good ones beside it from being fetched.
+    /// A bad URL never keeps the good ones from being fetched.
     pub(crate) fn new(urls: &[String]) -> Self {
         let mut plan = Self::default();
         let mut hosts = HashMap::new();

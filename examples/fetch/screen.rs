@@ -12,7 +12,8 @@ use tower_keep::{
     JobId,
     progress::{JobState, JobView, ProgressHandle},
 };
-use tower_keep_examples::human::{Size, Took};
+
+use crate::human::{Size, Took};
 
 /// The length of a bar, whatever the job's.
 const FULL: u64 = 1000;
@@ -51,11 +52,11 @@ impl Screen {
     }
 
     async fn show_lines(&self, progress: &ProgressHandle) {
-        let mut told = HashMap::new();
+        let mut shown = HashMap::new();
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             for view in progress.jobs() {
-                let last = told.insert(view.job, view.report.clone());
+                let last = shown.insert(view.job, view.report.clone());
                 // Without an amount the body has not begun.
                 if view.report.done().is_some() && last.as_ref() != Some(&view.report) {
                     self.line(&format!("{}: {}", view.name, describe(&view)));
@@ -86,7 +87,7 @@ async fn show_bars(bars: &MultiProgress, progress: &ProgressHandle) {
         shown.retain(|id, bar| {
             let runs = jobs.iter().any(|view| view.job == *id);
             if !runs {
-                // How it ended is told by a line.
+                // A line says how it ended.
                 bar.finish_and_clear();
                 bars.remove(bar);
             }
@@ -145,7 +146,7 @@ fn amount(view: &JobView) -> Option<String> {
     Some(text)
 }
 
-/// One line on standard error, for what is wrong before or beside the jobs.
+/// One line on standard error, for what is wrong outside the jobs.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "fetch: {text}");
 }

@@ -17,7 +17,7 @@ use crate::{
     error::FetchError,
     journal::Journal,
     plan::{Fetch, Host, refusal},
-    policy::{HostsFault, IfItMayPass},
+    policy::{hosts_fault, if_it_may_pass},
 };
 
 /// How patient the layers are.
@@ -76,11 +76,11 @@ pub(crate) fn build(
                     .cooldown(settings.cooldown)
                     // A probe that takes as long as a job may take still counts.
                     .probe_timeout(settings.cooldown.max(settings.timeout))
-                    .classify(HostsFault)
+                    .classify(hosts_fault)
                     .fail_with(FetchError::Open),
             )
             .layer(TimeoutLayer::new(settings.timeout).fail_with(FetchError::Timeout))
-            .layer(settings.retry().policy(IfItMayPass))
+            .layer(settings.retry().decide_with(if_it_may_pass))
             .layer(
                 TimeoutLayer::new(settings.attempt_timeout)
                     .per_attempt()

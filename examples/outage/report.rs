@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tower_keep_examples::table::{self, Side};
+use tower_keep_examples::{self as table, Side};
 
 use crate::{
     account::{Account, Sums},

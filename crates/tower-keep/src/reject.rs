@@ -83,7 +83,7 @@ use crate::{
     event::{CancelReason, GiveUpReason},
     job::{
         Cancelled, Elapsed,
-        stop::{self, StopKind},
+        verdict::{self, VerdictKind},
     },
 };
 
@@ -228,9 +228,9 @@ impl<F> fmt::Debug for RespondWith<F> {
 /// [rejected](crate::FailureCause::Rejected), unless a layer in between [recovers](recovered). A
 /// layer in between that awaits more before it passes the result on hides the mark.
 pub fn mark_rejection<T, E>(result: &Result<T, E>, description: impl Into<Cow<'static, str>>) {
-    stop::leave(StopKind::Rejected, result.is_ok());
+    verdict::leave(VerdictKind::Rejected, result.is_ok());
     if result.is_ok() {
-        stop::describe(Arc::from(bounded_text(&description.into())), true);
+        verdict::describe(Arc::from(bounded_text(&description.into())), true);
     }
 }
 
@@ -268,7 +268,7 @@ pub fn mark_rejection<T, E>(result: &Result<T, E>, description: impl Into<Cow<'s
 /// # });
 /// ```
 pub fn recovered() {
-    stop::clear();
+    verdict::clear();
 }
 
 /// A call that a gate of your own turned away: a reason for [`OnReject`], with a text.

@@ -22,6 +22,8 @@ pub enum Problem {
         /// What happened, and what it wrote.
         reason: String,
     },
+    /// A public API could not be listed.
+    Api(String),
     /// A program could not be run.
     Run {
         /// The program.
@@ -41,6 +43,7 @@ impl fmt::Display for Problem {
             ),
             Self::Install(reason) => write!(f, "could not install: {reason}"),
             Self::Server { name, reason } => write!(f, "{name} did not start: {reason}"),
+            Self::Api(reason) => f.write_str(reason),
             Self::Run { program, source } => write!(f, "could not run {program}: {source}"),
         }
     }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 
+use crate::api::packages::Package;
+use crate::api::{self, Mode};
 use crate::install;
 use crate::needs::{self, Need};
 use crate::problem::Problem;
@@ -29,6 +31,25 @@ pub fn test(needs: &[Need], args: &[OsString]) -> ExitCode {
             }
             println!("{counts}");
             ExitCode::from(u8::from(fault.is_some()))
+        }
+    }
+}
+
+/// Holds the public API of `packages` against the lists of it, or renews them.
+///
+/// Fails when a list differs, when there are more types than allowed or types
+/// of crates that are not allowed, and when the compiler is not to be had.
+pub fn public_api(packages: &[Package], mode: Mode) -> ExitCode {
+    match api::run(packages, mode) {
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+        Ok(faults) => {
+            for fault in &faults {
+                eprintln!("error: {fault}");
+            }
+            ExitCode::from(u8::from(!faults.is_empty()))
         }
     }
 }

@@ -37,13 +37,13 @@ models! {
         a_child_is_cancelled_with_its_parent
         children_of_two_threads_are_cancelled
         a_child_ends_or_is_cancelled
-        a_halt_reaches_who_is_born_within
-        a_halts_token_taken_late_fires
+        a_stop_signal_reaches_who_is_born_within
+        a_stop_signals_token_taken_late_fires
         an_inherited_child_is_cancelled
         a_child_born_late_is_cancelled
         a_child_goes_to_the_nearest_that_runs
         a_child_that_goes_is_in_no_table
-        a_halt_reaches_an_inherited_child
+        a_stop_signal_reaches_an_inherited_child
         a_detached_child_is_inherited;
     shared:
         the_last_of_caller_and_execution_fires

@@ -12,8 +12,8 @@ use pin_project_lite::pin_project;
 use crate::{
     job::{
         Cancelled,
-        seat::Seat,
-        stop::{self, StopKind},
+        membership::Membership,
+        verdict::{self, VerdictKind},
     },
     reject::OnReject,
 };
@@ -25,7 +25,7 @@ pin_project! {
         #[pin]
         state: State<W>,
         on_reject: O,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
@@ -38,11 +38,11 @@ pin_project! {
 }
 
 impl<W, O> ResponseFuture<W, O> {
-    pub(super) fn new(state: State<W>, on_reject: O, seat: Seat) -> Self {
+    pub(super) fn new(state: State<W>, on_reject: O, membership: Membership) -> Self {
         Self {
             state,
             on_reject,
-            seat,
+            membership,
         }
     }
 }
@@ -59,7 +59,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let outcome = match this.state.as_mut().project() {
-            StateProj::Working { work } => ready!(this.seat.run(|| work.poll(cx))),
+            StateProj::Working { work } => ready!(this.membership.run(|| work.poll(cx))),
             StateProj::Rejected { cancelled } => match cancelled.take() {
                 Some(cancelled) => Err(cancelled),
                 None => panic!("a cancellable call was polled after it was ready"),
@@ -69,14 +69,14 @@ where
         this.state.set(State::Rejected { cancelled: None });
         let result = match outcome {
             Ok(result) => this
-                .seat
+                .membership
                 .ask(|| result.map_err(|error| this.on_reject.pass(error))),
             Err(cancelled) => {
-                stop::leave(StopKind::Cancelled, this.on_reject.responds());
-                this.seat.ask(|| this.on_reject.reject(cancelled))
+                verdict::leave(VerdictKind::Cancelled, this.on_reject.responds());
+                this.membership.ask(|| this.on_reject.reject(cancelled))
             }
         };
-        this.seat
+        this.membership
             .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }

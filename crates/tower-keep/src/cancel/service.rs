@@ -23,8 +23,8 @@ use crate::{
     job::{
         Cancelled, context,
         core::{Core, Origin},
+        membership::{Joining, LayerId, Membership, Watcher},
         panic::before_service,
-        seat::{Brings, Joining, LayerId, Seat},
     },
     reject::{Fail, OnReject},
 };
@@ -111,13 +111,13 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
         let layer = &self.layer;
         let inner = &mut self.inner;
         let joining = Joining {
-            brings: Brings::Nothing,
+            watcher: Watcher::Nothing,
             layer: self.id,
         };
         let stopped = layer.outside.as_ref().is_some_and(|outside| {
             outside.token.is_cancelled() && matches!(outside.fired(&*layer.registry), Until::Now)
         });
-        let (seat, state) = Seat::track(&joining, || {
+        let (membership, state) = Membership::track(&joining, || {
             // `track` makes the job ambient, and there is none only where the thread's storage is gone.
             let job = context::current()
                 .unwrap_or_else(|| Core::new(JobName::EMPTY, Origin::Nobody, context::apart));
@@ -157,7 +157,7 @@ impl<S, G, O, H> Cancel<S, G, O, H> {
                 )),
             }
         });
-        ResponseFuture::new(state, layer.on_reject.clone(), seat)
+        ResponseFuture::new(state, layer.on_reject.clone(), membership)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
         context::{self, Phase, Surroundings},
         core::{By, Core, Ending, ending::TaskId},
         panic,
-        stop::{self, Carried, StopKind},
+        verdict::{self, Carried, VerdictKind},
     },
 };
 
@@ -32,7 +32,7 @@ use crate::{
 type Output<T, E> = Option<(Result<Result<T, E>, Cancelled>, Carried)>;
 
 /// Tells the task that its attempt was given up, and which kind of layer of ours did it.
-type GiveUp = oneshot::Sender<Option<StopKind>>;
+type GiveUp = oneshot::Sender<Option<VerdictKind>>;
 
 /// A call in a task of its own. The task runs on if the caller drops this, and stops if a layer around it does.
 #[must_use = "futures do nothing unless polled"]
@@ -75,7 +75,7 @@ where
 async fn run<F, T, E, K>(
     work: Work<F, K>,
     unfinished: Unfinished,
-    given_up: oneshot::Receiver<Option<StopKind>>,
+    given_up: oneshot::Receiver<Option<VerdictKind>>,
     mut surroundings: Surroundings,
 ) -> Output<T, E>
 where
@@ -90,12 +90,12 @@ where
         let entered = context::enter(&mut slot, Phase::Running);
         if let Poll::Ready(Ok(by)) = given_up.poll_unpin(cx) {
             unharmed(|| match by {
-                Some(kind) => stop::dropping(kind, || work.set(None)),
+                Some(kind) => verdict::dropping(kind, || work.set(None)),
                 None => work.set(None),
             });
             return Poll::Ready(None);
         }
-        stop::clear();
+        verdict::clear();
         let poll = || {
             surroundings.around(|| match work.as_mut().as_pin_mut() {
                 Some(work) => work.poll(cx),
@@ -107,7 +107,7 @@ where
         // The caller that would note it may be gone.
         if let Some(job) = &slot {
             let is_past_gates = match &polled {
-                Ok(_) => !stop::read().is_some_and(|stop| stop.kind.is_gate()),
+                Ok(_) => !verdict::read().is_some_and(|verdict| verdict.kind.is_gate()),
                 Err(panic) => panic.is_past_gates_in_poll(job),
             };
             if is_past_gates {
@@ -115,7 +115,7 @@ where
             }
         }
         match polled {
-            Ok(polled) => polled.map(|result| Some(Ok((result, stop::carry())))),
+            Ok(polled) => polled.map(|result| Some(Ok((result, verdict::carry())))),
             Err(panic) => Poll::Ready(Some(Err(panic))),
         }
     })
@@ -186,7 +186,7 @@ impl<T, E> Future for Spawned<T, E> {
         self.job.outcome_taken(self.id);
         match done {
             Ok(Some((result, said))) => {
-                stop::leave_carried(said);
+                verdict::leave_carried(said);
                 Poll::Ready(result)
             }
             // A panic goes on to the caller, as it would without the task.
@@ -211,7 +211,7 @@ impl<T, E> Drop for Spawned<T, E> {
         };
         if context::is_current(&self.job) && !stops {
             // It fails only where the task is over.
-            let _ = give_up.send(stop::dropped_by());
+            let _ = give_up.send(verdict::dropped_by());
             self.job.give_up(self.id);
         }
     }

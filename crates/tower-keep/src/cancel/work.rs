@@ -24,8 +24,8 @@ use crate::{
         Cancelled,
         context::is_execution_of,
         core::{Core, wakers::CancelWaker},
-        stop::{self, StopKind},
         table::Call,
+        verdict::{self, VerdictKind},
     },
 };
 
@@ -119,7 +119,7 @@ impl Watch {
     /// The work ran, before it was cancelled: what the caller is told reads as if it had been turned away.
     #[cold]
     fn note_start(&self) {
-        if !stop::read().is_some_and(|stop| stop.kind.is_gate()) {
+        if !verdict::read().is_some_and(|stop| stop.kind.is_gate()) {
             self.job().started(false);
         }
     }
@@ -228,8 +228,8 @@ impl<F: Future, K: Eq + Hash> Work<F, K> {
             }
         }
         if this.future.is_some() {
-            stop::dropping(StopKind::Cancelled, || this.future.set(None));
-            this.watch.job().word.set_dropped();
+            verdict::dropping(VerdictKind::Cancelled, || this.future.set(None));
+            this.watch.job().flags.set_dropped();
         }
         Poll::Ready(Err(cancelled(this.watch.job())))
     }

@@ -4,28 +4,29 @@ use std::{fmt, mem, time::Duration};
 
 use super::{
     shared::{Shared, SharedRef},
-    state::{Admission, Verdict},
+    state::{Admission, OutcomeEffect},
 };
 use crate::{
     classify::Outcome,
     event::JobId,
     job::{
         context,
-        stop::{self, StopKind},
+        verdict::{self, VerdictKind},
     },
 };
 
-pub(super) fn of_stop(kind: StopKind, counting: Counting) -> Outcome {
+pub(super) fn of_stop(kind: VerdictKind, counting: Counting) -> Outcome {
     match kind {
-        StopKind::TimedOut if counting.ignore_timeouts => Outcome::Ignored,
-        StopKind::TimedOut
-        | StopKind::AttemptTimedOut
-        | StopKind::Panicked
-        | StopKind::Failure
-        | StopKind::Forbidden => Outcome::Failure,
-        StopKind::CircuitOpen | StopKind::Duplicate | StopKind::Cancelled | StopKind::Rejected => {
-            Outcome::Ignored
-        }
+        VerdictKind::TimedOut if counting.ignore_timeouts => Outcome::Ignored,
+        VerdictKind::TimedOut
+        | VerdictKind::AttemptTimedOut
+        | VerdictKind::Panicked
+        | VerdictKind::Failure
+        | VerdictKind::Forbidden => Outcome::Failure,
+        VerdictKind::CircuitOpen
+        | VerdictKind::Duplicate
+        | VerdictKind::Cancelled
+        | VerdictKind::Rejected => Outcome::Ignored,
     }
 }
 
@@ -81,7 +82,11 @@ impl Admitted {
 
     /// Counts the outcome. The caller carries the verdict out.
     #[inline(always)]
-    pub(super) fn record(&mut self, outcome: Outcome, asked: Option<Duration>) -> Option<Verdict> {
+    pub(super) fn record(
+        &mut self,
+        outcome: Outcome,
+        asked: Option<Duration>,
+    ) -> Option<OutcomeEffect> {
         let verdict = (self.admission.as_ref())
             .and_then(|admission| self.shared.record(admission, outcome, asked));
         self.admission = None;
@@ -90,7 +95,7 @@ impl Admitted {
 
     #[cold]
     fn dropped(&mut self) {
-        let (outcome, cause) = match stop::dropped_by() {
+        let (outcome, cause) = match verdict::dropped_by() {
             _ if self.classifying => (Outcome::Failure, "the classification of a call panicked"),
             Some(kind) => (of_stop(kind, self.counting), kind.describe()),
             None if self.counting.count_dropped => (Outcome::Failure, "the caller dropped a call"),
@@ -114,7 +119,7 @@ impl Drop for Admitted {
 }
 
 /// Runs code of the inner service, within the scope of its job if that is `known`. A panic is
-/// recorded while the job can still get an event of it: the seat around ends the job.
+/// recorded while the job can still get an event of it: the membership around ends the job.
 #[inline(always)]
 pub(super) fn guarded<T>(
     shared: &Shared,

@@ -16,7 +16,7 @@ use super::{
     cause::Facts,
     error::Open,
     shared::Shared,
-    state::{Trip, Verdict},
+    state::{OutcomeEffect, Trip},
 };
 use crate::{
     classify::{Classify, Outcome, describe},
@@ -25,8 +25,8 @@ use crate::{
     event::CancelReason,
     job::{
         context,
-        seat::Seat,
-        stop::{self, StopKind},
+        membership::Membership,
+        verdict::{self, VerdictKind},
     },
     reject::OnReject,
 };
@@ -39,7 +39,7 @@ pin_project! {
         state: State<F>,
         classify: C,
         on_reject: O,
-        pub(super) seat: Seat,
+        pub(super) membership: Membership,
     }
 }
 
@@ -54,12 +54,12 @@ pin_project! {
 
 impl<F, C, O> ResponseFuture<F, C, O> {
     #[inline(always)]
-    pub(super) fn new(state: State<F>, classify: C, on_reject: O, seat: Seat) -> Self {
+    pub(super) fn new(state: State<F>, classify: C, on_reject: O, membership: Membership) -> Self {
         Self {
             state,
             classify,
             on_reject,
-            seat,
+            membership,
         }
     }
 }
@@ -78,15 +78,16 @@ where
         let this = self.project();
         let result = match this.state.project() {
             StateProj::Calling { future, admitted } => {
-                let known = this.seat.has_job();
+                let known = this.membership.has_job();
                 let result = ready!(
-                    this.seat
+                    this.membership
                         .run(|| admitted.guarded(known, || future.poll(cx)))
                 );
                 admitted.classifying = true;
-                let (classify, on_reject, seat) = (&*this.classify, &*this.on_reject, &*this.seat);
-                let (found, asked) = seat.ask(|| {
-                    let found = find(&result, classify, seat, admitted);
+                let (classify, on_reject, membership) =
+                    (&*this.classify, &*this.on_reject, &*this.membership);
+                let (found, asked) = membership.ask(|| {
+                    let found = find(&result, classify, membership, admitted);
                     let asked = match found.outcome {
                         Outcome::Failure => classify.retry_after(&result),
                         _ => None,
@@ -95,19 +96,20 @@ where
                 });
                 let trip = match admitted.record(found.outcome, asked) {
                     None => None,
-                    Some(Verdict::Trips(trip)) => Some(trip),
-                    Some(Verdict::Closed(transition)) => {
+                    Some(OutcomeEffect::Trips(trip)) => Some(trip),
+                    Some(OutcomeEffect::Closed(transition)) => {
                         let shared = admitted.shared();
-                        seat.announce(|job| shared.announce(&transition, job));
+                        membership.announce(|job| shared.announce(&transition, job));
                         None
                     }
                 };
                 match (trip, result) {
                     (None, Ok(response)) => Ok(response),
-                    (None, Err(error)) => seat.ask(|| Err(on_reject.pass(error))),
+                    (None, Err(error)) => membership.ask(|| Err(on_reject.pass(error))),
                     (Some(trip), result) => {
-                        let opening = Opening::new(admitted.shared(), seat, trip);
-                        seat.ask(|| opening.settle(found.stop, classify, on_reject, result))
+                        let opening = Opening::new(admitted.shared(), membership, trip);
+                        membership
+                            .ask(|| opening.settle(found.verdict, classify, on_reject, result))
                     }
                 }
             }
@@ -116,14 +118,14 @@ where
                     panic!("a rejected call was polled after it was ready");
                 };
                 // First, as the closure may panic: its job has not started.
-                stop::leave(StopKind::CircuitOpen, this.on_reject.responds());
+                verdict::leave(VerdictKind::CircuitOpen, this.on_reject.responds());
                 let remaining =
                     remaining.map(|left| Duration::new(left.as_secs(), left.subsec_nanos()));
                 let open = Open::of(facts, remaining);
-                this.seat.ask(|| this.on_reject.reject(open))
+                this.membership.ask(|| this.on_reject.reject(open))
             }
         };
-        this.seat
+        this.membership
             .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }
@@ -133,15 +135,15 @@ where
 /// panics before.
 struct Opening<'a> {
     shared: &'a Shared,
-    seat: &'a Seat,
+    membership: &'a Membership,
     trip: Option<Trip>,
 }
 
 impl<'a> Opening<'a> {
-    fn new(shared: &'a Shared, seat: &'a Seat, trip: Trip) -> Self {
+    fn new(shared: &'a Shared, membership: &'a Membership, trip: Trip) -> Self {
         Self {
             shared,
-            seat,
+            membership,
             trip: Some(trip),
         }
     }
@@ -151,7 +153,7 @@ impl<'a> Opening<'a> {
     #[cold]
     fn settle<T, E, C, O>(
         mut self,
-        stop: Option<StopKind>,
+        verdict: Option<VerdictKind>,
         classify: &C,
         on_reject: &O,
         result: Result<T, E>,
@@ -168,7 +170,7 @@ impl<'a> Opening<'a> {
             unharmed(|| cause = describe(classify, &result));
         }
         cause = cause.or_else(|| {
-            let limit = stop.filter(|stop| *stop != StopKind::Failure)?;
+            let limit = verdict.filter(|verdict| *verdict != VerdictKind::Failure)?;
             Some(limit.describe().into())
         });
         // Of the inner error nobody knows more than that it can be passed on.
@@ -178,7 +180,7 @@ impl<'a> Opening<'a> {
                 let known = result.as_ref().err().and_then(|e| on_reject.as_error(e));
                 cause = Some(match known {
                     Some(error) => describe_error(error).into(),
-                    None => stop::text(&result),
+                    None => verdict::text(&result),
                 });
             });
         }
@@ -190,7 +192,8 @@ impl<'a> Opening<'a> {
     fn open(&mut self, cause: Arc<str>) {
         if let Some(trip) = self.trip.take() {
             let shared = self.shared;
-            self.seat.announce(|job| shared.open_for(trip, cause, job));
+            self.membership
+                .announce(|job| shared.open_for(trip, cause, job));
         }
     }
 }
@@ -205,27 +208,27 @@ impl Drop for Opening<'_> {
 struct Found {
     outcome: Outcome,
     /// The layer that stopped the call, where its verdict counts rather than the classifier's.
-    stop: Option<StopKind>,
+    verdict: Option<VerdictKind>,
 }
 
 #[inline(always)]
 fn find<T, E, C: Classify<T, E>>(
     result: &Result<T, E>,
     classify: &C,
-    seat: &Seat,
+    membership: &Membership,
     admitted: &Admitted,
 ) -> Found {
     // Whatever the work returns in its grace period, the caller gets the limit's error.
-    if let Some(kind) = seat.ambient_id().and_then(context::halted_by) {
+    if let Some(kind) = membership.ambient_id().and_then(context::stopped_by) {
         return Found {
             outcome: of_stop(kind, admitted.counting),
-            stop: Some(kind),
+            verdict: Some(kind),
         };
     }
-    let stop = stop::read().filter(|stop| stop.holds(result));
-    let stop = stop.map(|stop| stop.kind);
-    let outcome = match stop {
-        None | Some(StopKind::Forbidden) => classify.classify(result),
+    let verdict = verdict::read().filter(|verdict| verdict.holds(result));
+    let verdict = verdict.map(|verdict| verdict.kind);
+    let outcome = match verdict {
+        None | Some(VerdictKind::Forbidden) => classify.classify(result),
         // A classifier that looks at responses knows best whether this one is good. What it calls a
         // failure may still be no failure of the service.
         Some(kind) if classify.judges_responses() && !kind.is_gate() => {
@@ -237,18 +240,19 @@ fn find<T, E, C: Classify<T, E>>(
         Some(kind) => of_stop(kind, admitted.counting),
     };
     let decides = outcome == Outcome::Failure || admitted.is_probe();
-    let outcome = if decides && cancelled(seat) {
+    let outcome = if decides && cancelled(membership) {
         Outcome::Ignored
     } else {
         outcome
     };
-    Found { outcome, stop }
+    Found { outcome, verdict }
 }
 
 /// Whether the outcome is that of code that heeded its cancellation.
 #[cold]
-fn cancelled(seat: &Seat) -> bool {
-    seat.with_job(|job| job.state().has_fired() && job.reason() != Some(CancelReason::TimedOut))
+fn cancelled(membership: &Membership) -> bool {
+    membership
+        .with_job(|job| job.state().has_fired() && job.reason() != Some(CancelReason::TimedOut))
         .unwrap_or(false)
 }
 

@@ -15,11 +15,11 @@ use tokio::time::{Instant, Sleep};
 use super::{
     admitted::Reserved,
     listeners::Listeners,
+    packed_state::State,
     settings::Settings,
     shared::{Shared, SharedRef},
     state::{Answer, Seen},
     waiters::Ticket,
-    word::State,
 };
 use crate::{sharded::Sharded, unshare::Unshare};
 

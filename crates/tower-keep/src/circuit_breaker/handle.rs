@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{mode::Mode, settings::Settings, shared::SharedRef, snapshot::Snapshot, word::State};
+use super::{
+    mode::Mode, packed_state::State, settings::Settings, shared::SharedRef, snapshot::Snapshot,
+};
 
 /// Reads, watches and forces the state of a circuit.
 #[derive(Clone)]

@@ -193,8 +193,8 @@ mod handle;
 mod in_flight;
 mod layer;
 mod listeners;
-mod membership;
 mod mode;
+mod packed_state;
 mod per_key;
 mod service;
 mod settings;
@@ -202,10 +202,10 @@ mod shared;
 mod snapshot;
 mod state;
 mod table;
+mod table_entry;
 mod transition;
 mod waiters;
 mod window;
-mod word;
 
 #[cfg(feature = "pipeline")]
 pub(crate) use self::gate::sealed::Circuits;
@@ -219,10 +219,10 @@ pub use self::{
     handle::CircuitBreakerHandle,
     layer::CircuitBreakerLayer,
     mode::Mode,
+    packed_state::State,
     per_key::PerKey,
     service::CircuitBreaker,
     settings::{InvalidWindow, Settings, Window},
     snapshot::Snapshot,
     transition::CircuitTransition,
-    word::State,
 };

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     event::EventKind,
-    job::{context, panic::before_service, seat::Seat},
+    job::{context, membership::Membership, panic::before_service},
     reject::{Fail, OnReject},
 };
 
@@ -95,7 +95,7 @@ where
             // The circuit may have changed its mind meanwhile, but the inner service was not made
             // ready.
             let rejection = shared.circuit.reject(Some(seen), || shared.now());
-            return rejected(layer, rejection, Seat::without_call());
+            return rejected(layer, rejection, Membership::without_call());
         }
         if matches!(ready.place, Place::None) {
             if let Some(admission) = shared.circuit.admit_closed(false, || shared.now()) {
@@ -134,10 +134,15 @@ where
             is_uncounted = admission.is_uncounted();
             forward(inner, layer, Arc::clone(shared), admission, request)
         }
-        Err(rejection) => rejected(layer, rejection, Seat::without_call()),
+        Err(rejection) => rejected(layer, rejection, Membership::without_call()),
     };
     if transition.is_some() || is_uncounted {
-        announce(&future.seat, shared, transition.as_deref(), is_uncounted);
+        announce(
+            &future.membership,
+            shared,
+            transition.as_deref(),
+            is_uncounted,
+        );
     }
     future
 }
@@ -146,13 +151,18 @@ where
 fn rejected<F, C: Clone, O: Clone, G>(
     layer: &CircuitBreakerLayer<C, O, G>,
     rejection: Rejection,
-    seat: Seat,
+    membership: Membership,
 ) -> ResponseFuture<F, C, O> {
     let state = State::Rejected {
         facts: Some(rejection.facts),
         remaining: rejection.remaining,
     };
-    ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
+    ResponseFuture::new(
+        state,
+        layer.classify.clone(),
+        layer.on_reject.clone(),
+        membership,
+    )
 }
 
 /// Makes a call that the circuit lets through.
@@ -170,7 +180,7 @@ where
     O: Clone,
 {
     let mut admission = Some(admission);
-    let (seat, (future, job)) = Seat::call(|| {
+    let (membership, (future, job)) = Membership::call(|| {
         let known = context::is_calling();
         let future = guarded(&shared, &mut admission, known, || inner.call(request));
         // Of the stack's job, if it is there by now.
@@ -182,13 +192,23 @@ where
     });
     let admitted = Admitted::new(shared, admission, layer.counting, job);
     let state = State::Calling { future, admitted };
-    ResponseFuture::new(state, layer.classify.clone(), layer.on_reject.clone(), seat)
+    ResponseFuture::new(
+        state,
+        layer.classify.clone(),
+        layer.on_reject.clone(),
+        membership,
+    )
 }
 
 /// Tells the job what the circuit did, or would have done.
 #[cold]
-fn announce(seat: &Seat, shared: &Shared, transition: Option<&Transition>, uncounted: bool) {
-    seat.announce(|job| {
+fn announce(
+    membership: &Membership,
+    shared: &Shared,
+    transition: Option<&Transition>,
+    uncounted: bool,
+) {
+    membership.announce(|job| {
         if let Some(transition) = transition {
             shared.emit(transition, job);
         }

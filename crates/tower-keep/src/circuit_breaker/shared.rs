@@ -12,13 +12,13 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     listeners::Listeners,
-    membership::Membership,
     mode::Mode,
+    packed_state::State,
     settings::Settings,
-    state::{Admission, Circuit, Trip, Verdict},
+    state::{Admission, Circuit, OutcomeEffect, Trip},
+    table_entry::TableEntry,
     transition::Transition,
     waiters::Waiters,
-    word::State,
 };
 use crate::{
     classify::Outcome,
@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     state: watch::Sender<State>,
     born: Instant,
     /// The circuit's place in a table of circuits by key.
-    pub(super) membership: Option<Membership>,
+    pub(super) table_entry: Option<TableEntry>,
     /// For that table, on its clock.
     last_used: AtomicU64,
 }
@@ -53,7 +53,7 @@ impl Shared {
         name: Arc<str>,
         seed: u64,
         listeners: Arc<Listeners>,
-        membership: Option<Membership>,
+        table_entry: Option<TableEntry>,
     ) -> Self {
         let circuit = Circuit::new(settings, seed);
         circuit.rename(name);
@@ -63,7 +63,7 @@ impl Shared {
             listeners,
             state: watch::Sender::new(State::Closed),
             born: Instant::now(),
-            membership,
+            table_entry,
             last_used: AtomicU64::new(0),
         }
     }
@@ -157,8 +157,8 @@ impl Shared {
     /// Tells whoever watches the state what it is now, and those who wait for it. Called after a transition, without a
     /// lock of the circuit held: of two transitions at once both tell the later state.
     fn publish_state(&self) {
-        if let Some(membership) = &self.membership {
-            membership.note();
+        if let Some(table_entry) = &self.table_entry {
+            table_entry.note();
         }
         self.state.send_if_modified(|told| {
             let state = self.circuit.state();
@@ -188,8 +188,8 @@ impl Shared {
     ) {
         match self.record(admission, outcome, None) {
             None => {}
-            Some(Verdict::Closed(transition)) => self.announce(&transition, job),
-            Some(Verdict::Trips(trip)) => {
+            Some(OutcomeEffect::Closed(transition)) => self.announce(&transition, job),
+            Some(OutcomeEffect::Trips(trip)) => {
                 let cause = trip.reason.text().unwrap_or_else(|| cause.into());
                 self.open_for(trip, cause, job);
             }
@@ -203,7 +203,7 @@ impl Shared {
         admission: &Admission,
         outcome: Outcome,
         asked: Option<Duration>,
-    ) -> Option<Verdict> {
+    ) -> Option<OutcomeEffect> {
         let verdict = (self.circuit).record(admission, outcome, asked, || self.now());
         if verdict.is_none() && admission.is_probe() {
             // Its place is free for another.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{mode::Mode, word::State};
+use super::{mode::Mode, packed_state::State};
 
 /// What there is to know of a circuit at one moment. Made by
 /// [`CircuitBreakerHandle::snapshot`](super::CircuitBreakerHandle::snapshot).

@@ -15,9 +15,9 @@ use super::{
     eviction::{Member, Queues},
     in_flight::nanos,
     listeners::Listeners,
-    membership::{Changes, Membership},
     settings::Settings,
     shared::{Shared, SharedRef},
+    table_entry::{Changes, TableEntry},
 };
 use crate::sharded::Shard;
 
@@ -157,7 +157,7 @@ impl<K> Table<K> {
 impl<K: Eq + Hash> Circuits<K> {
     fn remove(&mut self, key: &K) -> Option<Member<K>> {
         let shared = self.index.remove(key)?;
-        let number = shared.membership.as_ref()?.number;
+        let number = shared.table_entry.as_ref()?.number;
         // It holds the key and the circuit, so that nothing is dropped here.
         self.queues.remove(number)
     }
@@ -252,9 +252,9 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
             Some(name) => format!("{name}/{key}").into(),
             None => key.to_string().into(),
         };
-        let membership = Membership::new(number, Arc::clone(&self.changes));
+        let table_entry = TableEntry::new(number, Arc::clone(&self.changes));
         let listeners = Arc::clone(&self.listeners);
-        let made = Shared::with(settings, name, seed, listeners, Some(membership));
+        let made = Shared::with(settings, name, seed, listeners, Some(table_entry));
         let made = Shard::single(made);
         made.touch(now);
         let mut circuits = self.write();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{mode::Mode, word::State};
+use super::{mode::Mode, packed_state::State};
 
 /// A change of a circuit's state, as a listener gets it:
 /// [`CircuitBreakerLayer::on_transition`](super::CircuitBreakerLayer::on_transition).

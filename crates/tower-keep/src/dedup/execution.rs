@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::keys::Lead;
-use crate::job::{oneshot::Oneshot, seat::Seat};
+use crate::job::{membership::Membership, oneshot::Oneshot};
 
 pin_project! {
     /// Makes a service ready and calls it, and holds the key until it frees it.
@@ -33,9 +33,14 @@ where
     K: Clone + Eq + Hash,
 {
     /// Of a service that is not ready yet. The job, if there is one, is held back until it is.
-    pub(super) fn new(service: S, request: Request, lead: Option<Lead<K>>, seat: &Seat) -> Self {
+    pub(super) fn new(
+        service: S,
+        request: Request,
+        lead: Option<Lead<K>>,
+        membership: &Membership,
+    ) -> Self {
         Self {
-            call: Oneshot::new(service, request, seat),
+            call: Oneshot::new(service, request, membership),
             lead,
         }
     }
@@ -58,15 +63,15 @@ where
         *this.lead = None;
     }
 
-    /// Polls in the job of this seat.
+    /// Polls in the job of this membership.
     #[inline(always)]
     pub(super) fn poll(
         self: Pin<&mut Self>,
-        seat: &mut Seat,
+        membership: &mut Membership,
         cx: &mut Context<'_>,
     ) -> Poll<Result<S::Response, S::Error>> {
         let this = self.project();
-        this.call.poll(seat, cx, |job| {
+        this.call.poll(membership, cx, |job| {
             if let Some(lead) = this.lead {
                 lead.set_job(job);
             }

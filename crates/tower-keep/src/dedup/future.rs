@@ -14,8 +14,8 @@ use tower_service::Service;
 use super::{error::Duplicate, execution::Execution};
 use crate::{
     job::{
-        seat::Seat,
-        stop::{self, StopKind},
+        membership::Membership,
+        verdict::{self, VerdictKind},
     },
     reject::OnReject,
 };
@@ -33,7 +33,7 @@ pin_project! {
         #[pin]
         state: State<S, Request, K>,
         on_reject: O,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
@@ -56,11 +56,11 @@ where
     S: Service<Request>,
     K: Clone + Eq + Hash,
 {
-    pub(super) fn new(state: State<S, Request, K>, on_reject: O, seat: Seat) -> Self {
+    pub(super) fn new(state: State<S, Request, K>, on_reject: O, membership: Membership) -> Self {
         Self {
             state,
             on_reject,
-            seat,
+            membership,
         }
     }
 }
@@ -79,9 +79,9 @@ where
         let this = self.project();
         let result = match this.state.project() {
             StateProj::Executing { mut execution } => {
-                let result = ready!(execution.as_mut().poll(this.seat, cx));
+                let result = ready!(execution.as_mut().poll(this.membership, cx));
                 execution.release();
-                this.seat
+                this.membership
                     .ask(|| result.map_err(|error| this.on_reject.pass(error)))
             }
             StateProj::Rejected { duplicate } => {
@@ -89,11 +89,11 @@ where
                     panic!("a rejected call was polled after it was ready");
                 };
                 // First, as the closure may panic: its job has not started.
-                stop::leave(StopKind::Duplicate, this.on_reject.responds());
-                this.seat.ask(|| this.on_reject.reject(duplicate))
+                verdict::leave(VerdictKind::Duplicate, this.on_reject.responds());
+                this.membership.ask(|| this.on_reject.reject(duplicate))
             }
         };
-        this.seat
+        this.membership
             .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }

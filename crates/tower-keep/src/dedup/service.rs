@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     event::{EventKind, JobId},
-    job::{context, core::Core, panic::before_service, seat::Seat},
+    job::{context, core::Core, membership::Membership, panic::before_service},
     reject::{Fail, OnReject},
 };
 
@@ -35,8 +35,8 @@ impl<S, Y, M, O> Dedup<S, Y, M, O> {
     }
 }
 
-pub(super) fn job_of(seat: &Seat) -> Option<Arc<Core>> {
-    seat.with_job(Arc::clone)
+pub(super) fn job_of(membership: &Membership) -> Option<Arc<Core>> {
+    membership.with_job(Arc::clone)
 }
 
 /// The instance that was called, which serves the execution; a clone takes the next calls.
@@ -45,10 +45,10 @@ pub(super) fn called<S: Clone>(inner: &mut S) -> S {
     mem::replace(inner, next)
 }
 
-pub(super) fn tell_duplicate(seat: &Seat, of: Option<JobId>, joined: bool) {
-    seat.with_job(|job| {
+pub(super) fn tell_duplicate(membership: &Membership, of: Option<JobId>, joined: bool) {
+    membership.with_job(|job| {
         // Another job does the work.
-        job.word.hold_back();
+        job.flags.hold_back();
         context::emit(job, || EventKind::Duplicate { of, joined });
     });
 }
@@ -80,24 +80,24 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
-        let seat = Seat::without_call();
+        let membership = Membership::without_call();
         let lead = before_service(|| {
             let (key, keys) = layer.key.key(&request)?;
-            Some(keys.mark(key, job_of(&seat).map(|job| job.id())))
+            Some(keys.mark(key, job_of(&membership).map(|job| job.id())))
         })
         .transpose();
         let state = match lead {
             Ok(lead) => future::State::Executing {
-                execution: Execution::new(called(&mut self.inner), request, lead, &seat),
+                execution: Execution::new(called(&mut self.inner), request, lead, &membership),
             },
             Err(of) => {
-                tell_duplicate(&seat, of, false);
+                tell_duplicate(&membership, of, false);
                 future::State::Rejected {
                     duplicate: Some(Duplicate::new(of)),
                 }
             }
         };
-        ResponseFuture::new(state, layer.on_reject.clone(), seat)
+        ResponseFuture::new(state, layer.on_reject.clone(), membership)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     job::{
         Cancelled, IdentifyJob, NameJob, ResponseFuture, Unidentified,
         core::{Core, Ending},
-        seat::{Labels, Seat},
+        membership::{Labels, Membership},
     },
     progress::{JobView, ProgressHandle, ProgressLayer, Watch},
     reject::{Fail, OnReject},
@@ -269,12 +269,12 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
         Entrance: Service<Request, Error: fmt::Display>,
     {
         let mut layers = self.progress.layer(self.cancel.layer(Entrance));
-        let (seat, job, future) = Seat::begin_apart(labels, || layers.call(request));
+        let (membership, job, future) = Membership::begin_apart(labels, || layers.call(request));
         let board = self.progress.handle();
         let watch = board
             .watch(job.id())
             .unwrap_or_else(|| Watch::unseen(job.id()));
-        (job, watch, ResponseFuture::new(seat, future))
+        (job, watch, ResponseFuture::new(membership, future))
     }
 }
 

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    job::{Cancelled, oneshot::Oneshot, seat::Seat},
+    job::{Cancelled, membership::Membership, oneshot::Oneshot},
     reject::OnReject,
 };
 
@@ -36,10 +36,10 @@ where
     }
 
     fn call(&mut self, Call(stack, request): Call<S, Request>) -> Self::Future {
-        let (seat, ()) = Seat::call(|| ());
+        let (membership, ()) = Membership::call(|| ());
         Entering {
-            call: Oneshot::new(stack, request, &seat),
-            seat,
+            call: Oneshot::new(stack, request, &membership),
+            membership,
         }
     }
 }
@@ -52,7 +52,7 @@ pin_project! {
     {
         #[pin]
         call: Oneshot<S, Request>,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
@@ -65,7 +65,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         // The job is there already, so that the call begins none.
-        this.call.poll(this.seat, cx, |_| {})
+        this.call.poll(this.membership, cx, |_| {})
     }
 }
 

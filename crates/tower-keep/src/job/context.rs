@@ -23,9 +23,9 @@ use tokio::time::Instant;
 pub(crate) use self::timing::{Timed, Timing, timed, wake_at};
 use super::{
     core::{Core, Origin, sharing::ExecutionId, steps::Key},
-    halt::Halt,
     limits::Limits,
-    verdict::{Carried, Explanation, Stop, StopKind},
+    stop_signal::StopSignal,
+    verdict::{Carried, Explanation, Verdict, VerdictKind},
 };
 use crate::event::{EventKind, JobId, Report};
 
@@ -68,7 +68,7 @@ struct Context {
     /// When that timer is to go off for a limit inside.
     wake_at: Cell<Option<Instant>>,
     /// What tells this code to stop, while the job itself may go on.
-    halt: Slot<Halt>,
+    signal: Slot<StopSignal>,
     /// The step whose code runs, and its job.
     step: Cell<Option<(JobId, Key)>>,
     /// The execution, which callers share, that runs now, and its job.
@@ -76,11 +76,11 @@ struct Context {
     /// What the layers inside say of the result that comes up with this poll: the kind of stop, and its marks. A byte of
     /// its own says that there is none, as it is written and read several times a call: to read more bytes than were
     /// written last would wait for the write.
-    stop: Cell<Option<StopKind>>,
+    verdict: Cell<Option<VerdictKind>>,
     stop_marks: Cell<(bool, bool)>,
     explanation: Slot<Explanation>,
     /// Why a layer drops what it wraps, while it does.
-    dropping: Cell<Option<StopKind>>,
+    dropping: Cell<Option<VerdictKind>>,
     /// The job in which a closure that a layer asked before the service panicked, on the panic's way to the owner.
     before_service: Cell<Option<JobId>>,
 }
@@ -95,10 +95,10 @@ impl Context {
             limits: Cell::new(None),
             timed: Cell::new(None),
             wake_at: Cell::new(None),
-            halt: Slot::new(),
+            signal: Slot::new(),
             step: Cell::new(None),
             execution: Cell::new(None),
-            stop: Cell::new(None),
+            verdict: Cell::new(None),
             stop_marks: Cell::new((false, false)),
             explanation: Slot::new(),
             dropping: Cell::new(None),
@@ -109,10 +109,10 @@ impl Context {
 
 impl Context {
     #[inline(always)]
-    fn stop(&self) -> Option<Stop> {
-        self.stop.get().map(|kind| {
+    fn verdict(&self) -> Option<Verdict> {
+        self.verdict.get().map(|kind| {
             let (responded, forbids) = self.stop_marks.get();
-            Stop {
+            Verdict {
                 kind,
                 responded,
                 forbids,
@@ -121,10 +121,10 @@ impl Context {
     }
 
     #[inline(always)]
-    fn set_stop(&self, stop: Option<Stop>) {
-        self.stop.set(stop.map(|stop| stop.kind));
-        if let Some(stop) = stop {
-            self.stop_marks.set((stop.responded, stop.forbids));
+    fn set_verdict(&self, verdict: Option<Verdict>) {
+        self.verdict.set(verdict.map(|verdict| verdict.kind));
+        if let Some(verdict) = verdict {
+            self.stop_marks.set((verdict.responded, verdict.forbids));
         }
     }
 
@@ -134,14 +134,14 @@ impl Context {
         if !self.explanation.look(|explanation| explanation.is_none()) {
             self.explanation.swap(&mut explanation);
         }
-        let stop = self.stop();
-        self.stop.set(None);
-        Carried::new(stop, explanation)
+        let verdict = self.verdict();
+        self.verdict.set(None);
+        Carried::new(verdict, explanation)
     }
 
     fn put_said(&self, said: Carried) {
-        let (stop, mut explanation) = said.into_parts();
-        self.set_stop(stop);
+        let (verdict, mut explanation) = said.into_parts();
+        self.set_verdict(verdict);
         self.explanation.swap(&mut explanation);
     }
 }
@@ -277,7 +277,7 @@ pub(crate) fn with_current<T>(mut look: impl FnMut(Option<&Arc<Core>>) -> T) -> 
 /// A new job's origin where this job's code begins it.
 pub(super) fn origin(parent: Option<Arc<Core>>) -> Origin {
     parent.map_or(Origin::Nobody, |parent| Origin::Parent {
-        within: halt_of(parent.id()),
+        within: stop_signal_of(parent.id()),
         parent,
     })
 }
@@ -360,36 +360,38 @@ pub(super) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
 // ===== what tells this code to stop =====
 
 /// The ambient signal to stop, whatever its job.
-pub(crate) fn halt() -> Option<Arc<Halt>> {
-    with(|context| context.halt.get())
+pub(crate) fn signal() -> Option<Arc<StopSignal>> {
+    with(|context| context.signal.get())
 }
 
 #[inline]
-fn with_halt_of<T: Default>(job: JobId, look: impl FnOnce(&Arc<Halt>) -> T) -> T {
-    with(|context| (context.halt).look(|halt| halt.filter(|halt| halt.job() == job).map(look)))
-        .unwrap_or_default()
+fn with_stop_signal_of<T: Default>(job: JobId, look: impl FnOnce(&Arc<StopSignal>) -> T) -> T {
+    with(|context| {
+        (context.signal).look(|signal| signal.filter(|signal| signal.job() == job).map(look))
+    })
+    .unwrap_or_default()
 }
 
 /// That of the code that runs now, if it is in this job.
-pub(crate) fn halt_of(job: JobId) -> Option<Arc<Halt>> {
-    with_halt_of(job, |halt| Some(Arc::clone(halt)))
+pub(crate) fn stop_signal_of(job: JobId) -> Option<Arc<StopSignal>> {
+    with_stop_signal_of(job, |signal| Some(Arc::clone(signal)))
 }
 
 /// What told the code that runs now to stop, if it is in this job.
-pub(crate) fn halted_by(job: JobId) -> Option<StopKind> {
-    with_halt_of(job, |halt| halt.halted_by())
+pub(crate) fn stopped_by(job: JobId) -> Option<VerdictKind> {
+    with_stop_signal_of(job, |signal| signal.stopped_by())
 }
 
 /// Whether the code that runs now, in this job, is to stop: the job's token fired, or a limit gives this code a last
 /// grace period.
 #[inline]
 pub(crate) fn is_stopping(job: &Core) -> bool {
-    job.state().has_fired() || with_halt_of(job.id(), |halt| halt.is_halted())
+    job.state().has_fired() || with_stop_signal_of(job.id(), |signal| signal.is_stopping())
 }
 
 #[inline(always)]
-pub(crate) fn under_halt(slot: &mut Option<Arc<Halt>>) -> Swapped<'_, Halt> {
-    Swapped::new(|context| &context.halt, slot)
+pub(crate) fn under_stop_signal(slot: &mut Option<Arc<StopSignal>>) -> Swapped<'_, StopSignal> {
+    Swapped::new(|context| &context.signal, slot)
 }
 
 // ===== steps and events =====
@@ -477,7 +479,7 @@ pub(super) fn shared_execution() -> Option<(ExecutionId, Option<JobId>)> {
 #[derive(Clone, Default)]
 pub(crate) struct Surroundings {
     pub(crate) limits: Option<Limits>,
-    pub(crate) halt: Option<Arc<Halt>>,
+    pub(crate) signal: Option<Arc<StopSignal>>,
     /// The shared execution that the code is a part of.
     pub(crate) execution: Option<(ExecutionId, Option<JobId>)>,
 }
@@ -495,7 +497,7 @@ impl Surroundings {
     pub(crate) fn of_detached_task() -> Self {
         Self {
             limits: limits().map(|limits| limits.for_detached()),
-            halt: halt(),
+            signal: signal(),
             execution: shared_execution(),
         }
     }
@@ -506,7 +508,7 @@ impl Surroundings {
         // Most code is under none, here and there.
         let limited = self.limits.is_some() || limits().is_some();
         let _limits = limited.then(|| under(self.limits));
-        let _halt = under_halt(&mut self.halt);
+        let _signal = under_stop_signal(&mut self.signal);
         code()
     }
 }
@@ -514,13 +516,13 @@ impl Surroundings {
 // ===== what the layers inside say =====
 
 #[inline(always)]
-pub(super) fn said() -> Option<Stop> {
-    with(Context::stop)
+pub(super) fn said() -> Option<Verdict> {
+    with(Context::verdict)
 }
 
 #[inline(always)]
-pub(super) fn set_said(stop: Option<Stop>) {
-    with(|context| context.set_stop(stop));
+pub(super) fn set_said(verdict: Option<Verdict>) {
+    with(|context| context.set_verdict(verdict));
 }
 
 pub(super) fn explanation() -> Option<Arc<Explanation>> {
@@ -536,7 +538,7 @@ pub(super) fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
 #[inline(always)]
 pub(super) fn clear_said() {
     with(|context| {
-        context.stop.set(None);
+        context.verdict.set(None);
         if context
             .explanation
             .look(|explanation| explanation.is_some())
@@ -557,11 +559,11 @@ pub(super) fn put_said(said: Carried) {
 }
 
 /// Why the layer around is dropping this future, if a layer does.
-pub(super) fn dropping() -> Option<StopKind> {
+pub(super) fn dropping() -> Option<VerdictKind> {
     with(|context| context.dropping.get())
 }
 
-pub(super) fn drop_for(kind: StopKind) -> Restore<Option<StopKind>> {
+pub(super) fn drop_for(kind: VerdictKind) -> Restore<Option<VerdictKind>> {
     Restore::set(|context| &context.dropping, Some(kind))
 }
 

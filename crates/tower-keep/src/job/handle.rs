@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{context, core::Core, error::Cancelled, halt::Halt, limits::nearest};
+use super::{context, core::Core, error::Cancelled, limits::nearest, stop_signal::StopSignal};
 use crate::event::{CancelReason, JobId, Report};
 
 /// A handle to a job. Cheap to clone; all clones are the same job.
@@ -19,7 +19,7 @@ use crate::event::{CancelReason, JobId, Report};
 pub struct Job {
     pub(super) core: Option<Arc<Core>>,
     /// What stops the code that took this handle, next to the job.
-    pub(super) halt: Option<Arc<Halt>>,
+    pub(super) signal: Option<Arc<StopSignal>>,
     /// When the limits on that code expire.
     pub(super) until: Option<Instant>,
 }
@@ -36,7 +36,9 @@ impl Job {
 
     fn here(core: Option<Arc<Core>>) -> Self {
         Self {
-            halt: core.as_ref().and_then(|core| context::halt_of(core.id())),
+            signal: core
+                .as_ref()
+                .and_then(|core| context::stop_signal_of(core.id())),
             until: context::nearest_limit(),
             core,
         }
@@ -108,12 +110,14 @@ impl Job {
     pub fn is_cancelled(&self) -> bool {
         self.core
             .as_ref()
-            .is_some_and(|core| context::is_stopping(core) || self.is_halted())
+            .is_some_and(|core| context::is_stopping(core) || self.is_stopping())
     }
 
     #[inline(always)]
-    fn is_halted(&self) -> bool {
-        self.halt.as_ref().is_some_and(|halt| halt.is_halted())
+    fn is_stopping(&self) -> bool {
+        self.signal
+            .as_ref()
+            .is_some_and(|signal| signal.is_stopping())
     }
 
     /// Why it was cancelled, if it was.
@@ -133,8 +137,8 @@ impl Job {
     ///
     /// Nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
-        match (&self.core, self.any_halt()) {
-            (Some(core), Some(halt)) => halt.token(|| core.token()).cancelled().await,
+        match (&self.core, self.any_stop_signal()) {
+            (Some(core), Some(signal)) => signal.token(|| core.token()).cancelled().await,
             (Some(core), None) => core.token().cancelled().await,
             (None, _) => std::future::pending().await,
         }
@@ -148,17 +152,19 @@ impl Job {
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         // A child, so that a stranger cannot fire the job's own token.
-        match (&self.core, self.any_halt()) {
-            (Some(core), Some(halt)) => halt.token(|| core.token()).child_token(),
+        match (&self.core, self.any_stop_signal()) {
+            (Some(core), Some(signal)) => signal.token(|| core.token()).child_token(),
             (Some(core), None) => core.token().child_token(),
             (None, _) => CancellationToken::new(),
         }
     }
 
     /// That of the code that took this handle, or else of the code that asks.
-    fn any_halt(&self) -> Option<Arc<Halt>> {
+    fn any_stop_signal(&self) -> Option<Arc<StopSignal>> {
         let core = self.core.as_ref()?;
-        self.halt.clone().or_else(|| context::halt_of(core.id()))
+        self.signal
+            .clone()
+            .or_else(|| context::stop_signal_of(core.id()))
     }
 
     /// Stops here if the job was cancelled.

@@ -14,8 +14,8 @@ use tower_service::Service;
 
 use super::{
     identify::{IdentifyBy, IdentifyJob, Unidentified},
+    membership::{Joining, Labels, LayerId, Membership, Watcher},
     panic::before_service,
-    seat::{Brings, Joining, Labels, LayerId, Seat},
 };
 use crate::event::JobName;
 
@@ -224,18 +224,20 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let name = Seat::takes_name(self.id).then(|| before_service(|| self.name.name(&request)));
-        let external_id = match I::IDENTIFIES && Seat::takes_external_id(self.id) {
+        let name =
+            Membership::takes_name(self.id).then(|| before_service(|| self.name.name(&request)));
+        let external_id = match I::IDENTIFIES && Membership::takes_external_id(self.id) {
             true => before_service(|| self.identify.external_id(&request)),
             false => None,
         };
         let joining = Joining {
-            brings: Brings::Nothing,
+            watcher: Watcher::Nothing,
             layer: self.id,
         };
         let labels = Labels { name, external_id };
-        let (seat, future) = Seat::track_labelled(&joining, labels, || self.inner.call(request));
-        ResponseFuture::new(seat, future)
+        let (membership, future) =
+            Membership::track_labelled(&joining, labels, || self.inner.call(request));
+        ResponseFuture::new(membership, future)
     }
 }
 
@@ -256,13 +258,13 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         future: F,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(crate) fn new(seat: Seat, future: F) -> Self {
-        Self { future, seat }
+    pub(crate) fn new(membership: Membership, future: F) -> Self {
+        Self { future, membership }
     }
 }
 
@@ -276,8 +278,8 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.seat.run(|| this.future.poll(cx)));
-        this.seat.finish(&result);
+        let result = ready!(this.membership.run(|| this.future.poll(cx)));
+        this.membership.finish(&result);
         Poll::Ready(result)
     }
 }

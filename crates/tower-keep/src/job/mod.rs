@@ -65,25 +65,24 @@
 //! [`CancelReason::CallerGone`](crate::CancelReason::CallerGone), and fires its token: work that it handed to another
 //! task or thread can stop too.
 
+mod adopt;
 pub(crate) mod context;
 pub(crate) mod core;
 mod error;
-mod frame;
-pub(crate) mod halt;
 mod handle;
 mod identify;
 mod layer;
 pub(crate) mod limits;
+pub(crate) mod membership;
 pub(crate) mod oneshot;
 pub(crate) mod panic;
-mod scoped;
-pub(crate) mod seat;
+mod scope;
 mod step;
 mod step_errors;
-pub(crate) mod stop;
+pub(crate) mod stop_signal;
 #[cfg_attr(not(feature = "pipeline"), allow(dead_code, unused_imports))]
 pub(crate) mod table;
-mod verdict;
+pub(crate) mod verdict;
 #[cfg_attr(not(feature = "dispatch"), allow(dead_code, unreachable_pub))]
 pub(crate) mod view;
 
@@ -92,7 +91,7 @@ pub use self::{
     handle::Job,
     identify::{IdentifyBy, IdentifyJob, Unidentified},
     layer::{JobLayer, JobService, NameBy, NameJob, ResponseFuture},
-    scoped::Scope,
+    scope::Scope,
     step::Step,
     step_errors::{IntoError, OwnError, StepErrors, Stoppable, Uninterrupted},
 };

@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::seat::Seat;
+use super::membership::Membership;
 use crate::event::JobId;
 
 pin_project! {
@@ -36,8 +36,8 @@ where
     S: Service<Request>,
 {
     /// The job, if there is one, is held back until the service is ready.
-    pub(crate) fn new(service: S, request: Request, seat: &Seat) -> Self {
-        seat.with_job(|job| job.word.hold());
+    pub(crate) fn new(service: S, request: Request, membership: &Membership) -> Self {
+        membership.with_job(|job| job.flags.hold());
         Self {
             state: State::Readying {
                 service,
@@ -46,32 +46,32 @@ where
         }
     }
 
-    /// Polls in the job of this seat. `begun` is told of a job that the call begins.
+    /// Polls in the job of this membership. `begun` is told of a job that the call begins.
     #[inline(always)]
     pub(crate) fn poll(
         self: Pin<&mut Self>,
-        seat: &mut Seat,
+        membership: &mut Membership,
         cx: &mut Context<'_>,
         begun: impl FnOnce(JobId),
     ) -> Poll<Result<S::Response, S::Error>> {
         let mut state = self.project().state;
         if let StateProj::Readying { service, request } = state.as_mut().project() {
-            if let Err(error) = ready!(seat.run(|| service.poll_ready(cx))) {
+            if let Err(error) = ready!(membership.run(|| service.poll_ready(cx))) {
                 return Poll::Ready(Err(error));
             }
             let Some(request) = request.take() else {
                 panic!("a call was polled after it was ready")
             };
-            seat.with_job(|job| job.release());
-            let had_job = seat.has_job();
-            let future = seat.recall(|| service.call(request));
+            membership.with_job(|job| job.release());
+            let had_job = membership.has_job();
+            let future = membership.recall(|| service.call(request));
             if !had_job {
-                seat.with_job(|job| begun(job.id()));
+                membership.with_job(|job| begun(job.id()));
             }
             state.set(State::Calling { future });
         }
         match state.project() {
-            StateProj::Calling { future } => seat.run(|| future.poll(cx)),
+            StateProj::Calling { future } => membership.run(|| future.poll(cx)),
             StateProj::Readying { .. } => unreachable!("the service was called"),
             StateProj::Over => panic!("a call was polled after it was ready"),
         }

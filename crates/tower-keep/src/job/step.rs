@@ -21,11 +21,11 @@ use super::{
         steps::{self, Broken},
     },
     error::Elapsed,
-    halt::Halt,
     handle::Job,
     limits::Limits,
     step_errors::{IntoError, OwnError, StepErrors, Stoppable, Uninterrupted},
-    verdict::StopKind,
+    stop_signal::StopSignal,
+    verdict::VerdictKind,
 };
 use crate::event::{EventKind, LimitScope};
 
@@ -63,7 +63,7 @@ struct Begun {
     /// With the limit it came from; `None` where there is none, or it lies past the end of time.
     deadline: Option<(Duration, Instant)>,
     /// Tells the step's code to stop, where it is to have a grace period.
-    halt: Option<Arc<Halt>>,
+    signal: Option<Arc<StopSignal>>,
     in_grace: bool,
 }
 
@@ -209,11 +209,11 @@ impl<F, M> Step<F, M> {
         Begun {
             key,
             deadline,
-            halt: core.filter(|_| graced).map(|core| {
-                Halt::new(
+            signal: core.filter(|_| graced).map(|core| {
+                StopSignal::new(
                     core.id(),
-                    StopKind::AttemptTimedOut,
-                    context::halt_of(core.id()),
+                    VerdictKind::AttemptTimedOut,
+                    context::stop_signal_of(core.id()),
                 )
             }),
             in_grace: false,
@@ -255,7 +255,8 @@ where
             let polled = {
                 let _limits =
                     (begun.deadline).map(|(_, deadline)| context::narrow(Limits::until(deadline)));
-                let _halt = (begun.halt.is_some()).then(|| context::under_halt(&mut begun.halt));
+                let _signal =
+                    (begun.signal.is_some()).then(|| context::under_stop_signal(&mut begun.signal));
                 future.poll(cx)
             };
             match polled {
@@ -283,10 +284,10 @@ where
                         // A busy step must not use up the budget that its own limit needs.
                         ready!(Pin::new(&mut tokio::task::coop::unconstrained(sleep)).poll(cx));
                     }
-                    if let (false, Some(grace), Some(core), Some(halt)) =
-                        (begun.in_grace, *this.grace, core, &begun.halt)
+                    if let (false, Some(grace), Some(core), Some(signal)) =
+                        (begun.in_grace, *this.grace, core, &begun.signal)
                     {
-                        core.halt(halt);
+                        core.stop_by(signal);
                         begun.in_grace = true;
                         this.sleep.set(Some(tokio::time::sleep(grace)));
                         continue;

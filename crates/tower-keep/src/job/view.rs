@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::core::{
+    details::{Doing, Facts, How},
     rate::time_left,
-    shown::{Doing, Facts, How},
 };
 use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo, wall_time};
 

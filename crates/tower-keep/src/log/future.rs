@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     classify::{Classify, Outcome, describe},
-    job::{seat::Seat, stop},
+    job::{membership::Membership, verdict},
 };
 
 pin_project! {
@@ -21,16 +21,16 @@ pin_project! {
         #[pin]
         future: F,
         classify: C,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
 impl<F, C> ResponseFuture<F, C> {
-    pub(super) fn new(seat: Seat, future: F, classify: C) -> Self {
+    pub(super) fn new(membership: Membership, future: F, classify: C) -> Self {
         Self {
             future,
             classify,
-            seat,
+            membership,
         }
     }
 }
@@ -46,24 +46,25 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.seat.run(|| this.future.poll(cx)));
+        let result = ready!(this.membership.run(|| this.future.poll(cx)));
         if result.is_err() {
             let describe = || describe(this.classify, &result);
             if let Some(text) = this
-                .seat
+                .membership
                 .is_heard()
-                .then(|| this.seat.ask(describe))
+                .then(|| this.membership.ask(describe))
                 .flatten()
             {
-                stop::describe(text, false);
+                verdict::describe(text, false);
             }
         } else if this.classify.judges_responses() {
-            this.seat.ask(|| match this.classify.classify(&result) {
-                Outcome::Failure => stop::fail(describe(this.classify, &result)),
-                _ => stop::succeed(),
-            });
+            this.membership
+                .ask(|| match this.classify.classify(&result) {
+                    Outcome::Failure => verdict::fail(describe(this.classify, &result)),
+                    _ => verdict::succeed(),
+                });
         }
-        this.seat.finish(&result);
+        this.membership.finish(&result);
         Poll::Ready(result)
     }
 }

@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::{future::ResponseFuture, layer::LogLayer, sink::Sink};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    job::seat::{Brings, Joining, LayerId, Seat},
+    job::membership::{Joining, LayerId, Membership, Watcher},
 };
 
 /// The service that [`LogLayer`] makes.
@@ -53,13 +53,13 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let joining = Joining {
-            brings: Brings::Observer {
+            watcher: Watcher::Observer {
                 observer: &layer.observer,
                 traced: matches!(layer.sink, Sink::Tracing),
             },
             layer: self.id,
         };
-        let (seat, future) = Seat::track(&joining, || self.inner.call(request));
-        ResponseFuture::new(seat, future, layer.classify.clone())
+        let (membership, future) = Membership::track(&joining, || self.inner.call(request));
+        ResponseFuture::new(membership, future, layer.classify.clone())
     }
 }

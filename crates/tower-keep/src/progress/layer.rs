@@ -12,7 +12,7 @@ use super::{board::Board, handle::ProgressHandle};
 use crate::{
     job::{
         ResponseFuture,
-        seat::{Brings, Joining, LayerId, Seat},
+        membership::{Joining, LayerId, Membership, Watcher},
         table::Table,
     },
     unshare::{Unshare, has_others},
@@ -143,10 +143,10 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let joining = Joining {
-            brings: Brings::Board(&self.layer.board.table),
+            watcher: Watcher::Board(&self.layer.board.table),
             layer: self.id,
         };
-        let (seat, future) = Seat::track(&joining, || self.inner.call(request));
-        ResponseFuture::new(seat, future)
+        let (membership, future) = Membership::track(&joining, || self.inner.call(request));
+        ResponseFuture::new(membership, future)
     }
 }

@@ -10,14 +10,14 @@ use super::{JobView, Snapshot, unread::Unread};
 use crate::{
     job::{
         core::Core,
-        table::{Item, News, Shard, Table, Then},
+        table::{ChangeFeed, Item, Shard, Table, Then},
     },
     sync::{Mutex, MutexGuard},
 };
 
 /// Locks are taken in this order: that of the readers, then those of the table or of a job.
 pub(super) struct Readers {
-    news: Arc<News>,
+    news: Arc<ChangeFeed>,
     unread: Mutex<All>,
 }
 
@@ -31,7 +31,7 @@ struct All {
 type Handles = Vec<(Option<Arc<Core>>, Option<Arc<Shard>>)>;
 
 impl Readers {
-    pub(super) fn new(news: Arc<News>) -> Self {
+    pub(super) fn new(news: Arc<ChangeFeed>) -> Self {
         Self {
             news,
             unread: Mutex::new(All::default()),

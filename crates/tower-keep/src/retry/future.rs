@@ -28,8 +28,8 @@ use super::{
 use crate::{
     event::GiveUpReason,
     job::{
-        seat::{Seat, call_attempt, poll_attempt},
-        stop::{self, Stop, StopKind},
+        membership::{Membership, call_attempt, poll_attempt},
+        verdict::{self, Verdict, VerdictKind},
     },
     sharded::Shard,
 };
@@ -56,7 +56,7 @@ pin_project! {
         end: End,
         walk: Option<Box<Walk>>,
         shared: Arc<Shard<Shared<P, C, H, B, N, A>>>,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
@@ -143,13 +143,13 @@ where
         future: S::Future,
         next: Option<(S, Request)>,
         call: Call<P::Seen, P, C, H, B, N, A>,
-        seat: Seat,
+        membership: Membership,
     ) -> Self {
         let next = next.map(|(service, request)| Next {
             service,
             request: Some(request),
         });
-        Self::new(State::Calling { future }, next, call, seat)
+        Self::new(State::Calling { future }, next, call, membership)
     }
 
     /// The first attempt is to be prepared. The job, if there is one, is held back until the service is called.
@@ -158,13 +158,13 @@ where
         request: Request,
         call: Call<P::Seen, P, C, H, B, N, A>,
     ) -> Self {
-        let seat = Seat::without_call();
-        seat.with_job(|job| job.word.hold_back());
+        let membership = Membership::without_call();
+        membership.with_job(|job| job.flags.hold_back());
         let next = Next {
             service,
             request: Some(request),
         };
-        Self::new(State::Beginning, Some(next), call, seat)
+        Self::new(State::Beginning, Some(next), call, membership)
     }
 
     #[inline(always)]
@@ -172,7 +172,7 @@ where
         state: State<S, S::Future, A::Future, A::Prepared>,
         next: Option<Next<S, Request>>,
         call: Call<P::Seen, P, C, H, B, N, A>,
-        seat: Seat,
+        membership: Membership,
     ) -> Self {
         Self {
             state,
@@ -185,7 +185,7 @@ where
             end: call.end,
             walk: None,
             shared: call.shared,
-            seat,
+            membership,
         }
     }
 
@@ -236,18 +236,18 @@ where
             let result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
                     let poll = || poll_attempt(|| future.poll(cx));
-                    ready!(this.seat.run(poll))
+                    ready!(this.membership.run(poll))
                 }
                 StateProj::Waiting { sleep } => {
                     if let Some(sleep) = sleep.as_pin_mut() {
                         ready!(sleep.poll(cx));
                     }
                     *this.attempt = this.attempt.saturating_add(1);
-                    begin_attempt(this.seat, *this.attempt, max_retries);
+                    begin_attempt(this.membership, *this.attempt, max_retries);
                     let next = match A::WAITS {
                         true => State::Beginning,
                         false => State::Readying {
-                            service: this.seat.ask(|| Next::instance(this.next)),
+                            service: this.membership.ask(|| Next::instance(this.next)),
                             prepared: None,
                         },
                     };
@@ -255,16 +255,16 @@ where
                     continue;
                 }
                 StateProj::Beginning => {
-                    this.seat.with_job(|job| job.attempt_is_prepared());
+                    this.membership.with_job(|job| job.attempt_is_prepared());
                     let number = *this.attempt;
                     let last = this.last.take();
-                    let seat = &*this.seat;
-                    let hook = seat.ask(|| {
+                    let membership = &*this.membership;
+                    let hook = membership.ask(|| {
                         let again = number <= max_retries;
                         let request = Next::request(this.next, again, &layer.clone_request);
                         let attempt = Attempt {
                             number,
-                            ..Attempt::first(max_retries, seat)
+                            ..Attempt::first(max_retries, membership)
                         };
                         layer.before_attempt.prepare(request, &attempt, last)
                     });
@@ -272,10 +272,10 @@ where
                     continue;
                 }
                 StateProj::Preparing { hook } => {
-                    match ready!(this.seat.attend(|| hook.poll(cx))) {
+                    match ready!(this.membership.attend(|| hook.poll(cx))) {
                         Ok(prepared) => {
-                            let service = this.seat.ask(|| Next::instance(this.next));
-                            this.seat.scoped(|| {
+                            let service = this.membership.ask(|| Next::instance(this.next));
+                            this.membership.scoped(|| {
                                 this.state.set(State::Readying {
                                     service,
                                     prepared: Some(prepared),
@@ -285,41 +285,42 @@ where
                         }
                         // The attempt has failed, without a call.
                         Err(error) => {
-                            this.seat.with_job(|job| job.attempt_was_prepared());
+                            this.membership.with_job(|job| job.attempt_was_prepared());
                             Err(error)
                         }
                     }
                 }
                 StateProj::Readying { service, prepared } => {
-                    match ready!(this.seat.run(|| service.poll_ready(cx))) {
+                    match ready!(this.membership.run(|| service.poll_ready(cx))) {
                         Ok(()) => {
                             let request = match prepared.take() {
                                 Some(prepared) => A::request(prepared),
-                                None => this.seat.ask(|| {
+                                None => this.membership.ask(|| {
                                     let again = *this.attempt <= max_retries;
                                     let mut request =
                                         Next::request(this.next, again, &layer.clone_request);
                                     if A::CHANGES {
                                         let attempt = Attempt {
                                             number: *this.attempt,
-                                            ..Attempt::first(max_retries, this.seat)
+                                            ..Attempt::first(max_retries, this.membership)
                                         };
                                         layer.before_attempt.change(&mut request, &attempt);
                                     }
                                     request
                                 }),
                             };
-                            this.seat.with_job(|job| {
+                            this.membership.with_job(|job| {
                                 job.attempt_runs();
                                 if A::WAITS {
                                     job.attempt_was_prepared();
                                 }
                             });
-                            let is_known = this.seat.has_job();
-                            let future =
-                                this.seat.recall(|| call_attempt(|| service.call(request)));
+                            let is_known = this.membership.has_job();
+                            let future = this
+                                .membership
+                                .recall(|| call_attempt(|| service.call(request)));
                             if !is_known {
-                                this.seat
+                                this.membership
                                     .with_job(|job| job.begun_in_attempt(*this.attempt));
                             }
                             if let Some(next) = this.next {
@@ -330,39 +331,39 @@ where
                         }
                         Err(error) => {
                             if A::WAITS {
-                                this.seat.with_job(|job| job.attempt_was_prepared());
+                                this.membership.with_job(|job| job.attempt_was_prepared());
                             }
                             Err(error)
                         }
                     }
                 }
             };
-            let stop = stop::read().filter(|stop| stop.holds(&result));
+            let verdict = verdict::read().filter(|verdict| verdict.holds(&result));
             let attempt = Attempt {
                 number: *this.attempt,
                 max_retries,
-                seat: this.seat,
-                stop: stop.map(|stop| stop.kind),
+                membership: this.membership,
+                verdict: verdict.map(|verdict| verdict.kind),
             };
             // What is never retried the policy is not asked about.
-            let decision = if is_final(stop, this.seat) {
+            let decision = if is_final(verdict, this.membership) {
                 None
             } else {
                 let decide = || layer.policy.decide(this.seen, &result, &attempt);
-                match this.seat.ask(decide) {
+                match this.membership.ask(decide) {
                     Decision::Stop if result.is_ok() => None,
                     decision => Some(decision),
                 }
             };
             let accepted = matches!(decision, None | Some(Decision::Never));
-            attempt_ended(this.seat, &result, accepted, stop);
+            attempt_ended(this.membership, &result, accepted, verdict);
             let Some(decision) = decision else {
-                this.seat.finish(&result);
+                this.membership.finish(&result);
                 return Poll::Ready(result);
             };
             let over = Over {
                 settings: &layer.settings,
-                seat: this.seat,
+                membership: this.membership,
                 attempt: *this.attempt,
                 max_retries,
                 repeatable: (this.next.as_ref()).is_some_and(|next| next.request.is_some()),
@@ -371,22 +372,26 @@ where
                 budget: this.budget.as_ref(),
             };
             let describe = || described(layer.policy.describe(&result));
-            let delay = match this.seat.ask(|| over.next(&result, decision, describe)) {
+            let delay = match this
+                .membership
+                .ask(|| over.next(&result, decision, describe))
+            {
                 Ok(delay) => delay,
                 Err(reason) => {
                     let attempts = *this.attempt;
-                    let result =
-                        (this.seat).ask(|| give_up(result, reason, attempts, &layer.on_give_up));
-                    this.seat.finish(&result);
+                    let result = (this.membership)
+                        .ask(|| give_up(result, reason, attempts, &layer.on_give_up));
+                    this.membership.finish(&result);
                     return Poll::Ready(result);
                 }
             };
-            *this.last = this.seat.ask(|| layer.before_attempt.see(&result));
+            *this.last = this.membership.ask(|| layer.before_attempt.see(&result));
             // The next attempt speaks for itself.
-            stop::clear();
-            this.seat.rest();
+            verdict::clear();
+            this.membership.rest();
             // What the attempt left is given up, and sees by its scope that the job goes on.
-            this.seat.scoped(|| this.state.set(State::waiting(delay)));
+            this.membership
+                .scoped(|| this.state.set(State::waiting(delay)));
             if delay.is_zero() && *this.attempt % ATTEMPTS_AT_ONCE == 0 {
                 // Others have their turn, and a limit or a cancellation around can end this.
                 cx.waker().wake_by_ref();
@@ -402,9 +407,10 @@ const ATTEMPTS_AT_ONCE: u32 = 16;
 /// Whether a layer inside turned the call away, ended it for good or forbids another attempt, or the
 /// job is cancelled.
 #[inline(always)]
-fn is_final(stop: Option<Stop>, seat: &Seat) -> bool {
-    stop.is_some_and(|stop| stop.forbids || stop.kind.is_gate() || stop.kind == StopKind::TimedOut)
-        || seat.is_cancelled()
+fn is_final(verdict: Option<Verdict>, membership: &Membership) -> bool {
+    verdict.is_some_and(|verdict| {
+        verdict.forbids || verdict.kind.is_gate() || verdict.kind == VerdictKind::TimedOut
+    }) || membership.is_cancelled()
 }
 
 /// Hands the last outcome to the hook.
@@ -419,7 +425,7 @@ fn give_up<T, E, H: OnGiveUp<T, E>>(
     let outcome = hook.give_up(outcome, GaveUp::new(reason, attempts));
     if failed && outcome.is_ok() {
         // A fallback: what was said of the error does not hold for it.
-        stop::replace();
+        verdict::replace();
     }
     outcome
 }

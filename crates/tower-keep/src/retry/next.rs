@@ -16,15 +16,15 @@ use crate::{
     job::{
         context,
         core::family::forbid_retries,
-        seat::Seat,
-        stop::{self, Stop, StopKind},
+        membership::Membership,
+        verdict::{self, Verdict, VerdictKind},
     },
 };
 
 /// An attempt that is over and that the policy did not accept.
 pub(super) struct Over<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) seat: &'a Seat,
+    pub(super) membership: &'a Membership,
     pub(super) attempt: u32,
     /// The call's own number, or else the layer's.
     pub(super) max_retries: u32,
@@ -54,7 +54,7 @@ impl Over<'_> {
         let (attempt, max_retries) = (self.attempt, self.max_retries);
         match self.plan(decision) {
             Ok(delay) => {
-                self.seat.with_job(|job| {
+                self.membership.with_job(|job| {
                     job.attempt_over();
                     let took = job.attempt_took(Instant::now());
                     context::emit(job, || EventKind::RetryScheduled {
@@ -62,25 +62,25 @@ impl Over<'_> {
                         max_retries,
                         took,
                         delay,
-                        error: describe().unwrap_or_else(|| stop::text(result)),
+                        error: describe().unwrap_or_else(|| verdict::text(result)),
                     });
                 });
                 Ok(delay)
             }
             Err(reason) => {
                 if decision == Decision::Never {
-                    stop::forbid(result);
+                    verdict::forbid(result);
                 } else if result.is_ok() {
                     // The policy wanted better than this: the job fails with it.
-                    stop::fail(describe());
+                    verdict::fail(describe());
                 }
                 if decision != Decision::Never && self.settings.stops_outer_retries {
-                    stop::forbid(result);
+                    verdict::forbid(result);
                     self.forbid_outer_retries();
                 }
                 // Where retries are switched off, nobody expects to hear of them.
                 if max_retries > 0 {
-                    self.seat.emit(|| EventKind::RetryGivenUp {
+                    self.membership.emit(|| EventKind::RetryGivenUp {
                         attempt,
                         max_retries,
                         reason,
@@ -93,7 +93,7 @@ impl Over<'_> {
 
     /// Of the job that the call belongs to, or else of the one whose code made the call.
     fn forbid_outer_retries(&self) {
-        let known = self.seat.with_job(|job| forbid_retries(job));
+        let known = self.membership.with_job(|job| forbid_retries(job));
         if let (None, Some(job)) = (known, context::current()) {
             forbid_retries(&job);
         }
@@ -130,7 +130,7 @@ impl Over<'_> {
 
     /// Whether a retry of a job that this one's code began gave up for this one too.
     fn is_forbidden(&self) -> bool {
-        self.seat
+        self.membership
             .with_job(|job| job.state().retries_forbidden())
             .unwrap_or(false)
     }
@@ -181,34 +181,34 @@ fn is_in_vain(delay: Duration, end: Option<Instant>) -> bool {
 /// Tells the job that an attempt came to this result, which the policy may have `accepted`.
 #[inline(always)]
 pub(super) fn attempt_ended<T, E>(
-    seat: &Seat,
+    membership: &Membership,
     result: &Result<T, E>,
     accepted: bool,
-    stop: Option<Stop>,
+    verdict: Option<Verdict>,
 ) {
     // How a cancelled job ends, and by that its last attempt, is not known here.
-    if !seat.is_cancelled() {
-        if stop.is_some_and(|stop| stop.kind.is_gate()) {
-            seat.with_job(|job| job.attempt_turned_away());
-        } else if seat.is_observed() {
-            tell_attempt_ended(seat, accepted && result.is_ok(), stop);
+    if !membership.is_cancelled() {
+        if verdict.is_some_and(|verdict| verdict.kind.is_gate()) {
+            membership.with_job(|job| job.attempt_turned_away());
+        } else if membership.is_observed() {
+            tell_attempt_ended(membership, accepted && result.is_ok(), verdict);
         }
     }
 }
 
 #[cold]
-fn tell_attempt_ended(seat: &Seat, accepted: bool, stop: Option<Stop>) {
-    let outcome = match stop.map(|stop| stop.kind) {
-        None | Some(StopKind::Forbidden) if accepted => AttemptOutcome::Succeeded,
-        kind => AttemptOutcome::Failed(kind.map_or(FailureCause::Error, StopKind::cause)),
+fn tell_attempt_ended(membership: &Membership, accepted: bool, verdict: Option<Verdict>) {
+    let outcome = match verdict.map(|verdict| verdict.kind) {
+        None | Some(VerdictKind::Forbidden) if accepted => AttemptOutcome::Succeeded,
+        kind => AttemptOutcome::Failed(kind.map_or(FailureCause::Error, VerdictKind::cause)),
     };
-    seat.with_job(|job| job.attempt_ended(context::step_of(job.id()), outcome));
+    membership.with_job(|job| job.attempt_ended(context::step_of(job.id()), outcome));
 }
 
 /// Tells the job that another attempt begins.
 #[cold]
-pub(super) fn begin_attempt(seat: &Seat, attempt: u32, max_retries: u32) {
-    seat.with_job(|job| {
+pub(super) fn begin_attempt(membership: &Membership, attempt: u32, max_retries: u32) {
+    membership.with_job(|job| {
         job.begin_attempt(attempt);
         context::emit(job, || EventKind::Retrying {
             attempt,

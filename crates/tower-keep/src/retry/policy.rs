@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     classify::{Classify, Outcome, WithRetryAfter},
-    job::{Job, context, seat::Seat, stop::StopKind},
+    job::{Job, context, membership::Membership, verdict::VerdictKind},
 };
 
 /// Whether and when to try again.
@@ -113,19 +113,19 @@ where
 pub struct Attempt<'a> {
     pub(super) number: u32,
     pub(super) max_retries: u32,
-    pub(super) seat: &'a Seat,
+    pub(super) membership: &'a Membership,
     /// What a layer inside noted of the result.
-    pub(super) stop: Option<StopKind>,
+    pub(super) verdict: Option<VerdictKind>,
 }
 
 impl<'a> Attempt<'a> {
     /// The first, which begins now.
-    pub(super) fn first(max_retries: u32, seat: &'a Seat) -> Self {
+    pub(super) fn first(max_retries: u32, membership: &'a Membership) -> Self {
         Self {
             number: 1,
             max_retries,
-            seat,
-            stop: None,
+            membership,
+            verdict: None,
         }
     }
 }
@@ -150,15 +150,15 @@ impl Attempt<'_> {
     /// Of an attempt that was cut off nobody knows whether the service did the work.
     #[must_use]
     pub fn timed_out(&self) -> bool {
-        self.stop == Some(StopKind::AttemptTimedOut)
+        self.verdict == Some(VerdictKind::AttemptTimedOut)
     }
 
     /// Whether a layer inside put an end to the attempt.
     #[inline(always)]
     pub(super) fn was_cut_off(&self) -> bool {
         matches!(
-            self.stop,
-            Some(StopKind::AttemptTimedOut | StopKind::Panicked)
+            self.verdict,
+            Some(VerdictKind::AttemptTimedOut | VerdictKind::Panicked)
         )
     }
 
@@ -166,7 +166,8 @@ impl Attempt<'_> {
     #[must_use]
     pub fn job(&self) -> Job {
         let mut job = None;
-        self.seat.with_job(|core| job = Some(Job::of(core.clone())));
+        self.membership
+            .with_job(|core| job = Some(Job::of(core.clone())));
         job.unwrap_or_else(Job::current)
     }
 

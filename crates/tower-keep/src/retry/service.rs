@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     job::{
+        membership::{Membership, call_attempt},
         panic::before_service,
-        seat::{Seat, call_attempt},
     },
     sharded::Sharded,
 };
@@ -121,18 +121,18 @@ where
             None
         };
         if A::CHANGES {
-            let seat = Seat::without_call();
-            let first = Attempt::first(max_retries, &seat);
+            let membership = Membership::without_call();
+            let first = Attempt::first(max_retries, &membership);
             before_service(|| layer.before_attempt.change(&mut request, &first));
         }
-        let (seat, (future, next)) = Seat::call(|| {
+        let (membership, (future, next)) = Membership::call(|| {
             let future = call_attempt(|| self.inner.call(request));
             // A clone made after the call knows what the instance that was called has learnt. Without
             // a request for another attempt there is none.
             let next = kept.map(|request| (self.inner.clone(), request));
             (future, next)
         });
-        ResponseFuture::calling(future, next, call, seat)
+        ResponseFuture::calling(future, next, call, membership)
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
     job::{
         Elapsed, context,
         limits::Limits,
-        seat::Seat,
-        stop::{self, StopKind},
+        membership::Membership,
+        verdict::{self, VerdictKind},
     },
 };
 
@@ -87,10 +87,10 @@ impl Deadline {
     }
 
     /// What its expiry means to the layers around, and to those inside during a grace period.
-    pub(super) fn kind(&self) -> StopKind {
+    pub(super) fn kind(&self) -> VerdictKind {
         match self.span {
-            Span::Overall => StopKind::TimedOut,
-            Span::Attempt => StopKind::AttemptTimedOut,
+            Span::Overall => VerdictKind::TimedOut,
+            Span::Attempt => VerdictKind::AttemptTimedOut,
         }
     }
 
@@ -98,17 +98,17 @@ impl Deadline {
     #[cold]
     pub(super) fn expire(
         &self,
-        seat: &mut Seat,
+        membership: &mut Membership,
         dropped: bool,
         drop_inner: impl FnOnce(),
-    ) -> (Elapsed, StopKind) {
+    ) -> (Elapsed, VerdictKind) {
         let scope = match (self.measure, self.span) {
             (Measure::Idle, _) => LimitScope::Idle,
             (Measure::Total, Span::Overall) => LimitScope::Overall,
             (Measure::Total, Span::Attempt) => LimitScope::Attempt,
         };
         let kind = self.kind();
-        let attempt = seat.with_job(|job| {
+        let attempt = membership.with_job(|job| {
             context::emit(job, || EventKind::TimedOut {
                 scope: scope.clone(),
                 name: self.name.map(Into::into),
@@ -125,7 +125,7 @@ impl Deadline {
             }
             job.attempt()
         });
-        seat.scoped(|| stop::dropping(kind, drop_inner));
+        membership.scoped(|| verdict::dropping(kind, drop_inner));
         let elapsed = Elapsed::new(scope, self.limit(), attempt.unwrap_or(1));
         let elapsed = match self.name {
             Some(name) => elapsed.named(name),

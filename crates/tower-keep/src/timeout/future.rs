@@ -16,7 +16,7 @@ use super::{
     timer::{self, Expired, Wakes},
 };
 use crate::{
-    job::{Elapsed, context, seat::Seat, stop},
+    job::{Elapsed, context, membership::Membership, verdict},
     reject::OnReject,
 };
 
@@ -34,7 +34,7 @@ pin_project! {
         deadline: Option<Deadline>,
         at_limit: AtLimit,
         on_reject: O,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
@@ -45,7 +45,7 @@ impl<F, O> ResponseFuture<F, O> {
         deadline: Option<Deadline>,
         at_limit: AtLimit,
         on_reject: O,
-        seat: Seat,
+        membership: Membership,
     ) -> Self {
         Self {
             future: Some(future),
@@ -53,7 +53,7 @@ impl<F, O> ResponseFuture<F, O> {
             deadline,
             at_limit,
             on_reject,
-            seat,
+            membership,
         }
     }
 }
@@ -78,9 +78,9 @@ where
             let sleep = this.sleep.as_ref().as_pin_ref();
             let wakes = Wakes::of(this.deadline.as_ref(), sleep.as_deref(), cx.waker());
             let timing = wakes.timing(sleep.as_deref(), cx.waker());
-            let polled = this.seat.run(|| {
+            let polled = this.membership.run(|| {
                 let _in_force = context::narrow(limits);
-                let _halt = this.at_limit.halt().map(context::under_halt);
+                let _signal = this.at_limit.signal().map(context::under_stop_signal);
                 future.poll(cx)
             });
             let inside = timing.and_then(|timing| timing.asked());
@@ -91,7 +91,7 @@ where
                     match this.deadline {
                         Some(deadline) if deadline.in_grace => self.as_mut().expire(Some(result)),
                         _ => this
-                            .seat
+                            .membership
                             .ask(|| result.map_err(|error| this.on_reject.pass(error))),
                     }
                 }
@@ -102,7 +102,9 @@ where
                     let expired = match wakes {
                         Wakes::Itself => timer::poll_own(deadline, this.sleep, inside, cx),
                         Wakes::Around => timer::poll_around(deadline),
-                        Wakes::Apart => timer::poll_apart(deadline, this.sleep, this.seat, cx),
+                        Wakes::Apart => {
+                            timer::poll_apart(deadline, this.sleep, this.membership, cx)
+                        }
                     };
                     match ready!(expired) {
                         // It looks at the time in the next poll.
@@ -114,7 +116,7 @@ where
                 }
             };
             let this = self.project();
-            this.seat
+            this.membership
                 .finish_known(&result, |error| this.on_reject.as_error(error));
             return Poll::Ready(result);
         }
@@ -130,7 +132,7 @@ impl<F, O> ResponseFuture<F, O> {
             return false;
         };
         let grace = this
-            .seat
+            .membership
             .with_job(|job| this.at_limit.stop(job, deadline.shared))
             .flatten();
         if let Some(grace) = grace {
@@ -151,13 +153,13 @@ impl<F, O> ResponseFuture<F, O> {
         let Some(deadline) = this.deadline else {
             unreachable!("without a limit there is none to expire")
         };
-        let (elapsed, kind) = deadline.expire(this.seat, ended.is_none(), || {
+        let (elapsed, kind) = deadline.expire(this.membership, ended.is_none(), || {
             this.future.set(None);
             drop(ended);
         });
         this.sleep.set(None);
-        let result = this.seat.ask(|| this.on_reject.reject(elapsed));
-        stop::leave(kind, this.on_reject.responds());
+        let result = this.membership.ask(|| this.on_reject.reject(elapsed));
+        verdict::leave(kind, this.on_reject.responds());
         result
     }
 }

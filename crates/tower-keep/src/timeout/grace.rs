@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::deadline::Deadline;
 use crate::job::{
-    context::{halt_of, is_execution_of},
+    context::{is_execution_of, stop_signal_of},
     core::Core,
-    halt::Halt,
+    stop_signal::StopSignal,
 };
 
 /// What becomes of the work when its limit expires.
@@ -18,7 +18,7 @@ pub(super) enum AtLimit {
     Stop {
         grace: Duration,
         /// In its slot while the code inside does not run.
-        halt: Option<Arc<Halt>>,
+        signal: Option<Arc<StopSignal>>,
     },
 }
 
@@ -32,8 +32,12 @@ impl AtLimit {
         match (deadline, grace) {
             (Some(deadline), Some(grace)) => {
                 deadline.shared = is_execution_of(job.id());
-                let halt = Some(Halt::new(job.id(), deadline.kind(), halt_of(job.id())));
-                Self::Stop { grace, halt }
+                let signal = Some(StopSignal::new(
+                    job.id(),
+                    deadline.kind(),
+                    stop_signal_of(job.id()),
+                ));
+                Self::Stop { grace, signal }
             }
             _ => Self::Drop { step_limit: None },
         }
@@ -47,19 +51,19 @@ impl AtLimit {
     }
 
     /// What tells the work to stop.
-    pub(super) fn halt(&mut self) -> Option<&mut Option<Arc<Halt>>> {
+    pub(super) fn signal(&mut self) -> Option<&mut Option<Arc<StopSignal>>> {
         match self {
             Self::Drop { .. } => None,
-            Self::Stop { halt, .. } => Some(halt),
+            Self::Stop { signal, .. } => Some(signal),
         }
     }
 
     /// Tells the work to stop, and for how long it may go on; not if nothing that this call could stop is running.
     pub(super) fn stop(&self, job: &Core, shared: bool) -> Option<Duration> {
         match self {
-            Self::Stop { grace, halt } if job.can_clean_up(shared) => {
-                if let Some(halt) = halt {
-                    job.halt(halt);
+            Self::Stop { grace, signal } if job.can_clean_up(shared) => {
+                if let Some(signal) = signal {
+                    job.stop_by(signal);
                 }
                 Some(*grace)
             }

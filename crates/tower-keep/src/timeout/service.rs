@@ -19,8 +19,8 @@ use super::{
 use crate::{
     job::{
         Elapsed, context,
+        membership::{Joining, LayerId, Membership, Watcher},
         panic::before_service,
-        seat::{Brings, Joining, LayerId, Seat},
     },
     reject::{Fail, OnReject},
 };
@@ -79,9 +79,16 @@ where
             return self.call_tracked(request, deadline, step_limit);
         }
         let limits = Deadline::limits(deadline.as_ref(), step_limit);
-        let (seat, future) = Seat::call_limited(limits, began, || self.inner.call(request));
+        let (membership, future) =
+            Membership::call_limited(limits, began, || self.inner.call(request));
         let at_limit = AtLimit::Drop { step_limit };
-        ResponseFuture::new(future, deadline, at_limit, layer.on_reject.clone(), seat)
+        ResponseFuture::new(
+            future,
+            deadline,
+            at_limit,
+            layer.on_reject.clone(),
+            membership,
+        )
     }
 }
 
@@ -100,11 +107,11 @@ impl<S, L, O, N> Timeout<S, L, O, N> {
         let layer = &self.layer;
         let limits = Deadline::limits(deadline.as_ref(), step_limit);
         let joining = Joining {
-            brings: Brings::Nothing,
+            watcher: Watcher::Nothing,
             layer: self.id,
         };
         let mut at_limit = AtLimit::Drop { step_limit: None };
-        let (seat, future) = Seat::track(&joining, || {
+        let (membership, future) = Membership::track(&joining, || {
             // `track` makes the job ambient.
             context::with_current(|job| {
                 let Some(job) = job else { return };
@@ -115,10 +122,16 @@ impl<S, L, O, N> Timeout<S, L, O, N> {
                 at_limit = AtLimit::in_job(job, deadline.as_mut(), layer.grace_period());
             });
             let _in_force = context::narrow(limits);
-            let _halt = at_limit.halt().map(context::under_halt);
+            let _signal = at_limit.signal().map(context::under_stop_signal);
             self.inner.call(request)
         });
-        ResponseFuture::new(future, deadline, at_limit, layer.on_reject.clone(), seat)
+        ResponseFuture::new(
+            future,
+            deadline,
+            at_limit,
+            layer.on_reject.clone(),
+            membership,
+        )
     }
 }
 

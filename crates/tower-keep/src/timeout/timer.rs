@@ -20,7 +20,7 @@ use super::{
 };
 use crate::job::{
     context::{self, Timed, Timing},
-    seat::Seat,
+    membership::Membership,
 };
 
 /// Who wakes for a limit.
@@ -102,7 +102,7 @@ pub(super) fn poll_own(
 pub(super) fn poll_apart(
     deadline: &Deadline,
     mut sleep: Pin<&mut Option<Sleep>>,
-    seat: &Seat,
+    membership: &Membership,
     cx: &mut Context<'_>,
 ) -> Poll<Expired> {
     if sleep.is_none() && !deadline.limit().is_zero() {
@@ -113,7 +113,7 @@ pub(super) fn poll_apart(
         if deadline.in_grace {
             return Poll::Ready(Expired::Limit);
         }
-        let active = seat.with_job(|job| job.last_activity()).flatten();
+        let active = membership.with_job(|job| job.last_activity()).flatten();
         // The limit went by at `at` if nothing happened since the call.
         match idle::due(deadline.limit(), deadline.began(), active, Instant::now()) {
             Due::Now => return Poll::Ready(Expired::Limit),

@@ -6,9 +6,9 @@ use super::{
     CLOSED, COOLDOWN, START, circuit,
     mode::Mode,
     number, open_circuit,
+    packed_state::{RAMPING, State, TIMED, TRACKED, WINDOWED},
     settings::Window,
     state::Rejection,
-    word::{RAMPING, State, TIMED, TRACKED, WINDOWED},
 };
 use crate::{
     ratio::Ratio,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    CAUSE, CLOSED, COOLDOWN, Circuit, START, circuit, number, open_circuit, settings::Window,
-    word::State,
+    CAUSE, CLOSED, COOLDOWN, Circuit, START, circuit, number, open_circuit, packed_state::State,
+    settings::Window,
 };
 use crate::{
     ratio::Ratio,

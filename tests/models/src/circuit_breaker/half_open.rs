@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     CAUSE, CLOSED, COOLDOWN, Circuit, START, number, open_circuit,
-    state::{Admission, Verdict},
-    word::State,
+    packed_state::State,
+    state::{Admission, OutcomeEffect},
 };
 use crate::{
     classify::Outcome,
@@ -181,7 +181,8 @@ pub fn a_decision_to_open_stands() {
         let (circuit, [bad, good]) = half_open::<2>(|settings| {
             settings.half_open_probes = number(2);
         });
-        let Some(Verdict::Trips(trip)) = circuit.record(&bad, Outcome::Failure, None, || COOLDOWN)
+        let Some(OutcomeEffect::Trips(trip)) =
+            circuit.record(&bad, Outcome::Failure, None, || COOLDOWN)
         else {
             panic!("one failure is enough");
         };

@@ -16,6 +16,9 @@ mod in_flight;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/mode.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod mode;
+#[path = "../../../../crates/tower-keep/src/circuit_breaker/packed_state.rs"]
+#[allow(dead_code, unreachable_pub, clippy::all)]
+mod packed_state;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/settings.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod settings;
@@ -34,16 +37,13 @@ mod waiters;
 #[path = "../../../../crates/tower-keep/src/circuit_breaker/window/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod window;
-#[path = "../../../../crates/tower-keep/src/circuit_breaker/word.rs"]
-#[allow(dead_code, unreachable_pub, clippy::all)]
-mod word;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use self::{
+    packed_state::State,
     settings::Settings,
-    state::{Admission, Answer, Circuit, Verdict},
-    word::State,
+    state::{Admission, Answer, Circuit, OutcomeEffect},
 };
 use crate::classify::Outcome;
 
@@ -104,8 +104,8 @@ impl Circuit {
     /// between.
     fn settled(&self, call: &Admission, outcome: Outcome, now: Duration) -> Option<Told> {
         let transition = match self.record(call, outcome, None, || now)? {
-            Verdict::Closed(transition) => transition,
-            Verdict::Trips(trip) => self.open_for(trip, CAUSE.into(), now)?,
+            OutcomeEffect::Closed(transition) => transition,
+            OutcomeEffect::Trips(trip) => self.open_for(trip, CAUSE.into(), now)?,
         };
         Some((transition.to, transition.cooldown))
     }

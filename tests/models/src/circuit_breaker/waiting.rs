@@ -9,9 +9,9 @@ use super::{
     COOLDOWN, Circuit,
     mode::Mode,
     number, open_circuit,
+    packed_state::State,
     state::Admission,
     waiters::{Ticket, Waiters},
-    word::State,
 };
 use crate::run::{Sleeper, Thread, Unhurt, explore, spawn};
 

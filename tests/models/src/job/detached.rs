@@ -40,7 +40,7 @@ pub fn a_caller_that_stays_ends_it() {
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
         let working = spawn(move || {
-            assert!(other.word.decide());
+            assert!(other.flags.decide());
             other.detached_done(1, Some(Ending::Succeeded));
         });
         working.join();
@@ -60,7 +60,7 @@ pub fn the_work_says_whether_it_was_cancelled() {
         let recorder = Recorder::of(&job);
         let other = Arc::clone(&job);
         let working = spawn(move || {
-            let decided = other.word.decide();
+            let decided = other.flags.decide();
             other.detached_done(
                 1,
                 Some(if decided {
@@ -142,14 +142,14 @@ pub fn an_unwatched_one_ends_too() {
         let job = detached();
         let other = Arc::clone(&job);
         let working = spawn(move || {
-            let decided = other.word.decide();
+            let decided = other.flags.decide();
             other.detached_done(1, Some(Ending::Succeeded));
             decided
         });
         job.caller_gone(None);
         assert!(working.join());
         assert!(job.state().is_over());
-        job.word.take_call(false);
+        job.flags.take_call(false);
         assert!(!succeed(&job) || !job.state().is_cancelled());
     });
 }

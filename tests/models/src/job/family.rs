@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{
     Recorder, born_within, child_of,
     core::{By, Core, Ending, family},
-    halt::Halt,
-    job, succeed,
-    verdict::StopKind,
+    job,
+    stop_signal::StopSignal,
+    succeed,
+    verdict::VerdictKind,
 };
 use crate::{
     event::CancelReason,
@@ -50,7 +51,7 @@ pub fn a_child_ends_or_is_cancelled() {
     let seen = explore(|| {
         let parent = job();
         let child = child_of(&parent);
-        child.word.take_call(false);
+        child.flags.take_call(false);
         let recorder = Recorder::of(&child);
         let other = Arc::clone(&parent);
         let cancelling = spawn(move || other.cancel(CancelReason::Requested, By::Request));
@@ -63,41 +64,41 @@ pub fn a_child_ends_or_is_cancelled() {
     assert_eq!(seen.len(), 2);
 }
 
-/// A limit's halt reaches the jobs that were begun within, and no other, and those as they are born.
-pub fn a_halt_reaches_who_is_born_within() {
+/// A limit's signal reaches the jobs that were begun within, and no other, and those as they are born.
+pub fn a_stop_signal_reaches_who_is_born_within() {
     explore(|| {
         let parent = job();
-        let halt = Halt::new(parent.id(), StopKind::AttemptTimedOut, None);
-        let halting = {
-            let (parent, halt) = (Arc::clone(&parent), Arc::clone(&halt));
-            spawn(move || parent.halt(&halt))
+        let signal = StopSignal::new(parent.id(), VerdictKind::AttemptTimedOut, None);
+        let stopping = {
+            let (parent, signal) = (Arc::clone(&parent), Arc::clone(&signal));
+            spawn(move || parent.stop_by(&signal))
         };
-        let within = born_within(&parent, Some(&halt));
+        let within = born_within(&parent, Some(&signal));
         let outside = child_of(&parent);
-        halting.join();
+        stopping.join();
         assert_eq!(within.reason(), Some(CancelReason::TimedOut));
         assert_eq!(outside.reason(), None);
         assert!(!parent.state().is_cancelled());
     });
 }
 
-/// A halt's token that is taken as it fires, or as the job is cancelled, fires too.
-pub fn a_halts_token_taken_late_fires() {
+/// A signal's token that is taken as it fires, or as the job is cancelled, fires too.
+pub fn a_stop_signals_token_taken_late_fires() {
     explore(|| {
         let job = job();
-        let halts = [(); 2].map(|()| Halt::new(job.id(), StopKind::TimedOut, None));
+        let signals = [(); 2].map(|()| StopSignal::new(job.id(), VerdictKind::TimedOut, None));
         let taking = {
-            let (job, halts) = (Arc::clone(&job), halts.clone());
-            spawn(move || halts.map(|halt| halt.token(|| job.token())))
+            let (job, signals) = (Arc::clone(&job), signals.clone());
+            spawn(move || signals.map(|signal| signal.token(|| job.token())))
         };
-        let [halt, other] = halts;
-        job.halt(&halt);
+        let [signal, other] = signals;
+        job.stop_by(&signal);
         let tokens = taking.join();
         assert!(tokens[0].is_cancelled());
         assert!(!tokens[1].is_cancelled());
         assert!(job.cancel(CancelReason::Requested, By::Request));
         assert!(tokens[1].is_cancelled());
-        assert!(!other.is_halted());
+        assert!(!other.is_stopping());
     });
 }
 
@@ -165,19 +166,19 @@ pub fn a_child_that_goes_is_in_no_table() {
     });
 }
 
-/// A halt of the code that began the parent reaches a child that goes on as the parent ends.
-pub fn a_halt_reaches_an_inherited_child() {
+/// A signal of the code that began the parent reaches a child that goes on as the parent ends.
+pub fn a_stop_signal_reaches_an_inherited_child() {
     explore_within(2, || {
         let top = job();
-        let halt = Halt::new(top.id(), StopKind::AttemptTimedOut, None);
-        let parent = born_within(&top, Some(&halt));
+        let signal = StopSignal::new(top.id(), VerdictKind::AttemptTimedOut, None);
+        let parent = born_within(&top, Some(&signal));
         let child = child_of(&parent);
-        let halting = {
-            let (top, halt) = (Arc::clone(&top), Arc::clone(&halt));
-            spawn(move || top.halt(&halt))
+        let stopping = {
+            let (top, signal) = (Arc::clone(&top), Arc::clone(&signal));
+            spawn(move || top.stop_by(&signal))
         };
         parent.end(None, || Ending::Succeeded);
-        halting.join();
+        stopping.join();
         assert_eq!(child.reason(), Some(CancelReason::TimedOut));
         assert!(!top.state().is_cancelled());
     });

@@ -12,13 +12,13 @@ pub mod waking;
 #[path = "../../../../crates/tower-keep/src/job/core/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, clippy::all)]
 pub(crate) mod core;
-#[path = "../../../../crates/tower-keep/src/job/halt.rs"]
+#[path = "../../../../crates/tower-keep/src/job/stop_signal.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod halt;
+mod stop_signal;
 #[path = "../../../../crates/tower-keep/src/job/table/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, clippy::all)]
 pub(crate) mod table;
-#[path = "../../../../crates/tower-keep/src/job/verdict.rs"]
+#[path = "../../../../crates/tower-keep/src/job/verdict/kind.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod verdict;
 #[path = "../../../../crates/tower-keep/src/job/view.rs"]
@@ -32,7 +32,7 @@ use std::sync::{
 
 use self::{
     core::{Core, Ending, Origin},
-    halt::Halt,
+    stop_signal::StopSignal,
 };
 use crate::{
     event::{CancelReason, Event, EventKind, FailureCause, JobName, Observer},
@@ -42,7 +42,7 @@ use crate::{
 /// A job of one call, which a Cancel layer has in hand.
 pub(crate) fn job() -> Arc<Core> {
     let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
-    job.word.take_call(false);
+    job.flags.take_call(false);
     job
 }
 
@@ -50,11 +50,11 @@ fn child_of(parent: &Arc<Core>) -> Arc<Core> {
     born_within(parent, None)
 }
 
-/// A child of the code that this halt is around.
-fn born_within(parent: &Arc<Core>, halt: Option<&Arc<Halt>>) -> Arc<Core> {
+/// A child of the code that this signal is around.
+fn born_within(parent: &Arc<Core>, signal: Option<&Arc<StopSignal>>) -> Arc<Core> {
     let origin = Origin::Parent {
         parent: Arc::clone(parent),
-        within: halt.cloned(),
+        within: signal.cloned(),
     };
     Core::new(JobName::EMPTY, origin, |tell| tell())
 }
@@ -72,7 +72,7 @@ fn timed_out() -> Ending {
 
 /// The layer that owns the job: its service has succeeded. Gives back whether its caller gets the result.
 pub(crate) fn succeed(job: &Core) -> bool {
-    let decided = job.word.decide();
+    let decided = job.flags.decide();
     job.end(None, || {
         if decided {
             Ending::Succeeded

@@ -142,7 +142,7 @@ pub fn a_child_and_its_parent_end_at_once() {
     explore(|| {
         let parent = job();
         let child = child_of(&parent);
-        child.word.take_call(false);
+        child.flags.take_call(false);
         let recorders = [Recorder::of(&parent), Recorder::of(&child)];
         let ending = {
             let child = Arc::clone(&child);

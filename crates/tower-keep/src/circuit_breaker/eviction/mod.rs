@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use hashlink::LinkedHashMap;
 
-use super::{in_flight::nanos, membership::Changes, shared::SharedRef, word::State};
+use super::{in_flight::nanos, packed_state::State, shared::SharedRef, table_entry::Changes};
 
 /// How many circuits that were used since are passed over.
 const CHANCES: usize = 8;
@@ -155,9 +155,9 @@ impl<K> Queues<K> {
         for number in self.changes.take() {
             self.look();
             if let Some(member) = self.remove(number) {
-                if let Some(membership) = &member.shared.membership {
+                if let Some(table_entry) = &member.shared.table_entry {
                     // First: what changes from here on is noted again.
-                    membership.forget();
+                    table_entry.forget();
                 }
                 self.queues[member.queue()].insert(number, member);
             }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     circuit_breaker::{
-        membership::Membership, mode::Mode, settings::Settings, shared::Shared, state::Verdict,
+        mode::Mode, settings::Settings, shared::Shared, state::OutcomeEffect,
+        table_entry::TableEntry,
     },
     classify::Outcome,
     sharded::Shard,
@@ -36,13 +37,13 @@ impl Table {
 
     fn put(&mut self) -> SharedRef {
         self.now += 1;
-        let membership = Membership::new(self.next, self.queues.changes());
+        let table_entry = TableEntry::new(self.next, self.queues.changes());
         let settings = Settings {
             failure_threshold: Some(0),
             ..Settings::default()
         };
         let name = self.next.to_string().into();
-        let shared = Shared::with(settings, name, 0, Arc::default(), Some(membership));
+        let shared = Shared::with(settings, name, 0, Arc::default(), Some(table_entry));
         let shared = Shard::single(shared);
         shared.touch(self.now);
         let key = Arc::new(self.next);
@@ -75,7 +76,7 @@ fn open(shared: &Shared) {
     let verdict =
         (shared.circuit).record(&admission.unwrap(), Outcome::Failure, None, || shared.now());
     match verdict {
-        Some(Verdict::Trips(trip)) => shared.open_for(trip, "no".into(), None),
+        Some(OutcomeEffect::Trips(trip)) => shared.open_for(trip, "no".into(), None),
         other => panic!("{other:?}"),
     }
 }

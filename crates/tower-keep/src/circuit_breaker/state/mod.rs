@@ -29,11 +29,11 @@ use super::{
     cause::{Facts, Reason},
     in_flight::{InFlight, nanos},
     mode::Mode,
+    packed_state::{DATED, OBSERVING, PackedState, RAMPING, State, TIMED, TRACKED, WINDOWED},
     settings::Settings,
     snapshot::Snapshot,
     transition::Transition,
     window::{Counts, Outcomes, Sample},
-    word::{DATED, OBSERVING, RAMPING, State, TIMED, TRACKED, WINDOWED, Word},
 };
 use crate::{
     classify::Outcome,
@@ -106,7 +106,7 @@ pub(super) struct Answer {
 
 /// What an outcome makes of the circuit.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum OutcomeEffect {
     /// It closed.
     Closed(Box<Transition>),
     /// It is to open: by [`open_for`](Circuit::open_for), once the cause is known.
@@ -215,14 +215,14 @@ impl Circuit {
         };
         slow.track(Duration::ZERO);
         Self {
-            word: AtomicU64::new(Word::new(State::Closed, 0, 0, slow.flags()).0),
+            word: AtomicU64::new(PackedState::new(State::Closed, 0, 0, slow.flags()).0),
             until: AtomicU64::new(FAR),
             slow: Mutex::new(slow),
         }
     }
 
-    pub(super) fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
+    pub(super) fn word(&self) -> PackedState {
+        PackedState(self.word.load(Ordering::Acquire))
     }
 
     pub(super) fn state(&self) -> State {
@@ -242,7 +242,7 @@ impl Circuit {
             Ordering::AcqRel,
             Ordering::Acquire,
         ) {
-            word = Word(current);
+            word = PackedState(current);
         }
     }
 
@@ -310,7 +310,7 @@ impl Circuit {
             slow.forget();
         }
         let generation = word.generation().wrapping_add(1);
-        let word = Word::new(to, generation, 0, slow.flags() | leave.ramping);
+        let word = PackedState::new(to, generation, 0, slow.flags() | leave.ramping);
         self.word.store(word.0, Ordering::Release);
         Box::new(transition)
     }

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admission, Circuit, DATED, Kind, Leave, Mode, Ordering, Outcome, RAMPING, Ratio, Reason,
-    Sample, Slow, State, TIMED, TRACKED, Transition, Trip, UNTIMED, Verdict, WINDOWED, Word, nanos,
+    Admission, Circuit, DATED, Kind, Leave, Mode, Ordering, Outcome, OutcomeEffect, PackedState,
+    RAMPING, Ratio, Reason, Sample, Slow, State, TIMED, TRACKED, Transition, Trip, UNTIMED,
+    WINDOWED, nanos,
 };
 
 /// The call whose outcome is judged.
@@ -26,7 +27,7 @@ impl Circuit {
         outcome: Outcome,
         asked: Option<Duration>,
         now: impl FnOnce() -> Duration,
-    ) -> Option<Verdict> {
+    ) -> Option<OutcomeEffect> {
         let word = self.word();
         let moves_nothing = admission.kind == Kind::Call
             && outcome == Outcome::Success
@@ -41,12 +42,12 @@ impl Circuit {
     #[inline(never)]
     fn record_counted(
         &self,
-        word: Word,
+        word: PackedState,
         admission: &Admission,
         outcome: Outcome,
         asked: Option<Duration>,
         now: impl FnOnce() -> Duration,
-    ) -> Option<Verdict> {
+    ) -> Option<OutcomeEffect> {
         if admission.kind == Kind::Call && !word.has(TRACKED) {
             match outcome {
                 Outcome::Success if !word.has(WINDOWED) => {
@@ -73,7 +74,7 @@ impl Circuit {
                 Ordering::Acquire,
             ) {
                 Ok(_) => return,
-                Err(current) => word = Word(current),
+                Err(current) => word = PackedState(current),
             }
         }
     }
@@ -90,7 +91,7 @@ impl Circuit {
                 Ordering::Acquire,
             ) {
                 Ok(_) => return failures,
-                Err(current) => word = Word(current),
+                Err(current) => word = PackedState(current),
             }
         }
     }
@@ -102,7 +103,7 @@ impl Circuit {
         outcome: Outcome,
         asked: Option<Duration>,
         now: Duration,
-    ) -> Option<Verdict> {
+    ) -> Option<OutcomeEffect> {
         let mut slow = self.slow();
         // From here on only failures of this generation can be counted meanwhile.
         if !self.is_current(admission) {
@@ -137,7 +138,7 @@ impl Circuit {
                     // meanwhile.
                     (Some(reason), _) => reason,
                     (None, Outcome::Ignored) => return None,
-                    (None, _) => return self.close(&mut slow, now).map(Verdict::Closed),
+                    (None, _) => return self.close(&mut slow, now).map(OutcomeEffect::Closed),
                 }
             }
             (Kind::Uncounted, _) | (_, Outcome::Ignored) => return None,
@@ -156,7 +157,7 @@ impl Circuit {
                 self.judge(&mut slow, in_a_row, Some(ended), now)?
             }
         };
-        Some(Verdict::Trips(Trip {
+        Some(OutcomeEffect::Trips(Trip {
             generation: admission.generation,
             asked,
             reason,

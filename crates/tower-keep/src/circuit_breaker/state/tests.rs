@@ -49,8 +49,8 @@ impl Circuit {
         now: Duration,
     ) -> Option<Told> {
         let transition = match self.record(admission, outcome, asked, || now)? {
-            Verdict::Closed(transition) => transition,
-            Verdict::Trips(trip) => {
+            OutcomeEffect::Closed(transition) => transition,
+            OutcomeEffect::Trips(trip) => {
                 let cause = trip.reason.text().unwrap_or_else(|| "no".into());
                 self.open_for(trip, cause, now)?
             }
@@ -96,7 +96,7 @@ proptest! {
 #[test]
 fn generations_wrap_around() {
     let circuit = circuit(consecutive(0));
-    let last = Word::new(State::Closed, u32::MAX, 0, 0);
+    let last = PackedState::new(State::Closed, u32::MAX, 0, 0);
     circuit.word.store(last.0, Ordering::Release);
     let old = circuit.pass(Duration::ZERO);
     let new = circuit.pass(Duration::ZERO);
@@ -109,7 +109,7 @@ fn generations_wrap_around() {
 #[test]
 fn the_greatest_threshold_never_opens() {
     let circuit = circuit(consecutive(u32::MAX));
-    let word = Word::new(State::Closed, 0, u32::MAX - 1, 0);
+    let word = PackedState::new(State::Closed, 0, u32::MAX - 1, 0);
     circuit.word.store(word.0, Ordering::Release);
     for _ in 0..3 {
         let call = circuit.pass(Duration::ZERO);

@@ -23,9 +23,9 @@ use crate::{
     event::JobId,
     job::{
         core::followers::Following,
+        membership::Membership,
         panic,
-        seat::Seat,
-        stop::{self, StopKind},
+        verdict::{self, VerdictKind},
     },
     reject::OnReject,
 };
@@ -43,7 +43,7 @@ pin_project! {
         #[pin]
         state: State<S, Request, K, Shared>,
         on_reject: O,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
@@ -95,11 +95,15 @@ where
     S: Service<Request>,
     K: Clone + Eq + Hash,
 {
-    pub(super) fn new(state: State<S, Request, K, Shared>, on_reject: O, seat: Seat) -> Self {
+    pub(super) fn new(
+        state: State<S, Request, K, Shared>,
+        on_reject: O,
+        membership: Membership,
+    ) -> Self {
         Self {
             state,
             on_reject,
-            seat,
+            membership,
         }
     }
 }
@@ -120,52 +124,52 @@ where
         let this = self.project();
         let result = match this.state.project() {
             StateProj::Alone { mut execution } => {
-                let result = ready!(execution.as_mut().poll(this.seat, cx));
+                let result = ready!(execution.as_mut().poll(this.membership, cx));
                 execution.release();
-                this.seat
+                this.membership
                     .ask(|| result.map_err(|error| this.on_reject.pass(error)))
             }
             StateProj::Cached { response } => {
                 let Some(response) = response.take() else {
                     panic!("a call was polled after it was ready");
                 };
-                ready!(this.seat.run(|| Poll::Ready(Ok((*response).clone()))))
+                ready!(this.membership.run(|| Poll::Ready(Ok((*response).clone()))))
             }
             StateProj::Rejected { duplicate } => {
                 let Some(duplicate) = duplicate.take() else {
                     panic!("a call was polled after it was ready");
                 };
-                stop::leave(StopKind::Duplicate, this.on_reject.responds());
-                this.seat.ask(|| this.on_reject.reject(duplicate))
+                verdict::leave(VerdictKind::Duplicate, this.on_reject.responds());
+                this.membership.ask(|| this.on_reject.reject(duplicate))
             }
             StateProj::Joined { caller, of, links } => {
-                this.seat.with_job(|job| {
+                this.membership.with_job(|job| {
                     // A cancelled leader that has time to clean up, and is the only caller: its work learns of it.
                     if *of == Some(job.id()) {
                         job.stop_own_work(|| caller.close());
                     }
                 });
-                let landing = ready!(this.seat.wait(|| caller.poll(cx)));
+                let landing = ready!(this.membership.wait(|| caller.poll(cx)));
                 // No service was there to execute it: its `Clone` panicked.
                 let landing = landing.unwrap_or(Landing::Panicked(None));
                 *links = None;
                 match landing {
                     Landing::Done(result, said) => {
-                        stop::leave_carried(said);
+                        verdict::leave_carried(said);
                         result.map_err(|shared| this.on_reject.give(shared))
                     }
                     Landing::Panicked(message) => {
-                        this.seat
+                        this.membership
                             .with_job(|job| job.note_panic(panic::text(message.as_deref())));
                         let panicked = Duplicate::panicked(*of, message);
-                        let result = this.seat.ask(|| this.on_reject.reject(panicked));
-                        stop::leave(StopKind::Panicked, this.on_reject.responds());
+                        let result = this.membership.ask(|| this.on_reject.reject(panicked));
+                        verdict::leave(VerdictKind::Panicked, this.on_reject.responds());
                         result
                     }
                 }
             }
         };
-        this.seat
+        this.membership
             .finish_known(&result, |error| this.on_reject.as_error(error));
         Poll::Ready(result)
     }

@@ -22,8 +22,8 @@ use crate::{
             Core,
             sharing::{ExecutionId, SharedExecution},
         },
-        seat::Seat,
-        stop::{self, Carried, Stop},
+        membership::Membership,
+        verdict::{self, Carried, Verdict},
     },
 };
 
@@ -58,7 +58,7 @@ pin_project! {
         execution: Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
         mode: M,
-        seat: Seat,
+        membership: Membership,
         // Dropped last: the job learns that it is over.
         shared: Option<SharedExecution>,
     }
@@ -71,20 +71,21 @@ where
 {
     pub(super) fn new(
         id: ExecutionId,
-        execution: impl FnOnce(&Seat) -> Execution<S, Request, K>,
+        execution: impl FnOnce(&Membership) -> Execution<S, Request, K>,
         share: fn(S::Error) -> Shared,
         mode: M,
         job: Option<Arc<Core>>,
     ) -> Self {
         // A leader that was cancelled before the execution began does not share its job: its followers were not cancelled.
         let shared = job.and_then(SharedExecution::new);
-        let seat = Seat::for_execution(shared.as_ref().map(|shared| Arc::clone(shared.job())));
+        let membership =
+            Membership::for_execution(shared.as_ref().map(|shared| Arc::clone(shared.job())));
         Self {
             id,
-            execution: execution(&seat),
+            execution: execution(&membership),
             share,
             mode,
-            seat,
+            membership,
             shared,
         }
     }
@@ -113,23 +114,23 @@ where
         let job = this.shared.as_ref().map(|shared| shared.job().id());
         let mut surroundings = Surroundings::of_execution(*this.id, job);
         let poll = || {
-            let polled = surroundings.around(|| execution.as_mut().poll(this.seat, cx));
+            let polled = surroundings.around(|| execution.as_mut().poll(this.membership, cx));
             let result = ready!(polled);
-            let said = stop::peek();
+            let said = verdict::peek();
             // First, as a panic of what it drops is the execution's too.
             execution.as_mut().clear();
             if let Some(lead) = execution.as_mut().take_lead() {
-                cache(this.mode, lead, this.seat, &result, said.stop);
+                cache(this.mode, lead, this.membership, &result, said.verdict);
             }
-            this.seat.finish(&result);
+            this.membership.finish(&result);
             // The callers leave the note again, each in its own stack.
-            stop::clear();
+            verdict::clear();
             Poll::Ready(Landing::Done(result.map_err(this.share), said))
         };
         // A panic belongs to no single caller, that of an error's `Display` or conversion neither. After it the
         // execution is dropped, not polled again.
         catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
-            stop::clear();
+            verdict::clear();
             Poll::Ready(Landing::Panicked(panic_message(panic)))
         })
     }
@@ -139,9 +140,9 @@ where
 fn cache<T, E, K, M>(
     mode: &M,
     lead: Lead<K>,
-    seat: &Seat,
+    membership: &Membership,
     result: &Result<T, E>,
-    stop: Option<Stop>,
+    stop: Option<Verdict>,
 ) where
     T: Clone + Send + Sync + 'static,
     K: Clone + Eq + Hash,
@@ -150,7 +151,7 @@ fn cache<T, E, K, M>(
     let (Some(limits), Ok(response)) = (mode.kept().0, result) else {
         return;
     };
-    let cancelled = seat
+    let cancelled = membership
         .with_job(|job| job.state().has_fired())
         .unwrap_or(false);
     // What a layer inside answered instead of the service is no result, nor is what work hands out that was told to stop.

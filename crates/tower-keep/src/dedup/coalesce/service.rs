@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     event::EventKind,
-    job::{context, core::followers::Following, panic::before_service, seat::Seat},
+    job::{context, core::followers::Following, membership::Membership, panic::before_service},
     reject::OnReject,
 };
 
@@ -45,9 +45,9 @@ fn renew<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Durati
 }
 
 #[cold]
-fn tell_hit(seat: &Seat, hit: &Hit) {
-    seat.with_job(|job| {
-        job.word.hold_back();
+fn tell_hit(membership: &Membership, hit: &Hit) {
+    membership.with_job(|job| {
+        job.flags.hold_back();
         context::emit(job, || EventKind::AnsweredFromKept {
             of: hit.of,
             age: hit.age,
@@ -83,13 +83,13 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
         let inner = &mut self.inner;
-        let seat = Seat::without_call();
+        let membership = Membership::without_call();
         let state = match before_service(|| layer.key.key(&request)) {
             None => future::State::Alone {
-                execution: Execution::new(called(inner), request, None, &seat),
+                execution: Execution::new(called(inner), request, None, &membership),
             },
             Some((key, keys)) => {
-                let job = job_of(&seat);
+                let job = job_of(&membership);
                 let id = job.as_ref().map(|job| job.id());
                 // A call that refreshes asks for nothing that is cached.
                 let asked = match layer.mode.kept().0 {
@@ -107,8 +107,9 @@ where
                             // Before its code can run, so that it waits for nothing yet.
                             waits = nested.take().and_then(|call| call.wait(execution, id).ok());
                         }
-                        let call =
-                            |seat: &Seat| Execution::new(called(inner), request, Some(lead), seat);
+                        let call = |membership: &Membership| {
+                            Execution::new(called(inner), request, Some(lead), membership)
+                        };
                         let joinable =
                             Joinable::new(execution, call, O::share, layer.mode.clone(), job);
                         // Whichever caller polls it. Without a subscriber there is no span.
@@ -128,7 +129,7 @@ where
                         if let (Some(caller), Some(asked)) = (renewal, asked) {
                             renew(caller, asked.limits.stale);
                         }
-                        tell_hit(&seat, &hit);
+                        tell_hit(&membership, &hit);
                         future::State::Cached {
                             response: hit.response.downcast().ok(),
                         }
@@ -141,7 +142,7 @@ where
                     } => match nested.map(|call| call.wait(execution, of)).transpose() {
                         Ok(waits) => {
                             keys.count_joined(true);
-                            tell_duplicate(&seat, of, true);
+                            tell_duplicate(&membership, of, true);
                             let following =
                                 (job.zip(work)).and_then(|(job, work)| Following::new(job, work));
                             future::State::Joined {
@@ -152,7 +153,7 @@ where
                         }
                         Err(cycle) => {
                             keys.count_joined(false);
-                            tell_duplicate(&seat, of, false);
+                            tell_duplicate(&membership, of, false);
                             let duplicate = Some(Duplicate::of_itself(of, cycle));
                             future::State::Rejected { duplicate }
                         }
@@ -160,6 +161,6 @@ where
                 }
             }
         };
-        JoinFuture::new(state, layer.on_reject.clone(), seat)
+        JoinFuture::new(state, layer.on_reject.clone(), membership)
     }
 }

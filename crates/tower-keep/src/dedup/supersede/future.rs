@@ -24,8 +24,8 @@ use crate::{
     event::CancelReason,
     job::{
         core::By,
-        seat::Seat,
-        stop::{self, StopKind},
+        membership::Membership,
+        verdict::{self, VerdictKind},
     },
     reject::OnReject,
 };
@@ -49,7 +49,7 @@ pin_project! {
         // A Cancel layer outside stops the job's work when it is cancelled.
         watched: bool,
         on_reject: O,
-        seat: Seat,
+        membership: Membership,
     }
 }
 
@@ -105,9 +105,9 @@ where
         execution: Execution<S, Request, Infallible>,
         hold: Option<(Hold<K>, Turned)>,
         on_reject: O,
-        seat: Seat,
+        membership: Membership,
     ) -> Self {
-        let watched = seat
+        let watched = membership
             .with_job(|job| job.state().is_watched())
             .unwrap_or(false);
         let (hold, turned) = hold.unzip();
@@ -117,7 +117,7 @@ where
             wait: turned.and_then(Wait::of),
             watched,
             on_reject,
-            seat,
+            membership,
         }
     }
 }
@@ -147,11 +147,11 @@ where
         let Some(execution) = this.execution.as_mut().as_pin_mut() else {
             panic!("a deduplicated call was polled after it was ready");
         };
-        let had_job = this.seat.has_job();
-        let polled = execution.poll(this.seat, cx);
+        let had_job = this.membership.has_job();
+        let polled = execution.poll(this.membership, cx);
         if let Some(hold) = this.hold {
             if !had_job {
-                this.seat.with_job(|job| hold.set_job(job));
+                this.membership.with_job(|job| hold.set_job(job));
             }
             if polled.is_pending() && hold.is_replaceable() {
                 hold.register(cx.waker());
@@ -188,7 +188,7 @@ where
         let mut cleans_up = false;
         if self.watched {
             // The Cancel layer drops what has started at once, or lets it clean up for its grace period.
-            self.seat.with_job(|job| {
+            self.membership.with_job(|job| {
                 let is_other = hold.replaced_by() != Some(job.id());
                 cleans_up = is_other && job.state().is_cancelled() && !job.state().is_held();
             });
@@ -205,9 +205,9 @@ where
         this.execution.set(None);
         *this.hold = None;
         let result = this
-            .seat
+            .membership
             .ask(|| result.map_err(|error| this.on_reject.pass(error)));
-        this.seat
+        this.membership
             .finish_known(&result, |error| this.on_reject.as_error(error));
         result
     }
@@ -218,26 +218,26 @@ where
         let mut this = self.project();
         let by = this.hold.as_ref().and_then(Hold::replaced_by);
         let mut of = None;
-        this.seat.with_job(|job| {
+        this.membership.with_job(|job| {
             of = Some(job.id());
             // Another call of the same job goes on.
             if by != of {
                 // For a job that was not known yet when this call was replaced.
                 job.cancel(CancelReason::Replaced, By::Leaving);
                 if unfinished {
-                    job.word.set_dropped();
+                    job.flags.set_dropped();
                 }
             }
         });
         let execution = &mut this.execution;
-        this.seat
-            .scoped(|| stop::dropping(StopKind::Cancelled, || execution.set(None)));
+        this.membership
+            .scoped(|| verdict::dropping(VerdictKind::Cancelled, || execution.set(None)));
         *this.hold = None;
         let result = this
-            .seat
+            .membership
             .ask(|| this.on_reject.reject(Duplicate::replaced_of(by, of)));
-        stop::leave(StopKind::Cancelled, this.on_reject.responds());
-        this.seat
+        verdict::leave(VerdictKind::Cancelled, this.on_reject.responds());
+        this.membership
             .finish_known(&result, |error| this.on_reject.as_error(error));
         result
     }

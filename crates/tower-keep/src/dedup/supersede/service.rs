@@ -22,7 +22,7 @@ use super::{
     places::{Hold, Turned},
 };
 use crate::{
-    job::{core::Core, panic::before_service, seat::Seat},
+    job::{core::Core, membership::Membership, panic::before_service},
     reject::OnReject,
 };
 
@@ -45,14 +45,14 @@ impl<S, Y, M, O> Dedup<S, Y, M, O> {
         O: Clone,
     {
         let layer = &self.layer;
-        let seat = Seat::without_call();
+        let membership = Membership::without_call();
         let hold = before_service(|| {
             let (key, keys) = layer.key.key(&request)?;
-            let (job, shown) = (job_of(&seat), keys.shown(&key));
+            let (job, shown) = (job_of(&membership), keys.shown(&key));
             Some(take(keys, &layer.mode, key, shown, job.as_ref()))
         });
-        let execution = Execution::new(called(&mut self.inner), request, None, &seat);
-        ReplaceFuture::new(execution, hold, layer.on_reject.clone(), seat)
+        let execution = Execution::new(called(&mut self.inner), request, None, &membership);
+        ReplaceFuture::new(execution, hold, layer.on_reject.clone(), membership)
     }
 }
 

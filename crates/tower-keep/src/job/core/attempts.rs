@@ -27,7 +27,7 @@ impl Core {
     /// A Retry layer makes the attempts of this job, and just `called` or polled the service.
     #[inline(always)]
     pub(crate) fn has_attempts(&self, called: bool) {
-        if self.word.set(Flag::Attempts).has(Flag::AttemptTold) && called {
+        if self.flags.set(Flag::Attempts).has(Flag::AttemptTold) && called {
             // A foreign layer called it once more.
             self.attempt_runs();
         }
@@ -55,22 +55,22 @@ impl Core {
         if self.is_heard() {
             self.note_attempt();
         }
-        self.word
-            .update(|word| word.without(Flag::BackingOff).with(Flag::AttemptTold));
+        self.flags
+            .update(|flags| flags.without(Flag::BackingOff).with(Flag::AttemptTold));
     }
 
     /// What prepared the attempt is through, well or not: nothing holds the job back any more.
     #[cold]
     pub(crate) fn attempt_was_prepared(&self) {
-        self.word.release();
+        self.flags.release();
     }
 
     /// The service is about to be called for another attempt.
     #[cold]
     pub(crate) fn attempt_runs(&self) {
         self.note_attempt();
-        self.word
-            .update(|word| word.without(Flag::BackingOff).without(Flag::AttemptTold));
+        self.flags
+            .update(|flags| flags.without(Flag::BackingOff).without(Flag::AttemptTold));
     }
 
     /// The attempt that a gate let through begins with that.
@@ -78,7 +78,7 @@ impl Core {
         if self.is_heard() {
             self.note_attempt();
         }
-        self.word.release();
+        self.flags.release();
     }
 
     fn note_attempt(&self) {
@@ -99,7 +99,7 @@ impl Core {
 
     /// The attempt did not reach the service.
     pub(crate) fn attempt_turned_away(&self) {
-        self.word.set(Flag::AttemptTold);
+        self.flags.set(Flag::AttemptTold);
     }
 
     /// The attempt is over: sends the event, unless it was sent.
@@ -120,8 +120,8 @@ impl Core {
 
     /// Another attempt follows.
     pub(crate) fn attempt_over(&self) {
-        self.word
-            .update(|word| word.without(Flag::Decided).with(Flag::BackingOff));
+        self.flags
+            .update(|flags| flags.without(Flag::Decided).with(Flag::BackingOff));
         if self.activity.is_timed() {
             family::touch(self);
             self.activity.pause();
@@ -136,7 +136,7 @@ impl Locked<'_> {
         if !core.state().has_open_attempt() {
             return None;
         }
-        core.word.set(Flag::AttemptTold);
+        core.flags.set(Flag::AttemptTold);
         Some(EventKind::AttemptEnded {
             attempt: core.attempt(),
             took: core.attempt_took(at),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::{Core, Flag, Locked};
 use crate::{
     event::CancelReason,
-    job::halt::Halt,
+    job::stop_signal::StopSignal,
     sync::{AtomicWaker, CancellationToken},
 };
 
@@ -51,20 +51,20 @@ impl Core {
             let _job = self.lock();
             if self.state().is_shared() {
                 // Others may still wait for the result, and this job's caller gets the limit's own error.
-                self.word.set(Flag::Expired);
+                self.flags.set(Flag::Expired);
                 return;
             }
         }
         self.cancel(CancelReason::TimedOut, By::Leaving);
     }
 
-    /// The code of this job inside the halt is to end within a grace period. Its child jobs are cancelled, except
+    /// The code of this job inside the signal is to end within a grace period. Its child jobs are cancelled, except
     /// detached ones.
-    pub(crate) fn halt(&self, halt: &Halt) {
-        halt.fire();
-        // The lock orders this after a child that is born at the same time, or before it so that it sees the halt: the flag
+    pub(crate) fn stop_by(&self, signal: &StopSignal) {
+        signal.fire();
+        // The lock orders this after a child that is born at the same time, or before it so that it sees the signal: the flag
         // that there are children would not.
-        let children = self.lock().children_within(halt);
+        let children = self.lock().children_within(signal);
         for child in children.iter().filter_map(Weak::upgrade) {
             if !child.state().has(Flag::Detached) {
                 child.cancel(CancelReason::TimedOut, By::Leaving);
@@ -127,22 +127,22 @@ impl Reached {
 
 impl Locked<'_> {
     fn cancel(&mut self, reason: &CancelReason, by: By) -> Option<Reached> {
-        let word = &self.core.word;
+        let flags = &self.core.flags;
         if by == By::Execution {
-            let before = word.load();
+            let before = flags.load();
             if before.has_fired() || (before.is_over() && !before.works_on()) {
                 return None;
             }
-            word.set(Flag::Cancelled);
+            flags.set(Flag::Cancelled);
             if !before.is_cancelled() || before.is_over() {
                 self.rare().reason = Some(reason.clone());
             }
             return Some(self.reach(true));
         }
         let leaves = by == By::Leaving;
-        word.try_update(|word| word.cancelled(leaves)).ok()?;
+        flags.try_update(|flags| flags.cancelled(leaves)).ok()?;
         self.rare().reason = Some(reason.clone());
-        let now = word.load();
+        let now = flags.load();
         let goes_on = now.is_shared() && (leaves || now.is_in_hand());
         Some(self.reach(!goes_on))
     }
@@ -159,7 +159,7 @@ impl Locked<'_> {
     /// What there is to tell, and whether the token fires. The children stay in the table: some go on, and an ended job
     /// may begin others.
     pub(super) fn reach(&mut self, fires: bool) -> Reached {
-        let fires = fires && !self.core.word.set(Flag::Fired).has_fired();
+        let fires = fires && !self.core.flags.set(Flag::Fired).has_fired();
         let rare = self.rare.as_ref();
         Reached {
             fired: fires.then(|| Fired {

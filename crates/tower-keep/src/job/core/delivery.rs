@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    Core, Flag, Locked, Word,
+    Core, Flag, Flags, Locked,
     followers::{self, Handles, Told},
     rate::Rate,
     steps::Key,
@@ -85,10 +85,10 @@ impl Core {
             return;
         };
         // A thread that sets `Started` or `Ended` after this sees that there is an observer, and tells.
-        let before = self.word.set(flag);
+        let before = self.flags.set(flag);
         if before.is_over() && !before.has(Flag::Observed) {
             // It ended just now, unobserved, and nobody will tell.
-            self.word.set(Flag::EndingTold);
+            self.flags.set(Flag::EndingTold);
             return;
         }
         if flag == Flag::Traced {
@@ -121,7 +121,7 @@ impl Core {
     pub(crate) fn listen(&self, observer: &Arc<dyn Observer>) -> Handles {
         let handles = self.follow_closely();
         if self.lock().add_observer(observer, false).is_some() {
-            self.word.update(Word::listening);
+            self.flags.update(Flags::listening);
         }
         handles
     }
@@ -163,14 +163,14 @@ impl Core {
         now.has(Flag::Observed)
             || (now.has(Flag::Traced)
                 && tracing_listens()
-                && !self.word.update(Word::listening).is_over())
+                && !self.flags.update(Flags::listening).is_over())
     }
 
     /// The call got past every gate, unless one still holds it back. Where the work runs in a task of its own, only that
     /// can say so.
     #[inline(always)]
     pub(crate) fn started(&self, in_task: bool) {
-        let now = self.word.glance();
+        let now = self.flags.glance();
         if now.may_start() && (in_task || !now.has(Flag::Detached)) {
             self.started_now(false);
         }
@@ -179,7 +179,7 @@ impl Core {
     /// As [`started`](Self::started), of a call whose result is there, so that the job may end at once: it started by then.
     #[inline(always)]
     pub(crate) fn started_and_over(&self) {
-        let now = self.word.glance();
+        let now = self.flags.glance();
         if now.may_start() && !now.has(Flag::Detached) {
             self.started_now(true);
         }
@@ -189,7 +189,7 @@ impl Core {
     fn started_now(&self, is_over: bool) {
         // Before the flag is set: a listener that comes after that does not report it.
         let _ = self.is_observed();
-        let before = self.word.set(Flag::Started);
+        let before = self.flags.set(Flag::Started);
         let is_shown = self.is_shown();
         if before.has(Flag::Started) || !(is_shown || before.has(Flag::Observed)) {
             return;
@@ -274,7 +274,7 @@ impl<'a> Locked<'a> {
         let core = self.core;
         if kind.is_report() && core.state().is_prepared() {
             // The job's own code runs, before the service is called for the first time.
-            core.word.release();
+            core.flags.release();
         }
         // Queued under the same lock as the event, so that the followers see the reports in the same order.
         let forwards = core.state().is_shared() && kind.is_report() && {
@@ -309,7 +309,7 @@ impl<'a> Locked<'a> {
             return;
         }
         let starts = !core.state().is_held() && kind.implies_started();
-        let starts_now = starts && !core.word.set(Flag::Started).has(Flag::Started);
+        let starts_now = starts && !core.flags.set(Flag::Started).has(Flag::Started);
         if starts_now {
             core.note_started(at);
         }
@@ -384,14 +384,14 @@ impl<'a> Locked<'a> {
             let events = [Some(event), then].into_iter().flatten();
             let events = events.map(|event| (event, target));
             self.rare().queue.extend(events);
-            if core.word.set(Flag::Queued).has(Flag::Delivering) {
+            if core.flags.set(Flag::Queued).has(Flag::Delivering) {
                 return;
             }
             // It finished just now, before it could see that. No other begins meanwhile, as that takes the lock.
-            core.word.set(Flag::Delivering);
+            core.flags.set(Flag::Delivering);
             return self.deliver_queued();
         }
-        core.word.set(Flag::Delivering);
+        core.flags.set(Flag::Delivering);
         let (left_out, more) = (self.left_out(), self.beyond());
         drop(self);
         core.hand_out(left_out, more, target, &event);
@@ -400,9 +400,9 @@ impl<'a> Locked<'a> {
             core.hand_out(left_out, more, target, &then);
             ends |= then.kind.is_terminal();
         }
-        let done = core.word.try_update(|word| word.delivered(ends));
+        let done = core.flags.try_update(|flags| flags.delivered(ends));
         if ends && done.is_err() {
-            core.word.set(Flag::EndingTold);
+            core.flags.set(Flag::EndingTold);
         }
         match done {
             Ok(before) if ends || before.has(Flag::EndingTold) => core.let_go(),
@@ -420,11 +420,11 @@ impl<'a> Locked<'a> {
             drop(self);
             core.hand_out(left_out, more, target, &event);
             if event.kind.is_terminal() {
-                core.word.set(Flag::EndingTold);
+                core.flags.set(Flag::EndingTold);
             }
             self = core.lock();
         }
-        let now = core.word.update(Word::drained);
+        let now = core.flags.update(Flags::drained);
         drop(self);
         if now.has(Flag::EndingTold) {
             core.let_go();

@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{By, Core, Flag, Locked, Word, family, steps::Key};
+use super::{By, Core, Flag, Flags, Locked, family, steps::Key};
 use crate::{
     event::{CancelReason, EventKind, FailureCause},
-    job::verdict::{Carried, StopKind},
+    job::verdict::{Carried, VerdictKind},
 };
 
 /// How a job ended.
@@ -27,19 +27,19 @@ impl Ending {
     /// What a result means for the job, given what the layers inside said of it.
     pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, said: &Carried) -> Self {
         // A layer's error that somebody outside turned into a response is a success after all.
-        let stop = said.stop.filter(|stop| stop.holds(result));
+        let stop = said.verdict.filter(|stop| stop.holds(result));
         let kind = match (stop.map(|stop| stop.kind), result) {
-            (None | Some(StopKind::Forbidden), Ok(_)) => return Self::Succeeded,
-            (Some(StopKind::Cancelled), _) => {
+            (None | Some(VerdictKind::Forbidden), Ok(_)) => return Self::Succeeded,
+            (Some(VerdictKind::Cancelled), _) => {
                 return Self::Cancelled {
                     reason: CancelReason::Requested,
                 };
             }
-            (Some(StopKind::Forbidden), Err(_)) => None,
+            (Some(VerdictKind::Forbidden), Err(_)) => None,
             (kind, _) => kind,
         };
         Self::Failed {
-            cause: kind.map_or(FailureCause::Error, StopKind::cause),
+            cause: kind.map_or(FailureCause::Error, VerdictKind::cause),
             error: said.text(result),
         }
     }
@@ -114,7 +114,7 @@ impl Core {
     fn end_as(&self, here: Option<Key>, make: impl FnOnce() -> Ending, dropped: bool) {
         let mut marked = false;
         if !self.is_observed() {
-            let before = self.word.set(Flag::Ended);
+            let before = self.flags.set(Flag::Ended);
             if before.is_over() {
                 return;
             }
@@ -133,7 +133,7 @@ impl Core {
         let ending = make();
         let at = Instant::now();
         let mut job = self.lock();
-        if !marked && self.word.set(Flag::Ended).is_over() {
+        if !marked && self.flags.set(Flag::Ended).is_over() {
             return;
         }
         let kind = job.settle(ending, dropped);
@@ -156,7 +156,7 @@ impl Core {
     }
 
     /// The job has ended, which only boards show.
-    fn end_shown(&self, before: Word, here: Option<Key>, ending: Ending, dropped: bool) {
+    fn end_shown(&self, before: Flags, here: Option<Key>, ending: Ending, dropped: bool) {
         let at = Instant::now();
         if matches!(ending, Ending::Succeeded) && self.show_plain_end(before, at) {
             return;
@@ -186,7 +186,7 @@ impl Core {
             let mut job = self.lock();
             job.rare().awaiting.push(guard);
             (
-                self.word.set(Flag::Awaited),
+                self.flags.set(Flag::Awaited),
                 self.state().has(Flag::EndingTold),
             )
         };
@@ -208,7 +208,7 @@ impl Core {
     /// The work goes on without its caller, in one more task, which ends through [`detached_done`](Self::detached_done).
     pub(crate) fn detach(&self) -> TaskId {
         let mut job = self.lock();
-        self.word.set(Flag::Detached);
+        self.flags.set(Flag::Detached);
         let detached = job.rare().detached.get_or_insert_default();
         detached.tasks += 1;
         detached.next += 1;

@@ -9,7 +9,7 @@ impl Core {
     /// Whether it may have one, which costs no lock.
     #[inline]
     pub(crate) fn may_be_identified(&self) -> bool {
-        self.state().has(Flag::Shown)
+        self.state().has(Flag::Details)
     }
 
     pub(crate) fn external_id(&self) -> Option<Arc<str>> {

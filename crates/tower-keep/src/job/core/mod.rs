@@ -16,19 +16,19 @@
 
 mod activity;
 mod attempts;
-mod brings;
 mod cancel;
 mod delivery;
+pub(crate) mod details;
 pub(crate) mod ending;
 mod external_id;
 pub(crate) mod family;
+mod flags;
 pub(crate) mod followers;
 pub(crate) mod rate;
 pub(crate) mod sharing;
-pub(crate) mod shown;
 pub(crate) mod steps;
 pub(crate) mod wakers;
-mod word;
+mod watcher;
 
 use std::{
     collections::VecDeque,
@@ -43,16 +43,16 @@ use tokio::time::Instant;
 use self::{
     activity::Activity,
     delivery::{Stream, Target},
+    details::{Details, Reading},
     ending::{Awaiting, Detached},
     family::Children,
+    flags::{AtomicFlags, Flag, Flags},
     followers::{Followed, Followers},
-    shown::{Reading, Shown},
     steps::Steps,
-    word::{AtomicWord, Flag, Word},
 };
-pub(crate) use self::{brings::Brings, cancel::By, ending::Ending};
+pub(crate) use self::{cancel::By, ending::Ending, watcher::Watcher};
 use super::{
-    halt::Halt,
+    stop_signal::StopSignal,
     table::{Shard, own_shard},
 };
 use crate::{
@@ -69,7 +69,7 @@ pub(crate) struct Core {
     name: OnceLock<JobName>,
     parent: Option<JobId>,
     born: Instant,
-    pub(crate) word: AtomicWord,
+    pub(crate) flags: AtomicFlags,
     attempt: AtomicU32,
     /// Nanoseconds from the beginning to the call of the service for this attempt.
     attempt_at: AtomicU64,
@@ -97,10 +97,10 @@ pub(crate) type Tell = fn(&mut dyn FnMut());
 /// Whose code began a job.
 pub(crate) enum Origin {
     Nobody,
-    /// This job's, whose cancellation reaches the new one, as does the halt of the code that began it.
+    /// This job's, whose cancellation reaches the new one, as does the signal of the code that began it.
     Parent {
         parent: Arc<Core>,
-        within: Option<Arc<Halt>>,
+        within: Option<Arc<StopSignal>>,
     },
     /// This job's, which is named, and no more: nothing that happens to it reaches the new one.
     Apart(JobId),
@@ -113,7 +113,7 @@ struct State {
     parent: Weak<Core>,
     rare: Option<Box<Rare>>,
     /// Shared with what was seen of it last, and with how the job ended.
-    shown: Option<Arc<Shown>>,
+    shown: Option<Arc<Details>>,
     /// The executions of other jobs that this one waits for.
     follows: Option<Box<Followed>>,
     /// How many of the layers of the stack share the execution.
@@ -139,7 +139,7 @@ struct Rare {
     /// Events that came while another was being delivered.
     queue: VecDeque<(Event, Target)>,
     /// What may stop the code of the parent that began this job.
-    within: Option<Arc<Halt>>,
+    within: Option<Arc<StopSignal>>,
     /// The job around the stack, until the owner of the stack takes this one over.
     around: Option<Arc<Core>>,
     children: Children,
@@ -162,12 +162,12 @@ impl State {
         self.rare.as_ref()?.reason.clone()
     }
 
-    fn within(&self) -> Option<&Arc<Halt>> {
+    fn within(&self) -> Option<&Arc<StopSignal>> {
         self.rare.as_ref()?.within.as_ref()
     }
 
-    /// Where the code of a parent has no halt, nothing is kept.
-    fn set_parent(&mut self, parent: Option<&Arc<Core>>, within: Option<Arc<Halt>>) {
+    /// Where the code of a parent has no signal, nothing is kept.
+    fn set_parent(&mut self, parent: Option<&Arc<Core>>, within: Option<Arc<StopSignal>>) {
         self.parent = parent.map_or_else(Weak::new, Arc::downgrade);
         if within.is_some() || self.rare.is_some() {
             self.rare().within = within;
@@ -198,7 +198,7 @@ impl DerefMut for Locked<'_> {
 impl Core {
     /// A new job. `tell` runs its observers.
     pub(crate) fn new(name: JobName, origin: Origin, tell: Tell) -> Arc<Self> {
-        Self::begin(name, origin, Instant::now(), tell, Brings::Nothing)
+        Self::begin(name, origin, Instant::now(), tell, Watcher::Nothing)
     }
 
     /// A new job, of which this learns from its beginning on.
@@ -207,13 +207,13 @@ impl Core {
         origin: Origin,
         born: Instant,
         tell: Tell,
-        brings: Brings<'_>,
+        watcher: Watcher<'_>,
     ) -> Arc<Self> {
         let home = own_shard();
         let (mut first, mut born_on, mut flag, mut traced) = (None, None, None, 0);
-        match brings {
-            Brings::Nothing => {}
-            Brings::Observer {
+        match watcher {
+            Watcher::Nothing => {}
+            Watcher::Observer {
                 observer,
                 traced: is_traced,
             } => {
@@ -221,7 +221,7 @@ impl Core {
                 traced = u8::from(is_traced);
                 flag = Some(Flag::of_observer(is_traced));
             }
-            Brings::Board(table) => {
+            Watcher::Board(table) => {
                 born_on = table.shard_to_show(home).cloned();
                 flag = born_on.is_some().then_some(Flag::OnBoard);
             }
@@ -240,7 +240,7 @@ impl Core {
             name: given,
             parent: begun_by,
             born,
-            word: AtomicWord::new(flag),
+            flags: AtomicFlags::new(flag),
             attempt: AtomicU32::new(1),
             attempt_at: AtomicU64::new(0),
             started_at: AtomicU64::new(0),
@@ -303,8 +303,8 @@ impl Core {
 
     /// What the job is doing.
     #[inline(always)]
-    pub(crate) fn state(&self) -> Word {
-        self.word.load()
+    pub(crate) fn state(&self) -> Flags {
+        self.flags.load()
     }
 
     /// How long ago the job began.

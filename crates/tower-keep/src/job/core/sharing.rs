@@ -24,7 +24,7 @@ impl SharedExecution {
                 .shares
                 .checked_add(1)
                 .filter(|_| !job.state().has_fired())?;
-            job.word.set(Flag::Shared);
+            job.flags.set(Flag::Shared);
         }
         Some(Self(job))
     }
@@ -46,7 +46,7 @@ impl Drop for SharedExecution {
                 // A layer around still shares what goes on: another attempt may follow.
                 return;
             }
-            let before = job.word.clear(Flag::Shared);
+            let before = job.flags.clear(Flag::Shared);
             let rare = locked.rare.as_mut();
             unread = rare.map(|rare| rare.followers.forget());
             let expired = before.has(Flag::Expired);
@@ -60,7 +60,7 @@ impl Drop for SharedExecution {
                 if expired {
                     // The limit waited for the others with the cancellation: from here on it is too late for another reason.
                     // A job that ended otherwise was not cancelled, though its token fires.
-                    job.word.set(Flag::Cancelled);
+                    job.flags.set(Flag::Cancelled);
                     locked.rare().reason.get_or_insert_with(|| reason.clone());
                 }
                 (locked.reach(true), reason)

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, task::Waker};
 
-use super::{Core, Flag, Word};
+use super::{Core, Flag, Flags};
 use crate::sync::AtomicWaker;
 
 /// A call in a Cancel layer: its place among the wakers of its job's cancellation, until this is dropped.
@@ -34,19 +34,19 @@ enum Call {
 
 impl CancelWaker {
     pub(crate) fn of_shared(job: Arc<Core>) -> Self {
-        let before = job.word.set(Flag::Watched);
+        let before = job.flags.set(Flag::Watched);
         Self::new(job, before, Call::Shared)
     }
 
     /// Also takes the call in hand, in the same step.
     #[inline]
     pub(crate) fn of_call(job: Arc<Core>) -> Self {
-        let before = job.word.take_call(true);
+        let before = job.flags.take_call(true);
         Self::new(job, before, Call::InHand)
     }
 
     #[inline]
-    fn new(job: Arc<Core>, before: Word, call: Call) -> Self {
+    fn new(job: Arc<Core>, before: Flags, call: Call) -> Self {
         let further = match before.has(Flag::Watched) {
             false => None,
             true => Some(Self::further(&job)),
@@ -96,9 +96,9 @@ impl CancelWaker {
             // No waker is in the place, which is given back in the same step.
             (None, Own::Empty) => {
                 self.own = Own::Left;
-                self.job.word.decide_and_leave()
+                self.job.flags.decide_and_leave()
             }
-            _ => self.job.word.decide(),
+            _ => self.job.flags.decide(),
         })
     }
 }
@@ -108,7 +108,7 @@ impl Drop for CancelWaker {
     fn drop(&mut self) {
         // A retry around the layer makes many calls of one job.
         if self.call == Call::InHand {
-            self.job.word.let_call_go();
+            self.job.flags.let_call_go();
         }
         match (&self.further, self.own) {
             (None, Own::Left) => {}
@@ -117,7 +117,7 @@ impl Drop for CancelWaker {
                     // The waker first: the place is free only once it is empty.
                     drop(self.job.waker.take());
                 }
-                self.job.word.clear(Flag::Watched);
+                self.job.flags.clear(Flag::Watched);
             }
             (Some(waker), _) => {
                 let mut job = self.job.lock();

@@ -11,9 +11,9 @@
 //! No job is touched while one of them is held.
 
 mod calls;
-mod news;
+mod changes;
+mod id_map;
 mod shard;
-mod slots;
 mod stream;
 
 use std::{collections::HashSet, sync::Arc};
@@ -22,17 +22,17 @@ use tokio::sync::{broadcast, watch};
 
 use self::{
     calls::Calls,
+    id_map::IdMap,
     shard::{Entry, State},
-    slots::Slots,
 };
 pub(crate) use self::{
     calls::{Call, Owner, Tracked},
-    news::{Item, News, Then},
+    changes::{ChangeFeed, Item, Then},
     shard::{Shard, own_shard},
     stream::Stream,
 };
 use super::{
-    core::{Core, shown::Facts},
+    core::{Core, details::Facts},
     view::JobView,
 };
 use crate::{
@@ -56,7 +56,7 @@ struct Common {
     taken: AtomicBool,
     /// How many jobs that ended are kept.
     history: AtomicU64,
-    news: Arc<News>,
+    news: Arc<ChangeFeed>,
     /// `None` where no Progress layer has the table.
     stream: Option<Arc<Stream>>,
     calls: Calls,
@@ -73,7 +73,7 @@ impl Drop for Common {
 pub(crate) struct Ends([u64; SHARDS]);
 
 impl Table {
-    pub(crate) fn new(stream: Option<Arc<Stream>>, news: Arc<News>) -> Self {
+    pub(crate) fn new(stream: Option<Arc<Stream>>, news: Arc<ChangeFeed>) -> Self {
         let common = Arc::new(Common {
             taken: AtomicBool::new(false),
             history: AtomicU64::new(HISTORY as u64),
@@ -97,7 +97,7 @@ impl Table {
 
     /// Of a Cancel layer alone.
     pub(crate) fn of_calls() -> Self {
-        Self::new(None, News::new())
+        Self::new(None, ChangeFeed::new())
     }
 
     /// Jobs may be looked at from now on.

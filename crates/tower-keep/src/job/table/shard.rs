@@ -8,12 +8,12 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Common, HISTORY, Item, Slots};
+use super::{Common, HISTORY, IdMap, Item};
 use crate::{
     error::unharmed,
     event::{JobId, JobMap},
     job::{
-        core::{Core, shown::Facts},
+        core::{Core, details::Facts},
         view::JobView,
     },
     sync::{Mutex, MutexGuard, SHARDS, atomic::Ordering},
@@ -30,7 +30,7 @@ pub(crate) struct Shard {
 }
 
 pub(super) struct State {
-    pub(super) running: Slots<Entry>,
+    pub(super) running: IdMap<Entry>,
     /// How many jobs have calls in the Cancel layer, and how many are shown.
     pub(super) calling: usize,
     pub(super) shown: usize,
@@ -101,7 +101,7 @@ impl Shard {
     pub(super) fn new(common: &Arc<Common>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                running: Slots::new(),
+                running: IdMap::new(),
                 calling: 0,
                 shown: 0,
                 ended: VecDeque::new(),
@@ -263,7 +263,7 @@ impl Shard {
         Some(receiver)
     }
 
-    /// Brings the watches of the job up to date.
+    /// Watcher the watches of the job up to date.
     #[cold]
     pub(crate) fn tell_watch(&self, job: &Core) {
         let watch = self.lock().watched.get(&job.id()).cloned();

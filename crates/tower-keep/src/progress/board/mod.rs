@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use super::{JobView, readers::Readers};
 use crate::{
     job::{
-        core::{Core, shown::Facts},
-        table::{News, Stream, Table},
+        core::{Core, details::Facts},
+        table::{ChangeFeed, Stream, Table},
     },
     unshare::has_others,
 };
@@ -31,7 +31,7 @@ pub struct Snapshot {
 
 impl Board {
     pub(super) fn new(buffer: usize) -> Self {
-        let (news, stream) = (News::new(), Arc::new(Stream::new(buffer)));
+        let (news, stream) = (ChangeFeed::new(), Arc::new(Stream::new(buffer)));
         let table = Table::new(Some(Arc::clone(&stream)), Arc::clone(&news));
         Self {
             table: Arc::new(table),

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::{By, Core, Flag, Locked};
 use crate::{
     event::{CancelReason, JobId},
-    job::halt::Halt,
+    job::stop_signal::StopSignal,
 };
 
 /// In the order in which they began.
@@ -30,7 +30,7 @@ pub(super) type Children = BTreeMap<JobId, Child>;
 pub(super) struct Child {
     job: Weak<Core>,
     /// What may stop the code here that began it.
-    within: Option<Arc<Halt>>,
+    within: Option<Arc<StopSignal>>,
 }
 
 /// What became of a child that came to a job.
@@ -39,7 +39,7 @@ enum Adopted {
     /// The job was cancelled for this reason, and the child is to be.
     Stops(CancelReason),
     /// The job has ended, and this is its parent.
-    GoesOn(Option<Arc<Core>>, Option<Arc<Halt>>),
+    GoesOn(Option<Arc<Core>>, Option<Arc<StopSignal>>),
 }
 
 /// The jobs that work for this one.
@@ -78,7 +78,7 @@ pub(super) fn touch(job: &Core) {
 /// No retry of this job, nor of those whose code began it, is to make another attempt.
 pub(crate) fn forbid_retries(job: &Core) {
     for_each_upwards(job, |job| {
-        job.word.set(Flag::NoRetries);
+        job.flags.set(Flag::NoRetries);
     });
 }
 
@@ -95,16 +95,16 @@ pub(super) fn time_with_children(job: &Arc<Core>) {
 }
 
 /// Makes the child known to the job that it works for, or to the nearest one around that still runs.
-pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<Halt>>) {
+pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<StopSignal>>) {
     let (mut parent, mut within) = (Some(parent), within);
     while let Some(job) = parent {
         // Released before anything is told.
         let adopted = job.lock().adopt(child, &within);
         match adopted {
             Adopted::Here => {
-                // Looked at once the child can be found: this thread or the halting one stops it.
-                let halted = within.is_some_and(|within| within.is_halted());
-                if halted && !child.state().has(Flag::Detached) {
+                // Looked at once the child can be found: this thread or the stopping one stops it.
+                let stopped = within.is_some_and(|within| within.is_stopping());
+                if stopped && !child.state().has(Flag::Detached) {
                     child.cancel(CancelReason::TimedOut, By::Leaving);
                 }
                 if job.activity.is_timed() && !child.activity.is_timed() {
@@ -155,9 +155,9 @@ pub(super) fn leave(job: &Core) {
 }
 
 impl Locked<'_> {
-    fn adopt(&mut self, child: &Arc<Core>, within: &Option<Arc<Halt>>) -> Adopted {
+    fn adopt(&mut self, child: &Arc<Core>, within: &Option<Arc<StopSignal>>) -> Adopted {
         // Before the state is looked at: a job that ends later finds the table.
-        self.core.word.set(Flag::HasChildren);
+        self.core.flags.set(Flag::HasChildren);
         let now = self.core.state();
         if now.has_fired() {
             let reason = self.reason().unwrap_or(CancelReason::CallerGone);
@@ -181,11 +181,11 @@ impl Locked<'_> {
         self.children_that(|_| true)
     }
 
-    /// The jobs begun by code that this halt stops.
-    pub(super) fn children_within(&self, halt: &Halt) -> Vec<Weak<Core>> {
+    /// The jobs begun by code that this signal stops.
+    pub(super) fn children_within(&self, signal: &StopSignal) -> Vec<Weak<Core>> {
         self.children_that(|child| {
             let within = child.within.as_ref();
-            within.is_some_and(|within| within.is_within(halt))
+            within.is_some_and(|within| within.is_within(signal))
         })
     }
 

@@ -1,0 +1,39 @@
+//! What learns of a job: an observer, or a board.
+
+use std::sync::Arc;
+
+use super::Core;
+use crate::{event::Observer, job::table::Table};
+
+/// What learns of a job.
+#[derive(Clone, Copy)]
+pub(crate) enum Watcher<'a> {
+    Nothing,
+    /// `traced`: it writes to tracing.
+    Observer {
+        observer: &'a Arc<dyn Observer>,
+        traced: bool,
+    },
+    #[allow(dead_code, reason = "only a board has one")]
+    Board(&'a Table),
+}
+
+impl Watcher<'_> {
+    /// Whether the user's code may run where this learns of the job.
+    pub(crate) fn runs_code(self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Observer { .. } => true,
+            Self::Board(table) => table.runs_code(),
+        }
+    }
+
+    /// This learns of a job that is there.
+    pub(crate) fn join(self, job: &Arc<Core>) {
+        match self {
+            Self::Nothing => {}
+            Self::Observer { observer, traced } => job.observe(observer, traced),
+            Self::Board(table) => table.show(job),
+        }
+    }
+}

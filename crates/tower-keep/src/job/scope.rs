@@ -1,0 +1,69 @@
+//! A future that runs as a job's code.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use super::{
+    context::{self, Phase, Surroundings},
+    core::Core,
+    handle::Job,
+    limits::Limits,
+};
+
+pin_project! {
+    /// A future that is polled with a job as the current one. Made by [`Job::scope`](super::Job::scope).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scope<F> {
+        job: Option<Arc<Core>>,
+        surroundings: Surroundings,
+        #[pin]
+        future: F,
+    }
+}
+
+impl Job {
+    /// Makes this the current job while `future` is polled: for work that is spawned. The limits that this handle knows
+    /// go along, as a [`deadline`](Self::deadline) that the work can look at: nothing stops it then but its own code.
+    ///
+    /// A client stack called in there begins a child job.
+    pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
+        let surroundings = Surroundings {
+            limits: self.until.map(Limits::until),
+            signal: self.signal.clone(),
+            execution: None,
+        };
+        Scope {
+            job: self.core.clone(),
+            surroundings,
+            future,
+        }
+    }
+}
+
+impl<F: Future> Future for Scope<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _entered = context::enter(this.job, Phase::Running);
+        // Where the code of an execution polls this itself, it is a part of that; a task of its own is not.
+        this.surroundings.execution = context::shared_execution();
+        this.surroundings.around(|| this.future.poll(cx))
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for Scope<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("job", &self.job)
+            .field("future", &self.future)
+            .finish_non_exhaustive()
+    }
+}
