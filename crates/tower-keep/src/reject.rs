@@ -271,34 +271,41 @@ pub fn recovered() {
     verdict::clear();
 }
 
-/// A call that a gate of your own turned away: a reason for [`OnReject`], with a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reason of a gate of your own that turned a call away: any error or text, for [`OnReject`].
+///
+/// It reads like the reason that it holds, which is its [`source`](Error::source), so that [`find`](crate::find) finds
+/// it. [`Rejection::of`] calls it [`Other`](Rejection::Other).
+#[derive(Clone, Debug)]
 pub struct Rejected {
-    reason: Cow<'static, str>,
+    reason: Arc<dyn Error + Send + Sync>,
 }
 
 impl Rejected {
-    /// The gate turned the call away for this reason, such as "the bulkhead is full".
-    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+    /// The gate turned the call away for this reason: an error of your own, or a text such as "the bulkhead is full".
+    pub fn new(reason: impl Into<BoxError>) -> Self {
         Self {
-            reason: reason.into(),
+            reason: reason.into().into(),
         }
     }
 
-    /// Why.
+    /// Why. [`find`](crate::find) gives it by its type.
     #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
+    pub fn reason(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.reason
     }
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        fmt::Display::fmt(&self.reason, f)
     }
 }
 
-impl Error for Rejected {}
+impl Error for Rejected {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.reason)
+    }
+}
 
 /// What stopped a call: the one question to an error of a stack.
 ///

@@ -45,7 +45,7 @@ mod sync;
 
 // The library's own files, of which the models use a part. They are linted at home.
 
-#[path = "../../../crates/tower-keep/src/classify.rs"]
+#[path = "../../../crates/tower-keep/src/classify/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod classify;
 #[path = "../../../crates/tower-keep/src/error.rs"]

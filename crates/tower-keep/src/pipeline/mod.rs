@@ -84,7 +84,11 @@ mod check;
 mod layer;
 mod settings;
 mod slot;
-pub mod slots;
+mod slots;
 
-pub use self::{check::PipelineError, layer::PipelineLayer, settings::Pipeline, slot::Slot};
+pub use self::{
+    check::PipelineError,
+    layer::{PipelineLayer, PipelineService},
+    settings::Pipeline,
+};
 pub use tower_layer::Identity;
