@@ -153,7 +153,7 @@ mod dispatch_recipe {
     }
 
     async fn status(State(jobs): State<Jobs>, Path(id): Path<u64>) -> Result<String, StatusCode> {
-        let job = JobId::from_u64(id).and_then(|id| jobs.job(id));
+        let job = JobId::from_u64(id).and_then(|id| jobs.find(id));
         let job = job.ok_or(StatusCode::NOT_FOUND)?;
         Ok(match job.report.fraction() {
             Some(fraction) => format!("{}, {:.0} %", job.state, fraction * 100.0),
@@ -793,7 +793,7 @@ async fn dispatching() {
             tokio::time::sleep(SOON).await;
         };
         assert_eq!(status, "running, 50 %");
-        let mut watch = jobs.board().watch(id_of(&id)).expect("it runs");
+        let mut watch = jobs.progress_handle().watch(id_of(&id)).expect("it runs");
 
         let answer = connection.send(delete(&path)).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{
-    CancelReason, Dispatcher, EventKind, ProgressLayer, TimeoutLayer, dispatch::Refusal,
+    CancelReason, Dispatcher, EventKind, ProgressLayer, TimeoutLayer, dispatch::TryDispatchError,
     progress::JobState,
 };
 use tower_keep_test::{Polled, Scripted};
@@ -36,7 +36,7 @@ async fn an_idle_dispatcher_notices_its_token() {
         let (jobs, token) = shut_down_on(Scripted::new());
         let asks = |which: u32| match which {
             0 => jobs.cancel_handle().is_shut_down(),
-            1 => matches!(jobs.try_reserve(), Err(Refusal::ShutDown(_))),
+            1 => matches!(jobs.try_reserve(), Err(TryDispatchError::ShutDown { .. })),
             2 => jobs.try_dispatch(1).is_err(),
             _ => Polled::new(Box::pin(jobs.reserve()))
                 .assert_ready()
@@ -82,7 +82,7 @@ async fn after_the_token_a_full_dispatcher_is_shut_down() {
     tokio::time::sleep(secs(1)).await;
     token.cancel();
     let refused = jobs.try_dispatch(2).unwrap_err();
-    assert!(matches!(refused.why(), Refusal::ShutDown(_)));
+    assert!(matches!(refused, TryDispatchError::ShutDown { .. }));
     let error = jobs.dispatch(3).await.unwrap_err();
     assert_eq!(reason(&error), CancelReason::Shutdown);
 }
@@ -210,7 +210,7 @@ async fn a_dropped_wait_for_the_ending_loses_no_state() {
 #[tokio::test(start_paused = true)]
 async fn a_readers_waker_that_panics_costs_nobody_else() {
     let jobs = Dispatcher::new(Scripted::<u32, u32>::new().answer(1));
-    let board = jobs.board();
+    let board = jobs.progress_handle();
     let ((_, mut bad), (_, mut good)) = (board.changes(), board.changes());
     let mut events = board.subscribe();
     let waker = panicking_waker();

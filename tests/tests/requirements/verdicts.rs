@@ -401,7 +401,7 @@ async fn an_unmarked_rejection_is_an_error() {
         .unwrap_err();
     assert_eq!(calls.count(), 4);
     let rejected = find::<Rejected>(&*error).expect("the gate's reason");
-    assert_eq!(rejected.reason(), "full");
+    assert_eq!(rejected.reason().to_string(), "full");
 }
 
 /// R79 A mark that nobody took is gone with the next poll.

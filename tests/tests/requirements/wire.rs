@@ -11,7 +11,7 @@ use tower_keep::{
     cancel::Running,
     circuit_breaker::{CircuitTransition, State},
     dedup::InFlight,
-    progress::{JobState, JobView, Snapshot},
+    progress::{BoardSnapshot, JobState, JobView},
     retry::RetryBudget,
 };
 
@@ -43,7 +43,7 @@ async fn a_board_and_its_changes() {
     assert!(first.poll().is_pending());
     begin(&mut service, 2).await.await.unwrap_err();
     let sent = serde_json::to_string(&board.snapshot()).unwrap();
-    let there: Snapshot = serde_json::from_str(&sent).unwrap();
+    let there: BoardSnapshot = serde_json::from_str(&sent).unwrap();
     let here = board.snapshot();
     assert_eq!((there.running.len(), there.history.len()), (1, 1));
     for (there, here) in [

@@ -8,6 +8,7 @@ mod with_retry_after;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+#[allow(unused_imports, reason = "only two of the layers make one")]
 pub(crate) use self::with_retry_after::WithRetryAfter;
 use crate::error_text::bounded_text;
 

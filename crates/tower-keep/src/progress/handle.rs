@@ -52,13 +52,6 @@ impl ProgressHandle {
         (snapshot, Changes::new(Arc::clone(readers), reader))
     }
 
-    /// The latest state of this job; `None` if it does not run.
-    #[must_use]
-    pub fn job(&self, job: JobId) -> Option<JobView> {
-        let job = self.board.table.find(job)?;
-        Some(job.facts().into())
-    }
-
     /// The latest state of this job, or how it ended, as long as the history has it: for callers that have only its id.
     #[must_use]
     pub fn find(&self, job: JobId) -> Option<JobView> {

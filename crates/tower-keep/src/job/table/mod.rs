@@ -134,11 +134,6 @@ impl Table {
 
     // ===== looks =====
 
-    pub(crate) fn find(&self, id: JobId) -> Option<Arc<Core>> {
-        let find = |shard: &Arc<Shard>| shard.lock().shown(id);
-        self.shards.iter().find_map(find)
-    }
-
     /// Running, or ended and still in the history.
     pub(crate) fn find_facts(&self, id: JobId) -> Option<Facts> {
         self.shards.iter().find_map(|shard| {
