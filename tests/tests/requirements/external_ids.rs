@@ -6,18 +6,22 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, EventKind,
     FailureCause, Job, JobId, JobLayer, LogLayer, Observer, Pipeline, ProgressLayer, RetryLayer,
-    TimeoutLayer, job::JobService,
+    TimeoutLayer,
 };
 use tower_keep_test::{Recorder, Scripted};
 
 use super::{log::Lines, support::*};
 
 /// Each request but 0 has an id.
-pub(crate) fn identified<S>()
--> impl Layer<S, Service: Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send>
-+ Clone
+pub(crate) fn identified<S>() -> impl Layer<
+    S,
+    Service: Service<u32, Response = S::Response, Error = S::Error, Future: Send>
+                 + Clone
+                 + Send
+                 + Sync,
+> + Clone
 where
-    S: Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send,
+    S: Service<u32, Error: std::fmt::Display, Future: Send> + Clone + Send + Sync,
 {
     JobLayer::unnamed().identified_by(|n: &u32| (*n > 0).then(|| format!("order-{n}")))
 }

@@ -469,7 +469,7 @@ async fn one_question_to_an_error() {
             Some(Rejection::Duplicate),
         ),
         (
-            full.try_dispatch(0).unwrap_err().why().clone().into(),
+            full.try_reserve().unwrap_err().into(),
             Some(Rejection::Full),
         ),
         // The outermost reason is the answer.
