@@ -88,6 +88,11 @@ use crate::{
 };
 
 /// Turns a layer's reason into what the caller sees, and passes on the inner service's errors.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes neither a `{Response}` nor an error of a `{Reason}`",
+    label = "does not say what a rejected caller gets",
+    note = "`Fail`, `FailWith` and `RespondWith` do, for the response and the error of the service inside"
+)]
 pub trait OnReject<Reason, Response, InnerError> {
     /// The error type of the service that the layer makes.
     type Error;

@@ -27,6 +27,12 @@ pub enum Outcome {
 /// Tells successes from failures.
 ///
 /// Any `Fn(&Result<Response, Error>) -> Outcome` is a classifier. It runs outside every lock.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not classify a `Result<{Response}, {Error}>`, which is what the service gives",
+    label = "classifies no `Result<{Response}, {Error}>`",
+    note = "a classifier implements `Classify<Response, Error>` or is a closure `Fn(&Result<Response, Error>) -> Outcome`, of \
+            the types of the service inside the layer"
+)]
 pub trait Classify<Response, Error> {
     /// What this result means.
     fn classify(&self, result: &Result<Response, Error>) -> Outcome;
@@ -59,6 +65,7 @@ pub trait Classify<Response, Error> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, Response, Error> Classify<Response, Error> for F
 where
     F: Fn(&Result<Response, Error>) -> Outcome,

@@ -101,6 +101,49 @@
 //! # });
 //! ```
 //!
+//! # In a struct
+//!
+//! `Dispatcher<S>` names a dispatcher that names all its jobs alike, if at all. Where each job has a name or an id of its
+//! request, put a [`JobLayer`](crate::JobLayer) into the stack instead of [`named_by`](Dispatcher::named_by), and box the
+//! stack:
+//!
+//! ```
+//! use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
+//! use tower_keep::{BoxError, Dispatcher, JobLayer};
+//!
+//! /// As axum's `State` needs it: `Clone`, and with a name.
+//! #[derive(Clone)]
+//! struct Imports {
+//!     jobs: Dispatcher<BoxCloneSyncService<String, usize, BoxError>>,
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let stack = ServiceBuilder::new()
+//!     .layer(JobLayer::named_by(|file: &String| format!("import {file}")))
+//!     .service(service_fn(|file: String| async move { Ok::<_, BoxError>(file.len()) }));
+//! let imports = Imports { jobs: Dispatcher::new(BoxCloneSyncService::new(stack)) };
+//!
+//! let import = imports.jobs.dispatch("users.csv".to_owned());
+//! assert_eq!(import.await.unwrap(), 9);
+//! # });
+//! ```
+//!
+//! A stack whose calls cannot move to another task is refused where it is dispatched:
+//!
+//! ```compile_fail,E0277
+//! use tower::{ServiceBuilder, service_fn};
+//! use tower_keep::{BoxError, Dispatcher};
+//!
+//! # fn dispatch() {
+//! // Tower's `Buffer` is `Clone`; this service is not.
+//! let stack = ServiceBuilder::new()
+//!     .load_shed()
+//!     .service(tower::util::BoxService::new(service_fn(|n: u32| async move { Ok::<_, BoxError>(n) })));
+//! // error: calls of `LoadShed<BoxService<..>>` cannot be dispatched: it has to be a `Clone + ..
+//! let job = Dispatcher::new(stack).dispatch(1);
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! The stack's own pass. What the dispatcher adds is an [`JobError`]: by default in a [`BoxError`](crate::BoxError),

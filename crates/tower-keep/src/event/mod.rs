@@ -47,6 +47,11 @@ pub use self::{
 /// # Panics
 ///
 /// A panic in an observer is caught and dropped; neither the job nor the other observers notice.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not observe events",
+    label = "not an `Observer`",
+    note = "an observer implements `Observer` or is a closure `Fn(&Event) + Send + Sync`"
+)]
 pub trait Observer: Send + Sync {
     /// Called once for each event.
     fn on_event(&self, event: &Event);
@@ -66,6 +71,7 @@ pub trait Observer: Send + Sync {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F> Observer for F
 where
     F: Fn(&Event) + Send + Sync,

@@ -5,6 +5,11 @@ use std::{fmt, marker::PhantomData};
 use super::error::{Cancelled, Elapsed};
 
 /// Which error a step fails with, whose future fails with `Error`.
+#[diagnostic::on_unimplemented(
+    message = "a step that fails with `{Error}` cannot be stopped: `{Error}` is not `From<Cancelled>` and `From<Elapsed>`",
+    label = "cannot fail as cancelled or timed out",
+    note = "`.err_into::<AppError>()` makes the error of the step one that is; `.uninterrupted()` lets nothing stop the step"
+)]
 pub trait StepErrors<Error> {
     /// The step's error.
     type Error;
@@ -31,6 +36,7 @@ pub struct OwnError;
 
 impl Stoppable for OwnError {}
 
+#[diagnostic::do_not_recommend]
 impl<E: From<Cancelled> + From<Elapsed>> StepErrors<E> for OwnError {
     type Error = E;
 
