@@ -99,13 +99,13 @@ pub mod error;
 mod error_text;
 pub mod event;
 pub mod job;
-mod listeners;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod ratio;
 pub mod reject;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod sharded;
 mod sync;
+mod tracing_enabled;
 mod unshare;
 
 #[cfg(feature = "cancel")]

@@ -37,11 +37,11 @@ pub mod cancel;
 pub mod circuit_breaker;
 pub mod dedup;
 pub mod job;
-mod listeners;
 pub mod progress;
 pub mod retry;
 mod run;
 mod sync;
+mod tracing_enabled;
 
 // The library's own files, of which the models use a part. They are linted at home.
 

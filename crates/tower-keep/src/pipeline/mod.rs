@@ -11,7 +11,7 @@
 //! let pipeline = Pipeline::new()
 //!     .dedup(DedupLayer::new(|id: &u64| Some(*id)).join())
 //!     .timeout(TimeoutLayer::new(Duration::from_secs(120)))
-//!     .retry(RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20))))
+//!     .retry(RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20).unwrap())))
 //!     .build()
 //!     .unwrap();
 //! let circuit = pipeline.circuit_breaker().handle();

@@ -35,7 +35,7 @@ use crate::{
 /// use tower_keep::{Pipeline, Ratio, RetryLayer, retry::RetryBudget};
 ///
 /// // Jitter and a budget, as the module says for production.
-/// let retry = RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20)));
+/// let retry = RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20).unwrap()));
 /// let pipeline = Pipeline::new().retry(retry).build().unwrap();
 /// # let _ = pipeline;
 /// ```

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Recorder, cancelled, child_of, core::family, job, succeed};
 use crate::{
     event::{CancelReason, EventKind, Observer, Report},
-    listeners::listen,
     run::{explore, explore_within, spawn},
+    tracing_enabled::listen,
 };
 
 /// Who begins to watch as the job starts and ends is told of both, or only of the end, or came too late.

@@ -6,7 +6,7 @@ use super::{JobView, change_readers::ChangeReaders};
 use crate::{
     job::{
         core::{Core, details::Facts},
-        table::{ChangeFeed, Stream, Table},
+        table::{ChangeFeed, EventStream, Table},
     },
     unshare::has_others,
 };
@@ -14,7 +14,7 @@ use crate::{
 /// What the layer's clones share.
 pub(super) struct Board {
     pub(super) table: Arc<Table>,
-    pub(super) stream: Arc<Stream>,
+    pub(super) stream: Arc<EventStream>,
     pub(super) readers: Arc<ChangeReaders>,
 }
 
@@ -31,7 +31,7 @@ pub struct BoardSnapshot {
 
 impl Board {
     pub(super) fn new(buffer: usize) -> Self {
-        let (news, stream) = (ChangeFeed::new(), Arc::new(Stream::new(buffer)));
+        let (news, stream) = (ChangeFeed::new(), Arc::new(EventStream::new(buffer)));
         let table = Table::new(Some(Arc::clone(&stream)), Arc::clone(&news));
         Self {
             table: Arc::new(table),
