@@ -55,6 +55,7 @@ mod external_ids_attempts;
 mod external_ids_found;
 mod family;
 mod job_names;
+mod job_services;
 mod log;
 mod log_causes;
 mod log_fields;

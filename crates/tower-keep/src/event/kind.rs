@@ -7,6 +7,8 @@ use super::{
 };
 
 /// What happened to a job.
+///
+/// Kinds whose fields will grow are `#[non_exhaustive]`: match them with `..`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -25,8 +27,9 @@ pub enum EventKind {
         /// How many there are, if the job said so.
         total: Option<u32>,
     },
-    /// A named step, that of [`Event::step`], ended well. One that did not is named by the events that follow from it:
+    /// A named step, that of [`Event::step`](super::Event::step), ended well. One that did not is named by the events that follow from it:
     /// the retry, the job's failure or cancellation.
+    #[non_exhaustive]
     StepSucceeded {
         /// How long it took.
         took: Duration,
@@ -38,8 +41,9 @@ pub enum EventKind {
     /// A [Retry](crate::RetryLayer) layer makes the attempts; the first has this event too, and so has one with success. A
     /// job without a Retry layer has no such event: its only attempt begins with [`Started`](Self::Started), and is over
     /// with the job's last event. Retries inside each other have the service's attempts in common: each has one event.
+    #[non_exhaustive]
     AttemptEnded {
-        /// Which attempt, counted from 1: as in [`Event::attempt`].
+        /// Which attempt, counted from 1: as in [`Event::attempt`](super::Event::attempt).
         attempt: u32,
         /// How long it took since the service was called: without the wait before it, and without that for a gate or for
         /// the service's readiness.
@@ -48,6 +52,7 @@ pub enum EventKind {
         outcome: AttemptOutcome,
     },
     /// An attempt failed and another will follow after `delay`.
+    #[non_exhaustive]
     RetryScheduled {
         /// The attempt that failed, counted from 1.
         attempt: u32,
@@ -69,6 +74,7 @@ pub enum EventKind {
         max_retries: u32,
     },
     /// The policy asked for another attempt, and there will be none.
+    #[non_exhaustive]
     RetryGivenUp {
         /// The attempt that was the last, counted from 1.
         attempt: u32,
@@ -78,6 +84,7 @@ pub enum EventKind {
         reason: GiveUpReason,
     },
     /// A time limit expired, and the work that it limits is over.
+    #[non_exhaustive]
     TimedOut {
         /// Which limit it was.
         scope: LimitScope,
@@ -89,6 +96,7 @@ pub enum EventKind {
         dropped: bool,
     },
     /// A circuit opened because of this job's outcome.
+    #[non_exhaustive]
     CircuitOpened {
         /// The circuit's name.
         circuit: Arc<str>,
