@@ -4,12 +4,11 @@
 //! layer inside did to the call, with one exception: what a gate turned away (an open circuit, a
 //! duplicate, a cancellation) is never counted nor retried, as the service has not seen it.
 
-#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod with_retry_after;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-#[cfg(any(feature = "circuit-breaker", feature = "retry"))]
+#[allow(unused_imports, reason = "only two of the layers make one")]
 pub(crate) use self::with_retry_after::WithRetryAfter;
 use crate::error_text::bounded_text;
 

@@ -6,6 +6,7 @@ use super::{Classify, Outcome};
 
 /// A classifier to which is added how long the service asks to be left alone: the `retry_after` of a layer.
 #[derive(Clone, Copy)]
+#[allow(unreachable_pub, reason = "it is in the types of two layers")]
 pub struct WithRetryAfter<C, F> {
     pub(crate) classify: C,
     pub(crate) retry_after: F,
