@@ -42,9 +42,9 @@ async fn main() -> Result<(), BoxError> {
 
     let shutdown = jobs.cancel_handle().shutdown(Duration::from_secs(10)).await;
     assert_eq!(shutdown.cancelled, 0, "the users came to their end");
-    show("Shut down", &jobs.board().history());
+    show("Shut down", &jobs.progress_handle().history());
 
-    let state = |id| jobs.job(id).map(|job| job.state);
+    let state = |id| jobs.find(id).map(|job| job.state);
     assert_eq!(state(users), Some(JobState::Succeeded));
     let cancelled = JobState::Cancelled(CancelReason::Requested);
     assert_eq!(state(visits.id()), Some(cancelled));

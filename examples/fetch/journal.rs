@@ -55,6 +55,7 @@ impl Journal {
                 took,
                 delay,
                 error,
+                ..
             } => format!(
                 "attempt {attempt} of {} failed after {}: {error}; again in {}",
                 max_retries + 1,

@@ -8,9 +8,7 @@ use std::{
 
 use tokio::time::sleep;
 use tower::{Service, ServiceExt};
-use tower_keep::{
-    BoxError, DedupLayer, Event, LogLayer,
-};
+use tower_keep::{BoxError, DedupLayer, Event, LogLayer};
 use tower_keep_test::{Recorder, secs};
 
 use crate::Work;

@@ -10,7 +10,7 @@
 //! | [`TimeoutLayer`] | no operation runs for ever |
 //! | [`RetryLayer`] | recover from transient failures |
 //!
-//! Each works alone, around any `Service`. Together they share one notion of a *job*, one call through the stack: a
+//! Each layer works alone, around any `Service`. Together they share one notion of a *job*, one call through the stack: a
 //! retry, a timeout and a progress report of one call carry the same id. The code inside reaches its job with
 //! [`Job::current`].
 //!
@@ -33,7 +33,7 @@
 //!     .layer(DedupLayer::new(|job: &FetchUser| Some(format!("user:{}", job.id))).join())
 //!     .layer(CircuitBreakerLayer::new())
 //!     .layer(TimeoutLayer::new(Duration::from_secs(60)))
-//!     .layer(RetryLayer::new())
+//!     .layer(RetryLayer::for_clients())
 //!     .layer(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
 //!     .service(executor);
 //! assert_eq!(jobs.oneshot(FetchUser { id: 7 }).await.unwrap(), "user 7");
@@ -47,6 +47,39 @@
 //! breaker counts jobs, after their retries (inside the retry it would count attempts). The overall limit spans
 //! all attempts and waits, the inner one each attempt. [`Pipeline`] is this order ready-made, with the settings checked
 //! against each other. Any other order and any subset works too: there is one job, with one beginning and one ending.
+//!
+//! # Where to find what
+//!
+//! | you want to | look at |
+//! |---|---|
+//! | configure a layer | its module, such as [`retry`], and the layer there; each says when to use it, and where it goes |
+//! | see, find and cancel jobs | the handles: [`ProgressLayer::handle`], [`CancelLayer::handle`], [`CircuitBreakerLayer::handle`] |
+//! | report, check for a cancellation, run steps inside a job | [`Job::current`] |
+//! | name jobs, or give them an id of your own | [`JobLayer`] |
+//! | say what counts as a failure | [`Classify`], for Retry, CircuitBreaker and Log |
+//! | know what stopped a call | [`Rejection::of`], or [`find`] for a typed reason |
+//! | receive each event | [`Observer`] and [`LogLayer::to`]; the kinds are in [`event`] |
+//! | run jobs without their callers | [`Dispatcher`] |
+//! | take all layers at once | [`Pipeline`] |
+//! | reject calls in a layer of your own | [`reject`] |
+//! | keep a stack or a layer in a struct | [`pipeline`](crate::pipeline#in-a-struct), [`dispatch`](crate::dispatch#in-a-struct) |
+//!
+//! # When a stack does not compile
+//!
+//! Of a method that a stack does not have, the compiler says only that "its trait bounds were not satisfied". Ask for the
+//! bound itself, and it names what is missing:
+//!
+//! ```compile_fail,E0277
+//! use tower::{Layer, Service, service_fn};
+//! use tower_keep::LogLayer;
+//!
+//! fn serve<S: Service<u32>>(_: S) {}
+//!
+//! struct Broken;
+//! let stack = LogLayer::new().layer(service_fn(|_: u32| async { Err::<(), _>(Broken) }));
+//! // error: `Broken` doesn't implement `std::fmt::Display`
+//! serve(stack);
+//! ```
 //!
 //! # When a layer stops a call
 //!
@@ -101,13 +134,13 @@ pub mod event;
 #[cfg(any(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 mod for_request;
 pub mod job;
-mod listeners;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod ratio;
 pub mod reject;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 mod sharded;
 mod sync;
+mod tracing_enabled;
 mod unshare;
 
 #[cfg(feature = "cancel")]

@@ -14,28 +14,35 @@
 //!
 //! # In a layer of your own
 //!
-//! A layer of your own can stop calls the way ours do. It takes any [`OnReject`] for its reason,
-//! [`Rejected`] or another type, and marks the result by [`mark_rejection`]. The layers around it
-//! then know that a gate turned the call away: it is not retried, no circuit counts it, and the log
-//! calls it rejected.
+//! A layer of your own can stop calls the way ours do, in two steps:
+//!
+//! 1. It makes the result with any [`OnReject`], of a [`Rejected`] that holds a typed reason.
+//! 2. It marks that result with [`mark_rejection`], as the last thing before it returns it.
+//!
+//! The layers around it then know that a gate turned the call away: it is not retried, no circuit counts it, and the log
+//! calls it rejected. Callers find the typed reason with [`find`](crate::find).
 //!
 //! ```
 //! use futures_util::future::{BoxFuture, FutureExt};
 //! use std::task::{Context, Poll};
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 //! use tower_keep::{
-//!     BoxError, Rejection, RetryLayer,
-//!     reject::{OnReject, Rejected, RespondWith, mark_rejection},
+//!     BoxError, Rejection, RetryLayer, find,
+//!     reject::{Fail, OnReject, Rejected, RespondWith, mark_rejection},
 //! };
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! #[error("the bulkhead is full")]
+//! struct BulkheadFull;
 //!
 //! /// Turns every call away: a bulkhead without room.
 //! #[derive(Clone)]
-//! struct Full<S, O> {
+//! struct Bulkhead<S, O> {
 //!     inner: S,
 //!     on_reject: O,
 //! }
 //!
-//! impl<S, O, Request> Service<Request> for Full<S, O>
+//! impl<S, O, Request> Service<Request> for Bulkhead<S, O>
 //! where
 //!     S: Service<Request>,
 //!     O: OnReject<Rejected, S::Response, S::Error> + Clone + Send + 'static,
@@ -51,8 +58,7 @@
 //!     fn call(&mut self, _: Request) -> Self::Future {
 //!         let on_reject = self.on_reject.clone();
 //!         async move {
-//!             let result = on_reject.reject(Rejected::new("the bulkhead is full"));
-//!             // The last thing that the future does.
+//!             let result = on_reject.reject(Rejected::new(BulkheadFull));
 //!             mark_rejection(&result, "the bulkhead is full");
 //!             result
 //!         }
@@ -62,13 +68,16 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! let service = service_fn(|(): ()| async { Ok::<_, BoxError>("done") });
-//! let full = Full { inner: service, on_reject: RespondWith::new(|why: Rejected| "busy") };
-//! let stack = ServiceBuilder::new().layer(RetryLayer::new()).service(full);
-//! // At once, although the retry would try again after an error.
-//! assert_eq!(stack.oneshot(()).await.unwrap(), "busy");
+//! let bulkhead = Bulkhead { inner: service, on_reject: Fail };
+//! let stack = ServiceBuilder::new().layer(RetryLayer::new()).service(bulkhead);
+//! // At once, although the retry would try again after any other error.
+//! let error = stack.oneshot(()).await.unwrap_err();
+//! assert!(find::<BulkheadFull>(&*error).is_some());
+//! assert_eq!(Rejection::of(&*error), Some(Rejection::Other));
 //!
-//! let rejected: BoxError = Rejected::new("the bulkhead is full").into();
-//! assert_eq!(Rejection::of(&*rejected), Some(Rejection::Other));
+//! // The same layer answers with a response instead.
+//! let bulkhead = Bulkhead { inner: service, on_reject: RespondWith::new(|_: Rejected| "busy") };
+//! assert_eq!(bulkhead.oneshot(()).await.unwrap(), "busy");
 //! # });
 //! ```
 //!
@@ -88,6 +97,11 @@ use crate::{
 };
 
 /// Turns a layer's reason into what the caller sees, and passes on the inner service's errors.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes neither a `{Response}` nor an error of a `{Reason}`",
+    label = "does not say what a rejected caller gets",
+    note = "`Fail`, `FailWith` and `RespondWith` do, for the response and the error of the service inside"
+)]
 pub trait OnReject<Reason, Response, InnerError> {
     /// The error type of the service that the layer makes.
     type Error;
@@ -271,34 +285,41 @@ pub fn recovered() {
     verdict::clear();
 }
 
-/// A call that a gate of your own turned away: a reason for [`OnReject`], with a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reason of a gate of your own that turned a call away: any error or text, for [`OnReject`].
+///
+/// It reads like the reason that it holds, which is its [`source`](Error::source), so that [`find`](crate::find) finds
+/// it. [`Rejection::of`] calls it [`Other`](Rejection::Other).
+#[derive(Clone, Debug)]
 pub struct Rejected {
-    reason: Cow<'static, str>,
+    reason: Arc<dyn Error + Send + Sync>,
 }
 
 impl Rejected {
-    /// The gate turned the call away for this reason, such as "the bulkhead is full".
-    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+    /// The gate turned the call away for this reason: an error of your own, or a text such as "the bulkhead is full".
+    pub fn new(reason: impl Into<BoxError>) -> Self {
         Self {
-            reason: reason.into(),
+            reason: reason.into().into(),
         }
     }
 
-    /// Why.
+    /// Why. [`find`](crate::find) gives it by its type.
     #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
+    pub fn reason(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.reason
     }
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        fmt::Display::fmt(&self.reason, f)
     }
 }
 
-impl Error for Rejected {}
+impl Error for Rejected {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.reason)
+    }
+}
 
 /// What stopped a call: the one question to an error of a stack.
 ///

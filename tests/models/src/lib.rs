@@ -37,15 +37,15 @@ pub mod cancel;
 pub mod circuit_breaker;
 pub mod dedup;
 pub mod job;
-mod listeners;
 pub mod progress;
 pub mod retry;
 mod run;
 mod sync;
+mod tracing_enabled;
 
 // The library's own files, of which the models use a part. They are linted at home.
 
-#[path = "../../../crates/tower-keep/src/classify.rs"]
+#[path = "../../../crates/tower-keep/src/classify/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
 mod classify;
 #[path = "../../../crates/tower-keep/src/error.rs"]

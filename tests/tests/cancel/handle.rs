@@ -196,7 +196,9 @@ async fn the_handle_cancels_by_group() {
         names.collect::<Vec<_>>()
     };
     // A job that leaves a group leaves the others in it.
-    handle.cancel_where(tower_keep::CancelReason::Requested, |job| &*job.name == "ann/1");
+    handle.cancel_where(tower_keep::CancelReason::Requested, |job| {
+        &*job.name == "ann/1"
+    });
     calls.remove(0).await.unwrap().unwrap_err();
     assert_eq!(names(&users, "ann"), ["ann/2", "ann/3"]);
     assert_eq!(users.cancel("carl"), 0);

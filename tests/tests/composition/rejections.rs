@@ -150,7 +150,7 @@ async fn an_unmarked_rejection_is_an_error() {
         .unwrap_err();
     assert_eq!(calls.count(), 4);
     let rejected = find::<Rejected>(&*error).expect("the gate's reason");
-    assert_eq!(rejected.reason(), "full");
+    assert_eq!(rejected.reason().to_string(), "full");
 }
 
 /// R79 A mark that nobody took is gone with the next poll.
@@ -218,7 +218,7 @@ async fn one_question_to_an_error() {
             Some(Rejection::Duplicate),
         ),
         (
-            full.try_dispatch(0).unwrap_err().why().clone().into(),
+            full.try_reserve().map(drop).unwrap_err().into(),
             Some(Rejection::Full),
         ),
         // The outermost reason is the answer.

@@ -228,7 +228,7 @@ fn handles_can_be_sent_and_shared() {
     assert_impl_all!(ProgressHandle: Clone, Send, Sync);
     assert_impl_all!(progress::Changes: Stream, Unpin, Send, Sync);
     assert_impl_all!(progress::Watch: Stream, Unpin, Clone, Send, Sync);
-    assert_impl_all!(progress::Snapshot: Clone, Send, Sync);
+    assert_impl_all!(progress::BoardSnapshot: Clone, Send, Sync);
     assert_impl_all!(Job: Clone, Send, Sync);
     assert_impl_all!(Pipeline: Clone, Send, Sync);
     type Inner = Strict<Scripted<u32, u32>>;

@@ -91,7 +91,7 @@ async fn job() {
 #[tokio::test(start_paused = true)]
 async fn dispatch() {
     let jobs = Dispatcher::new(inner()).limit(std::num::NonZeroUsize::MIN);
-    assert_shown(&jobs.try_reserve().unwrap(), &["Place"]);
+    assert_shown(&jobs.try_reserve().unwrap(), &["Permit"]);
     let handle = jobs.dispatch(1);
     assert_shown(&jobs, &["Dispatcher", "in_flight: 1", "available: Some(0)"]);
     assert_shown(

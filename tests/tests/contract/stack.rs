@@ -32,9 +32,7 @@ use tower::{
 };
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, ProgressLayer,
-    RetryLayer, TimeoutLayer,
-    cancel::CancelHandle,
-    circuit_breaker::CircuitBreakerHandle,
+    RetryLayer, TimeoutLayer, cancel::CancelHandle, circuit_breaker::CircuitBreakerHandle,
     retry::Attempt,
 };
 use tower_keep_test::{Recorder, secs};

@@ -161,7 +161,9 @@ async fn a_replaced_call_is_not_retried_and_does_not_count() {
         let service = inner.strict();
         let service = if retry_outside {
             let stack = ServiceBuilder::new().layer(log).layer(circuit);
-            let stack = stack.layer(RetryLayer::new()).layer(by_tens().debounce(secs(3)));
+            let stack = stack
+                .layer(RetryLayer::new())
+                .layer(by_tens().debounce(secs(3)));
             Stack::new(stack.service(service))
         } else {
             let stack = ServiceBuilder::new()

@@ -87,13 +87,13 @@ async fn followers_see_what_the_work_reports() {
         ],
     );
     for job in [early_job, late_job] {
-        let view = board.job(job).unwrap();
+        let view = board.find(job).unwrap();
         assert_eq!(
             (view.state, view.report.fraction().unwrap()),
             (JobState::Joined, 0.5)
         );
     }
-    assert_eq!(board.job(first_job).unwrap().state, JobState::Running);
+    assert_eq!(board.find(first_job).unwrap().state, JobState::Running);
     assert_eq!(late.await.unwrap(), 4);
     assert_eq!(early.await.unwrap().unwrap(), 4);
     assert_eq!(first.await.unwrap().unwrap(), 4);

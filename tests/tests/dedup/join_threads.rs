@@ -106,7 +106,8 @@ async fn joined_callers_come_and_go() {
                             continue;
                         }
                         1 => {
-                            let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+                            let running =
+                                handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
                             if !running.is_empty() {
                                 let chosen = random.below(running.len() as u64);
                                 handle.cancel(running[chosen as usize]);

@@ -14,7 +14,6 @@ use tower_keep::{
 use tower_keep_test::{Polled, Scripted, Step};
 use tower_keep_tests::*;
 
-
 /// R2, R10, R63: the old one's job is cancelled before the new one starts, as replaced, with its token; each job ends
 /// once, and both know each other. Wherever the job begins.
 #[tokio::test(start_paused = true)]

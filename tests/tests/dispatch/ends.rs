@@ -244,9 +244,9 @@ async fn the_history_is_bounded() {
         .repeat_last();
     let jobs = Dispatcher::new(inner).history(2);
     let ids: Vec<_> = (0..3).map(|request| jobs.dispatch(request).id()).collect();
-    assert!(ids.iter().all(|id| jobs.job(*id).is_some()), "they run");
+    assert!(ids.iter().all(|id| jobs.find(*id).is_some()), "they run");
     tokio::time::sleep(secs(2)).await;
-    let known: Vec<_> = ids.iter().map(|id| jobs.job(*id).is_some()).collect();
+    let known: Vec<_> = ids.iter().map(|id| jobs.find(*id).is_some()).collect();
     assert_eq!(known, [false, true, true]);
     assert!(jobs.jobs().is_empty());
 }
@@ -278,7 +278,7 @@ async fn the_board_loses_no_ending() {
         .never()
         .never();
     let jobs = Dispatcher::new(inner).limit(NonZeroUsize::new(5).unwrap());
-    let mut events = jobs.board().subscribe();
+    let mut events = jobs.progress_handle().subscribe();
     let handles: Vec<_> = (0..6).map(|request| jobs.dispatch(request)).collect();
     tokio::time::sleep(secs(1)).await;
     handles[3].cancel();
@@ -307,11 +307,11 @@ async fn the_board_loses_no_ending() {
     assert_eq!(terminal, 6);
     for (handle, state) in handles.iter().zip(ends) {
         assert_eq!(
-            jobs.job(handle.id()).expect("it is in the history").state,
+            jobs.find(handle.id()).expect("it is in the history").state,
             state
         );
     }
-    assert_eq!(jobs.board().history().len(), 6);
+    assert_eq!(jobs.progress_handle().history().len(), 6);
     let error = handles.into_iter().next_back().unwrap().await.unwrap_err();
     assert!(find::<Full>(&*error).is_some());
     assert!(Job::current().id().is_none());

@@ -106,10 +106,10 @@ async fn a_dispatch_within_a_call_is_no_part_of_it() {
         S::Error: std::fmt::Debug,
     {
         let jobs = Dispatcher::new(Scripted::new().answer_after(secs(10), 7));
-        let board = jobs.board();
+        let board = jobs.progress_handle();
         let mut service = layer.layer(jobs);
         let handle = begin(&mut service, 0).await.await.unwrap();
-        let view = board.job(handle.id()).expect("it runs");
+        let view = board.find(handle.id()).expect("it runs");
         tokio::time::sleep(secs(2)).await;
         assert_eq!(handle.await.unwrap(), 7);
         view.parent
@@ -165,7 +165,7 @@ async fn a_dispatched_job_dispatches() {
         tokio::time::sleep(secs(10)).await;
         Ok(2)
     }));
-    let board = second.board();
+    let board = second.progress_handle();
     let first = Dispatcher::new(code(move |_, request| {
         drop(second.dispatch(request));
         std::future::pending()

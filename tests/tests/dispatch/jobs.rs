@@ -9,7 +9,7 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CancelReason, Dispatcher, EventKind, FailureCause, Job, JobHandle, LogLayer,
     RetryLayer,
-    dispatch::{Panicked, Unfinished},
+    dispatch::{JobError, Panicked},
     find,
     progress::JobState,
 };
@@ -19,7 +19,7 @@ use tower_keep_tests::*;
 #[derive(Debug, PartialEq, thiserror::Error)]
 enum AppError {
     #[error(transparent)]
-    Unfinished(Unfinished),
+    Job(JobError),
     #[error("app: {0}")]
     Own(&'static str),
 }
@@ -176,13 +176,10 @@ async fn the_users_own_error() {
         .error("broken")
         .panic("oh")
         .never();
-    let jobs = Dispatcher::new(inner).fail_with(AppError::Unfinished);
+    let jobs = Dispatcher::new(inner).fail_with(AppError::Job);
     assert_eq!(jobs.dispatch(0).await, Err(AppError::Own("broken")));
     let panicked = jobs.dispatch(0).await.unwrap_err();
-    assert!(matches!(
-        panicked,
-        AppError::Unfinished(Unfinished::Panicked(_))
-    ));
+    assert!(matches!(panicked, AppError::Job(JobError::Panicked(_))));
     let handle = jobs.dispatch(0);
     handle.cancel();
     let cancelled = handle.await.unwrap_err();
@@ -195,7 +192,7 @@ async fn a_response_instead() {
     let inner = Scripted::<u32, String, &'static str>::new()
         .error("broken")
         .never();
-    let jobs = Dispatcher::new(inner).respond_with(|why: Unfinished| why.to_string());
+    let jobs = Dispatcher::new(inner).respond_with(|why: JobError| why.to_string());
     assert_eq!(jobs.dispatch(0).await, Err("broken"));
     let handle = jobs.dispatch(0);
     handle.cancel();
@@ -265,7 +262,7 @@ async fn readiness_is_waited_for_in_the_job() {
     let failing =
         Scripted::<u32, u32>::new().readiness(tower_keep_test::Readiness::error("closed"));
     let jobs = Dispatcher::new(failing);
-    let mut events = jobs.board().subscribe();
+    let mut events = jobs.progress_handle().subscribe();
     let error = jobs.dispatch(0).await.unwrap_err();
     assert_eq!(error.to_string(), "closed");
     let mut names = Vec::new();
@@ -355,7 +352,7 @@ fn auto_traits() {
 fn outside_a_runtime() {
     let inner = Scripted::<u32, u32>::new().answer(1).repeat_last();
     let jobs = Dispatcher::new(inner);
-    let mut events = jobs.board().subscribe();
+    let mut events = jobs.progress_handle().subscribe();
     let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| jobs.dispatch(0)));
     assert!(failed.is_err());
     assert!(events.try_recv().is_none());

@@ -9,7 +9,7 @@ use std::{
 use tower::{Service, ServiceExt};
 use tower_keep::{
     BoxError, CancelReason, Dispatcher, EventKind, FailureCause,
-    dispatch::{Cancelled, Full, Refusal},
+    dispatch::{Cancelled, Full, TryDispatchError},
     find,
     progress::JobState,
 };
@@ -31,7 +31,7 @@ async fn a_full_dispatcher_turns_away() {
     let inner = seconds();
     let calls = inner.calls();
     let jobs = Dispatcher::new(inner).limit(TWO);
-    let mut events = jobs.board().subscribe();
+    let mut events = jobs.progress_handle().subscribe();
     let running = [jobs.dispatch(0), jobs.dispatch(1)];
     assert_eq!((jobs.in_flight(), jobs.available()), (2, Some(0)));
     let clones = calls.clones();
@@ -82,9 +82,10 @@ async fn a_full_dispatcher_turns_away() {
 async fn the_request_comes_back() {
     let jobs = Dispatcher::new(seconds()).limit(ONE);
     let running = jobs.try_dispatch(0).expect("there is a place");
-    let mut events = jobs.board().subscribe();
+    let mut events = jobs.progress_handle().subscribe();
     let refused = jobs.try_dispatch(42).unwrap_err();
-    assert_eq!(refused.why(), &Refusal::Full(Full::new(1)));
+    let expected = Full::new(1);
+    assert!(matches!(&refused, TryDispatchError::Full { reason, .. } if *reason == expected));
     assert!(find::<Full>(&refused).is_some());
     assert!(events.try_recv().is_none(), "no job");
     running.await.unwrap();
@@ -94,7 +95,7 @@ async fn the_request_comes_back() {
 
     jobs.cancel_handle().shutdown_now();
     let refused = jobs.try_dispatch(42).unwrap_err();
-    assert!(matches!(refused.why(), Refusal::ShutDown(_)));
+    assert!(matches!(refused, TryDispatchError::ShutDown { .. }));
 }
 
 /// A reservation waits for a place, in order, and no later caller gets it first.
@@ -127,7 +128,10 @@ async fn a_reserved_place_is_kept() {
     let jobs = Dispatcher::new(seconds()).limit(ONE);
     let place = jobs.reserve().await.unwrap();
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(0)));
-    assert!(matches!(jobs.try_reserve(), Err(Refusal::Full(_))));
+    assert!(matches!(
+        jobs.try_reserve(),
+        Err(TryDispatchError::Full { .. })
+    ));
     drop(place);
     let place = jobs.try_reserve().unwrap();
     assert_eq!(place.dispatch(0).await.unwrap(), 7);
@@ -217,14 +221,10 @@ async fn a_refusal_says_why() {
     let _running = [1, 1].map(|request| jobs.dispatch(request));
     let refused = jobs.try_dispatch(2).unwrap_err();
     let words = "2 dispatched jobs are in flight, as many as are allowed";
-    assert_eq!(
-        (refused.to_string(), refused.why().to_string()),
-        (words.into(), words.into())
-    );
+    assert_eq!(refused.to_string(), words);
+    assert_eq!(refused.source().unwrap().to_string(), words);
     assert!(format!("{refused:?}").contains("Full"));
-    let limits =
-        [&refused as &dyn Error, refused.why()].map(|error| find::<Full>(error).map(Full::limit));
-    assert_eq!(limits, [Some(2), Some(2)]);
+    assert_eq!(find::<Full>(&refused).map(Full::limit), Some(2));
     assert_eq!(refused.clone().into_request(), 2);
 
     jobs.cancel_handle().shutdown_now();

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
-use tower_keep::{CancelReason, Dispatcher, dispatch::Refusal, progress::JobState};
+use tower_keep::{CancelReason, Dispatcher, dispatch::TryDispatchError, progress::JobState};
 use tower_keep_test::{Polled, Scripted};
 use tower_keep_tests::*;
 
@@ -28,7 +28,7 @@ async fn an_idle_dispatcher_notices_its_token() {
         let (jobs, token) = shut_down_on(Scripted::new());
         let asks = |which: u32| match which {
             0 => jobs.cancel_handle().is_shut_down(),
-            1 => matches!(jobs.try_reserve(), Err(Refusal::ShutDown(_))),
+            1 => matches!(jobs.try_reserve(), Err(TryDispatchError::ShutDown { .. })),
             2 => jobs.try_dispatch(1).is_err(),
             _ => Polled::new(Box::pin(jobs.reserve()))
                 .assert_ready()
@@ -74,7 +74,7 @@ async fn after_the_token_a_full_dispatcher_is_shut_down() {
     tokio::time::sleep(secs(1)).await;
     token.cancel();
     let refused = jobs.try_dispatch(2).unwrap_err();
-    assert!(matches!(refused.why(), Refusal::ShutDown(_)));
+    assert!(matches!(refused, TryDispatchError::ShutDown { .. }));
     let error = jobs.dispatch(3).await.unwrap_err();
     assert_eq!(reason(&error), CancelReason::Shutdown);
 }
@@ -141,7 +141,10 @@ async fn a_shutdown() {
         jobs.reserve().await.unwrap_err().reason(),
         &CancelReason::Shutdown
     );
-    assert!(matches!(jobs.try_reserve(), Err(Refusal::ShutDown(_))));
+    assert!(matches!(
+        jobs.try_reserve(),
+        Err(TryDispatchError::ShutDown { .. })
+    ));
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(2)));
 }
 

@@ -7,15 +7,21 @@ use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, EventKind,
     FailureCause, Job, JobId, JobLayer, LogLayer, Observer, Pipeline, ProgressLayer, RetryLayer,
     TimeoutLayer,
-    job::{IdentifyBy, JobService},
 };
 use tower_keep_test::{Recorder, Scripted};
 use tower_keep_tests::*;
 
-type ByNumber = IdentifyBy<fn(&u32) -> Option<String>>;
-
 /// Each request but 0 has an id.
-pub(crate) fn identified() -> JobLayer<tower_keep::JobName, ByNumber> {
+pub(crate) fn identified<S>() -> impl Layer<
+    S,
+    Service: Service<u32, Response = S::Response, Error = S::Error, Future: Send>
+                 + Clone
+                 + Send
+                 + Sync,
+> + Clone
+where
+    S: Service<u32, Error: std::fmt::Display, Future: Send> + Clone + Send + Sync,
+{
     JobLayer::unnamed().identified_by(|n: &u32| (*n > 0).then(|| format!("order-{n}")))
 }
 
@@ -63,15 +69,14 @@ async fn each_event_and_view_has_the_id() {
 /// R78 A job without an id has none anywhere, whether the closure finds none, an empty one, or nobody asks.
 #[tokio::test(start_paused = true)]
 async fn no_id_and_an_empty_one_are_none() {
-    async fn check<I: tower_keep::job::IdentifyJob<u32> + Clone>(
-        layer: JobLayer<tower_keep::JobName, I>,
+    async fn check<S: Service<u32, Response = u32, Error = BoxError>>(
+        identify: impl Fn(Stack) -> S,
     ) {
         let (lines, _guard) = Lines::listen();
         let (log, recorder) = recording();
         let progress = ProgressLayer::new();
         let board = progress.handle();
-        let service = ServiceBuilder::new()
-            .layer(layer)
+        let inside = ServiceBuilder::new()
             .layer(log)
             .layer(LogLayer::new())
             .layer(progress)
@@ -79,7 +84,7 @@ async fn no_id_and_an_empty_one_are_none() {
                 assert_eq!(job.external_id(), None);
                 Ok(n)
             }));
-        service.oneshot(0).await.unwrap();
+        identify(Stack::new(inside)).oneshot(0).await.unwrap();
         assert_eq!(ids(&recorder), [""; 3]);
         assert_eq!(board.history()[0].external_id, None);
         assert!(board.find_external("").is_empty());
@@ -88,9 +93,10 @@ async fn no_id_and_an_empty_one_are_none() {
         assert!(!fields.is_empty());
     }
 
-    check(identified()).await;
-    check(JobLayer::unnamed().identified_by(|_: &u32| Some(""))).await;
-    check(JobLayer::new("job")).await;
+    check(|inner| identified().layer(inner)).await;
+    let empty = JobLayer::unnamed().identified_by(|_: &u32| Some(""));
+    check(|inner| empty.layer(inner)).await;
+    check(|inner| JobLayer::new("job").layer(inner)).await;
 }
 
 /// R78 Inside the layer that began the job, it is identified after `dispatched`: all later events have the id.
@@ -152,7 +158,7 @@ async fn an_observer_learns_of_a_late_id() {
 async fn any_layer_may_stand_around() {
     async fn check<L>(name: &str, layer: L)
     where
-        L: Layer<JobService<Stack, tower_keep::JobName, ByNumber>>,
+        L: Layer<Stack>,
         L::Service: Service<u32, Response = u32, Error = BoxError>,
     {
         let (log, recorder) = recording();
@@ -160,7 +166,7 @@ async fn any_layer_may_stand_around() {
             job.progress(0.5);
             Ok(n)
         }));
-        let service = log.layer(layer.layer(identified().layer(plain)));
+        let service = log.layer(layer.layer(Stack::new(identified().layer(plain))));
         assert_eq!(service.oneshot(1).await.unwrap(), 1, "{name}");
         recorder.assert_one_terminal_each();
         let ids = ids(&recorder);
@@ -332,21 +338,9 @@ async fn a_dispatched_job() {
         .identified_by(by_number)
         .named("import")
         .limit(one);
-    async fn check<S, N, O, I>(jobs: Dispatcher<S, N, O, I>)
-    where
-        S: tower_keep::dispatch::Stack<u32, Response = u32, Error = BoxError>,
-        N: tower_keep::job::NameJob<u32> + Clone,
-        I: tower_keep::job::IdentifyJob<u32> + Clone,
-        O: tower_keep::reject::OnReject<
-                tower_keep::dispatch::Unfinished,
-                u32,
-                BoxError,
-                Error = BoxError,
-            > + Clone
-            + Send
-            + 'static,
-    {
-        let mut events = jobs.board().subscribe();
+    // The two are of one type, in whichever order their setters came.
+    for jobs in [first, then] {
+        let mut events = jobs.progress_handle().subscribe();
         let job = jobs.dispatch(1);
         assert_eq!(
             (job.name(), job.external_id().as_deref()),
@@ -372,8 +366,6 @@ async fn a_dispatched_job() {
         }
         assert!(seen >= 7, "{seen}");
     }
-    check(first).await;
-    check(then).await;
 
     // Where the dispatcher gives none, the stack's counts, though the stack keeps the call waiting for its readiness.
     let waits = ServiceBuilder::new().concurrency_limit(1).service(stack());

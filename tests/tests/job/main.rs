@@ -4,6 +4,7 @@ mod child_jobs;
 mod external_ids;
 mod external_ids_attempts;
 mod external_ids_found;
+mod job_services;
 mod names;
 mod observers;
 mod one_job;

@@ -94,7 +94,7 @@ async fn every_event_carries_its_step() {
         .kinds()
         .into_iter()
         .filter_map(|kind| match kind {
-            EventKind::StepSucceeded { took, within } => Some((took, within)),
+            EventKind::StepSucceeded { took, within, .. } => Some((took, within)),
             _ => None,
         })
         .collect();

@@ -295,7 +295,7 @@ async fn cancelled_between_attempts() {
     assert!(view.next_attempt_at.is_some());
     assert!(jobs.cancel_handle().cancel(handle.id()));
     // From here on, also before its task runs again.
-    let view = jobs.job(handle.id()).unwrap();
+    let view = jobs.find(handle.id()).unwrap();
     assert_eq!(
         (view.state, view.next_attempt_at),
         (JobState::Backoff, None)

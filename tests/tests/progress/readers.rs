@@ -219,7 +219,7 @@ async fn the_last_report_is_shown_of_all_that_joined() {
 #[tokio::test(start_paused = true)]
 async fn a_readers_waker_that_panics_harms_no_other() {
     let jobs = Dispatcher::new(Scripted::<u32, u32>::new().answer(1));
-    let board = jobs.board();
+    let board = jobs.progress_handle();
     let ((_, mut bad), (_, mut good)) = (board.changes(), board.changes());
     let mut events = board.subscribe();
     let waker = panicking_waker();

@@ -152,7 +152,7 @@ async fn the_latest_value_never_lags() {
         (view.report.fraction().unwrap(), view.report.text()),
         (0.5, Some("working"))
     );
-    assert_eq!(handle.job(view.job).unwrap().report.fraction(), Some(0.5));
+    assert_eq!(handle.find(view.job).unwrap().report.fraction(), Some(0.5));
 
     call.await.unwrap().unwrap_err();
     // Both see the ending, however late they look, and it says how.

@@ -11,7 +11,7 @@ use tower_keep::{
     cancel::RunningJob,
     circuit_breaker::{State, Transition},
     dedup::InFlight,
-    progress::{JobState, JobView, Snapshot},
+    progress::{BoardSnapshot, JobState, JobView},
     retry::RetryBudget,
 };
 use tower_keep_tests::*;
@@ -42,7 +42,7 @@ async fn a_board_and_its_changes() {
     assert!(first.poll().is_pending());
     begin(&mut service, 2).await.await.unwrap_err();
     let sent = serde_json::to_string(&board.snapshot()).unwrap();
-    let there: Snapshot = serde_json::from_str(&sent).unwrap();
+    let there: BoardSnapshot = serde_json::from_str(&sent).unwrap();
     let here = board.snapshot();
     assert_eq!((there.running.len(), there.history.len()), (1, 1));
     for (there, here) in [

@@ -41,38 +41,40 @@ async fn a_failure_is_followed_by_a_retry() {
         .service(inner.strict());
     service.oneshot(0).await.unwrap();
     assert_eq!(calls.started_at(), [secs(0), secs(2), secs(5)]);
-    let failed = |attempt| EventKind::AttemptEnded {
-        attempt,
-        took: secs(1),
-        outcome: AttemptOutcome::Failed(FailureCause::Error),
-    };
+    let told: Vec<_> = recorder.kinds()[2..8]
+        .iter()
+        .map(|kind| match kind {
+            EventKind::AttemptEnded {
+                attempt,
+                took,
+                outcome,
+                ..
+            } => format!("{attempt} ended after {took:?}: {outcome}"),
+            EventKind::RetryScheduled {
+                attempt,
+                max_retries,
+                took,
+                delay,
+                error,
+                ..
+            } => format!("{attempt} of 1+{max_retries} took {took:?}: {error}, wait {delay:?}"),
+            EventKind::Retrying {
+                attempt,
+                max_retries,
+            } => format!("retry as {attempt} of 1+{max_retries}"),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let failed = AttemptOutcome::Failed(FailureCause::Error);
     assert_eq!(
-        recorder.kinds()[2..8],
+        told,
         [
-            failed(1),
-            EventKind::RetryScheduled {
-                attempt: 1,
-                max_retries: 7,
-                took: secs(1),
-                delay: secs(1),
-                error: "first".into()
-            },
-            EventKind::Retrying {
-                attempt: 2,
-                max_retries: 7
-            },
-            failed(2),
-            EventKind::RetryScheduled {
-                attempt: 2,
-                max_retries: 7,
-                took: secs(1),
-                delay: secs(2),
-                error: "second".into()
-            },
-            EventKind::Retrying {
-                attempt: 3,
-                max_retries: 7
-            },
+            format!("1 ended after 1s: {failed}"),
+            "1 of 1+7 took 1s: first, wait 1s".to_owned(),
+            "retry as 2 of 1+7".to_owned(),
+            format!("2 ended after 1s: {failed}"),
+            "2 of 1+7 took 1s: second, wait 2s".to_owned(),
+            "retry as 3 of 1+7".to_owned(),
         ]
     );
     assert_eq!(

@@ -8,40 +8,42 @@ use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::{
-    entrance::{Apart, Call, Entrance, NoPlace},
-    error::{Refusal, Refused, Unfinished},
+    dispatchable::Dispatchable,
+    entry_service::{EntryService, SplitErrors, StackCall, TurnedAway},
+    error::{JobError, TryDispatchError},
     handle::JobHandle,
-    places::{Permit, Places, Reservation},
-    stack::Stack,
+    limit::{JobLimit, LimitPermit, Reservation},
     task::{Reply, Task},
 };
 use crate::{
     cancel::{CancelHandle, CancelLayer, NoGroup, StopOnDrop},
     event::{FailureCause, JobId, JobName},
     job::{
-        Cancelled, IdentifyJob, NameJob, ResponseFuture, Unidentified,
+        Cancelled, ResponseFuture,
         core::{Core, Ending},
+        id_source::{IdSource, Unidentified},
         membership::{Labels, Membership},
+        name_source::NameSource,
     },
     progress::{JobView, ProgressHandle, ProgressLayer, Watch},
     reject::{Fail, OnReject},
     unshare::{Unshare, has_others},
 };
 
-/// Runs each call of a stack in a task of its own, as a job that outlives its caller.
+/// Runs each call of a stack in a task of its own, so that the job outlives its caller.
 ///
 /// A clone dispatches to the same: the limit, the board and the handles are shared. A setter on a dispatcher that is in
 /// use, as by a clone, a handle or a job, gives a dispatcher with all of these of its own: configure first, then take
 /// handles. So `clone().named(..)` for one request makes another dispatcher, which the limit
 /// and the shutdown of the first do not reach: [`named_by`](Self::named_by) names each job by its request.
-pub struct Dispatcher<S, N = JobName, O = Fail, I = Unidentified> {
+pub struct Dispatcher<S, N = JobName, I = Unidentified, O = Fail> {
     pub(super) stack: S,
     pub(super) name: N,
     pub(super) identify: I,
     pub(super) on_reject: O,
     pub(super) progress: ProgressLayer,
-    pub(super) cancel: CancelLayer<NoGroup, StopOnDrop, Apart>,
-    pub(super) places: Arc<Places>,
+    pub(super) cancel: CancelLayer<NoGroup, StopOnDrop, SplitErrors>,
+    pub(super) job_limit: Arc<JobLimit>,
     pub(super) runtime: Option<Handle>,
     /// Of this instance, for its next call as a service.
     pub(super) reservation: Reservation,
@@ -57,8 +59,8 @@ impl<S> Dispatcher<S> {
             identify: Unidentified,
             on_reject: Fail,
             progress: ProgressLayer::new(),
-            cancel: CancelLayer::new().on_reject(Apart),
-            places: Arc::default(),
+            cancel: CancelLayer::new().on_reject(SplitErrors),
+            job_limit: Arc::default(),
             runtime: None,
             reservation: Reservation::None,
         };
@@ -67,7 +69,7 @@ impl<S> Dispatcher<S> {
     }
 }
 
-impl<S, N, O, I> Dispatcher<S, N, O, I> {
+impl<S, N, I, O> Dispatcher<S, N, I, O> {
     /// One table of the jobs for both layers, which a board reads.
     fn share_table(&mut self) {
         let table = self.progress.table();
@@ -75,12 +77,27 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
         table.take();
     }
 
+    /// The stack around which this dispatcher was made.
+    pub fn get_ref(&self) -> &S {
+        &self.stack
+    }
+
+    /// The stack, to change it: for the jobs that this instance, and later clones of it, dispatch from then on.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.stack
+    }
+
+    /// Gives the stack back. Jobs that run go on.
+    pub fn into_inner(self) -> S {
+        self.stack
+    }
+
     /// Reads the progress of the jobs: their latest states, how the last ones ended, each change.
     ///
     /// Configure first, then take handles: a setter on a dispatcher that has a handle gives another dispatcher, whose jobs
     /// this handle does not see.
     #[must_use]
-    pub fn board(&self) -> ProgressHandle {
+    pub fn progress_handle(&self) -> ProgressHandle {
         self.progress.handle()
     }
 
@@ -96,33 +113,33 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// The running jobs as they are now, oldest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobView> {
-        self.board().jobs()
+        self.progress_handle().jobs()
     }
 
-    /// What this job is doing, or how it ended, as long as the board's [history](Self::history) has it: for somebody
-    /// who has only its id.
+    /// What this job is doing, or how it ended, as long as the board's [history](Self::history) has it: for callers that
+    /// have only its id. As [`ProgressHandle::find`].
     #[must_use]
-    pub fn job(&self, job: JobId) -> Option<JobView> {
-        self.board().find(job)
+    pub fn find(&self, job: JobId) -> Option<JobView> {
+        self.progress_handle().find(job)
     }
 
     /// The jobs that have this external id, oldest first: what each is doing, or how it ended, as
     /// [`ProgressHandle::find_external`] says. [`CancelHandle::cancel_external`] cancels them.
     #[must_use]
     pub fn find_external(&self, external_id: &str) -> Vec<JobView> {
-        self.board().find_external(external_id)
+        self.progress_handle().find_external(external_id)
     }
 
     /// How many jobs are in flight: dispatched and not over.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.places.in_flight()
+        self.job_limit.in_flight()
     }
 
     /// How many more may begin now: neither in flight nor reserved. `None` without a limit.
     #[must_use]
     pub fn available(&self) -> Option<usize> {
-        self.places.free()
+        self.job_limit.free()
     }
 
     /// Begins a job, and returns at once. The job runs in a task of its own, in the current tracing span, whatever
@@ -138,21 +155,23 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     #[track_caller]
     pub fn dispatch<Request>(&self, request: Request) -> JobHandle<S::Response, O::Error>
     where
-        S: Stack<Request>,
-        N: NameJob<Request>,
-        I: IdentifyJob<Request>,
-        O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
+        S: Dispatchable<Request>,
+        N: NameSource<Request>,
+        I: IdSource<Request>,
+        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
             + Clone
             + Send
             + 'static,
         Request: Send + 'static,
     {
         let runtime = self.runtime();
-        match self.places.try_take(&self.cancel.handle()) {
+        match self.job_limit.try_take(&self.cancel.handle()) {
             // The Cancel layer turns it away, and counts it.
             Ok(permit) => self.begin(&runtime, request, permit),
-            Err(Refusal::ShutDown(_)) => self.begin(&runtime, request, None),
-            Err(Refusal::Full(full)) => self.turn_away(&request, Unfinished::Full(full)),
+            Err(TryDispatchError::ShutDown { .. }) => self.begin(&runtime, request, None),
+            Err(TryDispatchError::Full { reason, .. }) => {
+                self.turn_away(&request, JobError::Full(reason))
+            }
         }
     }
 
@@ -160,7 +179,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     ///
     /// # Errors
     ///
-    /// [`Refused`] with the request, at the limit and after a shutdown.
+    /// [`TryDispatchError`] with the request, at the limit and after a shutdown.
     ///
     /// # Panics
     ///
@@ -169,21 +188,21 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     pub fn try_dispatch<Request>(
         &self,
         request: Request,
-    ) -> Result<JobHandle<S::Response, O::Error>, Refused<Request>>
+    ) -> Result<JobHandle<S::Response, O::Error>, TryDispatchError<Request>>
     where
-        S: Stack<Request>,
-        N: NameJob<Request>,
-        I: IdentifyJob<Request>,
-        O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
+        S: Dispatchable<Request>,
+        N: NameSource<Request>,
+        I: IdSource<Request>,
+        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
             + Clone
             + Send
             + 'static,
         Request: Send + 'static,
     {
         let runtime = self.runtime();
-        match self.places.try_take(&self.cancel.handle()) {
+        match self.job_limit.try_take(&self.cancel.handle()) {
             Ok(permit) => Ok(self.begin(&runtime, request, permit)),
-            Err(why) => Err(Refused { request, why }),
+            Err(error) => Err(error.with_request(request)),
         }
     }
 
@@ -196,13 +215,13 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
         &self,
         runtime: &Handle,
         request: Request,
-        permit: Permit,
+        permit: LimitPermit,
     ) -> JobHandle<S::Response, O::Error>
     where
-        S: Stack<Request>,
-        N: NameJob<Request>,
-        I: IdentifyJob<Request>,
-        O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static>
+        S: Dispatchable<Request>,
+        N: NameSource<Request>,
+        I: IdSource<Request>,
+        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
             + Clone
             + Send
             + 'static,
@@ -211,12 +230,12 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
         // The user's code first: nothing has begun if it panics.
         let on_reject = self.on_reject.clone();
         let stack = self.stack.clone();
-        let place = self.places.enter(permit);
-        let (job, watch, work) = self.call(self.labels(&request), Call(stack, request));
+        let in_flight = self.job_limit.enter(permit);
+        let (job, watch, work) = self.call(self.labels(&request), StackCall(stack, request));
         let (to, result) = oneshot::channel();
         let handle = JobHandle::new(Arc::clone(&job), watch, result);
         let shutdown = self.cancel.handle().hold();
-        let task = Task::new(work, job, place, shutdown, Reply { on_reject, to });
+        let task = Task::new(work, job, in_flight, shutdown, Reply { on_reject, to });
         runtime.spawn(task.in_current_span());
         handle
     }
@@ -225,18 +244,18 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     pub(super) fn turn_away<Request>(
         &self,
         request: &Request,
-        why: Unfinished,
+        why: JobError,
     ) -> JobHandle<S::Response, O::Error>
     where
         S: Service<Request>,
-        N: NameJob<Request>,
-        I: IdentifyJob<Request>,
-        O: OnReject<Unfinished, S::Response, S::Error> + Clone,
+        N: NameSource<Request>,
+        I: IdSource<Request>,
+        O: OnReject<JobError, S::Response, S::Error> + Clone,
     {
-        let (job, watch, work) = self.call(self.labels(request), NoPlace);
+        let (job, watch, work) = self.call(self.labels(request), TurnedAway);
         let why = match job.reason() {
             // It was shut down just now.
-            Some(reason) => Unfinished::Cancelled(Cancelled::of(job.id(), reason)),
+            Some(reason) => JobError::Cancelled(Cancelled::of(job.id(), reason)),
             None => why,
         };
         job.end(None, || Ending::Failed {
@@ -253,8 +272,8 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
 
     fn labels<Request>(&self, request: &Request) -> Labels
     where
-        N: NameJob<Request>,
-        I: IdentifyJob<Request>,
+        N: NameSource<Request>,
+        I: IdSource<Request>,
     {
         Labels {
             name: Some(self.name.name(request)),
@@ -266,9 +285,9 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// inside them is.
     fn call<Request>(&self, labels: Labels, request: Request) -> (Arc<Core>, Watch, Work<Request>)
     where
-        Entrance: Service<Request, Error: fmt::Display>,
+        EntryService: Service<Request, Error: fmt::Display>,
     {
-        let mut layers = self.progress.layer(self.cancel.layer(Entrance));
+        let mut layers = self.progress.layer(self.cancel.layer(EntryService));
         let (membership, job, future) = Membership::begin_apart(labels, || layers.call(request));
         let board = self.progress.handle();
         let watch = board
@@ -281,25 +300,26 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
 /// A call through the dispatcher's own layers.
 type Work<Request> = ResponseFuture<<Layers as Service<Request>>::Future>;
 
-type Layers =
-    crate::progress::Progress<crate::cancel::Cancel<Entrance, NoGroup, StopOnDrop, Apart>>;
+type Layers = crate::progress::Progress<
+    crate::cancel::Cancel<EntryService, NoGroup, StopOnDrop, SplitErrors>,
+>;
 
-impl<S, N, O, I> Unshare for Dispatcher<S, N, O, I> {
+impl<S, N, I, O> Unshare for Dispatcher<S, N, I, O> {
     fn is_shared(&self) -> bool {
-        has_others(&self.places) || self.progress.is_shared() || self.cancel.is_shared()
+        has_others(&self.job_limit) || self.progress.is_shared() || self.cancel.is_shared()
     }
 
     fn renew(&mut self) {
         self.progress.renew();
         self.cancel.renew();
         self.share_table();
-        self.places = Arc::new(self.places.renewed());
-        // It holds a place that is left behind.
+        self.job_limit = Arc::new(self.job_limit.renewed());
+        // It holds a permit of the limit that is left behind.
         self.reservation = Reservation::None;
     }
 }
 
-impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, O, I> {
+impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, I, O> {
     fn clone(&self) -> Self {
         Self {
             stack: self.stack.clone(),
@@ -308,7 +328,7 @@ impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, O, I> {
             on_reject: self.on_reject.clone(),
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
-            places: Arc::clone(&self.places),
+            job_limit: Arc::clone(&self.job_limit),
             runtime: self.runtime.clone(),
             // What this instance waits for, or holds, is its own.
             reservation: Reservation::None,
@@ -316,13 +336,13 @@ impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, O, I> {
     }
 }
 
-impl<S: fmt::Debug, N: fmt::Debug, O, I: fmt::Debug> fmt::Debug for Dispatcher<S, N, O, I> {
+impl<S: fmt::Debug, N: fmt::Debug, O, I: fmt::Debug> fmt::Debug for Dispatcher<S, N, I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dispatcher")
             .field("stack", &self.stack)
             .field("name", &self.name)
             .field("external_id", &self.identify)
-            .field("limit", &self.places.limit())
+            .field("limit", &self.job_limit.limit())
             .field("cancel", &self.cancel)
             .field("progress", &self.progress)
             .field("in_flight", &self.in_flight())

@@ -1,14 +1,16 @@
+//! The errors of a dispatched job, and of a request that was not dispatched.
+
 use std::{any::Any, error::Error, fmt};
 
 use crate::{error::panic_message, event::JobId, job::Cancelled};
 
-/// Why a dispatched job came to no result of its stack's.
+/// The error of a dispatched job without a result of its stack: it was cancelled, it panicked, or it never began.
 ///
 /// It reads like the reason that it holds, which is its [`source`](Error::source), so that [`find`](crate::find) finds
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Unfinished {
+pub enum JobError {
     /// It was cancelled: by hand, at a shutdown, or because its runtime is gone.
     Cancelled(Cancelled),
     /// It panicked.
@@ -17,7 +19,7 @@ pub enum Unfinished {
     Full(Full),
 }
 
-impl Unfinished {
+impl JobError {
     fn reason(&self) -> &(dyn Error + 'static) {
         match self {
             Self::Cancelled(cancelled) => cancelled,
@@ -27,13 +29,13 @@ impl Unfinished {
     }
 }
 
-impl fmt::Display for Unfinished {
+impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.reason(), f)
     }
 }
 
-impl Error for Unfinished {
+impl Error for JobError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(self.reason())
     }
@@ -100,74 +102,73 @@ impl fmt::Display for Panicked {
 
 impl Error for Panicked {}
 
-/// Why no job may begin now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why no job began, with the request for another try: at the [limit](super::Dispatcher::limit), or after a shutdown.
+///
+/// [`try_dispatch`](super::Dispatcher::try_dispatch) gives back its request in it,
+/// [`try_reserve`](super::Dispatcher::try_reserve) has none to give back. The error reads like the reason that it holds,
+/// which is its [`source`](Error::source), so that [`find`](crate::find) finds it.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refusal {
-    /// Too many others run.
-    Full(Full),
+pub enum TryDispatchError<Request = ()> {
+    /// As many jobs run as the limit allows.
+    Full {
+        /// The request that was not dispatched.
+        request: Request,
+        /// With the limit.
+        reason: Full,
+    },
     /// The dispatcher is shut down.
-    ShutDown(Cancelled),
+    ShutDown {
+        /// The request that was not dispatched.
+        request: Request,
+        /// With the reason of the shutdown.
+        reason: Cancelled,
+    },
 }
 
-impl Refusal {
-    fn reason(&self) -> &(dyn Error + 'static) {
+impl TryDispatchError {
+    /// The same reason, for this request.
+    pub(super) fn with_request<Request>(self, request: Request) -> TryDispatchError<Request> {
         match self {
-            Self::Full(full) => full,
-            Self::ShutDown(cancelled) => cancelled,
+            Self::Full { reason, .. } => TryDispatchError::Full { request, reason },
+            Self::ShutDown { reason, .. } => TryDispatchError::ShutDown { request, reason },
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl<Request> TryDispatchError<Request> {
+    /// The request, for another try.
+    #[must_use]
+    pub fn into_request(self) -> Request {
+        match self {
+            Self::Full { request, .. } | Self::ShutDown { request, .. } => request,
+        }
+    }
+
+    fn reason(&self) -> &(dyn Error + 'static) {
+        match self {
+            Self::Full { reason, .. } => reason,
+            Self::ShutDown { reason, .. } => reason,
+        }
+    }
+}
+
+impl<Request> fmt::Debug for TryDispatchError<Request> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TryDispatchError")
+            .field("reason", &self.reason())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Request> fmt::Display for TryDispatchError<Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.reason(), f)
     }
 }
 
-impl Error for Refusal {
+impl<Request> Error for TryDispatchError<Request> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(self.reason())
-    }
-}
-
-/// A request that [`try_dispatch`](super::Dispatcher::try_dispatch) gives back. No job began.
-#[derive(Clone)]
-pub struct Refused<Request> {
-    pub(super) request: Request,
-    pub(super) why: Refusal,
-}
-
-impl<Request> Refused<Request> {
-    /// The request, for another try.
-    #[must_use]
-    pub fn into_request(self) -> Request {
-        self.request
-    }
-
-    /// Why it was given back.
-    #[must_use]
-    pub fn why(&self) -> &Refusal {
-        &self.why
-    }
-}
-
-impl<Request> fmt::Debug for Refused<Request> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused")
-            .field("why", &self.why)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<Request> fmt::Display for Refused<Request> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.why, f)
-    }
-}
-
-impl<Request> Error for Refused<Request> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.why.reason())
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 /// # Errors
 ///
 /// What the stack fails with; and where the job came to no result, what the dispatcher makes of
-/// [`Unfinished`](super::Unfinished).
+/// [`JobError`](super::JobError).
 ///
 /// # Panics
 ///

@@ -34,9 +34,9 @@
 //! // Nobody has to wait. The job is found again by its id, for a while also after its end.
 //! let id = jobs.dispatch(7).id();
 //! tokio::time::sleep(Duration::from_secs(1)).await;
-//! assert_eq!(jobs.job(id).unwrap().state, JobState::Running);
+//! assert_eq!(jobs.find(id).unwrap().state, JobState::Running);
 //! tokio::time::sleep(Duration::from_secs(60)).await;
-//! assert_eq!(jobs.job(id).unwrap().state, JobState::Succeeded);
+//! assert_eq!(jobs.find(id).unwrap().state, JobState::Succeeded);
 //! assert!(!jobs.cancel_handle().cancel(id), "too late");
 //! # });
 //! ```
@@ -44,7 +44,7 @@
 //! # What it is made of
 //!
 //! A [`JobLayer`](crate::JobLayer)'s job, in a [`ProgressLayer`](crate::ProgressLayer), whose handle is
-//! [`board`](Dispatcher::board), in a [`CancelLayer`](crate::CancelLayer), whose handle is
+//! [`progress_handle`](Dispatcher::progress_handle), in a [`CancelLayer`](crate::CancelLayer), whose handle is
 //! [`cancel_handle`](Dispatcher::cancel_handle): they do for dispatched jobs all that they do for others, a
 //! [graceful shutdown](crate::cancel#graceful-shutdown) too. So neither layer is needed in the stack. One that is there
 //! joins the same job; of two Cancel layers either cancels it, and the shorter of their grace
@@ -73,14 +73,14 @@
 //! |---|---|---|
 //! | [`dispatch`](Dispatcher::dispatch) | the handle says [`Full`], and a job ends as failed, so that it is seen | the handle says [`Cancelled`] |
 //! | [`try_dispatch`](Dispatcher::try_dispatch) | the request comes back, and there is no job | the same |
-//! | [`reserve`](Dispatcher::reserve) | waits for a place, first come, first served | fails with [`Cancelled`], also if it waited before |
+//! | [`reserve`](Dispatcher::reserve) | waits for a permit, first come, first served | fails with [`Cancelled`], also if it waited before |
 //! | [`try_reserve`](Dispatcher::try_reserve) | fails with [`Full`] | fails with [`Cancelled`] |
-//! | the dispatcher as a `Service` | is not ready until there is a place | is ready, and the handle says [`Cancelled`] |
+//! | the dispatcher as a `Service` | is not ready until there is a permit | is ready, and the handle says [`Cancelled`] |
 //!
-//! A place is free when the job's work is over and dropped, by success, failure, panic, cancellation (its grace period
+//! A permit is released when the job's work is over and dropped, by success, failure, panic, cancellation (its grace period
 //! included) or the end of its runtime; and before its handle gives the result. The board and the handle's
-//! [`state`](JobHandle::state) may say that the job ended a moment before that. A handle that nobody polls holds no place.
-//! A reserved [`Place`] is held until it is used or dropped.
+//! [`state`](JobHandle::state) may say that the job ended a moment before that. A handle that nobody polls holds no permit.
+//! A reserved [`Permit`] is held until it is used or dropped.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -95,15 +95,58 @@
 //! let refused = jobs.try_dispatch(2).unwrap_err();
 //! assert!(find::<Full>(&refused).is_some());
 //!
-//! let place = jobs.reserve().await.unwrap(); // waits for the first
-//! let second = place.dispatch(refused.into_request());
+//! let permit = jobs.reserve().await.unwrap(); // waits for the first
+//! let second = permit.dispatch(refused.into_request());
 //! assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 2));
 //! # });
 //! ```
 //!
+//! # In a struct
+//!
+//! `Dispatcher<S>` names a dispatcher that names all its jobs alike, if at all. Where each job has a name or an id of its
+//! request, put a [`JobLayer`](crate::JobLayer) into the stack instead of [`named_by`](Dispatcher::named_by), and box the
+//! stack:
+//!
+//! ```
+//! use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
+//! use tower_keep::{BoxError, Dispatcher, JobLayer};
+//!
+//! /// As axum's `State` needs it: `Clone`, and with a name.
+//! #[derive(Clone)]
+//! struct Imports {
+//!     jobs: Dispatcher<BoxCloneSyncService<String, usize, BoxError>>,
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let stack = ServiceBuilder::new()
+//!     .layer(JobLayer::named_by(|file: &String| format!("import {file}")))
+//!     .service(service_fn(|file: String| async move { Ok::<_, BoxError>(file.len()) }));
+//! let imports = Imports { jobs: Dispatcher::new(BoxCloneSyncService::new(stack)) };
+//!
+//! let import = imports.jobs.dispatch("users.csv".to_owned());
+//! assert_eq!(import.await.unwrap(), 9);
+//! # });
+//! ```
+//!
+//! A stack whose calls cannot move to another task is refused where it is dispatched:
+//!
+//! ```compile_fail,E0277
+//! use tower::{ServiceBuilder, service_fn};
+//! use tower_keep::{BoxError, Dispatcher};
+//!
+//! # fn dispatch() {
+//! // Tower's `Buffer` is `Clone`; this service is not.
+//! let stack = ServiceBuilder::new()
+//!     .load_shed()
+//!     .service(tower::util::BoxService::new(service_fn(|n: u32| async move { Ok::<_, BoxError>(n) })));
+//! // error: calls of `LoadShed<BoxService<..>>` cannot be dispatched: it has to be a `Clone + ..
+//! let job = Dispatcher::new(stack).dispatch(1);
+//! # }
+//! ```
+//!
 //! # Errors
 //!
-//! The stack's own pass. What the dispatcher adds is an [`Unfinished`]: by default in a [`BoxError`](crate::BoxError),
+//! The stack's own pass. What the dispatcher adds is an [`JobError`]: by default in a [`BoxError`](crate::BoxError),
 //! where [`find`](crate::find) finds its reason, [`Cancelled`], [`Panicked`] or [`Full`]; or what
 //! [`fail_with`](Dispatcher::fail_with) or [`respond_with`](Dispatcher::respond_with) makes of it. A panic of the job
 //! never reaches another job or the caller; that of an execution which a Dedup in the stack shares is that layer's
@@ -113,15 +156,15 @@
 //! # Cancel safety
 //!
 //! The handle can be awaited as `&mut handle` in `select!`, and dropped at any time. Dropping
-//! [`reserve`](Dispatcher::reserve)'s future gives the turn to the next, dropping a [`Place`] the place.
+//! [`reserve`](Dispatcher::reserve)'s future gives the turn to the next, dropping a [`Permit`] releases it.
 //!
-//! A job runs in a task of its own, so a handle that nobody polls keeps no place. A reserved [`Place`], a ready instance
+//! A job runs in a task of its own, so a handle that nobody polls holds no permit. A reserved [`Permit`], a ready instance
 //! and a [`reserve`](Dispatcher::reserve) future that had its turn keep theirs until they are used or dropped; no limit
 //! ends that.
 //!
 //! # Configure first, then take handles
 //!
-//! A dispatcher shares its board, its places and its jobs with its clones and its handles. A setter never
+//! A dispatcher shares its board, its limit and its jobs with its clones and its handles. A setter never
 //! changes what others use: on a dispatcher that is in use it gives another dispatcher, with the same settings and all of these of its own,
 //! and a handle that was taken before does not see the calls of that dispatcher.
 //!
@@ -137,22 +180,21 @@
 //! README has all three. A result that a later request is to fetch is best stored by the job itself, as its last step. A client that disconnects then stops nothing. Boxing the stack (tower's `BoxCloneSyncService`)
 //! gives the dispatcher a type that `State` can name.
 
+mod builder;
+mod dispatchable;
 mod dispatcher;
-mod entrance;
+mod entry_service;
 mod error;
 mod handle;
-mod places;
-mod reserve;
+mod limit;
+mod permit;
 mod service;
-mod settings;
-mod stack;
 mod task;
 
 pub use self::{
     dispatcher::Dispatcher,
-    error::{Full, Panicked, Refusal, Refused, Unfinished},
+    error::{Full, JobError, Panicked, TryDispatchError},
     handle::JobHandle,
-    reserve::Place,
-    stack::Stack,
+    permit::Permit,
 };
 pub use crate::job::Cancelled;

@@ -11,25 +11,25 @@ use std::{
 use tower_service::Service;
 
 use super::{
+    dispatchable::Dispatchable,
     dispatcher::Dispatcher,
-    error::{Refusal, Unfinished},
+    error::{JobError, TryDispatchError},
     handle::JobHandle,
-    places::Reservation,
-    stack::Stack,
+    limit::Reservation,
 };
 use crate::{
-    job::{IdentifyJob, NameJob},
+    job::{id_source::IdSource, name_source::NameSource},
     reject::OnReject,
 };
 
-/// Ready as soon as there is a place for one more job, which this instance then keeps for its next call; and after a
+/// Ready as soon as there is a permit for one more job, which this instance then keeps for its next call; and after a
 /// shutdown, when the handle says [`Cancelled`](super::Cancelled). The future is ready at once.
-impl<S, N, O, I, Request> Service<Request> for Dispatcher<S, N, O, I>
+impl<S, N, O, I, Request> Service<Request> for Dispatcher<S, N, I, O>
 where
-    S: Stack<Request>,
-    N: NameJob<Request>,
-    I: IdentifyJob<Request>,
-    O: OnReject<Unfinished, S::Response, S::Error, Error: Send + 'static> + Clone + Send + 'static,
+    S: Dispatchable<Request>,
+    N: NameSource<Request>,
+    I: IdSource<Request>,
+    O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static> + Clone + Send + 'static,
     Request: Send + 'static,
 {
     type Response = JobHandle<S::Response, O::Error>;
@@ -40,13 +40,13 @@ where
         loop {
             self.reservation = match &mut self.reservation {
                 Reservation::Held(_) => return Poll::Ready(Ok(())),
-                Reservation::None => match self.places.try_take(&self.cancel.handle()) {
+                Reservation::None => match self.job_limit.try_take(&self.cancel.handle()) {
                     Ok(permit) => Reservation::Held(permit),
                     // The call is turned away.
-                    Err(Refusal::ShutDown(_)) => return Poll::Ready(Ok(())),
-                    Err(Refusal::Full(_)) => {
-                        let places = Arc::clone(&self.places);
-                        Reservation::Waiting(Box::pin(places.take(self.cancel.handle())))
+                    Err(TryDispatchError::ShutDown { .. }) => return Poll::Ready(Ok(())),
+                    Err(TryDispatchError::Full { .. }) => {
+                        let limit = Arc::clone(&self.job_limit);
+                        Reservation::Waiting(Box::pin(limit.take(self.cancel.handle())))
                     }
                 },
                 Reservation::Waiting(waiting) => match waiting.as_mut().poll(cx) {

@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
 use super::{
-    entrance::Failure,
-    error::{Panicked, Unfinished},
-    places::InFlight,
+    entry_service::Failure,
+    error::{JobError, Panicked},
+    limit::InFlight,
 };
 use crate::{
     cancel::registry::ShutdownHold,
@@ -35,16 +35,16 @@ pub(super) type Answer<R> = Result<R, Box<dyn Any + Send>>;
 pin_project! {
     /// Drives the work to its end, whoever waits for it, and then says how it ended.
     ///
-    /// When the result can be seen, the job is over, what it held is dropped, and its place is free.
+    /// When the result can be seen, the job is over, what it held is dropped, and its permit is released.
     pub(super) struct Task<F, O, T, E>
     where
-        O: OnReject<Unfinished, T, E>,
+        O: OnReject<JobError, T, E>,
     {
         // `None` once it is over.
         #[pin]
         work: Option<F>,
         job: Arc<Core>,
-        place: Option<InFlight>,
+        in_flight: Option<InFlight>,
         // Until the result is there.
         shutdown: Option<ShutdownHold>,
         reply: Option<Reply<O, T, O::Error>>,
@@ -53,7 +53,7 @@ pin_project! {
 
     impl<F, O, T, E> PinnedDrop for Task<F, O, T, E>
     where
-        O: OnReject<Unfinished, T, E>,
+        O: OnReject<JobError, T, E>,
     {
         fn drop(this: Pin<&mut Self>) {
             // Only where the work is not over: the runtime goes, and takes the task along.
@@ -64,7 +64,7 @@ pin_project! {
                 });
                 let reason = this.job.reason().unwrap_or(CancelReason::Shutdown);
                 let cancelled = Cancelled::of(this.job.id(), reason);
-                Task::over(this, Outcome::Not(Unfinished::Cancelled(cancelled)));
+                Task::over(this, Outcome::Not(JobError::Cancelled(cancelled)));
             }
         }
     }
@@ -74,24 +74,24 @@ pin_project! {
 enum Outcome<T, E> {
     Response(T),
     Error(E),
-    Not(Unfinished),
+    Not(JobError),
 }
 
 impl<F, O, T, E> Task<F, O, T, E>
 where
-    O: OnReject<Unfinished, T, E>,
+    O: OnReject<JobError, T, E>,
 {
     pub(super) fn new(
         work: F,
         job: Arc<Core>,
-        place: InFlight,
+        in_flight: InFlight,
         shutdown: ShutdownHold,
         reply: Reply<O, T, O::Error>,
     ) -> Self {
         Self {
             work: Some(work),
             job,
-            place: Some(place),
+            in_flight: Some(in_flight),
             shutdown: Some(shutdown),
             reply: Some(reply),
             error: std::marker::PhantomData,
@@ -104,7 +104,7 @@ where
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.work.set(None))) {
             discard(panic);
         }
-        drop(this.place.take());
+        drop(this.in_flight.take());
         if let Some(reply) = this.reply.take() {
             reply.send(|on_reject| match outcome {
                 Outcome::Response(response) => Ok(response),
@@ -119,7 +119,7 @@ where
 impl<F, O, T, E> Future for Task<F, O, T, E>
 where
     F: Future<Output = Result<T, Failure<E>>>,
-    O: OnReject<Unfinished, T, E>,
+    O: OnReject<JobError, T, E>,
 {
     type Output = ();
 
@@ -135,16 +135,14 @@ where
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => Outcome::Response(response),
             Ok(Poll::Ready(Err(Failure::Own(error)))) => Outcome::Error(error),
-            Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => {
-                Outcome::Not(Unfinished::Cancelled(why))
-            }
+            Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => Outcome::Not(JobError::Cancelled(why)),
             Err(panic) => Outcome::Not(match this.job.reason() {
                 // In its grace period: the job ended as cancelled, as with any other result.
                 Some(reason) if reason != CancelReason::TimedOut => {
                     discard(panic);
-                    Unfinished::Cancelled(Cancelled::of(this.job.id(), reason))
+                    JobError::Cancelled(Cancelled::of(this.job.id(), reason))
                 }
-                _ => Unfinished::Panicked(Panicked::new(this.job.id(), panic)),
+                _ => JobError::Panicked(Panicked::new(this.job.id(), panic)),
             }),
         };
         self.over(outcome);

@@ -1,3 +1,5 @@
+//! The id and the name of a job.
+
 use std::{
     borrow::Cow,
     collections::HashMap,

@@ -13,8 +13,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    identify::{IdentifyBy, IdentifyJob, Unidentified},
+    id_source::{IdSource, IdentifyBy, Unidentified},
     membership::{Joining, Labels, LayerId, Membership, Watcher},
+    name_source::{NameBy, NameSource},
     panic::before_service,
 };
 use crate::event::JobName;
@@ -143,38 +144,6 @@ impl<N, I> JobLayer<N, I> {
     }
 }
 
-/// Names a job by its request. Made by [`JobLayer::named_by`].
-#[derive(Clone)]
-pub struct NameBy<F>(pub(crate) F);
-
-impl<F> fmt::Debug for NameBy<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("from the request")
-    }
-}
-
-/// Where a job's name comes from.
-pub trait NameJob<Request> {
-    /// The name for this request's job.
-    fn name(&self, request: &Request) -> JobName;
-}
-
-impl<Request> NameJob<Request> for JobName {
-    fn name(&self, _: &Request) -> JobName {
-        self.clone()
-    }
-}
-
-impl<F, Request, Name> NameJob<Request> for NameBy<F>
-where
-    F: Fn(&Request) -> Name,
-    Name: Into<JobName>,
-{
-    fn name(&self, request: &Request) -> JobName {
-        (self.0)(request).into()
-    }
-}
-
 impl<S, N: Clone, I: Clone> Layer<S> for JobLayer<N, I> {
     type Service = JobService<S, N, I>;
 
@@ -197,7 +166,7 @@ impl<N: fmt::Debug, I: fmt::Debug> fmt::Debug for JobLayer<N, I> {
     }
 }
 
-/// The service that [`JobLayer`] makes.
+/// Names and identifies the job of each call. Made by [`JobLayer`].
 #[derive(Clone)]
 pub struct JobService<S, N = JobName, I = Unidentified> {
     inner: S,
@@ -206,12 +175,29 @@ pub struct JobService<S, N = JobName, I = Unidentified> {
     id: LayerId,
 }
 
+impl<S, N, I> JobService<S, N, I> {
+    /// The service inside.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the service inside back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
 impl<S, N, I, Request> Service<Request> for JobService<S, N, I>
 where
     S: Service<Request>,
     S::Error: fmt::Display,
-    N: NameJob<Request>,
-    I: IdentifyJob<Request>,
+    N: NameSource<Request>,
+    I: IdSource<Request>,
 {
     type Response = S::Response;
     type Error = S::Error;

@@ -70,10 +70,11 @@ pub(crate) mod context;
 pub(crate) mod core;
 mod error;
 mod handle;
-mod identify;
+pub(crate) mod id_source;
 mod layer;
 pub(crate) mod limits;
 pub(crate) mod membership;
+pub(crate) mod name_source;
 pub(crate) mod oneshot;
 pub(crate) mod panic;
 mod scope;
@@ -89,9 +90,6 @@ pub(crate) mod view;
 pub use self::{
     error::{Cancelled, Elapsed},
     handle::Job,
-    identify::{IdentifyBy, IdentifyJob, Unidentified},
-    layer::{JobLayer, JobService, NameBy, NameJob, ResponseFuture},
-    scope::Scope,
+    layer::{JobLayer, JobService, ResponseFuture},
     step::Step,
-    step_errors::{IntoError, OwnError, StepErrors, Stoppable, Uninterrupted},
 };

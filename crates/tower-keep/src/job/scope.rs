@@ -18,7 +18,7 @@ use super::{
 };
 
 pin_project! {
-    /// A future that is polled with a job as the current one. Made by [`Job::scope`](super::Job::scope).
+    /// A future that is polled with a job as the current one. Made by `Job::scope`.
     #[must_use = "futures do nothing unless polled"]
     pub struct Scope<F> {
         job: Option<Arc<Core>>,

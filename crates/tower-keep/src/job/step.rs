@@ -30,7 +30,7 @@ use super::{
 use crate::event::{EventKind, LimitScope};
 
 pin_project! {
-    /// A named step of a job. Made by [`Job::step`].
+    /// A named part of the work of a job, with a limit and a report of its own. Made by [`Job::step`].
     #[must_use = "futures do nothing unless polled"]
     pub struct Step<F, M = OwnError> {
         job: Job,
@@ -124,6 +124,15 @@ impl Job {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
     /// assert_eq!(job().await.unwrap(), 8);
     /// # });
+    /// ```
+    ///
+    /// Where the error of a step's future cannot say that it was stopped, the compiler says so:
+    ///
+    /// ```compile_fail,E0277
+    /// # async fn parse() {
+    /// // error: a step that fails with `ParseIntError` cannot be stopped: `ParseIntError` is not ..
+    /// let number = tower_keep::Job::current().step("parse", async { "7".parse::<u32>() }).await;
+    /// # }
     /// ```
     ///
     /// A step that is the last expression of its block needs no type: it has the type that the function returns. Before

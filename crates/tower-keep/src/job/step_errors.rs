@@ -5,29 +5,30 @@ use std::{fmt, marker::PhantomData};
 use super::error::{Cancelled, Elapsed};
 
 /// Which error a step fails with, whose future fails with `Error`.
-pub trait StepErrors<Error>: sealed::Sealed {
+#[diagnostic::on_unimplemented(
+    message = "a step that fails with `{Error}` cannot be stopped: `{Error}` is not `From<Cancelled>` and `From<Elapsed>`",
+    label = "cannot fail as cancelled or timed out",
+    note = "`.err_into::<AppError>()` makes the error of the step one that is; `.uninterrupted()` lets nothing stop the step"
+)]
+pub trait StepErrors<Error> {
     /// The step's error.
     type Error;
 
     /// Whether a cancellation or a limit can stop the step.
-    #[doc(hidden)]
     const STOPS: bool;
 
     /// The future failed by itself.
-    #[doc(hidden)]
     fn own(error: Error) -> Self::Error;
 
     /// The job was cancelled before the step began.
-    #[doc(hidden)]
     fn cancelled(why: Cancelled) -> Self::Error;
 
     /// The limit expired.
-    #[doc(hidden)]
     fn elapsed(why: Elapsed) -> Self::Error;
 }
 
-/// A step that a cancellation or a limit can stop: every one but an [`Uninterrupted`].
-pub trait Stoppable: sealed::Sealed {}
+/// A step that a cancellation or a limit can stop: every one but an `Uninterrupted`.
+pub trait Stoppable {}
 
 /// The step's error is its future's. The default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +36,7 @@ pub struct OwnError;
 
 impl Stoppable for OwnError {}
 
+#[diagnostic::do_not_recommend]
 impl<E: From<Cancelled> + From<Elapsed>> StepErrors<E> for OwnError {
     type Error = E;
 
@@ -53,7 +55,7 @@ impl<E: From<Cancelled> + From<Elapsed>> StepErrors<E> for OwnError {
     }
 }
 
-/// The step's error is made into this type. Set by [`Step::err_into`](super::Step::err_into).
+/// The step's error is made into this type. Set by `Step::err_into`.
 pub struct IntoError<E>(PhantomData<fn() -> E>);
 
 impl<E> Stoppable for IntoError<E> {}
@@ -82,7 +84,7 @@ impl<E> fmt::Debug for IntoError<E> {
     }
 }
 
-/// Nothing stops the step, so that any error will do. Set by [`Step::uninterrupted`](super::Step::uninterrupted).
+/// Nothing stops the step, so that any error will do. Set by `Step::uninterrupted`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Uninterrupted;
 
@@ -102,11 +104,4 @@ impl<E> StepErrors<E> for Uninterrupted {
     fn elapsed(why: Elapsed) -> E {
         unreachable!("nothing stops an uninterrupted step: {why}")
     }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::OwnError {}
-    impl<E> Sealed for super::IntoError<E> {}
-    impl Sealed for super::Uninterrupted {}
 }

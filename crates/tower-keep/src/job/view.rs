@@ -16,7 +16,7 @@ use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo,
 ///
 /// It is of the moment at which it was made. A job that is stuck changes nothing, so its [`rate`](Self::rate) falls only in
 /// a view that is made later: a [watch](crate::progress::Watch) keeps that of the last change, and
-/// [`ProgressHandle::job`](crate::progress::ProgressHandle::job) makes one of now.
+/// [`ProgressHandle::find`](crate::progress::ProgressHandle::find) makes one of now.
 ///
 /// Its times are [`Instant`]s of tokio's clock, which measure and tell no date. The methods that end in `_wall` say the
 /// [time of day](wall_time).

@@ -12,6 +12,9 @@ use crate::{
 
 /// Logs what happens to each job.
 ///
+/// `LogLayer` names the type of a layer that classifies errors only. To keep one with a classifier in a struct, use a
+/// type parameter `C` of the struct, or box the stack.
+///
 /// To log nothing, leave it out: with tower's `option_layer`, or in a pipeline with
 /// [`Identity`](crate::pipeline::Identity).
 #[derive(Clone)]
@@ -30,7 +33,15 @@ impl LogLayer {
         Self::with(Sink::Tracing)
     }
 
-    /// Writes to this sink instead. A panic in it never harms a job.
+    /// Writes to this sink instead: an [`Observer`], which any closure `Fn(&Event) + Send + Sync` is. A panic in it never
+    /// harms a job.
+    ///
+    /// ```compile_fail,E0277
+    /// use tower_keep::LogLayer;
+    ///
+    /// // error: `&str` does not observe events
+    /// let log = LogLayer::to("stdout");
+    /// ```
     #[must_use]
     pub fn to(sink: impl Observer + 'static) -> Self {
         Self::with(Sink::Custom(Arc::new(sink)))
@@ -96,6 +107,19 @@ impl<C> LogLayer<C> {
 
     /// What else counts as a failure: the job then ends as failed even though its result is `Ok`, for
     /// every observer. An error is one in any case. Default: errors only.
+    ///
+    /// The classifier has to be one for the results of the service inside:
+    ///
+    /// ```compile_fail,E0631
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_keep::{BoxError, LogLayer, Outcome};
+    ///
+    /// fn serve<S: Service<u32>>(_: S) {}
+    ///
+    /// let log = LogLayer::new().classify(|_: &Result<String, BoxError>| Outcome::Success);
+    /// // error: type mismatch in closure arguments
+    /// serve(log.layer(service_fn(|n: u32| async move { Ok::<_, BoxError>(n) })));
+    /// ```
     #[must_use]
     pub fn classify<D, Response, Error>(self, classify: D) -> LogLayer<D>
     where

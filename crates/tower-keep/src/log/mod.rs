@@ -2,7 +2,8 @@
 //!
 //! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence
 //! number as fields, and with the step's name, number and total where the event belongs to a
-//! [step](crate::Event::step), under the target `tower_keep::log`. Any [`Observer`](crate::Observer) can take its place.
+//! [step](crate::Event::step), under the target `tower_keep::log`. [`LogLayer::to`]
+//! writes to another sink: an [`Observer`](crate::Observer), such as a closure.
 //!
 //! | level | events, by their [names](crate::EventKind::name) |
 //! |---|---|

@@ -14,7 +14,7 @@ use crate::{
     job::membership::{Joining, LayerId, Membership, Watcher},
 };
 
-/// The service that [`LogLayer`] makes.
+/// Logs what happens to the job of each call. Made by [`LogLayer`].
 #[derive(Clone, Debug)]
 pub struct Log<S, C = ErrorsAsFailures> {
     inner: S,
@@ -31,6 +31,23 @@ impl<S, C: Clone> Layer<S> for LogLayer<C> {
             layer: self.clone(),
             id: LayerId::next(),
         }
+    }
+}
+
+impl<S, C> Log<S, C> {
+    /// The service inside.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the service inside back.
+    pub fn into_inner(self) -> S {
+        self.inner
     }
 }
 

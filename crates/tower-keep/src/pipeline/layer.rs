@@ -4,7 +4,9 @@ use tower_layer::Layer;
 
 use super::settings::Pipeline;
 
-/// The layers of a [`Pipeline`] as one. Made by [`Pipeline::build`].
+/// All layers of a [`Pipeline`] as one, with settings that fit together. Made by [`Pipeline::build`].
+///
+/// [How to keep one in a struct](super#in-a-struct).
 #[derive(Clone, Debug)]
 pub struct PipelineLayer<P = Pipeline> {
     layers: P,
@@ -43,6 +45,24 @@ impl<L, P, C, D, B, T, R, A> PipelineLayer<Pipeline<L, P, C, D, B, T, R, A>> {
         &self.layers.circuit_breaker
     }
 }
+
+/// The service that a [`PipelineLayer`] makes around `S`; `P` is the [`Pipeline`] with its slots.
+///
+/// ```
+/// use tower::Layer;
+/// use tower_keep::{Pipeline, pipeline::PipelineService};
+///
+/// /// A client with the default pipeline around it.
+/// struct Client<S> {
+///     service: PipelineService<S>,
+/// }
+///
+/// fn client<S>(service: S) -> Client<S> {
+///     let layer = Pipeline::new().build().expect("the defaults fit together");
+///     Client { service: layer.layer(service) }
+/// }
+/// ```
+pub type PipelineService<S, P = Pipeline> = <PipelineLayer<P> as Layer<S>>::Service;
 
 type Made<L, S> = <L as Layer<S>>::Service;
 

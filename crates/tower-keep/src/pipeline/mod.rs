@@ -5,12 +5,13 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::{BoxError, DedupLayer, Pipeline, TimeoutLayer};
+//! use tower_keep::{BoxError, DedupLayer, Pipeline, Ratio, RetryLayer, TimeoutLayer, retry::RetryBudget};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! let pipeline = Pipeline::new()
 //!     .dedup(DedupLayer::new(|id: &u64| Some(*id)).join())
 //!     .timeout(TimeoutLayer::new(Duration::from_secs(120)))
+//!     .retry(RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20).unwrap())))
 //!     .build()
 //!     .unwrap();
 //! let circuit = pipeline.circuit_breaker().handle();
@@ -18,6 +19,73 @@
 //!     .layer(pipeline)
 //!     .service(service_fn(|id: u64| async move { Ok::<_, BoxError>(id + 1) }));
 //! assert_eq!(service.oneshot(1).await.unwrap(), 2);
+//! # });
+//! ```
+//!
+//! # In production
+//!
+//! Set the retry as above: its jitter keeps clients that failed together from coming back together, and its budget keeps
+//! retries from multiplying the load on a service that is down. [`RetryLayer::new`](crate::RetryLayer::new), the default
+//! of the slot, has neither, so that its waits are the documented ones.
+//!
+//! # In a struct
+//!
+//! With the defaults, both the layer and its service have a name. A configured one goes into a type parameter, or into
+//! a box of tower's.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
+//! use tower_keep::{
+//!     BoxError, Pipeline, RetryLayer, TimeoutLayer,
+//!     pipeline::{PipelineLayer, PipelineService},
+//! };
+//!
+//! /// All defaults.
+//! struct Plain<S> {
+//!     layer: PipelineLayer,
+//!     service: PipelineService<S>,
+//! }
+//!
+//! /// Any configuration, by a type parameter.
+//! struct Client<S> {
+//!     service: S,
+//! }
+//!
+//! impl<S: Service<u64, Response = String, Error = BoxError>> Client<S> {
+//!     async fn user(&mut self, id: u64) -> Result<String, BoxError> {
+//!         self.service.ready().await?.call(id).await
+//!     }
+//! }
+//!
+//! /// Any configuration, in a box: one allocation for each call.
+//! #[derive(Clone)]
+//! struct Boxed {
+//!     service: BoxCloneSyncService<u64, String, BoxError>,
+//! }
+//!
+//! /// A configured layer, for any service of users.
+//! fn defences<S>() -> impl Layer<S, Service: Service<u64, Response = String, Error = BoxError, Future: Send> + Clone + Send + Sync>
+//! where
+//!     S: Service<u64, Response = String, Error = BoxError, Future: Send> + Clone + Send + Sync,
+//! {
+//!     let attempt = TimeoutLayer::new(Duration::from_secs(2)).per_attempt();
+//!     Pipeline::new().retry(RetryLayer::for_clients()).attempt_timeout(attempt).build().expect("they fit together")
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let users = service_fn(|id: u64| async move { Ok::<_, BoxError>(format!("user {id}")) });
+//!
+//! let layer = Pipeline::new().build().expect("the defaults fit together");
+//! let plain = Plain { service: layer.layer(users), layer };
+//! assert_eq!(plain.service.oneshot(1).await.unwrap(), "user 1");
+//!
+//! let mut client = Client { service: defences().layer(users) };
+//! assert_eq!(client.user(2).await.unwrap(), "user 2");
+//!
+//! let boxed = Boxed { service: BoxCloneSyncService::new(defences().layer(users)) };
+//! assert_eq!(boxed.clone().service.oneshot(3).await.unwrap(), "user 3");
+//! # let _ = plain.layer;
 //! # });
 //! ```
 //!
@@ -84,7 +152,11 @@ mod check;
 mod layer;
 mod settings;
 mod slot;
-pub mod slots;
+mod slots;
 
-pub use self::{check::PipelineError, layer::PipelineLayer, settings::Pipeline, slot::Slot};
+pub use self::{
+    check::PipelineError,
+    layer::{PipelineLayer, PipelineService},
+    settings::Pipeline,
+};
 pub use tower_layer::Identity;

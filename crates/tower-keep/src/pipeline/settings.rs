@@ -25,8 +25,20 @@ use crate::{
     unshare::{Unshare, has_others},
 };
 
-/// Composes the seven layers. Each setter takes the layer as it is used alone, or [`Identity`], which leaves its slot
-/// empty.
+/// Composes the seven layers, and checks their settings against each other.
+///
+/// Each setter takes the layer as it is used alone, or [`Identity`], which leaves its slot empty. The type parameters are the
+/// slots, outermost first: `L` log, `P` progress, `C` cancel, `D` dedup, `B` circuit breaker, `T` overall timeout,
+/// `R` retry, `A` timeout of each attempt. [How to keep a pipeline in a struct](super#in-a-struct).
+///
+/// ```
+/// use tower_keep::{Pipeline, Ratio, RetryLayer, retry::RetryBudget};
+///
+/// // Jitter and a budget, as the module says for production.
+/// let retry = RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20).unwrap()));
+/// let pipeline = Pipeline::new().retry(retry).build().unwrap();
+/// # let _ = pipeline;
+/// ```
 ///
 /// A layer goes into its slot as it is: a handle that was taken of it before sees the pipeline's calls. Clones of a
 /// pipeline share its layers. A setter on a pipeline with a clone returns a pipeline whose layers all have state of their
@@ -66,7 +78,7 @@ impl Clones {
 }
 
 impl Pipeline {
-    /// Each layer's own defaults, no deduplication, 60 s overall and 10 s for each attempt.
+    /// The defaults of each layer, no deduplication, 60 s overall and 10 s for each attempt.
     pub fn new() -> Self {
         Self {
             log: LogLayer::new(),

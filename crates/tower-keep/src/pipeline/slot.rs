@@ -16,7 +16,7 @@ use crate::{
     unshare::Unshare,
 };
 
-/// What the slot of this [name](super::slots) takes: the layer that it is named after, or [`Identity`], which leaves it
+/// What the slot of this name takes: the layer that it is named after, or [`Identity`], which leaves it
 /// empty.
 ///
 /// It is sealed. Other layers go around the pipeline, or between ours in a `ServiceBuilder`.

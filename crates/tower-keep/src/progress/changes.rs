@@ -11,9 +11,9 @@ use std::{
 use futures_util::Stream;
 use tokio::task::coop;
 
-use super::{JobView, readers::Readers};
+use super::{JobView, change_readers::ChangeReaders};
 
-/// A reader of every change of the board after one [`Snapshot`](super::Snapshot), as it is also as a [`Stream`]. Made
+/// A reader of every change of the board after one [`BoardSnapshot`](super::BoardSnapshot), as it is also as a [`Stream`]. Made
 /// by [`ProgressHandle::changes`](super::ProgressHandle::changes).
 ///
 /// Each change is the job's whole view. A reader that is behind never lags: of each job it has only the latest view
@@ -36,13 +36,13 @@ use super::{JobView, readers::Readers};
 /// services, and each handle to a job ([`Job`](crate::Job), or a dispatched one's) is dropped. This reader does not
 /// count.
 pub struct Changes {
-    readers: Arc<Readers>,
+    readers: Arc<ChangeReaders>,
     /// Which of them this is.
     reader: u64,
 }
 
 impl Changes {
-    pub(super) fn new(readers: Arc<Readers>, reader: u64) -> Self {
+    pub(super) fn new(readers: Arc<ChangeReaders>, reader: u64) -> Self {
         Self { readers, reader }
     }
 

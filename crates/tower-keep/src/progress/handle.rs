@@ -1,17 +1,15 @@
-use std::{fmt, sync::Arc};
+//! The handle that reads the board.
 
-use tokio::sync::broadcast::{
-    self,
-    error::{RecvError, TryRecvError},
-};
+use std::{fmt, sync::Arc};
 
 use super::{
     JobView,
-    board::{Board, Snapshot},
+    board::{Board, BoardSnapshot},
     changes::Changes,
+    subscription::Subscription,
     watch::Watch,
 };
-use crate::event::{Event, JobId};
+use crate::event::JobId;
 
 /// Reads the progress of the jobs of one [`ProgressLayer`](super::ProgressLayer) and its clones.
 #[derive(Clone)]
@@ -23,9 +21,7 @@ impl ProgressHandle {
     /// Every event from now on, of every job.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        Subscription {
-            receiver: self.board.table.subscribe(&self.board.stream),
-        }
+        Subscription::new(self.board.table.subscribe(&self.board.stream))
     }
 
     /// The latest state of each running job, oldest first.
@@ -43,24 +39,17 @@ impl ProgressHandle {
 
     /// Both at one moment: each job is in one of the two, and in one only.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> BoardSnapshot {
         self.board.snapshot()
     }
 
     /// The board at one moment, and a reader of everything that changes after it: nothing is missed in between and
     /// nothing told twice.
     #[must_use]
-    pub fn changes(&self) -> (Snapshot, Changes) {
+    pub fn changes(&self) -> (BoardSnapshot, Changes) {
         let readers = &self.board.readers;
         let (snapshot, reader) = readers.begin(&self.board.table);
         (snapshot, Changes::new(Arc::clone(readers), reader))
-    }
-
-    /// The latest state of this job; `None` if it does not run.
-    #[must_use]
-    pub fn job(&self, job: JobId) -> Option<JobView> {
-        let job = self.board.table.find(job)?;
-        Some(job.facts().into())
     }
 
     /// The latest state of this job, or how it ended, as long as the history has it: for callers that have only its id.
@@ -93,61 +82,5 @@ impl fmt::Debug for ProgressHandle {
             .field("running", &running)
             .field("history", &history)
             .finish_non_exhaustive()
-    }
-}
-
-/// A reader of the stream of events. Made by [`ProgressHandle::subscribe`].
-///
-/// The stream is bounded: a reader that falls behind by more than the buffer loses the oldest events and learns how many.
-/// The latest states of [`ProgressHandle::jobs`] are not affected.
-#[derive(Debug)]
-pub struct Subscription {
-    receiver: broadcast::Receiver<Event>,
-}
-
-impl Subscription {
-    /// The next event; `None` once every layer and handle is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Lagged`] if events were lost before it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost when the future is dropped.
-    pub async fn recv(&mut self) -> Option<Result<Event, Lagged>> {
-        match self.receiver.recv().await {
-            Ok(event) => Some(Ok(event)),
-            Err(RecvError::Lagged(missed)) => Some(Err(Lagged { missed })),
-            Err(RecvError::Closed) => None,
-        }
-    }
-
-    /// The next event, if there is one now.
-    ///
-    /// # Errors
-    ///
-    /// [`Lagged`] if events were lost before it.
-    pub fn try_recv(&mut self) -> Option<Result<Event, Lagged>> {
-        match self.receiver.try_recv() {
-            Ok(event) => Some(Ok(event)),
-            Err(TryRecvError::Lagged(missed)) => Some(Err(Lagged { missed })),
-            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
-        }
-    }
-}
-
-/// A reader fell behind and events were lost to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the reader fell behind and missed {missed} events")]
-pub struct Lagged {
-    missed: u64,
-}
-
-impl Lagged {
-    /// How many were lost.
-    #[must_use]
-    pub fn missed(self) -> u64 {
-        self.missed
     }
 }

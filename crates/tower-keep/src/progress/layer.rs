@@ -1,3 +1,5 @@
+//! The layer, its settings, and the service.
+
 use std::{
     fmt,
     num::NonZeroUsize,
@@ -118,12 +120,29 @@ impl<S> Layer<S> for ProgressLayer {
     }
 }
 
-/// The service that [`ProgressLayer`] makes.
+/// Shows the job of each call on the board. Made by [`ProgressLayer`].
 #[derive(Clone, Debug)]
 pub struct Progress<S> {
     inner: S,
     layer: ProgressLayer,
     id: LayerId,
+}
+
+impl<S> Progress<S> {
+    /// The service inside.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside, to change it. The board stays.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the service inside back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, Request> Service<Request> for Progress<S>

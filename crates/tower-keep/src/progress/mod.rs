@@ -36,7 +36,7 @@
 //! # A board of jobs
 //!
 //! Each [`JobView`] on the board says all there is to show of a job: its name, what it does or how it ended, how far it
-//! is and in which step, the attempt, the last error and when all that was. Readers begin with a snapshot, and put each
+//! is and in which step, the attempt, the last error and when all that was. ChangeReaders begin with a snapshot, and put each
 //! change in the place of what they know of that job.
 //!
 //! ```
@@ -138,18 +138,20 @@
 //! is not covered.
 
 mod board;
+mod change_queue;
+mod change_readers;
 mod changes;
 mod handle;
 mod layer;
-mod readers;
-mod unread;
+mod subscription;
 mod watch;
 
 pub use self::{
-    board::Snapshot,
+    board::BoardSnapshot,
     changes::Changes,
-    handle::{Lagged, ProgressHandle, Subscription},
+    handle::ProgressHandle,
     layer::{Progress, ProgressLayer},
+    subscription::{Lagged, Subscription},
     watch::Watch,
 };
 pub use crate::job::{

@@ -1,3 +1,5 @@
+//! Watching one job: its latest state, until it ends.
+
 use std::{
     fmt,
     future::Future,

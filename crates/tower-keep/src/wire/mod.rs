@@ -3,7 +3,7 @@
 //! What a handle shows is also data for a page in a browser, for another process, for a file. With this feature
 //!
 //! - [`JobId`], [`JobName`], [`Report`], [`StepInfo`], [`Event`], [`EventKind`], the reasons, causes and outcomes,
-//! - of Progress the `JobView`, `JobState` and `Snapshot`,
+//! - of Progress the `JobView`, `JobState` and `BoardSnapshot`,
 //! - of Cancel what is `Running` and the counts of a `Shutdown`,
 //! - of CircuitBreaker the `State`, `Mode`, `CircuitSnapshot` and `Transition`,
 //! - of Dedup the `DedupCounts`, and what is `InFlight`,

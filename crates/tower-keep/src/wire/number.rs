@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::event::wall::{as_far, instant_of, wall_time};
+use crate::event::wall_time::{as_far, instant_of, wall_time};
 
 /// Milliseconds since the beginning of 1970, as JavaScript's dates count them, with a fraction.
 pub(super) fn unix_ms(at: Instant) -> f64 {

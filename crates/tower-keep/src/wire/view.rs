@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::value::{optional_ms, optional_text, optional_time, time};
 use crate::{
     event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo},
-    progress::{JobState, JobView, Snapshot},
+    progress::{BoardSnapshot, JobState, JobView},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -87,13 +87,13 @@ impl<'de> Deserialize<'de> for JobState {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Snapshot")]
-struct SnapshotForm {
+#[serde(remote = "BoardSnapshot")]
+struct BoardSnapshotForm {
     running: Vec<JobView>,
     history: Vec<JobView>,
 }
 
 is_its_form! {
     JobView => JobViewForm,
-    Snapshot => SnapshotForm,
+    BoardSnapshot => BoardSnapshotForm,
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Recorder, cancelled, child_of, core::family, job, succeed};
 use crate::{
     event::{CancelReason, EventKind, Observer, Report},
-    listeners::listen,
     run::{explore, explore_within, spawn},
+    tracing_enabled::listen,
 };
 
 /// An observer that joins as the job starts and ends gets both events, only the end, or comes too late.

@@ -14,14 +14,14 @@ use std::{
 #[path = "../../../../crates/tower-keep/src/progress/board/mod.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, clippy::all)]
 mod board;
-#[path = "../../../../crates/tower-keep/src/progress/readers.rs"]
+#[path = "../../../../crates/tower-keep/src/progress/change_queue.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod readers;
-#[path = "../../../../crates/tower-keep/src/progress/unread.rs"]
+mod change_queue;
+#[path = "../../../../crates/tower-keep/src/progress/change_readers.rs"]
 #[allow(dead_code, unreachable_pub, clippy::all)]
-mod unread;
+mod change_readers;
 
-use self::board::{Board, Snapshot};
+use self::board::{Board, BoardSnapshot};
 use crate::{
     event::{EventKind, JobId, JobName, Report},
     job::{
@@ -61,7 +61,7 @@ struct Reader {
 
 impl Reader {
     fn new(board: &Board) -> Self {
-        let (Snapshot { running, history }, reader) = board.readers.begin(&board.table);
+        let (BoardSnapshot { running, history }, reader) = board.readers.begin(&board.table);
         let mut jobs = BTreeMap::new();
         for view in running.into_iter().chain(history) {
             assert!(jobs.insert(view.job, view).is_none(), "in both");

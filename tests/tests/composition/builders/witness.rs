@@ -227,7 +227,7 @@ where
     }
 
     fn view(&self) -> View {
-        let (board, cancel) = (self.board(), self.cancel_handle());
+        let (board, cancel) = (self.progress_handle(), self.cancel_handle());
         Box::new(move || !board.jobs().is_empty() || !cancel.jobs().is_empty())
     }
 }

@@ -29,7 +29,7 @@ async fn dispatching() {
             tokio::time::sleep(SOON).await;
         };
         assert_eq!(status, "running, 50 %");
-        let mut watch = jobs.board().watch(id_of(&id)).expect("it runs");
+        let mut watch = jobs.progress_handle().watch(id_of(&id)).expect("it runs");
 
         let answer = connection.send(delete(&path)).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);

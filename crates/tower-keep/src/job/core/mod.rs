@@ -16,10 +16,11 @@
 
 mod activity;
 mod attempts;
+mod boards;
 mod cancel;
-mod delivery;
 pub(crate) mod details;
 pub(crate) mod ending;
+mod event_delivery;
 mod external_id;
 pub(crate) mod family;
 mod flags;
@@ -42,9 +43,10 @@ use tokio::time::Instant;
 
 use self::{
     activity::Activity,
-    delivery::{Stream, Target},
-    details::{Details, Reading},
+    boards::Reading,
+    details::Details,
     ending::{Awaiting, Detached},
+    event_delivery::{EventQueue, Target},
     family::Children,
     flags::{AtomicFlags, Flag, Flags},
     followers::{Followed, Followers},
@@ -108,7 +110,7 @@ pub(crate) enum Origin {
 
 /// What most jobs use.
 struct State {
-    stream: Stream,
+    stream: EventQueue,
     /// The job that this one works for.
     parent: Weak<Core>,
     rare: Option<Box<Rare>>,
@@ -254,7 +256,7 @@ impl Core {
             waker: AtomicWaker::new(),
             tell,
             state: Mutex::new(State {
-                stream: Stream::new(),
+                stream: EventQueue::new(),
                 parent: Weak::new(),
                 rare: None,
                 shown: None,

@@ -10,26 +10,26 @@
 //! A look through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
 //! No job is touched while one of them is held.
 
-mod calls;
-mod changes;
+mod cancel_calls;
+mod change_feed;
+mod event_stream;
 mod id_map;
 mod shard;
-mod stream;
 
 use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::{broadcast, watch};
 
 use self::{
-    calls::Calls,
+    cancel_calls::Calls,
     id_map::IdMap,
     shard::{Entry, State},
 };
 pub(crate) use self::{
-    calls::{Call, Owner, Tracked},
-    changes::{ChangeFeed, Item, Then},
+    cancel_calls::{Call, Owner, Tracked},
+    change_feed::{ChangeFeed, Item, Then},
+    event_stream::EventStream,
     shard::{Shard, own_shard},
-    stream::Stream,
 };
 use super::{
     core::{Core, details::Facts},
@@ -58,7 +58,7 @@ struct Common {
     history: AtomicU64,
     news: Arc<ChangeFeed>,
     /// `None` where no Progress layer has the table.
-    stream: Option<Arc<Stream>>,
+    stream: Option<Arc<EventStream>>,
     calls: Calls,
 }
 
@@ -73,7 +73,7 @@ impl Drop for Common {
 pub(crate) struct Ends([u64; SHARDS]);
 
 impl Table {
-    pub(crate) fn new(stream: Option<Arc<Stream>>, news: Arc<ChangeFeed>) -> Self {
+    pub(crate) fn new(stream: Option<Arc<EventStream>>, news: Arc<ChangeFeed>) -> Self {
         let common = Arc::new(Common {
             taken: AtomicBool::new(false),
             history: AtomicU64::new(HISTORY as u64),
@@ -133,11 +133,6 @@ impl Table {
     }
 
     // ===== looks =====
-
-    pub(crate) fn find(&self, id: JobId) -> Option<Arc<Core>> {
-        let find = |shard: &Arc<Shard>| shard.lock().shown(id);
-        self.shards.iter().find_map(find)
-    }
 
     /// Running, or ended and still in the history.
     pub(crate) fn find_facts(&self, id: JobId) -> Option<Facts> {
@@ -273,7 +268,7 @@ impl Table {
     }
 
     /// Another listener to the events of every job.
-    pub(crate) fn subscribe(&self, stream: &Arc<Stream>) -> broadcast::Receiver<Event> {
+    pub(crate) fn subscribe(&self, stream: &Arc<EventStream>) -> broadcast::Receiver<Event> {
         stream.subscribe(|| {
             let observer = stream.observer();
             let jobs = self.running();

@@ -2,11 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{JobView, readers::Readers};
+use super::{JobView, change_readers::ChangeReaders};
 use crate::{
     job::{
         core::{Core, details::Facts},
-        table::{ChangeFeed, Stream, Table},
+        table::{ChangeFeed, EventStream, Table},
     },
     unshare::has_others,
 };
@@ -14,14 +14,14 @@ use crate::{
 /// What the layer's clones share.
 pub(super) struct Board {
     pub(super) table: Arc<Table>,
-    pub(super) stream: Arc<Stream>,
-    pub(super) readers: Arc<Readers>,
+    pub(super) stream: Arc<EventStream>,
+    pub(super) readers: Arc<ChangeReaders>,
 }
 
 /// The jobs of a board at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Snapshot {
+pub struct BoardSnapshot {
     /// The latest state of each running job, oldest first.
     pub running: Vec<JobView>,
     /// How the last jobs ended, in the order of their endings; bounded by the layer's
@@ -31,12 +31,12 @@ pub struct Snapshot {
 
 impl Board {
     pub(super) fn new(buffer: usize) -> Self {
-        let (news, stream) = (ChangeFeed::new(), Arc::new(Stream::new(buffer)));
+        let (news, stream) = (ChangeFeed::new(), Arc::new(EventStream::new(buffer)));
         let table = Table::new(Some(Arc::clone(&stream)), Arc::clone(&news));
         Self {
             table: Arc::new(table),
             stream,
-            readers: Arc::new(Readers::new(news)),
+            readers: Arc::new(ChangeReaders::new(news)),
         }
     }
 
@@ -61,14 +61,14 @@ impl Board {
         views(self.table.history(&self.table.ends()))
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> BoardSnapshot {
         let jobs = self.table.running();
         let looks = |job: &Arc<Core>| job.facts();
         self.table.snapshot(&jobs, None, looks).into()
     }
 }
 
-impl From<(Vec<Facts>, Vec<Facts>)> for Snapshot {
+impl From<(Vec<Facts>, Vec<Facts>)> for BoardSnapshot {
     fn from((running, history): (Vec<Facts>, Vec<Facts>)) -> Self {
         Self {
             running: views(running),

@@ -289,7 +289,7 @@ impl Model {
     /// The job's view after this event.
     fn apply(&mut self, event: &Event, handle: &ProgressHandle) {
         let known = self.latest().remove(&event.job);
-        let mut view = known.unwrap_or_else(|| handle.job(event.job).unwrap());
+        let mut view = known.unwrap_or_else(|| handle.find(event.job).unwrap());
         if event.kind.implies_started() && view.started_at.is_none() {
             view.started_at = Some(event.at);
             view.attempt_started_at = Some(view.dispatched_at);

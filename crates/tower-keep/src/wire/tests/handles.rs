@@ -14,7 +14,7 @@ use crate::event::{CancelReason, FailureCause, StepInfo};
 #[cfg(feature = "progress")]
 #[test]
 fn views() {
-    use crate::progress::{JobState, JobView, Snapshot};
+    use crate::progress::{BoardSnapshot, JobState, JobView};
 
     let states = each(JobState::Waiting, |state| match state {
         JobState::Waiting => Some(JobState::Joined),
@@ -104,13 +104,13 @@ fn views() {
             "error": "busy",
         });
         shape(&view, form(more.clone()));
-        let snapshot = Snapshot {
+        let snapshot = BoardSnapshot {
             running: vec![view.clone()],
             history: Vec::new(),
         };
         let written = serde_json::to_value(&snapshot).unwrap();
         assert_eq!(written, json!({"running": [form(more)], "history": []}));
-        let read: Snapshot = serde_json::from_value(written).unwrap();
+        let read: BoardSnapshot = serde_json::from_value(written).unwrap();
         assert_eq!((read.running, read.history), (vec![view], Vec::new()));
     }
 }

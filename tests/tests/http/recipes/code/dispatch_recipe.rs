@@ -28,7 +28,7 @@ async fn create(State(jobs): State<Jobs>, of: String) -> Result<(StatusCode, Str
 }
 
 async fn status(State(jobs): State<Jobs>, Path(id): Path<u64>) -> Result<String, StatusCode> {
-    let job = JobId::from_u64(id).and_then(|id| jobs.job(id));
+    let job = JobId::from_u64(id).and_then(|id| jobs.find(id));
     let job = job.ok_or(StatusCode::NOT_FOUND)?;
     Ok(match job.report.fraction() {
         Some(fraction) => format!("{}, {:.0} %", job.state, fraction * 100.0),

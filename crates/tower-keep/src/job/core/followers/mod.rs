@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Core, Locked, Rare, family, rate::Rate};
 use crate::{
     event::{EventKind, JobId, StepInfo},
-    listeners::tracing_listens,
+    tracing_enabled::tracing_listens,
 };
 
 /// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a

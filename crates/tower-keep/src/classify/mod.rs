@@ -4,8 +4,12 @@
 //! layer inside did to the call, with one exception: what a gate turned away (an open circuit, a
 //! duplicate, a cancellation) is never counted nor retried, as the service has not seen it.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+mod with_retry_after;
 
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+#[allow(unused_imports, reason = "only two of the layers make one")]
+pub(crate) use self::with_retry_after::WithRetryAfter;
 use crate::error_text::bounded_text;
 
 /// What an outcome means.
@@ -23,6 +27,12 @@ pub enum Outcome {
 /// Tells successes from failures.
 ///
 /// Any `Fn(&Result<Response, Error>) -> Outcome` is a classifier. It runs outside every lock.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not classify a `Result<{Response}, {Error}>`, which is what the service gives",
+    label = "classifies no `Result<{Response}, {Error}>`",
+    note = "a classifier implements `Classify<Response, Error>` or is a closure `Fn(&Result<Response, Error>) -> Outcome`, of \
+            the types of the service inside the layer"
+)]
 pub trait Classify<Response, Error> {
     /// What this result means.
     fn classify(&self, result: &Result<Response, Error>) -> Outcome;
@@ -55,6 +65,7 @@ pub trait Classify<Response, Error> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, Response, Error> Classify<Response, Error> for F
 where
     F: Fn(&Result<Response, Error>) -> Outcome,
@@ -94,46 +105,5 @@ impl<Response, Error> Classify<Response, Error> for ErrorsAsFailures {
     #[inline]
     fn judges_responses(&self) -> bool {
         false
-    }
-}
-
-/// A classifier to which is added how long the service asks to be left alone. Made by
-/// [`CircuitBreakerLayer::retry_after`](crate::CircuitBreakerLayer::retry_after) and
-/// [`RetryLayer::retry_after`](crate::RetryLayer::retry_after).
-#[derive(Clone, Copy)]
-pub struct WithRetryAfter<C, F> {
-    pub(crate) classify: C,
-    pub(crate) retry_after: F,
-}
-
-impl<C, F, Response, Error> Classify<Response, Error> for WithRetryAfter<C, F>
-where
-    C: Classify<Response, Error>,
-    F: Fn(&Result<Response, Error>) -> Option<Duration>,
-{
-    #[inline]
-    fn classify(&self, result: &Result<Response, Error>) -> Outcome {
-        self.classify.classify(result)
-    }
-
-    fn retry_after(&self, result: &Result<Response, Error>) -> Option<Duration> {
-        (self.retry_after)(result).or_else(|| self.classify.retry_after(result))
-    }
-
-    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
-        self.classify.describe(result)
-    }
-
-    #[inline]
-    fn judges_responses(&self) -> bool {
-        self.classify.judges_responses()
-    }
-}
-
-impl<C: fmt::Debug, F> fmt::Debug for WithRetryAfter<C, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WithRetryAfter")
-            .field("classify", &self.classify)
-            .finish_non_exhaustive()
     }
 }

@@ -1,3 +1,5 @@
+//! A step as events and views name it.
+
 use std::{fmt, sync::Arc};
 
 /// A named step of a job: which one it is, of how many.

@@ -1,4 +1,4 @@
-//! What a new dispatcher can be told.
+//! The setters of a dispatcher.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     dispatcher::Dispatcher,
-    error::Unfinished,
-    places::{Places, Reservation},
+    error::JobError,
+    limit::{JobLimit, Reservation},
 };
 use crate::{
     event::JobName,
-    job::{IdentifyBy, NameBy},
+    job::{id_source::IdentifyBy, name_source::NameBy},
     reject::{FailWith, RespondWith},
     unshare::Unshare,
 };
@@ -21,13 +21,13 @@ fn same<T>(same: T) -> T {
     same
 }
 
-impl<S, N, O, I> Dispatcher<S, N, O, I> {
+impl<S, N, I, O> Dispatcher<S, N, I, O> {
     fn with<M, P, J>(
         self,
         name: impl FnOnce(N) -> M,
-        on_reject: impl FnOnce(O) -> P,
         identify: impl FnOnce(I) -> J,
-    ) -> Dispatcher<S, M, P, J> {
+        on_reject: impl FnOnce(O) -> P,
+    ) -> Dispatcher<S, M, J, P> {
         let new = self.unshared();
         Dispatcher {
             stack: new.stack,
@@ -36,7 +36,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
             identify: identify(new.identify),
             progress: new.progress,
             cancel: new.cancel,
-            places: new.places,
+            job_limit: new.job_limit,
             runtime: new.runtime,
             reservation: new.reservation,
         }
@@ -44,13 +44,13 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
 
     /// Names every job alike.
     #[must_use]
-    pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, O, I> {
+    pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, I, O> {
         self.with(|_| name.into(), same, same)
     }
 
     /// Names each job by its request.
     #[must_use]
-    pub fn named_by<F, Request, Name>(self, name: F) -> Dispatcher<S, NameBy<F>, O, I>
+    pub fn named_by<F, Request, Name>(self, name: F) -> Dispatcher<S, NameBy<F>, I, O>
     where
         F: Fn(&Request) -> Name,
         Name: Into<JobName>,
@@ -81,12 +81,12 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     /// # });
     /// ```
     #[must_use]
-    pub fn identified_by<F, Request, Id>(self, identify: F) -> Dispatcher<S, N, O, IdentifyBy<F>>
+    pub fn identified_by<F, Request, Id>(self, identify: F) -> Dispatcher<S, N, IdentifyBy<F>, O>
     where
         F: Fn(&Request) -> Option<Id>,
         Id: Into<Arc<str>>,
     {
-        self.with(same, same, |_| IdentifyBy(identify))
+        self.with(same, |_| IdentifyBy(identify), same)
     }
 
     /// At most this many jobs in flight. Default: no limit.
@@ -96,8 +96,8 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
     #[must_use]
     pub fn limit(mut self, jobs: NonZeroUsize) -> Self {
         self.unshare();
-        self.places = Arc::new(Places::new(jobs));
-        // A place that is reserved already is none of these.
+        self.job_limit = Arc::new(JobLimit::new(jobs));
+        // A permit that is held already is of the limit before.
         self.reservation = Reservation::None;
         self
     }
@@ -111,7 +111,7 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
         self
     }
 
-    /// Keeps this many jobs that ended, the last ones, on the [`board`](Self::board). Default: 100. See
+    /// Keeps this many jobs that ended, the last ones, on the [board](Self::progress_handle). Default: 100. See
     /// [`ProgressLayer::history`](crate::ProgressLayer::history).
     #[must_use]
     pub fn history(mut self, jobs: usize) -> Self {
@@ -139,19 +139,19 @@ impl<S, N, O, I> Dispatcher<S, N, O, I> {
 
     /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> Dispatcher<S, N, FailWith<F>, I>
+    pub fn fail_with<F, E>(self, fail: F) -> Dispatcher<S, N, I, FailWith<F>>
     where
-        F: Fn(Unfinished) -> E,
+        F: Fn(JobError) -> E,
     {
-        self.with(same, |_| FailWith(fail), same)
+        self.with(same, same, |_| FailWith(fail))
     }
 
     /// Answers with a response instead of an error, and leaves the stack's error type untouched.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, RespondWith<F>, I>
+    pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, I, RespondWith<F>>
     where
-        F: Fn(Unfinished) -> Response,
+        F: Fn(JobError) -> Response,
     {
-        self.with(same, |_| RespondWith(respond), same)
+        self.with(same, same, |_| RespondWith(respond))
     }
 }

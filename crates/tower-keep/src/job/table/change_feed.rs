@@ -1,4 +1,4 @@
-//! What changed since the readers of all changes last looked.
+//! The feed of changes: what changed since the readers of all changes last looked.
 //!
 //! A thread that works for a job leaves here which job changed, or how it ended, and wakes the readers that wait; where
 //! there are many, another thread of its runtime does. Views are made by the readers.

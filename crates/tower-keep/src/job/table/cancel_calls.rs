@@ -1,4 +1,4 @@
-//! The jobs of a table that a Cancel layer has in hand.
+//! The calls of a Cancel layer in a table: which jobs it can cancel.
 
 use std::sync::{Arc, OnceLock, Weak};
 

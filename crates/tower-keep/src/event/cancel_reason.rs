@@ -1,3 +1,5 @@
+//! Why a job was cancelled.
+
 use std::{borrow::Cow, fmt, sync::Arc};
 
 /// Why a job was cancelled.

@@ -1,4 +1,4 @@
-//! The readers of all changes. What is new they hand out among themselves, so that the jobs' threads need not.
+//! All readers of changes, each with its queue. The readers distribute the changes, so that the threads of the jobs need not.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::{JobView, Snapshot, unread::Unread};
+use super::{BoardSnapshot, JobView, change_queue::ChangeQueue};
 use crate::{
     job::{
         core::Core,
@@ -16,21 +16,21 @@ use crate::{
 };
 
 /// Locks are taken in this order: that of the readers, then those of the table or of a job.
-pub(super) struct Readers {
+pub(super) struct ChangeReaders {
     news: Arc<ChangeFeed>,
     unread: Mutex<All>,
 }
 
 #[derive(Default)]
 struct All {
-    readers: BTreeMap<u64, Unread>,
+    readers: BTreeMap<u64, ChangeQueue>,
     next: u64,
 }
 
 /// Perhaps the last handles to jobs, and with them to their observers: dropped without a lock.
 type Handles = Vec<(Option<Arc<Core>>, Option<Arc<Shard>>)>;
 
-impl Readers {
+impl ChangeReaders {
     pub(super) fn new(news: Arc<ChangeFeed>) -> Self {
         Self {
             news,
@@ -48,7 +48,7 @@ impl Readers {
     }
 
     /// Another reader, and what there is now. It reads what comes after that.
-    pub(super) fn begin(&self, table: &Table) -> (Snapshot, u64) {
+    pub(super) fn begin(&self, table: &Table) -> (BoardSnapshot, u64) {
         let mut all = self.lock();
         let (items, ends) = self.news.begin_read(|| table.ends());
         let handles = all.hand_out(items);
@@ -64,7 +64,7 @@ impl Readers {
         });
         let reader = all.next;
         all.next += 1;
-        all.readers.insert(reader, Unread::default());
+        all.readers.insert(reader, ChangeQueue::default());
         drop(all);
         drop((handles, jobs, work));
         (facts.into(), reader)
@@ -79,7 +79,7 @@ impl Readers {
 
     pub(super) fn unread(&self, reader: u64) -> usize {
         let all = self.lock();
-        all.readers.get(&reader).map_or(0, Unread::len)
+        all.readers.get(&reader).map_or(0, ChangeQueue::len)
     }
 
     /// What this reader reads next, if there is something now.

@@ -1,4 +1,4 @@
-//! What one reader of changes has not read. Pure.
+//! The queue of changes that one reader has not read: the latest view of each job. Pure.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,13 +11,13 @@ use crate::event::JobId;
 /// changes a job that reports all the time would keep the others from ever being read. An ending has its own place, as
 /// it is the job's last, so that endings are read in the order in which they happened, after everything before them.
 #[derive(Debug, Default)]
-pub(super) struct Unread {
+pub(super) struct ChangeQueue {
     views: BTreeMap<u64, Arc<JobView>>,
     places: BTreeMap<JobId, u64>,
     next_place: u64,
 }
 
-impl Unread {
+impl ChangeQueue {
     pub(super) fn put(&mut self, view: &Arc<JobView>) {
         let known = self.places.get(&view.job).copied();
         let place = match known {

@@ -1,4 +1,4 @@
-//! Whether anybody listens to tracing.
+//! Whether tracing is enabled: an event that nobody hears is not built.
 
 /// Whether tracing may have a listener at this moment: a subscriber, or the `log` crate, to which
 /// tracing forwards with its feature `log`. Two loads; it is not to be remembered.

@@ -1,4 +1,4 @@
-//! How many jobs may be in flight, and who waits for a place.
+//! The limit of jobs in flight: a semaphore that jobs, reserved permits and waiting callers share.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,36 +13,36 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::error::{Full, Refusal};
+use super::error::{Full, TryDispatchError};
 use crate::{cancel::CancelHandle, event::CancelReason, job::Cancelled};
 
 /// Room for one job; there is room again when this is dropped. `None` where nothing limits them.
-pub(super) type Permit = Option<OwnedSemaphorePermit>;
+pub(super) type LimitPermit = Option<OwnedSemaphorePermit>;
 
-/// The place of the next call.
+/// The permit for the next call of a dispatcher as a service.
 pub(super) enum Reservation {
     None,
-    Waiting(Pin<Box<dyn Future<Output = Result<Permit, Cancelled>> + Send + Sync>>),
-    Held(Permit),
+    Waiting(Pin<Box<dyn Future<Output = Result<LimitPermit, Cancelled>> + Send + Sync>>),
+    Held(LimitPermit),
 }
 
 /// What the clones of a dispatcher share.
 #[derive(Default)]
-pub(super) struct Places {
+pub(super) struct JobLimit {
     limit: Option<(NonZeroUsize, Arc<Semaphore>)>,
     in_flight: AtomicUsize,
 }
 
-impl Places {
+impl JobLimit {
     pub(super) fn new(limit: NonZeroUsize) -> Self {
-        let places = limit.get().min(Semaphore::MAX_PERMITS);
+        let permits = limit.get().min(Semaphore::MAX_PERMITS);
         Self {
-            limit: Some((limit, Arc::new(Semaphore::new(places)))),
+            limit: Some((limit, Arc::new(Semaphore::new(permits)))),
             in_flight: AtomicUsize::new(0),
         }
     }
 
-    /// With the same limit, and nobody in them.
+    /// With the same limit, and no job in flight.
     pub(super) fn renewed(&self) -> Self {
         self.limit().map_or_else(Self::default, Self::new)
     }
@@ -56,52 +56,61 @@ impl Places {
     }
 
     pub(super) fn free(&self) -> Option<usize> {
-        let (_, places) = self.limit.as_ref()?;
-        Some(places.available_permits())
+        let (_, semaphore) = self.limit.as_ref()?;
+        Some(semaphore.available_permits())
     }
 
-    /// A place, if there is one now and nobody waits for it.
-    pub(super) fn try_take(&self, cancel: &CancelHandle) -> Result<Permit, Refusal> {
+    /// A permit, if there is one now and no caller waits for it.
+    pub(super) fn try_take(&self, cancel: &CancelHandle) -> Result<LimitPermit, TryDispatchError> {
         if cancel.is_shut_down() {
-            return Err(Refusal::ShutDown(shut_down()));
+            return Err(TryDispatchError::ShutDown {
+                request: (),
+                reason: shut_down(),
+            });
         }
-        let Some((limit, places)) = &self.limit else {
+        let Some((limit, semaphore)) = &self.limit else {
             return Ok(None);
         };
-        match Arc::clone(places).try_acquire_owned() {
+        match Arc::clone(semaphore).try_acquire_owned() {
             Ok(permit) => Ok(Some(permit)),
             // Nobody closes it.
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                Err(Refusal::Full(Full::new(limit.get())))
+                Err(TryDispatchError::Full {
+                    request: (),
+                    reason: Full::new(limit.get()),
+                })
             }
         }
     }
 
-    /// Waits for a place, in the order of those who wait, until the shutdown.
-    pub(super) async fn take(self: Arc<Self>, cancel: CancelHandle) -> Result<Permit, Cancelled> {
+    /// Waits for a permit, first come, first served, until the shutdown.
+    pub(super) async fn take(
+        self: Arc<Self>,
+        cancel: CancelHandle,
+    ) -> Result<LimitPermit, Cancelled> {
         if cancel.is_shut_down() {
             return Err(shut_down());
         }
-        let Some((_, places)) = &self.limit else {
+        let Some((_, semaphore)) = &self.limit else {
             return Ok(None);
         };
-        let mut place = pin!(Arc::clone(places).acquire_owned());
+        let mut permit = pin!(Arc::clone(semaphore).acquire_owned());
         let mut closing = pin!(cancel.clone().closing());
         poll_fn(|cx| {
             if closing.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(shut_down()));
             }
             // Nobody closes the semaphore.
-            place.as_mut().poll(cx).map(|permit| Ok(permit.ok()))
+            permit.as_mut().poll(cx).map(|permit| Ok(permit.ok()))
         })
         .await
     }
 
-    /// The place is of a job now.
-    pub(super) fn enter(self: &Arc<Self>, permit: Permit) -> InFlight {
+    /// A job takes the permit.
+    pub(super) fn enter(self: &Arc<Self>, permit: LimitPermit) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight {
-            places: Arc::clone(self),
+            limit: Arc::clone(self),
             _permit: permit,
         }
     }
@@ -113,13 +122,13 @@ fn shut_down() -> Cancelled {
 
 /// A job in flight, until this is dropped.
 pub(super) struct InFlight {
-    places: Arc<Places>,
-    // Dropped after the job was counted out, so that never more are counted than there are places.
-    _permit: Permit,
+    limit: Arc<JobLimit>,
+    // Dropped after the job was counted out, so that never more are counted than the limit allows.
+    _permit: LimitPermit,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.places.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.limit.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -1,4 +1,4 @@
-//! Events to observers: in order, one at a time, without the lock.
+//! Numbers the events of a job and delivers them to its observers: in order, one at a time, without the lock.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -13,12 +13,12 @@ use super::{
 use crate::{
     error::unharmed,
     event::{Event, EventKind, JobName, Observer, StepInfo},
-    listeners::tracing_listens,
+    tracing_enabled::tracing_listens,
 };
 
 /// The events on their way to the observers of a job. The first observers are next to the job's lock, so that they are
 /// called without it; further ones, and queued events, are in the rare part.
-pub(super) struct Stream {
+pub(super) struct EventQueue {
     next_seq: u64,
     /// That of `Started`, once it was sent: few events come before it. Never 0, which is the number of `Dispatched`.
     started: Option<NonZeroU32>,
@@ -29,7 +29,7 @@ pub(super) struct Stream {
 /// The observers that are not in the rare part.
 const INLINE: usize = 2;
 
-impl Stream {
+impl EventQueue {
     pub(super) fn new() -> Self {
         Self {
             // `Dispatched` is number 0 of every job, with an observer or without.

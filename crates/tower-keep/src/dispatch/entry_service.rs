@@ -1,4 +1,4 @@
-//! Where a dispatched call enters the user's stack, inside the dispatcher's own layers.
+//! The innermost service of the dispatcher's own layers: each call brings its stack along and enters it.
 
 use std::{
     convert::Infallible,
@@ -18,26 +18,26 @@ use crate::{
 
 /// A service that is always ready: the stack comes along with its request, and is made ready within the job.
 #[derive(Clone, Copy)]
-pub(super) struct Entrance;
+pub(super) struct EntryService;
 
 /// A call of this stack.
-pub(super) struct Call<S, Request>(pub(super) S, pub(super) Request);
+pub(super) struct StackCall<S, Request>(pub(super) S, pub(super) Request);
 
-impl<S, Request> Service<Call<S, Request>> for Entrance
+impl<S, Request> Service<StackCall<S, Request>> for EntryService
 where
     S: Service<Request>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Entering<S, Request>;
+    type Future = EntryFuture<S, Request>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, Call(stack, request): Call<S, Request>) -> Self::Future {
+    fn call(&mut self, StackCall(stack, request): StackCall<S, Request>) -> Self::Future {
         let (membership, ()) = Membership::call(|| ());
-        Entering {
+        EntryFuture {
             call: Oneshot::new(stack, request, &membership),
             membership,
         }
@@ -46,7 +46,7 @@ where
 
 pin_project! {
     /// Makes the stack ready, and calls it.
-    pub(super) struct Entering<S, Request>
+    pub(super) struct EntryFuture<S, Request>
     where
         S: Service<Request>,
     {
@@ -56,7 +56,7 @@ pin_project! {
     }
 }
 
-impl<S, Request> Future for Entering<S, Request>
+impl<S, Request> Future for EntryFuture<S, Request>
 where
     S: Service<Request>,
 {
@@ -69,10 +69,10 @@ where
     }
 }
 
-/// A call for which there is no place: its job begins and ends, and nothing is executed.
-pub(super) struct NoPlace;
+/// A call that the limit turned away: its job begins and ends, and nothing is executed.
+pub(super) struct TurnedAway;
 
-impl Service<NoPlace> for Entrance {
+impl Service<TurnedAway> for EntryService {
     type Response = ();
     type Error = Infallible;
     type Future = Pending<Result<(), Infallible>>;
@@ -81,7 +81,7 @@ impl Service<NoPlace> for Entrance {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: NoPlace) -> Self::Future {
+    fn call(&mut self, _: TurnedAway) -> Self::Future {
         pending()
     }
 }
@@ -105,9 +105,9 @@ impl<E: fmt::Display> fmt::Display for Failure<E> {
 
 /// Keeps the two apart, as what the caller sees is not made before the job is over.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Apart;
+pub(super) struct SplitErrors;
 
-impl<T, E> OnReject<Cancelled, T, E> for Apart {
+impl<T, E> OnReject<Cancelled, T, E> for SplitErrors {
     type Error = Failure<E>;
 
     fn reject(&self, cancelled: Cancelled) -> Result<T, Failure<E>> {

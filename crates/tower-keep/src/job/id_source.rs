@@ -1,11 +1,10 @@
-//! Where a job's external id comes from.
+//! Where the external id of a job comes from.
 
 use std::{fmt, sync::Arc};
 
-/// Where a job's external id comes from.
-pub trait IdentifyJob<Request> {
+/// Where the external id of a job comes from: nowhere, or a closure of the request.
+pub trait IdSource<Request> {
     /// Whether there is anything to ask.
-    #[doc(hidden)]
     const IDENTIFIES: bool = true;
 
     /// The external id of this request's job.
@@ -16,7 +15,7 @@ pub trait IdentifyJob<Request> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unidentified;
 
-impl<Request> IdentifyJob<Request> for Unidentified {
+impl<Request> IdSource<Request> for Unidentified {
     const IDENTIFIES: bool = false;
 
     #[inline(always)]
@@ -25,11 +24,11 @@ impl<Request> IdentifyJob<Request> for Unidentified {
     }
 }
 
-/// Identifies a job by its request. Made by [`JobLayer::identified_by`](super::JobLayer::identified_by).
+/// Identifies a job by its request: a closure of `identified_by`.
 #[derive(Clone, Copy)]
 pub struct IdentifyBy<F>(pub(crate) F);
 
-impl<F, Request, Id> IdentifyJob<Request> for IdentifyBy<F>
+impl<F, Request, Id> IdSource<Request> for IdentifyBy<F>
 where
     F: Fn(&Request) -> Option<Id>,
     Id: Into<Arc<str>>,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Receives events only while there are listeners.
-pub(crate) struct Stream {
+pub(crate) struct EventStream {
     events: broadcast::Sender<Event>,
     /// How many events it keeps for listeners that are behind.
     pub(crate) buffer: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Stream {
     listening: Mutex<()>,
 }
 
-impl Stream {
+impl EventStream {
     pub(crate) fn new(buffer: usize) -> Self {
         Self {
             events: broadcast::Sender::new(buffer),
@@ -63,7 +63,7 @@ impl Stream {
     }
 }
 
-impl Observer for Stream {
+impl Observer for EventStream {
     fn on_event(&self, event: &Event) {
         if self.is_heard() && self.events.send(event.clone()).is_err() {
             // The last listener has left. Jobs that begin from now on need not tell.

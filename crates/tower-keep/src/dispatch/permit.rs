@@ -1,0 +1,93 @@
+//! Reserving a permit for one more job before there is a request.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    dispatchable::Dispatchable,
+    dispatcher::Dispatcher,
+    error::{JobError, TryDispatchError},
+    handle::JobHandle,
+    limit::LimitPermit,
+};
+use crate::{
+    event::JobName,
+    job::{
+        Cancelled,
+        id_source::{IdSource, Unidentified},
+        name_source::NameSource,
+    },
+    reject::{Fail, OnReject},
+};
+
+/// A permit for one job, held until it is used or dropped. Made by [`Dispatcher::reserve`] and
+/// [`try_reserve`](Dispatcher::try_reserve).
+#[must_use = "it keeps others waiting until it is used or dropped"]
+pub struct Permit<'a, S, N = JobName, I = Unidentified, O = Fail> {
+    dispatcher: &'a Dispatcher<S, N, I, O>,
+    permit: LimitPermit,
+}
+
+impl<S, N, I, O> Permit<'_, S, N, I, O> {
+    /// Begins a job with this permit. Only a shutdown since then turns it away: the handle says
+    /// [`Cancelled`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Dispatcher::dispatch`].
+    #[track_caller]
+    pub fn dispatch<Request>(self, request: Request) -> JobHandle<S::Response, O::Error>
+    where
+        S: Dispatchable<Request>,
+        N: NameSource<Request>,
+        I: IdSource<Request>,
+        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
+            + Clone
+            + Send
+            + 'static,
+        Request: Send + 'static,
+    {
+        let runtime = self.dispatcher.runtime();
+        self.dispatcher.begin(&runtime, request, self.permit)
+    }
+}
+
+impl<S, N, I, O> fmt::Debug for Permit<'_, S, N, I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").finish_non_exhaustive()
+    }
+}
+
+impl<S, N, I, O> Dispatcher<S, N, I, O> {
+    /// Waits for a permit for one more job, first come, first served.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] with [`Shutdown`](crate::CancelReason::Shutdown) once the dispatcher is shut down, also for those
+    /// that wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the turn to the next.
+    pub async fn reserve(&self) -> Result<Permit<'_, S, N, I, O>, Cancelled> {
+        let permit = Arc::clone(&self.job_limit)
+            .take(self.cancel.handle())
+            .await?;
+        Ok(Permit {
+            dispatcher: self,
+            permit,
+        })
+    }
+
+    /// Takes a permit for one more job, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryDispatchError`] at the limit, while others wait for a permit, and after a shutdown.
+    pub fn try_reserve(&self) -> Result<Permit<'_, S, N, I, O>, TryDispatchError> {
+        let permit = self.job_limit.try_take(&self.cancel.handle())?;
+        Ok(Permit {
+            dispatcher: self,
+            permit,
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! The time limits in force for the code that runs now.
+
+use tokio::time::Instant;
+
+use super::{Restore, current_job::with_current, with};
+use crate::job::limits::Limits;
+
+/// The limits in force, if there are any.
+#[inline(always)]
+pub(crate) fn limits() -> Option<Limits> {
+    with(|context| context.limits.get())
+}
+
+/// When the code that runs now is to be over.
+pub(crate) fn nearest_limit() -> Option<Instant> {
+    limits().and_then(|limits| limits.nearest())
+}
+
+#[inline(always)]
+pub(super) fn under(limits: Option<Limits>) -> Restore<Option<Limits>> {
+    Restore::set(|context| &context.limits, limits)
+}
+
+/// Adds limits to those of the layers around.
+#[inline(always)]
+pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
+    let before = with(|context| {
+        let around = context.limits.get();
+        let narrowed = around.map_or(by, |around| around.and(by));
+        context.limits.set(Some(narrowed));
+        around
+    });
+    Restore {
+        field: |context| &context.limits,
+        before,
+    }
+}
+
+/// Another stack begins. A limit on a job also limits its child jobs. Any other limit ends the code under it, and what
+/// that code polls itself.
+#[inline(always)]
+pub(in crate::job) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
+    limits().map(|around| {
+        let has_job = with_current(|job| job.is_some());
+        under(Some(around.for_callee(has_job)))
+    })
+}

@@ -1,0 +1,118 @@
+//! What the layers inside say of a result or of a panic, for the layers around.
+
+use std::sync::Arc;
+
+use super::{
+    Context, Restore,
+    current_job::{is_calling, with_current},
+    with,
+};
+use crate::{
+    event::JobId,
+    job::verdict::{Carried, Explanation, Verdict, VerdictKind},
+};
+
+impl Context {
+    #[inline(always)]
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.verdict.get().map(|kind| {
+            let (responded, forbids) = self.stop_marks.get();
+            Verdict {
+                kind,
+                responded,
+                forbids,
+            }
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn set_verdict(&self, verdict: Option<Verdict>) {
+        self.verdict.set(verdict.map(|verdict| verdict.kind));
+        if let Some(verdict) = verdict {
+            self.stop_marks.set((verdict.responded, verdict.forbids));
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn take_said(&self) -> Carried {
+        let mut explanation = None;
+        if !self.explanation.look(|explanation| explanation.is_none()) {
+            self.explanation.swap(&mut explanation);
+        }
+        let verdict = self.verdict();
+        self.verdict.set(None);
+        Carried::new(verdict, explanation)
+    }
+
+    pub(super) fn put_said(&self, said: Carried) {
+        let (verdict, mut explanation) = said.into_parts();
+        self.set_verdict(verdict);
+        self.explanation.swap(&mut explanation);
+    }
+}
+
+#[inline(always)]
+pub(in crate::job) fn said() -> Option<Verdict> {
+    with(Context::verdict)
+}
+
+#[inline(always)]
+pub(in crate::job) fn set_said(verdict: Option<Verdict>) {
+    with(|context| context.set_verdict(verdict));
+}
+
+pub(in crate::job) fn explanation() -> Option<Arc<Explanation>> {
+    with(|context| context.explanation.get())
+}
+
+pub(in crate::job) fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
+    // The one before is dropped outside the slot, at the end.
+    with(|context| context.explanation.swap(&mut explanation));
+}
+
+/// Takes away what is said, unread.
+#[inline(always)]
+pub(in crate::job) fn clear_said() {
+    with(|context| {
+        context.verdict.set(None);
+        if context
+            .explanation
+            .look(|explanation| explanation.is_some())
+        {
+            set_explanation(None);
+        }
+    });
+}
+
+/// Takes away what is said.
+#[inline(always)]
+pub(in crate::job) fn take_said() -> Carried {
+    with(Context::take_said)
+}
+
+pub(in crate::job) fn put_said(said: Carried) {
+    with(|context| context.put_said(said));
+}
+
+/// Why the layer around is dropping this future, if a layer does.
+pub(in crate::job) fn dropping() -> Option<VerdictKind> {
+    with(|context| context.dropping.get())
+}
+
+pub(in crate::job) fn drop_for(kind: VerdictKind) -> Restore<Option<VerdictKind>> {
+    Restore::set(|context| &context.dropping, Some(kind))
+}
+
+/// A closure that a layer asked before it called the service is panicking.
+#[cold]
+pub(in crate::job) fn note_panic_before_service() {
+    // Otherwise the ambient job is one around this stack, whose own code runs.
+    if is_calling() {
+        let job = with_current(|job| job.map(|job| job.id()));
+        with(|context| context.before_service.set(job));
+    }
+}
+
+pub(in crate::job) fn take_panic_before_service() -> Option<JobId> {
+    with(|context| context.before_service.take())
+}

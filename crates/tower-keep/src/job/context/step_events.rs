@@ -1,0 +1,77 @@
+//! The step whose code runs now, the events and reports of that code, and code that belongs to no call.
+
+use std::mem;
+
+use super::{
+    CONTEXT, Restore,
+    current_job::{Phase, phase, with_current},
+    with,
+};
+use crate::{
+    event::{EventKind, JobId, Report},
+    job::{
+        core::{Core, sharing::ExecutionId, steps::Key},
+        verdict::Carried,
+    },
+};
+
+pub(in crate::job) fn in_step(job: JobId, step: Key) -> Restore<Option<(JobId, Key)>> {
+    Restore::set(|context| &context.step, Some((job, step)))
+}
+
+/// The step whose code runs now, if it is in this job.
+#[inline(always)]
+pub(crate) fn step_of(job: JobId) -> Option<Key> {
+    with(|context| context.step.get()).and_then(|(of, key)| (of == job).then_some(key))
+}
+
+/// The code that was called or polled just now belongs to an attempt of a Retry layer: its job, or a job that it began, is
+/// known by that.
+#[inline(always)]
+pub(in crate::job) fn mark_attempts(called: bool) {
+    if matches!(phase(), Phase::Calling | Phase::Rejoined | Phase::Offered) {
+        with_current(|job| job.into_iter().for_each(|job| job.has_attempts(called)));
+    }
+}
+
+/// Sends an event of this job, in the step whose code runs now. `make` runs only if somebody may hear it.
+#[inline]
+pub(crate) fn emit(job: &Core, make: impl FnOnce() -> EventKind) {
+    if job.is_heard() {
+        job.emit(step_of(job.id()), make());
+    }
+}
+
+/// Reports how far this job is.
+pub(in crate::job) fn report(job: &Core, report: Report) {
+    job.touch();
+    emit(job, || EventKind::Progress(report));
+}
+
+/// Runs code that belongs to no call, though it runs in the middle of one, such as an observer: what it calls begins
+/// stacks of its own, and what it leaves says nothing of the call.
+pub(crate) fn apart(code: &mut dyn FnMut()) {
+    /// Puts back what belongs to the call.
+    struct Call {
+        said: Carried,
+        phase: Phase,
+        execution: Option<(ExecutionId, Option<JobId>)>,
+    }
+
+    impl Drop for Call {
+        fn drop(&mut self) {
+            with(|context| {
+                context.phase.set(self.phase);
+                context.execution.set(self.execution);
+                context.put_said(mem::take(&mut self.said));
+            });
+        }
+    }
+
+    let _call = CONTEXT.try_with(|context| Call {
+        said: context.take_said(),
+        phase: context.phase.replace(Phase::Running),
+        execution: context.execution.take(),
+    });
+    code();
+}

@@ -1,0 +1,405 @@
+//! The boards that show a job: what they see of it, and which of their readers learn of a change.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Core, Flag, Flags, Locked,
+    details::{Details, Doing, Ended, Facts, How},
+    followers::{Handles, Told},
+    nanos,
+    rate::Rate,
+};
+use crate::{
+    event::{EventKind, StepInfo},
+    job::table::Shard,
+    sync::atomic::Ordering,
+};
+
+/// What the readers of all changes of one board know of the job.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reading {
+    /// There are readers, who learn of each change.
+    begun: bool,
+    /// There is a change of which they will be told.
+    listed: bool,
+    /// They know that the job has started.
+    started: bool,
+}
+
+impl Reading {
+    /// Whether there were none before.
+    fn begin(&mut self) -> bool {
+        !mem::replace(&mut self.begun, true)
+    }
+
+    /// Whether a change is to be listed for them. `starts`: it is the start, and nothing else.
+    fn list(&mut self, starts: bool) -> bool {
+        let is_news = self.begun && !(starts && self.started);
+        is_news && !mem::replace(&mut self.listed, true)
+    }
+
+    /// Whether there was a change.
+    fn take(&mut self) -> bool {
+        mem::take(&mut self.listed)
+    }
+}
+
+/// Whom a change is to be told to, once the job's lock is released.
+#[must_use = "readers wait for it"]
+pub(super) struct Unseen {
+    /// It is to be listed for the readers of all changes of the first board.
+    listed: bool,
+    /// And for those of these.
+    further: Vec<Arc<Shard>>,
+    /// This job is watched.
+    watched: bool,
+}
+
+/// Nanoseconds since the beginning, one too many, so that 0 is none.
+fn time(nanos: u64) -> u64 {
+    nanos.saturating_add(1)
+}
+
+impl Core {
+    /// Puts the job on this board; `false` if it is there, or over.
+    pub(crate) fn show_on(&self, shard: &Arc<Shard>) -> bool {
+        if self.shard().is_none() && self.board.set(Arc::clone(shard)).is_ok() {
+            // Either this or the thread that ends the job finds what the other did.
+            return !self.flags.set(Flag::OnBoard).is_over();
+        }
+        // It is on another already, or on this.
+        self.show_on_further(shard)
+    }
+
+    #[cold]
+    fn show_on_further(&self, shard: &Arc<Shard>) -> bool {
+        let mut job = self.lock();
+        let further = job.rare().boards.iter().map(|(board, _)| board);
+        let mut known = self.shard().into_iter().chain(further);
+        if known.any(|known| known.is_of_table_of(shard)) {
+            return false;
+        }
+        let place = (Arc::clone(shard), Reading::default());
+        job.rare().boards.push(place);
+        !self.flags.set(Flag::Details).is_over()
+    }
+
+    /// Whether a board shows it.
+    #[inline(always)]
+    pub(crate) fn is_shown(&self) -> bool {
+        self.state().has(Flag::OnBoard)
+    }
+
+    /// Where the first board has the job.
+    #[inline(always)]
+    pub(crate) fn shard(&self) -> Option<&Arc<Shard>> {
+        self.born_on.as_ref().or_else(|| self.board.get())
+    }
+
+    /// Without the lock, as boards have their own.
+    fn for_each_board(&self, look: impl FnMut(&Arc<Shard>)) {
+        let further = match self.state().has(Flag::Details) {
+            true => (self.lock().rare.as_ref()).map_or_else(Vec::new, |rare| rare.boards.clone()),
+            false => Vec::new(),
+        };
+        let further = further.iter().map(|(board, _)| board);
+        self.shard().into_iter().chain(further).for_each(look);
+    }
+
+    /// Notes when it started, for those who look later.
+    pub(super) fn note_started(&self, at: Instant) {
+        let nanos = nanos(at.saturating_duration_since(self.born));
+        self.started_at.store(time(nanos), Ordering::Relaxed);
+    }
+
+    /// When it started, if the time was taken.
+    pub(super) fn started_at(&self) -> Option<Instant> {
+        let noted = self.started_at.load(Ordering::Relaxed);
+        Some(self.born + Duration::from_nanos(noted.checked_sub(1)?))
+    }
+
+    fn started_nanos(&self, now: Flags, otherwise: impl FnOnce() -> u64) -> Option<u64> {
+        now.has(Flag::Started).then(|| {
+            let noted = self.started_at.load(Ordering::Relaxed);
+            noted.checked_sub(1).unwrap_or_else(otherwise)
+        })
+    }
+
+    fn facts_at(&self, now: Flags, otherwise: impl FnOnce() -> u64) -> Facts {
+        Facts {
+            id: self.id,
+            parent: self.parent,
+            name: self.name().clone(),
+            attempt: self.attempt(),
+            attempt_at: self.attempt_at(),
+            cancelled: now.is_cancelled(),
+            born: self.born,
+            started: self.started_nanos(now, otherwise),
+            shown: None,
+            ended: None,
+        }
+    }
+
+    /// The job as it is now.
+    pub(crate) fn facts(&self) -> Facts {
+        if !self.follows_closely() {
+            drop(self.absorb_reports());
+        }
+        self.lock().facts()
+    }
+
+    /// The job as it is now, for readers of all changes of this board, who learn of each change from now on; and
+    /// whether those who were readers before are to be told of it.
+    pub(crate) fn facts_for_readers(&self, board: &Shard) -> (Facts, bool, Handles) {
+        let handles = self.follow_closely();
+        let mut job = self.lock();
+        self.flags.set(Flag::Read);
+        let is_news = job.reading(board).is_some_and(|reading| {
+            let is_new = reading.begin();
+            reading.take() || is_new
+        });
+        (job.facts_for(board), is_news, handles)
+    }
+
+    /// The job as it is now, unless the readers of all changes of this board know.
+    pub(crate) fn take_change(&self, board: &Shard) -> Option<Facts> {
+        let mut job = self.lock();
+        job.reading(board)?.take().then(|| job.facts_for(board))
+    }
+
+    /// It has readers from its beginning on this board on, who are to be told of it.
+    pub(crate) fn begin_read(&self, board: &Shard) {
+        let mut job = self.lock();
+        self.flags.set(Flag::Read);
+        if let Some(reading) = job.reading(board) {
+            // Otherwise a reader that began just now has told them.
+            if reading.begin() {
+                reading.list(false);
+            }
+        }
+    }
+
+    /// It is watched from now on.
+    pub(crate) fn be_watched(&self) {
+        drop(self.follow_closely());
+        self.flags.set(Flag::Viewed);
+    }
+
+    /// The job has a name or an external id now: tells those who look.
+    pub(super) fn changed(&self) {
+        if self.is_shown() && (self.state().has(Flag::Read) || self.state().has(Flag::Viewed)) {
+            let unseen = self.lock().unseen(false);
+            self.tell_boards(unseen);
+        }
+    }
+
+    /// It has started, which what is shown says by itself unless there is more to show, or it is looked at.
+    pub(super) fn show_start(&self, before: Flags, at: Instant) {
+        if before.is_looked_at() {
+            let mut job = self.lock();
+            if job.core.state().is_over() {
+                return;
+            }
+            let unseen = match &job.shown {
+                Some(shown) if shown.doing != Doing::AsStarted => {
+                    job.show(&EventKind::Started, at, None, None)
+                }
+                _ => job.unseen(true),
+            };
+            drop(job);
+            self.tell_boards(unseen);
+        }
+    }
+
+    pub(super) fn tell_boards(&self, unseen: Unseen) {
+        let first = self.shard().filter(|_| unseen.listed);
+        for board in first.into_iter().chain(&unseen.further) {
+            board.list(self);
+        }
+        if unseen.watched {
+            self.for_each_board(|board| board.tell_watch(self));
+        }
+    }
+
+    /// The job is over, and has an end that needs no look at more than the job's own flags.
+    pub(super) fn show_plain_end(&self, before: Flags, at: Instant) -> bool {
+        if before.has(Flag::Details) || before.is_cancelled() {
+            return false;
+        }
+        if let Some(board) = self.shard() {
+            let nanos = nanos(at.saturating_duration_since(self.born));
+            let mut facts = self.facts_at(before, || nanos);
+            let how = How::Succeeded;
+            facts.ended = Some(Ended { nanos, how });
+            board.end(self, facts);
+        }
+        true
+    }
+
+    pub(super) fn show_end(&self, facts: Facts) {
+        self.for_each_board(|board| board.end(self, facts.clone()));
+    }
+
+    // ===== what another job reports, which works for this one =====
+
+    /// Whether each report of the work is to be told to this job at once, rather than read when it is looked at.
+    pub(super) fn follows_closely(&self) -> bool {
+        let now = self.state();
+        now.has(Flag::Read)
+            || now.has(Flag::Viewed)
+            || self.activity.is_timed()
+            || self.is_observed()
+    }
+
+    /// From now on each report of the work reaches this job at once; what it missed it gets now.
+    pub(super) fn follow_closely(&self) -> Handles {
+        let mut handles = Vec::new();
+        if !self.follows_closely() {
+            handles = self.claim_reports();
+            handles.extend(self.absorb_reports());
+        }
+        handles
+    }
+
+    /// Takes over what the work of others reported.
+    #[inline]
+    pub(super) fn absorb_reports(&self) -> Handles {
+        if !self.is_shown() {
+            return Vec::new();
+        }
+        let (reports, handles) = self.reports_of_work();
+        if !reports.is_empty() {
+            self.lock().absorb(&reports);
+        }
+        handles
+    }
+}
+
+impl Locked<'_> {
+    fn facts(&self) -> Facts {
+        let core = self.core;
+        let since_born = || nanos(core.born.elapsed());
+        Facts {
+            shown: self.shown.clone(),
+            ..core.facts_at(core.state(), since_born)
+        }
+    }
+
+    /// The job as it is now, as the readers of this board will know it.
+    fn facts_for(&mut self, board: &Shard) -> Facts {
+        let facts = self.facts();
+        if let Some(reading) = self.reading(board) {
+            reading.started = facts.started.is_some();
+        }
+        facts
+    }
+
+    /// The job's last view.
+    pub(super) fn last_facts(
+        &mut self,
+        kind: &EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+    ) -> Facts {
+        let core = self.core;
+        let nanos = nanos(at.saturating_duration_since(core.born));
+        if step.is_some() || self.shown.is_some() {
+            let shown = self.shown.get_or_insert_default();
+            if shown.step != step {
+                Arc::make_mut(shown).step = step;
+            }
+        }
+        Facts {
+            // It stays here: until the boards know of the end, a look finds the job as it was.
+            shown: self.shown.clone(),
+            ended: Some(Ended {
+                nanos,
+                how: kind.into(),
+            }),
+            ..core.facts_at(core.state(), || nanos)
+        }
+    }
+
+    /// What happened is shown from now on.
+    pub(super) fn show(
+        &mut self,
+        kind: &EventKind,
+        at: Instant,
+        step: Option<StepInfo>,
+        rate: Option<Rate>,
+    ) -> Unseen {
+        self.note(kind, at, step, rate);
+        self.unseen(false)
+    }
+
+    fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>, rate: Option<Rate>) {
+        let core = self.core;
+        let nanos = nanos(at.saturating_duration_since(core.born));
+        Arc::make_mut(self.shown()).apply(kind, at, nanos, step, rate);
+        if core.state().has(Flag::Started) && core.started_at.load(Ordering::Relaxed) == 0 {
+            core.started_at.store(time(nanos), Ordering::Relaxed);
+        }
+    }
+
+    /// There is more to show from now on.
+    pub(super) fn shown(&mut self) -> &mut Arc<Details> {
+        let core = self.core;
+        self.shown.get_or_insert_with(|| {
+            core.flags.set(Flag::Details);
+            Arc::default()
+        })
+    }
+
+    /// Nobody learns of it by this: each look begins with it, that of a reader of changes too.
+    pub(super) fn absorb(&mut self, reports: &[Told]) {
+        if self.core.state().is_over() || !self.core.is_shown() {
+            return;
+        }
+        for Told {
+            kind,
+            step,
+            at,
+            rate,
+        } in reports
+        {
+            let since_born = nanos(at.saturating_duration_since(self.core.born));
+            // It may know of a later one.
+            if self
+                .shown
+                .as_ref()
+                .is_none_or(|shown| shown.changed <= since_born)
+            {
+                self.note(kind, *at, step.clone(), Some(*rate));
+            }
+        }
+    }
+
+    pub(super) fn unseen(&mut self, starts: bool) -> Unseen {
+        Unseen {
+            listed: self.reading.list(starts),
+            further: match &mut self.rare {
+                Some(rare) => {
+                    let boards = rare.boards.iter_mut();
+                    let listed =
+                        boards.filter_map(|(board, reading)| reading.list(starts).then_some(board));
+                    listed.map(|board| Arc::clone(board)).collect()
+                }
+                None => Vec::new(),
+            },
+            watched: self.core.state().has(Flag::Viewed),
+        }
+    }
+
+    /// What the readers of this board know; `None` where it does not have the job.
+    fn reading(&mut self, board: &Shard) -> Option<&mut Reading> {
+        let is_it = |known: &Arc<Shard>| known.is_of_table_of(board);
+        if self.core.shard().is_some_and(is_it) {
+            return Some(&mut self.reading);
+        }
+        let further = &mut self.rare.as_mut()?.boards;
+        let place = further.iter_mut().find(|(known, _)| is_it(known));
+        place.map(|(_, reading)| reading)
+    }
+}
