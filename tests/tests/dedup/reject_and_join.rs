@@ -6,10 +6,7 @@ use tokio::task::JoinError;
 use tower::{Layer, Service, ServiceBuilder, limit::ConcurrencyLimitLayer};
 use tower_keep::{
     BoxError, CancelLayer, DedupLayer, EventKind, JobId, LogLayer, ProgressLayer, RetryLayer,
-    TimeoutLayer,
-    cancel::CancelHandle,
-    dedup::{Duplicate, SharedError},
-    find,
+    TimeoutLayer, cancel::CancelHandle, dedup::Duplicate, find,
 };
 use tower_keep_test::{Gate, Polled, Readiness, Scripted, Step};
 use tower_keep_tests::*;
@@ -124,7 +121,7 @@ async fn a_shared_error_is_found() {
         assert_eq!(error.to_string(), "leaf 1");
     }
     let alone = begin(&mut service, 2).await.await.unwrap_err();
-    assert!(alone.is::<Leaf>() && !alone.is::<SharedError>());
+    assert!(alone.is::<Leaf>());
 }
 
 /// Calls that end in a success, an error, a time limit, a cancellation, and a panic in the future and in `call`.

@@ -103,7 +103,7 @@ impl<T: Clone + Send + Sync + 'static> SharedResponse for T {}
 #[diagnostic::on_unimplemented(
     message = "the error `{Self}` cannot be shared by calls that join: it is not `Clone + Send + Sync + 'static`",
     label = "not `Clone + Send + Sync + 'static`",
-    note = "without `fail_with` and `respond_with`, callers get a `SharedError`, and the error need not be `Clone`"
+    note = "without `fail_with` and `respond_with`, callers share a `BoxError`, and the error need not be `Clone`"
 )]
 pub trait CloneError: Clone + Send + Sync + 'static {}
 

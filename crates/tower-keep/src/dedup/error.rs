@@ -146,7 +146,7 @@ impl Error for Duplicate {
 /// The error of an execution that several callers joined. It reads like the error itself, which is its
 /// [`source`](Error::source), so that [`find`](crate::find) finds it.
 #[derive(Clone, Debug)]
-pub struct SharedError(pub(super) Arc<BoxError>);
+pub(super) struct SharedError(pub(super) Arc<BoxError>);
 
 impl fmt::Display for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -60,7 +60,7 @@
 //! [`Dispatcher`](crate::dispatch). While the work of the last caller that left is being dropped, the next may begin.
 //!
 //! Responses are cloned for followers, and once for the cache. An error need not be `Clone`: callers that share one each get
-//! a [`SharedError`] around it. So look for it with [`find`](crate::find), which finds it there too: a `downcast_ref` that
+//! a wrapper whose source it is. So look for it with [`find`](crate::find), which finds it there too: a `downcast_ref` that
 //! works for a lone caller fails as soon as there are two.
 //!
 //! ```
@@ -387,11 +387,6 @@ mod supersede;
 mod typed_key;
 
 pub use self::{
-    counts::DedupCounts,
-    error::{Duplicate, SharedError},
-    future::ResponseFuture,
-    handle::DedupHandle,
-    in_flight::InFlight,
-    layer::DedupLayer,
-    service::Dedup,
+    counts::DedupCounts, error::Duplicate, future::ResponseFuture, handle::DedupHandle,
+    in_flight::InFlight, layer::DedupLayer, service::Dedup,
 };

@@ -39,7 +39,7 @@ mod hooks;
 /// ```
 /// use http::{Request, Response};
 /// use tower::{Layer, util::BoxCloneSyncService, service_fn};
-/// use tower_keep::{BoxError, RetryLayer, retry::{OnError, Retry}};
+/// use tower_keep::{BoxError, RetryLayer};
 ///
 /// struct Defaults {
 ///     retry: RetryLayer,

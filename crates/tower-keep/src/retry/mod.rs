@@ -265,6 +265,6 @@ pub use self::{
     future::ResponseFuture,
     give_up::GaveUp,
     layer::RetryLayer,
-    policy::{Attempt, Decision, OnError, Policy},
+    policy::{Attempt, Decision, Policy},
     service::Retry,
 };

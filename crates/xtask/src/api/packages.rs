@@ -26,7 +26,7 @@ pub const PACKAGES: &[Package] = &[
             "tower_service",
             "tracing_core", // `Level`, which `tracing` exports, behind the feature `log`
         ],
-        most_types: Some(180),
+        most_types: Some(100),
     },
     Package {
         name: "tower-keep-test",

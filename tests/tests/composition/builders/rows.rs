@@ -133,7 +133,7 @@ fn retry(rows: &mut Vec<Row>) {
         classify(|_: &Judged| Outcome::Failure),
         decide_with(|_: &Judged, _| Decision::Retry),
         decide_with_request(|_: &u32| (), |(): &(), _: &Judged, _| Decision::Retry),
-        policy(tower_keep::retry::OnError),
+        policy(|_: &Judged, _: &Attempt<'_>| Decision::Stop),
         retry_after(|_: &Judged| None),
         clone_with(|request: &u32| Some(*request)),
         on_give_up(|outcome: Judged, _| outcome),
