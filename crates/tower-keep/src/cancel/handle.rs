@@ -116,7 +116,6 @@ impl CancelHandle {
     /// The layer may be shut down several times: the nearest deadline counts, and all futures give
     /// the same report.
     ///
-    ///
     /// # When a job is over
     ///
     /// - A job is over when its caller has the result and its observers have the last event. A
@@ -133,8 +132,7 @@ impl CancelHandle {
     ///
     /// Dropping the future ends the wait, so that no job is cancelled at the deadline. The layer
     /// stays shut down.
-    ///
-    #[must_use = "without it nobody waits for the running jobs, or cancels them at the deadline"]
+    #[must_use = "unless polled, it neither waits for the running jobs nor cancels them at the deadline"]
     pub fn shutdown(
         &self,
         within: Duration,

@@ -1,10 +1,11 @@
-//! Which stacks a dispatcher takes: those whose calls can move to a task of their own.
+//! The bound of a dispatcher's stack: its calls can move to a task of their own.
 
 use std::fmt;
 
 use tower_service::Service;
 
-/// A stack whose calls can be dispatched: every service that is `Clone`, and whose calls can move to a task of their own.
+/// A stack whose calls can be dispatched: a `Clone` service whose calls can move to a task of their
+/// own.
 #[diagnostic::on_unimplemented(
     message = "calls of `{Self}` cannot be dispatched: it has to be a `Clone + Send + 'static` service of `{Request}`",
     label = "cannot be dispatched",
