@@ -1,4 +1,4 @@
-//! Detached calls: a task of its own runs the call, and continues without its caller.
+//! Detached calls: its own task runs the call, and continues without its caller.
 
 use std::{
     fmt,
@@ -35,8 +35,8 @@ type Output<T, E> = Option<(Result<Result<T, E>, Cancelled>, Carried)>;
 /// Tells the task that its attempt was given up, and by which kind of layer.
 type GiveUp = oneshot::Sender<Option<VerdictKind>>;
 
-/// A call in a task of its own. The task continues if the caller drops this, and stops if a layer
-/// around it does.
+/// A call in its own task. The task continues if the caller drops this, and stops if a layer around
+/// it does.
 #[must_use = "futures do nothing unless polled"]
 pub struct DetachedCall<T, E> {
     task: JoinHandle<Output<T, E>>,

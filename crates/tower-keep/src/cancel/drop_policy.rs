@@ -1,4 +1,4 @@
-//! What happens to a call when its caller drops it: it stops, or runs on in a task of its own.
+//! What happens to a call when its caller drops it: it stops, or runs on in its own task.
 
 use std::{future::Future, hash::Hash};
 

@@ -132,7 +132,7 @@ impl CancelHandle {
     ///
     /// Dropping the future ends the wait, so that no job is cancelled at the deadline. The layer
     /// stays shut down.
-    #[must_use = "unless polled, it neither waits for the running jobs nor cancels them at the deadline"]
+    #[must_use = "unless polled, it does not cancel the running jobs at the deadline"]
     pub fn shutdown(
         &self,
         within: Duration,

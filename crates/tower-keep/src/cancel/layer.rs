@@ -135,9 +135,9 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     /// The caller gets [`Cancelled`] in both cases. The event says whether the work ended by itself
     /// or was dropped.
     ///
-    /// Only running work gets a grace period. A waiting job is dropped at once, whether it waits
-    /// for readiness or admission, for its next attempt, for a quiet period, or for another job's
-    /// result. So is one of several callers of a joined execution, which continues for the others.
+    /// Only running work gets a grace period. A job is dropped at once if it waits for readiness or
+    /// admission, for its next attempt, for a quiet period, or for another job's result. So is one
+    /// of several callers of a joined execution, which continues for the others.
     ///
     /// A call that the clean-up makes through another stack would be a child of the cancelled job,
     /// and cancelled at once. Make it in `Job::default().scope(..)`, without a parent.
@@ -204,7 +204,7 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         }
     }
 
-    /// Runs each job in a task of its own, so that it outlives its caller.
+    /// Runs each job in its own task, so that it outlives its caller.
     ///
     /// Such a job ends and is reported as any other, and can be cancelled through the handle.
     ///

@@ -126,8 +126,8 @@
 //! # Cancel safety
 //!
 //! Dropping the response future stops the work and fires the job's token. If the caller drops a
-//! [detached](CancelLayer::detached) job, it continues in a task of its own. If a layer of its
-//! stack gives up an attempt, that attempt stops. Dropping the future of
+//! [detached](CancelLayer::detached) job, it continues in its own task. If a layer of its stack
+//! gives up an attempt, that attempt stops. Dropping the future of
 //! [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays shut down.
 //!
 //! A cancelled or [replaced](CancelLayer::replace) job ends when it is polled or dropped, and its

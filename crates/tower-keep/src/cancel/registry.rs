@@ -44,7 +44,7 @@ pub(super) fn cancel(job: &Core, shared: bool, reason: CancelReason) -> bool {
 }
 
 impl Registry {
-    /// A registry with a table of its own.
+    /// A registry with its own table.
     pub(super) fn new() -> Arc<Self> {
         let table = Arc::new(Table::of_calls());
         Self::on(&table).unwrap_or_else(|| unreachable!("it has no owner yet"))

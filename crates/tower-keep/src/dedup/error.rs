@@ -46,7 +46,7 @@ impl Duplicate {
         Self::replaced_with(job, Cancelled::new(CancelReason::Replaced))
     }
 
-    /// As [`replaced_by`](Self::replaced_by), for a call with a job of its own.
+    /// As [`replaced_by`](Self::replaced_by), for a call with its own job.
     pub(super) fn replaced_of(job: Option<JobId>, of: Option<JobId>) -> Self {
         match of {
             Some(of) => Self::replaced_with(job, Cancelled::of(of, CancelReason::Replaced)),

@@ -71,7 +71,7 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     /// | inner service | `Clone + Send + 'static` | any caller may drive it |
     /// | its future | `Send + 'static` | any caller may drive it |
     /// | response | `Clone + Send + Sync + 'static` | each caller gets a clone |
-    /// | error, with [`fail_with`](Self::fail_with) or [`respond_with`](Self::respond_with) | `Clone` | each caller gets a clone |
+    /// | error, with [`fail_with`](Self::fail_with) or [`respond_with`](Self::respond_with) | `Clone + Send + Sync + 'static` | each caller gets a clone |
     /// | key | `Debug + Send + 'static` | the error of a call that would [wait for itself](super#calls-inside-an-execution) shows it |
     ///
     /// If a bound is missing, the compiler [names it](super#if-it-does-not-compile).
@@ -93,7 +93,7 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     ///
     /// The older call is cancelled and its work dropped, and the newer call runs at once. For jobs
     /// that need to clean up, use [`CancelLayer::replace`](crate::CancelLayer::replace): see [the
-    /// comparison](super).
+    /// comparison](super#when-a-newer-call-comes).
     ///
     /// The older caller gets a [`Duplicate`] with [`replaced`](Duplicate::replaced). Its job, if it
     /// has one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). It keeps a result that
@@ -216,8 +216,8 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
     /// Returns stale results for this long after their time to live, while one execution
     /// revalidates them. Default: stale results are not returned.
     ///
-    /// The revalidation runs in a task of its own. If it fails, the stale result stays, and the
-    /// next call tries again.
+    /// The revalidation runs in its own task. If it fails, the stale result stays, and the next
+    /// call tries again.
     ///
     /// - A revalidation belongs to no caller and no job. So a cancellation or shutdown of jobs does
     ///   not reach it, and layers do not report it: see

@@ -38,16 +38,6 @@
 //! has no cache: a cached result would answer another question. For a search box with shared and
 //! cached queries, put a superseding layer around a joining layer.
 //!
-//! [`CancelLayer::replace`](crate::CancelLayer::replace) supersedes jobs instead of calls:
-//!
-//! | | [`latest`](DedupLayer::latest) | [`CancelLayer::replace`](crate::CancelLayer::replace) |
-//! |---|---|---|
-//! | for | calls that can be dropped, with or without jobs | jobs that need to clean up, or to be listed |
-//! | needs a job | no | the layer begins one |
-//! | grace period | of a Cancel layer outside | its own, [`grace`](crate::CancelLayer::grace) |
-//! | error of the older caller | [`Duplicate`], whose source is [`Cancelled`](crate::job::Cancelled) | [`Cancelled`](crate::job::Cancelled) |
-//! | the older call finishes at the same moment | either it keeps its result, or the newer call gets the slot | a finished job keeps its result |
-//!
 //! # Keys
 //!
 //! A key is taken before the work starts. It is free again when the job ends: with a result, by a
@@ -188,7 +178,7 @@
 //! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older call; so does a call that waited already |
 //!
 //! Until the older execution is over, the key has two executions. A job that must not run twice at
-//! once needs a lock of its own, or no invalidation.
+//! once needs its own lock, or no invalidation.
 //!
 //! # The latest call wins
 //!
@@ -264,6 +254,16 @@
 //! | both calls belong to one job, as with a hedge | the older call ends, the job continues | same |
 //! | the running job's own code calls with its key | replaces itself | waits for itself |
 //!
+//! [`CancelLayer::replace`](crate::CancelLayer::replace) supersedes jobs instead of calls:
+//!
+//! | | [`latest`](DedupLayer::latest) | [`CancelLayer::replace`](crate::CancelLayer::replace) |
+//! |---|---|---|
+//! | for | calls that can be dropped, with or without jobs | jobs that need to clean up, or to be listed |
+//! | needs a job | no | the layer begins one |
+//! | grace period | of a Cancel layer outside | its own, [`grace`](crate::CancelLayer::grace) |
+//! | error of the older caller | [`Duplicate`], whose source is [`Cancelled`](crate::job::Cancelled) | [`Cancelled`](crate::job::Cancelled) |
+//! | the older call finishes at the same moment | either it keeps its result, or the newer call gets the slot | a finished job keeps its result |
+//!
 //! # Its place in the order
 //!
 //! Outside the circuit breaker and the retry: duplicates are found first, and a job's retries keep
@@ -318,9 +318,9 @@
 //! | [`debounce`](DedupLayer::debounce) | runs | waits until the running call is dropped or polled to its end | its result |
 //! | reject mode | holds the key | a [`Duplicate`] at once, until that call is dropped or polled to its end | its result |
 //!
-//! A limit around a call frees its key only when the call is polled. A call with a task of its own
-//! is polled in time, as a [detached](crate::CancelLayer::detached) or
-//! [dispatched](crate::dispatch) call is.
+//! A limit around a call frees its key only when the call is polled. A call with its own task is
+//! polled in time, as a [detached](crate::CancelLayer::detached) or [dispatched](crate::dispatch)
+//! call is.
 //!
 //! # Calls inside an execution
 //!
@@ -329,8 +329,8 @@
 //! keys and the tracked jobs ([`Duplicate::cycle`]). That works across layers, and with or without
 //! jobs.
 //!
-//! A call counts as waiting until it ends, even under a time limit, in a `select!`, or in a task
-//! that the execution's code does not await. So of calls that wait for each other's result, at
+//! A call counts as waiting until it ends. That holds under a time limit, in a `select!`, and in a
+//! task that the execution's code does not await. So of calls that wait for each other's result, at
 //! least one fails. Work that the execution's code spawns or dispatches is not part of the
 //! execution. A cycle through such work is not detected: it needs a limit.
 //!

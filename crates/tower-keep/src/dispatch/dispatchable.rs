@@ -9,7 +9,7 @@ use tower_service::Service;
 #[diagnostic::on_unimplemented(
     message = "calls of `{Self}` cannot be dispatched: it has to be a `Clone + Send + 'static` service of `{Request}`",
     label = "cannot be dispatched",
-    note = "each job calls a clone of the stack in a task of its own: its response, error and future have to be \
+    note = "each job calls a clone of the stack in its own task: its response, error and future have to be \
             `Send + 'static`, and its error `Display`"
 )]
 pub trait Dispatchable<Request>:

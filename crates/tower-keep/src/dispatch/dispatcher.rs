@@ -30,7 +30,7 @@ use crate::{
     unshare::{Unshare, has_others},
 };
 
-/// Runs each call of a stack in a task of its own, so that the job outlives its caller.
+/// Runs each call of a stack in its own task, so that the job outlives its caller.
 ///
 /// Clones share the limit, the board and the handles. A setter on a dispatcher that is in use, by a
 /// clone, a handle or a job, returns a separate dispatcher: configure first, then take handles.
@@ -148,8 +148,8 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
 
     /// Begins a job, and returns at once.
     ///
-    /// The job runs in a task of its own, in the current tracing span. It continues if the handle
-    /// is dropped or the caller ends.
+    /// The job runs in its own task, in the current tracing span. It continues if the handle is
+    /// dropped or the caller ends.
     ///
     /// At the [limit](Self::limit) the request is not executed: the job ends at once, as failed,
     /// and the handle fails with [`Full`](super::Full). After a shutdown it is cancelled at once.

@@ -1,4 +1,4 @@
-//! Background jobs: runs each call in a task of its own, so that the job outlives its caller.
+//! Background jobs: runs each call in its own task, so that the job outlives its caller.
 //!
 //! Without this module, a call stops when its caller drops the future. A [`Dispatcher`] around the
 //! stack spawns a task for each call. [`dispatch`](Dispatcher::dispatch) is synchronous: when it
@@ -169,7 +169,7 @@
 //! dropping the future of [`reserve`](Dispatcher::reserve), which passes its turn to the next
 //! caller.
 //!
-//! A job runs in a task of its own, so a handle that is not polled holds no permit. A [`Permit`], a
+//! A job runs in its own task, so a handle that is not polled holds no permit. A [`Permit`], a
 //! ready instance, and a [`reserve`](Dispatcher::reserve) future whose turn has come hold a permit
 //! until they are used or dropped. No limit ends that.
 //!
@@ -183,8 +183,8 @@
 //!
 //! Outermost. A dispatcher is not a layer, as it changes the response into a handle. If a joining
 //! [Dedup](crate::dedup) layer in the stack shares an execution, each of its callers is a job with
-//! a handle of its own. The dispatcher does not wait for work that a layer or the stack's code
-//! moves to yet another task.
+//! its own handle. The dispatcher does not wait for work that a layer or the stack's code moves to
+//! yet another task.
 //!
 //! # Under axum
 //!

@@ -2,9 +2,9 @@
 //!
 //! The execution belongs to all callers: the leader, which began it, and its followers. Any of them
 //! that is polled drives the execution. So no caller depends on another one being polled: a caller
-//! may be set aside, in a `select!` or a `Vec`, for any time. The execution has a waker of its own.
-//! It wakes every waiting caller, as any subset of them may have been set aside. When the last
-//! caller leaves, the execution is dropped.
+//! may be set aside, in a `select!` or a `Vec`, for any time. The execution has its own waker. It
+//! wakes every waiting caller, as any subset of them may have been set aside. When the last caller
+//! leaves, the execution is dropped.
 //!
 //! # Invariants
 //!

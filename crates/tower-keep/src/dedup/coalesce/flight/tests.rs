@@ -197,7 +197,7 @@ fn a_panic_reaches_those_that_wait() {
 
 /// R64 A caller that leaves wakes no other caller, as each of them can drive the execution.
 #[test]
-fn a_caller_that_leaves_wakes_nobody() {
+fn a_caller_that_leaves_wakes_no_other() {
     const FOLLOWERS: usize = 10_000;
     type Order = fn(&mut Vec<Task>) -> Option<Task>;
     let from_the_end: Order = Vec::pop;
@@ -487,7 +487,7 @@ proptest! {
 /// A finished flight is reused once no caller and no waker has it, and keeps no state of its
 /// previous execution.
 #[test]
-fn a_flight_serves_again_once_nobody_has_it() {
+fn a_flight_is_reused_once_it_is_unreferenced() {
     let unusable = |flight: &Arc<Flight<Counted>>| {
         Flight::<Counted>::reuse(Arc::clone(flight) as Arc<dyn AnyFlight>).is_err()
     };
@@ -507,7 +507,7 @@ fn a_flight_serves_again_once_nobody_has_it() {
     assert!(unusable(&flight), "a waker has it");
     drop(waker);
     let Ok(flight) = Flight::<Counted>::reuse(flight) else {
-        panic!("nobody has it")
+        panic!("it has no other reference")
     };
     assert_eq!(Arc::as_ptr(&flight), address);
 
@@ -526,13 +526,13 @@ fn a_flight_serves_again_once_nobody_has_it() {
 
 /// A closed flight without an execution can be reused once its only caller left.
 #[test]
-fn a_closed_flight_serves_again() {
+fn a_closed_flight_is_reused() {
     let flight = Flight::<Counted>::new();
     let first = flight.leader();
     assert!(first.close() && flight.join().is_none());
     drop(first);
     let Ok(flight) = Flight::<Counted>::reuse(flight) else {
-        panic!("nobody has it")
+        panic!("it has no other reference")
     };
     let first = flight.leader();
     assert!(flight.join().is_some());
