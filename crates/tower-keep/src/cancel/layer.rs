@@ -136,8 +136,8 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     /// or was dropped.
     ///
     /// Only running work gets a grace period. A job is dropped at once if it waits for readiness or
-    /// admission, for its next attempt, for a quiet period, or for another job's result. So is one
-    /// of several callers of a joined execution, which continues for the others.
+    /// admission, for its next attempt, for quiet, or for another job's result. So is one of
+    /// several callers of a joined execution, which continues for the others.
     ///
     /// A call that the clean-up makes through another stack would be a child of the cancelled job,
     /// and cancelled at once. Make it in `Job::default().scope(..)`, without a parent.

@@ -77,9 +77,9 @@
 //! # });
 //! ```
 //!
-//! If the server has a token for its own graceful shutdown, give it to
-//! [`shutdown_on`](CancelLayer::shutdown_on), with the time. With [`grace`](CancelLayer::grace),
-//! jobs cancelled at the deadline may clean up after it.
+//! If the server has its own shutdown token, give it to [`shutdown_on`](CancelLayer::shutdown_on),
+//! with the time. With [`grace`](CancelLayer::grace), jobs cancelled at the deadline may clean up
+//! after it.
 //!
 //! A shutdown waits for every call, even for one that is neither polled nor dropped. It cannot be
 //! undone: a process that continues needs a new layer.
@@ -87,8 +87,7 @@
 //! # Configure first, then take handles
 //!
 //! A layer shares its running jobs with its clones, handles and services. A setter on a layer that
-//! is in use returns another layer, with the same settings and its own jobs. Handles taken before
-//! do not see the calls of the new layer.
+//! is in use returns another layer with its own jobs, which earlier handles do not see.
 //!
 //! ```
 //! use tower::{Layer, Service, ServiceExt, service_fn};
@@ -114,8 +113,8 @@
 //! readiness and a wait for another call's result at once. Inside a retry, this layer has nothing
 //! to cancel during a backoff.
 //!
-//! A job can be cancelled as soon as this layer is called. If a layer outside emits `Dispatched`,
-//! an observer of that event is too early.
+//! A job can be cancelled once this layer is called. An observer of a `Dispatched` event from a
+//! layer outside is too early.
 //!
 //! # Errors
 //!
@@ -125,9 +124,9 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the response future stops the work and fires the job's token. If the caller drops a
-//! [detached](CancelLayer::detached) job, it continues in its own task. If a layer of its stack
-//! gives up an attempt, that attempt stops. Dropping the future of
+//! Dropping the response future stops the work and fires the job's token. A
+//! [detached](CancelLayer::detached) job continues in its own task if the caller drops it, and
+//! stops if a layer of its stack gives it up. Dropping the future of
 //! [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays shut down.
 //!
 //! A cancelled or [replaced](CancelLayer::replace) job ends when it is polled or dropped, and its

@@ -79,7 +79,9 @@ impl Duplicate {
     /// any other duplicate.
     ///
     /// The code of a joined execution made this call, and the call would have waited for that
-    /// execution.
+    /// execution. A call counts as waiting until it ends. That holds under a time limit, in a
+    /// `select!`, and in a task that the code does not await. So of calls that wait for each
+    /// other's result, at least one fails.
     #[must_use]
     pub fn cycle(&self) -> Option<&str> {
         match &self.how {

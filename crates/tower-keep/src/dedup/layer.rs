@@ -222,9 +222,9 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
     /// - A revalidation belongs to no caller and no job. So a cancellation or shutdown of jobs does
     ///   not reach it, and layers do not report it: see
     ///   [`DedupCounts::failed_revalidations`](super::DedupCounts::failed_revalidations).
-    /// - A call that comes after the result has expired joins the revalidation. Without such a
-    ///   call, it is dropped after this duration.
-    /// - The call needs a tokio runtime with time enabled. Without a runtime nothing is
+    /// - A call that comes after the result has expired joins the revalidation. A revalidation that
+    ///   no call joined is dropped after this duration.
+    /// - The call needs a tokio runtime with time enabled. Without a runtime, no result is
     ///   revalidated.
     /// - It runs in the tracing span of the call that began it, and without that call's
     ///   task-locals.

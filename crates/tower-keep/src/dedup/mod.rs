@@ -34,9 +34,9 @@
 //! ```
 //!
 //! A coalescing key identifies the request: one answer serves all calls. A superseding key
-//! identifies a slot, such as a search box, and its calls ask for different things. So superseding
-//! has no cache: a cached result would answer another question. For a search box with shared and
-//! cached queries, put a superseding layer around a joining layer.
+//! identifies a slot, such as a search box. Its calls ask for different things, so superseding has
+//! no cache. For a search box with shared and cached queries, put a superseding layer around a
+//! joining layer.
 //!
 //! # Keys
 //!
@@ -48,8 +48,7 @@
 //! response types do not see each other. A layer with another mode has its own keys.
 //!
 //! A request without a key (`None`) is not deduplicated: it waits for no other call, no call waits
-//! for it, and it bypasses the cache. So the key function is where a request opts out, by an
-//! extension or a header:
+//! for it, and it bypasses the cache. So requests can opt out, by an extension or a header:
 //!
 //! ```
 //! use http::Request;
@@ -68,8 +67,7 @@
 //! # Configure first, then take handles
 //!
 //! A layer shares its keys with its clones, handles and services. A setter on a layer that is in
-//! use returns another layer, with the same settings and its own keys. Handles taken before do not
-//! see the calls of the new layer.
+//! use returns another layer with its own keys, which earlier handles do not see.
 //!
 //! # Joined executions
 //!
@@ -79,12 +77,11 @@
 //! dropped.
 //!
 //! To let the work run on without callers, put a [detached](crate::CancelLayer::detached) Cancel
-//! layer around this layer, or make each call with a [`Dispatcher`](crate::dispatch).
+//! layer outside, or use a [`Dispatcher`](crate::dispatch).
 //!
-//! Each follower gets a clone of the response, and so does the cache. An error need not be `Clone`:
-//! callers that share an error each get a wrapper, whose source is the error. Look for it with
-//! [`find`](crate::find), which searches the sources. A `downcast_ref` works for a lone caller
-//! only.
+//! Followers and the cache get clones of the response. An error need not be `Clone`: callers that
+//! share an error each get a wrapper, whose source is the error. Look for it with
+//! [`find`](crate::find), as `downcast_ref` works for a lone caller only.
 //!
 //! # Reports, spans and task-locals
 //!
@@ -115,10 +112,9 @@
 //!
 //! # Cache
 //!
-//! Without [`cache`](DedupLayer::cache), nothing remains once the execution is over. With it, the
-//! layer caches each success and answers later requests from the cache. A hit executes nothing and
-//! does not ask the inner service whether it is ready. So the result of a detached job is found
-//! even if its caller has left.
+//! With [`cache`](DedupLayer::cache), the layer caches each success and answers later requests from
+//! the cache. A hit executes nothing, and does not ask the inner service whether it is ready. A
+//! detached job's result is cached even if its caller left.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -161,8 +157,8 @@
 //! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [Invalidation](self#invalidation) |
 //! | event | [`CacheHit`](crate::EventKind::CacheHit); the job succeeds without having started |
 //!
-//! An expired result keeps its memory until a newer result replaces it or evicts it. If users may
-//! not see each other's results, include the user in the key.
+//! An expired result keeps its memory until a newer result replaces or evicts it. If users may not
+//! see each other's results, include the user in the key.
 //!
 //! # Invalidation
 //!
@@ -280,9 +276,8 @@
 //!
 //! # Readiness
 //!
-//! This layer is always ready: it learns the key only from the request, and a call that joins must
-//! not reserve capacity. An execution drives the called instance to readiness within its future,
-//! and a clone replaces that instance.
+//! This layer is always ready, as it learns the key only from the request. An execution drives the
+//! called instance to readiness within its future, and a clone replaces that instance.
 //!
 //! # Errors
 //!
@@ -292,8 +287,8 @@
 //! `Clone`.
 //!
 //! If an execution that can be joined panics, all its callers get a [`Duplicate`] with the panic
-//! message, even a lone caller. A replaced call counts as cancelled, and [`find`](crate::find)
-//! finds [`Cancelled`](crate::job::Cancelled) in its error.
+//! message, even a lone caller. A replaced call counts as cancelled: [`find`](crate::find) finds
+//! [`Cancelled`](crate::job::Cancelled) in its error.
 //!
 //! # Cancel safety
 //!
@@ -302,9 +297,8 @@
 //!
 //! Every caller of a joined execution can drive it. A call may be set aside in a `select!`, a `Vec`
 //! or a buffer of futures, polled once or never: the others get their result anyway. Each wake of
-//! the execution wakes every waiting caller, and one of the woken callers polls it. Between wakes
-//! no caller is polled. A call of the other modes keeps its key until it is over, dropped or
-//! replaced.
+//! the execution wakes every waiting caller, and one of them polls it. A call of the other modes
+//! keeps its key until it is over, dropped or replaced.
 //!
 //! A call is set aside when its task awaits something else and does not drop the call. Its effect
 //! on other calls:
@@ -318,21 +312,18 @@
 //! | [`debounce`](DedupLayer::debounce) | runs | waits until the running call is dropped or polled to its end | its result |
 //! | reject mode | holds the key | a [`Duplicate`] at once, until that call is dropped or polled to its end | its result |
 //!
-//! A limit around a call frees its key only when the call is polled. A call with its own task is
-//! polled in time, as a [detached](crate::CancelLayer::detached) or [dispatched](crate::dispatch)
-//! call is.
+//! A limit around a call frees its key only when the call is polled. A
+//! [detached](crate::CancelLayer::detached) or [dispatched](crate::dispatch) call has its own task,
+//! and is polled in time.
 //!
 //! # Calls inside an execution
 //!
-//! If the code of a joined execution made a call that waits for that execution, directly or through
-//! others, both would wait forever. Such a call fails at once, with a [`Duplicate`] that names the
-//! keys and the tracked jobs ([`Duplicate::cycle`]). That works across layers, and with or without
-//! jobs.
+//! A call inside a joined execution must not wait for that execution, not even through others: both
+//! would wait forever. Such a call fails at once, with a [`Duplicate`] that names the
+//! [cycle](Duplicate::cycle). That works across layers, with or without jobs.
 //!
-//! A call counts as waiting until it ends. That holds under a time limit, in a `select!`, and in a
-//! task that the execution's code does not await. So of calls that wait for each other's result, at
-//! least one fails. Work that the execution's code spawns or dispatches is not part of the
-//! execution. A cycle through such work is not detected: it needs a limit.
+//! Work that the execution's code spawns or dispatches is not part of the execution. A cycle
+//! through such work is not detected: it needs a limit.
 //!
 //! # Under axum
 //!
@@ -342,8 +333,8 @@
 //!
 //! # In a struct or a signature
 //!
-//! The first two type parameters of [`DedupLayer`] are the key closure and the key. The others name
-//! the mode and have no public names. A struct that holds a configured layer or its service needs a
+//! The type parameters of [`DedupLayer`] are the key closure and the key, and two without public
+//! names, for the mode and the error. A struct that holds a configured layer or its service needs a
 //! type parameter, and a function returns `impl Layer<S>`. Otherwise use tower's boxes:
 //!
 //! ```
@@ -376,17 +367,16 @@
 //!
 //! # If it does not compile
 //!
-//! Where the compiler expects a [`Service`](tower_service::Service), its first line names what the
-//! key, service, response or error lacks. For a method of an extension trait, such as `oneshot`, it
-//! only says that bounds are not satisfied. Then pass the service to a function with that bound,
-//! such as `tower::util::BoxCloneSyncService::new`.
+//! Where the compiler expects a [`Service`](tower_service::Service), its first line names the
+//! missing bound. For a method of an extension trait, such as `oneshot`, it only says that bounds
+//! are not satisfied. Then pass the service to a function with that bound, such as
+//! `tower::util::BoxCloneSyncService::new`.
 //!
 //! # Monitoring
 //!
 //! [`handle`](DedupLayer::handle) lists the keys in flight, each with its job, its followers and
-//! its start. It counts executions, joined, rejected and replaced calls, and cache hits. Keys are
-//! listed only if their calls came after the first handle was made, so that a layer without handles
-//! pays nothing.
+//! its start, and counts calls by their outcome. It lists only calls since the first handle was
+//! made, so that a layer without handles pays nothing.
 //!
 //! # Names in other libraries
 //!

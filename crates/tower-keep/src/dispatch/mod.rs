@@ -1,9 +1,9 @@
 //! Background jobs: runs each call in its own task, so that the job outlives its caller.
 //!
-//! Without this module, a call stops when its caller drops the future. A [`Dispatcher`] around the
-//! stack spawns a task for each call. [`dispatch`](Dispatcher::dispatch) is synchronous: when it
-//! returns, the job has begun. It returns a [`JobHandle`], which awaits the result, watches the job
-//! and cancels it. Dropping the handle leaves the job running.
+//! Normally, a call stops when its caller drops the future. A [`Dispatcher`] around the stack
+//! spawns a task for each call. [`dispatch`](Dispatcher::dispatch) is synchronous: when it returns,
+//! the job has begun. It returns a [`JobHandle`], which awaits the result, watches the job and
+//! cancels it. Dropping the handle leaves the job running.
 //!
 //! ```
 //! use std::time::Duration;
@@ -52,21 +52,20 @@
 //! | [`CancelLayer`](crate::CancelLayer) | [`cancel_handle`](Dispatcher::cancel_handle), with [graceful shutdown](crate::cancel#graceful-shutdown) |
 //!
 //! So the stack needs no Progress or Cancel layer. If it has one, that joins the same job. Of two
-//! Cancel layers either cancels the job, and the shorter grace period applies. A Dedup layer in the
-//! stack is inside this Cancel layer: [its page](crate::dedup#its-place-in-the-order) says how
-//! cancelling one of several callers works.
+//! Cancel layers either cancels the job, and the shorter grace period applies. For a Dedup layer in
+//! the stack, see [how to cancel one of several callers](crate::dedup#its-place-in-the-order).
 //!
-//! The job makes its own clone of the stack ready. So the wait for readiness is part of the job,
-//! and can be cancelled. A Log layer in the stack sees a job only once the stack is called, and
-//! then from the job's beginning. The board's [events](crate::progress::ProgressHandle::subscribe)
-//! show jobs that never came that far.
+//! The job makes its own clone of the stack ready, so that the wait for readiness can be cancelled
+//! too. A Log layer in the stack sees a job, from its beginning, once the stack is called. The
+//! board's [events](crate::progress::ProgressHandle::subscribe) also show jobs that never came that
+//! far.
 //!
 //! # Independence from the caller
 //!
-//! If a job's code dispatches another job, that job names it as its [`parent`](crate::Job::parent),
-//! in its events too. Nothing else connects them: the parent's end, cancellation and time limits do
-//! not reach the dispatched job. Its [`deadline`](crate::Job::deadline) comes from its own stack.
-//! For work that must stop with its caller, call the stack directly, or use
+//! If a job's code dispatches another job, the new job names the first one as its
+//! [`parent`](crate::Job::parent). Nothing else connects them: the parent's end, cancellation and
+//! time limits do not reach the new job. Its [`deadline`](crate::Job::deadline) comes from its own
+//! stack. For work that must stop with its caller, call the stack directly, or use
 //! [`cancel_on_drop`](JobHandle::cancel_on_drop).
 //!
 //! The job runs in the tracing span that is current when it is dispatched, and keeps that span
@@ -156,8 +155,8 @@
 //!
 //! The stack's own errors pass unchanged. The dispatcher adds [`JobError`], by default in a
 //! [`BoxError`](crate::BoxError), where [`find`](crate::find) finds its reason: [`Cancelled`],
-//! [`Panicked`] or [`Full`]. [`fail_with`](Dispatcher::fail_with) and
-//! [`respond_with`](Dispatcher::respond_with) turn it into an error or a response of your own.
+//! [`Panicked`] or [`Full`]. Or use [`fail_with`](Dispatcher::fail_with) or
+//! [`respond_with`](Dispatcher::respond_with).
 //!
 //! A panic of a job never reaches another job or the caller. If an execution that a Dedup layer in
 //! the stack shares panics, the error is that layer's [`Duplicate`](crate::dedup::Duplicate). If
@@ -169,29 +168,28 @@
 //! dropping the future of [`reserve`](Dispatcher::reserve), which passes its turn to the next
 //! caller.
 //!
-//! A job runs in its own task, so a handle that is not polled holds no permit. A [`Permit`], a
+//! A handle that is not polled holds no permit, as the job runs in its own task. A [`Permit`], a
 //! ready instance, and a [`reserve`](Dispatcher::reserve) future whose turn has come hold a permit
-//! until they are used or dropped. No limit ends that.
+//! until they are used or dropped. No time limit ends that.
 //!
 //! # Configure first, then take handles
 //!
 //! A dispatcher shares its board, its limit and its jobs with its clones and handles. A setter on a
-//! dispatcher that is in use returns another dispatcher, with the same settings and its own board,
-//! limit and jobs. Handles taken before do not see the jobs of the new dispatcher.
+//! dispatcher that is in use returns another dispatcher with its own board, limit and jobs, which
+//! earlier handles do not see.
 //!
 //! # Its place in the order
 //!
-//! Outermost. A dispatcher is not a layer, as it changes the response into a handle. If a joining
+//! Outermost. A dispatcher is not a layer, as its response is a handle. If a joining
 //! [Dedup](crate::dedup) layer in the stack shares an execution, each of its callers is a job with
-//! its own handle. The dispatcher does not wait for work that a layer or the stack's code moves to
-//! yet another task.
+//! its own handle. The dispatcher does not wait for work that its stack moves to another task.
 //!
 //! # Under axum
 //!
-//! One handler dispatches and answers 202 with the job's id. Other routes look the job up on the
-//! board, or cancel it. The README shows all three. A client that disconnects then stops nothing.
-//! To keep a result for a later request, let the job store it as its last step. Boxing the stack
-//! (tower's `BoxCloneSyncService`) gives the dispatcher a type that `State` can name.
+//! One handler dispatches and answers 202 with the job's id; others look the job up on the board,
+//! or cancel it. The README shows all three. A client that disconnects stops nothing. To keep a
+//! result for a later request, let the job store it as its last step. Box the stack (tower's
+//! `BoxCloneSyncService`) to name the dispatcher's type in `State`.
 
 mod builder;
 mod dispatchable;
