@@ -81,7 +81,7 @@
 //! with the time. With [`grace`](CancelLayer::grace), jobs cancelled at the deadline may clean up
 //! after it.
 //!
-//! A shutdown waits for every call, even for one that is neither polled nor dropped. It cannot be
+//! A shutdown waits for every call, even if it is neither polled nor dropped. It cannot be
 //! undone: a process that continues needs a new layer.
 //!
 //! # Configure first, then take handles

@@ -257,7 +257,7 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
     /// Selects requests that are executed despite a cached result, as with HTTP's `Cache-Control:
     /// no-cache`. Default: none.
     ///
-    /// Such a call begins an execution, or joins the one in flight. Its success replaces the cached
+    /// Such a call begins an execution, or joins a running one. Its success replaces the cached
     /// result; a failure keeps it. Until then, other calls get the older result. To exclude an
     /// execution that began before, use [`DedupHandle::invalidate`].
     ///

@@ -184,7 +184,7 @@
 //! use tower_keep::{BoxError, CancelReason, DedupLayer, cancel::Cancelled, dedup::Duplicate, find};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! // One search box: each query replaces the one before it.
+//! // One search box: each query replaces its predecessor.
 //! let mut search = ServiceBuilder::new()
 //!     .layer(DedupLayer::new(|_query: &&str| Some("box 1")).latest())
 //!     .service(service_fn(|query: &'static str| async move {

@@ -31,7 +31,7 @@
 //! assert_eq!(jobs.in_flight(), 1);
 //! assert_eq!(handle.await.unwrap(), 10);
 //!
-//! // The result need not be awaited. The board finds the job by its id, for a while after its end too.
+//! // No need to await the result: the board finds the job by its id, even some time after its end.
 //! let id = jobs.dispatch(7).id();
 //! tokio::time::sleep(Duration::from_secs(1)).await;
 //! assert_eq!(jobs.find(id).unwrap().state, JobState::Running);

@@ -106,7 +106,7 @@ impl NestedCall {
     ///
     /// # Errors
     ///
-    /// The cycle, as a text, if that execution waits for the one whose code makes the call.
+    /// The cycle, as a text, if that execution waits for `self.inside`.
     pub(super) fn wait(self, to: ExecutionId, job: Option<JobId>) -> Result<WaitGuard, Arc<str>> {
         let mut graph = graph();
         if let Some(path) = graph.path(to, self.inside) {
