@@ -1,6 +1,10 @@
 //! When a retry comes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
@@ -137,6 +141,33 @@ async fn presets_spread_the_clients() {
         let fullest = bins.values().max().unwrap();
         assert!(*fullest <= 40, "{fullest} of 200 in 5 ms");
     }
+}
+
+/// R25b: a strategy that the jitter would leave nothing of is refused, whichever is set first. The background preset has
+/// such a jitter: a strategy of the user's own needs another.
+#[test]
+fn decorrelated_jitter_refuses_other_strategies() {
+    fn refuses(set: impl FnOnce() -> RetryLayer) {
+        let panic = catch_unwind(AssertUnwindSafe(set)).unwrap_err();
+        let message = panic.downcast_ref::<&str>().expect("a text");
+        assert!(message.starts_with("Jitter::Decorrelated takes the place"));
+    }
+    let strategies = [
+        Backoff::constant(secs(5)),
+        Backoff::linear(secs(5)),
+        Backoff::custom(|_: u32| secs(5)),
+    ];
+    for strategy in strategies {
+        let preset = strategy.clone();
+        refuses(move || RetryLayer::for_background().backoff(preset));
+        let plain = RetryLayer::new().backoff(strategy.clone());
+        refuses(move || plain.jitter(Jitter::Decorrelated));
+        let retry = RetryLayer::for_background().jitter(Jitter::None);
+        let total = retry.backoff(strategy).max_retries(1).total_delay();
+        assert_eq!(total, secs(5));
+    }
+    let walk = RetryLayer::for_background().backoff(Backoff::exponential(secs(2)));
+    assert_eq!(walk.max_retries(1).total_delay(), secs(6));
 }
 
 /// The presets are capped, and no call goes on for longer than their documentation says.

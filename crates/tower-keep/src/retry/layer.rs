@@ -167,7 +167,9 @@ impl<P, X> RetryLayer<P, X> {
     ///
     /// # Panics
     ///
-    /// If [`max_delay`](Self::max_delay) was set to less than the base of this backoff.
+    /// If [`max_delay`](Self::max_delay) was set to less than the base of this backoff, or if it is not exponential and the
+    /// jitter is [`Decorrelated`](Jitter::Decorrelated), as in [`for_background`](RetryLayer::for_background): that takes
+    /// the place of the strategy. Set another [`jitter`](Self::jitter) first.
     #[must_use]
     #[track_caller]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
@@ -229,10 +231,15 @@ impl<P, X> RetryLayer<P, X> {
     }
 
     /// How each wait of the [`backoff`](Self::backoff) is randomized. Default: not at all.
+    ///
+    /// # Panics
+    ///
+    /// If it is [`Decorrelated`](Jitter::Decorrelated) and the backoff is not exponential, of which it would leave nothing.
     #[must_use]
+    #[track_caller]
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.settings.unshare();
-        self.settings.backoff.jitter = jitter;
+        self.settings.backoff = self.settings.backoff.with_jitter(jitter);
         self
     }
 

@@ -167,18 +167,31 @@ impl Backoff {
         self.max.unwrap_or_else(|| MAX_DELAY.max(self.base))
     }
 
+    /// Any jitter, unchecked: the presets are exponential.
     pub(super) const fn jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
     }
 
     /// This strategy from its own base, with the cap and the jitter of `other`. Panics if that cap was set to less than
-    /// the base.
+    /// the base, or if that jitter leaves nothing of the strategy.
     #[track_caller]
     pub(super) fn within(mut self, other: &Self) -> Self {
         self.max = other.max;
-        self.jitter = other.jitter;
         self.check();
+        self.with_jitter(other.jitter)
+    }
+
+    /// The jitter. Panics if it leaves nothing of the strategy.
+    #[track_caller]
+    pub(super) fn with_jitter(mut self, jitter: Jitter) -> Self {
+        let walks = jitter == Jitter::Decorrelated;
+        assert!(
+            !walks || matches!(self.strategy, StrategyKind::Exponential),
+            "Jitter::Decorrelated takes the place of the backoff's strategy, so that this backoff would have no effect: set \
+             Jitter::Full, Equal or None before it, or leave the backoff exponential"
+        );
+        self.jitter = jitter;
         self
     }
 
