@@ -1,6 +1,7 @@
 //! The layers together: the pipeline and its checks, settings per request, and verdicts that pass
 //! between layers.
 
+mod borrowed_requests;
 mod builders;
 mod inner_service;
 mod overrides;

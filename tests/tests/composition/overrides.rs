@@ -90,23 +90,16 @@ async fn a_request_sets_its_limit() {
     }
 }
 
-/// R78 with `by` alone a request without a limit has none. The setting and its default are one
-/// setting.
+/// R78 with `limit_by` alone a request without a limit has none.
 #[tokio::test(start_paused = true)]
 async fn without_a_default_there_is_none() {
-    for limit in [
-        TimeoutLayer::none().limit_by(patience),
-        TimeoutLayer::none().limit_by(patience),
-    ] {
-        let slow = Scripted::<Asked, u32>::new().answer_after(secs(1_000_000), 7);
-        let service = limit.clone().layer(slow);
-        assert_eq!(service.oneshot(plain()).await.unwrap(), 7);
-        let hangs = Scripted::<Asked, u32>::new().never();
-        assert_eq!(
-            expires(limit.layer(hangs), with(Patience(secs(1)))).await,
-            secs(1)
-        );
-    }
+    let limit = TimeoutLayer::none().limit_by(patience);
+    let slow = Scripted::<Asked, u32>::new().answer_after(secs(1_000_000), 7);
+    let service = limit.clone().layer(slow);
+    assert_eq!(service.oneshot(plain()).await.unwrap(), 7);
+    let hangs = Scripted::<Asked, u32>::new().never();
+    let request = with(Patience(secs(1)));
+    assert_eq!(expires(limit.layer(hangs), request).await, secs(1));
 }
 
 /// R78 the limit of each step, in any order of the settings, with a tracked job and with a job that
@@ -321,8 +314,7 @@ async fn a_request_refreshes_the_cache() {
     assert_eq!(calls.count(), 3);
 }
 
-/// R78 a stale result too: the call that refreshes waits for the new one, and no renewal runs next
-/// to it.
+/// R78 with `limit_by` alone a request without a limit has none.
 #[tokio::test(start_paused = true)]
 async fn a_refresh_of_a_stale_result() {
     let inner = Scripted::<Asked, u32>::new()

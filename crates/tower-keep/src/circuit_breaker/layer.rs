@@ -413,7 +413,7 @@ impl<C, O> CircuitBreakerLayer<C, OneCircuit, O> {
     /// allocation. As the key is not known before there is a request, the inner service is made ready also where the
     /// call is then rejected.
     #[must_use]
-    pub fn per_key<F, K, Request>(self, key: F) -> CircuitBreakerLayer<C, PerKey<F, K, Request>, O>
+    pub fn per_key<F, K, Request>(self, key: F) -> CircuitBreakerLayer<C, PerKey<F, K>, O>
     where
         F: Fn(&Request) -> K,
         K: Eq + std::hash::Hash + fmt::Display,
@@ -441,7 +441,7 @@ impl<C, O> CircuitBreakerLayer<C, Backpressure, O> {
     }
 }
 
-impl<C, F, K, Request, O> CircuitBreakerLayer<C, PerKey<F, K, Request>, O> {
+impl<C, F, K, O> CircuitBreakerLayer<C, PerKey<F, K>, O> {
     /// Reads and forces the states.
     ///
     /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,

@@ -16,18 +16,18 @@ use super::{
     transition_listeners::TransitionListeners,
 };
 use crate::{
-    for_request::ForRequest,
+    for_request::{AskRequest, ForRequest},
     unshare::{Unshare, has_others},
 };
 
 /// A circuit for each key, made when the key first comes. Made by
 /// [`CircuitBreakerLayer::per_key`](super::CircuitBreakerLayer::per_key).
-pub struct PerKey<F, K, Request> {
-    by: ForRequest<F, Request>,
+pub struct PerKey<F, K> {
+    by: ForRequest<F>,
     pub(super) table: Arc<Table<K>>,
 }
 
-impl<F, K, Request> PerKey<F, K, Request> {
+impl<F, K> PerKey<F, K> {
     pub(super) fn new(
         by: F,
         settings: Settings,
@@ -36,13 +36,13 @@ impl<F, K, Request> PerKey<F, K, Request> {
         listeners: Arc<TransitionListeners>,
     ) -> Self {
         Self {
-            by: ForRequest::new(by),
+            by: ForRequest(by),
             table: Arc::new(Table::new(settings, name, seed, listeners)),
         }
     }
 }
 
-impl<F, K, Request> Unshare for PerKey<F, K, Request> {
+impl<F, K> Unshare for PerKey<F, K> {
     fn is_shared(&self) -> bool {
         // A handle of one circuit does not hold the table.
         has_others(&self.table) || self.table.len() > 0
@@ -54,7 +54,7 @@ impl<F, K, Request> Unshare for PerKey<F, K, Request> {
 }
 
 #[allow(private_interfaces, reason = "it has no public name")]
-impl<F, K: Eq + Hash, Request> Circuits for PerKey<F, K, Request> {
+impl<F, K: Eq + Hash> Circuits for PerKey<F, K> {
     fn settings(&self) -> Settings {
         self.table.settings()
     }
@@ -80,16 +80,18 @@ impl<F, K: Eq + Hash, Request> Circuits for PerKey<F, K, Request> {
     }
 }
 
-impl<F: Clone, K, Request> Spread for PerKey<F, K, Request> {
+impl<F: Clone, K> Spread for PerKey<F, K> {
     fn spread(&self) -> Self {
         self.clone()
     }
 }
 
 #[allow(private_interfaces, reason = "it has no public name")]
-impl<F, K, Request> Admits<Request> for PerKey<F, K, Request>
+#[diagnostic::do_not_recommend]
+impl<F, K, Request> Admits<Request> for PerKey<F, K>
 where
-    F: Fn(&Request) -> K + Clone,
+    F: Clone,
+    ForRequest<F>: AskRequest<Request, K>,
     K: Eq + Hash + fmt::Display,
 {
     #[inline(always)]
@@ -100,11 +102,11 @@ where
 
     #[inline(always)]
     fn circuit(&self, request: &Request) -> Cow<'_, CircuitRef> {
-        Cow::Owned(self.table.get((self.by.get())(request)))
+        Cow::Owned(self.table.get(self.by.ask(request)))
     }
 }
 
-impl<F: Clone, K, Request> Clone for PerKey<F, K, Request> {
+impl<F: Clone, K> Clone for PerKey<F, K> {
     fn clone(&self) -> Self {
         Self {
             by: self.by.clone(),
@@ -113,7 +115,7 @@ impl<F: Clone, K, Request> Clone for PerKey<F, K, Request> {
     }
 }
 
-impl<F, K, Request> fmt::Debug for PerKey<F, K, Request> {
+impl<F, K> fmt::Debug for PerKey<F, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerKey")
             .field("circuits", &self.table.len())

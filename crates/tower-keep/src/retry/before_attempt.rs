@@ -83,18 +83,38 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
 
 /// A closure changes the request. Made by
 /// [`RetryLayer::before_attempt`](super::RetryLayer::before_attempt).
-pub struct ChangeWith<F, Request>(pub(super) ForRequest<F, Request>);
+#[derive(Clone)]
+pub struct ChangeWith<F>(pub(super) ForRequest<F>);
 
-impl<F: Clone, Request> Clone for ChangeWith<F, Request> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
+/// What changes a request, in the two forms that [`AskRequest`](crate::for_request::AskRequest) has too, and why.
+pub trait ChangeRequest<Request> {
+    #[doc(hidden)]
+    fn change(&self, request: &mut Request, attempt: &Attempt<'_>);
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, Request> ChangeRequest<Request> for F
+where
+    F: Fn(&mut Request, &Attempt<'_>),
+{
+    #[inline(always)]
+    fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
+        self(request, attempt);
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F, Request>
+impl<F: ChangeRequest<Request>, Request> ChangeRequest<Request> for ForRequest<F> {
+    #[inline(always)]
+    fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
+        self.0.change(request, attempt);
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, Request, Response, Error> BeforeAttempt<Request, Response, Error> for ChangeWith<F>
 where
-    F: Fn(&mut Request, &Attempt<'_>),
+    ForRequest<F>: ChangeRequest<Request>,
 {
     type Seen = Infallible;
     type Prepared = Infallible;
@@ -110,7 +130,7 @@ where
 
     #[inline(always)]
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
-        (self.0.get())(request, attempt);
+        self.0.change(request, attempt);
     }
 
     fn prepare(&self, _: Request, _: &Attempt<'_>, _: Option<Infallible>) -> Self::Future {
@@ -200,7 +220,7 @@ where
     }
 }
 
-impl<F, Request> fmt::Debug for ChangeWith<F, Request> {
+impl<F> fmt::Debug for ChangeWith<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChangeWith").finish_non_exhaustive()
     }
@@ -221,7 +241,7 @@ impl<V, F> fmt::Debug for PrepareWithOutcome<V, F> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Unchanged {}
-    impl<F, Request> Sealed for super::ChangeWith<F, Request> {}
+    impl<F> Sealed for super::ChangeWith<F> {}
     impl<F> Sealed for super::PrepareWith<F> {}
     impl<V, F> Sealed for super::PrepareWithOutcome<V, F> {}
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::for_request::ForRequest;
+use crate::for_request::{AskRequest, ForRequest};
 
 /// How many retries a call may make.
 #[diagnostic::on_unimplemented(
@@ -28,25 +28,21 @@ impl<Request> ChooseRetries<Request> for LayerRetries {
 }
 
 /// A closure says how many. Made by [`RetryLayer::max_retries_by`](super::RetryLayer::max_retries_by).
-pub struct RetriesBy<F, Request>(pub(super) ForRequest<F, Request>);
+#[derive(Clone)]
+pub struct RetriesBy<F>(pub(super) ForRequest<F>);
 
-impl<F: Clone, Request> Clone for RetriesBy<F, Request> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<F, Request> ChooseRetries<Request> for RetriesBy<F, Request>
+#[diagnostic::do_not_recommend]
+impl<F, Request> ChooseRetries<Request> for RetriesBy<F>
 where
-    F: Fn(&Request) -> Option<u32>,
+    ForRequest<F>: AskRequest<Request, Option<u32>>,
 {
     #[inline(always)]
     fn choose(&self, request: &Request) -> Option<u32> {
-        (self.0.get())(request)
+        self.0.ask(request)
     }
 }
 
-impl<F, Request> fmt::Debug for RetriesBy<F, Request> {
+impl<F> fmt::Debug for RetriesBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetriesBy").finish_non_exhaustive()
     }
@@ -55,5 +51,5 @@ impl<F, Request> fmt::Debug for RetriesBy<F, Request> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::LayerRetries {}
-    impl<F, Request> Sealed for super::RetriesBy<F, Request> {}
+    impl<F> Sealed for super::RetriesBy<F> {}
 }

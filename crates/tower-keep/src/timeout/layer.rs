@@ -88,13 +88,13 @@ impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
     /// # let _ = limit;
     /// ```
     #[must_use]
-    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F, Request>, T, O>
+    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F>, T, O>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
         TimeoutLayer {
             limit: LimitBy {
-                by: ForRequest::new(limit),
+                by: ForRequest(limit),
                 default: self.limit,
             },
             span: self.span,
@@ -146,7 +146,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
     /// # });
     /// ```
     #[must_use]
-    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, LimitBy<F, Request>, O>
+    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, LimitBy<F>, O>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
@@ -155,7 +155,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
             span: self.span,
             measure: self.measure,
             step_limit: LimitBy {
-                by: ForRequest::new(limit),
+                by: ForRequest(limit),
                 default: self.step_limit,
             },
             name: self.name,
@@ -166,7 +166,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
     }
 }
 
-impl<L, F, Request, O> TimeoutLayer<L, LimitBy<F, Request>, O> {
+impl<L, F, O> TimeoutLayer<L, LimitBy<F>, O> {
     /// The limit of each named step, where neither the step nor the request sets one.
     #[must_use]
     pub const fn step_limit(mut self, limit: Duration) -> Self {

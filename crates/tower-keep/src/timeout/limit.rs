@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::for_request::ForRequest;
+use crate::for_request::{AskRequest, ForRequest};
 
 /// What the limit spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl FixedLimit for Option<Duration> {
 }
 
 #[cfg(feature = "pipeline")]
-impl<F, Request> FixedLimit for LimitBy<F, Request> {
+impl<F> FixedLimit for LimitBy<F> {
     fn fixed_limit(&self) -> Option<Duration> {
         self.default
     }
@@ -61,31 +61,24 @@ impl<F, Request> FixedLimit for LimitBy<F, Request> {
 
 /// A limit that comes from the request, or else is the layer's own. Made by
 /// [`limit_by`](super::TimeoutLayer::limit_by) and [`step_limit_by`](super::TimeoutLayer::step_limit_by).
-pub struct LimitBy<F, Request> {
-    pub(super) by: ForRequest<F, Request>,
+#[derive(Clone)]
+pub struct LimitBy<F> {
+    pub(super) by: ForRequest<F>,
     pub(super) default: Option<Duration>,
 }
 
-impl<F, Request> Limit<Request> for LimitBy<F, Request>
+#[diagnostic::do_not_recommend]
+impl<F, Request> Limit<Request> for LimitBy<F>
 where
-    F: Fn(&Request) -> Option<Duration>,
+    ForRequest<F>: AskRequest<Request, Option<Duration>>,
 {
     #[inline(always)]
     fn limit(&self, request: &Request) -> Option<Duration> {
-        (self.by.get())(request).or(self.default)
+        self.by.ask(request).or(self.default)
     }
 }
 
-impl<F: Clone, Request> Clone for LimitBy<F, Request> {
-    fn clone(&self) -> Self {
-        Self {
-            by: self.by.clone(),
-            default: self.default,
-        }
-    }
-}
-
-impl<F, Request> fmt::Debug for LimitBy<F, Request> {
+impl<F> fmt::Debug for LimitBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.default {
             Some(default) => write!(f, "from the request, or else {default:?}"),
@@ -97,5 +90,5 @@ impl<F, Request> fmt::Debug for LimitBy<F, Request> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for Option<std::time::Duration> {}
-    impl<F, Request> Sealed for super::LimitBy<F, Request> {}
+    impl<F> Sealed for super::LimitBy<F> {}
 }

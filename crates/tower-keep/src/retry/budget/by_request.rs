@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::RetryBudget;
-use crate::for_request::ForRequest;
+use crate::for_request::{AskRequest, ForRequest};
 
 /// Which budget a call draws from.
 #[diagnostic::on_unimplemented(
@@ -30,24 +30,20 @@ impl<Request> ChooseBudget<Request> for LayerBudget {
 }
 
 /// A closure names the budget. Made by [`RetryLayer::budget_by`](crate::RetryLayer::budget_by).
-pub struct BudgetBy<F, Request>(pub(in crate::retry) ForRequest<F, Request>);
+#[derive(Clone)]
+pub struct BudgetBy<F>(pub(in crate::retry) ForRequest<F>);
 
-impl<F: Clone, Request> Clone for BudgetBy<F, Request> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<F, Request> ChooseBudget<Request> for BudgetBy<F, Request>
+#[diagnostic::do_not_recommend]
+impl<F, Request> ChooseBudget<Request> for BudgetBy<F>
 where
-    F: Fn(&Request) -> Option<RetryBudget>,
+    ForRequest<F>: AskRequest<Request, Option<RetryBudget>>,
 {
     fn choose(&self, request: &Request) -> Option<RetryBudget> {
-        (self.0.get())(request)
+        self.0.ask(request)
     }
 }
 
-impl<F, Request> fmt::Debug for BudgetBy<F, Request> {
+impl<F> fmt::Debug for BudgetBy<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BudgetBy").finish_non_exhaustive()
     }
@@ -56,5 +52,5 @@ impl<F, Request> fmt::Debug for BudgetBy<F, Request> {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::LayerBudget {}
-    impl<F, Request> Sealed for super::BudgetBy<F, Request> {}
+    impl<F> Sealed for super::BudgetBy<F> {}
 }

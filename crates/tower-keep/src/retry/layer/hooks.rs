@@ -63,15 +63,12 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// Chooses the budget by the request, mostly from [`RetryBudgets`](crate::retry::RetryBudgets) by host.
     /// `None` is the layer's own [`budget`](Self::budget), if it has one.
     #[must_use]
-    pub fn budget_by<F, Request>(
-        self,
-        budget: F,
-    ) -> RetryLayer<P, HookSet<C, H, BudgetBy<F, Request>, N, A>>
+    pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, HookSet<C, H, BudgetBy<F>, N, A>>
     where
         F: Fn(&Request) -> Option<RetryBudget>,
-        BudgetBy<F, Request>: ChooseBudget<Request>,
+        BudgetBy<F>: ChooseBudget<Request>,
     {
-        self.with_hooks(|hooks| hooks.choose_budget(BudgetBy(ForRequest::new(budget))))
+        self.with_hooks(|hooks| hooks.choose_budget(BudgetBy(ForRequest(budget))))
     }
 }
 
@@ -120,12 +117,12 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn max_retries_by<F, Request>(
         self,
         max_retries: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, RetriesBy<F, Request>, A>>
+    ) -> RetryLayer<P, HookSet<C, H, B, RetriesBy<F>, A>>
     where
         F: Fn(&Request) -> Option<u32>,
-        RetriesBy<F, Request>: ChooseRetries<Request>,
+        RetriesBy<F>: ChooseRetries<Request>,
     {
-        self.with_hooks(|hooks| hooks.choose_retries(RetriesBy(ForRequest::new(max_retries))))
+        self.with_hooks(|hooks| hooks.choose_retries(RetriesBy(ForRequest(max_retries))))
     }
 
     /// Changes the request right before each attempt, the first one too: for the number of the attempt in a header,
@@ -149,11 +146,11 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn before_attempt<F, Request>(
         self,
         hook: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F, Request>>>
+    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F>>>
     where
         F: Fn(&mut Request, &Attempt<'_>),
     {
-        self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(ForRequest::new(hook))))
+        self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(ForRequest(hook))))
     }
 
     /// Prepares the request before each attempt, the first one too, by a future that gives it back: for a token that
