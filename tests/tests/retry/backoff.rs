@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
     BoxError, Classify, Outcome, Pipeline, RetryLayer,
     retry::{Backoff, BackoffStrategy, Jitter, RetryBudget},
@@ -324,6 +324,24 @@ fn a_backoff_beyond_the_cap_is_refused() {
         .backoff(Backoff::constant(secs(6)));
 }
 
+/// R25b The preset's budget leaves a client with few calls their retries: ten calls outlast a short
+/// outage together.
+#[tokio::test(start_paused = true)]
+async fn the_preset_for_clients_serves_few_calls() {
+    let up = Instant::now() + ms(100);
+    let service = service_fn(move |request: u32| async move {
+        let is_up = Instant::now() >= up;
+        is_up.then_some(request).ok_or("down")
+    });
+    let service = RetryLayer::for_clients().seed(1).layer(service);
+    let calls: Vec<_> = (0..10)
+        .map(|n| tokio::spawn(service.clone().oneshot(n)))
+        .collect();
+    for (n, call) in (0..10).zip(calls) {
+        assert_eq!(call.await.unwrap(), Ok(n));
+    }
+}
+
 /// R25b The preset for clients bounds the retries of a service where everything fails: by 20 %, in
 /// one call.
 #[tokio::test(start_paused = true)]
@@ -332,11 +350,11 @@ async fn the_preset_for_clients_has_a_budget() {
     let calls = inner.calls();
     let preset = RetryLayer::for_clients();
     let service = preset.layer(inner);
-    for _ in 0..100 {
+    for _ in 0..200 {
         service.clone().oneshot(0).await.unwrap_err();
     }
-    // All within one window of 10 s: 20 retries, rather than 300.
-    assert_eq!(calls.count(), 120);
+    // All within one window of 10 s: 40 retries, rather than 600.
+    assert_eq!(calls.count(), 240);
     // Each call of the preset makes a budget of its own; clones share it.
     let other = Scripted::<u32, u32>::new().error("no").repeat_last();
     let calls = other.calls();

@@ -94,7 +94,7 @@ impl RetryLayer {
     /// | [`base_delay`](Self::base_delay) | 100 ms | a caller waits |
     /// | [`max_delay`](Self::max_delay) | 20 s | as the standard mode of the AWS SDKs |
     /// | [`jitter`](Self::jitter) | [`Full`](Jitter::Full) | clients that failed together do not come back together |
-    /// | [`budget`](Self::budget) | a new [`RetryBudget::default`]: 20 % of the first attempts, at least 3 retries in 10 s | retries must not multiply the load of a service that fails |
+    /// | [`budget`](Self::budget) | a new one: 20 % of the first attempts, at least 30 retries in 10 s | retries must not multiply the load of a service that fails; a client with few calls still gets the retries of ten of them |
     ///
     /// So the waits are up to 100, 200 and 400 ms. Clones of the layer share the budget; several layers that call one
     /// service share one by [`budget`](Self::budget).
@@ -103,7 +103,7 @@ impl RetryLayer {
         let backoff = Backoff::exponential(Duration::from_millis(100))
             .max_delay(Duration::from_secs(20))
             .jitter(Jitter::Full);
-        Self::with(3, backoff).budget(RetryBudget::default())
+        Self::with(3, backoff).budget(RetryBudget::default().floor(30))
     }
 
     /// The preset for background work, where late is better than lost.
