@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::{Router, http::StatusCode};
 use reqwest::{Client, Method, Request, Response};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_keep::retry::RetryBudget;
 use tower_keep::{BoxError, CircuitBreakerLayer, Outcome, RetryLayer, TimeoutLayer};
 
 static REQUESTS: AtomicU32 = AtomicU32::new(0);
@@ -40,7 +39,7 @@ async fn main() -> Result<(), BoxError> {
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(axum::serve(listener, Router::new().fallback(origin)).into_future());
 
-    let retry = RetryLayer::for_clients().budget(RetryBudget::default()); // with jitter
+    let retry = RetryLayer::for_clients(); // with jitter and a budget
     let client = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new().classify(classify))
         .layer(TimeoutLayer::new(Duration::from_secs(30)))

@@ -5,13 +5,13 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::{BoxError, DedupLayer, Pipeline, Ratio, RetryLayer, TimeoutLayer, retry::RetryBudget};
+//! use tower_keep::{BoxError, DedupLayer, Pipeline, RetryLayer, TimeoutLayer};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! let pipeline = Pipeline::new()
 //!     .dedup(DedupLayer::new(|id: &u64| Some(*id)).join())
 //!     .timeout(TimeoutLayer::new(Duration::from_secs(120)))
-//!     .retry(RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20).unwrap())))
+//!     .retry(RetryLayer::for_clients())
 //!     .build()
 //!     .unwrap();
 //! let circuit = pipeline.circuit_breaker().handle();

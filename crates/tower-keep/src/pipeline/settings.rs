@@ -32,11 +32,10 @@ use crate::{
 /// `R` retry, `A` timeout of each attempt. [How to keep a pipeline in a struct](super#in-a-struct).
 ///
 /// ```
-/// use tower_keep::{Pipeline, Ratio, RetryLayer, retry::RetryBudget};
+/// use tower_keep::{Pipeline, RetryLayer};
 ///
 /// // Jitter and a budget, as the module says for production.
-/// let retry = RetryLayer::for_clients().budget(RetryBudget::new(Ratio::percent(20).unwrap()));
-/// let pipeline = Pipeline::new().retry(retry).build().unwrap();
+/// let pipeline = Pipeline::new().retry(RetryLayer::for_clients()).build().unwrap();
 /// # let _ = pipeline;
 /// ```
 ///
