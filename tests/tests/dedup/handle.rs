@@ -131,7 +131,7 @@ async fn calls_are_counted() {
     assert_eq!(counts(&handle), [2, 1, 0, 3, 2]);
 }
 
-/// R54b: with a million distinct keys the kept results stay within their count and the tables
+/// R54b: with a million distinct keys the cached results stay within their count and the tables
 /// within their memory.
 #[tokio::test(start_paused = true)]
 async fn a_million_keys() {

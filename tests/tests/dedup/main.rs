@@ -1,5 +1,6 @@
 //! How calls with the same key share one execution, replace each other, wait or are rejected.
 
+mod cache;
 mod cycles;
 mod debounce;
 mod debounce_ends;
@@ -14,13 +15,12 @@ mod join_leaving;
 mod join_model;
 mod join_reports;
 mod join_threads;
-mod kept;
-mod kept_renewals;
 mod latest;
 mod latest_jobs;
 mod many_jobs;
 mod panics;
 mod reject_and_join;
+mod revalidation;
 mod set_aside;
 mod set_aside_circuit;
 mod set_aside_debounce;

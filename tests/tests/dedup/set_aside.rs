@@ -3,7 +3,7 @@
 //! | a call | the other one, which is set aside | what the call gets | what the other one gets when it is polled |
 //! |---|---|---|---|
 //! | joins an execution | a caller, at any point: never polled, or woken and not polled again | the result, as early as if it were alone, as it drives the execution itself; limits inside expire in time | the same result, though a limit around it has passed |
-//! | is answered with a stale result | the call for which the renewal began | the stale result at its first poll, and the new one once it is there: a task drives the renewal, which a call joins that comes too late for the stale result | the stale result |
+//! | is answered with a stale result | the call for which the revalidation began | the stale result at its first poll, and the new one once it is there: a task drives the revalidation, which a call joins that comes too late for the stale result | the stale result |
 //! | `latest` | the older call | its place at once; it takes as long as if it were alone | it was replaced: its work is dropped then, and a result that it had not been polled for is lost |
 //! | `debounce` | waits for quiet or for its turn, which may have come | its place at once, and then its own quiet | it was replaced |
 //! | `debounce` | runs | it waits until the other is dropped or polled to its end; a limit around that ends it only when it is polled | its result |
@@ -212,7 +212,7 @@ async fn any_subset_is_set_aside() {
 /// R64 A stale result is there at once, though the call that asked for it first is set aside: a
 /// task renews it.
 #[tokio::test(start_paused = true)]
-async fn a_renewal_is_nobodys_to_set_aside() {
+async fn a_revalidation_is_nobodys_to_set_aside() {
     let (inner, count) = slow();
     let layer = DedupLayer::new(key).join().cache(secs(10));
     let service = layer.stale_while_revalidate(secs(100)).layer(inner);

@@ -1,4 +1,4 @@
-//! Joined executions, and kept results that are renewed: a caller is set aside at each point at
+//! Joined executions, and cached results that are revalidated: a caller is set aside at each point at
 //! which the execution waits.
 
 use futures::FutureExt as _;
@@ -168,11 +168,11 @@ async fn a_limit_outside_is_the_callers_own() {
     }
 }
 
-/// R64 A stale result is there at its first poll, at each point of the renewal, and so is the new
-/// one after it. The call for which the renewal began was never polled, or has its result and is
+/// R64 A stale result is there at its first poll, at each point of the revalidation, and so is the new
+/// one after it. The call for which the revalidation began was never polled, or has its result and is
 /// kept, or is dropped.
 #[tokio::test(start_paused = true)]
-async fn a_renewal_goes_on_by_itself() {
+async fn a_revalidation_goes_on_by_itself() {
     for plan in plans() {
         for polls in 0..3 {
             let inner = Staged::new(&plan);
@@ -202,10 +202,10 @@ async fn a_renewal_goes_on_by_itself() {
     }
 }
 
-/// R64 A call that comes once the result is too old even to be stale waits for the renewal, which a
+/// R64 A call that comes once the result is too old even to be stale waits for the revalidation, which a
 /// task drives.
 #[tokio::test(start_paused = true)]
-async fn a_call_joins_a_renewal() {
+async fn a_call_joins_a_revalidation() {
     for plan in plans() {
         let inner = Staged::new(&plan);
         let (seen, takes) = (inner.seen(), inner.takes());

@@ -20,7 +20,7 @@ use tower_keep::{
 use tower_keep_test::{Recorder, Scripted};
 use tower_keep_tests::*;
 
-use super::places::ONE;
+use super::limit::ONE;
 
 const MANY: usize = 10_000;
 
@@ -75,7 +75,7 @@ async fn many_jobs_whose_handles_are_dropped_all_end() {
 }
 
 /// R63: cancelled, awaited and dropped from other threads at any moment, within a limit: each job
-/// ends once, and every place is free in the end.
+/// ends once, and every permit is free in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_is_done_to_the_handles() {
     let recorder = Recorder::new();
@@ -115,13 +115,13 @@ async fn whatever_is_done_to_the_handles() {
     for task in tasks {
         task.await.unwrap();
     }
-    // All places at once: nobody has one.
-    let mut places = Vec::new();
+    // All permits at once: nobody has one.
+    let mut permits = Vec::new();
     for _ in 0..limit.get() {
-        places.push(jobs.reserve().await.unwrap());
+        permits.push(jobs.reserve().await.unwrap());
     }
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(0)));
-    drop(places);
+    drop(permits);
     assert_eq!(jobs.available(), Some(limit.get()));
     assert!(jobs.jobs().is_empty());
     recorder.assert_one_terminal_each();
@@ -256,7 +256,7 @@ async fn the_history_is_bounded() {
 }
 
 /// R52: a panic of the user's code that runs in `dispatch` itself goes to the caller, and takes no
-/// place.
+/// permit.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_dispatch_takes_no_place() {
     let inner = Scripted::<u32, u32>::new().answer(1).repeat_last();
@@ -335,7 +335,7 @@ async fn the_board_has_the_stacks_error() {
 }
 
 /// R63: a runtime goes while a waker panics that waited for the job's token: the job ends, its
-/// handle says so, and its place is free.
+/// handle says so, and its permit is free.
 #[test]
 fn a_waker_panics_as_the_runtime_goes() {
     let stack = code(|job, _| {

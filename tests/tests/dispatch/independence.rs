@@ -235,7 +235,7 @@ async fn dispatched_jobs_join() {
     }
     assert_eq!((calls.count(), calls.completed()), (1, 1));
     assert_eq!(jobs.dispatch(1).await.unwrap(), 7);
-    assert_eq!(calls.count(), 1, "R7: answered from the kept result");
+    assert_eq!(calls.count(), 1, "R7: answered from the cached result");
     assert_eq!((jobs.in_flight(), jobs.jobs().len()), (0, 0));
 }
 

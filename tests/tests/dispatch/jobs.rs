@@ -203,7 +203,7 @@ async fn a_response_instead() {
     assert_eq!(handle.await, Ok("job cancelled: requested".into()));
 }
 
-/// A panic of the user's closure reaches the caller that awaits, and the place is free.
+/// A panic of the user's closure reaches the caller that awaits, and the permit is free.
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_closure_is_the_callers() {
     let jobs = Dispatcher::new(

@@ -1,7 +1,7 @@
-//! Jobs that run in the background: their handles, their places, and their end.
+//! Jobs that run in the background: their handles, their permits, and their end.
 
 mod ends;
 mod independence;
 mod jobs;
-mod places;
+mod limit;
 mod shutdown;

@@ -9,7 +9,7 @@ use tower_keep::{CancelReason, Dispatcher, dispatch::TryDispatchError, progress:
 use tower_keep_test::{Polled, Scripted};
 use tower_keep_tests::*;
 
-use super::places::{ONE, TWO, seconds};
+use super::limit::{ONE, TWO, seconds};
 
 /// A dispatcher of one job at a time that is to be shut down by this token.
 fn shut_down_on(inner: Scripted<u32, u32>) -> (Dispatcher<Scripted<u32, u32>>, CancellationToken) {
@@ -41,13 +41,13 @@ async fn an_idle_dispatcher_notices_its_token() {
     }
 }
 
-/// R11: a caller that waits for a place notices the token, whether a job that cleans up or a
-/// reservation has the place.
+/// R11: a caller that waits for a permit notices the token, whether a job that cleans up or a
+/// reservation has the permit.
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_waits_for_a_place_notices_the_token() {
     for reserved in [false, true] {
         let (jobs, token) = shut_down_on(Scripted::new().never());
-        let place = if reserved {
+        let permit = if reserved {
             Some(jobs.try_reserve().unwrap())
         } else {
             let handle = jobs.dispatch(1);
@@ -63,11 +63,11 @@ async fn a_caller_that_waits_for_a_place_notices_the_token() {
         waits.assert_woken();
         assert!(waits.assert_ready().is_err());
         assert!(jobs.cancel_handle().is_shut_down());
-        drop(place);
+        drop(permit);
     }
 }
 
-/// R11: a job that comes after the token is turned away for that, not for want of a place.
+/// R11: a job that comes after the token is turned away for that, not for want of a permit.
 #[tokio::test(start_paused = true)]
 async fn after_the_token_a_full_dispatcher_is_shut_down() {
     let (jobs, token) = shut_down_on(Scripted::new().never());
@@ -80,7 +80,7 @@ async fn after_the_token_a_full_dispatcher_is_shut_down() {
     assert_eq!(reason(&error), CancelReason::Shutdown);
 }
 
-/// R11: when a shutdown is over, every handle has its result, and every place is free.
+/// R11: when a shutdown is over, every handle has its result, and every permit is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_waits_for_the_results() {
     for round in 0..300_u32 {
@@ -150,16 +150,16 @@ async fn a_shutdown() {
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(2)));
 }
 
-/// R3: a place that was reserved before the shutdown no longer begins a job's work.
+/// R3: a permit that was reserved before the shutdown no longer begins a job's work.
 #[tokio::test(start_paused = true)]
 async fn a_place_after_the_shutdown() {
     let inner = seconds();
     let calls = inner.calls();
     let jobs = Dispatcher::new(inner).limit(ONE);
-    let place = jobs.reserve().await.unwrap();
+    let permit = jobs.reserve().await.unwrap();
     jobs.cancel_handle().shutdown_now();
     assert_eq!(
-        reason(&place.dispatch(0).await.unwrap_err()),
+        reason(&permit.dispatch(0).await.unwrap_err()),
         CancelReason::Shutdown
     );
     assert_eq!((calls.count(), jobs.available()), (0, Some(1)));

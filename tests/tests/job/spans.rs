@@ -154,10 +154,10 @@ fn what_goes_with_its_runtime() {
     );
 }
 
-/// R77: a kept result is renewed in the span of the call that it was too old for, also where the
-/// renewal takes too long and is dropped.
+/// R77: a cached result is revalidated in the span of the call that it was too old for, also where the
+/// revalidation takes too long and is dropped.
 #[tokio::test(start_paused = true)]
-async fn a_renewal() {
+async fn a_revalidation() {
     for (takes, said) in [
         (secs(5), &ALL[..]),
         (secs(500), &["work begun", "work dropped"]),

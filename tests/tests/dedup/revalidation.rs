@@ -1,4 +1,4 @@
-//! The executions that renew a kept result: they keep a key from nobody, and leave a trace when
+//! The executions that revalidate a cached result: they keep a key from nobody, and leave a trace when
 //! they come to nothing.
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tower_keep::{BoxError, Outcome, TimeoutLayer, dedup::DedupHandle};
 use tower_keep_test::{Scripted, Step};
 use tower_keep_tests::*;
 
-/// A kept result, which is stale, and is being renewed by the next step of this service.
-async fn renewing(inner: Scripted<u32, u32, BoxError>) -> (Stack, DedupHandle<u32>) {
+/// A cached result, which is stale, and is being revalidated by the next step of this service.
+async fn revalidating(inner: Scripted<u32, u32, BoxError>) -> (Stack, DedupHandle<u32>) {
     let dedup = by_number()
         .join()
         .cache(secs(1))
@@ -28,13 +28,13 @@ async fn renewing(inner: Scripted<u32, u32, BoxError>) -> (Stack, DedupHandle<u3
     (service, handle)
 }
 
-/// R52: a renewal that hangs is given up once the stale result is too old: the next call executes,
+/// R52: a revalidation that hangs is given up once the stale result is too old: the next call executes,
 /// and later ones do.
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_hangs_keeps_the_key_from_nobody() {
+async fn a_revalidation_that_hangs_keeps_the_key_from_nobody() {
     let inner = Scripted::new().answer(1).never().answer(3).answer(4);
     let calls = inner.calls();
-    let (service, handle) = renewing(inner).await;
+    let (service, handle) = revalidating(inner).await;
     assert_eq!((calls.in_flight(), handle.in_flight().len()), (1, 1));
     tokio::time::sleep(secs(61)).await;
     assert_eq!((calls.dropped(), handle.in_flight().len()), (1, 0));
@@ -44,13 +44,13 @@ async fn a_renewal_that_hangs_keeps_the_key_from_nobody() {
     }
 }
 
-/// R7, R52: a result that is invalidated while its renewal hangs is executed again by the next
+/// R7, R52: a result that is invalidated while its revalidation hangs is executed again by the next
 /// call, however short its patience.
 #[tokio::test(start_paused = true)]
-async fn nobody_joins_an_invalidated_renewal() {
+async fn nobody_joins_an_invalidated_revalidation() {
     for all in [false, true] {
         let inner = Scripted::new().answer(1).never().answer(3);
-        let (service, handle) = renewing(inner).await;
+        let (service, handle) = revalidating(inner).await;
         if all {
             handle.invalidate_all();
         } else {
@@ -63,8 +63,8 @@ async fn nobody_joins_an_invalidated_renewal() {
     }
 }
 
-/// R54b: a renewal that comes to nothing is counted: an error, a panic, what is classified as a
-/// failure, and a renewal that hangs.
+/// R54b: a revalidation that comes to nothing is counted: an error, a panic, what is classified as a
+/// failure, and a revalidation that hangs.
 #[tokio::test(start_paused = true)]
 async fn failed_revalidations_are_counted() {
     let failures = [
@@ -74,7 +74,7 @@ async fn failed_revalidations_are_counted() {
         ("never", Step::never()),
     ];
     for (how, failure) in failures {
-        let (service, handle) = renewing(Scripted::new().answer(1).step(failure)).await;
+        let (service, handle) = revalidating(Scripted::new().answer(1).step(failure)).await;
         tokio::time::sleep(secs(61)).await;
         assert_eq!(handle.counts().failed_revalidations, 1, "{how}");
         assert!(handle.in_flight().is_empty());
@@ -82,17 +82,17 @@ async fn failed_revalidations_are_counted() {
     }
 }
 
-/// A renewal that succeeds is not counted, nor a renewal whose result was invalidated, nor a
+/// A revalidation that succeeds is not counted, nor a revalidation whose result was invalidated, nor a
 /// failure of a call that waited.
 #[tokio::test(start_paused = true)]
 async fn other_executions_are_no_failed_revalidations() {
-    let (_service, handle) = renewing(Scripted::new().answer(1).answer(2)).await;
+    let (_service, handle) = revalidating(Scripted::new().answer(1).answer(2)).await;
     tokio::time::sleep(secs(61)).await;
     assert_eq!(handle.counts().failed_revalidations, 0);
 
     let failure = Step::error("no".into()).after(secs(5));
     let inner = Scripted::new().answer(1).step(failure).error("no".into());
-    let (service, handle) = renewing(inner).await;
+    let (service, handle) = revalidating(inner).await;
     assert!(handle.invalidate(&1));
     tokio::time::sleep(secs(61)).await;
     service.oneshot(1).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! How many dispatched jobs run at a time, which calls wait for a place, and which are turned away.
+//! How many dispatched jobs run at a time, which calls wait for a permit, and which are turned away.
 
 use std::{
     error::Error,
@@ -82,7 +82,7 @@ async fn a_full_dispatcher_turns_away() {
 #[tokio::test(start_paused = true)]
 async fn the_request_comes_back() {
     let jobs = Dispatcher::new(seconds()).limit(ONE);
-    let running = jobs.try_dispatch(0).expect("there is a place");
+    let running = jobs.try_dispatch(0).expect("there is a permit");
     let mut events = jobs.progress_handle().subscribe();
     let refused = jobs.try_dispatch(42).unwrap_err();
     let expected = Full::new(1);
@@ -99,9 +99,9 @@ async fn the_request_comes_back() {
     assert!(matches!(refused, TryDispatchError::ShutDown { .. }));
 }
 
-/// A reservation waits for a place, in order, and no later caller gets it first.
+/// A reservation waits for a permit, in order, and no later caller gets it first.
 #[tokio::test(start_paused = true)]
-async fn places_are_given_in_order() {
+async fn permits_are_given_in_order() {
     let jobs = Dispatcher::new(seconds()).limit(ONE);
     let running = jobs.dispatch(0);
     let mut first = Polled::new(Box::pin(jobs.reserve()));
@@ -114,7 +114,7 @@ async fn places_are_given_in_order() {
     assert!(jobs.try_reserve().is_err(), "others wait");
     assert!(find::<Full>(&*jobs.dispatch(9).await.unwrap_err()).is_some());
     second.assert_waiting();
-    // A caller that leaves gives its turn to the next, and so does a caller that drops its place.
+    // A caller that leaves gives its turn to the next, and so does a caller that drops its permit.
     drop(first);
     drop(second.assert_ready().unwrap());
     let handle = third.assert_ready().unwrap().dispatch(3);
@@ -123,19 +123,19 @@ async fn places_are_given_in_order() {
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(1)));
 }
 
-/// A reserved place is not in flight, and not available.
+/// A reserved permit is not in flight, and not available.
 #[tokio::test(start_paused = true)]
 async fn a_reserved_place_is_kept() {
     let jobs = Dispatcher::new(seconds()).limit(ONE);
-    let place = jobs.reserve().await.unwrap();
+    let permit = jobs.reserve().await.unwrap();
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(0)));
     assert!(matches!(
         jobs.try_reserve(),
         Err(TryDispatchError::Full { .. })
     ));
-    drop(place);
-    let place = jobs.try_reserve().unwrap();
-    assert_eq!(place.dispatch(0).await.unwrap(), 7);
+    drop(permit);
+    let permit = jobs.try_reserve().unwrap();
+    assert_eq!(permit.dispatch(0).await.unwrap(), 7);
     let unlimited = Dispatcher::new(seconds());
     assert_eq!(unlimited.available(), None);
     let _one = unlimited.reserve().await.unwrap();
@@ -147,7 +147,7 @@ async fn a_reserved_place_is_kept() {
     assert_eq!(huge.dispatch(0).await.unwrap(), 7);
 }
 
-/// A place is free when the job's work is over, however it ends, and before the handle says so.
+/// A permit is free when the job's work is over, however it ends, and before the handle says so.
 #[tokio::test(start_paused = true)]
 async fn a_place_is_free_when_the_work_is_over() {
     let inner = Scripted::<u32, u32>::new()
@@ -175,7 +175,7 @@ async fn a_place_is_free_when_the_work_is_over() {
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(1)));
 }
 
-/// The place is free before the caller that waits for the result can see it: already for the
+/// The permit is free before the caller that waits for the result can see it: already for the
 /// closure that makes the error.
 #[tokio::test(start_paused = true)]
 async fn the_place_is_free_before_the_result_is_seen() {
@@ -190,7 +190,7 @@ async fn the_place_is_free_before_the_result_is_seen() {
     assert_eq!(jobs.dispatch(0).await.unwrap_err().to_string(), "Some(1)");
 }
 
-/// As a service it is ready when there is a place, holds it for its own call, and a clone holds
+/// As a service it is ready when there is a permit, holds it for its own call, and a clone holds
 /// none.
 #[tokio::test(start_paused = true)]
 async fn the_service_waits_for_a_place() {
@@ -209,7 +209,7 @@ async fn the_service_waits_for_a_place() {
     drop(waiting);
     assert_eq!(jobs.available(), Some(0));
     drop(clone);
-    assert_eq!(jobs.available(), Some(1), "an unused place is given back");
+    assert_eq!(jobs.available(), Some(1), "an unused permit is given back");
     // A call that is not ready is turned away as by `dispatch`.
     let _running = jobs.dispatch(0);
     let error = service.call(0).await.unwrap().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Results that are kept for requests that come later.
+//! Results that are cached for requests that come later.
 
 use std::{
     num::NonZeroUsize,
@@ -319,7 +319,7 @@ async fn responses_may_use_the_handle() {
 }
 
 /// R7: past its time to live a result is answered at once and renewed by one execution in a task of
-/// its own; a failed renewal leaves it until it is too old, and then a call waits.
+/// its own; a failed revalidation leaves it until it is too old, and then a call waits.
 #[tokio::test(start_paused = true)]
 async fn a_stale_result_is_renewed() {
     let (log, recorder) = recording();
@@ -357,7 +357,7 @@ async fn a_stale_result_is_renewed() {
         tokio::time::sleep(secs(2)).await;
         assert_eq!((calls.count(), dedup.in_flight()), (executions, 0));
     }
-    // A renewal that takes until the result is too old is joined.
+    // A revalidation that takes until the result is too old is joined.
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 2);
     tokio::time::sleep(secs(20)).await;
     assert_eq!(begin(&mut service, 1).await.await.unwrap(), 3);
@@ -391,7 +391,7 @@ async fn what_was_invalidated_is_kept_for_nobody() {
 /// R7: invalidated while it is renewed, neither the stale result nor the new one is answered; and
 /// where no runtime is around the call, there is nobody to renew it.
 #[tokio::test(start_paused = true)]
-async fn a_renewal_is_invalidated() {
+async fn a_revalidation_is_invalidated() {
     let inner = Scripted::<u32, u32>::new()
         .answer(1)
         .answer_after(secs(1), 2)
