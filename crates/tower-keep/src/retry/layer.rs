@@ -112,7 +112,7 @@ impl RetryLayer {
     ///
     /// | sets | to | because |
     /// |---|---|---|
-    /// | [`max_retries`](Self::max_retries) | 8 | nobody waits |
+    /// | [`max_retries`](Self::max_retries) | 8 | no caller waits |
     /// | [`base_delay`](Self::base_delay) | 1 s | |
     /// | [`max_delay`](Self::max_delay) | 60 s | all waits together are at most 5.7 min |
     /// | [`jitter`](Self::jitter) | [`Decorrelated`](Jitter::Decorrelated) | clients that failed together do not return together |
