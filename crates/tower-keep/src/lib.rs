@@ -49,7 +49,7 @@
 //! | Dedup | a duplicate does not reach the circuit |
 //! | CircuitBreaker | it counts jobs, after their retries; inside the retry it would count attempts |
 //! | Timeout, overall | it includes all attempts and waits |
-//! | Retry | |
+//! | Retry | all attempts share the overall limit |
 //! | Timeout, per attempt | it restarts with each attempt |
 //!
 //! [`Pipeline`] has this order, and checks the settings against each other. Any other order and any

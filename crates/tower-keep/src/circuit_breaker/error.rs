@@ -57,9 +57,15 @@ impl Open {
 
     /// The failure that opened the circuit. `None` if the circuit was opened manually.
     ///
-    /// It is the classifier's [description](crate::Classify::describe), or the text of the error,
-    /// or a general sentence: for a slow call, a time limit, a panic, a dropped call, or a failed
-    /// response. A half-open circuit rejects calls with the cause of its last opening.
+    /// Only the failure that opens the circuit is described, before the circuit opens. The text
+    /// comes from the first of these that gives one:
+    ///
+    /// 1. the opening condition, for a slow call or a rate that the last call did not raise
+    /// 2. the classifier's [description](crate::Classify::describe)
+    /// 3. a general sentence, for a time limit, a panic, a dropped call or a failed response
+    /// 4. the error
+    ///
+    /// A half-open circuit rejects calls with the cause of its last opening.
     ///
     /// The text may contain data from the service. Show it to operators, not to untrusted clients.
     #[must_use]

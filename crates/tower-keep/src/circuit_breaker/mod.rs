@@ -27,10 +27,9 @@
 //!
 //! # Configure first, then take handles
 //!
-//! A layer shares its circuit with its clones, its handles and its services. If such a user exists,
-//! a setter returns a layer with the same settings and a new circuit. Earlier handles do not see
-//! that circuit. Manual modes such as [`observe_only`](CircuitBreakerHandle::observe_only) are not
-//! settings: the new circuit is closed and in automatic mode.
+//! A layer shares its circuit with its clones, handles and services. If one of them exists, a
+//! setter returns a layer with a new circuit, closed and in automatic mode. Earlier handles do not
+//! see it.
 //!
 //! # When it opens
 //!
@@ -157,18 +156,9 @@
 //! time left and the cause. [`fail_with`](CircuitBreakerLayer::fail_with) and
 //! [`respond_with`](CircuitBreakerLayer::respond_with) replace the default.
 //!
-//! [`Open::cause`] describes the failure that opened the circuit. The text comes from the first of
-//! these that gives one:
-//!
-//! 1. the condition, such as a slow call or a rate
-//! 2. [`Classify::describe`](crate::Classify::describe)
-//! 3. the error, or a sentence about a time limit, a panic or a dropped call
-//!
-//! Only the failure that opens the circuit is described, before the circuit opens. A circuit that
-//! was opened manually has no cause.
-//!
-//! The error's text ends with the cause, which is for operators. For responses to untrusted
-//! clients, use [`Open::circuit`] and [`Open::remaining`] instead of the text.
+//! [`Open::cause`] describes the failure that opened the circuit. The error's text ends with it.
+//! The cause is for operators: for responses to untrusted clients, use [`Open::circuit`] and
+//! [`Open::remaining`] instead of the text.
 //!
 //! # When it does not compile
 //!
@@ -189,10 +179,8 @@
 //!
 //! A dropped call is ignored, unless [`count_dropped`](CircuitBreakerLayer::count_dropped) is set,
 //! and frees its probe slot. A probe that is neither polled nor dropped keeps its slot until its
-//! [`probe_timeout`](CircuitBreakerLayer::probe_timeout), counted from its call. Meanwhile other
-//! calls are rejected, or wait for readiness with
-//! [`backpressure`](CircuitBreakerLayer::backpressure). A later result counts unless the circuit
-//! has opened or closed in between.
+//! [`probe_timeout`](CircuitBreakerLayer::probe_timeout), counted from its call. A later result
+//! counts unless the circuit has opened or closed in between.
 //!
 //! # Readiness
 //!
@@ -216,8 +204,8 @@
 //! | a slow-call rate | two clock reads |
 //! | `per_key` | a table lookup under a shared lock |
 //!
-//! Clone a service in the thread that calls it: the reference count of its clones is then local to
-//! that thread, for as long as the layer or the original service exists.
+//! Clone a service in the thread that calls it: its reference count is then local to that thread,
+//! for as long as the layer or the original service exists.
 //!
 //! # Under axum
 //!

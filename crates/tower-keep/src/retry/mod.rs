@@ -1,8 +1,8 @@
 //! Recover from transient failures: retries with backoff, jitter and a retry budget.
 //!
 //! In production, begin with the preset [`RetryLayer::for_clients`]: short waits with jitter, and a
-//! budget of 20 %. Jitter keeps clients that failed together from returning together. The budget
-//! keeps retries from multiplying the load of a failing service.
+//! budget of 20 %. Jitter keeps clients that failed together from returning together, and the
+//! budget limits the load on a failing service.
 //!
 //! ```
 //! use tower_keep::RetryLayer;
@@ -123,10 +123,7 @@
 //! | [`before_attempt_async_with_outcome`](RetryLayer::before_attempt_async_with_outcome) | a token that must be fetched again after a refusal | as above |
 //!
 //! An error of the hook fails the attempt, and the policy decides about it. Limits outside the
-//! retry include the hook; the limit of an attempt starts after it. Inner layers can read changes
-//! of the hook: with [`TimeoutLayer::limit_by`](crate::TimeoutLayer::limit_by), the limit of an
-//! attempt can depend on its number. If an inner layer begins the job, the job does not exist yet
-//! before the first attempt.
+//! retry include the hook; the limit of an attempt starts after it.
 //!
 //! # When it gives up
 //!
@@ -143,8 +140,8 @@
 //! | `NotRepeatable` | `clone_with` gave no second request |
 //! | `Forbidden` | the policy returned [`Never`](Decision::Never), or an inner retry [stops outer retries](RetryLayer::stop_outer_retries) |
 //!
-//! The event is sent only if the policy wanted another attempt or returned `Never`. No event is
-//! sent for an error that the policy does not retry, for a cancelled job, or if `max_retries` is 0.
+//! The event is sent only if the policy wanted another attempt or returned `Never`. With
+//! `max_retries(0)` there is no event.
 //!
 //! If the policy wanted to retry the last response, the job fails, for every observer and for an
 //! outer circuit breaker. The hook [`on_give_up`](RetryLayer::on_give_up) receives the reason and
@@ -158,15 +155,12 @@
 //! | [`for_clients`](RetryLayer::for_clients) | 3 | up to 100, 200 and 400 ms, [full](Jitter::Full) jitter, at most 20 s | 20 % | a client whose caller waits |
 //! | [`for_background`](RetryLayer::for_background) | 8 | from 1 s, [decorrelated](Jitter::Decorrelated), at most 60 s | none | background work: late is better than lost |
 //!
-//! Jitter spreads the retries, and a [`RetryBudget`] limits them. A retry is withdrawn from the
-//! budget before its wait. If the call is dropped during the wait, the withdrawal stays until it
-//! leaves the window.
+//! Jitter spreads the retries, and a [`RetryBudget`] limits them.
 //!
 //! # Number of attempts
 //!
 //! The caller reads it from [`ResponseFuture::attempts`], observers from each event. The inner code
-//! reads it from [`Job::attempt`](crate::Job::attempt) if a layer tracks the job. The request is
-//! cloned once before each attempt that may be repeated.
+//! reads it from [`Job::attempt`](crate::Job::attempt) if a layer tracks the job.
 //!
 //! # Duration of each attempt
 //!
@@ -205,10 +199,9 @@
 //!
 //! # Which instance it calls
 //!
-//! Each retry calls a new clone of the service, made after the previous call. The clone therefore
-//! keeps the state of that instance: a round-robin balancer picks the next endpoint, and a
-//! connection stays open. A call clones the service once if another attempt may follow, otherwise
-//! never. If `poll_ready` fails, the attempt fails, and that instance is not used again.
+//! Each retry calls a new clone of the service, made after the previous call. So a round-robin
+//! balancer picks the next endpoint, and a connection stays open. If `poll_ready` fails, the
+//! attempt fails, and that instance is not used again.
 //!
 //! # Place in the order
 //!
@@ -247,9 +240,11 @@
 //! # Cost
 //!
 //! A call without a retry allocates nothing. It takes no lock except that of [`RetryBudgets`]. It
-//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). Clone a
-//! service in the thread that calls it: the reference count of its clones is then local to that
-//! thread, for as long as the original service exists.
+//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). It clones
+//! request and service once if a retry may follow, otherwise never.
+//!
+//! Clone a service in the thread that calls it: its reference count is then local to that thread,
+//! for as long as the original service exists.
 //!
 //! # Under axum
 //!

@@ -44,8 +44,7 @@ pub enum Decision {
 /// the last attempt, responses of inner layers, and calls whose
 /// [`max_retries`](super::RetryLayer::max_retries) is 0.
 ///
-/// It does not run for results that are never retried: a rejection by an inner layer (an open
-/// circuit, a duplicate), an overall limit inside the retry, a cancelled job.
+/// It does not run for results that are [never retried](super#when-to-retry).
 ///
 /// Any `Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision` is a policy that keeps nothing from
 /// the request. For closures, use [`RetryLayer::decide_with`](super::RetryLayer::decide_with) and

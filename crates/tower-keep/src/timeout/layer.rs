@@ -222,10 +222,8 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
 
     /// Limits the time without progress instead of the total time.
     ///
-    /// Progress is a [report](crate::Job::progress), the beginning or the end of a
-    /// [step](crate::Job::step) or an attempt, and progress of a child job. The wait before the
-    /// next attempt does not count as idle time. The layer joins the job of the stack, or begins
-    /// one.
+    /// See the [module](super#idle-limits) for what counts as progress. The layer joins the job of
+    /// the stack, or begins one.
     #[must_use]
     pub const fn idle(mut self) -> Self {
         self.measure = Measure::Idle;

@@ -16,10 +16,8 @@
 //! - If the inner service completes at the same moment, its result wins.
 //! - [`Duration::ZERO`](std::time::Duration::ZERO) accepts only a result that is ready at once.
 //!   [`Duration::MAX`](std::time::Duration::MAX) never expires.
-//! - No limit of this layer includes the caller's wait for readiness, as that comes before `call`.
-//!   Callers limit that wait themselves.
-//! - A retry or a dedup layer waits for readiness inside the call: limits outside these layers
-//!   include that wait.
+//! - The limits do not include the caller's wait for readiness, which comes before `call`.
+//! - A retry or a dedup layer waits for readiness inside the call: outer limits include that wait.
 //!
 //! ```
 //! use std::time::Duration;
@@ -104,16 +102,15 @@
 //!
 //! # Grace periods
 //!
-//! By default, the work is dropped at the limit. With [`TimeoutLayer::grace`], the work is
-//! cancelled at the limit and dropped after the grace period, so that it can clean up.
-//! [`Step::grace`](crate::job::Step::grace) does the same for a step. The caller gets [`Elapsed`]
-//! in every case.
+//! By default, the work is dropped at the limit, and the caller gets [`Elapsed`]. With
+//! [`TimeoutLayer::grace`], the work can clean up first. [`Step::grace`](crate::job::Step::grace)
+//! does the same for a step.
 //!
-//! | | without a grace period | with a grace period |
-//! |---|---|---|
-//! | at the limit | the work is dropped, the caller gets [`Elapsed`] | the work's [`Job`](crate::Job) is cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
-//! | the work ends within the grace period | | its result is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: false }` |
-//! | the grace period is over | | the work is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: true }` |
+//! | moment | with a grace period |
+//! |---|---|
+//! | at the limit | the work's [`Job`](crate::Job) is cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
+//! | the work ends within the grace period | its result is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: false }` |
+//! | the grace period is over | the work is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: true }` |
 //!
 //! The limit of an attempt cancels only that attempt, including work that it handed to other tasks
 //! or threads. So take [`Job::current`](crate::Job::current) and its [`token`](crate::Job::token)

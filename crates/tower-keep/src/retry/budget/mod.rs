@@ -26,7 +26,9 @@ pub use self::{by_key::RetryBudgets, ledger::Balance};
 /// - its share of the first attempts in that window
 /// - its floor
 ///
-/// If the budget is empty, the retry gives up and returns the failure unchanged.
+/// If the budget is empty, the retry gives up and returns the failure unchanged. A retry is
+/// withdrawn before its wait. If the call is dropped during the wait, the withdrawal stays in the
+/// window.
 ///
 /// Clones share one budget. Give clones to all layers that call the same service, with
 /// [`RetryLayer::budget`](super::RetryLayer::budget).

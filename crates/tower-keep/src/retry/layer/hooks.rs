@@ -144,6 +144,10 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// - The hook runs when the service is ready, right before the call.
     /// - Each attempt starts from the original request, without earlier changes of the hook.
     /// - The hook also runs for a request that cannot be repeated.
+    /// - Inner layers see the changed request. With
+    ///   [`TimeoutLayer::limit_by`](crate::TimeoutLayer::limit_by), the limit of an attempt can
+    ///   depend on its number.
+    /// - If an inner layer begins the job, the job does not exist yet before the first attempt.
     /// - To await something, use [`before_attempt_async`](Self::before_attempt_async).
     ///
     /// ```
