@@ -87,15 +87,15 @@ where
                 admitted.classifying = true;
                 let (classify, on_reject, membership) =
                     (&*this.classify, &*this.on_reject, &*this.membership);
-                let (found, requested) = membership.ask(|| {
-                    let found = find(&result, classify, membership, admitted);
-                    let requested = match found.outcome {
+                let (judgement, requested) = membership.ask(|| {
+                    let judgement = judge(&result, classify, membership, admitted);
+                    let requested = match judgement.outcome {
                         Outcome::Failure => classify.retry_after(&result),
                         _ => None,
                     };
-                    (found, requested)
+                    (judgement, requested)
                 });
-                let trip = match admitted.record(found.outcome, requested) {
+                let trip = match admitted.record(judgement.outcome, requested) {
                     None => None,
                     Some(OutcomeEffect::Trips(trip)) => Some(trip),
                     Some(OutcomeEffect::Closed(transition)) => {
@@ -110,7 +110,7 @@ where
                     (Some(trip), result) => {
                         let opening = Opening::new(admitted.shared(), membership, trip);
                         membership
-                            .ask(|| opening.settle(found.verdict, classify, on_reject, result))
+                            .ask(|| opening.settle(judgement.verdict, classify, on_reject, result))
                     }
                 }
             }
@@ -203,22 +203,22 @@ impl Drop for Opening<'_> {
 }
 
 /// The judgement on a result.
-struct Found {
+struct Judgement {
     outcome: Outcome,
     /// The verdict of an inner layer, if one applies.
     verdict: Option<VerdictKind>,
 }
 
 #[inline(always)]
-fn find<T, E, C: Classify<T, E>>(
+fn judge<T, E, C: Classify<T, E>>(
     result: &Result<T, E>,
     classify: &C,
     membership: &Membership,
     admitted: &Admitted,
-) -> Found {
+) -> Judgement {
     // In a grace period the caller gets the limit's error, whatever the work returns.
     if let Some(kind) = membership.ambient_id().and_then(context::stopped_by) {
-        return Found {
+        return Judgement {
             outcome: of_stop(kind, admitted.counting),
             verdict: Some(kind),
         };
@@ -243,7 +243,7 @@ fn find<T, E, C: Classify<T, E>>(
     } else {
         outcome
     };
-    Found { outcome, verdict }
+    Judgement { outcome, verdict }
 }
 
 /// Whether the job was cancelled, so that the outcome may be a reaction to that.

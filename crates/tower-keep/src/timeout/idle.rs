@@ -51,21 +51,21 @@ mod tests {
     fn timed(limit: u64, reports: &[u64], end: u64) -> (Option<u64>, u64) {
         let born = Instant::now();
         let at = |ms| born + Duration::from_millis(ms);
-        let (mut timer, mut looks) = (at(limit), 0);
+        let (mut timer, mut checks) = (at(limit), 0);
         while timer <= at(end) {
-            looks += 1;
+            checks += 1;
             let last = reports.iter().map(|ms| at(*ms)).filter(|at| *at <= timer);
             let last = last.max().unwrap_or(born);
             match due(Duration::from_millis(limit), born, Some(last), timer) {
                 Due::Now => {
                     let expired = (timer - born).as_millis();
-                    return (Some(u64::try_from(expired).unwrap()), looks);
+                    return (Some(u64::try_from(expired).unwrap()), checks);
                 }
                 Due::At(next) => timer = next,
                 Due::Never => break,
             }
         }
-        (None, looks)
+        (None, checks)
     }
 
     proptest! {
@@ -74,9 +74,9 @@ mod tests {
             limit in 1..20u64,
             reports in prop::collection::vec(0..100u64, 0..40),
         ) {
-            let (expired, looks) = timed(limit, &reports, 200);
+            let (expired, checks) = timed(limit, &reports, 200);
             prop_assert_eq!(expired, naive(limit, &reports, 200));
-            prop_assert!(looks <= 2 * (expired.unwrap_or(200) / limit) + 1, "{} looks", looks);
+            prop_assert!(checks <= 2 * (expired.unwrap_or(200) / limit) + 1, "{} checks", checks);
         }
     }
 

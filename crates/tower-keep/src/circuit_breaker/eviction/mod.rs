@@ -25,7 +25,7 @@ use super::{
 const CHANCES: usize = 8;
 
 /// The number of circuits per queue that a new key checks for idleness.
-const IDLE_LOOKS: usize = 4;
+const IDLE_CHECKS: usize = 4;
 
 /// The references of the table: one in its index, one in a queue.
 const HELD_BY_TABLE: usize = 2;
@@ -59,7 +59,7 @@ impl<K> Member<K> {
         let shared = &self.shared;
         now.saturating_sub(shared.last_used()) >= nanos(idle)
             && Arc::strong_count(shared) <= HELD_BY_TABLE
-            && !shared.circuit.matters(shared.now())
+            && !shared.circuit.must_be_kept(shared.now())
             && !shared.circuit.is_forced(shared.now())
     }
 }
@@ -74,7 +74,7 @@ pub(super) struct Queues<K> {
     changes: Arc<Changes>,
     /// The number of circuits that were checked.
     #[cfg(test)]
-    looks: usize,
+    checks: usize,
 }
 
 impl<K> Queues<K> {
@@ -83,7 +83,7 @@ impl<K> Queues<K> {
             queues: [(); 3].map(|()| LinkedHashMap::new()),
             changes: Arc::default(),
             #[cfg(test)]
-            looks: 0,
+            checks: 0,
         }
     }
 
@@ -91,10 +91,10 @@ impl<K> Queues<K> {
         Arc::clone(&self.changes)
     }
 
-    fn look(&mut self) {
+    fn count_check(&mut self) {
         #[cfg(test)]
         {
-            self.looks += 1;
+            self.checks += 1;
         }
     }
 
@@ -131,7 +131,7 @@ impl<K> Queues<K> {
     /// Removes some idle circuits, and further circuits until there is room for a new circuit.
     pub(super) fn make_room(&mut self, max: usize, idle: Duration, now: u64) -> Vec<Member<K>> {
         self.move_changed();
-        self.look_at_forced();
+        self.check_forced();
         let mut removed = Vec::new();
         for queue in [CLOSED, OPEN] {
             self.remove_idle(queue, idle, now, &mut removed);
@@ -152,7 +152,7 @@ impl<K> Queues<K> {
 
     fn move_changed(&mut self) {
         for number in self.changes.take() {
-            self.look();
+            self.count_check();
             if let Some(member) = self.remove(number) {
                 if let Some(table_entry) = &member.shared.table_entry {
                     // Before the check of the state, so that later changes are noted.
@@ -163,9 +163,9 @@ impl<K> Queues<K> {
         }
     }
 
-    fn look_at_forced(&mut self) {
+    fn check_forced(&mut self) {
         if let Some((number, member)) = self.queues[FORCED].pop_front() {
-            self.look();
+            self.count_check();
             self.queues[member.queue()].insert(number, member);
         }
     }
@@ -177,7 +177,7 @@ impl<K> Queues<K> {
         now: u64,
         removed: &mut Vec<Member<K>>,
     ) {
-        for _ in 0..IDLE_LOOKS {
+        for _ in 0..IDLE_CHECKS {
             let Some((_, first)) = self.queues[queue].front() else {
                 return;
             };
@@ -186,7 +186,7 @@ impl<K> Queues<K> {
                 return;
             }
             let is_idle = first.is_idle(idle, now);
-            self.look();
+            self.count_check();
             match self.queues[queue].pop_front() {
                 Some((_, member)) if is_idle => removed.push(member),
                 Some((number, member)) => self.pass_over(queue, number, member),
@@ -209,7 +209,7 @@ impl<K> Queues<K> {
             let Some((number, member)) = self.queues[queue].pop_front() else {
                 break;
             };
-            self.look();
+            self.count_check();
             let belongs = member.queue();
             if belongs != queue {
                 // It changed just now and has not been moved yet.

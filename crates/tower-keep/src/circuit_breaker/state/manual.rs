@@ -74,7 +74,7 @@ impl Circuit {
 
     /// Whether the circuit would reject a call or has a manual mode, so that it must not be
     /// evicted.
-    pub(in super::super) fn matters(&self, now: Duration) -> bool {
+    pub(in super::super) fn must_be_kept(&self, now: Duration) -> bool {
         let locked = self.lock();
         locked.mode != Mode::Automatic || self.rejects_locked(&locked, now).is_some()
     }

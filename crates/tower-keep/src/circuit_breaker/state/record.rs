@@ -29,11 +29,11 @@ impl Circuit {
         now: impl FnOnce() -> Duration,
     ) -> Option<OutcomeEffect> {
         let word = self.word();
-        let moves_nothing = admission.kind == Kind::Call
+        let changes_nothing = admission.kind == Kind::Call
             && outcome == Outcome::Success
             && !word.has(TRACKED | WINDOWED)
             && word.failures() == 0;
-        if moves_nothing {
+        if changes_nothing {
             return None;
         }
         self.record_counted(word, admission, outcome, requested, now)

@@ -278,15 +278,15 @@ fn jitter_shortens_the_cooldown_by_up_to_its_share() {
 #[test]
 fn what_matters_is_kept() {
     let circuit = circuit(consecutive(0));
-    assert!(!circuit.matters(Duration::ZERO));
+    assert!(!circuit.must_be_kept(Duration::ZERO));
     let call = circuit.pass(Duration::ZERO);
     assert!(
         circuit
             .end(call, Outcome::Failure, Duration::ZERO)
             .is_some()
     );
-    assert!(circuit.matters(Duration::ZERO));
-    assert!(!circuit.matters(secs(1)));
+    assert!(circuit.must_be_kept(Duration::ZERO));
+    assert!(!circuit.must_be_kept(secs(1)));
     for mode in [
         Mode::ForcedOpen,
         Mode::ForcedClosed,
@@ -294,10 +294,10 @@ fn what_matters_is_kept() {
         Mode::ObserveOnly,
     ] {
         circuit.set_mode(mode, secs(2));
-        assert!(circuit.matters(secs(2)));
+        assert!(circuit.must_be_kept(secs(2)));
     }
     circuit.set_mode(Mode::Automatic, secs(2));
-    assert!(!circuit.matters(secs(2)));
+    assert!(!circuit.must_be_kept(secs(2)));
 }
 
 #[test]

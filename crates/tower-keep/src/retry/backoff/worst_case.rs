@@ -23,10 +23,12 @@ impl Backoff {
     /// A custom strategy counts with its waits without jitter, and from the 129th wait with the
     /// cap.
     pub(in crate::retry) fn total(&self, count: u32) -> Duration {
-        let walks = self.jitter == Jitter::Decorrelated;
+        let is_decorrelated = self.jitter == Jitter::Decorrelated;
         match &self.strategy {
-            StrategyKind::Constant if !walks => self.nominal(0, None).saturating_mul(count),
-            StrategyKind::Linear if !walks => self.linear_total(count),
+            StrategyKind::Constant if !is_decorrelated => {
+                self.nominal(0, None).saturating_mul(count)
+            }
+            StrategyKind::Linear if !is_decorrelated => self.linear_total(count),
             _ => self.summed(count),
         }
     }

@@ -137,7 +137,7 @@ impl Ledger {
     /// Withdraws one retry; `false` if none is left.
     pub(super) fn withdraw(&self, now: Duration) -> bool {
         let mut retries = self.retries();
-        let cut = retries.come(self.cut_at(now));
+        let cut = retries.advance_to(self.cut_at(now));
         if self.balance(&retries, cut).available == 0 {
             return false;
         }
@@ -190,7 +190,7 @@ impl Ledger {
 }
 
 impl Retries {
-    fn come(&mut self, cut: u64) -> u64 {
+    fn advance_to(&mut self, cut: u64) -> u64 {
         self.latest = self.latest.max(cut);
         self.latest
     }
