@@ -227,8 +227,8 @@ fn judge<T, E, C: Classify<T, E>>(
     let verdict = verdict.map(|verdict| verdict.kind);
     let outcome = match verdict {
         None | Some(VerdictKind::Forbidden) => classify.classify(result),
-        // A classifier of responses decides whether this one is a success. A failure still //
-        // counts by its verdict.
+        // A classifier of responses decides whether this one is a success. A failure still counts
+        // by its verdict.
         Some(kind) if classify.judges_responses() && !kind.is_gate() => {
             match classify.classify(result) {
                 Outcome::Failure => of_stop(kind, admitted.counting),

@@ -157,7 +157,7 @@ impl CircuitBreakerHandle {
         let shared = &self.shared;
         loop {
             // The closure is user code and runs without the lock. It runs again if another thread
-            // was // faster.
+            // was faster.
             let old = self.settings();
             let mut new = old;
             change(&mut new);

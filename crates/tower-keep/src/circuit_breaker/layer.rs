@@ -501,9 +501,9 @@ impl<C, F, K, Request, O> CircuitBreakerLayer<C, PerKey<F, K, Request>, O> {
 
     /// Evicts circuits that had no call for this long. Default: 10 minutes.
     ///
-    /// A circuit is not evicted while it would reject a call, while it is forced, or while a handle
-    /// or a call in flight holds it. New keys evict a few idle circuits at a time.
-    /// [`CircuitsHandle::circuits`] evicts all of them.
+    /// A circuit stays while it would reject a call or is forced, or while a handle or a call in
+    /// flight holds it. New keys evict a few idle circuits at a time. [`CircuitsHandle::circuits`]
+    /// evicts all of them.
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
         let layer = self.unshared();

@@ -28,8 +28,8 @@
 //! # Configure first, then take handles
 //!
 //! A layer shares its circuit with its clones, handles and services. If one of them exists, a
-//! setter returns a layer with a new circuit, closed and in automatic mode. Earlier handles do not
-//! see it.
+//! setter returns a layer with the same settings and a new circuit. The new circuit is closed and
+//! in automatic mode. Earlier handles do not see it.
 //!
 //! # When it opens
 //!
@@ -210,7 +210,7 @@
 //! # Under axum
 //!
 //! With `respond_with`, the layer fits into `Router::layer`. All routes and connections then share
-//! one circuit. So put the layer in front of a client rather than in front of the router, or give
+//! one circuit. So put the layer in front of a client rather than in front of the router. Or give
 //! each route a circuit with [`per_key`](CircuitBreakerLayer::per_key) and axum's `MatchedPath`.
 //! `Router::layer` includes the fallback; `route_layer` does not.
 

@@ -28,7 +28,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         // For the limit, then for the grace period. Created when the inner future is pending: a
-        // call // that is ready at once needs no timer.
+        // call that is ready at once needs no timer.
         #[pin]
         sleep: Option<Sleep>,
         deadline: Option<Deadline>,

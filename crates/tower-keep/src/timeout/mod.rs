@@ -64,7 +64,8 @@
 //!
 //! # Idle limits
 //!
-//! An idle limit ends a job that makes no progress, however long the job may take. Progress is:
+//! An idle limit ends a job or an attempt that makes no progress, however long it may take in
+//! total. Progress is:
 //!
 //! - a [report](crate::Job::progress)
 //! - the beginning or the end of a [step](crate::Job::step)

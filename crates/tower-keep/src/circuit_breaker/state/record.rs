@@ -134,7 +134,7 @@ impl Circuit {
                     locked.leases.retain(|held| held.id != lease);
                 }
                 match (reason, outcome) {
-                    // All slots stay occupied until the circuit opens, so that no other probe is //
+                    // All slots stay occupied until the circuit opens, so that no other probe is
                     // admitted.
                     (Some(reason), _) => reason,
                     (None, Outcome::Ignored) => return None,
@@ -271,7 +271,7 @@ impl Circuit {
             locked.successes += 1;
         }
         let trips = locked.failures >= locked.settings.half_open_failures.get();
-        // After a change of settings, even a success can find enough failures to open. Not while //
+        // After a change of settings, even a success can find enough failures to open. Not while
         // the circuit is already about to open.
         let reason =
             reason.or((!locked.tripping).then_some(OpeningReason::Failures(locked.failures)));

@@ -310,7 +310,7 @@ proptest! {
                         under_way.push((number, admission, passed, timed || model.state == State::HalfOpen, now));
                     } else {
                         // A circuit that rejects continues to reject, unless it opened just now for
-                        // a // time of zero.
+                        // a time of zero.
                         let opened = answer.transition.is_some() && model.cooldown.is_zero();
                         prop_assert!(opened || circuit.rejects(|| now).is_some());
                     }
@@ -379,7 +379,7 @@ proptest! {
             let held = model.probes.iter().filter(|(_, expires)| *expires > now).count();
             prop_assert_eq!(snapshot.probes, held);
             prop_assert_eq!((snapshot.probe_successes, snapshot.probe_failures), (model.good, model.bad));
-            // An open circuit has a cause, unless it was opened by hand.
+            // An open circuit has a cause, unless it was opened manually.
             prop_assert!(model.state != State::Open || model.forced || snapshot.cause.is_some());
             if let State::Open = model.state {
                 let left = model.until.map(|until| until.saturating_sub(now)).filter(|left| !left.is_zero());
