@@ -1,11 +1,11 @@
-//! A closure together with the type of the request that it takes.
+//! A closure with the type of its request parameter, for readable compiler errors.
 
 use std::{fmt, marker::PhantomData};
 
 /// A closure that takes `&Request`.
 ///
-/// The type of the request stands beside the closure, so that a service of another request is a missing impl, whose error
-/// says what is wrong, rather than a mismatch of closures.
+/// The request type is a type parameter. A service with another request type is then a missing
+/// impl, with a custom error message, instead of a mismatch of closure types.
 pub(crate) struct ForRequest<F, Request> {
     closure: F,
     request: PhantomData<fn(&Request)>,
