@@ -1,4 +1,4 @@
-//! Whether the settings fit together.
+//! [`Pipeline::build`]: checks that the settings fit together.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`PipelineError`] names the first two settings that contradict each other.
+    /// [`PipelineError`] names the first two contradicting settings.
     pub fn build(mut self) -> Result<PipelineLayer<Self>, PipelineError> {
         let overall = self.timeout.facts().limits;
         let attempt = self.attempt_timeout.facts().limits;
@@ -49,7 +49,7 @@ where
         if let (Some(overall), Some(attempt)) = (&overall, &attempt) {
             attempt.fits_into(overall)?;
         }
-        // Only these bound how long something takes: with progress, an idle limit never expires.
+        // Only total limits bound a duration: with progress, an idle limit never expires.
         let total = |limit: Option<Limit>| limit.filter(|limit| limit.measure == Measure::Total);
         let (overall, attempt) = (total(overall), total(attempt));
         let ends = overall.as_ref().map(Limit::end);
@@ -85,7 +85,7 @@ where
                 settings.least_probe_timeout = settings.least_probe_timeout.max(ends);
             });
         }
-        // One table of the running jobs for both.
+        // Progress and Cancel share one table of the running jobs.
         if let Some(table) = self.progress.table() {
             self.cancel.share(table);
         }
@@ -94,7 +94,7 @@ where
     }
 }
 
-/// A limit that is known before there is a request.
+/// A limit that is known without a request.
 struct Limit {
     name: &'static str,
     value: Duration,
@@ -112,16 +112,16 @@ impl Limit {
         })
     }
 
-    /// What it limits is gone by then.
+    /// When the limited work is gone, including the grace period.
     fn end(&self) -> Duration {
         self.value.saturating_add(self.grace)
     }
 
-    /// The limit of an attempt, and the overall one.
+    /// Checks the limit of an attempt against the overall limit.
     fn fits_into(&self, overall: &Self) -> Result<(), PipelineError> {
         let (inner, outer) = ((self.name, self.value), (overall.name, overall.value));
         match (self.measure, overall.measure) {
-            // An attempt that begins is progress: it ends before the job was idle for as long.
+            // A new attempt is progress: it ends before the job is idle for that long.
             (Measure::Total, Measure::Idle) => shorter(outer, inner),
             (_, Measure::Idle) => shorter(inner, outer),
             (_, Measure::Total) => {
@@ -188,7 +188,7 @@ pub struct PipelineError {
 }
 
 impl PipelineError {
-    /// The two settings.
+    /// The names of the two settings.
     #[must_use]
     pub fn settings(&self) -> (&'static str, &'static str) {
         self.settings

@@ -1,4 +1,4 @@
-//! Texts, times and durations.
+//! `serde(with)` modules for texts, times and durations.
 
 /// A shared text.
 pub(super) mod text {
@@ -20,7 +20,7 @@ pub(super) mod text {
     }
 }
 
-/// A shared text, if there is one.
+/// An optional shared text.
 pub(super) mod optional_text {
     use std::sync::Arc;
 
@@ -70,7 +70,7 @@ pub(super) mod ms {
     }
 }
 
-/// A duration in milliseconds, if there is one.
+/// An optional duration in milliseconds.
 pub(super) mod optional_ms {
     use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub(super) mod optional_ms {
     }
 }
 
-/// A moment, in milliseconds since 1970.
+/// An instant, in milliseconds since 1970.
 pub(super) mod time {
     use serde::{
         Deserialize, Deserializer, Serializer,
@@ -122,7 +122,7 @@ pub(super) mod time {
     }
 }
 
-/// A moment, if there was one.
+/// An optional instant.
 #[cfg(feature = "progress")]
 pub(super) mod optional_time {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
