@@ -112,8 +112,8 @@ pub struct Event {
     /// The step to which the event belongs.
     ///
     /// - An event from the code of a step carries that step, also if several steps run in parallel.
-    /// - Any other event, such as a time limit or the job's end, carries the running step. If several run, it carries the
-    ///   one that began last.
+    /// - Any other event, such as a time limit or the job's end, carries the running step. Of several
+    ///   running steps, it carries the latest.
     /// - If no step runs, it carries the first step that failed or was dropped, innermost first. Such a step is forgotten
     ///   when another step begins, when its outer step succeeds, when [`Job::steps`](crate::Job::steps) is called, and at
     ///   the next attempt.

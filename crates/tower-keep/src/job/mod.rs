@@ -50,8 +50,8 @@
 //! The outermost layer of the stack owns the job, whichever layer that is. So a job has one beginning and one ending,
 //! in any order of layers.
 //!
-//! Cancelling a job cancels its child jobs. If a child outlives its parent, as a spawned task may, the parent's own
-//! parent takes over, and so on up to the outermost running job. A stack that calls itself begins a child job if its
+//! Cancelling a job cancels its child jobs. A child may outlive its parent, for example in a spawned
+//! task. The parent's own parent then takes over, and so on up to the outermost running job. A stack that calls itself begins a child job if its
 //! outermost layer tracks the job. Otherwise it continues in the same job.
 //!
 //! # Foreign layers

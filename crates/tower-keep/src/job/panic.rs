@@ -59,7 +59,7 @@ impl Panic {
 
     /// Like [`is_past_gates`](Self::is_past_gates), for a poll.
     pub(crate) fn is_past_gates_in_poll(&self, job: &Core) -> bool {
-        self.is_past_gates(job) && !context::said().is_some_and(|stop| stop.kind.is_gate())
+        self.is_past_gates(job) && !context::current_verdict().is_some_and(|stop| stop.kind.is_gate())
     }
 
     /// The call or poll of this job panicked. The job has started, unless none of its code ran.

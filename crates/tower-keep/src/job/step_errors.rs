@@ -8,7 +8,7 @@ use super::error::{Cancelled, Elapsed};
 #[diagnostic::on_unimplemented(
     message = "a step that fails with `{Error}` cannot be stopped: `{Error}` is not `From<Cancelled>` and `From<Elapsed>`",
     label = "cannot fail as cancelled or timed out",
-    note = "`.err_into::<AppError>()` makes the error of the step one that is; `.uninterrupted()` lets nothing stop the step"
+    note = "`.err_into::<AppError>()` converts the error into a type that is; `.uninterrupted()` runs a step that nothing stops"
 )]
 pub trait StepErrors<Error> {
     /// The error type of the step.

@@ -14,7 +14,7 @@ use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo,
 
 /// A snapshot of one job: state, progress, step, attempt, times.
 ///
-/// The view of a stuck job shows a falling [`rate`](Self::rate) only if it is made anew. A
+/// The view of a stuck job shows a falling [`rate`](Self::rate) only if it is made again. A
 /// [watch](crate::progress::Watch) keeps the view of the last change;
 /// [`ProgressHandle::find`](crate::progress::ProgressHandle::find) makes a current one.
 ///
@@ -54,8 +54,8 @@ pub struct JobView {
     /// Amount per second, as an exponentially weighted mean: a value 5 s ago weighs e times less. The rate falls while a
     /// report is overdue, down to 0.0 for a stuck job.
     ///
-    /// `None` until the attempt has reported amounts for a quarter of a second, once the job has ended, and if the last
-    /// report has no amount. A smaller amount than before restarts the measurement.
+    /// `None` until the attempt has reported amounts for a quarter of a second. Also `None` once the job has ended, and
+    /// if the last report has no amount. A smaller amount than before restarts the measurement.
     pub rate: Option<f64>,
     /// Time for the rest of the amount at that rate. `None` if the rate or the total is unknown, nothing is left, or the job
     /// is stuck.

@@ -159,8 +159,8 @@ fn graced(
     Err(PipelineError {
         settings: (name, than),
         message: format!(
-            "{name} ({value:?}) and its grace period ({grace:?}) are longer than {than} ({limit:?}), which would cut even \
-             the first one short: set the grace period to at most {:?}, or {than} to at least {end:?}",
+            "{name} ({value:?}) and its grace period ({grace:?}) are longer than {than} ({limit:?}), which would cut the \
+             first grace period short: set the grace period to at most {:?}, or {than} to at least {end:?}",
             limit.saturating_sub(value)
         ),
     })
@@ -173,7 +173,7 @@ fn longer((name, value): Setting, (than, limit): Setting) -> Result<(), Pipeline
     Err(PipelineError {
         settings: (name, than),
         message: format!(
-            "{name} ({value:?}) is shorter than {than} ({limit:?}), so that a slow probe would let others through: set \
+            "{name} ({value:?}) is shorter than {than} ({limit:?}), so a slow probe would let further probes through: set \
              {name} to at least {limit:?}, or {than} to at most {value:?}"
         ),
     })

@@ -42,8 +42,8 @@ use crate::{
 ///
 /// A handle that was taken from a layer before also sees the pipeline's calls. Clones of a pipeline share its layers.
 ///
-/// A setter on a pipeline that has a clone, or of which a clone was built, returns a pipeline whose layers all have new
-/// state and the same settings. To share one layer between two pipelines, set it in both as the last step.
+/// If a pipeline has a clone, or a clone was built, its setters return a pipeline whose layers have new state. The
+/// settings stay the same. To share one layer between two pipelines, set it in both as the last step.
 #[derive(Clone)]
 #[must_use = "a pipeline does nothing until it is built and put around a service"]
 pub struct Pipeline<

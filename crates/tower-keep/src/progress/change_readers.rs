@@ -51,7 +51,7 @@ impl ChangeReaders {
     pub(super) fn begin(&self, table: &Table) -> (BoardSnapshot, u64) {
         let mut all = self.lock();
         let (items, ends) = self.news.begin_read(|| table.ends());
-        let handles = all.hand_out(items);
+        let handles = all.distribute(items);
         let jobs = table.running();
         let mut work = Vec::new();
         let facts = table.snapshot(&jobs, Some(ends), |job| {
@@ -86,7 +86,7 @@ impl ChangeReaders {
     pub(super) fn take(&self, reader: u64) -> Option<JobView> {
         let (view, _handles) = {
             let mut all = self.lock();
-            let handles = all.hand_out(self.news.take());
+            let handles = all.distribute(self.news.take());
             (all.take(reader), handles)
         };
         view.map(Arc::unwrap_or_clone)
@@ -98,7 +98,7 @@ impl ChangeReaders {
             let own = waker.clone();
             let (view, then, _handles, _waker) = {
                 let mut all = self.lock();
-                let handles = all.hand_out(self.news.take());
+                let handles = all.distribute(self.news.take());
                 let view = all.take(reader);
                 // Under the lock: meanwhile no other reader can distribute the change that this one waits for.
                 let (then, waker) = match view {
@@ -128,7 +128,7 @@ impl All {
         self.readers.get_mut(&reader)?.take()
     }
 
-    fn hand_out(&mut self, items: Vec<Item>) -> Handles {
+    fn distribute(&mut self, items: Vec<Item>) -> Handles {
         let mut handles = Vec::new();
         for item in items {
             let facts = match item {

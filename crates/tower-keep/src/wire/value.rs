@@ -65,7 +65,7 @@ pub(super) mod ms {
     }
 
     pub(super) fn of_ms<E: Error>(ms: f64) -> Result<Duration, E> {
-        let expected = &"milliseconds, none or more, as many as a duration has";
+        let expected = &"a number of milliseconds from 0 to Duration::MAX";
         of_millis(ms).ok_or_else(|| E::invalid_value(Unexpected::Float(ms), expected))
     }
 }
@@ -117,7 +117,7 @@ pub(super) mod time {
     }
 
     pub(super) fn of_ms<E: Error>(ms: f64) -> Result<Instant, E> {
-        let expected = &"milliseconds since 1970, at most 8.64e15 before or after";
+        let expected = &"milliseconds since 1970, from -8.64e15 to 8.64e15";
         of_unix_ms(ms).ok_or_else(|| E::invalid_value(Unexpected::Float(ms), expected))
     }
 }

@@ -34,7 +34,7 @@ impl Context {
     }
 
     #[inline(always)]
-    pub(super) fn take_said(&self) -> Carried {
+    pub(super) fn take_verdict(&self) -> Carried {
         let mut explanation = None;
         if !self.explanation.look(|explanation| explanation.is_none()) {
             self.explanation.swap(&mut explanation);
@@ -44,20 +44,20 @@ impl Context {
         Carried::new(verdict, explanation)
     }
 
-    pub(super) fn put_said(&self, said: Carried) {
-        let (verdict, mut explanation) = said.into_parts();
+    pub(super) fn put_verdict(&self, carried: Carried) {
+        let (verdict, mut explanation) = carried.into_parts();
         self.set_verdict(verdict);
         self.explanation.swap(&mut explanation);
     }
 }
 
 #[inline(always)]
-pub(in crate::job) fn said() -> Option<Verdict> {
+pub(in crate::job) fn current_verdict() -> Option<Verdict> {
     with(Context::verdict)
 }
 
 #[inline(always)]
-pub(in crate::job) fn set_said(verdict: Option<Verdict>) {
+pub(in crate::job) fn set_verdict(verdict: Option<Verdict>) {
     with(|context| context.set_verdict(verdict));
 }
 
@@ -72,7 +72,7 @@ pub(in crate::job) fn set_explanation(mut explanation: Option<Arc<Explanation>>)
 
 /// Removes the verdict unread.
 #[inline(always)]
-pub(in crate::job) fn clear_said() {
+pub(in crate::job) fn clear_verdict() {
     with(|context| {
         context.verdict.set(None);
         if context
@@ -86,12 +86,12 @@ pub(in crate::job) fn clear_said() {
 
 /// Takes the verdict.
 #[inline(always)]
-pub(in crate::job) fn take_said() -> Carried {
-    with(Context::take_said)
+pub(in crate::job) fn take_verdict() -> Carried {
+    with(Context::take_verdict)
 }
 
-pub(in crate::job) fn put_said(said: Carried) {
-    with(|context| context.put_said(said));
+pub(in crate::job) fn put_verdict(carried: Carried) {
+    with(|context| context.put_verdict(carried));
 }
 
 /// Why an outer layer is dropping this future, if one does.

@@ -18,8 +18,8 @@ pub(crate) enum Phase {
     Open,
     /// Like `Open`, but an inner layer has left a job for that owner as the ambient one.
     Offered,
-    /// The outermost layer of a stack is being called, and would adopt a job begun below it. The ambient job is the one around
-    /// the stack.
+    /// The outermost layer of a stack is being called, and would adopt a job begun below it. The ambient job is the job
+    /// around the stack.
     Adopting,
     /// A stack is being called, and the ambient job is its job.
     Calling,

@@ -52,7 +52,7 @@ pub(in crate::job) fn report(job: &Core, report: Report) {
 pub(crate) fn apart(code: &mut dyn FnMut()) {
     /// Restores the state of the call.
     struct Call {
-        said: Carried,
+        carried: Carried,
         phase: Phase,
         execution: Option<(ExecutionId, Option<JobId>)>,
     }
@@ -62,13 +62,13 @@ pub(crate) fn apart(code: &mut dyn FnMut()) {
             with(|context| {
                 context.phase.set(self.phase);
                 context.execution.set(self.execution);
-                context.put_said(mem::take(&mut self.said));
+                context.put_verdict(mem::take(&mut self.carried));
             });
         }
     }
 
     let _call = CONTEXT.try_with(|context| Call {
-        said: context.take_said(),
+        carried: context.take_verdict(),
         phase: context.phase.replace(Phase::Running),
         execution: context.execution.take(),
     });

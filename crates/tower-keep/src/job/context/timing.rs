@@ -21,8 +21,8 @@ impl Timed {
         Self { waker, fired }
     }
 
-    /// Whether this waker came from that limit. A waker that only wakes the same task may belong to an inner executor on the
-    /// same thread, which polls no outer code while it waits.
+    /// Whether this waker came from that limit. Another waker of the same task may belong to an inner executor on the same
+    /// thread, which polls no outer code while it waits.
     #[inline(always)]
     pub(crate) fn wakes(&self, waker: &Waker) -> bool {
         ptr::eq(self.waker, waker)

@@ -1,7 +1,7 @@
 //! The attempts of a job: when each began, and one event for the end of each.
 //!
-//! A Retry layer marks its job. An attempt is open until its end event was sent, unless the call is held, waits for the
-//! next attempt, or a hook prepares the next one. The first of these sends the event, under the lock:
+//! A Retry layer marks its job. An attempt is open until the event of its end was sent. It is not open while the call
+//! is held, during backoff, and while a hook prepares the next one. The first of these sends the event, under the lock:
 //!
 //! | sender | attempt |
 //! |---|---|
@@ -27,7 +27,7 @@ impl Core {
     /// A Retry layer makes the attempts of this job, and has just `called` or polled the service.
     #[inline(always)]
     pub(crate) fn has_attempts(&self, called: bool) {
-        if self.flags.set(Flag::Attempts).has(Flag::AttemptTold) && called {
+        if self.flags.set(Flag::Attempts).has(Flag::AttemptClosed) && called {
             // A foreign layer called the service again.
             self.attempt_runs();
         }
@@ -56,7 +56,7 @@ impl Core {
             self.note_attempt();
         }
         self.flags
-            .update(|flags| flags.without(Flag::BackingOff).with(Flag::AttemptTold));
+            .update(|flags| flags.without(Flag::BackingOff).with(Flag::AttemptClosed));
     }
 
     /// The hook is over, with or without success: nothing holds the job back any more.
@@ -70,7 +70,7 @@ impl Core {
     pub(crate) fn attempt_runs(&self) {
         self.note_attempt();
         self.flags
-            .update(|flags| flags.without(Flag::BackingOff).without(Flag::AttemptTold));
+            .update(|flags| flags.without(Flag::BackingOff).without(Flag::AttemptClosed));
     }
 
     /// A gate let the call through: its attempt begins now.
@@ -99,7 +99,7 @@ impl Core {
 
     /// The attempt did not reach the service.
     pub(crate) fn attempt_turned_away(&self) {
-        self.flags.set(Flag::AttemptTold);
+        self.flags.set(Flag::AttemptClosed);
     }
 
     /// Ends the attempt: sends the event, unless it was sent.
@@ -113,7 +113,7 @@ impl Core {
         if !self.state().is_over() {
             if let Some(kind) = job.end_attempt(outcome, at) {
                 let step = job.step_of(&kind, here);
-                job.tell_all(kind, at, step, None);
+                job.notify_all(kind, at, step, None);
             }
         }
     }
@@ -136,7 +136,7 @@ impl Locked<'_> {
         if !core.state().has_open_attempt() {
             return None;
         }
-        core.flags.set(Flag::AttemptTold);
+        core.flags.set(Flag::AttemptClosed);
         Some(EventKind::AttemptEnded {
             attempt: core.attempt(),
             took: core.attempt_took(at),
@@ -159,7 +159,7 @@ impl Locked<'_> {
             _ => return None,
         };
         // Otherwise it did not reach the service.
-        self.start_is_told()
+        self.start_was_sent()
             .then(|| self.end_attempt(outcome, at))?
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     Core, Flag, Flags, Locked,
     details::{Details, Doing, Ended, Facts, How},
-    followers::{Handles, Told},
+    followers::{Handles, LeaderReport},
     nanos,
     rate::Rate,
 };
@@ -48,7 +48,7 @@ impl Reading {
 
 /// The readers to notify of a change after the job's lock is released.
 #[must_use = "readers wait for it"]
-pub(super) struct Unseen {
+pub(super) struct Notification {
     /// List the change for the change readers of the first board.
     listed: bool,
     /// List it for the change readers of these boards too.
@@ -190,8 +190,8 @@ impl Core {
     /// The job got a name or an external id: notifies readers and watches.
     pub(super) fn changed(&self) {
         if self.is_shown() && (self.state().has(Flag::Read) || self.state().has(Flag::Viewed)) {
-            let unseen = self.lock().unseen(false);
-            self.tell_boards(unseen);
+            let notification = self.lock().notification(false);
+            self.notify_boards(notification);
         }
     }
 
@@ -202,24 +202,24 @@ impl Core {
             if job.core.state().is_over() {
                 return;
             }
-            let unseen = match &job.shown {
+            let notification = match &job.shown {
                 Some(shown) if shown.doing != Doing::AsStarted => {
                     job.show(&EventKind::Started, at, None, None)
                 }
-                _ => job.unseen(true),
+                _ => job.notification(true),
             };
             drop(job);
-            self.tell_boards(unseen);
+            self.notify_boards(notification);
         }
     }
 
-    pub(super) fn tell_boards(&self, unseen: Unseen) {
-        let first = self.shard().filter(|_| unseen.listed);
-        for board in first.into_iter().chain(&unseen.further) {
+    pub(super) fn notify_boards(&self, notification: Notification) {
+        let first = self.shard().filter(|_| notification.listed);
+        for board in first.into_iter().chain(&notification.further) {
             board.list(self);
         }
-        if unseen.watched {
-            self.for_each_board(|board| board.tell_watch(self));
+        if notification.watched {
+            self.for_each_board(|board| board.notify_watch(self));
         }
     }
 
@@ -329,9 +329,9 @@ impl Locked<'_> {
         at: Instant,
         step: Option<StepInfo>,
         rate: Option<Rate>,
-    ) -> Unseen {
+    ) -> Notification {
         self.note(kind, at, step, rate);
-        self.unseen(false)
+        self.notification(false)
     }
 
     fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>, rate: Option<Rate>) {
@@ -353,11 +353,11 @@ impl Locked<'_> {
     }
 
     /// Notifies no reader, because every view absorbs first, change readers included.
-    pub(super) fn absorb(&mut self, reports: &[Told]) {
+    pub(super) fn absorb(&mut self, reports: &[LeaderReport]) {
         if self.core.state().is_over() || !self.core.is_shown() {
             return;
         }
-        for Told {
+        for LeaderReport {
             kind,
             step,
             at,
@@ -376,8 +376,8 @@ impl Locked<'_> {
         }
     }
 
-    pub(super) fn unseen(&mut self, starts: bool) -> Unseen {
-        Unseen {
+    pub(super) fn notification(&mut self, starts: bool) -> Notification {
+        Notification {
             listed: self.reading.list(starts),
             further: match &mut self.rare {
                 Some(rare) => {

@@ -92,7 +92,7 @@ impl Core {
 impl Reached {
     /// Fires tokens and wakers of this job and its children. Iterates, because a chain of children may be long.
     pub(super) fn spread(self, job: &Core, reason: &CancelReason) {
-        let mut next = self.tell(job);
+        let mut next = self.notify(job);
         while let Some(child) = next.pop() {
             let Some(child) = child.upgrade() else {
                 continue;
@@ -101,7 +101,7 @@ impl Reached {
             let reached = child.lock().cancel_with_parent(reason);
             next.extend(
                 reached
-                    .map(|reached| reached.tell(&child))
+                    .map(|reached| reached.notify(&child))
                     .into_iter()
                     .flatten(),
             );
@@ -109,7 +109,7 @@ impl Reached {
     }
 
     /// Returns the children to cancel too.
-    fn tell(self, job: &Core) -> Vec<Weak<Core>> {
+    fn notify(self, job: &Core) -> Vec<Weak<Core>> {
         let mut children = Vec::new();
         if let Some(fired) = self.fired {
             if let Some(token) = fired.token {

@@ -25,9 +25,9 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// The ending that a result means for the job, given the verdict of the inner layers.
-    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, said: &Carried) -> Self {
+    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, carried: &Carried) -> Self {
         // A layer's error that a layer in between turned into a response is a success.
-        let stop = said.verdict.filter(|stop| stop.holds(result));
+        let stop = carried.verdict.filter(|stop| stop.holds(result));
         let kind = match (stop.map(|stop| stop.kind), result) {
             (None | Some(VerdictKind::Forbidden), Ok(_)) => return Self::Succeeded,
             (Some(VerdictKind::Cancelled), _) => {
@@ -40,7 +40,7 @@ impl Ending {
         };
         Self::Failed {
             cause: kind.map_or(FailureCause::Error, VerdictKind::cause),
-            error: said.text(result),
+            error: carried.text(result),
         }
     }
 
@@ -150,7 +150,7 @@ impl Core {
             job = self.lock();
         }
         // The thread that delivers the end also drops the guards of waiters.
-        job.tell_ending(attempt, (kind, step), at);
+        job.send_ending(attempt, (kind, step), at);
         family::leave(self);
         stop_left_overs(self);
     }
@@ -182,16 +182,16 @@ impl Core {
         if self.state().has(Flag::Detached) {
             return;
         }
-        let (before, told) = {
+        let (before, delivered) = {
             let mut job = self.lock();
             job.rare().awaiting.push(guard);
             (
                 self.flags.set(Flag::Awaited),
-                self.state().has(Flag::EndingTold),
+                self.state().has(Flag::EndDelivered),
             )
         };
         // The thread that ends the job, or delivers the end, looks for guards afterwards. So one of the two drops this guard.
-        if before.is_over() && (told || !before.has(Flag::Observed)) {
+        if before.is_over() && (delivered || !before.has(Flag::Observed)) {
             self.let_go();
         }
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Core, Flag, Flags, Locked,
-    followers::{self, Handles, Told},
+    followers::{self, Handles, LeaderReport},
     rate::Rate,
     steps::Key,
 };
@@ -88,7 +88,7 @@ impl Core {
         let before = self.flags.set(flag);
         if before.is_over() && !before.has(Flag::Observed) {
             // The job ended just now without an observer, so no thread delivers the end.
-            self.flags.set(Flag::EndingTold);
+            self.flags.set(Flag::EndDelivered);
             return;
         }
         if flag == Flag::Traced {
@@ -101,20 +101,20 @@ impl Core {
         // A thread that set the flag just now is about to notify all observers, including this one.
         let is_coming = job.stream.started.is_none()
             && before.has(Flag::Observed)
-            && !before.has(Flag::StartUnheard);
+            && !before.has(Flag::StartUnobserved);
         // Without an observer at that time, the start may have no recorded time.
         let missed = (before.has(Flag::Started) && !is_coming).then(|| Event {
             attempt: 1,
             ..job.started_event(self.born)
         });
-        job.tell(Target::Only(index), dispatched, missed);
+        job.deliver(Target::Only(index), dispatched, missed);
     }
 
     /// Sends `Dispatched` to the observer that the job begins with.
-    pub(super) fn tell_dispatched(&self) {
+    pub(super) fn send_dispatched(&self) {
         let job = self.lock();
         let dispatched = job.event(EventKind::Dispatched, self.born, 0, None);
-        job.tell(Target::Only(0), dispatched, None);
+        job.deliver(Target::Only(0), dispatched, None);
     }
 
     /// Registers an observer for future events only.
@@ -133,7 +133,7 @@ impl Core {
             return;
         }
         let observers: Vec<_> = self.lock().observers().cloned().collect();
-        (self.tell)(&mut || {
+        (self.run_apart)(&mut || {
             for observer in &observers {
                 unharmed(|| observer.on_named(self.id, self.name()));
             }
@@ -205,7 +205,7 @@ impl Core {
             if !self.state().is_over() && job.stream.started.is_none() {
                 let started = job.started_event(at);
                 let everyone = job.everyone();
-                job.tell(everyone, started, None);
+                job.deliver(everyone, started, None);
             }
         }
         if is_shown {
@@ -277,25 +277,25 @@ impl<'a> Locked<'a> {
         }
         // Queued under the same lock as the event, so that followers see reports in the same order.
         let forwards = core.state().is_shared() && kind.is_report() && {
-            let told = Told {
+            let report = LeaderReport {
                 kind: kind.clone(),
                 step: step.clone(),
                 at,
                 rate: Rate::default(),
             };
-            self.queue_report(told, 0)
+            self.queue_report(report, 0)
         };
         if matches!(kind, EventKind::RetryScheduled { .. }) {
             self.restart_rate();
         }
-        self.tell_all(kind, at, step, None);
+        self.notify_all(kind, at, step, None);
         if forwards {
-            followers::hand_on(core);
+            followers::forward(core);
         }
     }
 
     /// Notifies observers and boards. `rate` is the leader's rate, if the report is a leader's.
-    pub(super) fn tell_all(
+    pub(super) fn notify_all(
         mut self,
         kind: EventKind,
         at: Instant,
@@ -312,33 +312,33 @@ impl<'a> Locked<'a> {
         if starts_now {
             core.note_started(at);
         }
-        let unseen = match kind {
+        let notification = match kind {
             _ if !shown => None,
             // Views show only that the job has started.
-            EventKind::AttemptEnded { .. } => starts_now.then(|| self.unseen(true)),
+            EventKind::AttemptEnded { .. } => starts_now.then(|| self.notification(true)),
             _ => Some(self.show(&kind, at, step.clone(), rate)),
         };
         if observed {
             // The thread that set the flag may not have sent it yet, but it must come first.
-            let untold = self.stream.started.is_none() && !core.state().has(Flag::StartUnheard);
-            let started = (starts && untold).then(|| self.started_event(at));
+            let unsent = self.stream.started.is_none() && !core.state().has(Flag::StartUnobserved);
+            let started = (starts && unsent).then(|| self.started_event(at));
             let seq = self.stream.next_seq();
             let event = self.event(kind, at, seq, step);
             let everyone = self.everyone();
             match started {
-                Some(started) => self.tell(everyone, started, Some(event)),
-                None => self.tell(everyone, event, None),
+                Some(started) => self.deliver(everyone, started, Some(event)),
+                None => self.deliver(everyone, event, None),
             }
         } else {
             drop(self);
         }
-        if let Some(unseen) = unseen {
-            core.tell_boards(unseen);
+        if let Some(notification) = notification {
+            core.notify_boards(notification);
         }
     }
 
     /// Sends the terminal event of a job that is marked as over; before it, the end of its last attempt.
-    pub(super) fn tell_ending(
+    pub(super) fn send_ending(
         mut self,
         attempt: Option<(EventKind, Option<StepInfo>)>,
         (kind, step): (EventKind, Option<StepInfo>),
@@ -352,14 +352,14 @@ impl<'a> Locked<'a> {
         let event = self.event(kind, at, seq, step);
         let everyone = self.everyone();
         match attempt {
-            Some(attempt) => self.tell(everyone, attempt, Some(event)),
-            None => self.tell(everyone, event, None),
+            Some(attempt) => self.deliver(everyone, attempt, Some(event)),
+            None => self.deliver(everyone, event, None),
         }
     }
 
     /// Whether the observers know that the job has started.
-    pub(super) fn start_is_told(&self) -> bool {
-        self.stream.started.is_some() || self.core.state().has(Flag::StartUnheard)
+    pub(super) fn start_was_sent(&self) -> bool {
+        self.stream.started.is_some() || self.core.state().has(Flag::StartUnobserved)
     }
 
     /// `Started` as it was sent, or else with this time.
@@ -377,7 +377,7 @@ impl<'a> Locked<'a> {
     }
 
     /// Delivers one or two events. If another thread is delivering, that thread continues with them.
-    fn tell(mut self, target: Target, event: Event, then: Option<Event>) {
+    fn deliver(mut self, target: Target, event: Event, then: Option<Event>) {
         let core = self.core;
         if core.state().has(Flag::Delivering) {
             let events = [Some(event), then].into_iter().flatten();
@@ -393,18 +393,18 @@ impl<'a> Locked<'a> {
         core.flags.set(Flag::Delivering);
         let (left_out, more) = (self.left_out(), self.beyond());
         drop(self);
-        core.hand_out(left_out, more, target, &event);
+        core.call_observers(left_out, more, target, &event);
         let mut ends = event.kind.is_terminal();
         if let Some(then) = then {
-            core.hand_out(left_out, more, target, &then);
+            core.call_observers(left_out, more, target, &then);
             ends |= then.kind.is_terminal();
         }
         let done = core.flags.try_update(|flags| flags.delivered(ends));
         if ends && done.is_err() {
-            core.flags.set(Flag::EndingTold);
+            core.flags.set(Flag::EndDelivered);
         }
         match done {
-            Ok(before) if ends || before.has(Flag::EndingTold) => core.let_go(),
+            Ok(before) if ends || before.has(Flag::EndDelivered) => core.let_go(),
             Ok(_) => {}
             Err(_) => core.lock().deliver_queued(),
         }
@@ -417,15 +417,15 @@ impl<'a> Locked<'a> {
         while let Some((event, target)) = self.rare().queue.pop_front() {
             let (left_out, more) = (self.left_out(), self.beyond());
             drop(self);
-            core.hand_out(left_out, more, target, &event);
+            core.call_observers(left_out, more, target, &event);
             if event.kind.is_terminal() {
-                core.flags.set(Flag::EndingTold);
+                core.flags.set(Flag::EndDelivered);
             }
             self = core.lock();
         }
         let now = core.flags.update(Flags::drained);
         drop(self);
-        if now.has(Flag::EndingTold) {
+        if now.has(Flag::EndDelivered) {
             core.let_go();
         }
     }
@@ -438,8 +438,8 @@ impl<'a> Locked<'a> {
 
 impl Core {
     /// Calls the observers, without the lock.
-    fn hand_out(&self, left_out: u8, more: usize, target: Target, event: &Event) {
-        (self.tell)(&mut || {
+    fn call_observers(&self, left_out: u8, more: usize, target: Target, event: &Event) {
+        (self.run_apart)(&mut || {
             for (index, place) in [self.first.as_ref(), self.second.get()].iter().enumerate() {
                 let is_meant = target.takes(index) && left_out & (1 << index) == 0;
                 if let Some(observer) = place.filter(|_| is_meant) {

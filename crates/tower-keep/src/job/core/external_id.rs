@@ -35,7 +35,7 @@ impl Core {
             };
             (id, job.observers().cloned().collect::<Vec<_>>())
         };
-        (self.tell)(&mut || {
+        (self.run_apart)(&mut || {
             for observer in &observers {
                 unharmed(|| observer.on_identified(self.id, &id));
             }

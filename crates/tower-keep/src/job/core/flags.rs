@@ -15,7 +15,7 @@
 //! | cancelled, others share its execution | `Cancelled`, `Shared` | token fires when the execution is its own, or over |
 //! | cancelled, token fired | `Cancelled`, `Fired` | final |
 //!
-//! The other flags record what happened and which watchers exist: see [`Flag`]. `StartUnheard`: a later observer does not
+//! The other flags record what happened and which watchers exist: see [`Flag`]. `StartUnobserved`: a later observer does not
 //! get `Started`. `Expired`: the end of a shared execution is a timeout. The bits above the flags count the calls that
 //! Cancel layers have in hand.
 //!
@@ -50,13 +50,13 @@ pub(super) enum Flag {
     /// `Started` was recorded.
     Started,
     /// `Started` was recorded before the job had an observer, so that it is not sent.
-    StartUnheard,
+    StartUnobserved,
     /// No attempt runs: the job waits for the next one.
     BackingOff,
     /// A Retry layer makes the attempts, and the end of each is an event.
     Attempts,
     /// The end of this attempt was sent, or the attempt did not reach the service.
-    AttemptTold,
+    AttemptClosed,
     /// The job is over.
     Ended,
     /// The job is cancelled; the reason is set.
@@ -74,7 +74,7 @@ pub(super) enum Flag {
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     Expired,
     /// The observers know how the job ended, or there is no observer.
-    EndingTold,
+    EndDelivered,
     /// The job may have children to release.
     HasChildren,
     /// A shutdown waits for the job's end.
@@ -152,7 +152,7 @@ impl Flags {
 
     /// Whether the job is held while a hook prepares its first attempt.
     pub(super) fn is_prepared(self) -> bool {
-        self.is_held() && self.has(Flag::AttemptTold)
+        self.is_held() && self.has(Flag::AttemptClosed)
     }
 
     /// Whether the job waits for its next attempt.
@@ -162,7 +162,7 @@ impl Flags {
 
     /// Whether an attempt of a Retry layer may be running whose end was not sent.
     pub(super) fn has_open_attempt(self) -> bool {
-        let closed = [Flag::BackingOff, Flag::Held, Flag::AttemptTold];
+        let closed = [Flag::BackingOff, Flag::Held, Flag::AttemptClosed];
         self.has(Flag::Attempts) && !closed.into_iter().any(|flag| self.has(flag))
     }
 
@@ -245,7 +245,7 @@ impl Flags {
     pub(super) fn delivered(self, ends: bool) -> Option<Self> {
         let done = self.without(Flag::Delivering);
         let done = if ends {
-            done.with(Flag::EndingTold)
+            done.with(Flag::EndDelivered)
         } else {
             done
         };
@@ -264,7 +264,7 @@ impl Flags {
         }
         let observed = self.with(Flag::Observed);
         if self.has(Flag::Started) {
-            observed.with(Flag::StartUnheard)
+            observed.with(Flag::StartUnobserved)
         } else {
             observed
         }
@@ -389,7 +389,7 @@ mod tests {
         decided: bool,
         calls: u32,
         observed: bool,
-        start_unheard: bool,
+        start_unobserved: bool,
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -448,7 +448,7 @@ mod tests {
                 Move::End => self.over = true,
                 Move::Listen if !self.over && !self.observed => {
                     self.observed = true;
-                    self.start_unheard = self.started;
+                    self.start_unobserved = self.started;
                 }
                 Move::Listen => {}
             }
@@ -495,7 +495,7 @@ mod tests {
                 prop_assert_eq!(now.has(Flag::Decided), naive.decided);
                 prop_assert_eq!(now.is_in_hand(), naive.calls > 0);
                 prop_assert_eq!(now.has(Flag::Observed), naive.observed);
-                prop_assert_eq!(now.has(Flag::StartUnheard), naive.start_unheard);
+                prop_assert_eq!(now.has(Flag::StartUnobserved), naive.start_unobserved);
                 prop_assert_eq!(now.is_fresh(), !naive.started && !naive.over);
             }
         }

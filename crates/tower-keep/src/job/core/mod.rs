@@ -89,12 +89,12 @@ pub(crate) struct Core {
     activity: Activity,
     /// The waker of the first Cancel layer that joined.
     waker: AtomicWaker,
-    tell: Tell,
+    run_apart: RunApart,
     state: Mutex<State>,
 }
 
 /// Runs observers and wakes readers apart from the call that caused the event.
-pub(crate) type Tell = fn(&mut dyn FnMut());
+pub(crate) type RunApart = fn(&mut dyn FnMut());
 
 /// The job whose code began a new job.
 pub(crate) enum Origin {
@@ -198,9 +198,9 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Core {
-    /// Creates a job. `tell` runs its observers.
-    pub(crate) fn new(name: JobName, origin: Origin, tell: Tell) -> Arc<Self> {
-        Self::begin(name, origin, Instant::now(), tell, Watcher::Nothing)
+    /// Creates a job. `run_apart` runs its observers.
+    pub(crate) fn new(name: JobName, origin: Origin, run_apart: RunApart) -> Arc<Self> {
+        Self::begin(name, origin, Instant::now(), run_apart, Watcher::Nothing)
     }
 
     /// Creates a job with this watcher from its beginning.
@@ -208,7 +208,7 @@ impl Core {
         name: JobName,
         origin: Origin,
         born: Instant,
-        tell: Tell,
+        run_apart: RunApart,
         watcher: Watcher<'_>,
     ) -> Arc<Self> {
         let home = own_shard();
@@ -254,7 +254,7 @@ impl Core {
             members: Members::new(),
             activity: Activity::new(),
             waker: AtomicWaker::new(),
-            tell,
+            run_apart,
             state: Mutex::new(State {
                 stream: EventQueue::new(),
                 parent: Weak::new(),
@@ -272,7 +272,7 @@ impl Core {
             family::join(&core, parent, within);
         }
         if flag == Some(Flag::Observed) {
-            core.tell_dispatched();
+            core.send_dispatched();
         }
         if let Some(shard) = &core.born_on {
             shard.show(&core);
@@ -300,7 +300,7 @@ impl Core {
 
     /// Runs user code that an event is about to wake, apart from the call that caused the event.
     pub(crate) fn apart(&self, run: &mut dyn FnMut()) {
-        (self.tell)(run);
+        (self.run_apart)(run);
     }
 
     /// The current state of the job.

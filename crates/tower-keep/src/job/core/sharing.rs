@@ -66,7 +66,7 @@ impl Drop for SharedExecution {
                 (locked.reach(true), reason)
             })
         };
-        unread.into_iter().for_each(Unread::hand_out);
+        unread.into_iter().for_each(Unread::deliver);
         let Some((reached, reason)) = reach else {
             return;
         };

@@ -292,10 +292,10 @@ impl Membership {
     }
 
     /// Passes on the stack's job, if there is one. Call it outside [`run`](Self::run).
-    pub(crate) fn announce(&self, tell: impl FnOnce(Option<&Core>)) {
+    pub(crate) fn announce(&self, look: impl FnOnce(Option<&Core>)) {
         match self.role {
-            Role::Member => tell(context::current().as_deref()),
-            _ => tell(self.job.as_deref()),
+            Role::Member => look(context::current().as_deref()),
+            _ => look(self.job.as_deref()),
         }
     }
 
@@ -339,9 +339,9 @@ impl Membership {
         }
         if self.role == Role::Owner {
             if let Some(job) = &self.job {
-                let said = verdict::carry();
+                let carried = verdict::carry();
                 // The error's own `Display` may panic. The membership is then dropped with the job still in it.
-                job.end(context::step_of(job.id()), || Ending::of(result, &said));
+                job.end(context::step_of(job.id()), || Ending::of(result, &carried));
                 self.job = None;
             } else {
                 verdict::clear();

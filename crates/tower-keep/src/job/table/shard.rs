@@ -65,14 +65,14 @@ struct Gone {
 }
 
 impl Gone {
-    fn tell(self, job: &Core) {
+    fn release(self, job: &Core) {
         if self.watch.is_some() {
             let mut gone = Some(self);
-            job.apart(&mut || gone.take().into_iter().for_each(Self::tell_now));
+            job.apart(&mut || gone.take().into_iter().for_each(Self::release_now));
         }
     }
 
-    fn tell_now(self) {
+    fn release_now(self) {
         if let Some((watch, facts)) = self.watch {
             unharmed(|| drop(watch.send_replace(facts.into())));
         }
@@ -182,7 +182,7 @@ impl Shard {
         let gone = state.end(facts, history);
         drop(state);
         if let Some(gone) = gone {
-            gone.tell(job);
+            gone.release(job);
         }
     }
 
@@ -196,7 +196,7 @@ impl Shard {
             Some((news, gone))
         });
         if let Some(gone) = gone {
-            gone.tell_now();
+            gone.release_now();
         }
     }
 
@@ -259,13 +259,13 @@ impl Shard {
             }
         };
         // Changes in between.
-        self.tell_watch(&job);
+        self.notify_watch(&job);
         Some(receiver)
     }
 
     /// Brings the watches of the job up to date.
     #[cold]
-    pub(crate) fn tell_watch(&self, job: &Core) {
+    pub(crate) fn notify_watch(&self, job: &Core) {
         let watch = self.lock().watched.get(&job.id()).cloned();
         if let Some(watch) = watch {
             let update = |known: &mut JobView| {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     fn begin(table: &Table) -> Arc<Core> {
-        let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
+        let job = Core::new(JobName::EMPTY, Origin::Nobody, |run| run());
         table.show(&job);
         job
     }
@@ -410,7 +410,7 @@ mod tests {
             let growing = std::thread::scope(|scope| {
                 let growing = scope.spawn(|| {
                     let more = |_| {
-                        let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
+                        let job = Core::new(JobName::EMPTY, Origin::Nobody, |run| run());
                         assert!(job.show_on(&shard));
                         shard.show(&job);
                         job

@@ -21,7 +21,7 @@ pub(crate) use self::kind::{Carried, Explanation, Verdict, VerdictKind};
 pub(crate) fn leave(kind: VerdictKind, responded: bool) {
     // The verdict on an earlier result is obsolete.
     clear();
-    leave_again(Verdict {
+    leave_verdict(Verdict {
         kind,
         responded,
         forbids: false,
@@ -29,8 +29,8 @@ pub(crate) fn leave(kind: VerdictKind, responded: bool) {
 }
 
 #[inline(always)]
-fn leave_again(verdict: Verdict) {
-    context::set_said(Some(verdict));
+fn leave_verdict(verdict: Verdict) {
+    context::set_verdict(Some(verdict));
 }
 
 /// Adds to the verdict that no retry may follow.
@@ -42,7 +42,7 @@ pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
             responded: result.is_ok(),
             forbids: true,
         });
-    leave_again(Verdict {
+    leave_verdict(Verdict {
         forbids: true,
         ..verdict
     });
@@ -55,7 +55,7 @@ pub(crate) fn fail(description: Option<Arc<str>>) {
         Some(verdict) if verdict.kind != VerdictKind::Forbidden => verdict.kind,
         _ => VerdictKind::Failure,
     };
-    leave_again(Verdict {
+    leave_verdict(Verdict {
         kind,
         responded: true,
         forbids: verdict.is_some_and(|verdict| verdict.forbids),
@@ -77,7 +77,7 @@ pub(crate) fn succeed() {
     match read() {
         None => {}
         Some(verdict) if verdict.kind.is_gate() => {}
-        Some(verdict) if verdict.forbids => leave_again(Verdict {
+        Some(verdict) if verdict.forbids => leave_verdict(Verdict {
             kind: VerdictKind::Forbidden,
             ..verdict
         }),
@@ -92,7 +92,7 @@ pub(crate) fn replace() {
     let forbids = read().is_some_and(|verdict| verdict.forbids);
     clear();
     if forbids {
-        leave_again(Verdict {
+        leave_verdict(Verdict {
             kind: VerdictKind::Forbidden,
             responded: true,
             forbids,
@@ -121,13 +121,13 @@ pub(crate) fn text<T, E: fmt::Display>(result: &Result<T, E>) -> Arc<str> {
 
 #[inline(always)]
 pub(crate) fn read() -> Option<Verdict> {
-    context::said()
+    context::current_verdict()
 }
 
 /// Takes the verdict and its explanation off the thread.
 #[inline(always)]
 pub(crate) fn carry() -> Carried {
-    context::take_said()
+    context::take_verdict()
 }
 
 /// Copies the verdict and its explanation.
@@ -136,13 +136,13 @@ pub(crate) fn peek() -> Carried {
 }
 
 /// Puts back a verdict that was taken.
-pub(crate) fn leave_carried(said: Carried) {
-    context::put_said(said);
+pub(crate) fn leave_carried(carried: Carried) {
+    context::put_verdict(carried);
 }
 
 #[inline(always)]
 pub(crate) fn clear() {
-    context::clear_said();
+    context::clear_verdict();
 }
 
 /// Runs `drop_inner` and tells the guards that it drops why.

@@ -22,12 +22,12 @@ pub(super) struct Followers {
     /// In the order in which they were dispatched.
     jobs: BTreeMap<JobId, Follower>,
     /// The last report of each kind, for later followers, the older one first.
-    last: Vec<Told>,
+    last: Vec<LeaderReport>,
     /// The rate of the reported amount.
     rate: Rate,
     /// The number of reports.
     reports: u64,
-    queue: VecDeque<(Told, Whom, u8)>,
+    queue: VecDeque<(LeaderReport, Recipients, u8)>,
     forwarding: bool,
     /// The number of executions before this one.
     execution: u64,
@@ -37,7 +37,7 @@ pub(super) struct Followers {
 
 /// A leader's report, and the step of the leader that it belongs to.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct LeaderReport {
     pub(super) kind: EventKind,
     pub(super) step: Option<StepInfo>,
     pub(super) at: Instant,
@@ -49,12 +49,12 @@ pub(super) struct Told {
 #[must_use]
 pub(super) struct Unread {
     jobs: BTreeMap<JobId, Follower>,
-    reports: Vec<Told>,
+    reports: Vec<LeaderReport>,
 }
 
 impl Unread {
     /// Call this without holding a lock.
-    pub(super) fn hand_out(self) {
+    pub(super) fn deliver(self) {
         if self.reports.is_empty() {
             return;
         }
@@ -89,7 +89,7 @@ struct Follower {
     joins: usize,
 }
 
-enum Whom {
+enum Recipients {
     /// Followers that joined before this report.
     Before(u64),
     /// A follower that joined later.
@@ -122,22 +122,22 @@ impl Followers {
         Unread { jobs, reports }
     }
 
-    fn remember(&mut self, report: &Told) {
+    fn remember(&mut self, report: &LeaderReport) {
         let kind = mem::discriminant(&report.kind);
         self.last
             .retain(|known| mem::discriminant(&known.kind) != kind);
         self.last.push(report.clone());
     }
 
-    fn whom(&self, whom: &Whom) -> Vec<Weak<Core>> {
+    fn whom(&self, whom: &Recipients) -> Vec<Weak<Core>> {
         match whom {
-            Whom::Before(report) => {
+            Recipients::Before(report) => {
                 let jobs = self.jobs.values();
                 jobs.filter(|follower| follower.since < *report)
                     .map(|follower| follower.job.clone())
                     .collect()
             }
-            Whom::Only(job) => {
+            Recipients::Only(job) => {
                 let job = self.jobs.get(job);
                 job.map(|follower| follower.job.clone())
                     .into_iter()
@@ -183,7 +183,7 @@ impl Following {
             execution,
         };
         if closely {
-            hand_on(&work);
+            forward(&work);
         }
         Some(following)
     }
@@ -221,7 +221,7 @@ impl Core {
     }
 
     /// The last reports of this job's leaders, and of their leaders in turn, oldest first.
-    pub(super) fn reports_of_work(&self) -> (Vec<Told>, Handles) {
+    pub(super) fn reports_of_work(&self) -> (Vec<LeaderReport>, Handles) {
         let (mut reports, mut handles) = (Vec::new(), Vec::new());
         self.add_reports_of_work(MAX_HOPS, &mut reports, &mut handles);
         // Stable: simultaneous reports keep their order.
@@ -229,7 +229,7 @@ impl Core {
         (reports, handles)
     }
 
-    fn add_reports_of_work(&self, hops: u8, reports: &mut Vec<Told>, handles: &mut Handles) {
+    fn add_reports_of_work(&self, hops: u8, reports: &mut Vec<LeaderReport>, handles: &mut Handles) {
         for (work, execution) in self.work(hops) {
             if let Some(work) = work.upgrade() {
                 work.add_reports_of_work(hops - 1, reports, handles);
@@ -286,16 +286,16 @@ impl Locked<'_> {
         followers.heard |= closely;
         if closely && follower.joins == 1 {
             let last = followers.last.iter();
-            let last = last.map(|report| (report.clone(), Whom::Only(job.id), 0));
+            let last = last.map(|report| (report.clone(), Recipients::Only(job.id), 0));
             followers.queue.extend(last);
         }
         Some(followers.execution)
     }
 
     /// Stores a report for the followers, also if this job has ended and its work continues for them. Returns `false` if no
-    /// follower needs it [at once](hand_on).
+    /// follower needs it [at once](forward).
     #[cold]
-    pub(super) fn queue_report(&mut self, mut report: Told, hops: u8) -> bool {
+    pub(super) fn queue_report(&mut self, mut report: LeaderReport, hops: u8) -> bool {
         let followers = &mut self.rare().followers;
         if let (EventKind::Progress(amount), 0) = (&report.kind, hops) {
             followers.rate.note(amount, report.at);
@@ -306,14 +306,14 @@ impl Locked<'_> {
         if followers.jobs.is_empty() || !(followers.heard || tracing_listens()) {
             return false;
         }
-        let whom = Whom::Before(followers.reports);
+        let whom = Recipients::Before(followers.reports);
         followers.queue.push_back((report, whom, hops));
         true
     }
 }
 
 /// Forwards the queue. If another thread is forwarding, that thread continues with it.
-pub(super) fn hand_on(work: &Core) {
+pub(super) fn forward(work: &Core) {
     let mut locked = work.lock();
     let Some(rare) = &mut locked.rare else {
         return;
@@ -333,7 +333,7 @@ pub(super) fn hand_on(work: &Core) {
             // It may have left while another follower was notified.
             let follows = |rare: &mut Box<Rare>| rare.followers.jobs.contains_key(&job.id);
             if work.lock().rare.as_mut().is_some_and(follows) {
-                told(&job, &report, hops);
+                deliver_report(&job, &report, hops);
             }
         }
         locked = work.lock();
@@ -341,18 +341,18 @@ pub(super) fn hand_on(work: &Core) {
 }
 
 /// Delivers a leader's report. The job is held, so the report does not start it.
-fn told(job: &Core, report: &Told, hops: u8) {
+fn deliver_report(job: &Core, report: &LeaderReport, hops: u8) {
     job.touch();
-    let Told {
+    let LeaderReport {
         kind, step, rate, ..
     } = report.clone();
     let at = Instant::now();
     let mut locked = job.lock();
     let forwards =
         job.state().is_shared() && hops < MAX_HOPS && locked.queue_report(report.clone(), hops + 1);
-    locked.tell_all(kind, at, step, Some(rate));
+    locked.notify_all(kind, at, step, Some(rate));
     if forwards {
-        hand_on(job);
+        forward(job);
     }
 }
 
