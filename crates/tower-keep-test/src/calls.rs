@@ -12,8 +12,8 @@ use crate::sync::{Signal, lock};
 
 /// The record of what happened to a [`Scripted`](crate::Scripted) service and all its clones.
 ///
-/// Take it with [`Scripted::calls`](crate::Scripted::calls) before the service moves into the layer under test. It is a
-/// cheap handle: clones share the record, and always show the current state.
+/// Take it with [`Scripted::calls`](crate::Scripted::calls) before the service moves into the layer
+/// under test. It is a cheap handle: clones share the record, and always show the current state.
 ///
 /// Every call is in exactly one state: `count == in_flight + completed + dropped + panicked`.
 pub struct Calls<Req>(pub(crate) Arc<Log<Req>>);
@@ -174,7 +174,8 @@ impl<Req> Calls<Req> {
     ///
     /// # Panics
     ///
-    /// If the service does not keep requests: see [`Scripted::recording`](crate::Scripted::recording).
+    /// If the service does not keep requests: see
+    /// [`Scripted::recording`](crate::Scripted::recording).
     #[must_use]
     #[track_caller]
     pub fn requests(&self) -> Vec<Req>
@@ -193,7 +194,8 @@ impl<Req> Calls<Req> {
         self.0.read(|counts| counts.started_at.clone())
     }
 
-    /// The time from each call to the next, such as the waits of a retry. One fewer than there were calls.
+    /// The time from each call to the next, such as the waits of a retry. One fewer than there were
+    /// calls.
     #[must_use]
     pub fn gaps(&self) -> Vec<Duration> {
         let times = self.started_at();
@@ -266,8 +268,8 @@ impl<Req> Calls<Req> {
     ///
     /// # Panics
     ///
-    /// If the condition does not hold within a year; on a paused clock that is as soon as nothing else can happen. Also outside
-    /// a tokio runtime with a timer.
+    /// If the condition does not hold within a year; on a paused clock that is as soon as nothing
+    /// else can happen. Also outside a tokio runtime with a timer.
     ///
     /// ```
     /// # use tower::Service;

@@ -1,4 +1,5 @@
-//! Test tools for tower layers: scripted services, event recorders, fault injection. No server, no waiting.
+//! Test tools for tower layers: scripted services, event recorders, fault injection. No server, no
+//! waiting.
 //!
 //! | task | tool |
 //! |---|---|
@@ -12,29 +13,31 @@
 //!
 //! # I wrote a layer: how do I test it?
 //!
-//! 1. Behaviour: put the layer around a [`Scripted`] service, with one [`Step`] per call. Check the results and
-//!    [`Calls`]. Use [`strict`](Scripted::strict), so that a call without readiness panics. Test each promise of the
-//!    documentation with its own script: an answer, an error, a slow answer, a call that never ends.
+//! 1. Behaviour: put the layer around a [`Scripted`] service, with one [`Step`] per call. Check the
+//!    results and [`Calls`]. Use [`strict`](Scripted::strict), so that a call without readiness
+//!    panics. Test each promise of the documentation with its own script: an answer, an error, a
+//!    slow answer, a call that never ends.
 //! 2. Waiting: hold the service back with a [`Gate`] or a delay, and poll with [`Polled`].
 //!    [`assert_waiting`](Polled::assert_waiting) catches a layer that wakes itself endlessly.
 //! 3. Cleanup: drop the future after each number of polls, and panic in `call` and in the future
-//!    ([`Step::panic_in_call`], [`Step::panic`]). Afterwards no call is [in flight](Calls::in_flight), and the next call
-//!    works.
-//! 4. All faults together: put the layer around a [`FaultLayer`]. Make a thousand calls and drop some. Assert what holds for
-//!    every call, and [`Faults::assert_idle`]. Assert that a call works after [`Faults::stop`]. A failure shows its
-//!    seed, which reproduces the run. If calls may panic, make each call in its own task.
-//! 5. Among tower-keep's layers: put [`LogLayer::to`](tower_keep::LogLayer::to) a [`Recorder`] around the layer. Assert that
-//!    each job has [one ending](Recorder::assert_one_terminal_each).
+//!    ([`Step::panic_in_call`], [`Step::panic`]). Afterwards no call is [in
+//!    flight](Calls::in_flight), and the next call works.
+//! 4. All faults together: put the layer around a [`FaultLayer`]. Make a thousand calls and drop
+//!    some. Assert what holds for every call, and [`Faults::assert_idle`]. Assert that a call works
+//!    after [`Faults::stop`]. A failure shows its seed, which reproduces the run. If calls may
+//!    panic, make each call in its own task.
+//! 5. Among tower-keep's layers: put [`LogLayer::to`](tower_keep::LogLayer::to) a [`Recorder`]
+//!    around the layer. Assert that each job has [one ending](Recorder::assert_one_terminal_each).
 //!
 //! The example below covers steps 1 and 2; the example at [`FaultLayer`] covers step 4.
 //!
-//! All time is tokio's. With a paused clock (`#[tokio::test(start_paused = true)]`, tokio's feature `test-util`) an hour
-//! takes no real time, and elapsed times are exact.
+//! All time is tokio's. With a paused clock (`#[tokio::test(start_paused = true)]`, tokio's feature
+//! `test-util`) an hour takes no real time, and elapsed times are exact.
 //!
 //! # Example
 //!
-//! A layer that answers with a default when the service fails, and its test. In a test suite, `main` would be a
-//! `#[tokio::test(start_paused = true)]`.
+//! A layer that answers with a default when the service fails, and its test. In a test suite,
+//! `main` would be a `#[tokio::test(start_paused = true)]`.
 //!
 //! ```
 //! use std::{

@@ -10,8 +10,9 @@ use crate::{Gate, wait::Wait};
 
 /// The behaviour of a [`Scripted`](crate::Scripted) service in one cycle of `poll_ready`.
 ///
-/// A cycle belongs to one instance of the service. It begins at the first `poll_ready` after a `call`, and ends with
-/// readiness or an error. Set the outcome, then the time: `Readiness::ok().after(secs(5))`.
+/// A cycle belongs to one instance of the service. It begins at the first `poll_ready` after a
+/// `call`, and ends with readiness or an error. Set the outcome, then the time:
+/// `Readiness::ok().after(secs(5))`.
 pub struct Readiness<E = &'static str> {
     wait: Wait,
     outcome: Outcome<E>,
@@ -49,8 +50,8 @@ impl<E> Readiness<E> {
         Self::new(Outcome::Error(Some(error)))
     }
 
-    /// Delays the outcome after the cycle's first poll. With a [gate](Self::when), the delay starts at the first poll that finds
-    /// it open.
+    /// Delays the outcome after the cycle's first poll. With a [gate](Self::when), the delay starts
+    /// at the first poll that finds it open.
     ///
     /// `poll_ready` panics outside a tokio runtime with a timer, unless the delay is zero.
     #[must_use]

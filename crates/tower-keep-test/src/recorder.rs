@@ -20,24 +20,25 @@ use crate::{
 
 /// Records the events of the jobs that it is registered with.
 ///
-/// Clones share the record: one goes into the layer and the test keeps the other. A failed assertion prints all recorded
-/// events, one per line.
+/// Clones share the record: one goes into the layer and the test keeps the other. A failed
+/// assertion prints all recorded events, one per line.
 ///
 /// Recording an event takes constant time. So do [`count`](Self::count), [`job`](Self::job) and
-/// [`terminal`](Self::terminal), which are cheap conditions for [`until`](Self::until). Methods for one job take time in
-/// the number of its events only.
+/// [`terminal`](Self::terminal), which are cheap conditions for [`until`](Self::until). Methods for
+/// one job take time in the number of its events only.
 ///
 /// # Behind a filter
 ///
-/// Sequence numbers count all events of a job, including events that a filter hides from this recorder. The recorder knows
-/// filters by [level](tower_keep::log::LogLayer::level):
+/// Sequence numbers count all events of a job, including events that a filter hides from this
+/// recorder. The recorder knows filters by [level](tower_keep::log::LogLayer::level):
 ///
-/// - A skipped number is a [gap](Self::gaps) only if the job has a recorded event at DEBUG, the lowest level. A level that
-///   passes one such event passes all events.
+/// - A skipped number is a [gap](Self::gaps) only if the job has a recorded event at DEBUG, the
+///   lowest level. A level that passes one such event passes all events.
 /// - `dispatched` and the ending are missing only if the job has a recorded event at INFO or below.
 ///
-/// For any other filter, use [`behind_filter`](Self::behind_filter). Use it too if a job ends at DEBUG behind a higher
-/// level, as a rejected duplicate does: the recorder cannot distinguish it from a job that never ended.
+/// For any other filter, use [`behind_filter`](Self::behind_filter). Use it too if a job ends at
+/// DEBUG behind a higher level, as a rejected duplicate does: the recorder cannot distinguish it
+/// from a job that never ended.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Inner>);
 
@@ -56,8 +57,8 @@ impl Recorder {
         Self::default()
     }
 
-    /// An empty recorder behind a filter of any kind: no event counts as missing. The order of the received events is still
-    /// checked.
+    /// An empty recorder behind a filter of any kind: no event counts as missing. The order of the
+    /// received events is still checked.
     #[must_use]
     pub fn behind_filter() -> Self {
         let recorder = Self::new();
@@ -157,8 +158,8 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// If the condition does not hold within a year; on a paused clock that is as soon as nothing else can happen. Also outside
-    /// a tokio runtime with a timer.
+    /// If the condition does not hold within a year; on a paused clock that is as soon as nothing
+    /// else can happen. Also outside a tokio runtime with a timer.
     pub async fn until<F>(&self, condition: F)
     where
         F: Fn(&Self) -> bool,
@@ -201,7 +202,8 @@ impl Recorder {
     ///
     /// - it begins with `dispatched`, which comes once,
     /// - exactly one event is terminal, and it is the last,
-    /// - `started` comes at most once, and before any progress or step, unless the job joined another job first,
+    /// - `started` comes at most once, and before any progress or step, unless the job joined
+    ///   another job first,
     /// - the sequence numbers increase from 0 without a [gap](Self::gaps).
     ///
     /// Behind a filter, only the visible events are checked: see [above](Self#behind-a-filter).
@@ -215,8 +217,8 @@ impl Recorder {
         assert!(faults.is_empty(), "{}\n{self}", faults.join("\n"));
     }
 
-    /// The missing sequence numbers of each job, unless a level explains them: see [above](Self#behind-a-filter). Empty for a
-    /// complete stream.
+    /// The missing sequence numbers of each job, unless a level explains them: see
+    /// [above](Self#behind-a-filter). Empty for a complete stream.
     #[must_use]
     pub fn gaps(&self) -> Vec<(JobId, Range<u64>)> {
         self.judge(|stream| stream.gaps())

@@ -14,15 +14,16 @@ use crate::{Calls, Readiness, ScriptedFuture, Step, Strict, calls::Log, step::Ac
 
 /// A service that plays a script, one [`Step`] per call.
 ///
-/// Clones share the script and the record of [`calls`](Self::calls). All time is tokio's: on a paused clock no real time
-/// passes.
+/// Clones share the script and the record of [`calls`](Self::calls). All time is tokio's: on a
+/// paused clock no real time passes.
 ///
-/// Write the script first, then clone the service or take its calls. A step may hold a closure, so a script cannot be
-/// copied. The setters panic if the script or the record is in use.
+/// Write the script first, then clone the service or take its calls. A step may hold a closure, so
+/// a script cannot be copied. The setters panic if the script or the record is in use.
 ///
-/// A call after the end of the script panics and shows the number of scripted calls. [`repeat_last`](Self::repeat_last) or
-/// [`otherwise`](Self::otherwise) set what follows instead. Readiness has its own script of [`Readiness`], one per cycle.
-/// It is empty by default. After its end the service is always ready.
+/// A call after the end of the script panics and shows the number of scripted calls.
+/// [`repeat_last`](Self::repeat_last) or [`otherwise`](Self::otherwise) set what follows instead.
+/// Readiness has its own script of [`Readiness`], one per cycle. It is empty by default. After its
+/// end the service is always ready.
 ///
 /// `Scripted` accepts a `call` without `poll_ready`; [`strict`](Self::strict) does not.
 ///
@@ -203,7 +204,8 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         self.step(Step::never())
     }
 
-    /// Repeats the last step forever after the end of the script. Its gate or delay applies each time.
+    /// Repeats the last step forever after the end of the script. Its gate or delay applies each
+    /// time.
     ///
     /// # Panics
     ///
@@ -245,7 +247,8 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         self
     }
 
-    /// Uses `readiness` for each cycle after the end of the readiness script. Default: ready at once.
+    /// Uses `readiness` for each cycle after the end of the readiness script. Default: ready at
+    /// once.
     #[must_use]
     #[track_caller]
     pub fn readiness_otherwise<F>(self, readiness: F) -> Self

@@ -6,11 +6,11 @@ use crate::{Gate, wait::Wait};
 
 /// The behaviour of a [`Scripted`](crate::Scripted) service in one call.
 ///
-/// Set the outcome, then the time: `Step::answer(1).after(secs(5))`. A `Result` is a step too, so plain outcomes are a
-/// script: `Scripted::script([Err("first"), Ok(2)])`.
+/// Set the outcome, then the time: `Step::answer(1).after(secs(5))`. A `Result` is a step too, so
+/// plain outcomes are a script: `Scripted::script([Err("first"), Ok(2)])`.
 ///
-/// Closures run once and may own their captures. They must be `Send`, and so must the future of [`run`](Self::run). Answers
-/// and errors need not be.
+/// Closures run once and may own their captures. They must be `Send`, and so must the future of
+/// [`run`](Self::run). Answers and errors need not be.
 pub struct Step<Req, Res, E = &'static str> {
     pub(crate) wait: Wait,
     pub(crate) act: Act<Req, Res, E>,
@@ -58,7 +58,8 @@ impl<Req, Res, E> Step<Req, Res, E> {
         Self::new(Act::With(Box::new(outcome)))
     }
 
-    /// Runs code of the test: an async closure, or a closure that returns a future. It is called in the future, after the wait.
+    /// Runs code of the test: an async closure, or a closure that returns a future. It is called in
+    /// the future, after the wait.
     #[must_use]
     pub fn run<F, Fut>(work: F) -> Self
     where
@@ -74,7 +75,8 @@ impl<Req, Res, E> Step<Req, Res, E> {
         Self::new(Act::Panic(message.into()))
     }
 
-    /// `Service::call` itself panics with `message`, a `String` payload. Delays and gates have no effect.
+    /// `Service::call` itself panics with `message`, a `String` payload. Delays and gates have no
+    /// effect.
     #[must_use]
     pub fn panic_in_call(message: impl Into<String>) -> Self {
         Self::new(Act::PanicInCall(message.into()))
@@ -86,11 +88,11 @@ impl<Req, Res, E> Step<Req, Res, E> {
         Self::new(Act::Never)
     }
 
-    /// Delays the outcome after the first poll of the future. With a [gate](Self::when), the delay starts at the first poll
-    /// that finds it open.
+    /// Delays the outcome after the first poll of the future. With a [gate](Self::when), the delay
+    /// starts at the first poll that finds it open.
     ///
-    /// The future panics outside a tokio runtime with a timer, unless the delay is zero. tokio's timer rounds up to
-    /// whole milliseconds.
+    /// The future panics outside a tokio runtime with a timer, unless the delay is zero. tokio's
+    /// timer rounds up to whole milliseconds.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.wait.delay = delay;

@@ -43,8 +43,8 @@ pub(crate) struct Stream<'a> {
     filtered: bool,
 }
 
-/// The least severe level among the events; `None` if there are none. A level that passes one event passes all events of the
-/// same severity.
+/// The least severe level among the events; `None` if there are none. A level that passes one event
+/// passes all events of the same severity.
 fn seen(lines: &[Line<'_>]) -> Option<Level> {
     lines.iter().map(|line| level_of(line.kind)).max()
 }

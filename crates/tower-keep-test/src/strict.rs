@@ -16,12 +16,13 @@ use tower_service::Service;
 
 /// Wraps a service and panics if its use violates tower's contract:
 ///
-/// - `call` without readiness: `poll_ready` of *this* instance must have returned `Ready(Ok(()))` since its last call. A
-///   clone does not inherit readiness.
+/// - `call` without readiness: `poll_ready` of *this* instance must have returned `Ready(Ok(()))`
+///   since its last call. A clone does not inherit readiness.
 /// - `poll_ready` or `call` after `poll_ready` has returned an error.
 /// - Polling the response after completion.
 ///
-/// Put it directly under the layer under test. It does not need `Send`, so it works in a `!Send` stack.
+/// Put it directly under the layer under test. It does not need `Send`, so it works in a `!Send`
+/// stack.
 ///
 /// ```should_panic
 /// use tower::Service;

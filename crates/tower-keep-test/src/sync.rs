@@ -10,8 +10,8 @@ use std::{
 
 use tokio::time::timeout;
 
-/// The maximum wait of a test for a change. A paused clock reaches it as soon as nothing else can happen, so a test fails
-/// instead of hanging.
+/// The maximum wait of a test for a change. A paused clock reaches it as soon as nothing else can
+/// happen, so a test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Locks, also if a test panicked while it held the lock.
@@ -24,7 +24,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Signal(Mutex<Vec<Waker>>);
 
 impl Signal {
-    /// Registers for the next [`notify`](Self::notify). Register first, then check, so that no change is missed.
+    /// Registers for the next [`notify`](Self::notify). Register first, then check, so that no
+    /// change is missed.
     pub(crate) fn register(&self, waker: &Waker) {
         let mut wakers = lock(&self.0);
         if !wakers.iter().any(|known| known.will_wake(waker)) {
@@ -39,7 +40,8 @@ impl Signal {
         }
     }
 
-    /// Waits until `holds` is true. It is checked now and after every [`notify`](Self::notify). Returns `false` on timeout.
+    /// Waits until `holds` is true. It is checked now and after every [`notify`](Self::notify).
+    /// Returns `false` on timeout.
     pub(crate) async fn until(&self, holds: impl Fn() -> bool) -> bool {
         let waiting = poll_fn(|cx| {
             self.register(cx.waker());

@@ -57,8 +57,8 @@ impl WakeCounter {
 
 /// A future that the test polls by hand.
 ///
-/// It needs no runtime itself, but the polled future may. In a paused tokio runtime, time passes only with
-/// `tokio::time::advance`. In the end it can be awaited.
+/// It needs no runtime itself, but the polled future may. In a paused tokio runtime, time passes
+/// only with `tokio::time::advance`. In the end it can be awaited.
 ///
 /// For `poll_ready`: `Polled::new(std::future::poll_fn(|cx| service.poll_ready(cx)))`.
 ///

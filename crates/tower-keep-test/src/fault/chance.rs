@@ -1,4 +1,5 @@
-//! Random numbers from a seed and a call number only, so that a call's fault does not depend on earlier calls.
+//! Random numbers from a seed and a call number only, so that a call's fault does not depend on
+//! earlier calls.
 
 /// The purpose of a random number.
 #[derive(Clone, Copy)]

@@ -25,8 +25,8 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// Polling panics with an [`InjectedFault`] if that is the fault, and after completion. A fault with a delay panics outside
-    /// a tokio runtime with a timer.
+    /// Polling panics with an [`InjectedFault`] if that is the fault, and after completion. A fault
+    /// with a delay panics outside a tokio runtime with a timer.
     #[must_use = "futures do nothing unless polled"]
     pub struct FaultyFuture<F> {
         #[pin]

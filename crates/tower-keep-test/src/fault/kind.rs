@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A fault that a [`FaultLayer`](crate::FaultLayer) can inject into a call, or into a wait for readiness.
+/// A fault that a [`FaultLayer`](crate::FaultLayer) can inject into a call, or into a wait for
+/// readiness.
 ///
 /// | fault | where | effect | the request reaches the service |
 /// |---|---|---|---|

@@ -11,36 +11,39 @@ use super::{
     service::Faulty,
 };
 
-/// Injects faults between a layer and its service, by a seed or by a script: errors, panics, hanging calls, missing
-/// readiness, late or spurious wakes. See [`Fault`] for the list.
+/// Injects faults between a layer and its service, by a seed or by a script: errors, panics,
+/// hanging calls, missing readiness, late or spurious wakes. See [`Fault`] for the list.
 ///
-/// Put it inside the layer under test, around a working service. The service's error must be `From<`[`InjectedFault`]`>`,
-/// such as `Box<dyn Error + Send + Sync>`. By default it injects nothing.
+/// Put it inside the layer under test, around a working service. The service's error must be
+/// `From<`[`InjectedFault`]`>`, such as `Box<dyn Error + Send + Sync>`. By default it injects
+/// nothing.
 ///
 /// # Determinism
 ///
-/// The fault of the nth call depends only on the seed, the settings and n. Waits for readiness are counted separately: a
-/// wait begins with the first `poll_ready` of an instance after its last call. All services of a layer, and their clones,
-/// share both counts.
+/// The fault of the nth call depends only on the seed, the settings and n. Waits for readiness are
+/// counted separately: a wait begins with the first `poll_ready` of an instance after its last
+/// call. All services of a layer, and their clones, share both counts.
 ///
-/// So one task, or a single-threaded runtime, repeats the same run for a seed. On several threads the order of faults stays
-/// the same, but the threads decide which caller makes the nth call.
+/// So one task, or a single-threaded runtime, repeats the same run for a seed. On several threads
+/// the order of faults stays the same, but the threads decide which caller makes the nth call.
 ///
-/// Clones of the layer share the counts and the record. A setter on a layer that is in use, by a clone, a handle or a
-/// service, returns a layer whose counts start again. Configure first, then take handles.
+/// Clones of the layer share the counts and the record. A setter on a layer that is in use, by a
+/// clone, a handle or a service, returns a layer whose counts start again. Configure first, then
+/// take handles.
 ///
 /// # Faults that panic
 ///
-/// [`PanicInCall`](Fault::PanicInCall) and [`PanicInPoll`](Fault::PanicInPoll) pass through the layer to the caller, and
-/// would end the test. [`inject_all`](Self::inject_all) includes them. Make each call in its own task: the join error then
-/// has the fault, see [`InjectedFault::of_panic`](crate::InjectedFault::of_panic). Each such panic is printed as
+/// [`PanicInCall`](Fault::PanicInCall) and [`PanicInPoll`](Fault::PanicInPoll) pass through the
+/// layer to the caller, and would end the test. [`inject_all`](Self::inject_all) includes them.
+/// Make each call in its own task: the join error then has the fault, see
+/// [`InjectedFault::of_panic`](crate::InjectedFault::of_panic). Each such panic is printed as
 /// `Box<dyn Any>`.
 ///
 /// # Concurrency limits inside
 ///
-/// A call that an injected fault ends does not reach the service, so the instance stays ready. An inner `ConcurrencyLimit`
-/// then keeps its permit until the next call or drop of this instance. Put the limit around the `FaultLayer`, or call a
-/// clone for each request.
+/// A call that an injected fault ends does not reach the service, so the instance stays ready. An
+/// inner `ConcurrencyLimit` then keeps its permit until the next call or drop of this instance. Put
+/// the limit around the `FaultLayer`, or call a clone for each request.
 ///
 /// # Example
 ///
@@ -141,7 +144,8 @@ pub struct FaultLayer {
 }
 
 impl FaultLayer {
-    /// A layer that injects nothing yet. The seed decides when faults happen, and how long delays are.
+    /// A layer that injects nothing yet. The seed decides when faults happen, and how long delays
+    /// are.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self {
@@ -150,12 +154,13 @@ impl FaultLayer {
         }
     }
 
-    /// Injects this fault with this chance, from 0 to 1, per call or per wait for readiness. A call has at most one fault. The
-    /// last chance for the same fault counts.
+    /// Injects this fault with this chance, from 0 to 1, per call or per wait for readiness. A call
+    /// has at most one fault. The last chance for the same fault counts.
     ///
     /// # Panics
     ///
-    /// If the chance is not within 0 to 1, or if the chances of all call faults, or of all readiness faults, exceed 1.
+    /// If the chance is not within 0 to 1, or if the chances of all call faults, or of all
+    /// readiness faults, exceed 1.
     #[must_use]
     #[track_caller]
     pub fn inject(mut self, fault: Fault, chance: f64) -> Self {
@@ -178,7 +183,8 @@ impl FaultLayer {
         self
     }
 
-    /// Sets the fault of each call, in order, instead of random faults. No faults after the end of the script.
+    /// Sets the fault of each call, in order, instead of random faults. No faults after the end of
+    /// the script.
     ///
     /// # Panics
     ///
@@ -197,7 +203,8 @@ impl FaultLayer {
         self
     }
 
-    /// Sets the fault of each wait for readiness, in order, instead of random faults. No faults after the end of the script.
+    /// Sets the fault of each wait for readiness, in order, instead of random faults. No faults
+    /// after the end of the script.
     ///
     /// # Panics
     ///
@@ -224,15 +231,18 @@ impl FaultLayer {
     #[must_use]
     #[track_caller]
     pub fn delays(mut self, delays: RangeInclusive<Duration>) -> Self {
-        assert!(!delays.is_empty(), "the range of delays {delays:?} is empty");
+        assert!(
+            !delays.is_empty(),
+            "the range of delays {delays:?} is empty"
+        );
         self.own().delays = delays;
         self
     }
 
     /// The record of the injected faults.
     ///
-    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a new record, which the
-    /// handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a
+    /// new record, which the handle does not see.
     #[must_use]
     pub fn faults(&self) -> Faults {
         Faults(Arc::clone(&self.record))

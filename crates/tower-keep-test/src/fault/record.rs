@@ -14,8 +14,8 @@ use crate::sync::lock;
 
 /// The record of a [`FaultLayer`](crate::FaultLayer), over all its services and their clones.
 ///
-/// A cheap handle: clones share the record and always show the current state. `{}` prints the seed and each fault, for the
-/// message of an assertion.
+/// A cheap handle: clones share the record and always show the current state. `{}` prints the seed
+/// and each fault, for the message of an assertion.
 ///
 /// Each call is in exactly one state: `count == in_flight + completed + dropped + panicked`.
 #[derive(Clone)]
@@ -135,13 +135,14 @@ impl Faults {
         self.0.seed
     }
 
-    /// Stops injecting faults, like a service that recovers. Earlier faults stay: a hanging call still hangs, and an instance
-    /// that is never ready stays so.
+    /// Stops injecting faults, like a service that recovers. Earlier faults stay: a hanging call
+    /// still hangs, and an instance that is never ready stays so.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
     }
 
-    /// The fault of each call, in call order: the input of [`FaultLayer::script`](crate::FaultLayer::script).
+    /// The fault of each call, in call order: the input of
+    /// [`FaultLayer::script`](crate::FaultLayer::script).
     #[must_use]
     pub fn calls(&self) -> Vec<Option<Fault>> {
         let state = lock(&self.0.state);

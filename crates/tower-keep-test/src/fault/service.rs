@@ -22,7 +22,8 @@ use super::{
 
 /// The service that [`FaultLayer`](crate::FaultLayer) makes.
 ///
-/// If a fault keeps the request from the inner service, the inner service stays ready for the instance's next call.
+/// If a fault keeps the request from the inner service, the inner service stays ready for the
+/// instance's next call.
 pub struct Faulty<S> {
     inner: S,
     plan: Arc<Plan>,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::FailureCause;
 
-/// How an attempt ended, as the retry's policy sees it. If the job ended the attempt: how the job ended.
+/// How an attempt ended, as the retry's policy sees it. If the job ended the attempt: how the job
+/// ended.
 ///
 /// ```
 /// use tower_keep::{AttemptOutcome, FailureCause};

@@ -21,7 +21,8 @@ pub enum GiveUpReason {
     Forbidden,
     /// The service asked for a longer wait than the retry allows.
     AskedTooLong,
-    /// The policy does not retry this error. Only [hooks](crate::RetryLayer::on_give_up) see it; there is no event.
+    /// The policy does not retry this error. Only [hooks](crate::RetryLayer::on_give_up) see it;
+    /// there is no event.
     NotRetryable,
 }
 
@@ -66,8 +67,8 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// Whether a gate rejected the call: an open circuit, an identical request in flight, or any other gate. Such a job is
-    /// logged as rejected, at DEBUG by default.
+    /// Whether a gate rejected the call: an open circuit, an identical request in flight, or any
+    /// other gate. Such a job is logged as rejected, at DEBUG by default.
     ///
     /// ```
     /// use tower_keep::FailureCause;

@@ -22,7 +22,8 @@ use std::{
 /// - It can be guessed: a user who sees job 7 can ask for job 8.
 /// - If different threads begin two jobs, the job with the greater id may be the earlier one.
 ///
-/// For an id that other systems store, give the job an [external id](crate::JobLayer::identified_by).
+/// For an id that other systems store, give the job an [external
+/// id](crate::JobLayer::identified_by).
 ///
 /// The text form is a number, and parses back:
 ///
@@ -52,8 +53,8 @@ impl JobId {
         self.0.get()
     }
 
-    /// The id with this number, as [`get`](Self::get) returned it: for a command that comes back, such as a cancel button.
-    /// `None` for 0. Text can be parsed.
+    /// The id with this number, as [`get`](Self::get) returned it: for a command that comes back,
+    /// such as a cancel button. `None` for 0. Text can be parsed.
     #[must_use]
     pub fn from_u64(id: u64) -> Option<Self> {
         NonZeroU64::new(id).map(Self)
@@ -76,7 +77,8 @@ pub struct InvalidJobId(#[source] ParseIntError);
 /// A map of jobs.
 pub(crate) type JobMap<T> = HashMap<JobId, T, BuildHasherDefault<JobIdHasher>>;
 
-/// Hashes ids. They come from a counter and not from users, so the map needs no defence against chosen keys.
+/// Hashes ids. They come from a counter and not from users, so the map needs no defence against
+/// chosen keys.
 #[derive(Default)]
 pub(crate) struct JobIdHasher(u64);
 
@@ -92,7 +94,8 @@ impl Hasher for JobIdHasher {
     }
 
     fn write_u64(&mut self, id: u64) {
-        // 2^64 divided by the golden ratio spreads consecutive numbers, also in the upper bits (Knuth, TAOCP 3, 6.4).
+        // 2^64 divided by the golden ratio spreads consecutive numbers, also in the upper bits
+        // (Knuth, TAOCP 3, 6.4).
         self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }

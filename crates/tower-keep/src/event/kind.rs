@@ -27,8 +27,8 @@ pub enum EventKind {
         /// The number of steps, if the job announced it.
         total: Option<u32>,
     },
-    /// A named step succeeded; [`Event::step`](super::Event::step) names it. After a failed step, the retry, failure or
-    /// cancellation event names it.
+    /// A named step succeeded; [`Event::step`](super::Event::step) names it. After a failed step,
+    /// the retry, failure or cancellation event names it.
     #[non_exhaustive]
     StepSucceeded {
         /// Duration of the step.
@@ -38,16 +38,19 @@ pub enum EventKind {
     },
     /// An attempt that reached the service ended.
     ///
-    /// Only a [Retry](crate::RetryLayer) layer sends it, for every attempt, including the first and a successful one. Without
-    /// Retry, the only attempt lasts from [`Started`](Self::Started) to the job's last event. Nested retries share the
-    /// service's attempts: each attempt has one event.
+    /// Only a [Retry](crate::RetryLayer) layer sends it, for every attempt, including the first and
+    /// a successful one. Without Retry, the only attempt lasts from [`Started`](Self::Started) to
+    /// the job's last event. Nested retries share the service's attempts: each attempt has one
+    /// event.
     #[non_exhaustive]
     AttemptEnded {
         /// The attempt, counted from 1: as in [`Event::attempt`](super::Event::attempt).
         attempt: u32,
-        /// Duration since the service was called, without waits for the retry, for gates or for readiness.
+        /// Duration since the service was called, without waits for the retry, for gates or for
+        /// readiness.
         took: Duration,
-        /// How the attempt ended. The job may end differently, for example by a classifier outside the Retry layer.
+        /// How the attempt ended. The job may end differently, for example by a classifier outside
+        /// the Retry layer.
         outcome: AttemptOutcome,
     },
     /// An attempt failed and another follows after `delay`.
@@ -57,8 +60,8 @@ pub enum EventKind {
         attempt: u32,
         /// The maximum number of retries.
         max_retries: u32,
-        /// Duration of the attempt, including the policy's decision. If the attempt did not reach the service: duration of the
-        /// failed hook, or of the wait for readiness.
+        /// Duration of the attempt, including the policy's decision. If the attempt did not reach
+        /// the service: duration of the failed hook, or of the wait for readiness.
         took: Duration,
         /// The wait before the next attempt.
         delay: Duration,
@@ -148,8 +151,8 @@ pub enum EventKind {
     Cancelled {
         /// The reason.
         reason: CancelReason,
-        /// `true` if the work was dropped, `false` if it ended on its own: within the grace period, or because its code reacted
-        /// to the token.
+        /// `true` if the work was dropped, `false` if it ended on its own: within the grace period,
+        /// or because its code reacted to the token.
         dropped: bool,
     },
 }
@@ -198,7 +201,8 @@ impl EventKind {
         )
     }
 
-    /// Whether this event shows that the job's own code runs, so that `Started` must come before it.
+    /// Whether this event shows that the job's own code runs, so that `Started` must come before
+    /// it.
     pub(crate) fn implies_started(&self) -> bool {
         matches!(
             self,

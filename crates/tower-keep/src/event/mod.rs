@@ -1,7 +1,8 @@
 //! Events of a job: their kinds, their fields, and the [`Observer`] that receives them.
 //!
-//! An [`Event`] carries the job's id, the attempt, the step and a sequence number. Logs, metrics and progress bars all
-//! come from this one stream. A layer registers its [`Observer`] with the job that it belongs to.
+//! An [`Event`] carries the job's id, the attempt, the step and a sequence number. Logs, metrics
+//! and progress bars all come from this one stream. A layer registers its [`Observer`] with the job
+//! that it belongs to.
 //!
 //! # When each event is sent
 //!
@@ -46,9 +47,9 @@ pub use self::{
 
 /// Receives the events of the jobs that it is registered with.
 ///
-/// Events arrive synchronously, on the task that caused them, in the order of [`Event::seq`]. Each job delivers one event
-/// at a time. The library holds no lock meanwhile. A slow observer slows the job down: pass the work on if it takes more
-/// than a few microseconds.
+/// Events arrive synchronously, on the task that caused them, in the order of [`Event::seq`]. Each
+/// job delivers one event at a time. The library holds no lock meanwhile. A slow observer slows the
+/// job down: pass the work on if it takes more than a few microseconds.
 ///
 /// # Panics
 ///
@@ -62,16 +63,16 @@ pub trait Observer: Send + Sync {
     /// Called once for each event.
     fn on_event(&self, event: &Event);
 
-    /// Called when a job gets its name after its first event, from a [`JobLayer`](crate::JobLayer) inside the layer that
-    /// began the job. Later events carry the name. Another thread may deliver an event of the job at the same time.
-    /// Default: does nothing.
+    /// Called when a job gets its name after its first event, from a [`JobLayer`](crate::JobLayer)
+    /// inside the layer that began the job. Later events carry the name. Another thread may deliver
+    /// an event of the job at the same time. Default: does nothing.
     fn on_named(&self, job: JobId, name: &JobName) {
         let _ = (job, name);
     }
 
     /// Called when a job gets its [external id](Event::external_id) after its first event, from a
-    /// [`JobLayer`](crate::JobLayer) inside the layer that began the job. Later events carry the id. Another thread may
-    /// deliver an event of the job at the same time. Default: does nothing.
+    /// [`JobLayer`](crate::JobLayer) inside the layer that began the job. Later events carry the
+    /// id. Another thread may deliver an event of the job at the same time. Default: does nothing.
     fn on_identified(&self, job: JobId, external_id: &Arc<str>) {
         let _ = (job, external_id);
     }
@@ -93,8 +94,8 @@ where
 pub struct Event {
     /// The job.
     pub job: JobId,
-    /// The name of the job at that time, or an empty name. A [`JobLayer`](crate::JobLayer) inside the layer that began the
-    /// job names it after [`Dispatched`](EventKind::Dispatched).
+    /// The name of the job at that time, or an empty name. A [`JobLayer`](crate::JobLayer) inside
+    /// the layer that began the job names it after [`Dispatched`](EventKind::Dispatched).
     pub name: JobName,
     /// The external id of the job at that time, such as a request id or an order number.
     /// [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the dispatcher sets it.
@@ -112,11 +113,11 @@ pub struct Event {
     /// The step to which the event belongs.
     ///
     /// - An event from the code of a step carries that step, also if several steps run in parallel.
-    /// - Any other event, such as a time limit or the job's end, carries the running step. Of several
-    ///   running steps, it carries the latest.
-    /// - If no step runs, it carries the first step that failed or was dropped, innermost first. Such a step is forgotten
-    ///   when another step begins, when its outer step succeeds, when [`Job::steps`](crate::Job::steps) is called, and at
-    ///   the next attempt.
+    /// - Any other event, such as a time limit or the job's end, carries the running step. Of
+    ///   several running steps, it carries the latest.
+    /// - If no step runs, it carries the first step that failed or was dropped, innermost first.
+    ///   Such a step is forgotten when another step begins, when its outer step succeeds, when
+    ///   [`Job::steps`](crate::Job::steps) is called, and at the next attempt.
     ///
     /// `None` if there is no such step, and once the job has succeeded.
     pub step: Option<StepInfo>,

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-/// Progress of a job: a fraction, or an amount with or without a known total. Optionally a message and a step.
+/// Progress of a job: a fraction, or an amount with or without a known total. Optionally a message
+/// and a step.
 ///
 /// | a report | its fraction |
 /// |---|---|
@@ -104,7 +105,8 @@ impl Report {
         }))
     }
 
-    /// A report that `current` of `total` steps are done. The fraction is `current / total`, or 0.0 if `total` is 0.
+    /// A report that `current` of `total` steps are done. The fraction is `current / total`, or 0.0
+    /// if `total` is 0.
     #[must_use]
     pub fn step(current: u32, total: u32) -> Self {
         let fraction = if total == 0 {
@@ -117,9 +119,10 @@ impl Report {
 
     /// A report of `done` out of `total`, or of an unknown total.
     ///
-    /// Both numbers are kept as given. A `done` above the `total` has the fraction 1.0. A `total` of 0, as for an empty file,
-    /// is complete at once. The total may change from report to report, and become known or unknown. A falling `done` is a
-    /// restart, as by a retry. A first `done` above 0 is resumed work.
+    /// Both numbers are kept as given. A `done` above the `total` has the fraction 1.0. A `total`
+    /// of 0, as for an empty file, is complete at once. The total may change from report to report,
+    /// and become known or unknown. A falling `done` is a restart, as by a retry. A first `done`
+    /// above 0 is resumed work.
     #[must_use]
     pub fn amount(done: u64, total: Option<u64>, unit: Unit) -> Self {
         Self::of(match total {
@@ -161,7 +164,8 @@ impl Report {
         self
     }
 
-    /// The fraction, within 0.0..=1.0. `None` if the total is unknown: show a spinner or the bare amount.
+    /// The fraction, within 0.0..=1.0. `None` if the total is unknown: show a spinner or the bare
+    /// amount.
     #[must_use]
     pub fn fraction(&self) -> Option<f64> {
         self.extent.fraction()

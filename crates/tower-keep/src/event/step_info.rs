@@ -17,8 +17,8 @@ use std::{fmt, sync::Arc};
 pub struct StepInfo {
     /// The name of the step.
     pub name: Arc<str>,
-    /// The number, counted from 1 in the order in which the steps of an attempt begin. It goes beyond `total` if more steps
-    /// begin than announced, and saturates at [`u32::MAX`].
+    /// The number, counted from 1 in the order in which the steps of an attempt begin. It goes
+    /// beyond `total` if more steps begin than announced, and saturates at [`u32::MAX`].
     pub number: u32,
     /// The number of steps, if the job announced one above 0.
     pub total: Option<u32>,

@@ -21,7 +21,8 @@ impl Anchor {
     fn of_process() -> &'static Self {
         static OF_PROCESS: OnceLock<Anchor> = OnceLock::new();
         OF_PROCESS.get_or_init(|| Self {
-            // Not the paused clock of the first runtime: each paused clock begins at the real clock's now.
+            // Not the paused clock of the first runtime: each paused clock begins at the real
+            // clock's now.
             instant: Instant::from_std(std::time::Instant::now()),
             time: SystemTime::now(),
         })
@@ -46,7 +47,8 @@ impl Anchor {
     }
 }
 
-/// Moves `from` by `far`, or as far as the clock can represent. The clocks do not expose their range, so this searches.
+/// Moves `from` by `far`, or as far as the clock can represent. The clocks do not expose their
+/// range, so this searches.
 pub(crate) fn as_far<T: Copy>(from: T, far: Duration, go: impl Fn(T, Duration) -> Option<T>) -> T {
     let (mut at, mut left, mut by) = (from, far, far);
     while !by.is_zero() {
@@ -64,9 +66,10 @@ pub(crate) fn as_far<T: Copy>(from: T, far: Duration, go: impl Fn(T, Duration) -
 
 /// The time of day of an instant of tokio's clock, for users and other programs.
 ///
-/// A process reads its system clock once and counts on from there. So wall times have the same order and distances as
-/// their instants, on a paused clock too. Later changes of the system clock, and sleep of the computer, have no effect.
-/// `SystemTime::now() - at.elapsed()` follows the system clock instead.
+/// A process reads its system clock once and counts on from there. So wall times have the same
+/// order and distances as their instants, on a paused clock too. Later changes of the system clock,
+/// and sleep of the computer, have no effect. `SystemTime::now() - at.elapsed()` follows the system
+/// clock instead.
 ///
 /// ```
 /// use std::time::Duration;

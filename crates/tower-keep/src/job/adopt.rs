@@ -1,4 +1,5 @@
-//! Entering and leaving a job's scope in order, also on panic: what an owner adopts, and which job ends at once.
+//! Entering and leaving a job's scope in order, also on panic: what an owner adopts, and which job
+//! ends at once.
 
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Makes an owner's call that begins no job itself, but adopts a job that an inner layer begins. If the call panics, that
-/// job ends at once. `at` is the current time, if known.
+/// Makes an owner's call that begins no job itself, but adopts a job that an inner layer begins. If
+/// the call panics, that job ends at once. `at` is the current time, if known.
 #[inline(always)]
 pub(super) fn adopt_on_call(at: Option<Instant>, call: impl FnOnce()) -> Found {
     let around = context::set_phase(Phase::Adopting);
@@ -47,8 +48,8 @@ pub(super) fn adopt_on_call(at: Option<Instant>, call: impl FnOnce()) -> Found {
     }
 }
 
-/// Polls for an owner without a job, and adopts the job that an inner layer begins. If the poll panics, that job ends at
-/// once.
+/// Polls for an owner without a job, and adopts the job that an inner layer begins. If the poll
+/// panics, that job ends at once.
 #[inline(always)]
 pub(super) fn adopt_on_poll<T>(poll: impl FnOnce() -> T) -> (Option<Arc<Core>>, T) {
     let around = context::set_phase(Phase::Open);

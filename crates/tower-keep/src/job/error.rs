@@ -6,7 +6,8 @@ use crate::event::{CancelReason, JobId, LimitScope};
 
 /// The job was cancelled.
 ///
-/// The Cancel layer returns it to its caller, and [`Job::checkpoint`](super::Job::checkpoint) to the code inside.
+/// The Cancel layer returns it to its caller, and [`Job::checkpoint`](super::Job::checkpoint) to
+/// the code inside.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("job cancelled: {reason}")]
 pub struct Cancelled {
@@ -124,7 +125,8 @@ impl fmt::Display for Elapsed {
 
 impl std::error::Error for Elapsed {}
 
-/// The kind is [`TimedOut`](io::ErrorKind::TimedOut). The [`Elapsed`] is inside, and [`find`](crate::find) finds it.
+/// The kind is [`TimedOut`](io::ErrorKind::TimedOut). The [`Elapsed`] is inside, and
+/// [`find`](crate::find) finds it.
 impl From<Elapsed> for io::Error {
     fn from(why: Elapsed) -> Self {
         Self::new(io::ErrorKind::TimedOut, why)

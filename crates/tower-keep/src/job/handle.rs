@@ -12,9 +12,9 @@ use crate::event::{CancelReason, JobId, Report};
 ///
 /// Outside any stack a handle is *unwatched*: every method can be called and nothing happens.
 ///
-/// A handle remembers the attempt or step in which it was taken. The time limits of that code count for
-/// [`deadline`](Self::deadline), and a grace period of that code makes [`is_cancelled`](Self::is_cancelled) true. Take a
-/// new handle in each attempt.
+/// A handle remembers the attempt or step in which it was taken. The time limits of that code count
+/// for [`deadline`](Self::deadline), and a grace period of that code makes
+/// [`is_cancelled`](Self::is_cancelled) true. Take a new handle in each attempt.
 #[derive(Clone, Default)]
 pub struct Job {
     pub(super) core: Option<Arc<Core>>,
@@ -27,7 +27,8 @@ pub struct Job {
 impl Job {
     /// The job of the calling code, or an unwatched handle outside any stack.
     ///
-    /// A spawned task or another thread has no current job. Use [`scope`](Self::scope) there, or pass this handle along.
+    /// A spawned task or another thread has no current job. Use [`scope`](Self::scope) there, or
+    /// pass this handle along.
     #[must_use]
     pub fn current() -> Self {
         Self::here(context::current())
@@ -55,8 +56,8 @@ impl Job {
         self.core.as_ref().map_or("", |core| core.name())
     }
 
-    /// The external id from [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the dispatcher, such as a request
-    /// id to pass on to other services.
+    /// The external id from [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
+    /// dispatcher, such as a request id to pass on to other services.
     #[must_use]
     pub fn external_id(&self) -> Option<Arc<str>> {
         self.core.as_ref().and_then(|core| core.external_id())
@@ -103,7 +104,8 @@ impl Job {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether the work should stop: the job is cancelled, or this part of it is in the grace period of a time limit.
+    /// Whether the work should stop: the job is cancelled, or this part of it is in the grace
+    /// period of a time limit.
     #[must_use]
     #[inline(always)]
     pub fn is_cancelled(&self) -> bool {
@@ -130,7 +132,8 @@ impl Job {
         }))
     }
 
-    /// Waits until the job is cancelled, as a branch of `select!`. Pending forever for an unwatched job.
+    /// Waits until the job is cancelled, as a branch of `select!`. Pending forever for an unwatched
+    /// job.
     ///
     /// # Cancel safety
     ///
@@ -143,11 +146,11 @@ impl Job {
         }
     }
 
-    /// A cancellation token of the job, for a blocking thread or a foreign library. Cancelling the token does not cancel the
-    /// job; use the Cancel layer's handle for that.
+    /// A cancellation token of the job, for a blocking thread or a foreign library. Cancelling the
+    /// token does not cancel the job; use the Cancel layer's handle for that.
     ///
-    /// Under a time limit with a grace period, the token belongs to the current attempt. It fires at the limit, and the next
-    /// attempt has another token.
+    /// Under a time limit with a grace period, the token belongs to the current attempt. It fires
+    /// at the limit, and the next attempt has another token.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         // A child token, so that user code cannot fire the job's own.
@@ -182,8 +185,8 @@ impl Job {
         }
     }
 
-    /// Reports progress: a fraction, or a [`Report`] with an amount, a message or a step. Reports after the job's end are
-    /// dropped.
+    /// Reports progress: a fraction, or a [`Report`] with an amount, a message or a step. Reports
+    /// after the job's end are dropped.
     ///
     /// ```
     /// use tower_keep::{Job, Report};
@@ -202,9 +205,10 @@ impl Job {
 
     /// Announces the number of steps and restarts their numbering.
     ///
-    /// Each [`step`](Self::step) that succeeds then reports `completed / total`, in whatever order the steps finish. A running
-    /// step keeps its number; a failed step is forgotten. Nested steps count too. Steps beyond the total are numbered on, and
-    /// report that everything is done. With a total of 0, nothing is reported.
+    /// Each [`step`](Self::step) that succeeds then reports `completed / total`, in whatever order
+    /// the steps finish. A running step keeps its number; a failed step is forgotten. Nested steps
+    /// count too. Steps beyond the total are numbered on, and report that everything is done. With
+    /// a total of 0, nothing is reported.
     #[must_use = "the handle goes on to be used for the steps"]
     pub fn steps(self, total: u32) -> Self {
         if let Some(core) = &self.core {

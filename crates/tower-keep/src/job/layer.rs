@@ -1,4 +1,5 @@
-//! [`JobLayer`], which names and identifies jobs, and the response future of Progress and `JobLayer`.
+//! [`JobLayer`], which names and identifies jobs, and the response future of Progress and
+//! `JobLayer`.
 
 use std::{
     fmt,
@@ -20,7 +21,8 @@ use super::{
 };
 use crate::event::JobName;
 
-/// Gives the job of each call a name and an [external id](Self::identified_by). Begins a job if the stack has none.
+/// Gives the job of each call a name and an [external id](Self::identified_by). Begins a job if the
+/// stack has none.
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -35,9 +37,9 @@ use crate::event::JobName;
 /// ```
 ///
 /// Put it outermost. If a layer around it, such as [`LogLayer`](crate::LogLayer), or a
-/// [`Dispatcher`](crate::Dispatcher) has begun the job, this layer names that job. Later events carry the name; the
-/// `dispatched` event does not. Progress boards show the name at once, and observers get
-/// [`Observer::on_named`](crate::Observer::on_named).
+/// [`Dispatcher`](crate::Dispatcher) has begun the job, this layer names that job. Later events
+/// carry the name; the `dispatched` event does not. Progress boards show the name at once, and
+/// observers get [`Observer::on_named`](crate::Observer::on_named).
 ///
 /// A job keeps its first name:
 ///
@@ -82,12 +84,14 @@ impl JobLayer {
 }
 
 impl<N, I> JobLayer<N, I> {
-    /// Computes the external id of each job from its request: a request id, an order number, or the id of a task in a job
-    /// engine. `None` and an empty text are no id. [`JobId`](crate::JobId) explains why it is not an external id.
+    /// Computes the external id of each job from its request: a request id, an order number, or the
+    /// id of a task in a job engine. `None` and an empty text are no id. [`JobId`](crate::JobId)
+    /// explains why it is not an external id.
     ///
-    /// The id appears in each [`Event`](crate::Event::external_id), in views, in the lists of the cancel handle, and in the
-    /// log field `job.external_id`. The code inside reads it with [`Job::external_id`](crate::Job::external_id). Handles find
-    /// and cancel jobs by it: [`ProgressHandle::find_external`](crate::progress::ProgressHandle::find_external),
+    /// The id appears in each [`Event`](crate::Event::external_id), in views, in the lists of the
+    /// cancel handle, and in the log field `job.external_id`. The code inside reads it with
+    /// [`Job::external_id`](crate::Job::external_id). Handles find and cancel jobs by it:
+    /// [`ProgressHandle::find_external`](crate::progress::ProgressHandle::find_external),
     /// [`CancelHandle::cancel_external`](crate::cancel::CancelHandle::cancel_external).
     ///
     /// ```
@@ -115,23 +119,26 @@ impl<N, I> JobLayer<N, I> {
     ///
     /// # Which job has which id
     ///
-    /// - Ids need not be unique. If several jobs share an id, the handles find and cancel all of them.
-    /// - A job keeps its first id: the dispatcher's, or the outer layer's. An inner layer identifies a job that has none, also
-    ///   in a later attempt whose request has an id.
+    /// - Ids need not be unique. If several jobs share an id, the handles find and cancel all of
+    ///   them.
+    /// - A job keeps its first id: the dispatcher's, or the outer layer's. An inner layer
+    ///   identifies a job that has none, also in a later attempt whose request has an id.
     /// - A child job has only its own id. A job that joins another job's execution keeps its own.
-    /// - If another layer began the job, this layer identifies it after its first event, as with the name. Later events carry
-    ///   the id, boards show it at once, and observers get
+    /// - If another layer began the job, this layer identifies it after its first event, as with
+    ///   the name. Later events carry the id, boards show it at once, and observers get
     ///   [`Observer::on_identified`](crate::Observer::on_identified).
     ///
     /// # Length and content
     ///
-    /// Any text is an id. Longer ids are cut to at most 256 bytes, at a character boundary, here and in the handles' lookups.
-    /// So long ids with the same beginning are the same id. The text appears unchanged in logs and views: do not use a
-    /// secret, such as a session token. Subscribers of tracing escape control characters; a custom sink must do so itself.
+    /// Any text is an id. Longer ids are cut to at most 256 bytes, at a character boundary, here
+    /// and in the handles' lookups. So long ids with the same beginning are the same id. The text
+    /// appears unchanged in logs and views: do not use a secret, such as a session token.
+    /// Subscribers of tracing escape control characters; a custom sink must do so itself.
     ///
     /// # Panics
     ///
-    /// A panic of the closure reaches the caller and ends the job, if there is one. The service is not called.
+    /// A panic of the closure reaches the caller and ends the job, if there is one. The service is
+    /// not called.
     #[must_use]
     pub fn identified_by<F, Request, Id>(self, identify: F) -> JobLayer<N, IdentifyBy<F>>
     where

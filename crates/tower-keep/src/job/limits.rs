@@ -1,7 +1,8 @@
 //! The time limits of a stack or of a piece of code: overall, attempt, step. Pure.
 //!
-//! Limits are [ambient](super::context), like the job, and not part of it. They bound a piece of code: the next attempt of
-//! the same job, or an outer layer, may have other limits. So they nest as the layers do.
+//! Limits are [ambient](super::context), like the job, and not part of it. They bound a piece of
+//! code: the next attempt of the same job, or an outer layer, may have other limits. So they nest
+//! as the layers do.
 
 use std::time::Duration;
 

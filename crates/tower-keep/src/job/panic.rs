@@ -59,7 +59,8 @@ impl Panic {
 
     /// Like [`is_past_gates`](Self::is_past_gates), for a poll.
     pub(crate) fn is_past_gates_in_poll(&self, job: &Core) -> bool {
-        self.is_past_gates(job) && !context::current_verdict().is_some_and(|stop| stop.kind.is_gate())
+        self.is_past_gates(job)
+            && !context::current_verdict().is_some_and(|stop| stop.kind.is_gate())
     }
 
     /// The call or poll of this job panicked. The job has started, unless none of its code ran.
@@ -99,7 +100,8 @@ pub(crate) fn text(message: Option<&str>) -> Arc<str> {
     }
 }
 
-/// Runs user code before the service call, such as a key function. Its panic does not start the job.
+/// Runs user code before the service call, such as a key function. Its panic does not start the
+/// job.
 #[inline(always)]
 pub(crate) fn before_service<T>(ask: impl FnOnce() -> T) -> T {
     struct Asking;

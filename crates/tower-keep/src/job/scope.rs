@@ -29,8 +29,9 @@ pin_project! {
 }
 
 impl Job {
-    /// Makes this the current job while `future` is polled: for spawned work. The limits of this handle become the
-    /// [`deadline`](Self::deadline) of the work, but nothing stops the work at it.
+    /// Makes this the current job while `future` is polled: for spawned work. The limits of this
+    /// handle become the [`deadline`](Self::deadline) of the work, but nothing stops the work at
+    /// it.
     ///
     /// A client stack that the future calls begins a child job.
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
@@ -53,7 +54,8 @@ impl<F: Future> Future for Scope<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let _entered = context::enter(this.job, Phase::Running);
-        // Polled by the code of a shared execution, the future belongs to that execution; in a task of its own it does not.
+        // Polled by the code of a shared execution, the future belongs to that execution; in a task
+        // of its own it does not.
         this.surroundings.execution = context::shared_execution();
         this.surroundings.around(|| this.future.poll(cx))
     }

@@ -77,20 +77,22 @@ impl Begun {
 }
 
 impl Job {
-    /// Runs one named step: a [`checkpoint`](Self::checkpoint) before it, a time limit on it, a report after it.
+    /// Runs one named step: a [`checkpoint`](Self::checkpoint) before it, a time limit on it, a
+    /// report after it.
     ///
-    /// The step begins, and takes the next number, when it is first polled. Every event that its code causes carries its name
-    /// and number. So does the failure or cancellation of the job, if it happens in this step. The name can be any text. It
-    /// is shared, not copied; an `Arc<str>` does not allocate.
+    /// The step begins, and takes the next number, when it is first polled. Every event that its
+    /// code causes carries its name and number. So does the failure or cancellation of the job, if
+    /// it happens in this step. The name can be any text. It is shared, not copied; an `Arc<str>`
+    /// does not allocate.
     ///
     /// The limit is [`Step::limit`], or else the `step_limit` of the Timeout layer. Default: none.
     ///
     /// # Errors
     ///
-    /// The future's own error, or one of these converted into its type: [`Cancelled`](super::Cancelled) if the job was
-    /// cancelled before the step began, [`Elapsed`] if the limit expired. So the type must be `From` both.
-    /// [`BoxError`](crate::BoxError), error types like `anyhow`'s, and [`std::io::Error`] are. Your own enum needs two
-    /// variants:
+    /// The future's own error, or one of these converted into its type:
+    /// [`Cancelled`](super::Cancelled) if the job was cancelled before the step began, [`Elapsed`]
+    /// if the limit expired. So the type must be `From` both. [`BoxError`](crate::BoxError), error
+    /// types like `anyhow`'s, and [`std::io::Error`] are. Your own enum needs two variants:
     ///
     /// ```
     /// use std::time::Duration;
@@ -134,8 +136,8 @@ impl Job {
     /// # }
     /// ```
     ///
-    /// A step as the last expression of a block has the return type of the function. Before a `?` the compiler must know the
-    /// type: from a function's signature, or by `Ok::<_, AppError>(..)`.
+    /// A step as the last expression of a block has the return type of the function. Before a `?`
+    /// the compiler must know the type: from a function's signature, or by `Ok::<_, AppError>(..)`.
     ///
     /// # Cancel safety
     ///
@@ -158,33 +160,36 @@ impl Job {
 }
 
 impl<F, M: Stoppable> Step<F, M> {
-    /// Limits this step. Takes precedence over the layer's `step_limit`. The clock starts at the first poll.
+    /// Limits this step. Takes precedence over the layer's `step_limit`. The clock starts at the
+    /// first poll.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// At the limit, signals the step's code to stop, and drops it only after this grace period. The step fails with
-    /// [`Elapsed`] in both cases. The code sees the signal through a handle that it takes inside the step, with
-    /// [`Job::current`]; the rest of the job does not. Without a job there is no grace period. Default: none, the step is
-    /// dropped at the limit.
+    /// At the limit, signals the step's code to stop, and drops it only after this grace period.
+    /// The step fails with [`Elapsed`] in both cases. The code sees the signal through a handle
+    /// that it takes inside the step, with [`Job::current`]; the rest of the job does not. Without
+    /// a job there is no grace period. Default: none, the step is dropped at the limit.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = (!grace.is_zero()).then_some(grace);
         self
     }
 
-    /// Converts the step's error into this type: the future's own error, [`Cancelled`](super::Cancelled) and [`Elapsed`]. For
-    /// futures with a foreign error type.
+    /// Converts the step's error into this type: the future's own error,
+    /// [`Cancelled`](super::Cancelled) and [`Elapsed`]. For futures with a foreign error type.
     ///
-    /// Before a `?`, name the type: `err_into::<AppError>()`. As the last expression of a function, it is inferred.
+    /// Before a `?`, name the type: `err_into::<AppError>()`. As the last expression of a function,
+    /// it is inferred.
     pub fn err_into<E>(self) -> Step<F, IntoError<E>> {
         self.with_errors()
     }
 
-    /// Runs the step to its own end, without a checkpoint and without any limit. The step's result is the future's own.
+    /// Runs the step to its own end, without a checkpoint and without any limit. The step's result
+    /// is the future's own.
     ///
-    /// Use it for work that must not be left half done, and for a future whose error type cannot hold [`Elapsed`]. If the
-    /// job's code is dropped, this step is dropped too.
+    /// Use it for work that must not be left half done, and for a future whose error type cannot
+    /// hold [`Elapsed`]. If the job's code is dropped, this step is dropped too.
     pub fn uninterrupted(self) -> Step<F, Uninterrupted> {
         self.with_errors()
     }

@@ -1,4 +1,5 @@
-//! The error type of a step: the future's own, a converted one, or any type if nothing can stop the step.
+//! The error type of a step: the future's own, a converted one, or any type if nothing can stop the
+//! step.
 
 use std::{fmt, marker::PhantomData};
 

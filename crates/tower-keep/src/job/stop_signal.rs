@@ -1,8 +1,9 @@
 //! The stop signal of a grace period: it stops one part of a job's code while the job goes on.
 //!
-//! Cancelling a job is final and stops all of it. The limit of an attempt is neither: another attempt may follow, and code
-//! outside the limit is not affected. So a layer with a grace period has its own signal. It is
-//! [ambient](super::context) for the wrapped code, and handles taken there keep it.
+//! Cancelling a job is final and stops all of it. The limit of an attempt is neither: another
+//! attempt may follow, and code outside the limit is not affected. So a layer with a grace period
+//! has its own signal. It is [ambient](super::context) for the wrapped code, and handles taken
+//! there keep it.
 
 use std::sync::{Arc, PoisonError};
 
@@ -43,7 +44,8 @@ impl StopSignal {
         self.job
     }
 
-    /// Stops the code inside, but not its child jobs: [`Core::stop_by`](super::core::Core::stop_by) stops both.
+    /// Stops the code inside, but not its child jobs: [`Core::stop_by`](super::core::Core::stop_by)
+    /// stops both.
     pub(super) fn fire(&self) {
         let token = {
             let token = self.lock();
@@ -78,7 +80,8 @@ impl StopSignal {
             let mut token = self.lock();
             token.get_or_insert_with(|| parent.child_token()).clone()
         };
-        // `fire` sets the flag, then looks for the token under the lock. So one of the two cancels the token.
+        // `fire` sets the flag, then looks for the token under the lock. So one of the two cancels
+        // the token.
         if self.is_stopping() {
             token.cancel();
         }

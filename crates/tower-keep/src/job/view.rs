@@ -18,28 +18,29 @@ use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo,
 /// [watch](crate::progress::Watch) keeps the view of the last change;
 /// [`ProgressHandle::find`](crate::progress::ProgressHandle::find) makes a current one.
 ///
-/// Times are [`Instant`]s of tokio's clock, which are monotonic and carry no date. Methods that end in `_wall` return the
-/// [time of day](wall_time).
+/// Times are [`Instant`]s of tokio's clock, which are monotonic and carry no date. Methods that end
+/// in `_wall` return the [time of day](wall_time).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct JobView {
     /// The job's id.
     pub job: JobId,
-    /// The job's name, or an empty name. It changes at most once, if a [`JobLayer`](crate::JobLayer) inside the Progress
-    /// layer names the job.
+    /// The job's name, or an empty name. It changes at most once, if a
+    /// [`JobLayer`](crate::JobLayer) inside the Progress layer names the job.
     pub name: JobName,
-    /// The external id from [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the dispatcher. It changes at most
-    /// once, if that layer is inside the Progress layer.
+    /// The external id from [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
+    /// dispatcher. It changes at most once, if that layer is inside the Progress layer.
     pub external_id: Option<Arc<str>>,
     /// The job whose code began this one.
     pub parent: Option<JobId>,
     /// The current or last attempt, counted from 1.
     pub attempt: u32,
-    /// When the service was called for this attempt. While a hook prepares a later attempt, or the attempt waits for the
-    /// service's readiness, it is when that wait began. `None` before the job has started.
+    /// When the service was called for this attempt. While a hook prepares a later attempt, or the
+    /// attempt waits for the service's readiness, it is when that wait began. `None` before the job
+    /// has started.
     pub attempt_started_at: Option<Instant>,
-    /// When the next attempt begins: the retry's delay, counted from the failure. `None` if no attempt is scheduled, and once
-    /// the job is cancelled.
+    /// When the next attempt begins: the retry's delay, counted from the failure. `None` if no
+    /// attempt is scheduled, and once the job is cancelled.
     pub next_attempt_at: Option<Instant>,
     /// When the job was dispatched.
     pub dispatched_at: Instant,
@@ -51,21 +52,23 @@ pub struct JobView {
     pub changed_at: Instant,
     /// The last report. The fraction is 0.0 before the first report, and 1.0 after success.
     pub report: Report,
-    /// Amount per second, as an exponentially weighted mean: a value 5 s ago weighs e times less. The rate falls while a
-    /// report is overdue, down to 0.0 for a stuck job.
+    /// Amount per second, as an exponentially weighted mean: a value 5 s ago weighs e times less.
+    /// The rate falls while a report is overdue, down to 0.0 for a stuck job.
     ///
-    /// `None` until the attempt has reported amounts for a quarter of a second. Also `None` once the job has ended, and
-    /// if the last report has no amount. A smaller amount than before restarts the measurement.
+    /// `None` until the attempt has reported amounts for a quarter of a second. Also `None` once
+    /// the job has ended, and if the last report has no amount. A smaller amount than before
+    /// restarts the measurement.
     pub rate: Option<f64>,
-    /// Time for the rest of the amount at that rate. `None` if the rate or the total is unknown, nothing is left, or the job
-    /// is stuck.
+    /// Time for the rest of the amount at that rate. `None` if the rate or the total is unknown,
+    /// nothing is left, or the job is stuck.
     pub time_left: Option<Duration>,
-    /// The running step, or the step in which the job failed or was cancelled; as in [`Event::step`](crate::Event::step).
+    /// The running step, or the step in which the job failed or was cancelled; as in
+    /// [`Event::step`](crate::Event::step).
     pub step: Option<StepInfo>,
     /// The current state, or how the job ended.
     pub state: JobState,
-    /// The last error as text: of the last failed attempt while the job runs, of the job once it has failed. `None` after
-    /// success and cancellation.
+    /// The last error as text: of the last failed attempt while the job runs, of the job once it
+    /// has failed. `None` after success and cancellation.
     pub error: Option<Arc<str>>,
 }
 

@@ -12,8 +12,8 @@ use crate::{
 
 /// Logs the events of each job.
 ///
-/// `LogLayer` without parameter is a layer that classifies errors only. To keep a layer with a classifier in a struct, use
-/// a type parameter `C`, or box the stack.
+/// `LogLayer` without parameter is a layer that classifies errors only. To keep a layer with a
+/// classifier in a struct, use a type parameter `C`, or box the stack.
 ///
 /// To log nothing, leave the layer out: with tower's `option_layer`, or in a pipeline with
 /// [`Identity`](crate::pipeline::Identity).
@@ -33,8 +33,8 @@ impl LogLayer {
         Self::with(Sink::Tracing)
     }
 
-    /// Logs to this sink instead: an [`Observer`], such as a closure `Fn(&Event) + Send + Sync`. A panic of the sink does not
-    /// harm the job.
+    /// Logs to this sink instead: an [`Observer`], such as a closure `Fn(&Event) + Send + Sync`. A
+    /// panic of the sink does not harm the job.
     ///
     /// ```compile_fail,E0277
     /// use tower_keep::LogLayer;
@@ -70,10 +70,12 @@ impl<C> LogLayer<C> {
         self.levels(|levels| levels.minimum = LevelFilter::from_level(level))
     }
 
-    /// Chooses the level of each event; `None` drops the record. Default: [`level_of`](super::level_of).
+    /// Chooses the level of each event; `None` drops the record. Default:
+    /// [`level_of`](super::level_of).
     ///
-    /// The least severe [`level`](Self::level) applies to the chosen level. A sink given to [`to`](Self::to) gets the same
-    /// events as tracing would. The closure runs once for each event of a job. If it panics, the event is not written.
+    /// The least severe [`level`](Self::level) applies to the chosen level. A sink given to
+    /// [`to`](Self::to) gets the same events as tracing would. The closure runs once for each event
+    /// of a job. If it panics, the event is not written.
     ///
     /// ```
     /// use tower_keep::{
@@ -104,8 +106,8 @@ impl<C> LogLayer<C> {
         self
     }
 
-    /// Sets which results count as failures, next to errors. The job then ends as failed for every observer, even if its
-    /// result is `Ok`. Default: errors only.
+    /// Sets which results count as failures, next to errors. The job then ends as failed for every
+    /// observer, even if its result is `Ok`. Default: errors only.
     ///
     /// The classifier must fit the results of the inner service:
     ///

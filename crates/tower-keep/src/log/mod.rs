@@ -1,7 +1,7 @@
 //! Logging: one record for each event of a job, to tracing or to a sink of your own.
 //!
-//! [`LogLayer::new`] writes to [`tracing`], under the target `tower_keep::log`. [`LogLayer::to`] writes to another sink:
-//! an [`Observer`](crate::Observer), such as a closure.
+//! [`LogLayer::new`] writes to [`tracing`], under the target `tower_keep::log`. [`LogLayer::to`]
+//! writes to another sink: an [`Observer`](crate::Observer), such as a closure.
 //!
 //! | level | events, by their [names](crate::EventKind::name) |
 //! |---|---|
@@ -10,8 +10,9 @@
 //! | INFO | `dispatched`, `succeeded`, `cancelled`, `circuit_half_opened`, `circuit_closed`, `circuit_would_reject`, `retry_given_up` |
 //! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `attempt_ended`, `retrying`, `duplicate`, `cache_hit`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` because no retries are left or the policy forbids one |
 //!
-//! A rejected job's record has the message `rejected`; any other failure has `failed`. [`LogLayer::level`] sets the least
-//! severe level that is written. [`LogLayer::level_with`] chooses other levels, or switches single events off.
+//! A rejected job's record has the message `rejected`; any other failure has `failed`.
+//! [`LogLayer::level`] sets the least severe level that is written. [`LogLayer::level_with`]
+//! chooses other levels, or switches single events off.
 //!
 //! # Fields
 //!
@@ -35,14 +36,14 @@
 //! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |
 //! | `reason`, `dropped` | `cancelled` | the [reason](crate::CancelReason) in words |
 //!
-//! Durations are milliseconds as numbers with a fraction, so they can be summed and compared. A cause, a reason and a
-//! scope are the text of their `Display`.
+//! Durations are milliseconds as numbers with a fraction, so they can be summed and compared. A
+//! cause, a reason and a scope are the text of their `Display`.
 //!
 //! # Listeners
 //!
-//! The layer asks tracing for a listener at each event. So a subscriber that is installed, or raises its level, during a
-//! job gets the records from then on. With tracing's feature `log`, the records go to the `log` crate if there is no
-//! subscriber. Without any listener no event is built.
+//! The layer asks tracing for a listener at each event. So a subscriber that is installed, or
+//! raises its level, during a job gets the records from then on. With tracing's feature `log`, the
+//! records go to the `log` crate if there is no subscriber. Without any listener no event is built.
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -59,20 +60,23 @@
 //!
 //! # Its place in the order
 //!
-//! Outermost, so that its job covers everything. It sees the same events anywhere in the stack, because all layers share
-//! the job. A call that an outer layer rejects has no job to log.
+//! Outermost, so that its job covers everything. It sees the same events anywhere in the stack,
+//! because all layers share the job. A call that an outer layer rejects has no job to log.
 //!
 //! # Error texts
 //!
-//! A failure is logged as the error with its causes, limited in length, and without secrets in URLs: see
-//! [`describe_error`](crate::describe_error). For any error type the layers use `Display`. Causes are added if the error
-//! comes from a layer that fails with a [`BoxError`](crate::BoxError): Timeout, CircuitBreaker, Dedup or Cancel inside
-//! this layer, in its default mode. For other errors and for responses, a classifier provides the text:
-//! [`Classify::describe`](crate::Classify::describe). Give the same classifier to Log, CircuitBreaker and Retry.
+//! A failure is logged as the error with its causes, limited in length, and without secrets in
+//! URLs: see [`describe_error`](crate::describe_error). For any error type the layers use
+//! `Display`. Causes are added if the error comes from a layer that fails with a
+//! [`BoxError`](crate::BoxError): Timeout, CircuitBreaker, Dedup or Cancel inside this layer, in
+//! its default mode. For other errors and for responses, a classifier provides the text:
+//! [`Classify::describe`](crate::Classify::describe). Give the same classifier to Log,
+//! CircuitBreaker and Retry.
 //!
-//! If [`classify`](LogLayer::classify) calls a response a failure, the job fails for every observer. Any other response is
-//! a success, even the response of a time limit inside. A gate's rejection stays a rejection, unless a layer or
-//! classifier [recovered](crate::reject::recovered) from it.
+//! If [`classify`](LogLayer::classify) calls a response a failure, the job fails for every
+//! observer. Any other response is a success, even the response of a time limit inside. A gate's
+//! rejection stays a rejection, unless a layer or classifier [recovered](crate::reject::recovered)
+//! from it.
 //!
 //! # Errors
 //!

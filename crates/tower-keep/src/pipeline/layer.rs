@@ -18,8 +18,8 @@ impl<P> PipelineLayer<P> {
     }
 }
 
-/// Access to the layers in the slots, for their handles. A setter on one of them returns another layer, which is not in
-/// the pipeline.
+/// Access to the layers in the slots, for their handles. A setter on one of them returns another
+/// layer, which is not in the pipeline.
 impl<L, P, C, D, B, T, R, A> PipelineLayer<Pipeline<L, P, C, D, B, T, R, A>> {
     /// The progress layer.
     #[must_use]

@@ -1,6 +1,7 @@
 //! All seven layers in the recommended order, with settings that are checked against each other.
 //!
-//! Outermost first: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout (overall), Retry, Timeout (attempt), service.
+//! Outermost first: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout (overall), Retry, Timeout
+//! (attempt), service.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,14 +25,14 @@
 //!
 //! # In production
 //!
-//! Set the retry as above. Its jitter spreads the retries of clients that failed together. Its budget keeps retries from
-//! multiplying the load on a failing service. The slot's default, [`RetryLayer::new`](crate::RetryLayer::new), has
-//! neither, so its waits are exact.
+//! Set the retry as above. Its jitter spreads the retries of clients that failed together. Its
+//! budget keeps retries from multiplying the load on a failing service. The slot's default,
+//! [`RetryLayer::new`](crate::RetryLayer::new), has neither, so its waits are exact.
 //!
 //! # In a struct
 //!
-//! With the defaults, the layer and its service have named types. For any other configuration use a type parameter or one
-//! of tower's boxes.
+//! With the defaults, the layer and its service have named types. For any other configuration use a
+//! type parameter or one of tower's boxes.
 //!
 //! ```
 //! use std::time::Duration;
@@ -91,11 +92,12 @@
 //!
 //! # Empty slots
 //!
-//! [`Identity`] leaves a slot empty. There is no layer, and nothing is checked against its settings. The dedup slot is
-//! empty by default.
+//! [`Identity`] leaves a slot empty. There is no layer, and nothing is checked against its
+//! settings. The dedup slot is empty by default.
 //!
-//! Without a [`DedupLayer`](crate::DedupLayer), `poll_ready` asks the inner service, unless the circuit is open, and
-//! `call` uses that instance. With a `DedupLayer`, the pipeline is always ready and calls a clone.
+//! Without a [`DedupLayer`](crate::DedupLayer), `poll_ready` asks the inner service, unless the
+//! circuit is open, and `call` uses that instance. With a `DedupLayer`, the pipeline is always
+//! ready and calls a clone.
 //!
 //! ```
 //! use tower_keep::{Pipeline, pipeline::Identity};
@@ -105,8 +107,9 @@
 //! # let _ = pipeline;
 //! ```
 //!
-//! For a choice at run time use a setting of the layer: [`level_with`](crate::LogLayer::level_with),
-//! [`max_retries`](crate::RetryLayer::max_retries), [`TimeoutLayer::none`](crate::TimeoutLayer::none).
+//! For a choice at run time use a setting of the layer:
+//! [`level_with`](crate::LogLayer::level_with), [`max_retries`](crate::RetryLayer::max_retries),
+//! [`TimeoutLayer::none`](crate::TimeoutLayer::none).
 //!
 //! A slot takes only its own layer:
 //!
@@ -119,7 +122,8 @@
 //!
 //! # What is checked
 //!
-//! [`Pipeline::build`] rejects settings that contradict each other. The error names both and says what would work:
+//! [`Pipeline::build`] rejects settings that contradict each other. The error names both and says
+//! what would work:
 //!
 //! ```
 //! use std::time::Duration;
@@ -144,13 +148,15 @@
 //!
 //! The check has its limits:
 //!
-//! - Limits that a request overrides are not checked. If requests may ask for longer than the overall limit, set the
-//!   probe timeout to match. A probe timeout that is not set is made long enough.
-//! - An idle limit does not bound the duration of a job. With an overall idle limit, the waits and the probe timeout are
-//!   not checked. Bound the duration by another [`TimeoutLayer`](crate::TimeoutLayer) around the pipeline.
+//! - Limits that a request overrides are not checked. If requests may ask for longer than the
+//!   overall limit, set the probe timeout to match. A probe timeout that is not set is made long
+//!   enough.
+//! - An idle limit does not bound the duration of a job. With an overall idle limit, the waits and
+//!   the probe timeout are not checked. Bound the duration by another
+//!   [`TimeoutLayer`](crate::TimeoutLayer) around the pipeline.
 //!
-//! For any other order, compose the layers in a `ServiceBuilder`. One such order has the circuit breaker inside the
-//! retry, where it counts attempts.
+//! For any other order, compose the layers in a `ServiceBuilder`. One such order has the circuit
+//! breaker inside the retry, where it counts attempts.
 
 mod check;
 mod layer;

@@ -27,9 +27,10 @@ use crate::{
 
 /// Composes the seven layers, and checks their settings against each other.
 ///
-/// Each setter takes a configured layer, or [`Identity`] for an empty slot. The type parameters are the slots, outermost
-/// first: `L` log, `P` progress, `C` cancel, `D` dedup, `B` circuit breaker, `T` overall timeout, `R` retry, `A` timeout of
-/// each attempt. See [how to keep a pipeline in a struct](super#in-a-struct).
+/// Each setter takes a configured layer, or [`Identity`] for an empty slot. The type parameters are
+/// the slots, outermost first: `L` log, `P` progress, `C` cancel, `D` dedup, `B` circuit breaker,
+/// `T` overall timeout, `R` retry, `A` timeout of each attempt. See [how to keep a pipeline in a
+/// struct](super#in-a-struct).
 ///
 /// ```
 /// use tower_keep::{Pipeline, Ratio, RetryLayer, retry::RetryBudget};
@@ -40,10 +41,12 @@ use crate::{
 /// # let _ = pipeline;
 /// ```
 ///
-/// A handle that was taken from a layer before also sees the pipeline's calls. Clones of a pipeline share its layers.
+/// A handle that was taken from a layer before also sees the pipeline's calls. Clones of a pipeline
+/// share its layers.
 ///
-/// If a pipeline has a clone, or a clone was built, its setters return a pipeline whose layers have new state. The
-/// settings stay the same. To share one layer between two pipelines, set it in both as the last step.
+/// If a pipeline has a clone, or a clone was built, its setters return a pipeline whose layers have
+/// new state. The settings stay the same. To share one layer between two pipelines, set it in both
+/// as the last step.
 #[derive(Clone)]
 #[must_use = "a pipeline does nothing until it is built and put around a service"]
 pub struct Pipeline<
@@ -67,7 +70,8 @@ pub struct Pipeline<
     pub(super) clones: Clones,
 }
 
-/// Counts the clones of a pipeline, and remembers whether one was built. Its services may outlive it.
+/// Counts the clones of a pipeline, and remembers whether one was built. Its services may outlive
+/// it.
 #[derive(Clone, Default)]
 pub(super) struct Clones(Arc<AtomicBool>);
 
@@ -78,7 +82,8 @@ impl Clones {
 }
 
 impl Pipeline {
-    /// A pipeline with the defaults of each layer, no Dedup, 60 s overall and 10 s for each attempt.
+    /// A pipeline with the defaults of each layer, no Dedup, 60 s overall and 10 s for each
+    /// attempt.
     pub fn new() -> Self {
         Self {
             log: LogLayer::new(),
@@ -100,8 +105,8 @@ impl Default for Pipeline {
     }
 }
 
-/// The pipeline with the layer in slot `$layer` replaced by the argument of that name, possibly of another type. The other
-/// fields are listed because struct update syntax cannot change the type.
+/// The pipeline with the layer in slot `$layer` replaced by the argument of that name, possibly of
+/// another type. The other fields are listed because struct update syntax cannot change the type.
 macro_rules! with {
     ($self:ident, $layer:ident; $($rest:ident),+) => {{
         let Self { $layer: _, $($rest,)+ clones } = $self.unshared();
@@ -120,8 +125,8 @@ where
     R: Slot<Retry>,
     A: Slot<Timeout>,
 {
-    /// Whether the pipeline has a clone, or a clone was built. Handles of its layers do not count: they are meant to stay
-    /// connected.
+    /// Whether the pipeline has a clone, or a clone was built. Handles of its layers do not count:
+    /// they are meant to stay connected.
     fn is_shared(&self) -> bool {
         let Clones(built) = &self.clones;
         has_others(built) || built.load(Ordering::Relaxed)

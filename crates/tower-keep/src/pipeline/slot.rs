@@ -18,7 +18,8 @@ use crate::{
 
 /// The layers that fit the slot `Name`: the layer of that name, or [`Identity`] for an empty slot.
 ///
-/// The trait is sealed. Put other layers around the pipeline, or compose all layers in a `ServiceBuilder`.
+/// The trait is sealed. Put other layers around the pipeline, or compose all layers in a
+/// `ServiceBuilder`.
 #[diagnostic::on_unimplemented(
     message = "the slot `{Name}` of a pipeline does not take `{Self}`",
     label = "does not go into this slot",

@@ -7,9 +7,10 @@ use crate::event::JobId;
 
 /// The unread changes of one reader: one view of each job, in reading order.
 ///
-/// A job keeps the position of its oldest unread change, and shows its latest state there. Sorted by the latest change, a
-/// job that reports constantly would starve the others. An ending gets a new position, because it is the job's last
-/// change. So endings are read in the order in which they happened, after everything before them.
+/// A job keeps the position of its oldest unread change, and shows its latest state there. Sorted
+/// by the latest change, a job that reports constantly would starve the others. An ending gets a
+/// new position, because it is the job's last change. So endings are read in the order in which
+/// they happened, after everything before them.
 #[derive(Debug, Default)]
 pub(super) struct ChangeQueue {
     views: BTreeMap<u64, Arc<JobView>>,

@@ -1,4 +1,5 @@
-//! All readers of changes, each with its queue. The readers distribute changes, to keep that work off the jobs' threads.
+//! All readers of changes, each with its queue. The readers distribute changes, to keep that work
+//! off the jobs' threads.
 
 use std::{
     collections::BTreeMap,
@@ -100,7 +101,8 @@ impl ChangeReaders {
                 let mut all = self.lock();
                 let handles = all.distribute(self.news.take());
                 let view = all.take(reader);
-                // Under the lock: meanwhile no other reader can distribute the change that this one waits for.
+                // Under the lock: meanwhile no other reader can distribute the change that this one
+                // waits for.
                 let (then, waker) = match view {
                     Some(_) => (Then::Again, Some(own)),
                     None => self.news.wait(reader, own),

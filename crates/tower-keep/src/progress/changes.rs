@@ -13,28 +13,30 @@ use tokio::task::coop;
 
 use super::{JobView, change_readers::ChangeReaders};
 
-/// A reader of every change of the board after one [`BoardSnapshot`](super::BoardSnapshot). Also a [`Stream`]. Made by
-/// [`ProgressHandle::changes`](super::ProgressHandle::changes).
+/// A reader of every change of the board after one [`BoardSnapshot`](super::BoardSnapshot). Also a
+/// [`Stream`]. Made by [`ProgressHandle::changes`](super::ProgressHandle::changes).
 ///
-/// Each change is the whole view of a job. A slow reader never lags: it gets only the latest view of each running job. It
-/// never misses an ending, however many jobs end and whatever the history keeps.
+/// Each change is the whole view of a job. A slow reader never lags: it gets only the latest view
+/// of each running job. It never misses an ending, however many jobs end and whatever the history
+/// keeps.
 ///
 /// # Order
 ///
 /// - The views of one job come in order, with its ending last.
 /// - Endings come in the order in which they happened, each after all earlier changes.
-/// - A running job keeps the position of its oldest unread change, and shows its latest state there. So a job that
-///   reports constantly does not starve the others.
+/// - A running job keeps the position of its oldest unread change, and shows its latest state
+///   there. So a job that reports constantly does not starve the others.
 ///
 /// # Memory
 ///
-/// One view for each job that changed since it was last read, also if it has ended. A reader that is kept but never read
-/// grows with the number of jobs. A dropped reader costs nothing.
+/// One view for each job that changed since it was last read, also if it has ended. A reader that
+/// is kept but never read grows with the number of jobs. A dropped reader costs nothing.
 ///
 /// # End
 ///
-/// `None`, after all changes were read, once nothing can change any more: every layer, its handles and services, and every
-/// handle to a job ([`Job`](crate::Job), or a dispatcher's) is dropped. This reader does not count.
+/// `None`, after all changes were read, once nothing can change any more: every layer, its handles
+/// and services, and every handle to a job ([`Job`](crate::Job), or a dispatcher's) is dropped.
+/// This reader does not count.
 pub struct Changes {
     readers: Arc<ChangeReaders>,
     /// The id of this reader.

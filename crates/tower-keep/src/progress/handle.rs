@@ -43,7 +43,8 @@ impl ProgressHandle {
         self.board.snapshot()
     }
 
-    /// A snapshot of the board, and a reader of every change after it. No change is lost or repeated between the two.
+    /// A snapshot of the board, and a reader of every change after it. No change is lost or
+    /// repeated between the two.
     #[must_use]
     pub fn changes(&self) -> (BoardSnapshot, Changes) {
         let readers = &self.board.readers;
@@ -51,14 +52,15 @@ impl ProgressHandle {
         (snapshot, Changes::new(Arc::clone(readers), reader))
     }
 
-    /// The latest state of this job, or how it ended while the history keeps it: if you have only its id.
+    /// The latest state of this job, or how it ended while the history keeps it: if you have only
+    /// its id.
     #[must_use]
     pub fn find(&self, job: JobId) -> Option<JobView> {
         self.board.table.find_facts(job).map(Into::into)
     }
 
-    /// All jobs with this [external id](JobView::external_id), oldest first: running jobs, and ended ones while the history
-    /// keeps them. Several jobs may share an id.
+    /// All jobs with this [external id](JobView::external_id), oldest first: running jobs, and
+    /// ended ones while the history keeps them. Several jobs may share an id.
     ///
     /// This searches all jobs of the board, one part at a time. It costs the jobs nothing.
     #[must_use]

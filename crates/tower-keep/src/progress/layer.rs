@@ -20,11 +20,12 @@ use crate::{
     unshare::{Unshare, has_others},
 };
 
-/// Records the latest state of each job, the endings of the last jobs, and a stream of events. It starts when the first
-/// [`handle`](Self::handle) is taken.
+/// Records the latest state of each job, the endings of the last jobs, and a stream of events. It
+/// starts when the first [`handle`](Self::handle) is taken.
 ///
-/// Clones and services of the layer share one board. A setter on a layer that is in use, by a clone, a handle or a
-/// service, returns a layer with a new board. Configure first, then take handles.
+/// Clones and services of the layer share one board. A setter on a layer that is in use, by a
+/// clone, a handle or a service, returns a layer with a new board. Configure first, then take
+/// handles.
 #[derive(Clone)]
 pub struct ProgressLayer {
     board: Arc<Board>,
@@ -37,7 +38,8 @@ impl ProgressLayer {
         Self::with_buffer(const { NonZeroUsize::new(1024).unwrap() })
     }
 
-    /// A layer whose event stream buffers this many events for slow readers. Rounded up to a power of two, at most 2^24.
+    /// A layer whose event stream buffers this many events for slow readers. Rounded up to a power
+    /// of two, at most 2^24.
     #[must_use]
     pub fn with_buffer(events: NonZeroUsize) -> Self {
         // tokio's channel allocates its whole buffer, and panics above half the address space.
@@ -52,10 +54,12 @@ impl ProgressLayer {
         &self.board.table
     }
 
-    /// Sets how many ended jobs [`ProgressHandle::history`] keeps. 0 keeps none. Default: 100, about one screen.
+    /// Sets how many ended jobs [`ProgressHandle::history`] keeps. 0 keeps none. Default: 100,
+    /// about one screen.
     ///
-    /// It costs memory only: that many views, with their names and errors, for each of up to 16 threads that begin jobs. The
-    /// unread changes of [`ProgressHandle::changes`] do not depend on it.
+    /// It costs memory only: that many views, with their names and errors, for each of up to 16
+    /// threads that begin jobs. The unread changes of [`ProgressHandle::changes`] do not depend on
+    /// it.
     #[must_use]
     pub fn history(self, jobs: usize) -> Self {
         let layer = self.unshared();
@@ -65,10 +69,11 @@ impl ProgressLayer {
 
     /// A handle that reads the progress of the jobs of this layer and its clones.
     ///
-    /// Take it before the first call. Without a handle the layer keeps nothing, and a job that began earlier is never shown.
+    /// Take it before the first call. Without a handle the layer keeps nothing, and a job that
+    /// began earlier is never shown.
     ///
-    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a new board, which the
-    /// handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a
+    /// new board, which the handle does not see.
     #[must_use]
     pub fn handle(&self) -> ProgressHandle {
         self.board.table.take();

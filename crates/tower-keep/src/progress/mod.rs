@@ -1,7 +1,7 @@
 //! Progress of running jobs, their latest state, and a stream of all events, for user interfaces.
 //!
-//! The code inside reports with [`Job::progress`](crate::Job::progress) and [`Job::step`](crate::Job::step). A user
-//! interface reads the layer's [`ProgressHandle`]:
+//! The code inside reports with [`Job::progress`](crate::Job::progress) and
+//! [`Job::step`](crate::Job::step). A user interface reads the layer's [`ProgressHandle`]:
 //!
 //! | what | how | limits |
 //! |---|---|---|
@@ -9,8 +9,9 @@
 //! | one job until it ends | [`watch`](ProgressHandle::watch) | latest state only, never lags |
 //! | every event of every job, in order | [`subscribe`](ProgressHandle::subscribe) | bounded buffer; a slow reader gets the number of lost events |
 //!
-//! Take a [handle](ProgressLayer::handle) before the first call: without one the layer keeps nothing. Readers never stall
-//! a job. A job without readers costs almost nothing, because views are made on request.
+//! Take a [handle](ProgressLayer::handle) before the first call: without one the layer keeps
+//! nothing. Readers never stall a job. A job without readers costs almost nothing, because views
+//! are made on request.
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -35,8 +36,8 @@
 //!
 //! # A board of jobs
 //!
-//! Each [`JobView`] shows the whole job: name, state, progress, step, attempt, last error, and times. Readers begin with
-//! a snapshot. Each change then replaces their view of that job.
+//! Each [`JobView`] shows the whole job: name, state, progress, step, attempt, last error, and
+//! times. Readers begin with a snapshot. Each change then replaces their view of that job.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -83,8 +84,9 @@
 //!
 //! # Amounts, rate and time left
 //!
-//! A [`Report`](crate::Report) can be an amount in items or bytes, with or without a known total. The view then shows the
-//! amount per second and the time left. A view computes them when it is made; a report itself costs a comparison.
+//! A [`Report`](crate::Report) can be an amount in items or bytes, with or without a known total.
+//! The view then shows the amount per second and the time left. A view computes them when it is
+//! made; a report itself costs a comparison.
 //!
 //! ```
 //! use std::time::Duration;
@@ -114,13 +116,14 @@
 //!
 //! # Configure first, then take handles
 //!
-//! A layer shares its board with its clones, its handles and its services. A setter never changes a board that is in use.
-//! It returns a layer with the same settings and a new board, which earlier handles do not see.
+//! A layer shares its board with its clones, its handles and its services. A setter never changes a
+//! board that is in use. It returns a layer with the same settings and a new board, which earlier
+//! handles do not see.
 //!
 //! # Its place in the order
 //!
-//! Outside every layer that can stop or delay a call, so that a view exists before the call waits. It sees the same
-//! events anywhere in the stack.
+//! Outside every layer that can stop or delay a call, so that a view exists before the call waits.
+//! It sees the same events anywhere in the stack.
 //!
 //! # Errors
 //!
@@ -132,8 +135,8 @@
 //!
 //! # Under axum
 //!
-//! Works with `Router::layer` directly. The job ends when the handler returns its response; a streaming body is not
-//! covered.
+//! Works with `Router::layer` directly. The job ends when the handler returns its response; a
+//! streaming body is not covered.
 
 mod board;
 mod change_queue;

@@ -7,10 +7,12 @@ use tokio::sync::broadcast::{
 
 use crate::event::Event;
 
-/// A reader of the stream of events. Made by [`ProgressHandle::subscribe`](super::ProgressHandle::subscribe).
+/// A reader of the stream of events. Made by
+/// [`ProgressHandle::subscribe`](super::ProgressHandle::subscribe).
 ///
-/// The stream is bounded. A reader that falls behind by more than the buffer loses the oldest events, and gets their
-/// number as [`Lagged`]. [`ProgressHandle::jobs`](super::ProgressHandle::jobs) always shows the latest states.
+/// The stream is bounded. A reader that falls behind by more than the buffer loses the oldest
+/// events, and gets their number as [`Lagged`].
+/// [`ProgressHandle::jobs`](super::ProgressHandle::jobs) always shows the latest states.
 #[derive(Debug)]
 pub struct Subscription {
     receiver: broadcast::Receiver<Event>,

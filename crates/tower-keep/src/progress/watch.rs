@@ -46,7 +46,8 @@ impl Watch {
         self.receiver.borrow().clone()
     }
 
-    /// Waits for a state that this watch has not returned yet; the initial state counts as returned. `None` after the ending.
+    /// Waits for a state that this watch has not returned yet; the initial state counts as
+    /// returned. `None` after the ending.
     ///
     /// # Cancel safety
     ///
@@ -65,8 +66,9 @@ impl Watch {
     /// Dropping the future loses nothing.
     pub async fn ended(&mut self) -> JobView {
         self.waiting = None;
-        // A clone waits, because waiting marks earlier states as seen, and this watch has not returned them. An error means
-        // that the sender is gone, which happens only after the ending was sent.
+        // A clone waits, because waiting marks earlier states as seen, and this watch has not
+        // returned them. An error means that the sender is gone, which happens only after the
+        // ending was sent.
         let mut receiver = self.receiver.clone();
         let _ = receiver.wait_for(|view| view.state.is_terminal()).await;
         self.receiver.borrow_and_update().clone()

@@ -1,9 +1,11 @@
 //! Serialization with serde: the JSON form of ids, events, views and counts (feature `serde`).
 //!
-//! Use it to send what a handle shows to a browser, to another process or to a file. There is nothing to call here: this
-//! page describes the form. With the feature, these types are `Serialize` and `Deserialize`:
+//! Use it to send what a handle shows to a browser, to another process or to a file. There is
+//! nothing to call here: this page describes the form. With the feature, these types are
+//! `Serialize` and `Deserialize`:
 //!
-//! - [`JobId`], [`JobName`], [`Report`], [`StepInfo`], [`Event`], [`EventKind`], the reasons, causes and outcomes
+//! - [`JobId`], [`JobName`], [`Report`], [`StepInfo`], [`Event`], [`EventKind`], the reasons,
+//!   causes and outcomes
 //! - Progress: `JobView`, `JobState`, `BoardSnapshot`
 //! - Cancel: `Running`, and the counts of `Shutdown`
 //! - CircuitBreaker: `State`, `Mode`, `CircuitSnapshot`, `Transition`
@@ -48,21 +50,23 @@
 //! | a [`Report`] | its fields; the fraction of an unknown total is `null` | `{"fraction": 0.25, "amount": {"done": 1, "total": 4, "unit": "items"}, "message": null, "step": null}` |
 //! | a ratio in settings | a number up to 1 | `0.5` |
 //!
-//! The `type` of an [`EventKind`] is its [`name`](crate::EventKind::name). All other fields have their Rust names.
+//! The `type` of an [`EventKind`] is its [`name`](crate::EventKind::name). All other fields have
+//! their Rust names.
 //!
-//! Reading a time gives a moment on the clock of the reading process, with the same time of day to within a microsecond.
-//! If that clock does not go back far enough, the time is the earliest that the clock has. Durations of less than some
-//! weeks are exact.
+//! Reading a time gives a moment on the clock of the reading process, with the same time of day to
+//! within a microsecond. If that clock does not go back far enough, the time is the earliest that
+//! the clock has. Durations of less than some weeks are exact.
 //!
-//! These numbers are rejected with an error: a time outside the range of JavaScript's `Date`, a negative duration, a
-//! duration above [`Duration::MAX`](std::time::Duration::MAX), and NaN.
+//! These numbers are rejected with an error: a time outside the range of JavaScript's `Date`, a
+//! negative duration, a duration above [`Duration::MAX`](std::time::Duration::MAX), and NaN.
 //!
-//! The data format must be self-describing, as JSON, MessagePack and CBOR are, because an enum is read by its `type`.
+//! The data format must be self-describing, as JSON, MessagePack and CBOR are, because an enum is
+//! read by its `type`.
 //!
 //! # Compatibility
 //!
-//! Readers ignore unknown fields, and read a missing optional field as absent. So these changes are compatible, and may
-//! come with any minor version:
+//! Readers ignore unknown fields, and read a missing optional field as absent. So these changes are
+//! compatible, and may come with any minor version:
 //!
 //! - A new field. It is optional for readers, so data of earlier versions can still be read.
 //! - A new variant of an enum. Earlier versions reject a value with that variant, with an error.

@@ -55,8 +55,8 @@ impl Serialize for Report {
     }
 }
 
-/// Rebuilds the report through its constructors, so that its invariants hold: a clamped fraction, and the fraction of its
-/// amount if it has one.
+/// Rebuilds the report through its constructors, so that its invariants hold: a clamped fraction,
+/// and the fraction of its amount if it has one.
 impl<'de> Deserialize<'de> for Report {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let read = ReportForm::<String>::deserialize(from)?;

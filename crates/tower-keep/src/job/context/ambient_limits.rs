@@ -36,8 +36,8 @@ pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
     }
 }
 
-/// Enters another stack. A limit on a job also bounds its child jobs. Any other limit bounds only the code that it polls
-/// itself.
+/// Enters another stack. A limit on a job also bounds its child jobs. Any other limit bounds only
+/// the code that it polls itself.
 #[inline(always)]
 pub(in crate::job) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
     limits().map(|around| {

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use super::{CONTEXT, Restore, Swapped, stop::stop_signal_of, with};
 use crate::job::core::{Core, Origin};
 
-/// What the code around a call is doing. Layers of one stack pass the request down at once, while the job's own code calls
-/// later, from a poll. The phase distinguishes the two, and so decides which job a call belongs to.
+/// What the code around a call is doing. Layers of one stack pass the request down at once, while
+/// the job's own code calls later, from a poll. The phase distinguishes the two, and so decides
+/// which job a call belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Running a job, or no code of this library: a call begins a stack of its own.
@@ -18,13 +19,13 @@ pub(crate) enum Phase {
     Open,
     /// Like `Open`, but an inner layer has left a job for that owner as the ambient one.
     Offered,
-    /// The outermost layer of a stack is being called, and would adopt a job begun below it. The ambient job is the job
-    /// around the stack.
+    /// The outermost layer of a stack is being called, and would adopt a job begun below it. The
+    /// ambient job is the job around the stack.
     Adopting,
     /// A stack is being called, and the ambient job is its job.
     Calling,
-    /// Like `Calling`, but a layer that belongs to the job found it again: another layer owns it. The adopting owner reads this
-    /// after its call, and is a member instead.
+    /// Like `Calling`, but a layer that belongs to the job found it again: another layer owns it.
+    /// The adopting owner reads this after its call, and is a member instead.
     Rejoined,
 }
 
@@ -49,7 +50,8 @@ pub(crate) fn in_phase(phase: Phase) -> Restore<Phase> {
     Restore::set(|context| &context.phase, phase)
 }
 
-/// Layers pass a call down from now on; `at` is the time, if known. Set with every phase in which layers do so.
+/// Layers pass a call down from now on; `at` is the time, if known. Set with every phase in which
+/// layers do so.
 #[inline(always)]
 pub(in crate::job) fn set_called_at(at: Option<Instant>) {
     with(|context| context.called_at.set(at));
@@ -104,7 +106,8 @@ fn replace_job(mut job: Option<Arc<Core>>) -> Option<Arc<Core>> {
     job
 }
 
-/// Makes this the ambient job over the job around the stack, until the stack's owner [adopts](take_over) it.
+/// Makes this the ambient job over the job around the stack, until the stack's owner
+/// [adopts](take_over) it.
 pub(in crate::job) fn lay_over(job: Arc<Core>) {
     job.replace_around(replace_job(None));
     replace_job(Some(job));

@@ -1,13 +1,14 @@
 //! The ambient context of the running code, in one thread-local.
 //!
-//! Values for a piece of code are set before it and restored after it, by one of two guards: [`Restore`] for a plain value,
-//! [`Swapped`] for a shared one. Inner layers leave some values for outer layers, which take them: a verdict, a job for an
-//! adopting owner, the origin of a panic. Nothing else is kept per thread. Below this module no code reads the context: the
-//! job and its parts get what they need as arguments.
+//! Values for a piece of code are set before it and restored after it, by one of two guards:
+//! [`Restore`] for a plain value, [`Swapped`] for a shared one. Inner layers leave some values for
+//! outer layers, which take them: a verdict, a job for an adopting owner, the origin of a panic.
+//! Nothing else is kept per thread. Below this module no code reads the context: the job and its
+//! parts get what they need as arguments.
 //!
-//! Calls also happen while a thread ends, from the `Drop` of another crate's thread-local. So no field has a destructor,
-//! which would remove the value earlier. If a platform removes the values anyway, reads give the default (nothing is
-//! ambient) and writes do nothing.
+//! Calls also happen while a thread ends, from the `Drop` of another crate's thread-local. So no
+//! field has a destructor, which would remove the value earlier. If a platform removes the values
+//! anyway, reads give the default (nothing is ambient) and writes do nothing.
 
 mod ambient_limits;
 mod ambient_verdict;
@@ -47,9 +48,11 @@ struct Context {
     /// The job whose code runs.
     job: Slot<Core>,
     phase: Cell<Phase>,
-    /// When the calls began that layers now pass down: they share one clock read. Meaningless in any other phase.
+    /// When the calls began that layers now pass down: they share one clock read. Meaningless in
+    /// any other phase.
     called_at: Cell<Option<Instant>>,
-    /// The time limits. They are not part of the job: the next attempt, or an outer layer, may have others.
+    /// The time limits. They are not part of the job: the next attempt, or an outer layer, may have
+    /// others.
     limits: Cell<Option<Limits>>,
     /// The outer time limit whose timer also wakes inner limits.
     timed: Cell<Option<Timed>>,
@@ -61,14 +64,16 @@ struct Context {
     step: Cell<Option<(JobId, Key)>>,
     /// The running shared execution and its job.
     execution: Cell<Option<(ExecutionId, Option<JobId>)>>,
-    /// The inner layers' verdict on the result of this poll: its kind and its marks. `None` is a value of the same byte, because
-    /// the field is written and read several times per call. Reading more bytes than the last write would stall.
+    /// The inner layers' verdict on the result of this poll: its kind and its marks. `None` is a
+    /// value of the same byte, because the field is written and read several times per call.
+    /// Reading more bytes than the last write would stall.
     verdict: Cell<Option<VerdictKind>>,
     stop_marks: Cell<(bool, bool)>,
     explanation: Slot<Explanation>,
     /// Why a layer is dropping its inner future.
     dropping: Cell<Option<VerdictKind>>,
-    /// The job in which a closure panicked before the service call, while the panic travels to the owner.
+    /// The job in which a closure panicked before the service call, while the panic travels to the
+    /// owner.
     before_service: Cell<Option<JobId>>,
 }
 
@@ -94,7 +99,8 @@ impl Context {
     }
 }
 
-/// A shared value. Guards, or the code that takes it, empty it. So nothing is left to drop with the thread.
+/// A shared value. Guards, or the code that takes it, empty it. So nothing is left to drop with the
+/// thread.
 struct Slot<T>(RefCell<ManuallyDrop<Option<Arc<T>>>>);
 
 impl<T> Slot<T> {
@@ -146,7 +152,8 @@ impl<T: Copy> Drop for Restore<T> {
     }
 }
 
-/// Swaps a shared field of the context with the slot while this exists. Entering and leaving cost no reference count.
+/// Swaps a shared field of the context with the slot while this exists. Entering and leaving cost
+/// no reference count.
 pub(crate) struct Swapped<'a, T: 'static> {
     field: Field<Slot<T>>,
     slot: &'a mut Option<Arc<T>>,

@@ -25,7 +25,8 @@ pub(crate) fn step_of(job: JobId) -> Option<Key> {
     with(|context| context.step.get()).and_then(|(of, key)| (of == job).then_some(key))
 }
 
-/// The last call or poll belongs to an attempt of a Retry layer: marks its job, or the job that it began.
+/// The last call or poll belongs to an attempt of a Retry layer: marks its job, or the job that it
+/// began.
 #[inline(always)]
 pub(in crate::job) fn mark_attempts(called: bool) {
     if matches!(phase(), Phase::Calling | Phase::Rejoined | Phase::Offered) {
@@ -47,8 +48,8 @@ pub(in crate::job) fn report(job: &Core, report: Report) {
     emit(job, || EventKind::Progress(report));
 }
 
-/// Runs code that belongs to no call, such as an observer, in the middle of a call. Its calls begin stacks of their own, and
-/// its verdicts do not affect the call.
+/// Runs code that belongs to no call, such as an observer, in the middle of a call. Its calls begin
+/// stacks of their own, and its verdicts do not affect the call.
 pub(crate) fn apart(code: &mut dyn FnMut()) {
     /// Restores the state of the call.
     struct Call {

@@ -31,7 +31,8 @@ pub(crate) fn stopped_by(job: JobId) -> Option<VerdictKind> {
     with_stop_signal_of(job, |signal| signal.stopped_by())
 }
 
-/// Whether the running code of this job should stop: the job's token fired, or the code is in its grace period.
+/// Whether the running code of this job should stop: the job's token fired, or the code is in its
+/// grace period.
 #[inline]
 pub(crate) fn is_stopping(job: &Core) -> bool {
     job.state().has_fired() || with_stop_signal_of(job.id(), |signal| signal.is_stopping())

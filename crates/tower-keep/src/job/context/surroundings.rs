@@ -13,7 +13,8 @@ use crate::{
     job::{core::sharing::ExecutionId, limits::Limits, stop_signal::StopSignal},
 };
 
-/// Whether the current call is part of this job's shared execution, and not one of the calls that share it.
+/// Whether the current call is part of this job's shared execution, and not one of the calls that
+/// share it.
 pub(crate) fn is_execution_of(job: JobId) -> bool {
     shared_execution().is_some_and(|(_, of)| of == Some(job))
 }
@@ -28,7 +29,8 @@ pub(in crate::job) fn shared_execution() -> Option<(ExecutionId, Option<JobId>)>
     with(|context| context.execution.get())
 }
 
-/// The context of a piece of code apart from its job, to take along to another task. By default without limits and signal.
+/// The context of a piece of code apart from its job, to take along to another task. By default
+/// without limits and signal.
 #[derive(Clone, Default)]
 pub(crate) struct Surroundings {
     pub(crate) limits: Option<Limits>,
@@ -46,7 +48,8 @@ impl Surroundings {
         }
     }
 
-    /// The surroundings of a detached task. The current signal stops it too. Limits other than the job's own do not apply.
+    /// The surroundings of a detached task. The current signal stops it too. Limits other than the
+    /// job's own do not apply.
     pub(crate) fn of_detached_task() -> Self {
         Self {
             limits: limits().map(|limits| limits.for_detached()),

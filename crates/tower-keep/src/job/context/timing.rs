@@ -1,4 +1,5 @@
-//! Shares the outermost limit's timer with the nested limits that one task polls: inner limits register here.
+//! Shares the outermost limit's timer with the nested limits that one task polls: inner limits
+//! register here.
 
 use std::{ptr, task::Waker};
 
@@ -21,8 +22,8 @@ impl Timed {
         Self { waker, fired }
     }
 
-    /// Whether this waker came from that limit. Another waker of the same task may belong to an inner executor on the same
-    /// thread, which polls no outer code while it waits.
+    /// Whether this waker came from that limit. Another waker of the same task may belong to an
+    /// inner executor on the same thread, which polls no outer code while it waits.
     #[inline(always)]
     pub(crate) fn wakes(&self, waker: &Waker) -> bool {
         ptr::eq(self.waker, waker)

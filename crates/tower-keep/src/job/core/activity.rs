@@ -1,11 +1,13 @@
-//! The time of a job's last activity, for idle limits. Recorded only for jobs under an idle limit. Pure.
+//! The time of a job's last activity, for idle limits. Recorded only for jobs under an idle limit.
+//! Pure.
 
 use std::time::Duration;
 
 use super::nanos;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Nanoseconds from the job's beginning to its last activity. The two lowest values are states, not times.
+/// Nanoseconds from the job's beginning to its last activity. The two lowest values are states, not
+/// times.
 pub(super) struct Activity(AtomicU64);
 
 const UNTIMED: u64 = 0;

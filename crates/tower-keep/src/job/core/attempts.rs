@@ -1,7 +1,8 @@
 //! The attempts of a job: when each began, and one event for the end of each.
 //!
-//! A Retry layer marks its job. An attempt is open until the event of its end was sent. It is not open while the call
-//! is held, during backoff, and while a hook prepares the next one. The first of these sends the event, under the lock:
+//! A Retry layer marks its job. An attempt is open until the event of its end was sent. It is not
+//! open while the call is held, during backoff, and while a hook prepares the next one. The first
+//! of these sends the event, under the lock:
 //!
 //! | sender | attempt |
 //! |---|---|

@@ -34,7 +34,8 @@ impl Reading {
         !mem::replace(&mut self.begun, true)
     }
 
-    /// Returns whether to list a change for them. `starts`: the change is only the start of the job.
+    /// Returns whether to list a change for them. `starts`: the change is only the start of the
+    /// job.
     fn list(&mut self, starts: bool) -> bool {
         let is_news = self.begun && !(starts && self.started);
         is_news && !mem::replace(&mut self.listed, true)
@@ -63,10 +64,12 @@ fn time(nanos: u64) -> u64 {
 }
 
 impl Core {
-    /// Shows the job on this board. Returns `false` if the board has it already, or the job is over.
+    /// Shows the job on this board. Returns `false` if the board has it already, or the job is
+    /// over.
     pub(crate) fn show_on(&self, shard: &Arc<Shard>) -> bool {
         if self.shard().is_none() && self.board.set(Arc::clone(shard)).is_ok() {
-            // One of two threads sees the other: this one sees the end, or the ending thread sees the board.
+            // One of two threads sees the other: this one sees the end, or the ending thread sees
+            // the board.
             return !self.flags.set(Flag::OnBoard).is_over();
         }
         // Another board has the job, or this one.
@@ -150,8 +153,8 @@ impl Core {
         self.lock().facts()
     }
 
-    /// The current facts of the job for the change readers of this board, which get each change from now on. Also returns
-    /// whether to list the job for earlier readers.
+    /// The current facts of the job for the change readers of this board, which get each change
+    /// from now on. Also returns whether to list the job for earlier readers.
     pub(crate) fn facts_for_readers(&self, board: &Shard) -> (Facts, bool, Handles) {
         let handles = self.follow_closely();
         let mut job = self.lock();
@@ -195,7 +198,8 @@ impl Core {
         }
     }
 
-    /// The job has started. Views derive this from the flags, unless there are details, or readers and watches.
+    /// The job has started. Views derive this from the flags, unless there are details, or readers
+    /// and watches.
     pub(super) fn show_start(&self, before: Flags, at: Instant) {
         if before.is_looked_at() {
             let mut job = self.lock();
@@ -244,7 +248,8 @@ impl Core {
 
     // ===== reports of the leader =====
 
-    /// Whether each report of the leader is delivered to this job at once, instead of read on request.
+    /// Whether each report of the leader is delivered to this job at once, instead of read on
+    /// request.
     pub(super) fn follows_closely(&self) -> bool {
         let now = self.state();
         now.has(Flag::Read)
@@ -253,7 +258,8 @@ impl Core {
             || self.is_observed()
     }
 
-    /// Delivers each report of the leader to this job from now on, and catches up on missed reports.
+    /// Delivers each report of the leader to this job from now on, and catches up on missed
+    /// reports.
     pub(super) fn follow_closely(&self) -> Handles {
         let mut handles = Vec::new();
         if !self.follows_closely() {

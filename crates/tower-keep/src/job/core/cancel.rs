@@ -12,9 +12,11 @@ use crate::{
 /// The target of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The job, through a handle. A Cancel layer with a call in hand returns to its caller. Too late once the result is decided.
+    /// The job, through a handle. A Cancel layer with a call in hand returns to its caller. Too
+    /// late once the result is decided.
     Request,
-    /// The job's caller leaves now, even if there is a result. A shared execution continues for the others.
+    /// The job's caller leaves now, even if there is a result. A shared execution continues for the
+    /// others.
     Leaving,
     /// The shared execution, for every caller, even if the job itself has ended.
     Execution,
@@ -33,8 +35,8 @@ struct Fired {
 }
 
 impl Core {
-    /// Cancels the job: sets the reason, fires the token and wakes waiting layers. Returns `false` if the job was already over
-    /// or cancelled.
+    /// Cancels the job: sets the reason, fires the token and wakes waiting layers. Returns `false`
+    /// if the job was already over or cancelled.
     pub(crate) fn cancel(&self, reason: CancelReason, by: By) -> bool {
         let reached = self.lock().cancel(&reason, by);
         let was_in_time = reached.is_some();
@@ -49,7 +51,8 @@ impl Core {
         {
             let _job = self.lock();
             if self.state().is_shared() {
-                // Other callers may still wait for the result, and this job's caller gets the limit's own error.
+                // Other callers may still wait for the result, and this job's caller gets the
+                // limit's own error.
                 self.flags.set(Flag::Expired);
                 return;
             }
@@ -57,11 +60,12 @@ impl Core {
         self.cancel(CancelReason::TimedOut, By::Leaving);
     }
 
-    /// Fires the signal of a grace period for this job's code. Cancels its child jobs, except detached ones.
+    /// Fires the signal of a grace period for this job's code. Cancels its child jobs, except
+    /// detached ones.
     pub(crate) fn stop_by(&self, signal: &StopSignal) {
         signal.fire();
-        // A child may be born at the same time. Under the lock, either it is in this list, or it sees the signal. The flag for
-        // children does not guarantee that.
+        // A child may be born at the same time. Under the lock, either it is in this list, or it
+        // sees the signal. The flag for children does not guarantee that.
         let children = self.lock().children_within(signal);
         for child in children.iter().filter_map(Weak::upgrade) {
             if !child.state().has(Flag::Detached) {
@@ -90,7 +94,8 @@ impl Core {
 }
 
 impl Reached {
-    /// Fires tokens and wakers of this job and its children. Iterates, because a chain of children may be long.
+    /// Fires tokens and wakers of this job and its children. Iterates, because a chain of children
+    /// may be long.
     pub(super) fn spread(self, job: &Core, reason: &CancelReason) {
         let mut next = self.notify(job);
         while let Some(child) = next.pop() {
@@ -145,8 +150,8 @@ impl Locked<'_> {
         Some(self.reach(!goes_on))
     }
 
-    /// The parent drops this job's caller or lets it end. So a shared execution continues for other callers, and a detached job
-    /// without its caller.
+    /// The parent drops this job's caller or lets it end. So a shared execution continues for other
+    /// callers, and a detached job without its caller.
     pub(super) fn cancel_with_parent(&mut self, reason: &CancelReason) -> Option<Reached> {
         if self.core.state().survives(reason) {
             return None;
@@ -154,8 +159,8 @@ impl Locked<'_> {
         self.cancel(reason, By::Leaving)
     }
 
-    /// What to notify, and whether the token fires. The children stay in the table: some continue, and an ended job may begin
-    /// more.
+    /// What to notify, and whether the token fires. The children stay in the table: some continue,
+    /// and an ended job may begin more.
     pub(super) fn reach(&mut self, fires: bool) -> Reached {
         let fires = fires && !self.core.flags.set(Flag::Fired).has_fired();
         let rare = self.rare.as_ref();

@@ -59,7 +59,8 @@ pub(super) type Awaiting = Box<dyn Send + Sync>;
 /// Identifies a detached task of a job.
 pub(crate) type TaskId = u64;
 
-/// State of a job whose work continues without its caller. The last of caller and tasks ends the job:
+/// State of a job whose work continues without its caller. The last of caller and tasks ends the
+/// job:
 ///
 /// | state when the caller is gone | the job |
 /// |---|---|
@@ -79,9 +80,11 @@ pub(super) struct Detached {
 }
 
 impl Core {
-    /// Ends the job, once, in this step. `make` runs outside the lock, and only if there may be a reader or an observer.
+    /// Ends the job, once, in this step. `make` runs outside the lock, and only if there may be a
+    /// reader or an observer.
     ///
-    /// A cancelled job ends as cancelled, whatever its result. Exception: after an overall timeout it ends as failed.
+    /// A cancelled job ends as cancelled, whatever its result. Exception: after an overall timeout
+    /// it ends as failed.
     pub(crate) fn end(&self, here: Option<Key>, make: impl FnOnce() -> Ending) {
         self.end_as(here, make, false);
     }
@@ -175,9 +178,9 @@ impl Core {
         self.lock().rare().panic = Some(text);
     }
 
-    /// Keeps the guard until the observers know the job's end, or until another attempt follows. Drops it at once if the job
-    /// is over. For a detached job the guard is dropped at once: only its work counts, because its caller may take the result
-    /// at any time.
+    /// Keeps the guard until the observers know the job's end, or until another attempt follows.
+    /// Drops it at once if the job is over. For a detached job the guard is dropped at once: only
+    /// its work counts, because its caller may take the result at any time.
     pub(crate) fn keep_until_over(&self, guard: Awaiting) {
         if self.state().has(Flag::Detached) {
             return;
@@ -190,7 +193,8 @@ impl Core {
                 self.state().has(Flag::EndDelivered),
             )
         };
-        // The thread that ends the job, or delivers the end, looks for guards afterwards. So one of the two drops this guard.
+        // The thread that ends the job, or delivers the end, looks for guards afterwards. So one of
+        // the two drops this guard.
         if before.is_over() && (delivered || !before.has(Flag::Observed)) {
             self.let_go();
         }
@@ -215,8 +219,8 @@ impl Core {
         detached.next
     }
 
-    /// A detached task ended with this outcome. The outcome does not count if the task was given up. The last task ends the
-    /// job if the caller is gone.
+    /// A detached task ended with this outcome. The outcome does not count if the task was given
+    /// up. The last task ends the job if the caller is gone.
     pub(crate) fn detached_done(&self, task: TaskId, outcome: Option<Ending>) {
         if let Some(detached) = &mut self.lock().rare().detached {
             detached.tasks -= 1;

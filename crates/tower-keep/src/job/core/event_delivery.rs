@@ -1,4 +1,5 @@
-//! Numbers a job's events and delivers them to its observers: in order, one at a time, without the lock.
+//! Numbers a job's events and delivers them to its observers: in order, one at a time, without the
+//! lock.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -16,13 +17,15 @@ use crate::{
     tracing_enabled::tracing_listens,
 };
 
-/// The event stream of a job. The first observers are stored outside the job's lock, so that they are called without it.
-/// Further observers, and queued events, are in `rare`.
+/// The event stream of a job. The first observers are stored outside the job's lock, so that they
+/// are called without it. Further observers, and queued events, are in `rare`.
 pub(super) struct EventQueue {
     next_seq: u64,
-    /// The number of `Started`, once sent. Small, because few events come before it. Never 0, which is `Dispatched`.
+    /// The number of `Started`, once sent. Small, because few events come before it. Never 0, which
+    /// is `Dispatched`.
     started: Option<NonZeroU32>,
-    /// The number of observer slots in use. The first slot is for the observer that the job began with, if any.
+    /// The number of observer slots in use. The first slot is for the observer that the job began
+    /// with, if any.
     observers: u32,
 }
 
@@ -73,8 +76,9 @@ impl Flag {
 }
 
 impl Core {
-    /// Registers an observer, once, and sends it the events that it missed. `traced` marks tracing's sink. While tracing has no
-    /// listener, no event is built for that sink, and it never gets those events.
+    /// Registers an observer, once, and sends it the events that it missed. `traced` marks
+    /// tracing's sink. While tracing has no listener, no event is built for that sink, and it never
+    /// gets those events.
     pub(crate) fn observe(&self, observer: &Arc<dyn Observer>, traced: bool) {
         let flag = Flag::of_observer(traced);
         if flag == Flag::Observed {
@@ -141,8 +145,8 @@ impl Core {
         self.changed();
     }
 
-    /// Sends an event of this step, unless the job is over. Followers get reports too. Layers send events with
-    /// [`context::emit`](crate::job::context::emit), which knows the step.
+    /// Sends an event of this step, unless the job is over. Followers get reports too. Layers send
+    /// events with [`context::emit`](crate::job::context::emit), which knows the step.
     pub(crate) fn emit(&self, here: Option<Key>, kind: EventKind) {
         let at = Instant::now();
         let job = self.lock();
@@ -155,7 +159,8 @@ impl Core {
         self.is_shown() || self.state().is_shared() || self.is_observed()
     }
 
-    /// Whether an event reaches an observer. Checked at each event, because tracing's listeners come and go.
+    /// Whether an event reaches an observer. Checked at each event, because tracing's listeners
+    /// come and go.
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
         let now = self.state();
@@ -166,7 +171,8 @@ impl Core {
                 && !self.flags.update(Flags::listening).is_over())
     }
 
-    /// Marks the job as started, unless a gate holds the call. If the work runs in its own task, only that task can do so.
+    /// Marks the job as started, unless a gate holds the call. If the work runs in its own task,
+    /// only that task can do so.
     #[inline(always)]
     pub(crate) fn started(&self, in_task: bool) {
         let now = self.flags.glance();
@@ -175,7 +181,8 @@ impl Core {
         }
     }
 
-    /// Like [`started`](Self::started), for a call whose result is ready, so the job may end at once.
+    /// Like [`started`](Self::started), for a call whose result is ready, so the job may end at
+    /// once.
     #[inline(always)]
     pub(crate) fn started_and_over(&self) {
         let now = self.flags.glance();
@@ -337,7 +344,8 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Sends the terminal event of a job that is marked as over; before it, the end of its last attempt.
+    /// Sends the terminal event of a job that is marked as over; before it, the end of its last
+    /// attempt.
     pub(super) fn send_ending(
         mut self,
         attempt: Option<(EventKind, Option<StepInfo>)>,
@@ -376,7 +384,8 @@ impl<'a> Locked<'a> {
         self.event(EventKind::Started, at, seq, None)
     }
 
-    /// Delivers one or two events. If another thread is delivering, that thread continues with them.
+    /// Delivers one or two events. If another thread is delivering, that thread continues with
+    /// them.
     fn deliver(mut self, target: Target, event: Event, then: Option<Event>) {
         let core = self.core;
         if core.state().has(Flag::Delivering) {
@@ -386,7 +395,8 @@ impl<'a> Locked<'a> {
             if core.flags.set(Flag::Queued).has(Flag::Delivering) {
                 return;
             }
-            // The other thread finished before it could see the event. No other starts meanwhile: that takes the lock.
+            // The other thread finished before it could see the event. No other starts meanwhile:
+            // that takes the lock.
             core.flags.set(Flag::Delivering);
             return self.deliver_queued();
         }

@@ -25,7 +25,8 @@ impl Core {
         known.is_some_and(|known| &*known == bounded_id(external_id))
     }
 
-    /// Sets the job's external id, unless it has one. Notifies observers that know the job without it.
+    /// Sets the job's external id, unless it has one. Notifies observers that know the job without
+    /// it.
     #[cold]
     pub(crate) fn identify(&self, external_id: &Arc<str>) {
         let (id, observers) = {

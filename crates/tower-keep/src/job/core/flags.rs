@@ -1,4 +1,5 @@
-//! The state of a job as flags in one word, and the transitions between states. Pure, except for [`AtomicFlags`].
+//! The state of a job as flags in one word, and the transitions between states. Pure, except for
+//! [`AtomicFlags`].
 //!
 //! | state | flags | next |
 //! |---|---|---|
@@ -7,7 +8,8 @@
 //! | waiting for its next attempt | `Started`, `BackingOff` | runs again, or ends |
 //! | over | `Ended` | final |
 //!
-//! Independently, a cancellation has up to three states. Only in the first one can a result end the job normally:
+//! Independently, a cancellation has up to three states. Only in the first one can a result end the
+//! job normally:
 //!
 //! | state | flags | next |
 //! |---|---|---|
@@ -15,20 +17,21 @@
 //! | cancelled, others share its execution | `Cancelled`, `Shared` | token fires when the execution is its own, or over |
 //! | cancelled, token fired | `Cancelled`, `Fired` | final |
 //!
-//! The other flags record what happened and which watchers exist: see [`Flag`]. `StartUnobserved`: a later observer does not
-//! get `Started`. `Expired`: the end of a shared execution is a timeout. The bits above the flags count the calls that
-//! Cancel layers have in hand.
+//! The other flags record what happened and which watchers exist: see [`Flag`]. `StartUnobserved`:
+//! a later observer does not get `Started`. `Expired`: the end of a shared execution is a timeout.
+//! The bits above the flags count the calls that Cancel layers have in hand.
 //!
-//! A cancellation does not fire the token if others share the execution and this job's caller can return: the caller leaves
-//! by itself (`leaves`), or a Cancel layer has its call in hand and returns. In any other case only code that checks the
-//! token can stop the caller.
+//! A cancellation does not fire the token if others share the execution and this job's caller can
+//! return: the caller leaves by itself (`leaves`), or a Cancel layer has its call in hand and
+//! returns. In any other case only code that checks the token can stop the caller.
 //!
 //! # Invariants
 //!
 //! 1. `Ended`, `Cancelled`, `Fired`, `Started` and `NoRetries` are never cleared.
-//! 2. `Decided` is set only while no call is in hand. The last decided call and a cancellation race for this word: one of
-//!    the two is too late.
-//! 3. A job that was not cancelled before its end is never cancelled, unless its execution continued for others.
+//! 2. `Decided` is set only while no call is in hand. The last decided call and a cancellation race
+//!    for this word: one of the two is too late.
+//! 3. A job that was not cancelled before its end is never cancelled, unless its execution
+//!    continued for others.
 //! 4. `Fired` without `Cancelled`: the job had ended before its shared execution was over.
 
 use crate::{
@@ -65,7 +68,8 @@ pub(super) enum Flag {
     Fired,
     /// The execution may outlive this job's caller. The sharing layer fires the token.
     Shared,
-    /// Every call in hand of a Cancel layer has its result: too late to cancel, unless another call follows.
+    /// Every call in hand of a Cancel layer has its result: too late to cancel, unless another call
+    /// follows.
     Decided,
     /// The work runs in its own task, and only that task knows when it started.
     Detached,
@@ -135,7 +139,8 @@ impl Flags {
         self.has(Flag::Fired)
     }
 
-    /// Whether the overall limit of a shared execution expired: this job's own caller gets the limit's error.
+    /// Whether the overall limit of a shared execution expired: this job's own caller gets the
+    /// limit's error.
     pub(crate) fn is_expired(self) -> bool {
         self.has(Flag::Expired)
     }
@@ -175,7 +180,8 @@ impl Flags {
         !self.has(Flag::Started) && !self.has(Flag::Ended)
     }
 
-    /// Whether a Cancel layer has a call of this job in hand, and returns to the caller on cancellation.
+    /// Whether a Cancel layer has a call of this job in hand, and returns to the caller on
+    /// cancellation.
     pub(super) fn is_in_hand(self) -> bool {
         self.0 >= CALL
     }
@@ -185,12 +191,14 @@ impl Flags {
         self.is_in_hand() && !self.is_shared()
     }
 
-    /// Whether this job survives a cancellation of its parent for this reason: a detached job does not need its caller.
+    /// Whether this job survives a cancellation of its parent for this reason: a detached job does
+    /// not need its caller.
     pub(super) fn survives(self, reason: &CancelReason) -> bool {
         *reason == CancelReason::CallerGone && self.has(Flag::Detached)
     }
 
-    /// Whether the job ended because its caller left, and its execution continues for others and can still be stopped.
+    /// Whether the job ended because its caller left, and its execution continues for others and
+    /// can still be stopped.
     pub(crate) fn works_on(self) -> bool {
         self.is_over() && self.is_shared() && !self.has_fired()
     }
@@ -200,7 +208,8 @@ impl Flags {
         self.is_cancelled() && self.is_shared() && !self.has_fired()
     }
 
-    /// Whether the call may have passed every gate just now: it has not started, and nothing holds it.
+    /// Whether the call may have passed every gate just now: it has not started, and nothing holds
+    /// it.
     #[inline(always)]
     pub(super) fn may_start(self) -> bool {
         self.is_fresh() && !self.is_held()
@@ -214,8 +223,8 @@ impl Flags {
 
     // ===== transitions =====
 
-    /// Cancels the job. `None` if it is too late, or already cancelled. `leaves`: the caller leaves, so a decided result does
-    /// not count.
+    /// Cancels the job. `None` if it is too late, or already cancelled. `leaves`: the caller
+    /// leaves, so a decided result does not count.
     pub(super) fn cancelled(self, leaves: bool) -> Option<Self> {
         let too_late = self.is_over() || (self.has(Flag::Decided) && !leaves);
         (!too_late && !self.is_cancelled()).then(|| self.with(Flag::Cancelled))
@@ -231,7 +240,8 @@ impl Flags {
         Self(self.0 - CALL)
     }
 
-    /// A call's result goes to its caller. Without another undecided call, a cancellation is too late from here on.
+    /// A call's result goes to its caller. Without another undecided call, a cancellation is too
+    /// late from here on.
     fn decided(self) -> Self {
         let left = self.without_call();
         if left.is_in_hand() {
@@ -345,8 +355,9 @@ impl AtomicFlags {
 
     // ===== calls in hand =====
 
-    /// A Cancel layer takes a call of this job in hand, until [`decide`](Self::decide) or [`let_call_go`](Self::let_call_go).
-    /// `watches`: it also takes the job's own waker slot, if the returned flags show it free.
+    /// A Cancel layer takes a call of this job in hand, until [`decide`](Self::decide) or
+    /// [`let_call_go`](Self::let_call_go). `watches`: it also takes the job's own waker slot, if
+    /// the returned flags show it free.
     #[inline(always)]
     pub(crate) fn take_call(&self, watches: bool) -> Flags {
         self.update(|flags| match watches {

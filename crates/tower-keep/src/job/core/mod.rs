@@ -2,17 +2,20 @@
 //!
 //! # Invariants
 //!
-//! 1. One thread sets `Ended`, once. That thread then shows the end on the boards, and queues the terminal event if the job
-//!    has an observer. Only the end of the last attempt may be queued with it, before it. No event is queued after `Ended`:
-//!    events are queued under the lock, and with an observer `Ended` is set under the lock too.
-//! 2. Events are delivered in the order of their sequence numbers, one at a time. The delivering thread sets `Delivering`
-//!    under the lock, and never holds the lock while an observer runs. A thread that finds `Delivering` set queues its event
-//!    and sets `Queued`, under the lock. The delivering thread clears `Delivering` in one step, and only if `Queued` is not
-//!    set. So either it sees `Queued`, or the other thread sees that it is done and delivers the event itself.
-//! 3. `Fired` is set, and a child is registered, under the job's lock. So a child is either found by the firing thread, or
-//!    sees that its parent fired.
+//! 1. One thread sets `Ended`, once. That thread then shows the end on the boards, and queues the
+//!    terminal event if the job has an observer. Only the end of the last attempt may be queued
+//!    with it, before it. No event is queued after `Ended`: events are queued under the lock, and
+//!    with an observer `Ended` is set under the lock too.
+//! 2. Events are delivered in the order of their sequence numbers, one at a time. The delivering
+//!    thread sets `Delivering` under the lock, and never holds the lock while an observer runs. A
+//!    thread that finds `Delivering` set queues its event and sets `Queued`, under the lock. The
+//!    delivering thread clears `Delivering` in one step, and only if `Queued` is not set. So either
+//!    it sees `Queued`, or the other thread sees that it is done and delivers the event itself.
+//! 3. `Fired` is set, and a child is registered, under the job's lock. So a child is either found
+//!    by the firing thread, or sees that its parent fired.
 //!
-//! Lock order: a job's lock is a leaf. While it is held, no other job's lock, token or waker is touched.
+//! Lock order: a job's lock is a leaf. While it is held, no other job's lock, token or waker is
+//! touched.
 
 mod activity;
 mod attempts;
@@ -79,10 +82,12 @@ pub(crate) struct Core {
     started_at: AtomicU64,
     /// The index of the job's shard in each table.
     home: u8,
-    /// The board that has shown the job since it began, or since later. Further boards are in `rare`.
+    /// The board that has shown the job since it began, or since later. Further boards are in
+    /// `rare`.
     born_on: Option<Arc<Shard>>,
     board: OnceLock<Arc<Shard>>,
-    /// The first observer, and the second, which is set under the lock. Further observers are in `rare`.
+    /// The first observer, and the second, which is set under the lock. Further observers are in
+    /// `rare`.
     first: Option<Arc<dyn Observer>>,
     second: OnceLock<Arc<dyn Observer>>,
     pub(super) members: Members,
@@ -99,7 +104,8 @@ pub(crate) type RunApart = fn(&mut dyn FnMut());
 /// The job whose code began a new job.
 pub(crate) enum Origin {
     Nobody,
-    /// The parent. Its cancellation reaches the new job, and so does the signal of the code that began it.
+    /// The parent. Its cancellation reaches the new job, and so does the signal of the code that
+    /// began it.
     Parent {
         parent: Arc<Core>,
         within: Option<Arc<StopSignal>>,

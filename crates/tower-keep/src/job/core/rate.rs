@@ -2,8 +2,8 @@
 //!
 //! # Formula
 //!
-//! The rate is a weighted mean of the past: a moment of age `a` has the weight `e^(-a / WINDOW)`. Between two reports, in
-//! the time `d`, the amount grows by `n`. With `w = e^(-d / WINDOW)`:
+//! The rate is a weighted mean of the past: a moment of age `a` has the weight `e^(-a / WINDOW)`.
+//! Between two reports, in the time `d`, the amount grows by `n`. With `w = e^(-d / WINDOW)`:
 //!
 //! ```text
 //! sum    = sum * w + (n / d) * (1 - w)
@@ -11,13 +11,14 @@
 //! rate   = sum / weight
 //! ```
 //!
-//! The values start at zero with the first report. This is exponential smoothing for irregular sample times (D. J. Wright,
-//! "Forecasting data published at irregular time intervals using an extension of Holt's method", Management Science 32,
-//! 1986), for a level without a trend. Dividing by the weight removes the bias of the initial zero.
+//! The values start at zero with the first report. This is exponential smoothing for irregular
+//! sample times (D. J. Wright, "Forecasting data published at irregular time intervals using an
+//! extension of Holt's method", Management Science 32, 1986), for a level without a trend. Dividing
+//! by the weight removes the bias of the initial zero.
 //!
-//! Growth within [`STEP`] is combined. So simultaneous reports have no infinite rate, and most reports cost one comparison.
-//! The next growth is due after as much time as the last step took. Later time counts as time without growth, and after
-//! [`STALLED`] more of it the rate is zero.
+//! Growth within [`STEP`] is combined. So simultaneous reports have no infinite rate, and most
+//! reports cost one comparison. The next growth is due after as much time as the last step took.
+//! Later time counts as time without growth, and after [`STALLED`] more of it the rate is zero.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use tokio::time::Instant;
 
 use crate::event::{Report, Unit};
 
-/// The time constant: the rate shows 63 % of a change of speed after one window, and 95 % after three.
+/// The time constant: the rate shows 63 % of a change of speed after one window, and 95 % after
+/// three.
 const WINDOW: Duration = Duration::from_secs(5);
 
 /// The shortest time over which a rate is measured.
@@ -164,7 +166,8 @@ mod tests {
         assert!((found - expected).abs() <= most, "{found}, not {expected}");
     }
 
-    /// R78 A steady amount has exactly its rate, from the first step on and however often it is reported.
+    /// R78 A steady amount has exactly its rate, from the first step on and however often it is
+    /// reported.
     #[test]
     fn a_steady_rate() {
         for every in [10, 100, 250, 1000, 30_000] {
@@ -248,7 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// R78 The rate lies between the slowest and the fastest growth, zero for a pause, and is finite.
+        /// R78 The rate lies between the slowest and the fastest growth, zero for a pause, and is
+        /// finite.
         #[test]
         fn never_out_of_bounds(
             steps in prop::collection::vec((0..3000_u64, 0..=u64::MAX / 64), 1..50),
@@ -265,7 +269,8 @@ mod tests {
                 .collect();
             let (rate, began) = after(reports);
             if let Some(found) = rate.per_second(began + ms(at + later)) {
-                // All growth within the shortest time, part of which may weigh slightly more than its share.
+                // All growth within the shortest time, part of which may weigh slightly more than
+                // its share.
                 let most = done as f64 / STEP.as_secs_f64();
                 prop_assert!((0.0..=most * 1.05).contains(&found), "{} of {}", found, most);
             }

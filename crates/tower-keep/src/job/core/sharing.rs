@@ -35,7 +35,8 @@ impl SharedExecution {
 }
 
 impl Drop for SharedExecution {
-    /// If the job was cancelled or its caller left meanwhile, fires the token for the rest of the execution.
+    /// If the job was cancelled or its caller left meanwhile, fires the token for the rest of the
+    /// execution.
     fn drop(&mut self) {
         let job = &self.0;
         let unread;
@@ -58,8 +59,9 @@ impl Drop for SharedExecution {
                 };
                 let reason = locked.reason().unwrap_or(otherwise);
                 if expired {
-                    // The limit and the cancellation waited for the other callers. From here on another reason is too late. A job that ended
-                    // otherwise was not cancelled, though its token fires.
+                    // The limit and the cancellation waited for the other callers. From here on
+                    // another reason is too late. A job that ended otherwise was not cancelled,
+                    // though its token fires.
                     job.flags.set(Flag::Cancelled);
                     locked.rare().reason.get_or_insert_with(|| reason.clone());
                 }
@@ -78,16 +80,18 @@ impl Drop for SharedExecution {
 }
 
 impl Core {
-    /// Whether a layer that stops this job's call can let its work clean up first. That needs running work that no other
-    /// call shares. A waiting call (for its start, its next attempt, or its leader) has nothing to clean up. A shared execution
-    /// continues or is dropped, unless `shared` says that the call is part of it.
+    /// Whether a layer that stops this job's call can let its work clean up first. That needs
+    /// running work that no other call shares. A waiting call (for its start, its next attempt, or
+    /// its leader) has nothing to clean up. A shared execution continues or is dropped, unless
+    /// `shared` says that the call is part of it.
     pub(crate) fn can_clean_up(&self, shared: bool) -> bool {
         let now = self.state();
         let waits = now.is_held() || now.is_backing_off() || self.lock().follows.is_some();
         !waits && (shared || !now.is_shared() || now.has_fired())
     }
 
-    /// Stops the work of a cancelled job whose work was not stopped yet, if `close` finds that no other caller shares it.
+    /// Stops the work of a cancelled job whose work was not stopped yet, if `close` finds that no
+    /// other caller shares it.
     pub(crate) fn stop_own_work(&self, close: impl FnOnce() -> bool) {
         if !self.state().leaves_its_execution() || self.lock().shares != 1 || !close() {
             return;

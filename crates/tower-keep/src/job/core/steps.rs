@@ -1,7 +1,7 @@
 //! The steps of a job: numbering, nesting, parallel steps, and the current step of an event.
 //!
-//! Several steps may be open: nested or in parallel. A step is open until it ends or is dropped. The code of a step
-//! identifies it by a key.
+//! Several steps may be open: nested or in parallel. A step is open until it ends or is dropped.
+//! The code of a step identifies it by a key.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,8 +24,8 @@ pub(super) struct Steps {
     /// The number of steps that ended, in any way.
     over: u32,
     next_key: u64,
-    /// The open step that began last. The others are in `more`, oldest first. So a job with sequential steps allocates
-    /// nothing.
+    /// The open step that began last. The others are in `more`, oldest first. So a job with
+    /// sequential steps allocates nothing.
     latest: Option<Open>,
     more: Vec<Open>,
     /// The current step while no step is open.
@@ -65,7 +65,8 @@ impl Steps {
         self.unfinished = None;
     }
 
-    /// An open step of an earlier attempt, perhaps in another task, does not count for this attempt.
+    /// An open step of an earlier attempt, perhaps in another task, does not count for this
+    /// attempt.
     pub(super) fn restart(&mut self) {
         self.number = 0;
         self.over = 0;
@@ -107,7 +108,8 @@ impl Steps {
         closed
     }
 
-    /// The report for the end of this step; `None` without a total, or for a step of an earlier attempt.
+    /// The report for the end of this step; `None` without a total, or for a step of an earlier
+    /// attempt.
     fn report(&self, key: Key) -> Option<Report> {
         let mut open = self.latest.iter().chain(&self.more);
         let is_known = self.total > 0 && open.any(|open| open.key == key);
@@ -121,8 +123,9 @@ impl Steps {
         Some(open)
     }
 
-    /// Keeps the first failure, because later ones follow from it: the outer step's failure, and dropped parallel steps. An
-    /// outer step that continues has handled it. Of nested dropped steps, in any order, keeps the innermost.
+    /// Keeps the first failure, because later ones follow from it: the outer step's failure, and
+    /// dropped parallel steps. An outer step that continues has handled it. Of nested dropped
+    /// steps, in any order, keeps the innermost.
     fn break_off(&mut self, key: Key, how: Broken) {
         let Some(open) = self.close(key) else {
             return;
@@ -250,7 +253,8 @@ impl Core {
             within,
         };
         if let Some(report) = report {
-            // Under the lock that counted it: of two simultaneous ends, the later report shows more.
+            // Under the lock that counted it: of two simultaneous ends, the later report shows
+            // more.
             job.emit(EventKind::Progress(report), now, Some(step.clone()));
             job = self.lock();
         }

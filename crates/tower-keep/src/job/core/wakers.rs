@@ -5,7 +5,8 @@ use std::{sync::Arc, task::Waker};
 use super::{Core, Flag, Flags};
 use crate::sync::AtomicWaker;
 
-/// A call in a Cancel layer, and its waker slot for the job's cancellation. Dropping this frees the slot.
+/// A call in a Cancel layer, and its waker slot for the job's cancellation. Dropping this frees the
+/// slot.
 pub(crate) struct CancelWaker {
     job: Arc<Core>,
     /// `None` for the job's own slot: one call and one Cancel layer need no more.
@@ -85,8 +86,8 @@ impl CancelWaker {
         }
     }
 
-    /// Decides the call: its result goes to the caller, unless the job was cancelled (`false`). `None` if the call is not in
-    /// hand.
+    /// Decides the call: its result goes to the caller, unless the job was cancelled (`false`).
+    /// `None` if the call is not in hand.
     #[inline(always)]
     pub(crate) fn decide(&mut self) -> Option<bool> {
         if self.call != Call::InHand {

@@ -25,7 +25,8 @@ pub(crate) struct Labels {
     pub(crate) external_id: Option<Arc<str>>,
 }
 
-/// Takes the result of a call out of its slot. A future is large, and returning it through each frame would copy it.
+/// Takes the result of a call out of its slot. A future is large, and returning it through each
+/// frame would copy it.
 #[inline(always)]
 fn made<T>(place: Option<T>) -> T {
     match place {
@@ -63,8 +64,8 @@ impl Membership {
         }
     }
 
-    /// Like [`call`](Self::call), for a layer with limits: it applies them to the stack's job, or to the job that is begun
-    /// below. `at` is the current time, if known.
+    /// Like [`call`](Self::call), for a layer with limits: it applies them to the stack's job, or
+    /// to the job that is begun below. `at` is the current time, if known.
     #[inline(always)]
     pub(crate) fn call_limited<T>(
         limits: Limits,
@@ -101,7 +102,8 @@ impl Membership {
         Self::track_labelled(joining, Labels::default(), call)
     }
 
-    /// Whether a call of this layer, which names jobs, begins the job or finds it unnamed and unused.
+    /// Whether a call of this layer, which names jobs, begins the job or finds it unnamed and
+    /// unused.
     pub(crate) fn takes_name(layer: LayerId) -> bool {
         context::with_current(|job| match context::is_calling() {
             true => job.is_some_and(|job| job.name().is_empty() && job.state().is_fresh()),
@@ -109,7 +111,8 @@ impl Membership {
         })
     }
 
-    /// Whether a call of this layer, which identifies jobs, begins the job or finds it without an external id.
+    /// Whether a call of this layer, which identifies jobs, begins the job or finds it without an
+    /// external id.
     pub(crate) fn takes_external_id(layer: LayerId) -> bool {
         let lacks = |job: &Arc<Core>| !job.state().is_over() && job.external_id().is_none();
         context::with_current(|job| match context::is_calling() {
@@ -119,7 +122,8 @@ impl Membership {
         })
     }
 
-    /// Like [`track`](Self::track). Gives the job a name and an external id if it [may](Self::takes_name).
+    /// Like [`track`](Self::track). Gives the job a name and an external id if it
+    /// [may](Self::takes_name).
     #[inline(always)]
     pub(crate) fn track_labelled<T>(
         joining: &Joining<'_>,
@@ -189,8 +193,9 @@ impl Membership {
         Self::member()
     }
 
-    /// Begins a job that outlives its caller. It knows the id of the current job, and nothing else of the surrounding code.
-    /// `call` only makes the future: the current limits and signals still apply to it.
+    /// Begins a job that outlives its caller. It knows the id of the current job, and nothing else
+    /// of the surrounding code. `call` only makes the future: the current limits and signals still
+    /// apply to it.
     pub(crate) fn begin_apart<T>(labels: Labels, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
         let begun_by = context::with_current(|job| job.map(|job| job.id()));
         let origin = begun_by.map_or(Origin::Nobody, Origin::Apart);
@@ -214,7 +219,8 @@ impl Membership {
         membership
     }
 
-    /// Calls the inner service again, or for the first time, from a poll: the call belongs to the same job.
+    /// Calls the inner service again, or for the first time, from a poll: the call belongs to the
+    /// same job.
     #[inline(always)]
     pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let mut place = None;

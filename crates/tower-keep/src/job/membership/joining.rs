@@ -16,9 +16,9 @@ pub(crate) struct Joining<'a> {
     pub(crate) layer: LayerId,
 }
 
-/// Identifies a tracking layer in a stack, and so distinguishes a repeated call from a new one. Assigned when the layer
-/// wraps a service, and kept by the service's clones. A foreign retry clones the service and so keeps the id. Another stack
-/// has another id, even with the same layer.
+/// Identifies a tracking layer in a stack, and so distinguishes a repeated call from a new one.
+/// Assigned when the layer wraps a service, and kept by the service's clones. A foreign retry
+/// clones the service and so keeps the id. Another stack has another id, even with the same layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LayerId(NonZeroU32);
 

@@ -1,8 +1,8 @@
 //! The role of a layer in the stack that a call goes through: owner, member, borrower or untracked.
 //!
-//! The ambient phase tells each call whether its layer is the outermost, and whether the stack has a job. The outermost
-//! layer owns the job: it makes the job ambient for every poll and ends it, whichever layer began it. The role depends on
-//! the phase:
+//! The ambient phase tells each call whether its layer is the outermost, and whether the stack has
+//! a job. The outermost layer owns the job: it makes the job ambient for every poll and ends it,
+//! whichever layer began it. The role depends on the phase:
 //!
 //! | phase | non-tracking layer | tracking layer | layer that belongs to the ambient job |
 //! |---|---|---|---|
@@ -10,7 +10,8 @@
 //! | `Adopting` | is untracked; a member if a job is begun below | begins a job for the owner that adopts it; is a member | is a member, and tells the owner that the job has one |
 //! | `Calling`, `Rejoined` | is a member | joins the ambient job; is a member | is a member |
 //!
-//! Example: `Timeout` around `Log` around `Progress` around a service, called by code outside any job:
+//! Example: `Timeout` around `Log` around `Progress` around a service, called by code outside any
+//! job:
 //!
 //! ```text
 //! Timeout   Running  -> adopts      sets Adopting
@@ -20,7 +21,8 @@
 //! Timeout   takes the job over: owner; Log and Progress are members; Running again
 //! ```
 //!
-//! A layer may call its inner service later, from a poll. Example: `Timeout` around `Dedup` around `Log`:
+//! A layer may call its inner service later, from a poll. Example: `Timeout` around `Dedup` around
+//! `Log`:
 //!
 //! ```text
 //! call  Timeout  Running  -> adopts, finds nothing: an owner without a job
@@ -30,8 +32,8 @@
 //!       Timeout  finds Offered, and takes the job over: an owner with a job
 //! ```
 //!
-//! A job that is begun below lies over the job around the stack, and remembers it. Its owner adopts it and makes the outer
-//! job ambient again.
+//! A job that is begun below lies over the job around the stack, and remembers it. Its owner adopts
+//! it and makes the outer job ambient again.
 
 mod calls;
 mod entry;
@@ -57,7 +59,8 @@ use crate::event::{EventKind, JobId};
 enum Role {
     /// The outermost layer, which owns the job, if there is one.
     Owner,
-    /// Runs in the job of a caller that may leave first. Makes the job ambient, but does not end it.
+    /// Runs in the job of a caller that may leave first. Makes the job ambient, but does not end
+    /// it.
     Borrower,
     /// Inside a stack with an ambient job.
     Member,
@@ -70,12 +73,13 @@ enum Role {
 pub(crate) struct Membership {
     role: Role,
     job: Option<Arc<Core>>,
-    /// The inner future is ready, and the layer's own code has not finished. A drop now means that this code panicked.
+    /// The inner future is ready, and the layer's own code has not finished. A drop now means that
+    /// this code panicked.
     settling: bool,
 }
 
-/// Calls the service for a Retry layer: marks the stack's job, or the job that is begun below, as one with attempts. Also if
-/// the service panics.
+/// Calls the service for a Retry layer: marks the stack's job, or the job that is begun below, as
+/// one with attempts. Also if the service panics.
 #[inline(always)]
 pub(crate) fn call_attempt<T>(call: impl FnOnce() -> T) -> T {
     let _mark = Attempts { called: true };
@@ -138,8 +142,8 @@ impl Membership {
     #[inline(always)]
     pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.settling = false;
-        // A verdict belongs to the result of this poll. Verdicts from other futures on this thread, or on results that an inner
-        // layer kept, do not count.
+        // A verdict belongs to the result of this poll. Verdicts from other futures on this thread,
+        // or on results that an inner layer kept, do not count.
         verdict::clear();
         let polled = self.run_in_place(poll);
         if polled.is_pending() {
@@ -150,7 +154,8 @@ impl Membership {
         polled
     }
 
-    /// Polls user code that the layer waits for, such as a hook, in the job's scope. A job that it begins is not the stack's.
+    /// Polls user code that the layer waits for, such as a hook, in the job's scope. A job that it
+    /// begins is not the stack's.
     pub(crate) fn attend<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.settling = false;
         verdict::clear();
@@ -172,7 +177,8 @@ impl Membership {
         polled
     }
 
-    /// Polls a shared execution. It has its own membership for its job, so this one has nothing to adopt.
+    /// Polls a shared execution. It has its own membership for its job, so this one has nothing to
+    /// adopt.
     #[inline(always)]
     pub(crate) fn wait<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         debug_assert!(self.job.is_none());
@@ -219,14 +225,15 @@ impl Membership {
         self.settling = false;
     }
 
-    /// Runs code in the job's scope that is neither a call nor a poll, such as dropping the inner future.
+    /// Runs code in the job's scope that is neither a call nor a poll, such as dropping the inner
+    /// future.
     pub(crate) fn scoped<T>(&mut self, code: impl FnOnce() -> T) -> T {
         let _entered = (self.job.is_some()).then(|| context::enter(&mut self.job, Phase::Running));
         code()
     }
 
-    /// Runs user code after [`run`](Self::run), such as a policy. Its panic ends the owner's job with the panic's message. For
-    /// any other layer, the owner's own `run` sees the panic.
+    /// Runs user code after [`run`](Self::run), such as a policy. Its panic ends the owner's job
+    /// with the panic's message. For any other layer, the owner's own `run` sees the panic.
     #[inline(always)]
     pub(crate) fn ask<T>(&self, code: impl FnOnce() -> T) -> T {
         match (self.role, &self.job) {
@@ -238,8 +245,8 @@ impl Membership {
         }
     }
 
-    /// Marks the job as started after a poll of the inner future, unless a gate rejected the call. `is_over`: the job may end at
-    /// once.
+    /// Marks the job as started after a poll of the inner future, unless a gate rejected the call.
+    /// `is_over`: the job may end at once.
     #[inline(always)]
     fn note_start(&self, is_over: bool) {
         if let Some(job) = &self.job {
@@ -314,7 +321,8 @@ impl Membership {
         }
     }
 
-    /// Sends an event of the stack's job, if there is one. `make` runs only if an event has a receiver.
+    /// Sends an event of the stack's job, if there is one. `make` runs only if an event has a
+    /// receiver.
     pub(crate) fn emit(&self, make: impl FnOnce() -> EventKind) {
         self.with_job(|job| context::emit(job, make));
     }
@@ -325,7 +333,8 @@ impl Membership {
         self.finish_known(result, |_| None);
     }
 
-    /// Like [`finish`](Self::finish), for a layer that may know more of its error than its `Display`.
+    /// Like [`finish`](Self::finish), for a layer that may know more of its error than its
+    /// `Display`.
     #[inline(always)]
     pub(crate) fn finish_known<T, E: fmt::Display>(
         &mut self,
@@ -340,7 +349,8 @@ impl Membership {
         if self.role == Role::Owner {
             if let Some(job) = &self.job {
                 let carried = verdict::carry();
-                // The error's own `Display` may panic. The membership is then dropped with the job still in it.
+                // The error's own `Display` may panic. The membership is then dropped with the job
+                // still in it.
                 job.end(context::step_of(job.id()), || Ending::of(result, &carried));
                 self.job = None;
             } else {
@@ -356,7 +366,8 @@ impl Membership {
         self.with_job(|job| job.is_heard()).unwrap_or(false)
     }
 
-    /// Records the causes of this error for the outer layers, if the job has a reader or an observer.
+    /// Records the causes of this error for the outer layers, if the job has a reader or an
+    /// observer.
     #[cold]
     fn explain<E: fmt::Display>(&self, error: &E, known: &(dyn Error + 'static)) {
         if self.is_heard() {

@@ -19,8 +19,8 @@ const TABLE: [(Phase, [Entry; 3]); 6] = [
     (Phase::Rejoined, [Entry::Join; 3]),
 ];
 
-/// The effects of a layer's call: its role, whether it holds a job, the phase in the service, whether the service had another
-/// ambient job, and the phase after the call.
+/// The effects of a layer's call: its role, whether it holds a job, the phase in the service,
+/// whether the service had another ambient job, and the phase after the call.
 type Seen = (Role, bool, Phase, bool, Phase);
 
 fn call_in(phase: Phase, layer: Layer) -> Seen {

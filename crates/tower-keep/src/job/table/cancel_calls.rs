@@ -20,13 +20,14 @@ pub(crate) trait Owner: Send + Sync {
 
 #[derive(Default)]
 pub(super) struct Calls {
-    /// New jobs are rejected. Read under a shard's lock, so that closing the table finds every earlier job.
+    /// New jobs are rejected. Read under a shard's lock, so that closing the table finds every
+    /// earlier job.
     closed: AtomicBool,
     owner: OnceLock<Weak<dyn Owner>>,
 }
 
-/// A running job. `shared`: its calls are part of a shared execution, so cancelling stops the execution. Otherwise it stops
-/// one caller.
+/// A running job. `shared`: its calls are part of a shared execution, so cancelling stops the
+/// execution. Otherwise it stops one caller.
 #[derive(Clone)]
 pub(crate) struct Tracked {
     pub(crate) job: Arc<Core>,
@@ -179,7 +180,8 @@ impl Drop for Call {
             drop(state);
             return self.leave_closed();
         }
-        // This may be the last handle to the job and thus to its observers: drop it without the lock.
+        // This may be the last handle to the job and thus to its observers: drop it without the
+        // lock.
         let left = state.end_call(self.job);
         drop(state);
         drop(left);

@@ -1,7 +1,7 @@
 //! The feed of changes since the change readers last read.
 //!
-//! A thread that changes a job leaves here which job changed, or how it ended, and wakes waiting readers. If many wait,
-//! another thread of its runtime wakes them. The readers make the views.
+//! A thread that changes a job leaves here which job changed, or how it ended, and wakes waiting
+//! readers. If many wait, another thread of its runtime wakes them. The readers make the views.
 
 use std::{
     collections::BTreeMap,
@@ -94,7 +94,8 @@ impl ChangeFeed {
         Some(made)
     }
 
-    /// Adds a reader. `at` runs in the step that separates earlier changes from the reader's changes.
+    /// Adds a reader. `at` runs in the step that separates earlier changes from the reader's
+    /// changes.
     pub(crate) fn begin_read<T>(&self, at: impl FnOnce() -> T) -> (Vec<Item>, T) {
         let mut inbox = self.lock();
         inbox.readers += 1;
@@ -118,7 +119,8 @@ impl ChangeFeed {
         mem::take(&mut self.lock().items)
     }
 
-    /// Registers a waker for the next change. Returns the previous waker, to be dropped without a lock.
+    /// Registers a waker for the next change. Returns the previous waker, to be dropped without a
+    /// lock.
     pub(crate) fn wait(&self, reader: u64, waker: Waker) -> (Then, Option<Waker>) {
         let mut inbox = self.lock();
         if !inbox.items.is_empty() {

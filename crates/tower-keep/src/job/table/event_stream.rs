@@ -45,8 +45,8 @@ impl EventStream {
         Arc::clone(self) as _
     }
 
-    /// Adds a listener. `begin` registers the stream with the running jobs, if there was no listener before. Its result is
-    /// dropped without the lock.
+    /// Adds a listener. `begin` registers the stream with the running jobs, if there was no
+    /// listener before. Its result is dropped without the lock.
     pub(crate) fn subscribe<T>(&self, begin: impl FnOnce() -> T) -> broadcast::Receiver<Event> {
         let _dropped_last;
         let _listening = self

@@ -2,8 +2,8 @@
 
 use crate::event::JobId;
 
-/// Each id can use a few slots. Values move only when the table grows. So a reader finds every value that stays, even if
-/// others are added or removed between two pieces.
+/// Each id can use a few slots. Values move only when the table grows. So a reader finds every
+/// value that stays, even if others are added or removed between two pieces.
 pub(super) struct IdMap<T> {
     /// Empty, or a power of two.
     slots: Vec<Option<(JobId, T)>>,

@@ -1,14 +1,15 @@
-//! The table of running jobs and of the last endings: handles list, find, watch and cancel through it.
+//! The table of running jobs and of the last endings: handles list, find, watch and cancel through
+//! it.
 //!
-//! One table serves the Progress and the Cancel layer of a pipeline. Layers composed by hand have a table each. A job is in
-//! the table while the board shows it: until its end, in one step with its entry in the history. It is also there while the
-//! Cancel layer has a call of it.
+//! One table serves the Progress and the Cancel layer of a pipeline. Layers composed by hand have a
+//! table each. A job is in the table while the board shows it: until its end, in one step with its
+//! entry in the history. It is also there while the Cancel layer has a call of it.
 //!
-//! The table is sharded by the thread that begins a job, with the same shard number in each table. So threads do not
-//! contend, and a job is in one shard, whichever threads it runs on.
+//! The table is sharded by the thread that begins a job, with the same shard number in each table.
+//! So threads do not contend, and a job is in one shard, whichever threads it runs on.
 //!
-//! Reading the table locks one shard for one piece at a time. Lock order: the news, then a shard. No job is touched while one
-//! of them is held.
+//! Reading the table locks one shard for one piece at a time. Lock order: the news, then a shard.
+//! No job is touched while one of them is held.
 
 mod cancel_calls;
 mod change_feed;
@@ -245,7 +246,8 @@ impl Table {
         self.shards.iter().for_each(|shard| shard.trim(jobs));
     }
 
-    /// The running jobs and the history, each job in exactly one of them. `look` reads a job that runs, or has just ended.
+    /// The running jobs and the history, each job in exactly one of them. `look` reads a job that
+    /// runs, or has just ended.
     pub(crate) fn snapshot(
         &self,
         jobs: &[Arc<Core>],

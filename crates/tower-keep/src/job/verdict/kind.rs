@@ -74,8 +74,8 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Whether this verdict still applies to the returned result. It does not if a layer in between turned the error into a
-    /// response.
+    /// Whether this verdict still applies to the returned result. It does not if a layer in between
+    /// turned the error into a response.
     pub(crate) fn holds<T, E>(&self, result: &Result<T, E>) -> bool {
         result.is_err() || self.responded
     }
@@ -86,7 +86,8 @@ impl Verdict {
 pub(crate) enum Explanation {
     /// An error and its causes; valid while the result is that error.
     Causes(Arc<str>),
-    /// The description by a classifier or a rejecting layer; valid while the result is still a response, or still an error.
+    /// The description by a classifier or a rejecting layer; valid while the result is still a
+    /// response, or still an error.
     Description { text: Arc<str>, of_response: bool },
 }
 

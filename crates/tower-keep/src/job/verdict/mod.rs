@@ -1,12 +1,13 @@
-//! Verdicts: how a layer tells its outer layers that it stopped a call, and how results are classified.
+//! Verdicts: how a layer tells its outer layers that it stopped a call, and how results are
+//! classified.
 //!
-//! The error type cannot carry this. It may be the user's own type, or the layer answered with a response. So the layer
-//! leaves a verdict on the thread when its future is ready, and its outer layers read it in the same poll. The outermost
-//! layer of the stack removes it.
+//! The error type cannot carry this. It may be the user's own type, or the layer answered with a
+//! response. So the layer leaves a verdict on the thread when its future is ready, and its outer
+//! layers read it in the same poll. The outermost layer of the stack removes it.
 //!
-//! A verdict adds facts and does not overrule. A layer with its own classifier or policy follows that. Only a gate's
-//! rejection stays a rejection: it is never counted or retried. An explanation may accompany the verdict: the causes of
-//! an error, or a classifier's description of a response.
+//! A verdict adds facts and does not overrule. A layer with its own classifier or policy follows
+//! that. Only a gate's rejection stays a rejection: it is never counted or retried. An explanation
+//! may accompany the verdict: the causes of an error, or a classifier's description of a response.
 
 mod kind;
 
@@ -48,7 +49,8 @@ pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
     });
 }
 
-/// Records that a classifier or policy calls this response a failure. An inner layer's verdict stays the cause.
+/// Records that a classifier or policy calls this response a failure. An inner layer's verdict
+/// stays the cause.
 pub(crate) fn fail(description: Option<Arc<str>>) {
     let verdict = read().filter(|verdict| verdict.responded);
     let kind = match verdict {
@@ -71,8 +73,8 @@ pub(crate) fn describe(text: Arc<str>, of_response: bool) {
     context::set_explanation(Some(Arc::new(description)));
 }
 
-/// Records that the classifier calls this response a success, even if an inner limit expired. A gate's rejection stays:
-/// the service has not seen the call.
+/// Records that the classifier calls this response a success, even if an inner limit expired. A
+/// gate's rejection stays: the service has not seen the call.
 pub(crate) fn succeed() {
     match read() {
         None => {}

@@ -39,8 +39,8 @@ pub fn level_of(kind: &EventKind) -> Level {
 
 fn level_of_failure(cause: FailureCause) -> Level {
     if cause.is_rejection() {
-        // An open circuit rejects every call. These records would drown the failure that opened it, and each caller gets the
-        // error anyway.
+        // An open circuit rejects every call. These records would drown the failure that opened it,
+        // and each caller gets the error anyway.
         Level::DEBUG
     } else {
         Level::ERROR

@@ -99,8 +99,8 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 use JobState::{Failed, Running, Succeeded, Waiting};
 
-/// R29: an unread change is replaced by a newer one, at its position. An ending is never replaced, and the history does not
-/// evict it. Each ending comes after all earlier changes.
+/// R29: an unread change is replaced by a newer one, at its position. An ending is never replaced,
+/// and the history does not evict it. Each ending comes after all earlier changes.
 #[tokio::test(start_paused = true)]
 async fn changes_are_conflated_and_endings_are_not() {
     let mut jobs = Jobs::new(1);
@@ -259,7 +259,8 @@ async fn readers_end() {
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// The next event of this job: first its dispatch, then a report, or an ending for an odd number.
+    /// The next event of this job: first its dispatch, then a report, or an ending for an odd
+    /// number.
     Event(u64, u32),
     Open,
     Read(usize),

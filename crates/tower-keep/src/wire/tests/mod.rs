@@ -1,5 +1,5 @@
-//! Pins the form of each type, and checks that reading gives back what was written. Each enum is covered by a match, which a
-//! new variant breaks.
+//! Pins the form of each type, and checks that reading gives back what was written. Each enum is
+//! covered by a match, which a new variant breaks.
 
 mod events;
 mod handles;
@@ -21,7 +21,8 @@ fn id(id: u64) -> JobId {
     JobId::from_u64(id).unwrap()
 }
 
-/// The value has this form and is read from it, also with an unknown field, and without the optional fields.
+/// The value has this form and is read from it, also with an unknown field, and without the
+/// optional fields.
 #[track_caller]
 pub(super) fn shape<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, shape: Value) {
     assert_eq!(serde_json::to_value(value).unwrap(), shape);

@@ -54,7 +54,8 @@ mod random {
     use super::*;
 
     proptest! {
-        /// A duration of less than a month survives writing and reading. Any other is written as it was read.
+        /// A duration of less than a month survives writing and reading. Any other is written as it
+        /// was read.
         #[test]
         fn durations(nanos in 0..1_u64 << 51, any in any::<u64>()) {
             let there = |duration| number::of_millis(number::millis(duration)).unwrap();

@@ -1,14 +1,17 @@
 //! Parents and children: which job is the parent of which.
 //!
-//! A job may end while its child jobs run. They then become children of its own parent, so that its cancellation reaches
-//! them. The same holds for jobs that the code of an ended job begins.
+//! A job may end while its child jobs run. They then become children of its own parent, so that its
+//! cancellation reaches them. The same holds for jobs that the code of an ended job begins.
 //!
 //! # Invariants
 //!
-//! 1. A job is in its parent's table until it is dropped. If a thread changes its parent, that thread moves it there. It
-//!    stays there after its end, so that late children find the nearest running ancestor.
-//! 2. An ended job without a shared execution has an empty table: its children moved to its parent's.
-//! 3. No job keeps another alive: a job refers to its parent weakly, because the parent lives until its end.
+//! 1. A job is in its parent's table until it is dropped. If a thread changes its parent, that
+//!    thread moves it there. It stays there after its end, so that late children find the nearest
+//!    running ancestor.
+//! 2. An ended job without a shared execution has an empty table: its children moved to its
+//!    parent's.
+//! 3. No job keeps another alive: a job refers to its parent weakly, because the parent lives until
+//!    its end.
 
 use std::{
     collections::BTreeMap,
@@ -82,7 +85,8 @@ pub(crate) fn forbid_retries(job: &Core) {
     });
 }
 
-/// Records activity of the running job and of its children from now on. Iterates, because a chain of children may be long.
+/// Records activity of the running job and of its children from now on. Iterates, because a chain
+/// of children may be long.
 pub(super) fn time_with_children(job: &Arc<Core>) {
     let mut next = vec![Arc::downgrade(job)];
     while let Some(job) = next.pop() {
@@ -134,7 +138,8 @@ pub(super) fn leave(job: &Core) {
     let (parent, within, children) = {
         let mut job = job.lock();
         let (parent, within) = (job.parent.upgrade(), job.within().cloned());
-        // If the execution continues for other callers, the children belong to it, and learn of its end.
+        // If the execution continues for other callers, the children belong to it, and learn of its
+        // end.
         let goes_on = job.core.state().is_shared();
         let children = match &mut job.rare {
             Some(rare) if !goes_on => mem::take(&mut rare.children),

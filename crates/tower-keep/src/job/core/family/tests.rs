@@ -21,7 +21,8 @@ fn end(job: &Core) {
     job.end(None, || Ending::Succeeded);
 }
 
-/// A child that moves from its ended parent to a timed job is timed too: its activity counts for that job.
+/// A child that moves from its ended parent to a timed job is timed too: its activity counts for
+/// that job.
 #[test]
 fn a_child_that_comes_to_a_timed_job_is_timed() {
     let timed = job(Origin::Nobody);
@@ -55,7 +56,8 @@ fn the_children_of_an_ended_root_work_for_nobody() {
     assert!(children(&root).is_empty() && parent(&child).is_none());
 }
 
-/// A child's activity counts for its parent. That does not time the parent, which has no idle limit of its own.
+/// A child's activity counts for its parent. That does not time the parent, which has no idle limit
+/// of its own.
 #[test]
 fn a_timed_childs_parent_is_not_timed() {
     let above = job(Origin::Nobody);

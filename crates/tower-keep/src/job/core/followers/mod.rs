@@ -1,5 +1,6 @@
-//! Followers: jobs that wait for this job's execution, and get its reports and activity. Unwatched followers read the last
-//! reports on request, or at the end of the execution. Watched followers get each report in order.
+//! Followers: jobs that wait for this job's execution, and get its reports and activity. Unwatched
+//! followers read the last reports on request, or at the end of the execution. Watched followers
+//! get each report in order.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,8 +16,8 @@ use crate::{
     tracing_enabled::tracing_listens,
 };
 
-/// The followers of a job with a shared execution. Like events, reports are forwarded by one thread at a time, without a
-/// lock. Another thread queues its reports.
+/// The followers of a job with a shared execution. Like events, reports are forwarded by one thread
+/// at a time, without a lock. Another thread queues its reports.
 #[derive(Default)]
 pub(super) struct Followers {
     /// In the order in which they were dispatched.
@@ -96,8 +97,8 @@ enum Recipients {
     Only(JobId),
 }
 
-/// The maximum number of hops of a report through followers of followers. It bounds jobs that follow each other in a
-/// circle.
+/// The maximum number of hops of a report through followers of followers. It bounds jobs that
+/// follow each other in a circle.
 pub(super) const MAX_HOPS: u8 = 8;
 
 impl Followers {
@@ -113,7 +114,8 @@ impl Followers {
         }
     }
 
-    /// Ends the execution: reports and followers do not leak into the next one. Returns what its followers may not have read.
+    /// Ends the execution: reports and followers do not leak into the next one. Returns what its
+    /// followers may not have read.
     pub(super) fn forget(&mut self) -> Unread {
         self.heard = false;
         self.rate = Rate::default();
@@ -155,8 +157,8 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Subscribes this job to the leader's reports and activity. The last report is delivered at once. `None` if the leader is
-    /// this job, or its execution is over.
+    /// Subscribes this job to the leader's reports and activity. The last report is delivered at
+    /// once. `None` if the leader is this job, or its execution is over.
     pub(crate) fn new(job: Arc<Core>, other: Weak<Core>) -> Option<Self> {
         let work = other.upgrade().filter(|work| !Arc::ptr_eq(&job, work))?;
         let closely = job.is_followed_closely();
@@ -196,7 +198,8 @@ impl Core {
         self.follows_closely() || self.lock().rare.as_deref().is_some_and(is_heard)
     }
 
-    /// The leader delivers each report to this job from now on, and the leader's own leader to the leader.
+    /// The leader delivers each report to this job from now on, and the leader's own leader to the
+    /// leader.
     pub(super) fn claim_reports(&self) -> Handles {
         let mut handles = Vec::new();
         self.claim(MAX_HOPS, &mut handles);
@@ -229,7 +232,12 @@ impl Core {
         (reports, handles)
     }
 
-    fn add_reports_of_work(&self, hops: u8, reports: &mut Vec<LeaderReport>, handles: &mut Handles) {
+    fn add_reports_of_work(
+        &self,
+        hops: u8,
+        reports: &mut Vec<LeaderReport>,
+        handles: &mut Handles,
+    ) {
         for (work, execution) in self.work(hops) {
             if let Some(work) = work.upgrade() {
                 work.add_reports_of_work(hops - 1, reports, handles);
@@ -270,7 +278,8 @@ impl Locked<'_> {
         }
     }
 
-    /// Returns the number of the execution; `None` if it is over. `closely`: the job gets each report at once.
+    /// Returns the number of the execution; `None` if it is over. `closely`: the job gets each
+    /// report at once.
     fn adopt_follower(&mut self, job: &Arc<Core>, closely: bool) -> Option<u64> {
         if !self.core.state().is_shared() {
             return None;
@@ -292,8 +301,8 @@ impl Locked<'_> {
         Some(followers.execution)
     }
 
-    /// Stores a report for the followers, also if this job has ended and its work continues for them. Returns `false` if no
-    /// follower needs it [at once](forward).
+    /// Stores a report for the followers, also if this job has ended and its work continues for
+    /// them. Returns `false` if no follower needs it [at once](forward).
     #[cold]
     pub(super) fn queue_report(&mut self, mut report: LeaderReport, hops: u8) -> bool {
         let followers = &mut self.rare().followers;
