@@ -1,5 +1,5 @@
-//! An axum app behind Log, Cancel and Timeout: an answer, a time limit, and a shutdown that waits for a running job.
-//! Run it: `cargo run --example axum`
+//! An axum app behind Log, Cancel and Timeout: an answer, a time limit, and a shutdown that waits
+//! for a running job. Run it: `cargo run --example axum`
 
 use std::{future::pending, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Jobs that outlive their callers: begin them, list them with their progress, cancel one, shut down.
-//! Run it: `cargo run --example dispatcher`
+//! Jobs that outlive their callers: begin them, list them with their progress, cancel one, shut
+//! down. Run it: `cargo run --example dispatcher`
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Equal requests at the same time share one execution, and its result is cached for the requests after it.
-//! Run it: `cargo run --example join`
+//! Equal requests at the same time share one execution, and its result is cached for the requests
+//! after it. Run it: `cargo run --example join`
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A layer of your own: it turns away what is too large. Retry leaves that alone, and Log says that it was rejected.
-//! Run it: `cargo run --example own_layer`
+//! A layer of your own: it turns away what is too large. Retry leaves that alone, and Log says that
+//! it was rejected. Run it: `cargo run --example own_layer`
 
 use std::task::{Context, Poll};
 

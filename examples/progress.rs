@@ -1,5 +1,5 @@
-//! A job with steps and amounts, which another task shows while it runs.
-//! Run it: `cargo run --example progress`
+//! A job with steps and amounts, which another task shows while it runs. Run it: `cargo run
+//! --example progress`
 
 use std::time::Duration;
 

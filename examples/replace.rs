@@ -1,5 +1,5 @@
-//! A search box: each query of a user replaces the one before it, and no other user's.
-//! Run it: `cargo run --example replace`
+//! A search box: each query of a user replaces the one before it, and no other user's. Run it:
+//! `cargo run --example replace`
 
 use std::time::Duration;
 

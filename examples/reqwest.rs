@@ -1,5 +1,5 @@
-//! A reqwest client behind CircuitBreaker, Timeout and Retry: after a failure a GET is sent again, a POST is not.
-//! Run it: `cargo run --example reqwest`
+//! A reqwest client behind CircuitBreaker, Timeout and Retry: after a failure a GET is sent again,
+//! a POST is not. Run it: `cargo run --example reqwest`
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -19,7 +19,8 @@ async fn origin() -> StatusCode {
     }
 }
 
-/// For the circuit and the retry alike: without it a 503 would be a success, as it is no error of the client.
+/// For the circuit and the retry alike: without it a 503 would be a success, as it is no error of
+/// the client.
 fn classify(result: &Result<Response, BoxError>) -> Outcome {
     match result {
         Ok(response) if !response.status().is_server_error() => Outcome::Success,

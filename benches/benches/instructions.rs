@@ -1,12 +1,13 @@
 //! The instructions that a call executes, by the same cases as `overhead`, and the limits of ours.
 //!
-//! `cargo bench -p tower-keep-benches --bench instructions` runs itself under valgrind, whose callgrind counts what is
-//! executed between two calls of [`section_boundary`]. It does so twice for each case, the second time with twice as many
-//! calls: the difference is what these calls cost, without what surrounds them. Other work of the machine changes nothing,
-//! so this may fail where a time may not: if a call of ours takes more than its limit allows.
+//! `cargo bench -p tower-keep-benches --bench instructions` runs itself under valgrind, whose
+//! callgrind counts what is executed between two calls of [`section_boundary`]. It does so twice
+//! for each case, the second time with twice as many calls: the difference is what these calls
+//! cost, without what surrounds them. Other work of the machine changes nothing, so this may fail
+//! where a time may not: if a call of ours takes more than its limit allows.
 //!
-//! What the kernel does, as for reading the clock, is not seen, and a clone of an `Arc` counts as much as any other
-//! addition.
+//! What the kernel does, as for reading the clock, is not seen, and a clone of an `Arc` counts as
+//! much as any other addition.
 
 use std::{
     env,
@@ -26,9 +27,9 @@ const CALLS: u64 = 300;
 /// Tells the program that it is being watched.
 const WATCHED: &str = "TOWER_KEEP_BENCHES_WATCHED";
 
-/// Case, and how many instructions a call may take with an inner service that is ready at once, and with another that is
-/// pending once, which a rejection never reaches: a fifth more than was counted, as compilers differ. A change that
-/// lowers a count lowers its limit.
+/// Case, and how many instructions a call may take with an inner service that is ready at once, and
+/// with another that is pending once, which a rejection never reaches: a fifth more than was
+/// counted, as compilers differ. A change that lowers a count lowers its limit.
 const LIMITS: &[(&str, u64, u64)] = &[
     ("timeout", 520, 1_320),
     ("retry", 330, 430),

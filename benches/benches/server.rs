@@ -2,10 +2,11 @@
 //!
 //! `cargo bench -p tower-keep-benches --bench server`; `-- --quick` and `-- --test` measure little.
 //!
-//! All servers share a thread, and a block keeps one of them busy. Another thread asks, over a few connections on the
-//! loopback device that are kept open. It writes the bytes of one request again and again and looks for the end of the
-//! answer, so that the server stays the slower of the two. Blocks of requests to each server take turns; rates are
-//! medians. How long the server kept its core busy, where the system tells, hardly depends on what else the machine does.
+//! All servers share a thread, and a block keeps one of them busy. Another thread asks, over a few
+//! connections on the loopback device that are kept open. It writes the bytes of one request again
+//! and again and looks for the end of the answer, so that the server stays the slower of the two.
+//! Blocks of requests to each server take turns; rates are medians. How long the server kept its
+//! core busy, where the system tells, hardly depends on what else the machine does.
 
 use std::{fs, io, net::Ipv4Addr, thread, time::Duration};
 

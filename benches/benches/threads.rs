@@ -1,11 +1,13 @@
-//! What a second thread adds to the throughput of one service, both calling clones of it without a pause.
+//! What a second thread adds to the throughput of one service, both calling clones of it without a
+//! pause.
 //!
-//! `cargo bench -p tower-keep-benches --bench threads`; `-- --quick` and `-- --test` measure little. Two cores are
-//! needed, to which the threads are bound: the first row, without any layer, shows what the machine itself has to give.
+//! `cargo bench -p tower-keep-benches --bench threads`; `-- --quick` and `-- --test` measure
+//! little. Two cores are needed, to which the threads are bound: the first row, without any layer,
+//! shows what the machine itself has to give.
 //!
-//! Each thread has a current-thread runtime of its own, so that they meet in the layers only. Rounds with one thread and
-//! with two take turns, as do the cases. A thread that loses its core for a moment makes a round a bad one: the figures
-//! are those of the best tenth of the rounds.
+//! Each thread has a current-thread runtime of its own, so that they meet in the layers only.
+//! Rounds with one thread and with two take turns, as do the cases. A thread that loses its core
+//! for a moment makes a round a bad one: the figures are those of the best tenth of the rounds.
 
 use std::{
     future::poll_fn,
@@ -31,7 +33,8 @@ use tower_keep_benches::{
 /// No more rounds after this time.
 const MOST: Duration = Duration::from_secs(40);
 
-/// Makes this many calls in each of this many threads; the time from the first one's beginning to the last one's end.
+/// Makes this many calls in each of this many threads; the time from the first one's beginning to
+/// the last one's end.
 type Run = Box<dyn FnMut(u64, u64) -> Duration>;
 
 struct Case {
@@ -135,7 +138,8 @@ struct Figures {
 }
 
 impl Figures {
-    /// Those of the best tenth of the rounds, and the throughput of two threads as a multiple of one thread's.
+    /// Those of the best tenth of the rounds, and the throughput of two threads as a multiple of
+    /// one thread's.
     fn best(&self) -> (f64, f64, f64) {
         let [one, two] = [&self.one, &self.two].map(|times| best_tenth(times.clone()));
         (one, two, 2.0 * one / two)

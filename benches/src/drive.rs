@@ -1,7 +1,8 @@
 //! Making the calls of a case.
 //!
-//! All calls of a sample are made within one poll of one task of a current-thread runtime, so that no case is measured
-//! with more of an executor than another. Only what spawns a task for each call has the scheduler run them.
+//! All calls of a sample are made within one poll of one task of a current-thread runtime, so that
+//! no case is measured with more of an executor than another. Only what spawns a task for each call
+//! has the scheduler run them.
 
 use std::{
     future::Future,
@@ -23,7 +24,8 @@ pub trait Subject {
     fn run(&mut self, count: u64, around: &mut dyn FnMut(&mut dyn FnMut()));
 }
 
-/// Makes the calls one after the other, each polled until it is ready. Each has to succeed, or each to fail.
+/// Makes the calls one after the other, each polled until it is ready. Each has to succeed, or each
+/// to fail.
 ///
 /// Kept out of line, so that each case is compiled alike.
 #[inline(never)]
@@ -36,7 +38,8 @@ pub fn calls<S: Service<u64>>(
     for request in requests {
         assert!(matches!(service.poll_ready(cx), Poll::Ready(Ok(()))));
         let mut future = pin!(service.call(black_box(request)));
-        // In memory, as that of a task, or call and poll would become one for the simplest cases only.
+        // In memory, as that of a task, or call and poll would become one for the simplest cases
+        // only.
         black_box(&mut future);
         loop {
             if let Poll::Ready(result) = future.as_mut().poll(cx) {

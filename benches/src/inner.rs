@@ -99,8 +99,8 @@ impl Future for Answer {
     }
 }
 
-/// Fails each call, and counts those whose futures are polled, for all its clones. Making such a future costs nothing,
-/// as some circuit breakers have it made first.
+/// Fails each call, and counts those whose futures are polled, for all its clones. Making such a
+/// future costs nothing, as some circuit breakers have it made first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failing {
     polled: &'static AtomicU64,

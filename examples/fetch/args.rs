@@ -21,7 +21,8 @@ pub(crate) struct Args {
     #[arg(value_name = "URL")]
     pub(crate) urls: Vec<String>,
 
-    /// The folder for the files; a file that is there already is replaced once the new one is complete
+    /// The folder for the files; a file that is there already is replaced once the new one is
+    /// complete
     #[arg(long, short, value_name = "FOLDER", default_value = "downloads")]
     pub(crate) out: PathBuf,
 
@@ -29,11 +30,13 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: u16,
 
-    /// How often a download is tried again [default: 3, or fewer where their waits exceed the timeout]
+    /// How often a download is tried again [default: 3, or fewer where their waits exceed the
+    /// timeout]
     #[arg(long, value_name = "N", requires = "urls")]
     retries: Option<u32>,
 
-    /// The limit for one attempt, up to the end of the body [default: 600, or the timeout if that is less]
+    /// The limit for one attempt, up to the end of the body [default: 600, or the timeout if that
+    /// is less]
     #[arg(long, value_name = "SECONDS", requires = "urls", value_parser = clap::value_parser!(u64).range(1..))]
     attempt_timeout: Option<u64>,
 
@@ -43,7 +46,8 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The command line of this process, or an error that says which of its options do not go together.
+    /// The command line of this process, or an error that says which of its options do not go
+    /// together.
     pub(crate) fn checked<I>(words: I) -> Result<(Self, Settings), clap::Error>
     where
         I: IntoIterator<Item: Into<OsString> + Clone>,

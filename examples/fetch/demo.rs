@@ -29,8 +29,8 @@ enum Expect {
     Down,
 }
 
-/// In the order of their start. Jobs for the host that is down come early, so that its circuit opens, and late, so that
-/// it rejects.
+/// In the order of their start. Jobs for the host that is down come early, so that its circuit
+/// opens, and late, so that it rejects.
 const JOBS: [(&str, Expect); 15] = [
     ("/large-video.bin", Expect::Fetched),
     ("/large-video.bin", Expect::Joined),

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-/// Of 255 bytes that common file systems allow, leaving room for a number and a suffix such as `.part`.
+/// Of 255 bytes that common file systems allow, leaving room for a number and a suffix such as
+/// `.part`.
 const LONGEST: usize = 200;
 
 /// Device names that Windows gives a meaning of their own, whatever follows the first dot.

@@ -1,4 +1,5 @@
-//! What the Log layer tells: a line for whatever is worth one, and each job's attempts for the table.
+//! What the Log layer tells: a line for whatever is worth one, and each job's attempts for the
+//! table.
 
 use std::{
     collections::HashMap,

@@ -9,7 +9,8 @@ use tokio::{fs::File, io::AsyncWriteExt};
 
 use crate::file_name::Names;
 
-/// A file that is being written, under another name in the same folder. Removed when dropped, unless it was kept.
+/// A file that is being written, under another name in the same folder. Removed when dropped,
+/// unless it was kept.
 #[derive(Debug)]
 pub(crate) struct PartFile {
     /// `None` once it is closed.
@@ -21,8 +22,8 @@ pub(crate) struct PartFile {
 impl PartFile {
     pub(crate) fn create(folder: &Path, name: &str) -> io::Result<Self> {
         let part = folder.join(Names::part(name));
-        // Not tokio's, which makes the file on another thread: a job that is dropped meanwhile would remove it first
-        // and have it made afterwards.
+        // Not tokio's, which makes the file on another thread: a job that is dropped meanwhile
+        // would remove it first and have it made afterwards.
         let file = fs::File::create(&part)?;
         Ok(Self {
             file: Some(File::from_std(file)),
@@ -62,8 +63,8 @@ impl Drop for PartFile {
     }
 }
 
-/// Makes the folder where there is none, and makes sure that files can be made in it: better said once and now than
-/// by every job.
+/// Makes the folder where there is none, and makes sure that files can be made in it: better said
+/// once and now than by every job.
 pub(crate) fn prepare_folder(folder: &Path) -> io::Result<()> {
     if folder.exists() && !folder.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());

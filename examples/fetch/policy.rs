@@ -8,8 +8,8 @@ use tower_keep::{
 
 use crate::{download::Done, error::FetchError};
 
-/// The retry's policy: tries again what may have passed by then, and waits as long as the server asks. Each request is
-/// a GET, so it may be repeated.
+/// The retry's policy: tries again what may have passed by then, and waits as long as the server
+/// asks. Each request is a GET, so it may be repeated.
 pub(crate) fn if_it_may_pass(result: &Result<Done, FetchError>, _: &Attempt<'_>) -> Decision {
     match result {
         Err(FetchError::Status {
@@ -25,7 +25,8 @@ pub(crate) fn if_it_may_pass(result: &Result<Done, FetchError>, _: &Attempt<'_>)
     }
 }
 
-/// The statuses by which a server says that it is a matter of time. A plain 500 may be one for ever.
+/// The statuses by which a server says that it is a matter of time. A plain 500 may be one for
+/// ever.
 fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504)
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// How long a server asks to be left alone, from its `Retry-After` header: seconds, or a date, which is measured
-/// against the same response's `Date` header, as the two clocks need not agree. `None` if the header says nothing
-/// that can be followed.
+/// How long a server asks to be left alone, from its `Retry-After` header: seconds, or a date,
+/// which is measured against the same response's `Date` header, as the two clocks need not agree.
+/// `None` if the header says nothing that can be followed.
 pub(crate) fn retry_after(header: &str, date: Option<&str>) -> Option<Duration> {
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -43,7 +43,8 @@ impl Screen {
         }
     }
 
-    /// Shows how far the jobs are, for ever. Reads the latest states rather than the events: they never lag.
+    /// Shows how far the jobs are, for ever. Reads the latest states rather than the events: they
+    /// never lag.
     pub(crate) async fn show(self, progress: ProgressHandle) {
         match self {
             Self::Terminal(bars) => show_bars(&bars, &progress).await,

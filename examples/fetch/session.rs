@@ -78,7 +78,8 @@ pub(crate) async fn run(
     })
 }
 
-/// The first Ctrl-C cancels all jobs, which then end at once, each with its line. A second one waits for nothing.
+/// The first Ctrl-C cancels all jobs, which then end at once, each with its line. A second one
+/// waits for nothing.
 async fn heed_ctrl_c(cancel: CancelHandle, screen: Screen, interrupted: Arc<AtomicBool>) {
     if ctrl_c().await.is_err() {
         // No signals here: nothing to heed.

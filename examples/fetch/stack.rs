@@ -50,8 +50,8 @@ pub(crate) struct Stack<S> {
     pub(crate) cancel: CancelHandle,
 }
 
-/// The documented order: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout, Retry, Timeout. The upper four are
-/// shared by all hosts, the lower four are each host's own.
+/// The documented order: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout, Retry, Timeout. The
+/// upper four are shared by all hosts, the lower four are each host's own.
 pub(crate) fn build(
     hosts: Vec<Host>,
     settings: Settings,
@@ -104,8 +104,9 @@ pub(crate) fn build(
                     .join()
                     .fail_with(FetchError::Duplicate),
             )
-            // Below Dedup, so that all jobs are there from the start and a duplicate takes no place. Above the
-            // circuits, so that a job asks its circuit when it is its turn, and not when it was queued.
+            // Below Dedup, so that all jobs are there from the start and a duplicate takes no
+            // place. Above the circuits, so that a job asks its circuit when it is its turn, and
+            // not when it was queued.
             .concurrency_limit(settings.jobs)
             .service(Steer::new(per_host, |fetch: &Fetch, _: &[_]| fetch.host)),
     })
@@ -144,7 +145,8 @@ impl Clients {
     }
 }
 
-/// As the client does by itself, but says in one line what it cannot follow, such as the way from http to https.
+/// As the client does by itself, but says in one line what it cannot follow, such as the way from
+/// http to https.
 fn follow(attempt: Attempt<'_>) -> Action {
     match refusal(attempt.url()) {
         None => Policy::default().redirect(attempt),

@@ -49,7 +49,8 @@ impl Sums {
         ratio(self.fulfilled, self.calls)
     }
 
-    /// How many attempts the backend gets for each call of a client. A circuit makes that less than one.
+    /// How many attempts the backend gets for each call of a client. A circuit makes that less than
+    /// one.
     pub(crate) fn load_per_call(self) -> f64 {
         ratio(self.attempts, self.calls)
     }
@@ -101,7 +102,8 @@ impl Account {
         tens.map(|sums| sums.attempts).max().unwrap_or(0) as f64 / 10.0
     }
 
-    /// How many minutes after the end of the brown-out as much succeeds as before it, and goes on to; `None` if never.
+    /// How many minutes after the end of the brown-out as much succeeds as before it, and goes on
+    /// to; `None` if never.
     pub(crate) fn recovered_after(&self) -> Option<usize> {
         let normal = self.over(self.day.before()).goodput();
         let after = Phase {
@@ -115,8 +117,9 @@ impl Account {
         })
     }
 
-    /// The seconds in which a retry was granted though the budget's window did not allow it: none, if the budget keeps
-    /// its word. A window is the current second and the nine before it, as the budget moves on by tenths.
+    /// The seconds in which a retry was granted though the budget's window did not allow it: none,
+    /// if the budget keeps its word. A window is the current second and the nine before it, as the
+    /// budget moves on by tenths.
     pub(crate) fn overdrafts(&self) -> Vec<usize> {
         (0..self.seconds.len())
             .filter(|&now| {

@@ -8,8 +8,8 @@ use crate::day::Day;
 
 /// Simulates a day on which a backend browns out, once for each of four ways to call it.
 ///
-/// At noon, when most is asked for, all takes four times as long for ten minutes, and for four minutes of them the
-/// backend is down. The same seed gives the same output.
+/// At noon, when most is asked for, all takes four times as long for ten minutes, and for four
+/// minutes of them the backend is down. The same seed gives the same output.
 #[derive(Debug, Parser)]
 #[command(name = "outage")]
 pub(crate) struct Args {

@@ -1,9 +1,9 @@
 //! The service that everybody calls: a number of workers behind a queue.
 //!
-//! It is made as services are that fail this way. It works off its queue in order, and it does not know when a client
-//! has given up: the work is done all the same, for nobody. So where more comes than it can do, and what comes waits
-//! longer than its client does, it works as hard as ever and everything it does is in vain. Nothing in here says how
-//! long that lasts.
+//! It is made as services are that fail this way. It works off its queue in order, and it does not
+//! know when a client has given up: the work is done all the same, for nobody. So where more comes
+//! than it can do, and what comes waits longer than its client does, it works as hard as ever and
+//! everything it does is in vain. Nothing in here says how long that lasts.
 
 use std::{
     collections::VecDeque,

@@ -45,7 +45,8 @@ impl Books {
         now
     }
 
-    /// Counts something that belongs to this second. What is left over from the day's end belongs to none.
+    /// Counts something that belongs to this second. What is left over from the day's end belongs
+    /// to none.
     pub(crate) fn note_at(&self, second: usize, note: impl FnOnce(&mut Second)) {
         if let Some(second) = self.seconds().get_mut(second) {
             note(second);

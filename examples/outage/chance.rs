@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-/// Who throws the dice. Each has generators of its own, so that what one policy does to the order of events changes
-/// nothing about who the clients are.
+/// Who throws the dice. Each has generators of its own, so that what one policy does to the order
+/// of events changes nothing about who the clients are.
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]
 pub(crate) enum Thrower {

@@ -1,8 +1,8 @@
 //! Those who call: half of them people, half of them timed jobs.
 //!
-//! Each is a task with a service of its own, a clone of the one stack, and calls in a rhythm that follows the day. It
-//! waits for an answer as long as its patience lasts. A timed job that failed waits for its next turn; a person comes
-//! back once, a minute or two later.
+//! Each is a task with a service of its own, a clone of the one stack, and calls in a rhythm that
+//! follows the day. It waits for an answer as long as its patience lasts. A timed job that failed
+//! waits for its next turn; a person comes back once, a minute or two later.
 
 use std::time::Duration;
 

@@ -70,7 +70,8 @@ impl Day {
         }
     }
 
-    /// What can be called normal: an hour, or what there is of it, up to some minutes before the brown-out.
+    /// What can be called normal: an hour, or what there is of it, up to some minutes before the
+    /// brown-out.
     pub(crate) fn before(self) -> Phase {
         let to = BROWN_OUT.from - 300;
         Phase {
@@ -95,7 +96,8 @@ impl Day {
         }
     }
 
-    /// How long a client waits from one call to its next: half an hour at noon, five times as long at midnight.
+    /// How long a client waits from one call to its next: half an hour at noon, five times as long
+    /// at midnight.
     ///
     /// The curve is a polynomial, which comes out the same on every machine; a cosine need not.
     pub(crate) fn rhythm(self, since_start: Duration) -> Duration {

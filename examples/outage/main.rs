@@ -5,9 +5,9 @@
 //! cargo run --example outage -- --seed 7 --clients 20000 --hours 4 --out somewhere.svg
 //! ```
 //!
-//! 10 000 clients call a backend of limited capacity, each in a rhythm of its own, most at noon. For ten minutes from
-//! noon on the backend is three times as slow, and for four of them it is down. Then the cause is gone; whether the
-//! trouble is gone too depends on how it is called:
+//! 10 000 clients call a backend of limited capacity, each in a rhythm of its own, most at noon.
+//! For ten minutes from noon on the backend is three times as slow, and for four of them it is
+//! down. Then the cause is gone; whether the trouble is gone too depends on how it is called:
 //!
 //! | policy | what it does |
 //! |---|---|
@@ -27,16 +27,18 @@
 //! | `simulation.rs`, `books.rs` | playing a day on the paused clock, counting what happens |
 //! | `account.rs`, `report.rs`, `plot.rs` | what it comes to, in words and as a picture |
 //!
-//! Everything that is called is real: each of the clients is a task with a clone of the stack, as it is used elsewhere.
-//! They stand for users of one process that calls the backend for them, so they share one circuit and one budget. Only
-//! the clock is not real: it stands still while anything is left to do, and then moves on to what comes next.
+//! Everything that is called is real: each of the clients is a task with a clone of the stack, as
+//! it is used elsewhere. They stand for users of one process that calls the backend for them, so
+//! they share one circuit and one budget. Only the clock is not real: it stands still while
+//! anything is left to do, and then moves on to what comes next.
 //!
-//! In the output, load per call is what the backend gets for each call of a client; load per admitted call leaves out the
-//! calls that an open circuit rejects. The bound is checked as the budget promises it: whenever a retry is granted, those
-//! of the 10 s up to then are at most a fifth of the first attempts in them.
+//! In the output, load per call is what the backend gets for each call of a client; load per
+//! admitted call leaves out the calls that an open circuit rejects. The bound is checked as the
+//! budget promises it: whenever a retry is granted, those of the 10 s up to then are at most a
+//! fifth of the first attempts in them.
 //!
-//! The same arguments give the same output, byte for byte. The exit code is 0 if the budgets kept their word, 1 if not, 2
-//! for wrong options.
+//! The same arguments give the same output, byte for byte. The exit code is 0 if the budgets kept
+//! their word, 1 if not, 2 for wrong options.
 
 mod account;
 mod args;

@@ -1,7 +1,7 @@
 //! Four ways to call the same backend.
 //!
-//! The clients are users of one process, such as a gateway, that calls the backend for them: its stack is made once, and
-//! all clients share its circuit and its budget.
+//! The clients are users of one process, such as a gateway, that calls the backend for them: its
+//! stack is made once, and all clients share its circuit and its budget.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -120,11 +120,12 @@ impl Policy {
     }
 }
 
-/// Three retries after up to 0.1, 0.2 and 0.4 s, as long as there are no more than a share of the calls.
+/// Three retries after up to 0.1, 0.2 and 0.4 s, as long as there are no more than a share of the
+/// calls.
 fn retry(day: Day) -> RetryLayer {
     let share = Ratio::new(1, CALLS_PER_RETRY).expect("it is a share");
-    // A floor is for those who call seldom. It would be more than the share of the few probes that an open circuit lets
-    // through.
+    // A floor is for those who call seldom. It would be more than the share of the few probes that
+    // an open circuit lets through.
     let budget = RetryBudget::new(share).floor(0);
     RetryLayer::for_clients()
         .budget(budget)

@@ -4,8 +4,8 @@ use std::io;
 
 use crate::{account::Account, backend::Backend, books::Books, day::Day, policies::Policy};
 
-/// Plays the day once for each policy, all at the same time: each has a thread, a runtime and a clock of its own.
-/// Tells of each that is done.
+/// Plays the day once for each policy, all at the same time: each has a thread, a runtime and a
+/// clock of its own. Tells of each that is done.
 pub(crate) fn all(day: Day, done: impl Fn(Policy) + Sync) -> io::Result<Vec<Account>> {
     let done = &done;
     std::thread::scope(|scope| {

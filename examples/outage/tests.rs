@@ -173,7 +173,8 @@ fn each_heading_explains_itself() {
     }
 }
 
-/// Where the budget alone does worse than no policy, the report says why; where it does not, it says nothing of it.
+/// Where the budget alone does worse than no policy, the report says why; where it does not, it
+/// says nothing of it.
 #[test]
 fn the_report_says_why_a_budget_alone_does_worse() {
     let says = |accounts: &[Account]| {

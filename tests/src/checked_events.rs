@@ -37,7 +37,8 @@ impl CheckedEvents {
         job.ended |= event.kind.is_terminal();
     }
 
-    /// Asserts that the events of each job came in order, that each job ended, and how many there were at least.
+    /// Asserts that the events of each job came in order, that each job ended, and how many there
+    /// were at least.
     #[track_caller]
     pub fn assert_whole(&self, at_least: usize) {
         let State { jobs, faults } = &*self.0.lock().unwrap();

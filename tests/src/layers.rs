@@ -29,7 +29,8 @@ pub fn quiet() -> LogLayer {
 /// Makes the key of a request of type `u32`.
 pub type ByU32 = fn(&u32) -> Option<u32>;
 
-/// Requests below 10 share a key, those from 10 to 19 another, and so on. Requests from 100 have none.
+/// Requests below 10 share a key, those from 10 to 19 another, and so on. Requests from 100 have
+/// none.
 #[must_use]
 pub fn by_tens() -> DedupLayer<ByU32, u32> {
     DedupLayer::new(|request| (*request < 100).then_some(*request / 10))
@@ -67,7 +68,8 @@ impl tower::retry::Policy<u32, u32, BoxError> for OnceMore {
     }
 }
 
-/// A policy for tower's own retry: it retries each failure at once, with the next number as the request.
+/// A policy for tower's own retry: it retries each failure at once, with the next number as the
+/// request.
 #[derive(Clone, Debug)]
 pub struct CountsOn;
 
@@ -112,7 +114,8 @@ where
     }
 }
 
-/// A foreign layer that calls a second time, a second after the first. The first success is the response.
+/// A foreign layer that calls a second time, a second after the first. The first success is the
+/// response.
 #[derive(Clone, Debug)]
 pub struct Hedge<S>(pub S);
 

@@ -1,8 +1,8 @@
-//! How large the response futures are, in bytes, around a future of 16. A future is moved a few times on its way to
-//! where it is polled, so each byte costs every call.
+//! How large the response futures are, in bytes, around a future of 16. A future is moved a few
+//! times on its way to where it is polled, so each byte costs every call.
 //!
-//! The table holds upper bounds. A change that makes a future smaller lowers its line; a change that raises a line has to
-//! be worth it.
+//! The table holds upper bounds. A change that makes a future smaller lowers its line; a change
+//! that raises a line has to be worth it.
 
 #![cfg(target_pointer_width = "64")]
 

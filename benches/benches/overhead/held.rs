@@ -8,8 +8,8 @@ use std::{
 use tower::{Layer, Service};
 use tower_keep_benches::{Inner, cases::keep};
 
-/// The bytes held by each of this many running jobs behind Log, Progress and Cancel, without its future; and those of
-/// the future.
+/// The bytes held by each of this many running jobs behind Log, Progress and Cancel, without its
+/// future; and those of the future.
 pub(crate) fn by_running_job(jobs: usize) -> (usize, usize) {
     let mut service = keep::log_progress_cancel().layer(Inner::pending_once());
     let mut cx = Context::from_waker(Waker::noop());

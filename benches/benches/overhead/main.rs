@@ -1,11 +1,13 @@
 //! What each layer adds to a call, next to its peers in tower, tower-resilience and other crates.
 //!
-//! `cargo bench -p tower-keep-benches --bench overhead` runs criterion's groups, then prints a table of costs and one of
-//! ratios; `-- --quick` and `-- --test` do so in little time. Absolute times say more about the machine than about a
-//! layer: read the ratios. Without `-p` cargo would build tokio with the clock that the tests pause, which costs more.
+//! `cargo bench -p tower-keep-benches --bench overhead` runs criterion's groups, then prints a
+//! table of costs and one of ratios; `-- --quick` and `-- --test` do so in little time. Absolute
+//! times say more about the machine than about a layer: read the ratios. Without `-p` cargo would
+//! build tokio with the clock that the tests pause, which costs more.
 //!
 //! Services are built once; an iteration is `poll_ready`, `call` and the polls of its future. The
-//! counting allocator is paused while times are taken, which leaves it a look at a thread-local for each allocation.
+//! counting allocator is paused while times are taken, which leaves it a look at a thread-local for
+//! each allocation.
 
 mod held;
 mod report;

@@ -46,8 +46,8 @@ impl Figures {
     }
 }
 
-/// Measures the cases by turns: what slows the machine down for a while slows them all. In each round they come in
-/// another order.
+/// Measures the cases by turns: what slows the machine down for a while slows them all. In each
+/// round they come in another order.
 fn figures(cases: &mut [Case], pends: bool, rounds: usize, count: u64) -> Vec<Option<Figures>> {
     let counted = 256;
     let mut all: Vec<_> = cases
@@ -81,8 +81,8 @@ fn ratio(ours: &Figures, peer: &Figures) -> f64 {
     ours.time() / peer.time()
 }
 
-/// Measures the cases, the first of which is the inner service alone, and prints what a call costs, and the ratios
-/// where two are compared; `quick`, with fewer calls.
+/// Measures the cases, the first of which is the inner service alone, and prints what a call costs,
+/// and the ratios where two are compared; `quick`, with fewer calls.
 pub(crate) fn print_tables(cases: &mut [Case], quick: bool) {
     let (rounds, count) = if quick { (5, 200) } else { (101, 1_000) };
     let ready = figures(cases, false, rounds, count);

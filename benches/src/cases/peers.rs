@@ -99,7 +99,8 @@ fn recloser_breaker() -> AsyncRecloser {
         .into()
 }
 
-/// A circuit breaker that is no layer, around the inner service's future. A macro, as there are two inner services.
+/// A circuit breaker that is no layer, around the inner service's future. A macro, as there are two
+/// inner services.
 macro_rules! around_future {
     ($breaker:expr) => {
         layer_fn(|mut inner| {

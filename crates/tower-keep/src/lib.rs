@@ -151,6 +151,8 @@ pub mod circuit_breaker;
 pub mod dedup;
 #[cfg(feature = "dispatch")]
 pub mod dispatch;
+#[cfg(feature = "pipeline")]
+pub mod guide;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "pipeline")]

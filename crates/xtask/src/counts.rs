@@ -15,8 +15,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The counts in a line `test result: ok. 3 passed; 0 failed; 1 ignored; …`;
-    /// none in any other line.
+    /// The counts in a line `test result: ok. 3 passed; 0 failed; 1 ignored; …`; none in any other
+    /// line.
     pub fn from_line(line: &str) -> Option<Self> {
         let (_verdict, results) = line.strip_prefix("test result: ")?.split_once(". ")?;
         let mut counts = Self::default();

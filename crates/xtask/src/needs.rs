@@ -15,8 +15,8 @@ pub struct Need {
     pub package: &'static str,
     /// The feature of `tower-keep-tests` whose tests need it.
     pub feature: &'static str,
-    /// The program's arguments for serving at an address, with an empty
-    /// directory to keep its files in.
+    /// The program's arguments for serving at an address, with an empty directory to keep its files
+    /// in.
     pub args: fn(SocketAddr, &Path) -> Vec<String>,
     /// The environment variable that tells the tests its `host:port`.
     pub variable: &'static str,
@@ -31,8 +31,8 @@ pub struct Need {
 pub enum Stop {
     /// Kill it at once.
     Kill,
-    /// Ask it to end, for one that has children of its own to end; kill it
-    /// when it has not ended after this long.
+    /// Ask it to end, for one that has children of its own to end; kill it when it has not ended
+    /// after this long.
     Ask(Duration),
 }
 

@@ -26,8 +26,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the program on a free port of the loopback interface and waits
-    /// until it accepts connections.
+    /// Starts the program on a free port of the loopback interface and waits until it accepts
+    /// connections.
     pub fn start(need: &Need) -> Result<Self, Problem> {
         let mut server = Self::spawn(need).map_err(|source| Problem::Run {
             program: need.program.to_owned(),
@@ -74,8 +74,8 @@ impl Server {
         let address = self.address;
         wait::until(self.need.ready_within, || {
             let accepts = accepts(address);
-            // Asked after connecting: whoever accepts there, it is no server
-            // of ours once ours has ended.
+            // Asked after connecting: whoever accepts there, it is no server of ours once ours has
+            // ended.
             match self.child.try_wait() {
                 Ok(Some(status)) => Some(Err(format!("it ended with {status}"))),
                 Err(error) => Some(Err(error.to_string())),
@@ -95,8 +95,7 @@ impl Server {
     }
 
     fn stop(&mut self) -> io::Result<ExitStatus> {
-        // One that has ended is not to be signalled: its number may be
-        // someone else's by now.
+        // One that has ended is not to be signalled: its number may be someone else's by now.
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
@@ -120,8 +119,8 @@ impl Drop for Server {
     }
 }
 
-/// A free port, and never the same one twice: nobody holds it until the server listens there, and another server of this
-/// process may be started meanwhile.
+/// A free port, and never the same one twice: nobody holds it until the server listens there, and
+/// another server of this process may be started meanwhile.
 fn free_address() -> io::Result<SocketAddr> {
     static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
     loop {
@@ -136,8 +135,7 @@ fn free_address() -> io::Result<SocketAddr> {
 fn accepts(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1))
         .and_then(|stream| stream.local_addr())
-        // The system may pick this very port to connect from, and then it
-        // connects to itself.
+        // The system may pick this very port to connect from, and then it connects to itself.
         .is_ok_and(|from| from != address)
 }
 

@@ -19,8 +19,8 @@ pub struct Outcome {
 
 /// `cargo test` for the whole workspace, doctests included.
 ///
-/// The library's own features are all on by default; `features` are those of
-/// the package `tower-keep-tests` to add.
+/// The library's own features are all on by default; `features` are those of the package
+/// `tower-keep-tests` to add.
 pub fn cargo_test(features: &[&str], args: &[OsString]) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -60,8 +60,8 @@ fn stream(command: &mut Command, out: &mut impl Write) -> io::Result<(Counts, Ex
     Ok((counts, child.wait()?))
 }
 
-/// A run that failed without a failed test, as when something does not
-/// compile, counts as one failure.
+/// A run that failed without a failed test, as when something does not compile, counts as one
+/// failure.
 fn judge(mut counts: Counts, status: ExitStatus) -> Outcome {
     let fault = if counts.failed > 0 {
         Some("some tests failed".to_owned())

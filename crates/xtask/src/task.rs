@@ -12,11 +12,11 @@ use crate::problem::Problem;
 use crate::server::Server;
 use crate::suite::{self, Outcome};
 
-/// Runs every test, with `args` passed on to `cargo test`, and ends with a
-/// line such as `12 passed, 0 failed`.
+/// Runs every test, with `args` passed on to `cargo test`, and ends with a line such as `12 passed,
+/// 0 failed`.
 ///
-/// Fails when a test fails, when the tests do not compile, when none runs,
-/// and, without that line, when something the tests need is not to be had.
+/// Fails when a test fails, when the tests do not compile, when none runs, and, without that line,
+/// when something the tests need is not to be had.
 pub fn test(needs: &[Need], args: &[OsString]) -> ExitCode {
     let command = suite::cargo_test(&needs::features(needs), args);
     match run(needs, command, &mut io::stdout()) {
@@ -37,8 +37,8 @@ pub fn test(needs: &[Need], args: &[OsString]) -> ExitCode {
 
 /// Holds the public API of `packages` against the lists of it, or renews them.
 ///
-/// Fails when a list differs, when there are more types than allowed or types
-/// of crates that are not allowed, and when the compiler is not to be had.
+/// Fails when a list differs, when there are more types than allowed or types of crates that are
+/// not allowed, and when the compiler is not to be had.
 pub fn public_api(packages: &[Package], mode: Mode) -> ExitCode {
     match api::run(packages, mode) {
         Err(problem) => {

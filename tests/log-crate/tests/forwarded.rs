@@ -1,5 +1,5 @@
-//! Without a subscriber, tracing's feature `log` forwards to the `log` crate. The logger is global, so the program has
-//! no other tests.
+//! Without a subscriber, tracing's feature `log` forwards to the `log` crate. The logger is global,
+//! so the program has no other tests.
 
 use std::{
     future::poll_fn,

@@ -67,8 +67,8 @@ impl<T> Thread<T> {
     }
 }
 
-/// Holds what takes a lock when it is dropped. After a panic it is not dropped: loom has given its locks up, and a second
-/// panic would hide the first.
+/// Holds what takes a lock when it is dropped. After a panic it is not dropped: loom has given its
+/// locks up, and a second panic would hide the first.
 pub(crate) struct Unhurt<T>(Option<T>);
 
 impl<T> Unhurt<T> {
@@ -90,7 +90,8 @@ impl<T> Drop for Unhurt<T> {
     }
 }
 
-/// Lets a thread sleep until its waker wakes it. Nothing else wakes it, so a lost wake-up is a deadlock.
+/// Lets a thread sleep until its waker wakes it. Nothing else wakes it, so a lost wake-up is a
+/// deadlock.
 #[derive(Default)]
 pub(crate) struct Sleeper(Arc<Alarm>);
 

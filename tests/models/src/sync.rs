@@ -23,12 +23,14 @@ pub(crate) mod atomic {
         ($($name:ident: $value:ty, $($extra:ident)*;)*) => {$(
             /// loom's, but for what it gets wrong.
             ///
-            /// 1. It lets a plain store come between the load and the store of a concurrent compare-and-swap
-            ///    (<https://github.com/tokio-rs/loom/issues/254>), which would show bugs that there are not. Between
-            ///    swaps it keeps to the order, so here a store is one.
-            /// 2. Of the accesses that a schedule could turn around it remembers but the last one, so that a thread's
-            ///    own load hides another's before, and schedules are left out. So here each access first touches a word
-            ///    that nobody reads, as a write, which hides nothing. It orders nothing either.
+            /// 1. It lets a plain store come between the load and the store of a concurrent
+            ///    compare-and-swap (<https://github.com/tokio-rs/loom/issues/254>), which would
+            ///    show bugs that there are not. Between swaps it keeps to the order, so here a
+            ///    store is one.
+            /// 2. Of the accesses that a schedule could turn around it remembers but the last one,
+            ///    so that a thread's own load hides another's before, and schedules are left out.
+            ///    So here each access first touches a word that nobody reads, as a write, which
+            ///    hides nothing. It orders nothing either.
             #[derive(Debug)]
             pub(crate) struct $name {
                 word: atomic::$name,
@@ -119,7 +121,8 @@ pub(crate) mod atomic {
     }
 }
 
-/// A lock around a waker. A call of the real lock that meets another call leaves its work to that call. Here it waits.
+/// A lock around a waker. A call of the real lock that meets another call leaves its work to that
+/// call. Here it waits.
 #[derive(Debug)]
 pub(crate) struct AtomicWaker(Mutex<Option<Waker>>);
 
@@ -144,7 +147,8 @@ impl AtomicWaker {
     }
 }
 
-/// The real one, behind a flag of loom's. A reader may still see it empty, if nothing else orders the two.
+/// The real one, behind a flag of loom's. A reader may still see it empty, if nothing else orders
+/// the two.
 #[derive(Debug)]
 pub(crate) struct OnceLock<T> {
     filling: Mutex<()>,
@@ -183,7 +187,8 @@ impl<T> OnceLock<T> {
     }
 }
 
-/// The real one. Before each step others may come, which loom could not know; each step as a whole is tokio's affair.
+/// The real one. Before each step others may come, which loom could not know; each step as a whole
+/// is tokio's affair.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CancellationToken {
     real: tokio_util::sync::CancellationToken,

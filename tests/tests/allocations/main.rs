@@ -1,7 +1,8 @@
-//! What a call costs in the steady state: heap allocations, and clones of the inner service. A program of its own,
-//! because its global allocator counts.
+//! What a call costs in the steady state: heap allocations, and clones of the inner service. A
+//! program of its own, because its global allocator counts.
 //!
-//! Futures are polled by hand with a waker that does nothing, so that only the layers are counted, not an executor.
+//! Futures are polled by hand with a waker that does nothing, so that only the layers are counted,
+//! not an executor.
 
 mod measure;
 
@@ -94,7 +95,8 @@ fn retry_costs_nothing() {
     at_most(&once, 0, 0);
 }
 
-/// A retry with all its settings costs nothing either: what a retry needs is made when there is one.
+/// A retry with all its settings costs nothing either: what a retry needs is made when there is
+/// one.
 #[test]
 fn retry_costs_nothing_with_a_budget_jitter_and_a_total_time() {
     let budget = RetryBudget::default();
@@ -119,7 +121,8 @@ fn circuit_breaker_costs_nothing() {
     at_most(&CircuitBreakerLayer::new(), 0, 0);
 }
 
-/// With a count window, a time window, slow calls known in flight, and a circuit for each key, once the key is known.
+/// With a count window, a time window, slow calls known in flight, and a circuit for each key, once
+/// the key is known.
 #[test]
 fn circuit_breaker_costs_nothing_in_any_mode() {
     let windowed = || CircuitBreakerLayer::new().failure_rate(Ratio::HALF);
@@ -160,8 +163,8 @@ fn timeout_retry_and_circuit_breaker_cost_nothing_together() {
     at_most(&layers, 0, 1);
 }
 
-/// R78 A job that gets an id from outside takes one more allocation, apart from the text. A job without an id pays
-/// nothing.
+/// R78 A job that gets an id from outside takes one more allocation, apart from the text. A job
+/// without an id pays nothing.
 #[test]
 fn an_external_id_is_one_allocation() {
     at_most(&JobLayer::new("job"), JOB, 0);
@@ -220,8 +223,8 @@ fn log_progress_and_cancel_share_the_job() {
     at_most(&layers, JOB, 0);
 }
 
-/// A job with steps has one allocation for what few jobs need. The steps that follow each other allocate nothing but
-/// their names, which are shared here, however closely watched.
+/// A job with steps has one allocation for what few jobs need. The steps that follow each other
+/// allocate nothing but their names, which are shared here, however closely watched.
 #[test]
 fn steps_cost_one_allocation_for_all() {
     let names: [Arc<str>; 2] = ["first".into(), "second".into()];

@@ -17,7 +17,8 @@ use tower_keep::{
 use tower_keep_test::{Polled, Readiness, Scripted, Step};
 use tower_keep_tests::*;
 
-/// R2: a new job in the same group cancels the one before it, before it starts; the old one never ends in success.
+/// R2: a new job in the same group cancels the one before it, before it starts; the old one never
+/// ends in success.
 #[tokio::test(start_paused = true)]
 async fn a_new_job_replaces_the_old_one() {
     let (log, recorder) = recording();
@@ -136,7 +137,8 @@ async fn nobody_has_to_listen() {
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
 }
 
-/// R10: a cancelled job ends in exactly one `Cancelled`; it is not retried, and does not count in any circuit.
+/// R10: a cancelled job ends in exactly one `Cancelled`; it is not retried, and does not count in
+/// any circuit.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_job_is_neither_retried_nor_counted() {
     // The cancel layer outermost, and innermost, where it makes an error that the others see.
@@ -313,8 +315,8 @@ impl Drop for Group {
     }
 }
 
-/// R52: a job whose group panics when a clone of it is dropped leaves nothing in the group, nor does one whose call
-/// panics because the waker of the job that it replaces does.
+/// R52: a job whose group panics when a clone of it is dropped leaves nothing in the group, nor
+/// does one whose call panics because the waker of the job that it replaces does.
 #[tokio::test(start_paused = true)]
 async fn a_panic_on_the_way_in_leaves_no_job_in_the_group() {
     for replaces in [false, true] {

@@ -13,7 +13,8 @@ use tower_keep::{
 use tower_keep_test::{Polled, Scripted};
 use tower_keep_tests::*;
 
-/// R5: a caller that goes away stops a bare layer's job, and leaves a detached one running, which ends and is reported.
+/// R5: a caller that goes away stops a bare layer's job, and leaves a detached one running, which
+/// ends and is reported.
 #[tokio::test(start_paused = true)]
 async fn what_a_gone_caller_leaves() {
     let (log, recorder) = recording();
@@ -57,7 +58,8 @@ async fn what_a_gone_caller_leaves() {
     assert!(handle.jobs().is_empty());
 }
 
-/// R5: a detached job can be waited for, fails and panics like any other, and can be cancelled without its caller.
+/// R5: a detached job can be waited for, fails and panics like any other, and can be cancelled
+/// without its caller.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_is_a_job() {
     let cancel = CancelLayer::new().detached();
@@ -146,8 +148,8 @@ async fn a_rejected_detached_job_has_not_started() {
     recorder.assert_names(["dispatched", "failed"]);
 }
 
-/// R5: a caller that leaves when it has the result of a detached call, and a layer outside goes on with that, ends the
-/// job.
+/// R5: a caller that leaves when it has the result of a detached call, and a layer outside goes on
+/// with that, ends the job.
 #[tokio::test(start_paused = true)]
 async fn a_result_that_was_taken_is_the_callers() {
     let (log, recorder) = recording();
@@ -189,7 +191,8 @@ fn dropped_before_the_first_poll() {
     recorder.assert_one_terminal_each();
 }
 
-/// R63: a job whose runtime goes while its caller waits elsewhere ends as cancelled by the shutdown, for its caller and its observers.
+/// R63: a job whose runtime goes while its caller waits elsewhere ends as cancelled by the
+/// shutdown, for its caller and its observers.
 #[test]
 fn a_lost_task_has_one_reason() {
     let (log, recorder) = recording();
@@ -242,7 +245,8 @@ async fn a_job_whose_end_is_reported_does_not_run() {
     }
 }
 
-/// A service in a detached Cancel layer with a grace period, and how often its clean-up came to its end.
+/// A service in a detached Cancel layer with a grace period, and how often its clean-up came to its
+/// end.
 fn cleaning_up() -> (Stack, Arc<AtomicU32>) {
     let cleaned = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&cleaned);
@@ -270,8 +274,8 @@ async fn a_detached_job_cleans_up_after_an_overall_limit() {
     assert_eq!(cleaned.load(Ordering::Relaxed), 1);
 }
 
-/// R11b: a job that another Cancel layer around cancels, without a grace period, gets the grace period of a detached
-/// Cancel layer.
+/// R11b: a job that another Cancel layer around cancels, without a grace period, gets the grace
+/// period of a detached Cancel layer.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_cleans_up_below_another_cancel_layer() {
     let (inner, cleaned) = cleaning_up();

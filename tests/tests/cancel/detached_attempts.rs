@@ -11,7 +11,8 @@ use tower_keep::{
 use tower_keep_test::{Scripted, Step};
 use tower_keep_tests::*;
 
-/// A job whose attempts are detached ends when its caller goes away between two of them: nothing runs on then.
+/// A job whose attempts are detached ends when its caller goes away between two of them: nothing
+/// runs on then.
 #[tokio::test(start_paused = true)]
 async fn a_caller_gone_between_detached_attempts_ends_the_job() {
     let (log, recorder) = recording();
@@ -40,7 +41,8 @@ async fn a_caller_gone_between_detached_attempts_ends_the_job() {
     recorder.assert_one_terminal_each();
 }
 
-/// R5: the caller leaves while two calls of the job run: both run on, and the last one ends the job.
+/// R5: the caller leaves while two calls of the job run: both run on, and the last one ends the
+/// job.
 #[tokio::test(start_paused = true)]
 async fn the_last_of_two_calls_ends_the_job() {
     let (log, recorder) = recording();
@@ -60,7 +62,8 @@ async fn the_last_of_two_calls_ends_the_job() {
     assert_eq!(recorder.times().last(), Some(&("failed", secs(5))));
 }
 
-/// R5: two layers of one stack are detached, with a retry between them: the job runs on as the outer one's.
+/// R5: two layers of one stack are detached, with a retry between them: the job runs on as the
+/// outer one's.
 #[tokio::test(start_paused = true)]
 async fn two_detached_layers() {
     let (log, recorder) = recording();
@@ -78,8 +81,8 @@ async fn two_detached_layers() {
     recorder.assert_names(RETRIED_ONCE);
 }
 
-/// R5: a limit around a detached job that gives an attempt up stops it, also where the retry around both is the
-/// outermost layer of ours, so that it owns the job.
+/// R5: a limit around a detached job that gives an attempt up stops it, also where the retry around
+/// both is the outermost layer of ours, so that it owns the job.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_the_outermost_retry_gives_up_stops() {
     let inner = Scripted::<u32, u32>::new()
@@ -95,8 +98,8 @@ async fn an_attempt_that_the_outermost_retry_gives_up_stops() {
     call.abort();
 }
 
-/// R5: an attempt that was given up while its last poll ran says nothing of how the job ends: a caller that leaves
-/// between two attempts ends it.
+/// R5: an attempt that was given up while its last poll ran says nothing of how the job ends: a
+/// caller that leaves between two attempts ends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
     let (log, recorder) = recording();
@@ -155,8 +158,8 @@ async fn an_attempt_given_up_in_its_last_poll_says_nothing() {
     );
 }
 
-/// R5: an attempt inside a joined execution that its limit gives up stops, though the job of the caller that began the
-/// execution was cancelled: it goes on for the others.
+/// R5: an attempt inside a joined execution that its limit gives up stops, though the job of the
+/// caller that began the execution was cancelled: it goes on for the others.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_of_a_joined_execution_that_is_given_up_stops() {
     let (log, recorder) = recording();
@@ -204,8 +207,8 @@ async fn what_was_given_up_holds_no_shutdown_up() {
     assert_eq!((handle.jobs().len(), calls.in_flight()), (0, 0));
 }
 
-/// R3: an attempt that was given up, detached or not, does not keep the job open once another attempt's result has gone
-/// up: a cancellation comes too late, and says so.
+/// R3: an attempt that was given up, detached or not, does not keep the job open once another
+/// attempt's result has gone up: a cancellation comes too late, and says so.
 #[tokio::test(start_paused = true)]
 async fn what_was_given_up_decides_nothing() {
     for detached in [false, true] {
@@ -239,8 +242,8 @@ async fn what_was_given_up_decides_nothing() {
     }
 }
 
-/// R11: a task that is left when its job is over stops, also where its caller is still there: a shutdown does not wait
-/// for it.
+/// R11: a task that is left when its job is over stops, also where its caller is still there: a
+/// shutdown does not wait for it.
 #[tokio::test(start_paused = true)]
 async fn no_task_outlives_its_job() {
     let cancel = CancelLayer::new().detached();
@@ -261,9 +264,9 @@ async fn no_task_outlives_its_job() {
     assert_eq!((handle.jobs().len(), calls.in_flight()), (0, 0));
 }
 
-/// R5: a limit around a detached job that gives an attempt up stops it, whichever library the limit is from: nothing of
-/// the attempt is left, and a circuit inside counts what our limit cut off. The next attempt runs on without its
-/// caller.
+/// R5: a limit around a detached job that gives an attempt up stops it, whichever library the limit
+/// is from: nothing of the attempt is left, and a circuit inside counts what our limit cut off. The
+/// next attempt runs on without its caller.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_given_up_stops() {
     for ours in [true, false] {

@@ -1,4 +1,5 @@
-//! The grace period of a cancelled job: work that can clean up has it, and nothing else waits for it.
+//! The grace period of a cancelled job: work that can clean up has it, and nothing else waits for
+//! it.
 
 use std::{
     num::NonZeroUsize,
@@ -30,7 +31,8 @@ fn cleans_up() -> (Stack, Arc<AtomicBool>) {
     (Stack::new(service), cleaned)
 }
 
-/// R11b: a caller that has the execution to itself is cancelled and cleans up, whether or not others could join it.
+/// R11b: a caller that has the execution to itself is cancelled and cleans up, whether or not
+/// others could join it.
 #[tokio::test(start_paused = true)]
 async fn a_lone_caller_cleans_up() {
     for joins in [false, true] {
@@ -95,8 +97,9 @@ async fn what_comes_out_in_a_grace_period_is_not_kept() {
     assert_eq!(handle.cached(), 0);
 }
 
-/// R11, R54b: callers that share an execution leave at once, in any order: there is nothing to clean up as long as
-/// another caller is left. The caller that began the execution and is left alone with it cleans up.
+/// R11, R54b: callers that share an execution leave at once, in any order: there is nothing to
+/// clean up as long as another caller is left. The caller that began the execution and is left
+/// alone with it cleans up.
 #[tokio::test(start_paused = true)]
 async fn one_of_several_leaves_at_once() {
     for leader_stays in [false, true] {
@@ -124,7 +127,8 @@ async fn one_of_several_leaves_at_once() {
     }
 }
 
-/// R54: a call that comes while a lone caller's execution cleans up begins an execution of its own, which goes on.
+/// R54: a call that comes while a lone caller's execution cleans up begins an execution of its own,
+/// which goes on.
 #[tokio::test(start_paused = true)]
 async fn nobody_joins_what_cleans_up() {
     let inner = code(|job, request| async move {
@@ -151,8 +155,8 @@ async fn nobody_joins_what_cleans_up() {
     assert_eq!((dedup.in_flight(), jobs.in_flight()), (0, 0));
 }
 
-/// R11b: a second call of the job that is turned away as a duplicate, as a hedge makes one, does not take the grace
-/// period from the first.
+/// R11b: a second call of the job that is turned away as a duplicate, as a hedge makes one, does
+/// not take the grace period from the first.
 #[tokio::test(start_paused = true)]
 async fn a_rejected_hedge_leaves_the_first_its_grace() {
     let (inner, cleaned) = cleans_up();
@@ -181,8 +185,8 @@ async fn a_rejected_hedge_leaves_the_first_its_grace() {
     assert!(cleaned.load(Ordering::Relaxed));
 }
 
-/// R11b: a cancelled job may clean up within its grace period after the token fired; then it is dropped. The event
-/// tells the two apart.
+/// R11b: a cancelled job may clean up within its grace period after the token fired; then it is
+/// dropped. The event tells the two apart.
 #[tokio::test(start_paused = true)]
 async fn grace() {
     for (cleanup, ends_at, dropped) in [(3, 4, false), (30, 6, true)] {

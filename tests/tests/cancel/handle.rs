@@ -27,7 +27,8 @@ where
         .service(Scripted::new().never().repeat_last())
 }
 
-/// R1, R3: the handle lists what runs: which job, for how long, in which attempt, for whom, and why it is cancelled.
+/// R1, R3: the handle lists what runs: which job, for how long, in which attempt, for whom, and why
+/// it is cancelled.
 #[tokio::test(start_paused = true)]
 async fn the_handle_lists_what_runs() {
     let cancel = CancelLayer::new().grace(secs(100));
@@ -83,7 +84,8 @@ async fn the_list_tells_the_parent() {
     assert!(handle.jobs().is_empty(), "the child is cancelled with it");
 }
 
-/// R3: the user's own text is a reason everywhere: in the error, in the event, and to the code inside.
+/// R3: the user's own text is a reason everywhere: in the error, in the event, and to the code
+/// inside.
 #[tokio::test(start_paused = true)]
 async fn a_text_is_a_reason() {
     let (log, recorder) = recording();
@@ -119,7 +121,8 @@ async fn a_text_is_a_reason() {
     );
 }
 
-/// R3: by predicate, over the fields of the list; only the jobs that are meant, and each is counted once.
+/// R3: by predicate, over the fields of the list; only the jobs that are meant, and each is counted
+/// once.
 #[tokio::test(start_paused = true)]
 async fn the_handle_cancels_by_predicate() {
     let cancel = CancelLayer::new();
@@ -177,7 +180,8 @@ async fn the_predicate_may_use_the_handle() {
     assert_eq!(reason(&call.await.unwrap_err()), CancelReason::Requested);
 }
 
-/// R3: by group, with the key as the layer's closure makes it; several of a group run at the same time.
+/// R3: by group, with the key as the layer's closure makes it; several of a group run at the same
+/// time.
 #[tokio::test(start_paused = true)]
 async fn the_handle_cancels_by_group() {
     let cancel = CancelLayer::new().group_by(|name: &&'static str| {
@@ -213,7 +217,8 @@ async fn the_handle_cancels_by_group() {
     assert_eq!(users.cancel("bob"), 1);
 }
 
-/// R2: in a group that replaces, the list has the job that cleans up and the job that took its place.
+/// R2: in a group that replaces, the list has the job that cleans up and the job that took its
+/// place.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_job_stays_in_its_group_while_it_cleans_up() {
     let cancel = CancelLayer::new()
@@ -238,8 +243,8 @@ async fn a_replaced_job_stays_in_its_group_while_it_cleans_up() {
     assert!(groups.jobs(&()).is_empty());
 }
 
-/// R2, R3: a job that passes the layer again, as under a retry around it, does not replace itself, and can be
-/// cancelled in every attempt.
+/// R2, R3: a job that passes the layer again, as under a retry around it, does not replace itself,
+/// and can be cancelled in every attempt.
 #[tokio::test(start_paused = true)]
 async fn a_retried_job_keeps_its_group() {
     let cancel = CancelLayer::new().replace(|_: &u32| Some("all"));
@@ -259,8 +264,8 @@ async fn a_retried_job_keeps_its_group() {
     );
 }
 
-/// R1, R3: a job that is in the layer twice at a time, as with a hedge around it, is one job, which runs until its last
-/// call is over.
+/// R1, R3: a job that is in the layer twice at a time, as with a hedge around it, is one job, which
+/// runs until its last call is over.
 #[tokio::test(start_paused = true)]
 async fn a_job_with_two_calls_runs_until_the_last_is_over() {
     let cancel = CancelLayer::new();
@@ -333,8 +338,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Once the call has its response it is too late to cancel, and the handle says so: here to what the future of
-/// the service held until it was dropped.
+/// Once the call has its response it is too late to cancel, and the handle says so: here to what
+/// the future of the service held until it was dropped.
 #[tokio::test(start_paused = true)]
 async fn a_response_on_its_way_out_is_not_cancelled() {
     let (log, recorder) = recording();

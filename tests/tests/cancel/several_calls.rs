@@ -1,5 +1,6 @@
-//! A job may be in a layer with several calls, one after the other or at a time: under a foreign retry or hedge, or as
-//! its own code calls the stack again. What happened to one call says nothing of the others.
+//! A job may be in a layer with several calls, one after the other or at a time: under a foreign
+//! retry or hedge, or as its own code calls the stack again. What happened to one call says nothing
+//! of the others.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +14,8 @@ use tower_keep::{
 use tower_keep_test::Scripted;
 use tower_keep_tests::*;
 
-/// R3: under tower's own retry around the layer, the second call can be cancelled as the first could.
+/// R3: under tower's own retry around the layer, the second call can be cancelled as the first
+/// could.
 #[tokio::test(start_paused = true)]
 async fn a_second_call_can_be_cancelled() {
     let (log, recorder) = recording();
@@ -103,8 +105,8 @@ async fn a_second_call_is_replaced() {
     assert_eq!(second.await.unwrap().unwrap(), 2);
 }
 
-/// R11: no second call begins after the token of many jobs fired, least of all on a service that was not asked if it is
-/// ready.
+/// R11: no second call begins after the token of many jobs fired, least of all on a service that
+/// was not asked if it is ready.
 #[tokio::test(start_paused = true)]
 async fn no_second_call_begins_after_the_token() {
     let token = CancellationToken::new();
@@ -167,7 +169,8 @@ async fn a_layer_outside_cancels_what_is_through_one_inside() {
     assert_eq!(reason(&error), CancelReason::Requested);
 }
 
-/// R3, R11: a dispatched job whose call is through one layer can be cancelled, by its handle and by a shutdown.
+/// R3, R11: a dispatched job whose call is through one layer can be cancelled, by its handle and by
+/// a shutdown.
 #[tokio::test(start_paused = true)]
 async fn a_dispatched_job_that_is_through_a_layer_is_cancelled() {
     for by_handle in [true, false] {
@@ -282,7 +285,8 @@ async fn a_group_has_a_job_until_its_last_call_is_over() {
     assert!(groups.jobs("all").is_empty());
 }
 
-/// R2: the newest job has a group's place: an older job that comes back with another attempt does not take it.
+/// R2: the newest job has a group's place: an older job that comes back with another attempt does
+/// not take it.
 #[tokio::test(start_paused = true)]
 async fn an_older_jobs_attempt_replaces_no_younger_job() {
     let inner = Scripted::<u32, u32>::new()

@@ -29,8 +29,8 @@ pub(super) fn counts(shutdown: ShutdownReport) -> [usize; 4] {
     ]
 }
 
-/// R11: a shutdown lets the running jobs end, turns away what comes, cancels what is left at the deadline, and says how
-/// many of each.
+/// R11: a shutdown lets the running jobs end, turns away what comes, cancels what is left at the
+/// deadline, and says how many of each.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_lets_jobs_end() {
     let (log, recorder) = recording();
@@ -75,8 +75,8 @@ async fn a_shutdown_lets_jobs_end() {
     recorder.assert_one_terminal_each();
 }
 
-/// R11: a shutdown is over as soon as the last job is: at once where none runs, and long before the deadline where they
-/// end.
+/// R11: a shutdown is over as soon as the last job is: at once where none runs, and long before the
+/// deadline where they end.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_is_over_with_the_last_job() {
     let cancel = CancelLayer::new();
@@ -131,8 +131,8 @@ async fn a_shutdown_waits_for_the_clean_up() {
     }
 }
 
-/// R11: without time it cancels at its first poll; dropped, it waits for nobody and cancels nobody, and the layer stays
-/// shut; of several the nearest deadline counts.
+/// R11: without time it cancels at its first poll; dropped, it waits for nobody and cancels nobody,
+/// and the layer stays shut; of several the nearest deadline counts.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_may_be_given_up_and_hurried() {
     let cancel = CancelLayer::new();
@@ -163,7 +163,8 @@ async fn a_shutdown_may_be_given_up_and_hurried() {
     assert_eq!(start.elapsed(), secs(0));
 }
 
-/// R11: a caller that waits for readiness when the layer is shut is turned away, woken by the shutdown itself.
+/// R11: a caller that waits for readiness when the layer is shut is turned away, woken by the
+/// shutdown itself.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_turns_away_who_waits() {
     let cancel = CancelLayer::new();
@@ -189,7 +190,8 @@ async fn a_shutdown_turns_away_who_waits() {
     assert_eq!(running.await.unwrap().unwrap(), 1, "it came to its end");
 }
 
-/// R63: when the shutdown is over, every observer has seen every ending, those of layers further out too.
+/// R63: when the shutdown is over, every observer has seen every ending, those of layers further
+/// out too.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_the_events() {
     let seen = Arc::new(AtomicUsize::new(0));
@@ -229,8 +231,8 @@ async fn a_shutdown_waits_for_the_events() {
     assert_eq!(counts(shutdown.await), [1, 0, 0, 0]);
 }
 
-/// R5, R11: a detached job whose caller is gone is waited for, and cancelled at the deadline; one whose caller does not
-/// ask for the result keeps nobody waiting once its work is over.
+/// R5, R11: a detached job whose caller is gone is waited for, and cancelled at the deadline; one
+/// whose caller does not ask for the result keeps nobody waiting once its work is over.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_detached_jobs() {
     let (log, recorder) = recording();
@@ -272,7 +274,8 @@ async fn a_shutdown_tells_endings_apart() {
     assert_eq!(counts(shutdown.await.unwrap()), [1, 0, 1, 0]);
 }
 
-/// R11: a retry around the layer begins no further attempt, and its wait does not hold the shutdown up.
+/// R11: a retry around the layer begins no further attempt, and its wait does not hold the shutdown
+/// up.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_a_retry_around_it() {
     let cancel = CancelLayer::new();

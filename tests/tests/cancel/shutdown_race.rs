@@ -18,7 +18,8 @@ use super::shutdown::counts;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_job_slips_past_a_shutdown() {
     for round in 0..400 {
-        // Without time, the deadline is in the race too; with all the time there is, every job ends by itself.
+        // Without time, the deadline is in the race too; with all the time there is, every job ends
+        // by itself.
         let patient = round % 2 == 0;
         let cancel = CancelLayer::new();
         let handle = cancel.handle();

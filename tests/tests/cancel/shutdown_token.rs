@@ -11,7 +11,8 @@ use tower_keep_tests::*;
 
 use super::shutdown::counts;
 
-/// R11: the token turns away what comes, lets the running jobs end, and cancels what is left when the time is up.
+/// R11: the token turns away what comes, lets the running jobs end, and cancels what is left when
+/// the time is up.
 #[tokio::test(start_paused = true)]
 async fn the_token_shuts_down() {
     let (log, recorder) = recording();
@@ -45,7 +46,8 @@ async fn the_token_shuts_down() {
     recorder.assert_one_terminal_each();
 }
 
-/// R11: a token cancelled beforehand means no execution; a token that fires turns away callers that wait for readiness.
+/// R11: a token cancelled beforehand means no execution; a token that fires turns away callers that
+/// wait for readiness.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_token_lets_nothing_begin() {
     let stopping = CancellationToken::new();
@@ -67,7 +69,8 @@ async fn a_cancelled_token_lets_nothing_begin() {
     assert_eq!(calls.count(), 0);
 }
 
-/// R11: jobs that share one execution are let end, and cancelled, like any other; a time without end cancels nobody.
+/// R11: jobs that share one execution are let end, and cancelled, like any other; a time without
+/// end cancels nobody.
 #[tokio::test(start_paused = true)]
 async fn a_shared_execution_is_let_end() {
     for (within, ends) in [(secs(30), false), (Duration::MAX, true)] {

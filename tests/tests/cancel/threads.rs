@@ -73,7 +73,8 @@ async fn calls_replace_each_other() {
     assert_eq!(service.oneshot(0).await.unwrap(), 1);
 }
 
-/// A cancellation at any moment of a call's beginning wakes the call, also in its second or third attempt.
+/// A cancellation at any moment of a call's beginning wakes the call, also in its second or third
+/// attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cancellation_wakes_its_call() {
     for round in 0..2000 {
@@ -96,7 +97,8 @@ async fn a_cancellation_wakes_its_call() {
     }
 }
 
-/// A job that was cancelled, as the handle says, does not succeed, however close to its end that was.
+/// A job that was cancelled, as the handle says, does not succeed, however close to its end that
+/// was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_job_does_not_succeed() {
     for round in 0..2000 {

@@ -17,8 +17,8 @@ use tower_keep::{
 use tower_keep_test::{Gate, Recorder, Scripted};
 use tower_keep_tests::*;
 
-/// R1: every job has a token from its start, tracked under the job's id; code inside sees that token.
-/// R8: `is_cancelled()`, `checkpoint()` and `cancelled().await` see the cancellation.
+/// R1: every job has a token from its start, tracked under the job's id; code inside sees that
+/// token. R8: `is_cancelled()`, `checkpoint()` and `cancelled().await` see the cancellation.
 #[tokio::test(start_paused = true)]
 async fn code_inside_sees_the_token() {
     let cancel = CancelLayer::new().grace(secs(10));
@@ -126,7 +126,8 @@ async fn heeding_the_token_is_no_failure() {
     );
 }
 
-/// R10: where code succeeds although its job was cancelled, the service has answered: a closed circuit counts that.
+/// R10: where code succeeds although its job was cancelled, the service has answered: a closed
+/// circuit counts that.
 #[tokio::test(start_paused = true)]
 async fn a_success_after_the_cancellation_counts() {
     let cancel = CancelLayer::new().grace(secs(60));
@@ -185,7 +186,8 @@ async fn blocking_work_sees_the_token() {
     }
 }
 
-/// Work that a job's code spawned hears of the caller's leaving: itself, and through a job of its own.
+/// Work that a job's code spawned hears of the caller's leaving: itself, and through a job of its
+/// own.
 #[tokio::test(start_paused = true)]
 async fn spawned_work_hears_that_the_caller_went() {
     let child = Recorder::new();
@@ -219,8 +221,8 @@ async fn spawned_work_hears_that_the_caller_went() {
     );
 }
 
-/// R4: an overall timeout cancels the job's token, so that work handed elsewhere stops too, also that of an execution
-/// which callers join.
+/// R4: an overall timeout cancels the job's token, so that work handed elsewhere stops too, also
+/// that of an execution which callers join.
 #[tokio::test(start_paused = true)]
 async fn an_overall_timeout_fires_the_token() {
     for joined in [false, true] {

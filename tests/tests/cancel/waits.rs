@@ -38,8 +38,8 @@ async fn a_cancel_ends_a_backoff() {
     assert_cancelled_at_once(&mut call, &handle, 0);
 }
 
-/// R11: a cancel during a wait for readiness takes effect within one poll: a dedup leader's, a retry's, and that of a
-/// caller that is no job yet.
+/// R11: a cancel during a wait for readiness takes effect within one poll: a dedup leader's, a
+/// retry's, and that of a caller that is no job yet.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_ends_a_wait_for_readiness() {
     let cancel = CancelLayer::new();
@@ -84,7 +84,8 @@ async fn a_cancel_ends_a_wait_for_readiness() {
     );
 }
 
-/// R11: a cancel during a wait on another's result takes effect within one poll, and the other goes on.
+/// R11: a cancel during a wait on another's result takes effect within one poll, and the other goes
+/// on.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_ends_a_wait_for_another() {
     let cancel = CancelLayer::new();
@@ -105,8 +106,8 @@ async fn a_cancel_ends_a_wait_for_another() {
     assert_eq!(first.await.unwrap(), 5);
 }
 
-/// Cancels a job after half a second, which it spent waiting within this layer: it ends at once, under a Cancel layer
-/// and dispatched, and the service was called as often as it was by then.
+/// Cancels a job after half a second, which it spent waiting within this layer: it ends at once,
+/// under a Cancel layer and dispatched, and the service was called as often as it was by then.
 async fn ends_at_once<L, S>(
     layer: L,
     inner: impl Fn() -> Scripted<u32, u32, BoxError>,
@@ -185,8 +186,8 @@ async fn a_follower_ends_at_once() {
     assert_eq!(first.await.unwrap().unwrap(), 7);
 }
 
-/// R11: a dispatched job that is cancelled before its first poll, or while its stack is not ready, is not executed,
-/// whatever cancels it.
+/// R11: a dispatched job that is cancelled before its first poll, or while its stack is not ready,
+/// is not executed, whatever cancels it.
 #[tokio::test(start_paused = true)]
 async fn what_has_not_begun_does_not_begin() {
     for (by_shutdown, waits) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -39,9 +39,9 @@ fn finished<T>(tasks: &[JoinHandle<T>]) -> usize {
     tasks.iter().filter(|task| task.is_finished()).count()
 }
 
-/// Behaviour 9: while the circuit is open nobody is ready; at the cooldown's end exactly as many become ready as there
-/// are places, and each that is ready is let through. The others wait on, and are ready as soon as the circuit closes.
-/// No one is polled more than a few times.
+/// Behaviour 9: while the circuit is open nobody is ready; at the cooldown's end exactly as many
+/// become ready as there are places, and each that is ready is let through. The others wait on, and
+/// are ready as soon as the circuit closes. No one is polled more than a few times.
 #[tokio::test(start_paused = true)]
 async fn places_are_reserved() {
     let breaker = CircuitBreakerLayer::new()
@@ -121,8 +121,8 @@ async fn waiters_are_woken_by_hand() {
     }
 }
 
-/// Behaviour 9: a reservation that is given up, by dropping the service or by a call that is dropped, is the next
-/// one's.
+/// Behaviour 9: a reservation that is given up, by dropping the service or by a call that is
+/// dropped, is the next one's.
 #[tokio::test(start_paused = true)]
 async fn a_reservation_given_up_is_the_next_ones() {
     let breaker = CircuitBreakerLayer::new()
@@ -174,8 +174,8 @@ async fn a_reservation_given_up_is_the_next_ones() {
     assert_eq!(handle.state(), State::Closed);
 }
 
-/// Behaviour 9: who waits first and goes away leaves the timer to the next; a probe that hangs loses its place to one
-/// who waits.
+/// Behaviour 9: who waits first and goes away leaves the timer to the next; a probe that hangs
+/// loses its place to one who waits.
 #[tokio::test(start_paused = true)]
 async fn the_timer_is_handed_on() {
     let breaker = CircuitBreakerLayer::new()
@@ -210,9 +210,9 @@ async fn the_timer_is_handed_on() {
     hanging.abort();
 }
 
-/// Behaviour 9: a call whose service was ready goes through, also where the circuit has opened by itself meanwhile, and
-/// then counts for nothing. A place that is reserved while the inner service is not ready goes when the circuit
-/// changes.
+/// Behaviour 9: a call whose service was ready goes through, also where the circuit has opened by
+/// itself meanwhile, and then counts for nothing. A place that is reserved while the inner service
+/// is not ready goes when the circuit changes.
 #[tokio::test(start_paused = true)]
 async fn ready_means_let_through() {
     let breaker = CircuitBreakerLayer::new()
@@ -248,8 +248,8 @@ async fn a_foreign_retry_is_rejected_rather_than_hung() {
     assert_eq!(find::<Open>(&*error).unwrap().circuit(), "db");
 }
 
-/// R38b: with places reserved, a call is slow if it takes long from the call on; settings, name and seed may be set
-/// after the mode.
+/// R38b: with places reserved, a call is slow if it takes long from the call on; settings, name and
+/// seed may be set after the mode.
 #[tokio::test(start_paused = true)]
 async fn reserved_calls_are_timed_from_the_call() {
     let breaker = CircuitBreakerLayer::new()
@@ -291,8 +291,8 @@ async fn reserved_calls_are_timed_from_the_call() {
     assert_eq!(&*handle.name(), "db");
 }
 
-/// Behaviour 9: a place is kept from its reservation on, however often the service is polled; once its time is over,
-/// the next poll reserves another.
+/// Behaviour 9: a place is kept from its reservation on, however often the service is polled; once
+/// its time is over, the next poll reserves another.
 #[tokio::test(start_paused = true)]
 async fn polling_again_does_not_prolong_a_place() {
     for (polled_again, is_free) in [(9, true), (10, false)] {

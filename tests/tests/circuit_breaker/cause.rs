@@ -168,7 +168,8 @@ async fn the_classifier_describes_a_response() {
         assert_eq!(open.cause(), Some(expected));
         assert_eq!(handle.state(), State::Open);
     }
-    // Through `retry_after` too; of an error that the classifier does not describe, the text is the error's.
+    // Through `retry_after` too; of an error that the classifier does not describe, the text is the
+    // error's.
     for (step, expected) in [
         (Step::error("refused"), "refused"),
         (Step::answer(503), "the server answered 503"),

@@ -10,8 +10,8 @@ use tower_keep::{
 use tower_keep_test::{Polled, Scripted, Step, secs};
 use tower_keep_tests::*;
 
-/// A client's circuit that opens because the server job around the client call timed out is the client job's affair:
-/// the server's job gets no event of a circuit that is not in its stack.
+/// A client's circuit that opens because the server job around the client call timed out is the
+/// client job's affair: the server's job gets no event of a circuit that is not in its stack.
 #[tokio::test(start_paused = true)]
 async fn a_circuit_sends_events_to_no_other_job() {
     let (client_log, client_recorder) = recording();
@@ -31,7 +31,8 @@ async fn a_circuit_sends_events_to_no_other_job() {
     client_recorder.assert_one_terminal_each();
 }
 
-/// A circuit with a classifier of its own counts by it, whatever the log inside it thinks of the response.
+/// A circuit with a classifier of its own counts by it, whatever the log inside it thinks of the
+/// response.
 #[tokio::test(start_paused = true)]
 async fn a_circuits_own_classifier_decides() {
     let breaker = CircuitBreakerLayer::new().classify(|_: &Result<u32, BoxError>| Outcome::Success);
@@ -44,7 +45,8 @@ async fn a_circuits_own_classifier_decides() {
     assert_eq!(handle.snapshot().failures_in_a_row, 0);
 }
 
-/// A probe that is cancelled and comes to an end within its grace period proves nothing: the circuit stays half-open.
+/// A probe that is cancelled and comes to an end within its grace period proves nothing: the
+/// circuit stays half-open.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_probe_does_not_close_the_circuit() {
     let breaker = CircuitBreakerLayer::new()
@@ -91,8 +93,8 @@ async fn no_cooldown_does_not_mean_any_number_of_probes() {
     assert_eq!(probe.await.unwrap(), 1);
 }
 
-/// R59: a circuit inside a limit or outside counts that the limit expired, whatever the work returns in its grace
-/// period.
+/// R59: a circuit inside a limit or outside counts that the limit expired, whatever the work
+/// returns in its grace period.
 #[tokio::test(start_paused = true)]
 async fn a_circuit_counts_a_limit_with_grace() {
     for (inside, per_attempt) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -36,7 +36,8 @@ fn is_open(result: &Result<u32, BoxError>) -> bool {
     (result.as_ref().err()).is_some_and(|error| find::<Open>(&**error).is_some())
 }
 
-/// R38b, Behaviour 12: failures for one key never affect another; the error and the handle say which circuit.
+/// R38b, Behaviour 12: failures for one key never affect another; the error and the handle say
+/// which circuit.
 #[tokio::test(start_paused = true)]
 async fn keys_are_isolated() {
     for (name, expected) in [(None, "a.example"), (Some("hosts"), "hosts/a.example")] {
@@ -114,8 +115,8 @@ async fn settings_hold_for_all_keys() {
     }
 }
 
-/// R38b, Behaviour 12: idle circuits go, but for those that are open or forced; a key that comes back begins with no
-/// counts.
+/// R38b, Behaviour 12: idle circuits go, but for those that are open or forced; a key that comes
+/// back begins with no counts.
 #[tokio::test(start_paused = true)]
 async fn idle_circuits_are_evicted() {
     let breaker = CircuitBreakerLayer::new()
@@ -158,8 +159,8 @@ async fn idle_circuits_are_evicted() {
     assert!(circuits.is_empty());
 }
 
-/// R38b, Behaviour 12: a hundred thousand keys take bounded memory; circuits that matter stay, as long as there is
-/// room.
+/// R38b, Behaviour 12: a hundred thousand keys take bounded memory; circuits that matter stay, as
+/// long as there is room.
 #[tokio::test(start_paused = true)]
 async fn many_keys_take_bounded_memory() {
     let most = 1000;
@@ -327,7 +328,8 @@ async fn a_seed_may_come_before_the_key() {
     assert_ne!(cooldowns[0], cooldowns[2]);
 }
 
-/// What is set after the key is chosen holds too: the name, the seed and the settings; and the pipeline sees them.
+/// What is set after the key is chosen holds too: the name, the seed and the settings; and the
+/// pipeline sees them.
 #[tokio::test(start_paused = true)]
 async fn settings_may_come_after_the_key() {
     let mut cooldowns = Vec::new();

@@ -1,4 +1,5 @@
-//! Circuits that are forced or switched off by hand, that only observe, and whose settings are replaced.
+//! Circuits that are forced or switched off by hand, that only observe, and whose settings are
+//! replaced.
 
 use std::num::NonZeroU32;
 
@@ -19,8 +20,8 @@ fn is_open(error: &BoxError) -> bool {
     find::<Open>(&**error).is_some()
 }
 
-/// R38, Behaviour 10: opened by hand it stays so, however long, however often it is asked for; a reset clears what was
-/// counted, from every state.
+/// R38, Behaviour 10: opened by hand it stays so, however long, however often it is asked for; a
+/// reset clears what was counted, from every state.
 #[tokio::test(start_paused = true)]
 async fn force_open_is_sticky_and_reset_clears() {
     let breaker = CircuitBreakerLayer::new()
@@ -69,7 +70,8 @@ async fn force_open_is_sticky_and_reset_clears() {
     }
 }
 
-/// R38: closed by hand it lets everything through and goes on to count; switched off it does not count either.
+/// R38: closed by hand it lets everything through and goes on to count; switched off it does not
+/// count either.
 #[tokio::test(start_paused = true)]
 async fn force_closed_and_disable() {
     let breaker = CircuitBreakerLayer::new().failure_rate(Ratio::ALL);
@@ -109,8 +111,9 @@ async fn force_closed_and_disable() {
     );
 }
 
-/// R38: a circuit that only observes lets everything through, and reports what it would have done: it opens, rejects,
-/// lets probes through and closes, in its state, its counts and the jobs' events.
+/// R38: a circuit that only observes lets everything through, and reports what it would have done:
+/// it opens, rejects, lets probes through and closes, in its state, its counts and the jobs'
+/// events.
 #[tokio::test(start_paused = true)]
 async fn observe_only_shows_what_would_happen() {
     let (log, recorder) = recording();
@@ -166,7 +169,8 @@ async fn observe_only_shows_what_would_happen() {
     }
 }
 
-/// R38b: settings are replaced while the circuit works: what was counted stays, and decides with the next outcome.
+/// R38b: settings are replaced while the circuit works: what was counted stays, and decides with
+/// the next outcome.
 #[tokio::test(start_paused = true)]
 async fn settings_can_be_replaced_without_losing_the_counts() {
     let breaker = CircuitBreakerLayer::new()

@@ -53,8 +53,8 @@ fn failures_until_open<S: Service<bool>>(service: &mut S, handle: &CircuitBreake
     failures
 }
 
-/// R38b, Behaviour 1: after a million successes a count window of N opens within `ceil(N * rate)` failures, and never
-/// holds more than N calls.
+/// R38b, Behaviour 1: after a million successes a count window of N opens within `ceil(N * rate)`
+/// failures, and never holds more than N calls.
 #[tokio::test(start_paused = true)]
 async fn a_count_window_really_slides() {
     let breaker = CircuitBreakerLayer::new()
@@ -73,8 +73,9 @@ async fn a_count_window_really_slides() {
     assert_eq!(snapshot.failure_rate(), Some(0.34));
 }
 
-/// R38b, Behaviour 2: with a minimum of m calls it opens on call m when all fail, and never before; also where
-/// consecutive failures would have opened it by default, and where m is more than the window holds.
+/// R38b, Behaviour 2: with a minimum of m calls it opens on call m when all fail, and never before;
+/// also where consecutive failures would have opened it by default, and where m is more than the
+/// window holds.
 #[tokio::test(start_paused = true)]
 async fn the_minimum_number_of_calls_holds() {
     for (window, minimum, expected) in [(10, 5, 5), (10, 1, 1), (100, 20, 20), (10, 50, 10)] {
@@ -100,7 +101,8 @@ async fn the_minimum_number_of_calls_holds() {
     assert_eq!(handle.state(), State::Open);
 }
 
-/// R38b: conditions combine; a threshold of failures in a row that is set stays in force next to a rate.
+/// R38b: conditions combine; a threshold of failures in a row that is set stays in force next to a
+/// rate.
 #[tokio::test(start_paused = true)]
 async fn conditions_combine() {
     let breaker = CircuitBreakerLayer::new()
@@ -119,8 +121,8 @@ async fn conditions_combine() {
     assert_eq!(handle.state(), State::Open);
 }
 
-/// R38b, Behaviour 3: outcomes older than the time window never count, neither in decisions nor in a snapshot, also
-/// after an idle time in which nothing happened.
+/// R38b, Behaviour 3: outcomes older than the time window never count, neither in decisions nor in
+/// a snapshot, also after an idle time in which nothing happened.
 #[tokio::test(start_paused = true)]
 async fn a_time_window_forgets() {
     let breaker = CircuitBreakerLayer::new()
@@ -189,7 +191,8 @@ async fn slow_calls_open() {
     assert_eq!(handle.state(), State::Closed);
 }
 
-/// R38b: calls that hang open the circuit before they end, if they are to count; if not, only when they end.
+/// R38b: calls that hang open the circuit before they end, if they are to count; if not, only when
+/// they end.
 #[tokio::test(start_paused = true)]
 async fn calls_in_flight_open_while_they_hang() {
     for counts in [true, false] {
@@ -224,8 +227,8 @@ async fn calls_in_flight_open_while_they_hang() {
     }
 }
 
-/// R59, Behaviour 7: a breaker inside a time limit opens on calls that it cuts off, with a window as without. A breaker
-/// that the caller drops counts only where that is asked for.
+/// R59, Behaviour 7: a breaker inside a time limit opens on calls that it cuts off, with a window
+/// as without. A breaker that the caller drops counts only where that is asked for.
 #[tokio::test(start_paused = true)]
 async fn calls_cut_off_count() {
     let breaker = || {
@@ -266,7 +269,8 @@ async fn calls_cut_off_count() {
     }
 }
 
-/// Behaviour 8: a panic is a failure for the rates too, in `call` and in the future, and the next call works.
+/// Behaviour 8: a panic is a failure for the rates too, in `call` and in the future, and the next
+/// call works.
 #[tokio::test(start_paused = true)]
 async fn panics_count_in_the_window() {
     let breaker = CircuitBreakerLayer::new()
@@ -287,8 +291,8 @@ async fn panics_count_in_the_window() {
     assert_eq!(handle.state(), State::Open);
 }
 
-/// R38: the job whose call finds that the calls in flight are slow gets the event that the circuit opened, and is
-/// rejected.
+/// R38: the job whose call finds that the calls in flight are slow gets the event that the circuit
+/// opened, and is rejected.
 #[tokio::test(start_paused = true)]
 async fn a_rejected_call_may_have_opened_the_circuit() {
     let (log, recorder) = recording();
@@ -314,7 +318,8 @@ async fn a_rejected_call_may_have_opened_the_circuit() {
     assert!(opened, "{recorder}");
 }
 
-/// R38: a job whose panic opens the circuit gets that event, before its end; also where `call` panics.
+/// R38: a job whose panic opens the circuit gets that event, before its end; also where `call`
+/// panics.
 #[tokio::test(start_paused = true)]
 async fn a_panic_that_opens_is_an_event() {
     for in_call in [true, false] {

@@ -32,8 +32,8 @@ where
     assert!(find::<Open>(&*error).is_none(), "not rejected: {error}");
 }
 
-/// R35, R36, R37: a set number of successes closes, a set number of failures opens, and it is decided by the last one
-/// that it takes, though others are under way.
+/// R35, R36, R37: a set number of successes closes, a set number of failures opens, and it is
+/// decided by the last one that it takes, though others are under way.
 #[tokio::test(start_paused = true)]
 async fn thresholds_of_probes() {
     let breaker = failing()
@@ -82,8 +82,8 @@ async fn thresholds_of_probes() {
     }
 }
 
-/// R38, Behaviour 4: sparse probes always reach a decision, with a window shorter than the gaps between them; probes
-/// that never finish leave the half-open state within a bounded time.
+/// R38, Behaviour 4: sparse probes always reach a decision, with a window shorter than the gaps
+/// between them; probes that never finish leave the half-open state within a bounded time.
 #[tokio::test(start_paused = true)]
 async fn half_open_always_ends() {
     let breaker = failing().half_open_successes(number(3));
@@ -126,8 +126,8 @@ async fn half_open_always_ends() {
     hanging.iter().for_each(|call| call.abort());
 }
 
-/// R38, Behaviours 5 and 6: neither a success nor a failure of a call that was let through before a transition changes
-/// the state after it; a dropped probe gives its place back once.
+/// R38, Behaviours 5 and 6: neither a success nor a failure of a call that was let through before a
+/// transition changes the state after it; a dropped probe gives its place back once.
 #[tokio::test(start_paused = true)]
 async fn stale_outcomes_and_dropped_probes() {
     let breaker = failing().half_open_successes(number(2));
@@ -177,8 +177,8 @@ where
     cooldowns
 }
 
-/// R38b: a growing cooldown doubles with each trip up to its cap, and starts over once the circuit has stayed closed
-/// for as long as it was open last.
+/// R38b: a growing cooldown doubles with each trip up to its cap, and starts over once the circuit
+/// has stayed closed for as long as it was open last.
 #[tokio::test(start_paused = true)]
 async fn the_cooldown_grows_and_is_forgotten() {
     let breaker = failing()
@@ -229,7 +229,8 @@ async fn the_cooldown_is_what_the_service_asks_for() {
     assert_eq!(handle.state(), State::Closed);
 }
 
-/// R38b: two circuits of the same seed shorten their cooldowns alike, others do not; none becomes longer.
+/// R38b: two circuits of the same seed shorten their cooldowns alike, others do not; none becomes
+/// longer.
 #[tokio::test(start_paused = true)]
 async fn the_cooldown_jitters_by_its_seed() {
     let mut all = Vec::new();
@@ -285,7 +286,8 @@ async fn the_load_grows_after_closing() {
     assert_eq!(shares, [11, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 100]);
 }
 
-/// R38: a circuit that opens while its load grows does so at the first failure, and its ramp starts over.
+/// R38: a circuit that opens while its load grows does so at the first failure, and its ramp starts
+/// over.
 #[tokio::test(start_paused = true)]
 async fn a_failure_ends_the_ramp() {
     let breaker = failing().ramp(secs(100));
@@ -308,8 +310,8 @@ async fn a_failure_ends_the_ramp() {
     }
 }
 
-/// R72 The time left is counted from when the service was asked whether it is ready, as long as the circuit stays open
-/// as it was then; else from the call.
+/// R72 The time left is counted from when the service was asked whether it is ready, as long as the
+/// circuit stays open as it was then; else from the call.
 #[tokio::test(start_paused = true)]
 async fn the_time_left_is_that_of_the_readiness() {
     let breaker = CircuitBreakerLayer::new();

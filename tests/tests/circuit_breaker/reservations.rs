@@ -34,7 +34,8 @@ async fn a_place_that_a_limit_drops_is_no_failure() {
     assert_eq!(snapshot.probes, 0);
 }
 
-/// An instance that is kept ready for longer than its place is not ready any more; it does not count as hanging either.
+/// An instance that is kept ready for longer than its place is not ready any more; it does not
+/// count as hanging either.
 #[tokio::test(start_paused = true)]
 async fn a_place_that_was_lost_is_asked_for_again() {
     let breaker = CircuitBreakerLayer::new()

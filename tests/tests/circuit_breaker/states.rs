@@ -15,8 +15,8 @@ fn open(error: &BoxError) -> &Open {
     find::<Open>(&**error).expect("the circuit rejected it")
 }
 
-/// R30: starts closed and lets through. R31: closed counts failures. R32: opens when failures exceed the threshold: at
-/// the threshold still closed, one more opens. A success resets the count.
+/// R30: starts closed and lets through. R31: closed counts failures. R32: opens when failures
+/// exceed the threshold: at the threshold still closed, one more opens. A success resets the count.
 #[tokio::test(start_paused = true)]
 async fn opens_past_the_threshold() {
     let breaker = CircuitBreakerLayer::new();
@@ -46,8 +46,8 @@ async fn opens_past_the_threshold() {
     calls.assert_finished();
 }
 
-/// R33: open rejects at once; the inner service is neither polled nor called; the error says which circuit and how
-/// long.
+/// R33: open rejects at once; the inner service is neither polled nor called; the error says which
+/// circuit and how long.
 #[tokio::test(start_paused = true)]
 async fn open_rejects_without_the_inner_service() {
     let breaker = CircuitBreakerLayer::new().named("db").failure_threshold(0);
@@ -330,7 +330,8 @@ async fn ignored_outcomes_say_nothing() {
     assert_eq!(handle.state(), State::Closed);
 }
 
-/// A limit around the circuit counts as a failure, one inside it too, also where it answers with a response.
+/// A limit around the circuit counts as a failure, one inside it too, also where it answers with a
+/// response.
 #[tokio::test(start_paused = true)]
 async fn limits_count_on_either_side() {
     let inner = || Scripted::<u32, u32>::new().never().strict();
@@ -394,8 +395,8 @@ async fn limits_count_on_either_side() {
     }
 }
 
-/// Readiness that was asked for while open is not taken for the inner service's: the call is rejected even if the
-/// circuit was closed in between.
+/// Readiness that was asked for while open is not taken for the inner service's: the call is
+/// rejected even if the circuit was closed in between.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_ready_while_open_is_rejected() {
     let breaker = CircuitBreakerLayer::new();
@@ -409,7 +410,8 @@ async fn a_call_that_was_ready_while_open_is_rejected() {
     assert_eq!(begin(&mut service, 0).await.await.unwrap(), 1);
 }
 
-/// The variant with the circuit inside the retry counts attempts, and the retry stops at the open circuit.
+/// The variant with the circuit inside the retry counts attempts, and the retry stops at the open
+/// circuit.
 #[tokio::test(start_paused = true)]
 async fn inside_a_retry_it_counts_attempts() {
     let (log, recorder) = recording();

@@ -1,4 +1,5 @@
-//! The service inside a Retry, a Timeout or a CircuitBreaker can be reached, and nothing that it or the layer knows is lost.
+//! The service inside a Retry, a Timeout or a CircuitBreaker can be reached, and nothing that it or
+//! the layer knows is lost.
 
 use tower::{Layer, Service, ServiceExt};
 use tower_keep::{
@@ -73,7 +74,8 @@ async fn of_a_timeout() {
     }
 }
 
-/// R38 A circuit outlives the service: what was counted stays with the layer, and a direct call is not counted.
+/// R38 A circuit outlives the service: what was counted stays with the layer, and a direct call is
+/// not counted.
 #[tokio::test(start_paused = true)]
 async fn of_a_circuit_breaker() {
     let layer = CircuitBreakerLayer::new().failure_threshold(1);
@@ -91,7 +93,8 @@ async fn of_a_circuit_breaker() {
     assert_eq!(handle.state(), State::Open);
 }
 
-/// R38 A service that is taken apart while it is ready gives back the place that its readiness reserved.
+/// R38 A service that is taken apart while it is ready gives back the place that its readiness
+/// reserved.
 #[tokio::test(start_paused = true)]
 async fn a_reserved_probe_is_given_back() {
     let layer = CircuitBreakerLayer::new().backpressure();

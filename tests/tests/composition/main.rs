@@ -1,4 +1,5 @@
-//! The layers together: the pipeline and its checks, settings per request, and verdicts that pass between layers.
+//! The layers together: the pipeline and its checks, settings per request, and verdicts that pass
+//! between layers.
 
 mod builders;
 mod inner_service;

@@ -90,7 +90,8 @@ async fn a_request_sets_its_limit() {
     }
 }
 
-/// R78 with `by` alone a request without a limit has none. The setting and its default are one setting.
+/// R78 with `by` alone a request without a limit has none. The setting and its default are one
+/// setting.
 #[tokio::test(start_paused = true)]
 async fn without_a_default_there_is_none() {
     for limit in [
@@ -108,7 +109,8 @@ async fn without_a_default_there_is_none() {
     }
 }
 
-/// R78 the limit of each step, in any order of the settings, with a tracked job and with a job that begins below.
+/// R78 the limit of each step, in any order of the settings, with a tracked job and with a job that
+/// begins below.
 #[tokio::test(start_paused = true)]
 async fn a_request_sets_the_limit_of_its_steps() {
     let limits = [
@@ -180,7 +182,8 @@ async fn a_request_sets_its_number_of_retries() {
     }
 }
 
-/// R78 what a policy sees is the call's own number, and a request that is not to be repeated is not cloned.
+/// R78 what a policy sees is the call's own number, and a request that is not to be repeated is not
+/// cloned.
 #[tokio::test(start_paused = true)]
 async fn the_policy_sees_the_calls_own_number() {
     use std::sync::{Arc, Mutex};
@@ -282,8 +285,8 @@ fn no_cache(request: &Asked) -> bool {
     request.extensions().get::<NoCache>().is_some()
 }
 
-/// R78 a request that refreshes is executed, and its result is the cached one from then on; a failure leaves the older
-/// one there.
+/// R78 a request that refreshes is executed, and its result is the cached one from then on; a
+/// failure leaves the older one there.
 #[tokio::test(start_paused = true)]
 async fn a_request_refreshes_the_cache() {
     let inner = Scripted::<Asked, u32>::new()
@@ -318,7 +321,8 @@ async fn a_request_refreshes_the_cache() {
     assert_eq!(calls.count(), 3);
 }
 
-/// R78 a stale result too: the call that refreshes waits for the new one, and no renewal runs next to it.
+/// R78 a stale result too: the call that refreshes waits for the new one, and no renewal runs next
+/// to it.
 #[tokio::test(start_paused = true)]
 async fn a_refresh_of_a_stale_result() {
     let inner = Scripted::<Asked, u32>::new()

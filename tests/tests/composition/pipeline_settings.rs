@@ -3,8 +3,8 @@
 use tower_keep::{CircuitBreakerLayer, Pipeline, TimeoutLayer};
 use tower_keep_tests::*;
 
-/// Building a pipeline leaves nothing behind in the circuit that its clones share: another one with a longer limit can
-/// be built from it.
+/// Building a pipeline leaves nothing behind in the circuit that its clones share: another one with
+/// a longer limit can be built from it.
 #[test]
 fn a_pipeline_can_be_built_again_with_other_limits() {
     let pipeline = Pipeline::new();
@@ -15,8 +15,8 @@ fn a_pipeline_can_be_built_again_with_other_limits() {
         .unwrap();
 }
 
-/// The overall limit and the one of each attempt in each other's place are refused, and each alone in the wrong place
-/// too, by the name of the setting.
+/// The overall limit and the one of each attempt in each other's place are refused, and each alone
+/// in the wrong place too, by the name of the setting.
 #[test]
 fn limits_in_the_wrong_place_are_refused() {
     let pipeline = Pipeline::new()
@@ -35,8 +35,8 @@ fn limits_in_the_wrong_place_are_refused() {
     assert_eq!(error.settings(), ("attempt_timeout", "timeout"));
 }
 
-/// An idle limit where the other one expires first, and a grace period for which the overall limit leaves no time, are
-/// refused; each is fine where it can be used.
+/// An idle limit where the other one expires first, and a grace period for which the overall limit
+/// leaves no time, are refused; each is fine where it can be used.
 #[test]
 fn limits_that_could_never_expire_are_refused() {
     let attempt = ("attempt_timeout", "timeout");

@@ -67,7 +67,8 @@ async fn each_slot_may_be_empty() {
     );
 }
 
-/// R62: what is not there contradicts nothing. Each of these settings is refused next to what the last line takes away.
+/// R62: what is not there contradicts nothing. Each of these settings is refused next to what the
+/// last line takes away.
 #[test]
 fn an_empty_slot_is_not_checked() {
     let attempt = || {
@@ -155,8 +156,8 @@ impl Service<u32> for Numbered {
     }
 }
 
-/// R62: a pipeline without a key is as ready as its service, and calls the instance that was asked; the one clone is
-/// for a retry.
+/// R62: a pipeline without a key is as ready as its service, and calls the instance that was asked;
+/// the one clone is for a retry.
 #[tokio::test(start_paused = true)]
 async fn without_a_key_readiness_is_passed_on() {
     let inner = Numbered {

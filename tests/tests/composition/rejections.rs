@@ -1,5 +1,5 @@
-//! Calls that a gate rejects, also a user's own layer: what the other layers make of it, and how code asks for the
-//! reason.
+//! Calls that a gate rejects, also a user's own layer: what the other layers make of it, and how
+//! code asks for the reason.
 
 use std::{
     future::Future,
@@ -60,8 +60,8 @@ where
     }
 }
 
-/// R79 A user's own layer rejects as ours do: not retried, not counted, never started, and logged as
-/// rejected, in each of the three forms.
+/// R79 A user's own layer rejects as ours do: not retried, not counted, never started, and logged
+/// as rejected, in each of the three forms.
 #[tokio::test(start_paused = true)]
 async fn a_users_layer_can_reject() {
     async fn check<O>(on_reject: O, after: Duration, expected: Result<u32, &str>)
@@ -111,8 +111,8 @@ async fn a_users_layer_can_reject() {
     }
 }
 
-/// R79 A log whose classifier accepts a gate's answer takes nothing back: no retry around it follows, and the job
-/// ends as rejected.
+/// R79 A log whose classifier accepts a gate's answer takes nothing back: no retry around it
+/// follows, and the job ends as rejected.
 #[tokio::test(start_paused = true)]
 async fn a_log_that_accepts_a_rejection() {
     let recorder = Recorder::new();
@@ -253,7 +253,8 @@ async fn a_reason_inside_an_io_error() {
     assert!(find::<Elapsed>(&error).is_some());
 }
 
-/// R59, R79 A gate's rejection is never counted, also where a classifier calls every error a failure.
+/// R59, R79 A gate's rejection is never counted, also where a classifier calls every error a
+/// failure.
 #[tokio::test(start_paused = true)]
 async fn a_gates_rejection_is_never_counted() {
     for answers in [true, false] {

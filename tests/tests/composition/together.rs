@@ -14,7 +14,8 @@ use tower_keep::{
 use tower_keep_test::{Scripted, Step};
 use tower_keep_tests::*;
 
-/// R55: duplicate is asked first: a duplicate is skipped, with no execution and the circuit untouched.
+/// R55: duplicate is asked first: a duplicate is skipped, with no execution and the circuit
+/// untouched.
 #[tokio::test(start_paused = true)]
 async fn a_duplicate_touches_nothing() {
     let (log, _recorder) = recording();
@@ -90,7 +91,8 @@ async fn an_overall_timeout_is_not_retried() {
     }
 }
 
-/// R57: success ends. R58: failure with retries left: wait and execute again, dedup not asked again.
+/// R57: success ends. R58: failure with retries left: wait and execute again, dedup not asked
+/// again.
 #[tokio::test(start_paused = true)]
 async fn the_pipeline_retries() {
     let (log, recorder) = recording();
@@ -127,8 +129,9 @@ async fn the_pipeline_retries() {
     ]);
 }
 
-/// R59: with no retries left one failure is recorded in the circuit for the job; past the threshold it opens. An
-/// overall timeout counts too; a setting gives it up. Cancelled, duplicate and rejected never count.
+/// R59: with no retries left one failure is recorded in the circuit for the job; past the threshold
+/// it opens. An overall timeout counts too; a setting gives it up. Cancelled, duplicate and
+/// rejected never count.
 #[tokio::test(start_paused = true)]
 async fn one_failure_for_each_job() {
     for ignored in [false, true] {
@@ -264,7 +267,8 @@ async fn each_layer_works_alone() {
     check(JobLayer::new("name")).await;
 }
 
-/// R62: the ready-made pipeline composes all seven, and checks its settings against one another with a clear error.
+/// R62: the ready-made pipeline composes all seven, and checks its settings against one another
+/// with a clear error.
 #[test]
 fn the_pipeline_checks_its_settings() {
     let ok = Pipeline::new().build();

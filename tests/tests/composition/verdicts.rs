@@ -72,8 +72,8 @@ async fn a_classifier_is_believed() {
     }
 }
 
-/// R79 A closure for how long the service asks to be left alone leaves it to the classifier, or to the default, to
-/// judge a response.
+/// R79 A closure for how long the service asks to be left alone leaves it to the classifier, or to
+/// the default, to judge a response.
 #[tokio::test(start_paused = true)]
 async fn a_wait_judges_no_response() {
     for classified in [true, false] {
@@ -118,8 +118,8 @@ async fn without_a_classifier_recovered_says_it() {
     }
 }
 
-/// R79 A fallback's own error, in the same poll, is not the open circuit's, if the fallback says that
-/// it recovered.
+/// R79 A fallback's own error, in the same poll, is not the open circuit's, if the fallback says
+/// that it recovered.
 #[tokio::test(start_paused = true)]
 async fn a_fallbacks_own_error() {
     let open = CircuitBreakerLayer::new().fail_with(|_| "open");
@@ -151,7 +151,8 @@ async fn a_fallbacks_own_error() {
     );
 }
 
-/// R79 A note is about the result that comes up with it: none is left for a result that comes later.
+/// R79 A note is about the result that comes up with it: none is left for a result that comes
+/// later.
 #[tokio::test(start_paused = true)]
 async fn a_note_does_not_outlive_the_poll() {
     let open = CircuitBreakerLayer::new().fail_with(|_| "open");
@@ -178,8 +179,8 @@ async fn a_note_does_not_outlive_the_poll() {
     ));
 }
 
-/// R79 Of a limit's answer that a log's classifier accepts nothing is left: a retry around it that wants better
-/// gives no other reason than its own.
+/// R79 Of a limit's answer that a log's classifier accepts nothing is left: a retry around it that
+/// wants better gives no other reason than its own.
 #[tokio::test(start_paused = true)]
 async fn a_log_that_accepts_a_limits_answer() {
     let recorder = Recorder::new();
@@ -209,8 +210,8 @@ async fn a_log_that_accepts_a_limits_answer() {
     );
 }
 
-/// R79 Where a policy forbids other attempts after a limit's answer, and a log's classifier accepts the answer, no
-/// retry around follows and the job succeeds.
+/// R79 Where a policy forbids other attempts after a limit's answer, and a log's classifier accepts
+/// the answer, no retry around follows and the job succeeds.
 #[tokio::test(start_paused = true)]
 async fn a_log_that_accepts_a_forbidden_answer() {
     let recorder = Recorder::new();
@@ -231,7 +232,8 @@ async fn a_log_that_accepts_a_forbidden_answer() {
     assert_eq!(ending(&recorder), EventKind::Succeeded);
 }
 
-/// R79 What a limit says of a call reaches the log also where code in between calls the limit again.
+/// R79 What a limit says of a call reaches the log also where code in between calls the limit
+/// again.
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_called_again() {
     let (log, recorder) = recording();

@@ -11,8 +11,8 @@ use tower_keep::{BoxError, CircuitBreakerLayer, EventKind, RetryLayer, TimeoutLa
 use tower_keep_test::{Scripted, Step};
 use tower_keep_tests::*;
 
-/// Two calls that end at the same moment in tasks of their own, one by its time limit and one by itself, are counted
-/// each by its own ending, whichever comes first.
+/// Two calls that end at the same moment in tasks of their own, one by its time limit and one by
+/// itself, are counted each by its own ending, whichever comes first.
 #[tokio::test(start_paused = true)]
 async fn calls_that_end_together_are_counted_apart() {
     for slow_first in [true, false] {
@@ -46,8 +46,8 @@ async fn calls_that_end_together_are_counted_apart() {
     }
 }
 
-/// A call that an open circuit rejected in a task of its own does not keep the next call on that thread from being
-/// retried.
+/// A call that an open circuit rejected in a task of its own does not keep the next call on that
+/// thread from being retried.
 #[tokio::test(start_paused = true)]
 async fn a_rejection_in_a_task_stops_no_other_calls_retry() {
     let breaker = CircuitBreakerLayer::new();
@@ -69,8 +69,8 @@ async fn a_rejection_in_a_task_stops_no_other_calls_retry() {
     inner.calls().assert_finished();
 }
 
-/// A job that calls two services at once: the time limit of one says nothing about the other, whose circuit counts a
-/// success.
+/// A job that calls two services at once: the time limit of one says nothing about the other, whose
+/// circuit counts a success.
 #[tokio::test(start_paused = true)]
 async fn one_branch_of_a_job_is_not_the_other() {
     let breaker = CircuitBreakerLayer::new();
@@ -97,8 +97,8 @@ async fn one_branch_of_a_job_is_not_the_other() {
     assert_eq!(handle.snapshot().failures_in_a_row, 0);
 }
 
-/// A client call whose own time limit expired within it, and that goes on, is not why its parent ends: the parent
-/// succeeds, and its circuit counts a success.
+/// A client call whose own time limit expired within it, and that goes on, is not why its parent
+/// ends: the parent succeeds, and its circuit counts a success.
 #[tokio::test(start_paused = true)]
 async fn a_childs_timeout_is_not_its_parents() {
     let timeout = TimeoutLayer::new(ms(10))
@@ -124,7 +124,8 @@ async fn a_childs_timeout_is_not_its_parents() {
         .service(service_fn(move |request| {
             let client = client.clone();
             async move {
-                // The client call is polled, at the very moment its limit expires, before the wait is seen to be over.
+                // The client call is polled, at the very moment its limit expires, before the wait
+                // is seen to be over.
                 let call = pin!(client.oneshot(request));
                 match select(call, pin!(tokio::time::sleep(ms(10)))).await {
                     Either::Left(_) => Ok::<u32, BoxError>(0),

@@ -1,4 +1,5 @@
-//! What is `Clone`, `Send` and `Sync`, and asks for nothing of the request, the response and the error.
+//! What is `Clone`, `Send` and `Sync`, and asks for nothing of the request, the response and the
+//! error.
 
 use std::{cell::Cell, future::ready, time::Duration};
 
@@ -75,8 +76,8 @@ fn failed(_: &Result<Plain, Plain>) -> Outcome {
     Outcome::Success
 }
 
-/// A limit, and what cannot be sent is not asked for: types that are neither `Clone` nor `Sync` go through each layer
-/// that keeps the inner error type, on another task.
+/// A limit, and what cannot be sent is not asked for: types that are neither `Clone` nor `Sync` go
+/// through each layer that keeps the inner error type, on another task.
 #[tokio::test(start_paused = true)]
 async fn plain_types_go_through_what_keeps_the_error() {
     goes_around!(JobLayer::new("named"), plain(), Plain::new());
@@ -101,8 +102,8 @@ async fn plain_types_go_through_what_keeps_the_error() {
     );
 }
 
-/// Types that are neither `Clone` nor `Sync` go through the layers that can stop a call, in the modes with the user's
-/// own error and with a response.
+/// Types that are neither `Clone` nor `Sync` go through the layers that can stop a call, in the
+/// modes with the user's own error and with a response.
 #[tokio::test(start_paused = true)]
 async fn plain_types_go_through_what_can_stop_a_call() {
     macro_rules! in_each_mode {
@@ -163,8 +164,8 @@ async fn any_error_that_can_be_boxed_goes_through_the_default_mode() {
     );
 }
 
-/// Callers that join need no more than a response that can be shared; the request need not be `Clone` or `Sync`, nor
-/// the error by default.
+/// Callers that join need no more than a response that can be shared; the request need not be
+/// `Clone` or `Sync`, nor the error by default.
 #[tokio::test(start_paused = true)]
 async fn joining_asks_only_for_what_is_shared() {
     let join = DedupLayer::new(key).join();
@@ -175,8 +176,8 @@ async fn joining_asks_only_for_what_is_shared() {
     goes_around!(join.clone().respond_with(|_| Shared), own(), Plain::new());
 }
 
-/// A service is `Clone` where its inner one is; all but Retry and Dedup, which clone it, also work around a service
-/// that is not.
+/// A service is `Clone` where its inner one is; all but Retry and Dedup, which clone it, also work
+/// around a service that is not.
 #[tokio::test(start_paused = true)]
 async fn no_clone_is_asked_for_where_none_is_made() {
     struct NotClone;
@@ -241,7 +242,8 @@ fn handles_can_be_sent_and_shared() {
     assert_impl_all!(job::JobService<Inner>: Clone, Send, Sync);
 }
 
-/// What a layer makes by default is a value of a type that can be written down, as in a struct's field.
+/// What a layer makes by default is a value of a type that can be written down, as in a struct's
+/// field.
 #[test]
 fn one_import_brings_the_names() {
     let _: (LogLayer, ProgressLayer, CancelLayer) = Default::default();

@@ -30,7 +30,8 @@ fn stops(stack: &Stack) -> bool {
     !stack.has("c")
 }
 
-/// Asserts that the caller's leaving ended this many jobs, counted for no failure, and that nothing comes after it.
+/// Asserts that the caller's leaving ended this many jobs, counted for no failure, and that nothing
+/// comes after it.
 async fn assert_left(stack: &Stack, jobs: usize) {
     assert_no_job();
     stack.assert_idle();
@@ -53,8 +54,8 @@ async fn assert_left(stack: &Stack, jobs: usize) {
     assert_eq!(stack.recorder.names(), events, "events after the end");
 }
 
-/// Dropped before its first poll, and after each number of polls until it would answer, a call leaves nothing behind,
-/// and its job ends as cancelled because the caller has gone.
+/// Dropped before its first poll, and after each number of polls until it would answer, a call
+/// leaves nothing behind, and its job ends as cancelled because the caller has gone.
 #[test]
 fn a_call_may_be_dropped_at_every_await() {
     over(that(everything(), stops), async |stack| {
@@ -112,7 +113,8 @@ fn a_call_may_be_dropped_between_attempts() {
             let apart = stack.outside("RHh", "M") && stack.executes_apart();
             let retried = waited == ms(1000) && !apart;
             assert_eq!(stack.recorder.count("retrying"), usize::from(retried));
-            // A circuit inside the retry counted the first attempt, so its count is none of this test's.
+            // A circuit inside the retry counted the first attempt, so its count is none of this
+            // test's.
             stack.assert_jobs(1);
             let events = stack.recorder.names();
             let ended = if apart { "failed" } else { "cancelled" };
@@ -124,8 +126,8 @@ fn a_call_may_be_dropped_between_attempts() {
     });
 }
 
-/// Of the callers of one execution any may leave, the first one too, and the rest get the answer; each that left has
-/// a job that ended as cancelled.
+/// Of the callers of one execution any may leave, the first one too, and the rest get the answer;
+/// each that left has a job that ended as cancelled.
 #[test]
 fn any_caller_of_a_joined_execution_may_leave() {
     let joins = |stack: &Stack| stack.has("M") && stops(stack);
@@ -148,7 +150,8 @@ fn any_caller_of_a_joined_execution_may_leave() {
             let recorder = &stack.recorder;
             stack.assert_jobs(if stack.joins_unseen() { 1 } else { 3 });
             for (index, job) in recorder.jobs().into_iter().enumerate() {
-                // The execution runs in the first caller's job, or in one of its own that nobody leaves.
+                // The execution runs in the first caller's job, or in one of its own that nobody
+                // leaves.
                 let left = index == leaver && !stack.executes_apart();
                 let expected = if left {
                     EventKind::Cancelled {
@@ -164,7 +167,8 @@ fn any_caller_of_a_joined_execution_may_leave() {
     });
 }
 
-/// When the last caller leaves, in whatever order, the execution stops; also while the service is not ready yet.
+/// When the last caller leaves, in whatever order, the execution stops; also while the service is
+/// not ready yet.
 #[test]
 fn an_execution_that_all_have_left_stops() {
     let joins = |stack: &Stack| stack.has("M") && stops(stack);
@@ -198,7 +202,8 @@ fn an_execution_that_all_have_left_stops() {
     });
 }
 
-/// A call may be dropped while it waits for quiet, and while it waits for the running call, which knows nothing of it.
+/// A call may be dropped while it waits for quiet, and while it waits for the running call, which
+/// knows nothing of it.
 #[test]
 fn a_call_may_be_dropped_while_it_waits_for_its_place() {
     let words = [
@@ -243,7 +248,8 @@ fn a_call_may_be_dropped_while_it_waits_for_its_place() {
     });
 }
 
-/// A detached call runs to its end when its caller leaves, before its first poll too, and its job ends with it.
+/// A detached call runs to its end when its caller leaves, before its first poll too, and its job
+/// ends with it.
 #[test]
 fn a_detached_call_survives_its_caller() {
     over(that(watched(), |stack| stack.has("c")), async |stack| {

@@ -54,8 +54,8 @@ fn faulty(seed: u64) -> (impl Inner, Faults, Arc<Semaphore>) {
     (inner, faults, permits)
 }
 
-/// Whether a call of this stack has a limit from its beginning to its end: whatever waits within it for readiness, or
-/// for another attempt, is inside the limit.
+/// Whether a call of this stack has a limit from its beginning to its end: whatever waits within it
+/// for readiness, or for another attempt, is inside the limit.
 fn is_limited(stack: &Stack) -> bool {
     let waits = ["R", "D", "M", "E", "W"];
     let outside = |waits: &str| !stack.has(waits) || stack.outside("TG", waits);
@@ -98,9 +98,10 @@ async fn make_calls(stack: &Stack, inner: impl Inner) {
     settle().await;
 }
 
-/// Every layer alone, and all seven together in many orders, over a service that fails, panics, hangs, is slow, or is
-/// not ready, with callers that leave: no permit, no key and no job is left, each job has one ending, no call hangs
-/// that has a limit, and once the service has recovered a call goes through, probe or not.
+/// Every layer alone, and all seven together in many orders, over a service that fails, panics,
+/// hangs, is slow, or is not ready, with callers that leave: no permit, no key and no job is left,
+/// each job has one ending, no call hangs that has a limit, and once the service has recovered a
+/// call goes through, probe or not.
 #[test]
 fn nothing_is_left_behind_whatever_goes_wrong() {
     for seed in 0..3 {

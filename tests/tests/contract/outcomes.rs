@@ -1,4 +1,5 @@
-//! However a call ends, its job begins once and ends once, and it is one job whatever layers watch it.
+//! However a call ends, its job begins once and ends once, and it is one job whatever layers watch
+//! it.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,8 +16,8 @@ use crate::{
 /// What an attempt sees of its job: the id, and its own number.
 type Seen = (Option<JobId>, u32);
 
-/// Where a foreign retry calls again, the layers that track no job still stop the call, and the job ends once, as
-/// failed; that it was they who stopped it is not known to the job, as its page says.
+/// Where a foreign retry calls again, the layers that track no job still stop the call, and the job
+/// ends once, as failed; that it was they who stopped it is not known to the job, as its page says.
 #[test]
 fn a_foreign_retry_leaves_the_job_one_ending() {
     let words = ["LrT", "LrA", "LrB", "LrTB"].map(str::to_owned);
@@ -36,8 +37,8 @@ fn a_foreign_retry_leaves_the_job_one_ending() {
     });
 }
 
-/// How many jobs a call makes that needs several attempts: one, unless each of them is an execution with a job of its
-/// own.
+/// How many jobs a call makes that needs several attempts: one, unless each of them is an execution
+/// with a job of its own.
 fn jobs_of_attempts(stack: &Stack, attempts: usize) -> usize {
     if stack.outside("RHh", "M") && stack.executes_apart() {
         attempts
@@ -97,8 +98,8 @@ fn an_error_ends_the_job_once() {
     });
 }
 
-/// An error, and an answer to the next attempt, whichever layer makes it: the job succeeds, and all that watch or run
-/// it see the same job.
+/// An error, and an answer to the next attempt, whichever layer makes it: the job succeeds, and all
+/// that watch or run it see the same job.
 #[test]
 fn attempts_belong_to_one_job() {
     // An execution that callers join, and that a foreign retry calls again, is in nobody's job.
@@ -272,7 +273,8 @@ fn is_replaced(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Cancelled { reason: why, .. } if *why == reason)
 }
 
-/// A newer call takes the place of the running call, whose job ends as replaced and whose work is dropped.
+/// A newer call takes the place of the running call, whose job ends as replaced and whose work is
+/// dropped.
 #[test]
 fn a_replaced_call_ends_its_job_once() {
     over(that(everything(), in_sight("E")), async |stack| {
@@ -304,7 +306,8 @@ fn a_replaced_call_ends_its_job_once() {
     });
 }
 
-/// Of two calls that wait for the running call, the last runs next. The other's job ends as replaced, and never starts.
+/// Of two calls that wait for the running call, the last runs next. The other's job ends as
+/// replaced, and never starts.
 #[test]
 fn a_waiting_call_that_is_replaced_never_starts() {
     over(that(everything(), in_sight("W")), async |stack| {
@@ -342,7 +345,8 @@ fn a_waiting_call_that_is_replaced_never_starts() {
     });
 }
 
-/// An open circuit: the job fails as turned away by it, where a log outside sees it, and never starts.
+/// An open circuit: the job fails as turned away by it, where a log outside sees it, and never
+/// starts.
 #[test]
 fn an_open_circuit_ends_the_job_once() {
     over(that(everything(), in_sight("B")), async |stack| {
@@ -376,8 +380,8 @@ fn a_circuit_that_opens_is_reported() {
     });
 }
 
-/// The code inside knows when the next limit ends it, wherever that layer stands in the stack. What goes on for others,
-/// or detached, is not ended by a limit outside.
+/// The code inside knows when the next limit ends it, wherever that layer stands in the stack. What
+/// goes on for others, or detached, is not ended by a limit outside.
 #[test]
 fn the_limits_are_known_inside() {
     over(

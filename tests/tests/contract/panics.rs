@@ -25,7 +25,8 @@ const PANICS: [MakeStep; 3] = [
     || Step::panic_in_call("boom"),
 ];
 
-/// A service that panics until the switch is on: where a retry stands outside Dedup's join, more than once.
+/// A service that panics until the switch is on: where a retry stands outside Dedup's join, more
+/// than once.
 fn panicking(panic: MakeStep) -> (Scripted<u32, u32>, Arc<AtomicBool>) {
     let works = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&works);
@@ -56,8 +57,8 @@ fn assert_all_panicked(recorder: &Recorder) {
     }
 }
 
-/// The panic reaches the caller (where callers join, an error does instead), everything is released, each job ends
-/// once, as panicked, and the next call on the same instance works.
+/// The panic reaches the caller (where callers join, an error does instead), everything is
+/// released, each job ends once, as panicked, and the next call on the same instance works.
 #[test]
 fn a_panic_releases_everything() {
     for panic in PANICS {
@@ -133,7 +134,8 @@ fn a_panic_of_a_later_attempt_releases_everything() {
     }
 }
 
-/// Everybody who joined an execution that panics gets an error that says so, and each of their jobs ends once.
+/// Everybody who joined an execution that panics gets an error that says so, and each of their jobs
+/// ends once.
 #[test]
 fn all_who_joined_a_panicking_execution_get_an_error() {
     let joins = |stack: &Stack| stack.has("M") && !stack.outside("RHh", "M");
@@ -166,8 +168,8 @@ fn all_who_joined_a_panicking_execution_get_an_error() {
     });
 }
 
-/// A retry outside Dedup gets the error of a panicked execution, not a panic, and tries again. Whether the job is
-/// tracked makes no difference to the caller; tracked, its one job is a success.
+/// A retry outside Dedup gets the error of a panicked execution, not a panic, and tries again.
+/// Whether the job is tracked makes no difference to the caller; tracked, its one job is a success.
 #[test]
 fn a_retry_outside_a_panicked_execution_tries_again() {
     let words = ["RM", "RMB", "LRM", "RLM", "LRMB", "CRM", "RPM", "RALPCMBT"];
@@ -186,7 +188,8 @@ fn a_retry_outside_a_panicked_execution_tries_again() {
     });
 }
 
-/// A probe that panics gives its place back: the circuit opens, and after the cooldown another probe may close it.
+/// A probe that panics gives its place back: the circuit opens, and after the cooldown another
+/// probe may close it.
 #[test]
 fn a_panicking_probe_gives_its_place_back() {
     let probing = |stack: &Stack| stack.has("B") && !stack.has("M");

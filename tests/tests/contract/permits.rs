@@ -1,4 +1,5 @@
-//! What the inner service lends for a call (here the one permit of a `ConcurrencyLimit`) is held no longer than needed.
+//! What the inner service lends for a call (here the one permit of a `ConcurrencyLimit`) is held no
+//! longer than needed.
 
 use std::sync::Arc;
 
@@ -52,7 +53,8 @@ fn concurrent_calls_wait_for_the_permit() {
     });
 }
 
-/// While a call waits for its next attempt, the permit is free and another call gets through at once.
+/// While a call waits for its next attempt, the permit is free and another call gets through at
+/// once.
 #[test]
 fn a_retry_holds_no_permit_while_it_waits() {
     over(that(all(), |stack| stack.has("RHh")), async |stack| {
@@ -74,8 +76,8 @@ fn a_retry_holds_no_permit_while_it_waits() {
     });
 }
 
-/// A permit that was got and not used is back when the service is dropped, and a future that was never polled gives
-/// back its own.
+/// A permit that was got and not used is back when the service is dropped, and a future that was
+/// never polled gives back its own.
 #[test]
 fn unused_readiness_is_given_back() {
     over(all(), async |stack| {
@@ -101,8 +103,8 @@ fn unused_readiness_is_given_back() {
     });
 }
 
-/// The permit is back wherever the call is dropped: while it runs, while it waits for a retry, while it waits for the
-/// permit itself.
+/// The permit is back wherever the call is dropped: while it runs, while it waits for a retry,
+/// while it waits for the permit itself.
 #[test]
 fn the_permit_is_back_after_a_drop() {
     let stops = |stack: &Stack| !stack.has("c");

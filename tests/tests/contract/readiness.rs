@@ -11,8 +11,9 @@ use crate::{
     stacks::{all, that, watched},
 };
 
-/// Around a service that is never ready, the stack is not ready either, and does not poll in circles. With Dedup, and
-/// with a retry whose hook takes its time, it is the call that waits. Dropped, it leaves nothing behind.
+/// Around a service that is never ready, the stack is not ready either, and does not poll in
+/// circles. With Dedup, and with a retry whose hook takes its time, it is the call that waits.
+/// Dropped, it leaves nothing behind.
 #[test]
 fn a_service_that_is_never_ready_is_waited_for() {
     let stops = |stack: &Stack| !stack.outside("c", "DMEWH");
@@ -42,8 +43,8 @@ fn a_service_that_is_never_ready_is_waited_for() {
     });
 }
 
-/// A call that is dropped while it waits for the service to become ready ends its job as cancelled, which never
-/// started.
+/// A call that is dropped while it waits for the service to become ready ends its job as cancelled,
+/// which never started.
 #[test]
 fn a_drop_while_waiting_for_readiness_ends_the_job() {
     let waits = |stack: &Stack| stack.has("DMEWH") && !stack.has("c");
@@ -69,7 +70,8 @@ fn a_drop_while_waiting_for_readiness_ends_the_job() {
     });
 }
 
-/// The service fails to become ready: that is an error of readiness or of the call, and nothing is held.
+/// The service fails to become ready: that is an error of readiness or of the call, and nothing is
+/// held.
 #[test]
 fn a_readiness_error_comes_out() {
     over(watched(), async |stack| {
@@ -116,7 +118,8 @@ fn another_clone_may_still_become_ready() {
     });
 }
 
-/// A retry whose service fails to become ready tries again, and comes out with that error in the end.
+/// A retry whose service fails to become ready tries again, and comes out with that error in the
+/// end.
 #[test]
 fn a_readiness_error_of_a_later_attempt_comes_out() {
     let plain = |stack: &Stack| stack.has("RHh") && !stack.outside("RHh", "DMEW");

@@ -12,8 +12,8 @@ use crate::stack::{Service as Boxed, Stack};
 
 /// Runs the case for each stack and names all that fail.
 ///
-/// Each gets a paused runtime on a thread of its own. A case that waits for what never comes fails after a year, and
-/// one whose stack wakes itself without end fails too.
+/// Each gets a paused runtime on a thread of its own. A case that waits for what never comes fails
+/// after a year, and one whose stack wakes itself without end fails too.
 #[track_caller]
 pub(crate) fn over(words: Vec<String>, case: impl AsyncFn(Stack) + Sync) {
     assert!(!words.is_empty(), "no stack to run over");

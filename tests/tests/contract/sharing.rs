@@ -1,4 +1,5 @@
-//! One layer put around many services, as a router does for each route or request: what it shares is shared by all.
+//! One layer put around many services, as a router does for each route or request: what it shares
+//! is shared by all.
 
 use tower_keep::{CancelReason, circuit_breaker::State};
 use tower_keep_test::{Polled, Scripted};

@@ -14,11 +14,12 @@
 //! | `W` | Dedup, where callers wait for the running call | | `H` | as `R`, with a hook before each attempt, async |
 //! | `h` | as `R`, with a hook before each attempt | | | |
 //!
-//! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r` Retry, once and at once.
+//! Layers of tower's own: `l` ConcurrencyLimit, `t` Timeout, `s` LoadShed, `m` MapRequest, `r`
+//! Retry, once and at once.
 //!
-//! The outermost comes first. `!` behind a letter makes the layer fail with [`AppError`], `?` answer with a response.
-//! `*` behind `M` makes the layer keep results, for no time at all; behind `W`, wait for [`QUIET`] first.
-//! Every layer is boxed, unless the word begins with `=`.
+//! The outermost comes first. `!` behind a letter makes the layer fail with [`AppError`], `?`
+//! answer with a response. `*` behind `M` makes the layer keep results, for no time at all; behind
+//! `W`, wait for [`QUIET`] first. Every layer is boxed, unless the word begins with `=`.
 
 use std::{
     fmt,
@@ -161,8 +162,8 @@ impl Keyed {
     }
 }
 
-/// A stack's layers, whichever of them it uses. Each is configured as the word says before it is used: a setter would
-/// give another layer.
+/// A stack's layers, whichever of them it uses. Each is configured as the word says before it is
+/// used: a setter would give another layer.
 pub(crate) struct Stack {
     word: String,
     pub(crate) recorder: Recorder,
@@ -179,8 +180,8 @@ pub(crate) struct Stack {
     plain: Plain,
 }
 
-/// The layers before a word says how they stop a call, for stacks without boxes. Where it does not say, the stack has
-/// these.
+/// The layers before a word says how they stop a call, for stacks without boxes. Where it does not
+/// say, the stack has these.
 struct Plain {
     cancel: CancelLayer,
     breaker: CircuitBreakerLayer,
@@ -336,8 +337,8 @@ impl Stack {
         }
     }
 
-    /// Those of these layers whose limit ends the execution: not those of a caller that may leave it to others, nor of
-    /// an attempt that may leave it to itself.
+    /// Those of these layers whose limit ends the execution: not those of a caller that may leave
+    /// it to others, nor of an attempt that may leave it to itself.
     pub(crate) fn ending(&self, letters: &str) -> String {
         let inside = |outer: char, letter: char| {
             self.place(outer)
@@ -355,7 +356,8 @@ impl Stack {
         self.outside("M", "L")
     }
 
-    /// Whether callers join outside everything that tracks a job, so that the execution has one of its own.
+    /// Whether callers join outside everything that tracks a job, so that the execution has one of
+    /// its own.
     pub(crate) fn executes_apart(&self) -> bool {
         self.joins_unseen() && !self.outside("PCcNIiGg", "M")
     }
@@ -436,7 +438,8 @@ impl Stack {
         }
     }
 
-    /// Asserts that the layers hold nothing of a call that is over: no key, no job, no failure counted.
+    /// Asserts that the layers hold nothing of a call that is over: no key, no job, no failure
+    /// counted.
     #[track_caller]
     pub(crate) fn assert_idle(&self) {
         assert_eq!(self.dedup.in_flight(), 0, "keys are held");

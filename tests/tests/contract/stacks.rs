@@ -127,8 +127,8 @@ pub(crate) fn all() -> Vec<String> {
     words([&ALONE[..], &FAILING, &RESPONDING, &ORDERS])
 }
 
-/// Every stack with a log that records: around and inside each layer alone, around, between and inside each two of
-/// them, and in every order.
+/// Every stack with a log that records: around and inside each layer alone, around, between and
+/// inside each two of them, and in every order.
 pub(crate) fn watched() -> Vec<String> {
     let alone = words([&ALONE[..], &FAILING, &RESPONDING]);
     let around = alone.iter().map(|word| format!("L{word}"));

@@ -10,8 +10,9 @@ use crate::{
     stacks::{all, that},
 };
 
-/// Each call reaches an instance that was polled ready: repeatedly, on a clone, on the original after the clone, and
-/// where the original was ready before it was cloned. A clone inherits no readiness.
+/// Each call reaches an instance that was polled ready: repeatedly, on a clone, on the original
+/// after the clone, and where the original was ready before it was cloned. A clone inherits no
+/// readiness.
 #[test]
 fn the_instance_that_is_called_was_made_ready() {
     over(all(), async |stack| {
@@ -101,8 +102,8 @@ fn every_attempt_goes_to_a_ready_instance() {
     });
 }
 
-/// A circuit that opens or closes between readiness and the call never lets a call through to a service that was not
-/// asked, and makes use of no readiness twice.
+/// A circuit that opens or closes between readiness and the call never lets a call through to a
+/// service that was not asked, and makes use of no readiness twice.
 #[test]
 fn a_circuit_may_change_between_readiness_and_the_call() {
     over(that(all(), |stack| stack.has("B")), async |stack| {

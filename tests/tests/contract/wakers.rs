@@ -9,7 +9,8 @@ use crate::{
     stacks::{all, that},
 };
 
-/// A call that waits for its service does not wake itself, and time that passes before its limit does not either.
+/// A call that waits for its service does not wake itself, and time that passes before its limit
+/// does not either.
 #[test]
 fn a_waiting_call_is_left_alone() {
     over(all(), async |stack| {
@@ -85,8 +86,8 @@ fn a_retry_wakes_when_it_is_due() {
     });
 }
 
-/// R64 Each wake of a joined execution wakes every caller, and none of them wakes itself. A caller that was set aside
-/// has its share when it is polled again.
+/// R64 Each wake of a joined execution wakes every caller, and none of them wakes itself. A caller
+/// that was set aside has its share when it is polled again.
 #[test]
 fn a_wake_of_the_execution_wakes_every_caller() {
     over(that(all(), |stack| stack.has("M")), async |stack| {
@@ -123,7 +124,8 @@ fn a_wake_of_the_execution_wakes_every_caller() {
     });
 }
 
-/// R64 Any caller goes on alone with a joined execution: the others may be set aside or gone, the first one too.
+/// R64 Any caller goes on alone with a joined execution: the others may be set aside or gone, the
+/// first one too.
 #[test]
 fn any_caller_goes_on_alone() {
     over(that(all(), |stack| stack.has("M")), async |stack| {

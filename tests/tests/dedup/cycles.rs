@@ -28,8 +28,9 @@ impl Stacks {
         Box::pin(service.oneshot(request.to_owned()))
     }
 
-    /// One stack of each layer, around a service that waits a second and then makes the call that its request names: a
-    /// stack's number and a request, as in `b>1c`: the execution of `b` calls stack 1 with `c`.
+    /// One stack of each layer, around a service that waits a second and then makes the call that
+    /// its request names: a stack's number and a request, as in `b>1c`: the execution of `b` calls
+    /// stack 1 with `c`.
     fn around(layers: Vec<Around>) -> Self {
         let stacks = Self::default();
         let own = stacks.clone();
@@ -105,7 +106,8 @@ fn cycle(error: &BoxError) -> String {
     duplicate.cycle().expect("a cycle").to_owned()
 }
 
-/// R65 An execution whose code calls its own stack with its own key fails at once, with the key and the job.
+/// R65 An execution whose code calls its own stack with its own key fails at once, with the key and
+/// the job.
 #[tokio::test(start_paused = true)]
 async fn an_execution_does_not_wait_for_itself() {
     for (name, layer) in ALL {
@@ -127,7 +129,8 @@ async fn an_execution_does_not_wait_for_itself() {
             error.to_string().contains("would wait for itself"),
             "{name}: {error}"
         );
-        // A gate's rejection is not retried by the retry around the inner call; one around the outer call may be.
+        // A gate's rejection is not retried by the retry around the inner call; one around the
+        // outer call may be.
         assert!(begun.elapsed() < secs(60), "{name}");
         assert_eq!(
             stacks.call(0, "a").await.unwrap(),
@@ -137,8 +140,8 @@ async fn an_execution_does_not_wait_for_itself() {
     }
 }
 
-/// R65 An execution does not wait for itself through others, in one layer or in several, with jobs or without: the keys
-/// on the way are named.
+/// R65 An execution does not wait for itself through others, in one layer or in several, with jobs
+/// or without: the keys on the way are named.
 #[tokio::test(start_paused = true)]
 async fn nor_through_others() {
     for (name, layer) in ALL {
@@ -155,7 +158,8 @@ async fn nor_through_others() {
     }
 }
 
-/// R65 Two that each execute a key and want the other's: at least one fails, and neither waits for ever.
+/// R65 Two that each execute a key and want the other's: at least one fails, and neither waits for
+/// ever.
 #[tokio::test(start_paused = true)]
 async fn two_that_want_each_others_key() {
     for (name, layer) in ALL {
@@ -186,7 +190,8 @@ async fn waits_for_the_first(own: Stack) -> Result<u32, BoxError> {
     own.oneshot(1).await
 }
 
-/// R65 A call counts as waiting under a limit and in a `select!` too, until it ends; after that it does not.
+/// R65 A call counts as waiting under a limit and in a `select!` too, until it ends; after that it
+/// does not.
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_until_it_ends() {
     let own: Arc<OnceLock<Stack>> = Arc::default();
@@ -215,8 +220,8 @@ async fn a_call_waits_until_it_ends() {
     assert_eq!((first.unwrap(), second.unwrap()), (3, 3));
 }
 
-/// R65 Code in a job's scope is a part of the execution that polls it, and of none in a task of its own: that may wait
-/// for the execution that spawned it.
+/// R65 Code in a job's scope is a part of the execution that polls it, and of none in a task of its
+/// own: that may wait for the execution that spawned it.
 #[tokio::test(start_paused = true)]
 async fn code_in_a_scope() {
     let own: Arc<OnceLock<Stack>> = Arc::default();
@@ -257,7 +262,8 @@ async fn waiting_one_way_is_no_cycle() {
     }
 }
 
-/// R65 The job of a call that would wait for itself is rejected: as a duplicate, not as a failure of the service.
+/// R65 The job of a call that would wait for itself is rejected: as a duplicate, not as a failure
+/// of the service.
 #[tokio::test(start_paused = true)]
 async fn its_job_is_rejected() {
     let (log, recorder) = recording();
@@ -377,8 +383,8 @@ impl Wake for Eager {
     }
 }
 
-/// R65 An execution that begins inside another closes no circle unseen, though another call has joined it by then and
-/// runs its code as soon as it is there.
+/// R65 An execution that begins inside another closes no circle unseen, though another call has
+/// joined it by then and runs its code as soon as it is there.
 #[tokio::test(start_paused = true)]
 async fn a_circle_that_closes_as_an_execution_begins() {
     let own: Arc<OnceLock<Stack>> = Arc::default();
@@ -409,8 +415,8 @@ async fn a_circle_that_closes_as_an_execution_begins() {
     assert!(handle.in_flight().is_empty());
 }
 
-/// R65 A call that is answered with a stale result waits for no renewal: the renewal's code may wait for the execution
-/// that made the call.
+/// R65 A call that is answered with a stale result waits for no renewal: the renewal's code may
+/// wait for the execution that made the call.
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_waits_for_no_renewal() {
     let own: Arc<OnceLock<Stack>> = Arc::default();

@@ -15,7 +15,8 @@ pub(crate) fn echo(after: Duration) -> Scripted<u32, u32> {
         .recording()
 }
 
-/// Calls the service at these times, each with its place in the list as the request, and waits for all.
+/// Calls the service at these times, each with its place in the list as the request, and waits for
+/// all.
 pub(crate) async fn call_at<S>(service: &S, times: &[Duration]) -> Vec<Result<u32, BoxError>>
 where
     S: Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send + 'static,
@@ -51,7 +52,8 @@ fn assert_started(calls: &Calls<u32>, requests: &[u32], times: &[Duration]) {
     assert_eq!(calls.started_at(), times);
 }
 
-/// R54, R61: a call runs once nobody came with its key for as long, to the millisecond; those before it are replaced.
+/// R54, R61: a call runs once nobody came with its key for as long, to the millisecond; those
+/// before it are replaced.
 #[tokio::test(start_paused = true)]
 async fn the_last_one_runs_after_the_quiet() {
     let inner = echo(ms(1));
@@ -91,7 +93,8 @@ async fn what_runs_is_not_disturbed() {
     }
 }
 
-/// The wait of a burst is not longer than it may be, counted from its first call; the next burst has its own.
+/// The wait of a burst is not longer than it may be, counted from its first call; the next burst
+/// has its own.
 #[tokio::test(start_paused = true)]
 async fn a_burst_may_be_limited() {
     let inner = echo(ms(1));
@@ -108,7 +111,8 @@ async fn a_burst_may_be_limited() {
     assert_started(&calls, &[3, 7], &[ms(2500), ms(5700)]);
 }
 
-/// A burst whose time is up runs its last call as soon as nothing else runs, without any more quiet.
+/// A burst whose time is up runs its last call as soon as nothing else runs, without any more
+/// quiet.
 #[tokio::test(start_paused = true)]
 async fn a_burst_that_is_due_waits_for_what_runs_only() {
     let inner = echo(secs(10));
@@ -122,8 +126,8 @@ async fn a_burst_that_is_due_waits_for_what_runs_only() {
     assert_started(&calls, &[0, 2], &[ms(1000), ms(11_000)]);
 }
 
-/// Without any quiet, a call runs at once if nothing does, and of the calls that come meanwhile only the last: what
-/// BullMQ calls keepLastIfActive.
+/// Without any quiet, a call runs at once if nothing does, and of the calls that come meanwhile
+/// only the last: what BullMQ calls keepLastIfActive.
 #[tokio::test(start_paused = true)]
 async fn no_quiet_keeps_the_last_while_one_runs() {
     let inner = echo(secs(5));
@@ -225,8 +229,8 @@ async fn different_keys_run_side_by_side() {
     assert_eq!(calls.started_at(), waited);
 }
 
-/// R40b, R50, R63: a call that waits has the key, and has not started; if it is replaced while it waits, it never does.
-/// The service is not asked whether it is ready before the wait is over.
+/// R40b, R50, R63: a call that waits has the key, and has not started; if it is replaced while it
+/// waits, it never does. The service is not asked whether it is ready before the wait is over.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_has_not_started() {
     let (log, recorder) = recording();
@@ -265,7 +269,8 @@ async fn a_call_that_waits_has_not_started() {
     recorder.assert_one_terminal_each();
 }
 
-/// A call that waits is woken by its timer and, where one runs then, by its end; it is not polled in between.
+/// A call that waits is woken by its timer and, where one runs then, by its end; it is not polled
+/// in between.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_is_left_alone() {
     let ends = Gate::new();

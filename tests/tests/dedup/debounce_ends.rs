@@ -1,4 +1,5 @@
-//! How a call that waits for quiet ends, or the call that it waits for, and what becomes of their jobs.
+//! How a call that waits for quiet ends, or the call that it waits for, and what becomes of their
+//! jobs.
 
 use std::{
     pin::Pin,
@@ -24,8 +25,8 @@ use super::{
     reject_and_join::{ends_in_every_way, every_ending},
 };
 
-/// R52, R54b: a call that waits may leave: nobody runs then, the calls it replaced do not come back, and the next call
-/// begins a burst of its own.
+/// R52, R54b: a call that waits may leave: nobody runs then, the calls it replaced do not come
+/// back, and the next call begins a burst of its own.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_may_leave() {
     let dedup = by_tens().debounce(secs(1)).max_wait(ms(1500));
@@ -51,8 +52,8 @@ async fn a_waiting_call_may_leave() {
     assert_eq!(calls.started_at(), [ms(2500)]);
 }
 
-/// R52: a call that waits for the running call goes on when that is dropped, is woken for it, and finds the service
-/// free.
+/// R52: a call that waits for the running call goes on when that is dropped, is woken for it, and
+/// finds the service free.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_execution_wakes_the_waiting_call() {
     for polls in 0..2 {
@@ -75,8 +76,8 @@ async fn a_dropped_execution_wakes_the_waiting_call() {
     }
 }
 
-/// R52: when the call ends the key is free: success, failure, readiness error, timeout, cancel, panic, drop; and the
-/// waiting call then runs.
+/// R52: when the call ends the key is free: success, failure, readiness error, timeout, cancel,
+/// panic, drop; and the waiting call then runs.
 #[tokio::test(start_paused = true)]
 async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
@@ -116,7 +117,8 @@ async fn the_key_is_free_after_every_ending() {
     free();
 }
 
-/// R3, R11: a job that waits can be cancelled, and ends at once; so does one whose time limit outside expires.
+/// R3, R11: a job that waits can be cancelled, and ends at once; so does one whose time limit
+/// outside expires.
 #[tokio::test(start_paused = true)]
 async fn a_wait_can_be_ended_from_outside() {
     let (log, recorder) = recording();
@@ -148,8 +150,8 @@ async fn a_wait_can_be_ended_from_outside() {
     recorder.assert_one_terminal_each();
 }
 
-/// R10, R58, R59: a replaced call is not retried and counts in no circuit, outside and inside. A retry outside waits
-/// for quiet before each attempt, one inside keeps its place.
+/// R10, R58, R59: a replaced call is not retried and counts in no circuit, outside and inside. A
+/// retry outside waits for quiet before each attempt, one inside keeps its place.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_call_is_not_retried_and_does_not_count() {
     for retry_outside in [true, false] {
@@ -200,8 +202,8 @@ async fn a_replaced_call_is_not_retried_and_does_not_count() {
     }
 }
 
-/// R2, R58: under a retry around the layer, an older job that comes back with another attempt does not take the place
-/// from a newer job that waits for quiet: it is replaced itself.
+/// R2, R58: under a retry around the layer, an older job that comes back with another attempt does
+/// not take the place from a newer job that waits for quiet: it is replaced itself.
 #[tokio::test(start_paused = true)]
 async fn a_retry_outside_does_not_take_the_place_back() {
     let inner = Scripted::<u32, u32>::new().error("no").answer(2);
@@ -224,7 +226,8 @@ async fn a_retry_outside_does_not_take_the_place_back() {
     recorder.assert_one_terminal_each();
 }
 
-/// Two calls of one job, as a hedge around the layer makes them: the waiting call is replaced, the job goes on.
+/// Two calls of one job, as a hedge around the layer makes them: the waiting call is replaced, the
+/// job goes on.
 #[tokio::test(start_paused = true)]
 async fn a_second_call_of_the_same_job_does_not_cancel_it() {
     let (log, recorder) = recording();
@@ -285,7 +288,8 @@ async fn the_handle_shows_who_waits() {
     assert!(handle.in_flight().is_empty());
 }
 
-/// No waker is left behind: not a waker that another poll replaced, nor that of a call that is over but kept.
+/// No waker is left behind: not a waker that another poll replaced, nor that of a call that is over
+/// but kept.
 #[tokio::test(start_paused = true)]
 async fn no_waker_is_left_behind() {
     struct Counted;
@@ -322,7 +326,8 @@ async fn no_waker_is_left_behind() {
     assert_eq!(held(&other), 0, "it was dropped");
 }
 
-/// R52: when the waiting call is woken, the call before it has given back what it had borrowed from the service.
+/// R52: when the waiting call is woken, the call before it has given back what it had borrowed from
+/// the service.
 #[tokio::test(start_paused = true)]
 async fn the_waiting_call_finds_the_service_free() {
     struct Looks(Arc<Semaphore>, AtomicUsize);
@@ -346,7 +351,8 @@ async fn the_waiting_call_finds_the_service_free() {
     assert_eq!(looks.1.load(Ordering::SeqCst), 1);
 }
 
-/// R51: across threads too, no two executions of one key run at a time, and every call comes to an end.
+/// R51: across threads too, no two executions of one key run at a time, and every call comes to an
+/// end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn never_two_at_a_time_across_threads() {
     let running = Arc::new(AtomicUsize::new(0));

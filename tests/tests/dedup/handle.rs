@@ -31,7 +31,8 @@ fn counts(handle: &DedupHandle<u32>) -> [u64; 5] {
     ]
 }
 
-/// R50, R51, R52: the keys in flight can be seen, each with the job that executes it, its followers and since when.
+/// R50, R51, R52: the keys in flight can be seen, each with the job that executes it, its followers
+/// and since when.
 #[tokio::test(start_paused = true)]
 async fn keys_in_flight_are_seen() {
     // Whether the job begins outside the layer or inside it.
@@ -130,7 +131,8 @@ async fn calls_are_counted() {
     assert_eq!(counts(&handle), [2, 1, 0, 3, 2]);
 }
 
-/// R54b: with a million distinct keys the kept results stay within their count and the tables within their memory.
+/// R54b: with a million distinct keys the kept results stay within their count and the tables
+/// within their memory.
 #[tokio::test(start_paused = true)]
 async fn a_million_keys() {
     const MOST: usize = 1_000;

@@ -48,8 +48,8 @@ fn key(request: &u32) -> Option<u32> {
     (*request > 0).then_some(*request)
 }
 
-/// R66 The instance that was called serves the execution, in every mode and without a key; a clone takes the next
-/// calls.
+/// R66 The instance that was called serves the execution, in every mode and without a key; a clone
+/// takes the next calls.
 #[tokio::test(start_paused = true)]
 async fn the_called_instance_serves_the_execution() {
     let mut reject = DedupLayer::new(key).layer(Instance::default());

@@ -71,8 +71,8 @@ struct Mode {
     calls: Calls<u32>,
 }
 
-/// R52, R54b: in every mode, a call that begins after an invalidation is executed at once, and what ran before goes on
-/// for the caller it has and is not kept.
+/// R52, R54b: in every mode, a call that begins after an invalidation is executed at once, and what
+/// ran before goes on for the caller it has and is not kept.
 #[tokio::test(start_paused = true)]
 async fn an_invalidated_key_is_free_in_every_mode() {
     for how in BOTH {
@@ -100,8 +100,8 @@ async fn an_invalidated_key_is_free_in_every_mode() {
     }
 }
 
-/// R52, R54b: in every mode, the end of what was invalidated changes nothing for what runs after it: duplicates of that
-/// are rejected, join, replace it or wait for it, as ever.
+/// R52, R54b: in every mode, the end of what was invalidated changes nothing for what runs after
+/// it: duplicates of that are rejected, join, replace it or wait for it, as ever.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_invalidated_execution_frees_no_other() {
     for how in BOTH {
@@ -167,8 +167,8 @@ async fn joined_callers_are_on_their_side_of_an_invalidation() {
     }
 }
 
-/// R54: a call that waited in `debounce` for the running call does not wait for it after an invalidation; a call that
-/// waits for quiet waits on.
+/// R54: a call that waited in `debounce` for the running call does not wait for it after an
+/// invalidation; a call that waits for quiet waits on.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_does_not_wait_for_what_is_invalidated() {
     for how in BOTH {

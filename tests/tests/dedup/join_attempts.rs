@@ -1,4 +1,5 @@
-//! Several attempts or calls of one job that join executions: grace periods, cancellations, and work that goes on.
+//! Several attempts or calls of one job that join executions: grace periods, cancellations, and
+//! work that goes on.
 
 use std::sync::{
     Arc,
@@ -20,8 +21,8 @@ pub(super) fn one_key() -> DedupLayer<ByU32, u32> {
     DedupLayer::new(|_| Some(0))
 }
 
-/// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers let it go on when
-/// the first caller leaves, and have it in hand.
+/// R5, R54b: a part of a shared execution that runs in a task of its own is that still: its layers
+/// let it go on when the first caller leaves, and have it in hand.
 #[tokio::test(start_paused = true)]
 async fn a_detached_part_of_a_shared_execution() {
     for cancelled in [false, true] {
@@ -47,8 +48,8 @@ async fn a_detached_part_of_a_shared_execution() {
     }
 }
 
-/// R11, R11b: a job whose second attempt waits for another job's work has nothing to clean up: neither a cancellation
-/// nor a limit waits for the grace period.
+/// R11, R11b: a job whose second attempt waits for another job's work has nothing to clean up:
+/// neither a cancellation nor a limit waits for the grace period.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_that_joined_has_no_grace() {
     for cancelled in [true, false] {
@@ -113,8 +114,8 @@ async fn an_attempt_after_a_joined_attempt_has_its_grace() {
     assert_eq!(start.elapsed(), secs(3));
 }
 
-/// R54b: a job whose first attempt was taken over by others, and which joins it again, can be cancelled without harm to
-/// them; and a limit gives it no grace for what is theirs.
+/// R54b: a job whose first attempt was taken over by others, and which joins it again, can be
+/// cancelled without harm to them; and a limit gives it no grace for what is theirs.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_leaves_the_work_to_others() {
     for cancelled in [true, false] {
@@ -159,8 +160,8 @@ async fn a_later_attempt_leaves_the_work_to_others() {
     }
 }
 
-/// R54b: the end of one call of a job, while another of its calls is shared, does not make its cancellation that
-/// of the others.
+/// R54b: the end of one call of a job, while another of its calls is shared, does not make its
+/// cancellation that of the others.
 #[tokio::test(start_paused = true)]
 async fn one_of_two_calls_ends_and_the_other_is_shared() {
     let cancel = CancelLayer::new();

@@ -18,8 +18,8 @@ fn ended_for(recorder: &Recorder) -> Vec<Option<CancelReason>> {
     .collect()
 }
 
-/// R11, R54b: where Cancel is around Dedup it takes out the caller whose job is meant, the first or another, within one
-/// poll; the work goes on for the others and stops with the last.
+/// R11, R54b: where Cancel is around Dedup it takes out the caller whose job is meant, the first or
+/// another, within one poll; the work goes on for the others and stops with the last.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_around_takes_out_one_caller() {
     for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
@@ -70,8 +70,8 @@ async fn a_cancel_around_takes_out_one_caller() {
     }
 }
 
-/// R11, R54b: where Dedup is around Cancel that has the work in hand, under the leader's job: a follower is no
-/// job of its own there, and cancelling the work ends it for all.
+/// R11, R54b: where Dedup is around Cancel that has the work in hand, under the leader's job: a
+/// follower is no job of its own there, and cancelling the work ends it for all.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_inside_stops_the_work() {
     for first_stays in [true, false] {
@@ -197,8 +197,9 @@ async fn a_shutdown_stops_work_that_the_first_caller_left() {
     }
 }
 
-/// R54b: where two layers of one stack join, the end of what the inner one shares is not the end of what the outer one
-/// does: work that follows, such as another attempt, is not cancelled because the first caller left.
+/// R54b: where two layers of one stack join, the end of what the inner one shares is not the end of
+/// what the outer one does: work that follows, such as another attempt, is not cancelled because
+/// the first caller left.
 #[tokio::test(start_paused = true)]
 async fn the_work_goes_on_between_two_executions() {
     let (log, recorder) = recording();
@@ -228,7 +229,8 @@ async fn the_work_goes_on_between_two_executions() {
     recorder.assert_one_terminal_each();
 }
 
-/// R11: a shutdown that stops work which its first caller left by its own limit counts it as cancelled.
+/// R11: a shutdown that stops work which its first caller left by its own limit counts it as
+/// cancelled.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_counts_work_that_was_left() {
     let cancel = CancelLayer::new();

@@ -1,5 +1,6 @@
-//! Each caller of a joined execution leaves at each await point, in every order: for two and three callers all
-//! schedules of joining, polling, leaving and the work's going on are tried, for fifty some at random.
+//! Each caller of a joined execution leaves at each await point, in every order: for two and three
+//! callers all schedules of joining, polling, leaving and the work's going on are tried, for fifty
+//! some at random.
 
 use tokio::runtime::Runtime;
 
@@ -13,8 +14,8 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// Tries every schedule of this many actions that goes on from here, and from each wait of the work that comes then.
-/// Returns how many there were.
+/// Tries every schedule of this many actions that goes on from here, and from each wait of the work
+/// that comes then. Returns how many there were.
 fn all_schedules(runtime: &Runtime, kind: Kind, mut begun: Vec<Action>, actions: usize) -> usize {
     let mut tried = 0;
     loop {
@@ -62,8 +63,8 @@ fn each_order(stack: Stack, of_two: usize, of_three: usize) {
     }
 }
 
-/// R52, R54b: any callers leave, at any time: one execution, dropped exactly when the last caller leaves; everybody
-/// else gets the result and is woken for it; then the key is free.
+/// R52, R54b: any callers leave, at any time: one execution, dropped exactly when the last caller
+/// leaves; everybody else gets the result and is woken for it; then the key is free.
 #[test]
 fn each_order_of_leaving() {
     each_order(Stack::Bare, 8, 6);
@@ -75,13 +76,15 @@ fn each_order_of_leaving_in_a_stack() {
     each_order(Stack::Tracked, 5, 5);
 }
 
-/// R54b: any callers leave, at any time, where the work is watched for a cancellation, rather than each caller.
+/// R54b: any callers leave, at any time, where the work is watched for a cancellation, rather than
+/// each caller.
 #[test]
 fn each_order_of_leaving_around_a_cancel() {
     each_order(Stack::CancelInside, 5, 5);
 }
 
-/// R54b, R58: any callers leave, at any time, also while the work waits for its next attempt, and in that.
+/// R54b, R58: any callers leave, at any time, also while the work waits for its next attempt, and
+/// in that.
 #[test]
 fn each_order_of_leaving_around_a_retry() {
     each_order(Stack::Retried, 5, 4);

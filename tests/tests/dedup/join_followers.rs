@@ -56,8 +56,8 @@ fn assert_in_order(recorder: &Recorder) {
     }
 }
 
-/// R40b, R51: a follower sees what the work reports, from the moment it joins, the last report at once; and it never
-/// starts.
+/// R40b, R51: a follower sees what the work reports, from the moment it joins, the last report at
+/// once; and it never starts.
 #[tokio::test(start_paused = true)]
 async fn followers_see_what_the_work_reports() {
     let (log, recorder) = recording();
@@ -126,8 +126,8 @@ async fn followers_see_what_the_work_reports() {
     recorder.assert_one_terminal_each();
 }
 
-/// R54b: the work's reports reach the followers that wait when the leader, whose job has ended, is gone; a follower
-/// that left gets none.
+/// R54b: the work's reports reach the followers that wait when the leader, whose job has ended, is
+/// gone; a follower that left gets none.
 #[tokio::test(start_paused = true)]
 async fn reports_go_on_when_the_first_caller_left() {
     let (log, recorder) = recording();
@@ -163,7 +163,8 @@ async fn reports_go_on_when_the_first_caller_left() {
     recorder.assert_one_terminal_each();
 }
 
-/// A follower of the second execution does not get what the first execution reported, though one job leads both.
+/// A follower of the second execution does not get what the first execution reported, though one
+/// job leads both.
 #[tokio::test(start_paused = true)]
 async fn another_attempt_is_another_execution() {
     let (log, recorder) = recording();
@@ -216,8 +217,8 @@ async fn followers_of_followers_see_it_too() {
     assert_in_order(&recorder);
 }
 
-/// An observer may call what it observes: an observer that reports in a follower's job, in the job that works, or joins
-/// once more, does not hang, and each job's events stay in order.
+/// An observer may call what it observes: an observer that reports in a follower's job, in the job
+/// that works, or joins once more, does not hang, and each job's events stay in order.
 #[tokio::test(start_paused = true)]
 async fn an_observer_of_a_follower_may_report_and_join() {
     let recorder = Recorder::new();
@@ -270,7 +271,8 @@ async fn an_observer_of_a_follower_may_report_and_join() {
     recorder.assert_one_terminal_each();
 }
 
-/// No follower gets a report where the job begins inside the layer, or no layer tracks it. The calls get their results.
+/// No follower gets a report where the job begins inside the layer, or no layer tracks it. The
+/// calls get their results.
 #[tokio::test(start_paused = true)]
 async fn a_job_inside_has_no_followers() {
     let (log, recorder) = recording();
@@ -310,8 +312,8 @@ impl<F: Future> Future for Counted<F> {
     }
 }
 
-/// R51, R64: a follower is polled once for each wake of the work, and never between: three times at most in an hour of
-/// work that is not woken, and it sees each report.
+/// R51, R64: a follower is polled once for each wake of the work, and never between: three times at
+/// most in an hour of work that is not woken, and it sees each report.
 #[tokio::test(start_paused = true)]
 async fn a_follower_is_left_alone_for_an_hour() {
     let (log, recorder) = recording();
@@ -360,8 +362,9 @@ impl Clone for Answer {
     }
 }
 
-/// R54, R64: ten thousand callers of one key are one execution; each gets the result, which is cloned only for the
-/// followers; each is polled when it calls and once for each wake of the execution, and in between the thread is free.
+/// R54, R64: ten thousand callers of one key are one execution; each gets the result, which is
+/// cloned only for the followers; each is polled when it calls and once for each wake of the
+/// execution, and in between the thread is free.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_followers() {
     const CALLERS: usize = 10_000;
@@ -442,8 +445,8 @@ async fn ten_thousand_followers() {
     assert_eq!(dedup.in_flight(), 0);
 }
 
-/// R51: followers hold nothing of the inner service: with one place, the next key's call gets it when the
-/// execution ends; with two, at once.
+/// R51: followers hold nothing of the inner service: with one place, the next key's call gets it
+/// when the execution ends; with two, at once.
 #[tokio::test(start_paused = true)]
 async fn followers_hold_no_readiness() {
     for places in [1, 2] {

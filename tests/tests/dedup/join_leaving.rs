@@ -9,8 +9,8 @@ use tower_keep::{
 use tower_keep_test::{Scripted, Step};
 use tower_keep_tests::*;
 
-/// A client that joins identical calls, used by a server's jobs: where the caller that began the shared execution goes
-/// away, the other one still gets its response.
+/// A client that joins identical calls, used by a server's jobs: where the caller that began the
+/// shared execution goes away, the other one still gets its response.
 #[tokio::test(start_paused = true)]
 async fn the_first_callers_leaving_harms_no_other() {
     let client = ServiceBuilder::new()
@@ -29,8 +29,8 @@ async fn the_first_callers_leaving_harms_no_other() {
     assert_eq!(second.await.unwrap().unwrap(), 1);
 }
 
-/// The first caller's job is cancelled, and the shared code looks at its own cancellation: the other caller still gets
-/// its response.
+/// The first caller's job is cancelled, and the shared code looks at its own cancellation: the
+/// other caller still gets its response.
 #[tokio::test(start_paused = true)]
 async fn the_first_callers_cancellation_harms_no_other() {
     let work = Scripted::<u32, u32, BoxError>::new().otherwise(|| {
@@ -62,8 +62,8 @@ async fn the_first_callers_cancellation_harms_no_other() {
     assert_eq!(second.await.unwrap().unwrap(), 1);
 }
 
-/// A job that the shared code has begun in another task is cancelled when the last caller leaves, though the caller
-/// whose job it works for left before.
+/// A job that the shared code has begun in another task is cancelled when the last caller leaves,
+/// though the caller whose job it works for left before.
 #[tokio::test(start_paused = true)]
 async fn a_child_elsewhere_is_cancelled_when_the_last_caller_leaves() {
     let (watched, child) = recording();
@@ -100,7 +100,8 @@ fn heeds()
     })
 }
 
-/// R11, R54b: cancelling a job that has left the execution does nothing to the jobs that are left in it.
+/// R11, R54b: cancelling a job that has left the execution does nothing to the jobs that are left
+/// in it.
 #[tokio::test(start_paused = true)]
 async fn cancelling_who_left_harms_no_other() {
     type Again = fn(JobHandle<u32, BoxError>);
@@ -123,8 +124,8 @@ async fn cancelling_who_left_harms_no_other() {
     }
 }
 
-/// R54b: the end of a job whose handle cancels when it is dropped harms no other, however the job ended: cancelled, or
-/// by its own time limit.
+/// R54b: the end of a job whose handle cancels when it is dropped harms no other, however the job
+/// ended: cancelled, or by its own time limit.
 #[tokio::test(start_paused = true)]
 async fn the_handle_of_a_job_that_ended_harms_no_other() {
     for cancelled in [true, false] {
@@ -180,8 +181,8 @@ async fn a_replaced_caller_harms_no_other() {
     }
 }
 
-/// R11: a Cancel layer inside a joined execution stops it for all at its shutdown's deadline, with another such layer
-/// around the callers or without.
+/// R11: a Cancel layer inside a joined execution stops it for all at its shutdown's deadline, with
+/// another such layer around the callers or without.
 #[tokio::test(start_paused = true)]
 async fn a_layer_inside_shuts_the_execution_down() {
     for around in [false, true] {
@@ -207,7 +208,8 @@ async fn a_layer_inside_shuts_the_execution_down() {
     }
 }
 
-/// R11: the token of a Cancel layer inside a joined execution stops it: nothing is executed after the token fired.
+/// R11: the token of a Cancel layer inside a joined execution stops it: nothing is executed after
+/// the token fired.
 #[tokio::test(start_paused = true)]
 async fn a_token_inside_stops_the_execution() {
     let token = CancellationToken::new();
@@ -224,8 +226,8 @@ async fn a_token_inside_stops_the_execution() {
     assert_eq!(calls.count(), 0);
 }
 
-/// R54b: a job that was cancelled before it began the execution, as one does that cleans up through a client, has no
-/// other stopped that joins it.
+/// R54b: a job that was cancelled before it began the execution, as one does that cleans up through
+/// a client, has no other stopped that joins it.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_was_cancelled_before_harms_no_other() {
     let client = ServiceBuilder::new()

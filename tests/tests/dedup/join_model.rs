@@ -1,5 +1,6 @@
-//! A joined execution, its callers, and what can be done to them one at a time, compared after each action with a naive
-//! model. The work waits for the service's readiness, in a step and after it, and in one stack for a second attempt.
+//! A joined execution, its callers, and what can be done to them one at a time, compared after each
+//! action with a naive model. The work waits for the service's readiness, in a step and after it,
+//! and in one stack for a second attempt.
 
 use std::{
     panic::resume_unwind,
@@ -451,7 +452,8 @@ impl<'a> World<'a> {
         );
     }
 
-    /// From here on nobody leaves, and only callers that were woken, or were never polled, are polled, as by a runtime.
+    /// From here on nobody leaves, and only callers that were woken, or were never polled, are
+    /// polled, as by a runtime.
     pub(super) fn finish(&mut self) {
         loop {
             let due = self.shares.iter().position(Share::is_due);

@@ -20,8 +20,8 @@ fn fractions(recorder: &Recorder, job: JobId) -> Vec<f64> {
         .collect()
 }
 
-/// R26: jobs that joined see the reports in the work's order, though another part of it gets on while an observer of
-/// the first is at work.
+/// R26: jobs that joined see the reports in the work's order, though another part of it gets on
+/// while an observer of the first is at work.
 #[tokio::test(start_paused = true)]
 async fn reports_have_the_works_order() {
     for elsewhere in [false, true] {
@@ -116,7 +116,8 @@ async fn a_caller_that_left_gets_no_report() {
     assert!(!recorder.names_of(second).contains(&"progress"));
 }
 
-/// R51: a caller that waits for one execution does not get what the first caller's next execution reports.
+/// R51: a caller that waits for one execution does not get what the first caller's next execution
+/// reports.
 #[tokio::test(start_paused = true)]
 async fn a_follower_gets_reports_of_its_own_execution_only() {
     let (log, recorder) = recording();

@@ -25,13 +25,13 @@ impl Random {
     }
 }
 
-/// The execution of each key that began last. An older execution must not be polled any more: the last caller that left
-/// it may just be dropping it.
+/// The execution of each key that began last. An older execution must not be polled any more: the
+/// last caller that left it may just be dropping it.
 #[derive(Default)]
 struct Executions([AtomicU32; 4]);
 
-/// Callers that join, leave and are cancelled at any moment: one execution of a key at a time, each caller gets the
-/// response to its own key, and each job ends once.
+/// Callers that join, leave and are cancelled at any moment: one execution of a key at a time, each
+/// caller gets the response to its own key, and each job ends once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn joined_callers_come_and_go() {
     const WORKERS: u64 = 8;

@@ -26,8 +26,8 @@ fn most(most: usize) -> NonZeroUsize {
     NonZeroUsize::new(most).unwrap()
 }
 
-/// R7: a fresh result is answered without an execution and without asking whether the service is ready; at the end of
-/// its time to live it is executed again.
+/// R7: a fresh result is answered without an execution and without asking whether the service is
+/// ready; at the end of its time to live it is executed again.
 #[tokio::test(start_paused = true)]
 async fn a_fresh_result_is_answered() {
     let (log, recorder) = recording();
@@ -66,8 +66,8 @@ async fn a_fresh_result_is_answered() {
     assert_eq!((begun.elapsed(), calls.count()), (secs(100), 2));
 }
 
-/// R5, R7: a detached job whose caller went away runs on, and the next identical request gets its result: one
-/// execution in total.
+/// R5, R7: a detached job whose caller went away runs on, and the next identical request gets its
+/// result: one execution in total.
 #[tokio::test(start_paused = true)]
 async fn a_detached_jobs_result_is_kept() {
     let (log, recorder) = recording();
@@ -92,8 +92,8 @@ async fn a_detached_jobs_result_is_kept() {
     assert_eq!(recorder.count("started"), 1);
 }
 
-/// R10, R54b: failures are never kept: an error, a response classified as one, what a layer inside answered, a panic,
-/// and what a cancelled job hands out.
+/// R10, R54b: failures are never kept: an error, a response classified as one, what a layer inside
+/// answered, a panic, and what a cancelled job hands out.
 #[tokio::test(start_paused = true)]
 async fn failures_are_never_kept() {
     let dedup = DedupLayer::new(key).join().cache(secs(1000));
@@ -182,8 +182,8 @@ async fn the_count_is_bounded() {
     assert_eq!(dedup.handle().cached(), 1);
 }
 
-/// R54b: invalidated by key or altogether, what was kept is gone; what is in flight goes to its callers, is
-/// joined by nobody else, and not kept.
+/// R54b: invalidated by key or altogether, what was kept is gone; what is in flight goes to its
+/// callers, is joined by nobody else, and not kept.
 #[tokio::test(start_paused = true)]
 async fn results_are_invalidated() {
     let dedup = DedupLayer::new(key).join().cache(secs(1000));
@@ -252,7 +252,8 @@ async fn each_key_has_its_own() {
     assert_eq!(dedup.handle().cached(), 1);
 }
 
-/// R7, R54: all services of a layer join each other's executions; a layer that caches has executions of its own.
+/// R7, R54: all services of a layer join each other's executions; a layer that caches has
+/// executions of its own.
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_caches_joins_none_of_one_without_a_cache() {
     let dedup = DedupLayer::new(key).join();
@@ -274,7 +275,8 @@ async fn a_layer_that_caches_joins_none_of_one_without_a_cache() {
     assert_eq!(begin(&mut caching, 1).await.await.unwrap(), 2);
 }
 
-/// R54b: no code of the user's runs under a lock: a response may use the handle when it is cloned or dropped.
+/// R54b: no code of the user's runs under a lock: a response may use the handle when it is cloned
+/// or dropped.
 #[tokio::test(start_paused = true)]
 async fn responses_may_use_the_handle() {
     struct Response(DedupHandle<u32>, Arc<AtomicUsize>);
@@ -316,8 +318,8 @@ async fn responses_may_use_the_handle() {
     assert_eq!(handle.cached(), 0);
 }
 
-/// R7: past its time to live a result is answered at once and renewed by one execution in a task of its own; a failed
-/// renewal leaves it until it is too old, and then a call waits.
+/// R7: past its time to live a result is answered at once and renewed by one execution in a task of
+/// its own; a failed renewal leaves it until it is too old, and then a call waits.
 #[tokio::test(start_paused = true)]
 async fn a_stale_result_is_renewed() {
     let (log, recorder) = recording();
@@ -365,7 +367,8 @@ async fn a_stale_result_is_renewed() {
     assert_eq!(recorder.count("duplicate"), 1);
 }
 
-/// R54b: what was invalidated is not kept in the place of what began after it, whichever comes to its end first.
+/// R54b: what was invalidated is not kept in the place of what began after it, whichever comes to
+/// its end first.
 #[tokio::test(start_paused = true)]
 async fn what_was_invalidated_is_kept_for_nobody() {
     let dedup = DedupLayer::new(key).join().cache(secs(1000));
@@ -385,8 +388,8 @@ async fn what_was_invalidated_is_kept_for_nobody() {
     assert_eq!(handle.cached(), 1);
 }
 
-/// R7: invalidated while it is renewed, neither the stale result nor the new one is answered; and where no runtime is
-/// around the call, there is nobody to renew it.
+/// R7: invalidated while it is renewed, neither the stale result nor the new one is answered; and
+/// where no runtime is around the call, there is nobody to renew it.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_is_invalidated() {
     let inner = Scripted::<u32, u32>::new()

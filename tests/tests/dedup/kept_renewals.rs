@@ -1,4 +1,5 @@
-//! The executions that renew a kept result: they keep a key from nobody, and leave a trace when they come to nothing.
+//! The executions that renew a kept result: they keep a key from nobody, and leave a trace when
+//! they come to nothing.
 
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ async fn renewing(inner: Scripted<u32, u32, BoxError>) -> (Stack, DedupHandle<u3
     (service, handle)
 }
 
-/// R52: a renewal that hangs is given up once the stale result is too old: the next call executes, and later ones do.
+/// R52: a renewal that hangs is given up once the stale result is too old: the next call executes,
+/// and later ones do.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_hangs_keeps_the_key_from_nobody() {
     let inner = Scripted::new().answer(1).never().answer(3).answer(4);
@@ -42,8 +44,8 @@ async fn a_renewal_that_hangs_keeps_the_key_from_nobody() {
     }
 }
 
-/// R7, R52: a result that is invalidated while its renewal hangs is executed again by the next call, however short its
-/// patience.
+/// R7, R52: a result that is invalidated while its renewal hangs is executed again by the next
+/// call, however short its patience.
 #[tokio::test(start_paused = true)]
 async fn nobody_joins_an_invalidated_renewal() {
     for all in [false, true] {
@@ -61,8 +63,8 @@ async fn nobody_joins_an_invalidated_renewal() {
     }
 }
 
-/// R54b: a renewal that comes to nothing is counted: an error, a panic, what is classified as a failure, and a renewal
-/// that hangs.
+/// R54b: a renewal that comes to nothing is counted: an error, a panic, what is classified as a
+/// failure, and a renewal that hangs.
 #[tokio::test(start_paused = true)]
 async fn failed_revalidations_are_counted() {
     let failures = [
@@ -80,8 +82,8 @@ async fn failed_revalidations_are_counted() {
     }
 }
 
-/// A renewal that succeeds is not counted, nor a renewal whose result was invalidated, nor a failure of a call that
-/// waited.
+/// A renewal that succeeds is not counted, nor a renewal whose result was invalidated, nor a
+/// failure of a call that waited.
 #[tokio::test(start_paused = true)]
 async fn other_executions_are_no_failed_revalidations() {
     let (_service, handle) = renewing(Scripted::new().answer(1).answer(2)).await;

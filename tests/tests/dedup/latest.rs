@@ -12,8 +12,8 @@ use tower_keep_tests::*;
 
 use super::reject_and_join::{ends_in_every_way, every_ending};
 
-/// R2, R61: a new call takes the place of the one before it, without any other layer: that one is woken, its work is
-/// dropped, and it ends in an error that says so.
+/// R2, R61: a new call takes the place of the one before it, without any other layer: that one is
+/// woken, its work is dropped, and it ends in an error that says so.
 #[tokio::test(start_paused = true)]
 async fn a_newer_call_takes_the_place() {
     let dedup = by_tens().latest();
@@ -38,7 +38,8 @@ async fn a_newer_call_takes_the_place() {
     assert_eq!((dedup.in_flight(), first.wakes()), (0, 1));
 }
 
-/// R2: the old one does not succeed even if its result is there when it is replaced, only not looked at yet.
+/// R2: the old one does not succeed even if its result is there when it is replaced, only not
+/// looked at yet.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_call_never_succeeds() {
     let gate = Gate::new();
@@ -74,8 +75,8 @@ async fn a_call_replaced_in_its_last_poll_does_not_succeed() {
     assert_eq!(newer.await.unwrap(), 2);
 }
 
-/// R40b, R50: a call that is replaced before it was polled, or while the service is not ready, never starts, and the
-/// service is not called for it.
+/// R40b, R50: a call that is replaced before it was polled, or while the service is not ready,
+/// never starts, and the service is not called for it.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_had_not_started_never_does() {
     for polls in [0, 1] {
@@ -146,7 +147,8 @@ async fn different_keys_run_side_by_side() {
     assert_eq!((calls.count(), calls.peak()), (4, 4));
 }
 
-/// R52: when the call ends the key is free: success, failure, timeout, cancel, panic, drop, replaced.
+/// R52: when the call ends the key is free: success, failure, timeout, cancel, panic, drop,
+/// replaced.
 #[tokio::test(start_paused = true)]
 async fn the_key_is_free_after_every_ending() {
     let cancel = CancelLayer::new();
@@ -218,8 +220,8 @@ async fn a_wait_for_the_next_attempt_ends() {
     assert_eq!(calls.count(), 2);
 }
 
-/// With a response for the replaced call, it goes into axum's router as it is, in front of a body that is not
-/// `Clone`.
+/// With a response for the replaced call, it goes into axum's router as it is, in front of a body
+/// that is not `Clone`.
 #[tokio::test(start_paused = true)]
 async fn it_goes_into_a_router() {
     use axum::{
@@ -325,8 +327,8 @@ async fn the_handle_shows_who_has_the_place() {
     });
 }
 
-/// R2: across threads, a call whose place was taken before its work was over has no result to show, and every place is
-/// free in the end.
+/// R2: across threads, a call whose place was taken before its work was over has no result to show,
+/// and every place is free in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_replaced_call_succeeds_across_threads() {
     let newest = Arc::new(AtomicU64::new(0));

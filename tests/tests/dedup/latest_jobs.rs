@@ -14,8 +14,8 @@ use tower_keep::{
 use tower_keep_test::{Polled, Scripted, Step};
 use tower_keep_tests::*;
 
-/// R2, R10, R63: the old one's job is cancelled before the new one starts, as replaced, with its token; each job ends
-/// once, and both know each other. Wherever the job begins.
+/// R2, R10, R63: the old one's job is cancelled before the new one starts, as replaced, with its
+/// token; each job ends once, and both know each other. Wherever the job begins.
 #[tokio::test(start_paused = true)]
 async fn the_job_of_a_replaced_call_is_cancelled() {
     for outside in [true, false] {
@@ -111,7 +111,8 @@ async fn what_works_for_a_replaced_job_stops() {
     }
 }
 
-/// R10, R58, R59: a replaced job is not retried, inside or outside the retry, and counts in no circuit.
+/// R10, R58, R59: a replaced job is not retried, inside or outside the retry, and counts in no
+/// circuit.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_job_is_not_retried_and_does_not_count() {
     for retry_outside in [true, false] {
@@ -153,8 +154,8 @@ async fn a_replaced_job_is_not_retried_and_does_not_count() {
     }
 }
 
-/// R2, R58: under a retry around the layer, an older job that comes back with another attempt does not take the place
-/// from a newer one: it is replaced itself.
+/// R2, R58: under a retry around the layer, an older job that comes back with another attempt does
+/// not take the place from a newer one: it is replaced itself.
 #[tokio::test(start_paused = true)]
 async fn a_retry_outside_does_not_take_the_place_back() {
     let (log, recorder) = recording();
@@ -180,8 +181,8 @@ async fn a_retry_outside_does_not_take_the_place_back() {
     recorder.assert_one_terminal_each();
 }
 
-/// R10: with a Cancel layer outside it is that layer which answers; its grace period lets the old one clean up while
-/// the new one runs, and the old one never succeeds.
+/// R10: with a Cancel layer outside it is that layer which answers; its grace period lets the old
+/// one clean up while the new one runs, and the old one never succeeds.
 #[tokio::test(start_paused = true)]
 async fn a_grace_period_outside_is_kept() {
     for grace in [None, Some(secs(5))] {
@@ -232,7 +233,8 @@ async fn a_grace_period_outside_is_kept() {
     }
 }
 
-/// A Cancel layer's grace period inside is not kept: what is replaced is dropped with all that is in it.
+/// A Cancel layer's grace period inside is not kept: what is replaced is dropped with all that is
+/// in it.
 #[tokio::test(start_paused = true)]
 async fn a_grace_period_inside_is_not_kept() {
     let inner = Scripted::<u32, u32>::new().never().answer(2);
@@ -249,7 +251,8 @@ async fn a_grace_period_inside_is_not_kept() {
     assert_eq!(second.await.unwrap(), 2);
 }
 
-/// Two calls of one job, as a hedge around the layer makes them: the older call is replaced, the job goes on.
+/// Two calls of one job, as a hedge around the layer makes them: the older call is replaced, the
+/// job goes on.
 #[tokio::test(start_paused = true)]
 async fn a_second_call_of_the_same_job_does_not_cancel_it() {
     let (log, recorder) = recording();

@@ -1,4 +1,5 @@
-//! 81,000 jobs with few keys, in all modes at once: callers that leave, are cancelled, run into limits and are retried.
+//! 81,000 jobs with few keys, in all modes at once: callers that leave, are cancelled, run into
+//! limits and are retried.
 
 use std::{
     collections::HashMap,
@@ -148,8 +149,8 @@ macro_rules! stack {
     }};
 }
 
-/// R1, R2, R4, R64 Each call that stays gets the result of its key or an error that says why not, no key is executed
-/// twice at once, and nothing is left behind.
+/// R1, R2, R4, R64 Each call that stays gets the result of its key or an error that says why not,
+/// no key is executed twice at once, and nothing is left behind.
 #[tokio::test(start_paused = true)]
 async fn many_jobs_come_to_their_ends() {
     let ends = Ends::default();

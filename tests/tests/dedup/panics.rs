@@ -49,8 +49,8 @@ impl Service<u32> for Unclonable {
     }
 }
 
-/// A caller joins while the leader's service is cloned, which panics: the follower learns that there is no execution,
-/// and the key is free.
+/// A caller joins while the leader's service is cloned, which panics: the follower learns that
+/// there is no execution, and the key is free.
 #[tokio::test(start_paused = true)]
 async fn a_follower_of_a_call_that_could_not_begin() {
     let layer = DedupLayer::new(|request: &u32| Some(*request)).join();
@@ -93,8 +93,8 @@ impl std::hash::Hash for Incomparable {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
-/// In each mode, a call that leaves compares no keys: a panic of their `Eq` on the way in is the only one, and the key
-/// is free once the first call has left.
+/// In each mode, a call that leaves compares no keys: a panic of their `Eq` on the way in is the
+/// only one, and the key is free once the first call has left.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_leaves_compares_no_keys() {
     async fn check<L, S>(name: &str, layer: L, panics: &AtomicBool, in_flight: impl Fn() -> usize)
@@ -161,8 +161,8 @@ impl Drop for Leaving {
     }
 }
 
-/// R54b: what panics as its execution is dropped is not kept; and the call is dropped with its result, with a key and
-/// without.
+/// R54b: what panics as its execution is dropped is not kept; and the call is dropped with its
+/// result, with a key and without.
 #[tokio::test(start_paused = true)]
 async fn a_call_goes_before_its_result() {
     let dedup = DedupLayer::new(|request: &u32| (*request > 0).then_some(*request));
@@ -237,7 +237,8 @@ impl From<Unconvertible> for BoxError {
     }
 }
 
-/// R54b: a panic in what is the error's own is one of the execution, and reaches each caller as an error.
+/// R54b: a panic in what is the error's own is one of the execution, and reaches each caller as an
+/// error.
 #[tokio::test(start_paused = true)]
 async fn an_error_that_panics_is_an_error_for_each() {
     let shown = service_fn(async |_: u32| {

@@ -15,7 +15,8 @@ fn duplicate(error: &BoxError) -> &Duplicate {
     find::<Duplicate>(&**error).expect("a duplicate")
 }
 
-/// R50: the key is marked before the work starts: before the first poll, and while the leader waits for readiness.
+/// R50: the key is marked before the work starts: before the first poll, and while the leader waits
+/// for readiness.
 #[tokio::test(start_paused = true)]
 async fn the_key_is_marked_before_the_work() {
     let dedup = DedupLayer::new(|key: &u32| Some(*key));
@@ -31,7 +32,8 @@ async fn the_key_is_marked_before_the_work() {
     assert_eq!((calls.count(), dedup.in_flight()), (0, 1));
 }
 
-/// R51: a second call with the same key while in flight is not executed: it is rejected with the existing job's id.
+/// R51: a second call with the same key while in flight is not executed: it is rejected with the
+/// existing job's id.
 #[tokio::test(start_paused = true)]
 async fn a_duplicate_is_rejected_with_the_jobs_id() {
     // Whether the job begins outside the layer or inside it.
@@ -124,7 +126,8 @@ async fn a_shared_error_is_found() {
     assert!(alone.is::<Leaf>());
 }
 
-/// Calls that end in a success, an error, a time limit, a cancellation, and a panic in the future and in `call`.
+/// Calls that end in a success, an error, a time limit, a cancellation, and a panic in the future
+/// and in `call`.
 pub(super) fn every_ending() -> Scripted<u32, u32> {
     Scripted::new()
         .answer(1)
@@ -135,8 +138,8 @@ pub(super) fn every_ending() -> Scripted<u32, u32> {
         .step(Step::panic_in_call("in call"))
 }
 
-/// Makes the calls of [`every_ending`] one after the other, in a stack with a limit of a second. After each of them the
-/// key is free.
+/// Makes the calls of [`every_ending`] one after the other, in a stack with a limit of a second.
+/// After each of them the key is free.
 pub(super) async fn ends_in_every_way<S>(
     service: &mut S,
     cancel: &CancelHandle,
@@ -280,8 +283,8 @@ async fn retries_keep_the_key() {
     assert_eq!(first.await.unwrap().unwrap(), 1);
 }
 
-/// R54b: joined callers outlive the first one: if it goes away, the work goes on for them; when the last one goes, it
-/// stops.
+/// R54b: joined callers outlive the first one: if it goes away, the work goes on for them; when the
+/// last one goes, it stops.
 #[tokio::test(start_paused = true)]
 async fn joined_callers_outlive_the_first() {
     let (log, recorder) = recording();
@@ -324,8 +327,8 @@ async fn joined_callers_outlive_the_first() {
     assert_eq!(calls.dropped(), 1);
 }
 
-/// R54b: the work of a first caller that left does not see a cancellation as long as others wait for it; when the last
-/// one leaves, it does.
+/// R54b: the work of a first caller that left does not see a cancellation as long as others wait
+/// for it; when the last one leaves, it does.
 #[tokio::test(start_paused = true)]
 async fn the_work_is_not_cancelled_while_others_wait() {
     for cancelled in [false, true] {
@@ -398,7 +401,8 @@ async fn a_joined_caller_only_waits() {
     assert_eq!(second.wakes(), 1);
 }
 
-/// The first caller's job shows the work; a joined one says whom it joined, what is reported, and ends with it.
+/// The first caller's job shows the work; a joined one says whom it joined, what is reported, and
+/// ends with it.
 #[tokio::test(start_paused = true)]
 async fn jobs_of_a_joined_execution() {
     let progress = ProgressLayer::new();
@@ -440,7 +444,8 @@ async fn jobs_of_a_joined_execution() {
     );
 }
 
-/// R64 A wait for readiness is every caller's: when it is over each is woken, though the first one has left.
+/// R64 A wait for readiness is every caller's: when it is over each is woken, though the first one
+/// has left.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_readiness_is_every_callers() {
     let ready = Gate::new();

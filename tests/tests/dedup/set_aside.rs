@@ -16,8 +16,8 @@
 //! | `CancelLayer::replace` | the older job | its place at once; it takes as long as if it were alone | `Cancelled`; a grace period begins then |
 //! | a shutdown | a job | it waits beyond its time, until the job is polled or dropped; in time for a job in a task | `Cancelled`, or its result if it is polled to its end before the time is up |
 //!
-//! Here the other is set aside at one point, in what a program may look like. The files `dedup_set_aside_*` go through all
-//! points, and through scripts by chance.
+//! Here the other is set aside at one point, in what a program may look like. The files
+//! `dedup_set_aside_*` go through all points, and through scripts by chance.
 
 use std::{
     num::NonZeroUsize,
@@ -93,7 +93,8 @@ fn joining() -> Vec<(&'static str, Stack, Arc<AtomicU32>)> {
     all
 }
 
-/// R64 The first call was polled once and is set aside: the second has the result, and then the first.
+/// R64 The first call was polled once and is set aside: the second has the result, and then the
+/// first.
 #[tokio::test(start_paused = true)]
 async fn the_first_call_is_set_aside() {
     for (name, service, count) in joining() {
@@ -181,7 +182,8 @@ async fn a_body_calls_with_a_buffered_key() {
     }
 }
 
-/// R64 Whichever callers are set aside or dropped after the first poll, each that is left has the result by itself.
+/// R64 Whichever callers are set aside or dropped after the first poll, each that is left has the
+/// result by itself.
 #[tokio::test(start_paused = true)]
 async fn any_subset_is_set_aside() {
     let rng = &mut fastrand::Rng::with_seed(64);
@@ -207,7 +209,8 @@ async fn any_subset_is_set_aside() {
     }
 }
 
-/// R64 A stale result is there at once, though the call that asked for it first is set aside: a task renews it.
+/// R64 A stale result is there at once, though the call that asked for it first is set aside: a
+/// task renews it.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_is_nobodys_to_set_aside() {
     let (inner, count) = slow();
@@ -250,8 +253,8 @@ async fn a_newer_job_begins_at_once() {
     older.await.unwrap_err();
 }
 
-/// R64 Reject mode and a half-open circuit: a call that was set aside keeps its key and its place; no other waits for
-/// that.
+/// R64 Reject mode and a half-open circuit: a call that was set aside keeps its key and its place;
+/// no other waits for that.
 #[tokio::test(start_paused = true)]
 async fn an_exclusive_place_is_kept() {
     let (inner, _) = slow();
@@ -277,7 +280,8 @@ async fn an_exclusive_place_is_kept() {
     assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
 }
 
-/// R64 What an execution holds is free when the caller that has the result goes on, though others are set aside.
+/// R64 What an execution holds is free when the caller that has the result goes on, though others
+/// are set aside.
 #[tokio::test(start_paused = true)]
 async fn the_key_is_free_with_the_first_result() {
     let held = Arc::new(Mutex::new(()));
@@ -302,7 +306,8 @@ async fn the_key_is_free_with_the_first_result() {
     }
 }
 
-/// R64 `debounce`: the running call is not cut short, so that the next waits until it is over or dropped.
+/// R64 `debounce`: the running call is not cut short, so that the next waits until it is over or
+/// dropped.
 #[tokio::test(start_paused = true)]
 async fn a_burst_waits_for_the_running_call() {
     let (inner, count) = slow();
@@ -331,7 +336,8 @@ async fn a_handle_holds_no_place() {
     assert_eq!(aside.await.unwrap(), 1);
 }
 
-/// R64 A shutdown waits for a call that was set aside until its time is up, and then until that is polled or dropped.
+/// R64 A shutdown waits for a call that was set aside until its time is up, and then until that is
+/// polled or dropped.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_its_time() {
     let (inner, _) = slow();

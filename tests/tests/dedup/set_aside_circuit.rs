@@ -1,4 +1,5 @@
-//! A probe of a half-open circuit is set aside at each point at which its call waits, or before the call.
+//! A probe of a half-open circuit is set aside at each point at which its call waits, or before the
+//! call.
 
 use std::{future::poll_fn, num::NonZeroU32};
 
@@ -31,9 +32,9 @@ fn is_rejected(result: Option<Result<u32, BoxError>>) -> bool {
     find::<Open>(&*error).is_some()
 }
 
-/// R64 Others are rejected at once, for as long as the probe has its time and no longer, at whichever point it is set
-/// aside. If it comes to its end after another has closed the circuit, its caller has the result, and the circuit does
-/// not count it.
+/// R64 Others are rejected at once, for as long as the probe has its time and no longer, at
+/// whichever point it is set aside. If it comes to its end after another has closed the circuit,
+/// its caller has the result, and the circuit does not count it.
 #[tokio::test(start_paused = true)]
 async fn a_probe_has_its_place_for_its_time() {
     for plan in plans() {
@@ -67,7 +68,8 @@ async fn a_probe_has_its_place_for_its_time() {
     }
 }
 
-/// R64 The place is free at once where the probe is dropped, and the circuit closes where it comes to its end in time.
+/// R64 The place is free at once where the probe is dropped, and the circuit closes where it comes
+/// to its end in time.
 #[tokio::test(start_paused = true)]
 async fn a_probe_gives_its_place_up() {
     for plan in plans() {
@@ -97,7 +99,8 @@ async fn a_probe_gives_its_place_up() {
     }
 }
 
-/// R64 With backpressure a call waits for the place until the probe's time is up, or it is dropped or over.
+/// R64 With backpressure a call waits for the place until the probe's time is up, or it is dropped
+/// or over.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_place_ends_with_the_probe() {
     for plan in plans() {
@@ -171,8 +174,9 @@ async fn a_place_without_a_call_is_lost_in_time() {
     assert_eq!(idle.ready().await.unwrap().call(1).await.unwrap(), 7);
 }
 
-/// R64 Instances wait for a place, and are set aside in the queue. The next one depends on none of them: it is woken
-/// when the cooldown or the time of the probe is over, or when a place becomes free by hand.
+/// R64 Instances wait for a place, and are set aside in the queue. The next one depends on none of
+/// them: it is woken when the cooldown or the time of the probe is over, or when a place becomes
+/// free by hand.
 #[tokio::test(start_paused = true)]
 async fn a_place_is_free_for_the_next_in_the_queue() {
     for how in ["cooldown", "probe", "reserved", "probe now", "more places"] {
@@ -228,8 +232,8 @@ async fn a_place_is_free_for_the_next_in_the_queue() {
     }
 }
 
-/// R64 The probe is dropped, but the first in the queue is set aside: the next one goes on when the probe's time would
-/// have been over. A call that comes meanwhile has the place at once.
+/// R64 The probe is dropped, but the first in the queue is set aside: the next one goes on when the
+/// probe's time would have been over. A call that comes meanwhile has the place at once.
 #[tokio::test(start_paused = true)]
 async fn a_turn_in_the_queue_is_lost_in_time() {
     for is_first_to_ask in [true, false] {
@@ -263,8 +267,8 @@ async fn a_turn_in_the_queue_is_lost_in_time() {
     }
 }
 
-/// R64 The first in the queue is set aside. The next one is woken for a place, and leaves: the one behind it has the
-/// place.
+/// R64 The first in the queue is set aside. The next one is woken for a place, and leaves: the one
+/// behind it has the place.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_is_given_up_is_the_next_ones() {
     let circuit = CircuitBreakerLayer::new()
@@ -296,7 +300,8 @@ async fn a_turn_that_is_given_up_is_the_next_ones() {
     assert_eq!(last.call(2).await.unwrap(), 7);
 }
 
-/// R64 What a probe finds out after its time counts, unless the circuit has opened or closed in between.
+/// R64 What a probe finds out after its time counts, unless the circuit has opened or closed in
+/// between.
 #[tokio::test(start_paused = true)]
 async fn a_late_probe_counts_where_nothing_was_decided() {
     for succeeds in [true, false] {

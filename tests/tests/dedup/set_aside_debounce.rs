@@ -1,4 +1,5 @@
-//! `debounce`: a call is set aside as it waits for quiet, as it waits for another one, and at each point of its work.
+//! `debounce`: a call is set aside as it waits for quiet, as it waits for another one, and at each
+//! point of its work.
 
 use tokio::time::Instant;
 use tower::{Layer, ServiceBuilder};
@@ -24,8 +25,9 @@ fn was_replaced(result: Result<u32, BoxError>) {
     }
 }
 
-/// R64 A call that waits for quiet is replaced at once, though it is set aside, and though its quiet is over: the next
-/// one waits for its own quiet and runs. A running call is waited for until it is dropped or polled to its end.
+/// R64 A call that waits for quiet is replaced at once, though it is set aside, and though its
+/// quiet is over: the next one waits for its own quiet and runs. A running call is waited for until
+/// it is dropped or polled to its end.
 #[tokio::test(start_paused = true)]
 async fn debounce_waits_for_the_running_call() {
     for (name, stack) in stacks!(DedupLayer::new(one_key).debounce(ms(QUIET))) {
@@ -76,8 +78,8 @@ async fn debounce_waits_for_the_running_call() {
     }
 }
 
-/// R64 A call waits for the running call, and both are set aside. A third replaces the waiting call, and
-/// has its turn when the running call is dropped.
+/// R64 A call waits for the running call, and both are set aside. A third replaces the waiting
+/// call, and has its turn when the running call is dropped.
 #[tokio::test(start_paused = true)]
 async fn debounce_never_waits_for_the_waiting_call() {
     for (name, stack) in stacks!(DedupLayer::new(one_key).debounce(ms(QUIET))) {
@@ -115,8 +117,8 @@ async fn debounce_never_waits_for_the_waiting_call() {
     }
 }
 
-/// R64 A call whose turn came is woken and never polled again: the next one takes its place and waits for no more than
-/// quiet.
+/// R64 A call whose turn came is woken and never polled again: the next one takes its place and
+/// waits for no more than quiet.
 #[tokio::test(start_paused = true)]
 async fn debounce_passes_over_one_whose_turn_came() {
     for (name, stack) in stacks!(DedupLayer::new(one_key).debounce(ms(QUIET))) {
@@ -141,7 +143,8 @@ async fn debounce_passes_over_one_whose_turn_came() {
     }
 }
 
-/// R64 A limit around the running call lets the next go on when the late call is polled, and not before.
+/// R64 A limit around the running call lets the next go on when the late call is polled, and not
+/// before.
 #[tokio::test(start_paused = true)]
 async fn a_limit_ends_a_wait_when_its_call_is_polled() {
     for mut plan in plans() {

@@ -1,5 +1,5 @@
-//! Joined executions, and kept results that are renewed: a caller is set aside at each point at which the execution
-//! waits.
+//! Joined executions, and kept results that are renewed: a caller is set aside at each point at
+//! which the execution waits.
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
@@ -26,7 +26,8 @@ fn joining() -> Vec<NamedStack> {
     all
 }
 
-/// R64 A caller comes after another was set aside, at whichever point: it has the result, of the same execution.
+/// R64 A caller comes after another was set aside, at whichever point: it has the result, of the
+/// same execution.
 #[tokio::test(start_paused = true)]
 async fn a_later_caller_has_the_result() {
     for (name, stack) in joining() {
@@ -58,8 +59,9 @@ async fn a_later_caller_has_the_result() {
     }
 }
 
-/// R64 Another caller joined and was polled before. From then on it is polled only when it is woken: that is enough,
-/// whether the first caller is then set aside, at each of its later points, or dropped.
+/// R64 Another caller joined and was polled before. From then on it is polled only when it is
+/// woken: that is enough, whether the first caller is then set aside, at each of its later points,
+/// or dropped.
 #[tokio::test(start_paused = true)]
 async fn an_earlier_caller_is_woken() {
     let rng = &mut fastrand::Rng::with_seed(6465);
@@ -107,8 +109,8 @@ async fn an_earlier_caller_is_woken() {
     }
 }
 
-/// R64 A limit inside the execution expires in time for the caller that is polled, whichever point the other was set
-/// aside at.
+/// R64 A limit inside the execution expires in time for the caller that is polled, whichever point
+/// the other was set aside at.
 #[tokio::test(start_paused = true)]
 async fn a_limit_inside_expires_in_time() {
     for mut plan in plans() {
@@ -139,8 +141,8 @@ async fn a_limit_inside_expires_in_time() {
     }
 }
 
-/// R64 The limit around a caller is its own: if it passes while the caller is set aside, it stops nobody else, and that
-/// caller has the result that is there when it is polled.
+/// R64 The limit around a caller is its own: if it passes while the caller is set aside, it stops
+/// nobody else, and that caller has the result that is there when it is polled.
 #[tokio::test(start_paused = true)]
 async fn a_limit_outside_is_the_callers_own() {
     for plan in plans() {
@@ -166,8 +168,9 @@ async fn a_limit_outside_is_the_callers_own() {
     }
 }
 
-/// R64 A stale result is there at its first poll, at each point of the renewal, and so is the new one after it. The
-/// call for which the renewal began was never polled, or has its result and is kept, or is dropped.
+/// R64 A stale result is there at its first poll, at each point of the renewal, and so is the new
+/// one after it. The call for which the renewal began was never polled, or has its result and is
+/// kept, or is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_goes_on_by_itself() {
     for plan in plans() {
@@ -199,7 +202,8 @@ async fn a_renewal_goes_on_by_itself() {
     }
 }
 
-/// R64 A call that comes once the result is too old even to be stale waits for the renewal, which a task drives.
+/// R64 A call that comes once the result is too old even to be stale waits for the renewal, which a
+/// task drives.
 #[tokio::test(start_paused = true)]
 async fn a_call_joins_a_renewal() {
     for plan in plans() {

@@ -1,5 +1,6 @@
-//! A call that has its key alone is set aside at each point at which it waits: in reject mode, in `latest`, and in a
-//! Cancel layer that replaces. What the next call gets, and what the older call gets when it is polled again.
+//! A call that has its key alone is set aside at each point at which it waits: in reject mode, in
+//! `latest`, and in a Cancel layer that replaces. What the next call gets, and what the older call
+//! gets when it is polled again.
 
 use futures::FutureExt as _;
 use tower::{Layer, ServiceBuilder};
@@ -20,8 +21,8 @@ fn rejected(result: Option<Result<u32, tower_keep::BoxError>>) {
     assert!(duplicate.replaced().is_none());
 }
 
-/// R64 Reject mode: a call is rejected at its first poll. Once the call with the key is dropped, or polled to its end,
-/// the next call is executed at once.
+/// R64 Reject mode: a call is rejected at its first poll. Once the call with the key is dropped, or
+/// polled to its end, the next call is executed at once.
 #[tokio::test(start_paused = true)]
 async fn reject_keeps_the_key_until_the_end() {
     for (name, stack) in stacks!(DedupLayer::new(one_key)) {
@@ -55,8 +56,8 @@ async fn reject_keeps_the_key_until_the_end() {
     }
 }
 
-/// R64 A limit around a call that was set aside frees its key only when that call is polled: then it is late, and the
-/// next call is executed.
+/// R64 A limit around a call that was set aside frees its key only when that call is polled: then
+/// it is late, and the next call is executed.
 #[tokio::test(start_paused = true)]
 async fn a_limit_frees_the_key_when_its_call_is_polled() {
     for mut plan in plans() {
@@ -82,8 +83,8 @@ async fn a_limit_frees_the_key_when_its_call_is_polled() {
     }
 }
 
-/// R64 A task that is given the call, as a detached Cancel layer makes it, keeps polling it: it holds the key for no
-/// longer than it works or its limit lets it.
+/// R64 A task that is given the call, as a detached Cancel layer makes it, keeps polling it: it
+/// holds the key for no longer than it works or its limit lets it.
 #[tokio::test(start_paused = true)]
 async fn a_task_of_its_own_frees_the_key_in_time() {
     for plan in plans() {
@@ -109,9 +110,9 @@ async fn a_task_of_its_own_frees_the_key_in_time() {
     }
 }
 
-/// R64 `latest`: the newer call runs as if there were no other, at whichever point that is set aside. The older one's
-/// work is left alone until that call is polled; then it is dropped, and the call was replaced, a result that was there
-/// lost.
+/// R64 `latest`: the newer call runs as if there were no other, at whichever point that is set
+/// aside. The older one's work is left alone until that call is polled; then it is dropped, and the
+/// call was replaced, a result that was there lost.
 #[tokio::test(start_paused = true)]
 async fn latest_never_waits() {
     for (name, stack) in stacks!(DedupLayer::new(one_key).latest()) {
@@ -135,7 +136,8 @@ async fn latest_never_waits() {
                     assert!(took <= limit, "{name} {at:?}: {took:?}");
                     assert!(name != "bare" || took == alone, "{at:?}: {took:?}");
                     assert_eq!(seen.running(), running, "{name} {at:?}");
-                    // The key is free: the next call replaces nobody, and the end of the oldest is nothing to it.
+                    // The key is free: the next call replaces nobody, and the end of the oldest is
+                    // nothing to it.
                     let mut next = Polled::new(begin(&mut service, 2).await);
                     assert!(next.poll().is_pending());
                     if is_dropped {
@@ -192,8 +194,8 @@ async fn latest_never_waits_for_several() {
     }
 }
 
-/// R64 A Cancel layer that replaces: the newer job takes exactly as long as a lone one. The older one ends when it
-/// is polled; with a grace period that begins then, and its work may clean up.
+/// R64 A Cancel layer that replaces: the newer job takes exactly as long as a lone one. The older
+/// one ends when it is polled; with a grace period that begins then, and its work may clean up.
 #[tokio::test(start_paused = true)]
 async fn a_newer_job_never_waits() {
     for grace in [None, Some(secs(5))] {

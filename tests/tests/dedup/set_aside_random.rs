@@ -1,5 +1,5 @@
-//! Calls with one key that begin, are polled once, set aside, dropped and awaited in any order, in each mode and in
-//! each stack, compared after each step with a simple model of who is ready.
+//! Calls with one key that begin, are polled once, set aside, dropped and awaited in any order, in
+//! each mode and in each stack, compared after each step with a simple model of who is ready.
 
 use std::task::Poll;
 
@@ -287,7 +287,8 @@ impl Drop for Script {
     }
 }
 
-/// R64 Any script of calls that join: each has the result by itself, and all of an execution have the same.
+/// R64 Any script of calls that join: each has the result by itself, and all of an execution have
+/// the same.
 #[tokio::test(start_paused = true)]
 async fn scripts_of_calls_that_join() {
     scripts(Mode::Join, stacks!(DedupLayer::new(one_key).join())).await;
@@ -305,8 +306,8 @@ async fn scripts_of_calls_that_replace() {
     scripts(Mode::Latest, stacks!(DedupLayer::new(one_key).latest())).await;
 }
 
-/// R64 Any script of calls that wait for quiet: a waiting call is replaced at once, and waits for none but a running
-/// call.
+/// R64 Any script of calls that wait for quiet: a waiting call is replaced at once, and waits for
+/// none but a running call.
 #[tokio::test(start_paused = true)]
 async fn scripts_of_calls_that_wait_for_quiet() {
     let stacks = stacks!(DedupLayer::new(one_key).debounce(ms(QUIET)));

@@ -1,4 +1,5 @@
-//! A service that waits at several points, stacks around it, and calls that are set aside at each of these points.
+//! A service that waits at several points, stacks around it, and calls that are set aside at each
+//! of these points.
 
 use std::{
     future::{Future, poll_fn},
@@ -126,7 +127,8 @@ impl Drop for Running {
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// A service that waits before it is ready, and at each point of its plan. Each call's response is its number.
+/// A service that waits before it is ready, and at each point of its plan. Each call's response is
+/// its number.
 pub(super) struct Staged {
     plan: Arc<[Point]>,
     fails_first: bool,
@@ -149,7 +151,8 @@ impl Staged {
         }
     }
 
-    /// The first call of each instance fails: a retry calls it again, or a clone that was made after the call.
+    /// The first call of each instance fails: a retry calls it again, or a clone that was made
+    /// after the call.
     pub(super) fn failing_first(mut self) -> Self {
         self.fails_first = true;
         self
@@ -336,8 +339,8 @@ pub(super) async fn by_wakes<F: Future>(mut call: Polled<F>) -> F::Output {
     }
 }
 
-/// Runs the test with a call that is set aside at each of its points, before the first poll too, until it says that the
-/// call was over before. Counts the points.
+/// Runs the test with a call that is set aside at each of its points, before the first poll too,
+/// until it says that the call was over before. Counts the points.
 pub(super) async fn at_each_point(test: impl AsyncFn(Aside) -> bool) -> usize {
     for polls in 0.. {
         for woken in [false, true] {
@@ -361,7 +364,8 @@ pub(super) async fn awaited<T>(call: impl IntoFuture<Output = T>) -> (T, Duratio
     (result.expect("it waits for nobody"), began.elapsed())
 }
 
-/// Whether the call is pending for a minute, though it is polled whenever it is woken, and at the end.
+/// Whether the call is pending for a minute, though it is polled whenever it is woken, and at the
+/// end.
 pub(super) async fn waits<F: Future>(call: &mut Polled<F>) -> bool {
     for second in 0..60 {
         let is_due = second == 0 || call.is_woken();

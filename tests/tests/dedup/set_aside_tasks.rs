@@ -1,4 +1,5 @@
-//! What is waited for outside the dedup layer: the places of a dispatcher, another library's permits, and a shutdown.
+//! What is waited for outside the dedup layer: the places of a dispatcher, another library's
+//! permits, and a shutdown.
 
 use std::num::NonZeroUsize;
 
@@ -18,8 +19,8 @@ fn one_at_a_time(inner: Staged) -> Dispatcher<Stack> {
     Dispatcher::new(Stack::new(inner)).limit(NonZeroUsize::MIN)
 }
 
-/// R64 A job's place is free when the job is over, though its handle is never polled, or once, or dropped. Until then a
-/// call that does not wait is turned away at once.
+/// R64 A job's place is free when the job is over, though its handle is never polled, or once, or
+/// dropped. Until then a call that does not wait is turned away at once.
 #[tokio::test(start_paused = true)]
 async fn a_jobs_place_is_free_when_the_job_is_over() {
     for plan in plans() {
@@ -46,8 +47,9 @@ async fn a_jobs_place_is_free_when_the_job_is_over() {
     }
 }
 
-/// R64 A place that was reserved is kept until it is used or dropped: by hand, by an instance that is ready, or by a
-/// wait whose turn came while it was set aside. Calls that come later wait for that.
+/// R64 A place that was reserved is kept until it is used or dropped: by hand, by an instance that
+/// is ready, or by a wait whose turn came while it was set aside. Calls that come later wait for
+/// that.
 #[tokio::test(start_paused = true)]
 async fn a_reserved_place_is_kept() {
     let plan = plan(3);
@@ -106,8 +108,9 @@ async fn a_reserved_place_is_kept() {
     }
 }
 
-/// R64 A call that is set aside, at whichever point, keeps the permit of a foreign layer around it until it is dropped
-/// or polled to its end. So does a joined execution inside which the layer is; there any of its callers can drive it.
+/// R64 A call that is set aside, at whichever point, keeps the permit of a foreign layer around it
+/// until it is dropped or polled to its end. So does a joined execution inside which the layer is;
+/// there any of its callers can drive it.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_permit_is_kept() {
     for plan in plans() {
@@ -166,8 +169,8 @@ async fn shut_down(
     shutdown
 }
 
-/// R64 A shutdown waits for a call that was set aside, at whichever point, though its time is up. It is over when that
-/// call is polled, and then fails as cancelled, or dropped.
+/// R64 A shutdown waits for a call that was set aside, at whichever point, though its time is up.
+/// It is over when that call is polled, and then fails as cancelled, or dropped.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_the_call() {
     for plan in plans() {
@@ -223,8 +226,8 @@ async fn a_shutdown_ends_with_the_call() {
     }
 }
 
-/// R64 A job in a task of its own ends in time, detached or dispatched, though its caller is set aside: the shutdown
-/// takes no longer than it was given.
+/// R64 A job in a task of its own ends in time, detached or dispatched, though its caller is set
+/// aside: the shutdown takes no longer than it was given.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_is_in_time_where_tasks_poll() {
     for mut plan in plans() {

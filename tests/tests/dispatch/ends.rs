@@ -1,4 +1,5 @@
-//! Every dispatched job ends once and is reported, whatever becomes of its handle, its runtime or its values.
+//! Every dispatched job ends once and is reported, whatever becomes of its handle, its runtime or
+//! its values.
 
 use std::{
     future::{Future, pending},
@@ -23,7 +24,8 @@ use super::places::ONE;
 
 const MANY: usize = 10_000;
 
-/// R5, R6, R63: ten thousand jobs are dispatched and their handles dropped: each runs, each ends once, nothing is left.
+/// R5, R6, R63: ten thousand jobs are dispatched and their handles dropped: each runs, each ends
+/// once, nothing is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_jobs_whose_handles_are_dropped_all_end() {
     let ended = Arc::new(AtomicUsize::new(0));
@@ -72,8 +74,8 @@ async fn many_jobs_whose_handles_are_dropped_all_end() {
     assert!(jobs.cancel_handle().jobs().is_empty());
 }
 
-/// R63: cancelled, awaited and dropped from other threads at any moment, within a limit: each job ends once, and every
-/// place is free in the end.
+/// R63: cancelled, awaited and dropped from other threads at any moment, within a limit: each job
+/// ends once, and every place is free in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_is_done_to_the_handles() {
     let recorder = Recorder::new();
@@ -150,7 +152,8 @@ async fn the_handle_is_dropped_at_every_moment() {
     }
 }
 
-/// R63: a runtime that goes takes its jobs along: each ends once, cancelled by the shutdown, and its handle says so.
+/// R63: a runtime that goes takes its jobs along: each ends once, cancelled by the shutdown, and
+/// its handle says so.
 #[test]
 fn the_runtime_goes() {
     let recorder = Recorder::new();
@@ -200,7 +203,8 @@ fn the_runtime_goes() {
     recorder.assert_one_terminal_each();
 }
 
-/// R63: a panic of what the job holds, when that is dropped, is the job's panic, and takes nothing else along.
+/// R63: a panic of what the job holds, when that is dropped, is the job's panic, and takes nothing
+/// else along.
 #[tokio::test(start_paused = true)]
 async fn values_that_panic_when_they_are_dropped() {
     struct Bomb;
@@ -251,7 +255,8 @@ async fn the_history_is_bounded() {
     assert!(jobs.jobs().is_empty());
 }
 
-/// R52: a panic of the user's code that runs in `dispatch` itself goes to the caller, and takes no place.
+/// R52: a panic of the user's code that runs in `dispatch` itself goes to the caller, and takes no
+/// place.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_dispatch_takes_no_place() {
     let inner = Scripted::<u32, u32>::new().answer(1).repeat_last();
@@ -329,8 +334,8 @@ async fn the_board_has_the_stacks_error() {
     assert_eq!(ended.error.as_deref(), Some("disk full"));
 }
 
-/// R63: a runtime goes while a waker panics that waited for the job's token: the job ends, its handle says so, and its
-/// place is free.
+/// R63: a runtime goes while a waker panics that waited for the job's token: the job ends, its
+/// handle says so, and its place is free.
 #[test]
 fn a_waker_panics_as_the_runtime_goes() {
     let stack = code(|job, _| {
@@ -355,7 +360,8 @@ fn a_waker_panics_as_the_runtime_goes() {
     assert_eq!(reason(&error), CancelReason::Shutdown);
 }
 
-/// R63: a runtime goes with a job that is through a Cancel layer: the handle and the board give one reason.
+/// R63: a runtime goes with a job that is through a Cancel layer: the handle and the board give one
+/// reason.
 #[test]
 fn the_runtime_goes_after_a_layer_let_the_job_through() {
     let home = runtime();
@@ -369,7 +375,8 @@ fn the_runtime_goes_after_a_layer_let_the_job_through() {
     assert_eq!(reason(&error), CancelReason::Shutdown);
 }
 
-/// R11b, R63: a job that panics while it cleans up was cancelled, for its watchers and for the caller that awaits it.
+/// R11b, R63: a job that panics while it cleans up was cancelled, for its watchers and for the
+/// caller that awaits it.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_grace_period_ends_as_cancelled() {
     let stack = code(|job, _| async move {

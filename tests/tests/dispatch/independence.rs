@@ -14,7 +14,8 @@ use tower_keep_tests::*;
 
 type Handles = Arc<Mutex<Vec<(JobId, JobHandle<u32, BoxError>)>>>;
 
-/// A service that dispatches a job of ten seconds, gives the test its handle, and then never answers.
+/// A service that dispatches a job of ten seconds, gives the test its handle, and then never
+/// answers.
 fn dispatching(
     handles: &Handles,
 ) -> impl Service<u32, Response = u32, Error = BoxError, Future = Work> + Clone + Send + Sync + 'static
@@ -39,7 +40,8 @@ fn dispatching(
     })
 }
 
-/// Calls a stack that dispatches and is stopped after a second; the dispatched job ends well at ten seconds.
+/// Calls a stack that dispatches and is stopped after a second; the dispatched job ends well at ten
+/// seconds.
 async fn outlives<L, S>(layer: L, stop: impl FnOnce())
 where
     L: Layer<tower::util::BoxCloneSyncService<u32, u32, BoxError>, Service = S>,
@@ -95,8 +97,8 @@ async fn cancellation_does_not_reach_it() {
     outlives(ProgressLayer::new(), || {}).await;
 }
 
-/// R5: a service that dispatches in its own `call`, however the layers around it take over the jobs begun below them,
-/// keeps its own job, and the dispatched one is another.
+/// R5: a service that dispatches in its own `call`, however the layers around it take over the jobs
+/// begun below them, keeps its own job, and the dispatched one is another.
 #[tokio::test(start_paused = true)]
 async fn a_dispatch_within_a_call_is_no_part_of_it() {
     async fn runs<L, S>(layer: L) -> Option<JobId>
@@ -126,7 +128,8 @@ async fn a_dispatch_within_a_call_is_no_part_of_it() {
     assert!(runs((TimeoutLayer::new(secs(1)), progress)).await.is_some());
 }
 
-/// R10: what the code around has noted of a result stands, though a job was dispatched, or turned away, meanwhile.
+/// R10: what the code around has noted of a result stands, though a job was dispatched, or turned
+/// away, meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_dispatch_leaves_the_callers_notes_alone() {
     let inner = Scripted::<u32, u32>::new().never().repeat_last();
@@ -211,8 +214,8 @@ async fn the_stacks_own_limit_holds() {
     );
 }
 
-/// R5, R54b, R7: equal requests that are dispatched are one execution; each handle gets the result, and with both
-/// dropped it runs to its end, and its result is kept for the next.
+/// R5, R54b, R7: equal requests that are dispatched are one execution; each handle gets the result,
+/// and with both dropped it runs to its end, and its result is kept for the next.
 #[tokio::test(start_paused = true)]
 async fn dispatched_jobs_join() {
     let inner = Scripted::<u32, u32>::new()
@@ -278,7 +281,8 @@ async fn a_cancel_layer_in_the_stack() {
     assert_eq!(reason(&handle.await.unwrap_err()), CancelReason::Shutdown);
 }
 
-/// R11b: with a Cancel layer in the stack as well, the shorter grace period counts, whatever cancels.
+/// R11b: with a Cancel layer in the stack as well, the shorter grace period counts, whatever
+/// cancels.
 #[tokio::test(start_paused = true)]
 async fn the_shorter_grace_counts() {
     for (outside, inside) in [(2, 60), (60, 2)] {

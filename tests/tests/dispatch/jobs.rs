@@ -30,7 +30,8 @@ impl From<&'static str> for AppError {
     }
 }
 
-/// R5: a dispatched job begins at once, runs whether or not its handle is polled, and its result waits there.
+/// R5: a dispatched job begins at once, runs whether or not its handle is polled, and its result
+/// waits there.
 #[tokio::test(start_paused = true)]
 async fn a_dispatched_job_runs_on_its_own() {
     let inner = Scripted::<u32, u32, &str>::new()
@@ -73,7 +74,8 @@ async fn a_dropped_handle_leaves_the_job_running() {
     assert_eq!(recorder.times().last(), Some(&("succeeded", secs(5))));
 }
 
-/// R1, R3: the handle cancels its job, once, for the reason it is given; the code inside sees its token.
+/// R1, R3: the handle cancels its job, once, for the reason it is given; the code inside sees its
+/// token.
 #[tokio::test(start_paused = true)]
 async fn the_handle_cancels() {
     let seen = Arc::new(AtomicUsize::new(0));
@@ -118,7 +120,8 @@ async fn the_handle_cancels() {
     assert_eq!(reason(&handle.await.unwrap_err()), CancelReason::Requested);
 }
 
-/// R5: a handle with `cancel_on_drop` cancels its job when it is dropped, but not once the job is over.
+/// R5: a handle with `cancel_on_drop` cancels its job when it is dropped, but not once the job is
+/// over.
 #[tokio::test(start_paused = true)]
 async fn a_handle_that_cancels_on_drop() {
     let inner = Scripted::<u32, u32>::new()
@@ -142,7 +145,8 @@ async fn a_handle_that_cancels_on_drop() {
     assert_eq!(watch.ended().await.state, JobState::Succeeded);
 }
 
-/// R63: a panic is an error for the handle, with what it said; the job failed, and the next is not touched.
+/// R63: a panic is an error for the handle, with what it said; the job failed, and the next is not
+/// touched.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_an_error() {
     let (log, recorder) = recording();
@@ -247,7 +251,8 @@ async fn polled_after_the_end() {
     let _ = (&mut handle).await;
 }
 
-/// R63: waiting for the stack's readiness is part of the job, which has not started; a readiness error ends it.
+/// R63: waiting for the stack's readiness is part of the job, which has not started; a readiness
+/// error ends it.
 #[tokio::test(start_paused = true)]
 async fn readiness_is_waited_for_in_the_job() {
     let inner = Scripted::<u32, u32>::new().never_ready().strict();
@@ -293,7 +298,8 @@ async fn progress_reaches_the_handle() {
     assert_eq!(handle.await.unwrap(), 1);
 }
 
-/// R54: the layers of the stack belong to the dispatched job: one job, whose retries and failure it shows.
+/// R54: the layers of the stack belong to the dispatched job: one job, whose retries and failure it
+/// shows.
 #[tokio::test(start_paused = true)]
 async fn the_stack_is_in_the_job() {
     let recorder = Recorder::new();
@@ -347,7 +353,8 @@ fn auto_traits() {
     );
 }
 
-/// Outside a runtime it panics as a spawn does, and no job begins; with a runtime of its own it does not.
+/// Outside a runtime it panics as a spawn does, and no job begins; with a runtime of its own it
+/// does not.
 #[test]
 fn outside_a_runtime() {
     let inner = Scripted::<u32, u32>::new().answer(1).repeat_last();

@@ -25,7 +25,8 @@ pub(super) fn seconds() -> Scripted<u32, u32> {
     Scripted::new().answer_after(secs(1), 7).repeat_last()
 }
 
-/// At the limit a job is turned away at once: its handle says so, nothing is executed or cloned, its job fails.
+/// At the limit a job is turned away at once: its handle says so, nothing is executed or cloned,
+/// its job fails.
 #[tokio::test(start_paused = true)]
 async fn a_full_dispatcher_turns_away() {
     let inner = seconds();
@@ -174,8 +175,8 @@ async fn a_place_is_free_when_the_work_is_over() {
     assert_eq!((jobs.in_flight(), jobs.available()), (0, Some(1)));
 }
 
-/// The place is free before the caller that waits for the result can see it: already for the closure that makes the
-/// error.
+/// The place is free before the caller that waits for the result can see it: already for the
+/// closure that makes the error.
 #[tokio::test(start_paused = true)]
 async fn the_place_is_free_before_the_result_is_seen() {
     type Room = Box<dyn Fn() -> Option<usize> + Send + Sync>;
@@ -189,7 +190,8 @@ async fn the_place_is_free_before_the_result_is_seen() {
     assert_eq!(jobs.dispatch(0).await.unwrap_err().to_string(), "Some(1)");
 }
 
-/// As a service it is ready when there is a place, holds it for its own call, and a clone holds none.
+/// As a service it is ready when there is a place, holds it for its own call, and a clone holds
+/// none.
 #[tokio::test(start_paused = true)]
 async fn the_service_waits_for_a_place() {
     let jobs = Dispatcher::new(seconds()).limit(ONE);

@@ -41,7 +41,8 @@ async fn an_idle_dispatcher_notices_its_token() {
     }
 }
 
-/// R11: a caller that waits for a place notices the token, whether a job that cleans up or a reservation has the place.
+/// R11: a caller that waits for a place notices the token, whether a job that cleans up or a
+/// reservation has the place.
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_waits_for_a_place_notices_the_token() {
     for reserved in [false, true] {
@@ -101,7 +102,8 @@ async fn a_shutdown_waits_for_the_results() {
     }
 }
 
-/// R3: a shutdown lets running jobs end, cancels those left, turns new ones away, and releases waiting callers.
+/// R3: a shutdown lets running jobs end, cancels those left, turns new ones away, and releases
+/// waiting callers.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown() {
     let inner = Scripted::<u32, u32>::new()

@@ -191,8 +191,8 @@ async fn callers_join_one_request() {
     .await;
 }
 
-/// R70 A body that is streamed is not `Clone`; with a `clone_with` that gives `None` it is tried once,
-/// and the job ends as failed with what the retry would have repeated.
+/// R70 A body that is streamed is not `Clone`; with a `clone_with` that gives `None` it is tried
+/// once, and the job ends as failed with what the retry would have repeated.
 #[tokio::test]
 async fn a_streaming_body_is_tried_once() {
     bounded(async {
@@ -227,7 +227,8 @@ async fn a_streaming_body_is_tried_once() {
     .await;
 }
 
-/// hyper's own body cannot be made by hand. Boxed inside the layers, a client can answer by itself too.
+/// hyper's own body cannot be made by hand. Boxed inside the layers, a client can answer by itself
+/// too.
 #[tokio::test]
 async fn a_client_that_answers_by_itself() {
     bounded(async {

@@ -63,8 +63,8 @@ impl App {
     }
 }
 
-/// The layers in front of the app. They are applied again for each connection, so that all they share has to be in
-/// them.
+/// The layers in front of the app. They are applied again for each connection, so that all they
+/// share has to be in them.
 macro_rules! serve_behind {
     ($layers:expr, $held:expr) => {{
         let layers = ServiceBuilder::new()
@@ -88,7 +88,8 @@ async fn serve(held: Held) -> (Server, Keep) {
     (serve_behind!(layers, held), keep)
 }
 
-/// Each layer's answer is an ordinary response: 504, 409, 503, 503; and a call through all of them is one job.
+/// Each layer's answer is an ordinary response: 504, 409, 503, 503; and a call through all of them
+/// is one job.
 #[tokio::test]
 async fn every_layer_answers_by_itself() {
     bounded(async {
@@ -99,7 +100,8 @@ async fn every_layer_answers_by_itself() {
     .await;
 }
 
-/// A GET that fails is repeated within its job; a POST, whose body streams, reaches the service once and whole.
+/// A GET that fails is repeated within its job; a POST, whose body streams, reaches the service
+/// once and whole.
 #[tokio::test]
 async fn a_get_is_repeated_and_a_post_is_not() {
     bounded(async {
@@ -131,8 +133,8 @@ async fn a_get_is_repeated_and_a_post_is_not() {
     .await;
 }
 
-/// A service per connection, one state: failures on one connection open the circuit for another, and one handle lists
-/// the jobs of all.
+/// A service per connection, one state: failures on one connection open the circuit for another,
+/// and one handle lists the jobs of all.
 #[tokio::test]
 async fn connections_share_the_state() {
     bounded(async {
@@ -167,8 +169,8 @@ async fn connections_share_the_state() {
     .await;
 }
 
-/// A client that goes away, by closing an HTTP/1 connection or by resetting an HTTP/2 stream, ends its job as
-/// `CallerGone`, and no other. Two streams of one connection are two jobs.
+/// A client that goes away, by closing an HTTP/1 connection or by resetting an HTTP/2 stream, ends
+/// its job as `CallerGone`, and no other. Two streams of one connection are two jobs.
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_job() {
     bounded(async {
@@ -221,9 +223,9 @@ async fn a_client_that_leaves_ends_its_job() {
     .await;
 }
 
-/// In front of hyper itself a layer's error has nobody who turns it into a response: on HTTP/1 the connection is closed
-/// without one, on HTTP/2 the stream is reset and the connection goes on. So a server wants `respond_with`. The job
-/// ends as what it was all the same.
+/// In front of hyper itself a layer's error has nobody who turns it into a response: on HTTP/1 the
+/// connection is closed without one, on HTTP/2 the stream is reset and the connection goes on. So a
+/// server wants `respond_with`. The job ends as what it was all the same.
 #[tokio::test]
 async fn an_error_closes_the_connection() {
     bounded(async {
@@ -272,7 +274,8 @@ async fn an_error_closes_the_connection() {
 /// One flat enum of the user's own, which one function in front of hyper turns into responses.
 #[tokio::test]
 async fn a_flat_enum_becomes_a_response_in_one_place() {
-    // It never fails; its error type is what tower's `then` asks for, which passes on errors of `poll_ready`.
+    // It never fails; its error type is what tower's `then` asks for, which passes on errors of
+    // `poll_ready`.
     async fn explain(result: Result<Reply, AppError>) -> Result<Reply, AppError> {
         Ok(result.unwrap_or_else(|error| reply(error.status(), error)))
     }

@@ -90,8 +90,8 @@ pub(crate) async fn collect(response: AxumResponse) -> Result<(StatusCode, Bytes
     })
 }
 
-/// All seven layers of a server, each answering with a response where it stops a call: `$answer` makes one of a status
-/// and a reason, `$repeat` another request like this one.
+/// All seven layers of a server, each answering with a response where it stops a call: `$answer`
+/// makes one of a status and a reason, `$repeat` another request like this one.
 macro_rules! answering_layers {
     ($answer:ident, $repeat:ident) => {{
         use http::StatusCode;
@@ -212,7 +212,8 @@ impl AppError {
     }
 }
 
-/// The four answers, 504, 409, 503 and 503, of a server with all layers. Its routes are `/pending` and `/held`.
+/// The four answers, 504, 409, 503 and 503, of a server with all layers. Its routes are `/pending`
+/// and `/held`.
 pub(crate) async fn assert_four_answers(
     server: Server,
     keep: Keep,

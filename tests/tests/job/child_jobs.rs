@@ -44,8 +44,8 @@ fn reasons(recorder: &Recorder) -> Vec<Option<CancelReason>> {
     .collect()
 }
 
-/// A job of generation `n` spawns one of generation `n - 1` and ends; the last, of generation 0, never ends. `late`
-/// makes each wait until its parent has ended before it calls.
+/// A job of generation `n` spawns one of generation `n - 1` and ends; the last, of generation 0,
+/// never ends. `late` makes each wait until its parent has ended before it calls.
 fn generations(late: bool) -> (Stack, CancelHandle, Recorder) {
     let own: Arc<OnceLock<Stack>> = Arc::default();
     let below = Arc::clone(&own);
@@ -77,8 +77,9 @@ fn generations(late: bool) -> (Stack, CancelHandle, Recorder) {
     (own.get_or_init(|| stack).clone(), handle, recorder)
 }
 
-/// R11: a job that still runs when its own parent has ended is cancelled with the job around that, however many
-/// generations have ended in between, and whether it began before or after its parent's end.
+/// R11: a job that still runs when its own parent has ended is cancelled with the job around that,
+/// however many generations have ended in between, and whether it began before or after its
+/// parent's end.
 #[tokio::test(start_paused = true)]
 async fn a_cancellation_reaches_past_jobs_that_ended() {
     for late in [false, true] {
@@ -105,8 +106,8 @@ async fn a_cancellation_reaches_past_jobs_that_ended() {
     }
 }
 
-/// R5, R11: the outermost caller's leaving reaches past ended jobs too, with its reason; and where the outermost job
-/// ends well, the others go on for themselves.
+/// R5, R11: the outermost caller's leaving reaches past ended jobs too, with its reason; and where
+/// the outermost job ends well, the others go on for themselves.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_over_goes_with_the_outermost_caller() {
     for late in [false, true] {
@@ -140,8 +141,8 @@ async fn what_is_left_over_goes_with_the_outermost_caller() {
     }
 }
 
-/// R11: a job that began within the attempt that a limit stops with a grace period is cancelled, also past a parent
-/// that has ended. A job that began outside that attempt is not.
+/// R11: a job that began within the attempt that a limit stops with a grace period is cancelled,
+/// also past a parent that has ended. A job that began outside that attempt is not.
 #[tokio::test(start_paused = true)]
 async fn a_limit_reaches_past_jobs_that_ended() {
     let (below, children, recorder) = generations(false);
@@ -185,7 +186,8 @@ async fn a_limit_reaches_past_jobs_that_ended() {
     assert!(children.jobs().is_empty());
 }
 
-/// R5, R11: a detached job goes on when the job that began it loses its caller, and is cancelled with the job around.
+/// R5, R11: a detached job goes on when the job that began it loses its caller, and is cancelled
+/// with the job around.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_is_reached_past_a_caller_that_left() {
     for how in ["ends", "is dropped", "is dropped with its parent"] {
@@ -235,8 +237,8 @@ async fn a_detached_job_is_reached_past_a_caller_that_left() {
     }
 }
 
-/// R54b: what the code of a joined execution left running is cancelled when the last caller leaves, also past a job
-/// that has ended, and not before.
+/// R54b: what the code of a joined execution left running is cancelled when the last caller leaves,
+/// also past a job that has ended, and not before.
 #[tokio::test(start_paused = true)]
 async fn what_a_joined_execution_left_running_is_cancelled_at_its_end() {
     let (below, children, recorder) = generations(false);
@@ -268,7 +270,8 @@ async fn what_a_joined_execution_left_running_is_cancelled_at_its_end() {
     );
 }
 
-/// R11: of a job that begins the next and ends, 20 000 times over, no more memory is held than of a few.
+/// R11: of a job that begins the next and ends, 20 000 times over, no more memory is held than of a
+/// few.
 #[test]
 fn generations_leave_nothing_behind() {
     const GENERATIONS: u32 = 20_000;
@@ -325,8 +328,8 @@ fn generations_leave_nothing_behind() {
     }
 }
 
-/// R11: jobs within jobs, 20 000 deep, that end from the innermost on: the last handle to the innermost one can be
-/// dropped, and it was reached from the outermost until then.
+/// R11: jobs within jobs, 20 000 deep, that end from the innermost on: the last handle to the
+/// innermost one can be dropped, and it was reached from the outermost until then.
 #[test]
 fn a_deep_chain_that_ended_is_dropped() {
     const DEPTH: u32 = 20_000;
@@ -415,7 +418,8 @@ async fn children_are_counted() {
     }
 }
 
-/// Wakes by asking a job why it is cancelled, as an executor may that drops a task when it wakes it.
+/// Wakes by asking a job why it is cancelled, as an executor may that drops a task when it wakes
+/// it.
 struct Asks(Job);
 
 impl Wake for Asks {
@@ -424,7 +428,8 @@ impl Wake for Asks {
     }
 }
 
-/// No lock of a job is held while a waker runs: here that of a child, which is cancelled with its parent.
+/// No lock of a job is held while a waker runs: here that of a child, which is cancelled with its
+/// parent.
 #[test]
 fn a_cancelled_child_is_woken_without_its_lock() {
     let (give, job) = std::sync::mpsc::channel();

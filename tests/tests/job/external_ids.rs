@@ -33,8 +33,8 @@ pub(crate) fn ids(recorder: &Recorder) -> Vec<String> {
     events.iter().map(id).collect()
 }
 
-/// R78 A job that is identified as it begins has its id in each event, its views, the list of running jobs and its own
-/// code.
+/// R78 A job that is identified as it begins has its id in each event, its views, the list of
+/// running jobs and its own code.
 #[tokio::test(start_paused = true)]
 async fn each_event_and_view_has_the_id() {
     let (log, recorder) = recording();
@@ -66,7 +66,8 @@ async fn each_event_and_view_has_the_id() {
     assert_eq!(job.external_id(), None, "outside there is no job");
 }
 
-/// R78 A job without an id has none anywhere, whether the closure finds none, an empty one, or nobody asks.
+/// R78 A job without an id has none anywhere, whether the closure finds none, an empty one, or
+/// nobody asks.
 #[tokio::test(start_paused = true)]
 async fn no_id_and_an_empty_one_are_none() {
     async fn check<S: Service<u32, Response = u32, Error = BoxError>>(
@@ -99,7 +100,8 @@ async fn no_id_and_an_empty_one_are_none() {
     check(|inner| JobLayer::new("job").layer(inner)).await;
 }
 
-/// R78 Inside the layer that began the job, it is identified after `dispatched`: all later events have the id.
+/// R78 Inside the layer that began the job, it is identified after `dispatched`: all later events
+/// have the id.
 #[tokio::test(start_paused = true)]
 async fn a_layer_inside_identifies_the_job() {
     let (log, recorder) = recording();
@@ -111,7 +113,8 @@ async fn a_layer_inside_identifies_the_job() {
     assert_eq!(ids(&recorder), ["", "order-7", "order-7"]);
 }
 
-/// R78 An observer can learn of a late id, through a filter too; if it panics there, it harms nobody.
+/// R78 An observer can learn of a late id, through a filter too; if it panics there, it harms
+/// nobody.
 #[tokio::test(start_paused = true)]
 async fn an_observer_learns_of_a_late_id() {
     #[derive(Default)]
@@ -187,7 +190,8 @@ async fn any_layer_may_stand_around() {
     check("log", LogLayer::to(|_: &Event| {})).await;
 }
 
-/// R78 A pipeline whose job a layer around it identifies: its board and its cancel handle know the id.
+/// R78 A pipeline whose job a layer around it identifies: its board and its cancel handle know the
+/// id.
 #[tokio::test(start_paused = true)]
 async fn around_a_pipeline() {
     let pipeline = Pipeline::new().build().unwrap();
@@ -263,7 +267,8 @@ async fn a_long_id_is_cut() {
     assert_eq!(board.find_external(&kept[1..]).len(), 0);
 }
 
-/// R78 An id that a stranger chose cannot forge a log record: the field is escaped where it is written.
+/// R78 An id that a stranger chose cannot forge a log record: the field is escaped where it is
+/// written.
 #[tokio::test(start_paused = true)]
 async fn an_id_is_one_field_of_the_log() {
     let (lines, _guard) = Lines::listen();
@@ -281,8 +286,8 @@ async fn an_id_is_one_field_of_the_log() {
     }
 }
 
-/// R78 A panic of the closure ends the job, if a layer around began one, and goes on to the caller. The service is not
-/// called.
+/// R78 A panic of the closure ends the job, if a layer around began one, and goes on to the caller.
+/// The service is not called.
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_closure() {
     let panics =
@@ -316,8 +321,8 @@ async fn a_panic_of_the_closure() {
     assert_eq!(Job::current().id(), None, "no job is left ambient");
 }
 
-/// R78 A dispatcher identifies its jobs before their first event, whatever the order of `named` and `identified_by`.
-/// Rejected jobs have their id too. An id of the stack comes second.
+/// R78 A dispatcher identifies its jobs before their first event, whatever the order of `named` and
+/// `identified_by`. Rejected jobs have their id too. An id of the stack comes second.
 #[tokio::test(start_paused = true)]
 async fn a_dispatched_job() {
     let stack = || {
@@ -367,7 +372,8 @@ async fn a_dispatched_job() {
         assert!(seen >= 7, "{seen}");
     }
 
-    // Where the dispatcher gives none, the stack's counts, though the stack keeps the call waiting for its readiness.
+    // Where the dispatcher gives none, the stack's counts, though the stack keeps the call waiting
+    // for its readiness.
     let waits = ServiceBuilder::new().concurrency_limit(1).service(stack());
     let jobs = Dispatcher::new(waits).named("import");
     let (one, two) = (jobs.dispatch(1), jobs.dispatch(2));

@@ -9,7 +9,8 @@ use tower_keep_tests::*;
 
 use super::external_ids::{identified, ids};
 
-/// R78 A request that has its id at the second attempt only, and another at the third: the first one is the job's.
+/// R78 A request that has its id at the second attempt only, and another at the third: the first
+/// one is the job's.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_has_the_id() {
     let (log, recorder) = recording();
@@ -36,7 +37,8 @@ async fn a_later_attempt_has_the_id() {
     assert_eq!(ids[5..], ["1"; 5], "{recorder}");
 }
 
-/// R78 The first id is the job's also where a foreign layer makes the attempts, whichever layer began the job.
+/// R78 The first id is the job's also where a foreign layer makes the attempts, whichever layer
+/// began the job.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_layer_makes_the_attempts() {
     async fn check<L>(name: &str, outer: L)

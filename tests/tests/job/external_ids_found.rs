@@ -32,7 +32,8 @@ fn ids(views: &[JobView]) -> Vec<tower_keep::JobId> {
     views.iter().map(|view| view.job).collect()
 }
 
-/// R78 An id need not be unique: all jobs that have it are found, oldest first, also ended jobs; and all are cancelled.
+/// R78 An id need not be unique: all jobs that have it are found, oldest first, also ended jobs;
+/// and all are cancelled.
 #[tokio::test(start_paused = true)]
 async fn jobs_that_have_the_same_id() {
     let (mut service, board, cancel) = by_tens();
@@ -89,8 +90,8 @@ async fn as_long_as_the_history_has_it() {
     assert_eq!(found, [0, 0, 1, 1]);
 }
 
-/// R78 A board outside the layer that identifies shows the id at once: to those who look, to readers of all changes,
-/// and to who watches the job.
+/// R78 A board outside the layer that identifies shows the id at once: to those who look, to
+/// readers of all changes, and to who watches the job.
 #[tokio::test(start_paused = true)]
 async fn boards_show_a_late_id_at_once() {
     let progress = ProgressLayer::new();
@@ -141,7 +142,8 @@ async fn readers_learn_once_that_it_has_started() {
     }
 }
 
-/// R78 A child has its own id only, and is not found by its parent's. Who cancels the parent cancels the child along.
+/// R78 A child has its own id only, and is not found by its parent's. Who cancels the parent
+/// cancels the child along.
 #[tokio::test(start_paused = true)]
 async fn a_child_has_its_own_id() {
     for child_id in [None, Some("child")] {

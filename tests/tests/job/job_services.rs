@@ -38,7 +38,8 @@ impl Service<u32> for Adds {
     }
 }
 
-/// R61 The service inside a layer's service can be changed between calls, and has its own state when it is given back.
+/// R61 The service inside a layer's service can be changed between calls, and has its own state
+/// when it is given back.
 #[tokio::test(start_paused = true)]
 async fn the_service_inside_is_within_reach() {
     macro_rules! check {
@@ -66,7 +67,8 @@ async fn the_service_inside_is_within_reach() {
     assert!(ended.iter().all(|view| view.state == JobState::Succeeded));
 }
 
-/// R61 A dispatcher's stack too: a change counts for the jobs that come after it, and jobs that run go on without it.
+/// R61 A dispatcher's stack too: a change counts for the jobs that come after it, and jobs that run
+/// go on without it.
 #[tokio::test(start_paused = true)]
 async fn the_stack_of_a_dispatcher_is_within_reach() {
     let mut jobs = Dispatcher::new(ADDS);

@@ -59,7 +59,8 @@ async fn a_job_layer_inside_names_the_job() {
     assert!(names[1..].iter().all(|name| name == "import"), "{names:?}");
 }
 
-/// R76 A later attempt goes on in the same job, under its first name, whichever layer makes the attempts.
+/// R76 A later attempt goes on in the same job, under its first name, whichever layer makes the
+/// attempts.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_keeps_the_name() {
     let numbered = || JobLayer::named_by(|n: &u32| format!("attempt of {n}"));

@@ -46,7 +46,8 @@ where
     }
 }
 
-/// An observer that joins at the second attempt gets the beginning, as it was, and all that follows.
+/// An observer that joins at the second attempt gets the beginning, as it was, and all that
+/// follows.
 #[tokio::test(start_paused = true)]
 async fn a_late_observer_gets_the_beginning() {
     for watched in [false, true] {
@@ -105,8 +106,8 @@ async fn a_job_that_is_over_lets_go_of_its_parent() {
     assert!(gone.load(Ordering::Relaxed));
 }
 
-/// R63: an observer may call another stack at `Dispatched`: that call is a job of its own, whether the observed job
-/// begins inside a layer that waits for it or within another layer.
+/// R63: an observer may call another stack at `Dispatched`: that call is a job of its own, whether
+/// the observed job begins inside a layer that waits for it or within another layer.
 #[tokio::test(start_paused = true)]
 async fn an_observer_may_call_another_stack() {
     for waited_for in [false, true] {

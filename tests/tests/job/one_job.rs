@@ -11,8 +11,8 @@ use tower_keep::{
 use tower_keep_test::{Readiness, Recorder, Scripted, Step};
 use tower_keep_tests::*;
 
-/// R63: exactly one terminal event per job, on every path; every event carries the job's id, the attempt and a
-/// sequence number.
+/// R63: exactly one terminal event per job, on every path; every event carries the job's id, the
+/// attempt and a sequence number.
 #[tokio::test(start_paused = true)]
 async fn one_terminal_event_on_every_path() {
     let (log, recorder) = recording();
@@ -108,7 +108,8 @@ async fn a_readiness_error_ends_the_job() {
     recorder.assert_names(["dispatched", "failed"]);
 }
 
-/// A client stack called by the job's code begins a child job, which the parent's cancellation reaches.
+/// A client stack called by the job's code begins a child job, which the parent's cancellation
+/// reaches.
 #[tokio::test(start_paused = true)]
 async fn a_client_call_is_a_child_job() {
     let (log, recorder) = recording();
@@ -195,8 +196,8 @@ async fn a_foreign_retry_stays_within_the_job() {
     outer_recorder.assert_names(["dispatched", "started", "timed_out", "succeeded"]);
 }
 
-/// The job is still the current one after its code called a client stack whose outermost layer tracks none: that layer
-/// took over the child that a layer below it began.
+/// The job is still the current one after its code called a client stack whose outermost layer
+/// tracks none: that layer took over the child that a layer below it began.
 #[tokio::test(start_paused = true)]
 async fn the_job_is_current_again_after_a_client_call() {
     let (log, recorder) = recording();
@@ -247,7 +248,8 @@ async fn what_fails_at_once_has_started() {
     assert_eq!(recorder.names()[..2], ["dispatched", "started"]);
 }
 
-/// R57, R63: a limit's error from which a layer outside made a response is a success, and no attempt follows.
+/// R57, R63: a limit's error from which a layer outside made a response is a success, and no
+/// attempt follows.
 #[tokio::test(start_paused = true)]
 async fn an_error_that_was_dealt_with_is_none() {
     let (log, recorder) = recording();
@@ -341,8 +343,8 @@ async fn a_job_cancelled_in_its_only_poll_has_started() {
     recorder.assert_names(["dispatched", "started", "cancelled"]);
 }
 
-/// A gated call whose future was moved to a task of its own owns the job that begins below it: one beginning, one
-/// ending, and none left on the thread.
+/// A gated call whose future was moved to a task of its own owns the job that begins below it: one
+/// beginning, one ending, and none left on the thread.
 #[tokio::test(start_paused = true)]
 async fn a_gated_call_in_a_task_of_its_own_owns_its_job() {
     let (log, recorder) = recording();

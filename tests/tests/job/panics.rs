@@ -80,7 +80,8 @@ pub(super) fn assert_reported(recorder: &Recorder, what: &str, text: &str) {
     }
 }
 
-/// R76 A panic anywhere in the service is reported after the start, with its text, and goes on to the caller as it is.
+/// R76 A panic anywhere in the service is reported after the start, with its text, and goes on to
+/// the caller as it is.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_reported_with_its_text() {
     type Around = fn(LogLayer, Stack) -> Stack;
@@ -174,7 +175,8 @@ async fn a_dispatched_panic_is_on_the_board() {
     }
 }
 
-/// R76 A caller that joined an execution that panicked learns what it said, whatever the caller gets in its place.
+/// R76 A caller that joined an execution that panicked learns what it said, whatever the caller
+/// gets in its place.
 #[tokio::test(start_paused = true)]
 async fn a_joined_panic_is_reported_for_all() {
     let join = || DedupLayer::new(|_: &u32| Some(())).join();

@@ -48,7 +48,8 @@ fn assert_panicked(recorder: &Recorder) {
     );
 }
 
-/// A job whose error panics where it is to become text has ended, and is on no progress board any more.
+/// A job whose error panics where it is to become text has ended, and is on no progress board any
+/// more.
 #[tokio::test(start_paused = true)]
 async fn an_error_that_panics_when_shown_ends_the_job() {
     let (log, recorder) = recording();
@@ -63,7 +64,8 @@ async fn an_error_that_panics_when_shown_ends_the_job() {
     assert!(handle.jobs().is_empty());
 }
 
-/// A job whose classifier panics failed: its caller gets a panic and no response, and did not go away.
+/// A job whose classifier panics failed: its caller gets a panic and no response, and did not go
+/// away.
 #[tokio::test(start_paused = true)]
 async fn a_classifier_that_panics_fails_the_job() {
     let (log, recorder) = recording();
@@ -175,7 +177,8 @@ fn asked<T>(_: &u32) -> T {
     panic!("asked")
 }
 
-/// R76 A panic of what a layer asks the user before the service is called is not the start of the job.
+/// R76 A panic of what a layer asks the user before the service is called is not the start of the
+/// job.
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_a_gate_is_no_start() {
     type Key = fn(&u32) -> Option<u32>;

@@ -26,8 +26,8 @@ struct Seen(Arc<Mutex<Vec<(String, String)>>>);
 impl Seen {
     fn here() -> (Self, impl Sized) {
         let seen = Self::default();
-        // With one subscriber in the program, tracing decides on a call site by the thread that is there first, which may
-        // be that of a test without any.
+        // With one subscriber in the program, tracing decides on a call site by the thread that is
+        // there first, which may be that of a test without any.
         let second = Dispatch::new(NoSubscriber::new());
         let guard = set_default(registry().with(seen.clone()));
         (seen, (guard, second))
@@ -96,8 +96,8 @@ fn work(
 
 const ALL: [&str; 3] = ["work begun", "work over", "work dropped"];
 
-/// R77: a dispatched job runs in the span in which it was dispatched, though its caller has left that and another one
-/// waits; so does what the Log layer in the stack writes.
+/// R77: a dispatched job runs in the span in which it was dispatched, though its caller has left
+/// that and another one waits; so does what the Log layer in the stack writes.
 #[tokio::test(start_paused = true)]
 async fn a_dispatched_job() {
     let (seen, _guard) = Seen::here();
@@ -108,7 +108,8 @@ async fn a_dispatched_job() {
     seen.assert_all_in("first", &["dispatched", "started", "succeeded"]);
 }
 
-/// R77: a detached job runs in its caller's span, waited for or not, and so does what is logged of it.
+/// R77: a detached job runs in its caller's span, waited for or not, and so does what is logged of
+/// it.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job() {
     for left in [false, true] {
@@ -153,8 +154,8 @@ fn what_goes_with_its_runtime() {
     );
 }
 
-/// R77: a kept result is renewed in the span of the call that it was too old for, also where the renewal takes too long
-/// and is dropped.
+/// R77: a kept result is renewed in the span of the call that it was too old for, also where the
+/// renewal takes too long and is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_renewal() {
     for (takes, said) in [
@@ -173,8 +174,8 @@ async fn a_renewal() {
     }
 }
 
-/// R77: a joined execution runs in the span of the caller that began it, whichever caller polls it or leaves it last;
-/// so does what a Log layer inside writes.
+/// R77: a joined execution runs in the span of the caller that began it, whichever caller polls it
+/// or leaves it last; so does what a Log layer inside writes.
 #[tokio::test(start_paused = true)]
 async fn a_joined_execution() {
     for left in [false, true] {
@@ -208,7 +209,8 @@ async fn a_joined_execution() {
     }
 }
 
-/// R77: what runs in no caller's span runs in none, and a caller without a span needs no subscriber.
+/// R77: what runs in no caller's span runs in none, and a caller without a span needs no
+/// subscriber.
 #[tokio::test(start_paused = true)]
 async fn a_caller_without_a_span() {
     let (seen, _guard) = Seen::here();

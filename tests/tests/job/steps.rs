@@ -42,8 +42,8 @@ pub(super) async fn never() -> Result<u32, BoxError> {
     pending().await
 }
 
-/// R63: every event carries the step it belongs to, by name and number; the failure says where it was. R28: each step
-/// that ends well reports its share.
+/// R63: every event carries the step it belongs to, by name and number; the failure says where it
+/// was. R28: each step that ends well reports its share.
 #[tokio::test(start_paused = true)]
 async fn every_event_carries_its_step() {
     let (log, recorder) = recording();
@@ -180,8 +180,8 @@ pub(super) async fn part(job: &Job, name: &'static str, first: u64) -> Result<u3
     .await
 }
 
-/// R63: of steps that run at once, each event carries that whose code it comes from; what comes from outside carries
-/// the step that began last.
+/// R63: of steps that run at once, each event carries that whose code it comes from; what comes
+/// from outside carries the step that began last.
 #[tokio::test(start_paused = true)]
 async fn steps_side_by_side() {
     let (log, recorder) = recording();
@@ -270,7 +270,8 @@ async fn a_child_has_steps_of_its_own() {
     );
 }
 
-/// R28: a total of 0 is unknown, more steps than announced go on counting, and no name or number does harm.
+/// R28: a total of 0 is unknown, more steps than announced go on counting, and no name or number
+/// does harm.
 #[tokio::test(start_paused = true)]
 async fn hostile_names_and_totals() {
     let huge = "x".repeat(1 << 20);

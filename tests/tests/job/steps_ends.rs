@@ -7,7 +7,8 @@ use tower_keep_tests::*;
 
 use super::steps::{badly, never, places, slowly, well};
 
-/// R63: of steps that run at once the first to fail is where the job failed, whatever becomes of the others.
+/// R63: of steps that run at once the first to fail is where the job failed, whatever becomes of
+/// the others.
 #[tokio::test(start_paused = true)]
 async fn the_first_failure_is_kept() {
     let (log, recorder) = recording();
@@ -37,8 +38,8 @@ async fn the_first_failure_is_kept() {
     }
 }
 
-/// R14, R63: a time limit, a cancellation, a drop and a panic say in which step they hit the job; R16: so does a step's
-/// own limit.
+/// R14, R63: a time limit, a cancellation, a drop and a panic say in which step they hit the job;
+/// R16: so does a step's own limit.
 #[tokio::test(start_paused = true)]
 async fn endings_from_outside_say_where() {
     let steps = |job: Job, panics: u32| async move {
@@ -141,8 +142,8 @@ async fn a_limit_names_its_own_step() {
     );
 }
 
-/// R18, R63: the retry says in which step the attempt failed, and the next attempt goes through its steps from the
-/// first.
+/// R18, R63: the retry says in which step the attempt failed, and the next attempt goes through its
+/// steps from the first.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_goes_through_its_steps_from_the_first() {
     let (log, recorder) = recording();
@@ -186,7 +187,8 @@ async fn each_attempt_goes_through_its_steps_from_the_first() {
     );
 }
 
-/// R63: a failed step that the job does without is forgotten when the next begins, or when `steps` counts from 1 again.
+/// R63: a failed step that the job does without is forgotten when the next begins, or when `steps`
+/// counts from 1 again.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_dealt_with_is_forgotten() {
     let (log, recorder) = recording();

@@ -1,4 +1,5 @@
-//! A step fails with the user's own error type: the uses that come up most, each as its user would write it.
+//! A step fails with the user's own error type: the uses that come up most, each as its user would
+//! write it.
 
 use std::{convert::Infallible, error::Error, fmt, future::pending, io, num::ParseIntError};
 
@@ -142,7 +143,8 @@ async fn in_a_function_with_an_error_like_anyhows() {
     assert!(error.is::<Elapsed>());
 }
 
-/// R78 a limit and a cancellation are made into the error: by `From`, whichever of the ways the type is known.
+/// R78 a limit and a cancellation are made into the error: by `From`, whichever of the ways the
+/// type is known.
 #[tokio::test(start_paused = true)]
 async fn what_stops_a_step_becomes_its_error() {
     let hangs = || pending::<Result<u32, App>>();
@@ -175,7 +177,8 @@ async fn what_stops_a_step_becomes_its_error() {
     assert_eq!(start.elapsed(), secs(7));
 }
 
-/// R78 the limit of a layer, and a cancellation between two steps, in an error of the program's own.
+/// R78 the limit of a layer, and a cancellation between two steps, in an error of the program's
+/// own.
 #[tokio::test(start_paused = true)]
 async fn under_layers() {
     let cancel = CancelLayer::new().grace(secs(60)).fail_with(App::Cancelled);
@@ -224,8 +227,8 @@ async fn under_layers() {
     assert!(matches!(error, App::Cancelled(_)), "{error:?}");
 }
 
-/// R78 a step that nothing stops: its error type is free, infallible too, and the job counts and reports it as any
-/// other.
+/// R78 a step that nothing stops: its error type is free, infallible too, and the job counts and
+/// reports it as any other.
 #[tokio::test(start_paused = true)]
 async fn an_uninterrupted_step_runs_to_its_own_end() {
     let (log, recorder) = recording();

@@ -25,8 +25,8 @@ fn shares(recorder: &Recorder) -> Vec<(u32, u32)> {
         .collect()
 }
 
-/// R28: of steps that run side by side the first to end is the first that is done, whatever its number: the share never
-/// goes back, and ends at one.
+/// R28: of steps that run side by side the first to end is the first that is done, whatever its
+/// number: the share never goes back, and ends at one.
 #[tokio::test(start_paused = true)]
 async fn steps_side_by_side() {
     let (log, recorder) = recording();

@@ -38,8 +38,8 @@ enum Order {
 
 const BOTH: [Order; 2] = [Order::LibraryFirst, Order::UserFirst];
 
-/// Runs `last` as a thread of its own ends, after that has run `used`, which gives it something. What panics there is
-/// a failure here, and does not abort the process.
+/// Runs `last` as a thread of its own ends, after that has run `used`, which gives it something.
+/// What panics there is a failure here, and does not abort the process.
 fn as_the_thread_ends<T, R>(
     order: Order,
     used: impl FnOnce() -> T + Send + 'static,
@@ -107,8 +107,8 @@ fn call(stack: Stack, request: u32) -> Result<u32, String> {
     call.assert_ready().map_err(|error| error.to_string())
 }
 
-/// R61, R63: a call through all seven layers as the thread ends does what it does elsewhere, whether the thread used
-/// the library first or the value whose `Drop` calls.
+/// R61, R63: a call through all seven layers as the thread ends does what it does elsewhere,
+/// whether the thread used the library first or the value whose `Drop` calls.
 #[test]
 fn a_stack_is_called_as_its_thread_ends() {
     let names = [

@@ -9,8 +9,8 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_keep::{ProgressLayer, RetryLayer, event::wall_time};
 use tower_keep_tests::*;
 
-/// R78 The times of day of a job are as far apart as its moments, on a paused clock too, and begin at about the time it
-/// is.
+/// R78 The times of day of a job are as far apart as its moments, on a paused clock too, and begin
+/// at about the time it is.
 #[tokio::test(start_paused = true)]
 async fn times_of_day_follow_the_jobs_clock() {
     let before = SystemTime::now();
@@ -32,7 +32,8 @@ async fn times_of_day_follow_the_jobs_clock() {
     service.oneshot(1).await.unwrap();
     let view = board.history().pop().unwrap();
     let dispatched = view.dispatched_at_wall();
-    // A day was skipped; the rest is what the machine took, whose clock may be set meanwhile, if only by a little.
+    // A day was skipped; the rest is what the machine took, whose clock may be set meanwhile, if
+    // only by a little.
     let skipped = dispatched.duration_since(before).unwrap();
     assert!(
         skipped > secs(82_800) && skipped < secs(90_000),
@@ -48,8 +49,8 @@ async fn times_of_day_follow_the_jobs_clock() {
     assert_eq!(recorder.events().len(), 7);
 }
 
-/// R78 The same moment has the same time of day in each thread and on each clock, and a time that no clock has is the
-/// nearest.
+/// R78 The same moment has the same time of day in each thread and on each clock, and a time that
+/// no clock has is the nearest.
 #[test]
 fn one_process_has_one_time_of_day() {
     let now = Instant::now();

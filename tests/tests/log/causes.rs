@@ -68,8 +68,8 @@ async fn causes_are_reported() {
     assert_eq!(view.error.as_deref(), Some(REFUSED));
 }
 
-/// R75 The causes are reported in each order of the layers, as soon as one layer inside fails with a `BoxError`: the
-/// layer that begins the job need not know the type.
+/// R75 The causes are reported in each order of the layers, as soon as one layer inside fails with
+/// a `BoxError`: the layer that begins the job need not know the type.
 #[tokio::test(start_paused = true)]
 async fn causes_are_reported_by_any_layer() {
     macro_rules! told {
@@ -201,9 +201,9 @@ impl Classify<u32, Arc<Sending>> for Statuses {
     }
 }
 
-/// R75 What a classifier says of a response or of an error of the user's own type is in the events: by the
-/// retry of its attempts, and by the log of the job. The log need not have it where the retry gives
-/// up on a response.
+/// R75 What a classifier says of a response or of an error of the user's own type is in the events:
+/// by the retry of its attempts, and by the log of the job. The log need not have it where the
+/// retry gives up on a response.
 #[tokio::test(start_paused = true)]
 async fn a_classifier_describes() {
     for (result, text) in [
@@ -239,8 +239,8 @@ async fn a_classifier_describes() {
     }
 }
 
-/// R75 What a classifier says of a result is in the retry's event also where the layer has a closure for how long the
-/// service asks to be left alone.
+/// R75 What a classifier says of a result is in the retry's event also where the layer has a
+/// closure for how long the service asks to be left alone.
 #[tokio::test(start_paused = true)]
 async fn a_classifier_describes_next_to_a_wait() {
     let recorder = Recorder::new();

@@ -24,7 +24,8 @@ fn turned_away(
         .service(Scripted::<u32, u32>::new().strict())
 }
 
-/// R76 A job that an open circuit turns away is logged as rejected at DEBUG, and no call writes an ERROR.
+/// R76 A job that an open circuit turns away is logged as rejected at DEBUG, and no call writes an
+/// ERROR.
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_writes_no_errors() {
     let (lines, _guard) = Lines::listen();
@@ -77,7 +78,8 @@ async fn a_rejection_is_a_failure_with_its_cause() {
     }
 }
 
-/// R76 A rejection that a response or the user's own error stands for is logged as one all the same.
+/// R76 A rejection that a response or the user's own error stands for is logged as one all the
+/// same.
 #[tokio::test(start_paused = true)]
 async fn a_rejection_in_the_users_words_is_one() {
     let (lines, _guard) = Lines::listen();
@@ -169,7 +171,8 @@ async fn levels_are_the_users_choice() {
     );
 }
 
-/// R76 The minimum level applies to the level that the user chose, in either order of the two settings.
+/// R76 The minimum level applies to the level that the user chose, in either order of the two
+/// settings.
 #[tokio::test(start_paused = true)]
 async fn the_minimum_applies_to_the_chosen_level() {
     for log in [

@@ -73,7 +73,8 @@ async fn a_late_subscriber_gets_what_follows() {
     assert_eq!(lines.records(), ["DEBUG progress", "INFO succeeded"]);
 }
 
-/// R76 A job that began while the level was off is logged from the moment at which the level is raised.
+/// R76 A job that began while the level was off is logged from the moment at which the level is
+/// raised.
 #[tokio::test(start_paused = true)]
 async fn a_raised_level_shows_running_jobs() {
     let raised = Raised(Lines::default(), Arc::new(Mutex::new(LevelFilter::OFF)));
@@ -134,7 +135,8 @@ async fn a_subscriber_that_comes_again_goes_on() {
     assert!(lines.fields()[3].contains("fraction=0.75"));
 }
 
-/// R76 While tracing has no listener, other observers see everything, and a late subscriber what follows.
+/// R76 While tracing has no listener, other observers see everything, and a late subscriber what
+/// follows.
 #[tokio::test(start_paused = true)]
 async fn other_observers_miss_nothing() {
     let recorder = Recorder::new();

@@ -30,8 +30,9 @@ async fn two_jobs(log: LogLayer) {
     begin(&mut service, 1).await.await.unwrap_err();
 }
 
-/// R39: dispatched is INFO. R40: started DEBUG. R41: progress DEBUG. R42: success INFO. R43: failure ERROR.
-/// R44: retry WARN. One record each, with the job's id. R46: at DEBUG all six appear.
+/// R39: dispatched is INFO. R40: started DEBUG. R41: progress DEBUG. R42: success INFO. R43:
+/// failure ERROR. R44: retry WARN. One record each, with the job's id. R46: at DEBUG all six
+/// appear.
 #[tokio::test(start_paused = true)]
 async fn levels() {
     for log in [LogLayer::new(), LogLayer::new().level(Level::DEBUG)] {
@@ -71,8 +72,8 @@ async fn levels() {
     }
 }
 
-/// The others: timed out WARN, circuit opened WARN, closed INFO, cancelled INFO, duplicate DEBUG, and a rejected
-/// duplicate does not fail at ERROR.
+/// The others: timed out WARN, circuit opened WARN, closed INFO, cancelled INFO, duplicate DEBUG,
+/// and a rejected duplicate does not fail at ERROR.
 #[tokio::test(start_paused = true)]
 async fn levels_of_the_others() {
     let (lines, _guard) = Lines::listen();
@@ -112,8 +113,8 @@ async fn levels_of_the_others() {
     );
 }
 
-/// R40b: started means that the call got past every gate: once, before any progress, and never for a job that was
-/// rejected or joined another.
+/// R40b: started means that the call got past every gate: once, before any progress, and never for
+/// a job that was rejected or joined another.
 #[tokio::test(start_paused = true)]
 async fn started_is_past_every_gate() {
     let (log, recorder) = recording();
@@ -178,8 +179,8 @@ async fn started_is_past_every_gate() {
     assert_eq!(recorder.names()[..3], ["dispatched", "started", "progress"]);
 }
 
-/// R39, R40, R41, R42, R43, R44: each record carries the name and the number of the step, and has no such field without
-/// a step.
+/// R39, R40, R41, R42, R43, R44: each record carries the name and the number of the step, and has
+/// no such field without a step.
 #[tokio::test(start_paused = true)]
 async fn steps_are_fields() {
     let (lines, _guard) = Lines::listen();
@@ -255,7 +256,8 @@ async fn left_out() {
     assert!(lines.records().is_empty());
 }
 
-/// R49: any sink plugs in without touching a service, and a panicking one never harms a job or another sink.
+/// R49: any sink plugs in without touching a service, and a panicking one never harms a job or
+/// another sink.
 #[tokio::test(start_paused = true)]
 async fn sinks_plug_in() {
     let count = Arc::new(AtomicU32::new(0));

@@ -6,7 +6,8 @@ use tower_keep::{
 };
 use tower_keep_tests::*;
 
-/// R78 A report may be an amount of a known total, which gives the fraction, or of an unknown one, which gives none.
+/// R78 A report may be an amount of a known total, which gives the fraction, or of an unknown one,
+/// which gives none.
 #[test]
 fn an_amount_has_a_fraction_where_the_total_is_known() {
     for (done, total, fraction) in [
@@ -136,7 +137,8 @@ async fn success_completes_the_amount() {
     }
 }
 
-/// R78, R41 The record of a report has the amount, the total and the unit, and a fraction where there is one.
+/// R78, R41 The record of a report has the amount, the total and the unit, and a fraction where
+/// there is one.
 #[tokio::test(start_paused = true)]
 async fn amounts_are_logged() {
     let (lines, _guard) = Lines::listen();

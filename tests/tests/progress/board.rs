@@ -15,8 +15,8 @@ use tower_keep::{
 };
 use tower_keep_tests::*;
 
-/// R29: the board shows each running job, and each that ended, with its name, parent, attempt, times, step, progress
-/// and outcome.
+/// R29: the board shows each running job, and each that ended, with its name, parent, attempt,
+/// times, step, progress and outcome.
 #[tokio::test(start_paused = true)]
 async fn the_board_shows_running_and_ended_jobs() {
     let progress = ProgressLayer::new();
@@ -181,8 +181,8 @@ impl Follower {
     }
 }
 
-/// R29: many jobs on many threads, readers that begin whenever: each sees every ending once, whether in its snapshot or
-/// after it, no job that it did not report, and its own end.
+/// R29: many jobs on many threads, readers that begin whenever: each sees every ending once,
+/// whether in its snapshot or after it, no job that it did not report, and its own end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_reader_misses_an_ending() {
     const JOBS: u32 = 2_000;
@@ -289,8 +289,8 @@ async fn a_busy_reader_starves_nobody() {
     assert!(busy.await.unwrap_err().is_cancelled());
 }
 
-/// R29: a layer without a handle keeps nothing; with a handle it shows late readers all there is: what was reported, in
-/// which step, the error, and how jobs ended.
+/// R29: a layer without a handle keeps nothing; with a handle it shows late readers all there is:
+/// what was reported, in which step, the error, and how jobs ended.
 #[tokio::test(start_paused = true)]
 async fn a_late_reader_misses_nothing() {
     for taken in [false, true] {
@@ -344,8 +344,8 @@ async fn a_late_reader_misses_nothing() {
     }
 }
 
-/// R26: a subscriber that comes while jobs run hears what happens to them from then on, and of their end; one who
-/// unsubscribes costs them nothing more.
+/// R26: a subscriber that comes while jobs run hears what happens to them from then on, and of
+/// their end; one who unsubscribes costs them nothing more.
 #[tokio::test(start_paused = true)]
 async fn a_late_subscriber_hears_what_follows() {
     let progress = ProgressLayer::new();
@@ -376,8 +376,8 @@ async fn a_late_subscriber_hears_what_follows() {
     assert_eq!((first.kind.name(), first.seq), ("dispatched", 0));
 }
 
-/// R51: the board shows of a job that joined another what that reports, whenever a reader looks, also where they join
-/// in a chain; and readers of changes hear of each.
+/// R51: the board shows of a job that joined another what that reports, whenever a reader looks,
+/// also where they join in a chain; and readers of changes hear of each.
 #[tokio::test(start_paused = true)]
 async fn the_view_of_a_follower_reads_its_leaders() {
     for reads in [false, true] {

@@ -39,7 +39,8 @@ async fn a_cancelled_job_shows_no_old_error() {
     }
 }
 
-/// R76 A job whose caller goes away, or whose dispatcher cancels it, shows no error of an attempt that failed before.
+/// R76 A job whose caller goes away, or whose dispatcher cancels it, shows no error of an attempt
+/// that failed before.
 #[tokio::test(start_paused = true)]
 async fn no_way_of_cancelling_shows_an_old_error() {
     let progress = ProgressLayer::new();
@@ -93,7 +94,8 @@ async fn each_ending_shows_its_own_error() {
     assert!(timed_out.contains("30s"), "{timed_out}");
 }
 
-/// R76 A job that joined another shows no error of its own attempts once it is cancelled or gets the result.
+/// R76 A job that joined another shows no error of its own attempts once it is cancelled or gets
+/// the result.
 #[tokio::test(start_paused = true)]
 async fn a_follower_shows_no_old_error() {
     for cancels in [false, true] {

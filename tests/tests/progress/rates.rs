@@ -63,7 +63,8 @@ async fn a_steady_job_has_a_rate_and_a_time_left() {
     }
 }
 
-/// R78 A job that is stuck has no rate after a while, and no time left at once it is known to be stuck.
+/// R78 A job that is stuck has no rate after a while, and no time left at once it is known to be
+/// stuck.
 #[tokio::test(start_paused = true)]
 async fn a_stuck_job() {
     for heartbeats in [false, true] {
@@ -100,7 +101,8 @@ async fn a_stuck_job() {
     }
 }
 
-/// R78 The rate follows a change of speed within some seconds; what is done or past its total has no time left.
+/// R78 The rate follows a change of speed within some seconds; what is done or past its total has
+/// no time left.
 #[tokio::test(start_paused = true)]
 async fn the_rate_follows_the_speed() {
     let progress = ProgressLayer::new();
@@ -150,7 +152,8 @@ async fn reports_of_one_instant() {
     call.await.unwrap().unwrap();
 }
 
-/// R78 A retry begins the estimate again, whether it starts over or goes on where the last attempt was.
+/// R78 A retry begins the estimate again, whether it starts over or goes on where the last attempt
+/// was.
 #[tokio::test(start_paused = true)]
 async fn a_retry_begins_again() {
     for resumes in [false, true] {
@@ -188,8 +191,8 @@ async fn a_retry_begins_again() {
     }
 }
 
-/// R78 A job that joined another shows the rate of that, from when it joins on, watched or not, and also once the first
-/// caller has left.
+/// R78 A job that joined another shows the rate of that, from when it joins on, watched or not, and
+/// also once the first caller has left.
 #[tokio::test(start_paused = true)]
 async fn a_follower_has_the_rate_of_the_work() {
     for watched in [false, true] {
@@ -280,7 +283,8 @@ async fn the_time_of_the_next_attempt() {
     assert_eq!(view.attempt_started_at, Some(begun + secs(5)));
 }
 
-/// R78 A job that is cancelled while it waits has no next attempt, and its error is not that of an old attempt.
+/// R78 A job that is cancelled while it waits has no next attempt, and its error is not that of an
+/// old attempt.
 #[tokio::test(start_paused = true)]
 async fn cancelled_between_attempts() {
     let stack = ServiceBuilder::new()
@@ -306,7 +310,8 @@ async fn cancelled_between_attempts() {
     assert_eq!(view.state.to_string(), "cancelled: requested");
 }
 
-/// R78 The service was called for an attempt when its gate let it through, and not before it was ready.
+/// R78 The service was called for an attempt when its gate let it through, and not before it was
+/// ready.
 #[tokio::test(start_paused = true)]
 async fn when_an_attempt_began() {
     let progress = ProgressLayer::new();

@@ -109,7 +109,8 @@ fn readers_do_not_depend_on_the_runtime_of_the_job() {
     assert_eq!(woken.count(), 20);
 }
 
-/// R29: a reader that waits is woken for each job that begins, although others begin to read at that moment.
+/// R29: a reader that waits is woken for each job that begins, although others begin to read at
+/// that moment.
 #[test]
 fn a_reader_that_begins_takes_nobodys_wake() {
     let progress = ProgressLayer::new().history(0);
@@ -141,7 +142,8 @@ fn a_reader_that_begins_takes_nobodys_wake() {
     assert!(!missed);
 }
 
-/// R29, R63: what a reader's waker calls has a job of its own, also where it is woken in the middle of another call.
+/// R29, R63: what a reader's waker calls has a job of its own, also where it is woken in the middle
+/// of another call.
 #[test]
 fn a_waker_that_calls_is_no_part_of_the_job() {
     struct Calls(
@@ -179,7 +181,8 @@ fn a_waker_that_calls_is_no_part_of_the_job() {
     }
 }
 
-/// Two of three calls join the first, one of them by joining the other. The first reports twice, and fails.
+/// Two of three calls join the first, one of them by joining the other. The first reports twice,
+/// and fails.
 pub(super) async fn a_chain_that_fails(progress: ProgressLayer, meanwhile: impl Future) {
     let handle = progress.handle();
     let service = ServiceBuilder::new()
@@ -208,14 +211,15 @@ pub(super) async fn a_chain_that_fails(progress: ProgressLayer, meanwhile: impl 
     assert_eq!(fractions, [0.5; 3]);
 }
 
-/// R29, R51: the last report before an execution failed is shown of all that joined it, though nobody looked before.
+/// R29, R51: the last report before an execution failed is shown of all that joined it, though
+/// nobody looked before.
 #[tokio::test(start_paused = true)]
 async fn the_last_report_is_shown_of_all_that_joined() {
     a_chain_that_fails(ProgressLayer::new(), async {}).await;
 }
 
-/// R6, R29: a reader of the board whose waker panics costs no other reader a wake or an event, and does not harm the
-/// job.
+/// R6, R29: a reader of the board whose waker panics costs no other reader a wake or an event, and
+/// does not harm the job.
 #[tokio::test(start_paused = true)]
 async fn a_readers_waker_that_panics_harms_no_other() {
     let jobs = Dispatcher::new(Scripted::<u32, u32>::new().answer(1));
@@ -236,7 +240,8 @@ async fn a_readers_waker_that_panics_harms_no_other() {
     assert_eq!(handle.await.unwrap(), 1);
 }
 
-/// R29: a job is found by its id while it runs and once it has ended, as long as the history has it.
+/// R29: a job is found by its id while it runs and once it has ended, as long as the history has
+/// it.
 #[tokio::test(start_paused = true)]
 async fn a_job_is_found_by_its_id() {
     let progress = ProgressLayer::new().history(1);

@@ -10,7 +10,8 @@ use tower_keep::{
 use tower_keep_test::{Recorder, Scripted};
 use tower_keep_tests::*;
 
-/// R26: progress reaches subscribers in order; then success means complete; nothing after the terminal event.
+/// R26: progress reaches subscribers in order; then success means complete; nothing after the
+/// terminal event.
 #[tokio::test(start_paused = true)]
 async fn progress_comes_in_order_and_ends() {
     let progress = ProgressLayer::new();
@@ -45,7 +46,8 @@ async fn progress_comes_in_order_and_ends() {
     );
 }
 
-/// R27: a report is a fraction within 0.0..=1.0 (clamped, NaN is 0), an optional message, optional steps.
+/// R27: a report is a fraction within 0.0..=1.0 (clamped, NaN is 0), an optional message, optional
+/// steps.
 #[test]
 fn a_report_is_clamped() {
     for (given, kept) in [
@@ -119,7 +121,8 @@ async fn a_jobs_steps_report() {
     ]);
 }
 
-/// R29: a latest-value view: 0.0 at the start, then the last value, then ended; it never lags or loses the ending.
+/// R29: a latest-value view: 0.0 at the start, then the last value, then ended; it never lags or
+/// loses the ending.
 #[tokio::test(start_paused = true)]
 async fn the_latest_value_never_lags() {
     let progress = ProgressLayer::with_buffer(NonZeroUsize::MIN);
@@ -214,7 +217,8 @@ async fn the_view_says_what_the_job_does() {
     );
 }
 
-/// R26: every observer of a job sees the same events in the same order, also an observer that joined it later.
+/// R26: every observer of a job sees the same events in the same order, also an observer that
+/// joined it later.
 #[tokio::test(start_paused = true)]
 async fn every_observer_sees_the_same() {
     let recorders: [Recorder; 3] = std::array::from_fn(|_| Recorder::new());

@@ -16,7 +16,8 @@ use tower_keep::{
 };
 use tower_keep_tests::*;
 
-/// R78 A board goes to another program as it is, and each change of it: what it is there is what it is here.
+/// R78 A board goes to another program as it is, and each change of it: what it is there is what it
+/// is here.
 #[tokio::test(start_paused = true)]
 async fn a_board_and_its_changes() {
     let progress = ProgressLayer::new();
@@ -121,7 +122,8 @@ fn ids_are_keys() {
     serde_json::from_str::<BTreeMap<JobId, &str>>(r#"{"seven":"one"}"#).unwrap_err();
 }
 
-/// R78 What the other handles show goes along: running jobs, circuits, keys in flight, counts, budgets.
+/// R78 What the other handles show goes along: running jobs, circuits, keys in flight, counts,
+/// budgets.
 #[tokio::test(start_paused = true)]
 async fn what_the_handles_show() {
     let cancel = CancelLayer::new();
@@ -189,7 +191,8 @@ async fn what_the_handles_show() {
     assert_eq!(serde_json::to_value(shut).unwrap()["finished"], 0);
 }
 
-/// R78 A view that a later version wrote, or another program by hand, is read as far as it is known.
+/// R78 A view that a later version wrote, or another program by hand, is read as far as it is
+/// known.
 #[test]
 fn a_view_written_elsewhere() {
     let written = json!({

@@ -13,7 +13,8 @@ use tower_keep_tests::*;
 
 use super::{board::reporting, readers::a_chain_that_fails};
 
-/// R29: a watch of one job is a stream of its latest states that ends after the ending, whichever way it is read.
+/// R29: a watch of one job is a stream of its latest states that ends after the ending, whichever
+/// way it is read.
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_a_stream() {
     let progress = ProgressLayer::new();
@@ -89,7 +90,8 @@ async fn a_watch_at_the_end_of_a_chain() {
     .await;
 }
 
-/// R29: a wait for the ending that is dropped has returned nothing: the states before it are there for who asks.
+/// R29: a wait for the ending that is dropped has returned nothing: the states before it are there
+/// for who asks.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_wait_for_the_ending_loses_no_state() {
     let jobs = Dispatcher::new(code(|job, request| async move {

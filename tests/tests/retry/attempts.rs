@@ -39,7 +39,8 @@ fn fails_once() -> Inner {
         .answer_after(secs(3), 7)
 }
 
-/// R78 Each attempt ends with an event that has its duration, the last one too, wherever the Retry layer stands.
+/// R78 Each attempt ends with an event that has its duration, the last one too, wherever the Retry
+/// layer stands.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_has_a_duration() {
     type Around = fn(LogLayer, Inner) -> Stack;
@@ -104,7 +105,8 @@ async fn each_attempt_has_a_duration() {
     }
 }
 
-/// R78 Each job has its own attempts, also under a dispatcher, and of calls of clones at the same time.
+/// R78 Each job has its own attempts, also under a dispatcher, and of calls of clones at the same
+/// time.
 #[tokio::test(start_paused = true)]
 async fn each_job_has_its_attempts() {
     let (log, recorder) = recording();
@@ -162,7 +164,8 @@ async fn without_a_retry_layer_there_is_no_event() {
     recorder.assert_names(["dispatched", "started", "succeeded"]);
 }
 
-/// R78 Where retries are switched off, or the service needs none, the first attempt has its event all the same.
+/// R78 Where retries are switched off, or the service needs none, the first attempt has its event
+/// all the same.
 #[tokio::test(start_paused = true)]
 async fn the_only_attempt() {
     for retries in [0, 3] {
@@ -176,7 +179,8 @@ async fn the_only_attempt() {
     }
 }
 
-/// R78 The end of an attempt comes after the limit that cut it off, and before what follows from it.
+/// R78 The end of an attempt comes after the limit that cut it off, and before what follows from
+/// it.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_a_limit_cuts_off() {
     for answers in [false, true] {
@@ -209,8 +213,8 @@ async fn an_attempt_that_a_limit_cuts_off() {
     }
 }
 
-/// R78 An overall limit ends the attempt that runs, and none in a wait; also where a layer outside makes the best of
-/// it.
+/// R78 An overall limit ends the attempt that runs, and none in a wait; also where a layer outside
+/// makes the best of it.
 #[tokio::test(start_paused = true)]
 async fn an_overall_limit() {
     for (limit, last) in [(5, Some((2, secs(2), Failed(TimedOut)))), (2, None)] {
@@ -264,7 +268,8 @@ async fn an_attempt_in_its_grace_period() {
     }
 }
 
-/// R78 A cancellation, a caller that leaves and a panic end the attempt that runs, once, before the job.
+/// R78 A cancellation, a caller that leaves and a panic end the attempt that runs, once, before the
+/// job.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_dropped() {
     let stack = |inner: Inner| {
@@ -340,8 +345,8 @@ async fn what_did_not_reach_the_service() {
     ]);
 }
 
-/// R78 The wait for a gate or for the service's readiness is no part of an attempt, and without readiness there is
-/// none.
+/// R78 The wait for a gate or for the service's readiness is no part of an attempt, and without
+/// readiness there is none.
 #[tokio::test(start_paused = true)]
 async fn waits_before_an_attempt_do_not_count() {
     let (log, recorder) = recording();
@@ -370,7 +375,8 @@ async fn waits_before_an_attempt_do_not_count() {
     assert_eq!(recorder.times().last(), Some(&("succeeded", secs(26))));
 }
 
-/// R78 The policy says whether an attempt succeeded; what a layer outside makes of the result is the job's end.
+/// R78 The policy says whether an attempt succeeded; what a layer outside makes of the result is
+/// the job's end.
 #[tokio::test(start_paused = true)]
 async fn the_policy_judges_an_attempt() {
     for (decision, outcome, last) in [

@@ -79,8 +79,8 @@ async fn nested_retries() {
     }
 }
 
-/// R78 The execution that callers share belongs to the job that began it: only that has attempts, until its caller
-/// leaves.
+/// R78 The execution that callers share belongs to the job that began it: only that has attempts,
+/// until its caller leaves.
 #[tokio::test(start_paused = true)]
 async fn a_shared_execution() {
     for leaves in [false, true] {
@@ -116,7 +116,8 @@ async fn a_shared_execution() {
     }
 }
 
-/// R78 A foreign retry around a part of the stack calls that again: each call of our Retry layer has its attempts.
+/// R78 A foreign retry around a part of the stack calls that again: each call of our Retry layer
+/// has its attempts.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_retry() {
     #[derive(Clone)]
@@ -177,7 +178,8 @@ async fn a_late_subscriber() {
     }
 }
 
-/// R78 Each call of the service that begins has one end, whatever the service does, and whenever the caller leaves.
+/// R78 Each call of the service that begins has one end, whatever the service does, and whenever
+/// the caller leaves.
 #[tokio::test(start_paused = true)]
 async fn as_many_ends_as_calls() {
     let mut random = fastrand::Rng::with_seed(78);

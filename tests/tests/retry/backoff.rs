@@ -78,8 +78,9 @@ async fn strategies() {
     }
 }
 
-/// R25b: jitter is injectable: the same seed gives the same waits to the same calls, and each call has its own. Without
-/// a seed no two layers are alike. (Waits are of whole milliseconds on tokio's clock.)
+/// R25b: jitter is injectable: the same seed gives the same waits to the same calls, and each call
+/// has its own. Without a seed no two layers are alike. (Waits are of whole milliseconds on tokio's
+/// clock.)
 #[tokio::test(start_paused = true)]
 async fn jitter_is_seeded_per_call() {
     for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
@@ -115,8 +116,8 @@ async fn jitter_never_passes_the_cap() {
     }
 }
 
-/// Behaviour 21: 200 clients whose first attempts fail together do not come back together, with either preset: no 5 ms
-/// hold more than a fifth of them.
+/// Behaviour 21: 200 clients whose first attempts fail together do not come back together, with
+/// either preset: no 5 ms hold more than a fifth of them.
 #[tokio::test(start_paused = true)]
 async fn presets_spread_the_clients() {
     for preset in [RetryLayer::for_clients(), RetryLayer::for_background()] {
@@ -175,8 +176,8 @@ fn the_pipeline_reckons_with_the_longest_waits() {
     ));
 }
 
-/// R25b, behaviour 22: a delay that the outcome asks for takes the backoff's place, clamped: by a classifier that knows
-/// it, or by a closure next to any policy.
+/// R25b, behaviour 22: a delay that the outcome asks for takes the backoff's place, clamped: by a
+/// classifier that knows it, or by a closure next to any policy.
 #[tokio::test(start_paused = true)]
 async fn a_delay_from_the_outcome() {
     #[derive(Clone)]
@@ -230,8 +231,8 @@ async fn a_delay_from_the_outcome() {
     assert_eq!(calls.gaps(), [ms(20)]);
 }
 
-/// Behaviour 20: a request of reqwest's, which is not `Clone`, by the bare path of its own method. One with a stream
-/// for a body cannot be repeated, and is tried once.
+/// Behaviour 20: a request of reqwest's, which is not `Clone`, by the bare path of its own method.
+/// One with a stream for a body cannot be repeated, and is tried once.
 #[tokio::test(start_paused = true)]
 async fn requests_of_reqwest() {
     use reqwest::{Body, Method, Request};
@@ -292,7 +293,8 @@ fn a_backoff_beyond_the_cap_is_refused() {
         .backoff(Backoff::constant(secs(6)));
 }
 
-/// R25b The preset for clients bounds the retries of a service where everything fails: by 20 %, in one call.
+/// R25b The preset for clients bounds the retries of a service where everything fails: by 20 %, in
+/// one call.
 #[tokio::test(start_paused = true)]
 async fn the_preset_for_clients_has_a_budget() {
     let inner = Scripted::<u32, u32>::new().error("no").repeat_last();

@@ -54,8 +54,8 @@ impl Asked {
     }
 }
 
-/// R78 The hook runs before each attempt, the first one too, and each attempt starts from the request as it came. There
-/// are no more clones than without the hook.
+/// R78 The hook runs before each attempt, the first one too, and each attempt starts from the
+/// request as it came. There are no more clones than without the hook.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_starts_from_the_request_as_it_came() {
     let asked = Asked::default();
@@ -96,7 +96,8 @@ async fn it_sees_the_attempt_that_begins() {
     assert_eq!(*seen.lock().unwrap(), [(1, 1, job), (2, 0, job)]);
 }
 
-/// R78 a request that is no `Clone`, or that must not be repeated, is changed before its one attempt.
+/// R78 a request that is no `Clone`, or that must not be repeated, is changed before its one
+/// attempt.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_repeated() {
     struct Upload(u32);
@@ -143,8 +144,8 @@ async fn in_compositions() {
     assert_eq!(asked.seen(), [[1, 1], [1, 2], [2, 1], [2, 2]]);
 }
 
-/// R78 R10 a hook that panics before the first attempt does not start the job; a panic before a later attempt ends the
-/// job. The service's permit is free again either way.
+/// R78 R10 a hook that panics before the first attempt does not start the job; a panic before a
+/// later attempt ends the job. The service's permit is free again either way.
 #[tokio::test(start_paused = true)]
 async fn a_panic() {
     for attempt in [1, 2] {

@@ -44,8 +44,8 @@ fn failed(recorder: &Recorder) -> Vec<(u32, std::time::Duration)> {
         .collect()
 }
 
-/// R78 Each attempt that reached the service has one end, without the hook's time; one whose hook failed has none, and
-/// took as long as the hook.
+/// R78 Each attempt that reached the service has one end, without the hook's time; one whose hook
+/// failed has none, and took as long as the hook.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_ends_once() {
     for log_outside in [true, false] {
@@ -135,7 +135,8 @@ async fn a_panic_in_call_ends_it() {
     }
 }
 
-/// R78 An attempt of a retry around has no end where only the hook inside ran: it failed, or a limit cut it off.
+/// R78 An attempt of a retry around has no end where only the hook inside ran: it failed, or a
+/// limit cut it off.
 #[tokio::test(start_paused = true)]
 async fn nested_retries() {
     for on in [1, 2] {
@@ -175,8 +176,8 @@ async fn nested_retries() {
     }
 }
 
-/// R78 A retry around sees nothing but a poll where the job begins in a later poll: the end that was reported stays
-/// reported.
+/// R78 A retry around sees nothing but a poll where the job begins in a later poll: the end that
+/// was reported stays reported.
 #[tokio::test(start_paused = true)]
 async fn nested_retries_whose_job_begins_in_a_poll() {
     let (log, recorder) = recording();
@@ -197,7 +198,8 @@ async fn nested_retries_whose_job_begins_in_a_poll() {
     );
 }
 
-/// R78 A hook that reports or runs a step starts its job: `Started` comes first, and the view shows it.
+/// R78 A hook that reports or runs a step starts its job: `Started` comes first, and the view shows
+/// it.
 #[tokio::test(start_paused = true)]
 async fn a_report_of_the_hook_is_a_start() {
     let (log, recorder) = recording();

@@ -52,7 +52,8 @@ async fn each_attempt_is_prepared() {
     assert_eq!(calls.started_at(), [secs(1), secs(3), secs(6)]);
 }
 
-/// R78 an error of the hook is the attempt's: the policy sees it, and says whether there is another.
+/// R78 an error of the hook is the attempt's: the policy sees it, and says whether there is
+/// another.
 #[tokio::test(start_paused = true)]
 async fn its_error_is_the_attempts() {
     let (log, recorder) = recording();
@@ -87,7 +88,8 @@ async fn its_error_is_the_attempts() {
     recorder.assert_names(["dispatched", "started", "failed"]);
 }
 
-/// R78 The hook fetches another token only where the last one was refused, and keeps nothing else of the outcome.
+/// R78 The hook fetches another token only where the last one was refused, and keeps nothing else
+/// of the outcome.
 #[tokio::test(start_paused = true)]
 async fn it_sees_what_was_kept_of_the_last_outcome() {
     let fetched = Arc::new(AtomicU32::new(0));
@@ -127,7 +129,8 @@ async fn it_sees_what_was_kept_of_the_last_outcome() {
     assert_eq!(fetched.load(Ordering::Relaxed), 1);
 }
 
-/// R78 no place of the service is held while the hook is waited for, before no attempt: others get through.
+/// R78 no place of the service is held while the hook is waited for, before no attempt: others get
+/// through.
 #[tokio::test(start_paused = true)]
 async fn it_holds_no_readiness() {
     let limit = GlobalConcurrencyLimitLayer::new(1);
@@ -222,7 +225,8 @@ impl Drop for Guard {
     }
 }
 
-/// R78 R10 dropped at any await, or cancelled, it is dropped with what it has, and nothing of the service is held.
+/// R78 R10 dropped at any await, or cancelled, it is dropped with what it has, and nothing of the
+/// service is held.
 #[tokio::test(start_paused = true)]
 async fn a_drop_or_a_cancellation_ends_it() {
     let dropped = Arc::new(AtomicU32::new(0));
@@ -277,7 +281,8 @@ async fn a_drop_or_a_cancellation_ends_it() {
     assert_eq!(semaphore.available_permits(), 1);
 }
 
-/// R78 a call that was never polled has asked nobody, and a service that is never ready is waited for after the hook.
+/// R78 a call that was never polled has asked nobody, and a service that is never ready is waited
+/// for after the hook.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_never_ready() {
     let inner = failing().never_ready();
@@ -300,7 +305,8 @@ async fn a_service_that_is_never_ready() {
     assert_eq!(Rejection::of(&*error), Some(Rejection::TimedOut));
 }
 
-/// R78 R10 a panic of the hook's future ends the job, does not start it before the first attempt, and holds nothing.
+/// R78 R10 a panic of the hook's future ends the job, does not start it before the first attempt,
+/// and holds nothing.
 #[tokio::test(start_paused = true)]
 async fn a_panic() {
     for attempt in [1, 2] {
@@ -376,7 +382,8 @@ async fn the_next_attempt_knows_what_the_last_one_learnt() {
     assert_eq!(service.oneshot(0).await.unwrap(), 3);
 }
 
-/// R78 a request that cannot be repeated is prepared for its one attempt, as is one where there are no retries.
+/// R78 a request that cannot be repeated is prepared for its one attempt, as is one where there are
+/// no retries.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_repeated() {
     struct Upload(u32);
@@ -396,8 +403,8 @@ async fn a_request_that_cannot_be_repeated() {
     assert_eq!(given_up(&recorder), [(1, GiveUpReason::NotRepeatable)]);
 }
 
-/// R78 what its code calls are child jobs of the call's, and none of the stack's own: also where a layer inside the
-/// retry begins the stack's job.
+/// R78 what its code calls are child jobs of the call's, and none of the stack's own: also where a
+/// layer inside the retry begins the stack's job.
 #[tokio::test(start_paused = true)]
 async fn its_client_is_a_stack_of_its_own() {
     let (log, recorder) = recording();
@@ -434,7 +441,8 @@ async fn its_client_is_a_stack_of_its_own() {
     }
 }
 
-/// R78 what a stack inside the hook rejects is no rejection of the stack's own: the attempt failed, and is repeated.
+/// R78 what a stack inside the hook rejects is no rejection of the stack's own: the attempt failed,
+/// and is repeated.
 #[tokio::test(start_paused = true)]
 async fn a_rejection_inside_it_is_an_error() {
     let breaker = CircuitBreakerLayer::new();

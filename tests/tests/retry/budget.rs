@@ -24,8 +24,8 @@ fn held(balance: Balance) -> (u64, u64, u64) {
     )
 }
 
-/// R25b, behaviour 21: exact at every ratio: of a hundred calls that fail, as many retries as the ratio says, in one
-/// window. (tower's own budget takes 60 % for 100 %.)
+/// R25b, behaviour 21: exact at every ratio: of a hundred calls that fail, as many retries as the
+/// ratio says, in one window. (tower's own budget takes 60 % for 100 %.)
 #[tokio::test(start_paused = true)]
 async fn exact_at_every_ratio() {
     for share in 1..=100 {
@@ -43,8 +43,8 @@ async fn exact_at_every_ratio() {
     }
 }
 
-/// Behaviour 21: where every other attempt fails, the default budget allows 1.2 attempts a call, over any time: the
-/// floor of 3 in 10 s is not on top.
+/// Behaviour 21: where every other attempt fails, the default budget allows 1.2 attempts a call,
+/// over any time: the floor of 3 in 10 s is not on top.
 #[tokio::test(start_paused = true)]
 async fn the_default_bounds_the_load() {
     // A hundred calls a second, for two minutes.
@@ -74,7 +74,8 @@ async fn the_default_bounds_the_load() {
     assert!(retries > CALLS * 18 / 100, "{retries} retries");
 }
 
-/// R25b: when it is empty the original outcome is returned at once, and an event says so, before the job's end.
+/// R25b: when it is empty the original outcome is returned at once, and an event says so, before
+/// the job's end.
 #[tokio::test(start_paused = true)]
 async fn an_empty_budget() {
     let budget = RetryBudget::default().floor(1);
@@ -123,7 +124,8 @@ async fn an_empty_budget() {
     }
 }
 
-/// R25b: several layers share one budget, and its balance can be read. What has left the window counts no more.
+/// R25b: several layers share one budget, and its balance can be read. What has left the window
+/// counts no more.
 #[tokio::test(start_paused = true)]
 async fn layers_share_a_budget() {
     let budget = RetryBudget::new(percent(50)).floor(0);
@@ -175,8 +177,8 @@ async fn the_window_can_be_set() {
     }
 }
 
-/// A retry that never came, as the call was dropped during the wait, stays spent. What is given up for another reason
-/// was never taken.
+/// A retry that never came, as the call was dropped during the wait, stays spent. What is given up
+/// for another reason was never taken.
 #[tokio::test(start_paused = true)]
 async fn what_a_wait_has_taken_stays_taken() {
     let failing = || Scripted::<u32, u32>::new().error("no").repeat_last();
@@ -194,7 +196,8 @@ async fn what_a_wait_has_taken_stays_taken() {
     assert_eq!(held(budget.balance()), (2, 1, 2));
 }
 
-/// R25b: concurrent without overdraft: on several threads, hundreds of calls that all fail share one budget.
+/// R25b: concurrent without overdraft: on several threads, hundreds of calls that all fail share
+/// one budget.
 #[test]
 fn no_overdraft_on_several_threads() {
     const TASKS: usize = 8;

@@ -28,7 +28,8 @@ fn failing_once() -> Scripted<u32, u32> {
     Scripted::new().error("no").answer(1)
 }
 
-/// R68 What the service asks for is waited for in full, also beyond `max_delay`; zero is the backoff.
+/// R68 What the service asks for is waited for in full, also beyond `max_delay`; zero is the
+/// backoff.
 #[tokio::test(start_paused = true)]
 async fn a_requested_wait_is_never_shortened() {
     for (asked, waited) in [
@@ -114,8 +115,8 @@ async fn a_wait_that_is_clamped_to_nothing_is_the_backoff() {
     assert_eq!(calls.gaps(), [secs(1)]);
 }
 
-/// R68 Jitter of any kind only lengthens a requested wait, by a tenth at most, and within the longest
-/// that may be asked for.
+/// R68 Jitter of any kind only lengthens a requested wait, by a tenth at most, and within the
+/// longest that may be asked for.
 #[tokio::test(start_paused = true)]
 async fn jitter_lengthens_a_requested_wait() {
     let mut lengthened = 0;
@@ -186,8 +187,8 @@ fn a_retry_at_once_needs_no_runtime() {
     }));
 }
 
-/// R69 Attempts without a wait between them, however many, starve nobody: a limit around ends them, and
-/// a cancellation too.
+/// R69 Attempts without a wait between them, however many, starve nobody: a limit around ends them,
+/// and a cancellation too.
 #[tokio::test(start_paused = true)]
 async fn retries_at_once_starve_nobody() {
     for retry in [

@@ -96,8 +96,8 @@ async fn the_hook_sees_why() {
     assert_eq!(*seen.lock().unwrap(), [(GiveUpReason::NotRepeatable, 1)]);
 }
 
-/// R70 The hook does not run after a success, after a response with which the policy was content, nor where the policy
-/// is not asked.
+/// R70 The hook does not run after a success, after a response with which the policy was content,
+/// nor where the policy is not asked.
 #[tokio::test(start_paused = true)]
 async fn the_hook_does_not_run_otherwise() {
     let seen = Arc::default();
@@ -118,8 +118,8 @@ async fn the_hook_does_not_run_otherwise() {
     assert_eq!(*seen.lock().unwrap(), []);
 }
 
-/// R70 What the hook returns is what the caller gets, and how the job ends: a fallback succeeds, and
-/// an error that tells of the attempts keeps the last one as its source.
+/// R70 What the hook returns is what the caller gets, and how the job ends: a fallback succeeds,
+/// and an error that tells of the attempts keeps the last one as its source.
 #[tokio::test(start_paused = true)]
 async fn the_hook_replaces_the_outcome() {
     let (log, recorder) = recording();
@@ -302,7 +302,8 @@ async fn nested_retries_do_not_multiply() {
     }
 }
 
-/// R70 A success after retries stops nothing; nor does an error that the inner retry does not retry.
+/// R70 A success after retries stops nothing; nor does an error that the inner retry does not
+/// retry.
 #[tokio::test(start_paused = true)]
 async fn only_a_retry_that_gave_up_stops_the_outer_ones() {
     let inner = Scripted::<u32, u32>::new()

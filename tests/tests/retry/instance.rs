@@ -54,7 +54,8 @@ impl Service<u32> for RoundRobin {
     }
 }
 
-/// R66 A retry goes to what the called instance would do next: a round-robin asks the next endpoint.
+/// R66 A retry goes to what the called instance would do next: a round-robin asks the next
+/// endpoint.
 #[tokio::test(start_paused = true)]
 async fn a_round_robin_goes_on() {
     let inner = RoundRobin::new();
@@ -64,8 +65,8 @@ async fn a_round_robin_goes_on() {
     assert_eq!(*asked.lock().unwrap(), [0, 1]);
 }
 
-/// R66 A round robin goes on through the layers between the retry and the service, and in the pipeline. The calls that
-/// follow go on where the called instance stands.
+/// R66 A round robin goes on through the layers between the retry and the service, and in the
+/// pipeline. The calls that follow go on where the called instance stands.
 #[tokio::test(start_paused = true)]
 async fn a_round_robin_goes_on_inside_other_layers() {
     let inner = RoundRobin::new();
@@ -89,7 +90,8 @@ async fn a_round_robin_goes_on_inside_other_layers() {
     assert_eq!(*asked.lock().unwrap(), [0, 1]);
 }
 
-/// Three attempts, each at the next endpoint: what a retry has learnt is not lost for the one after.
+/// Three attempts, each at the next endpoint: what a retry has learnt is not lost for the one
+/// after.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_learns_from_the_one_before() {
     let inner = RoundRobin::new();

@@ -21,7 +21,8 @@ fn failing() -> Scripted<u32, u32> {
     Scripted::new().error("no").repeat_last()
 }
 
-/// R19, R25b: with no retries left an event says so, before the job's end, and only where another attempt was wanted.
+/// R19, R25b: with no retries left an event says so, before the job's end, and only where another
+/// attempt was wanted.
 #[tokio::test(start_paused = true)]
 async fn exhausted() {
     let (log, recorder) = recording();
@@ -66,8 +67,8 @@ async fn exhausted() {
     }
 }
 
-/// R25b, behaviour 19: a retry that would begin at the job's deadline or past it is given up at once, with the last
-/// outcome, whether a job knows of the deadline or the limit's layer alone.
+/// R25b, behaviour 19: a retry that would begin at the job's deadline or past it is given up at
+/// once, with the last outcome, whether a job knows of the deadline or the limit's layer alone.
 #[tokio::test(start_paused = true)]
 async fn no_wait_reaches_the_deadline() {
     // Retries of what fails at once begin at 1, 3 and 7 s.
@@ -105,7 +106,8 @@ async fn no_wait_reaches_the_deadline() {
     }
 }
 
-/// R25b: a client inside a job's code keeps to the job's deadline, though its stack begins no job of its own.
+/// R25b: a client inside a job's code keeps to the job's deadline, though its stack begins no job
+/// of its own.
 #[tokio::test(start_paused = true)]
 async fn a_client_keeps_to_the_deadline_of_the_job_around() {
     let start = Instant::now();
@@ -121,7 +123,8 @@ async fn a_client_keeps_to_the_deadline_of_the_job_around() {
     assert_eq!(start.elapsed(), secs(3));
 }
 
-/// R54b: the deadline of one caller does not end the retries that others wait for; a limit on the execution does.
+/// R54b: the deadline of one caller does not end the retries that others wait for; a limit on the
+/// execution does.
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_no_matter_to_those_who_joined() {
     for within in [None, Some(secs(3))] {
@@ -207,7 +210,8 @@ async fn the_total_time_begins_at_the_call() {
     assert_eq!(calls.count(), 1);
 }
 
-/// Behaviour 20: a request that cannot be repeated is tried once, and an event says so where a retry was wanted.
+/// Behaviour 20: a request that cannot be repeated is tried once, and an event says so where a
+/// retry was wanted.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_repeated() {
     for (error, expected) in [
@@ -265,7 +269,8 @@ async fn a_cancelled_job_gives_nothing_up() {
     recorder.assert_names(["dispatched", "started", "attempt_ended", "cancelled"]);
 }
 
-/// Behaviour 23: a call that is dropped during the wait keeps nothing of the inner service and begins nothing more.
+/// Behaviour 23: a call that is dropped during the wait keeps nothing of the inner service and
+/// begins nothing more.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_wait_is_over() {
     let inner = failing();
@@ -278,8 +283,8 @@ async fn a_dropped_wait_is_over() {
     assert_eq!((calls.count(), calls.in_flight()), (1, 0));
 }
 
-/// Behaviour 20: capacity of the inner service is not held during a wait: with one permit for all, another call goes
-/// through meanwhile.
+/// Behaviour 20: capacity of the inner service is not held during a wait: with one permit for all,
+/// another call goes through meanwhile.
 #[tokio::test(start_paused = true)]
 async fn no_capacity_is_held_during_a_wait() {
     let inner = Scripted::<u32, u32>::new().error("no").answer(2).answer(1);

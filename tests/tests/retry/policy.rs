@@ -49,7 +49,8 @@ async fn never_reaches_the_retries_around() {
     }
 }
 
-/// `Never` holds in spite of what a layer inside said of the result: the job's failure keeps its cause.
+/// `Never` holds in spite of what a layer inside said of the result: the job's failure keeps its
+/// cause.
 #[tokio::test(start_paused = true)]
 async fn never_keeps_the_cause() {
     let never = || RetryLayer::new().decide_with(|_: &Result<u32, BoxError>, _| Decision::Never);
@@ -191,7 +192,8 @@ async fn attempts_are_visible_to_the_caller() {
     assert_eq!((call.as_mut().await, call.attempts()), (Ok(2), 1));
 }
 
-/// What a policy was asked about: what it kept, the result, the attempt, whether a limit cut it off.
+/// What a policy was asked about: what it kept, the result, the attempt, whether a limit cut it
+/// off.
 type Asked = Arc<Mutex<Vec<(bool, Result<u32, &'static str>, u32, bool)>>>;
 
 /// Keeps of a request whether it is even, notes each question and always gives the same answer.
@@ -210,8 +212,8 @@ fn asked(
     )
 }
 
-/// R67 The policy sees what it kept of the request, at each attempt; the request need not be `Clone`
-/// for that.
+/// R67 The policy sees what it kept of the request, at each attempt; the request need not be
+/// `Clone` for that.
 #[tokio::test(start_paused = true)]
 async fn a_policy_sees_the_request() {
     struct Order {
@@ -245,8 +247,8 @@ async fn a_policy_sees_the_request() {
     }
 }
 
-/// R67 The policy looks at the request once, before the first attempt, and is asked after each: the last one too, also
-/// where there are to be no retries.
+/// R67 The policy looks at the request once, before the first attempt, and is asked after each: the
+/// last one too, also where there are to be no retries.
 #[tokio::test(start_paused = true)]
 async fn a_policy_is_asked_after_every_attempt() {
     let questions = Asked::default();
@@ -267,8 +269,8 @@ async fn a_policy_is_asked_after_every_attempt() {
     }
 }
 
-/// R67 The policy is asked about an attempt that a limit cut off, and knows that: also where the limit's layer answered
-/// with a response, as under axum.
+/// R67 The policy is asked about an attempt that a limit cut off, and knows that: also where the
+/// limit's layer answered with a response, as under axum.
 #[tokio::test(start_paused = true)]
 async fn a_policy_is_asked_about_a_cut_off_attempt() {
     for answered in [true, false] {
@@ -290,8 +292,8 @@ async fn a_policy_is_asked_about_a_cut_off_attempt() {
     }
 }
 
-/// R67 `Stop`, `Never`, `should_retry`, `classify` and a delay have their effect on an answered limit. A retry without
-/// a policy repeats the attempt, as after any other limit.
+/// R67 `Stop`, `Never`, `should_retry`, `classify` and a delay have their effect on an answered
+/// limit. A retry without a policy repeats the attempt, as after any other limit.
 #[tokio::test(start_paused = true)]
 async fn every_policy_rules_over_an_answered_limit() {
     macro_rules! attempts {
@@ -326,8 +328,8 @@ async fn every_policy_rules_over_an_answered_limit() {
     );
 }
 
-/// R67 The policy is not asked about a gate's rejection, an overall limit inside the retry, nor a cancelled job: those
-/// are final.
+/// R67 The policy is not asked about a gate's rejection, an overall limit inside the retry, nor a
+/// cancelled job: those are final.
 #[tokio::test(start_paused = true)]
 async fn a_policy_is_not_asked_about_what_is_final() {
     use tower_keep::CircuitBreakerLayer;

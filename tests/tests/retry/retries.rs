@@ -25,8 +25,8 @@ async fn success_ends_the_attempts() {
     calls.assert_finished();
 }
 
-/// R18: a failure with retries left is `RetryScheduled`, the wait, `Retrying`, the next attempt, in this order.
-/// R25: the events carry the attempt, the maximum, the delay and the last error.
+/// R18: a failure with retries left is `RetryScheduled`, the wait, `Retrying`, the next attempt, in
+/// this order. R25: the events carry the attempt, the maximum, the delay and the last error.
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_followed_by_a_retry() {
     let (log, recorder) = recording();
@@ -117,8 +117,8 @@ async fn the_last_error_is_unchanged() {
     );
 }
 
-/// R20: the defaults give 4 attempts with waits of 1, 2, 4 s: attempts of 1 s start at 0, 2, 5, 10; failure at 11.
-/// R21: `max_retries` is 3, retries rather than attempts. R22: `base_delay` is 1 s.
+/// R20: the defaults give 4 attempts with waits of 1, 2, 4 s: attempts of 1 s start at 0, 2, 5, 10;
+/// failure at 11. R21: `max_retries` is 3, retries rather than attempts. R22: `base_delay` is 1 s.
 #[tokio::test(start_paused = true)]
 async fn defaults() {
     let start = Instant::now();
@@ -241,8 +241,8 @@ async fn a_policy_says_when() {
     assert_eq!(calls.gaps(), [ms(5), secs(60)]);
 }
 
-/// Behaviour 20: a request is cloned once less than it is tried, where all attempts are used. A request that cannot be
-/// repeated is tried once.
+/// Behaviour 20: a request is cloned once less than it is tried, where all attempts are used. A
+/// request that cannot be repeated is tried once.
 #[tokio::test(start_paused = true)]
 async fn requests_are_cloned_for_retries_only() {
     for max_retries in [0, 1, 3] {
@@ -317,7 +317,8 @@ async fn an_attempt_limit_with_a_response_is_retried() {
     assert_eq!(service.oneshot(0).await, Ok(200));
 }
 
-/// R11: a cancel reaches every attempt of a retry around the Cancel layer, however many came before.
+/// R11: a cancel reaches every attempt of a retry around the Cancel layer, however many came
+/// before.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_reaches_every_attempt() {
     let (log, recorder) = recording();

@@ -33,8 +33,8 @@ fn asking(
     })
 }
 
-/// R15, R16: the nearest of the limits around, in whatever order they stand, and whether they end the job or the
-/// attempt; with a job and without one.
+/// R15, R16: the nearest of the limits around, in whatever order they stand, and whether they end
+/// the job or the attempt; with a job and without one.
 #[tokio::test(start_paused = true)]
 async fn the_nearest_limit_counts() {
     let overall = |seconds| TimeoutLayer::new(secs(seconds));
@@ -99,8 +99,8 @@ async fn a_limit_from_the_request_counts() {
     }
 }
 
-/// R16: each attempt has its own limit before it, and the waits and later attempts no other's; also where a foreign
-/// layer tries again.
+/// R16: each attempt has its own limit before it, and the waits and later attempts no other's; also
+/// where a foreign layer tries again.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_sees_its_own_limit() {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -224,8 +224,8 @@ async fn a_step_sees_its_own_limit() {
     }
 }
 
-/// R15: what works for a job is under the job's limits, and those of the attempt and the step that called it; the job
-/// is not under its child's.
+/// R15: what works for a job is under the job's limits, and those of the attempt and the step that
+/// called it; the job is not under its child's.
 #[tokio::test(start_paused = true)]
 async fn a_child_is_under_its_parents_limits() {
     for (parent, step, child, expected) in [
@@ -263,7 +263,8 @@ async fn a_child_is_under_its_parents_limits() {
     }
 }
 
-/// R16: a layer's limit for steps is for the steps of its own stack, not of a stack that the code inside calls.
+/// R16: a layer's limit for steps is for the steps of its own stack, not of a stack that the code
+/// inside calls.
 #[tokio::test(start_paused = true)]
 async fn a_step_limit_stays_in_its_stack() {
     let client = ServiceBuilder::new()
@@ -330,8 +331,9 @@ async fn a_spawned_task_knows_its_limits() {
     assert_eq!(service.oneshot(0).await.unwrap(), None);
 }
 
-/// R54b: an execution that callers join is under the limits inside the Dedup, whichever caller polls it, and not under
-/// those of one of the callers: it goes on for the others. Without callers that could join, it is the caller's own.
+/// R54b: an execution that callers join is under the limits inside the Dedup, whichever caller
+/// polls it, and not under those of one of the callers: it goes on for the others. Without callers
+/// that could join, it is the caller's own.
 #[tokio::test(start_paused = true)]
 async fn a_joined_execution_is_under_its_own_limits() {
     for tracked in [true, false] {
@@ -375,8 +377,8 @@ async fn after_a_joined_execution_the_callers_limit_holds_again() {
     assert_eq!(*seen.lock().unwrap(), Some(55));
 }
 
-/// R5: a detached job knows the overall limit, which cancels it, and not that of an attempt, which goes with the
-/// caller.
+/// R5: a detached job knows the overall limit, which cancels it, and not that of an attempt, which
+/// goes with the caller.
 #[tokio::test(start_paused = true)]
 async fn a_detached_job_is_under_what_ends_it() {
     let detached = || CancelLayer::new().detached();
@@ -393,8 +395,8 @@ async fn a_detached_job_is_under_what_ends_it() {
     assert_eq!(service.oneshot(0).await.unwrap(), 9);
 }
 
-/// R5: what a detached job was begun in may end before it, and so may the limits on that; a cancellation of the job
-/// that it works for reaches it, and so does that one's deadline.
+/// R5: what a detached job was begun in may end before it, and so may the limits on that; a
+/// cancellation of the job that it works for reaches it, and so does that one's deadline.
 #[tokio::test(start_paused = true)]
 async fn a_detached_child_is_under_its_parents_deadline_only() {
     let client = || {
@@ -435,7 +437,8 @@ async fn a_handle_does_not_know_anothers_limits() {
     outer.oneshot(0).await.unwrap();
 }
 
-/// R16: the limit on the steps of a client that tracks no job is none on the steps of the job that calls it.
+/// R16: the limit on the steps of a client that tracks no job is none on the steps of the job that
+/// calls it.
 #[tokio::test(start_paused = true)]
 async fn a_clients_step_limit_is_not_its_callers() {
     let client = ServiceBuilder::new()
@@ -453,7 +456,8 @@ async fn a_clients_step_limit_is_not_its_callers() {
     service.oneshot(0).await.unwrap();
 }
 
-/// A client call has no more time than the job that makes it, and less where its own limit is shorter.
+/// A client call has no more time than the job that makes it, and less where its own limit is
+/// shorter.
 #[tokio::test(start_paused = true)]
 async fn a_childs_time_is_bounded_by_its_parents() {
     let tell = || {

@@ -17,7 +17,8 @@ where
     L::Service: Service<(), Response = ()>,
 {
     let inner = service_fn(move |()| {
-        // The inner clock starts at the call too; without a delay it is ready at once, without a timer.
+        // The inner clock starts at the call too; without a delay it is ready at once, without a
+        // timer.
         let ready = (!delay.is_zero()).then(|| tokio::time::sleep(delay));
         async move {
             if let Some(ready) = ready {
@@ -51,8 +52,9 @@ fn ms() -> impl Strategy<Value = Duration> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Behaviour 18, R12, R16b: for every delay, limit and time of the first poll, the same result at the same moment
-    /// as tower's own Timeout; in each mode that does not report progress or give a grace period.
+    /// Behaviour 18, R12, R16b: for every delay, limit and time of the first poll, the same result
+    /// at the same moment as tower's own Timeout; in each mode that does not report progress or
+    /// give a grace period.
     #[test]
     fn equals_towers_timeout(delay in ms(), limit in ms(), late in ms()) {
         paused(async {
@@ -78,8 +80,8 @@ proptest! {
         })?;
     }
 
-    /// R11b: with a grace period the same calls answer, at the same moment; the others end in the limit's error, at
-    /// their own end or that of the grace period.
+    /// R11b: with a grace period the same calls answer, at the same moment; the others end in the
+    /// limit's error, at their own end or that of the grace period.
     #[test]
     fn a_grace_period_answers_the_same_calls(
         delay in ms(), limit in ms(), late in ms(), grace in ms(),
@@ -95,8 +97,9 @@ proptest! {
     }
 }
 
-/// Behaviour 19, R15, R16, R56: retries under an overall limit begin no attempt past it, the limit of an attempt is
-/// retried and the overall one is not, and the error says which expired and after how long.
+/// Behaviour 19, R15, R16, R56: retries under an overall limit begin no attempt past it, the limit
+/// of an attempt is retried and the overall one is not, and the error says which expired and after
+/// how long.
 #[tokio::test(start_paused = true)]
 async fn limits_around_and_inside_a_retry() {
     use tower::{ServiceBuilder, ServiceExt};

@@ -57,9 +57,9 @@ pub(super) fn assert_failed(recorder: &Recorder) {
     }
 }
 
-/// R11b: at the limit the work is cancelled, and may come to its own end within the grace period; otherwise it is
-/// dropped when that is over. The event says which, once it is over; the caller gets the limit's error either way.
-/// R14: `TimedOut`, then `Failed`, once each.
+/// R11b: at the limit the work is cancelled, and may come to its own end within the grace period;
+/// otherwise it is dropped when that is over. The event says which, once it is over; the caller
+/// gets the limit's error either way. R14: `TimedOut`, then `Failed`, once each.
 #[tokio::test(start_paused = true)]
 async fn a_grace_period_to_clean_up() {
     for (takes, ends, dropped) in [(0, 60, false), (3, 63, false), (7, 65, true)] {
@@ -160,7 +160,8 @@ async fn a_late_poll_still_gives_the_grace() {
     assert_eq!(start.elapsed(), secs(5));
 }
 
-/// R16, R11b: a step's limit may give its code a grace period. Only that code is cancelled; the job goes on.
+/// R16, R11b: a step's limit may give its code a grace period. Only that code is cancelled; the job
+/// goes on.
 #[tokio::test(start_paused = true)]
 async fn a_step_with_grace() {
     let (log, recorder) = recording();

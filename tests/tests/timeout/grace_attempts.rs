@@ -15,8 +15,8 @@ use tower_keep_tests::*;
 
 use super::grace::{cleaning_up, elapsed, limits};
 
-/// A retry that waits for its service to be ready has nothing running that could clean up: no grace, and no attempt
-/// begins in it.
+/// A retry that waits for its service to be ready has nothing running that could clean up: no
+/// grace, and no attempt begins in it.
 #[tokio::test(start_paused = true)]
 async fn no_attempt_begins_in_the_grace_period() {
     for readiness in [Readiness::ok().after(secs(10)), Readiness::never()] {
@@ -62,8 +62,8 @@ async fn a_second_attempt_has_its_grace() {
     assert_eq!(began.elapsed(), secs(7));
 }
 
-/// R16: the limit of an attempt cancels that attempt, and what it handed elsewhere, and not the next one: each
-/// has a token of its own. The job is not cancelled.
+/// R16: the limit of an attempt cancels that attempt, and what it handed elsewhere, and not the
+/// next one: each has a token of its own. The job is not cancelled.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_is_cancelled_and_the_next_is_not() {
     let handles = Arc::new(Mutex::new(Vec::new()));
@@ -125,7 +125,8 @@ async fn an_attempt_is_cancelled_and_the_next_is_not() {
     }
 }
 
-/// R4: the token of an overall limit is for good: nothing inside begins another attempt in the grace period.
+/// R4: the token of an overall limit is for good: nothing inside begins another attempt in the
+/// grace period.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_retried_in_the_grace_period() {
     for per_attempt in [false, true] {
@@ -152,7 +153,8 @@ async fn nothing_is_retried_in_the_grace_period() {
     }
 }
 
-/// R15: an outer limit holds during the grace period of an attempt: it drops the work, and the job is over.
+/// R15: an outer limit holds during the grace period of an attempt: it drops the work, and the job
+/// is over.
 #[tokio::test(start_paused = true)]
 async fn the_overall_limit_ends_an_attempts_grace() {
     let (log, recorder) = recording();

@@ -73,8 +73,8 @@ async fn what_began_outside_is_left_alone() {
     );
 }
 
-/// R11b: whichever limit expires, the code inside all of them is cancelled, as every handle says that was taken there,
-/// in the call itself too; code outside is not.
+/// R11b: whichever limit expires, the code inside all of them is cancelled, as every handle says
+/// that was taken there, in the call itself too; code outside is not.
 #[tokio::test(start_paused = true)]
 async fn every_handle_inside_says_so() {
     let taken = Arc::new(Mutex::new(Vec::new()));
@@ -112,8 +112,8 @@ async fn every_handle_inside_says_so() {
     assert_eq!(told, [false, true]);
 }
 
-/// R5: what works for the job is left alone if the limit is not on the code that began it, or if it goes on without its
-/// caller anyway.
+/// R5: what works for the job is left alone if the limit is not on the code that began it, or if it
+/// goes on without its caller anyway.
 #[tokio::test(start_paused = true)]
 async fn what_goes_on_anyway_is_left_alone() {
     let (log, recorder) = recording();
@@ -157,8 +157,8 @@ async fn what_goes_on_anyway_is_left_alone() {
     assert_eq!(recorder.count("succeeded"), 2, "{recorder}");
 }
 
-/// R4: jobs that work for the code that is to stop are cancelled; a job that begins during the clean-up is at once,
-/// unless it is nobody's child.
+/// R4: jobs that work for the code that is to stop are cancelled; a job that begins during the
+/// clean-up is at once, unless it is nobody's child.
 #[tokio::test(start_paused = true)]
 async fn what_works_for_it_is_cancelled() {
     for per_attempt in [false, true] {
@@ -217,8 +217,8 @@ async fn a_detached_job_gets_the_grace() {
     }
 }
 
-/// R54b: a caller that joined, or whom others joined, leaves at its limit: the execution is not cancelled, as the
-/// others wait for it. A limit inside cancels the execution.
+/// R54b: a caller that joined, or whom others joined, leaves at its limit: the execution is not
+/// cancelled, as the others wait for it. A limit inside cancels the execution.
 #[tokio::test(start_paused = true)]
 async fn only_the_callers_own_work_is_cancelled() {
     let join = || tower_keep::DedupLayer::new(|_: &(u64, u32)| Some(())).join();

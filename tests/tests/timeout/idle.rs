@@ -31,7 +31,8 @@ fn reporting(waits: &'static [u64]) -> Work {
     })
 }
 
-/// R16: each report gives the job the whole limit again; without one it ends, and the reason says so.
+/// R16: each report gives the job the whole limit again; without one it ends, and the reason says
+/// so.
 #[tokio::test(start_paused = true)]
 async fn progress_resets_an_idle_limit() {
     let (log, recorder) = recording();
@@ -175,7 +176,8 @@ async fn an_idle_limit_of_the_job_is_not_retried() {
     }
 }
 
-/// R16: an idle limit of each attempt fails the attempt, which is retried, and each attempt has the whole limit.
+/// R16: an idle limit of each attempt fails the attempt, which is retried, and each attempt has the
+/// whole limit.
 #[tokio::test(start_paused = true)]
 async fn an_idle_attempt_is_retried() {
     let (log, recorder) = recording();
@@ -210,7 +212,8 @@ async fn an_idle_attempt_is_retried() {
     assert_eq!(scopes.count(), 2);
 }
 
-/// R16: an attempt that begins is progress, and the wait before it does not count, however long it is.
+/// R16: an attempt that begins is progress, and the wait before it does not count, however long it
+/// is.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_the_next_attempt_is_not_idleness() {
     let (log, recorder) = recording();
@@ -278,7 +281,8 @@ async fn a_childs_progress_is_its_parents() {
     assert_eq!(recorder.count("progress"), 3);
 }
 
-/// R16b: the limit can come from the request; zero lets through what is ready at once, and `MAX` never expires.
+/// R16b: the limit can come from the request; zero lets through what is ready at once, and `MAX`
+/// never expires.
 #[tokio::test(start_paused = true)]
 async fn an_idle_limit_comes_from_the_request() {
     let limit = |request: &u32| match request {
@@ -317,8 +321,8 @@ async fn an_idle_limit_comes_from_the_request() {
     }
 }
 
-/// R54b: a caller that joined an execution waits for as long as that goes on, whichever job it belongs to, and no
-/// longer.
+/// R54b: a caller that joined an execution waits for as long as that goes on, whichever job it
+/// belongs to, and no longer.
 #[tokio::test(start_paused = true)]
 async fn callers_that_joined_share_its_progress() {
     for leader_leaves in [false, true] {
@@ -392,7 +396,8 @@ async fn an_idle_limit_and_a_detached_job() {
     }
 }
 
-/// R16: a child job that the work began before a caller joined is a sign of life for that caller's idle limit too.
+/// R16: a child job that the work began before a caller joined is a sign of life for that caller's
+/// idle limit too.
 #[tokio::test(start_paused = true)]
 async fn an_earlier_child_is_a_sign_of_life() {
     let child = quiet().layer(code(|job, request| async move {

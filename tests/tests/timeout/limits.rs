@@ -82,7 +82,8 @@ async fn in_time_nothing_is_reported() {
     recorder.assert_names(["dispatched", "started", "succeeded"]);
 }
 
-/// R14: on expiry `TimedOut`, then the job's `Failed`, once each, at the limit; nothing from that job later.
+/// R14: on expiry `TimedOut`, then the job's `Failed`, once each, at the limit; nothing from that
+/// job later.
 #[tokio::test(start_paused = true)]
 async fn expiry_is_reported_once() {
     let (log, recorder) = recording();
@@ -186,7 +187,8 @@ async fn each_attempt_has_its_own_limit() {
     );
 }
 
-/// R16: whichever limit comes first wins: the attempt's, or the overall one in the middle of an attempt.
+/// R16: whichever limit comes first wins: the attempt's, or the overall one in the middle of an
+/// attempt.
 #[tokio::test(start_paused = true)]
 async fn the_first_limit_wins() {
     for (overall, scope, attempt) in [(15, LimitScope::Overall, 2), (100, LimitScope::Attempt, 1)] {
@@ -231,8 +233,8 @@ async fn each_step_has_its_own_limit() {
     );
 }
 
-/// R16: the layer's limit for steps holds wherever the layer stands: outside what begins the job too. Of several, the
-/// shortest holds.
+/// R16: the layer's limit for steps holds wherever the layer stands: outside what begins the job
+/// too. Of several, the shortest holds.
 #[tokio::test(start_paused = true)]
 async fn a_step_limit_holds_in_any_order() {
     let limit = |seconds| TimeoutLayer::none().step_limit(secs(seconds));
@@ -296,7 +298,8 @@ async fn the_limit_comes_from_the_request() {
     );
 }
 
-/// R16b: `Duration::ZERO` lets through what is ready at once; `Duration::MAX` never expires; neither panics.
+/// R16b: `Duration::ZERO` lets through what is ready at once; `Duration::MAX` never expires;
+/// neither panics.
 #[tokio::test(start_paused = true)]
 async fn zero_and_max() {
     let zero = TimeoutLayer::new(std::time::Duration::ZERO);
@@ -365,7 +368,8 @@ async fn the_job_knows_its_deadline() {
     assert_eq!(Job::current().deadline(), None);
 }
 
-/// R14: an inner future that uses up the task's budget in every poll starves neither its limit nor its grace period.
+/// R14: an inner future that uses up the task's budget in every poll starves neither its limit nor
+/// its grace period.
 #[tokio::test(start_paused = true)]
 async fn a_busy_inner_future_times_out() {
     async fn busy() -> Result<u32, BoxError> {

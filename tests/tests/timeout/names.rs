@@ -65,7 +65,8 @@ enum App {
     Other(#[from] BoxError),
 }
 
-/// R78 a limit has its name with an error and an answer of the user's own, and where the limit comes from the request.
+/// R78 a limit has its name with an error and an answer of the user's own, and where the limit
+/// comes from the request.
 #[tokio::test(start_paused = true)]
 async fn in_every_form() {
     let hangs = || service_fn(|_: u32| pending::<Result<String, BoxError>>());
@@ -91,8 +92,8 @@ async fn in_every_form() {
     );
 }
 
-/// R78 of several limits the error says which it was, and from which attempt; limits without a name have none, steps
-/// their own.
+/// R78 of several limits the error says which it was, and from which attempt; limits without a name
+/// have none, steps their own.
 #[tokio::test(start_paused = true)]
 async fn of_several_limits() {
     let (log, recorder) = recording();
@@ -130,7 +131,8 @@ async fn of_several_limits() {
     assert_eq!(find::<Elapsed>(&*error).unwrap().name(), None);
 }
 
-/// R78 a limit has its name nested in another stack, under a dispatcher, and for all callers of a joined execution.
+/// R78 a limit has its name nested in another stack, under a dispatcher, and for all callers of a
+/// joined execution.
 #[tokio::test(start_paused = true)]
 async fn in_compositions() {
     let inner = || Scripted::<u32, u32>::new().never().repeat_last();
@@ -155,8 +157,8 @@ async fn in_compositions() {
     assert_eq!(name(error).as_deref(), Some("db"));
 }
 
-/// R78 the name reaches each caller of a joined execution, whichever polls it as the limit expires, also where their
-/// jobs can be cancelled; and each job ends by the limit.
+/// R78 the name reaches each caller of a joined execution, whichever polls it as the limit expires,
+/// also where their jobs can be cancelled; and each job ends by the limit.
 #[tokio::test(start_paused = true)]
 async fn to_all_callers_of_a_pipeline() {
     for attempt_limit in [8, 15] {

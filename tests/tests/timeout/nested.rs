@@ -42,7 +42,8 @@ where
     ends(TimeoutLayer::new(secs(10)).layer(service).oneshot(0)).await
 }
 
-/// R12 The inner limit is dropped in the poll in which it was first polled: the outer one holds all the same.
+/// R12 The inner limit is dropped in the poll in which it was first polled: the outer one holds all
+/// the same.
 #[tokio::test(start_paused = true)]
 async fn an_inner_limit_that_is_dropped_leaves_the_outer_one() {
     let dropped_at_once = || async {
@@ -132,7 +133,8 @@ async fn a_call_outlives_the_limit_around_it() {
     assert_eq!(ends(call).await, (secs(15), 5));
 }
 
-/// R12, R64 Callers of one shared future are under limits of their own, and the caller that polls it may leave.
+/// R12, R64 Callers of one shared future are under limits of their own, and the caller that polls
+/// it may leave.
 #[tokio::test(start_paused = true)]
 async fn a_shared_call_keeps_its_limit() {
     type Answer = Result<u32, Arc<str>>;
@@ -185,8 +187,8 @@ async fn a_shared_call_keeps_its_limit() {
     assert_eq!(began.elapsed(), secs(5));
 }
 
-/// R12 A thread has one waker for whatever it blocks on: a limit in an inner `block_on` is not woken by that of an
-/// outer one.
+/// R12 A thread has one waker for whatever it blocks on: a limit in an inner `block_on` is not
+/// woken by that of an outer one.
 #[test]
 fn an_inner_limit_expires_in_a_nested_block_on() {
     let blocks = service_fn(|_: u32| async {
@@ -209,7 +211,8 @@ fn an_inner_limit_expires_in_a_nested_block_on() {
     assert_eq!(find::<Elapsed>(&*error).unwrap().limit(), ms(1));
 }
 
-/// R15 An attempt's limit inside a total: each attempt has its own time, and the waits between have none.
+/// R15 An attempt's limit inside a total: each attempt has its own time, and the waits between have
+/// none.
 #[tokio::test(start_paused = true)]
 async fn attempts_are_limited_each_at_its_time() {
     let began = Instant::now();
@@ -222,7 +225,8 @@ async fn attempts_are_limited_each_at_its_time() {
     let retry = RetryLayer::new().max_retries(9).base_delay(secs(1));
     let attempt = TimeoutLayer::new(secs(3)).per_attempt().layer(hangs);
     let stack = TimeoutLayer::new(secs(12)).layer(retry.layer(attempt));
-    // Of three seconds each, with waits of one and two between: the third would have ended at 12, and wins the tie.
+    // Of three seconds each, with waits of one and two between: the third would have ended at 12,
+    // and wins the tie.
     let error = stack.oneshot(0).await.unwrap_err();
     assert_eq!(*attempts.lock().unwrap(), [0, 4, 9]);
     assert_eq!(began.elapsed(), secs(12));
@@ -298,7 +302,8 @@ async fn run(part: Part) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// R12 Whatever the code under two outer limits does, with limits of its own, each of them expires at its time.
+    /// R12 Whatever the code under two outer limits does, with limits of its own, each of them
+    /// expires at its time.
     #[test]
     fn limits_expire_at_their_times(
         parts in parts(),
@@ -314,7 +319,8 @@ proptest! {
             true => parts.iter().map(|part| expected(*part)).sum(),
             false => parts.iter().map(|part| expected(*part)).max().unwrap_or(0),
         };
-        // Where both come at the same time, the result of the task itself wins; another task may come too late.
+        // Where both come at the same time, the result of the task itself wins; another task may
+        // come too late.
         let may_tie = parts.iter().any(|part| matches!(part.way, Way::Spawned));
         let (after, is_over) = runtime.block_on(async {
             let service = service_fn(move |_: u32| {

@@ -13,8 +13,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// From the list `before` to the list `after`. A line that stands twice in
-    /// one list and once in the other differs once.
+    /// From the list `before` to the list `after`. A line that stands twice in one list and once in
+    /// the other differs once.
     pub fn between<'a>(
         before: impl Iterator<Item = &'a str>,
         after: impl Iterator<Item = &'a str>,

@@ -7,8 +7,8 @@ pub fn crates(line: &str) -> BTreeSet<&str> {
     line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
         .filter_map(|path| path.split_once("::"))
         .map(|(first, _)| first)
-        // A path begins with a crate. `Self::Error` begins with a type, and
-        // what follows `<T as Trait>` with nothing.
+        // A path begins with a crate. `Self::Error` begins with a type, and what follows `<T as
+        // Trait>` with nothing.
         .filter(|first| first.starts_with(|c: char| c.is_lowercase() || c == '_'))
         .filter(|first| !matches!(*first, "core" | "alloc" | "std"))
         .collect()

@@ -13,14 +13,13 @@ use crate::problem::Problem;
 /// A public API.
 #[derive(Debug)]
 pub struct List {
-    /// Its items, one a line, each line once; impls that the compiler makes
-    /// are left out.
+    /// Its items, one a line, each line once; impls that the compiler makes are left out.
     pub lines: Vec<String>,
-    /// How many structs, enums, unions, traits and type aliases it has, each
-    /// counted once, whatever the number of its paths.
+    /// How many structs, enums, unions, traits and type aliases it has, each counted once, whatever
+    /// the number of its paths.
     pub types: usize,
-    /// How many functions it has, methods included. The methods of other
-    /// traits, such as `fmt` and `clone`, do not count.
+    /// How many functions it has, methods included. The methods of other traits, such as `fmt` and
+    /// `clone`, do not count.
     pub functions: usize,
 }
 

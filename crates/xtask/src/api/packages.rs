@@ -5,11 +5,11 @@
 pub struct Package {
     /// Its name.
     pub name: &'static str,
-    /// The other crates whose items its public API may name, by the crate that
-    /// defines the item. The standard library is always allowed.
+    /// The other crates whose items its public API may name, by the crate that defines the item.
+    /// The standard library is always allowed.
     pub external: &'static [&'static str],
-    /// How many public types it may have with its default features: structs,
-    /// enums, unions, traits and type aliases.
+    /// How many public types it may have with its default features: structs, enums, unions, traits
+    /// and type aliases.
     pub most_types: Option<usize>,
 }
 

@@ -19,8 +19,8 @@ fn groups(replaces: bool) -> (Arc<Groups<u8>>, GroupHandle<u8>) {
     (groups, handle)
 }
 
-/// Of several that enter at once all are replaced but the youngest, in whichever order they come, and the group is empty
-/// when they are over.
+/// Of several that enter at once all are replaced but the youngest, in whichever order they come,
+/// and the group is empty when they are over.
 pub fn one_of_several_goes_on() {
     explore(|| {
         let (groups, handle) = groups(true);
@@ -41,8 +41,8 @@ pub fn one_of_several_goes_on() {
     });
 }
 
-/// R64 A new job has its place though the one before it never leaves; that one is woken, at whichever moment it begins to
-/// wait.
+/// R64 A new job has its place though the one before it never leaves; that one is woken, at
+/// whichever moment it begins to wait.
 pub fn an_older_job_is_woken() {
     explore(|| {
         let (groups, handle) = groups(true);

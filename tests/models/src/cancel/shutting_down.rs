@@ -16,7 +16,8 @@ use crate::{
     run::{Sleeper, Unhurt, explore, explore_within, spawn},
 };
 
-/// Runs a tracked job to its end: out of the layer first, as the layers around it see the result later.
+/// Runs a tracked job to its end: out of the layer first, as the layers around it see the result
+/// later.
 fn finish(registry: &Registry, tracked: Unhurt<Call>, job: &Core) {
     assert!(!registry.drained_token().is_cancelled());
     let closed = registry.is_closed();

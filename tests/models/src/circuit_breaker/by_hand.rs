@@ -15,7 +15,8 @@ use crate::{
     run::{explore, spawn},
 };
 
-/// A circuit that is forced open stays open, whatever outcomes come in and however late a call comes.
+/// A circuit that is forced open stays open, whatever outcomes come in and however late a call
+/// comes.
 pub fn forced_open_stays_open() {
     explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(0));
@@ -123,7 +124,8 @@ pub fn failures_do_not_open_what_is_held_closed() {
     }
 }
 
-/// A circuit that just observes lets everything through, and what it would have rejected decides nothing.
+/// A circuit that just observes lets everything through, and what it would have rejected decides
+/// nothing.
 pub fn an_observer_rejects_nobody() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(0));
@@ -144,7 +146,8 @@ pub fn an_observer_rejects_nobody() {
     assert_eq!(seen, possible.into());
 }
 
-/// Flags and failures share a word: neither does new settings' flag get lost, nor what is counted meanwhile.
+/// Flags and failures share a word: neither does new settings' flag get lost, nor what is counted
+/// meanwhile.
 pub fn new_settings_lose_no_count() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(9));
@@ -294,8 +297,8 @@ pub fn a_forced_time_holds() {
     assert_eq!(seen, [false, true].into());
 }
 
-/// How long a rejected call has to wait, and why, are of the same opening, though the caller saw the
-/// one without the lock and before.
+/// How long a rejected call has to wait, and why, are of the same opening, though the caller saw
+/// the one without the lock and before.
 pub fn a_rejection_is_of_one_moment() {
     let seen = explore(|| {
         let circuit = open_circuit(|_| {});

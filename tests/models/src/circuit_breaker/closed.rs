@@ -57,7 +57,8 @@ pub fn each_failure_counts_once() {
     });
 }
 
-/// A success comes before, between or after two failures, of which the second opens the circuit if nothing comes between.
+/// A success comes before, between or after two failures, of which the second opens the circuit if
+/// nothing comes between.
 pub fn a_success_comes_before_between_or_after() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(1));
@@ -77,7 +78,8 @@ pub fn a_success_comes_before_between_or_after() {
     assert_eq!(seen, [(0, 1), (1, 0)].into());
 }
 
-/// What was counted before a circuit opened does not come back: a success that began to count then gives way.
+/// What was counted before a circuit opened does not come back: a success that began to count then
+/// gives way.
 pub fn a_success_does_not_undo_an_opening() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(1));
@@ -145,7 +147,8 @@ pub fn calls_in_flight_are_known() {
     });
 }
 
-/// An outcome of before changes nothing once the circuit has opened, neither then nor after it closed again.
+/// An outcome of before changes nothing once the circuit has opened, neither then nor after it
+/// closed again.
 pub fn a_stale_outcome_changes_nothing() {
     for outcome in [Circuit::succeeded, Circuit::failed] {
         explore(move || {
@@ -171,7 +174,8 @@ pub fn a_stale_outcome_changes_nothing() {
     }
 }
 
-/// An outcome that races with the opening counts before it or not at all: the circuit opens once, for the first.
+/// An outcome that races with the opening counts before it or not at all: the circuit opens once,
+/// for the first.
 pub fn a_stale_failure_does_not_prolong_the_cooldown() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(0));
@@ -191,7 +195,8 @@ pub fn a_stale_failure_does_not_prolong_the_cooldown() {
     assert_eq!(seen.len(), 2);
 }
 
-/// A call that comes while the circuit opens is let through, and then it is of the time before, or is rejected.
+/// A call that comes while the circuit opens is let through, and then it is of the time before, or
+/// is rejected.
 pub fn a_call_is_let_through_or_rejected() {
     let seen = explore(|| {
         let circuit = circuit(|settings| settings.failure_threshold = Some(0));

@@ -27,7 +27,8 @@ fn half_open<const PROBES: usize>(
     (circuit, probes)
 }
 
-/// After the cooldown the first call turns the circuit half-open, and no more go through than there are places.
+/// After the cooldown the first call turns the circuit half-open, and no more go through than there
+/// are places.
 pub fn no_more_probes_than_places() {
     for places in [1, 2] {
         explore(move || {
@@ -55,7 +56,8 @@ pub fn no_more_probes_than_places() {
     }
 }
 
-/// A probe that says nothing gives its place back, and one of those who ask meanwhile or after has it.
+/// A probe that says nothing gives its place back, and one of those who ask meanwhile or after has
+/// it.
 pub fn a_place_given_back_is_given_once() {
     let seen = explore(|| {
         let (circuit, [probe]) = half_open(|_| {});
@@ -151,7 +153,8 @@ pub fn a_probe_that_hung_comes_back() {
         (call.is_probe(), failed.is_some(), word.failures())
     });
     let possible = [
-        // The probe that hung closed the circuit: before the other call came, or while it was under way.
+        // The probe that hung closed the circuit: before the other call came, or while it was under
+        // way.
         (false, false, 1),
         (true, false, 0),
         // It came too late.

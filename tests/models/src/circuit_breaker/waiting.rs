@@ -1,7 +1,8 @@
 //! Who waits for a place sleeps only while there is none.
 //!
-//! The circuit and the queue are the library's own. How they are used together is that of `gate.rs` and `shared.rs` in
-//! short, which cannot be included here for their timers: time stands still, so that only a wake-up can end a sleep.
+//! The circuit and the queue are the library's own. How they are used together is that of `gate.rs`
+//! and `shared.rs` in short, which cannot be included here for their timers: time stands still, so
+//! that only a wake-up can end a sleep.
 
 use std::sync::Arc;
 
@@ -262,7 +263,8 @@ pub fn new_settings_wake_everybody() {
     });
 }
 
-/// R64 The first in the queue was woken for a place, and is set aside: the next place is for the one behind it.
+/// R64 The first in the queue was woken for a place, and is set aside: the next place is for the
+/// one behind it.
 pub fn a_place_passes_over_a_waiter_that_was_woken() {
     explore(|| {
         let (gate, first) = taken(2);

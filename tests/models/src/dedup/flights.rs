@@ -1,11 +1,13 @@
-//! Callers share an execution: each caller that stays gets the output, and the last one to leave drops it.
+//! Callers share an execution: each caller that stays gets the output, and the last one to leave
+//! drops it.
 
 use std::{sync::Arc, task::Poll};
 
 use super::{Running, Script, Task, coalesce::flight::Flight};
 use crate::run::{explore, spawn};
 
-/// A driver and another that waits, each in a thread of its own, get the output; it is cloned for no third.
+/// A driver and another that waits, each in a thread of its own, get the output; it is cloned for
+/// no third.
 pub fn everybody_gets_the_output() {
     let seen = explore(|| {
         let script = Script::new();
@@ -152,8 +154,8 @@ pub fn one_that_waits_leaves() {
     });
 }
 
-/// R64 Of three that wait one is set aside for good, and one leaves as the execution is woken: the third is woken, and needs
-/// no other.
+/// R64 Of three that wait one is set aside for good, and one leaves as the execution is woken: the
+/// third is woken, and needs no other.
 pub fn one_is_set_aside_and_one_leaves() {
     explore(|| {
         let script = Script::new();
@@ -220,7 +222,8 @@ pub fn joining_comes_before_or_after_the_last_left() {
     assert_eq!(seen, [false, true].into());
 }
 
-/// A waker of an older execution wakes a flight. The flight serves another execution after that, or not at all.
+/// A waker of an older execution wakes a flight. The flight serves another execution after that, or
+/// not at all.
 pub fn serving_again_comes_before_or_after_an_older_waker() {
     let seen = explore(|| {
         let older = Script::new();

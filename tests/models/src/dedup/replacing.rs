@@ -18,7 +18,8 @@ fn latest(slots: &Arc<SlotTable<u8>>) -> Held {
     Unhurt::new(guard)
 }
 
-/// A call that waits for nothing but the running call: its quiet has no length. Whether it begins at once.
+/// A call that waits for nothing but the running call: its quiet has no length. Whether it begins
+/// at once.
 fn lines_up(slots: &Arc<SlotTable<u8>>) -> (Held, bool) {
     let mode = Debounce {
         quiet: Duration::ZERO,
@@ -46,7 +47,8 @@ fn begins(guard: &mut Held, sleeper: &Sleeper) -> bool {
     }
 }
 
-/// R64 `latest`: the newer call has its slot whatever the older one does. That has its result, or was replaced.
+/// R64 `latest`: the newer call has its slot whatever the older one does. That has its result, or
+/// was replaced.
 pub fn a_newer_call_meets_a_result() {
     let seen = explore(|| {
         let slots = Arc::<SlotTable<u8>>::default();
@@ -124,8 +126,8 @@ pub fn a_place_is_left_to_the_waiting_call() {
     });
 }
 
-/// R64 `debounce`: as the running call is dropped, a third call comes. It takes the slot of the waiting call, or that
-/// has begun; a replaced call never begins, and nobody waits for it.
+/// R64 `debounce`: as the running call is dropped, a third call comes. It takes the slot of the
+/// waiting call, or that has begun; a replaced call never begins, and nobody waits for it.
 pub fn a_third_call_replaces_or_waits() {
     let seen = explore(|| {
         let slots = Arc::<SlotTable<u8>>::default();
@@ -144,7 +146,8 @@ pub fn a_third_call_replaces_or_waits() {
     assert_eq!(seen, [false, true].into());
 }
 
-/// R64 `debounce`: the second call was woken for its turn, or is yet to be, and is set aside. The third goes on without it.
+/// R64 `debounce`: the second call was woken for its turn, or is yet to be, and is set aside. The
+/// third goes on without it.
 pub fn a_turn_that_nobody_takes_holds_nobody_up() {
     let seen = explore(|| {
         let slots = Arc::<SlotTable<u8>>::default();

@@ -122,7 +122,8 @@ pub fn a_given_up_task_says_nothing() {
     });
 }
 
-/// A call that is given up as its last poll ends leaves no outcome: a caller that leaves after that ends the job.
+/// A call that is given up as its last poll ends leaves no outcome: a caller that leaves after that
+/// ends the job.
 pub fn a_task_given_up_as_it_ends_says_nothing() {
     explore(|| {
         let job = detached();

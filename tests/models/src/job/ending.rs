@@ -56,7 +56,8 @@ pub fn an_unwatched_job_is_cancelled_or_succeeds() {
     assert_eq!(seen.len(), 2);
 }
 
-/// Two who cancel, for reasons of their own, and one who ends the job as cancelled: one reason is taken and told.
+/// Two who cancel, for reasons of their own, and one who ends the job as cancelled: one reason is
+/// taken and told.
 pub fn one_reason_is_told() {
     let seen = explore(|| {
         let job = job();

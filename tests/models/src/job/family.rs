@@ -64,7 +64,8 @@ pub fn a_child_ends_or_is_cancelled() {
     assert_eq!(seen.len(), 2);
 }
 
-/// A limit's signal reaches the jobs that were begun within, and no other, and those as they are born.
+/// A limit's signal reaches the jobs that were begun within, and no other, and those as they are
+/// born.
 pub fn a_stop_signal_reaches_who_is_born_within() {
     explore(|| {
         let parent = job();
@@ -184,7 +185,8 @@ pub fn a_stop_signal_reaches_an_inherited_child() {
     });
 }
 
-/// Work that goes on without its caller outlives its parent's caller, and is cancelled with the job around.
+/// Work that goes on without its caller outlives its parent's caller, and is cancelled with the job
+/// around.
 pub fn a_detached_child_is_inherited() {
     explore(|| {
         let top = job();

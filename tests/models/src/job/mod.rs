@@ -70,7 +70,8 @@ fn timed_out() -> Ending {
     }
 }
 
-/// The layer that owns the job: its service has succeeded. Gives back whether its caller gets the result.
+/// The layer that owns the job: its service has succeeded. Gives back whether its caller gets the
+/// result.
 pub(crate) fn succeed(job: &Core) -> bool {
     let decided = job.flags.decide();
     job.end(None, || {
@@ -83,7 +84,8 @@ pub(crate) fn succeed(job: &Core) -> bool {
     decided
 }
 
-/// Remembers what a job tells. What it finds amiss it says later, as a panic of an observer reaches nobody.
+/// Remembers what a job tells. What it finds amiss it says later, as a panic of an observer reaches
+/// nobody.
 struct Recorder {
     inside: AtomicU64,
     overlapped: AtomicBool,
@@ -128,8 +130,8 @@ impl Recorder {
         recorder
     }
 
-    /// The names of all events: one at a time, in order, from the first to the one that ends the job, and without a gap
-    /// for whoever watches from the start.
+    /// The names of all events: one at a time, in order, from the first to the one that ends the
+    /// job, and without a gap for whoever watches from the start.
     fn told(&self) -> Vec<&'static str> {
         assert!(!self.overlapped.load(Ordering::Relaxed), "two at a time");
         let events = self.events.lock().unwrap();

@@ -1,4 +1,5 @@
-//! A shared execution may outlive the job that began it: what works for the execution hears of the end when both are over.
+//! A shared execution may outlive the job that began it: what works for the execution hears of the
+//! end when both are over.
 
 use std::sync::Arc;
 
@@ -88,7 +89,8 @@ pub fn one_reason_of_a_limit_and_a_request() {
     assert_eq!(seen.len(), 2);
 }
 
-/// An execution that is over before its job fires nothing. An execution that outlives its job fires at its end.
+/// An execution that is over before its job fires nothing. An execution that outlives its job fires
+/// at its end.
 pub fn a_job_that_succeeds_leaves_its_execution() {
     let seen = explore(|| {
         let (job, shared) = sharing();

@@ -9,7 +9,8 @@ use crate::{
     tracing_enabled::listen,
 };
 
-/// An observer that joins as the job starts and ends gets both events, only the end, or comes too late.
+/// An observer that joins as the job starts and ends gets both events, only the end, or comes too
+/// late.
 pub fn a_late_observer_is_told_in_order() {
     let seen = explore(|| {
         let job = job();
@@ -29,7 +30,8 @@ pub fn a_late_observer_is_told_in_order() {
     );
 }
 
-/// tracing's sink hears what happens once there is a listener, in order, and no start that it missed.
+/// tracing's sink hears what happens once there is a listener, in order, and no start that it
+/// missed.
 pub fn a_late_listener_hears_what_follows() {
     let seen = explore_within(2, || {
         let job = job();
@@ -157,8 +159,8 @@ pub fn a_child_and_its_parent_end_at_once() {
     });
 }
 
-/// What two threads tell while a third delivers goes out, each event once, in order, to those of the first places and to
-/// those beyond.
+/// What two threads tell while a third delivers goes out, each event once, in order, to those of
+/// the first places and to those beyond.
 pub fn what_comes_meanwhile_is_told() {
     explore_within(2, || {
         let job = job();

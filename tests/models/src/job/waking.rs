@@ -11,7 +11,8 @@ use crate::{
     run::{Sleeper, explore, explore_within, spawn},
 };
 
-/// A token that is taken as the job is cancelled fires. There is one token, whichever thread takes it first.
+/// A token that is taken as the job is cancelled fires. There is one token, whichever thread takes
+/// it first.
 pub fn a_token_taken_late_fires() {
     explore(|| {
         let job = job();
@@ -77,8 +78,8 @@ pub fn all_that_watch_are_woken() {
     });
 }
 
-/// A layer that gives its place back does not take the waker of the next one along; and one for which the place is not
-/// free yet is woken all the same.
+/// A layer that gives its place back does not take the waker of the next one along; and one for
+/// which the place is not free yet is woken all the same.
 pub fn the_next_in_a_place_is_woken() {
     let seen = explore(|| {
         let job = job();
@@ -96,7 +97,8 @@ pub fn the_next_in_a_place_is_woken() {
     assert_eq!(seen.len(), 2);
 }
 
-/// A result and a cancellation meet where no waker was left: one of the two comes too late, and the place is free.
+/// A result and a cancellation meet where no waker was left: one of the two comes too late, and the
+/// place is free.
 pub fn a_result_gives_the_place_back() {
     let seen = explore(|| {
         let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());

@@ -1,7 +1,7 @@
 //! A board: those who look, and those who read each change, while jobs begin, report and end.
 //!
-//! Those who watch one job are not here: tokio's channel takes a lock of its own around a look at the job, which loom does
-//! not know.
+//! Those who watch one job are not here: tokio's channel takes a lock of its own around a look at
+//! the job, which loom does not know.
 
 use std::{
     collections::BTreeMap,

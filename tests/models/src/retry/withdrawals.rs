@@ -61,8 +61,7 @@ pub fn the_floor_is_given_out_once() {
     });
 }
 
-/// A retry is granted for counted calls, and of calls at once none is lost: in
-/// one shard or in two.
+/// A retry is granted for counted calls, and of calls at once none is lost: in one shard or in two.
 pub fn each_call_counts_once() {
     for shards in [[0, 0], [0, 1]] {
         let seen = explore(move || {
@@ -88,7 +87,8 @@ pub fn each_call_counts_once() {
     }
 }
 
-/// The first who come to a bucket after a round empty it once, and the calls of the round before leave the window.
+/// The first who come to a bucket after a round empty it once, and the calls of the round before
+/// leave the window.
 pub fn a_bucket_is_emptied_once() {
     let seen = explore(|| {
         let budget = budget(0);

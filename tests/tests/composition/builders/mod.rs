@@ -1,4 +1,5 @@
-//! A setter never changes what others use: each setter of each layer, after a clone, a handle and a service.
+//! A setter never changes what others use: each setter of each layer, after a clone, a handle and a
+//! service.
 
 mod checks;
 mod pipelines;
@@ -15,8 +16,9 @@ use self::{
     witness::in_time,
 };
 
-/// Rule 1: a setter on a layer that has a clone, a handle or a service already gives a layer with state of its own. The
-/// others keep their state and their settings, and the new layer is as if it had never been shared.
+/// Rule 1: a setter on a layer that has a clone, a handle or a service already gives a layer with
+/// state of its own. The others keep their state and their settings, and the new layer is as if it
+/// had never been shared.
 #[test]
 fn a_setter_leaves_all_others_alone() {
     let mut wrong = Vec::new();

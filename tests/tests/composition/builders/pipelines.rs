@@ -4,8 +4,8 @@ use tower::{Layer, service_fn};
 use tower_keep::{BoxError, CircuitBreakerLayer, Pipeline, TimeoutLayer, circuit_breaker::State};
 use tower_keep_test::secs;
 
-/// Rule 1: a service that a clone of the pipeline made is a use of its layers, also once the built layer is gone, as a
-/// `ServiceBuilder` leaves it.
+/// Rule 1: a service that a clone of the pipeline made is a use of its layers, also once the built
+/// layer is gone, as a `ServiceBuilder` leaves it.
 #[tokio::test(start_paused = true)]
 async fn a_setter_leaves_the_services_of_a_built_clone_alone() {
     let breaker = CircuitBreakerLayer::new();

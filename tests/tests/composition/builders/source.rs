@@ -57,7 +57,8 @@ fn add_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// rustfmt puts the header of an inherent impl at the margin, and each of its methods four spaces in.
+/// rustfmt puts the header of an inherent impl at the margin, and each of its methods four spaces
+/// in.
 fn add_setters(source: &str, setters: &mut BTreeSet<Setter>) {
     let mut of = None;
     let mut lines = source.lines();

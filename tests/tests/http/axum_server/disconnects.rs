@@ -14,8 +14,9 @@ use tower_keep_tests::servers::{
 use super::{answer, serve};
 use crate::layers::{collect, idempotency_key};
 
-/// A client that disconnects ends the server's job as `Cancelled { CallerGone }`, once; its token fires, so that work
-/// the handler spawned in the job's scope stops; and nothing of it stays behind in any layer.
+/// A client that disconnects ends the server's job as `Cancelled { CallerGone }`, once; its token
+/// fires, so that work the handler spawned in the job's scope stops; and nothing of it stays behind
+/// in any layer.
 #[tokio::test]
 async fn a_disconnect_ends_the_job_once_and_fires_its_token() {
     bounded(async {
@@ -104,8 +105,9 @@ async fn a_detached_job_outlives_its_client() {
     .await;
 }
 
-/// Requests that join one execution need a response that can be cloned: collected to bytes inside the layer. The first
-/// client may leave; the work goes on for the other, in the first one's job, whose token fires only when nobody waits.
+/// Requests that join one execution need a response that can be cloned: collected to bytes inside
+/// the layer. The first client may leave; the work goes on for the other, in the first one's job,
+/// whose token fires only when nobody waits.
 #[tokio::test]
 async fn joined_requests_share_a_collected_response() {
     bounded(async {
@@ -144,7 +146,8 @@ async fn joined_requests_share_a_collected_response() {
     .await;
 }
 
-/// Two streams of one HTTP/2 connection are two jobs: one is reset and ends as `CallerGone`, the other goes on.
+/// Two streams of one HTTP/2 connection are two jobs: one is reset and ends as `CallerGone`, the
+/// other goes on.
 #[tokio::test]
 async fn two_http2_streams_are_two_jobs() {
     bounded(async {
@@ -192,7 +195,8 @@ async fn two_http2_streams_are_two_jobs() {
     .await;
 }
 
-/// Many clients at once, some of which leave: each request is one job with one ending, and nothing is left over.
+/// Many clients at once, some of which leave: each request is one job with one ending, and nothing
+/// is left over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_leave_nothing_behind() {
     bounded(async {

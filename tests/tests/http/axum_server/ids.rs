@@ -1,4 +1,5 @@
-//! Ids on the wire: a request's own id from its header, and a job's in a path, a query and an answer.
+//! Ids on the wire: a request's own id from its header, and a job's in a path, a query and an
+//! answer.
 
 use std::collections::HashMap;
 
@@ -22,7 +23,8 @@ fn request_id(request: &Request) -> Option<String> {
     Some(id.to_str().ok()?.to_owned())
 }
 
-/// R78 A job has the id of its request's header: in the handler, on the board, and for who cancels it by that.
+/// R78 A job has the id of its request's header: in the handler, on the board, and for who cancels
+/// it by that.
 #[tokio::test]
 async fn a_request_has_its_own_id() {
     bounded(async {

@@ -43,7 +43,8 @@ async fn one_job_for_a_request_through_every_layer() {
     .await;
 }
 
-/// Requests on one kept-alive connection are jobs of their own: nothing of the first stays ambient for the second.
+/// Requests on one kept-alive connection are jobs of their own: nothing of the first stays ambient
+/// for the second.
 #[tokio::test]
 async fn requests_of_one_connection_are_unrelated_jobs() {
     bounded(async {
@@ -80,8 +81,8 @@ async fn an_unknown_path_is_a_job_as_well() {
     .await;
 }
 
-/// A handler that fails twice is called three times within one job; the rebuilt request still has its path parameters
-/// and headers. What cannot be rebuilt is tried once.
+/// A handler that fails twice is called three times within one job; the rebuilt request still has
+/// its path parameters and headers. What cannot be rebuilt is tried once.
 #[tokio::test]
 async fn a_rebuilt_get_is_retried_and_a_post_is_not() {
     bounded(async {
@@ -131,7 +132,8 @@ async fn a_rebuilt_get_is_retried_and_a_post_is_not() {
     .await;
 }
 
-/// A handler that panics closes its connection, as with axum alone; the job ends as panicked, and the key is free.
+/// A handler that panics closes its connection, as with axum alone; the job ends as panicked, and
+/// the key is free.
 #[tokio::test]
 async fn a_panic_ends_the_job_and_frees_its_key() {
     bounded(async {
@@ -157,7 +159,8 @@ async fn a_panic_ends_the_job_and_frees_its_key() {
     .await;
 }
 
-/// The job ends with the response's head; a body that streams on is covered by no layer, and not cut by its limit.
+/// The job ends with the response's head; a body that streams on is covered by no layer, and not
+/// cut by its limit.
 #[tokio::test]
 async fn a_streaming_body_is_not_covered() {
     bounded(async {

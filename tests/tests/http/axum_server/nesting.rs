@@ -21,8 +21,8 @@ use tower_keep_tests::servers::{
 
 use super::{answer, hello, repeat_get};
 
-/// Foreign layers in between, that hand the call down at once, do not split the job: one dispatched, one terminal. A
-/// request that is shed is a job that failed.
+/// Foreign layers in between, that hand the call down at once, do not split the job: one
+/// dispatched, one terminal. A request that is shed is a job that failed.
 #[tokio::test]
 async fn foreign_layers_in_between_leave_one_job() {
     bounded(async {
@@ -81,7 +81,8 @@ async fn foreign_layers_in_between_leave_one_job() {
     .await;
 }
 
-/// Each further `Router::layer` hides the job from the layers below it, which begin a child: as documented.
+/// Each further `Router::layer` hides the job from the layers below it, which begin a child: as
+/// documented.
 #[tokio::test]
 async fn a_second_router_layer_begins_a_child() {
     bounded(async {
@@ -99,8 +100,8 @@ async fn a_second_router_layer_begins_a_child() {
     .await;
 }
 
-/// A router nested into another, both with clones of the same layers: the inner one begins a child, as any further
-/// `Router::layer` does, and one handle reaches both.
+/// A router nested into another, both with clones of the same layers: the inner one begins a child,
+/// as any further `Router::layer` does, and one handle reaches both.
 #[tokio::test]
 async fn nested_routers_with_the_same_layers() {
     bounded(async {

@@ -73,7 +73,8 @@ async fn method_router_layer_needs_no_adapter() {
     .await;
 }
 
-/// As in `Handler::layer`, which makes a service for each request: the state is the layer's, so it holds all the same.
+/// As in `Handler::layer`, which makes a service for each request: the state is the layer's, so it
+/// holds all the same.
 #[tokio::test]
 async fn handler_layer_needs_no_adapter() {
     bounded(async {
@@ -102,7 +103,8 @@ async fn layers_outside_the_router_need_no_adapter() {
     .await;
 }
 
-/// The default mode: a `BoxError` with the reason inside, for which a `HandleErrorLayer` picks the status with `find`.
+/// The default mode: a `BoxError` with the reason inside, for which a `HandleErrorLayer` picks the
+/// status with `find`.
 #[tokio::test]
 async fn find_tells_boxed_errors_apart() {
     async fn explain(error: BoxError) -> Response {
@@ -141,7 +143,8 @@ async fn find_tells_boxed_errors_apart() {
     .await;
 }
 
-/// One flat enum of the user's own, through `MethodRouter::layer` and a `HandleErrorLayer` in the same way.
+/// One flat enum of the user's own, through `MethodRouter::layer` and a `HandleErrorLayer` in the
+/// same way.
 #[tokio::test]
 async fn one_flat_enum_of_errors() {
     async fn explain(error: AppError) -> Response {

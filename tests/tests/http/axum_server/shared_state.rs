@@ -12,8 +12,8 @@ use tower_keep_tests::servers::{
 
 use super::serve;
 
-/// The circuit is one for all routes and connections, although axum makes a service for each: opened through one, it
-/// turns away on the other.
+/// The circuit is one for all routes and connections, although axum makes a service for each:
+/// opened through one, it turns away on the other.
 #[tokio::test]
 async fn a_circuit_spans_routes_and_connections() {
     bounded(async {
@@ -57,8 +57,8 @@ async fn a_circuit_spans_routes_and_connections() {
     .await;
 }
 
-/// A key that is in flight on one connection is a duplicate on another and on another route: 409, with the job that
-/// has it. Once that is over, the key is free.
+/// A key that is in flight on one connection is a duplicate on another and on another route: 409,
+/// with the job that has it. Once that is over, the key is free.
 #[tokio::test]
 async fn a_duplicate_on_another_connection_is_a_conflict() {
     bounded(async {
@@ -99,8 +99,8 @@ async fn a_duplicate_on_another_connection_is_a_conflict() {
     .await;
 }
 
-/// The cancel handle lists the jobs of all connections and cancels the job with the given id: that client gets 503, the
-/// other its answer.
+/// The cancel handle lists the jobs of all connections and cancels the job with the given id: that
+/// client gets 503, the other its answer.
 #[tokio::test]
 async fn the_cancel_handle_spans_connections() {
     bounded(async {

@@ -13,7 +13,8 @@ use tower_keep_tests::servers::{
 
 use super::{answer, serve};
 
-/// A stopping server: its graceful shutdown's token stops the jobs, so that it need not wait for what never answers.
+/// A stopping server: its graceful shutdown's token stops the jobs, so that it need not wait for
+/// what never answers.
 #[tokio::test]
 async fn a_graceful_shutdown_stops_the_jobs() {
     bounded(async {
@@ -66,7 +67,8 @@ async fn the_handle_shuts_down() {
     .await;
 }
 
-/// A stopping server that gives its jobs time: what runs comes to its end, and the server need not wait for more.
+/// A stopping server that gives its jobs time: what runs comes to its end, and the server need not
+/// wait for more.
 #[tokio::test]
 async fn a_graceful_shutdown_lets_the_jobs_end() {
     bounded(async {

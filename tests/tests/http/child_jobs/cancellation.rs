@@ -14,7 +14,8 @@ use tower_keep_tests::servers::{
 
 use super::{Fetch, reply, serve, upstream};
 
-/// Cancelling the server's job cancels the calls its handler is making, and the server they went to sees them leave.
+/// Cancelling the server's job cancels the calls its handler is making, and the server they went to
+/// sees them leave.
 #[tokio::test]
 async fn cancelling_the_parent_cancels_its_children() {
     bounded(async {
@@ -147,7 +148,8 @@ async fn the_parents_limit_cancels_its_children() {
     .await;
 }
 
-/// Under a grace period the child is cancelled first, and the handler cleans up: the parent was not dropped.
+/// Under a grace period the child is cancelled first, and the handler cleans up: the parent was not
+/// dropped.
 #[tokio::test]
 async fn a_graceful_cancellation_lets_the_handler_clean_up() {
     bounded(async {

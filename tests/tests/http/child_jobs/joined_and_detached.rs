@@ -13,8 +13,8 @@ use tower_keep_tests::servers::{
 use super::{Fetch, upstream};
 use crate::layers::collect;
 
-/// Where requests join one execution its calls are children of the first request's job, and go on for the others when
-/// the first client leaves; when the last leaves they are cancelled.
+/// Where requests join one execution its calls are children of the first request's job, and go on
+/// for the others when the first client leaves; when the last leaves they are cancelled.
 #[tokio::test]
 async fn the_children_of_a_joined_execution() {
     bounded(async {

@@ -10,7 +10,8 @@ use tower_keep_tests::servers::{
 
 use super::{Fetch, ready_upstream, serve, upstream};
 
-/// Each call of the handler's client is exactly one child, however many layers and attempts it takes.
+/// Each call of the handler's client is exactly one child, however many layers and attempts it
+/// takes.
 #[tokio::test]
 async fn each_client_call_is_one_child() {
     bounded(async {
@@ -42,8 +43,8 @@ async fn each_client_call_is_one_child() {
     .await;
 }
 
-/// Calls that run at once in one handler, joined or selected, are children of the same job; requests of other clients
-/// have children of their own.
+/// Calls that run at once in one handler, joined or selected, are children of the same job;
+/// requests of other clients have children of their own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_calls_are_children_of_their_own_request() {
     bounded(async {
@@ -82,8 +83,8 @@ async fn concurrent_calls_are_children_of_their_own_request() {
     .await;
 }
 
-/// The server that is called, though in this very process, begins a job of its own: a job goes no further than its
-/// tasks.
+/// The server that is called, though in this very process, begins a job of its own: a job goes no
+/// further than its tasks.
 #[tokio::test]
 async fn the_called_server_has_a_job_of_its_own() {
     bounded(async {
@@ -99,8 +100,8 @@ async fn the_called_server_has_a_job_of_its_own() {
     .await;
 }
 
-/// A retry in front of the handler makes its calls again: a child for each attempt, of one and the same parent. The
-/// attempt that ran into its limit takes its child with it.
+/// A retry in front of the handler makes its calls again: a child for each attempt, of one and the
+/// same parent. The attempt that ran into its limit takes its child with it.
 #[tokio::test]
 async fn each_attempt_of_the_server_has_its_own_child() {
     const AGAIN: &str = "x-again";

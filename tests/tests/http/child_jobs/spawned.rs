@@ -9,8 +9,8 @@ use tower_keep_tests::servers::{Connection, all_ended, bounded, ended, get, pare
 
 use super::{Fetch, ready_upstream, reply, serve, upstream};
 
-/// Work that a handler spawns belongs to its job where it is given the scope: its calls are children, which end with
-/// the job; without the scope it belongs to none.
+/// Work that a handler spawns belongs to its job where it is given the scope: its calls are
+/// children, which end with the job; without the scope it belongs to none.
 #[tokio::test]
 async fn spawned_work_in_the_jobs_scope() {
     bounded(async {
@@ -60,8 +60,8 @@ async fn spawned_work_in_the_jobs_scope() {
     .await;
 }
 
-/// A spawned task that outlives its handler's answer: the job has ended well, its calls are still its children, and
-/// run.
+/// A spawned task that outlives its handler's answer: the job has ended well, its calls are still
+/// its children, and run.
 #[tokio::test]
 async fn spawned_work_after_the_answer() {
     bounded(async {
@@ -91,7 +91,8 @@ async fn spawned_work_after_the_answer() {
     .await;
 }
 
-/// Tasks of a `JoinSet` in the job's scope: each call is a child, and dropping the handler stops all of them.
+/// Tasks of a `JoinSet` in the job's scope: each call is a child, and dropping the handler stops
+/// all of them.
 #[tokio::test]
 async fn a_join_set_in_the_jobs_scope() {
     bounded(async {

@@ -72,8 +72,8 @@ async fn a_hyper_client_in_a_hyper_server() {
     .await;
 }
 
-/// One client for the whole server: its circuit, opened by one request's calls, turns away another's, whose job is
-/// told by the error.
+/// One client for the whole server: its circuit, opened by one request's calls, turns away
+/// another's, whose job is told by the error.
 #[tokio::test]
 async fn a_shared_client_shares_its_circuit() {
     async fn call(fetch: Fetch) -> Result<String, BoxError> {
@@ -84,15 +84,17 @@ async fn a_shared_client_shares_its_circuit() {
         let requests = Count::default();
         let upstream = Server::axum(Router::new().route("/", requests.fails_first(99))).await;
         let (fetch, fetched, _) = Fetch::layered(&upstream);
-        // The circuit of `Fetch` counts errors only; here it is around what `error_for_status` makes of a 503.
+        // The circuit of `Fetch` counts errors only; here it is around what `error_for_status`
+        // makes of a 503.
         let circuit = CircuitBreakerLayer::new()
             .named("upstream")
             .failure_threshold(1);
         let handle = circuit.handle();
         let guarded = ServiceBuilder::new()
             .layer(circuit)
-            // An `async fn`: with an `async` block of this error type the compiler cannot see, at present, that the
-            // handler's future is `Send` (as with every layer whose bound is `Into<BoxError>`, tower's own too).
+            // An `async fn`: with an `async` block of this error type the compiler cannot see, at
+            // present, that the handler's future is `Send` (as with every layer whose bound is
+            // `Into<BoxError>`, tower's own too).
             .service(service_fn(move |()| call(fetch.clone())));
         let (server, keep) = serve(guarded, |guarded| async move {
             reply(guarded.oneshot(()).await)
@@ -124,8 +126,9 @@ async fn a_shared_client_shares_its_circuit() {
     .await;
 }
 
-/// One Progress layer and one Cancel layer for the server and for its client, so that one view shows all and one handle
-/// cancels all: the client's call is a child all the same, and the parent's attempts are its own.
+/// One Progress layer and one Cancel layer for the server and for its client, so that one view
+/// shows all and one handle cancels all: the client's call is a child all the same, and the
+/// parent's attempts are its own.
 #[tokio::test]
 async fn a_layer_shared_by_server_and_client() {
     bounded(async {
@@ -175,7 +178,8 @@ async fn a_layer_shared_by_server_and_client() {
     .await;
 }
 
-/// A stack that calls itself, as a handler that asks its own server's service: each call in it is a child.
+/// A stack that calls itself, as a handler that asks its own server's service: each call in it is a
+/// child.
 #[tokio::test]
 async fn a_stack_that_calls_itself() {
     bounded(async {

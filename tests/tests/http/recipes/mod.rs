@@ -45,8 +45,8 @@ fn records() -> (impl Fn() -> String, impl Sized) {
         .with_max_level(tracing::Level::DEBUG)
         .with_ansi(false)
         .finish();
-    // With one subscriber in the program, tracing decides on a call site by the thread that is there first, which may
-    // be that of a test without any.
+    // With one subscriber in the program, tracing decides on a call site by the thread that is
+    // there first, which may be that of a test without any.
     let second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     let guard = tracing::subscriber::set_default(subscriber);
     let read = move || String::from_utf8(written.0.lock().unwrap().clone()).unwrap();

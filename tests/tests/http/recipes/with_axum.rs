@@ -24,7 +24,8 @@ use super::{
     count, defended, records,
 };
 
-/// The axum recipe: a route that fails is turned away, the others go on, and the log says what failed.
+/// The axum recipe: a route that fails is turned away, the others go on, and the log says what
+/// failed.
 #[tokio::test]
 async fn axum_with_a_broken_route() {
     bounded(async {
@@ -85,7 +86,8 @@ async fn axum() {
     .await;
 }
 
-/// Once the axum recipe's token fires, nothing new begins, and what runs has its time to end, but no more.
+/// Once the axum recipe's token fires, nothing new begins, and what runs has its time to end, but
+/// no more.
 #[tokio::test(start_paused = true)]
 async fn axum_while_it_stops() {
     for (within, then) in [
@@ -173,8 +175,8 @@ async fn axum_while_a_response_streams() {
     .await;
 }
 
-/// On HTTP/1 a client that leaves in the middle of its upload does not drop a handler that does not read it; where the
-/// upload was read, the client's leaving ends the job.
+/// On HTTP/1 a client that leaves in the middle of its upload does not drop a handler that does not
+/// read it; where the upload was read, the client's leaving ends the job.
 #[tokio::test]
 async fn axum_with_an_unread_upload() {
     // More than the server and the sockets take in without a reader.

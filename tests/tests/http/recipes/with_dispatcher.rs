@@ -6,7 +6,8 @@ use tower_keep_tests::servers::{Connection, SOON, Server, bounded, delete, post}
 
 use super::code::dispatch_recipe;
 
-/// The dispatching recipe: a client that leaves stops nothing, and others see and cancel the job by its id.
+/// The dispatching recipe: a client that leaves stops nothing, and others see and cancel the job by
+/// its id.
 #[tokio::test]
 async fn dispatching() {
     bounded(async {

@@ -51,7 +51,8 @@ async fn reqwest_posts_once() {
     .await;
 }
 
-/// The reqwest recipe: a dead host's circuit opens, those of others do not, and the log has the cause.
+/// The reqwest recipe: a dead host's circuit opens, those of others do not, and the log has the
+/// cause.
 #[tokio::test]
 async fn reqwest_with_a_dead_host() {
     bounded(async {

@@ -15,8 +15,8 @@ use tower_keep_tests::servers::{
 
 use super::{client, request};
 
-/// Refused connections open the circuit; while it is open nothing is connected to; and once the server is up a probe
-/// closes it. reqwest's own error stays within reach.
+/// Refused connections open the circuit; while it is open nothing is connected to; and once the
+/// server is up a probe closes it. reqwest's own error stays within reach.
 #[tokio::test]
 async fn refused_connections_open_the_circuit() {
     bounded(async {
@@ -48,7 +48,8 @@ async fn refused_connections_open_the_circuit() {
     .await;
 }
 
-/// 503s open the circuit, which after its cooldown lets one probe through and closes when that goes well.
+/// 503s open the circuit, which after its cooldown lets one probe through and closes when that goes
+/// well.
 #[tokio::test]
 async fn a_circuit_recovers() {
     bounded(async {

@@ -14,7 +14,8 @@ use tower_keep_tests::servers::{
 
 use super::{client, collect, dedup_key, request};
 
-/// The same request in flight is a duplicate, and never reaches the server; another request is none.
+/// The same request in flight is a duplicate, and never reaches the server; another request is
+/// none.
 #[tokio::test]
 async fn a_duplicate_is_rejected() {
     bounded(async {

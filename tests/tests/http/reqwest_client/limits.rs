@@ -14,7 +14,8 @@ use tower_keep_tests::servers::{LONG, SHORT, Server, all_ended, bounded, cause, 
 
 use super::{client, collect, request};
 
-/// A server that never answers costs each attempt its limit and no more; `find` says which limit and which attempt.
+/// A server that never answers costs each attempt its limit and no more; `find` says which limit
+/// and which attempt.
 #[tokio::test]
 async fn a_silent_server_times_out() {
     bounded(async {
@@ -56,7 +57,8 @@ async fn an_overall_limit_is_not_retried() {
     .await;
 }
 
-/// Collected within the stack, a body that stalls runs into the limit; streamed, it is the caller's own affair.
+/// Collected within the stack, a body that stalls runs into the limit; streamed, it is the caller's
+/// own affair.
 #[tokio::test]
 async fn a_limit_covers_a_body_collected_inside() {
     bounded(async {

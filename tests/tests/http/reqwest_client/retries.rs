@@ -22,7 +22,8 @@ use tower_keep_tests::servers::{
 
 use super::{client, request};
 
-/// A 503 is retried, each attempt a request of its own; it is one job, and the response is the last one's.
+/// A 503 is retried, each attempt a request of its own; it is one job, and the response is the last
+/// one's.
 #[tokio::test]
 async fn a_503_is_retried_within_one_job() {
     bounded(async {
@@ -65,8 +66,8 @@ async fn the_last_503_is_the_answer() {
     .await;
 }
 
-/// Behaviour 20: a body that is streamed cannot be repeated: `try_clone` gives `None`, and it is tried once. So
-/// is a POST, which may have been carried out.
+/// Behaviour 20: a body that is streamed cannot be repeated: `try_clone` gives `None`, and it is
+/// tried once. So is a POST, which may have been carried out.
 #[tokio::test]
 async fn a_streaming_body_is_tried_once() {
     bounded(async {
@@ -149,8 +150,8 @@ async fn an_attempt_that_hangs_is_retried() {
     .await;
 }
 
-/// R68 A policy waits as long as the server's `Retry-After` says. Zero is the backoff, and more than
-/// allowed is cut where the layer clamps.
+/// R68 A policy waits as long as the server's `Retry-After` says. Zero is the backoff, and more
+/// than allowed is cut where the layer clamps.
 #[tokio::test]
 async fn a_policy_follows_retry_after() {
     #[derive(Clone)]

@@ -52,8 +52,8 @@ pub(crate) async fn report() -> String {
     format!("report of job {:?}", job.id())
 }
 
-/// These routes behind the layers, and a handle that cancels their jobs. Once `stopping` fires, nothing new begins, and
-/// what runs has this long to end.
+/// These routes behind the layers, and a handle that cancels their jobs. Once `stopping` fires,
+/// nothing new begins, and what runs has this long to end.
 pub(crate) fn defend(
     routes: Router,
     stopping: CancellationToken,

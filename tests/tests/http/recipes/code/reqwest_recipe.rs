@@ -50,7 +50,8 @@ impl Classify<Page, BoxError> for ServerErrors {
     }
 }
 
-/// Only what may be done twice is tried again: not a POST, which may have placed an order before it failed.
+/// Only what may be done twice is tried again: not a POST, which may have placed an order before it
+/// failed.
 fn repeat(request: &Request) -> Option<Request> {
     request
         .method()
@@ -64,8 +65,8 @@ fn host(request: &Request) -> String {
     request.url().origin().ascii_serialization()
 }
 
-/// What is asked for, and who asks. If the client uses cookies, they belong here too, as does any other header that the
-/// answer depends on. `None` is never joined.
+/// What is asked for, and who asks. If the client uses cookies, they belong here too, as does any
+/// other header that the answer depends on. `None` is never joined.
 fn key(request: &Request) -> Option<(Url, Option<HeaderValue>)> {
     let user = request.headers().get(AUTHORIZATION).cloned();
     (request.method() == Method::GET).then(|| (request.url().clone(), user))

@@ -1,0 +1,101 @@
+//! What you know from another library, and what it is called here.
+//!
+//! - [reqwest-middleware and reqwest-retry](#reqwest-middleware-and-reqwest-retry)
+//! - [tower and tower-http](#tower-and-tower-http)
+//! - [tower-resilience](#tower-resilience)
+//! - [backon](#backon)
+//! - [Polly and resilience4j](#polly-and-resilience4j)
+//!
+//! # reqwest-middleware and reqwest-retry
+//!
+//! `reqwest::Client` is a tower service: `ServiceBuilder::new().layer(..).service(client)`. The call returns
+//! `reqwest::Response`, or what an `and_then` makes of it.
+//!
+//! | there | here |
+//! |---|---|
+//! | `ClientBuilder::new(client).with(middleware)` | `ServiceBuilder::new().layer(layer).service(client)`; the first layer is the outermost |
+//! | a `Middleware` of your own | `map_request`, `and_then`, `then` of `ServiceBuilder`, or a `Service` |
+//! | `RetryTransientMiddleware`, `ExponentialBackoff` | [`RetryLayer`](crate::RetryLayer) with a [`Backoff`](crate::retry::Backoff) |
+//! | `RetryableStrategy` | [`Classify`](crate::Classify), shared with Log and CircuitBreaker |
+//! | requests that cannot be cloned fail | [`clone_with`](crate::RetryLayer::clone_with) returns `None`: sent once |
+//! | every method is retried | every request is retried too, so pass `clone_with` a function that clones idempotent requests only |
+//! | `TracingMiddleware` | [`LogLayer`](crate::LogLayer) |
+//!
+//! # tower and tower-http
+//!
+//! | there | here |
+//! |---|---|
+//! | `tower::timeout::TimeoutLayer` | [`TimeoutLayer`](crate::TimeoutLayer), which says which limit expired, and stops retries outside an overall limit |
+//! | `tower::retry::Policy`, which returns a future | [`Policy`](crate::retry::Policy), which returns a [`Decision`](crate::retry::Decision); the layer waits |
+//! | `TpsBudget` | [`RetryBudget`](crate::retry::RetryBudget) |
+//! | `Buffer`, `ConcurrencyLimit`, `LoadShed`, `RateLimit`, `Hedge` | the same: they compose with these layers |
+//! | tower-http's `TimeoutLayer` | `TimeoutLayer` with [`respond_with`](crate::TimeoutLayer::respond_with) |
+//! | tower-http's `TraceLayer` | keep it for spans of requests; [`LogLayer`](crate::LogLayer) logs the job: retries, limits, circuits, its end |
+//! | `SetRequestIdLayer` | keep it, and read the header in [`JobLayer::identified_by`](crate::JobLayer::identified_by) |
+//! | `CatchPanicLayer` | keep it, outside these layers: a panic ends the job as failed and goes on to the caller |
+//!
+//! # tower-resilience
+//!
+//! | there | here |
+//! |---|---|
+//! | `TimeLimiterLayer` | [`TimeoutLayer`](crate::TimeoutLayer) |
+//! | `CircuitBreakerLayer::builder()`, `failure_rate_threshold`, `sliding_window_size`, `wait_duration_in_open`, `permitted_calls_in_half_open` | [`CircuitBreakerLayer::new`](crate::CircuitBreakerLayer::new), `failure_rate`, `window`, `cooldown`, `half_open_probes` |
+//! | `RetryLayer::builder()`, `max_attempts(4)` | [`RetryLayer::new`](crate::RetryLayer::new), `max_retries(3)` |
+//! | `CoalesceLayer` | [`DedupLayer::join`](crate::DedupLayer::join) |
+//! | `CacheLayer` | [`DedupLayer::join`](crate::DedupLayer::join) and `cache` |
+//! | `BulkheadLayer`, `RateLimiterLayer`, `HedgeLayer` | tower's `ConcurrencyLimit`, `RateLimit`, `Hedge` |
+//! | `FallbackLayer` | `ServiceBuilder::then` |
+//! | `ChaosLayer` | `FaultLayer` of tower-keep-test |
+//! | `ResilienceError<E>` | [`BoxError`](crate::BoxError) with a typed reason, which [`find`](crate::find) finds; or your own error, with `fail_with` |
+//!
+//! # backon
+//!
+//! A retry wraps a service, not a closure. `tower::service_fn` makes a service of a closure.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_keep::{BoxError, RetryLayer};
+//!
+//! async fn fetch(page: u32) -> Result<String, BoxError> {
+//!     Ok(format!("page {page}"))
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! // fetch.retry(ExponentialBuilder::default().with_jitter().with_max_times(3)).when(..)
+//! let fetch = ServiceBuilder::new()
+//!     .layer(RetryLayer::for_clients().max_retries(3).should_retry(|error: &BoxError| error.is::<std::io::Error>()))
+//!     .service(service_fn(fetch));
+//! assert_eq!(fetch.oneshot(7).await.unwrap(), "page 7");
+//! # });
+//! ```
+//!
+//! | there | here |
+//! |---|---|
+//! | `with_min_delay`, `with_max_delay`, `with_factor`, `with_jitter` | [`Backoff`](crate::retry::Backoff): base, cap, strategy, [`Jitter`](crate::retry::Jitter) |
+//! | `with_max_times` | [`max_retries`](crate::RetryLayer::max_retries) |
+//! | `with_total_delay` | [`max_total_time`](crate::RetryLayer::max_total_time) |
+//! | `when` | [`should_retry`](crate::RetryLayer::should_retry) |
+//! | `adjust` | [`retry_after`](crate::RetryLayer::retry_after) |
+//! | `notify` | [`LogLayer`](crate::LogLayer), or an [`Observer`](crate::Observer) |
+//!
+//! # Polly and resilience4j
+//!
+//! | Polly | resilience4j | here |
+//! |---|---|---|
+//! | `ResiliencePipelineBuilder` | `Decorators` | `ServiceBuilder`, or [`Pipeline`](crate::Pipeline) |
+//! | `FailureRatio` | `failureRateThreshold` | `failure_rate` |
+//! | `SamplingDuration` | `slidingWindowSize` | `window` |
+//! | `MinimumThroughput` | `minimumNumberOfCalls` | `minimum_calls` |
+//! | `BreakDuration` | `waitDurationInOpenState` | `cooldown` |
+//! | | `slowCallRateThreshold`, `slowCallDurationThreshold` | `slow_call_rate`, `slow_call_duration` |
+//! | | `permittedNumberOfCallsInHalfOpenState` | `half_open_probes` |
+//! | `CircuitBreakerManualControl` | `transitionToForcedOpenState` | [`CircuitBreakerHandle`](crate::circuit_breaker::CircuitBreakerHandle) |
+//! | `ShouldHandle` | `recordExceptions`, `ignoreExceptions` | [`Classify`](crate::Classify) |
+//! | `MaxRetryAttempts` | `maxAttempts`, which counts the first one | `max_retries`, which does not |
+//! | `UseJitter`, `DelayBackoffType` | `IntervalFunction` | [`Backoff`](crate::retry::Backoff) |
+//! | `DelayGenerator` | | [`retry_after`](crate::RetryLayer::retry_after), or a [`Policy`](crate::retry::Policy) |
+//! | `TimeoutStrategyOptions` | `TimeLimiter` | [`TimeoutLayer`](crate::TimeoutLayer) |
+//! | Hedging, RateLimiter, ConcurrencyLimiter | RateLimiter, Bulkhead | tower's own layers |
+//! | Fallback | `withFallback` | `ServiceBuilder::then` |
+//! | telemetry | event publishers | [`Observer`](crate::Observer), [`LogLayer`](crate::LogLayer) |
