@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// A user asked for it, through a handle or a token.
+    /// Requested, through a handle or through a token of the Cancel layer.
     Requested,
     /// A newer job of the same group replaced it.
     Replaced,

@@ -77,11 +77,18 @@ impl Job {
 
     /// When the calling code is stopped: the nearest of its time limits. `None` without a limit.
     ///
-    /// | counts | does not count |
-    /// |---|---|
-    /// | the overall limits of the job and of its parents | limits outside a Dedup that joins callers: they bound one caller's wait, not the shared execution |
-    /// | the limits of the current attempt and [step](Self::step), or of those in which the handle was taken | idle limits, because each report moves them |
-    /// | the limits of a stack that tracks no job, so an unwatched job can have a deadline | |
+    /// These limits count:
+    ///
+    /// - The overall limits of the job and of its parents.
+    /// - The limits of the current attempt and [step](Self::step), or of those in which the handle
+    ///   was taken.
+    /// - The limits of a stack that tracks no job. So an unwatched job can have a deadline.
+    ///
+    /// These do not:
+    ///
+    /// - Limits outside a Dedup that joins callers: they bound one caller's wait, not the shared
+    ///   execution.
+    /// - Idle limits, because each report moves them.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let is_here = match &self.core {

@@ -30,7 +30,7 @@ where
         if overall.is_some_and(|limits| limits.span != Span::Overall) {
             return Err(PipelineError {
                 settings: ("timeout", "attempt_timeout"),
-                message: "timeout is set to a limit of each attempt: leave per_attempt() out there, and set \
+                message: "timeout is a limit of each attempt: remove its per_attempt(), and set \
                     attempt_timeout to the limit of an attempt"
                     .to_owned(),
             });
@@ -38,9 +38,10 @@ where
         if attempt.is_some_and(|limits| limits.span != Span::Attempt) {
             return Err(PipelineError {
                 settings: ("attempt_timeout", "timeout"),
-                message: "attempt_timeout is set to an overall limit, which the first slow attempt would end the job \
-                    with: add per_attempt() to it, and set timeout to the overall limit"
-                    .to_owned(),
+                message:
+                    "attempt_timeout is an overall limit, so the first slow attempt would end the \
+                    job: add per_attempt() to it, and set timeout to the overall limit"
+                        .to_owned(),
             });
         }
         let steps = [overall, attempt].map(|limits| limits?.step);

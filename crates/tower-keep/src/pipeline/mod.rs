@@ -139,6 +139,7 @@
 //!
 //! | checked | why |
 //! |---|---|
+//! | `timeout` is an overall limit, `attempt_timeout` is one `per_attempt` | swapped, the first slow attempt would end the job |
 //! | attempt limit <= overall limit, also for idle limits | an attempt could never use its limit |
 //! | attempt limit and its grace period <= overall limit | the grace period would always be cut short |
 //! | overall idle limit <= attempt limit, if the attempt limit is not idle | a new attempt is progress: the job could never be idle for that long |
@@ -148,9 +149,9 @@
 //!
 //! The check has its limits:
 //!
-//! - Limits that a request overrides are not checked. If requests may ask for longer than the
-//!   overall limit, set the probe timeout to match. A probe timeout that is not set is made long
-//!   enough.
+//! - The layer's own limit is checked, but not the limit of a request that overrides it. If
+//!   requests may ask for longer than the overall limit, set the probe timeout to match. A probe
+//!   timeout that is not set is made long enough.
 //! - An idle limit does not bound the duration of a job. With an overall idle limit, the waits and
 //!   the probe timeout are not checked. Bound the duration by another
 //!   [`TimeoutLayer`](crate::TimeoutLayer) around the pipeline.
