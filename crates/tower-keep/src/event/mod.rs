@@ -14,6 +14,9 @@
 //! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`CacheHit`](EventKind::CacheHit) | a layer acts | any number |
 //! | [`AttemptEnded`](EventKind::AttemptEnded) | an attempt of a [Retry](crate::RetryLayer) layer ends: after the `TimedOut` of that attempt, before the resulting `RetryScheduled`, `RetryGivenUp` or end of the job | once for each attempt that reached the service |
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
+//!
+//! A *gate* is a layer that rejects or delays a call before the service: CircuitBreaker, Dedup,
+//! Cancel, a dispatcher, or a layer of your own.
 
 mod attempt_outcome;
 mod cancel_reason;

@@ -111,11 +111,19 @@ impl Elapsed {
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} time limit ", self.scope)?;
+        let is_step = matches!(self.scope, LimitScope::Step(_));
+        if !is_step {
+            write!(f, "{} ", self.scope)?;
+        }
+        f.write_str("time limit ")?;
         if let Some(name) = self.name {
             write!(f, "{name:?} ")?;
         }
-        write!(f, "of {:?} expired", self.limit)?;
+        write!(f, "of {:?} ", self.limit)?;
+        if is_step {
+            write!(f, "for {} ", self.scope)?;
+        }
+        f.write_str("expired")?;
         if self.attempt > 1 {
             write!(f, " in attempt {}", self.attempt)?;
         }

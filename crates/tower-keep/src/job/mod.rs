@@ -23,8 +23,8 @@
 //! # Steps
 //!
 //! [`Job::step`] runs a part of the work under a name. It adds a [checkpoint](Job::checkpoint)
-//! before the step, a time limit on it, and a report after it. [`Job::steps`] announces how many
-//! steps there will be.
+//! before the step, a time limit on it, and a report after it. [`Job::steps`] announces their
+//! number.
 //!
 //! - Each attempt numbers its steps from 1, in the order in which they begin.
 //! - Steps can nest and run in parallel. They share one numbering; an inner step is numbered after
@@ -39,9 +39,6 @@
 //! - [`Step::err_into`] converts the error of the future into another type.
 //! - [`Step::uninterrupted`] accepts any error type, because nothing stops such a step.
 //!
-//! If the compiler says of parallel steps that "implementation of `From` is not general enough", it
-//! cannot infer the error type of an `async` block. Replace the block by an `async fn`.
-//!
 //! # Which job a call belongs to
 //!
 //! | the call | its job |
@@ -51,34 +48,30 @@
 //! | is repeated by a foreign layer in between, such as tower's retry or a hedge | the same job again |
 //! | is made later by the job's own code, such as a client stack in a handler | a new *child job* |
 //!
-//! The outermost layer of the stack owns the job, whichever layer that is. So a job has one
-//! beginning and one ending, in any order of layers.
+//! The outermost layer owns the job, whichever layer that is. So a job has one beginning and one
+//! ending, in any order of layers.
 //!
-//! Cancelling a job cancels its child jobs. A child may outlive its parent, for example in a
-//! spawned task. The parent's own parent then takes over, and so on up to the outermost running
-//! job. A stack that calls itself begins a child job if its outermost layer tracks the job.
-//! Otherwise it continues in the same job.
+//! Cancelling a job cancels its child jobs. If the parent ends first, its own parent takes over the
+//! child. A stack that calls itself begins a child job only if its outermost layer tracks jobs.
 //!
 //! # Foreign layers
 //!
-//! Two kinds of foreign layers hide the job from the layers below them, which then begin a child
-//! job or a separate job:
+//! Some foreign layers hide the job. The layers below them begin a child job or a separate job:
 //!
 //! - Layers that move the call to another task, such as tower's `Buffer`.
 //! - Layers that call later, from a poll: tower's `AsyncFilter`, axum's `HandleErrorLayer`, and
 //!   each further `Router::layer`. In axum, use one `ServiceBuilder`.
 //!
-//! A layer that calls at once may move only the *future* to another task. The layers inside it stay
-//! in the job, but their code runs without it. Wrap that future in [`Job::scope`].
+//! Other cases:
 //!
-//! If a foreign retry calls again, Timeout, Retry, CircuitBreaker and Dedup work as usual, but
-//! cannot find the job from the second attempt on. Their events are missing, and they are not given
-//! as the cause of the job's failure. An execution that callers join belongs to no job.
-//!
-//! A foreign layer may replace the error of a layer that stopped the call, such as a timeout. If it
-//! does so in the same poll, the new error counts as the same stop: an outer circuit does not count
-//! it, and an outer retry does not repeat it. If it awaits first, the outer layers see an ordinary
-//! error.
+//! - If only the *future* moves to another task, the layers inside stay in the job, but their code
+//!   runs without it. Wrap that future in [`Job::scope`].
+//! - After a foreign retry, Timeout, Retry, CircuitBreaker and Dedup work as usual but cannot find
+//!   the job. Their events and their causes of its failure are missing. An execution that callers
+//!   join belongs to no job.
+//! - A foreign layer may replace the error of a layer that stopped the call, such as a timeout. If
+//!   it does so in the same poll, outer circuits do not count the error and outer retries do not
+//!   repeat it. If it awaits first, they see an ordinary error.
 //!
 //! # Cancel safety
 //!

@@ -139,6 +139,10 @@ impl Job {
     /// A step as the last expression of a block has the return type of the function. Before a `?`
     /// the compiler must know the type: from a function's signature, or by `Ok::<_, AppError>(..)`.
     ///
+    /// If the compiler says of parallel steps that "implementation of `From` is not general
+    /// enough", it cannot infer the error type of an `async` block. Replace the block by an `async
+    /// fn`.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the step drops its future. Later events name this step until another begins.

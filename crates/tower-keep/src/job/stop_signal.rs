@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct StopSignal {
     job: JobId,
     /// The signal of an outer layer in the same job. It stops this one too.
-    around: Option<Arc<StopSignal>>,
+    outer: Option<Arc<StopSignal>>,
     /// The verdict that inner layers see.
     kind: VerdictKind,
     stopped: AtomicBool,
@@ -29,11 +29,11 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// A signal for a call in this job, inside the signal `around`.
-    pub(crate) fn new(job: JobId, kind: VerdictKind, around: Option<Arc<Self>>) -> Arc<Self> {
+    /// A signal for a call in this job, inside the signal `outer`.
+    pub(crate) fn new(job: JobId, kind: VerdictKind, outer: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
             job,
-            around,
+            outer,
             kind,
             stopped: AtomicBool::new(false),
             token: Mutex::new(None),
@@ -66,14 +66,14 @@ impl StopSignal {
         if self.stopped.load(Ordering::Acquire) {
             Some(self.kind)
         } else {
-            self.around.as_ref().and_then(|around| around.stopped_by())
+            self.outer.as_ref().and_then(|outer| outer.stopped_by())
         }
     }
 
     /// A token that fires with this signal, with an outer signal, or with the job's own token.
     pub(crate) fn token(&self, of_job: impl FnOnce() -> CancellationToken) -> CancellationToken {
-        let parent = match &self.around {
-            Some(around) => around.token(of_job),
+        let parent = match &self.outer {
+            Some(outer) => outer.token(of_job),
             None => of_job(),
         };
         let token = {
@@ -92,9 +92,9 @@ impl StopSignal {
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
             || self
-                .around
+                .outer
                 .as_ref()
-                .is_some_and(|around| around.is_within(other))
+                .is_some_and(|outer| outer.is_within(other))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<CancellationToken>> {

@@ -109,7 +109,7 @@ fn replace_job(mut job: Option<Arc<Core>>) -> Option<Arc<Core>> {
 /// Makes this the ambient job over the job around the stack, until the stack's owner
 /// [adopts](take_over) it.
 pub(in crate::job) fn lay_over(job: Arc<Core>) {
-    job.replace_around(replace_job(None));
+    job.replace_outer(replace_job(None));
     replace_job(Some(job));
 }
 
@@ -117,6 +117,6 @@ pub(in crate::job) fn lay_over(job: Arc<Core>) {
 #[cold]
 pub(in crate::job) fn take_over() -> Option<Arc<Core>> {
     let job = replace_job(None)?;
-    replace_job(job.replace_around(None));
+    replace_job(job.replace_outer(None));
     Some(job)
 }

@@ -84,8 +84,8 @@ impl Core {
         if known.any(|known| known.is_of_table_of(shard)) {
             return false;
         }
-        let place = (Arc::clone(shard), Reading::default());
-        job.rare().boards.push(place);
+        let board = (Arc::clone(shard), Reading::default());
+        job.rare().boards.push(board);
         !self.flags.set(Flag::Details).is_over()
     }
 
@@ -405,7 +405,7 @@ impl Locked<'_> {
             return Some(&mut self.reading);
         }
         let further = &mut self.rare.as_mut()?.boards;
-        let place = further.iter_mut().find(|(known, _)| is_it(known));
-        place.map(|(_, reading)| reading)
+        let known = further.iter_mut().find(|(known, _)| is_it(known));
+        known.map(|(_, reading)| reading)
     }
 }

@@ -450,9 +450,9 @@ impl Core {
     /// Calls the observers, without the lock.
     fn call_observers(&self, left_out: u8, more: usize, target: Target, event: &Event) {
         (self.run_apart)(&mut || {
-            for (index, place) in [self.first.as_ref(), self.second.get()].iter().enumerate() {
+            for (index, slot) in [self.first.as_ref(), self.second.get()].iter().enumerate() {
                 let is_meant = target.takes(index) && left_out & (1 << index) == 0;
-                if let Some(observer) = place.filter(|_| is_meant) {
+                if let Some(observer) = slot.filter(|_| is_meant) {
                     unharmed(|| observer.on_event(event));
                 }
             }

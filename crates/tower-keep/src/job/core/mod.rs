@@ -149,7 +149,7 @@ struct Rare {
     /// The signal that may stop the parent's code which began this job.
     within: Option<Arc<StopSignal>>,
     /// The job around the stack, until the stack's owner adopts this job.
-    around: Option<Arc<Core>>,
+    outer: Option<Arc<Core>>,
     children: Children,
     followers: Followers,
     /// The wakers of further Cancel layers.
@@ -325,11 +325,11 @@ impl Core {
     }
 
     /// Stores the job around the stack for the adopting owner, or takes it back.
-    pub(crate) fn replace_around(&self, around: Option<Arc<Self>>) -> Option<Arc<Self>> {
+    pub(crate) fn replace_outer(&self, outer: Option<Arc<Self>>) -> Option<Arc<Self>> {
         let mut job = self.lock();
         match &mut job.rare {
-            Some(rare) => mem::replace(&mut rare.around, around),
-            None if around.is_some() => mem::replace(&mut job.rare().around, around),
+            Some(rare) => mem::replace(&mut rare.outer, outer),
+            None if outer.is_some() => mem::replace(&mut job.rare().outer, outer),
             None => None,
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct Steps {
 struct Open {
     key: Key,
     /// The step whose code began this one.
-    around: Option<Key>,
+    outer: Option<Key>,
     since: Instant,
     step: StepInfo,
 }
@@ -45,7 +45,7 @@ struct Open {
 #[derive(Debug)]
 struct Unfinished {
     /// Its innermost open outer step.
-    around: Option<Key>,
+    outer: Option<Key>,
     step: StepInfo,
     how: Broken,
 }
@@ -75,7 +75,7 @@ impl Steps {
         self.unfinished = None;
     }
 
-    fn begin(&mut self, name: &Arc<str>, around: Option<Key>, since: Instant) -> (Key, &StepInfo) {
+    fn begin(&mut self, name: &Arc<str>, outer: Option<Key>, since: Instant) -> (Key, &StepInfo) {
         self.unfinished = None;
         self.number = self.number.saturating_add(1);
         let key = Key(self.next_key);
@@ -83,7 +83,7 @@ impl Steps {
         self.more.extend(self.latest.take());
         let open = self.latest.insert(Open {
             key,
-            around,
+            outer,
             since,
             step: StepInfo {
                 name: Arc::clone(name),
@@ -119,7 +119,7 @@ impl Steps {
     /// The step succeeded in spite of a failed inner step. A failed parallel step still counts.
     fn end_well(&mut self, key: Key) -> Option<Open> {
         let open = self.close(key)?;
-        self.unfinished.take_if(|known| known.around == Some(key));
+        self.unfinished.take_if(|known| known.outer == Some(key));
         Some(open)
     }
 
@@ -131,9 +131,9 @@ impl Steps {
             return;
         };
         if let Some(known) = &mut self.unfinished {
-            let is_inside = known.around == Some(key);
+            let is_inside = known.outer == Some(key);
             if is_inside {
-                known.around = open.around;
+                known.outer = open.outer;
             }
             let is_kept = if is_inside {
                 known.how == how
@@ -145,7 +145,7 @@ impl Steps {
             }
         }
         self.unfinished = Some(Unfinished {
-            around: open.around,
+            outer: open.outer,
             step: open.step,
             how,
         });
@@ -159,7 +159,7 @@ impl Steps {
     /// Where a finished attempt failed. A step that still runs does so in another task.
     fn where_failed(&self) -> Option<&StepInfo> {
         match &self.unfinished {
-            Some(known) if known.around.is_none() => Some(&known.step),
+            Some(known) if known.outer.is_none() => Some(&known.step),
             _ => self.current(),
         }
     }
@@ -216,11 +216,11 @@ impl Core {
         self.lock().rare.as_ref()?.step_limit
     }
 
-    /// Begins a step, inside step `around` if any, and sends its event.
-    pub(crate) fn begin_step(&self, name: &Arc<str>, around: Option<Key>) -> Key {
+    /// Begins a step, inside step `outer` if any, and sends its event.
+    pub(crate) fn begin_step(&self, name: &Arc<str>, outer: Option<Key>) -> Key {
         let now = Instant::now();
         let mut job = self.lock();
-        let (key, step) = job.rare().steps.begin(name, around, now);
+        let (key, step) = job.rare().steps.begin(name, outer, now);
         if self.is_heard() {
             let step = step.clone();
             let (number, total) = (step.number, step.total);

@@ -78,7 +78,7 @@ impl CancelWaker {
     /// Wakes this waker on cancellation. Check the job's state again after the call.
     pub(crate) fn register(&mut self, waker: &Waker) {
         match &self.further {
-            Some(place) => place.register(waker),
+            Some(slot) => slot.register(waker),
             None => {
                 self.own = Own::Waker;
                 self.job.waker.register(waker);

@@ -28,8 +28,8 @@ pub(crate) struct Labels {
 /// Takes the result of a call out of its slot. A future is large, and returning it through each
 /// frame would copy it.
 #[inline(always)]
-fn made<T>(place: Option<T>) -> T {
-    match place {
+fn take_made<T>(slot: Option<T>) -> T {
+    match slot {
         Some(made) => made,
         None => unreachable!("each entry makes its call"),
     }
@@ -39,9 +39,9 @@ impl Membership {
     /// Calls the inner service for a layer that begins no job.
     #[inline(always)]
     pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
-        let mut place = None;
-        let membership = Self::around_call(None, || place = Some(call()));
-        (membership, made(place))
+        let mut slot = None;
+        let membership = Self::around_call(None, || slot = Some(call()));
+        (membership, take_made(slot))
     }
 
     #[inline(always)]
@@ -78,12 +78,12 @@ impl Membership {
                     .for_each(|job| job.set_step_limit(limits.step));
             });
         }
-        let mut place = None;
+        let mut slot = None;
         let membership = Self::around_call(at, || {
             let _limits = context::narrow(limits);
-            place = Some(call());
+            slot = Some(call());
         });
-        (membership, made(place))
+        (membership, take_made(slot))
     }
 
     #[inline(always)]
@@ -130,9 +130,9 @@ impl Membership {
         labels: Labels,
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
-        let mut place = None;
-        let membership = Self::track_call(joining, labels, || place = Some(call()));
-        (membership, made(place))
+        let mut slot = None;
+        let membership = Self::track_call(joining, labels, || slot = Some(call()));
+        (membership, take_made(slot))
     }
 
     #[inline(always)]
@@ -202,9 +202,9 @@ impl Membership {
         let name = labels.name.unwrap_or(JobName::EMPTY);
         let job = Core::new(name, origin, context::apart);
         labels.external_id.iter().for_each(|id| job.identify(id));
-        let mut place = None;
-        let membership = Self::begin_as_owner(Arc::clone(&job), || place = Some(call()));
-        (membership, job, made(place))
+        let mut slot = None;
+        let membership = Self::begin_as_owner(Arc::clone(&job), || slot = Some(call()));
+        (membership, job, take_made(slot))
     }
 
     #[inline(always)]
@@ -223,11 +223,11 @@ impl Membership {
     /// same job.
     #[inline(always)]
     pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let mut place = None;
+        let mut slot = None;
         let call = || {
             // Time has passed since the first call.
             context::set_called_at(None);
-            place = Some(call());
+            slot = Some(call());
         };
         match (self.role, &self.job) {
             (Role::Member, _) => {
@@ -235,14 +235,14 @@ impl Membership {
                 call();
             }
             (_, Some(_)) => {
-                // The job is in the slot and not ambient, because `run` is not around this call.
+                // The job is in `self.job` and not ambient, because `run` is not around this call.
                 let ends = self.role == Role::Owner;
                 adopt::within(&mut self.job, Phase::Calling, ends, call);
             }
             (Role::Untracked, None) => self.recall_untracked(call),
             (_, None) => *self = Self::call_as_owner(None, call),
         }
-        made(place)
+        take_made(slot)
     }
 
     fn recall_untracked(&mut self, call: impl FnOnce()) {

@@ -381,14 +381,14 @@ impl Drop for Following {
 
 impl Locked<'_> {
     fn forget_work(&mut self, work: &Weak<Core>, execution: u64) {
-        let mut place = &mut self.follows;
-        while let Some(followed) = place
+        let mut slot = &mut self.follows;
+        while let Some(followed) = slot
             .take_if(|followed| !(followed.execution == execution && followed.work.ptr_eq(work)))
         {
-            place = &mut place.insert(followed).next;
+            slot = &mut slot.insert(followed).next;
         }
-        if let Some(gone) = place.take() {
-            *place = gone.next;
+        if let Some(gone) = slot.take() {
+            *slot = gone.next;
         }
     }
 }
