@@ -45,7 +45,7 @@ async fn a_full_dispatcher_turns_away() {
     assert_eq!(find::<Full>(&*error), Some(&Full::new(2)));
     assert_eq!(
         error.to_string(),
-        "2 dispatched jobs are in flight, as many as are allowed"
+        "job limit reached: 2 dispatched jobs are in flight"
     );
     for handle in running {
         assert_eq!(handle.await.unwrap(), 7);
@@ -72,7 +72,7 @@ async fn a_full_dispatcher_turns_away() {
     };
     assert_eq!(
         &**error,
-        "2 dispatched jobs are in flight, as many as are allowed"
+        "job limit reached: 2 dispatched jobs are in flight"
     );
     assert!(jobs.cancel_handle().jobs().is_empty());
     assert_eq!(jobs.dispatch(3).await.unwrap(), 7);
@@ -222,7 +222,7 @@ async fn a_refusal_says_why() {
     let jobs = Dispatcher::new(seconds()).limit(TWO);
     let _running = [1, 1].map(|request| jobs.dispatch(request));
     let refused = jobs.try_dispatch(2).unwrap_err();
-    let words = "2 dispatched jobs are in flight, as many as are allowed";
+    let words = "job limit reached: 2 dispatched jobs are in flight";
     assert_eq!(refused.to_string(), words);
     assert_eq!(refused.source().unwrap().to_string(), words);
     assert!(format!("{refused:?}").contains("Full"));

@@ -1,4 +1,4 @@
-//! What the layer needs of an error; the compiler's error says what is missing.
+//! Trait bounds of the layer, with compiler errors that name the missing trait.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use std::fmt;
 /// BoxCloneSyncService::<u32, u32, NotDisplay>::new(service);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "the error `{Self}` is not `Display`, which a call's error has to be around and inside `CancelLayer`",
+    message = "the error `{Self}` is not `Display`: errors inside and outside `CancelLayer` need it",
     label = "not `Display`",
     note = "events and log records show the error as a text"
 )]

@@ -1,4 +1,4 @@
-//! The inner call, watched for the cancellation of its job.
+//! The inner call, which stops when its job is cancelled.
 
 use std::{
     fmt,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The inner call, watched for the cancellation of its job.
+    /// The inner call, which stops when its job is cancelled.
     #[must_use = "futures do nothing unless polled"]
     pub struct CancellableCall<F, K>
     where
@@ -42,7 +42,7 @@ pin_project! {
         future: Option<F>,
         watch: CancelWatch,
         external_token: Option<Arc<ExternalToken>>,
-        // Boxed, as few jobs have an outside token, and fewer are cancelled.
+        // Boxed, as few jobs have an external token, and fewer are cancelled.
         token_wait: Option<Pin<Box<TokenWait>>>,
         grace: Option<Duration>,
         grace_sleep: Option<Pin<Box<Sleep>>>,
@@ -81,7 +81,7 @@ impl<F, K: Eq + Hash> CancellableCall<F, K> {
     }
 }
 
-/// How a call watches its job. Made before the call goes on, as what is called may share the execution.
+/// How a call watches its job. Made before the inner call, which may share the execution.
 pub(super) struct CancelWatch {
     waker: CancelWaker,
 }
@@ -105,18 +105,19 @@ impl CancelWatch {
         self.waker.is_shared()
     }
 
-    /// The call's result is there: `false` if the call was to stop instead.
+    /// The call has its result. Returns `false` if the call has to stop instead.
     #[inline(always)]
     fn decide(&mut self) -> bool {
         self.waker.decide().unwrap_or_else(|| !self.is_stopped())
     }
 
-    /// Cancels the job, or the shared execution of which the call is a part.
+    /// Cancels the job, or the shared execution that contains the call.
     pub(super) fn cancel(&self, reason: CancelReason) -> bool {
         cancel(self.job(), self.is_shared(), reason)
     }
 
-    /// The work ran, before it was cancelled: what the caller is told reads as if it had been turned away.
+    /// Reports the start of work that ran before its cancellation. The verdict alone would look
+    /// like a rejection.
     #[cold]
     fn note_start(&self) {
         if !verdict::read().is_some_and(|stop| stop.kind.is_gate()) {
@@ -124,8 +125,9 @@ impl CancelWatch {
         }
     }
 
-    /// Whether the call is to stop: a shared execution does not when the job's own caller leaves. Any other call does when
-    /// its job is over too, as a detached task may be left then.
+    /// Whether the call has to stop. A shared execution continues when the job's own caller leaves.
+    /// Any other call stops with its job, even when the job ended by itself: a detached task may be
+    /// left then.
     #[inline(always)]
     pub(super) fn is_stopped(&self) -> bool {
         let now = self.job().state();
@@ -159,7 +161,8 @@ impl<F: Future, K: Eq + Hash> Future for CancellableCall<F, K> {
                 }
             }
             let is_stopped = this.watch.is_stopped();
-            // Where a limit stopped it in another caller's poll, the limit's error is there for this one too.
+            // If a limit stopped it in another caller's poll, this caller gets the limit's error
+            // too.
             if is_stopped && !this.watch.job().state().is_expired() {
                 return self.poll_cancelled(cx);
             }
@@ -167,8 +170,8 @@ impl<F: Future, K: Eq + Hash> Future for CancellableCall<F, K> {
                 panic!("a cancellable call was polled after it was ready");
             };
             if let Poll::Ready(output) = future.poll(cx) {
-                // Whoever was cancelled meanwhile does not succeed; a limit inside that expired speaks for itself.
-                // From here on it is too late to cancel, unless somebody did so meanwhile.
+                // A call that was cancelled meanwhile does not succeed. The error of an expired
+                // limit inside takes precedence. From here on it is too late to cancel.
                 if !this.watch.decide() && this.watch.job().reason() != Some(CancelReason::TimedOut)
                 {
                     this.watch.note_start();
@@ -188,7 +191,7 @@ impl<F: Future, K: Eq + Hash> Future for CancellableCall<F, K> {
                     this.watch.cancel(external_token.reason());
                 }
             }
-            // A cancellation before the waker was in its place woke nobody.
+            // A cancellation before the waker was registered woke no task.
             if !this.watch.is_stopped() {
                 return Poll::Pending;
             }
@@ -209,12 +212,12 @@ impl<F: Future, K: Eq + Hash> CancellableCall<F, K> {
             .grace
             .filter(|_| this.watch.job().state().is_cancelled());
         if let (Some(grace), Some(future)) = (grace, this.future.as_mut().as_pin_mut()) {
-            // Where callers share the execution, it finds out now whether this one has it to itself.
+            // Polling a joined execution finds out whether this caller is the only one.
             if this.watch.job().can_clean_up(true) && future.poll(cx).is_ready() {
                 this.future.set(None);
                 return Poll::Ready(Err(cancelled(this.watch.job())));
             }
-            // It may have come to a wait just now.
+            // The poll may just have reached a wait.
             if this.watch.job().can_clean_up(this.watch.is_shared()) {
                 let sleep = this
                     .grace_sleep

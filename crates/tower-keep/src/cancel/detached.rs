@@ -1,4 +1,4 @@
-//! A call in a task of its own, which runs on without its caller.
+//! Detached calls: its own task runs the call, and continues without its caller.
 
 use std::{
     fmt,
@@ -28,13 +28,15 @@ use crate::{
     },
 };
 
-/// What the task hands to its caller: the result, and what the layers inside said of it. `None` if it was given up.
+/// The task's output: the result, and the verdict of the layers inside. `None` if the attempt was
+/// given up.
 type Output<T, E> = Option<(Result<Result<T, E>, Cancelled>, Carried)>;
 
-/// Tells the task that its attempt was given up, and which kind of layer of ours did it.
+/// Tells the task that its attempt was given up, and by which kind of layer.
 type GiveUp = oneshot::Sender<Option<VerdictKind>>;
 
-/// A call in a task of its own. The task runs on if the caller drops this, and stops if a layer around it does.
+/// A call in its own task. The task continues if the caller drops this, and stops if a layer around
+/// it does.
 #[must_use = "futures do nothing unless polled"]
 pub struct DetachedCall<T, E> {
     task: JoinHandle<Output<T, E>>,
@@ -104,7 +106,7 @@ where
         };
         let polled = panic::catch(poll);
         drop(entered);
-        // The caller that would note it may be gone.
+        // The caller that would record this may be gone.
         if let Some(job) = &slot {
             let is_past_gates = match &polled {
                 Ok(_) => !verdict::read().is_some_and(|verdict| verdict.kind.is_gate()),
@@ -120,15 +122,15 @@ where
         }
     })
     .await;
-    // In the job's scope, as no caller drops what is left.
+    // In the job's scope, as no caller drops the work.
     let mut drop_work = || {
         let _entered = context::enter(&mut slot, Phase::Running);
         work.set(None);
     };
-    let (result, said) = match done {
+    let (result, carried) = match done {
         Some(Ok(done)) => done,
         Some(Err(panic)) => {
-            // A second panic, of what the work drops, must not keep the first from the caller.
+            // A second panic, in the work's drop, must not hide the first one from the caller.
             unharmed(drop_work);
             unfinished.finish(Some(panic.ending()));
             panic.resume();
@@ -138,18 +140,19 @@ where
             return None;
         }
     };
-    // Out of the layer before the job's end is told.
+    // The work leaves the layer before the job's end is reported.
     drop_work();
     unfinished.finish(Some(match &result {
-        Ok(result) => Ending::of(result, &said),
+        Ok(result) => Ending::of(result, &carried),
         Err(cancelled) => Ending::Cancelled {
             reason: cancelled.reason().clone(),
         },
     }));
-    Some((result, said))
+    Some((result, carried))
 }
 
-/// Tells the job that its task is over, also where that panics or is dropped by its runtime, perhaps before it ran at all.
+/// Tells the job that its task is over, even if the task panics or the runtime drops it, perhaps
+/// before its first poll.
 struct TaskGuard(Option<(Arc<Core>, TaskId)>);
 
 impl TaskGuard {
@@ -185,11 +188,11 @@ impl<T, E> Future for DetachedCall<T, E> {
         self.give_up = None;
         self.job.outcome_taken(self.id);
         match done {
-            Ok(Some((result, said))) => {
-                verdict::leave_carried(said);
+            Ok(Some((result, carried))) => {
+                verdict::leave_carried(carried);
                 Poll::Ready(result)
             }
-            // A panic goes on to the caller, as it would without the task.
+            // A panic continues in the caller, as it would without the task.
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             Ok(None) | Err(_) => Poll::Ready(Err(Cancelled::new(CancelReason::Shutdown))),
         }
@@ -201,8 +204,8 @@ impl<T, E> Drop for DetachedCall<T, E> {
         let Some(give_up) = self.give_up.take() else {
             return;
         };
-        // A layer that gives an attempt up does so while the job is polled; a caller that leaves does not poll it. Work
-        // that is cancelled stops by itself, after its grace period.
+        // A layer gives an attempt up while the job is polled. A caller that leaves does not poll
+        // the job. Cancelled work stops by itself, after its grace period.
         let now = self.job.state();
         let stops = if self.shared {
             now.has_fired()
@@ -210,7 +213,7 @@ impl<T, E> Drop for DetachedCall<T, E> {
             now.is_cancelled()
         };
         if context::is_current(&self.job) && !stops {
-            // It fails only where the task is over.
+            // Sending fails only if the task is over.
             let _ = give_up.send(verdict::dropped_by());
             self.job.give_up(self.id);
         }

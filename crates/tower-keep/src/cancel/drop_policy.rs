@@ -1,15 +1,15 @@
-//! What happens to a call whose caller drops it: it stops, or runs on in a task of its own.
+//! What happens to a call when its caller drops it: it stops, or runs on in its own task.
 
 use std::{future::Future, hash::Hash};
 
 use super::{bounds::DisplayError, cancellable::CancellableCall, detached::DetachedCall};
 use crate::job::Cancelled;
 
-/// A call whose future is dropped stops. The default.
+/// A dropped call stops. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StopOnDrop;
 
-/// A job runs on without its caller.
+/// A job continues without its caller.
 ///
 /// ```compile_fail
 /// # use std::rc::Rc;
@@ -25,9 +25,9 @@ pub struct StopOnDrop;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Detached;
 
-/// What happens to a call whose caller drops it.
+/// What happens to a call when its caller drops it.
 pub trait DropPolicy<F: Future, K: Eq + Hash> {
-    /// The call, as its caller polls it.
+    /// The future that the caller polls.
     type Call: Future<Output = Result<F::Output, Cancelled>>;
 
     /// Begins the call.

@@ -1,4 +1,4 @@
-//! The user's token that stops the layer's jobs, or shuts the layer down.
+//! The user's token, which cancels the layer's jobs or shuts the layer down.
 
 use std::{
     future::Future,
@@ -17,9 +17,9 @@ use crate::{event::CancelReason, job::table::Owner};
 /// The token, shared by the layer's clones.
 pub(super) struct ExternalToken {
     pub(super) token: CancellationToken,
-    /// How long the running jobs may run on; `None` where the token just cancels them.
+    /// How long the running jobs may continue; `None` if the token cancels them at once.
     within: Option<Duration>,
-    /// Set by whoever first notices that the token fired; `None` is past the end of time.
+    /// Set by the first code that notices the fired token; `None` if it overflows the clock.
     deadline: OnceLock<Option<Instant>>,
 }
 
@@ -37,7 +37,7 @@ impl ExternalToken {
         Self::new(self.token.clone(), self.within)
     }
 
-    /// How long the running jobs may run on, where the token shuts the layer down.
+    /// How long the running jobs may continue after a shutdown.
     pub(super) fn within(&self) -> Option<Duration> {
         self.within
     }
@@ -49,25 +49,26 @@ impl ExternalToken {
         }
     }
 
-    /// Whether the token fired and leaves the running jobs no time.
+    /// Whether the token fired and gives the running jobs no time.
     #[inline]
     pub(super) fn stops_at_once(&self) -> bool {
         self.within.is_none() && self.token.is_cancelled()
     }
 
-    /// Whether the token shuts the layer down, rather than cancel its jobs.
+    /// Whether the token shuts the layer down, instead of cancelling its jobs.
     pub(super) fn shuts_down(&self) -> bool {
         self.within.is_some()
     }
 
-    /// Shuts the layer down if the token did so and nobody has noticed yet.
-    pub(super) fn look(&self, registry: &dyn Owner) {
+    /// Shuts the layer down if the token fired and no code has noticed yet.
+    pub(super) fn check(&self, registry: &dyn Owner) {
         if self.shuts_down() && self.token.is_cancelled() {
             self.fired(registry);
         }
     }
 
-    /// The token fired: what it means for new jobs, and until when the running ones may run on.
+    /// Handles the fired token: closes the layer on a shutdown, and returns how long running jobs
+    /// may continue.
     pub(super) fn fired(&self, registry: &dyn Owner) -> RunUntil {
         if self.shuts_down() {
             registry.close();
@@ -86,7 +87,7 @@ impl ExternalToken {
     }
 }
 
-/// Until when the running jobs may run on.
+/// How long the running jobs may continue.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RunUntil {
     Now,
@@ -95,10 +96,10 @@ pub(super) enum RunUntil {
 }
 
 pin_project! {
-    /// Ready when the token's time has come for a running job.
+    /// Ready when the token requires a running job to stop.
     pub(super) struct TokenWait {
         external_token: Arc<ExternalToken>,
-        // `None` where the layer and its handles are gone.
+        // `None` if the layer and its handles are gone.
         registry: Option<Arc<dyn Owner>>,
         #[pin]
         fired: WaitForCancellationFutureOwned,
@@ -148,7 +149,7 @@ impl Future for TokenWait {
             this.sleep.set(Some(tokio::time::sleep_until(deadline)));
         }
         match this.sleep.as_pin_mut() {
-            // A busy job must not use up the budget that its own deadline needs.
+            // Unconstrained: a busy job must not use up the budget that its own deadline needs.
             Some(sleep) => Pin::new(&mut tokio::task::coop::unconstrained(sleep)).poll(cx),
             None => Poll::Ready(()),
         }

@@ -1,4 +1,4 @@
-//! The response future.
+//! The response future of `Cancel`.
 
 use std::{
     fmt,
@@ -65,7 +65,7 @@ where
                 None => panic!("a cancellable call was polled after it was ready"),
             },
         };
-        // Whoever keeps the future must not keep the job in the registry and its group.
+        // A future that is kept after its end must not keep the job in the registry and its group.
         this.state.set(State::Rejected { cancelled: None });
         let result = match outcome {
             Ok(result) => this

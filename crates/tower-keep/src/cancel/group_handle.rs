@@ -1,4 +1,4 @@
-//! The handle that cancels the jobs of one group.
+//! `GroupHandle`: lists and cancels the jobs of one group.
 
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
@@ -9,15 +9,17 @@ use super::{
 };
 use crate::event::CancelReason;
 
-/// Cancels the jobs of one group of a [`CancelLayer`](super::CancelLayer) and its clones.
+/// Lists and cancels the jobs of a group of a [`CancelLayer`](super::CancelLayer) and its clones.
 ///
-/// It knows the key that the layer's closure makes, and whatever that borrows as: `&str` for a `String`.
+/// The group is the key that the layer's closure returns, or a borrowed form of it: `&str` for a
+/// `String`.
 pub struct GroupHandle<K> {
     pub(super) groups: Arc<Groups<K>>,
 }
 
 impl<K: Eq + Hash> GroupHandle<K> {
-    /// Cancels the jobs of this group, with [`CancelReason::Requested`], and says how many were not cancelled before.
+    /// Cancels the jobs of this group, with [`CancelReason::Requested`]. Returns how many were not
+    /// cancelled before.
     pub fn cancel<Q>(&self, group: &Q) -> usize
     where
         K: Borrow<Q>,
@@ -26,7 +28,7 @@ impl<K: Eq + Hash> GroupHandle<K> {
         self.cancel_because(group, CancelReason::Requested)
     }
 
-    /// Cancels the jobs of this group for this reason and says how many were not cancelled before.
+    /// Cancels the jobs of this group for this reason. Returns how many were not cancelled before.
     pub fn cancel_because<Q>(&self, group: &Q, reason: impl Into<CancelReason>) -> usize
     where
         K: Borrow<Q>,
@@ -35,8 +37,10 @@ impl<K: Eq + Hash> GroupHandle<K> {
         cancel_each(self.groups.jobs(group), &reason.into(), |_| true)
     }
 
-    /// The running jobs of this group, oldest first: in a group that [replaces](super::CancelLayer::replace) one, and
-    /// those that clean up.
+    /// Lists the running jobs of this group, oldest first.
+    ///
+    /// A group that [replaces](super::CancelLayer::replace) its jobs has one, and those in their
+    /// grace period.
     #[must_use]
     pub fn jobs<Q>(&self, group: &Q) -> Vec<RunningJob>
     where

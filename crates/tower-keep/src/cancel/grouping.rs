@@ -1,15 +1,15 @@
-//! How requests form groups.
+//! How requests form groups: not at all, or by a closure.
 
 use std::{convert::Infallible, fmt, hash::Hash, sync::Arc};
 
 use super::groups::Groups;
 use crate::unshare::{Unshare, has_others};
 
-/// No job belongs to a group. The default.
+/// No groups. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoGroup;
 
-/// A closure puts jobs into groups.
+/// A closure gives the group of a request.
 pub struct GroupBy<F, K> {
     pub(super) group: F,
     pub(super) groups: Arc<Groups<K>>,
@@ -50,15 +50,15 @@ impl<F, K> fmt::Debug for GroupBy<F, K> {
     }
 }
 
-/// Which jobs belong together.
+/// Gives the group of each request.
 pub trait Grouping<Request> {
     /// What identifies a group.
     type Key: Clone + Eq + Hash;
 
-    /// The request's group; `None` belongs to none.
+    /// The request's group, if it has one.
     fn group(&self, request: &Request) -> Option<Self::Key>;
 
-    /// The groups; `None` if there are none.
+    /// The groups, if the layer has any.
     fn groups(&self) -> Option<&Arc<Groups<Self::Key>>>;
 }
 

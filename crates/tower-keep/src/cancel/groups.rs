@@ -18,11 +18,11 @@ use crate::{
 pub struct Groups<K> {
     /// A leaf lock, but for the key's own `Eq` and `Hash`.
     members: Mutex<HashMap<K, Members>>,
-    /// A new job takes the place of those before it.
+    /// A new job replaces the previous ones.
     replaces: bool,
 }
 
-/// The jobs of one group. Most groups have one.
+/// The jobs of one group. Most groups have one job.
 struct Members {
     one: Member,
     more: JobMap<Member>,
@@ -41,7 +41,7 @@ impl Member {
 }
 
 impl Members {
-    /// Without allocating for a group of one.
+    /// All jobs of the group. A group with one job needs no allocation.
     fn all(&self) -> (Tracked, Vec<Tracked>) {
         let more = self.more.values();
         (
@@ -63,7 +63,7 @@ impl Members {
         member.calls += 1;
     }
 
-    /// `false` if the group is empty without it.
+    /// Returns `false` if the group is empty then.
     fn remove(&mut self, job: &Arc<Core>) -> bool {
         let is_one = self.one.is(job);
         let member = if is_one {
@@ -114,7 +114,7 @@ impl<K> Groups<K> {
         }
     }
 
-    /// Without jobs.
+    /// The same grouping, without jobs.
     pub(super) fn renewed(&self) -> Self {
         Self::new(self.replaces)
     }
@@ -125,8 +125,9 @@ impl<K> Groups<K> {
 }
 
 impl<K: Eq + Hash> Groups<K> {
-    /// Puts the job into its group, and cancels those whose place it takes. Where a younger job has it, as a retry
-    /// around the layer comes back with its older one, it is this one that is replaced.
+    /// Puts the job into its group, and cancels the jobs that it replaces. If a younger job is in
+    /// the group, because a retry around the layer calls again for an older job, this job is
+    /// cancelled instead.
     pub(super) fn enter(self: &Arc<Self>, group: K, job: &Arc<Core>, shared: bool) -> GroupGuard<K>
     where
         K: Clone,
@@ -135,7 +136,7 @@ impl<K: Eq + Hash> Groups<K> {
             job: Arc::clone(job),
             shared,
         };
-        // Outside the lock, as both are the user's code: the clone, and the drop of the one that is not needed.
+        // Outside the lock, as both are user code: the clone, and the drop of an unused key.
         let mut key = Some(group.clone());
         let before = {
             let mut members = self.members();
@@ -161,7 +162,7 @@ impl<K: Eq + Hash> Groups<K> {
                 (None, None) => None,
             }
         };
-        // From here on it leaves the group whatever happens, as by a panic of what is the user's below.
+        // From here on the guard removes the job from the group, even if user code below panics.
         let guard = GroupGuard {
             groups: Arc::clone(self),
             group,
@@ -173,7 +174,7 @@ impl<K: Eq + Hash> Groups<K> {
             if all().any(|before| before.job.id() > job.id()) {
                 target.cancel(CancelReason::Replaced);
             }
-            // A retry around this layer may come again with the same job.
+            // The same job is spared: a retry around this layer may call again for it.
             for before in all().filter(|before| before.job.id() < job.id()) {
                 before.cancel(CancelReason::Replaced);
             }
@@ -189,11 +190,11 @@ impl<K: Eq + Hash> Groups<K> {
                 _ => None,
             }
         };
-        // The group is the user's: it goes without the lock.
+        // Dropping the key runs user code: not under the lock.
         drop(removed);
     }
 
-    /// Oldest first.
+    /// The jobs of this group, oldest first.
     pub(super) fn jobs<Q>(&self, group: &Q) -> Vec<Tracked>
     where
         K: Borrow<Q>,

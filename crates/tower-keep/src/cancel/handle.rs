@@ -18,7 +18,7 @@ use crate::{
 
 /// Cancels the jobs of one [`CancelLayer`](super::CancelLayer) and its clones.
 ///
-/// Wherever a reason is asked for, a text will do: it becomes [`CancelReason::Other`].
+/// A method that takes a reason also takes a text, which becomes [`CancelReason::Other`].
 #[derive(Clone)]
 pub struct CancelHandle {
     pub(super) registry: Arc<Registry>,
@@ -26,24 +26,28 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
-    /// Cancels this job, with [`CancelReason::Requested`]. `false` if it does not run, has its result already, or was
-    /// cancelled before.
+    /// Cancels this job, with [`CancelReason::Requested`].
+    ///
+    /// Returns `false` if the job is not running, already has its result, or was cancelled before.
     pub fn cancel(&self, job: JobId) -> bool {
         self.cancel_because(job, CancelReason::Requested)
     }
 
-    /// Cancels this job for this reason, as [`cancel`](Self::cancel) does. [`CancelReason::TimedOut`] is what a time limit
-    /// says: a job that is cancelled with it and comes to its own end in the same poll keeps that.
+    /// Cancels this job for this reason, as [`cancel`](Self::cancel) does.
+    ///
+    /// [`CancelReason::TimedOut`] is the reason of a time limit. If a job is cancelled with it and
+    /// gets its own result in the same poll, it keeps that result.
     pub fn cancel_because(&self, job: JobId, reason: impl Into<CancelReason>) -> bool {
         let job = self.registry.find(job);
         job.is_some_and(|job| job.cancel(reason.into()))
     }
 
-    /// Cancels every running job that has this [external id](crate::Event::external_id), for this reason, and says how many
-    /// were not cancelled before.
+    /// Cancels every running job that has this [external id](crate::Event::external_id), for this
+    /// reason. Returns how many of them were not cancelled before.
     ///
-    /// An external id need not be unique: all that have it are meant. The children of such a job are cancelled with it,
-    /// as ever, whatever their own ids are. A job that begins meanwhile may be left out. This looks at every job.
+    /// An external id need not be unique: all jobs that have it are cancelled, and so are their
+    /// children, whatever their own ids. A job that begins meanwhile may be missed. This call looks
+    /// at every running job.
     ///
     /// ```
     /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -72,9 +76,10 @@ impl CancelHandle {
         cancel_each(jobs, &reason.into(), |_| true)
     }
 
-    /// Cancels the running jobs that are meant, for this reason, and says how many were not cancelled before.
+    /// Cancels the running jobs that `picks` returns `true` for, with this reason. Returns how many
+    /// of them were not cancelled before.
     ///
-    /// A job that begins meanwhile may be left out. `meant` may use this handle.
+    /// A job that begins meanwhile may be missed. `picks` may use this handle.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -86,35 +91,48 @@ impl CancelHandle {
     pub fn cancel_where(
         &self,
         reason: impl Into<CancelReason>,
-        mut meant: impl FnMut(&RunningJob) -> bool,
+        mut picks: impl FnMut(&RunningJob) -> bool,
     ) -> usize {
         cancel_each(self.registry.jobs(), &reason.into(), |job| {
-            // It may have ended while `meant` looked at another.
-            (!job.state().is_over() || job.state().works_on()) && meant(&RunningJob::of(job))
+            // The job may have ended while `picks` looked at another one.
+            (!job.state().is_over() || job.state().works_on()) && picks(&RunningJob::of(job))
         })
     }
 
-    /// Cancels every running job for this reason and says how many were not cancelled before.
+    /// Cancels every running job for this reason. Returns how many were not cancelled before.
     pub fn cancel_all(&self, reason: impl Into<CancelReason>) -> usize {
         cancel_each(self.registry.jobs(), &reason.into(), |_| true)
     }
 
-    /// Turns away every new job from now on, with [`CancelReason::Shutdown`], and lets the running ones end within this
-    /// time; then cancels those that are left, with the same reason, and waits for their end, grace period included.
+    /// Shuts the layer down: refuses new jobs, and gives the running jobs this long to end.
     ///
-    /// The layer is shut from this call on, and for good: there is no way back. The rest happens as the future is
-    /// polled. It is ready as soon as the last job is over. Dropping it stops the waiting, so that nobody is cancelled
-    /// at the deadline; the layer stays shut, and this can be called again. Where several wait, the nearest deadline
-    /// counts, and all say the same.
+    /// New jobs fail with [`CancelReason::Shutdown`]. At the deadline, the remaining jobs are
+    /// cancelled with the same reason. The future is ready as soon as the last job is over, grace
+    /// periods included.
     ///
-    /// A job is over when its result went to its caller and its observers were told, and a dispatched one when its handle
-    /// has the result. So a call whose future is kept but not polled keeps this waiting, as does the caller of this itself
-    /// if it is such a job. A [detached](super::CancelLayer::detached) one is over with its work, whenever its caller asks
-    /// for the result; and for a retry around this layer each attempt is a job to this: the next one is turned away.
+    /// The layer is shut down from this call on, and cannot be reopened. The rest happens as the
+    /// future is polled.
     ///
-    /// What a running job calls through this same layer is new too, and turned away: for its children use a layer of
-    /// their own.
-    #[must_use = "without it nobody waits for the running jobs, or cancels them at the deadline"]
+    /// The layer may be shut down several times: the nearest deadline counts, and all futures give
+    /// the same report.
+    ///
+    /// # When a job is over
+    ///
+    /// - A job is over when its caller has the result and its observers have the last event. A
+    ///   dispatched job is over when its handle has the result.
+    /// - A call whose future is kept but not polled delays the shutdown. So does a job that awaits
+    ///   this future itself.
+    /// - A [detached](super::CancelLayer::detached) job is over with its work, whenever its caller
+    ///   asks for the result.
+    /// - For a retry around this layer, each attempt counts as a job: the next attempt is refused.
+    /// - A call that a running job makes through this layer is new too, and refused. Use a separate
+    ///   layer for child jobs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the wait, so that no job is cancelled at the deadline. The layer
+    /// stays shut down.
+    #[must_use = "unless polled, it does not cancel the running jobs at the deadline"]
     pub fn shutdown(
         &self,
         within: Duration,
@@ -123,41 +141,43 @@ impl CancelHandle {
         ShutdownFuture::new(Arc::clone(&self.registry), within)
     }
 
-    /// Cancels every running job with [`CancelReason::Shutdown`] and turns away every new one with it, for good, and
-    /// waits for nobody. Says how many jobs were not cancelled before.
+    /// Shuts the layer down without waiting: refuses new jobs for good, and cancels every running
+    /// job, both with [`CancelReason::Shutdown`]. Returns how many jobs were not cancelled before.
     pub fn shutdown_now(&self) -> usize {
         self.registry.close();
         self.cancel_all(CancelReason::Shutdown)
     }
 
-    /// Whether new jobs are turned away, since one of the above, or since a token that was given to
-    /// [`shutdown_on`](super::CancelLayer::shutdown_on) before this handle was made.
+    /// Whether the layer is shut down and refuses new jobs.
+    ///
+    /// It also sees a token that was given to [`shutdown_on`](super::CancelLayer::shutdown_on)
+    /// before this handle was made.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         if let Some(external_token) = &self.external_token {
-            external_token.look(&*self.registry);
+            external_token.check(&*self.registry);
         }
         self.registry.is_closed()
     }
 
-    /// Keeps a shutdown waiting for more than the jobs.
+    /// Delays a shutdown beyond the end of the jobs.
     pub(crate) fn hold(&self) -> ShutdownHold {
         ShutdownHold::new(&self.registry)
     }
 
-    /// Ready once new jobs are turned away.
+    /// Ready once new jobs are refused.
     pub(crate) async fn closing(self) {
         let closed = self.registry.shutdown_token().cancelled();
         match &self.external_token {
             Some(external_token) if external_token.shuts_down() => {
                 select(pin!(closed), pin!(external_token.token.cancelled())).await;
-                external_token.look(&*self.registry);
+                external_token.check(&*self.registry);
             }
             _ => closed.await,
         }
     }
 
-    /// The running jobs as they are now, oldest first.
+    /// Lists the running jobs, oldest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<RunningJob> {
         list(&self.registry.jobs())

@@ -1,4 +1,4 @@
-//! The layer and its settings.
+//! `CancelLayer` and its settings: grace period, groups, tokens, shutdown, detached jobs.
 
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
@@ -19,14 +19,16 @@ use crate::{
     unshare::{Unshare, has_others},
 };
 
-/// Gives each job a token, and stops the job when it is cancelled.
+/// Gives each job a cancellation token, and stops the job when it is cancelled.
 ///
-/// Its clones, and all services that it makes, share the running jobs, and a shutdown. A setter on a layer that is in use,
-/// as by a clone, a handle or a service, gives a layer of its own: configure first, then take handles.
+/// The layer's clones and services share the running jobs, and a shutdown. A setter on a layer that
+/// is in use, by a clone, a handle or a service, returns a separate layer: configure first, then
+/// take handles.
 ///
-/// `CancelLayer` alone names the layer without groups that stops a dropped call. `G`, the grouping, and `D`, what happens
-/// on drop, have no other public names: a struct that holds a configured layer or its service has a type parameter for it,
-/// or tower's [`BoxCloneSyncService`](https://docs.rs/tower/0.5/tower/util/struct.BoxCloneSyncService.html).
+/// `CancelLayer` without parameters is the layer without groups that stops dropped calls. `G` (the
+/// grouping) and `D` (what happens on drop) have no other public names. A struct that holds a
+/// configured layer or its service needs a type parameter, or tower's
+/// [`BoxCloneSyncService`](https://docs.rs/tower/0.5/tower/util/struct.BoxCloneSyncService.html).
 #[derive(Clone)]
 pub struct CancelLayer<G = NoGroup, D = StopOnDrop, O = Fail> {
     pub(super) registry: Arc<Registry>,
@@ -38,7 +40,7 @@ pub struct CancelLayer<G = NoGroup, D = StopOnDrop, O = Fail> {
 }
 
 impl CancelLayer {
-    /// No groups, no grace period; a dropped call stops.
+    /// Creates a layer without groups and without a grace period, which stops dropped calls.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -59,10 +61,10 @@ impl Default for CancelLayer {
 }
 
 impl<G, D, O> CancelLayer<G, D, O> {
-    /// Cancels jobs from outside.
+    /// Returns a handle that lists and cancels the running jobs.
     ///
-    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with jobs of its own, which
-    /// this handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns another layer,
+    /// whose jobs this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CancelHandle {
         CancelHandle {
@@ -71,7 +73,7 @@ impl<G, D, O> CancelLayer<G, D, O> {
         }
     }
 
-    /// Shares the table of a board of the same stack, unless there is a handle or another use of this layer already.
+    /// Uses the job table of a board in the same stack, unless this layer is in use already.
     #[cfg_attr(not(any(feature = "pipeline", feature = "dispatch")), allow(dead_code))]
     pub(crate) fn share(&mut self, table: &Arc<Table>) {
         if !has_others(&self.registry) {
@@ -98,9 +100,12 @@ impl<G: Unshare, D, O> Unshare for CancelLayer<G, D, O> {
 }
 
 impl<G: Unshare, D, O> CancelLayer<G, D, O> {
-    /// Stops every job at once, with [`CancelReason::Requested`](crate::CancelReason::Requested), when this token is
-    /// cancelled, and lets none begin after that. One that is cancelled beforehand lets none begin at all. A layer has
-    /// one token: the last counts, whether set here or by [`shutdown_on`](Self::shutdown_on).
+    /// Cancels every job at once when this token is cancelled, with
+    /// [`CancelReason::Requested`](crate::CancelReason::Requested).
+    ///
+    /// From then on the layer refuses new jobs. A token that is cancelled already refuses all of
+    /// them. A layer has one token: the last setter wins, whether this one or
+    /// [`shutdown_on`](Self::shutdown_on).
     #[must_use]
     pub fn token(mut self, token: CancellationToken) -> Self {
         self.unshare();
@@ -108,11 +113,15 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         self
     }
 
-    /// Shuts the layer down when this token is cancelled, as [`CancelHandle::shutdown`] does: for a token that tells a
-    /// server to stop. New jobs are turned away; the running ones may end within this time, counted from when the layer
-    /// or a [handle](Self::handle) notices the token, which every call and every running job does. What is left then is
-    /// cancelled, with [`CancelReason::Shutdown`](crate::CancelReason::Shutdown). Nobody has to wait for it. Whoever
-    /// wants to, or to know what became of the jobs, calls [`CancelHandle::shutdown`] besides.
+    /// Shuts the layer down when this token is cancelled, for a token that stops a server.
+    ///
+    /// As with [`CancelHandle::shutdown`], new jobs are refused and running jobs get this long to
+    /// end. The remaining jobs are then cancelled with
+    /// [`CancelReason::Shutdown`](crate::CancelReason::Shutdown).
+    ///
+    /// The time counts from the moment when the layer or a [handle](Self::handle) notices the
+    /// token. Every call and every running job notices it. No future needs to be awaited. To wait
+    /// for the end of the jobs, or for the report, call [`CancelHandle::shutdown`] as well.
     #[must_use]
     pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
         self.unshare();
@@ -120,16 +129,18 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         self
     }
 
-    /// Lets a cancelled job run on for this long after its token fired, so that it can clean up; then it is dropped.
-    /// The caller gets [`Cancelled`] either way, and the event says which of the two it was. Default: it is dropped
-    /// at once.
+    /// Gives a cancelled job this long to clean up after its token fired; then its work is dropped.
+    /// Default: the work is dropped at once.
     ///
-    /// Only work that runs is given the time. A job that waits is dropped at once: for readiness or another gate before
-    /// it starts, for its next attempt, for quiet, or for what another job does. So is one of several callers of a joined
-    /// execution, which goes on for the others.
+    /// The caller gets [`Cancelled`] in both cases. The event says whether the work ended by itself
+    /// or was dropped.
     ///
-    /// A client stack that the clean-up calls would be a child of the cancelled job, and so cancelled at once: run it
-    /// in `Job::default().scope(..)`, as nobody's child.
+    /// Only running work gets a grace period. A job is dropped at once if it waits for readiness or
+    /// admission, for its next attempt, for quiet, or for another job's result. So is one of
+    /// several callers of a joined execution, which continues for the others.
+    ///
+    /// A call that the clean-up makes through another stack would be a child of the cancelled job,
+    /// and cancelled at once. Make it in `Job::default().scope(..)`, without a parent.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.unshare();
@@ -137,12 +148,17 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         self
     }
 
-    /// Within a group, a new job cancels the one before it, with
-    /// [`CancelReason::Replaced`](crate::CancelReason::Replaced), before it starts. `None` belongs to no group.
+    /// Cancels the previous job of a group when a new one comes, before the new one starts. The
+    /// reason is [`CancelReason::Replaced`](crate::CancelReason::Replaced).
     ///
-    /// Of two jobs the newer one counts: an older one that comes back by a retry outside this layer is replaced itself. A
-    /// job whose own code calls with its group replaces itself, and its caller is told so. A layer puts jobs into groups
-    /// in one way: this or [`group_by`](Self::group_by), whichever was said last. For two ways, use two layers.
+    /// The closure gives the group of a request. `None` means no group.
+    ///
+    /// Of two jobs the newer one wins: if a retry outside this layer calls again for an older job,
+    /// the older job is replaced. A job whose own code calls with its group replaces itself, and
+    /// its caller gets that error.
+    ///
+    /// A layer has one grouping, this or [`group_by`](Self::group_by): the last setter wins. For
+    /// two groupings, use two layers.
     ///
     /// ```
     /// use tower_keep::CancelLayer;
@@ -160,8 +176,10 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         self.by_group(group, true)
     }
 
-    /// Puts jobs into groups that a [group handle](Self::group_handle) cancels together. None replaces another. `None`
-    /// belongs to no group.
+    /// Puts jobs into groups, which a [group handle](Self::group_handle) cancels together. No job
+    /// replaces another.
+    ///
+    /// The closure gives the group of a request. `None` means no group.
     #[must_use]
     pub fn group_by<F, Request, K>(self, group: F) -> CancelLayer<GroupBy<F, K>, D, O>
     where
@@ -186,22 +204,26 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         }
     }
 
-    /// The job runs in a task of its own: when its caller goes away it runs on, ends, and is reported. It can still be
-    /// cancelled through the handle.
+    /// Runs each job in its own task, so that it outlives its caller.
     ///
-    /// The service's future then has to be `Send + 'static`, and calls have to be made within a tokio runtime.
+    /// Such a job ends and is reported as any other, and can be cancelled through the handle.
     ///
-    /// Only what lies inside this layer runs on. A layer outside it, such as a retry, is dropped with the caller: a caller
-    /// that leaves between two attempts ends the job. Of several calls that run when the caller leaves, the last to end
-    /// says how the job ended.
+    /// The service's future has to be `Send + 'static`, and calls have to be made within a tokio
+    /// runtime.
     ///
-    /// Work runs on only when its caller leaves. If a layer outside this one gives up an attempt, as a time limit or a hedge
-    /// does, the task drops that attempt's work soon after. Work that is left when the job is over stops too.
+    /// Only the stack inside this layer continues. A layer outside it, such as a retry, is dropped
+    /// with the caller: if the caller leaves between two attempts, the job ends. If several calls
+    /// of a job run when the caller leaves, the last one to end determines how the job ended.
     ///
-    /// The task runs in the tracing span that is current where the call is made, and keeps that open until it is over. It
-    /// does not see the caller's task-locals: task-locals belong to the task that polls.
+    /// Work continues only when its caller leaves. If a layer outside gives up an attempt, as a
+    /// time limit or a hedge does, the task drops that attempt's work soon after. Work that is left
+    /// when the job is over stops too.
     ///
-    /// As any setter, it goes before [`handle`](Self::handle): a handle that was taken before does not see these jobs.
+    /// The task runs in the tracing span of the call, and keeps that span open until it is over. It
+    /// does not see the caller's task-locals, which belong to the caller's task.
+    ///
+    /// Like every setter, this comes before [`handle`](Self::handle): a handle taken before does
+    /// not see these jobs.
     #[must_use]
     pub fn detached(self) -> CancelLayer<G, Detached, O> {
         let layer = self.unshared();
@@ -215,7 +237,7 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         }
     }
 
-    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    /// Fails with an error of your own instead of a [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn fail_with<F, E>(self, fail: F) -> CancelLayer<G, D, FailWith<F>>
     where
@@ -224,7 +246,7 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         self.on_reject(FailWith(fail))
     }
 
-    /// Answers with a response instead of an error, and leaves the inner error type untouched.
+    /// Answers with a response instead of an error, and keeps the inner error type.
     #[must_use]
     pub fn respond_with<F, Response>(self, respond: F) -> CancelLayer<G, D, RespondWith<F>>
     where
@@ -247,10 +269,10 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
 }
 
 impl<F, K, D, O> CancelLayer<GroupBy<F, K>, D, O> {
-    /// Cancels the jobs of one group.
+    /// Returns a handle that lists and cancels the jobs of a group.
     ///
-    /// Configure first, then take handles: a setter on a layer that has this handle gives a layer with groups of its own,
-    /// which the handle does not see.
+    /// Configure first, then take handles: a setter on a layer with this handle returns another
+    /// layer, whose groups this handle does not see.
     ///
     /// ```
     /// use tower_keep::CancelLayer;

@@ -1,26 +1,28 @@
-//! Stop work that nobody needs any more.
+//! Cancels running jobs: by id, by group, on shutdown, or when a caller leaves.
 //!
-//! Every job gets a cancellation token, tracked under the job's id. Who fires it:
+//! Each job gets a cancellation token, tracked under the job's id. These events fire it:
 //!
-//! | what | which jobs | reason |
+//! | trigger | cancelled jobs | reason |
 //! |---|---|---|
 //! | [`CancelHandle::cancel`] | one | [`Requested`](CancelReason::Requested) |
-//! | [`CancelHandle::cancel_where`] | the jobs that a closure picks, by job, name, parent, age or attempt | what it is given |
-//! | [`CancelHandle::cancel_external`] | those with an external id | what it is given |
-//! | [`CancelHandle::cancel_all`] | all | what it is given |
+//! | [`CancelHandle::cancel_because`] | one | as given |
+//! | [`CancelHandle::cancel_where`] | all that a closure picks, by job, name, parent, age or attempt | as given |
+//! | [`CancelHandle::cancel_external`] | all with this external id | as given |
+//! | [`CancelHandle::cancel_all`] | all | as given |
 //! | [`GroupHandle::cancel`] | a group, by the key of [`group_by`](CancelLayer::group_by) or [`replace`](CancelLayer::replace) | `Requested` |
-//! | [`CancelLayer::replace`] | the one before it in the group | [`Replaced`](CancelReason::Replaced) |
-//! | [`CancelHandle::shutdown`], [`CancelLayer::shutdown_on`] | those left when the time is up, and every new one | [`Shutdown`](CancelReason::Shutdown) |
+//! | [`CancelLayer::replace`] | the previous job of the group | [`Replaced`](CancelReason::Replaced) |
+//! | [`CancelHandle::shutdown`], [`CancelLayer::shutdown_on`] | those still running at the deadline, and every new one | [`Shutdown`](CancelReason::Shutdown) |
 //! | [`CancelHandle::shutdown_now`] | all, and every new one | `Shutdown` |
 //! | [`CancelLayer::token`] | all, and every new one | `Requested` |
 //! | an overall [time limit](crate::timeout) | its own | [`TimedOut`](CancelReason::TimedOut) |
 //! | a caller that drops the future | its own, unless [detached](CancelLayer::detached) | [`CallerGone`](CancelReason::CallerGone) |
 //! | the cancellation of a job | its children, and theirs | the parent's |
 //!
-//! [`cancel_because`](CancelHandle::cancel_because) takes another reason. A reason may be a text. [`CancelHandle::jobs`] lists what runs.
+//! A reason may be a text. [`CancelHandle::jobs`] lists the running jobs.
 //!
-//! The caller gets [`Cancelled`] within one poll and the work is dropped, unless others [share](crate::dedup) it; with
-//! [`CancelLayer::grace`] the token fires first and work that runs may clean up for that long. The code inside sees the token as
+//! The caller gets [`Cancelled`] within one poll. The work is dropped, unless other callers
+//! [share](crate::dedup) it. With [`CancelLayer::grace`], running work may clean up for that long
+//! after the token fired. The code inside sees the token as
 //! [`Job::is_cancelled`](crate::Job::is_cancelled), [`Job::checkpoint`](crate::Job::checkpoint) and
 //! [`Job::cancelled`](crate::Job::cancelled).
 //!
@@ -34,7 +36,7 @@
 //! let service = ServiceBuilder::new().layer(cancel).service(service_fn(move |_: ()| {
 //!     let handle = handle.clone();
 //!     async move {
-//!         // Somebody else would do this, with the id from an event.
+//!         // Other code would do this, with the id from an event.
 //!         handle.cancel(Job::current().id().unwrap());
 //!         std::future::pending::<Result<(), BoxError>>().await
 //!     }
@@ -46,7 +48,7 @@
 //!
 //! # Graceful shutdown
 //!
-//! A server that stops wants its running jobs to end, and none to begin: at some time it has to stop all the same.
+//! A shutdown refuses new jobs, lets the running jobs finish, and cancels the rest at a deadline:
 //!
 //! ```
 //! use std::time::Duration;
@@ -63,7 +65,7 @@
 //! let quick = tokio::spawn(service.ready().await.unwrap().call(5));
 //! let slow = tokio::spawn(service.ready().await.unwrap().call(500));
 //!
-//! // The signal came: nothing new begins.
+//! // The signal came: no new job begins.
 //! let shutdown = handle.shutdown(Duration::from_secs(30));
 //! let refused = service.oneshot(1).await.unwrap_err();
 //! assert_eq!(find::<Cancelled>(&*refused).unwrap().reason(), &CancelReason::Shutdown);
@@ -75,16 +77,17 @@
 //! # });
 //! ```
 //!
-//! A server that has a token for its own graceful shutdown gives it to the layer, with the time:
-//! [`shutdown_on`](CancelLayer::shutdown_on). With [`grace`](CancelLayer::grace) a job that is cancelled at the end of
-//! that time may clean up on top of it. A call that is neither polled nor dropped is over only when it is: a shutdown
-//! waits for that too, as it would for work that does not yield. There is no way back: a process that goes on serves through a new layer.
+//! If the server has its own shutdown token, give it to [`shutdown_on`](CancelLayer::shutdown_on),
+//! with the time. With [`grace`](CancelLayer::grace), jobs cancelled at the deadline may clean up
+//! after it.
+//!
+//! A shutdown waits for every call, even if it is neither polled nor dropped. It cannot be
+//! undone: a process that continues needs a new layer.
 //!
 //! # Configure first, then take handles
 //!
-//! A layer shares its running jobs with its clones, its handles and the services that it makes. A setter never
-//! changes what others use: on a layer that is in use it gives another layer, with the same settings and jobs of its own,
-//! and a handle that was taken before does not see the calls of that layer.
+//! A layer shares its running jobs with its clones, handles and services. A setter on a layer that
+//! is in use returns another layer with its own jobs, which earlier handles do not see.
 //!
 //! ```
 //! use tower::{Layer, Service, ServiceExt, service_fn};
@@ -93,7 +96,7 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! let early = CancelLayer::new();
 //! let blind = early.handle();
-//! // The handle above has a layer already, so this is another layer.
+//! // A handle exists already, so this is another layer.
 //! let cancel = early.detached();
 //! let handle = cancel.handle();
 //!
@@ -106,30 +109,35 @@
 //!
 //! # Its place in the order
 //!
-//! Outside everything that waits (Dedup, Retry), so that a cancellation ends a backoff, a wait for readiness and a
-//! wait for another's result at once. Inside a retry it has nothing to cancel during a backoff. A job can be cancelled
-//! from when this layer is called: an observer that is told of `Dispatched` by a layer outside it is too early.
+//! Outside every layer that waits (Dedup, Retry). Then a cancellation ends a backoff, a wait for
+//! readiness and a wait for another call's result at once. Inside a retry, this layer has nothing
+//! to cancel during a backoff.
+//!
+//! A job can be cancelled once this layer is called. An observer of a `Dispatched` event from a
+//! layer outside is too early.
 //!
 //! # Errors
 //!
-//! [`Cancelled`] with the reason, as a [`BoxError`](crate::BoxError); or what
-//! [`fail_with`](CancelLayer::fail_with) or [`respond_with`](CancelLayer::respond_with) makes of it.
+//! [`Cancelled`] with the reason, as a [`BoxError`](crate::BoxError); or the error of
+//! [`fail_with`](CancelLayer::fail_with), or the response of
+//! [`respond_with`](CancelLayer::respond_with).
 //!
 //! # Cancel safety
 //!
-//! Dropping the response future stops the work, as everywhere in Rust, and fires the job's token. A
-//! [detached](CancelLayer::detached) job runs on in a task of its own if it is the caller who drops it; an attempt that
-//! a layer of its stack gives up stops. Dropping the future of [`shutdown`](CancelHandle::shutdown) stops the waiting only: the layer stays shut.
+//! Dropping the response future stops the work and fires the job's token. A
+//! [detached](CancelLayer::detached) job continues in its own task if the caller drops it, and
+//! stops if a layer of its stack gives it up. Dropping the future of
+//! [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays shut down.
 //!
-//! A job that is cancelled or [replaced](CancelLayer::replace) ends when it is polled or dropped; its grace period begins
-//! then. A newer job of its group does not wait for that, while a shutdown does.
+//! A cancelled or [replaced](CancelLayer::replace) job ends when it is polled or dropped, and its
+//! grace period begins then. A newer job of its group does not wait for that, but a shutdown does.
 //!
-//! No code of the user runs under a lock of this layer, but for the `Eq` and `Hash` of a group's key.
+//! No user code runs under a lock of this layer, except the `Eq` and `Hash` of a group's key.
 //!
 //! # Under axum
 //!
-//! With `respond_with` it goes into `Router::layer` as it is. A client that disconnects drops the future, which ends
-//! the job as [`CancelReason::CallerGone`].
+//! With `respond_with`, the layer goes into `Router::layer` as it is. A client that disconnects
+//! drops the future, which ends the job as [`CancelReason::CallerGone`].
 
 mod bounds;
 mod cancellable;

@@ -1,4 +1,4 @@
-//! The jobs that run in a layer: how they are cancelled, and what a shutdown waits for.
+//! The registry of a layer's running jobs: finding, cancelling, and waiting for them at a shutdown.
 
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -12,12 +12,12 @@ use crate::{
     sync::{CancellationToken, Mutex, MutexGuard},
 };
 
-/// What the layer's clones share.
+/// The state that the layer's clones share.
 pub(super) struct Registry {
     table: Arc<Table>,
     /// Taken before a lock of the table. No job is touched while it is held.
     drain: Mutex<Drain>,
-    /// Fires at the shutdown, for those that wait for readiness and are no job yet.
+    /// Fires at the shutdown, for callers that wait for readiness and have no job yet.
     shutdown: CancellationToken,
     /// Fires when the last job is over after the shutdown.
     drained: CancellationToken,
@@ -25,9 +25,9 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct Drain {
-    /// Those that left this layer after the shutdown and are not over yet.
+    /// Jobs that left this layer after the shutdown and are not over yet.
     leaving: usize,
-    /// Those for whom it is not over yet, though their jobs may be.
+    /// Holds that delay the end of the shutdown, though their jobs may be over.
     holds: usize,
     report: ShutdownReport,
 }
@@ -44,13 +44,13 @@ pub(super) fn cancel(job: &Core, shared: bool, reason: CancelReason) -> bool {
 }
 
 impl Registry {
-    /// With a table of its own.
+    /// A registry with its own table.
     pub(super) fn new() -> Arc<Self> {
         let table = Arc::new(Table::of_calls());
         Self::on(&table).unwrap_or_else(|| unreachable!("it has no owner yet"))
     }
 
-    /// On a table that also serves a board; `None` if that serves another Cancel layer.
+    /// A registry on the table of a board; `None` if another Cancel layer uses that table.
     pub(super) fn on(table: &Arc<Table>) -> Option<Arc<Self>> {
         let registry = Arc::new(Self {
             table: Arc::clone(table),
@@ -66,7 +66,7 @@ impl Registry {
         self.drain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tracks a call of the job as long as the guard lives. `None` after the shutdown.
+    /// Tracks a call of the job while the guard lives. `None` after the shutdown.
     #[inline]
     pub(super) fn track(&self, job: &Arc<Core>, shared: bool) -> Option<Call> {
         let call = self.table.begin_call(job, shared);
@@ -96,7 +96,7 @@ impl Registry {
         self.table.find_call(job)
     }
 
-    /// Those of the running jobs that have this external id, oldest first.
+    /// The running jobs with this external id, oldest first.
     pub(super) fn find_external(&self, external_id: &str) -> Vec<Tracked> {
         self.table.find_external_calls(external_id)
     }
@@ -110,8 +110,8 @@ impl Registry {
         self.drain_state().report
     }
 
-    /// Whether nothing is left, once the layer is closed: from then on no job comes, and a job that leaves is counted as
-    /// leaving in the same step.
+    /// Whether nothing is left. Only valid once the layer is closed: then no job comes, and a job
+    /// that leaves the table is counted as leaving in the same step.
     fn is_drained(&self, drain: &Drain) -> bool {
         drain.leaving == 0 && drain.holds == 0 && self.table.calling() == 0
     }
@@ -153,7 +153,7 @@ impl Owner for Registry {
             left
         };
         if let Some(job) = left {
-            // The layers around this one have yet to see the result, and its watchers to hear of it.
+            // The layers around this one and the observers have not seen the result yet.
             job.keep_until_over(Box::new(Leaving {
                 registry: self,
                 job: Arc::downgrade(&job),
@@ -162,7 +162,7 @@ impl Owner for Registry {
     }
 }
 
-/// Keeps a shutdown waiting until it is dropped.
+/// Delays the end of a shutdown until it is dropped.
 pub(crate) struct ShutdownHold(Arc<Registry>);
 
 impl ShutdownHold {
@@ -197,25 +197,26 @@ impl Drop for Leaving {
     }
 }
 
-/// Cancels those of the jobs, which come oldest first, that are meant and says how many were not cancelled before.
+/// Cancels the jobs that `picks` accepts. Returns how many of them were not cancelled before.
+/// `jobs` is sorted, oldest first.
 pub(super) fn cancel_each(
     jobs: Vec<Tracked>,
     reason: &CancelReason,
-    mut meant: impl FnMut(&Core) -> bool,
+    mut picks: impl FnMut(&Core) -> bool,
 ) -> usize {
-    let mut meant: Vec<_> = jobs
+    let mut picked: Vec<_> = jobs
         .into_iter()
-        .filter(|target| meant(&target.job))
+        .filter(|target| picks(&target.job))
         .collect();
-    // The youngest first, as a job's cancellation takes its children along, which are to be counted.
-    meant.reverse();
-    meant
+    // Youngest first: cancelling a job also cancels its children, which have to be counted.
+    picked.reverse();
+    picked
         .iter()
         .filter(|target| target.cancel(reason.clone()))
         .count()
 }
 
-/// The jobs as they are now.
+/// Snapshots of the jobs.
 pub(super) fn list(jobs: &[Tracked]) -> Vec<RunningJob> {
     jobs.iter()
         .map(|target| RunningJob::of(&target.job))

@@ -1,4 +1,4 @@
-//! A running job, as the handle lists it.
+//! `RunningJob`: a snapshot of a running job, as the handles list it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,24 +7,24 @@ use crate::{
     job::core::Core,
 };
 
-/// A running job as it was when the handle was asked.
+/// A running job, as it was when the handle listed it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunningJob {
-    /// Which job, by the name that an [`Event`](crate::Event) and a job's view have for it, too.
+    /// The job's id, called `job` as in [`Event`](crate::Event) and in a job's view.
     pub job: JobId,
-    /// Its name, empty if it was given none.
+    /// Its name; empty if it has none.
     pub name: JobName,
-    /// The id that it has outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
-    /// dispatcher gave it one.
+    /// Its id outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by)
+    /// or the dispatcher gave it one.
     pub external_id: Option<Arc<str>>,
     /// The job whose running code began this one.
     pub parent: Option<JobId>,
     /// How long ago it began.
     pub age: Duration,
-    /// The attempt that runs, counted from 1.
+    /// The running attempt, counted from 1.
     pub attempt: u32,
-    /// Why it was cancelled, if it was: it cleans up, or is just being dropped.
+    /// Why it was cancelled. A cancelled job is listed while it cleans up or is being dropped.
     pub cancelled: Option<CancelReason>,
 }
 

@@ -1,4 +1,4 @@
-//! The service.
+//! `Cancel`, the service: tracks each call and stops it when its job is cancelled.
 
 use std::{
     fmt,
@@ -55,7 +55,8 @@ pub struct Cancel<S, G = NoGroup, D = StopOnDrop, O = Fail> {
     inner: S,
     layer: CancelLayer<G, D, O>,
     id: LayerId,
-    /// What to wait for beside the inner service's readiness. Made only when it is not ready.
+    /// Waited for together with the inner service's readiness. Made only when the inner service is
+    /// not ready.
     stopped: Option<Box<Stopped>>,
 }
 
@@ -79,7 +80,8 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
         &mut self.inner
     }
 
-    /// Gives the inner service back. Calls that run go on, and handles of the layer still reach them.
+    /// Gives the inner service back. Calls that run go on, and handles of the layer still reach
+    /// them.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -119,7 +121,7 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
     where
         S: Service<Request>,
     {
-        // Both are for good, so that `call` turns the request away too, without the inner service.
+        // Both are final, so that `call` refuses the request too, without the inner service.
         if self.is_stopped() {
             return Poll::Ready(Ok(()));
         }
@@ -152,7 +154,7 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
                 && matches!(external_token.fired(&*layer.registry), RunUntil::Now)
         });
         let (membership, state) = Membership::track(&joining, || {
-            // `track` makes the job ambient, and there is none only where the thread's storage is gone.
+            // `track` makes the job ambient. It is missing only if the thread's storage is gone.
             let job = context::current()
                 .unwrap_or_else(|| Core::new(JobName::EMPTY, Origin::Nobody, context::apart));
             let watch = CancelWatch::new(job);
@@ -162,7 +164,7 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
                 return rejected(job);
             }
             let Some(call) = layer.registry.track(job, watch.is_shared()) else {
-                // Another call of it that runs may come to its end.
+                // Another running call of the job may finish.
                 if layer.registry.find(job.id()).is_none() {
                     watch.cancel(CancelReason::Shutdown);
                 }
@@ -176,7 +178,7 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
                 let group = layer.group.group(&request)?;
                 Some(groups.enter(group, job, watch.is_shared()))
             });
-            // A younger job may have its place in the group.
+            // A younger job of the group may have replaced it.
             if watch.is_stopped() {
                 return rejected(job);
             }
@@ -201,7 +203,7 @@ fn rejected<F>(job: &Core) -> State<F> {
     rejected_for(job, CancelReason::Requested)
 }
 
-/// For this reason, unless the job has one.
+/// The job's own reason takes precedence.
 #[cold]
 fn rejected_for<F>(job: &Core, otherwise: CancelReason) -> State<F> {
     let reason = job.reason().unwrap_or(otherwise);
@@ -238,7 +240,7 @@ where
 
     /// # Panics
     ///
-    /// Where the layer is [detached](CancelLayer::detached), outside a tokio runtime.
+    /// If the layer is [detached](CancelLayer::detached), outside a tokio runtime.
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         self.call_tracked(request)
@@ -247,7 +249,7 @@ where
 
 impl<S: Clone, G: Clone, D: Clone, O: Clone> Clone for Cancel<S, G, D, O> {
     fn clone(&self) -> Self {
-        // What this instance waits for is its own.
+        // A wait belongs to one instance.
         Self {
             inner: self.inner.clone(),
             layer: self.layer.clone(),
@@ -266,7 +268,7 @@ impl<S: fmt::Debug, G: fmt::Debug, D: fmt::Debug, O> fmt::Debug for Cancel<S, G,
     }
 }
 
-/// Waits for the shutdown or the outside token.
+/// Waits for the shutdown or the external token.
 struct Stopped {
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     external_token: Option<Pin<Box<WaitForCancellationFutureOwned>>>,

@@ -1,4 +1,4 @@
-//! The wait for the end of the running jobs at a shutdown.
+//! The shutdown future: waits for the running jobs, and cancels them at the deadline.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ use crate::event::CancelReason;
 pub(super) struct ShutdownFuture {
     registry: Arc<Registry>,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// `None` once the jobs are cancelled, and where it lies past the end of time.
+    /// `None` once the jobs are cancelled, or if the deadline overflows the clock.
     deadline: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -49,11 +49,12 @@ impl Future for ShutdownFuture {
             let Some(deadline) = this.deadline else {
                 return Poll::Pending;
             };
-            // Not before the first poll: the handle may be used outside a runtime.
+            // Made in the first poll, as the handle may be used outside a runtime.
             let sleep = this
                 .sleep
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            // The jobs of the task that waits must not use up the budget that the deadline needs.
+            // Unconstrained: jobs of the same task must not use up the budget that the deadline
+            // needs.
             if Pin::new(&mut tokio::task::coop::unconstrained(sleep.as_mut()))
                 .poll(cx)
                 .is_pending()

@@ -1,25 +1,27 @@
-//! The counts of a shutdown. Pure.
+//! `ShutdownReport`: how the jobs ended at a shutdown. Pure.
 
 use crate::event::CancelReason;
 
-/// What became of the jobs at a [`shutdown`](super::CancelHandle::shutdown): of the running jobs and of later ones.
+/// How the jobs ended at a [`shutdown`](super::CancelHandle::shutdown), running jobs and later
+/// calls.
 ///
-/// Each job that ran is in one of the first three.
+/// Each running job is counted in one of the first three fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Came to an end of their own, in success or failure or by a time limit.
+    /// Jobs that ended by themselves: with success, with failure or by a time limit.
     pub finished: usize,
-    /// Were cancelled by the shutdown.
+    /// Jobs that the shutdown cancelled.
     pub cancelled: usize,
-    /// Were cancelled for another reason meanwhile: by request, say, or because their callers went away.
+    /// Jobs that were cancelled for another reason meanwhile, such as a request or a caller that
+    /// left.
     pub cancelled_otherwise: usize,
-    /// Calls that were turned away.
+    /// Calls that were refused.
     pub refused: usize,
 }
 
 impl ShutdownReport {
-    /// How a job that ran ended, by why it was cancelled, if it was.
+    /// Counts a job that ran, by its cancellation reason.
     pub(super) fn count(&mut self, reason: Option<&CancelReason>) {
         match reason {
             // A job that its own time limit stopped ends as failed.

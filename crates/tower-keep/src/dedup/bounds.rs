@@ -1,8 +1,8 @@
-//! What the modes need of a key, a service, its response and its error; the compiler's errors say what is missing.
+//! Trait bounds of the modes, with compiler errors that name the missing trait.
 
 use std::fmt;
 
-/// A service that Dedup can be put around.
+/// A service that a `DedupLayer` can wrap.
 ///
 /// ```compile_fail,E0277
 /// # use std::{future::{Ready, ready}, task::{Context, Poll}};
@@ -27,16 +27,16 @@ use std::fmt;
 /// ServiceBuilder::new().layer(DedupLayer::new(|request: &u32| Some(*request))).service(NotClone);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `Clone`, which a service inside `DedupLayer` has to be",
+    message = "`{Self}` is not `Clone`: a service inside `DedupLayer` needs it",
     label = "not `Clone`",
-    note = "an execution takes the instance that was called along, and a clone takes its place"
+    note = "each execution uses the called instance, and a clone replaces it"
 )]
 pub trait CloneService: Clone {}
 
 #[diagnostic::do_not_recommend]
 impl<S: Clone> CloneService for S {}
 
-/// A key that calls can join by.
+/// A key of calls that join.
 ///
 /// ```compile_fail,E0277
 /// # use tower_keep::DedupLayer;
@@ -61,7 +61,7 @@ pub trait JoinKey: fmt::Debug + Send + 'static {}
 #[diagnostic::do_not_recommend]
 impl<K: fmt::Debug + Send + 'static> JoinKey for K {}
 
-/// A response that several callers get.
+/// A response that several callers share.
 ///
 /// ```compile_fail,E0277
 /// # use tower::{Layer, service_fn, util::BoxCloneSyncService};
@@ -75,14 +75,14 @@ impl<K: fmt::Debug + Send + 'static> JoinKey for K {}
 #[diagnostic::on_unimplemented(
     message = "the response `{Self}` cannot be shared by calls that join: it is not `Clone + Send + Sync + 'static`",
     label = "not `Clone + Send + Sync + 'static`",
-    note = "each caller gets a clone: wrap the response into an `Arc`, or turn it into one that is `Clone` by `map_response` inside this layer"
+    note = "each caller gets a clone: wrap the response in an `Arc`, or convert it to a `Clone` type with `map_response` inside this layer"
 )]
 pub trait SharedResponse: Clone + Send + Sync + 'static {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + 'static> SharedResponse for T {}
 
-/// An error that several callers get as it is.
+/// An error that several callers share without a wrapper.
 ///
 /// ```compile_fail,E0277
 /// # use tower::{Layer, service_fn, util::BoxCloneSyncService};
@@ -122,7 +122,7 @@ impl<E: Clone + Send + Sync + 'static> CloneError for E {}
 /// BoxCloneSyncService::<u32, u32, NotDisplay>::new(service);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "the error `{Self}` is not `Display`, which a call's error has to be around and inside `DedupLayer`",
+    message = "the error `{Self}` is not `Display`: errors inside and outside `DedupLayer` need it",
     label = "not `Display`",
     note = "events and log records show the error as a text"
 )]

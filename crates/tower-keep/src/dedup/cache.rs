@@ -1,5 +1,5 @@
-//! The cache: results that outlive their execution, each with a time to live; the least recently used goes first. No
-//! clock, no runtime, no lock: the caller says what time it is, and drops what comes out.
+//! The result cache, with a time to live and least-recently-used eviction. No clock, no runtime, no
+//! lock: the caller passes the time, and drops the evicted entries.
 
 use std::{
     any::Any,
@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use super::typed_key::TypedKey;
 use crate::event::JobId;
 
-/// How long results are cached, and how many.
+/// The lifetime and the number of cached results.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheLimits {
     pub(super) ttl: Duration,
-    /// After that, how long it is answered while another execution is under way.
+    /// How long after `ttl` a stale result is returned while an execution revalidates it.
     pub(super) stale: Duration,
     pub(super) max_entries: NonZeroUsize,
 }
@@ -35,7 +35,7 @@ impl CacheLimits {
     }
 }
 
-/// A question that comes at this time, from a layer with these limits.
+/// An access at this time, by a layer with these limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheAccess {
     pub(super) now: Instant,
@@ -51,7 +51,7 @@ impl CacheAccess {
     }
 }
 
-/// A cached result that is recent enough.
+/// A cached result that is fresh, or stale but still usable.
 pub(super) struct Hit {
     pub(super) response: Arc<dyn Any + Send + Sync>,
     /// The job that executed it.
@@ -72,18 +72,20 @@ impl Cached {
     }
 }
 
-/// What was pushed out: the user's keys and responses, which go without the lock.
+/// Evicted entries. They are dropped without the lock, as keys and responses are user code.
 pub(super) type Evicted<K> = Vec<(TypedKey<K>, Cached)>;
 
-/// The hasher is the standard one: keys come from requests, and must not be chosen to collide. Each key comes with its hash.
+/// Uses the standard hasher, as keys come from requests and must not be chosen to collide. Callers
+/// pass each key's hash.
 pub(super) struct ResultCache<K> {
-    /// The least recently used comes first.
+    /// The least recently used entry comes first.
     map: LinkedHashMap<TypedKey<K>, Cached, RandomState>,
 }
 
 type Occupied<'a, K> = RawOccupiedEntryMut<'a, TypedKey<K>, Cached, RandomState>;
 
-/// How many of the oldest are looked at for each new result: more than one, so that expired results get fewer.
+/// The number of oldest entries checked per new result. More than one, so that expired entries
+/// become fewer.
 const SWEEP: usize = 2;
 
 impl<K> ResultCache<K> {
@@ -97,7 +99,7 @@ impl<K> ResultCache<K> {
         self.map.len()
     }
 
-    /// All of them.
+    /// Takes all entries.
     pub(super) fn take(&mut self) -> Self {
         let none = Self::new(self.map.hasher().clone());
         mem::replace(self, none)
@@ -138,7 +140,7 @@ impl<K: Eq + Hash> ResultCache<K> {
         access: CacheAccess,
     ) -> Evicted<K> {
         let mut gone = Evicted::new();
-        // An insert in its place would drop one of the keys.
+        // Removed first: an insert over it would drop one of the keys here.
         gone.extend(self.remove(hash, &key));
         let vacant = self.map.raw_entry_mut();
         if let RawEntryMut::Vacant(vacant) = vacant.from_key_hashed_nocheck(hash, &key) {
@@ -163,7 +165,7 @@ impl<K: Eq + Hash> ResultCache<K> {
         self.find(hash, key).map(RawOccupiedEntryMut::remove_entry)
     }
 
-    /// Takes the results of this key out, of every type.
+    /// Takes out the results of this key, of every type.
     #[must_use]
     pub(super) fn invalidate(&mut self, hash: u64, key: &K) -> Evicted<K> {
         let mut gone = Evicted::new();

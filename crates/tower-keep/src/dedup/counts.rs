@@ -1,29 +1,31 @@
-//! The counts of a layer. Pure.
+//! `DedupCounts`: executions, joined, replaced and rejected calls, and cache hits. Pure.
 
 use super::cache::Hit;
 
-/// How many calls with a key there were, by what became of them. Got from [`DedupHandle::counts`](super::DedupHandle::counts).
+/// Counts of a layer's calls with a key, by their outcome.
+///
+/// Returned by [`DedupHandle::counts`](super::DedupHandle::counts).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DedupCounts {
-    /// Executions that began, revalidations of cached results included.
+    /// Executions that began, including revalidations of cached results.
     pub executions: u64,
-    /// Joined an execution.
+    /// Calls that joined an execution.
     pub joined: u64,
-    /// Were executed no further, or not at all, as a newer call took their place.
+    /// Calls that a newer call replaced, before or during their execution.
     pub replaced: u64,
-    /// Were rejected as duplicates.
+    /// Calls rejected as duplicates.
     pub rejected: u64,
-    /// Were answered from the cache, fresh or stale.
+    /// Calls answered from the cache, fresh or stale.
     pub hits: u64,
-    /// Those of the hits that were stale.
+    /// The stale part of `hits`.
     pub stale_hits: u64,
-    /// Revalidations of a cached result that brought none to cache: they failed, panicked or took too long.
+    /// Revalidations that cached no result: they failed, panicked or took too long.
     pub failed_revalidations: u64,
 }
 
 impl DedupCounts {
-    pub(super) fn answered(&mut self, hit: &Hit) {
+    pub(super) fn count_hit(&mut self, hit: &Hit) {
         self.hits += 1;
         self.stale_hits += u64::from(hit.stale);
     }

@@ -1,4 +1,4 @@
-//! The errors of the layer.
+//! `Duplicate`, the error of a rejected or replaced call; and the error that joined callers share.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -8,10 +8,11 @@ use crate::{
     job::Cancelled,
 };
 
-/// This call was not executed, or not to its end, because of another one with the same key.
+/// The error of a call that was rejected or replaced because of another call with the same key, or
+/// whose joined execution panicked.
 ///
-/// Where the other one took its place, the [`source`](Error::source) is [`Cancelled`], so that [`find`](crate::find)
-/// finds that too.
+/// If a newer call replaced this one, the [`source`](Error::source) is [`Cancelled`], which
+/// [`find`](crate::find) finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duplicate {
     job: Option<JobId>,
@@ -21,16 +22,16 @@ pub struct Duplicate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum How {
     Rejected,
-    /// With what the panic said.
+    /// With the panic's message.
     Panicked(Option<Arc<str>>),
     // Boxed, as it is rare.
     Replaced(Box<Cancelled>),
-    /// With the executions that wait for each other.
+    /// With the executions that would wait for each other.
     Cycle(Arc<str>),
 }
 
 impl Duplicate {
-    /// A duplicate of this job.
+    /// Creates the error of a call that was rejected as a duplicate of this job.
     #[must_use]
     pub fn new(job: Option<JobId>) -> Self {
         Self {
@@ -39,13 +40,13 @@ impl Duplicate {
         }
     }
 
-    /// A call whose place this job took.
+    /// Creates the error of a call that this job replaced.
     #[must_use]
     pub fn replaced_by(job: Option<JobId>) -> Self {
         Self::replaced_with(job, Cancelled::new(CancelReason::Replaced))
     }
 
-    /// As [`replaced_by`](Self::replaced_by), where the call had a job itself.
+    /// As [`replaced_by`](Self::replaced_by), for a call with its own job.
     pub(super) fn replaced_of(job: Option<JobId>, of: Option<JobId>) -> Self {
         match of {
             Some(of) => Self::replaced_with(job, Cancelled::of(of, CancelReason::Replaced)),
@@ -67,15 +68,20 @@ impl Duplicate {
         }
     }
 
-    pub(super) fn of_itself(job: Option<JobId>, cycle: Arc<str>) -> Self {
+    pub(super) fn in_cycle(job: Option<JobId>, cycle: Arc<str>) -> Self {
         Self {
             job,
             how: How::Cycle(cycle),
         }
     }
 
-    /// The executions that this call would have made wait for each other, by their keys and jobs: it was made inside a
-    /// joined execution, and would have waited for that. `None` for any other duplicate.
+    /// The cycle of executions that would wait for each other, by their keys and jobs. `None` for
+    /// any other duplicate.
+    ///
+    /// The code of a joined execution made this call, and the call would have waited for that
+    /// execution. A call counts as waiting until it ends. That holds under a time limit, in a
+    /// `select!`, and in a task that the code does not await. So of calls that wait for each
+    /// other's result, at least one fails.
     #[must_use]
     pub fn cycle(&self) -> Option<&str> {
         match &self.how {
@@ -84,20 +90,22 @@ impl Duplicate {
         }
     }
 
-    /// The job that executes the request, or that took this one's place; `None` if no layer of its stack tracks it, or
-    /// none outside this one had begun it by then.
+    /// The job that executes the request, or that replaced this call.
+    ///
+    /// `None` if no layer of its stack tracks it, or if no layer outside the Dedup layer had begun
+    /// it by then.
     #[must_use]
     pub fn job(&self) -> Option<JobId> {
         self.job
     }
 
-    /// Whether the execution panicked that callers joined, or could have joined.
+    /// Whether an execution panicked that callers joined or could have joined.
     #[must_use]
     pub fn execution_panicked(&self) -> bool {
         matches!(self.how, How::Panicked(_))
     }
 
-    /// What that panic said; `None` also if it was not a text.
+    /// The message of that panic; `None` if it was not a text, or there was no panic.
     #[must_use]
     pub fn panic_message(&self) -> Option<&str> {
         match &self.how {
@@ -106,8 +114,10 @@ impl Duplicate {
         }
     }
 
-    /// That a newer call took the place of this one, with the reason [`Replaced`](CancelReason::Replaced) and this
-    /// call's own job; `None` if the call was rejected, or had joined an execution.
+    /// The cancellation of a call that a newer call replaced, with the reason
+    /// [`Replaced`](CancelReason::Replaced) and this call's own job.
+    ///
+    /// `None` if the call was rejected or had joined an execution.
     #[must_use]
     pub fn replaced(&self) -> Option<&Cancelled> {
         match &self.how {
@@ -143,8 +153,8 @@ impl Error for Duplicate {
     }
 }
 
-/// The error of an execution that several callers joined. It reads like the error itself, which is its
-/// [`source`](Error::source), so that [`find`](crate::find) finds it.
+/// The error of an execution that several callers share. It displays like the original error, which
+/// is its [`source`](Error::source), so that [`find`](crate::find) finds it.
 #[derive(Clone, Debug)]
 pub(super) struct SharedError(pub(super) Arc<BoxError>);
 

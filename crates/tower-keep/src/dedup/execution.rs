@@ -1,4 +1,4 @@
-//! The call of the service, which holds its key.
+//! An execution: makes the service ready, calls it, and holds the key meanwhile.
 
 use std::{
     hash::Hash,
@@ -13,7 +13,7 @@ use super::key_table::KeyGuard;
 use crate::job::{membership::Membership, oneshot::Oneshot};
 
 pin_project! {
-    /// Makes a service ready and calls it, and holds the key until it frees it.
+    /// Makes a service ready and calls it. Holds the key until `release` or drop.
     pub(super) struct Execution<S, Request, K>
     where
         S: Service<Request>,
@@ -32,7 +32,8 @@ where
     S: Service<Request>,
     K: Clone + Eq + Hash,
 {
-    /// Of a service that is not ready yet. The job, if there is one, is held back until it is.
+    /// Takes a service that is not ready yet. The job, if there is one, starts only once the
+    /// service is ready.
     pub(super) fn new(
         service: S,
         request: Request,
@@ -45,25 +46,24 @@ where
         }
     }
 
-    /// Takes over the key that it holds.
+    /// Takes the key's guard out.
     pub(super) fn take_guard(self: Pin<&mut Self>) -> Option<KeyGuard<K>> {
         self.project().guard.take()
     }
 
-    /// Drops the call, and what it borrowed from the service.
+    /// Drops the call, and everything that it borrowed from the service.
     pub(super) fn clear(self: Pin<&mut Self>) {
         self.project().call.clear();
     }
 
-    /// Frees the key, after the call and what it borrowed from the service. The layer does so before its
-    /// caller sees the result.
+    /// Drops the call, then frees the key. The layer does so before its caller sees the result.
     pub(super) fn release(self: Pin<&mut Self>) {
         let this = self.project();
         this.call.clear();
         *this.guard = None;
     }
 
-    /// Polls in the job of this membership.
+    /// Polls the call in the job of this membership.
     #[inline(always)]
     pub(super) fn poll(
         self: Pin<&mut Self>,

@@ -1,4 +1,4 @@
-//! The response future.
+//! The response future of `Dedup`, in every mode.
 
 use std::{
     fmt,

@@ -1,12 +1,14 @@
-//! The handle of the layer.
+//! `DedupHandle`: lists the keys in flight, counts calls, invalidates cached results.
 
 use std::{fmt, hash::Hash, mem, sync::Arc};
 
 use super::{counts::DedupCounts, in_flight::InFlight, key_table::KeyTable};
 use crate::sync::atomic::Ordering;
 
-/// Shows what a [`DedupLayer`](super::DedupLayer) and its clones do, and removes cached results. Made by
-/// [`DedupLayer::handle`](super::DedupLayer::handle).
+/// Lists the keys in flight of a [`DedupLayer`](super::DedupLayer) and its clones, counts calls,
+/// and invalidates cached results.
+///
+/// Made by [`DedupLayer::handle`](super::DedupLayer::handle).
 pub struct DedupHandle<K> {
     keys: Arc<KeyTable<K>>,
 }
@@ -17,13 +19,14 @@ impl<K> DedupHandle<K> {
         Self { keys }
     }
 
-    /// What became of the calls so far.
+    /// Counts the calls so far by their outcome.
     #[must_use]
     pub fn counts(&self) -> DedupCounts {
         self.keys.counts()
     }
 
-    /// How many results are cached. An expired result counts until a newer result replaces it or needs its room.
+    /// The number of cached results. An expired result counts until a newer result replaces or
+    /// evicts it.
     #[must_use]
     pub fn cached(&self) -> usize {
         self.keys.cached()
@@ -31,28 +34,32 @@ impl<K> DedupHandle<K> {
 }
 
 impl<K: Clone + Eq + Hash> DedupHandle<K> {
-    /// Drops every cached result and forgets every execution that runs, in every mode.
+    /// Removes every cached result and forgets every running execution, in every mode.
     ///
-    /// A call that begins after this neither gets nor waits for work that began before: it finds the key free. The
-    /// older execution goes on for the callers that it has. No other call joins it, is rejected for it, waits for it or
-    /// replaces it; its result is not cached, and [`in_flight`](Self::in_flight) does not show it. A key may have two
-    /// executions at a time that way.
+    /// A call that begins after this neither gets nor waits for work that began before: it finds
+    /// the key free.
     ///
-    /// A call that waits in [`debounce`](super::DedupLayer::debounce) has not begun its work. It keeps its slot, and
-    /// waits for quiet only.
+    /// The older execution continues for its callers. No other call joins it, waits for it,
+    /// replaces it or is rejected because of it. Its result is not cached, and
+    /// [`in_flight`](Self::in_flight) does not list it. So a key may have two executions at a time.
+    ///
+    /// A call that waits in [`debounce`](super::DedupLayer::debounce) has not begun its work. It
+    /// keeps its slot, and waits for quiet only.
     pub fn invalidate_all(&self) {
         self.keys.invalidate_all();
     }
 
-    /// The keys in flight that came since the first handle was made, in no order. A key's `Clone` must not call
-    /// this in turn.
+    /// Lists the keys in flight, in no order, for calls since the first handle was made.
+    ///
+    /// A key's `Clone` must not call this method.
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight<K>> {
         self.keys.in_flight()
     }
 
-    /// Drops the cached result of this key and forgets its execution, as [`invalidate_all`](Self::invalidate_all) does
-    /// for all keys; `false` if no result was cached.
+    /// Removes the cached result of this key and forgets its execution, as
+    /// [`invalidate_all`](Self::invalidate_all) does for all keys. Returns `false` if no result was
+    /// cached.
     pub fn invalidate(&self, key: &K) -> bool {
         self.keys.invalidate(key)
     }
@@ -79,7 +86,7 @@ impl<K> KeyTable<K> {
         self.state().cache.len()
     }
 
-    /// From here on each execution is listed with its key and its beginning.
+    /// From now on, executions are listed with their key and their start.
     pub(super) fn note_handle(&self) {
         self.has_handle.store(true, Ordering::Relaxed);
     }
@@ -121,8 +128,8 @@ impl<K> KeyTable<K> {
 }
 
 impl<K: Clone + Eq + Hash> KeyTable<K> {
-    /// Drops all cached results, and the entries and slots of all that runs: the executions go on for the callers that
-    /// they have, and later calls do not find them.
+    /// Removes all cached results, and the entries and slots of all executions. The executions
+    /// continue for their callers, and later calls do not find them.
     pub(super) fn invalidate_all(&self) {
         let gone = {
             let mut state = self.state();
@@ -132,7 +139,8 @@ impl<K: Clone + Eq + Hash> KeyTable<K> {
         self.slots.invalidate_all();
     }
 
-    /// As [`invalidate_all`](Self::invalidate_all), for one key; whether there was a cached result.
+    /// As [`invalidate_all`](Self::invalidate_all), for one key. Returns whether a result was
+    /// cached.
     pub(super) fn invalidate(&self, key: &K) -> bool {
         let hash = self.hash(key);
         let (results, entries) = {

@@ -1,4 +1,4 @@
-//! A key in flight, as it is noted and as the handle shows it.
+//! `InFlight`: a key in flight, as the handle lists it.
 
 use std::sync::PoisonError;
 
@@ -6,9 +6,10 @@ use tokio::time::Instant;
 
 use crate::{event::JobId, sync::Mutex};
 
-/// A key in flight, for the handle.
+/// A key in flight, stored for the handle.
 pub(super) struct ListedKey<K> {
-    /// Locked only to clone it for the handle, so that it need not be `Sync`; no call waits for that.
+    /// Locked only to clone the key for the handle, so that it need not be `Sync`. No call waits
+    /// for this lock.
     pub(super) key: Mutex<K>,
     pub(super) since: Instant,
 }
@@ -25,7 +26,9 @@ impl<K: Clone> ListedKey<K> {
     }
 }
 
-/// A key in flight, as it was when the handle was asked. Got from [`DedupHandle::in_flight`](super::DedupHandle::in_flight).
+/// A key in flight, as it was when the handle listed it.
+///
+/// Returned by [`DedupHandle::in_flight`](super::DedupHandle::in_flight).
 #[derive(Clone, Debug)]
 pub struct InFlight<K> {
     key: K,
@@ -64,20 +67,21 @@ impl<K> InFlight<K> {
         self.job
     }
 
-    /// How many callers joined and wait for the result. The leader is not counted.
+    /// The number of callers that joined and wait for the result, without the leader.
     #[must_use]
     pub fn followers(&self) -> usize {
         self.followers
     }
 
-    /// Since when, on tokio's clock.
+    /// When the call came, on tokio's clock.
     #[must_use]
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// Whether the call waits for quiet, or for the running call, in [`debounce`](super::DedupLayer::debounce) mode. A
-    /// running call with the same key is listed separately.
+    /// Whether the call waits for quiet, or for the running call, in
+    /// [`debounce`](super::DedupLayer::debounce) mode. A running call with the same key is listed
+    /// separately.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.waiting

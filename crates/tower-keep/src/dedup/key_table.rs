@@ -27,50 +27,53 @@ use crate::{
     },
 };
 
-/// The keys in flight and the results that are cached, shared by the layer's clones.
+/// The keys in flight and the cached results, shared by the layer's clones.
 pub(super) struct KeyTable<K> {
-    /// A leaf lock, but for the key's own `Eq` and `Hash`. No flight's lock is taken while it is held.
+    /// A leaf lock, except for the key's own `Eq` and `Hash`. No flight's lock is taken while it is
+    /// held.
     state: Mutex<TableState<K>>,
     hasher: RandomState,
-    /// Tells this table from every other, now and later.
+    /// Unique among all tables, past and future.
     number: u64,
-    /// Joining is no matter of the lock above.
+    /// Counted without the lock, as a join happens outside it.
     pub(super) joined: AtomicU64,
-    /// There is a handle, which may ask for the keys and since when they are in flight.
+    /// A handle exists, which may list the keys and their starts.
     pub(super) has_handle: AtomicBool,
-    /// Where a newer call takes the place of an older one.
+    /// The slots of the superseding modes.
     pub(super) slots: Arc<SlotTable<K>>,
 }
 
-/// What the lock of a table guards.
+/// The state that a table's lock guards.
 pub(super) struct TableState<K> {
     pub(super) in_flight: HashTable<InFlightEntry<K>>,
-    /// How many there were so far: the number of the last one.
+    /// The number of executions so far, which is the id of the last one.
     pub(super) executions: u64,
     /// Under the same lock, so that a key is free only once its result can be found.
     pub(super) cache: ResultCache<K>,
     pub(super) counts: DedupCounts,
-    /// Flights of keys that are free. The next execution takes the memory of such a flight, if nobody else has it any more.
+    /// Flights of keys that are free. The next execution reuses the memory of such a flight, if the
+    /// table has the only reference.
     spare: Vec<Arc<dyn AnyFlight>>,
 }
 
-/// How many flights are kept for that: enough for keys that come and go in turn.
+/// The maximum number of spare flights: enough for keys that come and go in turn.
 const SPARE: usize = 32;
 
 /// A key in flight.
 pub(super) struct InFlightEntry<K> {
     pub(super) key: TypedKey<K>,
     pub(super) hash: u64,
-    /// Tells this entry from a later one of the same key.
+    /// Distinguishes this entry from a later one with the same key.
     pub(super) id: u64,
     pub(super) job: Option<JobId>,
-    /// The leader's job, in which an execution that calls join is made.
+    /// The leader's job, in which a joined execution runs.
     pub(super) work: Option<Weak<Core>>,
-    /// What to join, where calls join.
+    /// The flight to join, in join mode.
     pub(super) flight: Option<Arc<dyn AnyFlight>>,
-    /// What the handle lists, if there is a handle: the key once more, as `Clone` must not run under the lock.
+    /// The entry of the handle's list, if there is a handle. It has a second copy of the key, as
+    /// `Clone` must not run under the lock.
     pub(super) listed: Option<Arc<ListedKey<K>>>,
-    /// A stale result is there, and what comes out of this has not taken its place yet.
+    /// This execution revalidates a stale result, and has not replaced it yet.
     pub(super) revalidates: bool,
 }
 
@@ -91,7 +94,8 @@ impl<K> KeyTable<K> {
         }
     }
 
-    /// A call joined an execution, or would have waited for itself.
+    /// Counts a call that joined an execution, or that was rejected as it would have waited for
+    /// itself.
     pub(super) fn count_joined(&self, waits: bool) {
         if waits {
             self.joined.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +106,7 @@ impl<K> KeyTable<K> {
 
     /// Frees the key of this entry.
     pub(super) fn remove(&self, hash: u64, id: u64) {
-        // The key and the flight are the user's: they go without the lock.
+        // Dropping the key and the flight runs user code: not under the lock.
         let removed = self.state().remove(hash, id);
         drop(removed);
     }
@@ -122,7 +126,8 @@ impl<K> TableState<K> {
         Some(entry)
     }
 
-    /// A flight, and what turned out not to be spare, which goes without the lock.
+    /// Returns a flight for a new execution, and a spare that cannot be reused, to be dropped
+    /// without the lock.
     pub(super) fn flight<T: Send + Sync + 'static>(
         &mut self,
     ) -> (Arc<Flight<T>>, Option<Arc<dyn Any + Send + Sync>>) {
@@ -135,7 +140,7 @@ impl<K> TableState<K> {
 }
 
 impl<K: Eq + Hash> TableState<K> {
-    /// Takes the entries of this key out, of every type.
+    /// Takes out the entries of this key, of every type.
     #[must_use]
     pub(super) fn forget(&mut self, hash: u64, key: &K) -> Vec<InFlightEntry<K>> {
         let mut gone = Vec::new();
@@ -150,7 +155,7 @@ impl<K: Eq + Hash> TableState<K> {
 }
 
 impl<K: Clone + Eq + Hash> KeyTable<K> {
-    /// Runs the key's own `Hash`, so that it goes before the lock.
+    /// Runs the key's own `Hash`: call it before taking the lock.
     pub(super) fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
     }
@@ -165,7 +170,7 @@ impl<K: Clone + Eq + Hash> KeyTable<K> {
         })
     }
 
-    /// Inserts the key of a call that is executed.
+    /// Inserts the key of a call to execute.
     ///
     /// # Errors
     ///
@@ -220,7 +225,7 @@ impl<K: Clone + Eq + Hash> KeyTable<K> {
     }
 }
 
-/// Holds a key; it is free when this is dropped.
+/// Holds a key, and frees it on drop.
 pub(super) struct KeyGuard<K: Clone + Eq + Hash> {
     keys: Arc<KeyTable<K>>,
     hash: u64,
@@ -232,7 +237,7 @@ impl<K: Clone + Eq + Hash> KeyGuard<K> {
         self.keys.execution(self.id)
     }
 
-    /// Caches what came out, unless the key was invalidated meanwhile, and frees the key.
+    /// Caches the response, unless the key was invalidated meanwhile, and frees the key.
     pub(super) fn cache(self, response: Arc<dyn Any + Send + Sync>, access: CacheAccess) {
         let mut state = self.keys.state();
         let entry = state
@@ -242,7 +247,7 @@ impl<K: Clone + Eq + Hash> KeyGuard<K> {
             .into_iter()
             .for_each(|entry| entry.revalidates = false);
         let Some(entry) = state.remove(self.hash, self.id) else {
-            // The response is the user's: it goes without the lock.
+            // Dropping the response runs user code: not under the lock.
             drop(state);
             return;
         };
@@ -256,7 +261,7 @@ impl<K: Clone + Eq + Hash> KeyGuard<K> {
         drop(gone);
     }
 
-    /// Names the job that executes the key, where it was begun after the key was inserted.
+    /// Sets the job that executes the key, if the job began after the key was inserted.
     pub(super) fn set_job(&self, job: JobId) {
         let mut state = self.keys.state();
         if let Some(entry) = state

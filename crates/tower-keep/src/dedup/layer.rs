@@ -1,4 +1,4 @@
-//! The layer and its settings.
+//! `DedupLayer` and its settings: mode, cache, stale-while-revalidate, refresh, errors.
 
 use std::{fmt, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -18,12 +18,12 @@ use crate::{
 
 /// Executes identical concurrent requests once.
 ///
-/// Its clones, and all services that it makes, share the keys in flight and the cached results. A setter on a layer that
-/// is in use, as by a clone, a handle or a service, gives a layer with keys of its own: configure first, then take
-/// handles.
+/// The layer's clones and services share the keys in flight and the cache. A setter on a layer that
+/// is in use, by a clone, a handle or a service, returns a separate layer: configure first, then
+/// take handles.
 ///
-/// `F` is the closure that gives the key, `K` the key. `M`, the mode, has no public names but the default: to hold a
-/// configured layer in a struct, see [there](super#in-a-struct-or-a-signature).
+/// `F` is the key closure, `K` the key. The mode `M` has no public names but the default. See [how
+/// to hold a configured layer in a struct](super#in-a-struct-or-a-signature).
 pub struct DedupLayer<F, K, M = Reject, O = Fail> {
     pub(super) key: F,
     pub(super) keys: Arc<KeyTable<K>>,
@@ -32,8 +32,10 @@ pub struct DedupLayer<F, K, M = Reject, O = Fail> {
 }
 
 impl<F, K> DedupLayer<F, K> {
-    /// Tells requests apart by the key that this closure gives them; `None` is never a duplicate, and goes past the
-    /// cache. It runs outside every lock.
+    /// Creates a layer that rejects duplicates. The closure gives the key of a request.
+    ///
+    /// A request with the key `None` is never a duplicate, and bypasses the cache. The closure runs
+    /// outside every lock.
     #[must_use]
     pub fn new<Request>(key: F) -> Self
     where
@@ -60,19 +62,25 @@ impl<F, K, M, O> Unshare for DedupLayer<F, K, M, O> {
 }
 
 impl<F, K, M, O> DedupLayer<F, K, M, O> {
-    /// A call with a key in flight waits for the result instead of being rejected.
+    /// Lets a duplicate wait for the result of the running call, instead of rejecting it.
     ///
-    /// The layer is then around a service that is `Clone + Send + 'static`, with a future that is `Send + 'static` and a
-    /// response that is `Clone + Send + Sync + 'static`. The key is `Debug + Send + 'static`: the error of a
-    /// call that would [wait for itself](super#calls-inside-an-execution) shows it. With [`fail_with`](Self::fail_with) and
-    /// [`respond_with`](Self::respond_with) its error has to be `Clone` too. Where one of them is missing, the compiler
-    /// [says which](super#if-it-does-not-compile).
+    /// What the types need:
     ///
-    /// The execution runs in the tracing span of the caller that began it, and without anybody's task-locals: see
-    /// [there](super#what-a-caller-sees-of-the-work).
+    /// | type | bounds | reason |
+    /// |---|---|---|
+    /// | inner service | `Clone + Send + 'static` | any caller may drive it |
+    /// | its future | `Send + 'static` | any caller may drive it |
+    /// | response | `Clone + Send + Sync + 'static` | each caller gets a clone |
+    /// | error, with [`fail_with`](Self::fail_with) or [`respond_with`](Self::respond_with) | `Clone + Send + Sync + 'static` | each caller gets a clone |
+    /// | key | `Debug + Send + 'static` | the error of a call that would [wait for itself](super#calls-inside-an-execution) shows it |
     ///
-    /// As any setter, it goes before a [handle](DedupLayer::handle): a handle that was taken before does not see these
-    /// calls.
+    /// If a bound is missing, the compiler [names it](super#if-it-does-not-compile).
+    ///
+    /// The execution runs in the leader's tracing span, and without the callers' task-locals: see
+    /// [Reports, spans and task-locals](super#reports-spans-and-task-locals).
+    ///
+    /// Like every setter, this comes before [`handle`](DedupLayer::handle): a handle taken before
+    /// does not see these calls.
     #[must_use]
     pub fn join(self) -> DedupLayer<F, K, Join, O>
     where
@@ -81,25 +89,32 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
         self.with_mode(Join(NoCache))
     }
 
-    /// A call with a key in flight takes the place of the call that has it: the older call is cancelled and its work
-    /// dropped, and the newer call runs at once. For jobs that have to clean up there is
-    /// [`CancelLayer::replace`](crate::CancelLayer::replace); [this table](super) says which of the two is for what.
+    /// Lets a newer call replace the running call with the same key.
     ///
-    /// The older one's caller gets a [`Duplicate`] that was [`replaced`](Duplicate::replaced), and its job, if it has
-    /// one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). It never ends in success once the newer one has
-    /// begun; if it has its result by then, it keeps it. Of two jobs the newer one counts, also where the older one's retry
-    /// outside this layer calls again.
+    /// The older call is cancelled and its work dropped, and the newer call runs at once. For jobs
+    /// that need to clean up, use [`CancelLayer::replace`](crate::CancelLayer::replace): see [the
+    /// comparison](super#when-a-newer-call-comes).
+    ///
+    /// The older caller gets a [`Duplicate`] with [`replaced`](Duplicate::replaced). Its job, if it
+    /// has one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). It keeps a result that
+    /// it already has, but never succeeds once the newer call has begun.
+    ///
+    /// Of two jobs the newer one wins, even if a retry outside this layer calls again for the older
+    /// job.
     #[must_use]
     pub fn latest(self) -> DedupLayer<F, K, Latest, O> {
         self.with_mode(Latest)
     }
 
-    /// A call waits until none came with its key for this long, then runs. A call that comes meanwhile takes the place
-    /// of the waiting call, as [`latest`](Self::latest) has it, and starts the wait again.
+    /// Delays each call until no call with its key came for this long; then the last call runs.
     ///
-    /// The running call is not disturbed: a call that comes then waits for its end too, so that a key never has more than
-    /// one execution. With [`Duration::ZERO`], a call runs at once if no call with its key runs; of the calls that come
-    /// during a run, only the last runs. Without a key there is no wait.
+    /// A newer call replaces the waiting call, as with [`latest`](Self::latest), and restarts the
+    /// wait.
+    ///
+    /// The running call is not disturbed. A call that comes meanwhile waits for its end too, so
+    /// that a key never has two executions. With [`Duration::ZERO`], a call runs at once if no call
+    /// with its key runs. Of the calls that come during a run, only the last one runs. A call
+    /// without a key does not wait.
     ///
     /// # Panics
     ///
@@ -132,7 +147,7 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
         }
     }
 
-    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    /// Fails with an error of your own instead of a [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn fail_with<G, E>(self, fail: G) -> DedupLayer<F, K, M, FailWith<G>>
     where
@@ -141,7 +156,7 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
         self.with_on_reject(FailWith(fail))
     }
 
-    /// Answers with a response instead of an error, and leaves the inner error type untouched.
+    /// Answers with a response instead of an error, and keeps the inner error type.
     #[must_use]
     pub fn respond_with<G, Response>(self, respond: G) -> DedupLayer<F, K, M, RespondWith<G>>
     where
@@ -152,8 +167,10 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
 }
 
 impl<F, K, O> DedupLayer<F, K, Debounce, O> {
-    /// How long calls that come one after another may put off an execution, counted from the first of them: then the
-    /// last of them runs, as soon as no call with its key runs. Default: without end.
+    /// Limits how long a burst of calls may delay an execution, counted from its first call.
+    /// Default: no limit.
+    ///
+    /// After this time the last call of the burst runs, as soon as no call with its key runs.
     #[must_use]
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.unshare();
@@ -163,14 +180,15 @@ impl<F, K, O> DedupLayer<F, K, Debounce, O> {
 }
 
 impl<F, K, O> DedupLayer<F, K, Join, O> {
-    /// Caches each success for this long: a call with its key is answered at once, without an execution and without
-    /// asking the inner service whether it is ready.
+    /// Caches each success for this long. A call with a cached key is answered at once, without an
+    /// execution, and without asking the inner service whether it is ready.
     ///
-    /// [`latest`](DedupLayer::latest) and [`debounce`](DedupLayer::debounce) have no cache: there, the key names a slot
-    /// and not what is asked for.
+    /// [`latest`](DedupLayer::latest) and [`debounce`](DedupLayer::debounce) have no cache: their
+    /// key names a slot, not a request.
     ///
-    /// Failures are never cached, nor what a layer inside answered in the service's place, nor what a cancelled job
-    /// handed out. At most 1000 results are cached, see [`max_entries`](DedupLayer::max_entries).
+    /// Three kinds of results are never cached: failures, responses that a layer inside gives in
+    /// the service's place, and results of a cancelled job. The cache has at most 1000 entries, see
+    /// [`max_entries`](DedupLayer::max_entries).
     #[must_use]
     pub fn cache(self, ttl: Duration) -> DedupLayer<F, K, Join<Cache>, O> {
         self.with_mode(Join(Cache {
@@ -186,7 +204,8 @@ impl<F, K, O> DedupLayer<F, K, Join, O> {
 }
 
 impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
-    /// How many results are cached. The least recently used goes first. Default: 1000.
+    /// Limits the number of cached results. Above it, the least recently used entry is evicted.
+    /// Default: 1000.
     #[must_use]
     pub fn max_entries(mut self, max: NonZeroUsize) -> Self {
         self.unshare();
@@ -194,14 +213,21 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
         self
     }
 
-    /// How long after its time to live a result is still answered, while one execution revalidates it in a task of its own.
-    /// A failure leaves the stale result in its place, and the next call tries again. Default: not at all.
+    /// Returns stale results for this long after their time to live, while one execution
+    /// revalidates them. Default: stale results are not returned.
     ///
-    /// That execution belongs to no caller and to no job of theirs; a call that comes when the result has expired joins it.
-    /// So what cancels or shuts down those jobs does not reach it, and their layers do not report it:
-    /// [`DedupCounts::failed_revalidations`](super::DedupCounts::failed_revalidations) does. Where nobody joined it, it is dropped
-    /// when it has taken as long as this. It needs a tokio runtime with time enabled around the call: without a runtime
-    /// nothing is revalidated. It runs in the tracing span of the call that began it, and without its task-locals.
+    /// The revalidation runs in its own task. If it fails, the stale result stays, and the next
+    /// call tries again.
+    ///
+    /// - A revalidation belongs to no caller and no job. So a cancellation or shutdown of jobs does
+    ///   not reach it, and layers do not report it: see
+    ///   [`DedupCounts::failed_revalidations`](super::DedupCounts::failed_revalidations).
+    /// - A call that comes after the result has expired joins the revalidation. A revalidation that
+    ///   no call joined is dropped after this duration.
+    /// - The call needs a tokio runtime with time enabled. Without a runtime, no result is
+    ///   revalidated.
+    /// - It runs in the tracing span of the call that began it, and without that call's
+    ///   task-locals.
     #[must_use]
     pub fn stale_while_revalidate(mut self, stale: Duration) -> Self {
         self.unshare();
@@ -209,7 +235,7 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
         self
     }
 
-    /// Tells which results are cached: each [`Success`](crate::Outcome::Success). Default: each `Ok`.
+    /// Selects the results to cache: each [`Success`](crate::Outcome::Success). Default: each `Ok`.
     #[must_use]
     pub fn classify<D, Response, Error>(self, classify: D) -> DedupLayer<F, K, Join<Cache<D, R>>, O>
     where
@@ -228,11 +254,12 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
         }
     }
 
-    /// Picks the requests that are not answered from the cache, as by HTTP's `Cache-Control: no-cache`. Default: none.
+    /// Selects requests that are executed despite a cached result, as with HTTP's `Cache-Control:
+    /// no-cache`. Default: none.
     ///
-    /// Such a call is executed, or joins the execution that is in flight; a success then takes the place of the cached
-    /// result. Until then other calls get the older one, and a failure leaves it there. Where an execution that began
-    /// before will not do either, there is [`DedupHandle::invalidate`].
+    /// Such a call begins an execution, or joins a running one. Its success replaces the cached
+    /// result; a failure keeps it. Until then, other calls get the older result. To exclude an
+    /// execution that began before, use [`DedupHandle::invalidate`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -270,16 +297,17 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
 }
 
 impl<F, K, M, O> DedupLayer<F, K, M, O> {
-    /// Reaches the keys in flight and the cached results of this layer and its clones.
+    /// Returns a handle that lists the keys in flight, counts calls, and invalidates cached
+    /// results.
     ///
-    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own, which
-    /// this handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns another layer,
+    /// whose state this handle does not see.
     #[must_use]
     pub fn handle(&self) -> DedupHandle<K> {
         DedupHandle::new(Arc::clone(&self.keys))
     }
 
-    /// How many keys are in flight.
+    /// The number of keys in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.keys.len()

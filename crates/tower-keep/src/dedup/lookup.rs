@@ -1,4 +1,4 @@
-//! Finds a key's cached result or its execution, which a call joins, or begins an execution.
+//! Looks a key up: returns its cached result, joins its execution, or begins one.
 
 use std::{
     hash::Hash,
@@ -18,7 +18,7 @@ use crate::{
     job::core::{Core, sharing::ExecutionId},
 };
 
-/// What a call that may join became.
+/// The role of a call in join mode.
 pub(super) enum Joined<T> {
     Leader(Caller<T>),
     Follower {
@@ -27,26 +27,27 @@ pub(super) enum Joined<T> {
         of: Option<JobId>,
         work: Option<Weak<Core>>,
     },
-    /// A cached result. Where it is stale and nobody executes the key, there is the leader of an execution that revalidates it.
+    /// A cached result. If it is stale and no execution is in flight, `revalidation` is the leader
+    /// of a new one.
     Hit {
         hit: Hit,
         revalidation: Option<Caller<T>>,
     },
 }
 
-/// For what an execution begins.
+/// Why an execution begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A call waits for it.
     Call,
-    /// It revalidates a cached result, and its caller has the stale one.
+    /// It revalidates a cached result. Its caller already has the stale one.
     Revalidation,
 }
 
-/// What there is of a key.
+/// The result of a lookup.
 enum Lookup {
     Fresh(Hit),
-    /// A result that is to be revalidated, by an execution that is in flight or that begins now.
+    /// A stale result, to be revalidated by an execution that is in flight or begins now.
     Stale {
         hit: Hit,
         running: bool,
@@ -84,7 +85,8 @@ impl<K: Eq + Hash> TableState<K> {
 }
 
 impl<K: Clone + Eq + Hash> KeyTable<K> {
-    /// Finds the key's result, joins its flight, or begins one with what `begin` makes, which holds the guard.
+    /// Returns the key's cached result, joins its flight, or begins a flight with the future that
+    /// `begin` makes. That future holds the guard.
     pub(super) fn join_or_begin<T: Send + Sync + 'static>(
         self: &Arc<Self>,
         key: K,
@@ -99,13 +101,13 @@ impl<K: Clone + Eq + Hash> KeyTable<K> {
             let mut state = self.state();
             let stale = match state.lookup(hash, &key, access) {
                 Lookup::Vacant => None,
-                // It is revalidated by a task, for which there has to be a runtime.
+                // A task revalidates it, which needs a runtime.
                 Lookup::Stale {
                     hit,
                     running: false,
                 } if Handle::try_current().is_ok() => Some(hit),
                 Lookup::Fresh(hit) | Lookup::Stale { hit, .. } => {
-                    state.counts.answered(&hit);
+                    state.counts.count_hit(&hit);
                     drop(state);
                     return Joined::Hit {
                         hit,
@@ -128,7 +130,7 @@ impl<K: Clone + Eq + Hash> KeyTable<K> {
                             work,
                         };
                     }
-                    // Over, but its entry is not gone yet.
+                    // The flight is over, but its entry is still there.
                     self.remove(hash, id);
                     continue;
                 }
@@ -137,10 +139,10 @@ impl<K: Clone + Eq + Hash> KeyTable<K> {
                 Some(_) => Purpose::Revalidation,
                 None => Purpose::Call,
             };
-            // Nobody's job is to revalidate a result: its caller has it already.
+            // A revalidation belongs to no job: its caller has a result already.
             let job = if stale.is_none() { job } else { None };
             if let Some(hit) = &stale {
-                state.counts.answered(hit);
+                state.counts.count_hit(hit);
             }
             let (flight, unusable) = state.flight();
             let leader = flight.leader();
@@ -175,7 +177,7 @@ impl<K: Clone + Eq + Hash> KeyTable<K> {
     }
 }
 
-/// `None` if it is over. Without the lock of the keys.
+/// Returns `None` if the flight is over. Called without the table's lock.
 fn join<T: Send + Sync + 'static>(flight: Arc<dyn AnyFlight>) -> Option<Caller<T>> {
     flight.any().downcast::<Flight<T>>().ok()?.join()
 }

@@ -1,67 +1,14 @@
-//! One execution for identical concurrent requests, or the newest request in the place of an older one.
+//! Runs identical concurrent requests once, or lets the newest request replace an older one.
 //!
-//! The key is in flight before the work starts and free again when the job ends, in whichever way: with a result, by a
-//! limit, a cancellation, a panic or a drop. Requests without a key (`None`) are not deduplicated: they wait for nobody,
-//! nobody waits for them, and the cache is neither read nor written. So the key is where a request says that it wants an
-//! execution of its own, by an extension or a header:
+//! A closure gives each request a key. The mode says what a second call with the same key does:
 //!
-//! ```
-//! use http::Request;
-//! use tower_keep::DedupLayer;
-//!
-//! #[derive(Clone, Copy)]
-//! struct NoDedup;
-//!
-//! let dedup = DedupLayer::new(|request: &Request<String>| {
-//!     let bypasses = request.extensions().get::<NoDedup>().is_some();
-//!     (!bypasses).then(|| (request.method().clone(), request.uri().clone()))
-//! });
-//! # let _ = dedup;
-//! ```
-//!
-//! | | mode | a second call with the same key | |
+//! | kind | mode | a second call with the same key | requirements |
 //! |---|---|---|---|
-//! | coalescing | reject, the default | fails with [`Duplicate`], which says which job has the key | |
-//! | | [`join`](DedupLayer::join) | waits for the first one's result | the response has to be `Clone + Send + Sync`, the rest `Send` |
-//! | | `join` and [`cache`](DedupLayer::cache) | waits for the first one's result, and gets it from a cache for some time after its end | as `join` |
-//! | superseding | [`latest`](DedupLayer::latest) | takes the place of the first one, which is cancelled, and runs at once | |
-//! | | [`debounce`](DedupLayer::debounce) | waits for quiet, and for the running call; the last waiting call runs | needs tokio's timer |
-//!
-//! When coalescing, the key says what is asked for, and one answer will do. When superseding, it names a slot that one call
-//! can have at a time, such as a search box, and the calls ask for different things. So superseding has no cache: a
-//! cached result would answer another question. Where you want both, as in a box whose queries are also shared and cached,
-//! put a layer that supersedes around a layer that joins.
-//!
-//! [`CancelLayer::replace`](crate::CancelLayer::replace) supersedes too, by the job:
-//!
-//! | | [`latest`](DedupLayer::latest) | [`CancelLayer::replace`](crate::CancelLayer::replace) |
-//! |---|---|---|
-//! | for | calls that can be dropped, with jobs or without | jobs that may have to clean up, or are to be listed |
-//! | needs a job | no | the layer begins one |
-//! | grace period | that of a Cancel layer outside | its own, [`grace`](crate::CancelLayer::grace) |
-//! | the older caller gets | [`Duplicate`], with [`Cancelled`](crate::job::Cancelled) as its source | [`Cancelled`](crate::job::Cancelled) |
-//! | the older one has its result in the same moment | it keeps the result, or the newer call has the slot: never both | a finished job keeps its result |
-//!
-//! The services of a layer and of its clones share their keys, around whatever services they are: a key has to say which
-//! service is meant where there are several, such as the routes of a server. Joined calls whose responses differ in type do
-//! not see each other. A layer of another mode is another layer, with keys of its own.
-//!
-//! # Configure first, then take handles
-//!
-//! A layer shares its keys with its clones, its handles and the services that it makes. A setter never
-//! changes what others use: on a layer that is in use it gives another layer, with the same settings and keys of its own,
-//! and a handle that was taken before does not see the calls of that layer.
-//!
-//! # Joined executions
-//!
-//! A joined execution belongs to all its callers: the leader, which began it, and its followers. Any of them may leave at
-//! any moment, the leader too: the work goes on for the others, and stops when the last caller leaves. To let it run on
-//! even then, put a [detached](crate::CancelLayer::detached) Cancel layer around this one, or make each call with a
-//! [`Dispatcher`](crate::dispatch). While the work of the last caller that left is being dropped, the next may begin.
-//!
-//! Responses are cloned for followers, and once for the cache. An error need not be `Clone`: callers that share one each get
-//! a wrapper whose source it is. So look for it with [`find`](crate::find), which finds it there too: a `downcast_ref` that
-//! works for a lone caller fails as soon as there are two.
+//! | coalescing | reject, the default | fails with [`Duplicate`], which names the job that holds the key | |
+//! | | [`join`](DedupLayer::join) | waits for the first call's result | response `Clone + Send + Sync`, the rest `Send` |
+//! | | `join` and [`cache`](DedupLayer::cache) | waits for the first call's result, or gets it from the cache afterwards | as `join` |
+//! | superseding | [`latest`](DedupLayer::latest) | cancels the first call and runs at once | |
+//! | | [`debounce`](DedupLayer::debounce) | waits for a quiet period and for the running call; the last waiting call runs | tokio's timer |
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -86,31 +33,88 @@
 //! # });
 //! ```
 //!
-//! # What a caller sees of the work
+//! A coalescing key identifies the request: one answer serves all calls. A superseding key
+//! identifies a slot, such as a search box. Its calls ask for different things, so superseding has
+//! no cache. For a search box with shared and cached queries, put a superseding layer around a
+//! joining layer.
 //!
-//! The execution runs in the leader's job, where a layer around this one tracks that. What it reports there
-//! ([`Progress`](crate::EventKind::Progress) and [`StepStarted`](crate::EventKind::StepStarted)) reaches the job of each
-//! follower too, from the moment it joins, and the last report of each kind at once. That goes on when the leader has left
-//! and its job has ended. A follower's job says [`Duplicate`](crate::EventKind::Duplicate) and then what is reported, but
-//! never that it started, and a progress board shows it as joined. Its future is not woken for a report. A report reaches
-//! all followers before the code that reports goes on, unless another thread is delivering one: then that thread delivers
-//! this one too. A job that failed with the work does not say in which step that was.
+//! # Keys
 //!
-//! A follower's job gets no reports where its own or the leader's job is unknown here: if no layer tracks it, or a layer
-//! inside this one begins it. Background revalidations of cached results, and executions whose leader was already cancelled,
-//! belong to no job and report nothing.
+//! A key is taken before the work starts. It is free again when the job ends: with a result, by a
+//! limit, a cancellation, a panic or a drop.
 //!
-//! The execution runs in the leader's tracing span, whichever caller polls it, and keeps that span open until it is over;
-//! where the leader had no span, in the span of the caller that polls. A revalidation runs in the span of the call that got the
-//! stale result. Task-locals belong to the task that polls, which may be any caller's: an execution must not rely on them.
-//! Timers, connections and tasks belong to the runtime in which the execution made them. If callers of several runtimes
-//! share an execution, that runtime must outlive it.
+//! All services that a layer and its clones make share their keys. If they wrap different services,
+//! such as the routes of a server, include the service in the key. Joined calls with different
+//! response types do not see each other. A layer with another mode has its own keys.
+//!
+//! A request without a key (`None`) is not deduplicated: it waits for no other call, no call waits
+//! for it, and it bypasses the cache. So requests can opt out, by an extension or a header:
+//!
+//! ```
+//! use http::Request;
+//! use tower_keep::DedupLayer;
+//!
+//! #[derive(Clone, Copy)]
+//! struct NoDedup;
+//!
+//! let dedup = DedupLayer::new(|request: &Request<String>| {
+//!     let bypasses = request.extensions().get::<NoDedup>().is_some();
+//!     (!bypasses).then(|| (request.method().clone(), request.uri().clone()))
+//! });
+//! # let _ = dedup;
+//! ```
+//!
+//! # Configure first, then take handles
+//!
+//! A layer shares its keys with its clones, handles and services. A setter on a layer that is in
+//! use returns another layer with its own keys, which earlier handles do not see.
+//!
+//! # Joined executions
+//!
+//! A joined execution belongs to all its callers: the leader, which began it, and its followers.
+//! Any caller may leave at any time, the leader included: the work continues for the others. It
+//! stops when the last caller leaves. The next execution may begin while that work is still being
+//! dropped.
+//!
+//! To let the work run on without callers, put a [detached](crate::CancelLayer::detached) Cancel
+//! layer outside, or use a [`Dispatcher`](crate::dispatch).
+//!
+//! Followers and the cache get clones of the response. An error need not be `Clone`: callers that
+//! share an error each get a wrapper, whose source is the error. Look for it with
+//! [`find`](crate::find), as `downcast_ref` works for a lone caller only.
+//!
+//! # Reports, spans and task-locals
+//!
+//! The execution runs in the leader's job, if a layer outside this one tracks it. Its reports
+//! ([`Progress`](crate::EventKind::Progress) and [`StepStarted`](crate::EventKind::StepStarted))
+//! reach the followers' jobs too:
+//!
+//! - A follower gets the latest report of each kind when it joins, and every later one. That
+//!   continues after the leader has left and its job has ended.
+//! - A follower's job emits [`Duplicate`](crate::EventKind::Duplicate) and then the reports, but
+//!   never that it started. A progress board shows it as joined.
+//! - A report does not wake the follower's future.
+//! - A report reaches all followers before the reporting code continues. If another thread is
+//!   delivering a report already, that thread delivers both.
+//! - If the work fails, a follower's job does not name the failed step.
+//!
+//! A follower gets no reports if this layer does not know its job or the leader's: no layer tracks
+//! it, or a layer inside this one begins it. Background revalidations, and executions whose leader
+//! was already cancelled, belong to no job and report nothing.
+//!
+//! The execution runs in the leader's tracing span, whichever caller polls it, and keeps that span
+//! open. If the leader had no span, it runs in the polling caller's span. A revalidation runs in
+//! the span of the call that got the stale result.
+//!
+//! Task-locals belong to the task that polls, which may be any caller's. An execution must not rely
+//! on them. Timers, connections and tasks belong to the runtime in which the execution made them.
+//! If callers on several runtimes share an execution, that runtime must outlive it.
 //!
 //! # Cache
 //!
-//! Without [`cache`](DedupLayer::cache), nothing is left once the execution is over. With it, the layer caches each success
-//! and answers later requests from the cache: nothing is executed, and the inner service is not asked whether it is ready.
-//! So a detached job's result is found though its caller went away.
+//! With [`cache`](DedupLayer::cache), the layer caches each success and answers later requests from
+//! the cache. A hit executes nothing, and does not ask the inner service whether it is ready. A
+//! detached job's result is cached even if its caller left.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -145,33 +149,34 @@
 //! | | |
 //! |---|---|
 //! | time to live | [`cache`](DedupLayer::cache), on tokio's clock, from the end of the execution |
-//! | after that | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): answered at once, while one execution revalidates it |
-//! | count | [`max_entries`](DedupLayer::max_entries), 1000 by default; the least recently used result goes first |
-//! | what is cached | what is a success to [`classify`](DedupLayer::classify), each `Ok` by default |
-//! | what is never cached | errors; what a layer inside answered in the service's place; what a layer inside calls a failure; what a cancelled job handed out |
-//! | refresh | a request that [`refresh_if`](DedupLayer::refresh_if) picks is executed though there is a cached result |
-//! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [below](self#invalidation) |
+//! | stale results | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): returned at once, while one execution revalidates them |
+//! | size | [`max_entries`](DedupLayer::max_entries), 1000 by default; the least recently used entry is evicted first |
+//! | what is cached | results that [`classify`](DedupLayer::classify) calls a success, by default each `Ok` |
+//! | what is never cached | errors; responses that a layer inside gives in the service's place or counts as failures; results of a cancelled job |
+//! | refresh | [`refresh_if`](DedupLayer::refresh_if) picks requests that are executed despite a cached result |
+//! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [Invalidation](self#invalidation) |
 //! | event | [`CacheHit`](crate::EventKind::CacheHit); the job succeeds without having started |
 //!
-//! An expired result keeps its memory until a newer result takes its place or pushes it out. The key says
-//! whom a result is for: where users may not see each other's results, put the user into the key.
+//! An expired result keeps its memory until a newer result replaces or evicts it. If users may not
+//! see each other's results, include the user in the key.
 //!
 //! # Invalidation
 //!
-//! After [`DedupHandle::invalidate`] or [`DedupHandle::invalidate_all`], a call neither gets nor waits for work that
-//! began before. In every mode the older execution goes on for the callers that it has, and its result is not cached:
+//! After [`DedupHandle::invalidate`] or [`DedupHandle::invalidate_all`], a call neither gets nor
+//! waits for work that began before. In every mode the older execution continues for its callers,
+//! and its result is not cached:
 //!
 //! | mode | the next call with the key |
 //! |---|---|
-//! | reject | is executed, also where the older execution hangs |
-//! | [`join`](DedupLayer::join), with [`cache`](DedupLayer::cache) or without | begins an execution of its own, which later calls join |
-//! | [`latest`](DedupLayer::latest) | runs, and the older one is not cancelled |
-//! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older one; so does a call that waited already |
+//! | reject | is executed, even if the older execution hangs |
+//! | [`join`](DedupLayer::join), with [`cache`](DedupLayer::cache) or without | begins another execution, which later calls join |
+//! | [`latest`](DedupLayer::latest) | runs, and the older call is not cancelled |
+//! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older call; so does a call that waited already |
 //!
-//! A key has more than one execution until the older one is over. A job that must not run twice at once therefore needs
-//! a lock of its own, or no invalidation.
+//! Until the older execution is over, the key has two executions. A job that must not run twice at
+//! once needs its own lock, or no invalidation.
 //!
-//! # The latest
+//! # The latest call wins
 //!
 //! ```
 //! use std::time::Duration;
@@ -179,7 +184,7 @@
 //! use tower_keep::{BoxError, CancelReason, DedupLayer, cancel::Cancelled, dedup::Duplicate, find};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! // One search box: each query replaces the one before it.
+//! // One search box: each query replaces its predecessor.
 //! let mut search = ServiceBuilder::new()
 //!     .layer(DedupLayer::new(|_query: &&str| Some("box 1")).latest())
 //!     .service(service_fn(|query: &'static str| async move {
@@ -228,110 +233,109 @@
 //!
 //! | | [`latest`](DedupLayer::latest) | [`debounce`](DedupLayer::debounce) |
 //! |---|---|---|
-//! | the running call | is cancelled, woken, and its work dropped when it is polled | goes on |
-//! | the waiting call | none waits | is replaced; it never starts |
-//! | what the replaced one's caller gets | [`Duplicate`], [`replaced`](Duplicate::replaced); of a Cancel layer outside, its [`Cancelled`](crate::job::Cancelled) | as there |
-//! | the replaced one's job | is cancelled as [`Replaced`](crate::CancelReason::Replaced), with its token and its children | as there |
-//! | a result that the older one has not been polled for | is lost | is there |
-//! | the running call leaves, fails or panics | the key is free | the waiting call goes on |
-//! | the waiting call leaves | | the key is free; the calls it replaced do not come back, and the next call begins a burst of its own |
-//! | a retry inside | keeps its slot; a wait for the next attempt ends too | keeps its slot |
-//! | a retry outside | does not try a replaced call again, nor does a circuit count it | as there; each attempt waits for quiet |
-//! | a retry outside comes back while a newer job has the slot, or waits for it | it is the older job that is replaced | as there |
-//! | a retry outside that is not ours | would take the slot back: let it leave this error alone | would wait once more: as there |
-//! | grace of a Cancel layer outside | is given, while the newer one runs already | never starts, so needs none |
-//! | grace of a Cancel layer inside | is not given: the layer is dropped with the work | |
-//! | a time limit outside | | spans the wait too |
-//! | both are calls of one job, as by a hedge | the older call ends, the job goes on | as there |
+//! | the running call | is cancelled and woken; its work is dropped at its next poll | continues |
+//! | the waiting call | there is none | is replaced and never starts |
+//! | the replaced caller's error | [`Duplicate`] with [`replaced`](Duplicate::replaced); with a Cancel layer outside, its [`Cancelled`](crate::job::Cancelled) | same |
+//! | the replaced job | is cancelled as [`Replaced`](crate::CancelReason::Replaced), with its token and its children | same |
+//! | a result that the older call was not polled for | is lost | is kept |
+//! | the running call leaves, fails or panics | the key is free | the waiting call continues |
+//! | the waiting call leaves | | the key is free; replaced calls do not come back, and the next call begins a new burst |
+//! | a retry inside | keeps its slot; a replaced call stops in its backoff too | keeps its slot |
+//! | a retry outside | does not retry a replaced call; a circuit does not count it | same; each attempt waits for quiet |
+//! | a retry outside calls again while a newer job holds the slot or waits for it | the older job is replaced | same |
+//! | another library's retry outside | would take the slot back: exclude this error from it | would wait again: same |
+//! | grace period of a Cancel layer outside | applies, while the newer call runs already | not needed: the replaced call never started |
+//! | grace period of a Cancel layer inside | does not apply: the layer is dropped with the work | |
+//! | a time limit outside | | includes the wait |
+//! | both calls belong to one job, as with a hedge | the older call ends, the job continues | same |
 //! | the running job's own code calls with its key | replaces itself | waits for itself |
 //!
-//! # Elsewhere it is called
+//! [`CancelLayer::replace`](crate::CancelLayer::replace) supersedes jobs instead of calls:
 //!
-//! | there | here | what differs |
+//! | | [`latest`](DedupLayer::latest) | [`CancelLayer::replace`](crate::CancelLayer::replace) |
 //! |---|---|---|
-//! | Go's `singleflight`, tower-resilience's coalesce | `join` | the work stops when the last caller leaves; any caller drives it |
-//! | BullMQ, simple mode | the default | the caller gets an error, with the job's id |
-//! | BullMQ, throttle mode (`ttl`) | `join` and `cache` | callers have the result; the time counts from the end of the execution, and a failure is not cached |
-//! | BullMQ, debounce mode (`ttl`, `extend`, `replace`, `delay`) | `debounce` | |
-//! | BullMQ, `keepLastIfActive` | `debounce(Duration::ZERO)` | |
-//! | Temporal, conflict policy `Fail`, `UseExisting`, `TerminateExisting` | the default, `join`, `latest` | the newer one does not wait until the older one has ended |
-//! | Sidekiq `unique_for`, Oban `unique` | the default | a key lasts as long as its job, and holds within one process |
-//! | RxJS `exhaustMap`, `switchMap`, `debounceTime` | the default, `latest`, `debounce` | for each key |
-//! | lodash `debounce`, `maxWait` | `debounce`, `max_wait` | calls that are put off get an error, not the result before |
-//!
-//! # Watching it
-//!
-//! [`handle`](DedupLayer::handle) gives the keys in flight, each with its job, its followers and its beginning, and
-//! counts executions, joined, rejected and replaced calls, and hits. Keys are listed only if their calls came after the
-//! first handle was made: before, nobody pays for it.
+//! | for | calls that can be dropped, with or without jobs | jobs that need to clean up, or to be listed |
+//! | needs a job | no | the layer begins one |
+//! | grace period | of a Cancel layer outside | its own, [`grace`](crate::CancelLayer::grace) |
+//! | error of the older caller | [`Duplicate`], whose source is [`Cancelled`](crate::job::Cancelled) | [`Cancelled`](crate::job::Cancelled) |
+//! | the older call finishes at the same moment | either it keeps its result, or the newer call gets the slot | a finished job keeps its result |
 //!
 //! # Its place in the order
 //!
-//! Outside the circuit breaker and the retry: duplicates are asked for first, and a job's retries keep its key. Inside
-//! Cancel, which then ends a wait at once.
+//! Outside the circuit breaker and the retry: duplicates are found first, and a job's retries keep
+//! its key.
 //!
-//! Inside [`Cancel`](crate::cancel), where calls join: cancelling a job takes its caller out, and the work goes on for
-//! the others. A grace period is for a leader that has the execution to itself: its work may clean up, and a call that comes
-//! meanwhile begins another execution. Of several callers, each leaves at once. A Cancel inside this layer controls the work
-//! instead, under the leader's id: cancelling that ends the work for all, also once the leader has left, and the
-//! followers' jobs are unknown there.
+//! Inside [`Cancel`](crate::cancel), which then ends a wait at once. If calls join, cancelling a
+//! job removes its caller, and the work continues for the others. A grace period applies only to a
+//! leader without followers: its work may clean up, and calls that come meanwhile begin another
+//! execution. With several callers, each cancelled caller leaves at once.
+//!
+//! A Cancel layer inside this one controls the work instead, under the leader's id. Cancelling
+//! there ends the work for all callers, even after the leader has left. The followers' jobs are
+//! unknown there.
 //!
 //! # Readiness
 //!
-//! This layer is always ready: the key is unknown until the request comes, and a call that joins must not reserve what
-//! it will not use. An execution drives the instance that was called to readiness within its future, and a clone takes
-//! its place.
+//! This layer is always ready, as it learns the key only from the request. An execution drives the
+//! called instance to readiness within its future, and a clone replaces that instance.
 //!
 //! # Errors
 //!
-//! [`Duplicate`], as a [`BoxError`](crate::BoxError); or what [`fail_with`](DedupLayer::fail_with) or
-//! [`respond_with`](DedupLayer::respond_with) makes of it. With those two, a joined execution's error has to be `Clone`.
-//! If an execution that can be joined panics, its callers get a [`Duplicate`] that says so and what the panic said, also
-//! where there is only one. A call that was replaced counts as cancelled, and [`find`](crate::find) finds [`Cancelled`](crate::job::Cancelled) in its error.
+//! [`Duplicate`], as a [`BoxError`](crate::BoxError); or the error of
+//! [`fail_with`](DedupLayer::fail_with), or the response of
+//! [`respond_with`](DedupLayer::respond_with). With those two, a joined execution's error has to be
+//! `Clone`.
+//!
+//! If an execution that can be joined panics, all its callers get a [`Duplicate`] with the panic
+//! message, even a lone caller. A replaced call counts as cancelled: [`find`](crate::find) finds
+//! [`Cancelled`](crate::job::Cancelled) in its error.
 //!
 //! # Cancel safety
 //!
-//! Dropping a call frees its key, or leaves the joined execution to the others, or the slot to the waiting call.
+//! Dropping a call frees its key. A joined execution continues for the other callers, and a
+//! superseding slot passes to the waiting call.
 //!
-//! Every caller of a joined execution can drive it. A call may be set aside, in a `select!`, in a `Vec` or in a buffer of
-//! futures, polled once or never: the others have their result all the same. Each wake of the execution wakes every caller
-//! that waits. In between nobody is polled, and of the callers that are woken one polls the execution. A call that holds
-//! its key alone, in the modes that reject or supersede, keeps it until it is over, dropped, or replaced by a newer call.
+//! Every caller of a joined execution can drive it. A call may be set aside in a `select!`, a `Vec`
+//! or a buffer of futures, polled once or never: the others get their result anyway. Each wake of
+//! the execution wakes every waiting caller, and one of them polls it. A call of the other modes
+//! keeps its key until it is over, dropped or replaced.
 //!
-//! A call is set aside when its task goes on to await something else and does not drop it. What others get meanwhile:
+//! A call is set aside when its task awaits something else and does not drop the call. Its effect
+//! on other calls:
 //!
-//! | a call | the other call, which is set aside | what the call gets | what the other gets when it is polled |
+//! | a call | the call set aside | what the call gets | what the call set aside gets, when polled |
 //! |---|---|---|---|
-//! | joins an execution | a caller of it, never polled, or woken and not polled again | the result, as early as if it were alone | the same result, also where a limit around it has passed |
-//! | gets a stale result | the call for which the revalidation began | the stale result at once; a task drives the revalidation | the stale result |
-//! | [`latest`](DedupLayer::latest) | the older call | its slot at once | it was replaced; a result that it was not polled for is lost |
-//! | [`debounce`](DedupLayer::debounce) | waits | its slot at once, and then its own quiet | it was replaced |
-//! | [`debounce`](DedupLayer::debounce) | runs | it waits until the other is dropped or polled to its end | its result |
-//! | reject mode | has the key | a [`Duplicate`] at once, until the other is dropped or polled to its end | its result |
+//! | joins an execution | a caller of it, never polled, or woken and not polled again | the result, as early as if it were alone | the same result, even if a limit around it has passed |
+//! | gets a stale result | began the revalidation | the stale result at once; a task drives the revalidation | the stale result |
+//! | [`latest`](DedupLayer::latest) | the older call | its slot at once | replaced; a result that it was not polled for is lost |
+//! | [`debounce`](DedupLayer::debounce) | waits | its slot at once, then its own quiet period | replaced |
+//! | [`debounce`](DedupLayer::debounce) | runs | waits until the running call is dropped or polled to its end | its result |
+//! | reject mode | holds the key | a [`Duplicate`] at once, until that call is dropped or polled to its end | its result |
 //!
-//! A limit around a call frees its key only when the call is polled: in time where the call has a task of its own, as a
-//! [detached](crate::CancelLayer::detached) or [dispatched](crate::dispatch) one has.
+//! A limit around a call frees its key only when the call is polled. A
+//! [detached](crate::CancelLayer::detached) or [dispatched](crate::dispatch) call has its own task,
+//! and is polled in time.
 //!
 //! # Calls inside an execution
 //!
-//! A call that the code of a joined execution makes must not wait for that execution, not even through others: they would
-//! wait for each other without end. Such a call fails at once, with a [`Duplicate`] that names the keys, and the jobs where
-//! they are tracked ([`Duplicate::cycle`]). That holds across layers and with jobs or without. A call counts as waiting
-//! until it ends, under a time limit or in a `select!` too, so that of calls that want each other's result at least one
-//! fails; also where the execution's code hands the call to a task and goes on without it. What the execution's code
-//! spawns or dispatches is no part of the execution, so that a cycle through such work is not seen: it needs a limit.
+//! A call inside a joined execution must not wait for that execution, not even through others: both
+//! would wait forever. Such a call fails at once, with a [`Duplicate`] that names the
+//! [cycle](Duplicate::cycle). That works across layers, with or without jobs.
+//!
+//! Work that the execution's code spawns or dispatches is not part of the execution. A cycle
+//! through such work is not detected: it needs a limit.
 //!
 //! # Under axum
 //!
-//! With `respond_with` it goes into `Router::layer` as it is. All routes share the keys, so the method and the path belong
-//! into them. Joining needs a response that is `Clone`, which one with axum's body is not: collect it first. The other
-//! modes need none.
+//! With `respond_with`, the layer goes into `Router::layer` as it is. All routes share the keys, so
+//! include the method and the path in the key. Joining needs a `Clone` response, and axum's body is
+//! not `Clone`: collect it first. The other modes have no such requirement.
 //!
 //! # In a struct or a signature
 //!
-//! The first two type parameters of [`DedupLayer`] are the closure that gives the key and the key; the others, which name the
-//! mode, have no public names. So a struct that holds a configured layer, or the service that it makes, has a type
-//! parameter for it, a function returns `impl Layer<S>`, and where neither will do there are tower's boxes:
+//! The type parameters of [`DedupLayer`] are the key closure and the key, and two without public
+//! names, for the mode and the error. A struct that holds a configured layer or its service needs a
+//! type parameter, and a function returns `impl Layer<S>`. Otherwise use tower's boxes:
 //!
 //! ```
 //! use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
@@ -341,7 +345,7 @@
 //! type ByUser = DedupLayer<fn(&u64) -> Option<u64>, u64>;
 //! let reject: ByUser = DedupLayer::new(|user| Some(*user));
 //!
-//! // By a type parameter: whatever the layer is.
+//! // A type parameter stands for any configured layer.
 //! struct Users<L> {
 //!     dedup: L,
 //! }
@@ -363,10 +367,30 @@
 //!
 //! # If it does not compile
 //!
-//! The compiler's first line says what a key, a service, its response or its error lacks, where it asks whether the service
-//! is a [`Service`](tower_service::Service). A method of an extension trait, as `oneshot`, it does not find instead, and says
-//! no more than that bounds are not satisfied. Then give the service to a function with that bound, such as
-//! `tower::util::BoxCloneSyncService::new`, to see which.
+//! Where the compiler expects a [`Service`](tower_service::Service), its first line names the
+//! missing bound. For a method of an extension trait, such as `oneshot`, it only says that bounds
+//! are not satisfied. Then pass the service to a function with that bound, such as
+//! `tower::util::BoxCloneSyncService::new`.
+//!
+//! # Monitoring
+//!
+//! [`handle`](DedupLayer::handle) lists the keys in flight, each with its job, its followers and
+//! its start, and counts calls by their outcome. It lists only calls since the first handle was
+//! made, so that a layer without handles pays nothing.
+//!
+//! # Names in other libraries
+//!
+//! | elsewhere | here | differences |
+//! |---|---|---|
+//! | Go's `singleflight`, tower-resilience's coalesce | `join` | the work stops when the last caller leaves; any caller drives it |
+//! | BullMQ, simple mode | the default | the caller gets an error with the job's id |
+//! | BullMQ, throttle mode (`ttl`) | `join` and `cache` | callers get the result; the time counts from the end of the execution, and failures are not cached |
+//! | BullMQ, debounce mode (`ttl`, `extend`, `replace`, `delay`) | `debounce` | |
+//! | BullMQ, `keepLastIfActive` | `debounce(Duration::ZERO)` | |
+//! | Temporal, conflict policy `Fail`, `UseExisting`, `TerminateExisting` | the default, `join`, `latest` | the newer call does not wait for the end of the older one |
+//! | Sidekiq `unique_for`, Oban `unique` | the default | a key lasts as long as its job, within one process |
+//! | RxJS `exhaustMap`, `switchMap`, `debounceTime` | the default, `latest`, `debounce` | per key |
+//! | lodash `debounce`, `maxWait` | `debounce`, `max_wait` | replaced calls get an error, not the previous result |
 
 mod bounds;
 mod cache;

@@ -1,4 +1,4 @@
-//! What a duplicate does: it is rejected, joins, takes the slot, or waits for quiet.
+//! The modes: a duplicate is rejected, joins, takes the slot, or waits for quiet.
 
 use std::{fmt, time::Duration};
 
@@ -11,11 +11,11 @@ use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reject;
 
-/// Duplicates wait for the result; `C` says whether a success is cached for calls that come later.
+/// Duplicates wait for the result. `C` says whether successes are cached.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Join<C = NoCache>(pub(super) C);
 
-/// A newer call takes the slot of the running one.
+/// A newer call takes the slot of the running call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Latest;
 
@@ -27,8 +27,8 @@ pub struct Debounce {
 }
 
 impl Debounce {
-    /// When a call that comes now may run, if nobody follows and nothing runs; `since` is when the first of its burst
-    /// came. `None` is never.
+    /// When a call that comes now may run, if no newer call comes and none runs. `since` is the
+    /// time of the first call of its burst. `None` is never.
     pub(super) fn due(&self, since: Instant, now: Instant) -> Option<Instant> {
         let quiet = now.checked_add(self.quiet);
         let latest = self.max_wait.and_then(|wait| since.checked_add(wait));
@@ -40,7 +40,8 @@ impl Debounce {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoCache;
 
-/// A success is cached: `C` says what a success is, `R` which calls are executed all the same.
+/// Successes are cached. `C` classifies results, `R` selects the calls that are executed despite a
+/// cached result.
 #[derive(Clone, Copy)]
 pub struct Cache<C = ErrorsAsFailures, R = NeverRefresh> {
     pub(super) limits: CacheLimits,
@@ -54,12 +55,12 @@ impl<C, R> fmt::Debug for Cache<C, R> {
     }
 }
 
-/// What is cached, for how long, and which calls are not answered from the cache.
+/// Selects the cached results, their lifetime, and the calls that bypass them.
 pub trait CacheMode<Request, Response, Error>: Clone + Send + 'static {
-    /// How long results are cached, and how many, if they are.
+    /// The cache's limits; `None` without a cache.
     fn limits(&self) -> Option<CacheLimits>;
 
-    /// Whether this request is executed, though there may be a cached result.
+    /// Whether this request is executed despite a cached result.
     fn refreshes(&self, request: &Request) -> bool;
 
     /// Whether this result may be cached.
@@ -101,7 +102,7 @@ where
     }
 }
 
-/// Says which results are cached.
+/// Selects the cached results.
 ///
 /// ```compile_fail,E0277
 /// # use std::time::Duration;
@@ -122,22 +123,22 @@ where
 /// BoxCloneSyncService::<u32, u32, BoxError>::new(service);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "the classifier of the cache does not take `&Result<{Response}, {Error}>`, which is what the service returns",
+    message = "the classifier of the cache does not accept the service's results, `&Result<{Response}, {Error}>`",
     label = "classifies the results of another service",
-    note = "the classifier that is given to `DedupLayer::classify` has to be `Classify<{Response}, {Error}>`"
+    note = "the classifier given to `DedupLayer::classify` has to be `Classify<{Response}, {Error}>`"
 )]
 pub trait CacheClassifier<Response, Error>: Classify<Response, Error> {}
 
 #[diagnostic::do_not_recommend]
 impl<C: Classify<Response, Error>, Response, Error> CacheClassifier<Response, Error> for C {}
 
-/// Says which requests are not answered from the cache.
+/// Selects the requests that are executed despite a cached result.
 pub trait Refresh<Request> {
-    /// Whether this request is executed, though there may be a cached result.
+    /// Whether this request is executed despite a cached result.
     fn refreshes(&self, request: &Request) -> bool;
 }
 
-/// Every call is answered from the cache, if its result is there. The default.
+/// A cached result answers every call. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NeverRefresh;
 
@@ -148,7 +149,7 @@ impl<Request> Refresh<Request> for NeverRefresh {
     }
 }
 
-/// A closure picks the calls that are executed though there is a cached result.
+/// A closure selects the calls that are executed despite a cached result.
 #[derive(Clone, Copy)]
 pub struct RefreshIf<F>(pub(super) F);
 

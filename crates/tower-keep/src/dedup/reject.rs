@@ -1,4 +1,4 @@
-//! Calls where duplicates are rejected, the default mode.
+//! Reject mode, the default: a duplicate of a call in flight fails.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use super::{
     execution::Execution,
     layer::DedupLayer,
     mode::Reject,
-    service::{Mode, called, job_of, tell_duplicate},
+    service::{Mode, emit_duplicate, job_of, take_called},
 };
 use crate::{
     job::{
@@ -82,10 +82,10 @@ where
         .transpose();
         let state = match guard {
             Ok(guard) => State::Executing {
-                execution: Execution::new(called(inner), request, guard, &membership),
+                execution: Execution::new(take_called(inner), request, guard, &membership),
             },
             Err(of) => {
-                tell_duplicate(&membership, of, false);
+                emit_duplicate(&membership, of, false);
                 State::Rejected {
                     duplicate: Some(Duplicate::new(of)),
                 }
@@ -122,7 +122,7 @@ where
                 let Some(duplicate) = duplicate.take() else {
                     panic!("a rejected call was polled after it was ready");
                 };
-                // First, as the closure may panic: its job has not started.
+                // First, as the closure may panic: the job has not started.
                 verdict::leave(VerdictKind::Duplicate, this.on_reject.responds());
                 this.membership.ask(|| this.on_reject.reject(duplicate))
             }

@@ -1,4 +1,4 @@
-//! The service, and what its modes have in common.
+//! `Dedup`, the service, and the code that its modes share.
 
 use std::{
     fmt,
@@ -58,17 +58,18 @@ impl<S, F, K, M, O> Dedup<S, F, K, M, O> {
         &mut self.inner
     }
 
-    /// Gives the inner service back. Executions that run go on, and handles of the layer still see them.
+    /// Gives the inner service back. Executions that run go on, and handles of the layer still see
+    /// them.
     pub fn into_inner(self) -> S {
         self.inner
     }
 }
 
-/// How the calls of a mode are executed.
+/// Executes the calls of a mode.
 pub trait Mode<Request, S: Service<Request>, K, O>: Sized {
-    /// The error of the service that the layer makes.
+    /// The error of the layer's service.
     type Error;
-    /// The call.
+    /// The future of a call.
     type Future: Future<Output = Result<S::Response, Self::Error>>;
 
     /// Calls the service.
@@ -82,15 +83,15 @@ pub(super) fn job_of(membership: &Membership) -> Option<Arc<Core>> {
     membership.with_job(Arc::clone)
 }
 
-/// The instance that was called, which serves the execution; a clone takes the next calls.
-pub(super) fn called<S: Clone>(inner: &mut S) -> S {
+/// Takes the called instance for the execution, and leaves a clone for the next calls.
+pub(super) fn take_called<S: Clone>(inner: &mut S) -> S {
     let next = inner.clone();
     mem::replace(inner, next)
 }
 
-pub(super) fn tell_duplicate(membership: &Membership, of: Option<JobId>, joined: bool) {
+pub(super) fn emit_duplicate(membership: &Membership, of: Option<JobId>, joined: bool) {
     membership.with_job(|job| {
-        // Another job does the work.
+        // Another job does the work, so this one must not report its start.
         job.flags.hold_back();
         context::emit(job, || EventKind::Duplicate { of, joined });
     });

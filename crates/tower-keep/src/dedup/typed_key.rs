@@ -1,12 +1,12 @@
-//! What two requests of one execution have in common. Pure.
+//! A key together with the type of the execution's output. Pure.
 
 use std::{
     any::TypeId,
     hash::{Hash, Hasher},
 };
 
-/// A key, and the type of what its execution comes to: one layer may be put around services whose outcomes differ in type
-/// and cannot be shared.
+/// A key and the output type of its execution. One layer may wrap services with different output
+/// types, which cannot share executions.
 #[derive(PartialEq, Eq)]
 pub(super) struct TypedKey<K> {
     pub(super) key: K,
@@ -14,7 +14,7 @@ pub(super) struct TypedKey<K> {
 }
 
 impl<K: Hash> Hash for TypedKey<K> {
-    /// Few layers see two types, so that the key alone tells enough.
+    /// Few layers see two types, so hashing the key is enough.
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key.hash(state);
@@ -22,7 +22,7 @@ impl<K: Hash> Hash for TypedKey<K> {
 }
 
 impl<K> TypedKey<K> {
-    /// Where calls are rejected, nothing is shared.
+    /// The key in reject mode, where no output is shared.
     pub(super) fn rejected(key: K) -> Self {
         Self::of::<()>(key)
     }

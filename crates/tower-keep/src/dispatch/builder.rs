@@ -1,4 +1,4 @@
-//! The setters of a dispatcher.
+//! The dispatcher's settings: names, ids, limit, grace period, history, shutdown, runtime, errors.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         }
     }
 
-    /// Names every job alike.
+    /// Gives all jobs the same name.
     #[must_use]
     pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, I, O> {
         self.with(|_| name.into(), same, same)
@@ -58,9 +58,11 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         self.with(|_| NameBy(name), same, same)
     }
 
-    /// Gives each job an id from outside, found in its request, as
-    /// [`JobLayer::identified_by`](crate::JobLayer::identified_by) does: before the job's first event, also where it is
-    /// turned away. Its id goes before that of a layer of the stack.
+    /// Gives each job an external id, found in its request, as
+    /// [`JobLayer::identified_by`](crate::JobLayer::identified_by) does.
+    ///
+    /// The job has the id before its first event, even if it is refused. This id takes precedence
+    /// over that of a layer in the stack.
     ///
     /// ```
     /// use tower::service_fn;
@@ -89,21 +91,21 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         self.with(same, |_| IdentifyBy(identify), same)
     }
 
-    /// At most this many jobs in flight. Default: no limit.
+    /// Limits the number of jobs in flight. Default: no limit.
     ///
-    /// At the limit, [`dispatch`](Self::dispatch) and [`try_dispatch`](Self::try_dispatch) turn the request away, while
-    /// [`reserve`](Self::reserve) and the dispatcher as a service wait.
+    /// At the limit, [`dispatch`](Self::dispatch) and [`try_dispatch`](Self::try_dispatch) refuse
+    /// the request. [`reserve`](Self::reserve) and the dispatcher as a service wait.
     #[must_use]
     pub fn limit(mut self, jobs: NonZeroUsize) -> Self {
         self.unshare();
         self.job_limit = Arc::new(JobLimit::new(jobs));
-        // A permit that is held already is of the limit before.
+        // A permit held already belongs to the previous limit.
         self.reservation = Reservation::None;
         self
     }
 
-    /// Lets a cancelled job run on for this long after its token fired, so that it can clean up. Default: it is dropped
-    /// at once. See [`CancelLayer::grace`](crate::CancelLayer::grace).
+    /// Gives a cancelled job this long to clean up after its token fired. Default: its work is
+    /// dropped at once. See [`CancelLayer::grace`](crate::CancelLayer::grace).
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.unshare();
@@ -111,8 +113,8 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         self
     }
 
-    /// Keeps this many jobs that ended, the last ones, on the [board](Self::progress_handle). Default: 100. See
-    /// [`ProgressLayer::history`](crate::ProgressLayer::history).
+    /// Keeps the last ended jobs, at most this many, on the [board](Self::progress_handle).
+    /// Default: 100. See [`ProgressLayer::history`](crate::ProgressLayer::history).
     #[must_use]
     pub fn history(mut self, jobs: usize) -> Self {
         self.unshare();
@@ -120,8 +122,8 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         self
     }
 
-    /// Shuts the dispatcher down when this token is cancelled, and gives the running jobs this long to end. See
-    /// [`CancelLayer::shutdown_on`](crate::CancelLayer::shutdown_on).
+    /// Shuts the dispatcher down when this token is cancelled, and gives the running jobs this long
+    /// to end. See [`CancelLayer::shutdown_on`](crate::CancelLayer::shutdown_on).
     #[must_use]
     pub fn shutdown_on(mut self, token: CancellationToken, within: Duration) -> Self {
         self.unshare();
@@ -129,7 +131,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         self
     }
 
-    /// Runs the jobs on this runtime. Default: on the one that the code that dispatches runs on.
+    /// Runs the jobs on this runtime. Default: the runtime of the code that dispatches.
     #[must_use]
     pub fn on(mut self, runtime: Handle) -> Self {
         self.unshare();
@@ -137,7 +139,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         self
     }
 
-    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    /// Fails with an error of your own instead of a [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn fail_with<F, E>(self, fail: F) -> Dispatcher<S, N, I, FailWith<F>>
     where
@@ -146,7 +148,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         self.with(same, same, |_| FailWith(fail))
     }
 
-    /// Answers with a response instead of an error, and leaves the stack's error type untouched.
+    /// Answers with a response instead of an error, and keeps the stack's error type.
     #[must_use]
     pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, I, RespondWith<F>>
     where

@@ -1,4 +1,4 @@
-//! The dispatcher: begins jobs, and lists them while they run.
+//! `Dispatcher`: begins jobs in tasks of their own, finds and lists them.
 
 use std::{fmt, sync::Arc};
 
@@ -30,12 +30,13 @@ use crate::{
     unshare::{Unshare, has_others},
 };
 
-/// Runs each call of a stack in a task of its own, so that the job outlives its caller.
+/// Runs each call of a stack in its own task, so that the job outlives its caller.
 ///
-/// A clone dispatches to the same: the limit, the board and the handles are shared. A setter on a dispatcher that is in
-/// use, as by a clone, a handle or a job, gives a dispatcher with all of these of its own: configure first, then take
-/// handles. So `clone().named(..)` for one request makes another dispatcher, which the limit
-/// and the shutdown of the first do not reach: [`named_by`](Self::named_by) names each job by its request.
+/// Clones share the limit, the board and the handles. A setter on a dispatcher that is in use, by a
+/// clone, a handle or a job, returns a separate dispatcher: configure first, then take handles.
+///
+/// So `clone().named(..)` for one request makes another dispatcher, which the first one's limit and
+/// shutdown do not reach. Use [`named_by`](Self::named_by) to name each job by its request.
 pub struct Dispatcher<S, N = JobName, I = Unidentified, O = Fail> {
     pub(super) stack: S,
     pub(super) name: N,
@@ -45,12 +46,12 @@ pub struct Dispatcher<S, N = JobName, I = Unidentified, O = Fail> {
     pub(super) cancel: CancelLayer<NoGroup, StopOnDrop, SplitErrors>,
     pub(super) job_limit: Arc<JobLimit>,
     pub(super) runtime: Option<Handle>,
-    /// Of this instance, for its next call as a service.
+    /// Belongs to this instance, for its next call as a service.
     pub(super) reservation: Reservation,
 }
 
 impl<S> Dispatcher<S> {
-    /// Around this stack: jobs without a name, as many as come, no grace period.
+    /// Creates a dispatcher around this stack: jobs without names, no limit, no grace period.
     #[must_use]
     pub fn new(stack: S) -> Self {
         let mut dispatcher = Self {
@@ -70,88 +71,94 @@ impl<S> Dispatcher<S> {
 }
 
 impl<S, N, I, O> Dispatcher<S, N, I, O> {
-    /// One table of the jobs for both layers, which a board reads.
+    /// Both layers use one job table, which a board reads.
     fn share_table(&mut self) {
         let table = self.progress.table();
         self.cancel.share(table);
         table.take();
     }
 
-    /// The stack around which this dispatcher was made.
+    /// Gives access to the stack.
     pub fn get_ref(&self) -> &S {
         &self.stack
     }
 
-    /// The stack, to change it: for the jobs that this instance, and later clones of it, dispatch from then on.
+    /// Gives mutable access to the stack. A change applies to later jobs of this instance and of
+    /// its later clones.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stack
     }
 
-    /// Gives the stack back. Jobs that run go on.
+    /// Gives the stack back. Running jobs continue.
     pub fn into_inner(self) -> S {
         self.stack
     }
 
-    /// Reads the progress of the jobs: their latest states, how the last ones ended, each change.
+    /// Returns a handle that reads the jobs' progress: their latest states, the last endings, and
+    /// each change.
     ///
-    /// Configure first, then take handles: a setter on a dispatcher that has a handle gives another dispatcher, whose jobs
-    /// this handle does not see.
+    /// Configure first, then take handles: a setter on a dispatcher with a handle returns another
+    /// dispatcher, whose jobs this handle does not see.
     #[must_use]
     pub fn progress_handle(&self) -> ProgressHandle {
         self.progress.handle()
     }
 
-    /// Cancels jobs by id, by predicate or all, and shuts the dispatcher down.
+    /// Returns a handle that cancels jobs by id, by predicate or all, and shuts the dispatcher
+    /// down.
     ///
-    /// Configure first, then take handles: a setter on a dispatcher that has a handle gives another dispatcher, which this
-    /// handle does not reach.
+    /// Configure first, then take handles: a setter on a dispatcher with a handle returns another
+    /// dispatcher, which this handle does not reach.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.handle()
     }
 
-    /// The running jobs as they are now, oldest first.
+    /// Lists the running jobs, oldest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobView> {
         self.progress_handle().jobs()
     }
 
-    /// What this job is doing, or how it ended, as long as the board's [history](Self::history) has it: for callers that
-    /// have only its id. As [`ProgressHandle::find`].
+    /// Finds a job by its id: its current state, or how it ended while the board's
+    /// [history](Self::history) keeps it. See [`ProgressHandle::find`].
     #[must_use]
     pub fn find(&self, job: JobId) -> Option<JobView> {
         self.progress_handle().find(job)
     }
 
-    /// The jobs that have this external id, oldest first: what each is doing, or how it ended, as
-    /// [`ProgressHandle::find_external`] says. [`CancelHandle::cancel_external`] cancels them.
+    /// Finds the jobs with this external id, oldest first. See [`ProgressHandle::find_external`].
+    /// [`CancelHandle::cancel_external`] cancels them.
     #[must_use]
     pub fn find_external(&self, external_id: &str) -> Vec<JobView> {
         self.progress_handle().find_external(external_id)
     }
 
-    /// How many jobs are in flight: dispatched and not over.
+    /// The number of jobs in flight: dispatched and not over.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.job_limit.in_flight()
     }
 
-    /// How many more may begin now: neither in flight nor reserved. `None` without a limit.
+    /// The number of free permits, neither in flight nor reserved. `None` without a limit.
     #[must_use]
     pub fn available(&self) -> Option<usize> {
         self.job_limit.free()
     }
 
-    /// Begins a job, and returns at once. The job runs in a task of its own, in the current tracing span, whatever
-    /// becomes of the handle and of the caller.
+    /// Begins a job, and returns at once.
     ///
-    /// At the [limit](Self::limit) the request is not executed: the job ends at once, as failed, and the handle says
-    /// [`Full`](super::Full). After a shutdown it is cancelled at once.
+    /// The job runs in its own task, in the current tracing span. It continues if the handle is
+    /// dropped or the caller ends.
+    ///
+    /// At the [limit](Self::limit) the request is not executed: the job ends at once, as failed,
+    /// and the handle fails with [`Full`](super::Full). After a shutdown it is cancelled at once.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime, as [`tokio::spawn`] does, unless it was given one to run [on](Self::on). No job begins
-    /// then. A panic of the stack's `Clone` or of the closure that names or identifies the job goes on to the caller.
+    /// Panics outside a tokio runtime, as [`tokio::spawn`] does, unless a runtime was set with
+    /// [`on`](Self::on). No job begins then. A panic of the stack's `Clone`, or of the closure that
+    /// names or identifies the job, continues in the caller.
     #[track_caller]
     pub fn dispatch<Request>(&self, request: Request) -> JobHandle<S::Response, O::Error>
     where
@@ -166,7 +173,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
     {
         let runtime = self.runtime();
         match self.job_limit.try_take(&self.cancel.handle()) {
-            // The Cancel layer turns it away, and counts it.
+            // The Cancel layer refuses it, and counts it.
             Ok(permit) => self.begin(&runtime, request, permit),
             Err(TryDispatchError::ShutDown { .. }) => self.begin(&runtime, request, None),
             Err(TryDispatchError::Full { reason, .. }) => {
@@ -175,15 +182,15 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         }
     }
 
-    /// Begins a job, unless it would be turned away: then the request comes back and there is no job.
+    /// Begins a job, or returns the request if the job would be refused. Then there is no job.
     ///
     /// # Errors
     ///
-    /// [`TryDispatchError`] with the request, at the limit and after a shutdown.
+    /// [`TryDispatchError`] with the request, at the limit or after a shutdown.
     ///
     /// # Panics
     ///
-    /// As [`dispatch`](Self::dispatch).
+    /// Panics as [`dispatch`](Self::dispatch) does.
     #[track_caller]
     pub fn try_dispatch<Request>(
         &self,
@@ -227,7 +234,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
             + 'static,
         Request: Send + 'static,
     {
-        // The user's code first: nothing has begun if it panics.
+        // User code first: if it panics, nothing has begun.
         let on_reject = self.on_reject.clone();
         let stack = self.stack.clone();
         let in_flight = self.job_limit.enter(permit);
@@ -254,7 +261,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
     {
         let (job, watch, work) = self.call(self.labels(request), TurnedAway);
         let why = match job.reason() {
-            // It was shut down just now.
+            // A shutdown came in between.
             Some(reason) => JobError::Cancelled(Cancelled::of(job.id(), reason)),
             None => why,
         };
@@ -281,8 +288,8 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         }
     }
 
-    /// Calls the stack with the dispatcher's own layers around it. These are ready without being asked, as what is
-    /// inside them is.
+    /// Calls the stack through the dispatcher's own layers. They need no `poll_ready`: they and
+    /// `EntryService` are always ready.
     fn call<Request>(&self, labels: Labels, request: Request) -> (Arc<Core>, Watch, Work<Request>)
     where
         EntryService: Service<Request, Error: fmt::Display>,
@@ -314,7 +321,7 @@ impl<S, N, I, O> Unshare for Dispatcher<S, N, I, O> {
         self.cancel.renew();
         self.share_table();
         self.job_limit = Arc::new(self.job_limit.renewed());
-        // It holds a permit of the limit that is left behind.
+        // Its permit belongs to the previous limit.
         self.reservation = Reservation::None;
     }
 }
@@ -330,7 +337,7 @@ impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, I, O> {
             cancel: self.cancel.clone(),
             job_limit: Arc::clone(&self.job_limit),
             runtime: self.runtime.clone(),
-            // What this instance waits for, or holds, is its own.
+            // A reservation belongs to one instance.
             reservation: Reservation::None,
         }
     }

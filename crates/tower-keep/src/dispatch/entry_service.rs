@@ -1,4 +1,4 @@
-//! The innermost service of the dispatcher's own layers: each call brings its stack along and enters it.
+//! The service inside the dispatcher's own layers: each request brings its own clone of the stack.
 
 use std::{
     convert::Infallible,
@@ -16,11 +16,11 @@ use crate::{
     reject::OnReject,
 };
 
-/// A service that is always ready: the stack comes along with its request, and is made ready within the job.
+/// Always ready: the stack comes with the request, and is made ready within the job.
 #[derive(Clone, Copy)]
 pub(super) struct EntryService;
 
-/// A call of this stack.
+/// A request, with the stack to call.
 pub(super) struct StackCall<S, Request>(pub(super) S, pub(super) Request);
 
 impl<S, Request> Service<StackCall<S, Request>> for EntryService
@@ -64,12 +64,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // The job is there already, so that the call begins none.
+        // The job exists already, so that the call begins none.
         this.call.poll(this.membership, cx, |_| {})
     }
 }
 
-/// A call that the limit turned away: its job begins and ends, and nothing is executed.
+/// A call that the limit refused: its job begins and ends without an execution.
 pub(super) struct TurnedAway;
 
 impl Service<TurnedAway> for EntryService {
@@ -86,7 +86,7 @@ impl Service<TurnedAway> for EntryService {
     }
 }
 
-/// What came out instead of a response.
+/// The failure of a dispatched call.
 pub(super) enum Failure<E> {
     /// The stack's own error.
     Own(E),
@@ -103,7 +103,7 @@ impl<E: fmt::Display> fmt::Display for Failure<E> {
     }
 }
 
-/// Keeps the two apart, as what the caller sees is not made before the job is over.
+/// Keeps the two kinds apart: the caller's error is made only once the job is over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SplitErrors;
 

@@ -1,21 +1,22 @@
-//! The errors of a dispatched job, and of a request that was not dispatched.
+//! Errors of dispatching: `JobError`, `Full`, `Panicked`, `TryDispatchError`.
 
 use std::{any::Any, error::Error, fmt};
 
 use crate::{error::panic_message, event::JobId, job::Cancelled};
 
-/// The error of a dispatched job without a result of its stack: it was cancelled, it panicked, or it never began.
+/// The error of a dispatched job that got no result from its stack: it was cancelled, it panicked,
+/// or it never began.
 ///
-/// It reads like the reason that it holds, which is its [`source`](Error::source), so that [`find`](crate::find) finds
-/// it.
+/// It displays like its reason, which is its [`source`](Error::source), so that
+/// [`find`](crate::find) finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobError {
-    /// It was cancelled: by hand, at a shutdown, or because its runtime is gone.
+    /// The job was cancelled: by a handle, by a shutdown, or because its runtime is gone.
     Cancelled(Cancelled),
-    /// It panicked.
+    /// The job panicked.
     Panicked(Panicked),
-    /// It did not begin, as too many others ran.
+    /// The job did not begin, as the limit was reached.
     Full(Full),
 }
 
@@ -41,21 +42,21 @@ impl Error for JobError {
     }
 }
 
-/// As many jobs run as the [limit](super::Dispatcher::limit) allows, and this one did not begin.
+/// The [limit](super::Dispatcher::limit) of jobs in flight is reached, and this job did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{limit} dispatched jobs are in flight, as many as are allowed")]
+#[error("job limit reached: {limit} dispatched jobs are in flight")]
 pub struct Full {
     limit: usize,
 }
 
 impl Full {
-    /// With this limit, as for a test of code that handles one.
+    /// Creates the error for this limit, for tests of code that handles it.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit }
     }
 
-    /// How many jobs may run at a time.
+    /// The maximum number of jobs in flight.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
@@ -77,13 +78,13 @@ impl Panicked {
         }
     }
 
-    /// Which job.
+    /// The id of the job.
     #[must_use]
     pub fn job(&self) -> JobId {
         self.job
     }
 
-    /// What the panic said; `None` if it was not a text.
+    /// The panic's message; `None` if it was not a text.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
@@ -102,32 +103,33 @@ impl fmt::Display for Panicked {
 
 impl Error for Panicked {}
 
-/// Why no job began, with the request for another try: at the [limit](super::Dispatcher::limit), or after a shutdown.
+/// The error of [`try_dispatch`](super::Dispatcher::try_dispatch) and
+/// [`try_reserve`](super::Dispatcher::try_reserve): the limit is reached, or the dispatcher is shut
+/// down.
 ///
-/// [`try_dispatch`](super::Dispatcher::try_dispatch) gives back its request in it,
-/// [`try_reserve`](super::Dispatcher::try_reserve) has none to give back. The error reads like the reason that it holds,
-/// which is its [`source`](Error::source), so that [`find`](crate::find) finds it.
+/// `try_dispatch` gives the request back in it. The error displays like its reason, which is its
+/// [`source`](Error::source), so that [`find`](crate::find) finds it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TryDispatchError<Request = ()> {
-    /// As many jobs run as the limit allows.
+    /// The limit is reached.
     Full {
         /// The request that was not dispatched.
         request: Request,
-        /// With the limit.
+        /// The reason, with the limit.
         reason: Full,
     },
     /// The dispatcher is shut down.
     ShutDown {
         /// The request that was not dispatched.
         request: Request,
-        /// With the reason of the shutdown.
+        /// The cancellation, with its reason.
         reason: Cancelled,
     },
 }
 
 impl TryDispatchError {
-    /// The same reason, for this request.
+    /// The same reason, with this request.
     pub(super) fn with_request<Request>(self, request: Request) -> TryDispatchError<Request> {
         match self {
             Self::Full { reason, .. } => TryDispatchError::Full { request, reason },
@@ -137,7 +139,7 @@ impl TryDispatchError {
 }
 
 impl<Request> TryDispatchError<Request> {
-    /// The request, for another try.
+    /// Gives the request back, for another try.
     #[must_use]
     pub fn into_request(self) -> Request {
         match self {

@@ -1,4 +1,4 @@
-//! The handle to a dispatched job.
+//! `JobHandle`: awaits, watches and cancels a dispatched job.
 
 use std::{
     fmt,
@@ -18,24 +18,25 @@ use crate::{
     progress::{JobState, Watch},
 };
 
-/// The result of a dispatched job, to be awaited, and the job itself, to be watched and cancelled.
+/// Awaits the result of a dispatched job, watches the job and cancels it.
 ///
-/// Dropping it leaves the job running, unless it is told to [`cancel_on_drop`](Self::cancel_on_drop).
+/// Dropping the handle leaves the job running, except after
+/// [`cancel_on_drop`](Self::cancel_on_drop).
 ///
 /// # Errors
 ///
-/// What the stack fails with; and where the job came to no result, what the dispatcher makes of
+/// The stack's error. If the job got no result, the error that the dispatcher makes of
 /// [`JobError`](super::JobError).
 ///
 /// # Panics
 ///
-/// If it is polled again after it was ready, as a task's `JoinHandle` does. And where a closure given to
-/// [`fail_with`](super::Dispatcher::fail_with) or [`respond_with`](super::Dispatcher::respond_with) panicked, its panic
-/// goes on here.
+/// Panics if it is polled again after it was ready, as a task's `JoinHandle` does. A panic of a
+/// closure given to [`fail_with`](super::Dispatcher::fail_with) or
+/// [`respond_with`](super::Dispatcher::respond_with) continues here.
 ///
 /// # Cancel safety
 ///
-/// `&mut handle` can be awaited in `select!`: nothing is lost when that is dropped.
+/// `&mut handle` can be awaited in `select!`: dropping that branch loses nothing.
 pub struct JobHandle<T, E> {
     result: oneshot::Receiver<Answer<Result<T, E>>>,
     job: Arc<Core>,
@@ -57,54 +58,58 @@ impl<T, E> JobHandle<T, E> {
         }
     }
 
-    /// Which job.
+    /// The job's id.
     #[must_use]
     pub fn id(&self) -> JobId {
         self.job.id()
     }
 
-    /// The job's name, empty if it was given none.
+    /// The job's name; empty if it has none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.job.name()
     }
 
-    /// The id that the job has outside this process, if it was given one.
+    /// The job's id outside this process, if it has one.
     #[must_use]
     pub fn external_id(&self) -> Option<Arc<str>> {
         self.job.external_id()
     }
 
-    /// Cancels the job, with [`CancelReason::Requested`]. `false` if it is over or was cancelled before.
+    /// Cancels the job, with [`CancelReason::Requested`]. Returns `false` if it is over or was
+    /// cancelled before.
     pub fn cancel(&self) -> bool {
         self.cancel_because(CancelReason::Requested)
     }
 
-    /// Cancels the job for this reason, which may be a text. `false` if it is over or was cancelled before.
+    /// Cancels the job for this reason, which may be a text. Returns `false` if it is over or was
+    /// cancelled before.
     pub fn cancel_because(&self, reason: impl Into<CancelReason>) -> bool {
         self.job.cancel(reason.into(), By::Request)
     }
 
-    /// Whether the result is there, so that awaiting it does not wait; also once it was taken.
+    /// Whether the handle is ready, or its result was already taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.result.is_terminated() || !self.result.is_empty()
     }
 
-    /// What the job is doing, or how it ended. It says so before the result is there: [`is_finished`](Self::is_finished)
-    /// may still be `false` for a moment.
+    /// The job's current state, or how it ended.
+    ///
+    /// The state may show the end shortly before [`is_finished`](Self::is_finished) is `true`.
     #[must_use]
     pub fn state(&self) -> JobState {
         self.watch.latest().state
     }
 
-    /// The job's latest state and each one to come, its ending included. It may outlive this handle.
+    /// Watches the job: its latest state, each later one, and its ending. The watch may outlive
+    /// this handle.
     #[must_use]
     pub fn progress(&self) -> Watch {
         self.watch.clone()
     }
 
-    /// From now on, dropping this handle cancels the job, with [`CancelReason::CallerGone`].
+    /// Cancels the job when this handle is dropped, with [`CancelReason::CallerGone`].
     #[must_use = "dropping it cancels the job"]
     pub fn cancel_on_drop(mut self) -> Self {
         self.cancels = true;
@@ -131,7 +136,7 @@ impl<T, E> Future for JobHandle<T, E> {
 impl<T, E> Drop for JobHandle<T, E> {
     fn drop(&mut self) {
         if self.cancels {
-            // It does nothing once the job is over.
+            // No effect once the job is over.
             self.job.cancel(CancelReason::CallerGone, By::Request);
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use super::error::{Full, TryDispatchError};
 use crate::{cancel::CancelHandle, event::CancelReason, job::Cancelled};
 
-/// Room for one job; there is room again when this is dropped. `None` where nothing limits them.
+/// A permit for one job, released on drop. `None` without a limit.
 pub(super) type LimitPermit = Option<OwnedSemaphorePermit>;
 
 /// The permit for the next call of a dispatcher as a service.
@@ -26,7 +26,7 @@ pub(super) enum Reservation {
     Held(LimitPermit),
 }
 
-/// What the clones of a dispatcher share.
+/// The limit and the count of jobs, shared by a dispatcher's clones.
 #[derive(Default)]
 pub(super) struct JobLimit {
     limit: Option<(NonZeroUsize, Arc<Semaphore>)>,
@@ -42,7 +42,7 @@ impl JobLimit {
         }
     }
 
-    /// With the same limit, and no job in flight.
+    /// The same limit, with no job in flight.
     pub(super) fn renewed(&self) -> Self {
         self.limit().map_or_else(Self::default, Self::new)
     }
@@ -60,7 +60,7 @@ impl JobLimit {
         Some(semaphore.available_permits())
     }
 
-    /// A permit, if there is one now and no caller waits for it.
+    /// Takes a permit, if one is free and no caller waits for it.
     pub(super) fn try_take(&self, cancel: &CancelHandle) -> Result<LimitPermit, TryDispatchError> {
         if cancel.is_shut_down() {
             return Err(TryDispatchError::ShutDown {
@@ -73,7 +73,7 @@ impl JobLimit {
         };
         match Arc::clone(semaphore).try_acquire_owned() {
             Ok(permit) => Ok(Some(permit)),
-            // Nobody closes it.
+            // The semaphore is never closed.
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 Err(TryDispatchError::Full {
                     request: (),
@@ -83,7 +83,7 @@ impl JobLimit {
         }
     }
 
-    /// Waits for a permit, first come, first served, until the shutdown.
+    /// Waits for a permit, first come, first served, or for the shutdown.
     pub(super) async fn take(
         self: Arc<Self>,
         cancel: CancelHandle,
@@ -100,13 +100,13 @@ impl JobLimit {
             if closing.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(shut_down()));
             }
-            // Nobody closes the semaphore.
+            // The semaphore is never closed.
             permit.as_mut().poll(cx).map(|permit| Ok(permit.ok()))
         })
         .await
     }
 
-    /// A job takes the permit.
+    /// Counts a job in flight, which holds the permit.
     pub(super) fn enter(self: &Arc<Self>, permit: LimitPermit) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight {
@@ -120,10 +120,10 @@ fn shut_down() -> Cancelled {
     Cancelled::new(CancelReason::Shutdown)
 }
 
-/// A job in flight, until this is dropped.
+/// Counts a job in flight until it is dropped.
 pub(super) struct InFlight {
     limit: Arc<JobLimit>,
-    // Dropped after the job was counted out, so that never more are counted than the limit allows.
+    // Dropped after the count went down, so that the count never exceeds the limit.
     _permit: LimitPermit,
 }
 

@@ -1,9 +1,9 @@
-//! Jobs that outlive their callers.
+//! Background jobs: runs each call in its own task, so that the job outlives its caller.
 //!
-//! A call through a stack belongs to whoever polls its future, and stops when that is dropped. A [`Dispatcher`] around
-//! the stack runs each call in a task of its own. [`dispatch`](Dispatcher::dispatch) is synchronous: the job has begun
-//! when it returns. The [`JobHandle`] that it gives is the future of the result and more: it watches the job and cancels
-//! it. Dropping it leaves the job running, to its end.
+//! Normally, a call stops when its caller drops the future. A [`Dispatcher`] around the stack
+//! spawns a task for each call. [`dispatch`](Dispatcher::dispatch) is synchronous: when it returns,
+//! the job has begun. It returns a [`JobHandle`], which awaits the result, watches the job and
+//! cancels it. Dropping the handle leaves the job running.
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,7 +31,7 @@
 //! assert_eq!(jobs.in_flight(), 1);
 //! assert_eq!(handle.await.unwrap(), 10);
 //!
-//! // Nobody has to wait. The job is found again by its id, for a while also after its end.
+//! // No need to await the result: the board finds the job by its id, even some time after its end.
 //! let id = jobs.dispatch(7).id();
 //! tokio::time::sleep(Duration::from_secs(1)).await;
 //! assert_eq!(jobs.find(id).unwrap().state, JobState::Running);
@@ -41,46 +41,53 @@
 //! # });
 //! ```
 //!
-//! # What it is made of
+//! # Built-in layers
 //!
-//! A [`JobLayer`](crate::JobLayer)'s job, in a [`ProgressLayer`](crate::ProgressLayer), whose handle is
-//! [`progress_handle`](Dispatcher::progress_handle), in a [`CancelLayer`](crate::CancelLayer), whose handle is
-//! [`cancel_handle`](Dispatcher::cancel_handle): they do for dispatched jobs all that they do for others, a
-//! [graceful shutdown](crate::cancel#graceful-shutdown) too. So neither layer is needed in the stack. One that is there
-//! joins the same job; of two Cancel layers either cancels it, and the shorter of their grace
-//! periods counts. A Dedup in the stack is inside this Cancel layer: see [there](crate::dedup#its-place-in-the-order) for
-//! what cancelling one of several callers means.
+//! A dispatcher runs each job through three layers around the stack:
 //!
-//! The job makes its own clone of the stack ready, so that waiting for readiness is part of it, and can be cancelled. A
-//! Log layer in the stack hears of a job, from its beginning on, once the stack is called; of one that never came so
-//! far, the board's [events](crate::progress::ProgressHandle::subscribe) tell.
+//! | layer | handle |
+//! |---|---|
+//! | [`JobLayer`](crate::JobLayer) | |
+//! | [`ProgressLayer`](crate::ProgressLayer) | [`progress_handle`](Dispatcher::progress_handle) |
+//! | [`CancelLayer`](crate::CancelLayer) | [`cancel_handle`](Dispatcher::cancel_handle), with [graceful shutdown](crate::cancel#graceful-shutdown) |
 //!
-//! # What it has to do with its caller
+//! So the stack needs no Progress or Cancel layer. If it has one, that joins the same job. Of two
+//! Cancel layers either cancels the job, and the shorter grace period applies. For a Dedup layer in
+//! the stack, see [how to cancel one of several callers](crate::dedup#its-place-in-the-order).
 //!
-//! A job that is dispatched by another job's code names that one as its [`parent`](crate::Job::parent), in its events
-//! too. Nothing else connects the two: neither the parent's cancellation, nor its end, nor a time limit on the code that
-//! dispatched reaches the job. Its [`deadline`](crate::Job::deadline) is what its own stack sets. For work that is to
-//! stop with its caller, call the stack, or say [`cancel_on_drop`](JobHandle::cancel_on_drop).
+//! The job makes its own clone of the stack ready, so that the wait for readiness can be cancelled
+//! too. A Log layer in the stack sees a job, from its beginning, once the stack is called. The
+//! board's [events](crate::progress::ProgressHandle::subscribe) also show jobs that never came that
+//! far.
 //!
-//! The job runs in the tracing span that is current where it is dispatched, and keeps that open until it is over. It does
-//! not see the task-locals of its caller: task-locals belong to the task that polls.
+//! # Independence from the caller
 //!
-//! # How many at a time
+//! If a job's code dispatches another job, the new job names the first one as its
+//! [`parent`](crate::Job::parent). Nothing else connects them: the parent's end, cancellation and
+//! time limits do not reach the new job. Its [`deadline`](crate::Job::deadline) comes from its own
+//! stack. For work that must stop with its caller, call the stack directly, or use
+//! [`cancel_on_drop`](JobHandle::cancel_on_drop).
 //!
-//! As many as come, unless [`limit`](Dispatcher::limit) says otherwise. Then it is the caller who chooses:
+//! The job runs in the tracing span that is current when it is dispatched, and keeps that span
+//! open. It does not see the caller's task-locals, which belong to the caller's task.
 //!
-//! | at the limit | | after a shutdown |
+//! # Limit of concurrent jobs
+//!
+//! By default there is no limit. With a [`limit`](Dispatcher::limit), the method decides what
+//! happens at the limit:
+//!
+//! | method | at the limit | after a shutdown |
 //! |---|---|---|
-//! | [`dispatch`](Dispatcher::dispatch) | the handle says [`Full`], and a job ends as failed, so that it is seen | the handle says [`Cancelled`] |
-//! | [`try_dispatch`](Dispatcher::try_dispatch) | the request comes back, and there is no job | the same |
-//! | [`reserve`](Dispatcher::reserve) | waits for a permit, first come, first served | fails with [`Cancelled`], also if it waited before |
+//! | [`dispatch`](Dispatcher::dispatch) | the handle fails with [`Full`]; the job is reported as failed | the handle fails with [`Cancelled`] |
+//! | [`try_dispatch`](Dispatcher::try_dispatch) | returns the request; there is no job | same |
+//! | [`reserve`](Dispatcher::reserve) | waits for a permit, first come, first served | fails with [`Cancelled`], even if it waited before |
 //! | [`try_reserve`](Dispatcher::try_reserve) | fails with [`Full`] | fails with [`Cancelled`] |
-//! | the dispatcher as a `Service` | is not ready until there is a permit | is ready, and the handle says [`Cancelled`] |
+//! | the dispatcher as a `Service` | is not ready until there is a permit | is ready; the handle fails with [`Cancelled`] |
 //!
-//! A permit is released when the job's work is over and dropped, by success, failure, panic, cancellation (its grace period
-//! included) or the end of its runtime; and before its handle gives the result. The board and the handle's
-//! [`state`](JobHandle::state) may say that the job ended a moment before that. A handle that nobody polls holds no permit.
-//! A reserved [`Permit`] is held until it is used or dropped.
+//! A permit is released once the job's work is over and dropped, and before the handle gives the
+//! result. That holds for success, failure, panic, cancellation (after the grace period) and the
+//! end of the runtime. The board and [`JobHandle::state`] may show the end of the job a moment
+//! earlier.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -103,9 +110,9 @@
 //!
 //! # In a struct
 //!
-//! `Dispatcher<S>` names a dispatcher that names all its jobs alike, if at all. Where each job has a name or an id of its
-//! request, put a [`JobLayer`](crate::JobLayer) into the stack instead of [`named_by`](Dispatcher::named_by), and box the
-//! stack:
+//! `Dispatcher<S>` is the type of a dispatcher whose jobs all have the same name, or none. To name
+//! or identify each job by its request, put a [`JobLayer`](crate::JobLayer) into the stack instead
+//! of using [`named_by`](Dispatcher::named_by). Then box the stack:
 //!
 //! ```
 //! use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
@@ -128,7 +135,7 @@
 //! # });
 //! ```
 //!
-//! A stack whose calls cannot move to another task is refused where it is dispatched:
+//! If a stack's calls cannot move to another task, dispatching does not compile:
 //!
 //! ```compile_fail,E0277
 //! use tower::{ServiceBuilder, service_fn};
@@ -146,39 +153,43 @@
 //!
 //! # Errors
 //!
-//! The stack's own pass. What the dispatcher adds is an [`JobError`]: by default in a [`BoxError`](crate::BoxError),
-//! where [`find`](crate::find) finds its reason, [`Cancelled`], [`Panicked`] or [`Full`]; or what
-//! [`fail_with`](Dispatcher::fail_with) or [`respond_with`](Dispatcher::respond_with) makes of it. A panic of the job
-//! never reaches another job or the caller; that of an execution which a Dedup in the stack shares is that layer's
-//! [`Duplicate`](crate::dedup::Duplicate). Where the runtime goes away, what it ran is cancelled, with
-//! [`Shutdown`](crate::CancelReason::Shutdown).
+//! The stack's own errors pass unchanged. The dispatcher adds [`JobError`], by default in a
+//! [`BoxError`](crate::BoxError), where [`find`](crate::find) finds its reason: [`Cancelled`],
+//! [`Panicked`] or [`Full`]. Or use [`fail_with`](Dispatcher::fail_with) or
+//! [`respond_with`](Dispatcher::respond_with).
+//!
+//! A panic of a job never reaches another job or the caller. If an execution that a Dedup layer in
+//! the stack shares panics, the error is that layer's [`Duplicate`](crate::dedup::Duplicate). If
+//! the runtime goes away, its jobs are cancelled with [`Shutdown`](crate::CancelReason::Shutdown).
 //!
 //! # Cancel safety
 //!
-//! The handle can be awaited as `&mut handle` in `select!`, and dropped at any time. Dropping
-//! [`reserve`](Dispatcher::reserve)'s future gives the turn to the next, dropping a [`Permit`] releases it.
+//! `&mut handle` can be awaited in `select!`. Dropping the handle is safe at any time, and so is
+//! dropping the future of [`reserve`](Dispatcher::reserve), which passes its turn to the next
+//! caller.
 //!
-//! A job runs in a task of its own, so a handle that nobody polls holds no permit. A reserved [`Permit`], a ready instance
-//! and a [`reserve`](Dispatcher::reserve) future that had its turn keep theirs until they are used or dropped; no limit
-//! ends that.
+//! A handle that is not polled holds no permit, as the job runs in its own task. A [`Permit`], a
+//! ready instance, and a [`reserve`](Dispatcher::reserve) future whose turn has come hold a permit
+//! until they are used or dropped. No time limit ends that.
 //!
 //! # Configure first, then take handles
 //!
-//! A dispatcher shares its board, its limit and its jobs with its clones and its handles. A setter never
-//! changes what others use: on a dispatcher that is in use it gives another dispatcher, with the same settings and all of these of its own,
-//! and a handle that was taken before does not see the calls of that dispatcher.
+//! A dispatcher shares its board, its limit and its jobs with its clones and handles. A setter on a
+//! dispatcher that is in use returns another dispatcher with its own board, limit and jobs, which
+//! earlier handles do not see.
 //!
 //! # Its place in the order
 //!
-//! Outside the stack: it is no layer, as it changes what the caller gets. Callers that share the execution of equal
-//! requests (a [`Dedup`](crate::dedup) layer that joins, in the stack) are jobs of their own here, each with its handle.
-//! What a layer or the code inside moves to yet another task is not waited for.
+//! Outermost. A dispatcher is not a layer, as its response is a handle. If a joining
+//! [Dedup](crate::dedup) layer in the stack shares an execution, each of its callers is a job with
+//! its own handle. The dispatcher does not wait for work that its stack moves to another task.
 //!
 //! # Under axum
 //!
-//! A handler dispatches, answers 202 with the job's id, and other routes look it up on the board or cancel it: the
-//! README has all three. A result that a later request is to fetch is best stored by the job itself, as its last step. A client that disconnects then stops nothing. Boxing the stack (tower's `BoxCloneSyncService`)
-//! gives the dispatcher a type that `State` can name.
+//! One handler dispatches and answers 202 with the job's id; others look the job up on the board,
+//! or cancel it. The README shows all three. A client that disconnects stops nothing. To keep a
+//! result for a later request, let the job store it as its last step. Box the stack (tower's
+//! `BoxCloneSyncService`) to name the dispatcher's type in `State`.
 
 mod builder;
 mod dispatchable;

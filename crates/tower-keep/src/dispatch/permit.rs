@@ -1,4 +1,4 @@
-//! Reserving a permit for one more job before there is a request.
+//! `Permit`: reserves one job of the limit before there is a request.
 
 use std::{fmt, sync::Arc};
 
@@ -19,21 +19,22 @@ use crate::{
     reject::{Fail, OnReject},
 };
 
-/// A permit for one job, held until it is used or dropped. Made by [`Dispatcher::reserve`] and
-/// [`try_reserve`](Dispatcher::try_reserve).
-#[must_use = "it keeps others waiting until it is used or dropped"]
+/// A permit for one job, held until it is used or dropped.
+///
+/// Made by [`Dispatcher::reserve`] and [`try_reserve`](Dispatcher::try_reserve).
+#[must_use = "it holds a permit of the limit until it is used or dropped"]
 pub struct Permit<'a, S, N = JobName, I = Unidentified, O = Fail> {
     dispatcher: &'a Dispatcher<S, N, I, O>,
     permit: LimitPermit,
 }
 
 impl<S, N, I, O> Permit<'_, S, N, I, O> {
-    /// Begins a job with this permit. Only a shutdown since then turns it away: the handle says
+    /// Begins a job with this permit. Only a shutdown since then refuses it: the handle fails with
     /// [`Cancelled`].
     ///
     /// # Panics
     ///
-    /// As [`Dispatcher::dispatch`].
+    /// Panics as [`Dispatcher::dispatch`] does.
     #[track_caller]
     pub fn dispatch<Request>(self, request: Request) -> JobHandle<S::Response, O::Error>
     where
@@ -62,12 +63,12 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
     ///
     /// # Errors
     ///
-    /// [`Cancelled`] with [`Shutdown`](crate::CancelReason::Shutdown) once the dispatcher is shut down, also for those
-    /// that wait.
+    /// [`Cancelled`] with [`Shutdown`](crate::CancelReason::Shutdown) once the dispatcher is shut
+    /// down, even for callers that wait already.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the turn to the next.
+    /// Dropping the future passes the turn to the next caller.
     pub async fn reserve(&self) -> Result<Permit<'_, S, N, I, O>, Cancelled> {
         let permit = Arc::clone(&self.job_limit)
             .take(self.cancel.handle())
@@ -78,7 +79,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         })
     }
 
-    /// Takes a permit for one more job, if there is one now.
+    /// Takes a permit for one more job, if one is free.
     ///
     /// # Errors
     ///

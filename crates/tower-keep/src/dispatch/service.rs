@@ -1,4 +1,4 @@
-//! The dispatcher as a service: whose response is the handle.
+//! The dispatcher as a `Service`, whose response is the job's handle.
 
 use std::{
     convert::Infallible,
@@ -22,8 +22,11 @@ use crate::{
     reject::OnReject,
 };
 
-/// Ready as soon as there is a permit for one more job, which this instance then keeps for its next call; and after a
-/// shutdown, when the handle says [`Cancelled`](super::Cancelled). The future is ready at once.
+/// Ready as soon as there is a permit for one more job, which this instance keeps for its next
+/// call.
+///
+/// It is ready after a shutdown too: the handle then fails with [`Cancelled`](super::Cancelled).
+/// The future is ready at once.
 impl<S, N, O, I, Request> Service<Request> for Dispatcher<S, N, I, O>
 where
     S: Dispatchable<Request>,
@@ -42,7 +45,7 @@ where
                 Reservation::Held(_) => return Poll::Ready(Ok(())),
                 Reservation::None => match self.job_limit.try_take(&self.cancel.handle()) {
                     Ok(permit) => Reservation::Held(permit),
-                    // The call is turned away.
+                    // The call will be refused.
                     Err(TryDispatchError::ShutDown { .. }) => return Poll::Ready(Ok(())),
                     Err(TryDispatchError::Full { .. }) => {
                         let limit = Arc::clone(&self.job_limit);
@@ -60,7 +63,8 @@ where
 
     /// # Panics
     ///
-    /// As [`Dispatcher::dispatch`]. A call of an instance that is not ready does as that does.
+    /// Panics as [`Dispatcher::dispatch`] does. On an instance that is not ready, `call` does the
+    /// same as `dispatch`.
     fn call(&mut self, request: Request) -> Self::Future {
         let handle = match mem::replace(&mut self.reservation, Reservation::None) {
             Reservation::Held(permit) => {

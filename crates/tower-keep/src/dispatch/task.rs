@@ -1,4 +1,4 @@
-//! The task that a dispatched job runs in.
+//! The task of a dispatched job.
 
 use std::{
     any::Any,
@@ -29,13 +29,14 @@ use crate::{
     reject::OnReject,
 };
 
-/// What the handle gets: the result, or the panic of the closure that was to make it.
+/// The handle's message: the result, or the panic of the closure that makes it.
 pub(super) type Answer<R> = Result<R, Box<dyn Any + Send>>;
 
 pin_project! {
-    /// Drives the work to its end, whoever waits for it, and then says how it ended.
+    /// Drives the work to its end, and then sends the result to the handle.
     ///
-    /// When the result can be seen, the job is over, what it held is dropped, and its permit is released.
+    /// Before it sends the result, the job is over, its work is dropped, and its permit is
+    /// released.
     pub(super) struct Task<F, O, T, E>
     where
         O: OnReject<JobError, T, E>,
@@ -45,7 +46,7 @@ pin_project! {
         work: Option<F>,
         job: Arc<Core>,
         in_flight: Option<InFlight>,
-        // Until the result is there.
+        // Held until the result is sent.
         shutdown: Option<ShutdownHold>,
         reply: Option<Reply<O, T, O::Error>>,
         error: std::marker::PhantomData<fn() -> E>,
@@ -56,25 +57,25 @@ pin_project! {
         O: OnReject<JobError, T, E>,
     {
         fn drop(this: Pin<&mut Self>) {
-            // Only where the work is not over: the runtime goes, and takes the task along.
+            // Only if the work is not over: the runtime shuts down and drops the task.
             if this.work.is_some() {
-                // It wakes whoever waits for the job's token.
+                // Cancelling wakes the tasks that wait for the job's token.
                 unharmed(|| {
                     this.job.cancel(CancelReason::Shutdown, By::Request);
                 });
                 let reason = this.job.reason().unwrap_or(CancelReason::Shutdown);
                 let cancelled = Cancelled::of(this.job.id(), reason);
-                Task::over(this, Outcome::Not(JobError::Cancelled(cancelled)));
+                Task::finish(this, Outcome::NoResult(JobError::Cancelled(cancelled)));
             }
         }
     }
 }
 
-/// How the work came to its end.
+/// How the work ended.
 enum Outcome<T, E> {
     Response(T),
     Error(E),
-    Not(JobError),
+    NoResult(JobError),
 }
 
 impl<F, O, T, E> Task<F, O, T, E>
@@ -98,9 +99,10 @@ where
         }
     }
 
-    fn over(self: Pin<&mut Self>, outcome: Outcome<T, E>) {
+    fn finish(self: Pin<&mut Self>, outcome: Outcome<T, E>) {
         let mut this = self.project();
-        // It ends the job, where nothing did so yet. A panic of what it drops does not change the result.
+        // Dropping the work ends the job, if it has not ended yet. A panic in that drop does not
+        // change the result.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.work.set(None))) {
             discard(panic);
         }
@@ -109,7 +111,7 @@ where
             reply.send(|on_reject| match outcome {
                 Outcome::Response(response) => Ok(response),
                 Outcome::Error(error) => Err(on_reject.pass(error)),
-                Outcome::Not(why) => on_reject.reject(why),
+                Outcome::NoResult(why) => on_reject.reject(why),
             });
         }
         *this.shutdown = None;
@@ -128,16 +130,19 @@ where
         let Some(work) = this.work.as_pin_mut() else {
             return Poll::Ready(());
         };
-        // A panic ends the job there and then, and the work is not polled again.
-        // Nor is it under the limits of whoever runs it, as a runtime within a job's code does.
+        // A panic ends the job at once, and the work is not polled again. The limits of the polling
+        // code, such as a runtime within a job's code, do not apply to the work.
         let poll = || Surroundings::default().around(|| work.poll(cx));
         let outcome = match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => Outcome::Response(response),
             Ok(Poll::Ready(Err(Failure::Own(error)))) => Outcome::Error(error),
-            Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => Outcome::Not(JobError::Cancelled(why)),
-            Err(panic) => Outcome::Not(match this.job.reason() {
-                // In its grace period: the job ended as cancelled, as with any other result.
+            Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => {
+                Outcome::NoResult(JobError::Cancelled(why))
+            }
+            Err(panic) => Outcome::NoResult(match this.job.reason() {
+                // A panic in the grace period: the job ended as cancelled, as with any other
+                // result.
                 Some(reason) if reason != CancelReason::TimedOut => {
                     discard(panic);
                     JobError::Cancelled(Cancelled::of(this.job.id(), reason))
@@ -145,24 +150,24 @@ where
                 _ => JobError::Panicked(Panicked::new(this.job.id(), panic)),
             }),
         };
-        self.over(outcome);
+        self.finish(outcome);
         Poll::Ready(())
     }
 }
 
-/// The way to the handle.
+/// The sender to the handle.
 pub(super) struct Reply<O, T, E> {
     pub(super) on_reject: O,
     pub(super) to: oneshot::Sender<Answer<Result<T, E>>>,
 }
 
 impl<O, T, E> Reply<O, T, E> {
-    /// Makes the result, unless nobody waits for it, and hands it over.
+    /// Makes the result and sends it, unless the handle is gone.
     pub(super) fn send(self, make: impl FnOnce(&O) -> Result<T, E>) {
         if !self.to.is_closed() {
-            // The closure is the user's. Its panic is for whoever waits, as in a layer.
+            // The closure is user code. Its panic belongs to the awaiting code, as in a layer.
             let result = catch_unwind(AssertUnwindSafe(|| make(&self.on_reject)));
-            // It fails only where the handle was dropped meanwhile.
+            // Sending fails only if the handle was dropped meanwhile.
             let _ = self.to.send(result);
         }
     }

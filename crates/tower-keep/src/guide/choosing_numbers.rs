@@ -6,14 +6,13 @@
 //!
 //! | setting | interactive client | batch job | server, in front of its handlers |
 //! |---|---|---|---|
-//! | overall limit | 5 s | the time until the next run | 30 s, and less than the proxy in front |
-//! | limit of an attempt | 2 s: twice the 99th percentile | 60 s | none: a handler runs once |
-//! | idle limit | none | 5 min, if the job reports progress | none |
+//! | overall limit | 5 s | none, or the time until the next run | 15 s, and less than the proxy in front |
+//! | limit of an attempt | 2 s: twice the 99th percentile | 60 s without progress | none: a handler runs once |
 //! | grace period | none | as long as the cleanup takes | none |
 //! | retries | 2, from 100 ms, full jitter | 8, from 1 s, decorrelated jitter | none: the client retries |
-//! | retry budget | 20 % of the calls | none: a job is worth its retries | |
+//! | retry budget | 20 % of the first attempts | none: losing the job costs more than the load | |
 //! | circuit breaker | half of at least 20 calls in 10 s fail; open for 5 s | 6 failures in a row; open for 30 s | in front of what the handlers call |
-//! | duplicates | join, for reads | reject: one run at a time | join, for expensive reads |
+//! | duplicates | join, for reads | reject the second run | join, for expensive reads |
 //! | shutdown | a dropped call stops | with a grace period | within 20 s |
 //!
 //! # An interactive client
@@ -51,9 +50,8 @@
 //!     .layer(CancelLayer::new().grace(Duration::from_secs(10)))
 //!     .layer(DedupLayer::new(|job: &String| Some(job.clone())))
 //!     .layer(CircuitBreakerLayer::new())
-//!     .layer(TimeoutLayer::new(Duration::from_secs(300)).idle())
 //!     .layer(RetryLayer::for_background())
-//!     .layer(TimeoutLayer::new(Duration::from_secs(60)).per_attempt());
+//!     .layer(TimeoutLayer::new(Duration::from_secs(60)).per_attempt().idle());
 //! # let _ = nightly;
 //! ```
 //!
@@ -95,18 +93,21 @@
 //!   need more: the overall limit then ends the last attempt. [`Pipeline`](crate::Pipeline) refuses
 //!   settings that could never take effect.
 //! - **Retries multiply load.** Three retries make four calls of each failing call. If three
-//!   services in a chain retry three times each, the last one gets 64 calls. Retry in one layer of
-//!   the chain only: [`stop_outer_retries`](crate::RetryLayer::stop_outer_retries) ends the retries
-//!   around it.
-//! - **Budget.** It keeps retries at a share of the calls while everything fails. A client that
-//!   makes few calls may always make a few retries: the budget's
+//!   services in a chain retry three times each, the service behind them gets 64 calls. Retry in one
+//!   service of the chain only. Inside one stack, [`stop_outer_retries`](crate::RetryLayer::stop_outer_retries) ends
+//!   the retries around it.
+//! - **Budget.** It keeps retries at a share of the first attempts while everything fails. A client
+//!   that makes few calls may always make a few retries: the budget's
 //!   [floor](crate::retry::RetryBudget::floor).
 //! - **Jitter.** It spreads the retries of clients that failed together.
-//! - **Cooldown.** It is shorter than a restart of the service takes. The first probe after the
-//!   restart closes the circuit.
+//! - **Cooldown.** Make it shorter than a restart of the service takes. Then the circuit closes soon
+//!   after the service is back.
+//! - **Probe timeout.** A probe that takes longer lets another probe through. Make it at least as
+//!   long as the limits inside the circuit breaker: [`Pipeline`](crate::Pipeline) does that for you,
+//!   a `ServiceBuilder` does not.
 //! - **Failure rate.** It needs calls. With `minimum_calls` of 20 and a window of 10 s, a client
 //!   that calls once a second never opens the circuit. Use failures in a row there, which is the
 //!   default.
-//! - **Shutdown.** It is shorter than the time after which the platform kills the process, which is
-//!   30 s on Kubernetes unless you set it. The overall limit is shorter still: otherwise the
-//!   shutdown cancels the last requests.
+//! - **Shutdown.** Make it shorter than the time after which the platform kills the process, which
+//!   is 30 s on Kubernetes by default. Make the overall limit no longer than the shutdown: otherwise
+//!   the shutdown cancels the last requests.

@@ -17,9 +17,9 @@
 //! | a `Middleware` of your own | `map_request`, `and_then`, `then` of `ServiceBuilder`, or a `Service` |
 //! | `RetryTransientMiddleware`, `ExponentialBackoff` | [`RetryLayer`](crate::RetryLayer) with a [`Backoff`](crate::retry::Backoff) |
 //! | `RetryableStrategy` | [`Classify`](crate::Classify), shared with Log and CircuitBreaker |
-//! | requests that cannot be cloned fail | [`clone_with`](crate::RetryLayer::clone_with) returns `None`: sent once |
-//! | every method is retried | every request is retried too, so pass `clone_with` a function that clones idempotent requests only |
-//! | `TracingMiddleware` | [`LogLayer`](crate::LogLayer) |
+//! | a request that cannot be cloned fails | return `None` from [`clone_with`](crate::RetryLayer::clone_with): the request is sent once, and not retried |
+//! | every method is retried | pass `clone_with` a function that clones idempotent requests only: without it, every request is retried here too |
+//! | `TracingMiddleware` of reqwest-tracing | [`LogLayer`](crate::LogLayer) |
 //!
 //! # tower and tower-http
 //!
@@ -39,7 +39,7 @@
 //! | there | here |
 //! |---|---|
 //! | `TimeLimiterLayer` | [`TimeoutLayer`](crate::TimeoutLayer) |
-//! | `CircuitBreakerLayer::builder()`, `failure_rate_threshold`, `sliding_window_size`, `wait_duration_in_open`, `permitted_calls_in_half_open` | [`CircuitBreakerLayer::new`](crate::CircuitBreakerLayer::new), `failure_rate`, `window`, `cooldown`, `half_open_probes` |
+//! | `CircuitBreakerLayer::builder()`, `failure_rate_threshold`, `sliding_window_size`, `wait_duration_in_open`, `permitted_calls_in_half_open` | [`CircuitBreakerLayer::new`](crate::CircuitBreakerLayer::new), `failure_rate`, `window`, `cooldown`, `half_open_probes` with `half_open_successes` |
 //! | `RetryLayer::builder()`, `max_attempts(4)` | [`RetryLayer::new`](crate::RetryLayer::new), `max_retries(3)` |
 //! | `CoalesceLayer` | [`DedupLayer::join`](crate::DedupLayer::join) |
 //! | `CacheLayer` | [`DedupLayer::join`](crate::DedupLayer::join) and `cache` |
@@ -53,18 +53,18 @@
 //! A retry wraps a service, not a closure. `tower::service_fn` makes a service of a closure.
 //!
 //! ```
-//! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::{BoxError, RetryLayer};
+//! use tower_keep::{BoxError, RetryLayer, retry::Jitter};
 //!
 //! async fn fetch(page: u32) -> Result<String, BoxError> {
 //!     Ok(format!("page {page}"))
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! // fetch.retry(ExponentialBuilder::default().with_jitter().with_max_times(3)).when(..)
+//! // fetch.retry(ExponentialBuilder::default().with_jitter().with_max_times(3))
+//! //     .when(|error| error.is::<std::io::Error>())
 //! let fetch = ServiceBuilder::new()
-//!     .layer(RetryLayer::for_clients().max_retries(3).should_retry(|error: &BoxError| error.is::<std::io::Error>()))
+//!     .layer(RetryLayer::new().jitter(Jitter::Equal).should_retry(|error: &BoxError| error.is::<std::io::Error>()))
 //!     .service(service_fn(fetch));
 //! assert_eq!(fetch.oneshot(7).await.unwrap(), "page 7");
 //! # });
@@ -72,9 +72,11 @@
 //!
 //! | there | here |
 //! |---|---|
-//! | `with_min_delay`, `with_max_delay`, `with_factor`, `with_jitter` | [`Backoff`](crate::retry::Backoff): base, cap, strategy, [`Jitter`](crate::retry::Jitter) |
+//! | `with_min_delay`, `with_max_delay` | `base_delay`, `max_delay` |
+//! | `with_factor` | the factor is 2; for another one, [`Backoff::custom`](crate::retry::Backoff::custom) |
+//! | `with_jitter`, which lengthens the wait | [`jitter`](crate::RetryLayer::jitter), which shortens it |
 //! | `with_max_times` | [`max_retries`](crate::RetryLayer::max_retries) |
-//! | `with_total_delay` | [`max_total_time`](crate::RetryLayer::max_total_time) |
+//! | `with_total_delay`, the sum of the waits | [`max_total_time`](crate::RetryLayer::max_total_time), of waits and attempts |
 //! | `when` | [`should_retry`](crate::RetryLayer::should_retry) |
 //! | `adjust` | [`retry_after`](crate::RetryLayer::retry_after) |
 //! | `notify` | [`LogLayer`](crate::LogLayer), or an [`Observer`](crate::Observer) |
@@ -89,11 +91,11 @@
 //! | `MinimumThroughput` | `minimumNumberOfCalls` | `minimum_calls` |
 //! | `BreakDuration` | `waitDurationInOpenState` | `cooldown` |
 //! | | `slowCallRateThreshold`, `slowCallDurationThreshold` | `slow_call_rate`, `slow_call_duration` |
-//! | | `permittedNumberOfCallsInHalfOpenState` | `half_open_probes` |
+//! | | `permittedNumberOfCallsInHalfOpenState` | `half_open_probes` at a time, `half_open_successes` to close |
 //! | `CircuitBreakerManualControl` | `transitionToForcedOpenState` | [`CircuitBreakerHandle`](crate::circuit_breaker::CircuitBreakerHandle) |
 //! | `ShouldHandle` | `recordExceptions`, `ignoreExceptions` | [`Classify`](crate::Classify) |
 //! | `MaxRetryAttempts` | `maxAttempts`, which counts the first one | `max_retries`, which does not |
-//! | `UseJitter`, `DelayBackoffType` | `IntervalFunction` | [`Backoff`](crate::retry::Backoff) |
+//! | `UseJitter`, `BackoffType` | `IntervalFunction` | [`Backoff`](crate::retry::Backoff) |
 //! | `DelayGenerator` | | [`retry_after`](crate::RetryLayer::retry_after), or a [`Policy`](crate::retry::Policy) |
 //! | `TimeoutStrategyOptions` | `TimeLimiter` | [`TimeoutLayer`](crate::TimeoutLayer) |
 //! | Hedging, RateLimiter, ConcurrencyLimiter | RateLimiter, Bulkhead | tower's own layers |

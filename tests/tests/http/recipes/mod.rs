@@ -67,23 +67,23 @@ fn as_they_stand_in_the_readme() {
     let readme = include_str!("../../../../README.md");
     for (before, here) in [
         (
-            "\n## In front of an axum handler\n",
+            "\n### Add it to axum\n",
             include_str!("code/axum_recipe.rs"),
         ),
         (
-            "put a bound on the graceful shutdown:\n",
+            "limit the graceful shutdown:\n",
             include_str!("code/bounded_shutdown.rs"),
         ),
         (
-            "\n## Jobs that outlive their callers\n",
+            "\n### Run jobs that outlive their callers\n",
             include_str!("code/dispatch_recipe.rs"),
         ),
         (
-            "\n## In front of a hyper service\n",
+            "\n### Add it to a hyper server\n",
             include_str!("code/hyper_recipe.rs"),
         ),
         (
-            "\n## Behind a reqwest client\n",
+            "\n### Wrap a reqwest client\n",
             include_str!("code/reqwest_recipe.rs"),
         ),
     ] {

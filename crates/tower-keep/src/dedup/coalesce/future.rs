@@ -1,4 +1,4 @@
-//! The response future of a caller.
+//! The response future of a call in join mode.
 
 use std::{
     fmt,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The response future of [`Dedup`](crate::dedup::Dedup) where duplicates join.
+    /// The response future of [`Dedup`](crate::dedup::Dedup) in join mode.
     #[must_use = "futures do nothing unless polled"]
     pub struct JoinFuture<S, Request, K, Shared, O>
     where
@@ -47,10 +47,10 @@ pin_project! {
     }
 }
 
-/// What a call holds until it ends, next to its share of the execution.
+/// The guards that a call holds until it ends, besides its share of the execution.
 pub(super) struct Links {
     _following: Option<Following>,
-    /// Where another execution's code made it.
+    /// Present if another execution's code made the call.
     _waits: Option<WaitGuard>,
 }
 
@@ -76,7 +76,7 @@ pin_project! {
         K: Eq,
         K: Hash,
     {
-        // Without a key there is nothing to join.
+        // A call without a key.
         Alone { #[pin] execution: Execution<S, Request, K> },
         Joined {
             caller: Caller<ExecutionOutcome<S::Response, Shared>>,
@@ -84,7 +84,7 @@ pin_project! {
             // Boxed, as few calls have one.
             links: Option<Box<Links>>,
         },
-        // It would have waited for itself.
+        // The call would have waited for itself.
         Rejected { duplicate: Option<Duplicate> },
         Cached { response: Option<Arc<S::Response>> },
     }
@@ -144,18 +144,19 @@ where
             }
             StateProj::Joined { caller, of, links } => {
                 this.membership.with_job(|job| {
-                    // A cancelled leader that has time to clean up, and is the only caller: its work learns of it.
+                    // A cancelled leader with a grace period and without followers: its work learns
+                    // of the cancellation.
                     if *of == Some(job.id()) {
                         job.stop_own_work(|| caller.close());
                     }
                 });
                 let outcome = ready!(this.membership.wait(|| caller.poll(cx)));
-                // No service was there to execute it: its `Clone` panicked.
+                // Without an outcome, the service's `Clone` panicked.
                 let outcome = outcome.unwrap_or(ExecutionOutcome::Panicked(None));
                 *links = None;
                 match outcome {
-                    ExecutionOutcome::Done(result, said) => {
-                        verdict::leave_carried(said);
+                    ExecutionOutcome::Done(result, carried) => {
+                        verdict::leave_carried(carried);
                         result.map_err(|shared| this.on_reject.give(shared))
                     }
                     ExecutionOutcome::Panicked(message) => {

@@ -1,4 +1,5 @@
-//! Calls that join the execution of their key, or get its cached result; and the revalidation of a stale one.
+//! Join mode: a call joins the execution of its key, gets a cached result, or revalidates a stale
+//! one.
 
 use std::{future::poll_fn, hash::Hash, time::Duration};
 
@@ -15,7 +16,7 @@ use super::{
         layer::DedupLayer,
         lookup::{Joined, Purpose},
         mode::{CacheMode, Join},
-        service::{Mode, called, job_of, tell_duplicate},
+        service::{Mode, emit_duplicate, job_of, take_called},
     },
     flight::{Caller, FlightFuture},
     future::{self, JoinFuture, Links},
@@ -29,7 +30,7 @@ use crate::{
     reject::OnReject,
 };
 
-/// Revalidates a result for calls that come later. It has a limit: a revalidation that hangs must not keep the key from them.
+/// Revalidates a result for later calls. The time limit frees the key of a revalidation that hangs.
 #[cold]
 fn revalidate<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: Duration) {
     if let Ok(runtime) = Handle::try_current() {
@@ -41,7 +42,7 @@ fn revalidate<T: Clone + Send + Sync + 'static>(mut caller: Caller<T>, within: D
 }
 
 #[cold]
-fn tell_hit(membership: &Membership, hit: &Hit) {
+fn emit_hit(membership: &Membership, hit: &Hit) {
     membership.with_job(|job| {
         job.flags.hold_back();
         context::emit(job, || EventKind::CacheHit {
@@ -78,12 +79,12 @@ where
         let membership = Membership::without_call();
         let state = match before_service(|| (layer.key)(&request)) {
             None => future::State::Alone {
-                execution: Execution::new(called(inner), request, None, &membership),
+                execution: Execution::new(take_called(inner), request, None, &membership),
             },
             Some(key) => {
                 let job = job_of(&membership);
                 let id = job.as_ref().map(|job| job.id());
-                // A call that refreshes asks for nothing that is cached.
+                // A refreshing call does not read the cache.
                 let access = match cache.limits() {
                     Some(limits) if !before_service(|| cache.refreshes(&request)) => {
                         Some(CacheAccess::now(limits))
@@ -96,15 +97,17 @@ where
                     keys.join_or_begin(key, job.as_ref(), access, |guard, job, purpose| {
                         let execution = guard.execution();
                         if purpose == Purpose::Call {
-                            // Before its code can run, so that it waits for nothing yet.
+                            // Before the execution's code can run, so that it waits for nothing
+                            // yet.
                             waits = nested.take().and_then(|call| call.wait(execution, id).ok());
                         }
                         let call = |membership: &Membership| {
-                            Execution::new(called(inner), request, Some(guard), membership)
+                            Execution::new(take_called(inner), request, Some(guard), membership)
                         };
                         let joined_execution =
                             JoinedExecution::new(execution, call, O::share, cache.clone(), job);
-                        // Whichever caller polls it. Without a subscriber there is no span.
+                        // The leader's span, whichever caller polls. Without a subscriber there is
+                        // no span.
                         match LevelFilter::current() {
                             LevelFilter::OFF => Box::pin(joined_execution) as FlightFuture<_>,
                             _ => Box::pin(joined_execution.in_current_span()),
@@ -121,7 +124,7 @@ where
                         if let (Some(caller), Some(access)) = (revalidation, access) {
                             revalidate(caller, access.limits.stale);
                         }
-                        tell_hit(&membership, &hit);
+                        emit_hit(&membership, &hit);
                         future::State::Cached {
                             response: hit.response.downcast().ok(),
                         }
@@ -134,7 +137,7 @@ where
                     } => match nested.map(|call| call.wait(execution, of)).transpose() {
                         Ok(waits) => {
                             keys.count_joined(true);
-                            tell_duplicate(&membership, of, true);
+                            emit_duplicate(&membership, of, true);
                             let following =
                                 (job.zip(work)).and_then(|(job, work)| Following::new(job, work));
                             future::State::Joined {
@@ -145,8 +148,8 @@ where
                         }
                         Err(cycle) => {
                             keys.count_joined(false);
-                            tell_duplicate(&membership, of, false);
-                            let duplicate = Some(Duplicate::of_itself(of, cycle));
+                            emit_duplicate(&membership, of, false);
+                            let duplicate = Some(Duplicate::in_cycle(of, cycle));
                             future::State::Rejected { duplicate }
                         }
                     },

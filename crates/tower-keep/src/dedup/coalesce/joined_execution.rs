@@ -1,4 +1,5 @@
-//! The execution that callers join.
+//! The shared execution of a flight: runs the call in the leader's job, caches its success, catches
+//! its panic.
 
 use std::{
     fmt,
@@ -29,25 +30,25 @@ use crate::{
     },
 };
 
-/// How it ended.
+/// The outcome of a joined execution.
 pub(super) enum ExecutionOutcome<T, E> {
     Done(Result<T, E>, Carried),
-    /// With what the panic said.
+    /// With the panic's message.
     Panicked(Option<Arc<str>>),
 }
 
 impl<T: Clone, E: Clone> Clone for ExecutionOutcome<T, E> {
     fn clone(&self) -> Self {
         match self {
-            Self::Done(result, said) => Self::Done(result.clone(), said.clone()),
+            Self::Done(result, carried) => Self::Done(result.clone(), carried.clone()),
             Self::Panicked(message) => Self::Panicked(message.clone()),
         }
     }
 }
 
 pin_project! {
-    /// The execution that callers join, as the future of a flight. It runs in the leader's job, or in a job
-    /// that a layer inside begins, whichever caller polls it.
+    /// The future of a flight. It runs in the leader's job, or in a job that a layer inside begins,
+    /// whichever caller polls it.
     pub(super) struct JoinedExecution<S, Request, K, Shared, C>
     where
         S: Service<Request>,
@@ -61,7 +62,7 @@ pin_project! {
         share: fn(S::Error) -> Shared,
         cache: C,
         membership: Membership,
-        // Dropped last: the job learns that it is over.
+        // Dropped last: the job learns that the execution is over.
         shared: Option<SharedExecution>,
     }
 }
@@ -78,7 +79,8 @@ where
         cache: C,
         job: Option<Arc<Core>>,
     ) -> Self {
-        // A leader that was cancelled before the execution began does not share its job: its followers were not cancelled.
+        // A leader that was cancelled before the execution began does not share its job: its
+        // followers were not cancelled.
         let shared = job.and_then(SharedExecution::new);
         let membership =
             Membership::for_execution(shared.as_ref().map(|shared| Arc::clone(shared.job())));
@@ -106,31 +108,31 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut execution = this.execution;
-        // An execution that no job began is nobody's child: the caller that polls it may leave before the others.
-        let mut nobody = None;
-        let _alone = this
+        // An execution without a job has no parent: the polling caller may leave before the others.
+        let mut no_job = None;
+        let _without_job = this
             .shared
             .is_none()
-            .then(|| context::enter(&mut nobody, Phase::Running));
-        // Nor is it under the limits of the caller that polls it.
+            .then(|| context::enter(&mut no_job, Phase::Running));
+        // The limits of the polling caller do not apply to it.
         let job = this.shared.as_ref().map(|shared| shared.job().id());
         let mut surroundings = Surroundings::of_execution(*this.id, job);
         let poll = || {
             let polled = surroundings.around(|| execution.as_mut().poll(this.membership, cx));
             let result = ready!(polled);
-            let said = verdict::peek();
-            // First, as a panic of what it drops is the execution's too.
+            let carried = verdict::peek();
+            // First, as a panic in this drop belongs to the execution.
             execution.as_mut().clear();
             if let Some(guard) = execution.as_mut().take_guard() {
-                store(this.cache, guard, this.membership, &result, said.verdict);
+                store(this.cache, guard, this.membership, &result, carried.verdict);
             }
             this.membership.finish(&result);
-            // The callers leave the note again, each in its own stack.
+            // Each caller leaves the verdict again, in its own stack.
             verdict::clear();
-            Poll::Ready(ExecutionOutcome::Done(result.map_err(this.share), said))
+            Poll::Ready(ExecutionOutcome::Done(result.map_err(this.share), carried))
         };
-        // A panic belongs to no single caller, that of an error's `Display` or conversion neither. After it the
-        // execution is dropped, not polled again.
+        // A panic belongs to no single caller, not even one of an error's `Display` or conversion.
+        // After it the execution is dropped, not polled again.
         catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
             verdict::clear();
             Poll::Ready(ExecutionOutcome::Panicked(panic_message(panic)))
@@ -138,7 +140,7 @@ where
     }
 }
 
-/// Caches a success for calls that come later, and frees the key.
+/// Caches a success for later calls, and frees the key.
 fn store<Request, T, E, K, C>(
     cache: &C,
     guard: KeyGuard<K>,
@@ -156,7 +158,8 @@ fn store<Request, T, E, K, C>(
     let cancelled = membership
         .with_job(|job| job.state().has_fired())
         .unwrap_or(false);
-    // What a layer inside answered instead of the service is no result, nor is what work hands out that was told to stop.
+    // Neither a response that a layer inside gave in the service's place, nor the output of
+    // cancelled work, is a result.
     let stopped = stop.is_some_and(|stop| stop.holds(result));
     if !cancelled && !stopped && cache.is_cacheable(result) {
         guard.cache(Arc::new(response.clone()), CacheAccess::now(limits));

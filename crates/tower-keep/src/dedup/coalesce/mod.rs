@@ -1,4 +1,5 @@
-//! Coalescing: calls with one key share one execution, and later ones its cached result.
+//! Coalescing (join mode): calls with the same key share one execution, and later calls its cached
+//! result.
 
 pub(super) mod flight;
 pub(super) mod future;

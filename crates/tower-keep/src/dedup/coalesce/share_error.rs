@@ -1,4 +1,4 @@
-//! How the error of an execution reaches the callers that joined it.
+//! Shares an execution's error between the callers that joined it.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::{
     reject::{Fail, FailWith, RespondWith},
 };
 
-/// How an error reaches several callers.
+/// Shares an error between several callers.
 pub trait ShareError<Error> {
-    /// The form in which it is shared.
+    /// The shared form of the error.
     type Shared: Clone + Send + Sync + 'static;
-    /// The form in which each caller gets it.
+    /// The error that each caller gets.
     type Given;
 
-    /// Makes it shareable.
+    /// Makes the error shareable.
     fn share(error: Error) -> Self::Shared;
 
-    /// Gives one caller its share; the only one gets the error as it was.
+    /// Makes the error of one caller. A lone caller gets the original error.
     fn give(&self, shared: Self::Shared) -> Self::Given;
 }
 

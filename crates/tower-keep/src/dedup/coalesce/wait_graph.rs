@@ -1,8 +1,10 @@
-//! Which joined executions wait for which. A call that would wait for the execution whose code makes it fails at once.
+//! The wait-for graph of joined executions, which detects cycles. A call fails at once if it would
+//! wait for the execution whose code makes it.
 //!
-//! An edge is a call with a key that an execution's code made and that has not ended, whether it began the execution
-//! that it waits for or joined it. Only such calls come here: no other call can close a cycle. An edge is looked for and
-//! added under one lock, so that of two calls that would close a cycle at once, one sees the other.
+//! An edge is an unfinished call with a key that an execution's code made. The call began the
+//! execution that it waits for, or joined it. Only such calls come here, as no other call can close
+//! a cycle. The search and the insertion of an edge happen under one lock. So of two calls that
+//! would close a cycle at once, one sees the other.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +26,7 @@ static GRAPH: Mutex<Graph> = Mutex::new(Graph {
 
 #[derive(Default)]
 struct Graph {
-    /// By a number each.
+    /// The edges that begin at each execution, by their number.
     edges: BTreeMap<ExecutionId, BTreeMap<u64, Edge>>,
     next: u64,
 }
@@ -57,20 +59,20 @@ impl Graph {
         }
     }
 
-    /// The edges of a way from one to the other, the last one first. Each is gone through once.
-    fn way(&self, from: ExecutionId, to: ExecutionId) -> Option<Vec<&Edge>> {
+    /// Returns the edges of a path, the last one first. Each edge is visited once.
+    fn path(&self, from: ExecutionId, to: ExecutionId) -> Option<Vec<&Edge>> {
         let mut came_by: BTreeMap<ExecutionId, (ExecutionId, &Edge)> = BTreeMap::new();
         let mut next = vec![from];
         while let Some(at) = next.pop() {
             if at == to {
-                let mut way = Vec::new();
+                let mut path = Vec::new();
                 let mut at = at;
                 while at != from {
                     let (before, edge) = came_by[&at];
-                    way.push(edge);
+                    path.push(edge);
                     at = before;
                 }
-                return Some(way);
+                return Some(path);
             }
             for edge in self.edges.get(&at).into_iter().flat_map(BTreeMap::values) {
                 if edge.to != from && !came_by.contains_key(&edge.to) {
@@ -83,14 +85,14 @@ impl Graph {
     }
 }
 
-/// A call with a key that the code of a joined execution makes.
+/// A call with a key, made by the code of a joined execution.
 pub(super) struct NestedCall {
     inside: ExecutionId,
     key: Arc<str>,
 }
 
 impl NestedCall {
-    /// `None` for a call that no execution's code makes.
+    /// Returns `None` for a call outside any execution.
     #[inline]
     pub(super) fn new(key: &impl Debug) -> Option<Self> {
         let inside = context::execution()?;
@@ -100,19 +102,19 @@ impl NestedCall {
         })
     }
 
-    /// The call waits for this execution, which has this job.
+    /// Adds an edge: the call waits for this execution, which has this job.
     ///
     /// # Errors
     ///
-    /// The cycle, as a text, if that waits for the execution whose code makes the call.
+    /// The cycle, as a text, if that execution waits for `self.inside`.
     pub(super) fn wait(self, to: ExecutionId, job: Option<JobId>) -> Result<WaitGuard, Arc<str>> {
         let mut graph = graph();
-        if let Some(way) = graph.way(to, self.inside) {
+        if let Some(path) = graph.path(to, self.inside) {
             let mut text = named(&self.key, job);
-            for edge in way.iter().rev() {
+            for edge in path.iter().rev() {
                 let _ = write!(text, " waits for {}", named(&edge.key, edge.job));
             }
-            text.push_str(", whose code makes this call");
+            text.push_str(", which made this call");
             return Err(bounded(format_args!("{text}")));
         }
         let edge = Edge {
@@ -135,7 +137,7 @@ fn named(key: &str, job: Option<JobId>) -> String {
     }
 }
 
-/// A call waits, until this is dropped.
+/// An edge of the graph, removed on drop.
 pub(super) struct WaitGuard {
     from: ExecutionId,
     number: u64,
@@ -169,9 +171,10 @@ mod tests {
     }
 
     proptest! {
-        /// A way is found exactly where there is one, and each of its edges begins where the one before ends.
+        /// A path is found exactly if there is one, and each of its edges begins where the previous
+        /// one ends.
         #[test]
-        fn a_way_is_found_where_there_is_one(
+        fn a_path_is_found_where_there_is_one(
             edges in prop::collection::vec((0..8u64, 0..8u64), 0..20),
             from in 0..8u64,
             to in 0..8u64,
@@ -189,10 +192,10 @@ mod tests {
                     }
                 }
             }
-            let way = graph.way(execution(from), execution(to));
-            prop_assert_eq!(way.is_some(), reached.contains(&to));
+            let path = graph.path(execution(from), execution(to));
+            prop_assert_eq!(path.is_some(), reached.contains(&to));
             let mut at = execution(from);
-            for edge in way.into_iter().flatten().rev() {
+            for edge in path.into_iter().flatten().rev() {
                 prop_assert!(graph.edges[&at].values().any(|known| known.to == edge.to));
                 at = edge.to;
             }

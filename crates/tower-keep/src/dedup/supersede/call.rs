@@ -1,4 +1,4 @@
-//! Calls that take the slot of their key, or wait for it.
+//! The `latest` and `debounce` modes: a call takes the slot of its key, or waits for it.
 
 use std::{hash::Hash, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
         key_table::KeyTable,
         layer::DedupLayer,
         mode::{Debounce, Latest},
-        service::{Mode, called, job_of},
+        service::{Mode, job_of, take_called},
     },
     future::ReplaceFuture,
     slot_table::{Admission, SlotGuard},
@@ -23,7 +23,7 @@ use crate::{
     reject::OnReject,
 };
 
-/// Calls the service in the slot that `take` has for the request's key.
+/// Makes the call, in the slot that `take` returns for the request's key.
 fn call_in_slot<S, F, K, M, O, Request>(
     inner: &mut S,
     layer: &DedupLayer<F, K, M, O>,
@@ -47,7 +47,7 @@ where
         let (job, listed) = (job_of(&membership), layer.keys.listed(&key));
         Some(take(&layer.keys, key, listed, job.as_ref()))
     });
-    let execution = Execution::new(called(inner), request, None, &membership);
+    let execution = Execution::new(take_called(inner), request, None, &membership);
     ReplaceFuture::new(execution, taken, layer.on_reject.clone(), membership)
 }
 

@@ -1,4 +1,5 @@
-//! The response future where a newer call takes the place of an older one.
+//! The response future of a superseding call: waits for its slot, runs, and ends when it is
+//! replaced.
 
 use std::{
     convert::Infallible,
@@ -31,7 +32,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The response future of [`Dedup`](crate::dedup::Dedup) where a newer call takes the place of an older one.
+    /// The response future of [`Dedup`](crate::dedup::Dedup) in the superseding modes.
     #[must_use = "futures do nothing unless polled"]
     pub struct ReplaceFuture<S, Request, K, O>
     where
@@ -40,7 +41,7 @@ pin_project! {
         K: Eq,
         K: Hash,
     {
-        // Dropped before the slot is given up. `None` once it is over.
+        // Dropped before the slot is released. `None` once it is over.
         #[pin]
         execution: Option<Execution<S, Request, Infallible>>,
         // `None` without a key, and once the call is over.
@@ -53,12 +54,12 @@ pin_project! {
     }
 }
 
-/// What a call waits for before it runs.
+/// The reason why a call waits before it runs.
 pub(super) enum Wait {
-    /// That nobody comes; `None` is for ever. The timer is made when it is first waited for, and boxed, as a call that
-    /// runs has none.
+    /// It waits for quiet until this time; `None` is forever. The timer is made at the first wait,
+    /// and boxed, as a running call has none.
     Quiet(Option<Instant>, Option<Pin<Box<Sleep>>>),
-    /// That the running call is over.
+    /// It waits for the end of the running call.
     Slot,
 }
 
@@ -70,7 +71,7 @@ impl Wait {
         }
     }
 
-    /// Ready once the call has the slot; `false` if another one has taken it.
+    /// Ready once the call has the slot, or with `false` once a newer call has replaced it.
     fn poll<K: Clone + Eq + Hash>(
         &mut self,
         guard: &SlotGuard<K>,
@@ -85,11 +86,12 @@ impl Wait {
                 return Poll::Pending;
             };
             let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            // A task that used up its budget must not keep its own timer waiting.
+            // Unconstrained: a task that used up its budget must not delay its own timer.
             ready!(Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx));
             *self = Self::Slot;
         }
-        // Looked at once its waker is in its place: it begins here, or the call that leaves wakes it.
+        // Checked after the waker is registered: either the call begins here, or the call that
+        // leaves wakes it.
         if guard.start() {
             Poll::Ready(true)
         } else if guard.is_replaced() {
@@ -170,7 +172,7 @@ where
                     self.replaced(false)
                 })
             }
-            // Replaced before the waker was in its place, it would not be woken.
+            // If it was replaced before the waker was registered, it would not be woken.
             Poll::Pending if self.is_to_stop() => Poll::Ready(self.replaced(true)),
             Poll::Pending => Poll::Pending,
         }
@@ -184,14 +186,14 @@ where
     O: OnReject<Duplicate, S::Response, S::Error>,
     O::Error: fmt::Display,
 {
-    /// Whether it was replaced, and nobody outside sees to its end.
+    /// Whether the call was replaced, and no Cancel layer outside ends it.
     fn is_to_stop(&self) -> bool {
         let Some(guard) = self.guard.as_ref().filter(|guard| guard.is_replaced()) else {
             return false;
         };
         let mut cleans_up = false;
         if self.watched {
-            // The Cancel layer drops what has started at once, or lets it clean up for its grace period.
+            // The Cancel layer drops started work at once, or gives it a grace period.
             self.membership.with_job(|job| {
                 let is_other = guard.replaced_by() != Some(job.id());
                 cleans_up = is_other && job.state().is_cancelled() && !job.state().is_held();
@@ -205,7 +207,7 @@ where
         result: Result<S::Response, S::Error>,
     ) -> Result<S::Response, O::Error> {
         let mut this = self.project();
-        // What it borrowed from the service first, so that the next call finds that free.
+        // First everything borrowed from the service, so that the next call finds that free.
         this.execution.set(None);
         *this.guard = None;
         let result = this
@@ -216,7 +218,7 @@ where
         result
     }
 
-    /// Another call has the slot; `unfinished` says that the work did not come to its end.
+    /// Ends a replaced call. `unfinished` means that the work did not come to its end.
     #[cold]
     fn replaced(self: Pin<&mut Self>, unfinished: bool) -> Result<S::Response, O::Error> {
         let mut this = self.project();
@@ -224,7 +226,7 @@ where
         let mut of = None;
         this.membership.with_job(|job| {
             of = Some(job.id());
-            // Another call of the same job goes on.
+            // If the newer call belongs to the same job, the job continues.
             if by != of {
                 // For a job that was not known yet when this call was replaced.
                 job.cancel(CancelReason::Replaced, By::Leaving);

@@ -1,4 +1,5 @@
-//! Superseding: a newer call takes the place of an older one, at once or after some quiet.
+//! Superseding (`latest`, `debounce`): a newer call replaces an older one, at once or after a quiet
+//! period.
 
 mod call;
 pub(super) mod future;

@@ -1,4 +1,4 @@
-//! The calls in flight where a newer one takes the slot of an older one.
+//! The slots of all keys: which call runs, which waits, and which was replaced by which job.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Which rule a slot has: the clones of a layer share their keys, but may differ in their modes.
+/// The mode of a slot. A layer's clones share their keys, but may differ in their modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Rule {
     Latest,
@@ -37,37 +37,40 @@ enum Rule {
 }
 
 pub(crate) struct SlotTable<K> {
-    /// A leaf lock, but for the key's own `Eq`.
+    /// A leaf lock, except for the key's own `Eq`.
     table: Mutex<Table<K>>,
     hasher: RandomState,
     next: AtomicU64,
 }
 
 struct Table<K> {
-    /// No slot in it is free.
-    slots: HashTable<Keyed<K>>,
+    /// Contains no free slot.
+    slots: HashTable<KeyedSlot<K>>,
     executions: u64,
     replaced: u64,
 }
 
-struct Keyed<K> {
+struct KeyedSlot<K> {
     key: K,
     rule: Rule,
-    at: At,
+    position: Position,
     slot: CallSlot<K>,
 }
 
-/// Where a slot is in the table: a call that leaves compares no keys, as their `Eq` may panic.
+/// The position of a slot in the table. A call that leaves compares no keys, as their `Eq` may
+/// panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct At {
+struct Position {
     hash: u64,
-    /// The call for which the slot was made.
+    /// The id of the call that created the slot.
     first: u64,
 }
 
 impl<K> Table<K> {
-    fn find(&mut self, at: At) -> Option<OccupiedEntry<'_, Keyed<K>>> {
-        self.slots.find_entry(at.hash, |keyed| keyed.at == at).ok()
+    fn find(&mut self, position: Position) -> Option<OccupiedEntry<'_, KeyedSlot<K>>> {
+        self.slots
+            .find_entry(position.hash, |keyed| keyed.position == position)
+            .ok()
     }
 }
 
@@ -87,15 +90,15 @@ impl<K> Default for SlotTable<K> {
 
 type CallSlot<K> = Slot<Arc<Call<K>>, Instant>;
 
-/// What other calls see of a call.
+/// The part of a call that other calls see.
 struct Call<K> {
     id: u64,
     decision: Decision,
-    /// Wakes it when it is replaced, or when it can begin.
+    /// Wakes the call when it is replaced, or when it can begin.
     waker: AtomicWaker,
-    /// The job that it belongs to, once that is known.
+    /// The call's job, once it is known.
     job: OnceLock<(JobId, Weak<Core>)>,
-    /// The job that took its slot; set before the decision says so.
+    /// The job that took the slot. Set before `decision`.
     by: OnceLock<JobId>,
     listed: Option<Arc<ListedKey<K>>>,
 }
@@ -124,15 +127,15 @@ impl<K> Call<K> {
         self.job.get().map(|(id, _)| *id)
     }
 
-    /// A job in this slot that began after this one: a retry around the layer comes back with its older job, and must
-    /// not take the slot from it.
+    /// Returns a job in this slot that began after `than`. A retry around the layer may call again
+    /// for the older job, which must not take the slot from the newer one.
     fn newer(slot: &CallSlot<K>, than: Option<JobId>) -> Option<JobId> {
         let than = than?;
         let mut jobs = slot.calls().filter_map(|(call, _)| call.job_id());
         jobs.find(|job| *job > than)
     }
 
-    /// A call of this job has its slot now; `false` if it was over before.
+    /// A call of the job `by` takes this call's slot. Returns `false` if this call was over before.
     fn replace(&self, by: Option<JobId>) -> bool {
         if let Some(by) = by {
             let _ = self.by.set(by);
@@ -140,21 +143,21 @@ impl<K> Call<K> {
         self.decision.replace()
     }
 
-    /// Lets go of a call that has left its slot, and wakes the next call. Without the lock.
-    fn tell_left(left: Left<Arc<Self>>) {
+    /// Drops a call that has left its slot, and wakes the next call. Not under the lock.
+    fn release(left: Left<Arc<Self>>) {
         drop(left.gone);
         if let Some(next) = left.next {
             next.waker.wake();
         }
     }
 
-    /// Tells a replaced call, and what works for its job. Without the lock.
-    fn tell_replaced(&self) {
+    /// Cancels the job of a replaced call, and wakes the call. Not under the lock.
+    fn notify_replaced(&self) {
         if let Some((id, job)) = self.job.get() {
-            // Two calls of one job, as a hedge around the layer makes them: the job goes on.
+            // If both calls belong to one job, as with a hedge around the layer, the job continues.
             if self.by.get() != Some(id) {
                 if let Some(job) = job.upgrade() {
-                    // It drops its share of a joined execution itself.
+                    // The job drops its share of a joined execution itself.
                     job.cancel(CancelReason::Replaced, By::Leaving);
                 }
             }
@@ -172,7 +175,7 @@ impl<K> SlotTable<K> {
         self.table().slots.len()
     }
 
-    /// Adds what was counted here.
+    /// Adds the counts of this table.
     pub(crate) fn count(&self, counts: &mut DedupCounts) {
         let table = self.table();
         counts.executions += table.executions;
@@ -200,7 +203,8 @@ impl<K> SlotTable<K> {
 }
 
 impl<K: Eq + Hash> SlotTable<K> {
-    /// Forgets the calls that run: they go on for their callers, and no other call replaces or waits for them.
+    /// Forgets the running calls. They continue for their callers, and no other call replaces them
+    /// or waits for them.
     pub(crate) fn invalidate_all(&self) {
         let mut left = Vec::new();
         let free: Vec<_> = {
@@ -211,7 +215,7 @@ impl<K: Eq + Hash> SlotTable<K> {
             free.collect()
         };
         drop(free);
-        left.into_iter().for_each(Call::tell_left);
+        left.into_iter().for_each(Call::release);
     }
 
     /// As [`invalidate_all`](Self::invalidate_all), for one key.
@@ -220,7 +224,7 @@ impl<K: Eq + Hash> SlotTable<K> {
         for rule in [Rule::Latest, Rule::Debounce] {
             let (left, free) = {
                 let mut table = self.table();
-                let has_key = |keyed: &Keyed<K>| keyed.rule == rule && keyed.key == *key;
+                let has_key = |keyed: &KeyedSlot<K>| keyed.rule == rule && keyed.key == *key;
                 let Ok(mut entry) = table.slots.find_entry(hash, has_key) else {
                     continue;
                 };
@@ -228,36 +232,36 @@ impl<K: Eq + Hash> SlotTable<K> {
                 (left, remove_free(entry))
             };
             drop(free);
-            Call::tell_left(left);
+            Call::release(left);
         }
     }
 }
 
-/// Takes the slot out of the table if it is free. It goes without the lock.
+/// Removes the slot if it is free. The caller drops it without the lock.
 #[must_use]
-fn remove_free<K>(entry: OccupiedEntry<'_, Keyed<K>>) -> Option<Keyed<K>> {
+fn remove_free<K>(entry: OccupiedEntry<'_, KeyedSlot<K>>) -> Option<KeyedSlot<K>> {
     let is_free = entry.get().slot.is_free();
     is_free.then(|| entry.remove().0)
 }
 
-/// A call's slot, or that it waits for it. Others can have it when this is dropped.
+/// Holds a call's slot, or its wait for the slot, and releases it on drop.
 pub(crate) struct SlotGuard<K> {
     slots: Arc<SlotTable<K>>,
     rule: Rule,
-    at: At,
+    position: Position,
     call: Arc<Call<K>>,
 }
 
-/// What a call does that lined up.
+/// How a call starts.
 pub(crate) enum Admission {
     /// It has the slot.
     Begins,
-    /// Until then; `None` is never.
+    /// It waits until this time; `None` is forever.
     Waits(Option<Instant>),
 }
 
 impl<K: Eq + Hash> SlotTable<K> {
-    /// The slot of this key for a call of this job, which has it at once.
+    /// Takes the slot of this key at once, for a call of this job.
     pub(crate) fn take_slot(
         self: &Arc<Self>,
         key: K,
@@ -269,7 +273,7 @@ impl<K: Eq + Hash> SlotTable<K> {
         })
     }
 
-    /// A wait for the slot of this key, which the call has at once if there is nothing to wait for.
+    /// Waits for the slot of this key, or takes it if there is nothing to wait for.
     pub(crate) fn queue(
         self: &Arc<Self>,
         key: K,
@@ -291,7 +295,7 @@ impl<K: Eq + Hash> SlotTable<K> {
         })
     }
 
-    /// Makes a call known by what `take` does with its slot, and tells the call that `take` found in it.
+    /// Registers a call with `take`, and notifies the call that it replaced.
     fn enter(
         self: &Arc<Self>,
         key: K,
@@ -303,32 +307,36 @@ impl<K: Eq + Hash> SlotTable<K> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let call = Call::new(id, job, listed);
         let hash = self.hasher.hash_one(&key);
-        // Where the table has the key already, this one goes without the lock.
+        // If the table has the key already, this copy is dropped without the lock.
         let mut key = Some(key);
         let own_call = Arc::clone(&call);
         let by = call.job_id();
-        let (before, admission, at) = {
+        let (before, admission, position) = {
             let mut table = self.table();
-            let has_key = |keyed: &Keyed<K>| keyed.rule == rule && Some(&keyed.key) == key.as_ref();
-            let mut entry = match table.slots.entry(hash, has_key, |keyed| keyed.at.hash) {
+            let has_key =
+                |keyed: &KeyedSlot<K>| keyed.rule == rule && Some(&keyed.key) == key.as_ref();
+            let mut entry = match table
+                .slots
+                .entry(hash, has_key, |keyed| keyed.position.hash)
+            {
                 Entry::Occupied(entry) => entry,
                 Entry::Vacant(vacant) => {
                     let Some(key) = key.take() else {
                         unreachable!("it is taken once")
                     };
-                    vacant.insert(Keyed {
+                    vacant.insert(KeyedSlot {
                         key,
                         rule,
-                        at: At { hash, first: id },
+                        position: Position { hash, first: id },
                         slot: Slot::default(),
                     })
                 }
             };
-            let Keyed { at, slot, .. } = entry.get_mut();
-            let at = *at;
+            let KeyedSlot { position, slot, .. } = entry.get_mut();
+            let position = *position;
             let newer = Call::newer(slot, by);
             let (before, by, admission) = match newer {
-                // It never comes into the slot.
+                // A newer job has the slot: this call never gets it.
                 Some(newer) => (Some(call), Some(newer), Admission::Begins),
                 None => {
                     let (before, admission) = take(slot, call);
@@ -339,33 +347,34 @@ impl<K: Eq + Hash> SlotTable<K> {
             table.executions += u64::from(begins);
             let replaced = before.as_ref().is_some_and(|before| before.replace(by));
             table.replaced += u64::from(replaced);
-            (before.map(|before| (before, replaced)), admission, at)
+            (before.map(|before| (before, replaced)), admission, position)
         };
         let guard = SlotGuard {
             slots: Arc::clone(self),
             rule,
-            at,
+            position,
             call: own_call,
         };
         if let Some((before, true)) = before {
-            before.tell_replaced();
+            before.notify_replaced();
         }
         (guard, admission)
     }
 }
 
 impl<K> SlotGuard<K> {
-    /// The waiting call is due: whether it has the slot now. If not, it is woken once it can have it.
+    /// The waiting call is due. Returns whether it has the slot now. If not, it is woken once it
+    /// can have it.
     pub(crate) fn start(&self) -> bool {
         let mut table = self.slots.table();
         let begins = table
-            .find(self.at)
+            .find(self.position)
             .is_some_and(|mut entry| entry.get_mut().slot.start(self.call.id));
         table.executions += u64::from(begins);
         begins
     }
 
-    /// The call has its result; `false` if it was replaced before.
+    /// The call has its result. Returns `false` if it was replaced before.
     pub(crate) fn finish(&self) -> bool {
         self.call.decision.finish()
     }
@@ -374,22 +383,22 @@ impl<K> SlotGuard<K> {
         self.call.decision.is_replaced()
     }
 
-    /// The job that took its slot, if that is known.
+    /// The job that took its slot, if it is known.
     pub(crate) fn replaced_by(&self) -> Option<JobId> {
         self.call.by.get().copied()
     }
 
-    /// Whether a newer call may take the slot of this one while it runs.
+    /// Whether a newer call may take the slot while this call runs.
     pub(crate) fn is_replaceable(&self) -> bool {
         self.rule == Rule::Latest
     }
 
-    /// Where it waits. Ask once more afterwards.
+    /// Registers the call's waker. Check the state again afterwards.
     pub(crate) fn register(&self, waker: &Waker) {
         self.call.waker.register(waker);
     }
 
-    /// Names the job, where it was begun after the call came.
+    /// Sets the call's job, if the job began after the call came.
     pub(crate) fn set_job(&self, job: &Arc<Core>) {
         self.call.set_job(job);
     }
@@ -399,14 +408,14 @@ impl<K> Drop for SlotGuard<K> {
     fn drop(&mut self) {
         let (left, free) = {
             let mut table = self.slots.table();
-            let Some(mut entry) = table.find(self.at) else {
+            let Some(mut entry) = table.find(self.position) else {
                 return;
             };
             let left = entry.get_mut().slot.leave(self.call.id);
             (left, remove_free(entry))
         };
-        // The key and the wakers are the user's: they go without the lock.
+        // Dropping the key and the wakers runs user code: not under the lock.
         drop(free);
-        Call::tell_left(left);
+        Call::release(left);
     }
 }

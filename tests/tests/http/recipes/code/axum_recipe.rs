@@ -1,4 +1,4 @@
-//! README: in front of an axum handler.
+//! README: add it to axum.
 
 use std::{borrow::Cow, convert::Infallible, fmt::Display, io, time::Duration};
 

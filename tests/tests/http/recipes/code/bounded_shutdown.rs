@@ -6,7 +6,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Serves until `stopping` fires, and leaves what still streams this long after that.
+/// Serves until `stopping` fires, and waits this long for responses that still stream.
 pub(crate) async fn serve_within(
     listener: TcpListener,
     app: Router,
@@ -15,12 +15,12 @@ pub(crate) async fn serve_within(
 ) -> io::Result<()> {
     let server =
         axum::serve(listener, app).with_graceful_shutdown(stopping.clone().cancelled_owned());
-    let bound = async {
+    let time_is_over = async {
         stopping.cancelled().await;
         tokio::time::sleep(within).await;
     };
     tokio::select! {
         ended = server.into_future() => ended,
-        () = bound => Ok(()),
+        () = time_is_over => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! README: jobs that outlive their callers.
+//! README: run jobs that outlive their callers.
 
 use std::{num::NonZeroUsize, time::Duration};
 

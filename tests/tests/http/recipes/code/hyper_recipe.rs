@@ -1,4 +1,4 @@
-//! README: in front of a hyper service.
+//! README: add it to a hyper server.
 
 use std::{borrow::Cow, convert::Infallible, fmt::Display, io, time::Duration};
 

@@ -1,4 +1,4 @@
-//! README: behind a reqwest client.
+//! README: wrap a reqwest client.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -30,7 +30,7 @@ impl Classify<Page, BoxError> for ServerErrors {
         }
     }
 
-    /// The header in seconds; a date is left to the backoff.
+    /// Reads `Retry-After` in seconds. For a date, the normal backoff applies.
     fn retry_after(&self, result: &Result<Page, BoxError>) -> Option<Duration> {
         let seconds = result
             .as_ref()
@@ -60,7 +60,7 @@ fn repeat(request: &Request) -> Option<Request> {
         .flatten()
 }
 
-/// One circuit and one retry budget for each, so that a dead host does not speak for the others.
+/// Each host has a circuit and a retry budget of its own, so that one dead host does not block the others.
 fn host(request: &Request) -> String {
     request.url().origin().ascii_serialization()
 }

@@ -1,20 +1,24 @@
-//! One execution and the callers that wait for it. No clock, no runtime.
+//! A flight: one execution, shared by the callers that wait for it. No clock, no runtime.
 //!
-//! The execution belongs to all callers: the leader, which began it, and its followers. Any of them that is polled drives
-//! it, so that none depends on another being polled: a caller may be set aside, in a `select!` or a `Vec`, for as long as
-//! it likes. The execution has a waker of its own, which wakes every caller that waits, as any subset of them may have been
-//! set aside. When the last caller leaves, the execution is dropped.
+//! The execution belongs to all callers: the leader, which began it, and its followers. Any of them
+//! that is polled drives the execution. So no caller depends on another one being polled: a caller
+//! may be set aside, in a `select!` or a `Vec`, for any time. The execution has its own waker. It
+//! wakes every waiting caller, as any subset of them may have been set aside. When the last caller
+//! leaves, the execution is dropped.
 //!
 //! # Invariants
 //!
-//! 1. The future is taken out of the state while it is polled, so that no user code runs under the lock. A caller that
-//!    is polled meanwhile leaves its waker and waits.
-//! 2. While the future is in the state, `woken` says whether it was woken since it was last polled. If it was, every
-//!    caller that had left its waker was woken after that; if it was not, no caller has to poll it.
-//! 3. Once `over`, no waker is there: all were woken. The output stays until the last caller has it.
-//! 4. The future may hold the flight's own waker, and so the flight. It is dropped when the flight is over.
-//! 5. A flight serves another execution only once nobody else has it: a caller or a waker of one execution never reaches
-//!    the next.
+//! 1. The future is taken out of the state while it is polled, so that no user code runs under the
+//!    lock. A caller that is polled meanwhile leaves its waker and waits.
+//! 2. While the future is in the state, `woken` says whether it was woken since its last poll. If
+//!    so, every caller that had left its waker was woken after that. If not, no caller has to poll
+//!    it.
+//! 3. Once `over`, no waker is stored: all were woken. The output stays until the last caller has
+//!    it.
+//! 4. The future may hold the flight's own waker, and thus the flight. It is dropped when the
+//!    flight is over.
+//! 5. A flight is reused only when no reference to it is left. So a caller or a waker of one
+//!    execution never reaches the next.
 
 use std::{
     any::Any,
@@ -33,7 +37,7 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
-/// Boxed and nameless, so that a caller that joins need not know what is executed.
+/// Boxed and type-erased, so that followers need not know the leader's types.
 pub(crate) type FlightFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(crate) struct Flight<T> {
@@ -42,33 +46,34 @@ pub(crate) struct Flight<T> {
 }
 
 struct State<T> {
-    /// `None` until it is launched, while it is polled, and once it is over.
+    /// `None` until the launch, while it is polled, and once it is over.
     future: Option<FlightFuture<T>>,
-    /// There is a reason to poll the future.
+    /// The future has to be polled.
     woken: bool,
-    /// Who polled it last: as a future that nobody shares, it is polled whenever that caller is.
+    /// The caller that polled the future last. Whenever that caller is polled, so is the future, as
+    /// if it were not shared.
     polled_by: u64,
     output: Option<Arc<T>>,
     over: bool,
-    /// Nobody joins any more.
+    /// No caller can join any more.
     closed: bool,
-    /// How many neither left nor have the output.
+    /// The number of callers that have neither left nor got the output.
     callers: usize,
-    /// Whether the leader is one of them.
+    /// Whether the leader is one of `callers`.
     leader: bool,
     waiting: Waiting,
-    /// The number of the next caller.
+    /// The id of the next caller.
     next: u64,
 }
 
-/// The leader's number.
+/// The leader's id.
 const LEADER: u64 = 0;
 
-/// The wakers of the callers that wait.
+/// The wakers of the waiting callers.
 #[derive(Default)]
 struct Waiting {
     leader: Option<Waker>,
-    /// In the order in which they joined.
+    /// By caller id, which is the order in which they joined.
     followers: BTreeMap<u64, Waker>,
 }
 
@@ -81,7 +86,7 @@ impl Waiting {
         known.is_some_and(|known| known.will_wake(waker))
     }
 
-    /// Returns the waker before, which can run anything when it is dropped.
+    /// Returns the replaced waker, whose drop may run user code.
     #[must_use]
     fn put(&mut self, id: u64, waker: Waker) -> Option<Waker> {
         match id {
@@ -99,7 +104,7 @@ impl Waiting {
         }
     }
 
-    /// All of them, to be woken without the lock.
+    /// Takes all wakers, to wake them without the lock.
     #[must_use]
     fn take(&mut self) -> Option<WakeAll> {
         let any = self.leader.is_some() || !self.followers.is_empty();
@@ -107,7 +112,7 @@ impl Waiting {
     }
 }
 
-/// Wakes the waiting callers when it is dropped.
+/// Wakes the waiting callers on drop.
 struct WakeAll(Waiting);
 
 impl Drop for WakeAll {
@@ -135,8 +140,8 @@ impl<T> State<T> {
         }
     }
 
-    /// As a new one, for a flight that is over and has no caller: it holds nothing any more.
-    fn begin_again(&mut self) {
+    /// Resets a flight that is over and has no caller, and so holds no future, output or waker.
+    fn reset(&mut self) {
         self.woken = true;
         self.polled_by = LEADER;
         self.over = false;
@@ -146,9 +151,9 @@ impl<T> State<T> {
         self.next = LEADER + 1;
     }
 
-    /// The waiting callers, if the future was woken while it was polled.
+    /// Takes the waiting callers, if the future was woken while it was polled.
     #[must_use]
-    fn wakes_all(&mut self) -> Option<WakeAll> {
+    fn take_if_woken(&mut self) -> Option<WakeAll> {
         if self.woken && self.future.is_some() {
             self.waiting.take()
         } else {
@@ -156,7 +161,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Takes a caller out.
+    /// Removes a caller, and returns its waker.
     #[must_use]
     fn remove(&mut self, id: u64) -> Option<Waker> {
         self.callers -= 1;
@@ -166,14 +171,14 @@ impl<T> State<T> {
 }
 
 impl<T> Flight<T> {
-    /// A flight, whose [leader](Self::leader) is to [launch](Caller::launch) it.
+    /// Creates a flight, whose [leader](Self::leader) has to [launch](Caller::launch) it.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State::new()),
         })
     }
 
-    /// The leader of a new flight, once.
+    /// The leader of a new flight. Call it once.
     pub(crate) fn leader(self: &Arc<Self>) -> Caller<T> {
         Caller {
             flight: Arc::clone(self),
@@ -182,13 +187,13 @@ impl<T> Flight<T> {
         }
     }
 
-    /// How many joined and still wait.
+    /// The number of followers that still wait.
     pub(crate) fn followers(&self) -> usize {
         let state = self.state();
         state.callers - usize::from(state.leader)
     }
 
-    /// Joins the flight; `None` if it is over or closed.
+    /// Joins the flight. Returns `None` if it is over or closed.
     pub(crate) fn join(self: &Arc<Self>) -> Option<Caller<T>> {
         let mut state = self.state();
         if state.over || state.closed {
@@ -210,8 +215,8 @@ impl<T> Flight<T> {
 }
 
 impl<T: Send + Sync + 'static> Flight<T> {
-    /// As [`new`](Self::new), in the memory of a flight that no caller and no waker has any more: it is over. Any other
-    /// is given back.
+    /// As [`new`](Self::new), but reuses the memory of a finished flight. Fails with `spare` if it
+    /// is still referenced or of another type.
     pub(crate) fn reuse(
         spare: Arc<dyn AnyFlight>,
     ) -> Result<Arc<Self>, Arc<dyn Any + Send + Sync>> {
@@ -219,7 +224,7 @@ impl<T: Send + Sync + 'static> Flight<T> {
         match Arc::get_mut(&mut flight) {
             Some(Self { state }) => {
                 let state = state.get_mut();
-                state.unwrap_or_else(PoisonError::into_inner).begin_again();
+                state.unwrap_or_else(PoisonError::into_inner).reset();
                 Ok(flight)
             }
             None => Err(flight),
@@ -228,15 +233,16 @@ impl<T: Send + Sync + 'static> Flight<T> {
 }
 
 impl<T: Send + Sync + 'static> ArcWake for Flight<T> {
-    /// The future is to be polled: by any caller that waits.
+    /// Marks the future as woken, so that any waiting caller polls it.
     fn wake_by_ref(flight: &Arc<Self>) {
         let mut state = flight.state();
         if state.over || mem::replace(&mut state.woken, true) {
-            // All that wait were woken, or will be when the future comes back.
+            // All waiting callers were woken, or will be when the future comes back.
             return;
         }
-        // Where it is being polled, that caller wakes them when it puts it back: they could do nothing before.
-        let waiting = state.wakes_all();
+        // If a caller is polling the future, that caller wakes the others when it puts the future
+        // back. They could do nothing before.
+        let waiting = state.take_if_woken();
         drop(state);
         drop(waiting);
     }
@@ -250,7 +256,8 @@ pub(crate) struct Caller<T> {
 }
 
 impl<T> Caller<T> {
-    /// Says what the execution is. Callers that were polled before can poll it now. If `make` panics, the flight is over.
+    /// Sets the execution. Callers that were polled before can poll it now. If `make` panics, the
+    /// flight is over.
     pub(crate) fn launch(&self, make: impl FnOnce() -> FlightFuture<T>) {
         let launching = Polling(&self.flight);
         let future = make();
@@ -262,7 +269,7 @@ impl<T> Caller<T> {
         drop(waiting);
     }
 
-    /// Keeps others from joining, unless some have.
+    /// Closes the flight if this is its only caller. Returns whether the flight is closed.
     pub(crate) fn close(&self) -> bool {
         let mut state = self.flight.state();
         state.closed |= state.callers == 1;
@@ -271,8 +278,8 @@ impl<T> Caller<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Caller<T> {
-    /// The output: moved to the last caller, cloned for the others. `None` where the execution panicked, or what was to
-    /// make it.
+    /// Returns the output: moved to the last caller, cloned for the others. `None` if the execution
+    /// or its construction panicked.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.flight.state();
@@ -288,18 +295,19 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         state.woken = false;
         state.polled_by = self.id;
         drop(state);
-        // A panic ends the flight, and takes the future along.
+        // A panic ends the flight, and drops the future.
         let polling = Polling(&self.flight);
         let waker = waker_ref(&self.flight);
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
         mem::forget(polling);
         match polled {
-            Poll::Ready(output) => Poll::Ready(Some(self.land(future, output))),
+            Poll::Ready(output) => Poll::Ready(Some(self.complete(future, output))),
             Poll::Pending => self.wait(Some(future), cx),
         }
     }
 
-    /// Puts the future back, where this caller polled it, and leaves its waker, unless that is known.
+    /// Puts the future back, if this caller polled it, and stores this caller's waker, unless it is
+    /// stored already.
     fn wait(&mut self, polled: Option<FlightFuture<T>>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.flight.state();
         if polled.is_some() {
@@ -307,19 +315,20 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         }
         let mut old = None;
         if !state.over && !state.waiting.has(self.id, cx.waker()) {
-            // First, as the clone may panic: what was woken while it was polled every caller can poll now.
-            let woken = state.wakes_all();
+            // First, as the clone may panic: a future woken during its poll must reach the other
+            // callers.
+            let woken = state.take_if_woken();
             drop(state);
             drop(woken);
-            // Cloning it can run anything, so that is done without the lock.
+            // Cloning runs user code: not under the lock.
             let waker = cx.waker().clone();
             state = self.flight.state();
             old = state.waiting.put(self.id, waker);
         }
         let (over, woken) = match state.over {
-            // All others were woken, and this one goes on at once.
+            // All others were woken, and this caller continues at once.
             true => (true, state.waiting.take()),
-            false => (false, state.wakes_all()),
+            false => (false, state.take_if_woken()),
         };
         drop(state);
         drop((old, woken));
@@ -329,20 +338,20 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
         }
     }
 
-    fn land(&mut self, future: FlightFuture<T>, output: T) -> T {
+    fn complete(&mut self, future: FlightFuture<T>, output: T) -> T {
         let mut state = self.flight.state();
         state.over = true;
         let own = state.remove(self.id);
         self.done = true;
         if state.callers == 0 {
             drop(state);
-            // What the execution holds (its key) is free before the caller sees the output.
+            // The execution's key is free before the caller sees the output.
             drop((future, own));
             return output;
         }
         let output = Arc::new(output);
         state.output = Some(Arc::clone(&output));
-        // They are woken even if dropping the future panics.
+        // Dropped last, so that the callers are woken even if dropping the future panics.
         let waiting = state.waiting.take();
         drop(state);
         drop((future, own));
@@ -356,7 +365,7 @@ impl<T: Clone + Send + Sync + 'static> Caller<T> {
             "a call was polled after it was ready"
         );
         let mut state = self.flight.state();
-        // Its waker went when the flight was over.
+        // Its waker was taken when the flight ended.
         let _none = state.remove(self.id);
         let output = match state.callers {
             0 => state.output.take(),
@@ -371,7 +380,7 @@ fn unwrap_or_clone<T: Clone>(output: Arc<T>) -> T {
     Arc::try_unwrap(output).unwrap_or_else(|output| (*output).clone())
 }
 
-/// Ends the flight if it is dropped: the poll of its future panicked, or what was to make that.
+/// Ends the flight on drop, after a panic in the future's poll or its construction.
 struct Polling<'a, T>(&'a Flight<T>);
 
 impl<T> Drop for Polling<'_, T> {
@@ -402,7 +411,7 @@ impl<T> Drop for Caller<T> {
     }
 }
 
-/// A flight whose outcome's type is forgotten.
+/// A flight with its output type erased.
 pub(crate) trait AnyFlight: Send + Sync {
     fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn followers(&self) -> usize;

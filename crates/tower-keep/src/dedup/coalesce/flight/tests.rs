@@ -1,4 +1,4 @@
-//! The flight and its callers.
+//! Tests of a flight and its callers.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -20,7 +20,7 @@ impl Clone for Counted {
     }
 }
 
-/// An execution that is over when the test says so, and knows who woke and dropped it.
+/// An execution that ends when the test says so, and records wakes and its drop.
 #[derive(Clone, Default)]
 struct Scripted {
     state: Arc<Mutex<Script>>,
@@ -182,7 +182,7 @@ fn a_panic_reaches_those_that_wait() {
         script.waker.take()
     };
     waker.into_iter().for_each(Waker::wake);
-    // As if another one were polling it.
+    // As if another caller were polling it.
     let future = flight.state().future.take();
     assert!(second.poll().is_pending() && !second.is_woken());
     flight.state().future = future;
@@ -195,9 +195,9 @@ fn a_panic_reaches_those_that_wait() {
     assert!(waits.is_err(), "it does not wait for ever");
 }
 
-/// R64 A caller that leaves hands nothing over, as each of the others can go on.
+/// R64 A caller that leaves wakes no other caller, as each of them can drive the execution.
 #[test]
-fn a_caller_that_leaves_wakes_nobody() {
+fn a_caller_that_leaves_wakes_no_other() {
     const FOLLOWERS: usize = 10_000;
     type Order = fn(&mut Vec<Task>) -> Option<Task>;
     let from_the_end: Order = Vec::pop;
@@ -212,7 +212,7 @@ fn a_caller_that_leaves_wakes_nobody() {
             .collect();
         assert!(others.iter_mut().all(|other| other.poll().is_pending()));
         assert_eq!(flight.followers(), FOLLOWERS);
-        // What nobody woke is polled once, however many wait for it.
+        // An execution that is not woken is polled once, however many callers wait for it.
         assert_eq!(execution.state.lock().unwrap().polls, 1);
         let woken: Vec<_> = others.iter().map(|other| other.woken.clone()).collect();
         drop(first);
@@ -246,7 +246,7 @@ fn a_wake_wakes_every_caller() {
     }
 }
 
-/// R64 Callers that join before the execution is there wait for it, and learn of it, or that there will be none.
+/// R64 Callers that join before the launch wait for it, and learn of its success or failure.
 #[test]
 fn callers_wait_for_the_launch() {
     for fails in [false, true] {
@@ -291,7 +291,7 @@ impl Future for Restless {
     }
 }
 
-/// R64 A wake that comes while the execution is polled is not lost, nor does it poll without end.
+/// R64 A wake during a poll is not lost, and does not cause endless polling.
 #[test]
 fn an_execution_may_wake_itself() {
     let (flight, first) = launched(Restless(3));
@@ -299,7 +299,7 @@ fn an_execution_may_wake_itself() {
     let mut second = Task::new(flight.join().unwrap());
     assert!(first.poll().is_pending());
     assert!(first.is_woken());
-    // The first is set aside.
+    // The first caller is set aside.
     assert!(second.poll().is_pending());
     assert!(second.is_woken());
     assert!(second.poll().is_pending());
@@ -308,29 +308,29 @@ fn an_execution_may_wake_itself() {
     assert!(first.is_woken() && first.poll().is_ready());
 }
 
-/// A waker that looks at the flight when it is woken and when it is dropped.
-struct Looks {
+/// A waker that tries to lock the flight when it is woken and when it is dropped.
+struct TriesLock {
     flight: Arc<Flight<Counted>>,
     locked: Arc<AtomicUsize>,
 }
 
-impl Looks {
-    fn look(&self) {
+impl TriesLock {
+    fn try_lock(&self) {
         if self.flight.state.try_lock().is_err() {
             self.locked.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Wake for Looks {
+impl Wake for TriesLock {
     fn wake(self: Arc<Self>) {
-        self.look();
+        self.try_lock();
     }
 }
 
-impl Drop for Looks {
+impl Drop for TriesLock {
     fn drop(&mut self) {
-        self.look();
+        self.try_lock();
     }
 }
 
@@ -340,7 +340,7 @@ fn wakers_are_woken_and_dropped_without_the_lock() {
     let execution = Scripted::default();
     let (flight, mut first) = execution.fly();
     let waker = || {
-        Waker::from(Arc::new(Looks {
+        Waker::from(Arc::new(TriesLock {
             flight: flight.clone(),
             locked: locked.clone(),
         }))
@@ -349,7 +349,7 @@ fn wakers_are_woken_and_dropped_without_the_lock() {
     assert!(first.poll(&mut Context::from_waker(&waker())).is_pending());
     for _ in 0..2 {
         for other in &mut others {
-            // Each time another one, which replaces the one before.
+            // A new waker each time, which replaces the previous one.
             assert!(other.poll(&mut Context::from_waker(&waker())).is_pending());
         }
     }
@@ -367,7 +367,7 @@ fn wakers_are_woken_and_dropped_without_the_lock() {
     assert_eq!(locked.load(Ordering::Relaxed), 0);
 }
 
-/// An execution that is over at once, and whose remains panic.
+/// An execution that ends at once, and panics when it is dropped.
 struct Ugly;
 
 impl Future for Ugly {
@@ -389,7 +389,7 @@ fn those_that_wait_get_the_output_though_the_execution_panics_when_it_is_dropped
     let (flight, first) = launched(Ugly);
     let mut first = Task::new(first);
     let mut waits = Task::new(flight.join().unwrap());
-    // As if another one were polling it.
+    // As if another caller were polling it.
     let future = flight.state().future.take();
     assert!(waits.poll().is_pending());
     flight.state().future = future;
@@ -419,8 +419,9 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    /// R64 Callers come, are polled and leave in any order: the execution is dropped exactly when the last one left, and
-    /// each that stays gets the output, though all others are set aside.
+    /// R64 Callers come, are polled and leave in any order. The execution is dropped exactly when
+    /// the last caller left, and each remaining caller gets the output, though all others are set
+    /// aside.
     #[test]
     fn any_order(actions in proptest::collection::vec(action(), 0..60), one in any::<usize>()) {
         let execution = Scripted::default();
@@ -467,7 +468,8 @@ proptest! {
         if tasks.is_empty() {
             return Ok(());
         }
-        // One is polled as a runtime does: if it was woken, or was never polled. The others are set aside.
+        // One caller is polled as by a runtime: if it was woken, or was never polled. The others
+        // are set aside.
         let one = one % tasks.len();
         let never_polled = Arc::strong_count(&tasks[one].woken) == 1;
         prop_assert!(never_polled || tasks[one].is_woken(), "it waits, and nothing wakes it");
@@ -482,9 +484,10 @@ proptest! {
     }
 }
 
-/// A flight that is over serves another execution once no caller and no waker has it, and knows nothing of the one before.
+/// A finished flight is reused once no caller and no waker has it, and keeps no state of its
+/// previous execution.
 #[test]
-fn a_flight_serves_again_once_nobody_has_it() {
+fn a_flight_is_reused_once_it_is_unreferenced() {
     let unusable = |flight: &Arc<Flight<Counted>>| {
         Flight::<Counted>::reuse(Arc::clone(flight) as Arc<dyn AnyFlight>).is_err()
     };
@@ -504,7 +507,7 @@ fn a_flight_serves_again_once_nobody_has_it() {
     assert!(unusable(&flight), "a waker has it");
     drop(waker);
     let Ok(flight) = Flight::<Counted>::reuse(flight) else {
-        panic!("nobody has it")
+        panic!("it has no other reference")
     };
     assert_eq!(Arc::as_ptr(&flight), address);
 
@@ -521,15 +524,15 @@ fn a_flight_serves_again_once_nobody_has_it() {
     assert!(newer.dropped() && flight.join().is_none());
 }
 
-/// So does a flight that nobody could join, and that never had an execution: its only caller left.
+/// A closed flight without an execution can be reused once its only caller left.
 #[test]
-fn a_closed_flight_serves_again() {
+fn a_closed_flight_is_reused() {
     let flight = Flight::<Counted>::new();
     let first = flight.leader();
     assert!(first.close() && flight.join().is_none());
     drop(first);
     let Ok(flight) = Flight::<Counted>::reuse(flight) else {
-        panic!("nobody has it")
+        panic!("it has no other reference")
     };
     let first = flight.leader();
     assert!(flight.join().is_some());

@@ -1,14 +1,16 @@
-//! Who has a key's slot and who waits for it, and which of two calls a result belongs to. No clock, no runtime.
+//! The slot of a key: the running call, the waiting call, and whether a call finished or was
+//! replaced. No clock, no runtime.
 //!
 //! # Invariants
 //!
-//! 1. In a slot at most one call runs and at most one waits. The waiting call begins only once the running call has left.
-//! 2. A [`Decision`] is decided once: its call has a result, or another call has its slot. So a call whose slot was taken
-//!    has no result to show, and a call that has its result keeps it.
+//! 1. In a slot at most one call runs and at most one waits. The waiting call begins only once the
+//!    running call has left.
+//! 2. A [`Decision`] is made once: either the call has a result, or another call has its slot. So a
+//!    replaced call has no result to show, and a call with a result keeps it.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Whether a call came to its result or was replaced before it did.
+/// Whether a call got its result or was replaced, whichever came first.
 #[derive(Debug)]
 pub(crate) struct Decision(AtomicU64);
 
@@ -21,18 +23,18 @@ impl Decision {
         Self(AtomicU64::new(OPEN))
     }
 
-    fn decide(&self, as_what: u64) -> bool {
+    fn decide(&self, to: u64) -> bool {
         self.0
-            .compare_exchange(OPEN, as_what, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 
-    /// The call has its result; `false` if it was replaced before.
+    /// The call has its result. Returns `false` if it was replaced before.
     pub(crate) fn finish(&self) -> bool {
         self.decide(FINISHED)
     }
 
-    /// Another call has the slot; `false` if this one had its result before.
+    /// Another call has the slot. Returns `false` if this call had its result before.
     pub(crate) fn replace(&self) -> bool {
         self.decide(REPLACED)
     }
@@ -42,14 +44,14 @@ impl Decision {
     }
 }
 
-/// The calls with one key: `C` is what is known of a call, `T` a point in time.
+/// The calls with one key. `C` is a call, `T` a point in time.
 #[derive(Debug)]
 pub(crate) struct Slot<C, T> {
     running: Option<Entry<C>>,
     waiting: Option<Waiting<C, T>>,
 }
 
-/// A call and its number, which no other call of this key has.
+/// A call and its id, which no other call of this key has.
 #[derive(Debug)]
 struct Entry<C> {
     id: u64,
@@ -59,27 +61,27 @@ struct Entry<C> {
 #[derive(Debug)]
 struct Waiting<C, T> {
     entry: Entry<C>,
-    /// When the first of those came whose slot this one has.
+    /// When the first call of this burst came.
     since: T,
-    /// It waits for nothing but the running call.
+    /// It waits only for the running call.
     is_due: bool,
 }
 
-/// A call that lined up.
+/// The result of queueing a call.
 #[derive(Debug)]
 pub(crate) struct Queued<C, T> {
     /// The call that waited until now.
     pub(crate) replaced: Option<C>,
-    /// When the first of those came whose slot this one has; its own time if there is none.
+    /// When the first call of this burst came, perhaps this call.
     pub(crate) since: T,
 }
 
-/// What a call leaves behind.
+/// The result of a call's leaving.
 #[derive(Debug)]
 pub(crate) struct Left<C> {
     /// The call itself, if it was still there.
     pub(crate) gone: Option<C>,
-    /// Who can begin now.
+    /// The call that can begin now.
     pub(crate) next: Option<C>,
 }
 
@@ -93,7 +95,7 @@ impl<C, T> Default for Slot<C, T> {
 }
 
 impl<C, T> Slot<C, T> {
-    /// Nobody runs and nobody waits.
+    /// No call runs or waits.
     pub(crate) fn is_free(&self) -> bool {
         self.running.is_none() && self.waiting.is_none()
     }
@@ -105,14 +107,14 @@ impl<C, T> Slot<C, T> {
         running.chain(waiting.map(|waiting| (&waiting.entry.call, true)))
     }
 
-    /// Runs at once, in the slot of the call that ran until now.
+    /// Runs a call at once, and returns the call that it replaced.
     #[must_use]
     pub(crate) fn take(&mut self, id: u64, call: C) -> Option<C> {
         let before = self.running.replace(Entry { id, call });
         before.map(|entry| entry.call)
     }
 
-    /// Waits, in the slot of the call that waited until now.
+    /// Lets a call wait, in place of the call that waited until now.
     #[must_use]
     pub(crate) fn queue(&mut self, id: u64, call: C, now: T) -> Queued<C, T>
     where
@@ -131,7 +133,7 @@ impl<C, T> Slot<C, T> {
         }
     }
 
-    /// The waiting call is due: it runs, unless another call still does. Then it is the next.
+    /// The waiting call is due: it runs, unless another call still runs. Then it is the next one.
     #[must_use]
     pub(crate) fn start(&mut self, id: u64) -> bool {
         match self.waiting.take() {
@@ -148,7 +150,7 @@ impl<C, T> Slot<C, T> {
         false
     }
 
-    /// The call is over, or its caller left; where another one has its slot, nothing changes.
+    /// The call is over, or its caller left. Nothing changes if another call has its slot.
     #[must_use]
     pub(crate) fn leave(&mut self, id: u64) -> Left<C>
     where
@@ -164,7 +166,7 @@ impl<C, T> Slot<C, T> {
         }
     }
 
-    /// The call that runs no longer has the slot: no other call replaces it or waits for it.
+    /// Takes the slot from the running call, so that no other call replaces it or waits for it.
     #[must_use]
     pub(crate) fn forget(&mut self) -> Left<C>
     where

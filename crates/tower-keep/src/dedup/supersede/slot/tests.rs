@@ -1,4 +1,4 @@
-//! The slot of a key.
+//! Tests of a key's slot and of its decision.
 
 use std::{sync::Arc, thread};
 
@@ -6,55 +6,55 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// R2: whichever comes first decides a turn, and nothing changes it.
+/// R2: the first outcome decides, and nothing changes it.
 #[test]
-fn a_turn_is_decided_once() {
-    let turn = Decision::new();
-    assert!(!turn.is_replaced());
-    assert!(turn.finish());
-    assert!(!turn.replace() && !turn.is_replaced());
+fn a_decision_is_made_once() {
+    let decision = Decision::new();
+    assert!(!decision.is_replaced());
+    assert!(decision.finish());
+    assert!(!decision.replace() && !decision.is_replaced());
 
-    let turn = Decision::new();
-    assert!(turn.replace());
-    assert!(turn.is_replaced() && !turn.finish() && !turn.replace());
+    let decision = Decision::new();
+    assert!(decision.replace());
+    assert!(decision.is_replaced() && !decision.finish() && !decision.replace());
 }
 
-/// R2: of a result and a newer call that come at the same time, one wins.
+/// R2: if a result and a newer call come at the same time, one of them wins.
 #[test]
-fn one_of_two_threads_decides_a_turn() {
+fn one_of_two_threads_decides() {
     for _ in 0..2_000 {
-        let turn = Arc::new(Decision::new());
-        let other = Arc::clone(&turn);
+        let decision = Arc::new(Decision::new());
+        let other = Arc::clone(&decision);
         let finishes = thread::spawn(move || other.finish());
-        let replaced = turn.replace();
+        let replaced = decision.replace();
         assert_ne!(finishes.join().unwrap(), replaced);
-        assert_eq!(turn.is_replaced(), replaced);
+        assert_eq!(decision.is_replaced(), replaced);
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum Action {
     Enters,
-    /// The call with this number.
+    /// The call with this number, counted back from the last one.
     IsDue(usize),
     Leaves(usize),
     /// The running call.
     IsForgotten,
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-    // Mostly of the last few calls, which are the ones that still matter.
-    let deed = prop_oneof![
-        3 => Just(Deed::Enters),
-        3 => (0..4usize).prop_map(Deed::IsDue),
-        3 => (0..4usize).prop_map(Deed::Leaves),
-        1 => Just(Deed::IsForgotten),
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    // Only the last few calls still matter.
+    let action = prop_oneof![
+        3 => Just(Action::Enters),
+        3 => (0..4usize).prop_map(Action::IsDue),
+        3 => (0..4usize).prop_map(Action::Leaves),
+        1 => Just(Action::IsForgotten),
     ];
-    proptest::collection::vec(deed, 0..60)
+    proptest::collection::vec(action, 0..60)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Is {
+enum CallState {
     Waiting,
     /// It waits for nothing but the running call.
     Due,
@@ -62,34 +62,34 @@ enum Is {
     Evicted,
 }
 
-/// Every call there ever was, in the order in which they came, and what it is now: looked through from the start.
+/// All calls in the order in which they came, with their current states.
 #[derive(Default)]
-struct Model(Vec<(Is, usize)>);
+struct Model(Vec<(CallState, usize)>);
 
 impl Model {
-    fn that(&self, holds: impl Fn(Is) -> bool) -> Option<usize> {
-        self.0.iter().position(|(is, _)| holds(*is))
+    fn find(&self, holds: impl Fn(CallState) -> bool) -> Option<usize> {
+        self.0.iter().position(|(state, _)| holds(*state))
     }
 
     fn waiting(&self) -> Option<usize> {
-        self.that(|is| matches!(is, Is::Waiting | Is::Due))
+        self.find(|state| matches!(state, CallState::Waiting | CallState::Due))
     }
 
     fn running(&self) -> Option<usize> {
-        self.that(|is| is == Is::Running)
+        self.find(|state| state == CallState::Running)
     }
 
-    /// The replaced call, and since when the new call's burst lasts.
-    fn enters(&mut self, as_what: Is) -> (Option<usize>, usize) {
-        let replaced = match as_what {
-            Is::Running => self.running(),
+    /// Returns the replaced call, and the start of the new call's burst.
+    fn enters(&mut self, state: CallState) -> (Option<usize>, usize) {
+        let replaced = match state {
+            CallState::Running => self.running(),
             _ => self.waiting(),
         };
         let since = replaced.map_or(self.0.len(), |before| self.0[before].1);
         if let Some(before) = replaced {
-            self.0[before].0 = Is::Evicted;
+            self.0[before].0 = CallState::Evicted;
         }
-        self.0.push((as_what, since));
+        self.0.push((state, since));
         (replaced, since)
     }
 
@@ -98,23 +98,32 @@ impl Model {
             return false;
         }
         let free = self.running().is_none();
-        self.0[id].0 = if free { Is::Running } else { Is::Due };
+        self.0[id].0 = if free {
+            CallState::Running
+        } else {
+            CallState::Due
+        };
         free
     }
 
-    /// The call, if it was there, and who can begin now.
+    /// Returns the call, if it was there, and the call that can begin now.
     fn leaves(&mut self, id: usize) -> (Option<usize>, Option<usize>) {
-        let Some((was, _)) = self.0.get(id).copied().filter(|(is, _)| *is != Is::Evicted) else {
+        let Some((was, _)) = self
+            .0
+            .get(id)
+            .copied()
+            .filter(|(state, _)| *state != CallState::Evicted)
+        else {
             return (None, None);
         };
-        self.0[id].0 = Is::Evicted;
-        let next = (was == Is::Running)
-            .then(|| self.that(|is| is == Is::Due))
+        self.0[id].0 = CallState::Evicted;
+        let next = (was == CallState::Running)
+            .then(|| self.find(|state| state == CallState::Due))
             .flatten();
         (Some(id), next)
     }
 
-    /// The call that ran, and who can begin now.
+    /// Returns the call that ran, and the call that can begin now.
     fn forgotten(&mut self) -> (Option<usize>, Option<usize>) {
         match self.running() {
             Some(running) => self.leaves(running),
@@ -124,33 +133,34 @@ impl Model {
 }
 
 proptest! {
-    /// R2, R54: a slot does what the plain list of all calls says, whether newer calls take it or wait for it.
+    /// R2, R54: a slot behaves as the plain list of all calls, whether newer calls take it or wait
+    /// for it.
     #[test]
-    fn a_place_does_as_the_list_of_all_calls(deeds in deeds(), takes: bool) {
+    fn a_slot_does_as_the_list_of_all_calls(actions in actions(), takes: bool) {
         let mut model = Model::default();
         let mut slot: Slot<usize, usize> = Slot::default();
-        for deed in deeds {
+        for action in actions {
             let count = model.0.len();
-            match deed {
-                Deed::Enters if takes => {
+            match action {
+                Action::Enters if takes => {
                     let replaced = slot.take(count as u64, count);
-                    prop_assert_eq!(replaced, model.enters(Is::Running).0);
+                    prop_assert_eq!(replaced, model.enters(CallState::Running).0);
                 }
-                Deed::Enters => {
+                Action::Enters => {
                     let queued = slot.queue(count as u64, count, count);
-                    let expected = model.enters(Is::Waiting);
+                    let expected = model.enters(CallState::Waiting);
                     prop_assert_eq!((queued.replaced, queued.since), expected);
                 }
-                Deed::IsDue(back) => {
+                Action::IsDue(back) => {
                     let id = count.wrapping_sub(back + 1);
                     prop_assert_eq!(slot.start(id as u64), model.is_due(id));
                 }
-                Deed::Leaves(back) => {
+                Action::Leaves(back) => {
                     let id = count.wrapping_sub(back + 1);
                     let left = slot.leave(id as u64);
                     prop_assert_eq!((left.gone, left.next), model.leaves(id));
                 }
-                Deed::IsForgotten => {
+                Action::IsForgotten => {
                     let left = slot.forget();
                     let expected = model.forgotten();
                     prop_assert_eq!((left.gone, left.next), expected);
