@@ -58,7 +58,7 @@
 //! # });
 //! ```
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
 //! Outermost, so that its job covers everything. It sees the same events anywhere in the stack,
 //! because all layers share the job. A call that an outer layer rejects has no job to log.

@@ -120,7 +120,7 @@
 //! board that is in use. It returns a layer with the same settings and a new board, which earlier
 //! handles do not see.
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
 //! Outside every layer that can stop or delay a call, so that a view exists before the call waits.
 //! It sees the same events anywhere in the stack.
