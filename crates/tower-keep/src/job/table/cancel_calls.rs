@@ -137,7 +137,7 @@ impl State {
         }
         self.calling -= 1;
         if entry.shown {
-            return Some(Left::Details);
+            return Some(Left::Shown);
         }
         self.running.remove(id).map(|entry| Left::Gone(entry.job))
     }
@@ -146,7 +146,7 @@ impl State {
 /// A job without a call in the layer.
 enum Left {
     /// The board still shows it.
-    Details,
+    Shown,
     Gone(Arc<Core>),
 }
 
@@ -161,7 +161,7 @@ impl Call {
             let mut state = self.shard.lock();
             match state.end_call(self.job)? {
                 Left::Gone(job) => Some(job),
-                Left::Details => Some(Arc::clone(&state.running.get(self.job)?.job)),
+                Left::Shown => Some(Arc::clone(&state.running.get(self.job)?.job)),
             }
         };
         match self.owner() {
