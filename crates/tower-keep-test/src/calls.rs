@@ -1,3 +1,5 @@
+//! [`Calls`]: the record of what happened to a scripted service.
+
 use std::{
     fmt,
     sync::{Arc, Mutex},
@@ -8,15 +10,15 @@ use tokio::time::Instant;
 
 use crate::sync::{Signal, lock};
 
-/// What happened to a [`Scripted`](crate::Scripted) service and all its clones.
+/// The record of what happened to a [`Scripted`](crate::Scripted) service and all its clones.
 ///
-/// Take it with [`Scripted::calls`](crate::Scripted::calls) before the service moves into the layer under test. It is
-/// a cheap handle: clones show the same, and always the present state.
+/// Take it with [`Scripted::calls`](crate::Scripted::calls) before the service moves into the layer
+/// under test. It is a cheap handle: clones share the record, and always show the current state.
 ///
 /// Every call is in exactly one state: `count == in_flight + completed + dropped + panicked`.
 pub struct Calls<Req>(pub(crate) Arc<Log<Req>>);
 
-/// The record behind every clone of a service, its futures and its handles.
+/// The record that clones of a service, futures and handles share.
 pub(crate) struct Log<Req> {
     made: Instant,
     counts: Mutex<Counts<Req>>,
@@ -34,11 +36,11 @@ pub(crate) struct Counts<Req> {
     panicked: usize,
     clones: usize,
     polls: usize,
-    /// Scripted steps that no call has used yet.
+    /// Scripted steps that were not used yet.
     pub(crate) unused: usize,
 }
 
-/// How a call left.
+/// How a call ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     Completed,
@@ -106,7 +108,7 @@ impl<Req> Counts<Req> {
     }
 }
 
-/// One call in flight. Dropping it says that the future was dropped.
+/// A call in flight. Dropping it records that the future was dropped.
 pub(crate) struct Ticket<Req> {
     log: Arc<Log<Req>>,
     open: bool,
@@ -130,7 +132,7 @@ impl<Req> Ticket<Req> {
 }
 
 impl<Req> Ticket<Req> {
-    /// Runs code that may panic; if it does, that is how the call ended.
+    /// Runs code that may panic. A panic is recorded as the end of the call.
     pub(crate) fn watch<T>(&mut self, work: impl FnOnce() -> T) -> T {
         struct Watch<'a, Req> {
             ticket: &'a mut Ticket<Req>,
@@ -162,17 +164,18 @@ impl<Req> Drop for Ticket<Req> {
 }
 
 impl<Req> Calls<Req> {
-    /// How many calls were made, however they ended.
+    /// The number of calls, however they ended.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.read(|counts| counts.started_at.len())
     }
 
-    /// The requests, in the order of the calls.
+    /// The requests, in call order.
     ///
     /// # Panics
     ///
-    /// If the service was not told to keep them with [`Scripted::recording`](crate::Scripted::recording).
+    /// If the service does not keep requests: see
+    /// [`Scripted::recording`](crate::Scripted::recording).
     #[must_use]
     #[track_caller]
     pub fn requests(&self) -> Vec<Req>
@@ -185,13 +188,14 @@ impl<Req> Calls<Req> {
         requests.expect("the requests were not kept: build the service with `.recording()`")
     }
 
-    /// When each call was made, as time since the service was made, on tokio's clock.
+    /// The time of each call since the service was made, on tokio's clock.
     #[must_use]
     pub fn started_at(&self) -> Vec<Duration> {
         self.0.read(|counts| counts.started_at.clone())
     }
 
-    /// The time from each call to the next, one fewer than there were calls: a retry's waits, for one.
+    /// The time from each call to the next, such as the waits of a retry. One fewer than there were
+    /// calls.
     #[must_use]
     pub fn gaps(&self) -> Vec<Duration> {
         let times = self.started_at();
@@ -204,13 +208,13 @@ impl<Req> Calls<Req> {
         self.0.read(|counts| counts.in_flight)
     }
 
-    /// The most calls that were in flight at a time.
+    /// The maximum number of simultaneous calls.
     #[must_use]
     pub fn peak(&self) -> usize {
         self.0.read(|counts| counts.peak)
     }
 
-    /// Calls whose future gave an answer or an error.
+    /// Calls whose future returned an answer or an error.
     #[must_use]
     pub fn completed(&self) -> usize {
         self.0.read(|counts| counts.completed)
@@ -228,29 +232,29 @@ impl<Req> Calls<Req> {
         self.0.read(|counts| counts.panicked)
     }
 
-    /// How often the service was cloned.
+    /// The number of clones made.
     #[must_use]
     pub fn clones(&self) -> usize {
         self.0.read(|counts| counts.clones)
     }
 
-    /// How often `poll_ready` was called, over all clones.
+    /// The number of `poll_ready` calls, over all clones.
     #[must_use]
     pub fn polls(&self) -> usize {
         self.0.read(|counts| counts.polls)
     }
 
-    /// Scripted steps that no call has used.
+    /// The number of unused scripted steps.
     #[must_use]
     pub fn unused(&self) -> usize {
         self.0.read(|counts| counts.unused)
     }
 
-    /// Asserts that the script was played to its end and that nothing is in flight.
+    /// Asserts that every step was used and no call is in flight.
     ///
     /// # Panics
     ///
-    /// If a step is unused or a call has not ended.
+    /// If a step is unused or a call is in flight.
     #[track_caller]
     pub fn assert_finished(&self) {
         let (unused, in_flight) = self.0.read(|counts| (counts.unused, counts.in_flight));
@@ -260,12 +264,12 @@ impl<Req> Calls<Req> {
         );
     }
 
-    /// Waits until `condition` holds, which is looked at now and after every change.
+    /// Waits until `condition` holds. It is checked now and after every change.
     ///
     /// # Panics
     ///
-    /// If it does not within a year: on a paused clock, as soon as nothing else is left to happen. And outside a tokio
-    /// runtime with a timer.
+    /// If the condition does not hold within a year; on a paused clock that is as soon as nothing
+    /// else can happen. Also outside a tokio runtime with a timer.
     ///
     /// ```
     /// # use tower::Service;

@@ -1,6 +1,8 @@
+//! Short constructors for durations: [`secs`], [`ms`].
+
 use std::time::Duration;
 
-/// This many seconds.
+/// A duration in seconds.
 ///
 /// ```
 /// assert_eq!(tower_keep_test::secs(2), tower_keep_test::ms(2_000));
@@ -10,7 +12,7 @@ pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// This many milliseconds, the finest step of tokio's timer.
+/// A duration in milliseconds, the resolution of tokio's timer.
 #[must_use]
 pub const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)

@@ -1,3 +1,5 @@
+//! [`Gate`]: holds a scripted step back until the test opens it.
+
 use std::{
     future::poll_fn,
     sync::{
@@ -11,7 +13,7 @@ use crate::sync::Signal;
 
 /// Holds back a [`Step`](crate::Step) or a [`Readiness`](crate::Readiness) until the test opens it.
 ///
-/// Clones are handles to the same gate. A gate that was opened stays open.
+/// Clones are handles to the same gate. An open gate stays open.
 ///
 /// ```
 /// use tower::{Service, ServiceExt};
@@ -41,19 +43,19 @@ impl Gate {
         Self::default()
     }
 
-    /// Opens the gate and wakes whatever waits at it. Opening it again does nothing.
+    /// Opens the gate and wakes all waiters. Opening it again does nothing.
     pub fn open(&self) {
         self.0.open.store(true, Ordering::SeqCst);
         self.0.opened.notify();
     }
 
-    /// Whether it was opened.
+    /// Whether the gate is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.open.load(Ordering::SeqCst)
     }
 
-    /// Waits until it is open.
+    /// Waits until the gate is open.
     pub async fn opened(&self) {
         poll_fn(|cx| self.poll_opened(cx)).await;
     }
@@ -61,7 +63,7 @@ impl Gate {
     pub(crate) fn poll_opened(&self, cx: &Context<'_>) -> Poll<()> {
         if !self.is_open() {
             self.0.opened.register(cx.waker());
-            // It may have been opened in between.
+            // The gate may have been opened in between.
             if !self.is_open() {
                 return Poll::Pending;
             }

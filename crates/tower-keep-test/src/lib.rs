@@ -1,40 +1,43 @@
-//! Testing tower layers one at a time, without a server and without waiting.
+//! Test tools for tower layers: scripted services, event recorders, fault injection. No server, no
+//! waiting.
 //!
-//! | to | there is |
+//! | task | tool |
 //! |---|---|
-//! | stand in for the service | [`Scripted`], which plays a script of [`Step`]s and [`Readiness`] |
-//! | see what the layer did to it | [`Calls`] |
-//! | hold it back until the test says so | [`Gate`] |
+//! | replace the service | [`Scripted`], which plays a script of [`Step`]s and [`Readiness`] |
+//! | see what the layer did to the service | [`Calls`] |
+//! | hold the service back until the test opens it | [`Gate`] |
 //! | catch a layer that neglects `poll_ready` | [`Strict`], [`StrictLayer`] |
-//! | let anything go wrong, by a seed | [`FaultLayer`], its [`Fault`]s, and the record of them, [`Faults`] |
-//! | see a job's events | [`Recorder`] |
+//! | inject faults by a seed or a script | [`FaultLayer`], its [`Fault`]s, and their record [`Faults`] |
+//! | see the events of jobs | [`Recorder`] |
 //! | poll by hand and count wakes | [`Polled`], [`WakeCounter`] |
 //!
 //! # I wrote a layer: how do I test it?
 //!
-//! 1. What it does: put it around a [`Scripted`] service, one [`Step`] for each call, and look at the results and at
-//!    [`Calls`]. Make the service [`strict`](Scripted::strict), so that a call without readiness panics. Test each promise
-//!    of the layer's documentation by a script of its own: an answer, an error, a slow answer, a call that never ends.
-//! 2. What it waits for: hold the service back by a [`Gate`] or a delay, and poll by hand with [`Polled`].
-//!    [`assert_waiting`](Polled::assert_waiting) catches a layer that wakes itself without end.
-//! 3. What it leaves behind: drop the future after each number of polls, and panic in `call` and in the future
-//!    ([`Step::panic_in_call`], [`Step::panic`]). Afterwards nothing is [in flight](Calls::in_flight), and the next call works.
-//! 4. Everything together: put it around a [`FaultLayer`] and make a thousand calls, some of which you drop. Assert what
-//!    holds for each call whatever happens, that [`Faults::assert_idle`] holds, and that a call works after
-//!    [`Faults::stop`]. A failure names its seed, which makes the same run again. Where calls may panic, make each in a task
-//!    of its own.
-//! 5. If it is to stand among tower-keep's layers: put [`LogLayer::to`](tower_keep::LogLayer::to) a [`Recorder`] around it, and
-//!    assert that each job has [one ending](Recorder::assert_one_terminal_each).
+//! 1. Behaviour: put the layer around a [`Scripted`] service, with one [`Step`] per call. Check the
+//!    results and [`Calls`]. Use [`strict`](Scripted::strict), so that a call without readiness
+//!    panics. Test each promise of the documentation with its own script: an answer, an error, a
+//!    slow answer, a call that never ends.
+//! 2. Waiting: hold the service back with a [`Gate`] or a delay, and poll with [`Polled`].
+//!    [`assert_waiting`](Polled::assert_waiting) catches a layer that wakes itself endlessly.
+//! 3. Cleanup: drop the future after each number of polls, and panic in `call` and in the future
+//!    ([`Step::panic_in_call`], [`Step::panic`]). Afterwards no call is [in
+//!    flight](Calls::in_flight), and the next call works.
+//! 4. All faults together: put the layer around a [`FaultLayer`]. Make a thousand calls and drop
+//!    some. Assert what holds for every call, and [`Faults::assert_idle`]. Assert that a call works
+//!    after [`Faults::stop`]. A failure shows its seed, which reproduces the run. If calls may
+//!    panic, make each call in its own task.
+//! 5. Among tower-keep's layers: put [`LogLayer::to`](tower_keep::LogLayer::to) a [`Recorder`]
+//!    around the layer. Assert that each job has [one ending](Recorder::assert_one_terminal_each).
 //!
-//! The first example below is step 1 and 2, the one at [`FaultLayer`] is step 4.
+//! The example below covers steps 1 and 2; the example at [`FaultLayer`] covers step 4.
 //!
-//! All time is tokio's. With the clock paused (`#[tokio::test(start_paused = true)]`, tokio's feature `test-util`) an
-//! hour takes no time, and elapsed times are exact.
+//! All time is tokio's. With a paused clock (`#[tokio::test(start_paused = true)]`, tokio's feature
+//! `test-util`) an hour takes no real time, and elapsed times are exact.
 //!
 //! # Example
 //!
-//! A layer that answers with a default when the service fails, and its test. In a test-suite, `main` would be a
-//! `#[tokio::test(start_paused = true)]`.
+//! A layer that answers with a default when the service fails, and its test. In a test suite,
+//! `main` would be a `#[tokio::test(start_paused = true)]`.
 //!
 //! ```
 //! use std::{
@@ -82,7 +85,7 @@
 //!         .error_after(secs(60), "broken")
 //!         .recording();
 //!     let calls = service.calls();
-//!     // `strict` makes sure that the layer asks for readiness.
+//!     // `strict` checks that the layer waits for readiness.
 //!     let mut service = OrDefaultLayer.layer(service.strict());
 //!
 //!     assert_eq!(service.ready().await.unwrap().call("a").await, Ok(7));

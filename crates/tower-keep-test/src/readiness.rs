@@ -1,3 +1,5 @@
+//! [`Readiness`]: one scripted cycle of `poll_ready`.
+
 use std::{
     fmt,
     task::{Context, Poll, ready},
@@ -6,10 +8,11 @@ use std::{
 
 use crate::{Gate, wait::Wait};
 
-/// What a [`Scripted`](crate::Scripted) service does with one cycle of `poll_ready`.
+/// The behaviour of a [`Scripted`](crate::Scripted) service in one cycle of `poll_ready`.
 ///
-/// A cycle belongs to one instance of the service: it begins at the first `poll_ready` after a `call`, and ends with
-/// readiness or an error. Made by what happens, then by when: `Readiness::ok().after(secs(5))`.
+/// A cycle belongs to one instance of the service. It begins at the first `poll_ready` after a
+/// `call`, and ends with readiness or an error. Set the outcome, then the time:
+/// `Readiness::ok().after(secs(5))`.
 pub struct Readiness<E = &'static str> {
     wait: Wait,
     outcome: Outcome<E>,
@@ -35,7 +38,7 @@ impl<E> Readiness<E> {
         Self::new(Outcome::Ok)
     }
 
-    /// Never ready: this instance is pending for ever. A wait has no effect on it.
+    /// Never ready: this instance is pending forever. Delays and gates have no effect.
     #[must_use]
     pub fn never() -> Self {
         Self::new(Outcome::Never)
@@ -47,8 +50,8 @@ impl<E> Readiness<E> {
         Self::new(Outcome::Error(Some(error)))
     }
 
-    /// Not before this long after the cycle's first poll or, behind a [gate](Self::when), after the poll that finds
-    /// it open.
+    /// Delays the outcome after the cycle's first poll. With a [gate](Self::when), the delay starts
+    /// at the first poll that finds it open.
     ///
     /// `poll_ready` panics outside a tokio runtime with a timer, unless the delay is zero.
     #[must_use]
@@ -57,7 +60,7 @@ impl<E> Readiness<E> {
         self
     }
 
-    /// Not before the test opens this gate.
+    /// Holds the outcome back until the test opens this gate.
     #[must_use]
     pub fn when(mut self, gate: &Gate) -> Self {
         self.wait.gate = Some(gate.clone());

@@ -1,4 +1,4 @@
-//! The events of any number of jobs, found by job and by name without a search.
+//! The recorded events, indexed by job and by name.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub(crate) struct Record {
     by_name: HashMap<&'static str, usize>,
 }
 
-/// Where the events of one job are.
+/// The indices of one job's events.
 #[derive(Default)]
 struct Places {
     all: Vec<usize>,

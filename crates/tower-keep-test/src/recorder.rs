@@ -1,3 +1,5 @@
+//! [`Recorder`]: records the events of jobs and checks their streams.
+
 use std::{
     fmt,
     ops::Range,
@@ -16,32 +18,34 @@ use crate::{
     sync::{Signal, lock},
 };
 
-/// Records the events of the jobs it is registered with.
+/// Records the events of the jobs that it is registered with.
 ///
-/// Clones are handles to the same record, so one goes into the layer and the test keeps the other. An assertion that
-/// fails prints everything recorded, one event a line.
+/// Clones share the record: one goes into the layer and the test keeps the other. A failed
+/// assertion prints all recorded events, one per line.
 ///
-/// Recording an event takes constant time, and so do [`count`](Self::count), [`job`](Self::job) and
-/// [`terminal`](Self::terminal): a condition of [`until`](Self::until) that uses these is cheap after each of many
-/// events. What concerns one job takes time for the events of that job only.
+/// Recording an event takes constant time. So do [`count`](Self::count), [`job`](Self::job) and
+/// [`terminal`](Self::terminal), which are cheap conditions for [`until`](Self::until). Methods for
+/// one job take time in the number of its events only.
 ///
 /// # Behind a filter
 ///
-/// Sequence numbers count all events of a job, also events that a filter keeps from this recorder. A skipped number is a
-/// [gap](Self::gaps) only where no [level](tower_keep::log::LogLayer::level) explains it: that is, in a job of which an
-/// event of the lowest level, DEBUG, was recorded. A level that lets one such event through lets all of them through.
-/// Likewise `dispatched` is missing only where an event at INFO or below was recorded, and so is the ending.
+/// Sequence numbers count all events of a job, including events that a filter hides from this
+/// recorder. The recorder knows filters by [level](tower_keep::log::LogLayer::level):
 ///
-/// A filter of another kind, such as one by the event's name, is unknown to the recorder:
-/// [`behind_filter`](Self::behind_filter) tells it. So does it of a job that ends at DEBUG behind a level above that, as
-/// a rejected duplicate does: a recorder cannot tell that one from a job that never ended.
+/// - A skipped number is a [gap](Self::gaps) only if the job has a recorded event at DEBUG, the
+///   lowest level. A level that passes one such event passes all events.
+/// - `dispatched` and the ending are missing only if the job has a recorded event at INFO or below.
+///
+/// For any other filter, use [`behind_filter`](Self::behind_filter). Use it too if a job ends at
+/// DEBUG behind a higher level, as a rejected duplicate does: the recorder cannot distinguish it
+/// from a job that never ended.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     record: Mutex<Record>,
-    /// A filter of any kind decides which events come.
+    /// A filter of any kind may hide events.
     filtered: AtomicBool,
     changed: Signal,
 }
@@ -53,8 +57,8 @@ impl Recorder {
         Self::default()
     }
 
-    /// An empty recorder that is shown only some of the events, whichever those are: no event counts as missing, and
-    /// the order of the received events is still checked.
+    /// An empty recorder behind a filter of any kind: no event counts as missing. The order of the
+    /// received events is still checked.
     #[must_use]
     pub fn behind_filter() -> Self {
         let recorder = Self::new();
@@ -62,7 +66,7 @@ impl Recorder {
         recorder
     }
 
-    /// Everything recorded, in the order it came.
+    /// All recorded events, in order of arrival.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         lock(&self.0.record).all().to_vec()
@@ -74,19 +78,19 @@ impl Recorder {
         self.select_of(job, Event::clone)
     }
 
-    /// What happened, in the order it came.
+    /// The kinds of all events, in order of arrival.
     #[must_use]
     pub fn kinds(&self) -> Vec<EventKind> {
         self.select(|event| event.kind.clone())
     }
 
-    /// What happened to one job.
+    /// The kinds of one job's events.
     #[must_use]
     pub fn kinds_of(&self, job: JobId) -> Vec<EventKind> {
         self.select_of(job, |event| event.kind.clone())
     }
 
-    /// The [names](EventKind::name) of the events, in the order they came.
+    /// The [names](EventKind::name) of all events, in order of arrival.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
         self.select(|event| event.kind.name())
@@ -110,7 +114,7 @@ impl Recorder {
         self.select_of(job, |event| (event.kind.name(), event.elapsed))
     }
 
-    /// How many events of this name were recorded.
+    /// The number of recorded events with this name.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
         lock(&self.0.record).count(name)
@@ -122,11 +126,11 @@ impl Recorder {
         lock(&self.0.record).jobs().to_vec()
     }
 
-    /// The only job.
+    /// The only recorded job.
     ///
     /// # Panics
     ///
-    /// If none or several were recorded.
+    /// If no job or several jobs were recorded.
     #[must_use]
     #[track_caller]
     pub fn job(&self) -> JobId {
@@ -137,25 +141,25 @@ impl Recorder {
         panic!("one job expected, {jobs} recorded\n{self}")
     }
 
-    /// How this job ended, if it has.
+    /// How this job ended; `None` if it has not.
     #[must_use]
     pub fn terminal(&self, job: JobId) -> Option<EventKind> {
         lock(&self.0.record).terminal(job).cloned()
     }
 
-    /// Forgets everything recorded.
+    /// Deletes all recorded events.
     pub fn clear(&self) {
         let before = std::mem::take(&mut *lock(&self.0.record));
         drop(before);
         self.0.changed.notify();
     }
 
-    /// Waits until `condition` holds, which is looked at now and after every event.
+    /// Waits until `condition` holds. It is checked now and after every event.
     ///
     /// # Panics
     ///
-    /// If it does not within a year: on a paused clock, as soon as nothing else is left to happen. And outside a tokio
-    /// runtime with a timer.
+    /// If the condition does not hold within a year; on a paused clock that is as soon as nothing
+    /// else can happen. Also outside a tokio runtime with a timer.
     pub async fn until<F>(&self, condition: F)
     where
         F: Fn(&Self) -> bool,
@@ -168,52 +172,53 @@ impl Recorder {
     ///
     /// # Panics
     ///
-    /// If it were others.
+    /// If other events were recorded.
     #[track_caller]
     pub fn assert_names<'a, I>(&self, expected: I)
     where
         I: IntoIterator<Item = &'a str>,
     {
-        self.compare("the events", &self.names(), expected);
+        self.compare("events", &self.names(), expected);
     }
 
     /// Asserts that exactly these events of `job` were recorded, in this order.
     ///
     /// # Panics
     ///
-    /// If it were others.
+    /// If other events were recorded.
     #[track_caller]
     pub fn assert_names_of<'a, I>(&self, job: JobId, expected: I)
     where
         I: IntoIterator<Item = &'a str>,
     {
         self.compare(
-            &format!("the events of job {job}"),
+            &format!("events of job {job}"),
             &self.names_of(job),
             expected,
         );
     }
 
-    /// Asserts that every job's stream is whole, the jobs having ended:
+    /// Asserts that every job has ended, and that its event stream is complete:
     ///
     /// - it begins with `dispatched`, which comes once,
     /// - exactly one event is terminal, and it is the last,
-    /// - `started` comes at most once, and before any progress or step, unless the job joined another before that,
-    /// - the sequence numbers count from 0, upwards and without a [gap](Self::gaps).
+    /// - `started` comes at most once, and before any progress or step, unless the job joined
+    ///   another job first,
+    /// - the sequence numbers increase from 0 without a [gap](Self::gaps).
     ///
-    /// Behind a filter, this is asked of the events that the filter lets through: see [above](Self#behind-a-filter).
+    /// Behind a filter, only the visible events are checked: see [above](Self#behind-a-filter).
     ///
     /// # Panics
     ///
-    /// If one of it does not hold, or if nothing was recorded at all.
+    /// If a rule is broken, or if nothing was recorded.
     #[track_caller]
     pub fn assert_one_terminal_each(&self) {
         let faults = self.judge(|stream| stream.faults());
         assert!(faults.is_empty(), "{}\n{self}", faults.join("\n"));
     }
 
-    /// The sequence numbers that the events of each job skip, where no level explains it: see
-    /// [above](Self#behind-a-filter). Empty for a stream that is whole so far.
+    /// The missing sequence numbers of each job, unless a level explains them: see
+    /// [above](Self#behind-a-filter). Empty for a complete stream.
     #[must_use]
     pub fn gaps(&self) -> Vec<(JobId, Range<u64>)> {
         self.judge(|stream| stream.gaps())
@@ -245,7 +250,7 @@ impl Recorder {
         let expected: Vec<&str> = expected.into_iter().collect();
         assert!(
             found == expected,
-            "{what} are not the expected ones\nexpected: {expected:?}\n   found: {found:?}\n{self}",
+            "unexpected {what}\nexpected: {expected:?}\n   found: {found:?}\n{self}",
         );
     }
 }
@@ -257,7 +262,7 @@ impl Observer for Recorder {
     }
 }
 
-/// Everything recorded, one event a line.
+/// All recorded events, one per line.
 impl fmt::Display for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.judge(|stream| stream.fmt(f))

@@ -1,3 +1,5 @@
+//! The response future of a scripted service.
+
 use std::{
     fmt, mem,
     pin::Pin,
@@ -16,7 +18,7 @@ use crate::{
 ///
 /// # Panics
 ///
-/// Polling it panics if the step says so, and after it completed.
+/// Polling panics if the step says so, and after completion.
 #[must_use = "futures do nothing unless polled"]
 pub struct ScriptedFuture<Req, Res, E = &'static str> {
     state: State<Req, Res, E>,
@@ -30,7 +32,7 @@ enum State<Req, Res, E> {
     Done,
 }
 
-// Nothing in here is pinned, apart from the boxed futures.
+// No field is pinned, apart from the boxed futures.
 impl<Req, Res, E> Unpin for ScriptedFuture<Req, Res, E> {}
 
 impl<Req, Res, E> ScriptedFuture<Req, Res, E> {
@@ -49,7 +51,7 @@ impl<Req, Res, E> State<Req, Res, E> {
             match self {
                 Self::Waiting(step, _) => {
                     ready!(step.wait.poll(cx));
-                    // Done already, for the case that the step panics.
+                    // Set first, because the step may panic.
                     if let Self::Waiting(step, request) = mem::replace(self, Self::Done) {
                         match step.act {
                             Act::Give(outcome) => return Poll::Ready(outcome),

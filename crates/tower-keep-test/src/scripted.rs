@@ -1,3 +1,5 @@
+//! [`Scripted`]: a service that plays a script.
+
 use std::{
     collections::VecDeque,
     fmt, mem,
@@ -12,32 +14,33 @@ use crate::{Calls, Readiness, ScriptedFuture, Step, Strict, calls::Log, step::Ac
 
 /// A service that plays a script, one [`Step`] per call.
 ///
-/// Clones share the script and the record of [`calls`](Self::calls). Time is tokio's: on a paused clock nothing really
-/// waits.
+/// Clones share the script and the record of [`calls`](Self::calls). All time is tokio's: on a
+/// paused clock no real time passes.
 ///
-/// Write the script first, then clone the service or take its calls: a step may hold a closure, so that a script cannot be
-/// copied, and the setters below panic where others use the script or the record already.
+/// Write the script first, then clone the service or take its calls. A step may hold a closure, so
+/// a script cannot be copied. The setters panic if the script or the record is in use.
 ///
-/// A call after the script's end panics and says how many calls were scripted, unless [`repeat_last`](Self::repeat_last)
-/// or [`otherwise`](Self::otherwise) said what follows. Readiness is a second script, of [`Readiness`], one for each
-/// cycle; it begins empty, and after its end the service is always ready.
+/// A call after the end of the script panics and shows the number of scripted calls.
+/// [`repeat_last`](Self::repeat_last) or [`otherwise`](Self::otherwise) set what follows instead.
+/// Readiness has its own script of [`Readiness`], one per cycle. It is empty by default. After its
+/// end the service is always ready.
 ///
-/// `Scripted` itself takes a `call` without `poll_ready`; [`strict`](Self::strict) does not.
+/// `Scripted` accepts a `call` without `poll_ready`; [`strict`](Self::strict) does not.
 ///
 /// ```
 /// use tower_keep_test::{Scripted, Step, secs};
 ///
-/// // Shortcuts, for what is short:
+/// // Shortcuts for simple steps:
 /// let service = Scripted::<u32, &str>::new().answer("a").error("broken").answer_after(secs(2), "b");
 ///
-/// // The same, step by step:
+/// // The same as steps:
 /// let service = Scripted::<u32, &str>::script([
 ///     Step::answer("a"),
 ///     Step::error("broken"),
 ///     Step::answer("b").after(secs(2)),
 /// ]);
 ///
-/// // Outcomes only, then whatever the request asks for:
+/// // Outcomes first, then any number of computed responses:
 /// let service = Scripted::script([Err("first"), Ok(2)]).otherwise(|| Step::with(|request: u32| Ok(request)));
 /// ```
 pub struct Scripted<Req, Res, E = &'static str> {
@@ -48,9 +51,9 @@ pub struct Scripted<Req, Res, E = &'static str> {
 
 struct Script<Req, Res, E> {
     steps: VecDeque<Step<Req, Res, E>>,
-    /// How many steps were ever added.
+    /// The number of steps ever added.
     scripted: usize,
-    /// Whether the only step left was played, and stays for being repeated.
+    /// Whether the last step was played and is kept to be repeated.
     repeating: bool,
     then: Then<Req, Res, E>,
     readiness: VecDeque<Readiness<E>>,
@@ -62,14 +65,14 @@ type MakeStep<Req, Res, E> = Arc<dyn Fn() -> Step<Req, Res, E> + Send + Sync>;
 type MakeReadiness<E> = Arc<dyn Fn() -> Readiness<E> + Send + Sync>;
 type Duplicate<Req, Res, E> = fn(&Step<Req, Res, E>) -> Option<Step<Req, Res, E>>;
 
-/// What follows the last step.
+/// What follows after the last step.
 enum Then<Req, Res, E> {
     Panic,
     Repeat(Duplicate<Req, Res, E>),
     Otherwise(MakeStep<Req, Res, E>),
 }
 
-/// Where this instance is with its readiness.
+/// The readiness state of this instance.
 enum Cycle<E> {
     Idle,
     Waiting(Readiness<E>),
@@ -80,7 +83,7 @@ const CLOSURES_RUN_ONCE: &str =
     "the last step holds a closure, which runs once and cannot be repeated: use `otherwise`";
 
 impl<Req, Res, E> Scripted<Req, Res, E> {
-    /// A service with an empty script, always ready.
+    /// A service with an empty script that is always ready.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -98,7 +101,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         }
     }
 
-    /// A service with this script: of [`Step`]s, or of plain `Result`s.
+    /// A service with this script of [`Step`]s, or of plain `Result`s.
     #[must_use]
     pub fn script<I>(steps: I) -> Self
     where
@@ -107,7 +110,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         steps.into_iter().fold(Self::new(), Self::step)
     }
 
-    /// A service without an end that computes each outcome from the request.
+    /// A service that computes each outcome from the request, without end.
     #[must_use]
     pub fn always<F>(outcome: F) -> Self
     where
@@ -120,12 +123,12 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         })
     }
 
-    /// For a setter: nobody else must notice it.
+    /// For setters: the service must not be in use.
     #[track_caller]
     fn assert_unused(&self) {
         assert!(
             Arc::strong_count(&self.script) == 1 && Arc::strong_count(&self.log) == 1,
-            "others use this service already, as by a clone, by `calls` or by a call: write the script first",
+            "this service is in use already, by a clone, by `calls` or by a call: write the script first",
         );
     }
 
@@ -133,7 +136,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
     ///
     /// # Panics
     ///
-    /// If others use the service already, as do all setters.
+    /// If the service is already in use. So do all setters.
     #[must_use]
     #[track_caller]
     pub fn step(self, step: impl Into<Step<Req, Res, E>>) -> Self {
@@ -149,7 +152,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         self
     }
 
-    /// Adds as many steps as `count` says, each made by `step`.
+    /// Adds `count` steps, each made by `step`.
     #[must_use]
     #[track_caller]
     pub fn times<S>(self, count: usize, mut step: impl FnMut() -> S) -> Self
@@ -201,7 +204,8 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         self.step(Step::never())
     }
 
-    /// After the script's end its last step is played for ever. A gate or a delay applies each time.
+    /// Repeats the last step forever after the end of the script. Its gate or delay applies each
+    /// time.
     ///
     /// # Panics
     ///
@@ -222,7 +226,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         self
     }
 
-    /// After the script's end each call plays a step that `step` makes.
+    /// Plays a step from `step` for each call after the end of the script.
     #[must_use]
     #[track_caller]
     pub fn otherwise<F>(self, step: F) -> Self
@@ -243,7 +247,8 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         self
     }
 
-    /// After the readiness script's end each cycle takes what `readiness` makes, instead of being ready at once.
+    /// Uses `readiness` for each cycle after the end of the readiness script. Default: ready at
+    /// once.
     #[must_use]
     #[track_caller]
     pub fn readiness_otherwise<F>(self, readiness: F) -> Self
@@ -255,7 +260,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         self
     }
 
-    /// After the readiness script's end the service and its clones are never ready.
+    /// Makes the service and its clones never ready after the end of the readiness script.
     #[must_use]
     #[track_caller]
     pub fn never_ready(self) -> Self
@@ -284,7 +289,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
         Calls(self.log.clone())
     }
 
-    /// Wrapped in [`Strict`], which panics if the layer under test neglects readiness.
+    /// Wraps the service in [`Strict`], which panics if the layer under test neglects readiness.
     #[must_use]
     pub fn strict(self) -> Strict<Self> {
         Strict::new(self)
@@ -314,7 +319,7 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
             Then::Otherwise(make) => Some(make.clone()),
             Then::Panic | Then::Repeat(_) => None,
         };
-        // The closure is the test's: it must not run while the script is locked.
+        // The test's closure must not run while the script is locked.
         drop(script);
         match otherwise {
             Some(make) => make(),
@@ -378,7 +383,7 @@ impl<Req, Res, E> Service<Req> for Scripted<Req, Res, E> {
 }
 
 impl<Req, Res, E> Clone for Scripted<Req, Res, E> {
-    /// Shares script and record; readiness is not inherited.
+    /// The clone shares script and record, but not readiness.
     fn clone(&self) -> Self {
         self.log.update(|counts| counts.cloned());
         Self {

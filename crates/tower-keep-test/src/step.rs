@@ -1,14 +1,16 @@
+//! [`Step`]: one scripted response of a service.
+
 use std::{fmt, pin::Pin, time::Duration};
 
 use crate::{Gate, wait::Wait};
 
-/// What a [`Scripted`](crate::Scripted) service does with one call.
+/// The behaviour of a [`Scripted`](crate::Scripted) service in one call.
 ///
-/// Made by what happens, then by when: `Step::answer(1).after(secs(5))`. A `Result` is a step too, so that a script of
-/// plain outcomes is `Scripted::script([Err("first"), Ok(2)])`.
+/// Set the outcome, then the time: `Step::answer(1).after(secs(5))`. A `Result` is a step too, so
+/// plain outcomes are a script: `Scripted::script([Err("first"), Ok(2)])`.
 ///
-/// Closures run once and may move what they hold. They have to be `Send`, and so does the future of
-/// [`run`](Self::run); answers and errors need not be.
+/// Closures run once and may own their captures. They must be `Send`, and so must the future of
+/// [`run`](Self::run). Answers and errors need not be.
 pub struct Step<Req, Res, E = &'static str> {
     pub(crate) wait: Wait,
     pub(crate) act: Act<Req, Res, E>,
@@ -47,7 +49,7 @@ impl<Req, Res, E> Step<Req, Res, E> {
         Self::new(Act::Give(Err(error)))
     }
 
-    /// Computes the outcome from the request, in the future, once the wait is over.
+    /// Computes the outcome from the request, in the future, after the wait.
     #[must_use]
     pub fn with<F>(outcome: F) -> Self
     where
@@ -56,8 +58,8 @@ impl<Req, Res, E> Step<Req, Res, E> {
         Self::new(Act::With(Box::new(outcome)))
     }
 
-    /// Runs the test's own code: an async closure, or a closure that returns a future. It is called in the future,
-    /// once the wait is over.
+    /// Runs code of the test: an async closure, or a closure that returns a future. It is called in
+    /// the future, after the wait.
     #[must_use]
     pub fn run<F, Fut>(work: F) -> Self
     where
@@ -73,37 +75,38 @@ impl<Req, Res, E> Step<Req, Res, E> {
         Self::new(Act::Panic(message.into()))
     }
 
-    /// `Service::call` itself panics with `message`, a `String` payload. A wait has no effect on it.
+    /// `Service::call` itself panics with `message`, a `String` payload. Delays and gates have no
+    /// effect.
     #[must_use]
     pub fn panic_in_call(message: impl Into<String>) -> Self {
         Self::new(Act::PanicInCall(message.into()))
     }
 
-    /// Never answers: the future is pending for ever. A wait has no effect on it.
+    /// Never answers: the future is pending forever. Delays and gates have no effect.
     #[must_use]
     pub fn never() -> Self {
         Self::new(Act::Never)
     }
 
-    /// The outcome comes this long after the first poll of the future or, behind a [gate](Self::when), after the poll
-    /// that finds it open.
+    /// Delays the outcome after the first poll of the future. With a [gate](Self::when), the delay
+    /// starts at the first poll that finds it open.
     ///
-    /// The future panics outside a tokio runtime with a timer, unless the delay is zero. tokio's timer rounds up to
-    /// whole milliseconds.
+    /// The future panics outside a tokio runtime with a timer, unless the delay is zero. tokio's
+    /// timer rounds up to whole milliseconds.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.wait.delay = delay;
         self
     }
 
-    /// The outcome does not come before the test opens this gate.
+    /// Holds the outcome back until the test opens this gate.
     #[must_use]
     pub fn when(mut self, gate: &Gate) -> Self {
         self.wait.gate = Some(gate.clone());
         self
     }
 
-    /// The same step once more, unless it holds a closure.
+    /// A copy of the step, unless it holds a closure.
     pub(crate) fn duplicate(&self) -> Option<Self>
     where
         Res: Clone,

@@ -1,4 +1,4 @@
-//! Judging and printing a stream of events.
+//! Rules for event streams, and their printed form.
 
 use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 
@@ -7,7 +7,7 @@ use tower_keep::{
     log::{Level, level_of},
 };
 
-/// What the rules and the printed line need of an event.
+/// The parts of an event that rules and printing need.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
     job: JobId,
@@ -35,16 +35,16 @@ impl<'a> From<&'a Event> for Line<'a> {
     }
 }
 
-/// The events of any number of jobs, in the order they came.
+/// The events of any number of jobs, in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Stream<'a> {
     lines: Vec<Line<'a>>,
-    /// Any of the events may be missing.
+    /// Any event may be missing.
     filtered: bool,
 }
 
-/// The least severe level of which an event came; `None` is none at all. A level that lets an event through lets all
-/// through that are as severe.
+/// The least severe level among the events; `None` if there are none. A level that passes one event
+/// passes all events of the same severity.
 fn seen(lines: &[Line<'_>]) -> Option<Level> {
     lines.iter().map(|line| level_of(line.kind)).max()
 }
@@ -64,7 +64,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// What is wrong with it, one sentence each.
+    /// The broken rules, one sentence each.
     pub(crate) fn faults(&self) -> Vec<String> {
         if self.lines.is_empty() {
             return vec!["no event was recorded".to_owned()];
@@ -74,7 +74,7 @@ impl<'a> Stream<'a> {
             .collect()
     }
 
-    /// The numbers that are missing, the jobs in order.
+    /// The missing sequence numbers, in order of the jobs.
     pub(crate) fn gaps(&self) -> Vec<(JobId, Range<u64>)> {
         let jobs = self.jobs().into_iter();
         jobs.flat_map(|(job, lines)| {
@@ -126,7 +126,7 @@ impl<'a> Stream<'a> {
             )
         };
 
-        // What is reported is this job's own work, or that of the one that it joined.
+        // Reports are of this job's own work, or of its leader's.
         let shows = |kind: &EventKind| {
             started(kind) || matches!(kind, EventKind::Duplicate { joined: true, .. })
         };
@@ -168,7 +168,7 @@ impl<'a> Stream<'a> {
                 "progress before `started`".to_owned(),
             );
         }
-        // Of several disorders the first says enough.
+        // Of several disorders, the first is enough.
         let ordered = (lines.iter().zip(&lines[1..])).find(|(one, next)| one.seq >= next.seq);
         let gap = self.gaps_of(lines).into_iter().next();
         if let Some(gap) = gap {
@@ -216,7 +216,7 @@ impl fmt::Display for Line<'_> {
             self.attempt,
             self.kind.name(),
         )?;
-        // Only what carries something says more than its name.
+        // Print the kind only if it has fields.
         let detail = format!("{:?}", self.kind);
         if let Some(start) = detail.find([' ', '(']) {
             write!(f, "  {}", detail[start..].trim_start())?;
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::secs;
 
-    /// A stream of jobs and what happened to them; sequence numbers are counted per job, unless one is given.
+    /// The faults of these events of jobs. Sequence numbers count per job, unless one is given.
     fn faults(events: &[(u64, EventKind)]) -> Vec<String> {
         let mut next = std::collections::HashMap::new();
         let lines = events.iter().map(|(job, kind)| {

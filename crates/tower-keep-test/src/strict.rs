@@ -1,3 +1,5 @@
+//! [`Strict`]: a service that panics on violations of tower's contract.
+
 use std::{
     fmt,
     pin::Pin,
@@ -12,14 +14,15 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Wraps a service and panics when it is used in a way that tower's contract forbids.
+/// Wraps a service and panics if its use violates tower's contract:
 ///
-/// - `call` without readiness: *this* instance's `poll_ready` has to have returned `Ready(Ok(()))` since its last
-///   call. A clone never inherits readiness.
-/// - `poll_ready` or `call` after `poll_ready` returned an error.
-/// - Polling the response after it completed.
+/// - `call` without readiness: `poll_ready` of *this* instance must have returned `Ready(Ok(()))`
+///   since its last call. A clone does not inherit readiness.
+/// - `poll_ready` or `call` after `poll_ready` has returned an error.
+/// - Polling the response after completion.
 ///
-/// Put it directly under the layer under test. It asks for no `Send`, and so works in a `!Send` stack.
+/// Put it directly under the layer under test. It does not need `Send`, so it works in a `!Send`
+/// stack.
 ///
 /// ```should_panic
 /// use tower::Service;
@@ -36,7 +39,7 @@ pub struct Strict<S> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Just made, just cloned or not polled to readiness yet.
+    /// New, cloned, or not polled to readiness yet.
     Fresh,
     Called,
     Ready,
@@ -70,12 +73,12 @@ impl<S> Strict<S> {
         &self.inner
     }
 
-    /// The wrapped service, to change it.
+    /// The wrapped service, mutably.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The wrapped service, without the probe.
+    /// Returns the wrapped service, without the probe.
     #[must_use]
     pub fn into_inner(self) -> S {
         self.inner
@@ -94,7 +97,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         assert!(
             self.state != State::Failed,
-            "strict: `poll_ready` after it returned an error; such a service has to be dropped",
+            "strict: `poll_ready` after it returned an error; such a service must be dropped",
         );
         Counts::add(&self.probe.0.polls);
         let result = ready!(self.inner.poll_ready(cx));
@@ -119,7 +122,7 @@ where
                  `Ready(Ok(()))` since its last call",
             ),
             State::Failed => panic!(
-                "strict: `call` after `poll_ready` returned an error; such a service has to be dropped",
+                "strict: `call` after `poll_ready` returned an error; such a service must be dropped",
             ),
         }
         Counts::add(&self.probe.0.calls);
@@ -134,7 +137,7 @@ impl<S> Clone for Strict<S>
 where
     S: Clone,
 {
-    /// Shares the probe; readiness is not inherited.
+    /// The clone shares the probe, but not readiness.
     fn clone(&self) -> Self {
         Counts::add(&self.probe.0.clones);
         Self::with_probe(self.inner.clone(), self.probe.clone())
@@ -161,13 +164,13 @@ pub struct StrictLayer {
 }
 
 impl StrictLayer {
-    /// A layer with a probe of its own.
+    /// A layer with its own probe.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A handle to the counts of every service that this layer made.
+    /// A handle to the counts of all services of this layer.
     #[must_use]
     pub fn probe(&self) -> Probe {
         self.probe.clone()
@@ -182,7 +185,7 @@ impl<S> Layer<S> for StrictLayer {
     }
 }
 
-/// Counts what happened to a [`Strict`] service and its clones. Clones are handles to the same counts.
+/// The counts of a [`Strict`] service and its clones. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Probe(Arc<Counts>);
 
@@ -200,19 +203,19 @@ impl Counts {
 }
 
 impl Probe {
-    /// How often the service was cloned.
+    /// The number of clones made.
     #[must_use]
     pub fn clones(&self) -> usize {
         self.0.clones.load(Ordering::SeqCst)
     }
 
-    /// How often `poll_ready` was called.
+    /// The number of `poll_ready` calls.
     #[must_use]
     pub fn polls(&self) -> usize {
         self.0.polls.load(Ordering::SeqCst)
     }
 
-    /// How often `call` was called with readiness.
+    /// The number of `call`s with readiness.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
@@ -224,7 +227,7 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// Polling it panics after it completed.
+    /// Polling panics after completion.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct StrictFuture<F> {

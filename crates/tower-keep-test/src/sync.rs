@@ -1,4 +1,4 @@
-//! The two small pieces that the handles share.
+//! A lock without poisoning, and a signal that wakes waiting tasks.
 
 use std::{
     future::poll_fn,
@@ -10,21 +10,22 @@ use std::{
 
 use tokio::time::timeout;
 
-/// How long a test waits for something to change. A paused clock gets there as soon as nothing else is left to happen,
-/// so that such a test fails instead of hanging.
+/// The maximum wait of a test for a change. A paused clock reaches it as soon as nothing else can
+/// happen, so a test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Locks, whether or not a test panicked while it held the lock.
+/// Locks, also if a test panicked while it held the lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Wakes every task that waits for something to change.
+/// Wakes every task that waits for a change.
 #[derive(Debug, Default)]
 pub(crate) struct Signal(Mutex<Vec<Waker>>);
 
 impl Signal {
-    /// The task is woken at the next [`notify`](Self::notify). Register first, then look: nothing is missed then.
+    /// Registers for the next [`notify`](Self::notify). Register first, then check, so that no
+    /// change is missed.
     pub(crate) fn register(&self, waker: &Waker) {
         let mut wakers = lock(&self.0);
         if !wakers.iter().any(|known| known.will_wake(waker)) {
@@ -39,8 +40,8 @@ impl Signal {
         }
     }
 
-    /// Waits until `holds` does, which is looked at now and after every [`notify`](Self::notify). `false` if it never
-    /// came to that.
+    /// Waits until `holds` is true. It is checked now and after every [`notify`](Self::notify).
+    /// Returns `false` on timeout.
     pub(crate) async fn until(&self, holds: impl Fn() -> bool) -> bool {
         let waiting = poll_fn(|cx| {
             self.register(cx.waker());

@@ -1,3 +1,5 @@
+//! The wait before a scripted outcome: a gate, a delay, or both.
+
 use std::{
     fmt,
     pin::Pin,
@@ -9,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::Gate;
 
-/// What comes before a scripted outcome: first a gate, then a delay.
+/// The wait before a scripted outcome: first a gate, then a delay.
 #[derive(Default)]
 pub(crate) struct Wait {
     pub(crate) gate: Option<Gate>,
@@ -34,7 +36,7 @@ impl Wait {
             .poll(cx)
     }
 
-    /// The same wait, not begun.
+    /// A copy of the wait from its beginning.
     pub(crate) fn fresh(&self) -> Self {
         Self {
             gate: self.gate.clone(),

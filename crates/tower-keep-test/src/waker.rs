@@ -1,3 +1,5 @@
+//! [`Polled`], a future that a test polls by hand, and [`WakeCounter`].
+
 use std::{
     fmt,
     pin::Pin,
@@ -8,7 +10,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-/// Counts how often its waker is woken. Clones count together.
+/// Counts the wakes of its waker. Clones share the count.
 ///
 /// ```
 /// use tower_keep_test::WakeCounter;
@@ -40,13 +42,13 @@ impl WakeCounter {
         Self::default()
     }
 
-    /// The waker that is counted. Wakers of one counter [would wake](Waker::will_wake) the same task.
+    /// The counted waker. All wakers of one counter [would wake](Waker::will_wake) the same task.
     #[must_use]
     pub fn waker(&self) -> Waker {
         Waker::from(self.0.clone())
     }
 
-    /// How often the waker and its clones were woken.
+    /// The number of wakes, over all clones of the waker.
     #[must_use]
     pub fn wakes(&self) -> usize {
         self.0.0.load(Ordering::SeqCst)
@@ -55,8 +57,8 @@ impl WakeCounter {
 
 /// A future that the test polls by hand.
 ///
-/// It needs no runtime of its own, but what it polls may: inside a paused tokio runtime, time passes only where the
-/// test says so with `tokio::time::advance`. It can be awaited at last.
+/// It needs no runtime itself, but the polled future may. In a paused tokio runtime, time passes
+/// only with `tokio::time::advance`. In the end it can be awaited.
 ///
 /// For `poll_ready`: `Polled::new(std::future::poll_fn(|cx| service.poll_ready(cx)))`.
 ///
@@ -80,7 +82,7 @@ where
     counter: WakeCounter,
     waker: Waker,
     polls: usize,
-    /// What the counter showed before the last poll.
+    /// The count before the last poll.
     seen: usize,
     done: bool,
 }
@@ -89,7 +91,7 @@ impl<F> Polled<F>
 where
     F: Future,
 {
-    /// Takes the future, without polling it.
+    /// Wraps the future without polling it.
     #[must_use]
     pub fn new(future: F) -> Self {
         let counter = WakeCounter::new();
@@ -124,11 +126,11 @@ where
         poll
     }
 
-    /// Polls once and expects an output.
+    /// Polls once and returns the output.
     ///
     /// # Panics
     ///
-    /// If the future is pending, or complete already.
+    /// If the future is pending or already complete.
     #[track_caller]
     pub fn assert_ready(&mut self) -> F::Output {
         match self.poll() {
@@ -137,11 +139,11 @@ where
         }
     }
 
-    /// Polls once and expects no output.
+    /// Polls once and asserts that there is no output.
     ///
     /// # Panics
     ///
-    /// If the future completes, or is complete already.
+    /// If the future completes or is already complete.
     #[track_caller]
     pub fn assert_pending(&mut self) {
         assert!(
@@ -151,24 +153,24 @@ where
         );
     }
 
-    /// Polls once and expects that it waits: no output, and no wake by which it would only be polled again at once.
+    /// Polls once and asserts that the future waits: it has no output, and did not wake itself.
     ///
-    /// Whatever it waits for is still ahead then, and a busy loop is caught.
+    /// So the awaited event is still to come, and a busy loop is caught.
     ///
     /// # Panics
     ///
-    /// If the future completes, is complete already, or woke itself.
+    /// If the future completes, is already complete, or woke itself.
     #[track_caller]
     pub fn assert_waiting(&mut self) {
         self.assert_pending();
         assert!(
             !self.is_woken(),
-            "the future woke itself in poll {}, though it waits",
+            "the future woke itself in poll {} instead of waiting",
             self.polls,
         );
     }
 
-    /// Asserts that the future was woken since its last poll began, without polling it.
+    /// Asserts that the future was woken since its last poll began. Does not poll it.
     ///
     /// # Panics
     ///
@@ -188,19 +190,19 @@ where
         self.counter.wakes() > self.seen
     }
 
-    /// Whether the future gave its output.
+    /// Whether the future has returned its output.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.done
     }
 
-    /// How often the future was polled.
+    /// The number of polls.
     #[must_use]
     pub fn polls(&self) -> usize {
         self.polls
     }
 
-    /// How often the future was woken.
+    /// The number of wakes.
     #[must_use]
     pub fn wakes(&self) -> usize {
         self.counter.wakes()
@@ -214,7 +216,7 @@ where
     type Output = F::Output;
     type IntoFuture = Pin<Box<F>>;
 
-    /// The future itself, for whatever it has left to do.
+    /// Returns the future, for the rest of its work.
     fn into_future(self) -> Pin<Box<F>> {
         self.future
     }

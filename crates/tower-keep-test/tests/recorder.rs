@@ -88,7 +88,8 @@ async fn a_failed_assertion_prints_the_stream() {
     assert!(lines[4].ends_with("dispatched"), "{message}");
     assert!(lines[6].contains("out of paper"), "{message}");
     assert!(
-        panic_of(|| recorder.assert_names_of(recorder.job(), [])).contains("the events of job ")
+        panic_of(|| recorder.assert_names_of(recorder.job(), []))
+            .contains("unexpected events of job ")
     );
 }
 

@@ -1,4 +1,4 @@
-//! The common error type, and finding a layer's reason in an error.
+//! `BoxError`, the common error type, and `find`, which gets a typed reason out of an error.
 
 use std::{
     any::Any,
@@ -7,11 +7,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// The error of a layer that can stop a call, unless it is told otherwise: tower's own convention.
+/// The default error type of layers that can stop a call, by tower's convention.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The first `T` in the error's chain of sources, the error itself included, and also what an
-/// `io::Error` in the chain was made of.
+/// Finds the first `T` in an error's chain of sources, including the error itself.
+///
+/// It also looks into the errors that an `io::Error` in the chain wraps.
 ///
 /// ```
 /// use tower_keep::{BoxError, find, job::Cancelled};
@@ -36,8 +37,8 @@ where
     None
 }
 
-/// The next error in the chain of sources. An `io::Error` skips the error that it wraps, as it says
-/// the same, so that it is asked for it.
+/// The next error in the chain of sources. `io::Error::source` skips the wrapped error, so this
+/// function gets it from the `io::Error`.
 pub(crate) fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error
         .downcast_ref::<io::Error>()
@@ -48,7 +49,7 @@ pub(crate) fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn 
     }
 }
 
-/// What a panic said; `None` if it was not a text.
+/// The message of a panic; `None` if it is not text. Drops the panic.
 pub(crate) fn panic_message<Text: for<'a> From<&'a str>>(
     panic: Box<dyn Any + Send>,
 ) -> Option<Text> {
@@ -57,21 +58,21 @@ pub(crate) fn panic_message<Text: for<'a> From<&'a str>>(
     message
 }
 
-/// As [`panic_message`], of a panic that goes on.
+/// As [`panic_message`], for a panic that continues.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
 }
 
-/// Drops what is the user's, in whose own `Drop` may be a panic too.
+/// Drops a user's value and catches a panic of its `Drop`.
 pub(crate) fn discard(value: impl Sized) {
     unharmed(|| drop(value));
 }
 
-/// Runs what is the user's, whose panic must not keep what comes after it from its turn.
+/// Runs user code and catches a panic, so that the code after it still runs.
 pub(crate) fn unharmed(run: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-        // Its own `Drop` may panic.
+        // The `Drop` of the panic may panic, too.
         std::mem::forget(panic);
     }
 }

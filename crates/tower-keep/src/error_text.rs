@@ -1,5 +1,4 @@
-//! The text of a failure, for events, logs and open circuits: the error and its causes, bounded,
-//! without the secrets that URLs carry.
+//! `describe_error`: the text of an error and its sources, bounded, without the secrets in URLs.
 
 use std::{
     error::Error,
@@ -7,21 +6,23 @@ use std::{
     sync::Arc,
 };
 
-/// A chain of sources may be endless.
+/// A chain of sources may be infinite.
 const MAX_CAUSES: usize = 16;
-/// Bytes read of what an error says. More is not looked at.
+/// The maximum number of bytes read from an error's `Display`.
 const MAX_READ: usize = 8 * 1024;
-/// Bytes of the text.
+/// The maximum length of the text in bytes.
 const MAX_LENGTH: usize = 1024;
 
-/// The error's text and that of its sources, separated by colons.
+/// The text of an error and its sources, separated by colons.
 ///
-/// This is what events and log records carry of an error. It is at most 1 KiB long and follows at
-/// most 16 sources. A source that the text before it ends with is not repeated. URLs in it lose
-/// their user information, query and fragment, which often are secrets.
+/// Events and log records use this text.
 ///
-/// Use it in [`Classify::describe`](crate::Classify::describe) for an error type of your own: of
-/// such a type the layers know only its `Display`, not its sources.
+/// - It is at most 1 KiB long and includes at most 16 sources.
+/// - A source is skipped if the text before it already ends with it.
+/// - URLs lose their user information, query and fragment, which often contain secrets.
+///
+/// Use it in [`Classify::describe`](crate::Classify::describe) for your own error type: the layers
+/// know only the `Display` of such a type, not its sources.
 ///
 /// ```
 /// use tower_keep::describe_error;
@@ -58,20 +59,21 @@ pub fn describe_error(error: &(dyn Error + 'static)) -> String {
     text.finish()
 }
 
-/// As much of a user's own text as an event carries.
+/// A user's text, cut to the limit of an event.
 pub(crate) fn bounded_text(text: &str) -> &str {
     &text[..text.floor_char_boundary_at(MAX_LENGTH)]
 }
 
-/// Bytes that are kept of a job's external id: it is in each event and record of the job, and may be a stranger's.
+/// The maximum length of a job's external id in bytes. Each event of the job carries the id, which
+/// may come from an untrusted client.
 const MAX_ID: usize = 256;
 
-/// As much of a job's external id as is kept.
+/// A job's external id, cut to its limit.
 pub(crate) fn bounded_id(id: &str) -> &str {
     &id[..id.floor_char_boundary_at(MAX_ID)]
 }
 
-/// The text of an error of which no more than its `Display` is known.
+/// The text of an error that is only known to be `Display`.
 pub(crate) fn text_of<E: Display>(error: &E) -> Arc<str> {
     let mut text = Bounded::new();
     // Types that hide their sources, such as `anyhow::Error`, add them to this form.
@@ -79,14 +81,16 @@ pub(crate) fn text_of<E: Display>(error: &E) -> Arc<str> {
     text.finish().into()
 }
 
-/// Whether a [description](describe_error) begins with the [text](text_of) of this error. Each layer that an error passes
-/// asks this, so the text is made only where it is not there word for word: where it is cut, or hides something.
+/// Whether a [description](describe_error) begins with the [text](text_of) of this error.
+///
+/// Each layer that an error passes calls this. So the text is built only if a direct comparison
+/// fails, as for a cut text or a redacted URL.
 pub(crate) fn begins_with<E: Display>(description: &str, error: &E) -> bool {
     let mut left = Left(description);
     write!(left, "{error:#}").is_ok() || description.starts_with(&*text_of(error))
 }
 
-/// What is left of a text once what is written was found at its beginning.
+/// The rest of a text, after the written parts were found at its beginning.
 struct Left<'a>(&'a str);
 
 impl Write for Left<'_> {
@@ -96,21 +100,21 @@ impl Write for Left<'_> {
     }
 }
 
-/// A text of which a part may be the user's, with its end cut off where it is too long for an event.
+/// Formats a text that may contain user data, cut to the limit of an event.
 pub(crate) fn bounded(text: fmt::Arguments<'_>) -> Arc<str> {
     let mut bounded = Bounded::new();
     bounded.push(text);
     bounded.finish().into()
 }
 
-/// Text up to [`MAX_READ`] bytes.
+/// A text of at most [`MAX_READ`] bytes.
 struct Bounded {
     text: String,
     is_full: bool,
 }
 
 impl Bounded {
-    /// With room for most errors, which are written in many parts.
+    /// With capacity for most errors, which are written in many parts.
     fn new() -> Self {
         Self {
             text: String::with_capacity(128),
@@ -119,13 +123,13 @@ impl Bounded {
     }
 
     fn push(&mut self, text: impl Display) {
-        // It fails where the text is full, or where the `Display` says so: what is there is kept.
+        // Fails if the text is full, or if the `Display` fails. The text so far is kept.
         let _ = write!(self, "{text}");
     }
 
     fn finish(mut self) -> String {
         if self.is_full {
-            // The end of a URL that was cut could not be told from its secrets.
+            // In a cut URL, the secrets cannot be recognized: drop the last word.
             let last = self.text.rfind(char::is_whitespace).unwrap_or(0);
             self.text.truncate(last);
         }
@@ -169,8 +173,8 @@ impl FloorCharBoundary for str {
     }
 }
 
-/// Takes user information, query and fragment out of every `scheme://..` in the text. Where a URL
-/// ends is a guess, and rather takes too much out than too little.
+/// Removes user information, query and fragment from every `scheme://..` in the text. The end of a
+/// URL is a guess, which rather removes too much than too little.
 fn redact_urls(text: &str) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut rest = text;
@@ -188,15 +192,15 @@ fn redact_urls(text: &str) -> String {
     redacted
 }
 
-/// Pushes what may be shown of the URL whose authority `text` starts with, and returns what follows
-/// that URL.
+/// `text` starts with the authority of a URL. Pushes the public parts of the URL, and returns the
+/// text after it.
 fn redact_url<'a>(text: &'a str, redacted: &mut String) -> &'a str {
     let end = text.find(char::is_whitespace).unwrap_or(text.len());
     let url = &text[..end];
     let authority = &url[..url.find(['/', '?', '#', '\\']).unwrap_or(end)];
     let host = match authority.rfind('@') {
         Some(at) => at + 1,
-        // A password with an unescaped slash, say.
+        // For example a password with an unescaped slash.
         None if has_odd_port(authority) => url.rfind('@').map_or(0, |at| at + 1),
         None => 0,
     };
@@ -211,7 +215,7 @@ fn redact_url<'a>(text: &'a str, redacted: &mut String) -> &'a str {
     let hidden = &url[shown..];
     let hidden = if hidden.starts_with(['?', '#']) {
         let hidden = &hidden[..hidden.find(['"', '<', '>', '`']).unwrap_or(hidden.len())];
-        // Brackets and marks at the end belong to the sentence.
+        // Trailing brackets and punctuation belong to the sentence.
         hidden.trim_end_matches([')', ']', '}', '\'', ',', '.', ';', ':', '!'])
     } else {
         ""
@@ -223,7 +227,7 @@ fn is_scheme(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
 }
 
-/// Whether what stands after the host's colon is no port.
+/// Whether the part after the host's colon is not a port.
 fn has_odd_port(authority: &str) -> bool {
     let port = match authority.rsplit_once(':') {
         Some((_, port)) => port,
@@ -251,7 +255,7 @@ mod tests {
         })
     }
 
-    /// R75 Each source follows the error that it caused, once.
+    /// R75 Each source follows its error, once.
     #[test]
     fn sources_follow_and_are_not_repeated() {
         let error = caused("cannot send", caused("connect: refused", "refused"));
@@ -261,7 +265,7 @@ mod tests {
         assert_eq!(&*text_of(&caused("a", "b")), "a");
     }
 
-    /// As the text that is made of the error says, also where that hides or cuts something.
+    /// `begins_with` agrees with `text_of`, even for a cut text or a redacted URL.
     #[test]
     fn a_description_begins_with_its_own_error() {
         let long = "word ".repeat(400);
@@ -285,7 +289,7 @@ mod tests {
         }
     }
 
-    /// R75 A text is bounded, however many sources there are and however much they say.
+    /// R75 A text is bounded, for any number and length of sources.
     #[test]
     fn the_text_is_bounded() {
         let error: BoxError = "ä".repeat(1 << 20).into();
@@ -302,7 +306,8 @@ mod tests {
         assert!(text.ends_with("84: 83"), "{text}");
     }
 
-    /// R75 A text of exactly the longest length is whole; a longer one is cut at a character and says so.
+    /// R75 A text of exactly the maximum length is complete. A longer text is cut at a character
+    /// and ends with an ellipsis.
     #[test]
     fn the_longest_text_is_whole() {
         for length in [MAX_LENGTH, MAX_LENGTH + 1, MAX_LENGTH + 700] {
@@ -322,7 +327,7 @@ mod tests {
         assert_eq!(bounded_text("short"), "short");
     }
 
-    /// R75 Where a text is cut, half a URL does not show the password whose end is missing.
+    /// R75 A URL that is cut inside its password does not show the password.
     #[test]
     fn a_cut_url_shows_no_secret() {
         for length in MAX_READ - 40..MAX_READ {
@@ -331,7 +336,7 @@ mod tests {
         }
     }
 
-    /// R75 URLs lose their user information, query and fragment, and nothing else is lost.
+    /// R75 URLs lose their user information, query and fragment, and nothing else.
     #[test]
     fn urls_lose_their_secrets() {
         for (text, expected) in [

@@ -1,12 +1,13 @@
-//! A closure that takes a request, in a form whose compile error says what is wrong.
+//! A closure that takes a request, in a form with a readable compile error.
 
 use std::fmt;
 
 /// A closure that takes `&Request`, or what stands for one.
 ///
-/// A closure fits by one impl, a [`ForRequest`] by another. Of two impls that could both be meant and do not fit, the
-/// compiler says that the trait is not implemented, rather than that a closure's types differ. So the first line of the
-/// error is the one of the trait that asks for this, and a `fn` of a borrowed request serves any lifetime.
+/// A closure implements this in one way, a [`ForRequest`] in another. Where both impls could be
+/// meant and neither fits, the compiler says that the trait is not implemented, and not that the
+/// types of a closure differ. So the first line of the error is the message of the trait with this
+/// bound. A `fn` over a borrowed request serves every lifetime.
 pub trait AskRequest<Request, Answer> {
     /// The closure's answer.
     fn ask(&self, request: &Request) -> Answer;

@@ -2,17 +2,17 @@
 //!
 //! | layer | solves |
 //! |---|---|
-//! | [`LogLayer`] | see what happens: one record for each event |
-//! | [`ProgressLayer`] | show what a long job is doing |
-//! | [`CancelLayer`] | stop work that nobody needs any more |
-//! | [`DedupLayer`] | one execution for identical concurrent requests |
-//! | [`CircuitBreakerLayer`] | stop calling what fails |
-//! | [`TimeoutLayer`] | no operation runs for ever |
+//! | [`LogLayer`] | log each event of a job |
+//! | [`ProgressLayer`] | show the progress of long jobs |
+//! | [`CancelLayer`] | stop work that is no longer needed |
+//! | [`DedupLayer`] | execute identical concurrent requests once |
+//! | [`CircuitBreakerLayer`] | reject calls at once while a service fails |
+//! | [`TimeoutLayer`] | limit the time of calls, attempts and steps |
 //! | [`RetryLayer`] | recover from transient failures |
 //!
-//! Each layer works alone, around any `Service`. Together they share one notion of a *job*, one call through the stack: a
-//! retry, a timeout and a progress report of one call carry the same id. The code inside reaches its job with
-//! [`Job::current`].
+//! Each layer works alone, around any `Service`. Together they share a *job*: one call through the
+//! stack. A retry, a timeout and a progress report of one call carry the same job id. The inner
+//! code gets its job from [`Job::current`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -40,34 +40,41 @@
 //! # });
 //! ```
 //!
-//! # The order, and why
+//! # The order of the layers
 //!
-//! Outermost first, as above. Log and Progress see everything. Cancel is outside whatever waits, so that it ends a
-//! backoff or a wait for another's result at once. Dedup asks first: a duplicate touches no circuit. The circuit
-//! breaker counts jobs, after their retries (inside the retry it would count attempts). The overall limit spans
-//! all attempts and waits, the inner one each attempt. [`Pipeline`] is this order ready-made, with the settings checked
-//! against each other. Any other order and any subset works too: there is one job, with one beginning and one ending.
-//!
-//! # Where to find what
-//!
-//! | you want to | look at |
+//! | layer, outermost first | reason |
 //! |---|---|
-//! | configure a layer | its module, such as [`retry`], and the layer there; each says when to use it, and where it goes |
-//! | see, find and cancel jobs | the handles: [`ProgressLayer::handle`], [`CancelLayer::handle`], [`CircuitBreakerLayer::handle`] |
+//! | Log, Progress | they see every event |
+//! | Cancel | a cancellation ends a backoff, or a wait for a shared result, at once |
+//! | Dedup | a duplicate does not reach the circuit |
+//! | CircuitBreaker | it counts jobs, after their retries; inside the retry it would count attempts |
+//! | Timeout, overall | it includes all attempts and waits |
+//! | Retry | all attempts share the overall limit |
+//! | Timeout, per attempt | it restarts with each attempt |
+//!
+//! [`Pipeline`] has this order, and checks the settings against each other. Any other order and any
+//! subset work too: there is one job, with one beginning and one ending.
+//!
+//! # Where to look
+//!
+//! | task | place |
+//! |---|---|
+//! | configure a layer | its module, such as [`retry`], and the layer type in it |
+//! | list and cancel jobs, control circuits | the handles: [`ProgressLayer::handle`], [`CancelLayer::handle`], [`CircuitBreakerLayer::handle`] |
 //! | report, check for a cancellation, run steps inside a job | [`Job::current`] |
-//! | name jobs, or give them an id of your own | [`JobLayer`] |
-//! | say what counts as a failure | [`Classify`], for Retry, CircuitBreaker and Log |
-//! | know what stopped a call | [`Rejection::of`], or [`find`] for a typed reason |
-//! | receive each event | [`Observer`] and [`LogLayer::to`]; the kinds are in [`event`] |
+//! | set the name or the id of a job | [`JobLayer`] |
+//! | define failures | [`Classify`], for Retry, CircuitBreaker and Log |
+//! | find out what stopped a call | [`Rejection::of`], or [`find`] for a typed reason |
+//! | receive events | [`Observer`] and [`LogLayer::to`]; the kinds are in [`event`] |
 //! | run jobs without their callers | [`Dispatcher`] |
-//! | take all layers at once | [`Pipeline`] |
+//! | use all layers at once | [`Pipeline`] |
 //! | reject calls in a layer of your own | [`reject`] |
 //! | keep a stack or a layer in a struct | [`pipeline`](crate::pipeline#in-a-struct), [`dispatch`](crate::dispatch#in-a-struct) |
 //!
 //! # When a stack does not compile
 //!
-//! Of a method that a stack does not have, the compiler says only that "its trait bounds were not satisfied". Ask for the
-//! bound itself, and it names what is missing:
+//! For a method call, the compiler says only that "its trait bounds were not satisfied". Require
+//! the bound itself, and it names the missing part:
 //!
 //! ```compile_fail,E0277
 //! use tower::{Layer, Service, service_fn};
@@ -83,36 +90,42 @@
 //!
 //! # When a layer stops a call
 //!
-//! Timeout, CircuitBreaker, Dedup and Cancel can stop a call themselves. By default the service's error is then a
-//! [`BoxError`] with a typed reason inside, which [`find`] finds; `.fail_with(AppError::Timeout)` makes it the user's
-//! own error, `.respond_with(|why| response)` a response. See [`reject`].
+//! Timeout, CircuitBreaker, Dedup and Cancel can stop a call. The caller then gets a [`BoxError`]
+//! with a typed reason inside, for [`find`]. `.fail_with(AppError::Timeout)` returns your own error
+//! instead, `.respond_with(|why| response)` a response. See [`reject`].
 //!
-//! Where the service's own error is a [`BoxError`] too, awaiting the stack inside an `async` block that has to be `Send`,
-//! such as one that is spawned, can fail to compile with "implementation of `From` is not general enough". That is a
-//! limit of the compiler, and the same with tower's own layers. Spawning the call itself helps
-//! (`tokio::spawn(stack.oneshot(request))`), as does a function that returns the stack as
-//! `impl Service<Request, Response = .., Error = BoxError, Future: Send> + Clone`, or boxing the stack.
+//! If the inner service's error is a [`BoxError`] too, a stack awaited in a spawned `async` block
+//! can fail to compile: "implementation of `From` is not general enough". This is a limit of the
+//! compiler, and occurs with tower's own layers too. Each of these helps:
+//!
+//! - Spawn the call itself: `tokio::spawn(stack.oneshot(request))`.
+//! - Return the stack from a function as `impl Service<Request, Response = .., Error = BoxError,
+//!   Future: Send> + Clone`.
+//! - Box the stack.
 //!
 //! # Jobs that outlive their callers
 //!
-//! A call through a stack stops when its future is dropped. A [`Dispatcher`] around the stack runs each call in a task of
-//! its own: dispatching is synchronous and gives a [`JobHandle`], the result's future, which can be dropped while the job
-//! runs on, or used to watch and to cancel it.
+//! A call through a stack stops when its future is dropped. A [`Dispatcher`] around the stack runs
+//! each call in its own task. Dispatching is synchronous and returns a [`JobHandle`], a future of
+//! the result. The job continues if the handle is dropped. The handle can also watch and cancel the
+//! job.
 //!
 //! # Features
 //!
-//! One for each layer: `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout`; `pipeline` for the
-//! ready-made stack of all, and `dispatch` for the [`Dispatcher`]. All are on by default.
-//!
-//! `serde`, which is not: ids, events, views and counts are data for other programs. The module `wire` says in which form.
+//! | feature | default | content |
+//! |---|---|---|
+//! | `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout` | on | the layer of this name |
+//! | `pipeline` | on | [`Pipeline`], a stack of all layers |
+//! | `dispatch` | on | [`Dispatcher`] |
+//! | `serde` | off | serialization of ids, events, views and counts; the module `wire` documents the format |
 //!
 //! # Time
 //!
-//! All clocks and timers are [`tokio::time`], so a test with a paused clock drives everything. A layer that waits needs a
-//! tokio runtime with time enabled.
+//! All clocks and timers are [`tokio::time`], so tests can use a paused clock. A layer that waits
+//! needs a tokio runtime with time enabled.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The ground floor serves all seven layers and the dispatcher; with some of them switched off, some of it has no use.
+// Shared modules serve all layers and the dispatcher. With some features off, parts are unused.
 #![cfg_attr(
     not(all(
         feature = "cancel",

@@ -1,8 +1,9 @@
-//! A share of a whole, for rates and budgets, and the errors of a ratio or a time window that cannot be.
+//! `Ratio`, a share for rates and budgets, and the errors of invalid ratios and time windows.
 
 use std::{fmt, time::Duration};
 
-/// Sets a rate or a budget: a share of a whole, above 0 and at most 1. Kept as a fraction, so that comparing is exact.
+/// A share of a whole for rates and budgets, above 0 and at most 1. Stored as a fraction, so that
+/// comparisons are exact.
 ///
 /// ```
 /// use tower_keep::Ratio;
@@ -25,7 +26,7 @@ impl Ratio {
     /// The whole.
     pub const ALL: Self = Self { part: 1, of: 1 };
 
-    /// A fifth: the share of retries that Finagle's, Envoy's and tower's budgets allow by default.
+    /// A fifth: the default retry budget of Finagle, Envoy and tower.
     pub const FIFTH: Self = Self { part: 1, of: 5 };
 
     /// `part` out of `of`.
@@ -41,16 +42,16 @@ impl Ratio {
         }
     }
 
-    /// This many percent.
+    /// `percent` out of 100.
     ///
     /// # Errors
     ///
-    /// [`InvalidRatio`] unless it is within 1 to 100.
+    /// [`InvalidRatio`] unless `percent` is from 1 to 100.
     pub const fn percent(percent: u32) -> Result<Self, InvalidRatio> {
         Self::new(percent, 100)
     }
 
-    /// Whether `part` of `whole` is at least this share; of nothing it is not.
+    /// Whether `part` of `whole` is at least this share; `false` for an empty whole.
     pub(crate) fn is_reached(self, part: u64, whole: u64) -> bool {
         whole > 0
             && u128::from(part) * u128::from(self.of) >= u128::from(whole) * u128::from(self.part)
@@ -62,7 +63,7 @@ impl Ratio {
         u64::try_from(share).unwrap_or(u64::MAX)
     }
 
-    /// As a floating-point number, for showing.
+    /// The ratio as a floating-point number, for display.
     #[must_use]
     pub fn as_f64(self) -> f64 {
         f64::from(self.part) / f64::from(self.of)
@@ -83,9 +84,8 @@ impl fmt::Debug for Ratio {
     }
 }
 
-/// Shows the ratio in percent: exactly with up to six decimals, and otherwise rounded to four
-/// decimals or four significant digits. A ratio below the whole never shows as `100 %`, and none as
-/// `0 %`.
+/// Shows the ratio in percent: exactly if six decimals suffice, otherwise rounded to four decimals
+/// or four significant digits. A ratio below 1 never shows as `100 %`, and no ratio as `0 %`.
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hundredfold = u128::from(self.part) * 100;
@@ -114,7 +114,7 @@ impl fmt::Display for Ratio {
     }
 }
 
-/// Says that a [`Ratio`] would not be above 0 and at most 1.
+/// The error of a [`Ratio`] that is not above 0 and at most 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid ratio {part}/{of}: must be above 0 and at most 1")]
 pub struct InvalidRatio {
@@ -122,7 +122,7 @@ pub struct InvalidRatio {
     of: u32,
 }
 
-/// Says that the time window of a rate or a budget would be too short.
+/// The error of a rate's or a budget's time window that is too short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid window of {window:?}: must be at least {min:?}")]
 pub struct InvalidWindow {
@@ -135,13 +135,13 @@ impl InvalidWindow {
         Self { window, min }
     }
 
-    /// The window that was asked for.
+    /// The rejected window.
     #[must_use]
     pub const fn window(self) -> Duration {
         self.window
     }
 
-    /// The shortest window that is possible.
+    /// The shortest valid window.
     #[must_use]
     pub const fn min(self) -> Duration {
         self.min
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_share() {
+    fn rejects_invalid_ratios() {
         for (part, of) in [(0, 1), (0, 0), (1, 0), (2, 1), (u32::MAX, u32::MAX - 1)] {
             assert_eq!(Ratio::new(part, of), Err(InvalidRatio { part, of }));
         }
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(Ratio::ALL.of(u64::MAX), u64::MAX);
     }
 
-    /// R38b A ratio shows as the percents that it was made of, without the noise of floating point.
+    /// R38b A ratio shows the percentage it was made from, without floating-point noise.
     #[test]
     fn shows_as_percents() {
         let shown = |part, of| Ratio::new(part, of).unwrap().to_string();
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// R38b The error of an invalid ratio says what a valid one is.
+    /// R38b The error of an invalid ratio states the valid range.
     #[test]
     fn an_invalid_ratio_says_what_is_valid() {
         let error = Ratio::new(0, 1).unwrap_err();

@@ -1,26 +1,27 @@
-//! What a layer does when *it* stops a call.
+//! Rejections: what the caller gets when a layer stops a call, and how to recognize it.
 //!
-//! | | the caller sees | `type Error` |
+//! | mode | the caller gets | `type Error` |
 //! |---|---|---|
 //! | default, [`Fail`] | an error with the typed reason inside | [`BoxError`] |
-//! | `.fail_with(AppError::Timeout)`, [`FailWith`] | the user's own error | what the closure returns |
+//! | `.fail_with(AppError::Timeout)`, [`FailWith`] | your own error | the closure's error type |
 //! | `.respond_with(\|why\| response)`, [`RespondWith`] | an `Ok` response | the inner service's |
 //!
-//! With the third, a layer goes straight into `axum::Router::layer` or in front of a hyper server.
+//! With `respond_with`, a layer fits directly into `axum::Router::layer`, or in front of a hyper
+//! server.
 //!
 //! # What stopped a call
 //!
-//! [`Rejection::of`] asks an error, whichever layer it comes from.
+//! [`Rejection::of`] recognizes the rejections of all layers in an error.
 //!
 //! # In a layer of your own
 //!
-//! A layer of your own can stop calls the way ours do, in two steps:
+//! Your own layer can reject calls like the layers of this library, in two steps:
 //!
-//! 1. It makes the result with any [`OnReject`], of a [`Rejected`] that holds a typed reason.
-//! 2. It marks that result with [`mark_rejection`], as the last thing before it returns it.
+//! 1. Make the result with an [`OnReject`], from a [`Rejected`] that holds a typed reason.
+//! 2. Mark the result with [`mark_rejection`], directly before you return it.
 //!
-//! The layers around it then know that a gate turned the call away: it is not retried, no circuit counts it, and the log
-//! calls it rejected. Callers find the typed reason with [`find`](crate::find).
+//! Outer layers then recognize the rejection: the call is not retried, no circuit counts it, and
+//! the log shows it as rejected. Callers get the typed reason with [`find`](crate::find).
 //!
 //! ```
 //! use futures_util::future::{BoxFuture, FutureExt};
@@ -35,7 +36,7 @@
 //! #[error("the bulkhead is full")]
 //! struct BulkheadFull;
 //!
-//! /// Turns every call away: a bulkhead without room.
+//! /// A bulkhead without room: it rejects every call.
 //! #[derive(Clone)]
 //! struct Bulkhead<S, O> {
 //!     inner: S,
@@ -70,7 +71,7 @@
 //! let service = service_fn(|(): ()| async { Ok::<_, BoxError>("done") });
 //! let bulkhead = Bulkhead { inner: service, on_reject: Fail };
 //! let stack = ServiceBuilder::new().layer(RetryLayer::new()).service(bulkhead);
-//! // At once, although the retry would try again after any other error.
+//! // At once: the retry would repeat any other error.
 //! let error = stack.oneshot(()).await.unwrap_err();
 //! assert!(find::<BulkheadFull>(&*error).is_some());
 //! assert_eq!(Rejection::of(&*error), Some(Rejection::Other));
@@ -81,7 +82,7 @@
 //! # });
 //! ```
 //!
-//! A layer or a closure that turns such a rejection into a good result, a fallback say, calls
+//! If a layer or a closure replaces a rejection by a good result, such as a fallback, it must call
 //! [`recovered`].
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc};
@@ -96,33 +97,34 @@ use crate::{
     },
 };
 
-/// Turns a layer's reason into what the caller sees, and passes on the inner service's errors.
+/// Converts a layer's reason into a result for the caller, and passes on the inner service's
+/// errors.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes neither a `{Response}` nor an error of a `{Reason}`",
-    label = "does not say what a rejected caller gets",
+    label = "cannot make the result of a rejected call",
     note = "`Fail`, `FailWith` and `RespondWith` do, for the response and the error of the service inside"
 )]
 pub trait OnReject<Reason, Response, InnerError> {
     /// The error type of the service that the layer makes.
     type Error;
 
-    /// The layer stopped the call for this reason.
+    /// Makes the result of a call that the layer rejected for this reason.
     ///
     /// # Errors
     ///
-    /// Whatever the mode makes of the reason; [`RespondWith`] never fails.
+    /// The error that the mode makes from the reason. [`RespondWith`] never fails.
     fn reject(&self, reason: Reason) -> Result<Response, Self::Error>;
 
-    /// The inner service failed by itself.
+    /// Converts an error of the inner service.
     fn pass(&self, error: InnerError) -> Self::Error;
 
-    /// Whether [`reject`](Self::reject) answers with a response.
+    /// Whether [`reject`](Self::reject) returns a response. Default: no.
     fn responds(&self) -> bool {
         false
     }
 
-    /// The error, where its type is known to have sources, so that events can name them. Default:
-    /// no more is known of it than its `Display`.
+    /// The error as `dyn Error`, so that events can name its sources. Default: `None`, events show
+    /// only its `Display`.
     fn as_error<'a>(&self, error: &'a Self::Error) -> Option<&'a (dyn Error + 'static)> {
         let _ = error;
         None
@@ -156,12 +158,12 @@ where
     }
 }
 
-/// Fails with the user's own error type.
+/// Fails with your own error type.
 #[derive(Clone, Copy)]
 pub struct FailWith<F>(pub(crate) F);
 
 impl<F> FailWith<F> {
-    /// Makes the error of the reason. The layers' `fail_with` do this.
+    /// Makes the error from the reason with this closure, like `fail_with` of the layers.
     pub const fn new(fail: F) -> Self {
         Self(fail)
     }
@@ -185,12 +187,12 @@ where
     }
 }
 
-/// Answers with a response and leaves the inner error type untouched.
+/// Returns a response and keeps the inner error type.
 #[derive(Clone, Copy)]
 pub struct RespondWith<F>(pub(crate) F);
 
 impl<F> RespondWith<F> {
-    /// Makes the response of the reason. The layers' `respond_with` do this.
+    /// Makes the response from the reason with this closure, like `respond_with` of the layers.
     pub const fn new(respond: F) -> Self {
         Self(respond)
     }
@@ -233,14 +235,14 @@ impl<F> fmt::Debug for RespondWith<F> {
     }
 }
 
-/// Marks this result as a rejection by the layer that returns it: a gate that turned the call away.
+/// Marks a result as a rejection by the layer that returns it.
 ///
-/// Call it in the poll that returns the result, as the last thing before. `description` says for
-/// events what happened, where the result is a response; an error speaks for itself.
+/// Call it in the poll that returns the result, directly before the return. `description` is the
+/// text for events if the result is a response; an error has its own text.
 ///
-/// The layers around the caller then neither retry nor count the result, and the job ends as
-/// [rejected](crate::FailureCause::Rejected), unless a layer in between [recovers](recovered). A
-/// layer in between that awaits more before it passes the result on hides the mark.
+/// Outer layers then neither retry nor count the result. The job ends as
+/// [rejected](crate::FailureCause::Rejected), unless a layer in between [recovers](recovered). The
+/// mark is lost if a layer in between awaits something before it passes the result on.
 pub fn mark_rejection<T, E>(result: &Result<T, E>, description: impl Into<Cow<'static, str>>) {
     verdict::leave(VerdictKind::Rejected, result.is_ok());
     if result.is_ok() {
@@ -248,12 +250,11 @@ pub fn mark_rejection<T, E>(result: &Result<T, E>, description: impl Into<Cow<'s
     }
 }
 
-/// Says that the code that calls this recovered from a rejection or a time limit inside it: what it
-/// returns is its own result.
+/// Declares that the calling code recovered from an inner rejection or time limit: its result is a
+/// result of its own.
 ///
-/// Without it, the layers around take an `Ok` with which a layer of ours answered, and an error that
-/// comes up in the same poll, for that layer's rejection, as somebody may only have changed its
-/// form. Call it where the fallback is made:
+/// Without this call, outer layers treat the result of the same poll as the rejection in another
+/// form. Call it where you make the fallback:
 ///
 /// ```
 /// use std::{num::NonZeroUsize, time::Duration};
@@ -285,24 +286,24 @@ pub fn recovered() {
     verdict::clear();
 }
 
-/// The reason of a gate of your own that turned a call away: any error or text, for [`OnReject`].
+/// The reason of a rejection by your own layer: any error or text, for [`OnReject`].
 ///
-/// It reads like the reason that it holds, which is its [`source`](Error::source), so that [`find`](crate::find) finds
-/// it. [`Rejection::of`] calls it [`Other`](Rejection::Other).
+/// Its text is that of the reason. The reason is also its [`source`](Error::source), for
+/// [`find`](crate::find). [`Rejection::of`] returns [`Other`](Rejection::Other) for it.
 #[derive(Clone, Debug)]
 pub struct Rejected {
     reason: Arc<dyn Error + Send + Sync>,
 }
 
 impl Rejected {
-    /// The gate turned the call away for this reason: an error of your own, or a text such as "the bulkhead is full".
+    /// A rejection for this reason: your own error, or a text such as "the bulkhead is full".
     pub fn new(reason: impl Into<BoxError>) -> Self {
         Self {
             reason: reason.into().into(),
         }
     }
 
-    /// Why. [`find`](crate::find) gives it by its type.
+    /// The reason. [`find`](crate::find) gets it by its type.
     #[must_use]
     pub fn reason(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.reason
@@ -321,7 +322,7 @@ impl Error for Rejected {
     }
 }
 
-/// What stopped a call: the one question to an error of a stack.
+/// What stopped a call, recognized from an error of a stack.
 ///
 /// ```
 /// use std::time::Duration;
@@ -347,27 +348,27 @@ pub enum Rejection {
     TimedOut,
     /// A circuit was open: the source is an `Open`.
     CircuitOpen,
-    /// An identical request was in flight, or a newer one took its place: the source is a
+    /// An identical request was in flight, or a newer request replaced this one: the source is a
     /// `Duplicate`.
     Duplicate,
     /// The job was cancelled: the source is a [`Cancelled`].
     Cancelled,
-    /// A dispatcher had no room: the source is a `Full`.
+    /// A dispatcher was full: the source is a `Full`.
     Full,
-    /// A retry gave up, and its [`on_give_up`](crate::RetryLayer::on_give_up) says so by a `GaveUp`.
+    /// A retry gave up, and its [`on_give_up`](crate::RetryLayer::on_give_up) returned a `GaveUp`.
     GaveUp {
-        /// How many attempts were made, the first one included.
+        /// The number of attempts, including the first.
         attempts: u32,
-        /// Why there is no other.
+        /// The reason for giving up.
         reason: GiveUpReason,
     },
-    /// A gate that is not ours turned the call away: the source is a [`Rejected`].
+    /// A foreign layer rejected the call: the source is a [`Rejected`].
     Other,
 }
 
 impl Rejection {
-    /// What stopped the call that ended with this error: the outermost reason in its chain of
-    /// sources. `None` if the service itself failed.
+    /// The outermost rejection in the error's chain of sources. `None` if the service itself
+    /// failed.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut next = Some(error);
@@ -400,7 +401,7 @@ impl Rejection {
         }
         #[cfg(feature = "dedup")]
         if let Some(duplicate) = error.downcast_ref::<crate::dedup::Duplicate>() {
-            // A panic is the service's own failure.
+            // A panic is a failure of the service.
             return (!duplicate.execution_panicked()).then_some(Self::Duplicate);
         }
         #[cfg(feature = "dispatch")]

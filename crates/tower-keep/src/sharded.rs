@@ -1,9 +1,9 @@
-//! A shared value with several reference counts, each in a cache line of its own.
+//! `Sharded`: a shared value with several reference counts, each in its own cache line.
 //!
-//! A response future holds what its layer shares, so each call takes a reference and gives it back.
-//! With one count all threads would write to the same cache line at each call, which costs more than
-//! all else that a layer does. Here a clone of a service takes the count of the thread that clones
-//! it, and the calls of this clone use that count, until it is called in another thread.
+//! A response future holds the shared state of its layer, so each call takes and returns a
+//! reference. With a single count, all threads would write to one cache line in each call. That
+//! would cost more than the rest of a layer. Instead, a clone of a service uses the count of the
+//! thread that cloned it. If another thread calls the clone, it moves to the count of that thread.
 
 use std::{
     cell::Cell,
@@ -19,13 +19,13 @@ use std::{collections::HashSet, hash::Hash, thread};
 #[cfg(any(feature = "circuit-breaker", test))]
 use crate::unshare::has_others;
 
-/// How many counts there are for a value.
+/// The number of counts of a value.
 pub(crate) const SHARDS: usize = 16;
 
-/// A value, behind one of its counts.
+/// A value behind one of its counts.
 ///
-/// The alignment keeps the count of an `Arc` of it in a cache line that nothing else is in, also where
-/// lines have 128 bytes, or are fetched in pairs.
+/// The alignment gives the count of its `Arc` a separate cache line, even if lines have 128 bytes
+/// or are fetched in pairs.
 #[repr(align(128))]
 pub(crate) struct Shard<T> {
     inner: Arc<Inner<T>>,
@@ -34,12 +34,12 @@ pub(crate) struct Shard<T> {
 
 struct Inner<T> {
     value: T,
-    /// All shards, once there is more than one. Weak, as they would else keep each other alive.
+    /// All shards, if there are several. Weak, so that they do not keep each other alive.
     shards: OnceLock<Box<[Weak<Shard<T>>]>>,
 }
 
 impl<T> Shard<T> {
-    /// The only count of a value.
+    /// A value with a single count.
     pub(crate) fn single(value: T) -> Arc<Self> {
         let inner = Inner {
             value,
@@ -51,14 +51,14 @@ impl<T> Shard<T> {
         })
     }
 
-    /// Which of the counts this is, less than [`SHARDS`].
+    /// The number of this count, less than [`SHARDS`].
     #[cfg(any(feature = "retry", test))]
     #[inline(always)]
     pub(crate) fn number(&self) -> usize {
         self.number
     }
 
-    /// All counts, with this one among them. Called once.
+    /// Creates all counts; this count is one of them. Called once.
     fn all(self: &Arc<Self>) -> Box<[Arc<Self>]> {
         let shard = |number| match number == self.number {
             true => Arc::clone(self),
@@ -72,7 +72,7 @@ impl<T> Shard<T> {
         all
     }
 
-    /// The count of the current thread, or this one if that is gone.
+    /// The count of the current thread, or this count if that is gone.
     fn of_this_thread(self: &Arc<Self>) -> Arc<Self> {
         let number = thread_number();
         let sibling = || self.inner.shards.get()?.get(number)?.upgrade();
@@ -92,14 +92,14 @@ impl<T> Deref for Shard<T> {
 
 /// A value and one of its counts.
 ///
-/// What [`new`](Self::new) makes and its clones keep all the counts alive. What
-/// [`spread`](Self::spread) makes holds only its own: where nothing keeps the others any more, all
-/// that is spread from it shares that count.
+/// A value from [`new`](Self::new) and its clones keep all counts alive. A value from
+/// [`spread`](Self::spread) holds only its own count. When the other counts are gone, further
+/// spreads share that count.
 pub(crate) struct Sharded<T> {
     own: Arc<Shard<T>>,
-    /// The thread whose count it is, or was to be.
+    /// The thread whose count this is, or would be if that count still existed.
     thread: usize,
-    /// Made when the value is first spread.
+    /// Created by the first `spread`.
     all: Option<Arc<All<T>>>,
 }
 
@@ -114,15 +114,17 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Whether anything else may hold the value. That is so for good once it was spread: a clone may go from one count to
-    /// another while they are read, so that no count shows it.
+    /// Whether another owner may hold the value.
+    ///
+    /// Always true after the first `spread`: a clone can move between counts while they are read,
+    /// so that no count shows it.
     #[cfg(any(feature = "circuit-breaker", test))]
     pub(crate) fn is_shared(&self) -> bool {
         let is_alone = |all: &Arc<All<T>>| !has_others(all) && all.get().is_none();
         !self.all.as_ref().is_some_and(is_alone) || has_others(&self.own)
     }
 
-    /// The same value, by the count of the current thread.
+    /// The same value, with the count of the current thread.
     pub(crate) fn spread(&self) -> Self {
         if let Some(all) = &self.all {
             all.get_or_init(|| self.own.all());
@@ -134,7 +136,7 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Takes the count of the current thread, if the value came here from another one.
+    /// Moves to the count of the current thread, if the value came from another thread.
     #[inline(always)]
     pub(crate) fn follow_thread(&mut self) {
         let thread = thread_number();
@@ -169,7 +171,8 @@ impl<T> Deref for Sharded<T> {
     }
 }
 
-/// A number less than [`SHARDS`]: another one for each of the threads, as far as they go.
+/// The shard number of the current thread, less than [`SHARDS`]. Threads share numbers only if
+/// there are more threads than shards.
 #[inline(always)]
 fn thread_number() -> usize {
     const UNKNOWN: usize = usize::MAX;
@@ -187,11 +190,11 @@ fn thread_number() -> usize {
         }
         number.get()
     };
-    // Where a platform takes the value away as a thread ends, any number will do.
+    // After the destruction of the thread-local, any number is valid.
     NUMBER.try_with(number).unwrap_or(0)
 }
 
-/// What each of many threads finds.
+/// The results of `find` in many threads.
 #[cfg(test)]
 pub(crate) fn of_threads<T: Eq + Hash + Send>(find: impl Fn() -> T + Sync) -> HashSet<T> {
     let found = (0..SHARDS * 4).map(|_| thread::scope(|scope| scope.spawn(&find).join().unwrap()));
@@ -283,7 +286,7 @@ mod tests {
         let value = Sharded::new(7);
         let first = value.spread();
         let numbers = of_threads(|| {
-            // Made here, used there.
+            // Created in one thread, used in another.
             let mut used = first.clone();
             used.thread = first.thread;
             used.own = Arc::clone(&first.own);
@@ -295,7 +298,7 @@ mod tests {
             number
         });
         assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
-        // Where the other counts are gone, this one goes along, and is not asked again.
+        // Without the other counts, the value keeps its count.
         drop(value);
         let mut alone = first;
         let number = alone.number();

@@ -1,7 +1,7 @@
-//! Whether tracing is enabled: an event that nobody hears is not built.
+//! Whether tracing is enabled: without a listener, events are not built.
 
-/// Whether tracing may have a listener at this moment: a subscriber, or the `log` crate, to which
-/// tracing forwards with its feature `log`. Two loads; it is not to be remembered.
+/// Whether tracing may have a listener now: a subscriber, or the `log` crate, to which tracing
+/// forwards with its feature `log`. It costs two loads. The result can change, so do not store it.
 #[cfg(feature = "log")]
 #[inline]
 pub(crate) fn tracing_listens() -> bool {

@@ -1,29 +1,30 @@
-//! Layers that are configured further after others use them already.
+//! Setters on a layer in use: they return a layer with its own state.
 
 use std::sync::{
     Arc,
     atomic::{Ordering, fence},
 };
 
-/// A layer, or the part of a layer with the state that its clones, handles and services share.
+/// A layer, or a part of it, whose state is shared by clones, handles and services.
 ///
-/// A setter changes what nobody else uses: it makes the state its own first.
+/// A setter first calls [`unshare`](Self::unshare), so that it never changes the state of other
+/// users.
 #[allow(unreachable_pub, reason = "setters of some layers have it as a bound")]
 pub trait Unshare {
-    /// Whether anything else holds the state.
+    /// Whether another owner holds the state.
     fn is_shared(&self) -> bool;
 
-    /// Puts new state in place of the shared state. The settings stay.
+    /// Replaces the shared state by new state with the same settings.
     fn renew(&mut self);
 
-    /// Makes the state its own: from then on nothing else uses it.
+    /// Ensures that no other owner uses the state.
     fn unshare(&mut self) {
         if self.is_shared() {
             self.renew();
         }
     }
 
-    /// The same layer, with state of its own.
+    /// The same layer with its own state.
     fn unshared(mut self) -> Self
     where
         Self: Sized,
@@ -33,10 +34,10 @@ pub trait Unshare {
     }
 }
 
-/// Whether there is another reference.
+/// Whether another reference exists.
 pub(crate) fn has_others<T: ?Sized>(state: &Arc<T>) -> bool {
     let others = Arc::strong_count(state) > 1;
-    // The last other holder may just have been dropped: what it did before is visible after this.
+    // If the last other owner was just dropped, its earlier writes are visible from here on.
     fence(Ordering::Acquire);
     others
 }

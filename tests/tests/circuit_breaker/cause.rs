@@ -196,8 +196,8 @@ async fn slowness_is_a_cause() {
         .answer_after(secs(3), 1);
     let mut service = breaker.layer(inner.strict());
     for expected in [
-        "a call took 2.5s, and 2s is slow",
-        "a call took 3s, and 2s is slow",
+        "a slow call took 2.5s (limit: 2s)",
+        "a slow call took 3s (limit: 2s)",
     ] {
         begin(&mut service, 0).await.await.unwrap();
         assert_eq!(rejection(&mut service).await.cause(), Some(expected));
@@ -270,7 +270,7 @@ async fn calls_without_a_result_have_a_cause() {
         tokio::time::sleep(secs(1)).await;
     }
     let open = rejection(&mut service).await;
-    assert_eq!(open.cause(), Some("the probes did not come back in time"));
+    assert_eq!(open.cause(), Some("the probes timed out"));
 }
 
 /// R72 The circuit opens at once even if the code that makes the error panics.
@@ -292,7 +292,10 @@ async fn a_panic_while_the_error_is_made_opens() {
     }
     for (passes, expected) in [
         (true, "a call failed"),
-        (false, "a call failed, and making its error panicked"),
+        (
+            false,
+            "a call failed, and the conversion of its error panicked",
+        ),
     ] {
         let breaker = failing().fail_with(|_| Own);
         let handle = breaker.handle();

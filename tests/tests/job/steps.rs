@@ -354,6 +354,6 @@ async fn steps_without_a_job() {
     let expired = job.step("hangs", never()).limit(secs(1)).await.unwrap_err();
     assert_eq!(
         expired.to_string(),
-        "step \"hangs\" time limit of 1s expired"
+        "time limit of 1s for step \"hangs\" expired"
     );
 }

@@ -139,7 +139,10 @@ async fn in_a_function_with_an_error_like_anyhows() {
         Ok(one + two + job.step("hangs", never).limit(secs(5)).await?)
     }
     let Report(error) = work().await.unwrap_err();
-    assert_eq!(error.to_string(), "step \"hangs\" time limit of 5s expired");
+    assert_eq!(
+        error.to_string(),
+        "time limit of 5s for step \"hangs\" expired"
+    );
     assert!(error.is::<Elapsed>());
 }
 

@@ -1,6 +1,7 @@
-//! Chance that depends on a seed and a number only, so that no call's fault depends on which calls came before.
+//! Random numbers from a seed and a call number only, so that a call's fault does not depend on
+//! earlier calls.
 
-/// What a number is drawn for.
+/// The purpose of a random number.
 #[derive(Clone, Copy)]
 pub(super) enum Draw {
     Call = 1,
@@ -9,7 +10,7 @@ pub(super) enum Draw {
     ReadinessDelay = 4,
 }
 
-/// SplitMix64's output function, over the seed, what is drawn, and the number.
+/// SplitMix64's output function over the seed, the purpose and the number.
 pub(super) fn draw(seed: u64, what: Draw, number: usize) -> u64 {
     let stream = mix(seed ^ mix(what as u64));
     mix(stream.wrapping_add((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)))
@@ -23,6 +24,6 @@ fn mix(value: u64) -> u64 {
 
 /// The same as a number from 0 up to 1.
 pub(super) fn share(drawn: u64) -> f64 {
-    // As many bits as fit exactly.
+    // As many bits as an `f64` holds exactly.
     (drawn >> 11) as f64 / (1_u64 << 53) as f64
 }

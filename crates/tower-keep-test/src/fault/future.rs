@@ -1,4 +1,4 @@
-//! The response future.
+//! The response future that injects faults.
 
 use std::{
     fmt,
@@ -25,30 +25,30 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// Polling it panics with an [`InjectedFault`] where that is the fault, after it completed, and outside a tokio runtime
-    /// with a timer where the fault is a delay.
+    /// Polling panics with an [`InjectedFault`] if that is the fault, and after completion. A fault
+    /// with a delay panics outside a tokio runtime with a timer.
     #[must_use = "futures do nothing unless polled"]
     pub struct FaultyFuture<F> {
         #[pin]
         inner: Option<F>,
         stage: Stage,
-        // After the inner future, so that a call ends once nothing of it is left.
+        // After the inner future, so that a call ends once all of it is dropped.
         ticket: Ticket,
     }
 }
 
-/// What is to come before the service's own response, or instead of it.
+/// What happens before the service's own response, or instead of it.
 pub(super) enum Stage {
     Instead(Fault),
     Slow(Duration),
     Late(Duration),
     Stale(Duration),
     Sleeping(Pin<Box<Sleep>>),
-    /// Any poll goes on, whether or not it is time; the sleep is kept, to wake.
+    /// Any poll continues, whether or not the delay is over. The sleep is kept for its wake.
     Waking {
         _sleep: Pin<Box<Sleep>>,
     },
-    /// The sleep knows the first waker.
+    /// The sleep has the first waker.
     Forgetful(Pin<Box<Sleep>>),
     Spurious(u32),
     Inner,
@@ -66,7 +66,7 @@ impl<F> FaultyFuture<F> {
 }
 
 impl Stage {
-    /// Ready when the inner future's turn has come, or with what comes instead.
+    /// Ready when the inner future may be polled, or with an injected error.
     fn poll(&mut self, cx: &mut Context<'_>, ticket: &Ticket) -> Poll<Result<(), InjectedFault>> {
         loop {
             match self {
@@ -119,10 +119,10 @@ impl Stage {
     }
 }
 
-/// A sleep that knows this waker, and whether there is anything to wait for.
+/// A sleep with this waker, and whether it is pending.
 fn begin(delay: Duration, cx: &mut Context<'_>) -> (Pin<Box<Sleep>>, bool) {
     let mut sleep = Box::pin(sleep(delay));
-    // In a task whose budget is used up, another poll would have to begin it.
+    // In a task without coop budget, the sleep would otherwise start at a later poll.
     let waits = Pin::new(&mut unconstrained(sleep.as_mut()))
         .poll(cx)
         .is_pending();
@@ -145,7 +145,7 @@ where
             }
             match this.inner.as_mut().as_pin_mut() {
                 Some(inner) => inner.poll(cx),
-                // Only what comes instead of a response has none.
+                // Only a fault that replaces the response has no inner future.
                 None => Poll::Pending,
             }
         }));

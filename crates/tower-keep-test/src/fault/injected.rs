@@ -1,10 +1,10 @@
-//! How a fault shows in an outcome.
+//! [`InjectedFault`]: the error or panic payload of an injected fault.
 
 use std::{any::Any, error::Error, fmt};
 
 use super::kind::Fault;
 
-/// The error, or the payload of the panic, that a [`FaultLayer`](crate::FaultLayer) injected.
+/// The error or the panic payload that a [`FaultLayer`](crate::FaultLayer) injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InjectedFault {
     kind: Fault,
@@ -17,31 +17,31 @@ impl InjectedFault {
         Self { kind, number, seed }
     }
 
-    /// Which fault it is.
+    /// The kind of fault.
     #[must_use]
     pub fn kind(&self) -> Fault {
         self.kind
     }
 
-    /// Of which call it is, or of which wait for readiness: each counted from 0, over all clones.
+    /// The number of the call, or of the wait for readiness. Each counts from 0, over all clones.
     #[must_use]
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// The seed that injects it again.
+    /// The seed that reproduces it.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// The injected fault in an error or in what caused it.
+    /// Finds the injected fault in an error or its causes.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         tower_keep::find(error)
     }
 
-    /// The injected fault that a panic's payload is, as from `catch_unwind` or from a task's join error.
+    /// Finds the injected fault in a panic payload, from `catch_unwind` or a task's join error.
     ///
     /// ```
     /// use tower::{BoxError, Layer, ServiceExt, service_fn};

@@ -1,51 +1,52 @@
-//! What can go wrong.
+//! [`Fault`]: the faults that can be injected.
 
 use std::fmt;
 
-/// What a [`FaultLayer`](crate::FaultLayer) can do to one call, or to one wait for readiness.
+/// A fault that a [`FaultLayer`](crate::FaultLayer) can inject into a call, or into a wait for
+/// readiness.
 ///
-/// | fault | where | what happens | the request reaches the service |
+/// | fault | where | effect | the request reaches the service |
 /// |---|---|---|---|
 /// | `ReadinessError` | `poll_ready` | fails with an [`InjectedFault`](crate::InjectedFault) | no |
-/// | `NeverReady` | `poll_ready` | this instance is pending for ever; a clone waits for itself | no |
-/// | `SlowReadiness` | `poll_ready` | the service is asked after a delay | yes |
+/// | `NeverReady` | `poll_ready` | this instance is pending forever; a clone has its own wait | no |
+/// | `SlowReadiness` | `poll_ready` | polls the service after a delay | yes |
 /// | `PanicInCall` | `call` | panics with an `InjectedFault` | no |
 /// | `Error` | the future | fails with an `InjectedFault` | no |
-/// | `Hang` | the future | is pending for ever | no |
+/// | `Hang` | the future | is pending forever | no |
 /// | `PanicInPoll` | the future | the first poll panics with an `InjectedFault` | no |
-/// | `SlowResponse` | the future | the service's future is polled after a delay | yes |
-/// | `LateWake` | the future | the first poll is pending and wakes only after a delay; any later poll asks the service | yes |
-/// | `SpuriousWakes` | the future | three polls wake at once and are pending all the same; the next asks the service | yes |
-/// | `StaleWake` | the future | as `SlowResponse`, but only the waker of the first poll is woken, which a service must not do | yes |
+/// | `SlowResponse` | the future | polls the service's future after a delay | yes |
+/// | `LateWake` | the future | the first poll is pending and wakes only after a delay; any later poll reaches the service | yes |
+/// | `SpuriousWakes` | the future | three polls wake at once but stay pending; the next one reaches the service | yes |
+/// | `StaleWake` | the future | like `SlowResponse`, but wakes only the waker of the first poll, which violates the contract | yes |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Fault {
     /// `poll_ready` fails.
     ReadinessError,
-    /// `poll_ready` is pending for ever.
+    /// `poll_ready` is pending forever.
     NeverReady,
-    /// `poll_ready` takes its time.
+    /// `poll_ready` is slow.
     SlowReadiness,
     /// `call` panics.
     PanicInCall,
     /// The future fails.
     Error,
-    /// The future is pending for ever.
+    /// The future is pending forever.
     Hang,
     /// The future panics when it is polled.
     PanicInPoll,
-    /// The future takes its time.
+    /// The future is slow.
     SlowResponse,
-    /// The future tells late that it can go on.
+    /// The future wakes late.
     LateWake,
-    /// The future wakes its task for nothing.
+    /// The future wakes its task without progress.
     SpuriousWakes,
-    /// The future wakes whichever task polled it first.
+    /// The future wakes only the task that polled it first.
     StaleWake,
 }
 
 impl Fault {
-    /// Every fault of a service that keeps to tower's contract: all but [`StaleWake`](Self::StaleWake).
+    /// Every fault that keeps to tower's contract: all but [`StaleWake`](Self::StaleWake).
     pub const ALL: [Self; 10] = [
         Self::ReadinessError,
         Self::NeverReady,
@@ -59,7 +60,7 @@ impl Fault {
         Self::SpuriousWakes,
     ];
 
-    /// Whether it happens in `poll_ready`, before there is a call.
+    /// Whether the fault happens in `poll_ready`, before a call.
     #[must_use]
     pub fn is_of_readiness(self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! The layer and its settings.
+//! [`FaultLayer`] and its settings.
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -11,38 +11,43 @@ use super::{
     service::Faulty,
 };
 
-/// Puts faults between a layer and its service, by a seed or by a script: errors, panics, calls that hang, readiness that
-/// never comes, wakes that come late or for nothing. See [`Fault`] for all of them.
+/// Injects faults between a layer and its service, by a seed or by a script: errors, panics,
+/// hanging calls, missing readiness, late or spurious wakes. See [`Fault`] for the list.
 ///
-/// It goes inside the layer under test, around a service that works, whose error can be made of an [`InjectedFault`]: a
-/// `Box<dyn Error + Send + Sync>`, or an error of your own with `From<InjectedFault>`. Without a setting it injects nothing.
+/// Put it inside the layer under test, around a working service. The service's error must be
+/// `From<`[`InjectedFault`]`>`, such as `Box<dyn Error + Send + Sync>`. By default it injects
+/// nothing.
 ///
 /// # Determinism
 ///
-/// The nth call has the nth fault: it depends on the seed, the settings and the number of the call, and on nothing else.
-/// The same holds for the nth wait for readiness, which is counted apart: it begins with the first `poll_ready` of an
-/// instance after its last call. All services of a layer, and their clones, count together. So in one task, or on a
-/// runtime of one thread, a seed makes the same run each time. On several threads the faults and their order stay the
-/// same; which caller makes the nth call depends on the threads.
+/// The fault of the nth call depends only on the seed, the settings and n. Waits for readiness are
+/// counted separately: a wait begins with the first `poll_ready` of an instance after its last
+/// call. All services of a layer, and their clones, share both counts.
 ///
-/// Clones of the layer share the count and the record. A setter on a layer that is in use, as by a clone, a handle or a
-/// service, gives a layer that begins with the first call: configure first, then take handles.
+/// So one task, or a single-threaded runtime, repeats the same run for a seed. On several threads
+/// the order of faults stays the same, but the threads decide which caller makes the nth call.
+///
+/// Clones of the layer share the counts and the record. A setter on a layer that is in use, by a
+/// clone, a handle or a service, returns a layer whose counts start again. Configure first, then
+/// take handles.
 ///
 /// # Faults that panic
 ///
-/// [`PanicInCall`](Fault::PanicInCall) and [`PanicInPoll`](Fault::PanicInPoll), which [`inject_all`](Self::inject_all) has
-/// too, go through the layer to the caller, and would end the test. Make each call in a task of its own: the join error has
-/// the fault, as [`InjectedFault::of_panic`](crate::InjectedFault::of_panic) shows. Each of these panics is printed, as `Box<dyn Any>`.
+/// [`PanicInCall`](Fault::PanicInCall) and [`PanicInPoll`](Fault::PanicInPoll) pass through the
+/// layer to the caller, and would end the test. [`inject_all`](Self::inject_all) includes them.
+/// Make each call in its own task: the join error then has the fault, see
+/// [`InjectedFault::of_panic`](crate::InjectedFault::of_panic). Each such panic is printed as
+/// `Box<dyn Any>`.
 ///
-/// # A limit inside
+/// # Concurrency limits inside
 ///
-/// A call that fails by a fault does not reach the service, so the called instance stays ready. Where a
-/// `ConcurrencyLimit` is inside, this instance keeps its permit until its next call or its drop. Put the limit around the
-/// `FaultLayer`, or call a clone for each request.
+/// A call that an injected fault ends does not reach the service, so the instance stays ready. An
+/// inner `ConcurrencyLimit` then keeps its permit until the next call or drop of this instance. Put
+/// the limit around the `FaultLayer`, or call a clone for each request.
 ///
 /// # Example
 ///
-/// A layer that tries again once, under a thousand calls. In a test-suite, `main` would be a
+/// A layer that tries again once, under a thousand calls. In a test suite, `main` would be a
 /// `#[tokio::test(start_paused = true)]`.
 ///
 /// ```
@@ -82,15 +87,15 @@ use super::{
 ///     }
 /// }
 ///
-/// /// Makes a thousand calls, and says what came of them.
+/// /// Makes a thousand calls and returns their outcomes.
 /// async fn run(faults: FaultLayer) -> Vec<String> {
 ///     let record = faults.faults();
 ///     let inner = service_fn(|request: u32| async move { Ok::<_, BoxError>(request) });
-///     // `Strict` makes sure that the layer asks for readiness.
+///     // `Strict` checks that the layer waits for readiness.
 ///     let service = Twice(Strict::new(faults.layer(inner)));
 ///     let mut outcomes = Vec::new();
 ///     for request in 0..1000 {
-///         // What hangs is dropped, in no time on a paused clock.
+///         // Hanging calls are dropped, at once on a paused clock.
 ///         let call = tokio::time::timeout(secs(60), service.clone().oneshot(request));
 ///         let outcome = match call.await {
 ///             Err(_) => "hung".to_owned(),
@@ -102,7 +107,7 @@ use super::{
 ///         };
 ///         outcomes.push(outcome);
 ///     }
-///     // The layer holds nothing back.
+///     // The layer holds no call back.
 ///     record.assert_idle();
 ///     assert!(record.count() > 1000, "it tries again");
 ///     outcomes
@@ -110,7 +115,7 @@ use super::{
 ///
 /// #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// async fn main() {
-///     // In a test that takes a new seed each time, a message with `{record}` says which it was.
+///     // In a test with a new seed each time, a message with `{record}` shows the seed.
 ///     let seed = 42;
 ///     let faults = FaultLayer::seeded(seed)
 ///         .inject(Fault::Error, 0.2)
@@ -121,9 +126,9 @@ use super::{
 ///     let record = faults.faults();
 ///     assert!((150..250).contains(&(record.injected(Fault::Error) * 1000 / record.count())));
 ///
-///     // A failure is reproduced by its seed. `inject` gives a layer that begins with the first call again.
+///     // The seed reproduces a failure. `inject` returns a layer whose counts start again.
 ///     assert_eq!(run(faults.clone().inject(Fault::Hang, 0.05)).await, outcomes);
-///     // A script repeats what was recorded, or as much of it as makes the failure.
+///     // A script repeats the record, or the part of it that causes the failure.
 ///     let same = FaultLayer::seeded(seed)
 ///         .script(record.calls())
 ///         .readiness_script(record.readiness());
@@ -139,7 +144,8 @@ pub struct FaultLayer {
 }
 
 impl FaultLayer {
-    /// Injects nothing so far; the seed says when what is set happens, and how long a delay is.
+    /// A layer that injects nothing yet. The seed decides when faults happen, and how long delays
+    /// are.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self {
@@ -148,12 +154,13 @@ impl FaultLayer {
         }
     }
 
-    /// Injects this fault with this chance, from 0 to 1, in each call, or in each wait for readiness where it is a fault of
-    /// that. A call has one fault at most. Said again for the same fault, the last chance counts.
+    /// Injects this fault with this chance, from 0 to 1, per call or per wait for readiness. A call
+    /// has at most one fault. The last chance for the same fault counts.
     ///
     /// # Panics
     ///
-    /// If the chance is not within 0 to 1, or if the chances of the faults of a call, or of readiness, sum up to more than 1.
+    /// If the chance is not within 0 to 1, or if the chances of all call faults, or of all
+    /// readiness faults, exceed 1.
     #[must_use]
     #[track_caller]
     pub fn inject(mut self, fault: Fault, chance: f64) -> Self {
@@ -165,7 +172,7 @@ impl FaultLayer {
     ///
     /// # Panics
     ///
-    /// If that is more than 1 for all the faults of a call together, of which there are seven.
+    /// If the chances of the seven call faults exceed 1 together.
     #[must_use]
     #[track_caller]
     pub fn inject_all(mut self, chance: f64) -> Self {
@@ -176,11 +183,12 @@ impl FaultLayer {
         self
     }
 
-    /// The fault of each call, the first one first, instead of by chance. After the script's end there are none.
+    /// Sets the fault of each call, in order, instead of random faults. No faults after the end of
+    /// the script.
     ///
     /// # Panics
     ///
-    /// If one is a fault of readiness.
+    /// If a fault is one of readiness.
     #[must_use]
     #[track_caller]
     pub fn script(mut self, faults: impl IntoIterator<Item = Option<Fault>>) -> Self {
@@ -195,12 +203,12 @@ impl FaultLayer {
         self
     }
 
-    /// The fault of each wait for readiness, the first one first, instead of by chance. After the script's end there are
-    /// none.
+    /// Sets the fault of each wait for readiness, in order, instead of random faults. No faults
+    /// after the end of the script.
     ///
     /// # Panics
     ///
-    /// If one is a fault of a call.
+    /// If a fault is one of a call.
     #[must_use]
     #[track_caller]
     pub fn readiness_script(mut self, faults: impl IntoIterator<Item = Option<Fault>>) -> Self {
@@ -215,7 +223,7 @@ impl FaultLayer {
         self
     }
 
-    /// How long what is slow or late takes, by chance. Default: from 1 ms to 1 s.
+    /// Sets the range of random delays. Default: from 1 ms to 1 s.
     ///
     /// # Panics
     ///
@@ -223,21 +231,24 @@ impl FaultLayer {
     #[must_use]
     #[track_caller]
     pub fn delays(mut self, delays: RangeInclusive<Duration>) -> Self {
-        assert!(!delays.is_empty(), "there is no delay within {delays:?}");
+        assert!(
+            !delays.is_empty(),
+            "the range of delays {delays:?} is empty"
+        );
         self.own().delays = delays;
         self
     }
 
-    /// What was injected.
+    /// The record of the injected faults.
     ///
-    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with a record of its own,
-    /// which this handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a
+    /// new record, which the handle does not see.
     #[must_use]
     pub fn faults(&self) -> Faults {
         Faults(Arc::clone(&self.record))
     }
 
-    /// For a setter: nobody else notices it.
+    /// For setters: detaches the plan and the record if they are in use.
     fn own(&mut self) -> &mut Plan {
         if Arc::strong_count(&self.record) > 1 {
             self.record = Arc::new(Record::new(self.plan.seed));

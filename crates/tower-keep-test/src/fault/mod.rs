@@ -1,4 +1,4 @@
-//! Faults that a seed or a script puts between a layer and its service.
+//! Fault injection between a layer and its service, by a seed or a script.
 
 mod chance;
 mod future;

@@ -1,4 +1,4 @@
-//! Which fault comes when.
+//! The plan of a fault layer: its settings, and the fault of each call.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -11,11 +11,11 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) seed: u64,
-    /// How likely each fault is. Those of a call and those of readiness each sum up to 1 at most.
+    /// The chance of each fault. Call faults and readiness faults add up to at most 1 each.
     chances: Vec<(Fault, f64)>,
-    /// Of each call, instead of by chance.
+    /// The fault of each call, instead of random faults.
     pub(super) calls: Option<Vec<Option<Fault>>>,
-    /// Of each wait for readiness, instead of by chance.
+    /// The fault of each wait for readiness, instead of random faults.
     pub(super) readiness: Option<Vec<Option<Fault>>>,
     pub(super) delays: RangeInclusive<Duration>,
 }
@@ -35,11 +35,11 @@ impl Plan {
     pub(super) fn set(&mut self, fault: Fault, chance: f64) {
         assert!(
             (0.0..=1.0).contains(&chance),
-            "a chance of {chance} is not within 0 to 1"
+            "invalid chance {chance}: it must be within 0 to 1"
         );
         self.chances.retain(|(known, _)| *known != fault);
         self.chances.push((fault, chance));
-        // What a number stands for must not depend on what was set first.
+        // The fault of a random number must not depend on the order of settings.
         self.chances.sort_by_key(|(fault, _)| *fault);
         let same = |(known, _): &&(Fault, f64)| known.is_of_readiness() == fault.is_of_readiness();
         let sum: f64 = self
@@ -48,10 +48,10 @@ impl Plan {
             .filter(same)
             .map(|(_, chance)| chance)
             .sum();
-        // What ten tenths sum up to is not exact.
+        // The sum of ten tenths is not exact.
         assert!(
             sum <= 1.0 + 1e-9,
-            "the chances sum up to {sum}, which is more than 1"
+            "the chances add up to {sum}: at most 1 is possible"
         );
     }
 

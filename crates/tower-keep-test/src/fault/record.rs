@@ -1,4 +1,4 @@
-//! What was injected.
+//! [`Faults`]: the record of injected faults.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +12,10 @@ use std::{
 use super::{injected::InjectedFault, kind::Fault};
 use crate::sync::lock;
 
-/// What a [`FaultLayer`](crate::FaultLayer) injected, over all its services and their clones.
+/// The record of a [`FaultLayer`](crate::FaultLayer), over all its services and their clones.
 ///
-/// A cheap handle: clones show the same, and always the present state. Shown with `{}` it lists the seed and each fault,
-/// for the message of an assertion.
+/// A cheap handle: clones share the record and always show the current state. `{}` prints the seed
+/// and each fault, for the message of an assertion.
 ///
 /// Each call is in exactly one state: `count == in_flight + completed + dropped + panicked`.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl Record {
         }
     }
 
-    /// The next wait for readiness: its number, and its fault if there is one.
+    /// The next wait for readiness: its number and its fault.
     pub(super) fn wait(
         &self,
         fault: impl FnOnce(usize) -> Option<Fault>,
@@ -86,7 +86,7 @@ impl Record {
     }
 }
 
-/// One call. Dropping it says that the future was dropped, unless it ended before.
+/// A call in flight. Dropping it records that the future was dropped, unless it ended before.
 pub(super) struct Ticket {
     pub(super) record: Arc<Record>,
     pub(super) number: usize,
@@ -103,7 +103,7 @@ impl Ticket {
         self.record.fault(kind, self.number)
     }
 
-    /// Runs code that may panic; if it does, that is how the call ended.
+    /// Runs code that may panic. A panic is recorded as the end of the call.
     pub(super) fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
         struct Watch<'a>(&'a Ticket, bool);
 
@@ -135,39 +135,40 @@ impl Faults {
         self.0.seed
     }
 
-    /// Injects no more from now on, as a service that has recovered. What was injected goes on: a call that
-    /// hangs still hangs, and an instance that is never ready stays so.
+    /// Stops injecting faults, like a service that recovers. Earlier faults stay: a hanging call
+    /// still hangs, and an instance that is never ready stays so.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
     }
 
-    /// The fault of each call, in the order of the calls: what [`FaultLayer::script`](crate::FaultLayer::script) takes.
+    /// The fault of each call, in call order: the input of
+    /// [`FaultLayer::script`](crate::FaultLayer::script).
     #[must_use]
     pub fn calls(&self) -> Vec<Option<Fault>> {
         let state = lock(&self.0.state);
         state.calls.iter().map(|(fault, _)| *fault).collect()
     }
 
-    /// The fault of each wait for readiness, in the order in which the waits began: what
-    /// [`FaultLayer::readiness_script`](crate::FaultLayer::readiness_script) takes.
+    /// The fault of each wait for readiness, in order of their beginning: the input of
+    /// [`FaultLayer::readiness_script`](crate::FaultLayer::readiness_script).
     #[must_use]
     pub fn readiness(&self) -> Vec<Option<Fault>> {
         lock(&self.0.state).readiness.clone()
     }
 
-    /// How many calls there were, with and without a fault.
+    /// The number of calls, with and without a fault.
     #[must_use]
     pub fn count(&self) -> usize {
         lock(&self.0.state).calls.len()
     }
 
-    /// How often this fault was injected.
+    /// The number of injections of this fault.
     #[must_use]
     pub fn injected(&self, fault: Fault) -> usize {
         self.by_kind().get(&fault).copied().unwrap_or(0)
     }
 
-    /// How often each fault was injected; what never was is not in it.
+    /// The number of injections of each fault; only faults that happened.
     #[must_use]
     pub fn by_kind(&self) -> BTreeMap<Fault, usize> {
         let mut counts = BTreeMap::new();
@@ -190,7 +191,7 @@ impl Faults {
         self.ended(None)
     }
 
-    /// Calls whose future gave an answer or an error.
+    /// Calls whose future returned an answer or an error.
     #[must_use]
     pub fn completed(&self) -> usize {
         self.ended(Some(End::Completed))
@@ -202,7 +203,7 @@ impl Faults {
         self.ended(Some(End::Dropped))
     }
 
-    /// Calls that panicked, by an injected fault or by the service's own doing.
+    /// Calls that panicked, by an injected fault or in the service itself.
     #[must_use]
     pub fn panicked(&self) -> usize {
         self.ended(Some(End::Panicked))
@@ -212,7 +213,7 @@ impl Faults {
     ///
     /// # Panics
     ///
-    /// If the layer under test still holds a call, such as a call that hangs.
+    /// If the layer under test still holds a call, for example a hanging one.
     #[track_caller]
     pub fn assert_idle(&self) {
         let in_flight = self.in_flight();

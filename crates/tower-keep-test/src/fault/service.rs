@@ -1,4 +1,4 @@
-//! The service.
+//! The service that injects faults.
 
 use std::{
     fmt,
@@ -22,7 +22,8 @@ use super::{
 
 /// The service that [`FaultLayer`](crate::FaultLayer) makes.
 ///
-/// Where a fault keeps the request from the inner service, that stays ready for the next call of the same instance.
+/// If a fault keeps the request from the inner service, the inner service stays ready for the
+/// instance's next call.
 pub struct Faulty<S> {
     inner: S,
     plan: Arc<Plan>,
@@ -30,12 +31,12 @@ pub struct Faulty<S> {
     wait: Wait,
 }
 
-/// Where this instance is with its readiness. A clone begins again.
+/// The readiness state of this instance. A clone starts again.
 enum Wait {
     Idle,
     Never,
     Slow(Pin<Box<Sleep>>),
-    /// Of the inner service.
+    /// Waiting for the inner service.
     Inner,
 }
 
@@ -125,7 +126,7 @@ where
 }
 
 impl<S: Clone> Clone for Faulty<S> {
-    /// Shares the count and the record; readiness is not inherited.
+    /// The clone shares the count and the record, but not readiness.
     fn clone(&self) -> Self {
         Self::new(
             self.inner.clone(),

@@ -107,7 +107,7 @@
 //! # }).unwrap();
 //! ```
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
 //! Outside every layer that waits (Dedup, Retry). Then a cancellation ends a backoff, a wait for
 //! readiness and a wait for another call's result at once. Inside a retry, this layer has nothing

@@ -1,4 +1,4 @@
-//! An admitted call: its outcome is recorded whichever way it ends.
+//! Guards of admitted calls and reserved slots: an outcome is recorded however the call ends.
 
 use std::{fmt, mem, time::Duration};
 
@@ -30,22 +30,22 @@ pub(super) fn of_stop(kind: VerdictKind, counting: Counting) -> Outcome {
     }
 }
 
-/// What counts in addition to what the classifier says.
+/// Rules that extend the classifier.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counting {
     pub(super) ignore_timeouts: bool,
     pub(super) count_dropped: bool,
 }
 
-/// Records the outcome of an admitted call, whichever way it ends.
+/// Records the outcome of an admitted call, however it ends.
 pub(super) struct Admitted {
     shared: CircuitRef,
-    /// `None` once it is recorded.
+    /// `None` after the outcome is recorded.
     admission: Option<Admission>,
     pub(super) counting: Counting,
-    /// The classifier runs: if this is dropped now, it panicked.
+    /// The classifier is running. A drop in this state means that it panicked.
     pub(super) classifying: bool,
-    /// The job that is ambient where a layer of the stack drops this.
+    /// The stack's job: ambient if a layer of the stack drops this.
     job: Option<JobId>,
 }
 
@@ -80,15 +80,15 @@ impl Admitted {
         guarded(&self.shared, &mut self.admission, known, code)
     }
 
-    /// Counts the outcome. The caller carries the verdict out.
+    /// Counts the outcome. The caller carries out the returned effect.
     #[inline(always)]
     pub(super) fn record(
         &mut self,
         outcome: Outcome,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
     ) -> Option<OutcomeEffect> {
         let verdict = (self.admission.as_ref())
-            .and_then(|admission| self.shared.record(admission, outcome, asked));
+            .and_then(|admission| self.shared.record(admission, outcome, requested));
         self.admission = None;
         verdict
     }
@@ -102,7 +102,7 @@ impl Admitted {
             None => (Outcome::Ignored, ""),
         };
         if let Some(admission) = self.admission.take() {
-            // The drop may come in the scope of another job.
+            // The drop may happen in the scope of another job.
             let job = context::current().filter(|job| self.job == Some(job.id()));
             self.shared.end(&admission, outcome, cause, job.as_deref());
         }
@@ -118,8 +118,9 @@ impl Drop for Admitted {
     }
 }
 
-/// Runs code of the inner service, within the scope of its job if that is `known`. A panic is
-/// recorded while the job can still get an event of it: the membership around ends the job.
+/// Runs code of the inner service. If the job is `known`, this is in its scope.
+///
+/// A panic is recorded before the membership ends the job, so that the job can still emit an event.
 #[inline(always)]
 pub(super) fn guarded<T>(
     shared: &SharedCircuit,
@@ -137,7 +138,7 @@ pub(super) fn guarded<T>(
     done
 }
 
-/// Only a panic drops it.
+/// Dropped only by a panic.
 struct Panicking<'a> {
     shared: &'a SharedCircuit,
     admission: &'a mut Option<Admission>,
@@ -155,10 +156,10 @@ impl Drop for Panicking<'_> {
     }
 }
 
-/// A place at the circuit, for a call to come.
+/// A reserved slot for a later call.
 pub(super) struct Reserved {
     shared: CircuitRef,
-    /// `None` once the call is made.
+    /// `None` after the call.
     admission: Option<Admission>,
 }
 
@@ -170,14 +171,14 @@ impl Reserved {
         }
     }
 
-    /// Whether nothing has happened to the circuit since, and the place is still this one's.
+    /// Whether the circuit is unchanged since, and the slot has not expired.
     pub(super) fn is_valid(&self) -> bool {
         let shared = &self.shared;
         (self.admission.as_ref())
             .is_some_and(|admission| shared.circuit.is_valid(admission, || shared.now()))
     }
 
-    /// The call begins: `None` if the circuit was opened by hand, which takes effect at once.
+    /// Begins the call. `None` if the circuit was opened manually, which takes effect at once.
     pub(super) fn begin(mut self) -> Option<Admission> {
         let shared = &self.shared;
         if shared.circuit.is_forced_open(|| shared.now()) {
@@ -192,7 +193,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
-            // A place that was never used does not count.
+            // An unused slot does not count.
             self.shared.end(&admission, Outcome::Ignored, "", None);
         }
     }

@@ -1,4 +1,4 @@
-//! One circuit, and a service that is not ready while it is open: callers wait in `poll_ready`.
+//! Backpressure: callers wait in `poll_ready` while the circuit is open.
 
 use std::{
     borrow::Cow,
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     admitted::Reserved,
-    circuit_kind::{Admits, Ask, Circuits, Place, Ready, Spread},
+    circuit_kind::{Admits, Circuits, Readiness, Ready, Slot, Spread},
     one_circuit::OneCircuit,
     packed_state::State,
     settings::Settings,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::unshare::Unshare;
 
-/// One circuit for all calls, and a service that is not ready while it is open. Made by
+/// One circuit for all calls; its service is not ready while it is open. Made by
 /// [`CircuitBreakerLayer::backpressure`](super::CircuitBreakerLayer::backpressure).
 #[derive(Clone)]
 pub struct Backpressure(pub(super) OneCircuit);
@@ -79,30 +79,30 @@ impl<Request> Admits<Request> for Backpressure {
         self.0.shared.follow_thread();
     }
 
-    fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Ask> {
-        let (shared, place) = (&self.0.shared, &mut ready.place);
-        if let Place::Reserved(reserved) = place {
+    fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Readiness> {
+        let (shared, slot) = (&self.0.shared, &mut ready.slot);
+        if let Slot::Reserved(reserved) = slot {
             if reserved.is_valid() {
-                return Poll::Ready(Ask::Inner);
+                return Poll::Ready(Readiness::PollInner);
             }
-            // The inner service or the caller took its time, and meanwhile the circuit changed or the place was lost.
-            *place = Place::None;
+            // The circuit changed, or the slot expired, before the call.
+            *slot = Slot::None;
         }
         if shared.circuit.state() == State::Closed {
             if let Some(reserved) = reserve(shared) {
-                *place = Place::Reserved(reserved);
-                return Poll::Ready(Ask::Inner);
+                *slot = Slot::Reserved(reserved);
+                return Poll::Ready(Readiness::PollInner);
             }
         }
-        if !matches!(place, Place::Awaited(_)) {
-            *place = Place::Awaited(Box::new(Waiting::new(Arc::clone(shared))));
+        if !matches!(slot, Slot::Awaited(_)) {
+            *slot = Slot::Awaited(Box::new(Waiting::new(Arc::clone(shared))));
         }
-        if let Place::Awaited(waiting) = place {
+        if let Slot::Awaited(waiting) = slot {
             let reserved = ready!(waiting.poll(cx));
-            // Leaving the queue wakes the next one.
-            *place = Place::Reserved(reserved);
+            // Dropping `waiting` leaves the queue and wakes the next waiter.
+            *slot = Slot::Reserved(reserved);
         }
-        Poll::Ready(Ask::Inner)
+        Poll::Ready(Readiness::PollInner)
     }
 
     fn circuit(&self, _: &Request) -> Cow<'_, CircuitRef> {
@@ -110,8 +110,8 @@ impl<Request> Admits<Request> for Backpressure {
     }
 }
 
-/// Reserves a place, if there is one. Watchers and listeners learn of a transition: there is no job
-/// yet.
+/// Reserves a slot, if one is free. A transition goes to watchers and listeners only: there is no
+/// job yet.
 fn reserve(shared: &CircuitRef) -> Option<Reserved> {
     let Answer {
         admission,
@@ -125,14 +125,14 @@ fn reserve(shared: &CircuitRef) -> Option<Reserved> {
     reserved
 }
 
-/// For how long a place that became free by time is left to the first in the queue.
+/// The head start of the first waiter for a slot that time has freed.
 const TURN: Duration = Duration::from_millis(1);
 
-/// An instance of the service that waits for a place.
+/// An instance of the service that waits for a slot.
 pub(super) struct Waiting {
     shared: CircuitRef,
     ticket: Option<Ticket>,
-    /// For when a place is free at the latest.
+    /// Fires when a slot must be free at the latest.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -155,11 +155,11 @@ impl Waiting {
             let shared = &self.shared;
             let now = Instant::now();
             let left = match shared.circuit.rejects(|| shared.now()) {
-                // It has changed its mind this very moment.
+                // The circuit changed in between.
                 None => continue,
                 Some(seen) => seen.wait.0,
             };
-            // The others come after the first, and only if that was not polled: it may have been set aside.
+            // The other waiters get their turn later, in case the first is no longer polled.
             let turn = if self.shared.waiters.is_first(ticket) {
                 Duration::ZERO
             } else {

@@ -1,5 +1,5 @@
-//! The kinds of circuits that a layer can have, [one](super::one_circuit), one with
-//! [backpressure](super::backpressure), or one [for each key](super::per_key): what a service does at them.
+//! The interface between the service and its circuits: [one](super::one_circuit) circuit, one with
+//! [backpressure](super::backpressure), or one [per key](super::per_key).
 
 use std::{
     borrow::Cow,
@@ -17,15 +17,16 @@ use super::{
 };
 use crate::unshare::Unshare;
 
-/// Whom to ask for readiness.
+/// The result of a circuit's part in `poll_ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    Inner,
-    /// The call will be rejected.
-    Nobody,
+pub(super) enum Readiness {
+    /// Poll the inner service.
+    PollInner,
+    /// The circuit will reject the call: be ready without the inner service.
+    Reject,
 }
 
-/// The circuits that a layer has.
+/// The circuits of a layer.
 #[allow(private_interfaces, reason = "it has no public name")]
 pub trait Circuits: Unshare {
     fn settings(&self) -> Settings;
@@ -36,12 +37,12 @@ pub trait Circuits: Unshare {
     fn listeners(&self) -> &TransitionListeners;
 }
 
-/// How the clones of a service come by the circuits.
+/// The circuits for a clone of a service.
 pub trait Spread {
     fn spread(&self) -> Self;
 }
 
-/// What a service does at its circuit.
+/// The circuits of a service.
 #[allow(private_interfaces, reason = "it has no public name")]
 #[diagnostic::on_unimplemented(
     message = "the closure given to `per_key` does not take `&{Request}`",
@@ -49,24 +50,25 @@ pub trait Spread {
     note = "the closure has to be an `Fn(&{Request}) -> Key` and `Clone`"
 )]
 pub trait Admits<Request>: Circuits + Clone {
-    fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Ask>;
-    /// The service is called, perhaps in another thread than before.
+    fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Readiness>;
+    /// Moves the reference count to the calling thread.
     fn follow_thread(&mut self) {}
     /// The circuit of this request.
     fn circuit(&self, request: &Request) -> Cow<'_, CircuitRef>;
 }
 
-/// What an instance of the service knows from `poll_ready`. A clone begins with nothing.
+/// The state that an instance of the service keeps from `poll_ready` to `call`. A clone starts
+/// without it.
 #[derive(Default)]
 pub(super) struct Ready {
-    /// The circuit rejected, so that the inner service was not asked and must not be called.
+    /// The circuit rejects: the inner service was not polled and must not be called.
     pub(super) rejecting: Option<Seen>,
-    pub(super) place: Place,
+    pub(super) slot: Slot,
 }
 
-/// A place at a circuit that makes its callers wait.
+/// The slot of an instance of a service with backpressure.
 #[derive(Default)]
-pub(super) enum Place {
+pub(super) enum Slot {
     #[default]
     None,
     Awaited(Box<Waiting>),
@@ -74,19 +76,19 @@ pub(super) enum Place {
 }
 
 impl Ready {
-    /// Asks a circuit that is not closed.
+    /// Checks a circuit that is not closed.
     #[cold]
-    pub(super) fn ask(&mut self, shared: &SharedCircuit) -> Ask {
+    pub(super) fn check(&mut self, shared: &SharedCircuit) -> Readiness {
         self.rejecting = shared.circuit.rejects(|| shared.now());
         match self.rejecting {
-            Some(_) => Ask::Nobody,
-            None => Ask::Inner,
+            Some(_) => Readiness::Reject,
+            None => Readiness::PollInner,
         }
     }
 }
 
-impl Place {
-    /// What becomes of a call now.
+impl Slot {
+    /// Admits or rejects a call.
     pub(super) fn enter(self, shared: &SharedCircuit) -> Answer {
         let Self::Reserved(reserved) = self else {
             return shared.circuit.admit(false, || shared.now());

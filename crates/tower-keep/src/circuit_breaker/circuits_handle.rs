@@ -4,22 +4,23 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use super::{handle::CircuitBreakerHandle, settings::Settings, table::Table};
 
-/// Finds, lists and forces the circuits of a layer that has one for each key.
+/// Finds, lists and forces the circuits of a layer with one circuit per key.
 pub struct CircuitsHandle<K> {
     pub(super) table: Arc<Table<K>>,
 }
 
 impl<K: Eq + Hash> CircuitsHandle<K> {
-    /// The circuit of this key, if there is one: it is made when the key first comes, and goes when
-    /// it is idle.
+    /// The circuit of this key, if it exists. A circuit is created at the first call with its key,
+    /// and evicted when idle.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle> {
         let shared = self.table.find(key)?;
         Some(CircuitBreakerHandle { shared })
     }
 
-    /// All circuits that there are, in no order. As long as a handle of a circuit is kept, the
-    /// circuit is not idle.
+    /// All circuits, in no particular order. Evicts idle circuits first.
+    ///
+    /// A circuit is not idle while a handle of it exists.
     #[must_use]
     pub fn circuits(&self) -> Vec<(K, CircuitBreakerHandle)>
     where
@@ -32,13 +33,13 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
             .collect()
     }
 
-    /// How many there are.
+    /// The number of circuits.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no circuits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -47,9 +48,9 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
     /// Opens the circuit of this key for this long, as [`CircuitBreakerHandle::force_open_for`]
     /// does.
     ///
-    /// The circuit is made if there is none, so that you can block a key before its first call.
-    /// Until the time is over it does not count towards
-    /// [`max_circuits`](super::CircuitBreakerLayer::max_circuits), and is not evicted.
+    /// It creates the circuit if needed, so you can block a key before its first call. During this
+    /// time the circuit is not evicted, and does not count for
+    /// [`max_circuits`](super::CircuitBreakerLayer::max_circuits).
     pub fn force_open_for(&self, key: K, duration: Duration)
     where
         K: fmt::Display,
@@ -57,14 +58,13 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
         self.table.force_open_for(key, duration);
     }
 
-    /// Turns the open circuit of this key half-open at once, as [`CircuitBreakerHandle::probe_now`]
-    /// does. Returns whether there is one and it was open.
+    /// Makes the open circuit of this key half-open at once, as [`CircuitBreakerHandle::probe_now`]
+    /// does. Returns whether the circuit exists and was open.
     pub fn probe_now(&self, key: &K) -> bool {
         (self.table.find(key)).is_some_and(|shared| shared.probe_now())
     }
 
-    /// Forgets the circuit of this key: `false` if there was none. Calls in flight no longer count
-    /// for anything.
+    /// Removes the circuit of this key; `false` if there is none. Calls in flight no longer count.
     pub fn remove(&self, key: &K) -> bool {
         self.table.remove(key)
     }
@@ -75,13 +75,13 @@ impl<K: Eq + Hash> CircuitsHandle<K> {
         self.table.settings()
     }
 
-    /// Changes the settings of all circuits, present and future. What they counted stays.
+    /// Changes the settings of all circuits, existing and new, without losing counts.
     ///
-    /// The closure gets the settings of new circuits, and every circuit gets what it makes of them. If another thread
-    /// changes the settings meanwhile, the closure is called again with those.
+    /// The closure receives the settings of new circuits. All circuits get its result. If another
+    /// thread changes the settings at the same time, the closure runs again with those settings.
     pub fn update(&self, mut change: impl FnMut(&mut Settings)) {
         loop {
-            // The closure is the user's and runs without the lock.
+            // The closure is user code and runs without the lock.
             let old = self.settings();
             let mut new = old;
             change(&mut new);

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::opening_reason::{Facts, rounded};
 
-/// Says that a call was rejected because its circuit is open.
+/// The error of a call that was rejected because its circuit is open.
 ///
 /// It names the circuit, the time left, and the failure that opened the circuit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Open {
 }
 
 impl Open {
-    /// Makes the error of the circuit of this name, which is open for this long; `None` is until it
-    /// is reset by hand. It has no cause.
+    /// The error of a circuit with this name that stays open for this long, without a cause. `None`
+    /// means open until a manual reset.
     #[must_use]
     pub fn new(circuit: impl Into<Arc<str>>, remaining: Option<Duration>) -> Self {
         let facts = Facts {
@@ -32,7 +32,7 @@ impl Open {
         Self { facts, remaining }
     }
 
-    /// Adds the text of the failure that opened the circuit.
+    /// Sets the text of the failure that opened the circuit.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<Arc<str>>) -> Self {
         Arc::make_mut(&mut self.facts).cause = Some(cause.into());
@@ -45,24 +45,29 @@ impl Open {
         &self.facts.circuit
     }
 
-    /// How long it is until a call may be let through; `None` if the circuit was opened by hand
-    /// until a reset.
+    /// The time until the circuit may admit a call. `None` if the circuit was opened manually until
+    /// a reset.
     ///
-    /// It is counted from when the service was asked whether it is ready. While half-open this is the
-    /// time until a hanging probe would lose its place.
+    /// The time counts from `poll_ready`. While half-open it is the time until a hanging probe
+    /// loses its slot.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
     }
 
-    /// The failure that opened the circuit; `None` if the circuit was opened by hand.
+    /// The failure that opened the circuit. `None` if the circuit was opened manually.
     ///
-    /// It is what the classifier [says](crate::Classify::describe) of the failed call, or the text
-    /// of its error, or a general sentence: for a slow call, a time limit, a panic, a dropped call,
-    /// or a response that counts as a failure. A call that a half-open circuit rejects gets the
-    /// cause of the last opening.
+    /// Only the failure that opens the circuit is described, before the circuit opens. The text
+    /// comes from the first of these that gives one:
     ///
-    /// The text may contain what the service said. Show it to operators rather than to strangers.
+    /// 1. the opening condition, for a slow call or a rate that the last call did not raise
+    /// 2. the classifier's [description](crate::Classify::describe)
+    /// 3. a general sentence, for a time limit, a panic, a dropped call or a failed response
+    /// 4. the error
+    ///
+    /// A half-open circuit rejects calls with the cause of its last opening.
+    ///
+    /// The text may contain data from the service. Show it to operators, not to untrusted clients.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.facts.cause.as_deref()

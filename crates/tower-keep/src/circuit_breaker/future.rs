@@ -1,4 +1,4 @@
-//! The response future: polls the admitted call, and records what became of it.
+//! `ResponseFuture` of the circuit breaker: polls the admitted call and records its outcome.
 
 use std::{
     fmt,
@@ -47,7 +47,8 @@ pin_project! {
     #[project = StateProj]
     pub(super) enum State<F> {
         Calling { #[pin] future: F, admitted: Admitted },
-        // In parts, as reading them at once would wait for the writes of the parts.
+        // The parts of an `Open`: reading it as a whole would stall on the separate writes of its
+        // parts.
         Rejected { facts: Option<Arc<Facts>>, remaining: Option<Duration> },
     }
 }
@@ -86,15 +87,15 @@ where
                 admitted.classifying = true;
                 let (classify, on_reject, membership) =
                     (&*this.classify, &*this.on_reject, &*this.membership);
-                let (found, asked) = membership.ask(|| {
-                    let found = find(&result, classify, membership, admitted);
-                    let asked = match found.outcome {
+                let (judgement, requested) = membership.ask(|| {
+                    let judgement = judge(&result, classify, membership, admitted);
+                    let requested = match judgement.outcome {
                         Outcome::Failure => classify.retry_after(&result),
                         _ => None,
                     };
-                    (found, asked)
+                    (judgement, requested)
                 });
-                let trip = match admitted.record(found.outcome, asked) {
+                let trip = match admitted.record(judgement.outcome, requested) {
                     None => None,
                     Some(OutcomeEffect::Trips(trip)) => Some(trip),
                     Some(OutcomeEffect::Closed(transition)) => {
@@ -109,7 +110,7 @@ where
                     (Some(trip), result) => {
                         let opening = Opening::new(admitted.shared(), membership, trip);
                         membership
-                            .ask(|| opening.settle(found.verdict, classify, on_reject, result))
+                            .ask(|| opening.settle(judgement.verdict, classify, on_reject, result))
                     }
                 }
             }
@@ -117,7 +118,7 @@ where
                 let Some(facts) = facts.take() else {
                     panic!("a rejected call was polled after it was ready");
                 };
-                // First, as the closure may panic: its job has not started.
+                // Before the closure, which may panic: its job has not started.
                 verdict::leave(VerdictKind::CircuitOpen, this.on_reject.responds());
                 let remaining =
                     remaining.map(|left| Duration::new(left.as_secs(), left.subsec_nanos()));
@@ -131,8 +132,7 @@ where
     }
 }
 
-/// Opens the circuit once the cause is known, and also where the user's code that makes the error
-/// panics before.
+/// Opens the circuit when the cause is known, or if user code panics before.
 struct Opening<'a> {
     shared: &'a SharedCircuit,
     membership: &'a Membership,
@@ -148,8 +148,7 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Opens the circuit with the text of the failure, and makes the caller's result of the inner
-    /// service's.
+    /// Opens the circuit with the cause, and converts the inner result for the caller.
     #[cold]
     fn settle<T, E, C, O>(
         mut self,
@@ -165,15 +164,14 @@ impl<'a> Opening<'a> {
     {
         let mut cause = self.trip.and_then(|trip| trip.reason.text());
         if cause.is_none() {
-            // A panic of the user's code that describes the failure takes no more than the
-            // description.
+            // A panic of the user's `describe` loses only the description.
             unharmed(|| cause = describe(classify, &result));
         }
         cause = cause.or_else(|| {
             let limit = verdict.filter(|verdict| *verdict != VerdictKind::Failure)?;
             Some(limit.describe().into())
         });
-        // Of the inner error nobody knows more than that it can be passed on.
+        // The inner error has no known bounds before this conversion.
         let result = result.map_err(|error| on_reject.pass(error));
         if cause.is_none() {
             unharmed(|| {
@@ -200,27 +198,27 @@ impl<'a> Opening<'a> {
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.open("a call failed, and making its error panicked".into());
+        self.open("a call failed, and the conversion of its error panicked".into());
     }
 }
 
-/// What a result says about the service behind the circuit.
-struct Found {
+/// The judgement on a result.
+struct Judgement {
     outcome: Outcome,
-    /// The layer that stopped the call, where its verdict counts rather than the classifier's.
+    /// The verdict of an inner layer, if one applies.
     verdict: Option<VerdictKind>,
 }
 
 #[inline(always)]
-fn find<T, E, C: Classify<T, E>>(
+fn judge<T, E, C: Classify<T, E>>(
     result: &Result<T, E>,
     classify: &C,
     membership: &Membership,
     admitted: &Admitted,
-) -> Found {
-    // Whatever the work returns in its grace period, the caller gets the limit's error.
+) -> Judgement {
+    // In a grace period the caller gets the limit's error, whatever the work returns.
     if let Some(kind) = membership.ambient_id().and_then(context::stopped_by) {
-        return Found {
+        return Judgement {
             outcome: of_stop(kind, admitted.counting),
             verdict: Some(kind),
         };
@@ -229,8 +227,8 @@ fn find<T, E, C: Classify<T, E>>(
     let verdict = verdict.map(|verdict| verdict.kind);
     let outcome = match verdict {
         None | Some(VerdictKind::Forbidden) => classify.classify(result),
-        // A classifier that looks at responses knows best whether this one is good. What it calls a
-        // failure may still be no failure of the service.
+        // A classifier of responses decides whether this one is a success. A failure still counts
+        // by its verdict.
         Some(kind) if classify.judges_responses() && !kind.is_gate() => {
             match classify.classify(result) {
                 Outcome::Failure => of_stop(kind, admitted.counting),
@@ -245,10 +243,10 @@ fn find<T, E, C: Classify<T, E>>(
     } else {
         outcome
     };
-    Found { outcome, verdict }
+    Judgement { outcome, verdict }
 }
 
-/// Whether the outcome is that of code that heeded its cancellation.
+/// Whether the job was cancelled, so that the outcome may be a reaction to that.
 #[cold]
 fn cancelled(membership: &Membership) -> bool {
     membership

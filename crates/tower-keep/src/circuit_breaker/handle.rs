@@ -9,7 +9,8 @@ use super::{
     snapshot::CircuitSnapshot,
 };
 
-/// Reads, watches and forces the state of a circuit, and changes its settings.
+/// Reads, watches and forces the state of a circuit, and changes its settings. Clones control the
+/// same circuit.
 #[derive(Clone)]
 pub struct CircuitBreakerHandle {
     pub(super) shared: CircuitRef,
@@ -28,49 +29,53 @@ impl CircuitBreakerHandle {
         self.shared.name()
     }
 
-    /// The state. An open circuit whose cooldown is over is open until a call comes.
+    /// The state. After its cooldown, an open circuit stays open until a call comes.
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.circuit.state()
     }
 
-    /// Whether the circuit acts by itself.
+    /// The mode: automatic, or forced by a handle.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.shared.circuit.mode()
     }
 
-    /// The state, the counts and the time until the next probe, all of one moment.
+    /// The state, the counts and the time until the next probe, read at one moment.
     #[must_use]
     pub fn snapshot(&self) -> CircuitSnapshot {
         self.shared.circuit.snapshot(self.shared.now())
     }
 
-    /// Watches the state. States that come in quick succession may be seen as the last of them; how often the circuit
-    /// opened is in the [snapshot](CircuitSnapshot::opened).
+    /// Watches the state.
+    ///
+    /// A watcher may miss states in quick succession and see only the last. The
+    /// [snapshot](CircuitSnapshot::opened) counts every opening.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<State> {
         self.shared.watch()
     }
 
-    /// Opens the circuit until it is [reset](Self::reset) or told otherwise.
+    /// Opens the circuit until a [reset](Self::reset), or until another method of the handle
+    /// changes its mode.
     pub fn force_open(&self) {
         self.shared.set_mode(Mode::ForcedOpen);
     }
 
-    /// Opens the circuit for this long, whatever its state and its mode are. Then it goes half-open
-    /// by itself: the next call is a probe, and closes the circuit if it succeeds.
+    /// Opens the circuit for this long, in any state and mode. After this time the next call is a
+    /// probe, which closes the circuit if it succeeds.
     ///
-    /// The order replaces an earlier one, such as [`force_closed`](Self::force_closed) or
-    /// [`observe_only`](Self::observe_only), and a later order replaces it. The mode is
-    /// [`Automatic`](Mode::Automatic). The counts are gone, and a [growing
-    /// cooldown](super::CircuitBreakerLayer::growing_cooldown) starts over.
-    ///
-    /// Neither [`max_cooldown`](super::CircuitBreakerLayer::max_cooldown) nor jitter changes the
-    /// time. With `Duration::ZERO` the next call is a probe. A time too long for the clock holds
-    /// until a reset. Callers that wait under
-    /// [backpressure](super::CircuitBreakerLayer::backpressure) wait until the time is over. An
-    /// open circuit is open again for this time from now on, shorter or longer than before.
+    /// - It replaces an earlier manual mode, such as [`force_closed`](Self::force_closed) or
+    ///   [`observe_only`](Self::observe_only). A later one replaces it. The mode is
+    ///   [`Automatic`](Mode::Automatic).
+    /// - The counts are reset, and a [growing
+    ///   cooldown](super::CircuitBreakerLayer::growing_cooldown) starts over.
+    /// - For an open circuit, the time starts again from now, shorter or longer than before.
+    /// - [`max_cooldown`](super::CircuitBreakerLayer::max_cooldown) and jitter do not apply.
+    /// - With `Duration::ZERO`, the next call is a probe. A time beyond the range of the clock
+    ///   means until a reset.
+    /// - With [backpressure](super::CircuitBreakerLayer::backpressure), callers wait until the time
+    ///   is over.
     ///
     /// ```
     /// use std::time::Duration;
@@ -87,38 +92,41 @@ impl CircuitBreakerHandle {
         self.shared.force_open_for(duration);
     }
 
-    /// Turns an open circuit half-open at once, so that the next call is a probe. Returns whether
-    /// the circuit was open: a closed or half-open circuit stays as it is.
+    /// Makes an open circuit half-open at once, so that the next call is a probe. Returns whether
+    /// the circuit was open; other states do not change.
     ///
-    /// A circuit that was [forced open](Self::force_open), for good or [for a
-    /// time](Self::force_open_for), acts by itself from then on. A circuit that only
-    /// [observes](Self::observe_only) still does so afterwards. If the probe fails, the circuit
-    /// opens for its usual cooldown, which grows where it is set to grow. A caller that waits under
-    /// [backpressure](super::CircuitBreakerLayer::backpressure) is woken.
+    /// - A circuit that was [forced open](Self::force_open), also [for a
+    ///   time](Self::force_open_for), returns to automatic mode.
+    /// - A circuit in the mode [`ObserveOnly`](Mode::ObserveOnly) stays in it.
+    /// - If the probe fails, the circuit opens for its usual cooldown, including growth.
+    /// - With [backpressure](super::CircuitBreakerLayer::backpressure), a waiter is woken.
     pub fn probe_now(&self) -> bool {
         self.shared.probe_now()
     }
 
-    /// Closes the circuit, and keeps it closed whatever fails, until it is [reset](Self::reset) or told otherwise.
-    /// It goes on to count.
+    /// Keeps the circuit closed, whatever fails, until a [reset](Self::reset), or until another
+    /// method of the handle changes its mode. It still counts.
     pub fn force_closed(&self) {
         self.shared.set_mode(Mode::ForcedClosed);
     }
 
-    /// Lets everything through and counts nothing, until it is [reset](Self::reset) or told otherwise.
+    /// Disables the circuit: it admits all calls and counts nothing until a [reset](Self::reset),
+    /// or until another method of the handle changes its mode.
     pub fn disable(&self) {
         self.shared.set_mode(Mode::Disabled);
     }
 
-    /// Lets everything through, but counts and changes its state as ever, so that one can see what it would have done:
-    /// in its state, its [snapshot](Self::snapshot), and the events of the jobs, of which each that it would have rejected
-    /// gets a [`CircuitWouldReject`](crate::EventKind::CircuitWouldReject). Until it is [reset](Self::reset) or told
-    /// otherwise. It begins closed, with nothing counted.
+    /// Dry run: the circuit admits all calls, but counts and changes its state as usual.
+    ///
+    /// It starts closed with empty counts. It stays in this mode until a [reset](Self::reset), or
+    /// until another method of the handle changes its mode. The state and the
+    /// [snapshot](Self::snapshot) show what the circuit would have done. A job that it would have
+    /// rejected emits [`CircuitWouldReject`](crate::EventKind::CircuitWouldReject).
     pub fn observe_only(&self) {
         self.shared.set_mode(Mode::ObserveOnly);
     }
 
-    /// Closes the circuit with nothing counted, and lets it act by itself again.
+    /// Closes the circuit, resets its counts, and returns to automatic mode.
     pub fn reset(&self) {
         self.shared.set_mode(Mode::Automatic);
     }
@@ -129,11 +137,13 @@ impl CircuitBreakerHandle {
         self.shared.circuit.settings()
     }
 
-    /// Changes the settings while the circuit works.
+    /// Changes the settings at run time, without losing counts.
     ///
-    /// What was counted stays, as far as a smaller window has room for it. The state stays too, and with it the cooldown
-    /// and the probes under way. The next outcome is judged by the new settings. If another thread changes the settings
-    /// meanwhile, the closure is called again with those, so that no change is lost.
+    /// - Counts stay, as far as they fit into a smaller window.
+    /// - The state, the running cooldown and running probes stay.
+    /// - The next outcome uses the new settings.
+    /// - If another thread changes the settings at the same time, the closure runs again with those
+    ///   settings, so no change is lost.
     ///
     /// ```
     /// use std::time::Duration;
@@ -146,7 +156,8 @@ impl CircuitBreakerHandle {
     pub fn update(&self, mut change: impl FnMut(&mut Settings)) {
         let shared = &self.shared;
         loop {
-            // The closure is the user's and runs without the lock: it is called again if others are faster.
+            // The closure is user code and runs without the lock. It runs again if another thread
+            // was faster.
             let old = self.settings();
             let mut new = old;
             change(&mut new);

@@ -1,4 +1,5 @@
-//! The layer: its settings, and what its circuits share.
+//! `CircuitBreakerLayer` and its settings: opening conditions, recovery, keys, backpressure,
+//! errors.
 
 use std::{
     fmt,
@@ -29,17 +30,17 @@ use crate::{
     unshare::Unshare,
 };
 
-/// Stops calling a service that fails.
+/// Rejects calls while the service behind it fails.
 ///
-/// Its clones, and all services that it makes, share one circuit and its settings; two circuits take two layers, or
-/// [`per_key`](Self::per_key). A setter on a layer that is in use, as by a clone, a handle or a service, gives a layer
-/// with a circuit of its own: configure first, then take handles.
+/// Clones of the layer and its services share one circuit and its settings. For several circuits,
+/// use several layers or [`per_key`](Self::per_key). Configure first, then take handles: a setter
+/// on a layer with a clone, a handle or a service returns a layer with a new circuit.
 ///
-/// To keep a layer in a struct: `CircuitBreakerLayer` alone is its type with the defaults. With a closure,
-/// `backpressure` or `per_key` use a type parameter, `impl Layer<S>`, or a boxed service such as tower's
-/// `BoxCloneSyncService`. Handles have plain types.
+/// To store a layer in a struct: with the defaults its type is `CircuitBreakerLayer`. With a
+/// closure, `backpressure` or `per_key`, use a type parameter, `impl Layer<S>`, or a boxed service
+/// such as tower's `BoxCloneSyncService`. Handles have no type parameters, except for the key.
 ///
-/// `C` is the classifier, `B` the kind of circuit, `O` what the caller sees.
+/// `C` is the classifier, `B` the kind of circuit, `O` the error or response for the caller.
 #[derive(Clone)]
 pub struct CircuitBreakerLayer<C = ErrorsAsFailures, B = OneCircuit, O = Fail> {
     pub(crate) circuits: B,
@@ -51,7 +52,8 @@ pub struct CircuitBreakerLayer<C = ErrorsAsFailures, B = OneCircuit, O = Fail> {
 const DEFAULT_NAME: &str = "default";
 
 impl CircuitBreakerLayer {
-    /// Opens after more than 5 failures in a row, for 30 s, and then lets one probe through at a time.
+    /// A circuit that opens after more than 5 failures in a row, for 30 s, and then admits one
+    /// probe at a time.
     #[must_use]
     pub fn new() -> Self {
         let shared =
@@ -75,85 +77,100 @@ impl Default for CircuitBreakerLayer {
 
 /// When the circuit opens.
 impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
-    /// How many failures in a row are put up with: one more opens. A success starts the count again. Default: 5, unless
-    /// a rate is set: then only what is set opens.
+    /// Opens the circuit after more than this number of failures in a row. Default: 5, or no such
+    /// condition if a rate is set.
+    ///
+    /// A success resets the count.
     #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = Some(failures))
     }
 
-    /// Opens when at least this share of the calls in the [`window`](Self::window) failed. Default: no such condition.
+    /// Opens the circuit if at least this share of the calls in the [`window`](Self::window)
+    /// failed. Default: no such condition.
     #[must_use]
     pub fn failure_rate(self, rate: Ratio) -> Self {
         self.set(|settings| settings.failure_rate = Some(rate))
     }
 
-    /// Opens when at least this share of the calls in the [`window`](Self::window) took
-    /// [`slow_call_duration`](Self::slow_call_duration) or longer, whatever became of them. A slow probe then counts as
-    /// a failed one. Default: no such condition.
+    /// Opens the circuit if at least this share of the calls in the [`window`](Self::window) took
+    /// [`slow_call_duration`](Self::slow_call_duration) or longer. Default: no such condition.
+    ///
+    /// Successes and failures count alike. A slow probe counts as failed.
     #[must_use]
     pub fn slow_call_rate(self, rate: Ratio) -> Self {
         self.set(|settings| settings.slow_call_rate = Some(rate))
     }
 
-    /// From which duration on a call is slow, if there is a [`slow_call_rate`](Self::slow_call_rate). Default: 10 s.
+    /// A call that takes this long, or longer, is slow. Default: 10 s.
+    ///
+    /// It has no effect without a [`slow_call_rate`](Self::slow_call_rate).
     #[must_use]
     pub fn slow_call_duration(self, duration: Duration) -> Self {
         self.set(|settings| settings.slow_call_duration = duration)
     }
 
-    /// Counts calls in flight as slow as soon as they are, at the latest an eighth of the slow duration later, rather
-    /// than when they end. Looked at whenever a call begins or ends. Without a [`slow_call_rate`](Self::slow_call_rate)
-    /// it has no effect.
+    /// Counts calls in flight as soon as they are slow, instead of when they end. Default: off.
+    ///
+    /// A call counts at the latest one eighth of the slow-call duration after it became slow. The
+    /// rate is checked whenever a call begins or ends. It has no effect without a
+    /// [`slow_call_rate`](Self::slow_call_rate).
     #[must_use]
     pub fn count_in_flight(self) -> Self {
         self.set(|settings| settings.count_in_flight = true)
     }
 
-    /// What the rates are rates of. Default: the last 100 calls.
+    /// The calls from which the rates are computed. Default: the last 100 calls.
     #[must_use]
     pub fn window(self, window: Window) -> Self {
         self.set(|settings| settings.window = window)
     }
 
-    /// The rates mean nothing with fewer calls in the window. Default: 20. A count window that is full is always judged,
-    /// so that a minimum beyond its size is its size.
+    /// The minimum number of calls in the window: with fewer calls, the rates are not checked.
+    /// Default: 20.
+    ///
+    /// A count window is always checked when it is full, even if it is smaller than this minimum.
     #[must_use]
     pub fn minimum_calls(self, calls: NonZeroU32) -> Self {
         self.set(|settings| settings.minimum_calls = calls)
     }
 }
 
-/// How it recovers.
+/// Recovery: cooldown, probes and ramp.
 impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
-    /// How long an open circuit rejects every call. Default: 30 s.
+    /// How long an open circuit rejects all calls. Default: 30 s.
     #[must_use]
     pub fn cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.cooldown = cooldown)
     }
 
-    /// Doubles the cooldown with each trip, up to [`max_cooldown`](Self::max_cooldown), until the circuit has stayed
-    /// closed for as long as it was open last.
+    /// Doubles the cooldown with each opening, up to [`max_cooldown`](Self::max_cooldown). Default:
+    /// off.
+    ///
+    /// The cooldown starts over once the circuit has stayed closed for as long as its last
+    /// cooldown.
     #[must_use]
     pub fn growing_cooldown(self) -> Self {
         self.set(|settings| settings.growing = true)
     }
 
-    /// No cooldown that has grown, or that the service [asked for](Self::retry_after), is longer than this, unless the
-    /// [`cooldown`](Self::cooldown) itself is. Default: 5 minutes, as Envoy's longest ejection.
+    /// The maximum of a cooldown that has grown, or that the service
+    /// [requested](Self::retry_after). Default: 5 minutes, as Envoy's longest ejection.
+    ///
+    /// If [`cooldown`](Self::cooldown) is longer, it is the maximum.
     #[must_use]
     pub fn max_cooldown(self, max_cooldown: Duration) -> Self {
         self.set(|settings| settings.max_cooldown = max_cooldown)
     }
 
-    /// Shortens each cooldown at random by up to this share, so that not all clients of a service come back at once.
-    /// Default: not at all.
+    /// Shortens each cooldown at random by up to this share, so that clients of a service do not
+    /// all return at once. Default: no jitter.
     #[must_use]
     pub fn cooldown_jitter(self, share: Ratio) -> Self {
         self.set(|settings| settings.cooldown_jitter = Some(share))
     }
 
-    /// Makes the randomness repeatable. Default: another one each time.
+    /// Makes jitter repeatable, for tests. Default: a random seed.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         let layer = self.unshared();
@@ -161,42 +178,45 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         layer
     }
 
-    /// How many calls a half-open circuit lets through at a time. Default: 1.
+    /// The number of probe slots: how many probes a half-open circuit admits at a time. Default: 1.
     #[must_use]
     pub fn half_open_probes(self, probes: NonZeroU32) -> Self {
         self.set(|settings| settings.half_open_probes = probes)
     }
 
-    /// How many probes have to succeed for the circuit to close. Default: 1. The last of them closes it.
+    /// The number of successful probes that closes the circuit. Default: 1.
     #[must_use]
     pub fn half_open_successes(self, successes: NonZeroU32) -> Self {
         self.set(|settings| settings.half_open_successes = successes)
     }
 
-    /// How many probes have to fail for the circuit to open again. Default: 1. The last of them opens it.
+    /// The number of failed probes that opens the circuit again. Default: 1.
     #[must_use]
     pub fn half_open_failures(self, failures: NonZeroU32) -> Self {
         self.set(|settings| settings.half_open_failures = failures)
     }
 
-    /// How long a probe keeps its place: after that another may go, whether or not the first one comes back. Default:
-    /// as long as the cooldown, and at least a second. If it is shorter than a call may take, more probes than wanted are
-    /// under way at once. When the places were lost three times over without any answer, the circuit opens again.
+    /// How long a probe keeps its slot. Default: the cooldown, at least 1 s.
+    ///
+    /// After this time the slot is free for another probe, even if the first still runs. With a
+    /// timeout shorter than a call, more probes can run than there are slots. If all slots are lost
+    /// three times without a result, the circuit opens again.
     #[must_use]
     pub fn probe_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.probe_timeout = Some(timeout))
     }
 
-    /// After probes have closed it, lets a share of the calls through that grows from a tenth to all within this time,
-    /// and rejects the rest. With [`backpressure`](CircuitBreakerLayer::backpressure) it has no effect. Default: all at
-    /// once.
+    /// Increases the load gradually after probes have closed the circuit. Default: off.
+    ///
+    /// The share of admitted calls grows from 10 % to 100 % within this time; other calls are
+    /// rejected. It has no effect with [`backpressure`](CircuitBreakerLayer::backpressure).
     #[must_use]
     pub fn ramp(self, ramp: Duration) -> Self {
         self.set(|settings| settings.ramp = Some(ramp))
     }
 }
 
-/// What counts, and all the rest.
+/// What counts as a failure; name, listeners, errors.
 impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
     fn set(self, change: impl Fn(&mut Settings)) -> Self {
         let layer = self.unshared();
@@ -204,14 +224,16 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         layer
     }
 
-    /// Replaces all settings at once, as by a configuration that was read.
+    /// Replaces all settings, for example by settings from a configuration file.
     #[must_use]
     pub fn with_settings(self, settings: Settings) -> Self {
         self.set(|old| settings.replace(old))
     }
 
-    /// The circuit's name, for errors and events. Default: `"default"`. With
-    /// [`per_key`](CircuitBreakerLayer::per_key) a circuit is called by its key, after this name and a slash if one is set.
+    /// The circuit's name, for errors and events. Default: `"default"`.
+    ///
+    /// With [`per_key`](CircuitBreakerLayer::per_key), the name of a circuit is its key. If a name
+    /// is set, it is `name/key`.
     #[must_use]
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         let layer = self.unshared();
@@ -219,26 +241,25 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         layer
     }
 
-    /// Calls the closure at each change of a circuit's state: for metrics, alerts and logs, whether
-    /// or not a job is tracked. A layer can have several closures; it calls them in the order in
-    /// which they were added.
+    /// Calls the closure at each change of a circuit's state, for metrics, alerts and logs.
     ///
-    /// The closure gets every transition with its [counts](Transition), whether an outcome
-    /// caused it, the first call after the cooldown, or an order by hand. New settings change no
-    /// state: they decide with the next outcome. An order by hand that leaves the state as it is
-    /// causes no transition.
+    /// It needs no tracked job. A layer can have several closures, and calls them in the order of
+    /// registration.
     ///
-    /// A circuit by key that is evicted or removed causes none either, even if it is open. Its key
-    /// begins with a new, closed circuit. A call that is still in flight can then change the old
-    /// circuit, and the closure gets that.
+    /// | change | does the closure run? |
+    /// |---|---|
+    /// | by an outcome, by the first call after the cooldown, or by a handle | yes |
+    /// | new settings | no: they take effect with the next outcome |
+    /// | a handle's method that leaves the state unchanged | no |
+    /// | a circuit by key is evicted or removed, even if it is open | no |
+    /// | a call still in flight changes a circuit that was evicted or removed | yes |
     ///
-    /// The closure runs on the thread that caused the transition, before the call or the order goes
-    /// on. It runs outside every lock, so it may use the handle; keep it short. A panic of the
-    /// closure harms nothing.
+    /// The closure runs on the thread that caused the transition, before that call or method
+    /// continues. It runs outside every lock, so it may use the handle. Keep it short. A panic of
+    /// the closure is caught.
     ///
-    /// Several threads can change one circuit at the same time. Their transitions can then come at
-    /// once or in the wrong order: the later transition has the greater
-    /// [`sequence`](Transition::sequence).
+    /// If several threads change a circuit at the same time, their closures can run concurrently or
+    /// in the wrong order. The later transition has the higher [`sequence`](Transition::sequence).
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -262,7 +283,7 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         layer
     }
 
-    /// Does not count an overall time limit as a failure.
+    /// Ignores calls that end by an overall time limit. Default: they count as failures.
     #[must_use]
     pub fn ignore_timeouts(mut self) -> Self {
         self.unshare();
@@ -270,8 +291,10 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         self
     }
 
-    /// Counts a call that is dropped unfinished as a failure, as by a time limit of a foreign layer around this one.
-    /// Default: a call that is dropped says nothing about the service. What a layer of ours drops counts as the table says.
+    /// Counts a dropped call as a failure, for example if a foreign time limit outside this layer
+    /// drops it. Default: a dropped call is ignored.
+    ///
+    /// For calls that a layer of this library drops, see the [table](super#what-counts).
     #[must_use]
     pub fn count_dropped(mut self) -> Self {
         self.unshare();
@@ -279,7 +302,7 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         self
     }
 
-    /// What counts as a failure, and what not at all. Default: errors are failures.
+    /// Classifies each result as success, failure or ignored. Default: errors are failures.
     #[must_use]
     pub fn classify<D, Response, Error>(self, classify: D) -> CircuitBreakerLayer<D, B, O>
     where
@@ -288,12 +311,12 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         self.with_classify(|_| classify)
     }
 
-    /// How long the service asks to be left alone: the cooldown, where the failure that opens the circuit says so.
-    /// Limited by [`max_cooldown`](Self::max_cooldown).
+    /// Reads the cooldown from the failure that opens the circuit, as with HTTP's `Retry-After`.
     ///
-    /// `None` leaves it to the classifier's own [hint](Classify::retry_after), and then to the
-    /// cooldown, as in [`RetryLayer`](crate::retry). Call it after [`classify`](Self::classify), which
-    /// replaces it.
+    /// `None` falls back to the classifier's [hint](Classify::retry_after), then to the
+    /// [`cooldown`](Self::cooldown), as in [`RetryLayer`](crate::retry).
+    /// [`max_cooldown`](Self::max_cooldown) limits the time. Call this method after
+    /// [`classify`](Self::classify), which replaces it.
     #[must_use]
     pub fn retry_after<F, Response, Error>(
         self,
@@ -317,7 +340,7 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         }
     }
 
-    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    /// Fails with your own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn fail_with<F, E>(self, fail: F) -> CircuitBreakerLayer<C, B, FailWith<F>>
     where
@@ -326,7 +349,7 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         self.on_reject(FailWith(fail))
     }
 
-    /// Answers with a response instead of an error, and leaves the inner error type untouched.
+    /// Returns a response instead of an error, and keeps the inner error type.
     #[must_use]
     pub fn respond_with<F, Response>(self, respond: F) -> CircuitBreakerLayer<C, B, RespondWith<F>>
     where
@@ -367,7 +390,7 @@ impl<C, B: Unshare, O> CircuitBreakerLayer<C, B, O> {
 }
 
 impl<C: Clone, B: Spread, O: Clone> CircuitBreakerLayer<C, B, O> {
-    /// The same, for a clone of a service.
+    /// The layer for a clone of a service.
     pub(super) fn spread(&self) -> Self {
         Self {
             circuits: self.circuits.spread(),
@@ -379,39 +402,46 @@ impl<C: Clone, B: Spread, O: Clone> CircuitBreakerLayer<C, B, O> {
 }
 
 impl<C, O> CircuitBreakerLayer<C, OneCircuit, O> {
-    /// Reads and forces the state.
+    /// The handle of the circuit: reads, watches and forces its state.
     ///
-    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
-    /// which this handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a
+    /// new circuit, which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
         CircuitBreakerHandle::new(&self.circuits.shared)
     }
 
-    /// Makes a service that is not ready while the circuit is open, for balancers that pick another one then. By default
-    /// it is ready and the call is rejected, so that the caller learns of it.
+    /// Makes the service not ready while the circuit is open, so that a balancer picks another
+    /// service. Default: the service is ready, and the call is rejected.
     ///
-    /// A service that becomes ready has a place reserved, which no clone shares, so that its call always goes through:
-    /// call it, or drop it. Only a circuit that is opened by hand rejects it all the same. A reserved probe that is not
-    /// called within the [`probe_timeout`](Self::probe_timeout) loses its place.
+    /// A ready service has a reserved slot, which no clone shares. Its call always goes through,
+    /// unless the circuit was opened manually. So call the service or drop it. A reserved probe
+    /// slot expires after the [`probe_timeout`](Self::probe_timeout).
     ///
-    /// Those who wait are woken in their turn, when there is a place; another call in that moment may be faster. An instance
-    /// that waits for its readiness, and then is kept but no longer polled, holds up those who wait behind it until the end
-    /// of the cooldown, or of the time of the probe that they wait for, and no longer. What the circuit does when it is
-    /// asked for readiness is seen by who [watches](CircuitBreakerHandle::watch) it, as there is no job yet.
+    /// Waiters are woken first come, first served, but a new call may overtake the one being woken.
+    /// A waiter that is kept but no longer polled can delay the waiters behind it. The delay lasts
+    /// at most until the cooldown or the timeout of the awaited probe ends.
     ///
-    /// As any setter, it goes before [`handle`](Self::handle): a handle that was taken before does not see this circuit.
+    /// Transitions during a wait for readiness belong to no job:
+    /// [watch](CircuitBreakerHandle::watch) the state, or use
+    /// [`on_transition`](Self::on_transition).
+    ///
+    /// Call this setter before [`handle`](Self::handle): an earlier handle does not see this
+    /// circuit.
     #[must_use]
     pub fn backpressure(self) -> CircuitBreakerLayer<C, Backpressure, O> {
         self.with_circuits(Backpressure)
     }
 
-    /// A circuit of its own for each key, such as the request's host, made when the key first comes. The circuits have
-    /// this layer's settings, now and later. A handle that was taken before knows none of them.
+    /// Gives each key its own circuit, such as each host. A circuit is created at the first call
+    /// with its key.
     ///
-    /// The closure runs once a call: a key that is cheap to make (a number, an `Arc<str>`, an HTTP authority) costs no
-    /// allocation. As the key is not known before there is a request, the inner service is made ready also where the
-    /// call is then rejected.
+    /// All circuits have this layer's settings, including later changes. An earlier handle sees
+    /// none of these circuits.
+    ///
+    /// The closure runs once per call. Prefer keys without allocation: a number, an `Arc<str>`, an
+    /// HTTP authority. The key is known only in `call`, so the inner service is polled for
+    /// readiness even if the call is then rejected.
     #[must_use]
     pub fn per_key<F, K, Request>(self, key: F) -> CircuitBreakerLayer<C, PerKey<F, K>, O>
     where
@@ -431,10 +461,10 @@ impl<C, O> CircuitBreakerLayer<C, OneCircuit, O> {
 }
 
 impl<C, O> CircuitBreakerLayer<C, Backpressure, O> {
-    /// Reads and forces the state.
+    /// The handle of the circuit: reads, watches and forces its state.
     ///
-    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
-    /// which this handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a
+    /// new circuit, which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
         CircuitBreakerHandle::new(&self.circuits.0.shared)
@@ -442,10 +472,10 @@ impl<C, O> CircuitBreakerLayer<C, Backpressure, O> {
 }
 
 impl<C, F, K, O> CircuitBreakerLayer<C, PerKey<F, K>, O> {
-    /// Reads and forces the states.
+    /// The handle of the circuits: finds, lists and forces them.
     ///
-    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with state of its own,
-    /// which this handle does not see.
+    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with
+    /// new circuits, which this handle does not see.
     #[must_use]
     pub fn handle(&self) -> CircuitsHandle<K> {
         CircuitsHandle {
@@ -453,15 +483,15 @@ impl<C, F, K, O> CircuitBreakerLayer<C, PerKey<F, K>, O> {
         }
     }
 
-    /// Sets how many circuits there may be, not counting forced circuits. Default: 10 000.
+    /// The maximum number of circuits, without forced circuits. Default: 10 000.
     ///
-    /// A circuit is forced while it has a [mode](super::Mode) other than `Automatic`, and while it
-    /// is [open for a time](CircuitBreakerHandle::force_open_for) by hand. Forced circuits stay.
+    /// At the maximum, a new key evicts a circuit: a closed circuit, or an open or half-open
+    /// circuit if none is closed. Eviction approximates least recently used: it compares at most
+    /// eight circuits, so its cost does not grow with the number of circuits.
     ///
-    /// When a new key finds no room, a closed circuit goes, or an open or half-open circuit where
-    /// none is closed. The layer looks for the circuit with the longest time since its last call,
-    /// among eight at most. So the circuit that goes was not used for long, but need not be the
-    /// very oldest. The cost of a new key does not grow with the number of circuits.
+    /// Forced circuits are never evicted. A circuit is forced while its [mode](super::Mode) is not
+    /// `Automatic`, or while it is manually [open for a
+    /// time](CircuitBreakerHandle::force_open_for).
     #[must_use]
     pub fn max_circuits(self, circuits: NonZeroUsize) -> Self {
         let layer = self.unshared();
@@ -469,11 +499,11 @@ impl<C, F, K, O> CircuitBreakerLayer<C, PerKey<F, K>, O> {
         layer
     }
 
-    /// Sets how long a circuit without calls is kept. Default: 10 minutes.
+    /// Evicts circuits that had no call for this long. Default: 10 minutes.
     ///
-    /// A circuit stays while it would reject a call, while it is forced, and while a handle or a
-    /// call in flight holds it. Idle circuits go a few at a time, as new keys come. All of them go
-    /// when you ask for [all circuits](CircuitsHandle::circuits).
+    /// A circuit stays while it would reject a call or is forced, or while a handle or a call in
+    /// flight holds it. New keys evict a few idle circuits at a time. [`CircuitsHandle::circuits`]
+    /// evicts all of them.
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
         let layer = self.unshared();

@@ -1,10 +1,10 @@
-//! Stop calling what fails.
+//! Circuit breaker: reject calls at once while a service fails, and probe it until it recovers.
 //!
-//! | state | what happens to a call | left when |
+//! | state | calls | the state ends when |
 //! |---|---|---|
-//! | closed | goes through | one of the conditions below holds |
-//! | open | is rejected at once; the inner service is neither polled nor called | the [`cooldown`](CircuitBreakerLayer::cooldown) (default 30 s) is over and a call comes |
-//! | half-open | up to [`half_open_probes`](CircuitBreakerLayer::half_open_probes) at a time (default 1) go through, the rest is rejected | [so many](CircuitBreakerLayer::half_open_successes) probes succeeded (default 1: closed) or [so many](CircuitBreakerLayer::half_open_failures) failed (default 1: open, for a whole cooldown) |
+//! | closed | go through | a condition below is met |
+//! | open | are rejected at once; the inner service is neither polled nor called | a call comes after the [`cooldown`](CircuitBreakerLayer::cooldown) (default 30 s) |
+//! | half-open | up to [`half_open_probes`](CircuitBreakerLayer::half_open_probes) probes at a time (default 1) go through, other calls are rejected | [`half_open_successes`](CircuitBreakerLayer::half_open_successes) probes succeeded (default 1: it closes), or [`half_open_failures`](CircuitBreakerLayer::half_open_failures) failed (default 1: it opens for a whole cooldown) |
 //!
 //! ```
 //! use tower::{Service, ServiceExt, service_fn, Layer};
@@ -27,24 +27,29 @@
 //!
 //! # Configure first, then take handles
 //!
-//! A layer shares its circuit with its clones, its handles and the services that it makes. A setter never
-//! changes what others use: on a layer that is in use it gives another layer, with the same settings and a circuit of its own,
-//! and a handle that was taken before does not see the calls of that layer. An order by hand, such as
-//! [`observe_only`](CircuitBreakerHandle::observe_only), is no setting: the other circuit begins closed, and acts by itself.
+//! A layer shares its circuit with its clones, handles and services. If one of them exists, a
+//! setter returns a layer with the same settings and a new circuit. The new circuit is closed and
+//! in automatic mode. Earlier handles do not see it.
 //!
 //! # When it opens
 //!
 //! | condition | default |
 //! |---|---|
-//! | more than [`failure_threshold`](CircuitBreakerLayer::failure_threshold) failures in a row | 5: the sixth opens; once a rate is set, only if it is set too |
+//! | more than [`failure_threshold`](CircuitBreakerLayer::failure_threshold) failures in a row | 5: the sixth opens the circuit; none if a rate is set |
 //! | at least [`failure_rate`](CircuitBreakerLayer::failure_rate) of the calls in the window failed | none |
-//! | at least [`slow_call_rate`](CircuitBreakerLayer::slow_call_rate) of them took [`slow_call_duration`](CircuitBreakerLayer::slow_call_duration) (10 s) or longer; calls in flight too, with [`count_in_flight`](CircuitBreakerLayer::count_in_flight) | none |
+//! | at least [`slow_call_rate`](CircuitBreakerLayer::slow_call_rate) of the calls in the window took [`slow_call_duration`](CircuitBreakerLayer::slow_call_duration) (10 s) or longer; with [`count_in_flight`](CircuitBreakerLayer::count_in_flight), including calls in flight | none |
 //!
-//! Any of them opens. The rates are looked at with every outcome, once there are
-//! [`minimum_calls`](CircuitBreakerLayer::minimum_calls) (20) in the [`window`](CircuitBreakerLayer::window): the last
-//! 100 calls, another number, or the calls of the last so long ([`Window::time`]). A count window is exact, to the call;
-//! a time window holds 20 counts, whatever the load. A time window in which there are usually fewer calls than the
-//! minimum never opens the circuit: let it span several times as long as that many calls take to come.
+//! Each condition alone opens the circuit. The rates are checked with every outcome, if the
+//! [`window`](CircuitBreakerLayer::window) holds at least
+//! [`minimum_calls`](CircuitBreakerLayer::minimum_calls) (20).
+//!
+//! | window | calls | precision |
+//! |---|---|---|
+//! | [`Window::calls`] (default: 100) | the last calls, by number | exact |
+//! | [`Window::time`] | the calls of the last period | in steps of 1/20 of the period |
+//!
+//! Choose a time window several times longer than `minimum_calls` calls usually take to arrive. A
+//! window with fewer calls never opens the circuit.
 //!
 //! ```
 //! use std::{num::NonZeroU32, time::Duration};
@@ -66,32 +71,38 @@
 //!
 //! | outcome | counts as |
 //! |---|---|
-//! | `Ok`, `Err` | success, failure; or what [`classify`](CircuitBreakerLayer::classify) says |
-//! | an attempt's time limit | failure; inside this layer what `classify` says, if it is set |
-//! | an overall time limit, whatever the work returns in its grace period | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts); inside this layer what `classify` says, if it is set |
-//! | a response on which a retry inside gave up | failure; what `classify` says, if it is set |
-//! | a panic, of the classifier too | failure |
-//! | dropped by the caller, or by a foreign layer | nothing, unless [`count_dropped`](CircuitBreakerLayer::count_dropped) |
-//! | cancelled; rejected by a gate inside: a duplicate, another circuit, [a gate of your own](crate::reject) | nothing, whatever `classify` says |
+//! | `Ok`, `Err` | success, failure; with [`classify`](CircuitBreakerLayer::classify), its verdict |
+//! | an attempt's time limit | failure; inside this layer, the verdict of `classify`, if it is set |
+//! | an overall time limit, whatever the work returns in its grace period | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) is set; inside this layer, the verdict of `classify`, if it is set |
+//! | a response on which an inner retry gave up | failure; with `classify`, its verdict |
+//! | a panic, including one of the classifier | failure |
+//! | dropped by the caller, or by a foreign layer | ignored; failure with [`count_dropped`](CircuitBreakerLayer::count_dropped) |
+//! | cancelled, or rejected by an inner layer: a duplicate, another circuit, [a layer of your own](crate::reject) | ignored, whatever the verdict of `classify` |
 //!
-//! What was admitted before a transition counts for nothing after it. A probe is a lease: one that is dropped or
-//! cancelled gives its place back, one that hangs loses it after the
-//! [`probe_timeout`](CircuitBreakerLayer::probe_timeout), and when that has happened three times over the circuit opens
-//! again. So a circuit never stays half-open for good.
+//! A call that was admitted before a transition does not count after it.
+//!
+//! Each probe occupies a probe slot, so a circuit never stays half-open for good:
+//!
+//! - A probe that is dropped or cancelled frees its slot.
+//! - A probe that hangs loses its slot after the
+//!   [`probe_timeout`](CircuitBreakerLayer::probe_timeout).
+//! - If all slots are lost three times without a result, the circuit opens again.
 //!
 //! # How long it stays open
 //!
-//! For the [`cooldown`](CircuitBreakerLayer::cooldown), or for what the failure [asks
-//! for](CircuitBreakerLayer::retry_after), if that is any time at all, as by HTTP's `Retry-After`. The cooldown can
-//! [grow](CircuitBreakerLayer::growing_cooldown) with each trip and be [shortened at
-//! random](CircuitBreakerLayer::cooldown_jitter); after it the load can come back [little by
-//! little](CircuitBreakerLayer::ramp).
+//! The circuit stays open for the [`cooldown`](CircuitBreakerLayer::cooldown). A failure can
+//! [request another time](CircuitBreakerLayer::retry_after), as with HTTP's `Retry-After`.
+//!
+//! The cooldown can [grow](CircuitBreakerLayer::growing_cooldown) with each opening, and jitter can
+//! [shorten](CircuitBreakerLayer::cooldown_jitter) it. After the circuit closes, the load can
+//! [return gradually](CircuitBreakerLayer::ramp).
 //!
 //! # A circuit for each key
 //!
-//! [`per_key`](CircuitBreakerLayer::per_key) gives each host, tenant or shard a circuit of its own. They are made on
-//! demand, [bounded in number](CircuitBreakerLayer::max_circuits), forgotten when
-//! [idle](CircuitBreakerLayer::evict_idle_after), and listed by [`CircuitsHandle::circuits`].
+//! [`per_key`](CircuitBreakerLayer::per_key) gives each host, tenant or shard its own circuit. A
+//! circuit is created on first use and evicted when [idle](CircuitBreakerLayer::evict_idle_after).
+//! Their number is [limited](CircuitBreakerLayer::max_circuits). [`CircuitsHandle::circuits`] lists
+//! them.
 //!
 //! ```
 //! use tower::{Layer, ServiceExt, service_fn};
@@ -110,48 +121,49 @@
 //! # });
 //! ```
 //!
-//! One circuit in front of all of a service's own handlers is a mistake: one broken URL rejects
-//! every route. Use `per_key` by the matched path there.
+//! Do not put one circuit in front of all handlers of a server: one broken URL would reject every
+//! route. Use `per_key` with the matched path instead.
 //!
-//! # By hand
+//! # Manual control
 //!
-//! The [handle](CircuitBreakerHandle) reads the state and the counts, watches it, opens or closes the circuit, switches it
-//! off, lets it only [observe](CircuitBreakerHandle::observe_only) what it would do, and
-//! [changes the settings](CircuitBreakerHandle::update) without losing what was counted.
+//! The [handle](CircuitBreakerHandle) controls a circuit:
 //!
-//! [`force_open_for`](CircuitBreakerHandle::force_open_for) opens the circuit for a time, for a
-//! maintenance window, say. [`probe_now`](CircuitBreakerHandle::probe_now) ends the cooldown: the
-//! next call is a probe. Both exist [by key](CircuitsHandle::force_open_for) too.
+//! - read or watch its state and counts
+//! - [open](CircuitBreakerHandle::force_open), [close](CircuitBreakerHandle::force_closed) or
+//!   [disable](CircuitBreakerHandle::disable) it
+//! - [open it for a time](CircuitBreakerHandle::force_open_for), for example for maintenance
+//! - [end its cooldown](CircuitBreakerHandle::probe_now), so that the next call is a probe
+//! - [only observe](CircuitBreakerHandle::observe_only) what it would do
+//! - [change its settings](CircuitBreakerHandle::update) without losing counts
+//!
+//! [`CircuitsHandle`] finds the handles of circuits by key.
 //!
 //! # Transitions
 //!
-//! [`on_transition`](CircuitBreakerLayer::on_transition) calls a closure at each change of state,
-//! with a [`Transition`]: the counts, the cause and the cooldown. It needs no tracked job, and so suits metrics and
-//! alerts. Where a job is tracked, its events `CircuitOpened`, `CircuitHalfOpened` and
-//! `CircuitClosed` say which job caused the transition.
+//! [`on_transition`](CircuitBreakerLayer::on_transition) calls a closure at each change of state.
+//! Its [`Transition`] holds the counts, the cause and the cooldown. It needs no tracked job, so it
+//! fits metrics and alerts. If a tracked job causes the transition, the job also emits
+//! `CircuitOpened`, `CircuitHalfOpened` or `CircuitClosed`.
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
-//! Outside the overall limit and the retry, where it counts jobs. Inside the retry it counts attempts; the retry then
-//! stops at an open circuit.
+//! Outside the overall limit and the retry, the circuit counts jobs. Inside the retry it counts
+//! attempts, and an open circuit ends the retries.
 //!
 //! # Errors
 //!
-//! [`Open`] says which circuit and for how long, as a [`BoxError`](crate::BoxError); or what
-//! [`fail_with`](CircuitBreakerLayer::fail_with) or [`respond_with`](CircuitBreakerLayer::respond_with) makes of it.
+//! By default, a [`BoxError`](crate::BoxError) that holds an [`Open`]: the name of the circuit, the
+//! time left and the cause. [`fail_with`](CircuitBreakerLayer::fail_with) and
+//! [`respond_with`](CircuitBreakerLayer::respond_with) replace the default.
 //!
-//! [`Open::cause`] is the failure that opened the circuit: what
-//! [`Classify::describe`](crate::Classify::describe) says, or the text of the error, or a sentence
-//! about a slow call, a time limit, a panic or a dropped call. It stands at the end of the error's
-//! text. Only the failure that opens a circuit is described, before the circuit opens. A circuit
-//! that is opened by hand has no cause.
-//!
-//! The cause is for operators: an answer to strangers is better made of [`Open::circuit`] and
-//! [`Open::remaining`] than of the error's text.
+//! [`Open::cause`] describes the failure that opened the circuit. The error's text ends with it.
+//! The cause is for operators: for responses to untrusted clients, use [`Open::circuit`] and
+//! [`Open::remaining`] instead of the text.
 //!
 //! # When it does not compile
 //!
-//! Call a method such as `oneshot` by its path, and the first line of the error says what is missing:
+//! Call a method such as `oneshot` by its path. The first line of the error then names the missing
+//! bound:
 //!
 //! ```compile_fail,E0277
 //! use tower::{Layer, ServiceExt, service_fn};
@@ -165,36 +177,42 @@
 //!
 //! # Cancel safety
 //!
-//! A dropped call counts for nothing, unless asked for, and gives its probe back. A probe that is neither polled nor
-//! dropped keeps its place until its [`probe_timeout`](CircuitBreakerLayer::probe_timeout), which runs from its call;
-//! meanwhile other calls are rejected, or wait for readiness with [`backpressure`](CircuitBreakerLayer::backpressure).
-//! If its result comes after that, it counts unless the circuit has opened or closed in between.
+//! A dropped call is ignored, unless [`count_dropped`](CircuitBreakerLayer::count_dropped) is set,
+//! and frees its probe slot. A probe that is neither polled nor dropped keeps its slot until its
+//! [`probe_timeout`](CircuitBreakerLayer::probe_timeout), counted from its call. A later result
+//! counts unless the circuit has opened or closed in between.
 //!
 //! # Readiness
 //!
-//! While the circuit is open the inner service is not asked, but with [`per_key`](CircuitBreakerLayer::per_key), where the
-//! key is not known in time. A call that is rejected after the inner service was made ready leaves it ready, as tower's
-//! contract has it: an instance kept for later then keeps what its readiness holds, such as a permit. Drop it, or call
-//! again.
+//! While the circuit is open, the inner service is not polled for readiness. With
+//! [`per_key`](CircuitBreakerLayer::per_key) it is polled, as the key is not known yet.
 //!
-//! A balancer wants to know before it picks a service: with [`backpressure`](CircuitBreakerLayer::backpressure) the
-//! service is not ready while the circuit is open.
+//! If a call is rejected after the inner service became ready, the service stays ready, by tower's
+//! contract. It keeps the resources of its readiness, such as a permit, until it is called or
+//! dropped.
+//!
+//! For balancers, [`backpressure`](CircuitBreakerLayer::backpressure) makes a service that is not
+//! ready while its circuit is open.
 //!
 //! # Cost
 //!
-//! A call through a closed circuit that counts failures in a row takes no lock, no clock and no allocation, and writes
-//! nothing that another thread's clone of the service reads or writes. A rate takes a short lock for each outcome, a time
-//! window the clock once, a slow-call rate twice, a circuit by key a look into a table under a shared lock.
+//! | setting | cost of a successful call through a closed circuit |
+//! |---|---|
+//! | failures in a row | no lock, no clock, no allocation, no write to memory that other threads use |
+//! | a rate | a short lock per outcome |
+//! | a time window | one clock read |
+//! | a slow-call rate | two clock reads |
+//! | `per_key` | a table lookup under a shared lock |
 //!
-//! Clones of a service use the reference count of the thread that made them, as long as the layer, or the service that it
-//! made, is there. So clone the service in the thread that calls it.
+//! Clone a service in the thread that calls it: its reference count is then local to that thread,
+//! for as long as the layer or the original service exists.
 //!
 //! # Under axum
 //!
-//! With `respond_with` it goes into `Router::layer` as it is. All routes and connections share one
-//! circuit, as the layer's clones do. So put it in front of a client rather than of the router, or
-//! give each route a circuit with [`per_key`](CircuitBreakerLayer::per_key) and axum's
-//! `MatchedPath`. `Router::layer` also covers the fallback; `route_layer` does not.
+//! With `respond_with`, the layer fits into `Router::layer`. All routes and connections then share
+//! one circuit. So put the layer in front of a client rather than in front of the router. Or give
+//! each route a circuit with [`per_key`](CircuitBreakerLayer::per_key) and axum's `MatchedPath`.
+//! `Router::layer` includes the fallback; `route_layer` does not.
 
 mod admitted;
 mod backpressure;

@@ -1,17 +1,17 @@
-//! Whether a circuit acts by itself. Pure.
+//! The mode of a circuit: automatic or forced. Pure.
 
-/// Says whether a circuit acts by itself or was forced.
+/// The mode of a circuit: automatic, or forced by a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// It does.
+    /// The circuit opens and closes by its settings. The default.
     Automatic,
-    /// It is open until it is released.
+    /// The circuit is open until its mode changes.
     ForcedOpen,
-    /// It is closed until it is released. It counts, but never opens.
+    /// The circuit is closed until its mode changes. It counts, but never opens.
     ForcedClosed,
-    /// It lets everything through and counts nothing.
+    /// The circuit admits all calls and counts nothing.
     Disabled,
-    /// It counts and changes its state as ever, but lets everything through.
+    /// The circuit counts and changes its state as usual, but admits all calls.
     ObserveOnly,
 }

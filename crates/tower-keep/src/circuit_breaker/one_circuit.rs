@@ -1,4 +1,4 @@
-//! One circuit for all calls: the default.
+//! The default: one circuit for all calls.
 
 use std::{
     borrow::Cow,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    circuit_kind::{Admits, Ask, Circuits, Ready, Spread},
+    circuit_kind::{Admits, Circuits, Readiness, Ready, Spread},
     packed_state::State,
     settings::Settings,
     shared_circuit::{CircuitRef, SharedCircuit},
@@ -75,12 +75,12 @@ impl<Request> Admits<Request> for OneCircuit {
     }
 
     #[inline(always)]
-    fn poll_ready(&self, ready: &mut Ready, _: &mut Context<'_>) -> Poll<Ask> {
+    fn poll_ready(&self, ready: &mut Ready, _: &mut Context<'_>) -> Poll<Readiness> {
         if self.shared.circuit.state() != State::Closed {
-            return Poll::Ready(ready.ask(&self.shared));
+            return Poll::Ready(ready.check(&self.shared));
         }
         ready.rejecting = None;
-        Poll::Ready(Ask::Inner)
+        Poll::Ready(Readiness::PollInner)
     }
 
     #[inline(always)]

@@ -1,44 +1,44 @@
-//! Why a circuit opens, as the state machine knows it, and the text for each reason. Pure.
+//! The reasons why a circuit opens, and their texts. Pure.
 
 use std::{sync::Arc, time::Duration};
 
-/// What all calls learn that a circuit rejects: its name, and the failure that opened it the last
-/// time. They share it, so that a rejection takes one reference.
+/// The circuit's name, and the failure that opened it last. All rejections share it, so that a
+/// rejection costs one reference count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) circuit: Arc<str>,
     pub(super) cause: Option<Arc<str>>,
 }
 
-/// What makes a circuit open.
+/// The reason why a circuit opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpeningReason {
-    /// The call that ended just now failed. Its caller knows the text.
+    /// The last call failed. The caller of the state machine makes the text.
     Failure,
-    /// The call that ended just now was slow: it took this long, and this long is slow.
+    /// The last call was slow.
     Slow { took: Duration, limit: Duration },
-    /// A share of the calls in the window failed, and the last call brought no failure.
+    /// The failure rate is reached, although the last call did not fail.
     FailureRate { failures: u64, calls: u64 },
-    /// A share of the calls is slow, and the last call brought no slow one.
+    /// The slow-call rate is reached, although the last call was not slow.
     SlowRate {
         slow: u64,
         calls: u64,
         limit: Duration,
     },
-    /// The settings now allow fewer failures than there were before.
+    /// New settings allow fewer failures in a row than there were.
     Failures(u32),
-    /// The probes of the half-open state do not come back.
+    /// The probes of the half-open state hang.
     ProbesHang,
 }
 
 impl OpeningReason {
-    /// The text; `None` where only the caller of the failed call knows it.
+    /// The text of the reason; `None` for [`Failure`](Self::Failure).
     pub(super) fn text(self) -> Option<Arc<str>> {
         let text = match self {
             Self::Failure => return None,
             Self::Slow { took, limit } => {
                 let (took, limit) = (rounded(took), rounded(limit));
-                format!("a call took {took:?}, and {limit:?} is slow")
+                format!("a slow call took {took:?} (limit: {limit:?})")
             }
             Self::FailureRate { failures, calls } => format!("{failures} of {calls} calls failed"),
             Self::SlowRate { slow, calls, limit } => {
@@ -46,13 +46,13 @@ impl OpeningReason {
                 format!("{slow} of {calls} calls took {limit:?} or longer")
             }
             Self::Failures(failures) => format!("{failures} calls failed in a row"),
-            Self::ProbesHang => "the probes did not come back in time".to_owned(),
+            Self::ProbesHang => "the probes timed out".to_owned(),
         };
         Some(text.into())
     }
 }
 
-/// In whole milliseconds, rounded up: as much as anybody wants to read.
+/// Rounds up to whole milliseconds, for texts.
 pub(super) fn rounded(duration: Duration) -> Duration {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))

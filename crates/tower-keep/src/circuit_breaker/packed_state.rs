@@ -1,32 +1,32 @@
-//! What a circuit knows without a lock, packed into one word. Pure.
+//! `State`, and the packed word that holds a circuit's lock-free state. Pure.
 
-/// What a circuit does with calls.
+/// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Lets them through and counts what becomes of them.
+    /// Admits calls and counts their outcomes.
     Closed,
-    /// Rejects them.
+    /// Rejects calls.
     Open,
-    /// Lets a few through to see whether the service has recovered.
+    /// Admits a few probes to test whether the service has recovered.
     HalfOpen,
 }
 
-/// Failures in a row in the upper half, then the generation, the flags, and two bits of state.
+/// From the top: 32 bits of failures in a row, the generation, the flags, and two bits of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PackedState(pub(super) u64);
 
-/// Calls are timed, to tell the slow ones.
+/// Calls are timed, to find slow calls.
 pub(super) const TIMED: u64 = 1 << 2;
-/// Calls are known while they are in flight.
+/// Calls in flight are counted.
 pub(super) const TRACKED: u64 = 1 << 3;
-/// Successes are counted too.
+/// Outcomes are counted in a window.
 pub(super) const WINDOWED: u64 = 1 << 4;
-/// Not every call goes through, though the circuit is closed.
+/// The closed circuit admits only a share of the calls.
 pub(super) const RAMPING: u64 = 1 << 5;
-/// It matters when a call ends.
+/// The window depends on the time when a call ends.
 pub(super) const DATED: u64 = 1 << 6;
-/// Every call goes through, whatever the state is.
+/// The circuit admits all calls in every state.
 pub(super) const OBSERVING: u64 = 1 << 7;
 
 const FLAGS: u64 = TIMED | TRACKED | WINDOWED | RAMPING | DATED | OBSERVING;
@@ -72,12 +72,12 @@ impl PackedState {
         self.0 & FLAGS
     }
 
-    /// The same, with other failures.
+    /// Replaces the failures.
     pub(super) fn with_failures(self, failures: u32) -> Self {
         Self(u64::from(failures) << 32 | self.0 & u64::from(u32::MAX))
     }
 
-    /// The same, with other flags.
+    /// Replaces the flags.
     pub(super) fn with_flags(self, flags: u64) -> Self {
         Self(self.0 & !FLAGS | flags & FLAGS)
     }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn gives_back_what_was_packed() {
-        // Two bits of state, six flags, and the rest of the lower half.
+        // The rest of the lower half, after two bits of state and six flags.
         assert_eq!(GENERATION_MASK, (1 << 24) - 1);
         for state in [State::Closed, State::Open, State::HalfOpen] {
             for generation in [0, 1, GENERATION_MASK] {
@@ -112,7 +112,7 @@ mod tests {
                 }
             }
         }
-        // The generation wraps around rather than spill over.
+        // The generation wraps around and does not overflow into other bits.
         let word = PackedState::new(State::Open, GENERATION_MASK + 1, 0, 0);
         assert_eq!(word, PackedState::new(State::Open, 0, 0, 0));
     }

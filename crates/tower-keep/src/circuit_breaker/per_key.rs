@@ -1,4 +1,4 @@
-//! A circuit for each key: how a call finds its own.
+//! `per_key`: one circuit for each key, and how a call finds its circuit.
 
 use std::{
     borrow::Cow,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    circuit_kind::{Admits, Ask, Circuits, Ready, Spread},
+    circuit_kind::{Admits, Circuits, Readiness, Ready, Spread},
     settings::Settings,
     shared_circuit::CircuitRef,
     table::{Seed, Table},
@@ -20,7 +20,7 @@ use crate::{
     unshare::{Unshare, has_others},
 };
 
-/// A circuit for each key, made when the key first comes. Made by
+/// One circuit for each key, created at the first call with the key. Made by
 /// [`CircuitBreakerLayer::per_key`](super::CircuitBreakerLayer::per_key).
 pub struct PerKey<F, K> {
     by: ForRequest<F>,
@@ -44,7 +44,7 @@ impl<F, K> PerKey<F, K> {
 
 impl<F, K> Unshare for PerKey<F, K> {
     fn is_shared(&self) -> bool {
-        // A handle of one circuit does not hold the table.
+        // A handle of one circuit does not hold the table, so circuits count as users.
         has_others(&self.table) || self.table.len() > 0
     }
 
@@ -95,9 +95,9 @@ where
     K: Eq + Hash + fmt::Display,
 {
     #[inline(always)]
-    fn poll_ready(&self, _: &mut Ready, _: &mut Context<'_>) -> Poll<Ask> {
-        // The key is not known yet.
-        Poll::Ready(Ask::Inner)
+    fn poll_ready(&self, _: &mut Ready, _: &mut Context<'_>) -> Poll<Readiness> {
+        // The key is known only in `call`.
+        Poll::Ready(Readiness::PollInner)
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! The service: asks the circuit, and calls the inner service or rejects the call.
+//! `CircuitBreaker`, the service: admits a call to the inner service, or rejects it.
 
 use std::{
     fmt, mem,
@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::{
     admitted::{Admitted, guarded},
-    circuit_kind::{Admits, Ask, Circuits, Place, Ready, Spread},
+    circuit_kind::{Admits, Circuits, Readiness, Ready, Slot, Spread},
     error::Open,
     future::{ResponseFuture, State},
     layer::CircuitBreakerLayer,
@@ -27,7 +27,7 @@ use crate::{
     reject::{Fail, OnReject},
 };
 
-/// Rejects calls while its circuit is open: the service that [`CircuitBreakerLayer`] makes.
+/// The service that [`CircuitBreakerLayer`] makes: it rejects calls while its circuit is open.
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, B = OneCircuit, O = Fail> {
     inner: S,
     layer: CircuitBreakerLayer<C, B, O>,
@@ -48,13 +48,14 @@ impl<S, C, B, O> CircuitBreaker<S, C, B, O> {
         &self.inner
     }
 
-    /// A mutable reference to the inner service. What is called on it directly passes the circuit by and is not counted.
+    /// A mutable reference to the inner service. Direct calls to it bypass the circuit and are not
+    /// counted.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service. A place that was reserved for a call is given back; the circuit and its counts stay with the
-    /// layer and its handles.
+    /// The inner service. Frees a reserved slot. The circuit and its counts stay with the layer and
+    /// its handles.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -62,7 +63,7 @@ impl<S, C, B, O> CircuitBreaker<S, C, B, O> {
 
 impl<S: Clone, C: Clone, B: Spread, O: Clone> Clone for CircuitBreaker<S, C, B, O> {
     fn clone(&self) -> Self {
-        // Readiness is not inherited, and so neither is its lack.
+        // A clone inherits neither readiness nor a pending rejection.
         Self::new(self.inner.clone(), self.layer.spread())
     }
 }
@@ -91,8 +92,10 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
         let layer = &self.layer;
         match ready!(layer.circuits.poll_ready(&mut self.ready, cx)) {
-            Ask::Nobody => Poll::Ready(Ok(())),
-            Ask::Inner => (self.inner.poll_ready(cx)).map_err(|error| layer.on_reject.pass(error)),
+            Readiness::Reject => Poll::Ready(Ok(())),
+            Readiness::PollInner => {
+                (self.inner.poll_ready(cx)).map_err(|error| layer.on_reject.pass(error))
+            }
         }
     }
 
@@ -106,26 +109,26 @@ where
         layer.circuits.follow_thread();
         let shared = before_service(|| layer.circuits.circuit(&request));
         if let Some(seen) = ready.rejecting.take() {
-            // The circuit may have changed its mind meanwhile, but the inner service was not made
-            // ready.
+            // Reject even if the circuit has changed: the inner service was not polled for
+            // readiness.
             let rejection = shared.circuit.reject(Some(seen), || shared.now());
             return rejected(layer, rejection, Membership::without_call());
         }
-        if matches!(ready.place, Place::None) {
+        if matches!(ready.slot, Slot::None) {
             if let Some(admission) = shared.circuit.admit_closed(false, || shared.now()) {
                 return forward(inner, layer, shared.into_owned(), admission, request);
             }
         }
-        call_slowly(inner, layer, mem::take(&mut ready.place), &shared, request)
+        call_slowly(inner, layer, mem::take(&mut ready.slot), &shared, request)
     }
 }
 
-/// Calls through a circuit that does not simply let the call through.
+/// Calls through a circuit that may reject or change.
 #[cold]
 fn call_slowly<S, C, B, O, Request>(
     inner: &mut S,
     layer: &CircuitBreakerLayer<C, B, O>,
-    place: Place,
+    slot: Slot,
     shared: &CircuitRef,
     request: Request,
 ) -> ResponseFuture<S::Future, C, O>
@@ -137,9 +140,9 @@ where
     let Answer {
         admission,
         transition,
-    } = before_service(|| place.enter(shared));
+    } = before_service(|| slot.enter(shared));
     if let Some(transition) = &transition {
-        // The job can be told only once it is known, but the inner service may panic before.
+        // Before the job's event: the job is not known yet, and the inner service may panic.
         shared.publish(transition);
     }
     let mut is_uncounted = false;
@@ -179,7 +182,7 @@ fn rejected<F, C: Clone, B, O: Clone>(
     )
 }
 
-/// Makes a call that the circuit lets through.
+/// Makes an admitted call.
 #[inline(always)]
 fn forward<S, C, B, O, Request>(
     inner: &mut S,
@@ -197,7 +200,7 @@ where
     let (membership, (future, job)) = Membership::call(|| {
         let known = context::is_calling();
         let future = guarded(&shared, &mut admission, known, || inner.call(request));
-        // Of the stack's job, if it is there by now.
+        // The id of the stack's job, if it exists by now.
         let job = match context::is_calling() {
             true => context::with_current(|job| job.map(|job| job.id())),
             false => None,
@@ -214,7 +217,7 @@ where
     )
 }
 
-/// Tells the job what the circuit did, or would have done.
+/// Emits the job's events: a transition, or a rejection in observe-only mode.
 #[cold]
 fn announce(
     membership: &Membership,
@@ -251,7 +254,7 @@ mod tests {
         sharded::{SHARDS, of_threads},
     };
 
-    /// Calls of clones that several threads made write to no reference count together.
+    /// Clones made in several threads use different reference counts.
     #[test]
     fn a_clone_has_the_count_of_its_thread() {
         let layer = CircuitBreakerLayer::new();

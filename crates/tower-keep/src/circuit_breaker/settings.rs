@@ -4,48 +4,51 @@ use std::{fmt, num::NonZeroU32, time::Duration};
 
 use crate::ratio::{InvalidWindow, Ratio};
 
-/// Says when a circuit opens and how it recovers. The settings can change while it works, without losing what it counted:
-/// [`CircuitBreakerHandle::update`](super::CircuitBreakerHandle::update).
+/// The settings of a circuit: when it opens and how it recovers.
 ///
-/// Each field says what the layer's setter of the same name says.
+/// Each field corresponds to the layer's setter of the same name.
+/// [`CircuitBreakerHandle::update`](super::CircuitBreakerHandle::update) changes them at run time
+/// without losing counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How many failures in a row are put up with: one more opens. `None` is 5 where no rate is set, and no such
-    /// condition where one is.
+    /// More than this number of failures in a row opens the circuit. `None` means 5, or no such
+    /// condition if a rate is set.
     pub failure_threshold: Option<u32>,
     /// The share of failed calls in the window at which the circuit opens. Default: none.
     pub failure_rate: Option<Ratio>,
     /// The share of slow calls in the window at which the circuit opens. Default: none.
     pub slow_call_rate: Option<Ratio>,
-    /// A call that takes this long, or longer, is slow. Default: 10 s. Without a slow-call rate it has no effect.
+    /// A call that takes this long, or longer, is slow. Default: 10 s. No effect without a
+    /// slow-call rate.
     pub slow_call_duration: Duration,
-    /// Whether calls in flight count as slow as soon as they are. Default: no.
+    /// Whether calls in flight count as soon as they are slow. Default: no.
     pub count_in_flight: bool,
-    /// What the rates are rates of. Default: the last 100 calls.
+    /// The calls from which the rates are computed. Default: the last 100 calls.
     pub window: Window,
-    /// The rates mean nothing with fewer calls in the window. Default: 20. A full count window is always judged.
+    /// With fewer calls in the window, the rates are not checked. Default: 20. A full count window
+    /// is always checked.
     pub minimum_calls: NonZeroU32,
-    /// How long an open circuit rejects every call. Default: 30 s.
+    /// How long an open circuit rejects all calls. Default: 30 s.
     pub cooldown: Duration,
-    /// Whether each trip that follows soon doubles the cooldown. Default: no.
+    /// Whether the cooldown doubles with each opening. Default: no.
     pub growing: bool,
-    /// No grown cooldown, and none that the service asked for, is longer than this, unless `cooldown` is.
-    /// Default: 5 minutes, as Envoy's.
+    /// The maximum of a cooldown that has grown, or that the service requested, unless `cooldown`
+    /// is longer. Default: 5 minutes.
     pub max_cooldown: Duration,
-    /// By up to which share each cooldown is shortened at random. Default: none.
+    /// The maximum share by which each cooldown is shortened at random. Default: none.
     pub cooldown_jitter: Option<Ratio>,
-    /// How many calls a half-open circuit lets through at a time. Default: 1.
+    /// The number of probes that a half-open circuit admits at a time. Default: 1.
     pub half_open_probes: NonZeroU32,
-    /// How many probes have to succeed for the circuit to close. Default: 1.
+    /// The number of successful probes that closes the circuit. Default: 1.
     pub half_open_successes: NonZeroU32,
-    /// How many probes have to fail for the circuit to open again. Default: 1.
+    /// The number of failed probes that opens the circuit again. Default: 1.
     pub half_open_failures: NonZeroU32,
-    /// How long a probe keeps its place. Default: as long as the cooldown, at least a second.
+    /// How long a probe keeps its slot. Default: the cooldown, at least 1 s.
     pub probe_timeout: Option<Duration>,
-    /// How long it takes after closing until every call goes through again. Default: none.
+    /// The time after closing until all calls are admitted again. Default: none.
     pub ramp: Option<Duration>,
-    /// How long a probe keeps its place at least, where the user set nothing.
+    /// The minimum of the default probe timeout.
     pub(crate) least_probe_timeout: Duration,
 }
 
@@ -78,8 +81,10 @@ fn number(number: u32) -> NonZeroU32 {
 }
 
 impl Settings {
-    /// The settings with what their defaults depend on filled in: the threshold of failures in a
-    /// row, the probe timeout, and the limits of the minimum of calls and of the greatest cooldown.
+    /// The settings with computed defaults filled in.
+    ///
+    /// These are the failure threshold, the probe timeout, the maximum cooldown, and the minimum
+    /// number of calls, limited by the window.
     ///
     /// ```
     /// use tower_keep::{CircuitBreakerLayer, Ratio};
@@ -102,29 +107,29 @@ impl Settings {
         self
     }
 
-    /// Puts these in place of others. What a pipeline asked for stays.
+    /// Replaces `old`. Keeps the minimum probe timeout that a pipeline set.
     pub(super) fn replace(mut self, old: &mut Self) {
         self.least_probe_timeout = self.least_probe_timeout.max(old.least_probe_timeout);
         *old = self;
     }
 
-    /// More failures in a row than this open; `None` if they do not matter.
+    /// The effective failure threshold; `None` if failures in a row do not open the circuit.
     pub(super) fn consecutive(&self) -> Option<u32> {
         let default = (!self.is_windowed()).then_some(5);
         self.failure_threshold.or(default)
     }
 
-    /// Whether there is a rate to be judged.
+    /// Whether a rate is set.
     pub(super) fn is_windowed(&self) -> bool {
         self.failure_rate.is_some() || self.slow_call_rate.is_some()
     }
 
-    /// Whether the window is of calls, so that time does not matter to it.
+    /// Whether the window counts calls, independent of time.
     pub(super) fn counts_calls(&self) -> bool {
         matches!(self.window.0, WindowSize::Calls(_))
     }
 
-    /// With how many calls in the window the rates mean something.
+    /// The effective minimum number of calls.
     pub(super) fn least_calls(&self) -> u64 {
         let least = match self.window.0 {
             WindowSize::Calls(size) => self.minimum_calls.min(size),
@@ -133,26 +138,26 @@ impl Settings {
         u64::from(least.get())
     }
 
-    /// How long a call took, if it was slow.
+    /// The duration of a call, if it was slow.
     #[inline(always)]
     pub(super) fn slow_call(&self, took: impl FnOnce() -> Duration) -> Option<Duration> {
         self.slow_call_rate?;
         Some(took()).filter(|took| *took >= self.slow_call_duration)
     }
 
-    /// How long a probe keeps its place.
+    /// The effective probe timeout.
     pub(super) fn lease(&self) -> Duration {
         let default = self.cooldown.max(self.least_probe_timeout);
         self.probe_timeout.unwrap_or(default)
     }
 
-    /// The cooldown after this number of trips that followed each other, before any jitter; `asked` is what the service asked
-    /// for.
-    pub(super) fn cooldown_after(&self, trips: u32, asked: Option<Duration>) -> Duration {
+    /// The cooldown after this number of openings in a row, without jitter. `requested` is the time
+    /// that the service requested.
+    pub(super) fn cooldown_after(&self, trips: u32, requested: Option<Duration>) -> Duration {
         let max = self.max_cooldown.max(self.cooldown);
-        match asked {
-            // To be asked for no rest at all is no reason to give none to a service that fails.
-            Some(asked) if !asked.is_zero() => asked.min(max),
+        match requested {
+            // A requested time of zero is ignored: the service still fails.
+            Some(requested) if !requested.is_zero() => requested.min(max),
             _ if self.growing => {
                 let factor = 1_u32.checked_shl(trips).unwrap_or(u32::MAX);
                 self.cooldown.saturating_mul(factor).min(max)
@@ -164,7 +169,7 @@ impl Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What a pipeline asks for is in the effective probe timeout.
+        // `least_probe_timeout` shows in the effective probe timeout.
         f.debug_struct("Settings")
             .field("failure_threshold", &self.failure_threshold)
             .field("failure_rate", &self.failure_rate)
@@ -186,7 +191,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Says which calls the rates of a circuit are computed from: the last so many, or those of a time.
+/// The calls from which a circuit computes its rates: the last calls by number, or by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window(pub(crate) WindowSize);
 
@@ -198,18 +203,20 @@ pub(crate) enum WindowSize {
 }
 
 impl Window {
-    /// The last calls, as many as given here, exactly. It takes two bits of memory a call.
+    /// The last `calls` calls, exactly. It takes two bits of memory per call.
     #[must_use]
     pub const fn calls(calls: NonZeroU32) -> Self {
         Self(WindowSize::Calls(calls))
     }
 
-    /// The calls of the last `length`, kept in 20 parts whatever the load: none that ended longer ago counts, while one
-    /// may be forgotten up to a twentieth of the length before its time.
+    /// The calls of the last `length`, in constant memory.
+    ///
+    /// The window moves in steps of a twentieth of `length`. A call leaves at the latest after
+    /// `length`, and at the earliest one step before.
     ///
     /// # Errors
     ///
-    /// [`InvalidWindow`] if the length is zero.
+    /// [`InvalidWindow`] if `length` is zero.
     pub const fn time(length: Duration) -> Result<Self, InvalidWindow> {
         if length.is_zero() {
             Err(InvalidWindow::new(length, Duration::from_nanos(1)))

@@ -1,4 +1,4 @@
-//! A circuit as services, handles and tables share it: with its clock, its listeners, and the callers that wait for it.
+//! A circuit as services, handles and tables share it, with its clock, listeners and waiters.
 
 use std::{
     sync::{
@@ -27,19 +27,19 @@ use crate::{
     sharded::Shard,
 };
 
-/// What calls, handles and tables hold of a circuit.
+/// A reference to a circuit, as calls, handles and tables hold it.
 pub(super) type CircuitRef = Arc<Shard<SharedCircuit>>;
 
-/// The circuit, and what is told of it.
+/// A circuit with its clock, watchers, listeners and waiters.
 pub(crate) struct SharedCircuit {
     pub(crate) circuit: Circuit,
     pub(super) waiters: Waiters,
     pub(super) listeners: Arc<TransitionListeners>,
     state: watch::Sender<State>,
     born: Instant,
-    /// The circuit's place in a table of circuits by key.
+    /// The circuit's entry in a table of circuits by key.
     pub(super) table_entry: Option<TableEntry>,
-    /// For that table, on its clock.
+    /// The time of the last call, on the table's clock.
     last_used: AtomicU64,
 }
 
@@ -85,7 +85,7 @@ impl SharedCircuit {
         new
     }
 
-    /// Whether a watcher of the state is there.
+    /// Whether the state has a watcher.
     pub(super) fn is_watched(&self) -> bool {
         self.state.receiver_count() > 0
     }
@@ -99,7 +99,7 @@ impl SharedCircuit {
         self.circuit.rename(name);
     }
 
-    /// The time on the circuit's own scale.
+    /// The time since the circuit was created.
     pub(super) fn now(&self) -> Duration {
         Instant::now().saturating_duration_since(self.born)
     }
@@ -130,7 +130,7 @@ impl SharedCircuit {
         self.publish_manual(transition);
     }
 
-    /// Whether the circuit was open.
+    /// Returns whether the circuit was open.
     pub(super) fn probe_now(&self) -> bool {
         let transition = self.circuit.probe_now(self.now());
         let was_open = transition.is_some();
@@ -140,34 +140,37 @@ impl SharedCircuit {
         was_open
     }
 
-    /// An order by hand may change the mode or the time that is left without a transition.
+    /// Publishes a manual change, which may change the mode or the remaining time without a
+    /// transition.
     fn publish_manual(&self, transition: Option<Box<StateChange>>) {
         self.publish_state();
-        // The time that each of those who wait has in mind may be another now.
+        // The time for which each waiter waits may have changed.
         self.waiters.wake_all();
         if let Some(transition) = transition {
-            self.tell(&transition);
+            self.notify(&transition);
         }
     }
 
-    fn tell(&self, transition: &StateChange) {
-        self.listeners.tell(|| transition.of_circuit(self.name()));
+    fn notify(&self, transition: &StateChange) {
+        self.listeners.notify(|| transition.of_circuit(self.name()));
     }
 
-    /// Tells whoever watches the state what it is now, and those who wait for it. Called after a transition, without a
-    /// lock of the circuit held: of two transitions at once both tell the later state.
+    /// Sends the current state to watchers, and wakes waiters.
+    ///
+    /// Called after a transition, without a lock of the circuit. Two concurrent transitions both
+    /// send the later state.
     fn publish_state(&self) {
         if let Some(table_entry) = &self.table_entry {
             table_entry.note();
         }
-        self.state.send_if_modified(|told| {
+        self.state.send_if_modified(|published| {
             let state = self.circuit.state();
-            std::mem::replace(told, state) != state
+            std::mem::replace(published, state) != state
         });
         self.wake();
     }
 
-    /// Wakes who may go on, or has to wait for another moment than before.
+    /// Wakes the waiters that may continue, or whose waiting time has changed.
     #[cold]
     pub(super) fn wake(&self) {
         if self.circuit.state() == State::Closed {
@@ -177,7 +180,7 @@ impl SharedCircuit {
         }
     }
 
-    /// Counts the outcome of a call that has no result.
+    /// Counts the outcome of a call without a result, and carries out its effect.
     #[cold]
     pub(super) fn end(
         &self,
@@ -196,23 +199,23 @@ impl SharedCircuit {
         }
     }
 
-    /// Counts the outcome of a call. The caller carries the verdict out.
+    /// Counts the outcome of a call. The caller carries out the returned effect.
     #[inline(always)]
     pub(super) fn record(
         &self,
         admission: &Admission,
         outcome: Outcome,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
     ) -> Option<OutcomeEffect> {
-        let verdict = (self.circuit).record(admission, outcome, asked, || self.now());
+        let verdict = (self.circuit).record(admission, outcome, requested, || self.now());
         if verdict.is_none() && admission.is_probe() {
-            // Its place is free for another.
+            // The probe's slot is free.
             self.wake();
         }
         verdict
     }
 
-    /// Opens the circuit as was decided, and tells of it.
+    /// Opens the circuit by an earlier decision, and announces the transition.
     #[cold]
     pub(super) fn open_for(&self, trip: Trip, cause: Arc<str>, job: Option<&Core>) {
         if let Some(transition) = self.circuit.open_for(trip, cause, self.now()) {
@@ -220,22 +223,21 @@ impl SharedCircuit {
         }
     }
 
-    /// Tells the watchers, those who wait, and the listeners of a transition. Called without a lock
-    /// of the circuit held.
+    /// Sends a transition to watchers, waiters and listeners. Called without a lock of the circuit.
     #[cold]
     pub(super) fn publish(&self, transition: &StateChange) {
         self.publish_state();
-        self.tell(transition);
+        self.notify(transition);
     }
 
-    /// Tells everybody of a transition, and the job that caused it.
+    /// Sends a transition to watchers, waiters, listeners, and the job that caused it.
     #[cold]
     pub(super) fn announce(&self, transition: &StateChange, job: Option<&Core>) {
         self.publish(transition);
         self.emit(transition, job);
     }
 
-    /// Tells the job that caused a transition.
+    /// Emits the event of a transition in the job that caused it.
     #[cold]
     pub(super) fn emit(&self, transition: &StateChange, job: Option<&Core>) {
         let Some(job) = job else {

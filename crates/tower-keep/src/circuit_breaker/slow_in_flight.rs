@@ -1,26 +1,27 @@
-//! Slow calls in flight: how many of the calls under way are slow already. Pure, and of constant size: calls are kept by the time they began, in
-//! parts of a sixteenth of what is slow. A part counts as slow once all its calls are.
+//! Counts the slow calls among the calls in flight, in constant memory. Pure.
 //!
-//! Times are nanoseconds since some fixed instant.
+//! Calls are counted by the time of their beginning, in buckets of a sixteenth of the slow-call
+//! duration. A bucket counts as slow when all its calls are slow. Times are nanoseconds since a
+//! fixed instant.
 
 use std::time::Duration;
 
-const PARTS: u64 = 16;
+const BUCKETS: u64 = 16;
 
-/// How many parts may hold calls that are not slow yet.
-const YOUNG: usize = PARTS as usize + 1;
+/// The number of buckets that may hold calls that are not slow yet.
+const YOUNG: usize = BUCKETS as usize + 1;
 
 #[derive(Debug)]
 pub(super) struct SlowInFlight {
-    /// Calls that began before this are not known here.
+    /// Calls that began before this time are unknown.
     since: u64,
-    /// At least 1.
+    /// The length of a bucket; at least 1.
     width: u64,
-    /// How many parts back all calls are slow.
-    patience: u64,
-    /// The number of the youngest part, counted from the beginning of time.
+    /// The age in buckets from which all calls of a bucket are slow.
+    slow_age: u64,
+    /// The number of the current bucket, counted from time zero.
     current: u64,
-    /// How many calls of each young part are in flight; part n has the place n modulo their number.
+    /// The calls in flight of each young bucket, in a ring.
     young: [u64; YOUNG],
     slow: u64,
 }
@@ -28,69 +29,69 @@ pub(super) struct SlowInFlight {
 impl SlowInFlight {
     pub(super) fn new(slow_after: Duration, now: u64) -> Self {
         let nanos = nanos(slow_after);
-        let width = nanos.div_ceil(PARTS).max(1);
-        // What began in this same moment began before.
+        let width = nanos.div_ceil(BUCKETS).max(1);
+        // Calls that began at this moment count as unknown.
         let since = now.saturating_add(1);
         Self {
             since,
             width,
-            patience: nanos.div_ceil(width),
+            slow_age: nanos.div_ceil(width),
             current: since / width,
             young: [0; YOUNG],
             slow: 0,
         }
     }
 
-    fn place(part: u64) -> usize {
-        (part % YOUNG as u64) as usize
+    fn slot(bucket: u64) -> usize {
+        (bucket % YOUNG as u64) as usize
     }
 
-    fn is_slow(&self, part: u64) -> bool {
-        // The last call of a part began right before the next part.
-        part.saturating_add(self.patience) < self.current
+    fn is_slow(&self, bucket: u64) -> bool {
+        // The last call of a bucket began right before the next bucket.
+        bucket.saturating_add(self.slow_age) < self.current
     }
 
     fn advance(&mut self, now: u64) {
-        let known = self.current.saturating_sub(self.patience)..=self.current;
+        let known = self.current.saturating_sub(self.slow_age)..=self.current;
         self.current = self.current.max(now / self.width);
-        for part in known {
-            if self.is_slow(part) {
-                self.slow += std::mem::take(&mut self.young[Self::place(part)]);
+        for bucket in known {
+            if self.is_slow(bucket) {
+                self.slow += std::mem::take(&mut self.young[Self::slot(bucket)]);
             }
         }
     }
 
-    /// A call begins. Gives back when it is taken to have begun, for its end.
+    /// Counts the beginning of a call. Returns its time, for [`end`](Self::end).
     pub(super) fn begin(&mut self, now: u64) -> u64 {
         self.advance(now);
-        self.young[Self::place(self.current)] += 1;
+        self.young[Self::slot(self.current)] += 1;
         now.max(self.since).max(self.current * self.width)
     }
 
-    /// A call that began then ended.
+    /// Counts the end of a call that began at `began`.
     pub(super) fn end(&mut self, began: u64, now: u64) {
         if began < self.since {
             return;
         }
         self.advance(now);
-        let part = began / self.width;
-        let calls = if self.is_slow(part) {
+        let bucket = began / self.width;
+        let calls = if self.is_slow(bucket) {
             &mut self.slow
         } else {
-            &mut self.young[Self::place(part)]
+            &mut self.young[Self::slot(bucket)]
         };
-        // A call that began in the moment in which this came to be may not have been told of.
+        // A call that began in the moment of creation may not have been counted.
         *calls = calls.saturating_sub(1);
     }
 
-    /// How many are slow.
+    /// The number of slow calls.
     pub(super) fn slow(&mut self, now: u64) -> u64 {
         self.advance(now);
         self.slow
     }
 }
 
-/// As far as 64 bits go: 584 years.
+/// Nanoseconds, saturating at 584 years.
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -118,7 +119,7 @@ mod tests {
     }
 
     proptest! {
-        /// No call counts as slow before it is, and each does within a sixteenth (rounded up) after.
+        /// No call counts before it is slow. Each call counts within two buckets after.
         #[test]
         fn brackets_the_model(
             slow_after in 0..2000_u64,
@@ -128,7 +129,7 @@ mod tests {
             let mut now = start;
             let mut in_flight = SlowInFlight::new(Duration::from_nanos(slow_after), now);
             let mut calls: Vec<u64> = Vec::new();
-            let slack = slow_after.div_ceil(PARTS).max(1);
+            let slack = slow_after.div_ceil(BUCKETS).max(1);
             for action in actions {
                 match action {
                     Action::Begin => calls.push(in_flight.begin(now)),
@@ -165,7 +166,7 @@ mod tests {
         let mut in_flight = SlowInFlight::new(Duration::from_nanos(160), 0);
         let first = in_flight.begin(1000);
         let second = in_flight.begin(10);
-        // It is counted where the latest call is.
+        // It counts in the current bucket.
         assert_eq!((first, second), (1000, 1000));
         in_flight.end(second, 10);
         assert_eq!(in_flight.slow(2000), 1);

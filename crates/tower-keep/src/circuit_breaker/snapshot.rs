@@ -4,53 +4,56 @@ use std::{sync::Arc, time::Duration};
 
 use super::{mode::Mode, packed_state::State};
 
-/// Shows the state and the counts of a circuit at one moment: what
-/// [`CircuitBreakerHandle::snapshot`](super::CircuitBreakerHandle::snapshot) returns.
+/// The state and the counts of a circuit at one moment, from
+/// [`CircuitBreakerHandle::snapshot`](super::CircuitBreakerHandle::snapshot).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CircuitSnapshot {
     /// The state.
     pub state: State,
-    /// Whether the circuit acts by itself.
+    /// The mode: automatic, or forced by a handle.
     pub mode: Mode,
-    /// How many failures there were in a row, while closed.
+    /// The number of failures in a row in the closed state.
     pub failures_in_a_row: u32,
-    /// How many calls are in the window: those of the current closed state, or of the last one. 0 where no rate is set.
+    /// The number of calls in the window, from the current or the last closed state. 0 if no rate
+    /// is set.
     pub calls: u64,
-    /// How many of them failed.
+    /// The number of failed calls in the window.
     pub failures: u64,
-    /// How many of them were slow.
+    /// The number of slow calls in the window.
     pub slow_calls: u64,
-    /// How many calls in flight are slow already, where those are counted.
+    /// The number of slow calls in flight, if they are counted.
     pub slow_in_flight: u64,
-    /// How many probes are under way, which is how many of the half-open places are taken.
+    /// The number of running probes, that is of occupied probe slots.
     pub probes: usize,
-    /// How many probes of the current half-open state succeeded. 0 in other states.
+    /// The number of successful probes in the current half-open state. 0 in other states.
     pub probe_successes: u32,
-    /// How many probes of the current half-open state failed. 0 in other states.
+    /// The number of failed probes in the current half-open state. 0 in other states.
     pub probe_failures: u32,
-    /// How many calls the circuit rejected, or would have rejected, ever.
+    /// The total number of calls that the circuit rejected, or would have rejected.
     pub rejected: u64,
-    /// How often it opened by itself, ever.
+    /// The total number of automatic openings.
     pub opened: u64,
-    /// How long it is until a call may be let through; `None` if one may now, or if it was opened by hand.
+    /// The time until the circuit may admit a call. `None` if it admits calls now, or if it was
+    /// opened manually until a reset.
     pub time_until_probe: Option<Duration>,
-    /// The failure that opened the circuit the last time, also once it has closed again. `None`
-    /// before it opened, and after an order by hand such as
+    /// The failure that opened the circuit last, even if it has closed since. `None` before the
+    /// first opening, and after a manual change such as
     /// [`force_open`](super::CircuitBreakerHandle::force_open) or
     /// [`reset`](super::CircuitBreakerHandle::reset).
     pub cause: Option<Arc<str>>,
 }
 
 impl CircuitSnapshot {
-    /// The share of failed calls in the window, within 0.0..=1.0; `None` where it is empty.
+    /// The share of failed calls in the window, from 0.0 to 1.0; `None` if the window is empty.
     #[must_use]
     pub fn failure_rate(&self) -> Option<f64> {
         share(self.failures, self.calls)
     }
 
-    /// The share of slow calls among those in the window and those in flight that are slow, within 0.0..=1.0; `None`
-    /// where there are none.
+    /// The share of slow calls, from 0.0 to 1.0; `None` without calls.
+    ///
+    /// It includes slow calls in flight, if they are counted.
     #[must_use]
     pub fn slow_call_rate(&self) -> Option<f64> {
         let slow = self.slow_calls + self.slow_in_flight;

@@ -1,4 +1,4 @@
-//! The table of the circuits by key.
+//! The table of circuits by key: lookup, creation and removal.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::sharded::Shard;
 /// The circuits of a layer.
 ///
 /// Lock order: `circuits` before `template`, both before a circuit's own and the list of changes.
-/// Of the user's code only the key's `Eq` and `Hash` run under a lock.
+/// The only user code under a lock is the key's `Eq` and `Hash`.
 pub(super) struct Table<K> {
     circuits: RwLock<Members<K>>,
     template: Mutex<Template>,
@@ -38,7 +38,7 @@ struct Members<K> {
     queues: Queues<K>,
 }
 
-/// What a new circuit is made of, and how many there may be.
+/// The settings of new circuits, and the limits of the table.
 pub(super) struct Template {
     settings: Settings,
     pub(super) name: Option<Arc<str>>,
@@ -49,10 +49,10 @@ pub(super) struct Template {
     next_number: u64,
 }
 
-/// What the chance of the circuits comes from.
+/// The seed of the circuits' random generators.
 #[derive(Clone, Copy)]
 pub(super) enum Seed {
-    /// The user set it.
+    /// Set by the user.
     Set(u64),
     Random,
 }
@@ -101,7 +101,7 @@ impl<K> Table<K> {
         }
     }
 
-    /// A table without circuits, for others with the same settings, name and listeners.
+    /// An empty table with the same settings, name and listeners.
     pub(super) fn renewed(&self) -> Self {
         let listeners = self.listeners.copy();
         let old = self.template();
@@ -145,13 +145,13 @@ impl<K> Table<K> {
     }
 
     pub(super) fn change_settings(&self, change: &dyn Fn(&mut Settings)) {
-        // While the circuits are locked, none is made with the old settings.
+        // The lock prevents new circuits with the old settings.
         let circuits = self.write();
         change(&mut self.template().settings);
         circuits.change_settings(change);
     }
 
-    /// Whether the settings were still the old ones: then all circuits have the new ones now.
+    /// Replaces the settings of all circuits, if they are still `old`. Returns whether it did.
     pub(super) fn replace_settings(&self, old: Settings, new: Settings) -> bool {
         let circuits = self.write();
         {
@@ -178,14 +178,14 @@ impl<K: Eq + Hash> Members<K> {
     fn remove(&mut self, key: &K) -> Option<Member<K>> {
         let shared = self.index.remove(key)?;
         let number = shared.table_entry.as_ref()?.number;
-        // It holds the key and the circuit, so that nothing is dropped here.
+        // The member holds the key and the circuit, so nothing is dropped under the lock.
         self.queues.remove(number)
     }
 
-    /// Forgets circuits that are in their queues no longer.
+    /// Removes circuits that have left their queues from the index.
     fn forget(&mut self, members: &[Member<K>]) {
         for member in members {
-            // The member holds both the key and the circuit: nothing is dropped here.
+            // The member holds the key and the circuit, so nothing is dropped under the lock.
             self.index.remove(&member.key);
         }
     }
@@ -201,7 +201,7 @@ impl<K: Eq + Hash> Table<K> {
         removed.is_some()
     }
 
-    /// All circuits, without those idle for too long.
+    /// Evicts idle circuits and returns the others.
     pub(super) fn all(&self) -> Vec<(Arc<K>, CircuitRef)> {
         let removed = {
             let mut circuits = self.write();
@@ -225,7 +225,7 @@ impl<K: Eq + Hash> Table<K> {
 }
 
 impl<K: Eq + Hash + fmt::Display> Table<K> {
-    /// The circuit of this key, made if there is none.
+    /// The circuit of this key, created if needed.
     pub(super) fn get(&self, key: K) -> CircuitRef {
         let now = self.now();
         let known = self.find(&key);
@@ -236,8 +236,8 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
         shared
     }
 
-    /// Opens the circuit of this key for this long. A circuit that has to be made enters the table
-    /// open, so that no other key takes its place before.
+    /// Opens the circuit of this key for this long. A new circuit enters the table open, so that no
+    /// other key can evict it before.
     pub(super) fn force_open_for(&self, key: K, duration: Duration) {
         let key = Arc::new(key);
         loop {
@@ -255,7 +255,7 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
             if found.is_some_and(|found| Arc::ptr_eq(&found, &known)) {
                 return;
             }
-            // It was evicted in between, while it was closed.
+            // The circuit was closed and evicted in between.
         }
     }
 
@@ -292,13 +292,13 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
         }
         let removed = match forced {
             None => circuits.queues.make_room(max, idle, now),
-            // A forced circuit takes nobody's place.
+            // A forced circuit does not count for the maximum.
             Some(_) => Vec::new(),
         };
         circuits.forget(&removed);
         let transition =
             forced.and_then(|duration| made.circuit.force_open_for(duration, made.now()));
-        // The index first: it runs the key's code, which may panic.
+        // The index first: the key's code may panic.
         circuits.index.insert(Arc::clone(&key), Arc::clone(&made));
         circuits.queues.insert(number, key, Arc::clone(&made), now);
         drop(circuits);
@@ -310,7 +310,7 @@ impl<K: Eq + Hash + fmt::Display> Table<K> {
     }
 }
 
-/// The circuit of a key for which there was none a moment ago.
+/// The result of an insertion: a new circuit, or the circuit of a faster call.
 enum Inserted {
     Made(CircuitRef),
     Known(CircuitRef),

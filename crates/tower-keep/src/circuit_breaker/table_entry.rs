@@ -1,11 +1,11 @@
-//! What a circuit knows of its table: its number, and the list of changes.
+//! A circuit's link to its table: its number, and the table's list of changed circuits.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-/// The numbers of the circuits whose queue may be another by now.
+/// The numbers of circuits that may belong to another eviction queue now.
 #[derive(Default)]
 pub(super) struct Changes {
     /// A leaf lock.
@@ -18,12 +18,12 @@ impl Changes {
     }
 }
 
-/// What a circuit knows of the table that it is in.
+/// A circuit's link to its table.
 pub(super) struct TableEntry {
-    /// No other circuit of the table ever has the same.
+    /// Unique in the table, for ever.
     pub(super) number: u64,
     changes: Arc<Changes>,
-    /// Whether the number stands in the list, so that it stands there once.
+    /// Whether the number is in the list. It is there at most once.
     noted: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ impl TableEntry {
         }
     }
 
-    /// The state or the mode changed.
+    /// Adds the number to the list, after a change of state or mode.
     pub(super) fn note(&self) {
         if !self.noted.swap(true, Ordering::AcqRel) {
             let mut numbers = (self.changes.numbers.lock()).unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,7 @@ impl TableEntry {
         }
     }
 
-    /// What changes from here on is noted again.
+    /// Allows the next change to be noted.
     pub(super) fn forget(&self) {
         self.noted.store(false, Ordering::Release);
     }

@@ -1,50 +1,50 @@
-//! A transition of a circuit from state to state, for listeners. Pure.
+//! `Transition`: a circuit's change of state, as its listeners receive it. Pure.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{mode::Mode, packed_state::State};
 
-/// Tells a listener that a circuit changed its state:
+/// A circuit's change of state, for
 /// [`CircuitBreakerLayer::on_transition`](super::CircuitBreakerLayer::on_transition).
 ///
-/// The counts are those at the end of the state that the circuit leaves.
+/// The counts are those at the end of the old state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
     /// The circuit's name.
     pub circuit: Arc<str>,
-    /// The number of this transition of the circuit, counted from 1. A listener that several
-    /// threads call at once tells by it which of two transitions came later.
+    /// The number of this transition of the circuit, counted from 1. A listener that runs in
+    /// several threads can order transitions by it.
     pub sequence: u64,
     /// The state before.
     pub from: State,
     /// The state after.
     pub to: State,
-    /// Whether the circuit acts by itself after the transition.
+    /// The mode after the transition.
     pub mode: Mode,
-    /// Whether a method of the handle caused the transition: `force_open`, `reset`, `probe_now`,
-    /// and so on.
+    /// Whether a method of the handle caused the transition, such as `force_open`, `reset` or
+    /// `probe_now`.
     pub manual: bool,
-    /// How many calls failed in a row in the closed state that ends; otherwise 0.
+    /// The number of failures in a row in the closed state that ends; otherwise 0.
     pub failures_in_a_row: u32,
-    /// How many calls the window holds. 0 where no rate is set.
+    /// The number of calls in the window. 0 if no rate is set.
     pub calls: u64,
-    /// How many of them failed.
+    /// The number of failed calls in the window.
     pub failures: u64,
-    /// How many of them were slow.
+    /// The number of slow calls in the window.
     pub slow_calls: u64,
-    /// How many probes succeeded in the half-open state that ends; otherwise 0.
+    /// The number of successful probes in the half-open state that ends; otherwise 0.
     pub probe_successes: u32,
-    /// How many probes failed in the half-open state that ends; otherwise 0.
+    /// The number of failed probes in the half-open state that ends; otherwise 0.
     pub probe_failures: u32,
-    /// The failure that opened the circuit the last time. `None` if it was opened by hand, and
-    /// before it opened.
+    /// The failure that opened the circuit last. `None` if it was opened manually, or never opened.
     pub cause: Option<Arc<str>>,
-    /// How long the circuit stays open, if it opens. `None` if it was opened until a reset.
+    /// How long the circuit stays open, if it opens. `None` if it was opened until a reset, or does
+    /// not open.
     pub cooldown: Option<Duration>,
 }
 
-/// The same, without the circuit's name.
+/// A [`Transition`] without the circuit's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StateChange {
     pub(super) sequence: u64,
@@ -63,7 +63,7 @@ pub(super) struct StateChange {
 }
 
 impl StateChange {
-    /// For the listeners.
+    /// Adds the circuit's name, for listeners.
     pub(super) fn of_circuit(&self, circuit: Arc<str>) -> Transition {
         Transition {
             circuit,

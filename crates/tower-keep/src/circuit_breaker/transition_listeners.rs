@@ -1,4 +1,4 @@
-//! The listeners that are called at each transition of a circuit.
+//! The listeners of `on_transition`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use crate::error::unharmed;
 
 type Listener = dyn Fn(&Transition) + Send + Sync;
 
-/// The listeners of a layer, which all its circuits share.
+/// The listeners of a layer. All its circuits share them.
 #[derive(Default)]
 pub(super) struct TransitionListeners {
     /// A leaf lock. No listener is called or dropped while it is held.
@@ -22,7 +22,7 @@ impl TransitionListeners {
             .clone()
     }
 
-    /// The same listeners, for circuits that are made from others.
+    /// A copy of the list, for a layer that is derived from another.
     pub(super) fn copy(&self) -> Arc<Self> {
         Arc::new(Self {
             all: Mutex::new(self.all()),
@@ -36,9 +36,9 @@ impl TransitionListeners {
             .push(listener);
     }
 
-    /// Calls each listener, in the order in which they were added. A panic of one harms nothing.
+    /// Calls the listeners in the order of registration. A panic of a listener is caught.
     #[cold]
-    pub(super) fn tell(&self, transition: impl FnOnce() -> Transition) {
+    pub(super) fn notify(&self, transition: impl FnOnce() -> Transition) {
         let all = self.all();
         if all.is_empty() {
             return;

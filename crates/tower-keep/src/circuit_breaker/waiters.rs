@@ -1,10 +1,13 @@
-//! Those who wait until the circuit lets them through, woken first come first served; another call in that moment may be
-//! faster, so that nobody depends on another to go on.
+//! The queue of callers that wait for a slot of the circuit, woken first come, first served.
 //!
-//! When a place becomes free, the first that was not woken yet is woken; if it leaves before it asks for the place, the next
-//! is woken instead, as when the first leaves. Each has a timer for when a place is free at the latest: where the first is set
-//! aside, nobody behind it waits for longer than that. So each is polled a few times for each cooldown and each probe that
-//! hangs, and not at all while the circuit is held open by hand.
+//! - A new call may overtake the waiter being woken, so no caller depends on another caller's
+//!   polls.
+//! - When a slot becomes free, the first sleeping waiter is woken. If it leaves the queue before it
+//!   takes the slot, the next is woken.
+//! - Each waiter has a timer for the time when a slot must be free. A first waiter that is no
+//!   longer polled delays the others at most until then.
+//! - A waiter is polled a few times per cooldown and per hanging probe. It is not polled while the
+//!   circuit is forced open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,12 +28,12 @@ pub(super) struct Waiters {
 struct Queue {
     next: u64,
     asleep: BTreeMap<u64, Waker>,
-    /// Woken, and not back since. Apart, as all of a long queue are woken when the circuit closes, and each then looks for
-    /// the next that sleeps.
+    /// Waiters that were woken and have not returned. A separate set keeps the search for the next
+    /// sleeping waiter fast, when a closing circuit wakes a long queue.
     woken: BTreeSet<u64>,
 }
 
-/// A place in the queue.
+/// A waiter's number in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
@@ -53,7 +56,7 @@ impl Waiters {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, or keeps it with another waker. Ask the circuit again afterwards.
+    /// Joins the queue, or stays in it with a new waker. Check the circuit again afterwards.
     pub(super) fn wait(&self, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
         let waker = waker.clone();
         let mut queue = self.queue();
@@ -68,16 +71,16 @@ impl Waiters {
         ticket
     }
 
-    /// Whether this is the first in the queue, whose turn it is.
+    /// Whether this is the first waiter.
     pub(super) fn is_first(&self, ticket: Ticket) -> bool {
         self.queue().is_first(ticket)
     }
 
-    /// Gives the place up. The next one may be the first now, or go on in its stead.
+    /// Leaves the queue, and wakes the next waiter if it takes over.
     pub(super) fn leave(&self, ticket: Ticket) {
         let mut queue = self.queue();
         let was_first = queue.is_first(ticket);
-        // What woke it since it last asked the circuit is for another.
+        // Its unused wake-up goes to another waiter.
         let was_woken = queue.woken.remove(&ticket.0);
         let left = queue.asleep.remove(&ticket.0);
         drop(queue);
@@ -87,7 +90,7 @@ impl Waiters {
         }
     }
 
-    /// A place may have become free, or the time until then changed: wakes the first that was not woken yet.
+    /// Wakes the first sleeping waiter: a slot may be free, or the time until then has changed.
     pub(super) fn wake_first(&self) {
         let first = self.queue().wake_first();
         if let Some(waker) = first {
@@ -95,7 +98,7 @@ impl Waiters {
         }
     }
 
-    /// Everybody may go on.
+    /// Wakes all waiters.
     pub(super) fn wake_all(&self) {
         let asleep = {
             let mut queue = self.queue();
@@ -111,8 +114,8 @@ impl Waiters {
 mod tests {
     use super::*;
 
-    /// A circuit that closes wakes all of a long queue. They leave in a second rather than in minutes, as each finds at once
-    /// that nobody sleeps.
+    /// A closing circuit wakes all waiters of a long queue. They leave in a second rather than in
+    /// minutes, as each finds at once that no waiter sleeps.
     #[test]
     fn a_long_queue_leaves_at_once() {
         let waiters = Waiters::default();

@@ -1,8 +1,8 @@
-//! What counts as a success: one notion for Retry, CircuitBreaker and Log.
+//! Classifiers of results as success, failure or ignored, for Retry, CircuitBreaker and Log.
 //!
-//! Give one classifier to all three. A layer that was given a classifier believes it, whatever a
-//! layer inside did to the call, with one exception: what a gate turned away (an open circuit, a
-//! duplicate, a cancellation) is never counted nor retried, as the service has not seen it.
+//! Give the same classifier to all three layers. Its verdict takes precedence over the actions of
+//! inner layers, with one exception: a rejected call (an open circuit, a duplicate, a cancellation)
+//! is never counted or retried, as it did not reach the service.
 
 mod with_retry_after;
 
@@ -12,54 +12,54 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 pub(crate) use self::with_retry_after::WithRetryAfter;
 use crate::error_text::bounded_text;
 
-/// What an outcome means.
+/// The class of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It worked.
+    /// The call succeeded.
     Success,
-    /// It failed: a circuit counts it, a retry may follow, the job ends as failed.
+    /// The call failed: a circuit counts it, a retry may follow, the job ends as failed.
     Failure,
-    /// It says nothing about the service: a circuit does not count it, no retry follows.
+    /// The call says nothing about the service: no circuit counts it, no retry follows.
     Ignored,
 }
 
-/// Tells successes from failures.
+/// Classifies results as success, failure or ignored.
 ///
 /// Any `Fn(&Result<Response, Error>) -> Outcome` is a classifier. It runs outside every lock.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not classify a `Result<{Response}, {Error}>`, which is what the service gives",
-    label = "classifies no `Result<{Response}, {Error}>`",
-    note = "a classifier implements `Classify<Response, Error>` or is a closure `Fn(&Result<Response, Error>) -> Outcome`, of \
-            the types of the service inside the layer"
+    message = "`{Self}` does not classify `Result<{Response}, {Error}>`, the result of the service",
+    label = "does not classify `Result<{Response}, {Error}>`",
+    note = "a classifier implements `Classify<{Response}, {Error}>`, or is an `Fn(&Result<{Response}, {Error}>) -> Outcome`"
 )]
 pub trait Classify<Response, Error> {
-    /// What this result means.
+    /// Classifies this result.
     fn classify(&self, result: &Result<Response, Error>) -> Outcome;
 
-    /// How long the service asks to be left alone, as by HTTP's `Retry-After`. Asked only of failures. Default: it
-    /// asks for nothing.
+    /// The delay that the service requests, as with HTTP's `Retry-After`. Called only for failures.
+    /// Default: `None`.
     fn retry_after(&self, result: &Result<Response, Error>) -> Option<Duration> {
         let _ = result;
         None
     }
 
-    /// What is wrong with this result, for events, logs and an open circuit: "the server answered
-    /// 503", say. Asked only of failures, at most once by each layer. It is written as it is, up to
-    /// 1 KiB of it.
+    /// Describes a failure for events, logs and open circuits, such as "the server answered 503".
     ///
-    /// Default: `None`, which stands for the error's own text and that of its causes
-    /// ([`describe_error`](crate::describe_error)), and for a general sentence where the
-    /// result is a response.
+    /// Called only for failures, at most once by each layer. The text is used unchanged, up to 1
+    /// KiB.
+    ///
+    /// Default: `None`. An error then has the text of [`describe_error`](crate::describe_error),
+    /// and a response a general sentence.
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
         let _ = result;
         None
     }
 
-    /// Whether this classifier looks at responses. Where it does not, an `Ok` with which a layer
-    /// inside answered a call that it stopped itself counts as what that layer did.
+    /// Whether this classifier examines responses. Default: `true`; [`ErrorsAsFailures`] returns
+    /// `false`.
     ///
-    /// Default: `true`; only [`ErrorsAsFailures`] says `false`.
+    /// If it returns `false` and an inner layer stops a call with a response, that layer's action
+    /// counts instead of the class of the response.
     fn judges_responses(&self) -> bool {
         true
     }
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// What the classifier says of this failure, bounded.
+/// The classifier's description of a failure, cut to the limit of an event.
 pub(crate) fn describe<C, Response, Error>(
     classify: &C,
     result: &Result<Response, Error>,

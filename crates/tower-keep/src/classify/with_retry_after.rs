@@ -1,10 +1,10 @@
-//! A classifier with the `retry_after` closure of a layer.
+//! A classifier, extended by the `retry_after` closure of a layer.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
 use super::{Classify, Outcome};
 
-/// A classifier to which is added how long the service asks to be left alone: the `retry_after` of a layer.
+/// A classifier, extended by the `retry_after` closure of a layer.
 #[derive(Clone, Copy)]
 #[allow(unreachable_pub, reason = "it is in the types of two layers")]
 pub struct WithRetryAfter<C, F> {

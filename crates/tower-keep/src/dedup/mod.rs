@@ -260,7 +260,7 @@
 //! | error of the older caller | [`Duplicate`], whose source is [`Cancelled`](crate::job::Cancelled) | [`Cancelled`](crate::job::Cancelled) |
 //! | the older call finishes at the same moment | either it keeps its result, or the newer call gets the slot | a finished job keeps its result |
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
 //! Outside the circuit breaker and the retry: duplicates are found first, and a job's retries keep
 //! its key.

@@ -53,7 +53,7 @@
 //!
 //! So the stack needs no Progress or Cancel layer. If it has one, that joins the same job. Of two
 //! Cancel layers either cancels the job, and the shorter grace period applies. For a Dedup layer in
-//! the stack, see [how to cancel one of several callers](crate::dedup#its-place-in-the-order).
+//! the stack, see [how to cancel one of several callers](crate::dedup#place-in-the-order).
 //!
 //! The job makes its own clone of the stack ready, so that the wait for readiness can be cancelled
 //! too. A Log layer in the stack sees a job, from its beginning, once the stack is called. The
@@ -178,7 +178,7 @@
 //! dispatcher that is in use returns another dispatcher with its own board, limit and jobs, which
 //! earlier handles do not see.
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
 //! Outermost. A dispatcher is not a layer, as its response is a handle. If a joining
 //! [Dedup](crate::dedup) layer in the stack shares an execution, each of its callers is a job with

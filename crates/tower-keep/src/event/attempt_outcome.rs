@@ -1,10 +1,11 @@
-//! How an attempt ended.
+//! [`AttemptOutcome`]: how an attempt ended.
 
 use std::fmt;
 
 use super::FailureCause;
 
-/// How an attempt ended, as the retry's policy sees it; or the job, where that ended by it.
+/// How an attempt ended, as the retry's policy sees it. If the job ended the attempt: how the job
+/// ended.
 ///
 /// ```
 /// use tower_keep::{AttemptOutcome, FailureCause};

@@ -1,4 +1,4 @@
-//! Why a job was cancelled.
+//! [`CancelReason`]: why a job was cancelled.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -6,17 +6,17 @@ use std::{borrow::Cow, fmt, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// Somebody asked for it.
+    /// Requested, through a handle or through a token of the Cancel layer.
     Requested,
-    /// A newer job of the same group took its place.
+    /// A newer job of the same group replaced it.
     Replaced,
-    /// Its overall time limit expired. The job then ends as failed, but its token fires all the same.
+    /// Its overall time limit expired. The job ends as failed, but its token fires too.
     TimedOut,
-    /// The layer that tracks it was shut down.
+    /// The layer that tracks the job was shut down.
     Shutdown,
     /// The caller dropped the future.
     CallerGone,
-    /// The user's own reason. Any text becomes one.
+    /// A reason of your own. Any text converts into one.
     Other(Arc<str>),
 }
 

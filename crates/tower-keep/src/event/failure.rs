@@ -1,28 +1,28 @@
-//! Why a job failed, and why no retry follows.
+//! [`FailureCause`] and [`GiveUpReason`]: why a job failed, and why no retry follows.
 
 use std::fmt;
 
-/// Why no other attempt follows a failed one.
+/// Why no further attempt follows a failed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GiveUpReason {
-    /// As many retries were made as are allowed.
+    /// All allowed retries were made.
     Exhausted,
     /// The retry budget is empty.
     Budget,
     /// The wait would reach the job's deadline.
     Deadline,
-    /// The wait would reach the retry's own total time.
+    /// The wait would reach the retry's total time.
     TotalTime,
     /// The request cannot be repeated.
     NotRepeatable,
-    /// The policy forbade any other attempt, by outer retries too; or a retry inside gave up and
+    /// The policy forbids any further attempt, also by outer retries. Or an inner retry gave up and
     /// [stops the outer ones](crate::RetryLayer::stop_outer_retries).
     Forbidden,
-    /// The service asked for a longer wait than is allowed.
+    /// The service asked for a longer wait than the retry allows.
     AskedTooLong,
-    /// The policy does not retry this error. For [hooks](crate::RetryLayer::on_give_up); there is no
-    /// event of it.
+    /// The policy does not retry this error. Only [hooks](crate::RetryLayer::on_give_up) see it;
+    /// there is no event.
     NotRetryable,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for GiveUpReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureCause {
-    /// The service returned an error, or a response that was classified as a failure.
+    /// The service returned an error, or a response classified as a failure.
     Error,
     /// A time limit expired.
     TimedOut,
@@ -62,12 +62,12 @@ pub enum FailureCause {
     Duplicate,
     /// The service panicked.
     Panicked,
-    /// A gate turned the call away, such as a dispatcher without room or a layer of the user's own.
+    /// A gate rejected the call, such as a full dispatcher or a layer of your own.
     Rejected,
 }
 
 impl FailureCause {
-    /// Whether a gate turned the call away: an open circuit, an identical request in flight, or any
+    /// Whether a gate rejected the call: an open circuit, an identical request in flight, or any
     /// other gate. Such a job is logged as rejected, at DEBUG by default.
     ///
     /// ```

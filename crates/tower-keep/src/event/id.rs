@@ -1,4 +1,4 @@
-//! The id and the name of a job.
+//! [`JobId`] and [`JobName`]: the id and the name of a job.
 
 use std::{
     borrow::Cow,
@@ -14,14 +14,18 @@ use std::{
     },
 };
 
-/// Identifies a job within this process. Never reused.
+/// The id of a job within this process. Never reused.
 ///
-/// It is a counter of all stacks together, so it is no id for the public. It begins at 1 again after a restart, so the same
-/// number is then another job, as it is in another process. It can be guessed: who may see job 7 can ask for job 8.
-/// Of two jobs that different threads begin, the greater id need not be the later job. For an id that others keep or hand
-/// in, give the job one [from outside](crate::JobLayer::identified_by).
+/// It is a counter over all stacks, and not an external id:
 ///
-/// As text it is a number, and that text becomes the id again:
+/// - It begins at 1 after a restart, and in every process. The same number is then another job.
+/// - It can be guessed: a user who sees job 7 can ask for job 8.
+/// - If different threads begin two jobs, the job with the greater id may be the earlier one.
+///
+/// For an id that other systems store, give the job an [external
+/// id](crate::JobLayer::identified_by).
+///
+/// The text form is a number, and parses back:
 ///
 /// ```
 /// use tower_keep::JobId;
@@ -39,7 +43,7 @@ impl JobId {
     /// The next unused id.
     pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        // 2^64 jobs would take centuries at a billion a second, so the counter does not wrap.
+        // 2^64 jobs take centuries at a billion per second, so the counter does not wrap.
         Self(NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU64::MAX))
     }
 
@@ -49,8 +53,8 @@ impl JobId {
         self.0.get()
     }
 
-    /// The id with this number, as [`get`](Self::get) gave it: for a command that comes back, such as a cancel button's.
-    /// (A text can be parsed.) `None` for 0.
+    /// The id with this number, as [`get`](Self::get) returned it: for a command that comes back,
+    /// such as a cancel button. `None` for 0. Text can be parsed.
     #[must_use]
     pub fn from_u64(id: u64) -> Option<Self> {
         NonZeroU64::new(id).map(Self)
@@ -65,15 +69,16 @@ impl FromStr for JobId {
     }
 }
 
-/// A text that is no job's id: no whole number, 0, or one too large.
+/// The text is not a job's id: not a whole number, 0, or too large.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a job's id")]
 pub struct InvalidJobId(#[source] ParseIntError);
 
-/// A table of jobs.
+/// A map of jobs.
 pub(crate) type JobMap<T> = HashMap<JobId, T, BuildHasherDefault<JobIdHasher>>;
 
-/// Spreads the counter that ids are, which needs no defence against chosen keys.
+/// Hashes ids. They come from a counter and not from users, so the map needs no defence against
+/// chosen keys.
 #[derive(Default)]
 pub(crate) struct JobIdHasher(u64);
 
@@ -89,7 +94,8 @@ impl Hasher for JobIdHasher {
     }
 
     fn write_u64(&mut self, id: u64) {
-        // 2^64 divided by the golden ratio: neighbours end up far apart, in the upper bits too (Knuth, TAOCP 3, 6.4).
+        // 2^64 divided by the golden ratio spreads consecutive numbers, also in the upper bits
+        // (Knuth, TAOCP 3, 6.4).
         self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }

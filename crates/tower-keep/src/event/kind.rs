@@ -1,4 +1,4 @@
-//! The kinds of events, and what each carries.
+//! [`EventKind`]: the kinds of events and their fields.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,15 +8,15 @@ use super::{
 
 /// What happened to a job.
 ///
-/// Kinds whose fields will grow are `#[non_exhaustive]`: match them with `..`.
+/// Kinds that may get more fields are `#[non_exhaustive]`: match them with `..`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The job exists and was handed to the stack.
+    /// The job was created and handed to the stack.
     Dispatched,
-    /// The job got past every gate of its stack and runs.
+    /// The job passed every gate of its stack and runs.
     Started,
-    /// The job's code reported how far it is.
+    /// The job's code reported progress.
     Progress(Report),
     /// A named step began.
     StepStarted {
@@ -24,75 +24,77 @@ pub enum EventKind {
         name: Arc<str>,
         /// Its number, counted from 1.
         number: u32,
-        /// How many there are, if the job said so.
+        /// The number of steps, if the job announced it.
         total: Option<u32>,
     },
-    /// A named step, that of [`Event::step`](super::Event::step), ended well. One that did not is named by the events that follow from it:
-    /// the retry, the job's failure or cancellation.
+    /// A named step succeeded; [`Event::step`](super::Event::step) names it. After a failed step,
+    /// the retry, failure or cancellation event names it.
     #[non_exhaustive]
     StepSucceeded {
-        /// How long it took.
+        /// Duration of the step.
         took: Duration,
-        /// The step that goes on: the one around it, or else beside it.
+        /// The step that continues: the outer step, or else a parallel one.
         within: Option<StepInfo>,
     },
-    /// An attempt that reached the service is over.
+    /// An attempt that reached the service ended.
     ///
-    /// A [Retry](crate::RetryLayer) layer makes the attempts; the first has this event too, and so has one with success. A
-    /// job without a Retry layer has no such event: its only attempt begins with [`Started`](Self::Started), and is over
-    /// with the job's last event. Retries inside each other have the service's attempts in common: each has one event.
+    /// Only a [Retry](crate::RetryLayer) layer sends it, for every attempt, including the first and
+    /// a successful one. Without Retry, the only attempt lasts from [`Started`](Self::Started) to
+    /// the job's last event. Nested retries share the service's attempts: each attempt has one
+    /// event.
     #[non_exhaustive]
     AttemptEnded {
-        /// Which attempt, counted from 1: as in [`Event::attempt`](super::Event::attempt).
+        /// The attempt, counted from 1: as in [`Event::attempt`](super::Event::attempt).
         attempt: u32,
-        /// How long it took since the service was called: without the wait before it, and without that for a gate or for
-        /// the service's readiness.
+        /// Duration since the service was called, without waits for the retry, for gates or for
+        /// readiness.
         took: Duration,
-        /// How it ended. A job may still end otherwise, as by a classifier outside the Retry layer.
+        /// How the attempt ended. The job may end differently, for example by a classifier outside
+        /// the Retry layer.
         outcome: AttemptOutcome,
     },
-    /// An attempt failed and another will follow after `delay`.
+    /// An attempt failed and another follows after `delay`.
     #[non_exhaustive]
     RetryScheduled {
         /// The attempt that failed, counted from 1.
         attempt: u32,
-        /// How many retries are allowed in total.
+        /// The maximum number of retries.
         max_retries: u32,
-        /// How long that attempt took, including the policy's decision to retry. An attempt that did not reach the
-        /// service took as long as its failed hook, or as the wait for readiness.
+        /// Duration of the attempt, including the policy's decision. If the attempt did not reach
+        /// the service: duration of the failed hook, or of the wait for readiness.
         took: Duration,
         /// The wait before the next attempt.
         delay: Duration,
-        /// The error of the failed attempt, as text.
+        /// The error of the attempt as text.
         error: Arc<str>,
     },
     /// The wait is over and the next attempt begins.
     Retrying {
-        /// The attempt that begins, counted from 1.
+        /// The new attempt, counted from 1.
         attempt: u32,
-        /// How many retries are allowed in total.
+        /// The maximum number of retries.
         max_retries: u32,
     },
-    /// The policy asked for another attempt, and there will be none.
+    /// The policy asked for another attempt, but none follows.
     #[non_exhaustive]
     RetryGivenUp {
-        /// The attempt that was the last, counted from 1.
+        /// The last attempt, counted from 1.
         attempt: u32,
-        /// How many retries are allowed in total.
+        /// The maximum number of retries.
         max_retries: u32,
-        /// Why there is no other.
+        /// Why no attempt follows.
         reason: GiveUpReason,
     },
-    /// A time limit expired, and the work that it limits is over.
+    /// A time limit expired, and the limited work is over.
     #[non_exhaustive]
     TimedOut {
-        /// Which limit it was.
+        /// Which limit expired.
         scope: LimitScope,
-        /// The name of the layer whose limit it was, if it [has one](crate::TimeoutLayer::named).
+        /// The name of the layer with the limit, if it [has one](crate::TimeoutLayer::named).
         name: Option<Arc<str>>,
-        /// How long it was.
+        /// The length of the limit.
         limit: Duration,
-        /// `true` if the work was dropped where it stood, `false` if it came to its own end within the grace period.
+        /// `true` if the work was dropped, `false` if it ended on its own within the grace period.
         dropped: bool,
     },
     /// A circuit opened because of this job's outcome.
@@ -105,7 +107,7 @@ pub enum EventKind {
         /// The failure that opened it, as in `circuit_breaker::Open::cause`.
         cause: Arc<str>,
     },
-    /// A circuit that only observes would have rejected this job.
+    /// A circuit in observe-only mode would have rejected this job.
     CircuitWouldReject {
         /// The circuit's name.
         circuit: Arc<str>,
@@ -122,35 +124,35 @@ pub enum EventKind {
     },
     /// An identical request is in flight already.
     Duplicate {
-        /// The job that executes it, where that job is tracked.
+        /// The job that executes it, if that job is tracked.
         of: Option<JobId>,
-        /// Whether this call waits for that execution's result; otherwise it was rejected.
+        /// `true` if this call waits for that execution's result, `false` if it was rejected.
         joined: bool,
     },
-    /// An identical request succeeded a short time ago, and this one gets its result.
+    /// A recent identical request succeeded, and this call gets its result.
     CacheHit {
-        /// The job that executed it, where that job was tracked.
+        /// The job that executed it, if that job was tracked.
         of: Option<JobId>,
-        /// How long ago it succeeded.
+        /// Age of the result.
         age: Duration,
-        /// Whether it is past its time to live, and another execution renews it.
+        /// Whether the result is past its time to live, and another execution renews it.
         stale: bool,
     },
-    /// The job ended well.
+    /// The job succeeded.
     Succeeded,
-    /// The job ended with a failure, or a gate [rejected](FailureCause::is_rejection) it.
+    /// The job failed, or a gate [rejected](FailureCause::is_rejection) it.
     Failed {
-        /// What kind of failure.
+        /// The cause of the failure.
         cause: FailureCause,
-        /// The error as text. Of a panic it is `the service panicked: ..` with what the panic said.
+        /// The error as text. For a panic: `the service panicked: ..` with the panic's message.
         error: Arc<str>,
     },
     /// The job was cancelled.
     Cancelled {
-        /// Why.
+        /// The reason.
         reason: CancelReason,
-        /// `true` if the work was dropped where it stood, `false` if it came to its own end, within the grace period
-        /// or because it heeded the token.
+        /// `true` if the work was dropped, `false` if it ended on its own: within the grace period,
+        /// or because its code reacted to the token.
         dropped: bool,
     },
 }
@@ -191,7 +193,7 @@ impl EventKind {
         }
     }
 
-    /// Whether this is what the job's code tells of its work, and so of interest to all that wait for it.
+    /// Whether this event reports progress of the job's code, so that followers receive it too.
     pub(crate) fn is_report(&self) -> bool {
         matches!(
             self,
@@ -199,7 +201,8 @@ impl EventKind {
         )
     }
 
-    /// Whether this event shows that the job's own work runs, so that `Started` has to come before it.
+    /// Whether this event shows that the job's own code runs, so that `Started` must come before
+    /// it.
     pub(crate) fn implies_started(&self) -> bool {
         matches!(
             self,

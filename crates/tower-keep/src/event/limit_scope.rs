@@ -1,4 +1,4 @@
-//! Which time limit expired.
+//! [`LimitScope`]: which time limit expired.
 
 use std::{fmt, sync::Arc};
 

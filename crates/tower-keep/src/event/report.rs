@@ -1,14 +1,15 @@
-//! How far a job is.
+//! [`Report`]: the progress of a job, as a fraction or an amount.
 
 use std::{fmt, sync::Arc};
 
-/// How far a job is: a fraction, or an amount of a total that may be unknown; and optionally a message and a step.
+/// Progress of a job: a fraction, or an amount with or without a known total. Optionally a message
+/// and a step.
 ///
 /// | a report | its fraction |
 /// |---|---|
 /// | [`new`](Self::new) | as given, clamped to 0.0..=1.0; NaN is 0.0 |
 /// | [`step`](Self::step) | `current / total`, at most 1.0; 0.0 if `total` is 0 |
-/// | [`amount`](Self::amount) of a known total | `done / total`; 1.0 only if nothing is left, so also if `total` is 0 |
+/// | [`amount`](Self::amount) of a known total | `done / total`; 1.0 only if nothing is left, also for a `total` of 0 |
 /// | [`amount`](Self::amount) of an unknown total | `None`: the report is indeterminate |
 ///
 /// ```
@@ -29,7 +30,7 @@ pub struct Report {
     step: Option<(u32, u32)>,
 }
 
-/// How much is done.
+/// The fraction, or the amount.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Extent {
     Fraction(f64),
@@ -43,7 +44,7 @@ impl Default for Extent {
     }
 }
 
-/// What an amount counts.
+/// The unit of an amount.
 ///
 /// ```
 /// use tower_keep::{Report, Unit};
@@ -54,7 +55,7 @@ impl Default for Extent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unit {
-    /// Rows, files, messages: whatever the job works through one by one.
+    /// Rows, files, messages: countable things.
     Items,
     /// Bytes.
     Bytes,
@@ -77,7 +78,7 @@ impl Extent {
         match self {
             Self::Fraction(fraction) => Some(fraction),
             Self::Known { done, total, .. } if done >= total => Some(1.0),
-            // Of numbers past 2^53 the quotient may be rounded up: what is not complete must not look so.
+            // Beyond 2^53 the quotient may round up to 1.0, but incomplete work must stay below it.
             Self::Known { done, total, .. } => Some((done as f64 / total as f64).min(ALMOST)),
             Self::Unknown { .. } => None,
         }
@@ -93,10 +94,10 @@ impl Report {
         }
     }
 
-    /// A report of this fraction.
+    /// A report of this fraction, clamped to 0.0..=1.0.
     #[must_use]
     pub fn new(fraction: f64) -> Self {
-        // `max` and `min` would keep a NaN on one side only, so it is named.
+        // `max` and `min` ignore a NaN, so it needs its own case.
         Self::of(Extent::Fraction(if fraction.is_nan() {
             0.0
         } else {
@@ -104,7 +105,8 @@ impl Report {
         }))
     }
 
-    /// Step `current` of `total` is done: the fraction is `current / total`, and 0.0 if `total` is 0.
+    /// A report that `current` of `total` steps are done. The fraction is `current / total`, or 0.0
+    /// if `total` is 0.
     #[must_use]
     pub fn step(current: u32, total: u32) -> Self {
         let fraction = if total == 0 {
@@ -115,11 +117,12 @@ impl Report {
         Self::new(fraction).at_step(current, total)
     }
 
-    /// `done` of `total`, or of an unknown total.
+    /// A report of `done` out of `total`, or of an unknown total.
     ///
-    /// Both numbers are kept as they are, also a `done` beyond the `total`; the fraction is 1.0 then. A `total` of 0 is
-    /// complete at once, as that of an empty file. The total may change from report to report, and become known or
-    /// unknown. A `done` that falls is a new beginning, as of a retry; a first one above 0 is a resumed one.
+    /// Both numbers are kept as given. A `done` above the `total` has the fraction 1.0. A `total`
+    /// of 0, as for an empty file, is complete at once. The total may change from report to report,
+    /// and become known or unknown. A falling `done` is a restart, as by a retry. A first `done`
+    /// above 0 is resumed work.
     #[must_use]
     pub fn amount(done: u64, total: Option<u64>, unit: Unit) -> Self {
         Self::of(match total {
@@ -128,26 +131,26 @@ impl Report {
         })
     }
 
-    /// An [`amount`](Self::amount) of items.
+    /// An [`amount`](Self::amount) in items.
     #[must_use]
     pub fn items(done: u64, total: Option<u64>) -> Self {
         Self::amount(done, total, Unit::Items)
     }
 
-    /// An [`amount`](Self::amount) of bytes, such as those of a body with its `Content-Length`.
+    /// An [`amount`](Self::amount) in bytes, such as a body with its `Content-Length`.
     #[must_use]
     pub fn bytes(done: u64, total: Option<u64>) -> Self {
         Self::amount(done, total, Unit::Bytes)
     }
 
-    /// Adds a message for people.
+    /// Adds a message for users.
     #[must_use]
     pub fn message(mut self, message: impl Into<Arc<str>>) -> Self {
         self.message = Some(message.into());
         self
     }
 
-    /// Adds the step, counted from 1, and how many there are. The fraction stays that of the amount.
+    /// Adds the step, counted from 1, and the number of steps. The fraction stays as it is.
     ///
     /// ```
     /// use tower_keep::Report;
@@ -161,14 +164,14 @@ impl Report {
         self
     }
 
-    /// The fraction that is done, within 0.0..=1.0; `None` if the total is unknown. A bar shows that as a spinner, or
-    /// as the bare amount.
+    /// The fraction, within 0.0..=1.0. `None` if the total is unknown: show a spinner or the bare
+    /// amount.
     #[must_use]
     pub fn fraction(&self) -> Option<f64> {
         self.extent.fraction()
     }
 
-    /// The amount that is done, if one was reported.
+    /// The completed amount, if one was reported.
     #[must_use]
     pub fn done(&self) -> Option<u64> {
         match self.extent {
@@ -177,7 +180,7 @@ impl Report {
         }
     }
 
-    /// The whole amount, if one was reported.
+    /// The total amount, if one was reported.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         match self.extent {
@@ -186,7 +189,7 @@ impl Report {
         }
     }
 
-    /// What the amount counts, if one was reported.
+    /// The unit of the amount, if one was reported.
     #[must_use]
     pub fn unit(&self) -> Option<Unit> {
         match self.extent {
@@ -201,13 +204,13 @@ impl Report {
         self.message.as_deref()
     }
 
-    /// The current step, counted from 1, and how many there are.
+    /// The current step, counted from 1, and the number of steps.
     #[must_use]
     pub fn steps(&self) -> Option<(u32, u32)> {
         self.step
     }
 
-    /// What is shown of a job that succeeded, and reported this last: all is done.
+    /// The report to show for a job that succeeded after this report: everything is done.
     pub(crate) fn completed(&self) -> Self {
         let steps = self.step.filter(|(_, total)| *total > 0);
         let extent = match self.extent {
@@ -217,7 +220,7 @@ impl Report {
                 done: done.max(total),
                 total,
             },
-            // Now it is known.
+            // Success makes the total known.
             Extent::Unknown { unit, done } => Extent::Known {
                 unit,
                 done,
@@ -242,7 +245,7 @@ impl From<f64> for Report {
 mod tests {
     use super::*;
 
-    /// A further field goes into the serialised form too.
+    /// A new field must also go into the serialized form.
     #[test]
     fn the_form_has_each_field() {
         let Report {

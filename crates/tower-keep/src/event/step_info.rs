@@ -1,10 +1,10 @@
-//! A step as events and views name it.
+//! [`StepInfo`]: a step in events and views.
 
 use std::{fmt, sync::Arc};
 
-/// A named step of a job: which one it is, of how many.
+/// A named step of a job: its number and the number of steps.
 ///
-/// The name is the user's own text, and may be empty or hold anything; [`Display`](fmt::Display) escapes it.
+/// The name is any text of the user, also empty. [`Display`](fmt::Display) escapes it.
 ///
 /// ```
 /// use tower_keep::StepInfo;
@@ -15,17 +15,17 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct StepInfo {
-    /// Its name.
+    /// The name of the step.
     pub name: Arc<str>,
-    /// Its number, counted from 1 in the order in which the steps of an attempt begin. It goes on past `total` if more
-    /// steps are taken than were announced, and stays at [`u32::MAX`].
+    /// The number, counted from 1 in the order in which the steps of an attempt begin. It goes
+    /// beyond `total` if more steps begin than announced, and saturates at [`u32::MAX`].
     pub number: u32,
-    /// How many there are, if the job said so and it was not 0.
+    /// The number of steps, if the job announced one above 0.
     pub total: Option<u32>,
 }
 
 impl StepInfo {
-    /// A step, as for a test of an observer.
+    /// A step for tests of an observer.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, number: u32, total: Option<u32>) -> Self {
         Self {

@@ -1,6 +1,6 @@
-//! The time of day of a moment on tokio's clock.
+//! [`wall_time`]: the time of day of an instant of tokio's clock.
 
-// The monotonic clock alone decides how much time passes: the system clock is read once, to know where it began.
+// Only the monotonic clock measures time. The system clock is read once, as the starting point.
 #![allow(clippy::disallowed_types, reason = "it is for showing only")]
 
 use std::{
@@ -21,7 +21,8 @@ impl Anchor {
     fn of_process() -> &'static Self {
         static OF_PROCESS: OnceLock<Anchor> = OnceLock::new();
         OF_PROCESS.get_or_init(|| Self {
-            // Not the paused clock of the runtime that happens to come first: each paused clock begins at this one's now.
+            // Not the paused clock of the first runtime: each paused clock begins at the real
+            // clock's now.
             instant: Instant::from_std(std::time::Instant::now()),
             time: SystemTime::now(),
         })
@@ -46,7 +47,8 @@ impl Anchor {
     }
 }
 
-/// This far, or as far as the clock goes: how far that is the clocks do not say.
+/// Moves `from` by `far`, or as far as the clock can represent. The clocks do not expose their
+/// range, so this searches.
 pub(crate) fn as_far<T: Copy>(from: T, far: Duration, go: impl Fn(T, Duration) -> Option<T>) -> T {
     let (mut at, mut left, mut by) = (from, far, far);
     while !by.is_zero() {
@@ -62,11 +64,12 @@ pub(crate) fn as_far<T: Copy>(from: T, far: Duration, go: impl Fn(T, Duration) -
     at
 }
 
-/// The time of day of a moment on tokio's clock, for showing it to people and other programs.
+/// The time of day of an instant of tokio's clock, for users and other programs.
 ///
-/// A process reads its system clock once, and counts on from there. So two times of one process are as far apart as the
-/// moments are, and in their order, on a paused clock too. Where the system clock is set later, or the computer
-/// sleeps, the times go on as if nothing had happened. `SystemTime::now() - at.elapsed()` follows the system clock instead.
+/// A process reads its system clock once and counts on from there. So wall times have the same
+/// order and distances as their instants, on a paused clock too. Later changes of the system clock,
+/// and sleep of the computer, have no effect. `SystemTime::now() - at.elapsed()` follows the system
+/// clock instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,7 +85,7 @@ pub fn wall_time(at: Instant) -> SystemTime {
     Anchor::of_process().time(at)
 }
 
-/// The moment that has this time of day, or the nearest that the clock has.
+/// The instant with this time of day, or the nearest that the clock has.
 #[allow(dead_code, reason = "only what was serialised comes back")]
 pub(crate) fn instant_of(time: SystemTime) -> Instant {
     Anchor::of_process().instant(time)
@@ -96,7 +99,7 @@ mod tests {
         *Anchor::of_process()
     }
 
-    /// A moment before the anchor, and one after it, has its time, and the time its moment.
+    /// A moment before the anchor and one after it convert to a time and back.
     #[test]
     fn there_and_back() {
         let anchor = anchor();
@@ -112,7 +115,7 @@ mod tests {
         }
     }
 
-    /// A system clock that was wrong, at any time, is no reason to panic.
+    /// No wrong system clock causes a panic.
     #[test]
     fn a_clock_that_is_wrong() {
         let now = anchor().instant;
@@ -133,12 +136,12 @@ mod tests {
                 let back = wrong.instant(shown);
                 assert!(back.max(at) - back.min(at) <= day);
             }
-            // Set back or forward by any time meanwhile.
+            // The system clock may have been changed meanwhile.
             assert!(anchor().instant(time) <= now || time > anchor().time);
         }
     }
 
-    /// Where the clock ends, time stands still.
+    /// Beyond the clock's range, the result is the end of the range.
     #[test]
     fn as_far_as_the_clock_goes() {
         let go = |at: u8, by: Duration| at.checked_add(u8::try_from(by.as_nanos()).ok()?);

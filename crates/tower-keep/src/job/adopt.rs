@@ -1,4 +1,5 @@
-//! Entering a job's scope and leaving it in order, also by a panic: what an owner takes over, and what ends there and then.
+//! Entering and leaving a job's scope in order, also on panic: what an owner adopts, and which job
+//! ends at once.
 
 use std::sync::Arc;
 
@@ -10,18 +11,18 @@ use super::{
     panic,
 };
 
-/// What an owner's call came upon below it.
+/// What an owner's call found below it.
 pub(super) enum Found {
-    /// A job that was begun there, for the owner to own.
+    /// A job that an inner layer began, for the owner to adopt.
     Begun(Arc<Core>),
-    /// The job around the owner, by a layer that belongs to it.
+    /// The outer job of the owner, found by a layer that belongs to it.
     Again,
     /// No job.
     Nothing,
 }
 
-/// Makes an owner's call that begins no job itself, but takes over a job that is begun below. If the call panics, that job
-/// ends there and then. `at` is the time, if it is known.
+/// Makes an owner's call that begins no job itself, but adopts a job that an inner layer begins. If
+/// the call panics, that job ends at once. `at` is the current time, if known.
 #[inline(always)]
 pub(super) fn adopt_on_call(at: Option<Instant>, call: impl FnOnce()) -> Found {
     let around = context::set_phase(Phase::Adopting);
@@ -47,8 +48,8 @@ pub(super) fn adopt_on_call(at: Option<Instant>, call: impl FnOnce()) -> Found {
     }
 }
 
-/// Polls for an owner whose stack has no job: takes over the job that a layer inside begins meanwhile. If the poll panics, that
-/// job ends there and then.
+/// Polls for an owner without a job, and adopts the job that an inner layer begins. If the poll
+/// panics, that job ends at once.
 #[inline(always)]
 pub(super) fn adopt_on_poll<T>(poll: impl FnOnce() -> T) -> (Option<Arc<Core>>, T) {
     let around = context::set_phase(Phase::Open);
@@ -75,7 +76,7 @@ pub(super) fn adopt_on_poll<T>(poll: impl FnOnce() -> T) -> (Option<Arc<Core>>, 
     (found, polled)
 }
 
-/// Runs code of a job in its scope. If the code panics, the job of its owner ends there and then.
+/// Runs code in its job's scope. If the code panics, the owner's job ends at once.
 #[inline(always)]
 pub(super) fn within<T>(
     job: &mut Option<Arc<Core>>,

@@ -1,4 +1,4 @@
-//! The errors of a job's own code.
+//! Errors of cancellation and time limits: [`Cancelled`], [`Elapsed`].
 
 use std::{fmt, io, time::Duration};
 
@@ -6,8 +6,8 @@ use crate::event::{CancelReason, JobId, LimitScope};
 
 /// The job was cancelled.
 ///
-/// The reason that the Cancel layer gives its caller, and that [`Job::checkpoint`](super::Job::checkpoint) gives the
-/// code inside.
+/// The Cancel layer returns it to its caller, and [`Job::checkpoint`](super::Job::checkpoint) to
+/// the code inside.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("job cancelled: {reason}")]
 pub struct Cancelled {
@@ -16,7 +16,7 @@ pub struct Cancelled {
 }
 
 impl Cancelled {
-    /// A cancellation for this reason, as for a test of code that handles one.
+    /// A cancellation for this reason: for tests of code that handles it.
     #[must_use]
     pub fn new(reason: CancelReason) -> Self {
         Self { reason, job: None }
@@ -29,27 +29,27 @@ impl Cancelled {
         }
     }
 
-    /// Why.
+    /// Why the job was cancelled.
     #[must_use]
     pub fn reason(&self) -> &CancelReason {
         &self.reason
     }
 
-    /// The job that was cancelled, if it came to be one.
+    /// The cancelled job; `None` if the call was rejected before it had one.
     #[must_use]
     pub fn job(&self) -> Option<JobId> {
         self.job
     }
 }
 
-/// With the [`Cancelled`] inside, where [`find`](crate::find) finds it.
+/// The [`Cancelled`] is inside, and [`find`](crate::find) finds it.
 impl From<Cancelled> for io::Error {
     fn from(why: Cancelled) -> Self {
         Self::other(why)
     }
 }
 
-/// A time limit expired: the reason of the Timeout layer and of a step's limit.
+/// A time limit expired: the error of the Timeout layer and of a step's limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     scope: LimitScope,
@@ -59,7 +59,7 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// The limit of this scope expired, in this attempt, counted from 1.
+    /// The limit of this scope expired in this attempt. Attempts count from 1.
     #[must_use]
     pub fn new(scope: LimitScope, limit: Duration, attempt: u32) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Elapsed {
         }
     }
 
-    /// With the name of the layer whose limit it was, as for a test of code that handles one.
+    /// Adds the name of the layer with the limit: for tests of code that handles it.
     ///
     /// # Panics
     ///
@@ -83,26 +83,26 @@ impl Elapsed {
         self
     }
 
-    /// The name of the layer whose limit it was, if it has one: see
+    /// The name of the layer with the limit, if it has one: see
     /// [`TimeoutLayer::named`](crate::TimeoutLayer::named).
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name
     }
 
-    /// Which limit it was.
+    /// Which limit expired.
     #[must_use]
     pub fn scope(&self) -> &LimitScope {
         &self.scope
     }
 
-    /// How long the limit was.
+    /// The length of the limit.
     #[must_use]
     pub fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// The attempt that was running, counted from 1; always 1 where the stack tracks no job.
+    /// The attempt that was running, counted from 1. Always 1 if the stack tracks no job.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
@@ -111,11 +111,19 @@ impl Elapsed {
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} time limit ", self.scope)?;
+        let is_step = matches!(self.scope, LimitScope::Step(_));
+        if !is_step {
+            write!(f, "{} ", self.scope)?;
+        }
+        f.write_str("time limit ")?;
         if let Some(name) = self.name {
             write!(f, "{name:?} ")?;
         }
-        write!(f, "of {:?} expired", self.limit)?;
+        write!(f, "of {:?} ", self.limit)?;
+        if is_step {
+            write!(f, "for {} ", self.scope)?;
+        }
+        f.write_str("expired")?;
         if self.attempt > 1 {
             write!(f, " in attempt {}", self.attempt)?;
         }
@@ -125,7 +133,8 @@ impl fmt::Display for Elapsed {
 
 impl std::error::Error for Elapsed {}
 
-/// Of the kind [`TimedOut`](io::ErrorKind::TimedOut), with the [`Elapsed`] inside, where [`find`](crate::find) finds it.
+/// The kind is [`TimedOut`](io::ErrorKind::TimedOut). The [`Elapsed`] is inside, and
+/// [`find`](crate::find) finds it.
 impl From<Elapsed> for io::Error {
     fn from(why: Elapsed) -> Self {
         Self::new(io::ErrorKind::TimedOut, why)

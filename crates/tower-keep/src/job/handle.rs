@@ -1,4 +1,4 @@
-//! A handle to a job.
+//! The [`Job`] handle: current job, cancellation, deadline, progress.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,27 +8,27 @@ use tokio_util::sync::CancellationToken;
 use super::{context, core::Core, error::Cancelled, limits::nearest, stop_signal::StopSignal};
 use crate::event::{CancelReason, JobId, Report};
 
-/// A handle to a job. Cheap to clone; all clones are the same job.
+/// A handle to a job. Cheap to clone; all clones refer to the same job.
 ///
-/// A handle made outside any stack is *unwatched*: everything can be called and nothing happens.
+/// Outside any stack a handle is *unwatched*: every method can be called and nothing happens.
 ///
-/// A handle belongs to the code that takes it: a time limit on that code, such as that of an attempt, counts for
-/// [`deadline`](Self::deadline), and if the limit stops that code with a grace period, this handle says so, wherever
-/// it is by then. So take one in each attempt.
+/// A handle remembers the attempt or step in which it was taken. The time limits of that code count
+/// for [`deadline`](Self::deadline), and a grace period of that code makes
+/// [`is_cancelled`](Self::is_cancelled) true. Take a new handle in each attempt.
 #[derive(Clone, Default)]
 pub struct Job {
     pub(super) core: Option<Arc<Core>>,
-    /// What stops the code that took this handle, next to the job.
+    /// Stops the code that took this handle, next to the job's own cancellation.
     pub(super) signal: Option<Arc<StopSignal>>,
     /// When the limits on that code expire.
     pub(super) until: Option<Instant>,
 }
 
 impl Job {
-    /// The job that the code calling this belongs to; an unwatched one outside any stack.
+    /// The job of the calling code, or an unwatched handle outside any stack.
     ///
-    /// A spawned task or another thread has no current job: carry it there with [`scope`](Self::scope), or take this
-    /// handle along.
+    /// A spawned task or another thread has no current job. Use [`scope`](Self::scope) there, or
+    /// pass this handle along.
     #[must_use]
     pub fn current() -> Self {
         Self::here(context::current())
@@ -50,14 +50,14 @@ impl Job {
         self.core.as_ref().map(|core| core.id())
     }
 
-    /// The name that [`JobLayer`](crate::JobLayer) or the dispatcher gave it, or an empty one.
+    /// The name from [`JobLayer`](crate::JobLayer) or the dispatcher, or an empty name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.core.as_ref().map_or("", |core| core.name())
     }
 
-    /// The id that the job has outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by) or
-    /// the dispatcher gave it one: to be passed on to what the job calls, say.
+    /// The external id from [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
+    /// dispatcher, such as a request id to pass on to other services.
     #[must_use]
     pub fn external_id(&self) -> Option<Arc<str>> {
         self.core.as_ref().and_then(|core| core.external_id())
@@ -75,20 +75,27 @@ impl Job {
         self.core.as_ref().map_or(1, |core| core.attempt())
     }
 
-    /// When the code that asks is stopped: the nearest of all time limits on it.
+    /// When the calling code is stopped: the nearest of its time limits. `None` without a limit.
     ///
-    /// These are the overall limits of the job and of the jobs that it works for; and those of the attempt and of the
-    /// [step](Self::step) in which this is asked, or in which the handle was taken. A stack that tracks no job counts
-    /// too, so that an unwatched job can have a deadline. Limits around a Dedup whose callers join are those of each
-    /// caller's wait: the joined execution goes on for the others and does not see them. An idle limit is none of these,
-    /// as it moves with each report.
+    /// These limits count:
+    ///
+    /// - The overall limits of the job and of its parents.
+    /// - The limits of the current attempt and [step](Self::step), or of those in which the handle
+    ///   was taken.
+    /// - The limits of a stack that tracks no job. So an unwatched job can have a deadline.
+    ///
+    /// These do not:
+    ///
+    /// - Limits outside a Dedup that joins callers: they bound one caller's wait, not the shared
+    ///   execution.
+    /// - Idle limits, because each report moves them.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let is_here = match &self.core {
             Some(core) => context::is_current(core),
             None => context::with_current(|job| job.is_none()),
         };
-        // Otherwise the code that asks is of another job.
+        // Otherwise the calling code belongs to another job.
         let here = if is_here {
             context::nearest_limit()
         } else {
@@ -97,14 +104,15 @@ impl Job {
         nearest(self.until, here)
     }
 
-    /// The time left until [`deadline`](Self::deadline), zero once it has passed.
+    /// The time left until [`deadline`](Self::deadline), zero after it.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline()
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether the work should stop: the job was cancelled, or a time limit with a grace period stops this part of it.
+    /// Whether the work should stop: the job is cancelled, or this part of it is in the grace
+    /// period of a time limit.
     #[must_use]
     #[inline(always)]
     pub fn is_cancelled(&self) -> bool {
@@ -120,7 +128,7 @@ impl Job {
             .is_some_and(|signal| signal.is_stopping())
     }
 
-    /// Why it was cancelled, if it was.
+    /// The reason of the cancellation, if [`is_cancelled`](Self::is_cancelled).
     #[must_use]
     pub fn cancel_reason(&self) -> Option<CancelReason> {
         let core = self.core.as_ref().filter(|_| self.is_cancelled())?;
@@ -131,11 +139,12 @@ impl Job {
         }))
     }
 
-    /// Waits until the job is cancelled: for `select!`. Never ready for an unwatched job.
+    /// Waits until the job is cancelled, as a branch of `select!`. Pending forever for an unwatched
+    /// job.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future loses nothing.
     pub async fn cancelled(&self) {
         match (&self.core, self.any_stop_signal()) {
             (Some(core), Some(signal)) => signal.token(|| core.token()).cancelled().await,
@@ -144,14 +153,14 @@ impl Job {
         }
     }
 
-    /// The job's token, for code that takes one: a blocking thread, a foreign library. Cancelling it stops that code
-    /// only; the job itself is cancelled through the Cancel layer's handle.
+    /// A cancellation token of the job, for a blocking thread or a foreign library. Cancelling the
+    /// token does not cancel the job; use the Cancel layer's handle for that.
     ///
-    /// In a call with a time limit that gives a grace period, the token is of this call: it fires at the limit of this
-    /// attempt, and the next attempt has another.
+    /// Under a time limit with a grace period, the token belongs to the current attempt. It fires
+    /// at the limit, and the next attempt has another token.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        // A child, so that a stranger cannot fire the job's own token.
+        // A child token, so that user code cannot fire the job's own.
         match (&self.core, self.any_stop_signal()) {
             (Some(core), Some(signal)) => signal.token(|| core.token()).child_token(),
             (Some(core), None) => core.token().child_token(),
@@ -159,7 +168,7 @@ impl Job {
         }
     }
 
-    /// That of the code that took this handle, or else of the code that asks.
+    /// The signal of the code that took this handle, or else of the calling code.
     fn any_stop_signal(&self) -> Option<Arc<StopSignal>> {
         let core = self.core.as_ref()?;
         self.signal
@@ -167,7 +176,7 @@ impl Job {
             .or_else(|| context::stop_signal_of(core.id()))
     }
 
-    /// Stops here if the job was cancelled.
+    /// Returns an error if the job was cancelled: call it between pieces of work.
     ///
     /// # Errors
     ///
@@ -183,7 +192,8 @@ impl Job {
         }
     }
 
-    /// Reports how far the job is: a fraction, or a [`Report`] with more to it. Nothing after the job's end is told.
+    /// Reports progress: a fraction, or a [`Report`] with an amount, a message or a step. Reports
+    /// after the job's end are dropped.
     ///
     /// ```
     /// use tower_keep::{Job, Report};
@@ -200,12 +210,12 @@ impl Job {
         }
     }
 
-    /// Says how many steps there will be and starts counting them anew, so that each [`step`](Self::step) that ends
-    /// well reports how many of them are over, it included: in whichever order they end, that goes up. A step that runs
-    /// now keeps its number, and one that failed is forgotten.
+    /// Announces the number of steps and restarts their numbering.
     ///
-    /// Steps inside a step count too. 0 is an unknown number: nothing is reported, as without this. Steps past the total
-    /// are counted on and report that all is done.
+    /// Each [`step`](Self::step) that succeeds then reports `completed / total`, in whatever order
+    /// the steps finish. A running step keeps its number; a failed step is forgotten. Nested steps
+    /// count too. Steps beyond the total are numbered on, and report that everything is done. With
+    /// a total of 0, nothing is reported.
     #[must_use = "the handle goes on to be used for the steps"]
     pub fn steps(self, total: u32) -> Self {
         if let Some(core) = &self.core {
@@ -214,7 +224,7 @@ impl Job {
         self
     }
 
-    /// The handle of code that this job is current for, or is about to be.
+    /// The handle for code that runs in this job, or is about to.
     pub(crate) fn of(core: Arc<Core>) -> Self {
         Self::here(Some(core))
     }

@@ -1,17 +1,17 @@
-//! Where the external id of a job comes from.
+//! The source of external ids: none, or a closure over the request.
 
 use std::{fmt, sync::Arc};
 
-/// Where the external id of a job comes from: nowhere, or a closure of the request.
+/// The source of a job's external id: none, or a closure over the request.
 pub trait IdSource<Request> {
-    /// Whether there is anything to ask.
+    /// Whether the source can give an id at all.
     const IDENTIFIES: bool = true;
 
     /// The external id of this request's job.
     fn external_id(&self, request: &Request) -> Option<Arc<str>>;
 }
 
-/// Gives no job an external id. The default.
+/// Gives jobs no external id. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unidentified;
 
@@ -24,7 +24,7 @@ impl<Request> IdSource<Request> for Unidentified {
     }
 }
 
-/// Identifies a job by its request: a closure of `identified_by`.
+/// Computes the external id from the request. Made by `identified_by`.
 #[derive(Clone, Copy)]
 pub struct IdentifyBy<F>(pub(crate) F);
 

@@ -1,4 +1,5 @@
-//! The layer that names and identifies jobs, and the response future of the layers that only watch.
+//! [`JobLayer`], which names and identifies jobs, and the response future of Progress and
+//! `JobLayer`.
 
 use std::{
     fmt,
@@ -20,7 +21,8 @@ use super::{
 };
 use crate::event::JobName;
 
-/// Names the job of each call, and gives it an [id from outside](Self::identified_by); begins one where the stack has none.
+/// Gives the job of each call a name and an [external id](Self::identified_by). Begins a job if the
+/// stack has none.
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -34,14 +36,17 @@ use crate::event::JobName;
 /// # });
 /// ```
 ///
-/// Put it outermost. A layer around it, such as [`LogLayer`](crate::LogLayer), begins the job, and so does a
-/// [`Dispatcher`](crate::Dispatcher) around the stack: then this layer names that job, in each event from then on. Its
-/// `dispatched` event has no name. Boards of the Progress layer show the name at once, and any observer can learn it by
-/// [`Observer::on_named`](crate::Observer::on_named).
+/// Put it outermost. If a layer around it, such as [`LogLayer`](crate::LogLayer), or a
+/// [`Dispatcher`](crate::Dispatcher) has begun the job, this layer names that job. Later events
+/// carry the name; the `dispatched` event does not. Progress boards show the name at once, and
+/// observers get [`Observer::on_named`](crate::Observer::on_named).
 ///
-/// A job keeps its first name: of two such layers in one stack the outer one names the job, a name given by the
-/// dispatcher goes before both, and later attempts change nothing. Once the job has started without a name it has none.
-/// A stack that the job's own code calls begins a child job, which this layer names.
+/// A job keeps its first name:
+///
+/// - The dispatcher's name wins over any `JobLayer`, and an outer `JobLayer` over an inner one.
+/// - Later attempts do not change the name.
+/// - A job that has started without a name stays unnamed.
+/// - A child job, of a stack that the job's code calls, has its own name.
 #[derive(Clone)]
 pub struct JobLayer<N = JobName, I = Unidentified> {
     name: N,
@@ -49,7 +54,7 @@ pub struct JobLayer<N = JobName, I = Unidentified> {
 }
 
 impl JobLayer {
-    /// Names every job alike.
+    /// Gives every job the same name.
     #[must_use]
     pub fn new(name: impl Into<JobName>) -> Self {
         JobLayer {
@@ -58,13 +63,13 @@ impl JobLayer {
         }
     }
 
-    /// Gives the jobs no name: for a layer that [identifies](Self::identified_by) them.
+    /// Gives jobs no name: for a layer that only [identifies](Self::identified_by) them.
     #[must_use]
     pub fn unnamed() -> Self {
         Self::new(JobName::EMPTY)
     }
 
-    /// Names each job by its request.
+    /// Computes the name of each job from its request.
     #[must_use]
     pub fn named_by<F, Request, Name>(name: F) -> JobLayer<NameBy<F>>
     where
@@ -79,15 +84,15 @@ impl JobLayer {
 }
 
 impl<N, I> JobLayer<N, I> {
-    /// Gives each job an id from outside, found in its request: a request id, the number of an order, the id that a job
-    /// engine has for its task. `None` and an empty text are no id.
+    /// Computes the external id of each job from its request: a request id, an order number, or the
+    /// id of a task in a job engine. `None` and an empty text are no id. [`JobId`](crate::JobId)
+    /// explains why it is not an external id.
     ///
-    /// The id is in each [`Event`](crate::Event::external_id) of the job, in its views, in the lists of the cancel handle,
-    /// and in the field `job.external_id` of each log record. The handles find and cancel jobs by it:
+    /// The id appears in each [`Event`](crate::Event::external_id), in views, in the lists of the
+    /// cancel handle, and in the log field `job.external_id`. The code inside reads it with
+    /// [`Job::external_id`](crate::Job::external_id). Handles find and cancel jobs by it:
     /// [`ProgressHandle::find_external`](crate::progress::ProgressHandle::find_external),
-    /// [`CancelHandle::cancel_external`](crate::cancel::CancelHandle::cancel_external). The code inside has it from
-    /// [`Job::external_id`](crate::Job::external_id), to pass it on. [`JobId`](crate::JobId) says why that is no id for
-    /// the outside.
+    /// [`CancelHandle::cancel_external`](crate::cancel::CancelHandle::cancel_external).
     ///
     /// ```
     /// use http::{Request, Response};
@@ -114,23 +119,26 @@ impl<N, I> JobLayer<N, I> {
     ///
     /// # Which job has which id
     ///
-    /// - An id need not be unique. Where several jobs have the same, the handles find and cancel all of them.
-    /// - A job keeps its first id: that of the dispatcher or of the outer one of two layers. An inner layer identifies a job
-    ///   that has none. That may be at a later attempt, whose request has an id where the first had none.
-    /// - A child job has its own id only. A job that joined another job's execution keeps its own.
-    /// - Inside the layer that began the job, this one identifies it after its first event, as with its name: later events
-    ///   carry the id, boards show it at once, and observers learn of it by
+    /// - Ids need not be unique. If several jobs share an id, the handles find and cancel all of
+    ///   them.
+    /// - A job keeps its first id: the dispatcher's, or the outer layer's. An inner layer
+    ///   identifies a job that has none, also in a later attempt whose request has an id.
+    /// - A child job has only its own id. A job that joins another job's execution keeps its own.
+    /// - If another layer began the job, this layer identifies it after its first event, as with
+    ///   the name. Later events carry the id, boards show it at once, and observers get
     ///   [`Observer::on_identified`](crate::Observer::on_identified).
     ///
-    /// # What may be in it
+    /// # Length and content
     ///
-    /// Any text. At most 256 bytes are kept, cut at a character: longer ids with the same beginning are the same id, here and
-    /// where a handle is asked for one. The text goes to logs and views as it is, so it must not be a secret, such as a
-    /// session's token. A subscriber of tracing escapes control characters; a sink of your own has to.
+    /// Any text is an id. Longer ids are cut to at most 256 bytes, at a character boundary, here
+    /// and in the handles' lookups. So long ids with the same beginning are the same id. The text
+    /// appears unchanged in logs and views: do not use a secret, such as a session token.
+    /// Subscribers of tracing escape control characters; a custom sink must do so itself.
     ///
     /// # Panics
     ///
-    /// A panic of the closure goes on to the caller, and ends the job if there is one; the service is not called.
+    /// A panic of the closure reaches the caller and ends the job, if there is one. The service is
+    /// not called.
     #[must_use]
     pub fn identified_by<F, Request, Id>(self, identify: F) -> JobLayer<N, IdentifyBy<F>>
     where
@@ -176,17 +184,17 @@ pub struct JobService<S, N = JobName, I = Unidentified> {
 }
 
 impl<S, N, I> JobService<S, N, I> {
-    /// The service inside.
+    /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service inside, to change it.
+    /// The inner service, mutably.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Gives the service inside back.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -238,7 +246,7 @@ impl<S: fmt::Debug, N: fmt::Debug, I: fmt::Debug> fmt::Debug for JobService<S, N
 }
 
 pin_project! {
-    /// The response future of the layers that only watch: the inner one, polled in its job's scope.
+    /// The response future of Progress and `JobLayer`: polls the inner future within its job.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {

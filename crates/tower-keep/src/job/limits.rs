@@ -1,7 +1,8 @@
-//! Time limits of a stack, or of a piece of code. Pure.
+//! The time limits of a stack or of a piece of code: overall, attempt, step. Pure.
 //!
-//! They are [ambient](super::context), like the job, and not kept with it: a limit is on a piece of code, and the next
-//! attempt of the same job, or a layer outside, may be under another. So they nest as the layers do.
+//! Limits are [ambient](super::context), like the job, and not part of it. They bound a piece of
+//! code: the next attempt of the same job, or an outer layer, may have other limits. So they nest
+//! as the layers do.
 
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use tokio::time::Instant;
 /// The nearest limits of all layers around.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
-    /// When the whole job is to be over.
+    /// Deadline of the whole job.
     pub(crate) deadline: Option<Instant>,
-    /// When the attempt or the step that runs is to be over, which the job may survive.
+    /// Deadline of the running attempt or step. The job may continue after it.
     pub(crate) until: Option<Instant>,
-    /// Of each step that sets none itself.
+    /// Default limit of each step.
     pub(crate) step: Option<Duration>,
 }
 
 impl Limits {
-    /// Those that also hold for a task that runs on if nobody waits for it.
+    /// The limits that also hold for a detached task.
     pub(crate) fn for_detached(&self) -> Self {
         Self {
             deadline: self.deadline,
@@ -27,7 +28,7 @@ impl Limits {
         }
     }
 
-    /// Only a time at which the code that runs is to be over.
+    /// Only a deadline of the running code.
     pub(crate) fn until(until: Instant) -> Self {
         Self {
             until: Some(until),
@@ -40,7 +41,7 @@ impl Limits {
         nearest(self.deadline, self.until)
     }
 
-    /// What these limits are to a stack that the code under them calls, in a job or in none.
+    /// The limits for a stack that the limited code calls, inside or outside the job.
     pub(super) fn for_callee(&self, in_job: bool) -> Self {
         Self {
             deadline: self.deadline.filter(|_| in_job),
@@ -49,7 +50,7 @@ impl Limits {
         }
     }
 
-    /// The nearer of each.
+    /// The nearer limit of each kind.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             deadline: nearest(self.deadline, other.deadline),
@@ -59,7 +60,7 @@ impl Limits {
     }
 }
 
-/// The lesser, if there are two.
+/// The smaller value, if both are present; else the present one.
 pub(crate) fn nearest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),

@@ -1,9 +1,10 @@
-//! The job: what all layers of one stack, and the code inside, know of one call.
+//! Jobs: the current job, named steps, and the rules of which job a call belongs to.
 //!
-//! A job is one call through a stack. The layers [`Log`](crate::log), [`Progress`](crate::progress) and
-//! [`Cancel`](crate::cancel) join the job of their own stack or begin one; so does [`JobLayer`], which names it and can
-//! give it an id from outside.
-//! The code inside reaches it by [`Job::current`], as it reaches a tracing span: nothing has to be passed along.
+//! A job is one call through a stack. All layers of the stack and the code inside share it.
+//! [`Log`](crate::log), [`Progress`](crate::progress), [`Cancel`](crate::cancel) and [`JobLayer`]
+//! join the job of their stack, or begin one if there is none. [`JobLayer`] also gives the job a
+//! name and an external id. The code inside gets the job from [`Job::current`], as it gets the
+//! current tracing span. No argument is passed along.
 //!
 //! ```
 //! use tower_keep::{BoxError, Job};
@@ -14,56 +15,69 @@
 //!     job.step("store", async move { Ok::<_, BoxError>(sum) }).await
 //! }
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-//! // Outside any stack the job is one that nobody watches and nobody cancels: the function can be tested bare.
+//! // Outside any stack, the job is unwatched: the function can be tested without a stack.
 //! assert_eq!(import(vec![1, 2]).await.unwrap(), 3);
 //! # });
 //! ```
 //!
 //! # Steps
 //!
-//! [`Job::step`] runs a part of the work under a name: with a [checkpoint](Job::checkpoint) before it, a time limit over
-//! it, and a report after it. The steps of an attempt are numbered in the order in which they begin, and each attempt
-//! goes through them anew; [`Job::steps`] says how many there will be. Every event carries the step that it belongs to
-//! ([`Event::step`](crate::Event::step)), so that logs and boards say where a job is and where it failed.
+//! [`Job::step`] runs a part of the work under a name. It adds a [checkpoint](Job::checkpoint)
+//! before the step, a time limit on it, and a report after it. [`Job::steps`] announces their
+//! number.
 //!
-//! Steps may lie inside each other and run side by side. All of a job are counted together, an inner one after the one
-//! around it. If the compiler says of steps side by side that "implementation of `From` is not general enough", it cannot
-//! tell the error type of an `async` block in a future that has to be `Send`: make an `async fn` of the block.
+//! - Each attempt numbers its steps from 1, in the order in which they begin.
+//! - Steps can nest and run in parallel. They share one numbering; an inner step is numbered after
+//!   its outer step.
+//! - Every event carries its step ([`Event::step`](crate::Event::step)). So logs and boards show
+//!   where a job is, and where it failed.
 //!
-//! A step fails with the error type of its future, which is `From<`[`Cancelled`]`>` and `From<`[`Elapsed`]`>`: a
-//! [`BoxError`](crate::BoxError), or an enum of your own. [`Step::err_into`] names another type for a future whose error
-//! is of a foreign one; [`Step::uninterrupted`] asks nothing of it, as nothing then stops the step.
+//! A step fails with the error type of its future, which must be `From<`[`Cancelled`]`>` and
+//! `From<`[`Elapsed`]`>`. Use a [`BoxError`](crate::BoxError) or an enum of your own. For other
+//! error types:
+//!
+//! - [`Step::err_into`] converts the error of the future into another type.
+//! - [`Step::uninterrupted`] accepts any error type, because nothing stops such a step.
 //!
 //! # Which job a call belongs to
 //!
-//! The layers of one stack hand the request down at once. So a call that arrives while a layer around it is being
-//! called, or from one of our layers that calls its inner service again (a retry), belongs to that layer's job. A call
-//! made later by the job's own code, such as a client stack inside a handler, begins a *child job*: its parent's
-//! cancellation reaches it. A child that still runs when its parent ends, as in a spawned task, works for the parent's
-//! own parent from then on, and so on up to the outermost job that runs. If a foreign layer in between calls again
-//! (tower's own retry, a hedge), the layers that belong to the job already find it again.
+//! | the call | its job |
+//! |---|---|
+//! | arrives while an outer layer of the same stack is being called | the job of that layer |
+//! | is repeated by a layer of this library, such as Retry | the job of that layer |
+//! | is repeated by a foreign layer in between, such as tower's retry or a hedge | the same job again |
+//! | is made later by the job's own code, such as a client stack in a handler | a new *child job* |
 //!
-//! The outermost layer of the stack owns the job, whichever layer that is: a job has one beginning and one ending in
-//! any order of layers. Three kinds of foreign layers hide a stack's job from the layers below them, which then begin
-//! a child job or one of their own: those that move the call to another task (tower's `Buffer`), those that call later
-//! from a poll (tower's `AsyncFilter`, axum's `HandleErrorLayer`, and each further `Router::layer`: use one
-//! `ServiceBuilder` there). One that calls at once and moves the *future* to another task leaves the layers inside in the
-//! job, but their code runs without it: wrap that future in [`Job::scope`]. A stack that calls itself begins a child
-//! if its outermost layer tracks the job, and goes on in the same job otherwise.
+//! The outermost layer owns the job, whichever layer that is. So a job has one beginning and one
+//! ending, in any order of layers.
 //!
-//! Where a foreign retry calls again, the layers that track no job (Timeout, Retry, CircuitBreaker, Dedup) do their work
-//! as ever, but from the second attempt on they cannot tell the job of it: their events are missing, and the job's
-//! failure is not put down to them. An execution that callers join is then in nobody's job.
+//! Cancelling a job cancels its child jobs. If the parent ends first, its own parent takes over the
+//! child. A stack that calls itself begins a child job only if its outermost layer tracks jobs.
 //!
-//! A foreign layer that answers a layer's stop with a failure of its own, in the same poll, is taken to pass the stop on:
-//! the circuit around does not count it, the retry around does not repeat it. One that awaits something else before it
-//! passes a stop on hides that it was one.
+//! # Foreign layers
+//!
+//! Some foreign layers hide the job. The layers below them begin a child job or a separate job:
+//!
+//! - Layers that move the call to another task, such as tower's `Buffer`.
+//! - Layers that call later, from a poll: tower's `AsyncFilter`, axum's `HandleErrorLayer`, and
+//!   each further `Router::layer`. In axum, use one `ServiceBuilder`.
+//!
+//! Other cases:
+//!
+//! - If only the *future* moves to another task, the layers inside stay in the job, but their code
+//!   runs without it. Wrap that future in [`Job::scope`].
+//! - After a foreign retry, Timeout, Retry, CircuitBreaker and Dedup work as usual but cannot find
+//!   the job. Their events and their causes of its failure are missing. An execution that callers
+//!   join belongs to no job.
+//! - A foreign layer may replace the error of a layer that stopped the call, such as a timeout. If
+//!   it does so in the same poll, outer circuits do not count the error and outer retries do not
+//!   repeat it. If it awaits first, they see an ordinary error.
 //!
 //! # Cancel safety
 //!
-//! Dropping the future of a job that is not detached ends it as cancelled, with
-//! [`CancelReason::CallerGone`](crate::CancelReason::CallerGone), and fires its token: work that it handed to another
-//! task or thread can stop too.
+//! Dropping the future of a job ends the job as cancelled, with
+//! [`CancelReason::CallerGone`](crate::CancelReason::CallerGone), unless the job is detached. The
+//! job's token fires, so work on other tasks or threads can stop too.
 
 mod adopt;
 pub(crate) mod context;

@@ -1,10 +1,10 @@
-//! Where the name of a job comes from.
+//! The source of job names: one name, or a closure over the request.
 
 use std::fmt;
 
 use crate::event::JobName;
 
-/// Names a job by its request: a closure of `named_by`.
+/// Computes the name from the request. Made by `named_by`.
 #[derive(Clone)]
 pub struct NameBy<F>(pub(crate) F);
 
@@ -14,7 +14,7 @@ impl<F> fmt::Debug for NameBy<F> {
     }
 }
 
-/// Where the name of a job comes from: one for all jobs, or a closure of the request.
+/// The source of a job's name: one name for all jobs, or a closure over the request.
 pub trait NameSource<Request> {
     /// The name for this request's job.
     fn name(&self, request: &Request) -> JobName;

@@ -1,4 +1,4 @@
-//! A call of a service that is not ready yet.
+//! A call that first waits for the service's readiness.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,7 @@ use super::membership::Membership;
 use crate::event::JobId;
 
 pin_project! {
-    /// Makes a service ready and calls it, within the polls of the layer that does so later than it was called itself.
+    /// Waits for a service's readiness and calls it, within the polls of a layer that calls late.
     pub(crate) struct Oneshot<S, Request>
     where
         S: Service<Request>,
@@ -35,7 +35,7 @@ impl<S, Request> Oneshot<S, Request>
 where
     S: Service<Request>,
 {
-    /// The job, if there is one, is held back until the service is ready.
+    /// Holds the job, if there is one, until the service is ready.
     pub(crate) fn new(service: S, request: Request, membership: &Membership) -> Self {
         membership.with_job(|job| job.flags.hold());
         Self {
@@ -46,7 +46,7 @@ where
         }
     }
 
-    /// Polls in the job of this membership. `begun` is told of a job that the call begins.
+    /// Polls in the job of this membership. `begun` gets the job that the call begins.
     #[inline(always)]
     pub(crate) fn poll(
         self: Pin<&mut Self>,
@@ -77,7 +77,7 @@ where
         }
     }
 
-    /// Drops the call, and what it borrowed from the service.
+    /// Drops the call and its borrow of the service.
     pub(crate) fn clear(self: Pin<&mut Self>) {
         self.project().state.set(State::Over);
     }

@@ -1,4 +1,4 @@
-//! A panic of a job's code: what it says ends the job, and the panic goes on to the caller.
+//! Panics of a job's code: the panic ends the job and continues to the caller.
 
 use std::{
     any::Any,
@@ -17,20 +17,20 @@ use crate::{
     event::{FailureCause, JobId},
 };
 
-/// Runs `code`. If it panics, `note` sees the panic before it goes on.
+/// Runs `code`. If it panics, `note` sees the panic first.
 #[inline(always)]
 pub(crate) fn noticed<T>(code: impl FnOnce() -> T, note: impl FnOnce(&Panic)) -> T {
     match catch(code) {
         Ok(done) => done,
         Err(panic) => {
-            // A second panic must not keep the first from the caller.
+            // A second panic must not hide the first from the caller.
             unharmed(|| note(&panic));
             panic.resume()
         }
     }
 }
 
-/// Runs `code`, and catches its panic.
+/// Runs `code` and catches its panic.
 #[inline(always)]
 pub(crate) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(code)).map_err(Panic::new)
@@ -39,7 +39,7 @@ pub(crate) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
 /// A panic on its way to the caller.
 pub(crate) struct Panic {
     payload: Box<dyn Any + Send>,
-    /// A closure that a layer called before the service panicked, in this job.
+    /// The job, if a closure that a layer runs before the service panicked.
     before_service: Option<JobId>,
 }
 
@@ -52,17 +52,18 @@ impl Panic {
         }
     }
 
-    /// Whether a call that panicked had got past every gate of its stack.
+    /// Whether a panicked call had passed every gate of its stack.
     fn is_past_gates(&self, job: &Core) -> bool {
         self.before_service != Some(job.id())
     }
 
-    /// As [`is_past_gates`](Self::is_past_gates), of a poll.
+    /// Like [`is_past_gates`](Self::is_past_gates), for a poll.
     pub(crate) fn is_past_gates_in_poll(&self, job: &Core) -> bool {
-        self.is_past_gates(job) && !context::said().is_some_and(|stop| stop.kind.is_gate())
+        self.is_past_gates(job)
+            && !context::current_verdict().is_some_and(|stop| stop.kind.is_gate())
     }
 
-    /// The call or the poll of this job panicked: the job has started, unless no code of it ran.
+    /// The call or poll of this job panicked. The job has started, unless none of its code ran.
     pub(crate) fn note_start(&self, job: &Core, phase: Phase) {
         let starts = match phase {
             Phase::Calling => self.is_past_gates(job),
@@ -78,7 +79,7 @@ impl Panic {
         job.end(context::step_of(job.id()), || self.ending());
     }
 
-    /// How a job ends by it.
+    /// The ending of a job by this panic.
     pub(crate) fn ending(&self) -> Ending {
         Ending::Failed {
             cause: FailureCause::Panicked,
@@ -91,7 +92,7 @@ impl Panic {
     }
 }
 
-/// What events say of a panic with this message.
+/// The text of a panic with this message, for events.
 pub(crate) fn text(message: Option<&str>) -> Arc<str> {
     match message {
         Some(message) => bounded(format_args!("{}: {message}", FailureCause::Panicked)),
@@ -99,14 +100,14 @@ pub(crate) fn text(message: Option<&str>) -> Arc<str> {
     }
 }
 
-/// Runs what a layer asks the user's code before it calls the service, such as a request's key. A panic of it is not
-/// the start of the job.
+/// Runs user code before the service call, such as a key function. Its panic does not start the
+/// job.
 #[inline(always)]
 pub(crate) fn before_service<T>(ask: impl FnOnce() -> T) -> T {
     struct Asking;
 
     impl Drop for Asking {
-        // Only on unwinding.
+        // Reached only on unwinding.
         #[cold]
         fn drop(&mut self) {
             context::note_panic_before_service();

@@ -1,4 +1,4 @@
-//! A future that runs as a job's code.
+//! [`Scope`]: a future that runs as code of a job.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use super::{
 };
 
 pin_project! {
-    /// A future that is polled with a job as the current one. Made by `Job::scope`.
+    /// A future that runs with a job as the current one. Made by `Job::scope`.
     #[must_use = "futures do nothing unless polled"]
     pub struct Scope<F> {
         job: Option<Arc<Core>>,
@@ -29,10 +29,11 @@ pin_project! {
 }
 
 impl Job {
-    /// Makes this the current job while `future` is polled: for work that is spawned. The limits that this handle knows
-    /// go along, as a [`deadline`](Self::deadline) that the work can look at: nothing stops it then but its own code.
+    /// Makes this the current job while `future` is polled: for spawned work. The limits of this
+    /// handle become the [`deadline`](Self::deadline) of the work, but nothing stops the work at
+    /// it.
     ///
-    /// A client stack called in there begins a child job.
+    /// A client stack that the future calls begins a child job.
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
         let surroundings = Surroundings {
             limits: self.until.map(Limits::until),
@@ -53,7 +54,8 @@ impl<F: Future> Future for Scope<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let _entered = context::enter(this.job, Phase::Running);
-        // Where the code of an execution polls this itself, it is a part of that; a task of its own is not.
+        // Polled by the code of a shared execution, the future belongs to that execution; in a task
+        // of its own it does not.
         this.surroundings.execution = context::shared_execution();
         this.surroundings.around(|| this.future.poll(cx))
     }

@@ -1,4 +1,4 @@
-//! A named part of a job's work.
+//! [`Job::step`]: a named part of a job's work, with a limit and a report.
 
 use std::{
     fmt,
@@ -30,7 +30,7 @@ use super::{
 use crate::event::{EventKind, LimitScope};
 
 pin_project! {
-    /// A named part of the work of a job, with a limit and a report of its own. Made by [`Job::step`].
+    /// A named step of a job, with its own limit and report. Made by [`Job::step`].
     #[must_use = "futures do nothing unless polled"]
     pub struct Step<F, M = OwnError> {
         job: Job,
@@ -58,17 +58,17 @@ pin_project! {
 }
 
 struct Begun {
-    /// Until it is over; without a job there is none.
+    /// `None` without a job, and once the step is over.
     key: Option<steps::Key>,
-    /// With the limit it came from; `None` where there is none, or it lies past the end of time.
+    /// The limit and its deadline; `None` without a limit, or if the deadline is out of range.
     deadline: Option<(Duration, Instant)>,
-    /// Tells the step's code to stop, where it is to have a grace period.
+    /// Stops the step's code, if it has a grace period.
     signal: Option<Arc<StopSignal>>,
     in_grace: bool,
 }
 
 impl Begun {
-    /// Tells the job that the step is over, once.
+    /// Reports the end of the step to the job, once.
     fn close(&mut self, job: &Job, how: impl FnOnce(&Core, steps::Key)) {
         if let (Some(core), Some(key)) = (job.core(), self.key.take()) {
             how(core, key);
@@ -77,21 +77,22 @@ impl Begun {
 }
 
 impl Job {
-    /// Runs one named step: a [`checkpoint`](Self::checkpoint) before it, a time limit over it, a report after it.
+    /// Runs one named step: a [`checkpoint`](Self::checkpoint) before it, a time limit on it, a
+    /// report after it.
     ///
-    /// It begins when it is first polled, and takes the next number then. Every event that its code causes carries its
-    /// name and number, as does the job's failure or cancellation if it is what the job fails or is stopped in. The name
-    /// may be any text; it is shared, not copied, and an `Arc<str>` costs nothing.
+    /// The step begins, and takes the next number, when it is first polled. Every event that its
+    /// code causes carries its name and number. So does the failure or cancellation of the job, if
+    /// it happens in this step. The name can be any text. It is shared, not copied; an `Arc<str>`
+    /// does not allocate.
     ///
-    /// The limit is the one that [`Step::limit`] gives, else the one that the Timeout layer's `step_limit` set, else
-    /// none.
+    /// The limit is [`Step::limit`], or else the `step_limit` of the Timeout layer. Default: none.
     ///
     /// # Errors
     ///
-    /// The step's own error, of the type with which its future fails. [`Cancelled`](super::Cancelled) if the job was
-    /// cancelled before the step began, and [`Elapsed`] if the limit expired, are made into that type, so it has to be
-    /// `From` both. A [`BoxError`](crate::BoxError), an error type like that of `anyhow`, and [`std::io::Error`] are;
-    /// an enum of your own says it with two variants:
+    /// The future's own error, or one of these converted into its type:
+    /// [`Cancelled`](super::Cancelled) if the job was cancelled before the step began, [`Elapsed`]
+    /// if the limit expired. So the type must be `From` both. [`BoxError`](crate::BoxError), error
+    /// types like `anyhow`'s, and [`std::io::Error`] are. Your own enum needs two variants:
     ///
     /// ```
     /// use std::time::Duration;
@@ -126,7 +127,7 @@ impl Job {
     /// # });
     /// ```
     ///
-    /// Where the error of a step's future cannot say that it was stopped, the compiler says so:
+    /// The compiler rejects a step whose error type cannot hold these errors:
     ///
     /// ```compile_fail,E0277
     /// # async fn parse() {
@@ -135,12 +136,16 @@ impl Job {
     /// # }
     /// ```
     ///
-    /// A step that is the last expression of its block needs no type: it has the type that the function returns. Before
-    /// a `?` the compiler has to know it, as of any future: from a function's signature, or by `Ok::<_, AppError>(..)`.
+    /// A step as the last expression of a block has the return type of the function. Before a `?`
+    /// the compiler must know the type: from a function's signature, or by `Ok::<_, AppError>(..)`.
+    ///
+    /// If the compiler says of parallel steps that "implementation of `From` is not general
+    /// enough", it cannot infer the error type of an `async` block. Replace the block by an `async
+    /// fn`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the step drops its future. Events that follow name this step, until another begins.
+    /// Dropping the step drops its future. Later events name this step until another begins.
     pub fn step<F, T, E>(&self, name: impl Into<Arc<str>>, future: F) -> Step<F>
     where
         F: Future<Output = Result<T, E>>,
@@ -159,39 +164,41 @@ impl Job {
 }
 
 impl<F, M: Stoppable> Step<F, M> {
-    /// Limits this step; goes before the layer's `step_limit`. The clock starts when the step is first polled.
+    /// Limits this step. Takes precedence over the layer's `step_limit`. The clock starts at the
+    /// first poll.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// At the limit, tells the step's code to stop and lets it run on for this long; then it is dropped. The step fails
-    /// with [`Elapsed`] either way. The code sees it by a handle that it takes itself, with [`Job::current`]; the rest
-    /// of the job is not meant. Without a job there is nobody to tell, and no grace. Default: it is dropped at the
-    /// limit.
+    /// At the limit, signals the step's code to stop, and drops it only after this grace period.
+    /// The step fails with [`Elapsed`] in both cases. The code sees the signal through a handle
+    /// that it takes inside the step, with [`Job::current`]; the rest of the job does not. Without
+    /// a job there is no grace period. Default: none, the step is dropped at the limit.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = (!grace.is_zero()).then_some(grace);
         self
     }
 
-    /// The step fails with this error type: its future's error is made into it, and so is what stopped the step. For a
-    /// future whose own error is of a foreign type.
+    /// Converts the step's error into this type: the future's own error,
+    /// [`Cancelled`](super::Cancelled) and [`Elapsed`]. For futures with a foreign error type.
     ///
-    /// Before a `?` it has to be named, `err_into::<AppError>()`; as the last expression of a function it is known.
+    /// Before a `?`, name the type: `err_into::<AppError>()`. As the last expression of a function,
+    /// it is inferred.
     pub fn err_into<E>(self) -> Step<F, IntoError<E>> {
         self.with_errors()
     }
 
-    /// Runs the step to its own end: there is no checkpoint before it and no limit over it, that of a layer or one set
-    /// here. For work that must not be left half done, and for a future whose error cannot say that it was stopped,
-    /// such as an infallible one: the step's result is the future's own.
+    /// Runs the step to its own end, without a checkpoint and without any limit. The step's result
+    /// is the future's own.
     ///
-    /// It is still dropped with the job's code.
+    /// Use it for work that must not be left half done, and for a future whose error type cannot
+    /// hold [`Elapsed`]. If the job's code is dropped, this step is dropped too.
     pub fn uninterrupted(self) -> Step<F, Uninterrupted> {
         self.with_errors()
     }
 
-    /// A step that was polled can no longer be moved, so this one has not begun.
+    /// A polled step cannot move, so this one has not begun.
     fn with_errors<N>(mut self) -> Step<F, N> {
         Step {
             job: mem::take(&mut self.job),
@@ -280,7 +287,7 @@ where
                     });
                     return Poll::Ready(result.map_err(M::own));
                 }
-                // It came to its own end in its grace period.
+                // The code ended on its own within the grace period.
                 Poll::Ready(_) => this.future.set(None),
                 Poll::Pending => {
                     let Some((_, deadline)) = begun.deadline else {
@@ -290,7 +297,7 @@ where
                         this.sleep.set(Some(tokio::time::sleep_until(deadline)));
                     }
                     if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
-                        // A busy step must not use up the budget that its own limit needs.
+                        // A busy step must not consume the coop budget that its own limit needs.
                         ready!(Pin::new(&mut tokio::task::coop::unconstrained(sleep)).poll(cx));
                     }
                     if let (false, Some(grace), Some(core), Some(signal)) =

@@ -1,36 +1,37 @@
-//! Which error a step fails with.
+//! The error type of a step: the future's own, a converted one, or any type if nothing can stop the
+//! step.
 
 use std::{fmt, marker::PhantomData};
 
 use super::error::{Cancelled, Elapsed};
 
-/// Which error a step fails with, whose future fails with `Error`.
+/// The error type of a step whose future fails with `Error`.
 #[diagnostic::on_unimplemented(
     message = "a step that fails with `{Error}` cannot be stopped: `{Error}` is not `From<Cancelled>` and `From<Elapsed>`",
     label = "cannot fail as cancelled or timed out",
-    note = "`.err_into::<AppError>()` makes the error of the step one that is; `.uninterrupted()` lets nothing stop the step"
+    note = "`.err_into::<AppError>()` converts the error into a type that is; `.uninterrupted()` runs a step that nothing stops"
 )]
 pub trait StepErrors<Error> {
-    /// The step's error.
+    /// The error type of the step.
     type Error;
 
     /// Whether a cancellation or a limit can stop the step.
     const STOPS: bool;
 
-    /// The future failed by itself.
+    /// The error of the future itself.
     fn own(error: Error) -> Self::Error;
 
-    /// The job was cancelled before the step began.
+    /// The error of a job that was cancelled before the step began.
     fn cancelled(why: Cancelled) -> Self::Error;
 
-    /// The limit expired.
+    /// The error of an expired limit.
     fn elapsed(why: Elapsed) -> Self::Error;
 }
 
-/// A step that a cancellation or a limit can stop: every one but an `Uninterrupted`.
+/// A step that a cancellation or a limit can stop: any step but an `Uninterrupted` one.
 pub trait Stoppable {}
 
-/// The step's error is its future's. The default.
+/// The step has the error type of its future. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OwnError;
 
@@ -55,7 +56,7 @@ impl<E: From<Cancelled> + From<Elapsed>> StepErrors<E> for OwnError {
     }
 }
 
-/// The step's error is made into this type. Set by `Step::err_into`.
+/// The step's errors are converted into this type. Set by `Step::err_into`.
 pub struct IntoError<E>(PhantomData<fn() -> E>);
 
 impl<E> Stoppable for IntoError<E> {}
@@ -84,7 +85,7 @@ impl<E> fmt::Debug for IntoError<E> {
     }
 }
 
-/// Nothing stops the step, so that any error will do. Set by `Step::uninterrupted`.
+/// Nothing stops the step, so any error type is allowed. Set by `Step::uninterrupted`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Uninterrupted;
 

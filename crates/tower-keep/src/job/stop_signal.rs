@@ -1,8 +1,9 @@
-//! Telling a part of a job's code to stop, while the job itself may go on: the grace period of a time limit.
+//! The stop signal of a grace period: it stops one part of a job's code while the job goes on.
 //!
-//! The cancellation of a job is for good and for all of it. A limit of one attempt is neither: another attempt follows,
-//! and code outside that limit is not meant. So a layer that gives a grace period has a signal of its own, which is
-//! [ambient](super::context) for what it wraps, and which handles that are taken in there carry along.
+//! Cancelling a job is final and stops all of it. The limit of an attempt is neither: another
+//! attempt may follow, and code outside the limit is not affected. So a layer with a grace period
+//! has its own signal. It is [ambient](super::context) for the wrapped code, and handles taken
+//! there keep it.
 
 use std::sync::{Arc, PoisonError};
 
@@ -15,24 +16,24 @@ use crate::{
     },
 };
 
-/// Tells the code inside one call of a layer to stop.
+/// Signals the code inside one call of a layer to stop.
 pub(crate) struct StopSignal {
     job: JobId,
-    /// That of a layer around, in the same job: whatever signals it signals this one.
-    around: Option<Arc<StopSignal>>,
-    /// What it means to the layers inside.
+    /// The signal of an outer layer in the same job. It stops this one too.
+    outer: Option<Arc<StopSignal>>,
+    /// The verdict that inner layers see.
     kind: VerdictKind,
     stopped: AtomicBool,
-    /// Made only when somebody waits. No other lock is taken under this one.
+    /// Made for the first waiter. No other lock is taken under this one.
     token: Mutex<Option<CancellationToken>>,
 }
 
 impl StopSignal {
-    /// For what is called in this job, inside the signal `around`.
-    pub(crate) fn new(job: JobId, kind: VerdictKind, around: Option<Arc<Self>>) -> Arc<Self> {
+    /// A signal for a call in this job, inside the signal `outer`.
+    pub(crate) fn new(job: JobId, kind: VerdictKind, outer: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
             job,
-            around,
+            outer,
             kind,
             stopped: AtomicBool::new(false),
             token: Mutex::new(None),
@@ -43,7 +44,8 @@ impl StopSignal {
         self.job
     }
 
-    /// Stops the code inside, but not the jobs that work for it: [`Core::stop_by`](super::core::Core::stop_by) does both.
+    /// Stops the code inside, but not its child jobs: [`Core::stop_by`](super::core::Core::stop_by)
+    /// stops both.
     pub(super) fn fire(&self) {
         let token = {
             let token = self.lock();
@@ -64,34 +66,35 @@ impl StopSignal {
         if self.stopped.load(Ordering::Acquire) {
             Some(self.kind)
         } else {
-            self.around.as_ref().and_then(|around| around.stopped_by())
+            self.outer.as_ref().and_then(|outer| outer.stopped_by())
         }
     }
 
-    /// Fires when this is stopped, or one around, or with the job's own token.
+    /// A token that fires with this signal, with an outer signal, or with the job's own token.
     pub(crate) fn token(&self, of_job: impl FnOnce() -> CancellationToken) -> CancellationToken {
-        let parent = match &self.around {
-            Some(around) => around.token(of_job),
+        let parent = match &self.outer {
+            Some(outer) => outer.token(of_job),
             None => of_job(),
         };
         let token = {
             let mut token = self.lock();
             token.get_or_insert_with(|| parent.child_token()).clone()
         };
-        // `fire` looks for the token after it set the flag, under the lock: one of the two cancels it.
+        // `fire` sets the flag, then looks for the token under the lock. So one of the two cancels
+        // the token.
         if self.is_stopping() {
             token.cancel();
         }
         token
     }
 
-    /// Whether `other` is this one or around it.
+    /// Whether `other` is this signal or an outer one.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
             || self
-                .around
+                .outer
                 .as_ref()
-                .is_some_and(|around| around.is_within(other))
+                .is_some_and(|outer| outer.is_within(other))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<CancellationToken>> {

@@ -1,4 +1,4 @@
-//! A job as a board shows it.
+//! [`JobView`] and [`JobState`]: a job as boards and handles show it.
 
 #[allow(clippy::disallowed_types, reason = "it is for showing only")]
 use std::time::SystemTime;
@@ -12,64 +12,67 @@ use super::core::{
 };
 use crate::event::{CancelReason, FailureCause, JobId, JobName, Report, StepInfo, wall_time};
 
-/// The latest state of one job.
+/// A snapshot of one job: state, progress, step, attempt, times.
 ///
-/// It is of the moment at which it was made. A job that is stuck changes nothing, so its [`rate`](Self::rate) falls only in
-/// a view that is made later: a [watch](crate::progress::Watch) keeps that of the last change, and
-/// [`ProgressHandle::find`](crate::progress::ProgressHandle::find) makes one of now.
+/// The view of a stuck job shows a falling [`rate`](Self::rate) only if it is made again. A
+/// [watch](crate::progress::Watch) keeps the view of the last change;
+/// [`ProgressHandle::find`](crate::progress::ProgressHandle::find) makes a current one.
 ///
-/// Its times are [`Instant`]s of tokio's clock, which measure and tell no date. The methods that end in `_wall` say the
-/// [time of day](wall_time).
+/// Times are [`Instant`]s of tokio's clock, which are monotonic and carry no date. Methods that end
+/// in `_wall` return the [time of day](wall_time).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct JobView {
-    /// Which job.
+    /// The job's id.
     pub job: JobId,
-    /// Its name, empty if it has none. It changes at most once, where a [`JobLayer`](crate::JobLayer)
-    /// inside the Progress layer names the job.
+    /// The job's name, or an empty name. It changes at most once, if a
+    /// [`JobLayer`](crate::JobLayer) inside the Progress layer names the job.
     pub name: JobName,
-    /// The id that it has outside this process, if [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
-    /// dispatcher gave it one. It changes at most once, where that layer is inside the Progress layer.
+    /// The external id from [`JobLayer::identified_by`](crate::JobLayer::identified_by) or the
+    /// dispatcher. It changes at most once, if that layer is inside the Progress layer.
     pub external_id: Option<Arc<str>>,
-    /// The job whose running code began this one.
+    /// The job whose code began this one.
     pub parent: Option<JobId>,
-    /// The attempt that runs, or ran last, counted from 1.
+    /// The current or last attempt, counted from 1.
     pub attempt: u32,
-    /// When the service was called for that attempt; `None` before the job has started. Until then, while a hook prepares
-    /// the attempt or it waits for the service's readiness, it is when that wait began.
+    /// When the service was called for this attempt. While a hook prepares a later attempt, or the
+    /// attempt waits for the service's readiness, it is when that wait began. `None` before the job
+    /// has started.
     pub attempt_started_at: Option<Instant>,
-    /// When the wait for the next attempt is over: the delay of the retry, counted from when the attempt failed. `None`
-    /// while none is waited for, and once the job is cancelled.
+    /// When the next attempt begins: the retry's delay, counted from the failure. `None` if no
+    /// attempt is scheduled, and once the job is cancelled.
     pub next_attempt_at: Option<Instant>,
-    /// When it was dispatched.
+    /// When the job was dispatched.
     pub dispatched_at: Instant,
-    /// When it got past every gate of its stack, if it has.
+    /// When the job passed every gate of its stack.
     pub started_at: Option<Instant>,
-    /// When it ended, if it has.
+    /// When the job ended.
     pub ended_at: Option<Instant>,
     /// When this state was reached.
     pub changed_at: Instant,
-    /// The last report; a fraction of 0.0 before the first, and 1.0 after success.
+    /// The last report. The fraction is 0.0 before the first report, and 1.0 after success.
     pub report: Report,
-    /// How much of the reported amount is done in a second. It is a mean in which what was a moment ago counts most, and
-    /// what was 5 s earlier counts e times less; it falls where a report is overdue, and to 0.0 where the job is stuck.
+    /// Amount per second, as an exponentially weighted mean: a value 5 s ago weighs e times less.
+    /// The rate falls while a report is overdue, down to 0.0 for a stuck job.
     ///
-    /// `None` before the attempt has reported amounts over a quarter of a second, in a job that has ended, and where the
-    /// last report is no amount. An amount that is less than before begins again.
+    /// `None` until the attempt has reported amounts for a quarter of a second. Also `None` once
+    /// the job has ended, and if the last report has no amount. A smaller amount than before
+    /// restarts the measurement.
     pub rate: Option<f64>,
-    /// How long the rest of the amount takes at that rate; `None` where the rate or the total is unknown, nothing is left,
-    /// or the job is stuck.
+    /// Time for the rest of the amount at that rate. `None` if the rate or the total is unknown,
+    /// nothing is left, or the job is stuck.
     pub time_left: Option<Duration>,
-    /// The step that runs, or the one in which the job failed or was cancelled; as in [`Event::step`](crate::Event::step).
+    /// The running step, or the step in which the job failed or was cancelled; as in
+    /// [`Event::step`](crate::Event::step).
     pub step: Option<StepInfo>,
-    /// What it is doing, or how it ended.
+    /// The current state, or how the job ended.
     pub state: JobState,
-    /// The text of the last error: of the attempt that failed last while the job runs, and of the job once
-    /// it failed. `None` after success and cancellation.
+    /// The last error as text: of the last failed attempt while the job runs, of the job once it
+    /// has failed. `None` after success and cancellation.
     pub error: Option<Arc<str>>,
 }
 
-/// What a job is doing, or how it ended.
+/// State of a job: running, waiting, or how it ended.
 ///
 /// ```
 /// use tower_keep::{CancelReason, FailureCause, progress::JobState};
@@ -83,7 +86,7 @@ pub struct JobView {
 pub enum JobState {
     /// Dispatched, but held back by a gate of its stack.
     Waiting,
-    /// Another job does its work; its reports are shown here.
+    /// Another job does the work; this job shows its reports.
     Joined,
     /// Running.
     Running,
@@ -98,7 +101,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    /// Whether the job is over.
+    /// Whether the job has ended.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed(_) | Self::Cancelled(_))
@@ -161,7 +164,7 @@ impl From<Facts> for JobView {
 
 #[allow(clippy::disallowed_types, reason = "they are for showing only")]
 impl JobView {
-    /// When it was dispatched, as the [time of day](wall_time).
+    /// When the job was dispatched, as the [time of day](wall_time).
     ///
     /// ```
     /// use tower_keep::progress::JobView;
@@ -176,13 +179,13 @@ impl JobView {
         wall_time(self.dispatched_at)
     }
 
-    /// When it got past every gate of its stack, if it has, as the [time of day](wall_time).
+    /// When the job passed every gate of its stack, as the [time of day](wall_time).
     #[must_use]
     pub fn started_at_wall(&self) -> Option<SystemTime> {
         self.started_at.map(wall_time)
     }
 
-    /// When it ended, if it has, as the [time of day](wall_time).
+    /// When the job ended, as the [time of day](wall_time).
     #[must_use]
     pub fn ended_at_wall(&self) -> Option<SystemTime> {
         self.ended_at.map(wall_time)
@@ -196,7 +199,7 @@ impl JobView {
 }
 
 impl JobView {
-    /// Of a job of which nothing else is known.
+    /// A view of a job of which only the id is known.
     pub(crate) fn unseen(job: JobId) -> Self {
         Self::from(Facts {
             id: job,
@@ -213,7 +216,7 @@ impl JobView {
     }
 
     fn end(&mut self, how: How) {
-        // What an earlier attempt failed with is not how the job ended.
+        // The error of an earlier attempt does not explain how the job ended.
         self.error = None;
         match how {
             How::Succeeded => {

@@ -1,4 +1,4 @@
-//! The response future.
+//! The response future of Log, which classifies the result.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! The layer and its settings.
+//! [`LogLayer`] and its settings.
 
 use std::{fmt, sync::Arc};
 
@@ -10,31 +10,31 @@ use crate::{
     event::{Event, Observer},
 };
 
-/// Logs what happens to each job.
+/// Logs the events of each job.
 ///
-/// `LogLayer` names the type of a layer that classifies errors only. To keep one with a classifier in a struct, use a
-/// type parameter `C` of the struct, or box the stack.
+/// `LogLayer` without parameter is a layer that classifies errors only. To keep a layer with a
+/// classifier in a struct, use a type parameter `C`, or box the stack.
 ///
-/// To log nothing, leave it out: with tower's `option_layer`, or in a pipeline with
+/// To log nothing, leave the layer out: with tower's `option_layer`, or in a pipeline with
 /// [`Identity`](crate::pipeline::Identity).
 #[derive(Clone)]
 pub struct LogLayer<C = ErrorsAsFailures> {
     pub(super) observer: Arc<dyn Observer>,
-    /// Where the records go.
+    /// The destination of the records.
     pub(super) sink: Sink,
     levels: Levels,
     pub(super) classify: C,
 }
 
 impl LogLayer {
-    /// Writes to [`tracing`], at every level.
+    /// Logs to [`tracing`], at every level.
     #[must_use]
     pub fn new() -> Self {
         Self::with(Sink::Tracing)
     }
 
-    /// Writes to this sink instead: an [`Observer`], which any closure `Fn(&Event) + Send + Sync` is. A panic in it never
-    /// harms a job.
+    /// Logs to this sink instead: an [`Observer`], such as a closure `Fn(&Event) + Send + Sync`. A
+    /// panic of the sink does not harm the job.
     ///
     /// ```compile_fail,E0277
     /// use tower_keep::LogLayer;
@@ -64,17 +64,18 @@ impl Default for LogLayer {
 }
 
 impl<C> LogLayer<C> {
-    /// The least severe level that is written. Default: all.
+    /// Sets the least severe level that is written. Default: all levels.
     #[must_use]
     pub fn level(self, level: Level) -> Self {
         self.levels(|levels| levels.minimum = LevelFilter::from_level(level))
     }
 
-    /// The level of each event, where it is not to be that of [`level_of`](super::level_of); `None` is not written.
+    /// Chooses the level of each event; `None` drops the record. Default:
+    /// [`level_of`](super::level_of).
     ///
-    /// The least severe [`level`](Self::level) applies to the level that this closure chooses. A sink
-    /// given to [`to`](Self::to) receives the same events that would be written to tracing. The closure
-    /// runs once for each event of a job; an event that it panics at is not written.
+    /// The least severe [`level`](Self::level) applies to the chosen level. A sink given to
+    /// [`to`](Self::to) gets the same events as tracing would. The closure runs once for each event
+    /// of a job. If it panics, the event is not written.
     ///
     /// ```
     /// use tower_keep::{
@@ -83,9 +84,9 @@ impl<C> LogLayer<C> {
     /// };
     ///
     /// let log = LogLayer::new().level_with(|event| match &event.kind {
-    ///     // A rejected job is worth a warning here ..
+    ///     // A rejected job deserves a warning here ..
     ///     EventKind::Failed { cause, .. } if cause.is_rejection() => Some(Level::WARN),
-    ///     // .. and a job that begins is worth nothing.
+    ///     // .. and the beginning of a job is not logged.
     ///     EventKind::Dispatched => None,
     ///     kind => Some(level_of(kind)),
     /// });
@@ -105,10 +106,10 @@ impl<C> LogLayer<C> {
         self
     }
 
-    /// What else counts as a failure: the job then ends as failed even though its result is `Ok`, for
-    /// every observer. An error is one in any case. Default: errors only.
+    /// Sets which results count as failures, next to errors. The job then ends as failed for every
+    /// observer, even if its result is `Ok`. Default: errors only.
     ///
-    /// The classifier has to be one for the results of the service inside:
+    /// The classifier must fit the results of the inner service:
     ///
     /// ```compile_fail,E0631
     /// use tower::{Layer, Service, service_fn};

@@ -1,8 +1,6 @@
-//! See what happens: one record for each event of a job.
+//! Logging: one record for each event of a job, to tracing or to a sink of your own.
 //!
-//! [`LogLayer::new`] writes to [`tracing`], with the job's id, name, attempt and the event's sequence
-//! number as fields, and with the step's name, number and total where the event belongs to a
-//! [step](crate::Event::step), under the target `tower_keep::log`. [`LogLayer::to`]
+//! [`LogLayer::new`] writes to [`tracing`], under the target `tower_keep::log`. [`LogLayer::to`]
 //! writes to another sink: an [`Observer`](crate::Observer), such as a closure.
 //!
 //! | level | events, by their [names](crate::EventKind::name) |
@@ -10,27 +8,27 @@
 //! | ERROR | `failed` |
 //! | WARN | `timed_out`, `retry_scheduled`, `circuit_opened` |
 //! | INFO | `dispatched`, `succeeded`, `cancelled`, `circuit_half_opened`, `circuit_closed`, `circuit_would_reject`, `retry_given_up` |
-//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `attempt_ended`, `retrying`, `duplicate`, `cache_hit`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` for lack of retries, or as the policy forbids it |
+//! | DEBUG | `started`, `progress`, `step_started`, `step_succeeded`, `attempt_ended`, `retrying`, `duplicate`, `cache_hit`; `failed` of a job that a gate [rejected](crate::FailureCause::is_rejection); `retry_given_up` because no retries are left or the policy forbids one |
 //!
-//! The record of a job that a gate rejected has the message `rejected`, that of any other failure
-//! `failed`. [`LogLayer::level_with`] chooses other levels, or switches single events off, and
-//! [`LogLayer::level`] sets the least severe level that is written.
+//! A rejected job's record has the message `rejected`; any other failure has `failed`.
+//! [`LogLayer::level`] sets the least severe level that is written. [`LogLayer::level_with`]
+//! chooses other levels, or switches single events off.
 //!
 //! # Fields
 //!
 //! | field | records | value |
 //! |---|---|---|
 //! | `job.id`, `attempt`, `seq` | all | numbers |
-//! | `job.name` | of jobs that have a name by then | text |
-//! | `job.external_id` | of jobs that were [identified](crate::JobLayer::identified_by) by then | text |
-//! | `job.parent` | of jobs that another job's code began | number |
+//! | `job.name` | of jobs that already have a name | text |
+//! | `job.external_id` | of jobs that are already [identified](crate::JobLayer::identified_by) | text |
+//! | `job.parent` | of child jobs | number |
 //! | `elapsed_ms` | all | time since the job was dispatched |
 //! | `step.name`, `step.number`, `step.total` | that belong to a step | text, numbers |
-//! | `fraction`, `text`, `done`, `steps` | `progress` | of the report: the fraction unless the total is unknown, the message, the step |
+//! | `fraction`, `text`, `done`, `steps` | `progress` | of the report: the fraction if the total is known, the message, the step |
 //! | `amount`, `total`, `unit` | `progress` of an amount | numbers; `items` or `bytes` |
-//! | `took_ms` | `step succeeded` | how long the step took |
-//! | `took_ms`, `outcome` | `attempt ended` | how long the attempt took, and [how it ended](crate::AttemptOutcome) in words |
-//! | `max_retries`, `took_ms`, `delay_ms`, `error` | `retry scheduled` | how long the failed attempt took, the wait, the attempt's error |
+//! | `took_ms` | `step succeeded` | duration of the step |
+//! | `took_ms`, `outcome` | `attempt ended` | duration of the attempt, and its [outcome](crate::AttemptOutcome) in words |
+//! | `max_retries`, `took_ms`, `delay_ms`, `error` | `retry scheduled` | duration of the failed attempt, the wait, the error of the attempt |
 //! | `max_retries`, `reason` | `retrying`, `retry given up` | |
 //! | `scope`, `limit_name`, `limit_ms`, `dropped` | `timed out` | the name if the limit [has one](crate::TimeoutLayer::named) |
 //! | `circuit`, `cooldown_ms` | `circuit opened`; `circuit` for the other circuit events | |
@@ -38,14 +36,14 @@
 //! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |
 //! | `reason`, `dropped` | `cancelled` | the [reason](crate::CancelReason) in words |
 //!
-//! Every time is a number of milliseconds with a fraction, so that it can be summed and compared. A
-//! cause, a reason and a scope are the words of their `Display`, as text.
+//! Durations are milliseconds as numbers with a fraction, so they can be summed and compared. A
+//! cause, a reason and a scope are the text of their `Display`.
 //!
-//! # Who listens
+//! # Listeners
 //!
-//! Each event asks whether tracing has a listener for it: a subscriber that comes, or raises its
-//! level, while a job runs gets the records from then on. With tracing's feature `log` the records go
-//! to the `log` crate where there is no subscriber. Without any listener no event is built.
+//! The layer asks tracing for a listener at each event. So a subscriber that is installed, or
+//! raises its level, during a job gets the records from then on. With tracing's feature `log`, the
+//! records go to the `log` crate if there is no subscriber. Without any listener no event is built.
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -60,35 +58,37 @@
 //! # });
 //! ```
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
-//! Outermost, so that its job covers everything. It sees the same events anywhere in the stack, as the job is shared;
-//! only what a layer around it rejects before calling it has no job to log.
+//! Outermost, so that its job covers everything. It sees the same events anywhere in the stack,
+//! because all layers share the job. A call that an outer layer rejects has no job to log.
 //!
-//! # What it says of a failure
+//! # Error texts
 //!
-//! The error with its causes, bounded, without the secrets of URLs: see
-//! [`describe_error`](crate::describe_error). Of an error type the layers know no more than its
-//! `Display`, except where one of them fails with a [`BoxError`](crate::BoxError). So the causes are
-//! there if Timeout, CircuitBreaker, Dedup or Cancel stands inside this layer in its default mode.
-//! Otherwise, and for responses, a classifier says it: [`Classify::describe`](crate::Classify::describe). Give the same
-//! classifier to Log, CircuitBreaker and Retry.
+//! A failure is logged as the error with its causes, limited in length, and without secrets in
+//! URLs: see [`describe_error`](crate::describe_error). For any error type the layers use
+//! `Display`. Causes are added if the error comes from a layer that fails with a
+//! [`BoxError`](crate::BoxError): Timeout, CircuitBreaker, Dedup or Cancel inside this layer, in
+//! its default mode. For other errors and for responses, a classifier provides the text:
+//! [`Classify::describe`](crate::Classify::describe). Give the same classifier to Log,
+//! CircuitBreaker and Retry.
 //!
-//! A response that [`classify`](LogLayer::classify) calls a failure fails the job, for every
-//! observer. Any other response does not, even if a time limit inside answered with it. A gate's
-//! rejection remains one, unless somebody [recovered](crate::reject::recovered) from it.
+//! If [`classify`](LogLayer::classify) calls a response a failure, the job fails for every
+//! observer. Any other response is a success, even the response of a time limit inside. A gate's
+//! rejection stays a rejection, unless a layer or classifier [recovered](crate::reject::recovered)
+//! from it.
 //!
 //! # Errors
 //!
-//! None of its own: `type Error` is the inner service's, which has to be `Display` to be written down.
+//! None of its own: `type Error` is the inner service's, which must be `Display` to be logged.
 //!
 //! # Cancel safety
 //!
-//! A dropped call is logged as cancelled, with the reason that the caller went away.
+//! A dropped call is logged as cancelled, with the reason `CallerGone`.
 //!
 //! # Under axum
 //!
-//! Goes into `Router::layer` as it is.
+//! Works with `Router::layer` directly.
 
 mod future;
 mod layer;

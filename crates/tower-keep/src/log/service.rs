@@ -1,4 +1,4 @@
-//! The service.
+//! The service of the Log layer.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use crate::{
     job::membership::{Joining, LayerId, Membership, Watcher},
 };
 
-/// Logs what happens to the job of each call. Made by [`LogLayer`].
+/// Logs the events of the job of each call. Made by [`LogLayer`].
 #[derive(Clone, Debug)]
 pub struct Log<S, C = ErrorsAsFailures> {
     inner: S,
@@ -35,17 +35,17 @@ impl<S, C: Clone> Layer<S> for LogLayer<C> {
 }
 
 impl<S, C> Log<S, C> {
-    /// The service inside.
+    /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service inside, to change it.
+    /// The inner service, mutably.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Gives the service inside back.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }

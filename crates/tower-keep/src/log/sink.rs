@@ -1,4 +1,4 @@
-//! Where the records go.
+//! Where records go: tracing, or an observer of the user.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use crate::event::{Event, JobId, JobName, Observer};
 
 #[derive(Clone)]
 pub(super) enum Sink {
-    /// It may have no listener.
+    /// May have no listener.
     Tracing,
     Custom(Arc<dyn Observer>),
 }
 
 impl Sink {
-    /// What the jobs tell of their events.
+    /// The observer to register with jobs.
     pub(super) fn observer(&self, levels: &Levels) -> Arc<dyn Observer> {
         match self {
             Self::Tracing => Arc::new(TracingSink {
@@ -28,7 +28,7 @@ impl Sink {
     }
 }
 
-/// Passes on what is to be logged.
+/// Passes on the events that the levels let through.
 struct Filtered {
     levels: Levels,
     sink: Arc<dyn Observer>,

@@ -1,4 +1,4 @@
-//! The default sink: writes to tracing.
+//! The default sink: writes each event to tracing, with its fields.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ pub(super) struct TracingSink {
     pub(super) levels: Levels,
 }
 
-/// A time as a number that can be summed and compared.
+/// A duration in milliseconds.
 fn ms(duration: Duration) -> f64 {
-    // Divided once, so that it is the number nearest to the exact one.
+    // One division, so the result is the nearest representable number.
     duration.as_nanos() as f64 / 1e6
 }
 
-/// Tracing's levels are constants of the call site, so there is one site for each.
+/// The level of a tracing callsite is constant, so each level has its own callsite.
 macro_rules! write_at {
     ($level:expr, $event:expr, $($field:tt)*) => {
         match $level {

@@ -1,4 +1,4 @@
-//! Whether the settings fit together.
+//! [`Pipeline::build`]: checks that the settings fit together.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ where
     ///
     /// # Errors
     ///
-    /// [`PipelineError`] names the first two settings that contradict each other.
+    /// [`PipelineError`] names the first two contradicting settings.
     pub fn build(mut self) -> Result<PipelineLayer<Self>, PipelineError> {
         let overall = self.timeout.facts().limits;
         let attempt = self.attempt_timeout.facts().limits;
         if overall.is_some_and(|limits| limits.span != Span::Overall) {
             return Err(PipelineError {
                 settings: ("timeout", "attempt_timeout"),
-                message: "timeout is set to a limit of each attempt: leave per_attempt() out there, and set \
+                message: "timeout is a limit of each attempt: remove its per_attempt(), and set \
                     attempt_timeout to the limit of an attempt"
                     .to_owned(),
             });
@@ -38,9 +38,10 @@ where
         if attempt.is_some_and(|limits| limits.span != Span::Attempt) {
             return Err(PipelineError {
                 settings: ("attempt_timeout", "timeout"),
-                message: "attempt_timeout is set to an overall limit, which the first slow attempt would end the job \
-                    with: add per_attempt() to it, and set timeout to the overall limit"
-                    .to_owned(),
+                message:
+                    "attempt_timeout is an overall limit, so the first slow attempt would end the \
+                    job: add per_attempt() to it, and set timeout to the overall limit"
+                        .to_owned(),
             });
         }
         let steps = [overall, attempt].map(|limits| limits?.step);
@@ -49,7 +50,7 @@ where
         if let (Some(overall), Some(attempt)) = (&overall, &attempt) {
             attempt.fits_into(overall)?;
         }
-        // Only these bound how long something takes: with progress, an idle limit never expires.
+        // Only total limits bound a duration: with progress, an idle limit never expires.
         let total = |limit: Option<Limit>| limit.filter(|limit| limit.measure == Measure::Total);
         let (overall, attempt) = (total(overall), total(attempt));
         let ends = overall.as_ref().map(Limit::end);
@@ -85,7 +86,7 @@ where
                 settings.least_probe_timeout = settings.least_probe_timeout.max(ends);
             });
         }
-        // One table of the running jobs for both.
+        // Progress and Cancel share one table of the running jobs.
         if let Some(table) = self.progress.table() {
             self.cancel.share(table);
         }
@@ -94,7 +95,7 @@ where
     }
 }
 
-/// A limit that is known before there is a request.
+/// A limit that is known without a request.
 struct Limit {
     name: &'static str,
     value: Duration,
@@ -112,16 +113,16 @@ impl Limit {
         })
     }
 
-    /// What it limits is gone by then.
+    /// When the limited work is gone, including the grace period.
     fn end(&self) -> Duration {
         self.value.saturating_add(self.grace)
     }
 
-    /// The limit of an attempt, and the overall one.
+    /// Checks the limit of an attempt against the overall limit.
     fn fits_into(&self, overall: &Self) -> Result<(), PipelineError> {
         let (inner, outer) = ((self.name, self.value), (overall.name, overall.value));
         match (self.measure, overall.measure) {
-            // An attempt that begins is progress: it ends before the job was idle for as long.
+            // A new attempt is progress: it ends before the job is idle for that long.
             (Measure::Total, Measure::Idle) => shorter(outer, inner),
             (_, Measure::Idle) => shorter(inner, outer),
             (_, Measure::Total) => {
@@ -159,8 +160,8 @@ fn graced(
     Err(PipelineError {
         settings: (name, than),
         message: format!(
-            "{name} ({value:?}) and its grace period ({grace:?}) are longer than {than} ({limit:?}), which would cut even \
-             the first one short: set the grace period to at most {:?}, or {than} to at least {end:?}",
+            "{name} ({value:?}) and its grace period ({grace:?}) are longer than {than} ({limit:?}), which would cut the \
+             first grace period short: set the grace period to at most {:?}, or {than} to at least {end:?}",
             limit.saturating_sub(value)
         ),
     })
@@ -173,7 +174,7 @@ fn longer((name, value): Setting, (than, limit): Setting) -> Result<(), Pipeline
     Err(PipelineError {
         settings: (name, than),
         message: format!(
-            "{name} ({value:?}) is shorter than {than} ({limit:?}), so that a slow probe would let others through: set \
+            "{name} ({value:?}) is shorter than {than} ({limit:?}), so a slow probe would let further probes through: set \
              {name} to at least {limit:?}, or {than} to at most {value:?}"
         ),
     })
@@ -188,7 +189,7 @@ pub struct PipelineError {
 }
 
 impl PipelineError {
-    /// The two settings.
+    /// The names of the two settings.
     #[must_use]
     pub fn settings(&self) -> (&'static str, &'static str) {
         self.settings

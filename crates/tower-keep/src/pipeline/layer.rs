@@ -1,12 +1,12 @@
-//! The layers as one.
+//! [`PipelineLayer`]: the layers of a pipeline as one layer.
 
 use tower_layer::Layer;
 
 use super::settings::Pipeline;
 
-/// All layers of a [`Pipeline`] as one, with settings that fit together. Made by [`Pipeline::build`].
+/// All layers of a [`Pipeline`] as one layer. Made by [`Pipeline::build`].
 ///
-/// [How to keep one in a struct](super#in-a-struct).
+/// See [how to keep one in a struct](super#in-a-struct).
 #[derive(Clone, Debug)]
 pub struct PipelineLayer<P = Pipeline> {
     layers: P,
@@ -18,8 +18,8 @@ impl<P> PipelineLayer<P> {
     }
 }
 
-/// What is in the slots, for its handles. A layer that a setter makes of one of these is another layer, which is not in the
-/// pipeline.
+/// Access to the layers in the slots, for their handles. A setter on one of them returns another
+/// layer, which is not in the pipeline.
 impl<L, P, C, D, B, T, R, A> PipelineLayer<Pipeline<L, P, C, D, B, T, R, A>> {
     /// The progress layer.
     #[must_use]

@@ -1,6 +1,7 @@
-//! All seven layers in the documented order, with settings that fit together.
+//! All seven layers in the recommended order, with settings that are checked against each other.
 //!
-//! Outermost first: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout (overall), Retry, Timeout (attempt), service.
+//! Outermost first: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout (overall), Retry, Timeout
+//! (attempt), service.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,14 +25,14 @@
 //!
 //! # In production
 //!
-//! Set the retry as above: its jitter keeps clients that failed together from coming back together, and its budget keeps
-//! retries from multiplying the load on a service that is down. [`RetryLayer::new`](crate::RetryLayer::new), the default
-//! of the slot, has neither, so that its waits are the documented ones.
+//! Set the retry as above. Its jitter spreads the retries of clients that failed together. Its
+//! budget keeps retries from multiplying the load on a failing service. The slot's default,
+//! [`RetryLayer::new`](crate::RetryLayer::new), has neither, so its waits are exact.
 //!
 //! # In a struct
 //!
-//! With the defaults, both the layer and its service have a name. A configured one goes into a type parameter, or into
-//! a box of tower's.
+//! With the defaults, the layer and its service have named types. For any other configuration use a
+//! type parameter or one of tower's boxes.
 //!
 //! ```
 //! use std::time::Duration;
@@ -91,23 +92,26 @@
 //!
 //! # Empty slots
 //!
-//! [`Identity`] leaves a slot empty: there is no layer, and what its settings would be checked against goes unchecked.
-//! The dedup layer's slot is empty until it is set. The pipeline then asks the service whether it is ready, unless the
-//! circuit is open, and calls the instance that it asked. With a [`DedupLayer`](crate::DedupLayer) it is always ready,
-//! and calls a clone.
+//! [`Identity`] leaves a slot empty. There is no layer, and nothing is checked against its
+//! settings. The dedup slot is empty by default.
+//!
+//! Without a [`DedupLayer`](crate::DedupLayer), `poll_ready` asks the inner service, unless the
+//! circuit is open, and `call` uses that instance. With a `DedupLayer`, the pipeline is always
+//! ready and calls a clone.
 //!
 //! ```
 //! use tower_keep::{Pipeline, pipeline::Identity};
 //!
-//! // Who calls this logs for itself, and tries again.
+//! // The caller has its own log and its own retry.
 //! let pipeline = Pipeline::new().log(Identity::new()).retry(Identity::new()).build().unwrap();
 //! # let _ = pipeline;
 //! ```
 //!
-//! What is known only at run time is a setting of the layer: [`level_with`](crate::LogLayer::level_with),
-//! [`max_retries`](crate::RetryLayer::max_retries), [`TimeoutLayer::none`](crate::TimeoutLayer::none).
+//! For a choice at run time use a setting of the layer:
+//! [`level_with`](crate::LogLayer::level_with), [`max_retries`](crate::RetryLayer::max_retries),
+//! [`TimeoutLayer::none`](crate::TimeoutLayer::none).
 //!
-//! A slot takes no layer but its own, and says so:
+//! A slot takes only its own layer:
 //!
 //! ```compile_fail,E0277
 //! use tower_keep::{Pipeline, TimeoutLayer};
@@ -118,7 +122,8 @@
 //!
 //! # What is checked
 //!
-//! Settings that contradict each other are refused, with an error that names both and says what would work:
+//! [`Pipeline::build`] rejects settings that contradict each other. The error names both and says
+//! what would work:
 //!
 //! ```
 //! use std::time::Duration;
@@ -134,19 +139,25 @@
 //!
 //! | checked | why |
 //! |---|---|
-//! | attempt limit <= overall limit, also where either is an idle one | an attempt could never use its limit |
+//! | `timeout` is an overall limit, `attempt_timeout` is one `per_attempt` | swapped, the first slow attempt would end the job |
+//! | attempt limit <= overall limit, also for idle limits | an attempt could never use its limit |
 //! | attempt limit and its grace period <= overall limit | the grace period would always be cut short |
-//! | overall idle limit <= attempt limit, where that is none | an attempt that begins is progress: the job could never be idle for as long |
+//! | overall idle limit <= attempt limit, if the attempt limit is not idle | a new attempt is progress: the job could never be idle for that long |
 //! | sum of the retry's waits < overall limit | the last retry could never begin |
 //! | step limit <= attempt limit, overall limit | a step could never use its limit |
 //! | probe timeout >= overall limit and its grace period | a slow probe would let more probes through than wanted |
 //!
-//! Of what a request may override only the layer's own setting is checked, and whether the two limits are an overall
-//! one and one of each attempt. Where requests ask for longer than the overall limit, set the probe timeout to match. An idle limit says nothing of how long a job takes, so that with an overall one the waits and the probe
-//! timeout go unchecked; another [`TimeoutLayer`](crate::TimeoutLayer) around the pipeline limits that. A probe timeout that is not set is made long enough.
+//! The check has its limits:
 //!
-//! The variant with the circuit breaker inside the retry, where it counts attempts, is composed by hand in a
-//! `ServiceBuilder`; so is every other order.
+//! - The layer's own limit is checked, but not the limit of a request that overrides it. If
+//!   requests may ask for longer than the overall limit, set the probe timeout to match. A probe
+//!   timeout that is not set is made long enough.
+//! - An idle limit does not bound the duration of a job. With an overall idle limit, the waits and
+//!   the probe timeout are not checked. Bound the duration by another
+//!   [`TimeoutLayer`](crate::TimeoutLayer) around the pipeline.
+//!
+//! For any other order, compose the layers in a `ServiceBuilder`. One such order has the circuit
+//! breaker inside the retry, where it counts attempts.
 
 mod check;
 mod layer;

@@ -1,4 +1,4 @@
-//! What is in each slot.
+//! [`Pipeline`]: the slots and their setters.
 
 use std::{
     fmt,
@@ -27,22 +27,25 @@ use crate::{
 
 /// Composes the seven layers, and checks their settings against each other.
 ///
-/// Each setter takes the layer as it is used alone, or [`Identity`], which leaves its slot empty. The type parameters are the
-/// slots, outermost first: `L` log, `P` progress, `C` cancel, `D` dedup, `B` circuit breaker, `T` overall timeout,
-/// `R` retry, `A` timeout of each attempt. [How to keep a pipeline in a struct](super#in-a-struct).
+/// Each setter takes a configured layer, or [`Identity`] for an empty slot. The type parameters are
+/// the slots, outermost first: `L` log, `P` progress, `C` cancel, `D` dedup, `B` circuit breaker,
+/// `T` overall timeout, `R` retry, `A` timeout of each attempt. See [how to keep a pipeline in a
+/// struct](super#in-a-struct).
 ///
 /// ```
 /// use tower_keep::{Pipeline, RetryLayer};
 ///
-/// // Jitter and a budget, as the module says for production.
+/// // Jitter and a budget, as the module recommends for production.
 /// let pipeline = Pipeline::new().retry(RetryLayer::for_clients()).build().unwrap();
 /// # let _ = pipeline;
 /// ```
 ///
-/// A layer goes into its slot as it is: a handle that was taken of it before sees the pipeline's calls. Clones of a
-/// pipeline share its layers. A setter on a pipeline with a clone returns a pipeline whose layers all have state of their
-/// own, with the same settings; so it does once a clone was built. To share one layer between two pipelines, set it in both as
-/// the last step.
+/// A handle that was taken from a layer before also sees the pipeline's calls. Clones of a pipeline
+/// share its layers.
+///
+/// If a pipeline has a clone, or a clone was built, its setters return a pipeline whose layers have
+/// new state. The settings stay the same. To share one layer between two pipelines, set it in both
+/// as the last step.
 #[derive(Clone)]
 #[must_use = "a pipeline does nothing until it is built and put around a service"]
 pub struct Pipeline<
@@ -66,7 +69,8 @@ pub struct Pipeline<
     pub(super) clones: Clones,
 }
 
-/// The clones of a pipeline: how many there are, and whether one was built. What that made may go on without it.
+/// Counts the clones of a pipeline, and remembers whether one was built. Its services may outlive
+/// it.
 #[derive(Clone, Default)]
 pub(super) struct Clones(Arc<AtomicBool>);
 
@@ -77,7 +81,8 @@ impl Clones {
 }
 
 impl Pipeline {
-    /// The defaults of each layer, no deduplication, 60 s overall and 10 s for each attempt.
+    /// A pipeline with the defaults of each layer, no Dedup, 60 s overall and 10 s for each
+    /// attempt.
     pub fn new() -> Self {
         Self {
             log: LogLayer::new(),
@@ -99,8 +104,8 @@ impl Default for Pipeline {
     }
 }
 
-/// The pipeline with one layer replaced by the argument of that name, which may be of another type; the rest is listed
-/// because a struct cannot be rebuilt around it.
+/// The pipeline with the layer in slot `$layer` replaced by the argument of that name, possibly of
+/// another type. The other fields are listed because struct update syntax cannot change the type.
 macro_rules! with {
     ($self:ident, $layer:ident; $($rest:ident),+) => {{
         let Self { $layer: _, $($rest,)+ clones } = $self.unshared();
@@ -119,8 +124,8 @@ where
     R: Slot<Retry>,
     A: Slot<Timeout>,
 {
-    /// Whether the pipeline has a clone, or a clone of it was built. Handles of its layers do not count: a layer in its slot
-    /// is meant to stay connected to them.
+    /// Whether the pipeline has a clone, or a clone was built. Handles of its layers do not count:
+    /// they are meant to stay connected.
     fn is_shared(&self) -> bool {
         let Clones(built) = &self.clones;
         has_others(built) || built.load(Ordering::Relaxed)
@@ -150,27 +155,27 @@ where
     R: Slot<Retry>,
     A: Slot<Timeout>,
 {
-    /// How events are logged. Default: [`LogLayer::new`].
+    /// Sets how events are logged. Default: [`LogLayer::new`].
     pub fn log<N: Slot<Log>>(self, log: N) -> Pipeline<N, P, C, D, B, T, R, A> {
         with!(self, log; progress, cancel, dedup, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
-    /// Where progress is shown. Default: [`ProgressLayer::new`].
+    /// Sets where progress is shown. Default: [`ProgressLayer::new`].
     pub fn progress<N: Slot<Progress>>(self, progress: N) -> Pipeline<L, N, C, D, B, T, R, A> {
         with!(self, progress; log, cancel, dedup, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
-    /// How jobs are cancelled. Default: [`CancelLayer::new`].
+    /// Sets how jobs are cancelled. Default: [`CancelLayer::new`].
     pub fn cancel<N: Slot<Cancel>>(self, cancel: N) -> Pipeline<L, P, N, D, B, T, R, A> {
         with!(self, cancel; log, progress, dedup, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
-    /// Which requests are duplicates. Default: none, with the slot empty.
+    /// Sets which requests are duplicates. Default: an empty slot.
     pub fn dedup<N: Slot<Dedup>>(self, dedup: N) -> Pipeline<L, P, C, N, B, T, R, A> {
         with!(self, dedup; log, progress, cancel, circuit_breaker, timeout, retry, attempt_timeout)
     }
 
-    /// When to stop calling. Default: [`CircuitBreakerLayer::new`].
+    /// Sets when calls are rejected. Default: [`CircuitBreakerLayer::new`].
     pub fn circuit_breaker<N: Slot<CircuitBreaker>>(
         self,
         circuit_breaker: N,
@@ -178,17 +183,17 @@ where
         with!(self, circuit_breaker; log, progress, cancel, dedup, timeout, retry, attempt_timeout)
     }
 
-    /// The limit over all attempts and waits. Default: 60 s.
+    /// Sets the limit over all attempts and waits. Default: 60 s.
     pub fn timeout<N: Slot<Timeout>>(self, timeout: N) -> Pipeline<L, P, C, D, B, N, R, A> {
         with!(self, timeout; log, progress, cancel, dedup, circuit_breaker, retry, attempt_timeout)
     }
 
-    /// When to try again. Default: [`RetryLayer::new`].
+    /// Sets when calls are retried. Default: [`RetryLayer::new`].
     pub fn retry<N: Slot<Retry>>(self, retry: N) -> Pipeline<L, P, C, D, B, T, N, A> {
         with!(self, retry; log, progress, cancel, dedup, circuit_breaker, timeout, attempt_timeout)
     }
 
-    /// The limit of each attempt. Default: 10 s.
+    /// Sets the limit of each attempt. Default: 10 s.
     pub fn attempt_timeout<N: Slot<Timeout>>(
         self,
         attempt_timeout: N,

@@ -1,4 +1,4 @@
-//! What goes into a pipeline's slots, and what the check has to know of it.
+//! The sealed [`Slot`] trait: which layers fit a slot, and the facts that the check needs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::{
     unshare::Unshare,
 };
 
-/// What the slot of this name takes: the layer that it is named after, or [`Identity`], which leaves it
-/// empty.
+/// The layers that fit the slot `Name`: the layer of that name, or [`Identity`] for an empty slot.
 ///
-/// It is sealed. Other layers go around the pipeline, or between ours in a `ServiceBuilder`.
+/// The trait is sealed. Put other layers around the pipeline, or compose all layers in a
+/// `ServiceBuilder`.
 #[diagnostic::on_unimplemented(
     message = "the slot `{Name}` of a pipeline does not take `{Self}`",
     label = "does not go into this slot",
@@ -27,24 +27,24 @@ use crate::{
 )]
 pub trait Slot<Name>: sealed::Slot {}
 
-/// Of running jobs.
+/// The table of the running jobs.
 type Table = Arc<crate::job::table::Table>;
 
 pub(super) mod sealed {
-    /// What is in a slot.
+    /// A layer in a slot.
     pub trait Slot: super::Unshare {
-        /// What the check has to know of it.
+        /// The facts that the check needs.
         fn facts(&self) -> super::Facts<'_> {
             super::Facts::default()
         }
 
-        /// The table of its jobs, for the others.
+        /// The layer's table of jobs, to share with the other layers.
         #[allow(private_interfaces, reason = "it has no public name")]
         fn table(&self) -> Option<&super::Table> {
             None
         }
 
-        /// Takes the table of another.
+        /// Uses the table of another layer.
         #[allow(private_interfaces, reason = "it has no public name")]
         fn share(&mut self, table: &super::Table) {
             let _ = table;
@@ -52,7 +52,7 @@ pub(super) mod sealed {
     }
 }
 
-/// What the check has to know of a slot: of most nothing.
+/// The facts that the check needs. Most slots have none.
 #[allow(missing_debug_implementations, reason = "it has no public name")]
 #[derive(Default)]
 pub struct Facts<'a> {
@@ -61,18 +61,18 @@ pub struct Facts<'a> {
     pub(super) circuits: Option<&'a dyn Circuits>,
 }
 
-/// What a timeout layer limits.
+/// The limits of a timeout layer.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub(super) span: Span,
     pub(super) measure: Measure,
-    /// That of a request that sets none itself.
+    /// The limit of a request that sets none itself.
     pub(super) fixed: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) step: Option<Duration>,
 }
 
-/// There is nothing to share.
+/// Layers without shared state.
 macro_rules! stateless {
     ($(<$($parameter:ident),*> $of:ty),+ $(,)?) => {$(
         impl<$($parameter),*> Unshare for $of {

@@ -1,4 +1,5 @@
-//! The names of a pipeline's slots, outermost first: `Slot<slots::Retry>` is what the retry's slot takes.
+//! The names of a pipeline's slots, outermost first: `Slot<slots::Retry>` is what the retry's slot
+//! takes.
 
 /// Takes a [`LogLayer`](crate::LogLayer).
 #[derive(Debug)]
@@ -20,7 +21,8 @@ pub enum Dedup {}
 #[derive(Debug)]
 pub enum CircuitBreaker {}
 
-/// Takes a [`TimeoutLayer`](crate::TimeoutLayer); there are two of them, around the retry and inside it.
+/// Takes a [`TimeoutLayer`](crate::TimeoutLayer); there are two of them, around the retry and
+/// inside it.
 #[derive(Debug)]
 pub enum Timeout {}
 

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::JobView;
 use crate::event::JobId;
 
-/// What one reader of changes has not read: one view of each job, in the order in which they are to be read.
+/// The unread changes of one reader: one view of each job, in reading order.
 ///
-/// A job waits at the place of its oldest unread change, and is then shown as it is by then: in the order of the latest
-/// changes a job that reports all the time would keep the others from ever being read. An ending has its own place, as
-/// it is the job's last, so that endings are read in the order in which they happened, after everything before them.
+/// A job keeps the position of its oldest unread change, and shows its latest state there. Sorted
+/// by the latest change, a job that reports constantly would starve the others. An ending gets a
+/// new position, because it is the job's last change. So endings are read in the order in which
+/// they happened, after everything before them.
 #[derive(Debug, Default)]
 pub(super) struct ChangeQueue {
     views: BTreeMap<u64, Arc<JobView>>,

@@ -1,4 +1,5 @@
-//! All readers of changes, each with its queue. The readers distribute the changes, so that the threads of the jobs need not.
+//! All readers of changes, each with its queue. The readers distribute changes, to keep that work
+//! off the jobs' threads.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
-/// Locks are taken in this order: that of the readers, then those of the table or of a job.
+/// Lock order: first the lock of the readers, then the locks of the table or of a job.
 pub(super) struct ChangeReaders {
     news: Arc<ChangeFeed>,
     unread: Mutex<All>,
@@ -27,7 +28,7 @@ struct All {
     next: u64,
 }
 
-/// Perhaps the last handles to jobs, and with them to their observers: dropped without a lock.
+/// These may be the last handles to jobs and thus to their observers. Drop them without a lock.
 type Handles = Vec<(Option<Arc<Core>>, Option<Arc<Shard>>)>;
 
 impl ChangeReaders {
@@ -47,11 +48,11 @@ impl ChangeReaders {
         self.lock().readers.len()
     }
 
-    /// Another reader, and what there is now. It reads what comes after that.
+    /// Adds a reader. Returns the current snapshot; the reader gets every change after it.
     pub(super) fn begin(&self, table: &Table) -> (BoardSnapshot, u64) {
         let mut all = self.lock();
         let (items, ends) = self.news.begin_read(|| table.ends());
-        let handles = all.hand_out(items);
+        let handles = all.distribute(items);
         let jobs = table.running();
         let mut work = Vec::new();
         let facts = table.snapshot(&jobs, Some(ends), |job| {
@@ -70,7 +71,7 @@ impl ChangeReaders {
         (facts.into(), reader)
     }
 
-    /// A reader less.
+    /// Removes a reader.
     pub(super) fn end(&self, reader: u64) {
         let unread = self.lock().readers.remove(&reader);
         let left = self.news.end_read(reader);
@@ -82,25 +83,26 @@ impl ChangeReaders {
         all.readers.get(&reader).map_or(0, ChangeQueue::len)
     }
 
-    /// What this reader reads next, if there is something now.
+    /// The next unread view of this reader, if there is one now.
     pub(super) fn take(&self, reader: u64) -> Option<JobView> {
         let (view, _handles) = {
             let mut all = self.lock();
-            let handles = all.hand_out(self.news.take());
+            let handles = all.distribute(self.news.take());
             (all.take(reader), handles)
         };
         view.map(Arc::unwrap_or_clone)
     }
 
-    /// What this reader reads next, or that there will be nothing.
+    /// The next unread view of this reader, or `None` at the end.
     pub(super) fn poll(&self, reader: u64, waker: &Waker) -> Poll<Option<JobView>> {
         loop {
             let own = waker.clone();
             let (view, then, _handles, _waker) = {
                 let mut all = self.lock();
-                let handles = all.hand_out(self.news.take());
+                let handles = all.distribute(self.news.take());
                 let view = all.take(reader);
-                // Under the lock: no other reader hands out meanwhile what this one waits for.
+                // Under the lock: meanwhile no other reader can distribute the change that this one
+                // waits for.
                 let (then, waker) = match view {
                     Some(_) => (Then::Again, Some(own)),
                     None => self.news.wait(reader, own),
@@ -128,14 +130,14 @@ impl All {
         self.readers.get_mut(&reader)?.take()
     }
 
-    fn hand_out(&mut self, items: Vec<Item>) -> Handles {
+    fn distribute(&mut self, items: Vec<Item>) -> Handles {
         let mut handles = Vec::new();
         for item in items {
             let facts = match item {
                 Item::Ended(facts) => Some(*facts),
                 Item::Changed(shard, job) => {
                     let shard = shard.upgrade();
-                    // A job that has ended is there as such.
+                    // An ended job is in its shard too.
                     let changed = shard.as_ref().and_then(|shard| shard.take_change(job));
                     let (job, facts) = changed.unzip();
                     handles.push((job, shard));

@@ -1,4 +1,4 @@
-//! The reader of every change of the board.
+//! [`Changes`]: the reader of every change of the board.
 
 use std::{
     fmt,
@@ -13,31 +13,33 @@ use tokio::task::coop;
 
 use super::{JobView, change_readers::ChangeReaders};
 
-/// A reader of every change of the board after one [`BoardSnapshot`](super::BoardSnapshot), as it is also as a [`Stream`]. Made
-/// by [`ProgressHandle::changes`](super::ProgressHandle::changes).
+/// A reader of every change of the board after one [`BoardSnapshot`](super::BoardSnapshot). Also a
+/// [`Stream`]. Made by [`ProgressHandle::changes`](super::ProgressHandle::changes).
 ///
-/// Each change is the job's whole view. A reader that is behind never lags: of each job it has only the latest view
-/// before it, and it never misses an ending, however many jobs end and whatever the board's history keeps.
+/// Each change is the whole view of a job. A slow reader never lags: it gets only the latest view
+/// of each running job. It never misses an ending, however many jobs end and whatever the history
+/// keeps.
 ///
 /// # Order
 ///
-/// The views of a job come in order, and its ending last. Endings come in the order in which they happened, each after
-/// all that changed before it. A job that runs on is read at the place of its oldest change that was not read, as it is
-/// by then: a job that reports all the time does not keep the others from being read.
+/// - The views of one job come in order, with its ending last.
+/// - Endings come in the order in which they happened, each after all earlier changes.
+/// - A running job keeps the position of its oldest unread change, and shows its latest state
+///   there. So a job that reports constantly does not starve the others.
 ///
 /// # Memory
 ///
-/// One view for each job that changed since it was read, also where it ended: a reader that is kept and never
-/// read grows with the number of jobs. Once it is dropped, it costs nothing.
+/// One view for each job that changed since it was last read, also if it has ended. A reader that
+/// is kept but never read grows with the number of jobs. A dropped reader costs nothing.
 ///
 /// # End
 ///
-/// `None`, after everything was read, once nothing is left that could change: each layer, each of its handles and
-/// services, and each handle to a job ([`Job`](crate::Job), or a dispatched one's) is dropped. This reader does not
-/// count.
+/// `None`, after all changes were read, once nothing can change any more: every layer, its handles
+/// and services, and every handle to a job ([`Job`](crate::Job), or a dispatcher's) is dropped.
+/// This reader does not count.
 pub struct Changes {
     readers: Arc<ChangeReaders>,
-    /// Which of them this is.
+    /// The id of this reader.
     reader: u64,
 }
 
@@ -46,11 +48,11 @@ impl Changes {
         Self { readers, reader }
     }
 
-    /// The next change, as soon as there is one; `None` at the [end](Self#end).
+    /// Waits for the next change; `None` at the [end](Self#end).
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Option<JobView> {
         poll_fn(|cx| self.poll_changed(cx)).await
     }
@@ -61,7 +63,7 @@ impl Changes {
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<JobView>> {
-        // Where there is always another change, other tasks are to have their turn.
+        // Other tasks get their turn even if there is always another change.
         ready!(pin!(coop::consume_budget()).poll(cx));
         self.readers.poll(self.reader, cx.waker())
     }

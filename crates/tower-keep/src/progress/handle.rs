@@ -1,4 +1,4 @@
-//! The handle that reads the board.
+//! [`ProgressHandle`], which reads the board.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +18,7 @@ pub struct ProgressHandle {
 }
 
 impl ProgressHandle {
-    /// Every event from now on, of every job.
+    /// Subscribes to every event of every job from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         Subscription::new(self.board.table.subscribe(&self.board.stream))
@@ -30,21 +30,21 @@ impl ProgressHandle {
         self.board.running()
     }
 
-    /// How the last jobs ended, in the order of their endings; as many as
-    /// [`ProgressLayer::history`](super::ProgressLayer::history) says.
+    /// How the last jobs ended, in the order of their endings. Their number is
+    /// [`ProgressLayer::history`](super::ProgressLayer::history).
     #[must_use]
     pub fn history(&self) -> Vec<JobView> {
         self.board.history()
     }
 
-    /// Both at one moment: each job is in one of the two, and in one only.
+    /// Running jobs and history at one moment. Each job is in exactly one of the two.
     #[must_use]
     pub fn snapshot(&self) -> BoardSnapshot {
         self.board.snapshot()
     }
 
-    /// The board at one moment, and a reader of everything that changes after it: nothing is missed in between and
-    /// nothing told twice.
+    /// A snapshot of the board, and a reader of every change after it. No change is lost or
+    /// repeated between the two.
     #[must_use]
     pub fn changes(&self) -> (BoardSnapshot, Changes) {
         let readers = &self.board.readers;
@@ -52,23 +52,24 @@ impl ProgressHandle {
         (snapshot, Changes::new(Arc::clone(readers), reader))
     }
 
-    /// The latest state of this job, or how it ended, as long as the history has it: for callers that have only its id.
+    /// The latest state of this job, or how it ended while the history keeps it: if you have only
+    /// its id.
     #[must_use]
     pub fn find(&self, job: JobId) -> Option<JobView> {
         self.board.table.find_facts(job).map(Into::into)
     }
 
-    /// The jobs that have this [external id](JobView::external_id), oldest first: the latest state of each that runs, and
-    /// how the others ended, as long as the history has them. More than one where several were given the same id.
+    /// All jobs with this [external id](JobView::external_id), oldest first: running jobs, and
+    /// ended ones while the history keeps them. Several jobs may share an id.
     ///
-    /// This looks at every job of the board, a piece at a time. It costs the jobs themselves nothing.
+    /// This searches all jobs of the board, one part at a time. It costs the jobs nothing.
     #[must_use]
     pub fn find_external(&self, external_id: &str) -> Vec<JobView> {
         let found = self.board.table.find_external(external_id);
         found.into_iter().map(Into::into).collect()
     }
 
-    /// Watches this job until it ends; `None` if it does not run.
+    /// Watches this job until it ends; `None` if it is not running.
     #[must_use]
     pub fn watch(&self, job: JobId) -> Option<Watch> {
         self.board.table.watch(job).map(Watch::new)

@@ -1,4 +1,4 @@
-//! The layer, its settings, and the service.
+//! [`ProgressLayer`] with its settings, and the service.
 
 use std::{
     fmt,
@@ -20,44 +20,46 @@ use crate::{
     unshare::{Unshare, has_others},
 };
 
-/// Keeps the latest state of each job, how the last ones ended, and a stream of events: from when its first
-/// [`handle`](Self::handle) is taken.
+/// Records the latest state of each job, the endings of the last jobs, and a stream of events. It
+/// starts when the first [`handle`](Self::handle) is taken.
 ///
-/// Its clones, and all services that it makes, share one board. A setter on a layer that is in use, as by a clone, a handle
-/// or a service, gives a layer with a board of its own: configure first, then take handles.
+/// Clones and services of the layer share one board. A setter on a layer that is in use, by a
+/// clone, a handle or a service, returns a layer with a new board. Configure first, then take
+/// handles.
 #[derive(Clone)]
 pub struct ProgressLayer {
     board: Arc<Board>,
 }
 
 impl ProgressLayer {
-    /// Keeps up to 1024 events for readers of the stream that are behind.
+    /// A layer whose event stream buffers up to 1024 events for slow readers.
     #[must_use]
     pub fn new() -> Self {
         Self::with_buffer(const { NonZeroUsize::new(1024).unwrap() })
     }
 
-    /// Keeps up to this many events for readers that are behind, rounded up to a power of two; at most 2^24.
+    /// A layer whose event stream buffers this many events for slow readers. Rounded up to a power
+    /// of two, at most 2^24.
     #[must_use]
     pub fn with_buffer(events: NonZeroUsize) -> Self {
-        // tokio's channel does not take more than half the address space, and allocates it all.
+        // tokio's channel allocates its whole buffer, and panics above half the address space.
         Self {
             board: Arc::new(Board::new(events.get().min(1 << 24))),
         }
     }
 
-    /// The table of the jobs, for a Cancel layer of the same stack.
+    /// The table of jobs, for a Cancel layer of the same stack.
     #[cfg_attr(not(any(feature = "pipeline", feature = "dispatch")), allow(dead_code))]
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.board.table
     }
 
-    /// Keeps this many jobs that ended, the last ones, for [`ProgressHandle::history`]; for all clones and handles of
-    /// this layer. 0 keeps none.
+    /// Sets how many ended jobs [`ProgressHandle::history`] keeps. 0 keeps none. Default: 100,
+    /// about one screen.
     ///
-    /// Default: 100, about what a screen shows and a person who asks what went wrong just now looks through. It costs
-    /// what that many jobs were, with their names and errors, for each of up to 16 threads that begin jobs, and no time that
-    /// is worth mentioning. What [`ProgressHandle::changes`] has left to read does not depend on it.
+    /// It costs memory only: that many views, with their names and errors, for each of up to 16
+    /// threads that begin jobs. The unread changes of [`ProgressHandle::changes`] do not depend on
+    /// it.
     #[must_use]
     pub fn history(self, jobs: usize) -> Self {
         let layer = self.unshared();
@@ -65,13 +67,13 @@ impl ProgressLayer {
         layer
     }
 
-    /// Reads the progress of the jobs of this layer and its clones.
+    /// A handle that reads the progress of the jobs of this layer and its clones.
     ///
-    /// Configure first, then take handles: a setter on a layer that has a handle gives a layer with a board of its own, which
-    /// this handle does not see.
+    /// Take it before the first call. Without a handle the layer keeps nothing, and a job that
+    /// began earlier is never shown.
     ///
-    /// Take it before the first call: until there is a handle, the layer keeps nothing, as nobody could ask for it. Of a
-    /// job that began before that nothing is shown.
+    /// Configure first, then take handles: a setter on a layer with a handle returns a layer with a
+    /// new board, which the handle does not see.
     #[must_use]
     pub fn handle(&self) -> ProgressHandle {
         self.board.table.take();
@@ -129,17 +131,17 @@ pub struct Progress<S> {
 }
 
 impl<S> Progress<S> {
-    /// The service inside.
+    /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service inside, to change it. The board stays.
+    /// The inner service, mutably. The board stays.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Gives the service inside back.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }

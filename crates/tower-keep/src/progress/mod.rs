@@ -1,16 +1,17 @@
-//! Show what a long job is doing.
+//! Progress of running jobs, their latest state, and a stream of all events, for user interfaces.
 //!
-//! The code inside reports with [`Job::progress`](crate::Job::progress) and [`Job::step`](crate::Job::step); a user
-//! interface binds to the layer's [`ProgressHandle`] in one of three ways:
+//! The code inside reports with [`Job::progress`](crate::Job::progress) and
+//! [`Job::step`](crate::Job::step). A user interface reads the layer's [`ProgressHandle`]:
 //!
-//! - The board: [`snapshot`](ProgressHandle::snapshot) is every job that runs and how the last ones ended, and
-//!   [`changes`](ProgressHandle::changes) all that changes after it. It never lags, and never loses an ending.
-//! - One job: [`watch`](ProgressHandle::watch), its latest state until it ended; it never lags either.
-//! - [`subscribe`](ProgressHandle::subscribe): every event of every job, in order, through a bounded buffer. A reader
-//!   that falls behind learns how many it missed.
+//! | what | how | limits |
+//! |---|---|---|
+//! | all running jobs and the history | [`snapshot`](ProgressHandle::snapshot), then [`changes`](ProgressHandle::changes) | never lags, never loses an ending |
+//! | one job until it ends | [`watch`](ProgressHandle::watch) | latest state only, never lags |
+//! | every event of every job, in order | [`subscribe`](ProgressHandle::subscribe) | bounded buffer; a slow reader gets the number of lost events |
 //!
-//! Nobody listening never stalls a job, and costs it next to nothing: what a job does is kept in the job, and a view is made
-//! when it is looked at. Take a [handle](ProgressLayer::handle) before the first call: without one nothing is kept.
+//! Take a [handle](ProgressLayer::handle) before the first call: without one the layer keeps
+//! nothing. Readers never stall a job. A job without readers costs almost nothing, because views
+//! are made on request.
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -35,9 +36,8 @@
 //!
 //! # A board of jobs
 //!
-//! Each [`JobView`] on the board says all there is to show of a job: its name, what it does or how it ended, how far it
-//! is and in which step, the attempt, the last error and when all that was. ChangeReaders begin with a snapshot, and put each
-//! change in the place of what they know of that job.
+//! Each [`JobView`] shows the whole job: name, state, progress, step, attempt, last error, and
+//! times. Readers begin with a snapshot. Each change then replaces their view of that job.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -84,8 +84,9 @@
 //!
 //! # Amounts, rate and time left
 //!
-//! A [`Report`](crate::Report) may be an amount, in items or bytes, of a total that is known or not. The views have the
-//! amount per second then, and the time left. A view works them out when it is made; a report itself costs a comparison.
+//! A [`Report`](crate::Report) can be an amount in items or bytes, with or without a known total.
+//! The view then shows the amount per second and the time left. A view computes them when it is
+//! made; a report itself costs a comparison.
 //!
 //! ```
 //! use std::time::Duration;
@@ -115,18 +116,18 @@
 //!
 //! # Configure first, then take handles
 //!
-//! A layer shares its board with its clones, its handles and the services that it makes. A setter never
-//! changes what others use: on a layer that is in use it gives another layer, with the same settings and a board of its own,
-//! and a handle that was taken before does not see the calls of that layer.
+//! A layer shares its board with its clones, its handles and its services. A setter never changes a
+//! board that is in use. It returns a layer with the same settings and a new board, which earlier
+//! handles do not see.
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
-//! Outside whatever can stop a call, so that a view is there before the call waits. It sees the same events anywhere
-//! in the stack.
+//! Outside every layer that can stop or delay a call, so that a view exists before the call waits.
+//! It sees the same events anywhere in the stack.
 //!
 //! # Errors
 //!
-//! None of its own: `type Error` is the inner service's, which has to be `Display` to be shown.
+//! None of its own: `type Error` is the inner service's, which must be `Display` to be shown.
 //!
 //! # Cancel safety
 //!
@@ -134,8 +135,8 @@
 //!
 //! # Under axum
 //!
-//! Goes into `Router::layer` as it is. The job ends when the handler has made its response; a body that streams on
-//! is not covered.
+//! Works with `Router::layer` directly. The job ends when the handler returns its response; a
+//! streaming body is not covered.
 
 mod board;
 mod change_queue;

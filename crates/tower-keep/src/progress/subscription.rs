@@ -1,4 +1,4 @@
-//! A subscriber to the events of all jobs, through a bounded buffer.
+//! [`Subscription`]: all events of all jobs, through a bounded buffer.
 
 use tokio::sync::broadcast::{
     self,
@@ -7,10 +7,12 @@ use tokio::sync::broadcast::{
 
 use crate::event::Event;
 
-/// A reader of the stream of events. Made by [`ProgressHandle::subscribe`](super::ProgressHandle::subscribe).
+/// A reader of the stream of events. Made by
+/// [`ProgressHandle::subscribe`](super::ProgressHandle::subscribe).
 ///
-/// The stream is bounded: a reader that falls behind by more than the buffer loses the oldest events and learns how many.
-/// The latest states of [`ProgressHandle::jobs`](super::ProgressHandle::jobs) are not affected.
+/// The stream is bounded. A reader that falls behind by more than the buffer loses the oldest
+/// events, and gets their number as [`Lagged`].
+/// [`ProgressHandle::jobs`](super::ProgressHandle::jobs) always shows the latest states.
 #[derive(Debug)]
 pub struct Subscription {
     receiver: broadcast::Receiver<Event>,
@@ -21,7 +23,7 @@ impl Subscription {
         Self { receiver }
     }
 
-    /// The next event; `None` once every layer and handle is gone.
+    /// Waits for the next event; `None` once every layer and handle is dropped.
     ///
     /// # Errors
     ///
@@ -29,7 +31,7 @@ impl Subscription {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Result<Event, Lagged>> {
         match self.receiver.recv().await {
             Ok(event) => Some(Ok(event)),
@@ -52,7 +54,7 @@ impl Subscription {
     }
 }
 
-/// A reader fell behind and events were lost to it.
+/// The reader fell behind and lost events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the reader fell behind and missed {missed} events")]
 pub struct Lagged {
@@ -60,7 +62,7 @@ pub struct Lagged {
 }
 
 impl Lagged {
-    /// How many were lost.
+    /// The number of lost events.
     #[must_use]
     pub fn missed(self) -> u64 {
         self.missed

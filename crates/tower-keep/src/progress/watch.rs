@@ -1,4 +1,4 @@
-//! Watching one job: its latest state, until it ends.
+//! [`Watch`]: the latest state of one job, until it ends.
 
 use std::{
     fmt,
@@ -14,12 +14,12 @@ use super::JobView;
 #[cfg(feature = "dispatch")]
 use crate::event::JobId;
 
-/// Watches one job: always its latest state, its ending included.
+/// Watches one job: always its latest state, including its ending.
 ///
-/// As a [`Stream`] it gives what [`changed`](Self::changed) gives: each time the latest state, the ending last.
+/// As a [`Stream`] it yields the same states as [`changed`](Self::changed), with the ending last.
 pub struct Watch {
     receiver: watch::Receiver<JobView>,
-    /// The stream's wait for a change that `receiver` has not seen.
+    /// The stream's pending wait for a change that `receiver` has not seen.
     waiting: Option<Waiting>,
 }
 
@@ -33,7 +33,7 @@ impl Watch {
         }
     }
 
-    /// Of a job of which no board was told, as its thread was being torn down.
+    /// A watch of a job that no board has recorded, because its thread was being torn down.
     #[cfg(feature = "dispatch")]
     pub(crate) fn unseen(job: JobId) -> Self {
         let view = JobView::unseen(job);
@@ -46,15 +46,15 @@ impl Watch {
         self.receiver.borrow().clone()
     }
 
-    /// Waits for a state that this has not returned yet; the one from which it was made counts as returned. `None` once
-    /// the ending was returned.
+    /// Waits for a state that this watch has not returned yet; the initial state counts as
+    /// returned. `None` after the ending.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Option<JobView> {
         self.waiting = None;
-        // An error says that the job is over and its ending was seen.
+        // An error means that the job is over and its ending was seen.
         self.receiver.changed().await.ok()?;
         Some(self.receiver.borrow_and_update().clone())
     }
@@ -63,11 +63,12 @@ impl Watch {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future loses nothing.
     pub async fn ended(&mut self) -> JobView {
         self.waiting = None;
-        // A clone waits, as that sees the states before the ending, which this has not returned.
-        // An error says that the sender is gone, which it is only after it sent the ending.
+        // A clone waits, because waiting marks earlier states as seen, and this watch has not
+        // returned them. An error means that the sender is gone, which happens only after the
+        // ending was sent.
         let mut receiver = self.receiver.clone();
         let _ = receiver.wait_for(|view| view.state.is_terminal()).await;
         self.receiver.borrow_and_update().clone()
@@ -80,7 +81,7 @@ impl Stream for Watch {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<JobView>> {
         let this = self.get_mut();
         let waiting = this.waiting.get_or_insert_with(|| {
-            // A clone has seen what this one has.
+            // The clone has seen the same states.
             let mut receiver = this.receiver.clone();
             Box::pin(async move { receiver.changed().await })
         });
@@ -93,7 +94,7 @@ impl Stream for Watch {
     }
 }
 
-/// The clone has returned what this one has.
+/// The clone has returned the same states.
 impl Clone for Watch {
     fn clone(&self) -> Self {
         Self::new(self.receiver.clone())

@@ -1,5 +1,6 @@
-//! After a failed attempt: plans the wait before the next one, or gives up. None of it is on the path of a call that
-//! succeeds.
+//! After a failed attempt: plans the wait before the next attempt, or gives up.
+//!
+//! A successful call runs none of this code.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,26 +23,26 @@ use crate::{
     },
 };
 
-/// An attempt that is over and that the policy did not accept.
+/// A completed attempt that the policy did not accept.
 pub(super) struct FailedAttempt<'a> {
     pub(super) settings: &'a Settings,
     pub(super) membership: &'a Membership,
     pub(super) attempt: u32,
-    /// The call's own number, or else the layer's.
+    /// From the request, or else from the layer.
     pub(super) max_retries: u32,
-    /// There is a request for another attempt.
+    /// Whether a request for another attempt exists.
     pub(super) repeatable: bool,
     /// The end of `max_total_time`.
     pub(super) total_deadline: Option<Instant>,
-    /// Made when the call first waits for a time that depends on more than the retry's number.
+    /// Created for the first wait that depends on more than the retry's number.
     pub(super) jitter: &'a mut Option<Box<JitterState>>,
-    /// The call's own budget, rather than the layer's.
+    /// The budget that the request chose; `None` means the layer's.
     pub(super) budget: Option<&'a RetryBudget>,
 }
 
 impl FailedAttempt<'_> {
-    /// How long to wait before the next attempt, or why there is none. The job's observers learn of
-    /// it. `describe` is what the policy says of the result.
+    /// The wait before the next attempt, or the reason for giving up. Emits the matching event.
+    /// `describe` is the policy's description of the result.
     #[cold]
     pub(super) fn next<T, E: fmt::Display>(
         mut self,
@@ -72,14 +73,14 @@ impl FailedAttempt<'_> {
                 if decision == Decision::Never {
                     verdict::forbid(result);
                 } else if result.is_ok() {
-                    // The policy wanted better than this: the job fails with it.
+                    // The policy wanted to retry this response: the job fails.
                     verdict::fail(describe());
                 }
                 if decision != Decision::Never && self.settings.stops_outer_retries {
                     verdict::forbid(result);
                     self.forbid_outer_retries();
                 }
-                // Where retries are switched off, nobody expects to hear of them.
+                // Without retries there is no event about them.
                 if max_retries > 0 {
                     self.membership.emit(|| EventKind::RetryGivenUp {
                         attempt,
@@ -92,7 +93,7 @@ impl FailedAttempt<'_> {
         }
     }
 
-    /// Of the job that the call belongs to, or else of the one whose code made the call.
+    /// Forbids retries to the job of the call, else to the job whose code made the call.
     fn forbid_outer_retries(&self) {
         let known = self.membership.with_job(|job| forbid_retries(job));
         if let (None, Some(job)) = (known, context::current()) {
@@ -122,27 +123,27 @@ impl FailedAttempt<'_> {
         if is_too_late(delay, self.total_deadline) {
             return Err(GiveUpReason::TotalTime);
         }
-        // The last to be asked, as it gives nothing back.
+        // Last, as a withdrawal is final.
         match self.budget.or(settings.budget.as_ref()) {
             Some(budget) if !budget.withdraw() => Err(GiveUpReason::Budget),
             _ => Ok(delay),
         }
     }
 
-    /// Whether a retry of a job that this one's code began gave up for this one too.
+    /// Whether an inner retry, in a job that this job's code began, stopped outer retries.
     fn is_forbidden(&self) -> bool {
         self.membership
             .with_job(|job| job.state().retries_forbidden())
             .unwrap_or(false)
     }
 
-    /// The wait that the service asked for, and never less.
+    /// The delay that the service requested, never shorter unless clamped.
     fn requested(&mut self, delay: Duration) -> Result<Duration, GiveUpReason> {
         let max = self.settings.max_requested_delay;
         if delay > max {
             return match self.settings.clamps_requested_delay {
                 false => Err(GiveUpReason::AskedTooLong),
-                // As where the service asks for no time at all.
+                // Like a requested delay of zero.
                 true if max.is_zero() => Ok(self.backoff()),
                 true => Ok(max),
             };
@@ -169,17 +170,18 @@ impl FailedAttempt<'_> {
     }
 }
 
-/// What a policy says of a result, as much of it as an event carries.
+/// The policy's description of a result, shortened to the limit of an event.
 pub(super) fn described(description: Option<std::borrow::Cow<'static, str>>) -> Option<Arc<str>> {
     description.map(|text| bounded_text(&text).into())
 }
 
-/// Whether an attempt after this wait would begin too late.
+/// Whether an attempt after this wait would begin after the deadline.
 fn is_too_late(delay: Duration, deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline.saturating_duration_since(Instant::now()) <= delay)
 }
 
-/// Tells the job that an attempt came to this result, which the policy may have `accepted`.
+/// Records the end of an attempt in the job. `accepted`: the policy accepted an `Ok`, returned
+/// `Never`, or did not run.
 #[inline(always)]
 pub(super) fn attempt_ended<T, E>(
     membership: &Membership,
@@ -187,7 +189,7 @@ pub(super) fn attempt_ended<T, E>(
     accepted: bool,
     verdict: Option<Verdict>,
 ) {
-    // How a cancelled job ends, and by that its last attempt, is not known here.
+    // The outcome of a cancelled job, and so of its last attempt, is not known here.
     if !membership.is_cancelled() {
         if verdict.is_some_and(|verdict| verdict.kind.is_gate()) {
             membership.with_job(|job| job.attempt_turned_away());
@@ -206,7 +208,7 @@ fn tell_attempt_ended(membership: &Membership, accepted: bool, verdict: Option<V
     membership.with_job(|job| job.attempt_ended(context::step_of(job.id()), outcome));
 }
 
-/// Tells the job that another attempt begins.
+/// Records the beginning of another attempt in the job.
 #[cold]
 pub(super) fn begin_attempt(membership: &Membership, attempt: u32, max_retries: u32) {
     membership.with_job(|job| {

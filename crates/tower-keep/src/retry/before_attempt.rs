@@ -1,4 +1,4 @@
-//! Hooks before each attempt, which change the request or prepare it.
+//! Hooks that change the request before each attempt: `before_attempt`, `before_attempt_async`.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,7 @@ use std::{
 use super::policy::Attempt;
 use crate::for_request::ForRequest;
 
-/// What happens to the request before each attempt.
+/// Changes the request before each attempt.
 #[diagnostic::on_unimplemented(
     message = "the hook given to `before_attempt` or `before_attempt_async` does not fit the service",
     label = "the service takes `{Request}` and answers with `Result<{Response}, {Error}>`",
@@ -17,20 +17,20 @@ use crate::for_request::ForRequest;
     note = "`before_attempt_async` takes a request and gives a future of `Result<{Request}, {Error}>`"
 )]
 pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
-    /// What it keeps of an attempt's outcome for the next one.
+    /// The data that the hook keeps from an outcome for the next attempt.
     type Seen;
 
-    /// The request, once it is ready to be sent.
+    /// The changed request.
     type Prepared;
 
-    /// Prepares the request.
+    /// The future that changes the request.
     type Future: Future<Output = Result<Self::Prepared, Error>>;
 
-    /// It changes the request at once.
+    /// Whether the hook changes the request synchronously.
     #[doc(hidden)]
     const CHANGES: bool;
 
-    /// It may take time, so that no readiness of the service may be held meanwhile.
+    /// Whether the hook is asynchronous. It must then hold no readiness of the service.
     #[doc(hidden)]
     const WAITS: bool;
 
@@ -52,7 +52,7 @@ pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
     fn request(prepared: Self::Prepared) -> Request;
 }
 
-/// The request is sent as it is. The default.
+/// Leaves the request unchanged. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unchanged;
 
@@ -81,7 +81,7 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
     }
 }
 
-/// A closure changes the request. Made by
+/// Changes the request with a closure. Made by
 /// [`RetryLayer::before_attempt`](super::RetryLayer::before_attempt).
 #[derive(Clone)]
 pub struct ChangeWith<F>(pub(super) ForRequest<F>);
@@ -142,7 +142,7 @@ where
     }
 }
 
-/// A closure's future prepares the request. Made by
+/// Changes the request with an asynchronous closure. Made by
 /// [`RetryLayer::before_attempt_async`](super::RetryLayer::before_attempt_async).
 #[derive(Clone, Copy)]
 pub struct PrepareWith<F>(pub(super) F);
@@ -182,7 +182,7 @@ where
     }
 }
 
-/// As [`PrepareWith`], by what another closure kept of the outcome before. Made by
+/// As [`PrepareWith`], with data that another closure kept from the previous outcome. Made by
 /// [`RetryLayer::before_attempt_async_with_outcome`](super::RetryLayer::before_attempt_async_with_outcome).
 #[derive(Clone, Copy)]
 pub struct PrepareWithOutcome<V, F> {

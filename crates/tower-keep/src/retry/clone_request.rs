@@ -1,19 +1,19 @@
-//! How a request is cloned for another attempt.
+//! Cloning a request for another attempt: by `Clone`, or by `clone_with`.
 
 use std::fmt;
 
-/// How a request is repeated.
+/// Clones a request for another attempt.
 #[diagnostic::on_unimplemented(
     message = "`{Request}` cannot be repeated: implement `Clone` or set `clone_with`",
     label = "a retry has to repeat `{Request}`",
     note = "a closure given to `clone_with` has to be an `Fn(&{Request}) -> Option<{Request}>`"
 )]
 pub trait CloneRequest<Request>: sealed::Sealed {
-    /// Another request like this one; `None` if it cannot be repeated, and is then tried once.
+    /// A clone of the request; `None` means that the request cannot be repeated.
     fn clone_request(&self, request: &Request) -> Option<Request>;
 }
 
-/// By its `Clone`. The default.
+/// Uses the request's `Clone`. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByClone;
 
@@ -25,7 +25,7 @@ impl<Request: Clone> CloneRequest<Request> for ByClone {
     }
 }
 
-/// By a function. Made by [`RetryLayer::clone_with`](super::RetryLayer::clone_with).
+/// Uses a closure. Made by [`RetryLayer::clone_with`](super::RetryLayer::clone_with).
 #[derive(Clone, Copy)]
 pub struct CloneWith<F>(pub(super) F);
 

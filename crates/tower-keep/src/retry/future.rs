@@ -1,4 +1,4 @@
-//! The response future.
+//! `ResponseFuture` of the retry: attempts, waits and hooks as a state machine.
 
 use std::{
     fmt,
@@ -45,7 +45,7 @@ pin_project! {
         // For the next attempt; `None` if the request cannot be repeated.
         next: Option<Next<S, Request>>,
         seen: P::Seen,
-        // What the hook before the next attempt is to know of the last one.
+        // Data from the last outcome for the hook before the next attempt.
         last: Option<X::Seen>,
         budget: Option<RetryBudget>,
         attempt: u32,
@@ -59,7 +59,7 @@ pin_project! {
 
 type SharedByCalls<P, X> = Arc<Shard<SharedLayer<P, X>>>;
 
-/// What is known of a call once its request was looked at.
+/// The state of a call that comes from its request and its layer.
 pub(super) struct Call<Seen, P, X> {
     pub(super) seen: Seen,
     pub(super) budget: Option<RetryBudget>,
@@ -72,29 +72,28 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F, H, R> {
         Calling { #[pin] future: F },
-        // No readiness of the inner service is held while waiting.
-        // `None` is no time at all: that takes no timer, nor the runtime that a timer needs.
+        // Holds no readiness of the inner service. `None` is a wait of zero: it needs no timer and
+        // no runtime.
         Waiting { #[pin] sleep: Option<Sleep> },
-        // The hook that takes its time is to be asked, and nothing is held.
+        // The asynchronous hook is next. Holds no readiness.
         Beginning,
         Preparing { #[pin] hook: H },
-        // `None` is the request that is kept for this attempt.
+        // `None`: the request is in `next`.
         Readying { service: S, prepared: Option<R> },
     }
 }
 
-/// What another attempt is made with.
+/// The service and request for another attempt.
 struct Next<S, Request> {
-    /// The instance that was called last, or a clone made after that call: it knows what the service
-    /// has learnt. Each attempt gets a clone of it, as a service whose readiness failed must not be
-    /// used again.
+    /// The last called instance, or a clone made after that call: it has the state of the service.
+    /// Each attempt gets a clone, as a service whose `poll_ready` failed must not be used again.
     service: S,
-    /// `None` if no attempt is left, or the request cannot be repeated once more.
+    /// `None` if no attempt is left, or if the request cannot be repeated.
     request: Option<Request>,
 }
 
 impl<S: Clone, Request> Next<S, Request> {
-    /// The instance for one attempt.
+    /// A clone of the service for one attempt.
     fn instance(next: &Option<Self>) -> S {
         match next {
             Some(next) => next.service.clone(),
@@ -102,7 +101,7 @@ impl<S: Clone, Request> Next<S, Request> {
         }
     }
 
-    /// The request for one attempt. Another one like it is kept if `again`.
+    /// Takes the request for one attempt. Keeps a clone of it if `again`.
     fn request(
         next: &mut Option<Self>,
         again: bool,
@@ -134,7 +133,7 @@ where
     P: Policy<Request, S::Response, S::Error>,
     X: Hooks<Request, S::Response, S::Error>,
 {
-    /// The first attempt is under way.
+    /// The first attempt has been called.
     #[inline(always)]
     pub(super) fn calling(
         future: S::Future,
@@ -149,7 +148,7 @@ where
         Self::new(State::Calling { future }, next, call, membership)
     }
 
-    /// The first attempt is to be prepared. The job, if there is one, is held back until the service is called.
+    /// The asynchronous hook comes before the first attempt. A job is held back until the call.
     pub(super) fn preparing(service: S, request: Request, call: Call<P::Seen, P, X>) -> Self {
         let membership = Membership::without_call();
         membership.with_job(|job| job.flags.hold_back());
@@ -182,8 +181,8 @@ where
         }
     }
 
-    /// How many attempts were begun so far, the first one included: also once the future is ready, as long as it is
-    /// kept.
+    /// The number of attempts begun so far, including the first. It can still be read after the
+    /// future has completed.
     ///
     /// ```
     /// use std::pin::pin;
@@ -271,7 +270,7 @@ where
                             });
                             continue;
                         }
-                        // The attempt has failed, without a call.
+                        // The attempt failed without a call.
                         Err(error) => {
                             this.membership.with_job(|job| job.attempt_was_prepared());
                             Err(error)
@@ -334,7 +333,7 @@ where
                 membership: this.membership,
                 verdict: verdict.map(|verdict| verdict.kind),
             };
-            // What is never retried the policy is not asked about.
+            // The policy does not run for results that are never retried.
             let decision = if is_final(verdict, this.membership) {
                 None
             } else {
@@ -375,14 +374,15 @@ where
                 }
             };
             *this.last = this.membership.ask(|| layer.hooks.see(&result));
-            // The next attempt speaks for itself.
+            // The verdict does not apply to the next attempt.
             verdict::clear();
             this.membership.rest();
-            // What the attempt left is given up, and sees by its scope that the job goes on.
+            // Drops the remains of the attempt in the job's scope: their `Drop` sees that the job
+            // goes on.
             this.membership
                 .scoped(|| this.state.set(State::waiting(delay)));
             if delay.is_zero() && *this.attempt % ATTEMPTS_AT_ONCE == 0 {
-                // Others have their turn, and a limit or a cancellation around can end this.
+                // Other tasks get a turn, and an outer limit or cancellation can end the call.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -390,11 +390,11 @@ where
     }
 }
 
-/// How many attempts may follow each other without a wait before the task yields.
+/// The number of attempts without a wait after which the task yields.
 const ATTEMPTS_AT_ONCE: u32 = 16;
 
-/// Whether a layer inside turned the call away, ended it for good or forbids another attempt, or the
-/// job is cancelled.
+/// Whether the result must not be retried: an inner layer rejected the call, ended it, or forbids
+/// another attempt, or the job is cancelled.
 #[inline(always)]
 fn is_final(verdict: Option<Verdict>, membership: &Membership) -> bool {
     verdict.is_some_and(|verdict| {
@@ -402,7 +402,7 @@ fn is_final(verdict: Option<Verdict>, membership: &Membership) -> bool {
     }) || membership.is_cancelled()
 }
 
-/// Hands the last outcome to the hook.
+/// Passes the last outcome to the hook.
 #[cold]
 fn give_up<Request, T, E, X: Hooks<Request, T, E>>(
     outcome: Result<T, E>,
@@ -413,7 +413,7 @@ fn give_up<Request, T, E, X: Hooks<Request, T, E>>(
     let failed = outcome.is_err();
     let outcome = hooks.give_up(outcome, GaveUp::new(reason, attempts));
     if failed && outcome.is_ok() {
-        // A fallback: what was said of the error does not hold for it.
+        // A fallback: the verdict on the error does not apply to it.
         verdict::replace();
     }
     outcome

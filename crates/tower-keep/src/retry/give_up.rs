@@ -1,13 +1,13 @@
-//! Giving up: what a retry says and does when it makes no other attempt.
+//! Giving up: the reason and attempt count (`GaveUp`), and the `on_give_up` hook.
 
 use std::{error::Error, fmt};
 
 use crate::{error::BoxError, event::GiveUpReason};
 
-/// Says why a retry gave up, and after how many attempts: for [`RetryLayer::on_give_up`].
+/// Why a retry gave up, and after how many attempts: for [`RetryLayer::on_give_up`].
 ///
-/// It is an error type too, for callers that are to learn this from the error. Give it the last
-/// error as its cause with [`caused_by`](Self::caused_by).
+/// It is also an error type, for callers that need this information. Set the last error as its
+/// source with [`caused_by`](Self::caused_by).
 ///
 /// [`RetryLayer::on_give_up`]: super::RetryLayer::on_give_up
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct GaveUp {
 }
 
 impl GaveUp {
-    /// A retry gave up for this reason after this many attempts.
+    /// The reason, and the number of attempts including the first.
     #[must_use]
     pub fn new(reason: GiveUpReason, attempts: u32) -> Self {
         Self {
@@ -28,20 +28,20 @@ impl GaveUp {
         }
     }
 
-    /// With the last error as the [`source`](Error::source).
+    /// Sets the last error as the [`source`](Error::source).
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<BoxError>) -> Self {
         self.cause = Some(error.into());
         self
     }
 
-    /// Why there is no other attempt.
+    /// The reason for giving up.
     #[must_use]
     pub fn reason(&self) -> GiveUpReason {
         self.reason
     }
 
-    /// How many attempts were made, the first one included.
+    /// The number of attempts, including the first.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -66,19 +66,19 @@ impl Error for GaveUp {
     }
 }
 
-/// What becomes of the last outcome.
+/// Decides the outcome that the caller gets.
 #[diagnostic::on_unimplemented(
     message = "the hook given to `on_give_up` does not take `Result<{Response}, {Error}>`",
     label = "the service's result is `Result<{Response}, {Error}>`",
     note = "the hook has to be an `Fn(Result<{Response}, {Error}>, GaveUp) -> Result<{Response}, {Error}>`"
 )]
 pub trait OnGiveUp<Response, Error>: sealed::Sealed {
-    /// The outcome that the caller gets.
+    /// Returns the outcome for the caller.
     #[doc(hidden)]
     fn give_up(&self, outcome: Result<Response, Error>, why: GaveUp) -> Result<Response, Error>;
 }
 
-/// The last outcome is returned as it is. The default.
+/// Returns the last outcome unchanged. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeepOutcome;
 
@@ -89,7 +89,7 @@ impl<Response, Error> OnGiveUp<Response, Error> for KeepOutcome {
     }
 }
 
-/// A closure may replace the last outcome. Made by
+/// Replaces the last outcome by the result of a closure. Made by
 /// [`RetryLayer::on_give_up`](super::RetryLayer::on_give_up).
 #[derive(Clone, Copy)]
 pub struct GiveUpWith<F>(pub(super) F);

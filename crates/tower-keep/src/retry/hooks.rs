@@ -1,4 +1,4 @@
-//! What a layer is given beside its policy: the parts that few retries need, in one type parameter.
+//! The optional hooks of a `RetryLayer`, collected in one type parameter.
 
 use std::future::Future;
 
@@ -11,8 +11,13 @@ use super::{
     policy::Attempt,
 };
 
-/// The rare parts of a layer: `C` repeats the request, `H` sees the last outcome, `B` chooses the budget and `N` the
-/// number of retries, `A` changes the request before each attempt.
+/// The optional hooks of a layer.
+///
+/// - `C` clones the request.
+/// - `H` can replace the last outcome.
+/// - `B` chooses the budget.
+/// - `N` chooses the number of retries.
+/// - `A` changes the request before each attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetries, A = Unchanged> {
     pub(super) clone_request: C,
@@ -23,7 +28,7 @@ pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetri
 }
 
 impl HookSet {
-    /// None of them does anything.
+    /// The default hooks.
     pub(super) const DEFAULT: Self = Self {
         clone_request: ByClone,
         on_give_up: KeepOutcome,
@@ -33,8 +38,8 @@ impl HookSet {
     };
 }
 
-/// One method for each part, which replaces it by the argument. The rest is listed because a struct cannot be rebuilt
-/// around a part of another type.
+/// One setter for each hook. A setter lists the other fields because struct update syntax cannot
+/// change the type of a field.
 macro_rules! replaces {
     ($($part:ident: $generic:ident -> $set:ty; $($rest:ident),+)*) => {
         impl<C, H, B, N, A> HookSet<C, H, B, N, A> {$(
@@ -53,15 +58,16 @@ replaces! {
     before_attempt: D -> HookSet<C, H, B, N, D>; clone_request, on_give_up, choose_budget, choose_retries
 }
 
-/// What a call asks of the hooks. Only [`HookSet`] implements it: it gathers the bounds of five traits.
+/// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of five
+/// traits.
 pub trait Hooks<Request, Response, Error>: sealed::Sealed {
-    /// What the hook before an attempt keeps of the outcome before.
+    /// The data that the hook before an attempt keeps from the previous outcome.
     type Seen;
 
-    /// The request, once the hook before an attempt is through.
+    /// The request after the hook before an attempt.
     type Prepared;
 
-    /// The hook before an attempt, where it takes time.
+    /// The future of an asynchronous hook before an attempt.
     type Prepare: Future<Output = Result<Self::Prepared, Error>>;
 
     /// See [`BeforeAttempt::CHANGES`].

@@ -1,4 +1,4 @@
-//! The layer and its settings: how often it retries, and when.
+//! `RetryLayer`: presets, number of retries, backoff, jitter, budget and total time.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,27 +14,29 @@ use crate::unshare::Unshare;
 mod decisions;
 mod hooks;
 
-/// Tries again after a failure. In production begin with [`RetryLayer::for_clients`].
+/// Retries failed calls. In production, begin with [`RetryLayer::for_clients`].
 ///
 /// ```
 /// use tower_keep::{RetryLayer, retry::Backoff};
 ///
 /// // Jitter, short waits, and a budget of 20 %: for a client that calls a service over a network.
 /// let production = RetryLayer::for_clients();
-/// // 1, 2 and 4 s to the millisecond, without a budget: for tests, and as a base for settings of your own.
+/// // Exactly 1, 2 and 4 s, no budget: for tests, and as a base for your own settings.
 /// let plain = RetryLayer::new();
 /// # let _ = (production, plain);
 /// ```
 ///
-/// Without jitter, clients that failed together come back together. Without a budget, a service where everything fails
-/// gets four times its load. [`new`](Self::new) has neither, so that its waits are exact.
+/// [`new`](Self::new) has neither jitter nor budget, so its waits are exact. Without jitter,
+/// clients that failed together return together. Without a budget, a service that fails every call
+/// gets four times its load.
 ///
-/// See the [module](super) for what the settings do together.
+/// See the [module](super) for how the settings interact.
 ///
 /// # In a struct
 ///
-/// `RetryLayer` alone is the type of a layer with the default policy. Closures have types without a name: keep a
-/// configured layer or service behind a type parameter, as `impl Layer<S>`, or boxed.
+/// `RetryLayer` without parameters is the type of a layer with the default policy. The type of a
+/// closure has no name. Store a layer with closures as a type parameter, as `impl Layer<S>`, or
+/// store a boxed service.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -68,7 +70,7 @@ mod hooks;
 /// # let _ = (client.retry, boxed.service);
 /// ```
 ///
-/// `P` is the policy, `X` the rare hooks.
+/// `P` is the policy, `X` the optional hooks.
 #[derive(Clone)]
 pub struct RetryLayer<P = OnError, X = HookSet> {
     pub(crate) settings: Settings,
@@ -77,27 +79,27 @@ pub struct RetryLayer<P = OnError, X = HookSet> {
 }
 
 impl RetryLayer {
-    /// Three retries of every error, after exactly 1, 2 and 4 s: no jitter, no budget.
+    /// Retries every error three times, after exactly 1, 2 and 4 s, without jitter and budget.
     ///
-    /// For production there is [`for_clients`](Self::for_clients).
+    /// For production, use [`for_clients`](Self::for_clients).
     #[must_use]
     pub const fn new() -> Self {
         let backoff = Backoff::exponential(Duration::from_secs(1)).with_default_base();
         Self::with(3, backoff)
     }
 
-    /// The production preset for a client with a caller who waits.
+    /// The production preset for a client whose caller waits.
     ///
     /// | sets | to | because |
     /// |---|---|---|
     /// | [`max_retries`](Self::max_retries) | 3 | |
     /// | [`base_delay`](Self::base_delay) | 100 ms | a caller waits |
     /// | [`max_delay`](Self::max_delay) | 20 s | as the standard mode of the AWS SDKs |
-    /// | [`jitter`](Self::jitter) | [`Full`](Jitter::Full) | clients that failed together do not come back together |
-    /// | [`budget`](Self::budget) | a new one: 20 % of the first attempts, at least 30 retries in 10 s | retries must not multiply the load of a service that fails; a client with few calls still gets the retries of ten of them |
+    /// | [`jitter`](Self::jitter) | [`Full`](Jitter::Full) | clients that failed together do not return together |
+    /// | [`budget`](Self::budget) | a new one: 20 % of the first attempts, at least 30 retries in 10 s | retries must not multiply the load of a failing service; a client with few calls still gets the retries of ten of them |
     ///
-    /// So the waits are up to 100, 200 and 400 ms. Clones of the layer share the budget; several layers that call one
-    /// service share one by [`budget`](Self::budget).
+    /// The waits are thus up to 100, 200 and 400 ms. Clones of the layer share the budget. Several
+    /// layers that call the same service can share one through [`budget`](Self::budget).
     #[must_use]
     pub fn for_clients() -> Self {
         let backoff = Backoff::exponential(Duration::from_millis(100))
@@ -110,13 +112,13 @@ impl RetryLayer {
     ///
     /// | sets | to | because |
     /// |---|---|---|
-    /// | [`max_retries`](Self::max_retries) | 8 | nobody waits |
+    /// | [`max_retries`](Self::max_retries) | 8 | no caller waits |
     /// | [`base_delay`](Self::base_delay) | 1 s | |
     /// | [`max_delay`](Self::max_delay) | 60 s | all waits together are at most 5.7 min |
-    /// | [`jitter`](Self::jitter) | [`Decorrelated`](Jitter::Decorrelated) | clients that failed together do not come back together |
+    /// | [`jitter`](Self::jitter) | [`Decorrelated`](Jitter::Decorrelated) | clients that failed together do not return together |
     ///
-    /// It sets no budget: an empty budget gives a job up at once, and here it is to go on. Where such work is a large
-    /// share of a service's load, add a [`budget`](Self::budget).
+    /// It sets no budget: an empty budget would end the retries at once, and background work should
+    /// continue. If such work is a large share of a service's load, add a [`budget`](Self::budget).
     #[must_use]
     pub const fn for_background() -> Self {
         let backoff = Backoff::exponential(Duration::from_secs(1))
@@ -150,9 +152,9 @@ impl<P, X> Unshare for RetryLayer<P, X> {
     }
 }
 
-/// How often, and when.
+/// Number of retries, delays and budget.
 impl<P, X> RetryLayer<P, X> {
-    /// How many retries may follow the first attempt. Default: 3, which makes 4 attempts.
+    /// Maximum number of retries after the first attempt. Default: 3, that is 4 attempts.
     #[must_use]
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.settings.unshare();
@@ -160,16 +162,17 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// How the wait grows from retry to retry, and from which base. Default: exponential from 1 s.
+    /// The backoff strategy and its base delay. Default: exponential from 1 s.
     ///
-    /// The [`max_delay`](Self::max_delay) and the [`jitter`](Self::jitter) of the layer hold for it, whichever is set
-    /// first.
+    /// The layer's [`max_delay`](Self::max_delay) and [`jitter`](Self::jitter) apply to it, in
+    /// whatever order the three are set.
     ///
     /// # Panics
     ///
-    /// If [`max_delay`](Self::max_delay) was set to less than the base of this backoff, or if it is not exponential and the
-    /// jitter is [`Decorrelated`](Jitter::Decorrelated), as in [`for_background`](RetryLayer::for_background): that takes
-    /// the place of the strategy. Set another [`jitter`](Self::jitter) first.
+    /// If [`max_delay`](Self::max_delay) was set below the base delay of this backoff. If this
+    /// backoff is not exponential and the jitter is [`Decorrelated`](Jitter::Decorrelated), as in
+    /// [`for_background`](RetryLayer::for_background): that jitter replaces the strategy. Set
+    /// another [`jitter`](Self::jitter) first.
     #[must_use]
     #[track_caller]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
@@ -178,11 +181,12 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// What the [`backoff`](Self::backoff) starts from: its first wait, where it is exponential. Default: 1 s.
+    /// The base delay of the [`backoff`](Self::backoff). Of an exponential backoff it is the first
+    /// wait. Default: 1 s.
     ///
     /// # Panics
     ///
-    /// If [`max_delay`](Self::max_delay) was set to less.
+    /// If [`max_delay`](Self::max_delay) was set below this base delay.
     #[must_use]
     #[track_caller]
     pub fn base_delay(mut self, base_delay: Duration) -> Self {
@@ -191,15 +195,14 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// No wait of the backoff is longer than this. Default: 30 s, or the base delay if that is
-    /// longer.
+    /// The longest wait of the backoff. Default: 30 s, or the base delay if that is longer.
     ///
-    /// What the service asks for has a limit of its own,
+    /// Delays that the service requests have their own limit,
     /// [`max_requested_delay`](Self::max_requested_delay).
     ///
     /// # Panics
     ///
-    /// If it is less than the base delay that was set.
+    /// If it is below a base delay that was set.
     #[must_use]
     #[track_caller]
     pub fn max_delay(mut self, max_delay: Duration) -> Self {
@@ -208,12 +211,12 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// The longest wait that the service may ask for, as by HTTP's `Retry-After`. Default: 60 s.
+    /// The longest delay that the service may request, as with HTTP's `Retry-After`. Default: 60 s.
     ///
-    /// Where it asks for more, the retry gives up at once with the outcome unchanged, and the reason
-    /// is [`AskedTooLong`](crate::GiveUpReason::AskedTooLong): coming back earlier would only be
-    /// turned away again. [`clamp_requested_delay`](Self::clamp_requested_delay) comes back all the
-    /// same.
+    /// If the service requests more, the retry gives up at once and returns the outcome unchanged.
+    /// The reason is [`AskedTooLong`](crate::GiveUpReason::AskedTooLong). An earlier retry would
+    /// only be rejected again. [`clamp_requested_delay`](Self::clamp_requested_delay) retries
+    /// nevertheless.
     #[must_use]
     pub fn max_requested_delay(mut self, max_requested_delay: Duration) -> Self {
         self.settings.unshare();
@@ -221,8 +224,8 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// Waits for [`max_requested_delay`](Self::max_requested_delay) where the service asks for
-    /// more, and so comes back earlier than it was asked to. Default: the retry gives up.
+    /// Shortens a requested delay to [`max_requested_delay`](Self::max_requested_delay), so the
+    /// retry comes earlier than the service requested. Default: the retry gives up.
     #[must_use]
     pub fn clamp_requested_delay(mut self) -> Self {
         self.settings.unshare();
@@ -230,11 +233,12 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// How each wait of the [`backoff`](Self::backoff) is randomized. Default: not at all.
+    /// The jitter of the [`backoff`](Self::backoff): how each wait is randomized. Default: none.
     ///
     /// # Panics
     ///
-    /// If it is [`Decorrelated`](Jitter::Decorrelated) and the backoff is not exponential, of which it would leave nothing.
+    /// If it is [`Decorrelated`](Jitter::Decorrelated), which replaces the strategy, and the
+    /// backoff is not exponential.
     #[must_use]
     #[track_caller]
     pub fn jitter(mut self, jitter: Jitter) -> Self {
@@ -243,9 +247,11 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// Makes jitter repeatable, for tests: the nth call that waits with jitter has the nth of the generators that this
-    /// seed gives. The layer's clones and services count together; a setter on a layer that has any begins
-    /// with the first generator again. Default: each call has one of its own, seeded by the operating system.
+    /// Makes jitter repeatable, for tests. Default: the operating system seeds each call.
+    ///
+    /// The seed gives a sequence of random generators. The nth call that waits with jitter uses the
+    /// nth generator. Clones and services of the layer share the sequence. A setter on a layer that
+    /// already has clones or services restarts the sequence.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.unshare();
@@ -253,8 +259,10 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// The time for all attempts and waits, from the call on: a retry that could not begin within it is given up at
-    /// once. It ends no attempt that runs; for that there is [`TimeoutLayer`](crate::timeout). Default: none.
+    /// The time for all attempts and waits, from the start of the call. Default: none.
+    ///
+    /// The retry gives up at once if the next attempt could not begin within this time. It does not
+    /// end a running attempt; [`TimeoutLayer`](crate::timeout) does.
     #[must_use]
     pub fn max_total_time(mut self, max_total_time: Duration) -> Self {
         self.settings.unshare();
@@ -262,13 +270,14 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// When this retry gives up, the retries around it give up too, so that nested retries do not
-    /// multiply: three retries inside three retries make 4 attempts rather than 16.
+    /// When this retry gives up, outer retries give up too. Default: each retry decides by itself.
     ///
-    /// The retries around it are those of the same stack, and those of the jobs whose code made
-    /// this call, if a layer tracks these jobs. From then on these jobs make no other attempt, also
-    /// where their code survives this failure and fails later for another reason. Default: each
-    /// retry decides by itself.
+    /// This keeps nested retries from multiplying: three retries inside three retries make 4
+    /// attempts rather than 16.
+    ///
+    /// Outer retries are the retries of the same stack, and the retries of tracked jobs whose code
+    /// made this call. Such a job makes no further attempt, even if its code handles this failure
+    /// and later fails for another reason.
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc};
@@ -295,7 +304,7 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// Bounds the retries to a share of the calls, together with the other layers that have this budget. Default: none.
+    /// Limits retries to a share of the calls. All layers with this budget share it. Default: none.
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.settings.unshare();
@@ -303,9 +312,11 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// The most that all waits can sum up to, if every retry is used: jitter only shortens them, except that
-    /// [`Decorrelated`](Jitter::Decorrelated) jitter counts with its longest waits. Of a custom strategy it is what that
-    /// computes without jitter. Delays that a service asks for are not in it.
+    /// The longest possible sum of all backoff waits, if every retry is used.
+    ///
+    /// [`Decorrelated`](Jitter::Decorrelated) jitter counts with its longest waits. Other jitter
+    /// only shortens waits. A custom strategy counts with its waits without jitter. Delays that a
+    /// service requests are not included.
     #[must_use]
     pub fn total_delay(&self) -> Duration {
         self.settings.total_delay()

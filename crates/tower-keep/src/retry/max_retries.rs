@@ -1,22 +1,22 @@
-//! How many retries a call may make: one number for all, or one from the request.
+//! The maximum number of retries of a call: from the layer, or from the request.
 
 use std::fmt;
 
 use crate::for_request::{AskRequest, ForRequest};
 
-/// How many retries a call may make.
+/// Chooses the maximum number of retries of a call.
 #[diagnostic::on_unimplemented(
     message = "the closure given to `max_retries_by` does not take `&{Request}`",
     label = "the service takes `{Request}`",
     note = "the closure has to be an `Fn(&{Request}) -> Option<u32>`"
 )]
 pub trait ChooseRetries<Request>: sealed::Sealed {
-    /// As many as this request says; `None` is the layer's own number.
+    /// The number for this request; `None` falls back to the layer's.
     #[doc(hidden)]
     fn choose(&self, request: &Request) -> Option<u32>;
 }
 
-/// Every call has the layer's [`max_retries`](super::RetryLayer::max_retries). The default.
+/// Uses the layer's [`max_retries`](super::RetryLayer::max_retries). The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LayerRetries;
 
@@ -27,7 +27,8 @@ impl<Request> ChooseRetries<Request> for LayerRetries {
     }
 }
 
-/// A closure says how many. Made by [`RetryLayer::max_retries_by`](super::RetryLayer::max_retries_by).
+/// Chooses the number with a closure. Made by
+/// [`RetryLayer::max_retries_by`](super::RetryLayer::max_retries_by).
 #[derive(Clone)]
 pub struct RetriesBy<F>(pub(super) ForRequest<F>);
 

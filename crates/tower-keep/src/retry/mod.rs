@@ -1,8 +1,8 @@
-//! Recover from transient failures.
+//! Recover from transient failures: retries with backoff, jitter and a retry budget.
 //!
-//! In production begin with the preset [`RetryLayer::for_clients`]: short waits with jitter, and a budget of 20 %. Jitter
-//! keeps clients that failed together from coming back together; the budget keeps retries from multiplying the load of a
-//! service that fails.
+//! In production, begin with the preset [`RetryLayer::for_clients`]: short waits with jitter, and a
+//! budget of 20 %. Jitter keeps clients that failed together from returning together, and the
+//! budget limits the load on a failing service.
 //!
 //! ```
 //! use tower_keep::RetryLayer;
@@ -11,26 +11,27 @@
 //! # let _ = retry;
 //! ```
 //!
-//! The defaults of [`RetryLayer::new`] are exact, without jitter and budget:
+//! [`RetryLayer::new`] has exact waits, no jitter and no budget:
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`max_retries`](RetryLayer::max_retries): retries, not attempts; [`max_retries_by`](RetryLayer::max_retries_by) the request | 3 |
+//! | [`max_retries`](RetryLayer::max_retries): retries, not attempts; per request: [`max_retries_by`](RetryLayer::max_retries_by) | 3 |
 //! | [`base_delay`](RetryLayer::base_delay) | 1 s |
 //! | [`max_delay`](RetryLayer::max_delay) | 30 s, or the base delay if that is longer |
-//! | [`max_requested_delay`](RetryLayer::max_requested_delay): the longest wait that the service may ask for | 60 s |
+//! | [`max_requested_delay`](RetryLayer::max_requested_delay): the longest wait that the service may request | 60 s |
 //! | [`backoff`](RetryLayer::backoff): the strategy and its base | exponential from 1 s |
 //! | [`jitter`](RetryLayer::jitter) | none |
 //! | [`should_retry`](RetryLayer::should_retry), [`classify`](RetryLayer::classify), [`decide_with`](RetryLayer::decide_with), [`decide_with_request`](RetryLayer::decide_with_request), [`policy`](RetryLayer::policy) | every error |
 //! | [`retry_after`](RetryLayer::retry_after): a delay from the outcome | none |
-//! | [`budget`](RetryLayer::budget), [`budget_by`](RetryLayer::budget_by) the request | none |
-//! | [`on_give_up`](RetryLayer::on_give_up): a hook that may replace the last outcome | none |
+//! | [`budget`](RetryLayer::budget); per request: [`budget_by`](RetryLayer::budget_by) | none |
+//! | [`on_give_up`](RetryLayer::on_give_up): a hook that can replace the last outcome | none |
 //! | [`stop_outer_retries`](RetryLayer::stop_outer_retries) | no |
 //! | [`max_total_time`](RetryLayer::max_total_time) | none |
 //! | [`clone_with`](RetryLayer::clone_with) | `Request: Clone` |
-//! | [`before_attempt`](RetryLayer::before_attempt), [`before_attempt_async`](RetryLayer::before_attempt_async): a hook that changes the request | none |
+//! | [`before_attempt`](RetryLayer::before_attempt), [`before_attempt_async`](RetryLayer::before_attempt_async): a hook that can change the request | none |
 //!
-//! The wait before retry n, counted from 0, is `min(base_delay * 2^n, max_delay)`: 1, 2 and 4 s by default.
+//! The wait before retry n, counted from 0, is `min(base_delay * 2^n, max_delay)`: 1, 2 and 4 s by
+//! default.
 //!
 //! ```
 //! use std::time::Duration;
@@ -74,94 +75,99 @@
 //!
 //! # When to retry
 //!
-//! One decision says whether and when: a [`Policy`] sees what it kept of the request, the outcome and
-//! the [`Attempt`], and answers with a [`Decision`].
+//! After each attempt a [`Policy`] decides whether and when to retry. It sees the data that it kept
+//! from the request, the outcome and the [`Attempt`]. It returns a [`Decision`]:
 //!
 //! | decision | what follows |
 //! |---|---|
-//! | [`Stop`](Decision::Stop) | the result is final here |
+//! | [`Stop`](Decision::Stop) | this layer returns the result |
 //! | [`Retry`](Decision::Retry) | another attempt after the backoff |
-//! | [`RetryAfter`](Decision::RetryAfter) | another attempt after the time that the service asked for, never earlier; beyond `max_requested_delay` none |
-//! | [`RetryIn`](Decision::RetryIn) | another attempt after exactly the time that the policy chose |
-//! | [`Never`](Decision::Never) | the result is final, for the retries around this one in the same stack too |
+//! | [`RetryAfter`](Decision::RetryAfter) | another attempt after the delay that the service requested, never earlier; above `max_requested_delay` the retry gives up |
+//! | [`RetryIn`](Decision::RetryIn) | another attempt after exactly the delay that the policy chose |
+//! | [`Never`](Decision::Never) | this layer and all outer retries of the stack return the result |
 //!
-//! The policy is asked after every attempt that reached the service, the last one included. It is
-//! also asked where a time limit cut the attempt off, whether the limit's layer failed or answered
-//! with a response: [`Attempt::timed_out`] says so. Without a policy of your own, such an attempt is
-//! retried like an error.
+//! The policy runs after every attempt that reached the service, including the last. It also runs
+//! if a time limit ended the attempt, with an error or with a response. In that case
+//! [`Attempt::timed_out`] is true. The default policy retries such an attempt like an error.
 //!
-//! The policy is not asked about what is never retried: an open circuit, a duplicate, a rejection by
-//! [a gate of your own](crate::reject), a cancellation, an overall time limit.
-//! (A foreign layer in between that moves the call to another task, such as tower's `Buffer`, or that awaits something
-//! more before it passes the result on, hides this from the retry: look for the reason in `should_retry` there.)
+//! Some results are never retried, and the policy does not run for them:
 //!
-//! How long the service asks to be left alone is what [`retry_after`](RetryLayer::retry_after) says,
-//! or else the classifier's [hint](crate::Classify::retry_after), or else nothing, which means the
-//! backoff. [`CircuitBreakerLayer`](crate::circuit_breaker) has the same order.
+//! - an open circuit, a duplicate, or a rejection by [a layer of your own](crate::reject)
+//! - a cancellation
+//! - an expired overall time limit
 //!
-//! Of HTTP requests retry only the idempotent ones, by [`clone_with`](RetryLayer::clone_with): a
-//! `POST` that failed may have been carried out.
+//! A foreign layer in between can hide these reasons from the retry: it moves the call to another
+//! task, as tower's `Buffer` does, or awaits something before it passes the result on. With such a
+//! layer, check for the reason in `should_retry`.
+//!
+//! Unless the policy returns `RetryIn`, the delay comes from the first of these that gives one:
+//!
+//! 1. [`retry_after`](RetryLayer::retry_after)
+//! 2. the classifier's [hint](crate::Classify::retry_after)
+//! 3. the backoff
+//!
+//! [`CircuitBreakerLayer`](crate::circuit_breaker) uses the same order for its cooldown.
+//!
+//! Retry only idempotent HTTP requests: the server may have executed a `POST` that failed. Select
+//! them with [`clone_with`](RetryLayer::clone_with).
 //!
 //! # Before each attempt
 //!
-//! A hook changes the request before each attempt, the first one too. It gets the request as it came, and the number of
-//! the attempt that begins.
+//! A hook can change the request before each attempt, including the first. It receives the original
+//! request and the number of the new attempt.
 //!
-//! | hook | for | what it costs |
+//! | hook | for | cost |
 //! |---|---|---|
-//! | [`before_attempt`](RetryLayer::before_attempt) | a header, a signature | nothing but itself |
-//! | [`before_attempt_async`](RetryLayer::before_attempt_async) | a token that may have to be fetched | the retry is always ready, and waits for the service in the call: a clone of the service for each call |
-//! | [`before_attempt_async_with_outcome`](RetryLayer::before_attempt_async_with_outcome) | a token that is fetched again after a refusal | as above |
+//! | [`before_attempt`](RetryLayer::before_attempt) | a header, a signature | only the hook itself |
+//! | [`before_attempt_async`](RetryLayer::before_attempt_async) | a token that may need to be fetched | one clone of the service per call; the retry is always ready and waits for the service inside the call |
+//! | [`before_attempt_async_with_outcome`](RetryLayer::before_attempt_async_with_outcome) | a token that must be fetched again after a refusal | as above |
 //!
-//! An error of the hook is the attempt's failure, about which the policy is asked. The limits around the retry hold for
-//! the hook; that of an attempt begins after it. What the hook writes into the request, a layer inside can read: with
-//! [`TimeoutLayer::limit_by`](crate::TimeoutLayer::limit_by) the limit of an attempt depends on its number. Before the
-//! first attempt a job that a layer inside begins is not known yet.
+//! An error of the hook fails the attempt, and the policy decides about it. Limits outside the
+//! retry include the hook; the limit of an attempt starts after it.
 //!
 //! # When it gives up
 //!
-//! At once, without another wait, and with the last outcome. An event
-//! [`RetryGivenUp`](crate::EventKind::RetryGivenUp) says why, before the job's end:
+//! The retry gives up at once, without another wait, and returns the last outcome. Before the job
+//! ends, an event [`RetryGivenUp`](crate::EventKind::RetryGivenUp) gives the reason:
 //!
 //! | [reason](crate::GiveUpReason) | when |
 //! |---|---|
-//! | `Exhausted` | `max_retries` were made |
-//! | `Deadline` | the wait would reach the end of the overall limit around it: the job's, or that of a [`TimeoutLayer`](crate::timeout) without a job |
+//! | `Exhausted` | `max_retries` is used up |
+//! | `Deadline` | the wait would reach the outer overall limit: the job's limit, or a [`TimeoutLayer`](crate::timeout) without a job |
 //! | `TotalTime` | the wait would reach `max_total_time` |
-//! | `AskedTooLong` | the service asked for a wait beyond `max_requested_delay` |
+//! | `AskedTooLong` | the service requested a longer delay than `max_requested_delay` |
 //! | `Budget` | the [`RetryBudget`] is empty |
 //! | `NotRepeatable` | `clone_with` gave no second request |
-//! | `Forbidden` | the policy said [`Never`](Decision::Never), or a retry inside [stops the outer ones](RetryLayer::stop_outer_retries) |
+//! | `Forbidden` | the policy returned [`Never`](Decision::Never), or an inner retry [stops outer retries](RetryLayer::stop_outer_retries) |
 //!
-//! There is an event if the policy wanted another attempt or forbade any. There is none for an error
-//! that the policy does not retry, for a cancelled job, or where `max_retries` is 0.
+//! The event is sent only if the policy wanted another attempt or returned `Never`. With
+//! `max_retries(0)` there is no event.
 //!
-//! If the last outcome is a response that the policy wanted to retry, the job ends as failed, for
-//! every observer and for a circuit breaker around. A hook may replace the last outcome and knows the
-//! reason: [`on_give_up`](RetryLayer::on_give_up).
+//! If the policy wanted to retry the last response, the job fails, for every observer and for an
+//! outer circuit breaker. The hook [`on_give_up`](RetryLayer::on_give_up) receives the reason and
+//! can replace the last outcome.
 //!
-//! # How many clients come back at once
+//! # Presets, jitter and budget
 //!
 //! | | retries | waits | budget | for |
 //! |---|---|---|---|---|
 //! | [`new`](RetryLayer::new) | 3 | 1, 2 and 4 s, no [jitter](Jitter::None), at most 30 s | none | tests, settings of your own |
-//! | [`for_clients`](RetryLayer::for_clients) | 3 | up to 100, 200 and 400 ms, [full](Jitter::Full) jitter, at most 20 s | 20 % | a client with a caller who waits |
+//! | [`for_clients`](RetryLayer::for_clients) | 3 | up to 100, 200 and 400 ms, [full](Jitter::Full) jitter, at most 20 s | 20 % | a client whose caller waits |
 //! | [`for_background`](RetryLayer::for_background) | 8 | from 1 s, [decorrelated](Jitter::Decorrelated), at most 60 s | none | background work: late is better than lost |
 //!
-//! Jitter spreads the retries, a [`RetryBudget`] bounds them. It is withdrawn from when the retry is decided on, before
-//! the wait, and a retry that then does not come, as the call was dropped, stays spent until it leaves the window.
+//! Jitter spreads the retries, and a [`RetryBudget`] limits them.
 //!
-//! # How many attempts it took
+//! # Number of attempts
 //!
-//! The caller learns it from [`ResponseFuture::attempts`]; the code inside from
-//! [`Job::attempt`](crate::Job::attempt), if a layer tracks the job; observers from each event. A request is cloned once
-//! before each attempt that another may follow.
+//! The caller reads it from [`ResponseFuture::attempts`], observers from each event. The inner code
+//! reads it from [`Job::attempt`](crate::Job::attempt) if a layer tracks the job.
 //!
-//! # How long each attempt took
+//! # Duration of each attempt
 //!
-//! A job tells of each attempt that reached the service, as [`EventKind::AttemptEnded`](crate::EventKind::AttemptEnded): how
-//! long it took and how it ended, also where a limit, a cancellation or a panic dropped it. While a job waits for its next
-//! attempt, its view on a board says when [that begins](crate::progress::JobView::next_attempt_at).
+//! A job emits [`EventKind::AttemptEnded`](crate::EventKind::AttemptEnded) for each attempt that
+//! reached the service. The event holds the duration and the outcome, even if a limit, a
+//! cancellation or a panic ended the attempt. While a job waits for a retry, its view shows when
+//! [the next attempt begins](crate::progress::JobView::next_attempt_at).
 //!
 //! ```
 //! use std::{sync::{Arc, Mutex}, time::Duration};
@@ -193,25 +199,27 @@
 //!
 //! # Which instance it calls
 //!
-//! The next attempt goes to a clone of the service that is made after the call before it. So what
-//! that instance has learnt is not lost: a round-robin asks the next endpoint, and a connection is
-//! kept. A call clones the service once if another attempt may follow, else not at all. A service
-//! whose readiness fails has failed the attempt, and is not used again.
+//! Each retry calls a new clone of the service, made after the previous call. So a round-robin
+//! balancer picks the next endpoint, and a connection stays open. If `poll_ready` fails, the
+//! attempt fails, and that instance is not used again.
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
-//! Inside the overall limit, outside the limit of an attempt. The circuit breaker goes outside it, to count jobs, or
-//! inside it, to count attempts. An overall limit *inside* the retry is still the job's: there is no retry past it.
+//! Inside the overall limit, outside the limit of an attempt. A circuit breaker outside the retry
+//! counts jobs; inside, it counts attempts. An overall limit *inside* the retry still ends the job:
+//! no retry follows it.
 //!
 //! # Errors
 //!
-//! The last one, unchanged: `type Error` is the inner service's. It has to be `Display` for the events.
+//! The retry returns the last error unchanged: `type Error` is that of the inner service. It must
+//! be `Display`, for the events.
 //!
 //! # When it does not compile
 //!
-//! The request has to be `Clone`, or [`clone_with`](RetryLayer::clone_with) says how to repeat it. Where a method such as
-//! `service.oneshot(request)` fails with "its trait bounds were not satisfied", the compiler does not say which. Call the
-//! function by its path instead, `ServiceExt::oneshot(service, request)`, and the first line says what is missing:
+//! The request must be `Clone`, or [`clone_with`](RetryLayer::clone_with) must be set. If
+//! `service.oneshot(request)` fails with "its trait bounds were not satisfied", the compiler does
+//! not name the bound. Call the function by its path instead, `ServiceExt::oneshot(service,
+//! request)`. The first line of the error then names the missing bound:
 //!
 //! ```compile_fail,E0277
 //! use tower::{Layer, ServiceExt, service_fn};
@@ -226,21 +234,23 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the future during a wait retries nothing more. No readiness of the inner service is held
-//! while waiting.
+//! Dropping the future ends the retries. The retry holds no readiness of the inner service while it
+//! waits.
 //!
 //! # Cost
 //!
-//! A call that is not repeated allocates nothing. It takes no lock but that of [`RetryBudgets`], and reads the clock only
-//! with a budget or a [`max_total_time`](RetryLayer::max_total_time). Clones of a service use the reference count of the
-//! thread that made them, as long as the service that the layer made is there. So clone the service in the thread that
-//! calls it.
+//! A call without a retry allocates nothing. It takes no lock except that of [`RetryBudgets`]. It
+//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). It clones
+//! request and service once if a retry may follow, otherwise never.
+//!
+//! Clone a service in the thread that calls it: its reference count is then local to that thread,
+//! for as long as the original service exists.
 //!
 //! # Under axum
 //!
-//! Goes into `Router::layer` where the request is `Clone`; axum's body is not, so there `clone_with` has to say how to
-//! repeat it. A retry belongs in front of a client rather than in front of a handler. axum makes new services per route
-//! and even per request: a budget and a seed belong to the layer, and are shared by all of them.
+//! Put a retry in front of a client rather than in front of a handler. `Router::layer` needs
+//! `clone_with`, as axum's body is not `Clone`. axum makes new services per route and even per
+//! request. All services of one layer share its budget and its seed.
 
 mod after_attempt;
 mod backoff;

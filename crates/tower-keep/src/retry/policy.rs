@@ -1,4 +1,4 @@
-//! The retry policy: whether and when to try again.
+//! Retry policies: `Policy`, `Decision`, `Attempt`, and the built-in policies.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -9,41 +9,46 @@ use crate::{
     job::{Job, context, membership::Membership, verdict::VerdictKind},
 };
 
-/// Says whether and when to try again: what a [`Policy`] answers.
+/// The result of a [`Policy`]: whether and when to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// This result is final here. A retry around this one goes by its own policy.
+    /// Return this result. An outer retry decides by its own policy.
     Stop,
-    /// Try again after the backoff.
+    /// Retry after the backoff.
     Retry,
-    /// Try again after the time that the service asked for, as by HTTP's `Retry-After`.
+    /// Retry after the delay that the service requested, as with HTTP's `Retry-After`.
     ///
-    /// The wait is never shorter than that; with jitter it is up to 10 % longer. Zero, as of a date
-    /// in the past, means the backoff. A time beyond the layer's
-    /// [`max_requested_delay`](super::RetryLayer::max_requested_delay) gives the retry up at once.
+    /// The wait is never shorter; with jitter it is up to 10 % longer. Zero, as from a date in the
+    /// past, means the backoff. If the delay is above the layer's
+    /// [`max_requested_delay`](super::RetryLayer::max_requested_delay), the retry gives up at once.
     RetryAfter(Duration),
-    /// Try again after exactly this long, which the policy itself has chosen: no cap and no jitter.
-    /// Zero means at once, without a timer; after 16 attempts in a row the task yields.
+    /// Retry after exactly this delay, without cap and jitter.
+    ///
+    /// Zero means at once, without a timer. After 16 attempts in a row the task yields.
     RetryIn(Duration),
-    /// This result is final, and retries of ours around this one in the same stack may not try again
-    /// either: as where the request did harm, or a server forbade to come back. There is an
-    /// event, so a success had better be [`Stop`](Self::Stop).
+    /// Return this result, and forbid further attempts to the outer retries of this library in the
+    /// same stack.
+    ///
+    /// Use it if a repetition would do harm, or if the server forbids it. It emits an event, so use
+    /// [`Stop`](Self::Stop) for a success.
     Never,
 }
 
-/// Decides whether and when to try again.
+/// Decides whether and when to retry.
 ///
-/// The policy sees three things: what it kept of the request, the result, and the [`Attempt`].
+/// A policy sees three things: the data that it kept from the request, the result, and the
+/// [`Attempt`].
 ///
-/// It is asked after every attempt that reached the service, or that a limit cut off: the last one
-/// too, also where [`max_retries`](super::RetryLayer::max_retries) is 0, and also where a layer
-/// inside answered with a response. It is not asked about what is never retried: a rejection by a
-/// gate (an open circuit, a duplicate), an overall limit inside the retry, a cancelled job.
+/// It runs after every attempt that reached the service or that a time limit ended. This includes
+/// the last attempt, responses of inner layers, and calls whose
+/// [`max_retries`](super::RetryLayer::max_retries) is 0.
 ///
-/// Any `Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision` is a policy that keeps nothing of
-/// the request. For closures there are [`RetryLayer::decide_with`](super::RetryLayer::decide_with)
-/// and [`RetryLayer::decide_with_request`](super::RetryLayer::decide_with_request).
+/// It does not run for results that are [never retried](super#when-to-retry).
+///
+/// Any `Fn(&Result<Response, Error>, &Attempt<'_>) -> Decision` is a policy that keeps nothing from
+/// the request. For closures, use [`RetryLayer::decide_with`](super::RetryLayer::decide_with) and
+/// [`RetryLayer::decide_with_request`](super::RetryLayer::decide_with_request).
 ///
 /// ```
 /// use tower_keep::{RetryLayer, retry::{Attempt, Decision, Policy}};
@@ -76,13 +81,13 @@ pub enum Decision {
     note = "`{Self}` has to implement `retry::Policy<{Request}, {Response}, {Error}>`"
 )]
 pub trait Policy<Request, Response, Error> {
-    /// What the policy keeps of the request, for as long as the call lasts.
+    /// The data that the policy keeps from the request until the call ends.
     type Seen;
 
-    /// Looks at the request, once, before the first attempt.
+    /// Reads the request once, before the first attempt.
     fn see(&self, request: &Request) -> Self::Seen;
 
-    /// What to do after this result of this attempt.
+    /// Decides what follows this result of this attempt.
     fn decide(
         &self,
         seen: &Self::Seen,
@@ -90,8 +95,8 @@ pub trait Policy<Request, Response, Error> {
         attempt: &Attempt<'_>,
     ) -> Decision;
 
-    /// What is wrong with a result that the policy does not accept, for events: see
-    /// [`Classify::describe`]. Default: the error's own text, or a general sentence for a response.
+    /// Describes a result that the policy does not accept, for events: see [`Classify::describe`].
+    /// Default: the text of the error, or a general sentence for a response.
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
         let _ = result;
         None
@@ -114,18 +119,19 @@ where
     }
 }
 
-/// The attempt that a [`Policy`] decides on, or that a hook [prepares](super::RetryLayer::before_attempt).
+/// The attempt that a [`Policy`] decides on, or that a hook
+/// [prepares](super::RetryLayer::before_attempt).
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
     pub(super) number: u32,
     pub(super) max_retries: u32,
     pub(super) membership: &'a Membership,
-    /// What a layer inside noted of the result.
+    /// The verdict of an inner layer on the result.
     pub(super) verdict: Option<VerdictKind>,
 }
 
 impl<'a> Attempt<'a> {
-    /// The first, which begins now.
+    /// The first attempt, before its call.
     pub(super) fn first(max_retries: u32, membership: &'a Membership) -> Self {
         Self {
             number: 1,
@@ -137,29 +143,29 @@ impl<'a> Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Its number, counted from 1.
+    /// The number of the attempt, counted from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// How many retries are left after it.
+    /// The number of retries left after this attempt.
     #[must_use]
     pub fn retries_left(&self) -> u32 {
         // Of n attempts, n - 1 are retries.
         self.max_retries.saturating_sub(self.number - 1)
     }
 
-    /// Whether a time limit cut this attempt off, whatever the result looks like: an error, or the
-    /// response with which the limit's layer answered. Of an attempt that only begins: no.
+    /// Whether a time limit ended this attempt, with an error or with a response. `false` before
+    /// the attempt.
     ///
-    /// Of an attempt that was cut off nobody knows whether the service did the work.
+    /// Such an attempt does not tell whether the service did the work.
     #[must_use]
     pub fn timed_out(&self) -> bool {
         self.verdict == Some(VerdictKind::AttemptTimedOut)
     }
 
-    /// Whether a layer inside put an end to the attempt.
+    /// Whether an inner layer ended the attempt.
     #[inline(always)]
     pub(super) fn was_cut_off(&self) -> bool {
         matches!(
@@ -168,7 +174,8 @@ impl Attempt<'_> {
         )
     }
 
-    /// The job that the call belongs to, or else the one whose code made the call. Unwatched if there is neither.
+    /// The job of the call, else the job whose code made the call. Without either, an untracked
+    /// job.
     #[must_use]
     pub fn job(&self) -> Job {
         let mut job = None;
@@ -177,15 +184,16 @@ impl Attempt<'_> {
         job.unwrap_or_else(Job::current)
     }
 
-    /// When the limits around the retry expire, the nearest of them, with a job or without. Of an execution that several
-    /// callers joined: the limit that is set within it, for all of them.
+    /// The nearest deadline of the limits outside the retry, with or without a job.
+    ///
+    /// In an execution that several callers share, only limits inside the execution count.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        // The policy is asked outside the attempt, so that the attempt's own limit is not among them.
+        // The policy runs outside the attempt, so the limit of the attempt is not included.
         context::nearest_limit()
     }
 
-    /// The time left until [`deadline`](Self::deadline), zero once it has passed.
+    /// The time left until [`deadline`](Self::deadline); zero after it.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline()
@@ -204,7 +212,7 @@ impl fmt::Debug for Attempt<'_> {
     }
 }
 
-/// Retries every error, and every attempt that a limit cut off. The default.
+/// Retries every error, and every attempt that a limit ended. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnError;
 
@@ -224,7 +232,8 @@ impl<Request, Response, Error> Policy<Request, Response, Error> for OnError {
     }
 }
 
-/// Retries the errors that a closure picks. Made by [`RetryLayer::should_retry`](super::RetryLayer::should_retry).
+/// Retries the errors that a closure selects. Made by
+/// [`RetryLayer::should_retry`](super::RetryLayer::should_retry).
 #[derive(Clone, Copy)]
 pub struct ErrorsIf<F>(pub(super) F);
 
@@ -246,7 +255,7 @@ where
     }
 }
 
-/// Retries what a classifier calls a failure, after as long as the classifier says. Made by
+/// Retries failures of a classifier, after the delay that the classifier gives. Made by
 /// [`RetryLayer::classify`](super::RetryLayer::classify).
 #[derive(Clone, Copy)]
 pub struct OnClass<C>(pub(super) C);
@@ -279,7 +288,7 @@ where
     }
 }
 
-/// Decides by what one closure kept of the request and another makes of it. Made by
+/// Decides with two closures: one keeps data from the request, the other decides. Made by
 /// [`RetryLayer::decide_with_request`](super::RetryLayer::decide_with_request).
 #[derive(Clone, Copy)]
 pub struct WithRequest<V, D> {
@@ -309,7 +318,7 @@ where
     }
 }
 
-/// What decides here is added how long the service asks to be left alone. Made by
+/// Adds the delay that the service requests to the decision of another policy. Made by
 /// [`RetryLayer::retry_after`](super::RetryLayer::retry_after).
 impl<P, F, Request, Response, Error> Policy<Request, Response, Error> for WithRetryAfter<P, F>
 where

@@ -1,4 +1,4 @@
-//! The service.
+//! `Retry`, the service: starts the first attempt and returns the response future.
 
 use std::{
     fmt, mem,
@@ -24,7 +24,7 @@ use crate::{
     sharded::Sharded,
 };
 
-/// Calls the inner service again after a failure: the service that [`RetryLayer`] makes.
+/// The service that [`RetryLayer`] makes: it retries failed calls of the inner service.
 pub struct Retry<S, P = OnError, X = HookSet> {
     inner: S,
     shared: Sharded<SharedLayer<P, X>>,
@@ -36,12 +36,12 @@ impl<S, P, X> Retry<S, P, X> {
         &self.inner
     }
 
-    /// A mutable reference to the inner service. What is called on it directly is not retried.
+    /// A mutable reference to the inner service. Direct calls to it are not retried.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service: the instance that the next call would go to.
+    /// The inner service: the instance that the next call would use.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -85,7 +85,8 @@ where
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if X::WAITS {
-            // The service is asked once the hook is through: nothing may be held meanwhile.
+            // `poll_ready` of the inner service comes after the hook: the hook must hold no
+            // readiness.
             return Poll::Ready(Ok(()));
         }
         self.inner.poll_ready(cx)
@@ -124,8 +125,8 @@ where
         }
         let (membership, (future, next)) = Membership::call(|| {
             let future = call_attempt(|| self.inner.call(request));
-            // A clone made after the call knows what the instance that was called has learnt. Without
-            // a request for another attempt there is none.
+            // A clone made after the call has the state of the called instance. It is made only if
+            // the request can be repeated.
             let next = kept.map(|request| (self.inner.clone(), request));
             (future, next)
         });
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
     use crate::sharded::{SHARDS, of_threads};
 
-    /// Calls of clones that several threads made write to no reference count together.
+    /// Clones made in several threads use different reference counts.
     #[test]
     fn a_clone_has_the_count_of_its_thread() {
         let service = RetryLayer::new().layer(());
@@ -155,7 +156,7 @@ mod tests {
         assert!(numbers.len() > SHARDS / 2, "{numbers:?}");
     }
 
-    /// So it is where one thread made the clones for all.
+    /// This also holds if one thread made all clones.
     #[test]
     fn a_call_has_the_count_of_its_thread() {
         let inner = tower::service_fn(|(): ()| async { Ok::<_, std::io::Error>(()) });

@@ -1,4 +1,4 @@
-//! The settings that do not depend on the types of requests and results.
+//! `RetryLayer` settings that do not depend on the request and result types, and the jitter seeds.
 
 use std::{
     sync::{
@@ -13,19 +13,19 @@ use fastrand::Rng;
 use super::{backoff::Backoff, budget::RetryBudget};
 use crate::unshare::{Unshare, has_others};
 
-/// What does not depend on the types of requests and results.
+/// The settings that do not depend on the request and result types.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(super) max_retries: u32,
     pub(super) backoff: Backoff,
     pub(super) max_total_time: Option<Duration>,
     pub(super) max_requested_delay: Duration,
-    /// A longer one is cut, rather than that the retry is given up.
+    /// Shorten a longer requested delay, instead of giving up.
     pub(super) clamps_requested_delay: bool,
-    /// Retries around this one give up with it.
+    /// Outer retries give up together with this retry.
     pub(super) stops_outer_retries: bool,
     pub(super) budget: Option<RetryBudget>,
-    /// Where the randomness is injected.
+    /// `None`: the operating system seeds the jitter.
     pub(super) seeds: Option<Arc<Seeds>>,
 }
 
@@ -43,20 +43,21 @@ impl Settings {
         }
     }
 
-    /// The most that all waits can sum up to.
+    /// The longest possible sum of all waits.
     pub(crate) fn total_delay(&self) -> Duration {
         self.backoff.total(self.max_retries)
     }
 
-    /// How many of the retries have waits that sum up to less than `limit`.
+    /// The number of retries whose waits sum up to less than `limit`.
     #[cfg(feature = "pipeline")]
     pub(crate) fn fitting_retries(&self, limit: Duration) -> u32 {
         self.backoff.fitting(self.max_retries, limit)
     }
 
-    /// A generator for one call.
+    /// The random generator for one call.
     pub(super) fn rng(&self) -> Rng {
-        // Without a seed: forked from the thread's own, which the operating system has seeded.
+        // Without a seed: forked from the generator of the thread, which the operating system
+        // seeded.
         self.seeds
             .as_ref()
             .map_or_else(Rng::new, |seeds| seeds.next())
@@ -64,12 +65,13 @@ impl Settings {
 }
 
 impl Unshare for Settings {
-    /// Whether others draw from the same seeds. A budget is a handle, which others are meant to have.
+    /// Whether another owner uses the same seeds. A budget does not count: sharing it is its
+    /// purpose.
     fn is_shared(&self) -> bool {
         self.seeds.as_ref().is_some_and(has_others)
     }
 
-    /// Begins with the seed again.
+    /// Restarts the sequence of seeds.
     fn renew(&mut self) {
         if let Some(seeds) = &mut self.seeds {
             *seeds = Arc::new(Seeds::new(seeds.seed));
@@ -77,7 +79,7 @@ impl Unshare for Settings {
     }
 }
 
-/// One seed for each call.
+/// A sequence of random generators, one per call.
 #[derive(Debug)]
 pub(super) struct Seeds {
     seed: u64,
@@ -93,7 +95,7 @@ impl Seeds {
     }
 
     fn next(&self) -> Rng {
-        // The golden ratio's fraction, so that neighbours are far apart.
+        // The fraction of the golden ratio: it spreads the seeds of consecutive calls.
         const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         Rng::with_seed(self.seed.wrapping_add(call.wrapping_mul(STEP))).fork()

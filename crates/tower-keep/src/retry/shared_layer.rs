@@ -1,4 +1,4 @@
-//! The layer as its services and calls share it, with the clock of `max_total_time`.
+//! The state that services and calls of one layer share, with the clock of `max_total_time`.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use tokio::time::Instant;
 
 use super::{budget::RetryBudget, layer::RetryLayer};
 
-/// What a call takes along with one reference count.
+/// The shared state of a layer. A call holds it with one reference count.
 pub(super) struct SharedLayer<P, X> {
     pub(super) layer: RetryLayer<P, X>,
-    /// The origin of the deadlines, where calls have one.
+    /// The origin of the deadlines; `None` without `max_total_time`.
     origin: Option<Instant>,
 }
 
-/// When all attempts of a call have to be over, in nanoseconds from the origin.
+/// The end of `max_total_time` for one call, in nanoseconds from the origin.
 pub(super) type Deadline = u64;
 
-/// Never.
+/// The call has no `max_total_time`.
 const NO_DEADLINE: Deadline = Deadline::MAX;
 
 impl<P, X> SharedLayer<P, X> {
@@ -27,7 +27,10 @@ impl<P, X> SharedLayer<P, X> {
         }
     }
 
-    /// A call of this shard begins, perhaps with a budget of its own: counts it, and returns its deadline.
+    /// Deposits a first attempt in the budget and returns the deadline of the call.
+    ///
+    /// `budget` is the budget of the request, if it chose one. `shard` is the shard of the calling
+    /// thread.
     #[inline(always)]
     pub(super) fn begin(&self, budget: Option<&RetryBudget>, shard: usize) -> Deadline {
         let settings = &self.layer.settings;
@@ -37,7 +40,7 @@ impl<P, X> SharedLayer<P, X> {
         self.begin_by_the_clock(budget, shard)
     }
 
-    // Out of the way of calls that need no clock: these have nothing to do then, and little code.
+    // Out of line: most calls need no clock, and their code stays small.
     #[cold]
     #[inline(never)]
     fn begin_by_the_clock(&self, budget: Option<&RetryBudget>, shard: usize) -> Deadline {

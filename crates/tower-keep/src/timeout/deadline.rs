@@ -1,4 +1,4 @@
-//! The limit of one call.
+//! The deadline of one call, and the actions at its expiry.
 
 use std::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::{
     },
 };
 
-/// The limit of one call.
+/// The deadline of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
-    // The limit, in two parts: a `Duration` ends in a gap that would make every future larger.
+    // The limit in two parts: the padding of a `Duration` would make every future larger.
     secs: u64,
     nanos: u32,
     pub(super) span: Span,
     pub(super) measure: Measure,
-    /// That of the layer. Static, as a call must write to no reference count that others share.
+    /// The name of the layer's limit. Static, as a call must not write to a shared reference count.
     name: Option<&'static str>,
-    /// The call is part of an execution that callers share, rather than one of their calls.
+    /// The call is a part of an execution that callers share, not the call of one caller.
     pub(super) shared: bool,
-    /// It has expired, and the work was told to stop.
+    /// The limit has expired, and the grace period runs.
     pub(super) in_grace: bool,
-    /// When it expires; an idle one, unless there is progress.
+    /// The time of expiry. Progress moves the expiry of an idle limit.
     pub(super) at: Instant,
 }
 
 impl Deadline {
-    /// Of a call that began at this time. A limit past the end of time is none.
+    /// The deadline of a call that began at this time. `None` if the sum overflows.
     #[inline(always)]
     pub(super) fn new(
         limit: Duration,
@@ -65,13 +65,13 @@ impl Deadline {
         self.at - self.limit()
     }
 
-    /// Whether it expires at its time, come what may, and has not yet.
+    /// Whether the time of expiry is fixed: neither an idle limit nor a grace period.
     #[inline(always)]
     pub(super) fn is_fixed(&self) -> bool {
         self.measure == Measure::Total && !self.in_grace
     }
 
-    /// What it is to the job and to the code inside.
+    /// The deadlines for the job and the inner code.
     #[inline(always)]
     pub(super) fn limits(deadline: Option<&Self>, step: Option<Duration>) -> Limits {
         let at = |span| {
@@ -86,7 +86,7 @@ impl Deadline {
         }
     }
 
-    /// What its expiry means to the layers around, and to those inside during a grace period.
+    /// The verdict of an expiry: for outer layers, and for inner layers during a grace period.
     pub(super) fn kind(&self) -> VerdictKind {
         match self.span {
             Span::Overall => VerdictKind::TimedOut,
@@ -94,7 +94,7 @@ impl Deadline {
         }
     }
 
-    /// Tells the job, then drops the inner future, if it is still there.
+    /// Records the expiry in the job, then drops the inner future, if it still exists.
     #[cold]
     pub(super) fn expire(
         &self,
@@ -115,7 +115,7 @@ impl Deadline {
                 limit: self.limit(),
                 dropped,
             });
-            // Otherwise the attempt goes on for other callers.
+            // A shared execution continues its attempt for other callers.
             if self.shared || !job.state().is_shared() {
                 let outcome = AttemptOutcome::Failed(FailureCause::TimedOut);
                 job.attempt_ended(context::step_of(job.id()), outcome);

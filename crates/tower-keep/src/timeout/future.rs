@@ -1,4 +1,4 @@
-//! The response future.
+//! `ResponseFuture` of the timeout: polls the call, the limit and the grace period.
 
 use std::{
     fmt,
@@ -24,11 +24,11 @@ pin_project! {
     /// The response future of [`Timeout`](super::Timeout).
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, O> {
-        // `None` once it timed out.
+        // `None` after the limit expired.
         #[pin]
         future: Option<F>,
-        // For the limit, then for the grace period. Made when the inner future is pending: a call that is ready at once
-        // needs no timer.
+        // For the limit, then for the grace period. Created when the inner future is pending: a
+        // call that is ready at once needs no timer.
         #[pin]
         sleep: Option<Sleep>,
         deadline: Option<Deadline>,
@@ -86,7 +86,7 @@ where
             let inside = timing.and_then(|timing| timing.asked());
             let result = match polled {
                 Poll::Ready(result) => {
-                    // A caller that keeps the future must not be woken by its timer.
+                    // The timer must not wake a caller that keeps the completed future.
                     this.sleep.set(None);
                     match this.deadline {
                         Some(deadline) if deadline.in_grace => self.as_mut().expire(Some(result)),
@@ -107,9 +107,9 @@ where
                         }
                     };
                     match ready!(expired) {
-                        // It looks at the time in the next poll.
+                        // The inner limit reads the time in the next poll.
                         Expired::Inside => continue,
-                        // The work sees that it is to stop.
+                        // The next poll shows the work its cancellation.
                         Expired::Limit if self.as_mut().begin_grace() => continue,
                         Expired::Limit => self.as_mut().expire(None),
                     }
@@ -124,7 +124,7 @@ where
 }
 
 impl<F, O> ResponseFuture<F, O> {
-    /// The limit has expired: tells the work to stop, if it is to have a grace period and has had none yet.
+    /// Cancels the work and starts the grace period, if there is one and it has not begun.
     #[cold]
     fn begin_grace(self: Pin<&mut Self>) -> bool {
         let mut this = self.project();
@@ -142,8 +142,8 @@ impl<F, O> ResponseFuture<F, O> {
         grace.is_some()
     }
 
-    /// The limit is over. `ended` is what the work came to within its grace period; with `None` the work is still
-    /// there.
+    /// Ends the call. `ended` is the result that the work returned within its grace period; with
+    /// `None` the work still exists.
     #[cold]
     fn expire<Response, Error>(
         self: Pin<&mut Self>,

@@ -1,4 +1,4 @@
-//! What becomes of the work at its limit.
+//! Grace periods: drop the work at its limit, or cancel it and let it clean up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,21 +9,22 @@ use crate::job::{
     stop_signal::StopSignal,
 };
 
-/// What becomes of the work when its limit expires.
+/// The action when the limit expires.
 pub(super) enum AtLimit {
-    /// The work is dropped. The step limit is for a job that is begun below: a layer that tracks the job tells it at
-    /// the call.
+    /// Drop the work. `step_limit` is for a job that an inner layer begins. A layer that tracks the
+    /// job passes it on at the call.
     Drop { step_limit: Option<Duration> },
-    /// The work is told to stop, and may go on for as long as `grace`.
+    /// Cancel the work, and drop it after `grace`.
     Stop {
         grace: Duration,
-        /// In its slot while the code inside does not run.
+        /// `Some` while the inner code does not run.
         signal: Option<Arc<StopSignal>>,
     },
 }
 
 impl AtLimit {
-    /// For a layer that has the job. Made before the call goes on, as what is called may share the execution.
+    /// For a layer that has the job. Created before the inner call, as that may share the
+    /// execution.
     pub(super) fn in_job(
         job: &Core,
         deadline: Option<&mut Deadline>,
@@ -50,7 +51,7 @@ impl AtLimit {
         }
     }
 
-    /// What tells the work to stop.
+    /// The slot of the signal that cancels the work.
     pub(super) fn signal(&mut self) -> Option<&mut Option<Arc<StopSignal>>> {
         match self {
             Self::Drop { .. } => None,
@@ -58,7 +59,8 @@ impl AtLimit {
         }
     }
 
-    /// Tells the work to stop, and for how long it may go on; not if nothing that this call could stop is running.
+    /// Cancels the work and returns the grace period. `None` if the call runs no work that could
+    /// clean up.
     pub(super) fn stop(&self, job: &Core, shared: bool) -> Option<Duration> {
         match self {
             Self::Stop { grace, signal } if job.can_clean_up(shared) => {

@@ -1,25 +1,28 @@
-//! When an idle limit expires. No clock, no job: what happened comes in as arguments.
+//! The expiry of an idle limit. Pure: no clock, no job.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What the timer of an idle limit does when it goes off.
+/// The action when the timer of an idle limit fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Nothing happened for as long as the limit.
+    /// The limit has expired.
     Now,
-    /// Look again then. The timer goes off twice in a limit's time at most, however often there is progress.
+    /// Check again at this time. The timer fires at most twice per limit, however often there is
+    /// progress.
     At(Instant),
-    /// Not before the end of time.
+    /// The limit never expires.
     Never,
 }
 
-/// Of a call that began at `began`, whose job was last active at `active`, or waits for its next attempt.
+/// Computes the action. `active` is the last activity of the job; `None` while the job waits for
+/// its next attempt.
 pub(super) fn due(limit: Duration, began: Instant, active: Option<Instant>, now: Instant) -> Due {
     let since = match active {
         Some(active) => active.max(began),
-        // The wait does not count, and at best it ends now. A limit of no time has nothing to wait for.
+        // The wait does not count: idle time starts now at the earliest. A zero limit expires at
+        // once.
         None if limit.is_zero() => return Due::Now,
         None => now,
     };
@@ -36,7 +39,7 @@ mod tests {
 
     use super::*;
 
-    /// The first moment at which nothing has happened for `limit`, found by looking at every one.
+    /// The first moment with no report for `limit`, by brute force.
     fn naive(limit: u64, reports: &[u64], end: u64) -> Option<u64> {
         (0..=end).find(|now| {
             let last = reports.iter().filter(|at| *at <= now).max();
@@ -44,25 +47,25 @@ mod tests {
         })
     }
 
-    /// As the future does it: a timer that is set again only when it goes off.
+    /// Like the future: a timer that is reset only when it fires.
     fn timed(limit: u64, reports: &[u64], end: u64) -> (Option<u64>, u64) {
         let born = Instant::now();
         let at = |ms| born + Duration::from_millis(ms);
-        let (mut timer, mut looks) = (at(limit), 0);
+        let (mut timer, mut checks) = (at(limit), 0);
         while timer <= at(end) {
-            looks += 1;
+            checks += 1;
             let last = reports.iter().map(|ms| at(*ms)).filter(|at| *at <= timer);
             let last = last.max().unwrap_or(born);
             match due(Duration::from_millis(limit), born, Some(last), timer) {
                 Due::Now => {
                     let expired = (timer - born).as_millis();
-                    return (Some(u64::try_from(expired).unwrap()), looks);
+                    return (Some(u64::try_from(expired).unwrap()), checks);
                 }
                 Due::At(next) => timer = next,
                 Due::Never => break,
             }
         }
-        (None, looks)
+        (None, checks)
     }
 
     proptest! {
@@ -71,9 +74,9 @@ mod tests {
             limit in 1..20u64,
             reports in prop::collection::vec(0..100u64, 0..40),
         ) {
-            let (expired, looks) = timed(limit, &reports, 200);
+            let (expired, checks) = timed(limit, &reports, 200);
             prop_assert_eq!(expired, naive(limit, &reports, 200));
-            prop_assert!(looks <= 2 * (expired.unwrap_or(200) / limit) + 1, "{} looks", looks);
+            prop_assert!(checks <= 2 * (expired.unwrap_or(200) / limit) + 1, "{} checks", checks);
         }
     }
 

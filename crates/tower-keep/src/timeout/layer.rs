@@ -1,4 +1,4 @@
-//! The layer and its settings.
+//! `TimeoutLayer` and its settings: limit, kind, grace period, error or response.
 
 use std::{fmt, time::Duration};
 
@@ -14,12 +14,14 @@ use crate::{
     reject::{Fail, FailWith, RespondWith},
 };
 
-/// Limits how long a call may take, or how long it may go without progress. One layer is one limit: several compose.
+/// Limits the time of a call, or its time without progress. One layer is one limit; several layers
+/// compose.
 ///
-/// To keep a layer in a struct: `TimeoutLayer` alone is its type as long as it has no closure. With a closure use a type
-/// parameter, `impl Layer<S>`, or a boxed service such as tower's `BoxCloneSyncService`.
+/// To store a layer in a struct: without closures its type is `TimeoutLayer`. With a closure, use a
+/// type parameter, `impl Layer<S>`, or a boxed service such as tower's `BoxCloneSyncService`.
 ///
-/// `L` is where the limit of a call comes from, `T` where that of each step comes from, `O` what the caller sees.
+/// `L` gives the limit of a call, `T` the limit of a step, `O` the error or response for the
+/// caller.
 #[derive(Clone)]
 pub struct TimeoutLayer<L = Option<Duration>, T = Option<Duration>, O = Fail> {
     pub(crate) limit: L,
@@ -27,20 +29,20 @@ pub struct TimeoutLayer<L = Option<Duration>, T = Option<Duration>, O = Fail> {
     pub(crate) measure: Measure,
     pub(crate) step_limit: T,
     name: Option<&'static str>,
-    // The grace period, in two parts as in `Deadline`; zero is none.
+    // The grace period, in two parts as in `Deadline`; zero means none.
     grace_secs: u64,
     grace_nanos: u32,
     pub(super) on_reject: O,
 }
 
 impl TimeoutLayer {
-    /// One limit over all attempts and waits. When it expires the job is over.
+    /// An overall limit: one limit over all attempts and waits. When it expires, the job ends.
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self::of(Some(limit))
     }
 
-    /// No limit of the layer's own: what is limited is said by [`limit_by`](Self::limit_by) the request, or by a
+    /// A layer without a fixed limit. Add [`limit_by`](Self::limit_by) or
     /// [`step_limit`](Self::step_limit).
     #[must_use]
     pub const fn none() -> Self {
@@ -64,14 +66,15 @@ impl<L> TimeoutLayer<L> {
 }
 
 impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
-    /// The limit, if there is one.
+    /// The fixed limit, if there is one.
     #[must_use]
     pub const fn limit(&self) -> Option<Duration> {
         self.limit
     }
 
-    /// A request may set the limit itself: `None` is the layer's own, [`Duration::MAX`] none at all. Of any kind:
-    /// overall, of an attempt, idle.
+    /// Takes the limit from the request, for every kind of limit: overall, per attempt, idle.
+    ///
+    /// `None` falls back to the layer's limit. [`Duration::MAX`] means no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -109,16 +112,19 @@ impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
 }
 
 impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
-    /// The limit of each named step inside the job, where the step sets none itself. Needs a stack that tracks a job;
-    /// of several layers the shortest limit holds.
+    /// Limits each named step of the job, unless the step sets its own limit. Default: none.
+    ///
+    /// It needs a stack that tracks a job. With several such layers, the shortest limit applies.
     #[must_use]
     pub const fn step_limit(mut self, limit: Duration) -> Self {
         self.step_limit = Some(limit);
         self
     }
 
-    /// A request may set the [`step_limit`](Self::step_limit) itself: `None` is the layer's own, if it has one,
-    /// [`Duration::MAX`] none from this layer.
+    /// Takes the [`step_limit`](Self::step_limit) from the request.
+    ///
+    /// `None` falls back to the layer's step limit, if it has one. [`Duration::MAX`] means no step
+    /// limit from this layer.
     ///
     /// ```
     /// use std::time::Duration;
@@ -167,7 +173,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
 }
 
 impl<L, F, O> TimeoutLayer<L, LimitBy<F>, O> {
-    /// The limit of each named step, where neither the step nor the request sets one.
+    /// Limits each named step, unless the step or the request sets a limit.
     #[must_use]
     pub const fn step_limit(mut self, limit: Duration) -> Self {
         self.step_limit.default = Some(limit);
@@ -176,9 +182,9 @@ impl<L, F, O> TimeoutLayer<L, LimitBy<F>, O> {
 }
 
 impl<L, T, O> TimeoutLayer<L, T, O> {
-    /// Names the limit, so that an error, an event and a log line say which of several it was. Default: no name.
+    /// Names the limit in errors, events and log lines. Default: no name.
     ///
-    /// Of the limits that steps have, each has its step's name instead.
+    /// The limit of a step has the name of the step instead.
     ///
     /// ```
     /// use std::time::Duration;
@@ -205,40 +211,42 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
         self
     }
 
-    /// The limit is on each attempt: inside a retry, it starts again with each. When it expires the attempt fails and
-    /// may be retried.
+    /// Limits each attempt instead of the whole call, inside a retry.
+    ///
+    /// The limit restarts with each attempt. When it expires, the attempt fails and may be retried.
     #[must_use]
     pub const fn per_attempt(mut self) -> Self {
         self.span = Span::Attempt;
         self
     }
 
-    /// The limit is on the time without progress.
+    /// Limits the time without progress instead of the total time.
     ///
-    /// Progress is a [report](crate::Job::progress), the beginning or the end of a [step](crate::Job::step) or of an
-    /// attempt, and whatever is progress of a job that works for this one. The wait before the next attempt does not
-    /// count. The layer joins the stack's job or begins one.
+    /// See the [module](super#idle-limits) for what counts as progress. The layer joins the job of
+    /// the stack, or begins one.
     #[must_use]
     pub const fn idle(mut self) -> Self {
         self.measure = Measure::Idle;
         self
     }
 
-    /// At the limit, tells the work to stop and lets it run on for this long, so that it can clean up; then it is
-    /// dropped. Default: it is dropped at the limit.
+    /// Sets a grace period: at the limit the work is cancelled, and dropped only after this time,
+    /// so that it can clean up. Default: zero, the work is dropped at the limit.
     ///
-    /// The work sees it as a cancellation, by [`Job::is_cancelled`](crate::Job::is_cancelled),
-    /// [`Job::cancelled`](crate::Job::cancelled), [`Job::token`](crate::Job::token) and
-    /// [`Job::checkpoint`](crate::Job::checkpoint); after the limit of an attempt, the next attempt does not. The call
-    /// ends in [`Elapsed`] whatever the work returns meanwhile: a caller must be able to rely on a limit, and work that
-    /// was told to stop seldom has the whole result. The event says, once it is over, whether the work came to its own
-    /// end. There is no grace where nothing that this call could stop is running: where it waits for an execution that
-    /// other callers share, or for a gate.
+    /// - The work sees the cancellation through [`Job::is_cancelled`](crate::Job::is_cancelled),
+    ///   [`Job::cancelled`](crate::Job::cancelled), [`Job::token`](crate::Job::token) and
+    ///   [`Job::checkpoint`](crate::Job::checkpoint). After the limit of an attempt, the next
+    ///   attempt does not see it.
+    /// - The call ends with [`Elapsed`], whatever the work returns during the grace period. A
+    ///   caller can thus rely on the limit.
+    /// - The event after the grace period tells whether the work ended by itself.
+    /// - There is no grace period while the call runs no work of its own that could clean up. This
+    ///   is so while it waits to start, waits for its next attempt, or waits for an execution that
+    ///   other callers share.
+    /// - With a grace period, the layer joins the job of the stack, or begins one.
     ///
-    /// Zero is none. With any other the layer joins the stack's job or begins one.
-    ///
-    /// A client stack that the clean-up calls would work for the stopped code, and so be cancelled at once: run it in
-    /// `Job::default().scope(..)`, as nobody's child.
+    /// A call that the clean-up makes through another stack becomes a child of the cancelled job,
+    /// and is cancelled at once. Run it in `Job::default().scope(..)`, without a parent.
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace_secs = grace.as_secs();
@@ -246,7 +254,7 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
         self
     }
 
-    /// Fails with the user's own error instead of a [`BoxError`](crate::BoxError).
+    /// Fails with your own error instead of a [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn fail_with<F, E>(self, fail: F) -> TimeoutLayer<L, T, FailWith<F>>
     where
@@ -255,7 +263,7 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
         self.on_reject(FailWith(fail))
     }
 
-    /// Answers with a response instead of an error, and leaves the inner error type untouched.
+    /// Returns a response instead of an error, and keeps the inner error type.
     #[must_use]
     pub fn respond_with<F, Response>(self, respond: F) -> TimeoutLayer<L, T, RespondWith<F>>
     where
@@ -283,13 +291,13 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
         (!grace.is_zero()).then_some(grace)
     }
 
-    /// Whether the layer joins the job or begins one.
+    /// Whether the layer joins the job of the stack, or begins one.
     #[inline(always)]
     pub(super) fn tracks(&self) -> bool {
         self.measure == Measure::Idle || self.grace_period().is_some()
     }
 
-    /// The limit of a call that began at this time.
+    /// The deadline of a call that began at this time.
     #[inline(always)]
     pub(super) fn deadline(&self, limit: Duration, began: Instant) -> Option<Deadline> {
         Deadline::new(limit, self.span, self.measure, self.name, began)

@@ -1,4 +1,5 @@
-//! Where a limit comes from, the layer or the request, and what it is on.
+//! The source of a limit (layer or request), its span (call or attempt) and its measure (total or
+//! idle).
 
 use std::{fmt, time::Duration};
 
@@ -20,14 +21,14 @@ pub(crate) enum Measure {
     Idle,
 }
 
-/// Where the limit of a call comes from.
+/// The source of a limit.
 #[diagnostic::on_unimplemented(
     message = "the closure given to `limit_by` or `step_limit_by` does not take `&{Request}`",
     label = "the service takes `{Request}`",
     note = "the closure has to be an `Fn(&{Request}) -> Option<Duration>`"
 )]
 pub trait Limit<Request>: sealed::Sealed {
-    /// The limit for this request; `None` is none.
+    /// The limit for this request; `None` means no limit.
     fn limit(&self, request: &Request) -> Option<Duration>;
 }
 
@@ -38,10 +39,10 @@ impl<Request> Limit<Request> for Option<Duration> {
     }
 }
 
-/// A limit that may be known before there is a request.
+/// A limit that may be known without a request.
 #[cfg(feature = "pipeline")]
 pub trait FixedLimit: sealed::Sealed {
-    /// The limit of a request that sets none itself.
+    /// The limit of a request that sets none.
     fn fixed_limit(&self) -> Option<Duration>;
 }
 
@@ -59,8 +60,9 @@ impl<F> FixedLimit for LimitBy<F> {
     }
 }
 
-/// A limit that comes from the request, or else is the layer's own. Made by
-/// [`limit_by`](super::TimeoutLayer::limit_by) and [`step_limit_by`](super::TimeoutLayer::step_limit_by).
+/// A limit from the request, or else from the layer. Made by
+/// [`limit_by`](super::TimeoutLayer::limit_by) and
+/// [`step_limit_by`](super::TimeoutLayer::step_limit_by).
 #[derive(Clone)]
 pub struct LimitBy<F> {
     pub(super) by: ForRequest<F>,

@@ -1,4 +1,4 @@
-//! No operation runs for ever.
+//! Time limits for calls, attempts and steps: total time, time without progress, grace periods.
 //!
 //! | limit | set by | when it expires |
 //! |---|---|---|
@@ -9,18 +9,15 @@
 //! | from the request | [`limit_by`](TimeoutLayer::limit_by) after `new`, or after [`none`](TimeoutLayer::none) | as its kind |
 //! | a named step | [`TimeoutLayer::step_limit`], [`Step::limit`](crate::job::Step::limit) | the step fails |
 //!
-//! One layer is one limit, and the order of its settings does not matter. Several layers compose, and whichever limit
-//! comes first wins. The clock starts at `call`, also where the
-//! future is polled late; if the inner service is ready in the same moment, its result wins.
-//! A call arms a timer when it first has to wait. Nested limits that one task polls share the timer of the outermost.
-//! Layers that hand a call down read the clock once. So a service between two limits must not block in its `call`: that
-//! time counts for the inner limit too. It does its work in its future.
-//! [`Duration::ZERO`](std::time::Duration::ZERO) lets through only what is ready at once;
-//! [`Duration::MAX`](std::time::Duration::MAX) never expires.
+//! One layer is one limit. Several layers compose: the first limit to expire wins. The order of a
+//! layer's settings does not matter.
 //!
-//! Readiness comes before `call` and is under no limit of this layer: a caller that waits for a service to become ready
-//! limits that wait itself. The retry's wait for readiness is within the limits outside it, and a deduplicated call's
-//! within those outside the dedup layer.
+//! - The clock starts at `call`, even if the future is polled later.
+//! - If the inner service completes at the same moment, its result wins.
+//! - [`Duration::ZERO`](std::time::Duration::ZERO) accepts only a result that is ready at once.
+//!   [`Duration::MAX`](std::time::Duration::MAX) never expires.
+//! - The limits do not include the caller's wait for readiness, which comes before `call`.
+//! - A retry or a dedup layer waits for readiness inside the call: outer limits include that wait.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,7 +33,7 @@
 //! # });
 //! ```
 //!
-//! The limit from the request, with an answer instead of an error:
+//! A limit from the request, and a response instead of an error:
 //!
 //! ```
 //! use std::time::Duration;
@@ -54,22 +51,29 @@
 //! # });
 //! ```
 //!
-//! # What a request may override
+//! # Limits per request
 //!
-//! | the closure says | `new(..).limit_by(..)` | `none().limit_by(..)` | `step_limit(..).step_limit_by(..)` |
+//! | the closure returns | `new(..).limit_by(..)` | `none().limit_by(..)` | `step_limit(..).step_limit_by(..)` |
 //! |---|---|---|---|
 //! | `Some(limit)` | that limit | that limit | that limit |
 //! | `None` | the layer's own | none | the layer's own |
 //! | `Some(Duration::MAX)` | none | none | none from this layer |
 //!
-//! The closures see the request as it reaches this layer. A closure that panics ends the call before the service is called.
+//! The closures see the request as it reaches this layer. If a closure panics, the service is not
+//! called.
 //!
 //! # Idle limits
 //!
-//! A job that takes long is fine as long as it goes on. What shows that it does: a [report](crate::Job::progress), the
-//! beginning or the end of a [step](crate::Job::step) or of an attempt, in the job or in one that works for it, such as
-//! that of a client stack in a handler. The wait before the next attempt does not count, however long it is. A caller
-//! that [joined](crate::DedupLayer::join) an execution waits for as long as that one goes on.
+//! An idle limit ends a job or an attempt that makes no progress, however long it may take in
+//! total. Progress is:
+//!
+//! - a [report](crate::Job::progress)
+//! - the beginning or the end of a [step](crate::Job::step)
+//! - the beginning or the end of an attempt
+//! - progress of a child job, such as a call of a client stack inside a handler
+//! - progress of the execution that the caller [joined](crate::DedupLayer::join)
+//!
+//! The wait before the next attempt does not count as idle time, however long it is.
 //!
 //! ```
 //! use std::time::Duration;
@@ -94,24 +98,25 @@
 //! # });
 //! ```
 //!
-//! Around a [detached](crate::CancelLayer::detached) job an idle limit ends when the caller leaves; inside it, it holds
-//! for the job.
+//! Outside a [detached](crate::CancelLayer::detached) job, an idle limit ends when the caller
+//! leaves. Inside, it applies until the job ends.
 //!
 //! # Grace periods
 //!
-//! By default the work is dropped at the limit, wherever it stands. With [`TimeoutLayer::grace`] it is told to stop and
-//! may go on for that long, to clean up; [`Step::grace`](crate::job::Step::grace) does so for a step. The caller gets
-//! [`Elapsed`] either way, and the event says which happened.
+//! By default, the work is dropped at the limit, and the caller gets [`Elapsed`]. With
+//! [`TimeoutLayer::grace`], the work can clean up first. [`Step::grace`](crate::job::Step::grace)
+//! does the same for a step.
 //!
-//! | | without | with |
-//! |---|---|---|
-//! | at the limit | the work is dropped, the caller gets [`Elapsed`] | the work's [`Job`](crate::Job) is cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
-//! | the work ends by itself | | its result is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: false }` |
-//! | the grace period is over | | the work is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: true }` |
+//! | moment | with a grace period |
+//! |---|---|
+//! | at the limit | the work's [`Job`](crate::Job) is cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
+//! | the work ends within the grace period | its result is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: false }` |
+//! | the grace period is over | the work is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: true }` |
 //!
-//! The limit of an attempt tells that attempt and what it handed elsewhere, for good, and not the next attempt: take
-//! [`Job::current`](crate::Job::current) and its [`token`](crate::Job::token) in each. The wait for the next attempt
-//! begins when the grace period is over. A cancellation, a limit further out and a caller that leaves end it at once.
+//! The limit of an attempt cancels only that attempt, including work that it handed to other tasks
+//! or threads. So take [`Job::current`](crate::Job::current) and its [`token`](crate::Job::token)
+//! again in each attempt. The wait for the next attempt begins after the grace period. A
+//! cancellation, an outer limit, or a dropped call ends the grace period at once.
 //!
 //! ```
 //! use std::time::Duration;
@@ -124,7 +129,7 @@
 //!     .service(service_fn(|rows: u64| async move {
 //!         let job = Job::current();
 //!         for row in 0..rows {
-//!             // Between two rows nothing is half done.
+//!             // Nothing is half done between two rows.
 //!             job.checkpoint()?;
 //!             tokio::time::sleep(Duration::from_secs(1)).await;
 //!         }
@@ -137,24 +142,36 @@
 //!
 //! # Time left
 //!
-//! The code inside knows when it will be stopped: [`Job::deadline`](crate::Job::deadline) and
-//! [`Job::remaining`](crate::Job::remaining) are those of the nearest limit on it, with a job or without one. Idle
-//! limits are not among them, nor are grace periods.
+//! [`Job::deadline`](crate::Job::deadline) and [`Job::remaining`](crate::Job::remaining) give the
+//! inner code the nearest deadline, with or without a tracked job. They ignore idle limits and
+//! grace periods.
 //!
-//! # Its place in the order
+//! # Place in the order
 //!
-//! The overall limit outside the retry, the limit of an attempt inside it. An overall limit *inside* a retry ends the
-//! job at the first attempt that exceeds it: it is an overall limit. A layer with an idle limit or a grace period
-//! joins the stack's job or begins one, as Cancel does; the others begin none.
+//! Put the overall limit outside the retry, and the limit of an attempt inside it. An overall limit
+//! *inside* the retry ends the whole job at the first attempt that exceeds it.
+//!
+//! A layer with an idle limit or a grace period tracks a job: it joins the job of the stack, or
+//! begins one. Other limits begin no job.
+//!
+//! # Cost
+//!
+//! A call arms a timer only when it first waits. Nested limits that one task polls share the timer
+//! of the outermost limit. Consecutive limits read the clock once, in the outermost `call`. A
+//! service between two limits must therefore not block in its `call`: that time would count for the
+//! inner limit. Do the work in its future.
 //!
 //! # Errors
 //!
-//! [`Elapsed`] says which limit, its [name](TimeoutLayer::named), how long, and in which attempt (where a layer tracks the job), as a [`BoxError`](crate::BoxError); or what
-//! [`fail_with`](TimeoutLayer::fail_with) or [`respond_with`](TimeoutLayer::respond_with) makes of it.
+//! By default, a [`BoxError`](crate::BoxError) that holds an [`Elapsed`]. `Elapsed` gives the kind
+//! of the limit, its [name](TimeoutLayer::named) and its duration. It also gives the number of the
+//! attempt if a layer tracks the job. [`fail_with`](TimeoutLayer::fail_with) and
+//! [`respond_with`](TimeoutLayer::respond_with) replace the default.
 //!
 //! # When it does not compile
 //!
-//! Call a method such as `oneshot` by its path, and the first line of the error says what is missing:
+//! Call a method such as `oneshot` by its path. The first line of the error then names the missing
+//! bound:
 //!
 //! ```compile_fail,E0277
 //! use std::time::Duration;
@@ -169,14 +186,14 @@
 //!
 //! # Cancel safety
 //!
-//! On expiry, or after the grace period, the inner future is dropped. An overall limit first fires the job's token, so
-//! that work handed to another task or thread stops too. Dropping the response future drops the inner one, during a
-//! grace period too.
+//! At the limit, or after the grace period, the inner future is dropped. An overall limit first
+//! fires the job's token, so that work in other tasks or threads stops too. Dropping the response
+//! future drops the inner future, even during a grace period.
 //!
 //! # Under axum
 //!
-//! With `respond_with` it goes into `Router::layer` as it is. It covers the handler up to its response, not a body
-//! that streams on.
+//! With `respond_with`, the layer fits into `Router::layer`. The limit includes the handler up to
+//! its response, but not a streaming body.
 
 mod deadline;
 mod future;

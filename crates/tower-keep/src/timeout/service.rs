@@ -1,4 +1,4 @@
-//! The service.
+//! `Timeout`, the service: computes the deadline of a call and returns the response future.
 
 use std::{
     fmt,
@@ -25,7 +25,7 @@ use crate::{
     reject::{Fail, OnReject},
 };
 
-/// Stops a call at its limit: the service that [`TimeoutLayer`] makes.
+/// The service that [`TimeoutLayer`] makes: it ends a call at its limit.
 #[derive(Clone)]
 pub struct Timeout<S, L = Option<Duration>, T = Option<Duration>, O = Fail> {
     inner: S,
@@ -39,7 +39,7 @@ impl<S, L, T, O> Timeout<S, L, T, O> {
         &self.inner
     }
 
-    /// A mutable reference to the inner service. What is called on it directly is under no limit of this layer.
+    /// A mutable reference to the inner service. Direct calls to it have no limit from this layer.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
@@ -110,7 +110,7 @@ where
 }
 
 impl<S, L, T, O> Timeout<S, L, T, O> {
-    /// Joins the stack's job, or begins one: the limit is on idleness, or there is a grace period.
+    /// Joins the job of the stack, or begins one: for idle limits and grace periods.
     fn call_tracked<Request>(
         &mut self,
         request: Request,

@@ -1,8 +1,8 @@
-//! The timer of a limit. Of nested limits that one task polls, the outermost has a timer, which wakes for those inside.
+//! Timers of limits: nested limits that one task polls share the timer of the outermost limit.
 //!
-//! A limit inside asks for it in each poll, as long as it is pending. So nothing has to be taken back: a limit that is
-//! dropped asks no more. It does without a timer of its own only where the waker of the limit around was handed down to
-//! it: what that wakes polls both.
+//! A pending inner limit requests its wake-up in each poll. A dropped limit makes no more requests,
+//! so requests need no cancellation. An inner limit uses the outer timer only if it has the same
+//! waker: a wake-up then polls both limits.
 
 use std::{
     pin::Pin,
@@ -23,14 +23,15 @@ use crate::job::{
     membership::Membership,
 };
 
-/// Who wakes for a limit.
+/// The timer that wakes a limit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wakes {
-    /// Its own timer, and for the limits inside as well.
+    /// The limit's own timer, which also serves inner limits.
     Itself,
-    /// The timer of the limit around.
+    /// The timer of an outer limit.
     Around,
-    /// Its own timer, and for no other: an idle limit moves, and the work inside a grace period is over with it.
+    /// The limit's own timer, which serves no inner limit: an idle limit moves, and a grace period
+    /// ends the inner work.
     Apart,
 }
 
@@ -46,7 +47,7 @@ impl Wakes {
         }
     }
 
-    /// Lets the limits inside ask for this limit's timer, while this lives.
+    /// Offers this limit's timer to inner limits while the returned guard lives.
     #[inline(always)]
     pub(super) fn timing(self, sleep: Option<&Sleep>, waker: &Waker) -> Option<Timing> {
         let fired = || sleep.is_some_and(Sleep::is_elapsed);
@@ -54,15 +55,15 @@ impl Wakes {
     }
 }
 
-/// Why the wait for a timer is over.
+/// The reason for a wake-up.
 pub(super) enum Expired {
-    /// The limit, or the grace period after it, is over.
+    /// The limit or its grace period has expired.
     Limit,
-    /// A limit inside asked for this time, perhaps a limit that is gone.
+    /// An inner limit requested this time. It may be gone by now.
     Inside,
 }
 
-/// The limit around wakes for this one.
+/// Polls a limit that uses the timer of an outer limit.
 pub(super) fn poll_around(deadline: &Deadline) -> Poll<Expired> {
     let is_over = deadline.limit().is_zero()
         || context::timed().is_some_and(|around| around.fired) && Instant::now() >= deadline.at;
@@ -73,7 +74,7 @@ pub(super) fn poll_around(deadline: &Deadline) -> Poll<Expired> {
     Poll::Pending
 }
 
-/// The timer goes off for this limit or for one inside, whichever is first.
+/// Polls a limit whose timer serves inner limits too: it fires for the earliest.
 #[inline(always)]
 pub(super) fn poll_own(
     deadline: &Deadline,
@@ -98,7 +99,7 @@ pub(super) fn poll_own(
     })
 }
 
-/// The timer is for an idle limit, or for a grace period.
+/// Polls the timer of an idle limit or of a grace period.
 pub(super) fn poll_apart(
     deadline: &Deadline,
     mut sleep: Pin<&mut Option<Sleep>>,
@@ -114,7 +115,7 @@ pub(super) fn poll_apart(
             return Poll::Ready(Expired::Limit);
         }
         let active = membership.with_job(|job| job.last_activity()).flatten();
-        // The limit went by at `at` if nothing happened since the call.
+        // `None` is a wait for the next attempt.
         match idle::due(deadline.limit(), deadline.began(), active, Instant::now()) {
             Due::Now => return Poll::Ready(Expired::Limit),
             Due::Never => return Poll::Pending,
@@ -123,11 +124,11 @@ pub(super) fn poll_apart(
     }
 }
 
-/// No sleep is over at once.
+/// `None` is ready at once.
 #[inline(always)]
 fn poll_sleep(sleep: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
     match sleep.as_pin_mut() {
-        // An inner future that used up the task's budget must not starve its own limit.
+        // An inner future that exhausts the task's budget must not starve its limit.
         Some(sleep) => Pin::new(&mut unconstrained(sleep)).poll(cx),
         None => Poll::Ready(()),
     }

@@ -1,4 +1,4 @@
-//! What the cancel handle lists and counts.
+//! Serialization of Cancel's `Running` and `Shutdown`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What circuits are like.
+//! Serialization of CircuitBreaker's states, snapshots, transitions and settings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -123,7 +123,7 @@ impl Serialize for Settings {
             half_open_failures,
             probe_timeout,
             ramp,
-            // What a pipeline asks for is in the effective probe timeout.
+            // The effective probe timeout includes the pipeline's minimum.
             least_probe_timeout: _,
         } = *self;
         SettingsForm {

@@ -1,4 +1,4 @@
-//! What the dedup handle lists and counts.
+//! Serialization of Dedup's counts and executions in flight.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;

@@ -1,4 +1,4 @@
-//! Events.
+//! Serialization of events.
 
 use std::{sync::Arc, time::Duration};
 

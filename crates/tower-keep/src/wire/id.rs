@@ -1,4 +1,4 @@
-//! Ids and names: texts.
+//! Serialization of ids and names, as text.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{
 
 use crate::event::{JobId, JobName};
 
-/// Its text, so that a number beyond 2^53 survives JavaScript.
+/// As text, because JavaScript's numbers are exact up to 2^53 only.
 impl Serialize for JobId {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)

@@ -1,16 +1,18 @@
-//! The form in which ids, events, views and counts go to other programs: feature `serde`.
+//! Serialization with serde: the JSON form of ids, events, views and counts (feature `serde`).
 //!
-//! What a handle shows is also data for a page in a browser, for another process, for a file. With this feature
+//! Use it to send what a handle shows to a browser, to another process or to a file. There is
+//! nothing to call here: this page describes the form. With the feature, these types are
+//! `Serialize` and `Deserialize`:
 //!
-//! - [`JobId`], [`JobName`], [`Report`], [`StepInfo`], [`Event`], [`EventKind`], the reasons, causes and outcomes,
-//! - of Progress the `JobView`, `JobState` and `BoardSnapshot`,
-//! - of Cancel what is `Running` and the counts of a `Shutdown`,
-//! - of CircuitBreaker the `State`, `Mode`, `CircuitSnapshot` and `Transition`,
-//! - of Dedup the `DedupCounts`, and what is `InFlight`,
-//! - of Retry the `Balance` of a budget
+//! - [`JobId`], [`JobName`], [`Report`], [`StepInfo`], [`Event`], [`EventKind`], the reasons,
+//!   causes and outcomes
+//! - Progress: `JobView`, `JobState`, `BoardSnapshot`
+//! - Cancel: `Running`, and the counts of `Shutdown`
+//! - CircuitBreaker: `State`, `Mode`, `CircuitSnapshot`, `Transition`
+//! - Dedup: `DedupCounts`, `InFlight`
+//! - Retry: `Balance` of a budget
 //!
-//! are `Serialize` and `Deserialize`. `Settings` of CircuitBreaker, with `Window` and `Ratio`, are `Serialize` only. There is
-//! nothing to call here: this page says what the form is.
+//! CircuitBreaker's `Settings`, with `Window` and `Ratio`, are `Serialize` only.
 //!
 //! ```
 //! use serde_json::json;
@@ -34,38 +36,42 @@
 //!
 //! # The form
 //!
-//! | what | is | as JSON |
+//! | value | form | JSON |
 //! |---|---|---|
-//! | a job's id | its text, as JavaScript's numbers end at 2^53; also as a path's segment, a query's value, the key of a map | `"7"` |
-//! | a name, an external id, an error | a text; an empty name is one too | `"import"` |
-//! | a time | milliseconds since 1970, as JavaScript's `Date` counts; with a fraction; see [`wall_time`] | `1764439569123.25` |
+//! | a job's id | text, because JavaScript's numbers are exact up to 2^53 only; also as a path segment, a query value or a map key | `"7"` |
+//! | a name, an external id, an error | text; an empty name is an empty text | `"import"` |
+//! | a time | milliseconds since 1970 with a fraction, as in JavaScript's `Date`; see [`wall_time`] | `1764439569123.25` |
 //! | a duration | milliseconds with a fraction, in a field that ends in `_ms`, as in the [log](crate::log) | `"took_ms": 1500.5` |
-//! | what may be absent | `null` | `"parent": null` |
-//! | an enum whose variants carry nothing, such as a [`FailureCause`] | the variant's name in snake_case | `"timed_out"` |
-//! | any other enum | an object whose `type` is the variant's name in snake_case, with the variant's fields next to it | `{"type": "failed", "cause": "timed_out"}` |
-//! | a [`CancelReason`] of the user's | its `text` | `{"type": "other", "text": "a whim"}` |
+//! | an absent value | `null` | `"parent": null` |
+//! | an enum whose variants have no fields, such as [`FailureCause`] | the variant's name in snake_case | `"timed_out"` |
+//! | any other enum | an object: `type` is the variant's name in snake_case, next to the variant's fields | `{"type": "failed", "cause": "timed_out"}` |
+//! | [`CancelReason::Other`] | its `text` | `{"type": "other", "text": "a whim"}` |
 //! | the [`LimitScope`] of a step | its `name` | `{"type": "step", "name": "upload"}` |
-//! | a [`Report`] | its fields next to each other; the fraction of an unknown total is `null` | `{"fraction": 0.25, "amount": {"done": 1, "total": 4, "unit": "items"}, "message": null, "step": null}` |
-//! | a share, in settings | a number up to 1 | `0.5` |
+//! | a [`Report`] | its fields; the fraction of an unknown total is `null` | `{"fraction": 0.25, "amount": {"done": 1, "total": 4, "unit": "items"}, "message": null, "step": null}` |
+//! | a ratio in settings | a number up to 1 | `0.5` |
 //!
-//! The `type` of an [`EventKind`] is its [`name`](crate::EventKind::name). All other fields have the names that they have in Rust.
+//! The `type` of an [`EventKind`] is its [`name`](crate::EventKind::name). All other fields have
+//! their Rust names.
 //!
-//! A time that was read is a moment on the clock of the reading process. It says the same time of day, to within a
-//! microsecond; where this process' clock does not go that far back, it is the earliest that the clock has. Durations of
-//! less than some weeks are exact. A time that no `Date` of JavaScript's can have, a negative duration, a duration that is longer
-//! than [`Duration::MAX`](std::time::Duration::MAX) and NaN are refused with an error.
+//! Reading a time gives a moment on the clock of the reading process, with the same time of day to
+//! within a microsecond. If that clock does not go back far enough, the time is the earliest that
+//! the clock has. Durations of less than some weeks are exact.
 //!
-//! The data have to describe themselves, as JSON, MessagePack and CBOR do: an enum is read by its `type`.
+//! These numbers are rejected with an error: a time outside the range of JavaScript's `Date`, a
+//! negative duration, a duration above [`Duration::MAX`](std::time::Duration::MAX), and NaN.
 //!
-//! # What may change
+//! The data format must be self-describing, as JSON, MessagePack and CBOR are, because an enum is
+//! read by its `type`.
 //!
-//! A reader ignores fields that it does not know, and takes a missing field that may be absent as absent. So these
-//! changes are compatible, and may come with any minor version:
+//! # Compatibility
 //!
-//! - A further field. It is optional for who reads, so that what an earlier version wrote can still be read.
-//! - A further variant of an enum. An earlier version refuses to read it: with an error, for the value that has it.
+//! Readers ignore unknown fields, and read a missing optional field as absent. So these changes are
+//! compatible, and may come with any minor version:
 //!
-//! A field that goes, another name, another type or another unit is a new major version.
+//! - A new field. It is optional for readers, so data of earlier versions can still be read.
+//! - A new variant of an enum. Earlier versions reject a value with that variant, with an error.
+//!
+//! A removed field, another name, another type or another unit needs a new major version.
 //!
 //! [`JobId`]: crate::JobId
 //! [`JobName`]: crate::JobName
@@ -74,11 +80,11 @@
 //! [`Event`]: crate::Event
 //! [`EventKind`]: crate::EventKind
 //! [`FailureCause`]: crate::FailureCause
-//! [`CancelReason`]: crate::CancelReason
+//! [`CancelReason::Other`]: crate::CancelReason::Other
 //! [`LimitScope`]: crate::LimitScope
 //! [`wall_time`]: crate::event::wall_time
 
-/// Makes a type what its form is, which is derived.
+/// Serializes and deserializes a type through its form, whose impls are derived.
 macro_rules! is_its_form {
     ($($type:ty => $form:ty),+ $(,)?) => {$(
         impl ::serde::Serialize for $type {

@@ -1,4 +1,4 @@
-//! Why jobs end, fail and are not repeated.
+//! Serialization of reasons, causes and outcomes.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::value::text;
 use crate::event::{AttemptOutcome, CancelReason, FailureCause, GiveUpReason, LimitScope};
 
-/// The text has a name here, which a tuple's field has not.
+/// Names the text, which is a tuple field in the enum.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "CancelReason", tag = "type", rename_all = "snake_case")]
 enum CancelReasonForm {
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for CancelReason {
     }
 }
 
-/// The cause has a name here, which a tuple's field has not.
+/// Names the cause, which is a tuple field in the enum.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "AttemptOutcome", tag = "type", rename_all = "snake_case")]
 enum AttemptOutcomeForm {

@@ -1,4 +1,4 @@
-//! Reports and steps.
+//! Serialization of reports and steps.
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ impl Serialize for Report {
     }
 }
 
-/// What was read is made as any other report is, so that it holds what one holds: a fraction within its bounds, and that of
-/// its amount if it has one.
+/// Rebuilds the report through its constructors, so that its invariants hold: a clamped fraction,
+/// and the fraction of its amount if it has one.
 impl<'de> Deserialize<'de> for Report {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let read = ReportForm::<String>::deserialize(from)?;

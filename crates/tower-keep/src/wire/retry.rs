@@ -1,4 +1,4 @@
-//! What a retry budget holds.
+//! Serialization of a retry budget's `Balance`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,4 +1,4 @@
-//! Texts, times and durations.
+//! `serde(with)` modules for texts, times and durations.
 
 /// A shared text.
 pub(super) mod text {
@@ -20,7 +20,7 @@ pub(super) mod text {
     }
 }
 
-/// A shared text, if there is one.
+/// An optional shared text.
 pub(super) mod optional_text {
     use std::sync::Arc;
 
@@ -65,12 +65,12 @@ pub(super) mod ms {
     }
 
     pub(super) fn of_ms<E: Error>(ms: f64) -> Result<Duration, E> {
-        let expected = &"milliseconds, none or more, as many as a duration has";
+        let expected = &"a number of milliseconds from 0 to Duration::MAX";
         of_millis(ms).ok_or_else(|| E::invalid_value(Unexpected::Float(ms), expected))
     }
 }
 
-/// A duration in milliseconds, if there is one.
+/// An optional duration in milliseconds.
 pub(super) mod optional_ms {
     use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub(super) mod optional_ms {
     }
 }
 
-/// A moment, in milliseconds since 1970.
+/// An instant, in milliseconds since 1970.
 pub(super) mod time {
     use serde::{
         Deserialize, Deserializer, Serializer,
@@ -117,12 +117,12 @@ pub(super) mod time {
     }
 
     pub(super) fn of_ms<E: Error>(ms: f64) -> Result<Instant, E> {
-        let expected = &"milliseconds since 1970, at most 8.64e15 before or after";
+        let expected = &"milliseconds since 1970, from -8.64e15 to 8.64e15";
         of_unix_ms(ms).ok_or_else(|| E::invalid_value(Unexpected::Float(ms), expected))
     }
 }
 
-/// A moment, if there was one.
+/// An optional instant.
 #[cfg(feature = "progress")]
 pub(super) mod optional_time {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,4 +1,4 @@
-//! What a board shows.
+//! Serialization of job views and board snapshots.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ struct JobViewForm {
     error: Option<Arc<str>>,
 }
 
-/// The reasons have names here, which a tuple's fields have not.
+/// Names the reasons, which are tuple fields in the enum.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "JobState", tag = "type", rename_all = "snake_case")]
 enum JobStateForm {

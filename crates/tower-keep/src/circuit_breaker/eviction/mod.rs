@@ -1,19 +1,17 @@
-//! Which circuits by key go when a new one comes. A new key looks at a bounded number of circuits,
-//! however many there are.
+//! Eviction of circuits by key. A new key checks a bounded number of circuits.
 //!
 //! # How
-//!
-//! Each circuit stands in one of three queues: closed, open (half-open too), and forced. A
-//! transition or an order by hand adds the circuit's number to a list of changes. The next new key
-//! moves those circuits into their queues, so that each change is paid for once. The end of a
-//! forced time is no change: each new key also looks at the first forced circuit, and moves it to
-//! its queue or to the end.
+//! Each circuit is in one of three queues: closed, open (including half-open), and forced. A
+//! transition or a manual change adds the circuit's number to a list of changes. The next new key
+//! moves those circuits into their queues, so that each change costs once. The end of a forced time
+//! is not in the list. So each new key also checks the first forced circuit, and moves it to its
+//! queue or to the end.
 //!
 //! A call only stores the time in its circuit, relaxed, so that calls with known keys share a read
-//! lock. The queues hold the circuits in the order of their arrival. A circuit that reaches the
-//! front and was used since its arrival gets a *second chance*: it moves to the end. The first
-//! circuit that was not used since goes. After eight second chances, the least recently used of the
-//! eight goes.
+//! lock. The queues hold the circuits in the order of their arrival. If the circuit at the front
+//! was used since its arrival, it gets a *second chance*: it moves to the end. The first circuit
+//! that was not used is evicted. After eight second chances, the least recently used of the eight
+//! is evicted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,20 +21,20 @@ use super::{
     packed_state::State, shared_circuit::CircuitRef, slow_in_flight::nanos, table_entry::Changes,
 };
 
-/// How many circuits that were used since are passed over.
+/// The number of second chances per eviction.
 const CHANCES: usize = 8;
 
-/// How many circuits of a queue a new key looks at to find idle ones.
-const IDLE_LOOKS: usize = 4;
+/// The number of circuits per queue that a new key checks for idleness.
+const IDLE_CHECKS: usize = 4;
 
-/// Each circuit is held by the index of the table and by its queue.
+/// The references of the table: one in its index, one in a queue.
 const HELD_BY_TABLE: usize = 2;
 
 /// A circuit in its queue.
 pub(super) struct Member<K> {
     pub(super) key: Arc<K>,
     pub(super) shared: CircuitRef,
-    /// When it was used last, as far as the queue knows.
+    /// The last use that the queue has seen.
     seen: u64,
 }
 
@@ -56,12 +54,12 @@ impl<K> Member<K> {
         }
     }
 
-    /// Whether nobody used it for this long, nobody holds it, and it would reject no call.
+    /// Whether the circuit is unused for this long, not held, not forced, and would reject no call.
     pub(super) fn is_idle(&self, idle: Duration, now: u64) -> bool {
         let shared = &self.shared;
         now.saturating_sub(shared.last_used()) >= nanos(idle)
             && Arc::strong_count(shared) <= HELD_BY_TABLE
-            && !shared.circuit.matters(shared.now())
+            && !shared.circuit.must_be_kept(shared.now())
             && !shared.circuit.is_forced(shared.now())
     }
 }
@@ -70,13 +68,13 @@ const CLOSED: usize = 0;
 const OPEN: usize = 1;
 const FORCED: usize = 2;
 
-/// The circuits of a table, by number, in the order in which they go.
+/// The circuits of a table, by number, in the order of eviction.
 pub(super) struct Queues<K> {
     queues: [LinkedHashMap<u64, Member<K>>; 3],
     changes: Arc<Changes>,
-    /// How many circuits were looked at.
+    /// The number of circuits that were checked.
     #[cfg(test)]
-    looks: usize,
+    checks: usize,
 }
 
 impl<K> Queues<K> {
@@ -85,7 +83,7 @@ impl<K> Queues<K> {
             queues: [(); 3].map(|()| LinkedHashMap::new()),
             changes: Arc::default(),
             #[cfg(test)]
-            looks: 0,
+            checks: 0,
         }
     }
 
@@ -93,14 +91,14 @@ impl<K> Queues<K> {
         Arc::clone(&self.changes)
     }
 
-    fn look(&mut self) {
+    fn count_check(&mut self) {
         #[cfg(test)]
         {
-            self.looks += 1;
+            self.checks += 1;
         }
     }
 
-    /// A new circuit, used now.
+    /// Adds a new circuit, used now.
     pub(super) fn insert(&mut self, number: u64, key: Arc<K>, shared: CircuitRef, now: u64) {
         let member = Member {
             key,
@@ -120,7 +118,7 @@ impl<K> Queues<K> {
         self.queues.iter().flat_map(LinkedHashMap::values)
     }
 
-    /// The numbers of all circuits that are idle.
+    /// The numbers of all idle circuits.
     pub(super) fn all_idle(&self, idle: Duration, now: u64) -> Vec<u64> {
         self.queues
             .iter()
@@ -130,18 +128,17 @@ impl<K> Queues<K> {
             .collect()
     }
 
-    /// Takes out some of the circuits that are idle, and whatever else it takes to have room for
-    /// one more.
+    /// Removes some idle circuits, and further circuits until there is room for a new circuit.
     pub(super) fn make_room(&mut self, max: usize, idle: Duration, now: u64) -> Vec<Member<K>> {
         self.move_changed();
-        self.look_at_forced();
+        self.check_forced();
         let mut removed = Vec::new();
         for queue in [CLOSED, OPEN] {
             self.remove_idle(queue, idle, now, &mut removed);
         }
         while self.queues[CLOSED].len() + self.queues[OPEN].len() >= max {
             let closed = self.victim(CLOSED);
-            // A circuit of the open queue can turn out to be closed by now.
+            // A circuit of the open queue may have closed since.
             let victim = closed
                 .or_else(|| self.victim(OPEN))
                 .or_else(|| self.victim(CLOSED));
@@ -155,10 +152,10 @@ impl<K> Queues<K> {
 
     fn move_changed(&mut self) {
         for number in self.changes.take() {
-            self.look();
+            self.count_check();
             if let Some(member) = self.remove(number) {
                 if let Some(table_entry) = &member.shared.table_entry {
-                    // First: what changes from here on is noted again.
+                    // Before the check of the state, so that later changes are noted.
                     table_entry.forget();
                 }
                 self.queues[member.queue()].insert(number, member);
@@ -166,9 +163,9 @@ impl<K> Queues<K> {
         }
     }
 
-    fn look_at_forced(&mut self) {
+    fn check_forced(&mut self) {
         if let Some((number, member)) = self.queues[FORCED].pop_front() {
-            self.look();
+            self.count_check();
             self.queues[member.queue()].insert(number, member);
         }
     }
@@ -180,16 +177,16 @@ impl<K> Queues<K> {
         now: u64,
         removed: &mut Vec<Member<K>>,
     ) {
-        for _ in 0..IDLE_LOOKS {
+        for _ in 0..IDLE_CHECKS {
             let Some((_, first)) = self.queues[queue].front() else {
                 return;
             };
             if now.saturating_sub(first.seen) < nanos(idle) {
-                // Those behind it came or were passed over later.
+                // All circuits behind it are younger.
                 return;
             }
             let is_idle = first.is_idle(idle, now);
-            self.look();
+            self.count_check();
             match self.queues[queue].pop_front() {
                 Some((_, member)) if is_idle => removed.push(member),
                 Some((number, member)) => self.pass_over(queue, number, member),
@@ -198,13 +195,13 @@ impl<K> Queues<K> {
         }
     }
 
-    /// Lets a circuit go to the end of its queue.
+    /// Gives a circuit a second chance: moves it to the end of its queue.
     fn pass_over(&mut self, queue: usize, number: u64, mut member: Member<K>) {
         member.seen = member.shared.last_used();
         self.queues[queue].insert(number, member);
     }
 
-    /// The circuit of this queue that goes next.
+    /// Removes the next circuit to evict from this queue.
     fn victim(&mut self, queue: usize) -> Option<Member<K>> {
         let mut oldest: Option<(u64, u64)> = None;
         let mut chances = CHANCES;
@@ -212,10 +209,10 @@ impl<K> Queues<K> {
             let Some((number, member)) = self.queues[queue].pop_front() else {
                 break;
             };
-            self.look();
+            self.count_check();
             let belongs = member.queue();
             if belongs != queue {
-                // It changed just now, and nobody has moved it yet.
+                // It changed just now and has not been moved yet.
                 self.queues[belongs].insert(number, member);
             } else if member.is_used_since() {
                 chances -= 1;

@@ -1,4 +1,4 @@
-//! The table of circuits: what eviction costs, and which circuits go.
+//! Tests of eviction: its cost, and which circuits it evicts.
 
 use super::*;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 
 const NEVER: Duration = Duration::MAX;
 
-/// A table without an index, on a clock of its own.
+/// A table without an index, with its own clock.
 struct Table {
     queues: Queues<u64>,
     now: u64,
@@ -28,7 +28,7 @@ impl Table {
         }
     }
 
-    /// A table with this number of circuits, for which nothing made room.
+    /// A table with this number of circuits, inserted without eviction.
     fn with(circuits: u64) -> (Self, Vec<CircuitRef>) {
         let mut table = Self::new();
         let shared = (0..circuits).map(|_| table.put()).collect();
@@ -54,7 +54,7 @@ impl Table {
     }
 
     /// Makes room for a new circuit and inserts it. Returns the evicted keys.
-    fn come(&mut self, max: usize, idle: Duration) -> Vec<u64> {
+    fn add(&mut self, max: usize, idle: Duration) -> Vec<u64> {
         self.now += 1;
         let removed = self.queues.make_room(max, idle, self.now);
         self.put();
@@ -81,7 +81,7 @@ fn open(shared: &SharedCircuit) {
     }
 }
 
-/// R71 What a new key looks at does not grow with the number of circuits, whatever they are like.
+/// R71 The work of a new key does not grow with the number of circuits, in any state.
 #[test]
 fn the_cost_of_a_new_key_is_constant() {
     let touch_all = |table: &mut Table, all: &[CircuitRef]| {
@@ -111,27 +111,27 @@ fn the_cost_of_a_new_key_is_constant() {
             let (mut table, all) = Table::with(circuits);
             prepare(&mut table, &all);
             // The first new key moves the changed circuits, each once.
-            table.come(circuits as usize, NEVER);
-            assert!(table.queues.looks <= circuits as usize + 20, "{kind}");
-            assert!(table.queues.looks > 0, "{kind}");
+            table.add(circuits as usize, NEVER);
+            assert!(table.queues.checks <= circuits as usize + 20, "{kind}");
+            assert!(table.queues.checks > 0, "{kind}");
             let mut most = 0;
             for _ in 0..50 {
-                table.queues.looks = 0;
-                // All are idle too, for a part of the new keys.
-                table.come(circuits as usize, Duration::from_nanos(table.now % 3));
-                most = most.max(table.queues.looks);
+                table.queues.checks = 0;
+                // For some of the new keys, all circuits are idle too.
+                table.add(circuits as usize, Duration::from_nanos(table.now % 3));
+                most = most.max(table.queues.checks);
             }
             costs.push(most);
         }
         assert_eq!(costs[0], costs[1], "{kind}");
         assert!(
-            costs[1] <= 2 * IDLE_LOOKS + CHANCES + 2,
+            costs[1] <= 2 * IDLE_CHECKS + CHANCES + 2,
             "{kind}: {costs:?}"
         );
     }
 }
 
-/// R71 The closed circuit goes that was not used for the longest time, then the open one.
+/// R71 The least recently used closed circuit is evicted first, then the open circuit.
 #[test]
 fn closed_circuits_go_before_open_ones() {
     let (mut table, all) = Table::with(5);
@@ -140,32 +140,32 @@ fn closed_circuits_go_before_open_ones() {
     all[2].set_mode(Mode::ForcedClosed);
     table.touch(&all[0]);
     table.touch(&all[3]);
-    // 3 was used since it came, so that 4 goes first; 5 to 8 are the new ones.
-    assert_eq!(table.come(4, NEVER), [4]);
-    assert_eq!(table.come(4, NEVER), [3]);
-    assert_eq!(table.come(4, NEVER), [5]);
-    // No closed circuit is left: the unused open one goes, and the forced one stays.
+    // 3 was used since its arrival, so 4 is evicted first; 5 to 8 are new.
+    assert_eq!(table.add(4, NEVER), [4]);
+    assert_eq!(table.add(4, NEVER), [3]);
+    assert_eq!(table.add(4, NEVER), [5]);
+    // No closed circuit is left: the unused open circuit is evicted, the forced circuit stays.
     all[0].touch(table.now);
-    assert_eq!(table.come(2, NEVER), [6, 7, 1]);
+    assert_eq!(table.add(2, NEVER), [6, 7, 1]);
     assert_eq!(table.len(), 3);
-    assert_eq!(table.come(1, NEVER), [8, 0]);
+    assert_eq!(table.add(1, NEVER), [8, 0]);
 }
 
-/// R71 Of many circuits that were all used since they came, one of the first eight goes.
+/// R71 If all circuits were used since their arrival, one of the first eight is evicted.
 #[test]
 fn the_least_used_of_eight_goes() {
     let (mut table, all) = Table::with(20);
     for shared in all.iter().rev() {
         table.touch(shared);
     }
-    assert_eq!(table.come(20, NEVER), [7]);
-    // The others of the eight are behind the rest now.
-    assert_eq!(table.come(20, NEVER), [15]);
-    // After the last four of the rest comes 0, which was not used since.
-    assert_eq!(table.come(20, NEVER), [0]);
+    assert_eq!(table.add(20, NEVER), [7]);
+    // The other seven are behind the rest now.
+    assert_eq!(table.add(20, NEVER), [15]);
+    // After the last four of the rest comes 0, which was not used.
+    assert_eq!(table.add(20, NEVER), [0]);
 }
 
-/// R71 Of circuits that were used at the same moment, the first in the queue goes.
+/// R71 If circuits were used at the same moment, the first in the queue is evicted.
 #[test]
 fn the_first_of_equals_goes() {
     let (mut table, all) = Table::with(10);
@@ -173,27 +173,27 @@ fn the_first_of_equals_goes() {
     for shared in &all {
         shared.touch(table.now);
     }
-    assert_eq!(table.come(10, NEVER), [0]);
+    assert_eq!(table.add(10, NEVER), [0]);
 }
 
-/// R71 Forced circuits do not take the place of others, and count again once they are released.
+/// R71 Forced circuits do not count for the maximum, and count again after their release.
 #[test]
 fn forced_circuits_do_not_count() {
     let (mut table, all) = Table::with(6);
     for shared in &all[..4] {
         shared.set_mode(Mode::ObserveOnly);
     }
-    assert!(table.come(3, NEVER).is_empty());
-    assert_eq!(table.come(3, NEVER), [4]);
+    assert!(table.add(3, NEVER).is_empty());
+    assert_eq!(table.add(3, NEVER), [4]);
     for shared in &all[..4] {
         shared.set_mode(Mode::Automatic);
     }
-    let removed = table.come(3, NEVER);
+    let removed = table.add(3, NEVER);
     assert_eq!(removed.len(), 5);
     assert_eq!(table.len(), 3);
 }
 
-/// R74 A circuit that is forced for a time counts again when the time is over.
+/// R74 A circuit that is forced for a time counts again after that time.
 #[tokio::test(start_paused = true)]
 async fn a_forced_time_ends() {
     let (mut table, all) = Table::with(3);
@@ -201,18 +201,18 @@ async fn a_forced_time_ends() {
         shared.force_open_for(Duration::from_secs(1));
     }
     for _ in 0..2 {
-        assert!(table.come(2, NEVER).is_empty());
+        assert!(table.add(2, NEVER).is_empty());
     }
-    assert_eq!(table.come(2, NEVER), [3]);
+    assert_eq!(table.add(2, NEVER), [3]);
     tokio::time::advance(Duration::from_secs(1)).await;
-    // Each new key finds one of them.
+    // Each new key finds one of these circuits.
     for _ in 0..3 {
-        assert_eq!(table.come(2, NEVER).len(), 2);
+        assert_eq!(table.add(2, NEVER).len(), 2);
     }
     assert_eq!(table.len(), 2);
 }
 
-/// R71 A circuit that changes often is noted once, even after it left the table.
+/// R71 A circuit that changes often is noted once, even after its removal from the table.
 #[test]
 fn changes_take_bounded_memory() {
     let (table, all) = Table::with(2);
@@ -228,12 +228,12 @@ fn changes_take_bounded_memory() {
     let (mut table, all) = Table::with(2);
     drop(table.queues.remove(0));
     flap(&all[0]);
-    assert!(table.come(3, NEVER).is_empty());
+    assert!(table.add(3, NEVER).is_empty());
     flap(&all[0]);
     assert!(table.queues.changes.take().is_empty());
 }
 
-/// R71 Idle circuits go with new keys; used, open, forced and held circuits stay.
+/// R71 New keys evict idle circuits; used, open, forced and held circuits stay.
 #[test]
 fn a_new_key_finds_idle_circuits() {
     let idle = Duration::from_nanos(1000);
@@ -249,7 +249,7 @@ fn a_new_key_finds_idle_circuits() {
     table.now = 1100;
     let mut removed = Vec::new();
     for _ in 0..6 {
-        removed.extend(table.come(100, idle));
+        removed.extend(table.add(100, idle));
     }
     removed.sort_unstable();
     assert_eq!(removed, [0, 5, 6, 7, 8, 9, 10, 11]);

@@ -1,4 +1,4 @@
-//! Which calls a circuit lets through, and what it has to do for that.
+//! Admission: which calls a circuit admits, reserves a slot for, or rejects.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{
     Ordering, RAMPING, Rejection, Seen, State, StateChange, TIMED, TRACKED, UNTIMED, Wait, nanos,
 };
 
-/// How often in a row all probes of a half-open circuit may hang until it opens again.
+/// A half-open circuit opens again after this many times its number of slots were lost in a row.
 const LOST_ROUNDS: u32 = 3;
 
 impl Circuit {
@@ -30,8 +30,8 @@ impl Circuit {
         wait.map(|wait| Seen { generation, wait })
     }
 
-    /// Rejects a call, whatever the circuit thinks by now. How long it is until a call may go through
-    /// is what was `seen` before, as long as the circuit stays open.
+    /// Rejects a call, even if the circuit has changed. The remaining time comes from `seen`, as
+    /// long as the circuit is still open.
     pub(in super::super) fn reject(
         &self,
         seen: Option<Seen>,
@@ -68,7 +68,7 @@ impl Circuit {
         }
     }
 
-    /// Lets a call through if that takes no lock.
+    /// Admits a call if that needs no lock.
     #[inline(always)]
     pub(in super::super) fn admit_closed(
         &self,
@@ -87,8 +87,8 @@ impl Circuit {
         })
     }
 
-    /// Lets a call through, or not; the first one after the cooldown turns an open circuit
-    /// half-open. `reserves` says that the call itself may come later: see [`begin`](Self::begin).
+    /// Admits or rejects a call. The first call after the cooldown makes an open circuit half-open.
+    /// With `reserves`, the call itself comes later: see [`begin`](Self::begin).
     pub(in super::super) fn admit(&self, reserves: bool, now: impl Fn() -> Duration) -> Answer {
         match self.admit_closed(reserves, &now) {
             Some(admission) => Answer {
@@ -104,7 +104,7 @@ impl Circuit {
         let mut locked = self.lock();
         let mut transition = self.before_admission(&mut locked, now);
         let wait = match self.state() {
-            // Who finds out that the service hangs is not let through, however short the cooldown.
+            // The call that finds a hanging service is rejected, however short the cooldown.
             State::Open if transition.is_some() => Some(Wait(Some(
                 (locked.until).map_or(Duration::ZERO, |until| until.saturating_sub(now)),
             ))),
@@ -112,7 +112,7 @@ impl Circuit {
             _ => self.rejects_locked(&locked, now),
         };
         if let Some(wait) = wait {
-            // Who only asks for a place waits for it.
+            // A reservation waits and is not a rejected call.
             let waits = reserves && locked.mode != Mode::ObserveOnly;
             locked.rejected += u64::from(!waits);
             let admission = if locked.mode == Mode::ObserveOnly {
@@ -159,7 +159,7 @@ impl Circuit {
         }
     }
 
-    /// Time alone may have decided: the calls in flight are slow by now, or the probes hang.
+    /// Opens the circuit for reasons of time alone: slow calls in flight, or hanging probes.
     fn before_admission(&self, locked: &mut Locked, now: Duration) -> Option<Box<StateChange>> {
         match self.state() {
             State::Closed => {
@@ -171,7 +171,7 @@ impl Circuit {
                 let mut lost = 0_u32;
                 locked.leases.retain(|lease| {
                     let held = lease.expires > now;
-                    // A place that is only reserved says nothing about the service.
+                    // A slot that was only reserved says nothing about the service.
                     lost += u32::from(!held && lease.called);
                     held
                 });
@@ -183,8 +183,8 @@ impl Circuit {
         }
     }
 
-    /// While the closed circuit's load grows, the share of calls that it lets through is how much
-    /// of the time has passed, and a tenth at least.
+    /// Rejects a share of the calls during the ramp. The admitted share is the elapsed share of the
+    /// ramp, at least a tenth.
     fn ramp(&self, locked: &mut Locked, now: Duration) -> Option<Wait> {
         if !self.word().has(RAMPING) {
             return None;
@@ -205,7 +205,7 @@ impl Circuit {
         }
     }
 
-    /// A call for which a place was reserved begins.
+    /// Begins a call whose slot was reserved.
     pub(in super::super) fn begin(
         &self,
         admission: &mut Admission,
@@ -220,8 +220,8 @@ impl Circuit {
         }
     }
 
-    /// Whether nothing has happened to the circuit since this admission, and a probe still has its
-    /// place.
+    /// Whether the circuit had no transition since this admission, and a probe's slot has not
+    /// expired.
     pub(in super::super) fn is_valid(
         &self,
         admission: &Admission,

@@ -1,11 +1,12 @@
-//! What is done to a circuit by hand, and what its handle reads of it.
+//! Manual control of a circuit: modes, forced states, settings, snapshots.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{Circuit, CircuitSnapshot, Leave, Locked, Mode, Settings, State, StateChange};
 
 impl Circuit {
-    /// Sets the mode, and the state that goes with it. A mode that acts by itself begins closed, with nothing counted.
+    /// Sets the mode and its initial state: open for `ForcedOpen`, otherwise closed with empty
+    /// counts.
     pub(in super::super) fn set_mode(&self, mode: Mode, now: Duration) -> Option<Box<StateChange>> {
         let to = if mode == Mode::ForcedOpen {
             State::Open
@@ -15,7 +16,7 @@ impl Circuit {
         self.force(mode, to, None, now)
     }
 
-    /// Opens by hand for this long. Then the circuit lets a probe through, and acts by itself.
+    /// Opens the circuit for this long. After that it admits a probe, in automatic mode.
     pub(in super::super) fn force_open_for(
         &self,
         duration: Duration,
@@ -41,13 +42,12 @@ impl Circuit {
             ..Leave::default()
         };
         let transition = self.transit(&mut locked, to, leave, now);
-        // What was counted in the closed state before is gone too.
+        // Also empties the counts of the last closed state.
         locked.forget();
         (transition.from != to).then_some(transition)
     }
 
-    /// Turns an open circuit half-open before its time. A forced circuit acts by itself from then
-    /// on.
+    /// Makes an open circuit half-open at once. A forced-open circuit returns to automatic mode.
     pub(in super::super) fn probe_now(&self, now: Duration) -> Option<Box<StateChange>> {
         let mut locked = self.lock();
         if self.state() != State::Open {
@@ -63,7 +63,7 @@ impl Circuit {
         Some(self.transit(&mut locked, State::HalfOpen, leave, now))
     }
 
-    /// The name that rejected calls learn.
+    /// The circuit's name.
     pub(in super::super) fn name(&self) -> Arc<str> {
         Arc::clone(&self.lock().facts.circuit)
     }
@@ -72,19 +72,20 @@ impl Circuit {
         Arc::make_mut(&mut self.lock().facts).circuit = name;
     }
 
-    /// Whether it would reject a call, or is held by hand.
-    pub(in super::super) fn matters(&self, now: Duration) -> bool {
+    /// Whether the circuit would reject a call or has a manual mode, so that it must not be
+    /// evicted.
+    pub(in super::super) fn must_be_kept(&self, now: Duration) -> bool {
         let locked = self.lock();
         locked.mode != Mode::Automatic || self.rejects_locked(&locked, now).is_some()
     }
 
-    /// Whether it is held in a state or a mode by hand, for good or for a time that is not over.
+    /// Whether a manual mode or a manual opening is in force.
     pub(in super::super) fn is_forced(&self, now: Duration) -> bool {
         let locked = self.lock();
         locked.mode != Mode::Automatic || self.is_opened_by_hand(&locked, now)
     }
 
-    /// Whether it is held open by hand.
+    /// Whether a manual opening is in force.
     pub(in super::super) fn is_forced_open(&self, now: impl FnOnce() -> Duration) -> bool {
         self.state() == State::Open && self.is_opened_by_hand(&self.lock(), now())
     }
@@ -98,7 +99,7 @@ impl Circuit {
         self.lock().mode
     }
 
-    /// Puts settings in place of others, unless those have been replaced meanwhile.
+    /// Replaces the settings, if they are still `old`. Returns whether it did.
     pub(in super::super) fn replace_settings(
         &self,
         old: Settings,
@@ -118,7 +119,7 @@ impl Circuit {
         replaced
     }
 
-    /// For a circuit that is derived from this one.
+    /// A seed for circuits that are derived from this circuit.
     pub(in super::super) fn next_seed(&self) -> u64 {
         self.lock().rng.u64(..)
     }

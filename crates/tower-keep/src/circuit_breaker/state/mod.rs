@@ -1,20 +1,22 @@
-//! The circuit's state machine: what it knows, and how it changes its state. `admit.rs` says which
-//! calls it lets through, `record.rs` what their outcomes do to it, `manual.rs` what is done by hand.
-//! No clock: callers say what time it is, as a duration since some fixed instant.
+//! The circuit's state machine: its state and its transitions.
+//!
+//! `admit.rs` admits or rejects calls, `record.rs` records their outcomes, `manual.rs` serves the
+//! handle. There is no clock: callers pass the time as a duration since a fixed instant.
 //!
 //! # Invariants
-//!
-//! 1. `word` holds state, generation, flags and the failures in a row. All but the failures change only under the lock
-//!    of `locked`; the failures change by compare-and-swap, which fails if anything changed meanwhile. So a success in a
-//!    closed circuit without failures and without a window reads one word and writes nothing.
-//! 2. Every transition begins a new generation. An outcome whose generation has passed is ignored.
-//! 3. In the half-open state `locked.leases` holds the probes under way, at most `half_open_probes` of them; in others it
-//!    is empty.
-//! 4. `until` is written before the word of its transition. Read without the lock, it may be that of a transition that
-//!    comes just now: what is read of it holds only if the lock is taken afterwards and the generation is the same.
-//! 5. A circuit opens together with its cause. Where the text of a failure is the user's to make,
-//!    `record` only decides that the circuit opens, and `open_for` opens it once the text is known.
-//!    No user code runs under the lock.
+//! 1. `word` holds state, generation, flags and the failures in a row. State, generation and flags
+//!    change only under the lock of `locked`. The failures change by compare-and-swap, which fails
+//!    if anything else changed. A success in a closed circuit without failures and without a window
+//!    thus reads one word and writes nothing.
+//! 2. Every transition begins a new generation. An outcome of an older generation is ignored.
+//! 3. In the half-open state, `locked.leases` holds the running probes, at most `half_open_probes`.
+//!    In other states it is empty.
+//! 4. `until` is written before the word of its transition. A reader without the lock may see the
+//!    value of a transition in progress. The value is valid only if the reader then takes the lock
+//!    and finds the same generation.
+//! 5. A circuit opens together with its cause. If user code makes the text of the cause, `record`
+//!    only decides that the circuit opens, and `open_for` opens it with the text. No user code runs
+//!    under the lock.
 
 mod admit;
 mod manual;
@@ -44,9 +46,9 @@ use crate::{
     },
 };
 
-/// Lets one call through, in the generation that was current then.
+/// The admission of one call, with the generation of that moment.
 #[derive(Debug)]
-#[must_use = "an admission is to be recorded"]
+#[must_use = "the outcome of an admission must be recorded"]
 pub(super) struct Admission {
     generation: u32,
     kind: Kind,
@@ -62,71 +64,71 @@ const FAR: u64 = u64::MAX;
 enum Kind {
     Call,
     Probe(u32),
-    /// A call that an observing circuit would have rejected.
+    /// A call that the circuit would have rejected, in observe-only mode.
     Uncounted,
 }
 
 impl Admission {
-    /// Whether the circuit was half-open.
+    /// Whether the call is a probe of a half-open circuit.
     pub(super) fn is_probe(&self) -> bool {
         matches!(self.kind, Kind::Probe(_))
     }
 
-    /// Whether it goes through only because the circuit just observes.
+    /// Whether only the observe-only mode admitted the call.
     pub(super) fn is_uncounted(&self) -> bool {
         self.kind == Kind::Uncounted
     }
 }
 
-/// The circuit does not let a call through.
+/// The rejection of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rejection {
-    /// How long it is until a call may go through; `None` is until a release by hand.
+    /// The time until the circuit may admit a call; `None` means until a manual change.
     pub(super) remaining: Option<Duration>,
     pub(super) facts: Arc<Facts>,
 }
 
-/// How long it is until a call may go through; `None` is until a release by hand.
+/// The time until the circuit may admit a call; `None` means until a manual change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<Duration>);
 
-/// How long a circuit of this generation said that it rejects calls.
+/// An earlier answer of the circuit: how long it rejects calls in this generation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     generation: u32,
     pub(super) wait: Wait,
 }
 
-/// What came of a call that asked to be let through.
+/// The answer to a request for admission.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) admission: Result<Admission, Rejection>,
     pub(super) transition: Option<Box<StateChange>>,
 }
 
-/// What an outcome makes of the circuit.
+/// The effect of an outcome on the circuit.
 #[derive(Debug)]
 pub(super) enum OutcomeEffect {
-    /// It closed.
+    /// The circuit closed.
     Closed(Box<StateChange>),
-    /// It is to open: by [`open_for`](Circuit::open_for), once the cause is known.
+    /// The circuit must open, by [`open_for`](Circuit::open_for), when the cause is known.
     Trips(Trip),
 }
 
-/// The decision that the circuit opens, for as long as its generation is current.
+/// The decision that the circuit opens. It is valid as long as its generation is current.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "the circuit is to be opened"]
+#[must_use = "the circuit must be opened"]
 pub(super) struct Trip {
     generation: u32,
-    /// How long the service asked to be left alone.
-    asked: Option<Duration>,
+    /// The cooldown that the service requested.
+    requested: Option<Duration>,
     pub(super) reason: OpeningReason,
 }
 
-/// How a circuit leaves its state.
+/// The details of a transition.
 #[derive(Clone, Copy, Default)]
 struct Leave {
-    /// How long an open circuit stays so; `None` until a release.
+    /// How long the circuit stays open; `None` means until a manual change.
     cooldown: Option<Duration>,
     /// `RAMPING` or nothing.
     ramping: u64,
@@ -136,7 +138,7 @@ struct Leave {
 #[derive(Debug)]
 pub(crate) struct Circuit {
     word: AtomicU64,
-    /// `until` of the last transition, in nanoseconds; `FAR` where there is none, or none so small.
+    /// `until` of the last transition, in nanoseconds; `FAR` if there is none or if it overflows.
     until: AtomicU64,
     locked: Mutex<Locked>,
 }
@@ -145,35 +147,35 @@ pub(crate) struct Circuit {
 pub(super) struct Locked {
     settings: Settings,
     pub(super) mode: Mode,
-    /// When an open circuit lets a probe through; `None` until a release.
+    /// When an open circuit admits a probe; `None` means after a manual change.
     until: Option<Duration>,
     leases: Vec<Lease>,
     next_lease: u32,
-    /// Of the probes of this half-open state.
+    /// The probes' outcomes in this half-open state.
     successes: u32,
     failures: u32,
-    /// How many leases expired since a probe last came back.
+    /// The number of leases that expired since the last outcome of a probe.
     lost: u32,
-    /// The probes have decided that the circuit opens, and the cause is awaited.
+    /// The probes have decided that the circuit opens, and the cause is not known yet.
     tripping: bool,
-    /// The state was entered by hand.
+    /// The last transition was manual.
     manual: bool,
     facts: Arc<Facts>,
-    /// The outcomes of the current closed state, or of the last one.
+    /// The outcomes of the current or the last closed state.
     outcomes: Option<Outcomes>,
     in_flight: Option<SlowInFlight>,
-    /// How often it opened without a rest, and how long for the last time.
+    /// The number of openings in a row for the growing cooldown, and the last cooldown.
     trips: u32,
     cooldown: Duration,
-    /// When it closed, if it did, and how much of a call is owed to the ramp since.
+    /// The time of the last closing, and the ramp's credit for admissions since.
     closed_at: Duration,
     ramp_credit: u128,
     rejected: u64,
     opened: u64,
-    /// How many changes of the state there were.
+    /// The number of transitions.
     sequence: u64,
     rng: fastrand::Rng,
-    /// What the user seeded it with.
+    /// The seed, if the user set one.
     seeded: Option<u64>,
 }
 
@@ -181,7 +183,7 @@ pub(super) struct Locked {
 struct Lease {
     id: u32,
     expires: Duration,
-    /// The call was made, rather than only reserved.
+    /// The call was made. Until then the slot is only reserved.
     called: bool,
 }
 
@@ -233,7 +235,7 @@ impl Circuit {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the flags, and the failures as told, against those who count failures meanwhile.
+    /// Changes the flags, while other threads may count failures.
     fn set_flags(&self, flags: u64) {
         let mut word = self.word();
         while let Err(current) = self.word.compare_exchange(
@@ -246,7 +248,8 @@ impl Circuit {
         }
     }
 
-    /// The settings can change at any time. What was counted stays, and what is under way keeps its deadline.
+    /// Changes the settings, at any time. Counts stay, and running cooldowns and probes keep their
+    /// deadlines.
     pub(super) fn change_settings(&self, change: impl FnOnce(&mut Settings), now: Duration) {
         let mut locked = self.lock();
         let before = locked.settings;
@@ -270,8 +273,8 @@ impl Circuit {
         self.set_flags(locked.flags() | ramping);
     }
 
-    /// Begins a new generation in this state. Its flags go in one store with it, so that no call
-    /// slips through between.
+    /// Begins a new generation in this state. State and flags change in one store, so that no call
+    /// sees only one of them.
     fn transit(
         &self,
         locked: &mut Locked,
@@ -299,8 +302,7 @@ impl Circuit {
             cooldown: leave.cooldown,
         };
         locked.until = leave.cooldown.map(|cooldown| now.saturating_add(cooldown));
-        // Before the word: who sees that the circuit is open sees until when, or already until when it
-        // will be.
+        // Before the word: a reader that sees the open state also sees its `until`, or a later one.
         let until = locked.until.map_or(FAR, nanos);
         self.until.store(until, Ordering::Release);
         locked.manual = leave.manual;
@@ -321,14 +323,14 @@ impl Circuit {
         Box::new(transition)
     }
 
-    /// Whether nothing has happened to the circuit since this admission.
+    /// Whether the circuit had no transition since this admission.
     pub(super) fn is_current(&self, admission: &Admission) -> bool {
         admission.generation == self.word().generation()
     }
 }
 
 impl Locked {
-    /// The flags that go with the settings and the mode.
+    /// The flags for the settings and the mode.
     fn flags(&self) -> u64 {
         let mut flags = match self.mode {
             Mode::ObserveOnly => OBSERVING,
@@ -349,12 +351,12 @@ impl Locked {
         flags
     }
 
-    /// Whether calls in flight are to be known.
+    /// Whether calls in flight are counted.
     fn tracks(&self) -> bool {
         self.settings.count_in_flight && self.settings.slow_call_rate.is_some()
     }
 
-    /// Begins to count with an empty window, where a rate is set.
+    /// Empties the window.
     fn forget(&mut self) {
         let window = self.settings.window;
         self.outcomes = self.settings.is_windowed().then(|| Outcomes::new(window));
@@ -371,7 +373,7 @@ impl Locked {
         }
     }
 
-    /// From now on, with those in flight unknown.
+    /// Starts to count calls in flight. Earlier calls in flight stay unknown.
     fn track(&mut self, now: Duration) {
         let slow_after = self.settings.slow_call_duration;
         self.in_flight = self
@@ -388,7 +390,7 @@ impl Locked {
                 }
             }
             Kind::Probe(id) => {
-                // The place is kept from the call on.
+                // The lease starts with the call.
                 let expires = now.saturating_add(self.settings.lease());
                 for lease in self.leases.iter_mut().filter(|lease| lease.id == id) {
                     lease.expires = expires;
@@ -399,7 +401,7 @@ impl Locked {
         }
     }
 
-    /// What the window holds, and how many of the calls in flight are slow.
+    /// The counts of the window, and the number of slow calls in flight.
     #[inline]
     fn counts(&mut self, now: Duration) -> (Counts, u64) {
         let outcomes = self.outcomes.as_mut();
@@ -408,7 +410,7 @@ impl Locked {
         (counts, in_flight.map_or(0, |calls| calls.slow(nanos(now))))
     }
 
-    /// How many probes are under way.
+    /// The number of running probes.
     fn probes(&self, now: Duration) -> usize {
         self.leases
             .iter()

@@ -1,4 +1,4 @@
-//! What becomes of the calls that a circuit let through, and what that does to its state.
+//! Outcomes of admitted calls: counts them, and decides when the circuit opens or closes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,31 +12,31 @@ use super::{
 #[derive(Clone, Copy)]
 pub(super) struct Ended {
     failed: bool,
-    /// How long it took, where it was slow.
+    /// The duration, if the call was slow.
     slow: Option<Duration>,
 }
 
 impl Circuit {
-    /// Counts the outcome of an admitted call, unless its generation has passed. `asked` is how
-    /// long the service asked to be left alone. A failure that opens the circuit is counted here,
-    /// and opens it in [`open_for`](Self::open_for).
+    /// Counts the outcome of an admitted call, unless its generation is over. `requested` is the
+    /// cooldown that the service requested. A failure that opens the circuit is counted here, and
+    /// opens it in [`open_for`](Self::open_for).
     #[inline(always)]
     pub(in super::super) fn record(
         &self,
         admission: &Admission,
         outcome: Outcome,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         now: impl FnOnce() -> Duration,
     ) -> Option<OutcomeEffect> {
         let word = self.word();
-        let moves_nothing = admission.kind == Kind::Call
+        let changes_nothing = admission.kind == Kind::Call
             && outcome == Outcome::Success
             && !word.has(TRACKED | WINDOWED)
             && word.failures() == 0;
-        if moves_nothing {
+        if changes_nothing {
             return None;
         }
-        self.record_counted(word, admission, outcome, asked, now)
+        self.record_counted(word, admission, outcome, requested, now)
     }
 
     #[inline(never)]
@@ -45,7 +45,7 @@ impl Circuit {
         word: PackedState,
         admission: &Admission,
         outcome: Outcome,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         now: impl FnOnce() -> Duration,
     ) -> Option<OutcomeEffect> {
         if admission.kind == Kind::Call && !word.has(TRACKED) {
@@ -58,10 +58,10 @@ impl Circuit {
                 Outcome::Success | Outcome::Failure => {}
             }
         }
-        // To a window of calls it is all the same when they end.
+        // A window of calls does not need the time.
         let is_timeless = admission.kind == Kind::Call && !word.has(TIMED | TRACKED | DATED);
         let now = if is_timeless { Duration::ZERO } else { now() };
-        self.record_slow(admission, outcome, asked, now)
+        self.record_slow(admission, outcome, requested, now)
     }
 
     fn count_success(&self, generation: u32) {
@@ -79,7 +79,7 @@ impl Circuit {
         }
     }
 
-    /// How many there are then.
+    /// Counts a failure and returns the failures in a row.
     fn count_failure(&self) -> u32 {
         let mut word = self.word();
         loop {
@@ -101,11 +101,11 @@ impl Circuit {
         &self,
         admission: &Admission,
         outcome: Outcome,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         now: Duration,
     ) -> Option<OutcomeEffect> {
         let mut locked = self.lock();
-        // From here on only failures of this generation can be counted meanwhile.
+        // Under the lock, other threads can only count failures of this generation.
         if !self.is_current(admission) {
             return None;
         }
@@ -126,16 +126,16 @@ impl Circuit {
             (Kind::Probe(lease), outcome) => {
                 let reason = match outcome {
                     Outcome::Ignored => None,
-                    // One whose lease has expired lost its place, but what it found out is of this
-                    // generation and counts.
+                    // The outcome of a probe with an expired lease counts too: it is of this
+                    // generation.
                     Outcome::Success | Outcome::Failure => self.count_probe(&mut locked, ended),
                 };
                 if !locked.tripping {
                     locked.leases.retain(|held| held.id != lease);
                 }
                 match (reason, outcome) {
-                    // All places are kept until the circuit opens, so that no other probe goes
-                    // meanwhile.
+                    // All slots stay occupied until the circuit opens, so that no other probe is
+                    // admitted.
                     (Some(reason), _) => reason,
                     (None, Outcome::Ignored) => return None,
                     (None, _) => return self.close(&mut locked, now).map(OutcomeEffect::Closed),
@@ -147,7 +147,7 @@ impl Circuit {
                     let (failed, slow) = (ended.failed, ended.slow.is_some());
                     outcomes.push(Sample { failed, slow }, now);
                 }
-                // Judged is the streak that this outcome made, whatever success ends it this very moment.
+                // Judge the streak with this outcome, even if a concurrent success resets it.
                 let in_a_row = if ended.failed {
                     self.count_failure()
                 } else {
@@ -159,12 +159,12 @@ impl Circuit {
         };
         Some(OutcomeEffect::Trips(Trip {
             generation: admission.generation,
-            asked,
+            requested,
             reason,
         }))
     }
 
-    /// Why a closed circuit opens, if one of the conditions holds.
+    /// The reason why a closed circuit opens, if a condition is met.
     pub(super) fn judge(
         &self,
         locked: &mut Locked,
@@ -212,7 +212,7 @@ impl Circuit {
         }
     }
 
-    /// Opens the circuit as was decided, unless its generation has passed.
+    /// Opens the circuit by an earlier decision, unless its generation is over.
     #[cold]
     pub(in super::super) fn open_for(
         &self,
@@ -222,22 +222,22 @@ impl Circuit {
     ) -> Option<Box<StateChange>> {
         let mut locked = self.lock();
         (self.word().generation() == trip.generation)
-            .then(|| self.open(&mut locked, Some(cause), trip.asked, now))
+            .then(|| self.open(&mut locked, Some(cause), trip.requested, now))
     }
 
     pub(super) fn open(
         &self,
         locked: &mut Locked,
         cause: Option<Arc<str>>,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         now: Duration,
     ) -> Box<StateChange> {
-        // After a closed time as long as the cooldown before, the cooldowns start over.
+        // After a closed time as long as the last cooldown, the growth starts over.
         if self.state() == State::Closed && now.saturating_sub(locked.closed_at) >= locked.cooldown
         {
             locked.trips = 0;
         }
-        let cooldown = locked.settings.cooldown_after(locked.trips, asked);
+        let cooldown = locked.settings.cooldown_after(locked.trips, requested);
         locked.cooldown = cooldown;
         let shortened = match locked.settings.cooldown_jitter {
             Some(jitter) => shortened(cooldown, jitter.as_f64() * locked.rng.f64()),
@@ -253,11 +253,11 @@ impl Circuit {
         self.transit(locked, State::Open, leave, now)
     }
 
-    /// Counts a probe, and says why the circuit opens if it does.
+    /// Counts a probe. Returns the reason if the circuit opens.
     fn count_probe(&self, locked: &mut Locked, ended: Ended) -> Option<OpeningReason> {
         let reason = match ended.slow {
             _ if ended.failed => Some(OpeningReason::Failure),
-            // As slow as what the circuit may have opened for.
+            // A slow probe counts as failed.
             Some(took) => Some(OpeningReason::Slow {
                 took,
                 limit: locked.settings.slow_call_duration,
@@ -271,8 +271,8 @@ impl Circuit {
             locked.successes += 1;
         }
         let trips = locked.failures >= locked.settings.half_open_failures.get();
-        // A success that the failures outweigh opens too, where they were allowed until the
-        // settings changed. While the circuit is about to open, it does not.
+        // After a change of settings, even a success can find enough failures to open. Not while
+        // the circuit is already about to open.
         let reason =
             reason.or((!locked.tripping).then_some(OpeningReason::Failures(locked.failures)));
         let reason = reason.filter(|_| trips)?;
@@ -291,15 +291,15 @@ impl Circuit {
             ..Leave::default()
         };
         let transition = self.transit(locked, State::Closed, leave, now);
-        // The first call goes through at once.
+        // Enough credit for the first call.
         locked.ramp_credit = ramp.unwrap_or_default().as_nanos();
         Some(transition)
     }
 }
 
-/// A duration without this share of it.
+/// The duration, reduced by this share.
 fn shortened(duration: Duration, share: f64) -> Duration {
     let left = duration.as_secs_f64() * (1.0 - share);
-    // Rounding must make it neither longer nor more than a `Duration` holds.
+    // Rounding must not make the duration longer or overflow it.
     Duration::try_from_secs_f64(left).map_or(duration, |left| left.min(duration))
 }

@@ -1,4 +1,4 @@
-//! The state machine, rule by rule.
+//! Tests of the state machine, rule by rule.
 
 use std::num::NonZeroU32;
 
@@ -36,44 +36,44 @@ impl Circuit {
         self.admit(false, || now).admission.is_err()
     }
 
-    fn end(&self, admission: Admission, outcome: Outcome, now: Duration) -> Option<Told> {
+    fn end(&self, admission: Admission, outcome: Outcome, now: Duration) -> Option<Summary> {
         self.settle(&admission, outcome, None, now)
     }
 
-    /// Records the outcome, and opens the circuit where that is the verdict.
+    /// Records the outcome, and opens the circuit if that is its effect.
     fn settle(
         &self,
         admission: &Admission,
         outcome: Outcome,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         now: Duration,
-    ) -> Option<Told> {
-        let transition = match self.record(admission, outcome, asked, || now)? {
+    ) -> Option<Summary> {
+        let transition = match self.record(admission, outcome, requested, || now)? {
             OutcomeEffect::Closed(transition) => transition,
             OutcomeEffect::Trips(trip) => {
                 let cause = trip.reason.text().unwrap_or_else(|| "no".into());
                 self.open_for(trip, cause, now)?
             }
         };
-        Some(told(&transition))
+        Some(summary(&transition))
     }
 }
 
 /// The new state, and the cooldown of an open one.
-type Told = (State, Option<Duration>);
+type Summary = (State, Option<Duration>);
 
-fn told(transition: &StateChange) -> Told {
+fn summary(transition: &StateChange) -> Summary {
     (transition.to, transition.cooldown)
 }
 
-fn opened(cooldown: Duration) -> Option<Told> {
+fn opened(cooldown: Duration) -> Option<Summary> {
     Some((State::Open, Some(cooldown)))
 }
 
-const CLOSED: Option<Told> = Some((State::Closed, None));
+const CLOSED: Option<Summary> = Some((State::Closed, None));
 
 proptest! {
-    /// The share of calls that a ramp lets through is the share of the time that has passed, to a call.
+    /// The share of calls that a ramp admits is the elapsed share of the ramp, exact to one call.
     #[test]
     fn a_ramp_lets_its_share_through(ramp in 1..100_u64, calls in 1..300_u32, percent in 0..100_u64) {
         let circuit = circuit(Settings { ramp: Some(secs(ramp)), ..consecutive(0) });
@@ -85,7 +85,7 @@ proptest! {
         let now = closed + secs(ramp) * percent as u32 / 100;
         let through = (0..calls).filter(|_| !circuit.rejects_call(now)).count() as f64;
         let share = (percent as f64 / 100.0).max(0.1);
-        // The first goes through in any case.
+        // The first call is always admitted.
         let expected = 1.0 + share * f64::from(calls);
         prop_assert!(through <= expected + 1e-6, "{through} of {expected}");
         prop_assert!(through + 1.0 > (share * f64::from(calls)).min(f64::from(calls)) - 1e-6);
@@ -181,8 +181,8 @@ fn calls_in_flight_open_once_they_are_slow() {
     assert_eq!(circuit.snapshot(secs(15)).slow_in_flight, 0);
     let answer = circuit.admit(false, || secs(18));
     assert!(answer.admission.is_err());
-    assert_eq!(answer.transition.map(|t| told(&t)), opened(secs(1)));
-    // They belong to a generation that has passed.
+    assert_eq!(answer.transition.map(|t| summary(&t)), opened(secs(1)));
+    // They belong to an older generation.
     for call in hanging {
         assert_eq!(circuit.end(call, Outcome::Failure, secs(19)), None);
     }
@@ -212,10 +212,10 @@ fn a_slow_call_is_counted_once() {
         );
         assert_eq!(snapshot.slow_call_rate(), Some(1.0));
     }
-    // Ignored and slow is not counted at all.
+    // An ignored slow call does not count.
     let ignored = circuit.pass(now);
     assert_eq!(circuit.snapshot(secs(40)).slow_in_flight, 1);
-    // The fourth slow one opens it; without the ignored one there are three.
+    // The fourth slow call opens the circuit; the ignored call is not one of them.
     assert_eq!(circuit.end(ignored, Outcome::Ignored, now), None);
     assert_eq!(circuit.snapshot(secs(40)).slow_in_flight, 0);
 }
@@ -278,15 +278,15 @@ fn jitter_shortens_the_cooldown_by_up_to_its_share() {
 #[test]
 fn what_matters_is_kept() {
     let circuit = circuit(consecutive(0));
-    assert!(!circuit.matters(Duration::ZERO));
+    assert!(!circuit.must_be_kept(Duration::ZERO));
     let call = circuit.pass(Duration::ZERO);
     assert!(
         circuit
             .end(call, Outcome::Failure, Duration::ZERO)
             .is_some()
     );
-    assert!(circuit.matters(Duration::ZERO));
-    assert!(!circuit.matters(secs(1)));
+    assert!(circuit.must_be_kept(Duration::ZERO));
+    assert!(!circuit.must_be_kept(secs(1)));
     for mode in [
         Mode::ForcedOpen,
         Mode::ForcedClosed,
@@ -294,10 +294,10 @@ fn what_matters_is_kept() {
         Mode::ObserveOnly,
     ] {
         circuit.set_mode(mode, secs(2));
-        assert!(circuit.matters(secs(2)));
+        assert!(circuit.must_be_kept(secs(2)));
     }
     circuit.set_mode(Mode::Automatic, secs(2));
-    assert!(!circuit.matters(secs(2)));
+    assert!(!circuit.must_be_kept(secs(2)));
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn other_settings_leave_the_calls_in_flight_known() {
     assert_eq!(slow_in_flight(40), 2);
     circuit.change_settings(|settings| settings.cooldown = secs(7), secs(41));
     assert_eq!(slow_in_flight(41), 2);
-    // What is slow now is another thing: those in flight are no longer known.
+    // The slow-call duration changed: earlier calls in flight are unknown now.
     circuit.change_settings(|settings| settings.slow_call_duration = secs(8), secs(42));
     assert_eq!(slow_in_flight(80), 0);
     for call in calls {
@@ -327,7 +327,7 @@ fn other_settings_leave_the_calls_in_flight_known() {
     assert_eq!(circuit.end(call, Outcome::Ignored, secs(103)), None);
 }
 
-/// Of a call that began before calls were timed, the end is no other call's.
+/// The end of a call that began untimed does not end another call.
 #[test]
 fn calls_in_flight_can_be_counted_later() {
     let settings = Settings {
@@ -349,14 +349,14 @@ fn calls_in_flight_can_be_counted_later() {
         },
         Duration::ZERO,
     );
-    // One in each part that is told apart.
+    // One call in each bucket.
     let calls: Vec<_> = (1..=17).map(|at| circuit.pass(secs(at))).collect();
     assert_eq!(circuit.end(untimed, Outcome::Ignored, secs(17)), None);
     assert_eq!(circuit.snapshot(secs(40)).slow_in_flight, 17);
     drop(calls);
 }
 
-/// A place that was reserved before the circuit changed is not among the calls in flight.
+/// A slot that was reserved before a transition is not among the calls in flight.
 #[test]
 fn a_stale_reservation_is_not_tracked() {
     let settings = Settings {
@@ -375,7 +375,7 @@ fn a_stale_reservation_is_not_tracked() {
     assert_eq!(circuit.snapshot(secs(19)).slow_in_flight, 0);
 }
 
-/// A ramp is no matter to who reserves a place.
+/// A ramp does not affect reservations.
 #[test]
 fn places_are_reserved_in_spite_of_a_ramp() {
     let circuit = circuit(Settings {
@@ -395,7 +395,7 @@ fn places_are_reserved_in_spite_of_a_ramp() {
     assert!(circuit.rejects_call(secs(1)));
 }
 
-/// Who finds out that all probes hang is rejected, though the cooldown is over at once.
+/// The call that finds all probes hanging is rejected, even with a cooldown of zero.
 #[test]
 fn whoever_finds_that_probes_hang_is_rejected() {
     let circuit = circuit(Settings {
@@ -413,7 +413,10 @@ fn whoever_finds_that_probes_hang_is_rejected() {
     }
     let answer = circuit.admit(false, || secs(3));
     assert!(answer.admission.is_err());
-    assert_eq!(answer.transition.map(|t| told(&t)), opened(Duration::ZERO));
+    assert_eq!(
+        answer.transition.map(|t| summary(&t)),
+        opened(Duration::ZERO)
+    );
     assert!(circuit.pass(secs(3)).is_probe());
 }
 

@@ -1,11 +1,12 @@
-//! The outcomes of the last calls, counted. Pure: callers say what time it is. Every operation takes a constant time, but
-//! for the resizing.
+//! Sliding windows of outcomes, by number of calls or by time.
+//!
+//! Pure: callers pass the time. Every operation except resizing takes constant time.
 
 use std::time::Duration;
 
 use super::settings::{Window, WindowSize};
 
-/// What a call was like.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sample {
     pub(super) failed: bool,
@@ -13,7 +14,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// The lowest two bits.
+    /// From the lowest two bits.
     fn of_bits(bits: u64) -> Self {
         Self {
             failed: bits & 1 != 0,
@@ -22,7 +23,7 @@ impl Sample {
     }
 }
 
-/// How many calls are in the window, and what they were like. A call may be both failed and slow.
+/// The counts of a window. A call can be both failed and slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) calls: u64,
@@ -54,7 +55,7 @@ impl Counts {
     }
 }
 
-/// Outcomes in the order they came in, of the latest calls or the latest time.
+/// The outcomes of the last calls, or of the last period.
 #[derive(Debug)]
 pub(super) enum Outcomes {
     Calls(CallWindow),
@@ -76,7 +77,7 @@ impl Outcomes {
         }
     }
 
-    /// What counts at this time.
+    /// The counts at this time.
     pub(super) fn counts(&mut self, now: Duration) -> Counts {
         match self {
             Self::Calls(window) => window.counts,
@@ -87,14 +88,14 @@ impl Outcomes {
         }
     }
 
-    /// Moves what was counted over to a window of another kind or size, as far as it has room for it.
+    /// Moves the outcomes to a window of another kind or size, as far as they fit.
     pub(super) fn resize(&mut self, window: Window, now: Duration) {
         let mut resized = Self::new(window);
         match self {
             Self::Calls(old) => old.each(|sample| resized.push(sample, now)),
             Self::Time(old) => old.each(now, |sample, times, at| match &mut resized {
                 Self::Time(resized) => resized.push_many(sample, times, at),
-                // More than the whole window leaves no trace of what came before.
+                // Pushes beyond the size would only replace each other.
                 Self::Calls(resized) => {
                     (0..times.min(u64::from(resized.size))).for_each(|_| resized.push(sample))
                 }
@@ -104,14 +105,14 @@ impl Outcomes {
     }
 }
 
-/// The last calls, as many as it has room for.
+/// The last `size` calls.
 #[derive(Debug)]
 pub(super) struct CallWindow {
     counts: Counts,
     size: u32,
-    /// Where the next sample goes; once the window is full, the oldest stands there.
+    /// The index of the next sample. In a full window it holds the oldest sample.
     next: u32,
-    /// Two bits a sample.
+    /// Two bits per sample.
     samples: Vec<u64>,
 }
 
@@ -132,7 +133,7 @@ impl CallWindow {
         self.counts.calls == u64::from(self.size)
     }
 
-    fn place(index: u32) -> (usize, u32) {
+    fn slot(index: u32) -> (usize, u32) {
         (
             (index / SAMPLES_A_WORD) as usize,
             index % SAMPLES_A_WORD * 2,
@@ -140,14 +141,14 @@ impl CallWindow {
     }
 
     fn get(&self, index: u32) -> Sample {
-        let (word, shift) = Self::place(index);
+        let (word, shift) = Self::slot(index);
         Sample::of_bits(self.samples[word] >> shift)
     }
 
     #[inline]
     fn push(&mut self, sample: Sample) {
         let is_full = self.is_full();
-        let (word, shift) = Self::place(self.next);
+        let (word, shift) = Self::slot(self.next);
         let word = &mut self.samples[word];
         if is_full {
             self.counts.remove(Sample::of_bits(*word >> shift));
@@ -161,7 +162,7 @@ impl CallWindow {
         }
     }
 
-    /// Oldest first.
+    /// Visits the samples, oldest first.
     fn each(&self, mut visit: impl FnMut(Sample)) {
         let oldest = if self.is_full() { self.next } else { 0 };
         for index in (oldest..self.size)
@@ -173,19 +174,19 @@ impl CallWindow {
     }
 }
 
-/// In how many parts a time window is counted.
+/// The number of buckets of a time window.
 pub(super) const BUCKETS: usize = 20;
 
-/// The calls of the latest time.
+/// The calls of the last period.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     /// The sum of all buckets.
     counts: Counts,
     /// Nanoseconds; at least 1.
     width: u128,
-    /// The number of the bucket that is filled now, counted from the beginning of time.
+    /// The number of the current bucket, counted from time zero.
     current: u128,
-    /// Bucket n has the place n modulo their number.
+    /// A ring: bucket n has the index n modulo the length.
     buckets: [Counts; BUCKETS],
 }
 
@@ -199,19 +200,19 @@ impl TimeWindow {
         }
     }
 
-    fn place(bucket: u128) -> usize {
+    fn slot(bucket: u128) -> usize {
         (bucket % BUCKETS as u128) as usize
     }
 
-    /// Forgets what is too old. Two threads may read the clock in one order and come here in the other, so that `now`
-    /// can lie before the current bucket, which then holds it too.
+    /// Empties expired buckets. `now` can lie before the current bucket, as threads may read the
+    /// clock in one order and arrive here in another. It then counts in the current bucket.
     fn advance(&mut self, now: Duration) {
         let bucket = now.as_nanos() / self.width;
         let passed = bucket.saturating_sub(self.current);
-        // After a long idle time all buckets are too old, once each.
+        // After a long idle time each bucket is emptied once.
         for step in 1..=passed.min(BUCKETS as u128) {
-            let place = Self::place(self.current + step);
-            let forgotten = std::mem::take(&mut self.buckets[place]);
+            let slot = Self::slot(self.current + step);
+            let forgotten = std::mem::take(&mut self.buckets[slot]);
             self.counts.remove_all(forgotten);
         }
         self.current += passed;
@@ -224,18 +225,18 @@ impl TimeWindow {
     fn push_many(&mut self, sample: Sample, times: u64, now: Duration) {
         self.advance(now);
         self.counts.add_many(sample, times);
-        self.buckets[Self::place(self.current)].add_many(sample, times);
+        self.buckets[Self::slot(self.current)].add_many(sample, times);
     }
 
-    /// Oldest bucket first: what there was of each kind, how often, and when at the latest.
+    /// Visits the counts by kind, oldest bucket first, with the end of the bucket.
     fn each(&mut self, now: Duration, mut visit: impl FnMut(Sample, u64, Duration)) {
         self.advance(now);
         let oldest = self.current.saturating_sub(BUCKETS as u128 - 1);
         for bucket in oldest..=self.current {
-            let counts = self.buckets[Self::place(bucket)];
+            let counts = self.buckets[Self::slot(bucket)];
             let end = u64::try_from((bucket + 1) * self.width - 1).unwrap_or(u64::MAX);
             let at = Duration::from_nanos(end).min(now);
-            // Which of them were both failed and slow was not kept: as many as can have been.
+            // The overlap of failed and slow calls is unknown: assume the largest possible.
             let both = counts.failures.min(counts.slow);
             let neither = counts.calls - counts.failures.max(counts.slow);
             for (failed, slow, times) in [

@@ -1,4 +1,4 @@
-//! The window against a plain list of the calls.
+//! Tests of the windows against a plain list of calls.
 
 use std::{collections::VecDeque, num::NonZeroU32};
 
@@ -38,7 +38,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 proptest! {
-    /// A count window holds exactly the last calls that it has room for, and keeps what fits when it is resized.
+    /// A count window holds exactly the last `size` calls, and keeps what fits after a resize.
     #[test]
     fn of_calls_equals_the_model(
         size in 1..100_u32,
@@ -65,7 +65,7 @@ proptest! {
         }
     }
 
-    /// A time window holds what came in the current part and the nineteen before it.
+    /// A time window holds the calls of the current bucket and the nineteen before it.
     #[test]
     fn of_time_equals_the_model(
         length in 1..2000_u64,
@@ -80,14 +80,14 @@ proptest! {
             let oldest = (now / width).saturating_sub(BUCKETS as u64 - 1) * width;
             let live = counts(model.iter().filter(|(at, _)| *at >= oldest).map(|(_, sample)| sample));
             prop_assert_eq!(window.counts(Duration::from_nanos(now)), live);
-            // None that is older than the window counts.
+            // No call older than the window counts.
             prop_assert!(oldest + length.max(BUCKETS as u64) >= now);
             window.push(sample, Duration::from_nanos(now));
             model.push((now, sample));
         }
     }
 
-    /// Between windows of different kinds the number of each outcome is kept, where there is room.
+    /// A change of the window's kind keeps the number of each outcome, as far as there is room.
     #[test]
     fn a_window_of_another_kind_keeps_the_counts(
         samples in proptest::collection::vec(sample(), 0..50),

@@ -1,17 +1,17 @@
-//! The time limits in force for the code that runs now.
+//! The time limits of the running code.
 
 use tokio::time::Instant;
 
 use super::{Restore, current_job::with_current, with};
 use crate::job::limits::Limits;
 
-/// The limits in force, if there are any.
+/// The limits of the running code, if any.
 #[inline(always)]
 pub(crate) fn limits() -> Option<Limits> {
     with(|context| context.limits.get())
 }
 
-/// When the code that runs now is to be over.
+/// The deadline of the running code.
 pub(crate) fn nearest_limit() -> Option<Instant> {
     limits().and_then(|limits| limits.nearest())
 }
@@ -21,7 +21,7 @@ pub(super) fn under(limits: Option<Limits>) -> Restore<Option<Limits>> {
     Restore::set(|context| &context.limits, limits)
 }
 
-/// Adds limits to those of the layers around.
+/// Adds limits to the outer layers' limits.
 #[inline(always)]
 pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
     let before = with(|context| {
@@ -36,8 +36,8 @@ pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
     }
 }
 
-/// Another stack begins. A limit on a job also limits its child jobs. Any other limit ends the code under it, and what
-/// that code polls itself.
+/// Enters another stack. A limit on a job also bounds its child jobs. Any other limit bounds only
+/// the code that it polls itself.
 #[inline(always)]
 pub(in crate::job) fn narrow_for_callee() -> Option<Restore<Option<Limits>>> {
     limits().map(|around| {

@@ -1,4 +1,4 @@
-//! What the layers inside say of a result or of a panic, for the layers around.
+//! The ambient verdict: what inner layers say of a result or a panic, for outer layers.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Context {
     }
 
     #[inline(always)]
-    pub(super) fn take_said(&self) -> Carried {
+    pub(super) fn take_verdict(&self) -> Carried {
         let mut explanation = None;
         if !self.explanation.look(|explanation| explanation.is_none()) {
             self.explanation.swap(&mut explanation);
@@ -44,20 +44,20 @@ impl Context {
         Carried::new(verdict, explanation)
     }
 
-    pub(super) fn put_said(&self, said: Carried) {
-        let (verdict, mut explanation) = said.into_parts();
+    pub(super) fn put_verdict(&self, carried: Carried) {
+        let (verdict, mut explanation) = carried.into_parts();
         self.set_verdict(verdict);
         self.explanation.swap(&mut explanation);
     }
 }
 
 #[inline(always)]
-pub(in crate::job) fn said() -> Option<Verdict> {
+pub(in crate::job) fn current_verdict() -> Option<Verdict> {
     with(Context::verdict)
 }
 
 #[inline(always)]
-pub(in crate::job) fn set_said(verdict: Option<Verdict>) {
+pub(in crate::job) fn set_verdict(verdict: Option<Verdict>) {
     with(|context| context.set_verdict(verdict));
 }
 
@@ -66,13 +66,13 @@ pub(in crate::job) fn explanation() -> Option<Arc<Explanation>> {
 }
 
 pub(in crate::job) fn set_explanation(mut explanation: Option<Arc<Explanation>>) {
-    // The one before is dropped outside the slot, at the end.
+    // The previous value is dropped outside the slot, at the end.
     with(|context| context.explanation.swap(&mut explanation));
 }
 
-/// Takes away what is said, unread.
+/// Removes the verdict unread.
 #[inline(always)]
-pub(in crate::job) fn clear_said() {
+pub(in crate::job) fn clear_verdict() {
     with(|context| {
         context.verdict.set(None);
         if context
@@ -84,17 +84,17 @@ pub(in crate::job) fn clear_said() {
     });
 }
 
-/// Takes away what is said.
+/// Takes the verdict.
 #[inline(always)]
-pub(in crate::job) fn take_said() -> Carried {
-    with(Context::take_said)
+pub(in crate::job) fn take_verdict() -> Carried {
+    with(Context::take_verdict)
 }
 
-pub(in crate::job) fn put_said(said: Carried) {
-    with(|context| context.put_said(said));
+pub(in crate::job) fn put_verdict(carried: Carried) {
+    with(|context| context.put_verdict(carried));
 }
 
-/// Why the layer around is dropping this future, if a layer does.
+/// Why an outer layer is dropping this future, if one does.
 pub(in crate::job) fn dropping() -> Option<VerdictKind> {
     with(|context| context.dropping.get())
 }
@@ -103,10 +103,10 @@ pub(in crate::job) fn drop_for(kind: VerdictKind) -> Restore<Option<VerdictKind>
     Restore::set(|context| &context.dropping, Some(kind))
 }
 
-/// A closure that a layer asked before it called the service is panicking.
+/// A closure that a layer runs before it calls the service is panicking.
 #[cold]
 pub(in crate::job) fn note_panic_before_service() {
-    // Otherwise the ambient job is one around this stack, whose own code runs.
+    // Otherwise the ambient job is an outer job, whose own code runs.
     if is_calling() {
         let job = with_current(|job| job.map(|job| job.id()));
         with(|context| context.before_service.set(job));

@@ -1,4 +1,4 @@
-//! The ambient job, and what the code around a call is doing: its phase.
+//! The ambient job, and the phase of the code around a call.
 
 use std::sync::Arc;
 
@@ -7,24 +7,25 @@ use tokio::time::Instant;
 use super::{CONTEXT, Restore, Swapped, stop::stop_signal_of, with};
 use crate::job::core::{Core, Origin};
 
-/// What the code around a call is doing. Layers of one stack hand the request down at once, while the job's own code
-/// calls later, from a poll: the phase tells the two apart, and so which job a call belongs to.
+/// What the code around a call is doing. Layers of one stack pass the request down at once, while
+/// the job's own code calls later, from a poll. The phase distinguishes the two, and so decides
+/// which job a call belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Running a job, or nothing of ours: a call made now begins a stack of its own.
+    /// Running a job, or no code of this library: a call begins a stack of its own.
     #[default]
     Running,
-    /// As `Running`; around it is the owner of a stack that has no job and would take one over.
+    /// Like `Running`, under the owner of a stack without a job, which would adopt one.
     Open,
-    /// As `Open`, and a layer inside left a job for that owner: it is ambient.
+    /// Like `Open`, but an inner layer has left a job for that owner as the ambient one.
     Offered,
-    /// The outermost layer of a stack is being called and would take over a job begun below it. The ambient job is
-    /// the one around the stack.
+    /// The outermost layer of a stack is being called, and would adopt a job begun below it. The
+    /// ambient job is the job around the stack.
     Adopting,
-    /// A stack is being called and the ambient job is its job.
+    /// A stack is being called, and the ambient job is its job.
     Calling,
-    /// As `Calling`, but the job was found again by a layer that belongs to it: another layer owns it. The owner that would
-    /// adopt it, and reads this once its call is back, is a member instead.
+    /// Like `Calling`, but a layer that belongs to the job found it again: another layer owns it.
+    /// The adopting owner reads this after its call, and is a member instead.
     Rejoined,
 }
 
@@ -33,12 +34,12 @@ pub(crate) fn phase() -> Phase {
     with(|context| context.phase.get())
 }
 
-/// Whether the ambient job is that of the stack that is being called.
+/// Whether the ambient job is the job of the stack that is being called.
 pub(crate) fn is_calling() -> bool {
     matches!(phase(), Phase::Calling | Phase::Rejoined)
 }
 
-/// Returns the phase before.
+/// Returns the previous phase.
 #[inline(always)]
 pub(in crate::job) fn set_phase(phase: Phase) -> Phase {
     with(|context| context.phase.replace(phase))
@@ -49,13 +50,14 @@ pub(crate) fn in_phase(phase: Phase) -> Restore<Phase> {
     Restore::set(|context| &context.phase, phase)
 }
 
-/// Layers hand a call down from here on, since this time if it is known. Whatever sets a phase in which they do says so.
+/// Layers pass a call down from now on; `at` is the time, if known. Set with every phase in which
+/// layers do so.
 #[inline(always)]
 pub(in crate::job) fn set_called_at(at: Option<Instant>) {
     with(|context| context.called_at.set(at));
 }
 
-/// When the calls began that are handed down now, or else the time.
+/// When the current calls began, or else the current time.
 #[inline(always)]
 pub(crate) fn called_at() -> Instant {
     with(|context| match context.phase.get() {
@@ -70,7 +72,7 @@ pub(crate) fn current() -> Option<Arc<Core>> {
     with(|context| context.job.get())
 }
 
-/// Looks at the ambient job without taking a handle to it. `look` runs code of ours only.
+/// Reads the ambient job without cloning the handle. `look` runs only code of this library.
 #[inline(always)]
 pub(crate) fn with_current<T>(mut look: impl FnMut(Option<&Arc<Core>>) -> T) -> T {
     CONTEXT
@@ -78,7 +80,7 @@ pub(crate) fn with_current<T>(mut look: impl FnMut(Option<&Arc<Core>>) -> T) -> 
         .unwrap_or_else(|_| look(None))
 }
 
-/// A new job's origin where this job's code begins it.
+/// The origin of a new job that this job's code begins.
 pub(in crate::job) fn origin(parent: Option<Arc<Core>>) -> Origin {
     parent.map_or(Origin::Nobody, |parent| Origin::Parent {
         within: stop_signal_of(parent.id()),
@@ -104,16 +106,17 @@ fn replace_job(mut job: Option<Arc<Core>>) -> Option<Arc<Core>> {
     job
 }
 
-/// Makes this the ambient job over the one around the stack, until the stack's owner [takes it over](take_over).
+/// Makes this the ambient job over the job around the stack, until the stack's owner
+/// [adopts](take_over) it.
 pub(in crate::job) fn lay_over(job: Arc<Core>) {
-    job.replace_around(replace_job(None));
+    job.replace_outer(replace_job(None));
     replace_job(Some(job));
 }
 
-/// Makes the job around the stack ambient again, in place of the job that was laid over it.
+/// Makes the job around the stack ambient again, and returns the job that was laid over it.
 #[cold]
 pub(in crate::job) fn take_over() -> Option<Arc<Core>> {
     let job = replace_job(None)?;
-    replace_job(job.replace_around(None));
+    replace_job(job.replace_outer(None));
     Some(job)
 }

@@ -1,13 +1,14 @@
-//! Everything that is ambient for the code that runs now, in one thread-local.
+//! The ambient context of the running code, in one thread-local.
 //!
-//! What holds for a piece of code is set for it and put back after it, by one of two guards: [`Restore`] for a plain
-//! value, [`Swapped`] for a shared one. What comes up from below is left for the code around, which takes it away: what is
-//! said of a result, a job that an owner adopts, a panic's origin. Nothing else that a call sees is kept in a thread, and
-//! below this file nothing reads it: the job itself and its parts take what they need as arguments.
+//! Values for a piece of code are set before it and restored after it, by one of two guards:
+//! [`Restore`] for a plain value, [`Swapped`] for a shared one. Inner layers leave some values for
+//! outer layers, which take them: a verdict, a job for an adopting owner, the origin of a panic.
+//! Nothing else is kept per thread. Below this module no code reads the context: the job and its
+//! parts get what they need as arguments.
 //!
-//! Calls are made while a thread ends, too: from the `Drop` of what another crate keeps in it. So no field has a
-//! destructor, as that would take the value away before the thread is gone. Where a platform takes the values away
-//! nevertheless, a read gives the default, which is that nothing is ambient, and a write does nothing.
+//! Calls also happen while a thread ends, from the `Drop` of another crate's thread-local. So no
+//! field has a destructor, which would remove the value earlier. If a platform removes the values
+//! anyway, reads give the default (nothing is ambient) and writes do nothing.
 
 mod ambient_limits;
 mod ambient_verdict;
@@ -44,33 +45,35 @@ thread_local! {
 }
 
 struct Context {
-    /// Whose code runs.
+    /// The job whose code runs.
     job: Slot<Core>,
     phase: Cell<Phase>,
-    /// When the calls began that layers hand down now: one look at the clock does for all of them. Of no meaning in any
-    /// other phase.
+    /// When the calls began that layers now pass down: they share one clock read. Meaningless in
+    /// any other phase.
     called_at: Cell<Option<Instant>>,
-    /// The limits in force. They are not the job's: the next attempt, or a layer outside, may be under others.
+    /// The time limits. They are not part of the job: the next attempt, or an outer layer, may have
+    /// others.
     limits: Cell<Option<Limits>>,
-    /// The time limit around whose timer wakes for the limits inside, too.
+    /// The outer time limit whose timer also wakes inner limits.
     timed: Cell<Option<Timed>>,
-    /// When that timer is to go off for a limit inside.
+    /// When that timer must fire for an inner limit.
     wake_at: Cell<Option<Instant>>,
-    /// What tells this code to stop, while the job itself may go on.
+    /// The signal that stops this code while the job itself may go on.
     signal: Slot<StopSignal>,
     /// The step whose code runs, and its job.
     step: Cell<Option<(JobId, Key)>>,
-    /// The execution, which callers share, that runs now, and its job.
+    /// The running shared execution and its job.
     execution: Cell<Option<(ExecutionId, Option<JobId>)>>,
-    /// What the layers inside say of the result that comes up with this poll: the kind of stop, and its marks. A byte of
-    /// its own says that there is none, as it is written and read several times a call: to read more bytes than were
-    /// written last would wait for the write.
+    /// The inner layers' verdict on the result of this poll: its kind and its marks. `None` is a
+    /// value of the same byte, because the field is written and read several times per call.
+    /// Reading more bytes than the last write would stall.
     verdict: Cell<Option<VerdictKind>>,
     stop_marks: Cell<(bool, bool)>,
     explanation: Slot<Explanation>,
-    /// Why a layer drops what it wraps, while it does.
+    /// Why a layer is dropping its inner future.
     dropping: Cell<Option<VerdictKind>>,
-    /// The job in which a closure that a layer asked before the service panicked, on the panic's way to the owner.
+    /// The job in which a closure panicked before the service call, while the panic travels to the
+    /// owner.
     before_service: Cell<Option<JobId>>,
 }
 
@@ -96,7 +99,8 @@ impl Context {
     }
 }
 
-/// A shared value. The guards, or the code that takes it away, empty it, so nothing is left to be dropped with the thread.
+/// A shared value. Guards, or the code that takes it, empty it. So nothing is left to drop with the
+/// thread.
 struct Slot<T>(RefCell<ManuallyDrop<Option<Arc<T>>>>);
 
 impl<T> Slot<T> {
@@ -104,7 +108,7 @@ impl<T> Slot<T> {
         Self(RefCell::new(ManuallyDrop::new(None)))
     }
 
-    /// `look` must not use this slot in turn.
+    /// `look` must not use this slot itself.
     #[inline(always)]
     fn look<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
         look(self.0.borrow().as_ref())
@@ -127,7 +131,7 @@ fn with<T: Default>(look: impl FnOnce(&Context) -> T) -> T {
 
 type Field<T> = fn(&Context) -> &T;
 
-/// A plain field of the context has another value for as long as this lives.
+/// Sets a plain field of the context while this exists.
 pub(crate) struct Restore<T: Copy + 'static> {
     field: Field<Cell<T>>,
     before: T,
@@ -148,8 +152,8 @@ impl<T: Copy> Drop for Restore<T> {
     }
 }
 
-/// A shared field of the context and what is in the slot have changed places for as long as this lives: entering and
-/// leaving cost no reference count.
+/// Swaps a shared field of the context with the slot while this exists. Entering and leaving cost
+/// no reference count.
 pub(crate) struct Swapped<'a, T: 'static> {
     field: Field<Slot<T>>,
     slot: &'a mut Option<Arc<T>>,

@@ -1,4 +1,4 @@
-//! The step whose code runs now, the events and reports of that code, and code that belongs to no call.
+//! The running step, the events and reports of its code, and code that belongs to no call.
 
 use std::mem;
 
@@ -19,14 +19,14 @@ pub(in crate::job) fn in_step(job: JobId, step: Key) -> Restore<Option<(JobId, K
     Restore::set(|context| &context.step, Some((job, step)))
 }
 
-/// The step whose code runs now, if it is in this job.
+/// The running step, if it belongs to this job.
 #[inline(always)]
 pub(crate) fn step_of(job: JobId) -> Option<Key> {
     with(|context| context.step.get()).and_then(|(of, key)| (of == job).then_some(key))
 }
 
-/// The code that was called or polled just now belongs to an attempt of a Retry layer: its job, or a job that it began, is
-/// known by that.
+/// The last call or poll belongs to an attempt of a Retry layer: marks its job, or the job that it
+/// began.
 #[inline(always)]
 pub(in crate::job) fn mark_attempts(called: bool) {
     if matches!(phase(), Phase::Calling | Phase::Rejoined | Phase::Offered) {
@@ -34,7 +34,7 @@ pub(in crate::job) fn mark_attempts(called: bool) {
     }
 }
 
-/// Sends an event of this job, in the step whose code runs now. `make` runs only if somebody may hear it.
+/// Sends an event of this job, in the running step. `make` runs only if an event has a receiver.
 #[inline]
 pub(crate) fn emit(job: &Core, make: impl FnOnce() -> EventKind) {
     if job.is_heard() {
@@ -42,18 +42,18 @@ pub(crate) fn emit(job: &Core, make: impl FnOnce() -> EventKind) {
     }
 }
 
-/// Reports how far this job is.
+/// Reports progress of this job.
 pub(in crate::job) fn report(job: &Core, report: Report) {
     job.touch();
     emit(job, || EventKind::Progress(report));
 }
 
-/// Runs code that belongs to no call, though it runs in the middle of one, such as an observer: what it calls begins
-/// stacks of its own, and what it leaves says nothing of the call.
+/// Runs code that belongs to no call, such as an observer, in the middle of a call. Its calls begin
+/// stacks of their own, and its verdicts do not affect the call.
 pub(crate) fn apart(code: &mut dyn FnMut()) {
-    /// Puts back what belongs to the call.
+    /// Restores the state of the call.
     struct Call {
-        said: Carried,
+        carried: Carried,
         phase: Phase,
         execution: Option<(ExecutionId, Option<JobId>)>,
     }
@@ -63,13 +63,13 @@ pub(crate) fn apart(code: &mut dyn FnMut()) {
             with(|context| {
                 context.phase.set(self.phase);
                 context.execution.set(self.execution);
-                context.put_said(mem::take(&mut self.said));
+                context.put_verdict(mem::take(&mut self.carried));
             });
         }
     }
 
     let _call = CONTEXT.try_with(|context| Call {
-        said: context.take_said(),
+        carried: context.take_verdict(),
         phase: context.phase.replace(Phase::Running),
         execution: context.execution.take(),
     });

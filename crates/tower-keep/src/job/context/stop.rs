@@ -1,4 +1,4 @@
-//! What tells the code that runs now to stop: a signal of a time limit, or the job's token.
+//! The stop signal of the running code: from a time limit, or from the job's token.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ fn with_stop_signal_of<T: Default>(job: JobId, look: impl FnOnce(&Arc<StopSignal
     .unwrap_or_default()
 }
 
-/// That of the code that runs now, if it is in this job.
+/// The stop signal of the running code, if it is in this job.
 pub(crate) fn stop_signal_of(job: JobId) -> Option<Arc<StopSignal>> {
     with_stop_signal_of(job, |signal| Some(Arc::clone(signal)))
 }
 
-/// What told the code that runs now to stop, if it is in this job.
+/// Why the running code was stopped, if it is in this job.
 pub(crate) fn stopped_by(job: JobId) -> Option<VerdictKind> {
     with_stop_signal_of(job, |signal| signal.stopped_by())
 }
 
-/// Whether the code that runs now, in this job, is to stop: the job's token fired, or a limit gives this code a last
+/// Whether the running code of this job should stop: the job's token fired, or the code is in its
 /// grace period.
 #[inline]
 pub(crate) fn is_stopping(job: &Core) -> bool {

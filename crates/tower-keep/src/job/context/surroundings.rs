@@ -1,4 +1,4 @@
-//! What holds for code that goes on elsewhere: in a shared execution, or in a detached task.
+//! The context of code that continues elsewhere: in a shared execution, or in a detached task.
 
 use std::sync::Arc;
 
@@ -13,33 +13,34 @@ use crate::{
     job::{core::sharing::ExecutionId, limits::Limits, stop_signal::StopSignal},
 };
 
-/// Whether what is called now is a part of the execution of this job that callers share, rather than one of those calls.
+/// Whether the current call is part of this job's shared execution, and not one of the calls that
+/// share it.
 pub(crate) fn is_execution_of(job: JobId) -> bool {
     shared_execution().is_some_and(|(_, of)| of == Some(job))
 }
 
-/// The shared execution whose code runs now.
+/// The running shared execution.
 pub(crate) fn execution() -> Option<ExecutionId> {
     shared_execution().map(|(execution, _)| execution)
 }
 
-/// With its job.
+/// The running shared execution and its job.
 pub(in crate::job) fn shared_execution() -> Option<(ExecutionId, Option<JobId>)> {
     with(|context| context.execution.get())
 }
 
-/// What holds for a piece of code apart from its job, taken along where the code goes on elsewhere. By default no limit
-/// holds, and nothing stops it.
+/// The context of a piece of code apart from its job, to take along to another task. By default
+/// without limits and signal.
 #[derive(Clone, Default)]
 pub(crate) struct Surroundings {
     pub(crate) limits: Option<Limits>,
     pub(crate) signal: Option<Arc<StopSignal>>,
-    /// The shared execution that the code is a part of.
+    /// The shared execution that the code is part of.
     pub(crate) execution: Option<(ExecutionId, Option<JobId>)>,
 }
 
 impl Surroundings {
-    /// Those of an execution that callers share: it is under the limits of none of them.
+    /// The surroundings of a shared execution, which no caller's limits bound.
     pub(crate) fn of_execution(execution: ExecutionId, job: Option<JobId>) -> Self {
         Self {
             execution: Some((execution, job)),
@@ -47,7 +48,8 @@ impl Surroundings {
         }
     }
 
-    /// Of a detached task: what stops the code around stops it too. Any limit but the job's own may go with the caller.
+    /// The surroundings of a detached task. The current signal stops it too. Limits other than the
+    /// job's own do not apply.
     pub(crate) fn of_detached_task() -> Self {
         Self {
             limits: limits().map(|limits| limits.for_detached()),
@@ -56,10 +58,10 @@ impl Surroundings {
         }
     }
 
-    /// Lets them hold, and no others, while `code` runs.
+    /// Runs `code` with exactly these surroundings.
     pub(crate) fn around<T>(&mut self, code: impl FnOnce() -> T) -> T {
         let _execution = Restore::set(|context| &context.execution, self.execution);
-        // Most code is under none, here and there.
+        // Most code has no limits, before and after.
         let limited = self.limits.is_some() || limits().is_some();
         let _limits = limited.then(|| under(self.limits));
         let _signal = under_stop_signal(&mut self.signal);

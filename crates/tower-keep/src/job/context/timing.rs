@@ -1,4 +1,5 @@
-//! Nested limits that one task polls share the timer of the outermost. Here the limits inside ask for it.
+//! Shares the outermost limit's timer with the nested limits that one task polls: inner limits
+//! register here.
 
 use std::{ptr, task::Waker};
 
@@ -7,11 +8,11 @@ use tokio::time::Instant;
 use super::with;
 use crate::job::limits::nearest;
 
-/// A time limit that polls with this waker. That is compared only while it is there.
+/// A time limit that polls with this waker. The pointer is compared only while the waker exists.
 #[derive(Clone, Copy)]
 pub(crate) struct Timed {
     waker: *const Waker,
-    /// The limit's timer went off, perhaps for a limit inside.
+    /// The limit's timer fired, perhaps for an inner limit.
     pub(crate) fired: bool,
 }
 
@@ -21,15 +22,15 @@ impl Timed {
         Self { waker, fired }
     }
 
-    /// Whether this waker was handed down from there. A waker that merely wakes the same may be that of an executor inside,
-    /// on the same thread: it polls nothing around while it waits.
+    /// Whether this waker came from that limit. Another waker of the same task may belong to an
+    /// inner executor on the same thread, which polls no outer code while it waits.
     #[inline(always)]
     pub(crate) fn wakes(&self, waker: &Waker) -> bool {
         ptr::eq(self.waker, waker)
     }
 }
 
-/// A time limit polls, and its timer wakes for the limits inside as long as this lives.
+/// A time limit polls, and its timer wakes inner limits while this exists.
 pub(crate) struct Timing {
     around: Option<Timed>,
     asked_around: Option<Instant>,
@@ -50,7 +51,7 @@ impl Timing {
         }
     }
 
-    /// What the limits inside asked for.
+    /// The earliest time that inner limits asked for.
     #[inline(always)]
     pub(crate) fn asked(&self) -> Option<Instant> {
         with(|context| context.wake_at.get())
@@ -67,13 +68,13 @@ impl Drop for Timing {
     }
 }
 
-/// The limit around, if its timer wakes for the limits inside.
+/// The outer limit, if its timer wakes inner limits.
 #[inline(always)]
 pub(crate) fn timed() -> Option<Timed> {
     with(|context| context.timed.get())
 }
 
-/// Asks the timer of the limit around to go off then, or earlier.
+/// Asks the outer limit's timer to fire at this time, or earlier.
 pub(crate) fn wake_at(at: Instant) {
     with(|context| {
         let asked = nearest(context.wake_at.get(), Some(at));

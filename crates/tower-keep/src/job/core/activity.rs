@@ -1,11 +1,13 @@
-//! When a job last showed that it goes on. Noted only for those jobs that an idle limit times. Pure.
+//! The time of a job's last activity, for idle limits. Recorded only for jobs under an idle limit.
+//! Pure.
 
 use std::time::Duration;
 
 use super::nanos;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Nanoseconds from the job's beginning to the last sign of life, after two that are no times.
+/// Nanoseconds from the job's beginning to its last activity. The two lowest values are states, not
+/// times.
 pub(super) struct Activity(AtomicU64);
 
 const UNTIMED: u64 = 0;
@@ -27,7 +29,7 @@ impl Activity {
         let _timed = self.0.compare_exchange(UNTIMED, BORN, order.0, order.1);
     }
 
-    /// A child's signs of life are its parent's too.
+    /// A child's activity also counts for its parent.
     pub(super) fn be_timed_as(&self, parent: &Self) {
         if parent.is_timed() {
             self.be_timed();

@@ -1,13 +1,14 @@
 //! The attempts of a job: when each began, and one event for the end of each.
 //!
-//! A Retry layer marks its job. An attempt is open while nothing holds the call back, no wait for the next attempt goes
-//! on, no hook prepares the next one, and no event of its end was sent. The first of these sends it, under the lock:
+//! A Retry layer marks its job. An attempt is open until the event of its end was sent. It is not
+//! open while the call is held, during backoff, and while a hook prepares the next one. The first
+//! of these sends the event, under the lock:
 //!
-//! | who | of an attempt that |
+//! | sender | attempt |
 //! |---|---|
-//! | the Timeout layer | its limit cut off |
-//! | the Retry layer | came to a result |
-//! | the end of the job | was dropped otherwise, or panicked |
+//! | the Timeout layer | cut off by its limit |
+//! | the Retry layer | has a result |
+//! | the end of the job | dropped, or panicked |
 
 use std::time::Duration;
 
@@ -24,42 +25,42 @@ impl Core {
         self.attempt.load(Ordering::Relaxed)
     }
 
-    /// A Retry layer makes the attempts of this job, and just `called` or polled the service.
+    /// A Retry layer makes the attempts of this job, and has just `called` or polled the service.
     #[inline(always)]
     pub(crate) fn has_attempts(&self, called: bool) {
-        if self.flags.set(Flag::Attempts).has(Flag::AttemptTold) && called {
-            // A foreign layer called it once more.
+        if self.flags.set(Flag::Attempts).has(Flag::AttemptClosed) && called {
+            // A foreign layer called the service again.
             self.attempt_runs();
         }
     }
 
-    /// The job was begun by this attempt, for which the service was just called.
+    /// This attempt began the job; the service was just called for it.
     pub(crate) fn begun_in_attempt(&self, attempt: u32) {
         self.attempt.store(attempt, Ordering::Relaxed);
     }
 
-    /// The wait for another attempt is over, but that for the service's readiness.
+    /// The wait for another attempt is over, except for the service's readiness.
     pub(crate) fn begin_attempt(&self, attempt: u32) {
         self.attempt.store(attempt, Ordering::Relaxed);
         self.note_attempt();
         if let Some(rare) = &mut self.lock().rare {
-            // Each attempt goes through its steps again.
+            // Each attempt numbers its steps from 1 again.
             rare.steps.restart();
         }
         self.touch();
     }
 
-    /// What prepares an attempt runs. The attempt itself is open once the service is called.
+    /// A hook prepares an attempt. The attempt opens when the service is called.
     #[cold]
     pub(crate) fn attempt_is_prepared(&self) {
         if self.is_heard() {
             self.note_attempt();
         }
         self.flags
-            .update(|flags| flags.without(Flag::BackingOff).with(Flag::AttemptTold));
+            .update(|flags| flags.without(Flag::BackingOff).with(Flag::AttemptClosed));
     }
 
-    /// What prepared the attempt is through, well or not: nothing holds the job back any more.
+    /// The hook is over, with or without success: nothing holds the job back any more.
     #[cold]
     pub(crate) fn attempt_was_prepared(&self) {
         self.flags.release();
@@ -70,10 +71,10 @@ impl Core {
     pub(crate) fn attempt_runs(&self) {
         self.note_attempt();
         self.flags
-            .update(|flags| flags.without(Flag::BackingOff).without(Flag::AttemptTold));
+            .update(|flags| flags.without(Flag::BackingOff).without(Flag::AttemptClosed));
     }
 
-    /// The attempt that a gate let through begins with that.
+    /// A gate let the call through: its attempt begins now.
     pub(crate) fn release(&self) {
         if self.is_heard() {
             self.note_attempt();
@@ -86,12 +87,12 @@ impl Core {
         self.attempt_at.store(since_born, Ordering::Relaxed);
     }
 
-    /// When the attempt began that runs or ran last, since the job's beginning.
+    /// When the current or last attempt began, in nanoseconds since the job's beginning.
     pub(super) fn attempt_at(&self) -> u64 {
         self.attempt_at.load(Ordering::Relaxed)
     }
 
-    /// How long ago the attempt began.
+    /// Time since the attempt began.
     pub(crate) fn attempt_took(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.born)
             .saturating_sub(Duration::from_nanos(self.attempt_at()))
@@ -99,10 +100,10 @@ impl Core {
 
     /// The attempt did not reach the service.
     pub(crate) fn attempt_turned_away(&self) {
-        self.flags.set(Flag::AttemptTold);
+        self.flags.set(Flag::AttemptClosed);
     }
 
-    /// The attempt is over: sends the event, unless it was sent.
+    /// Ends the attempt: sends the event, unless it was sent.
     #[cold]
     pub(crate) fn attempt_ended(&self, here: Option<Key>, outcome: AttemptOutcome) {
         if !self.is_observed() {
@@ -113,7 +114,7 @@ impl Core {
         if !self.state().is_over() {
             if let Some(kind) = job.end_attempt(outcome, at) {
                 let step = job.step_of(&kind, here);
-                job.tell_all(kind, at, step, None);
+                job.notify_all(kind, at, step, None);
             }
         }
     }
@@ -136,7 +137,7 @@ impl Locked<'_> {
         if !core.state().has_open_attempt() {
             return None;
         }
-        core.flags.set(Flag::AttemptTold);
+        core.flags.set(Flag::AttemptClosed);
         Some(EventKind::AttemptEnded {
             attempt: core.attempt(),
             took: core.attempt_took(at),
@@ -144,7 +145,7 @@ impl Locked<'_> {
         })
     }
 
-    /// The job ends like this: so does the attempt that is open.
+    /// Ends the open attempt with the job.
     pub(super) fn end_last_attempt(
         &mut self,
         ending: &EventKind,
@@ -159,7 +160,7 @@ impl Locked<'_> {
             _ => return None,
         };
         // Otherwise it did not reach the service.
-        self.start_is_told()
+        self.start_was_sent()
             .then(|| self.end_attempt(outcome, at))?
     }
 }

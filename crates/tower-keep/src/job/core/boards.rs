@@ -1,4 +1,4 @@
-//! The boards that show a job: what they see of it, and which of their readers learn of a change.
+//! The boards that show a job: its facts for views, and which readers get each change.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     Core, Flag, Flags, Locked,
     details::{Details, Doing, Ended, Facts, How},
-    followers::{Handles, Told},
+    followers::{Handles, LeaderReport},
     nanos,
     rate::Rate,
 };
@@ -17,59 +17,62 @@ use crate::{
     sync::atomic::Ordering,
 };
 
-/// What the readers of all changes of one board know of the job.
+/// The state of one board's change readers with respect to this job.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Reading {
-    /// There are readers, who learn of each change.
+    /// There are readers, and each change is listed for them.
     begun: bool,
-    /// There is a change of which they will be told.
+    /// An unread change is listed for them.
     listed: bool,
     /// They know that the job has started.
     started: bool,
 }
 
 impl Reading {
-    /// Whether there were none before.
+    /// Returns whether there were no readers before.
     fn begin(&mut self) -> bool {
         !mem::replace(&mut self.begun, true)
     }
 
-    /// Whether a change is to be listed for them. `starts`: it is the start, and nothing else.
+    /// Returns whether to list a change for them. `starts`: the change is only the start of the
+    /// job.
     fn list(&mut self, starts: bool) -> bool {
         let is_news = self.begun && !(starts && self.started);
         is_news && !mem::replace(&mut self.listed, true)
     }
 
-    /// Whether there was a change.
+    /// Takes the listed change. Returns whether there was one.
     fn take(&mut self) -> bool {
         mem::take(&mut self.listed)
     }
 }
 
-/// Whom a change is to be told to, once the job's lock is released.
+/// The readers to notify of a change after the job's lock is released.
 #[must_use = "readers wait for it"]
-pub(super) struct Unseen {
-    /// It is to be listed for the readers of all changes of the first board.
+pub(super) struct Notification {
+    /// List the change for the change readers of the first board.
     listed: bool,
-    /// And for those of these.
+    /// List it for the change readers of these boards too.
     further: Vec<Arc<Shard>>,
-    /// This job is watched.
+    /// The job has watches.
     watched: bool,
 }
 
-/// Nanoseconds since the beginning, one too many, so that 0 is none.
+/// Nanoseconds since the beginning plus one, so that 0 means none.
 fn time(nanos: u64) -> u64 {
     nanos.saturating_add(1)
 }
 
 impl Core {
-    /// Puts the job on this board; `false` if it is there, or over.
+    /// Shows the job on this board. Returns `false` if the board has it already, or the job is
+    /// over.
     pub(crate) fn show_on(&self, shard: &Arc<Shard>) -> bool {
         if self.shard().is_none() && self.board.set(Arc::clone(shard)).is_ok() {
-            // Either this or the thread that ends the job finds what the other did.
+            // One of two threads sees the other: this one sees the end, or the ending thread sees
+            // the board.
             return !self.flags.set(Flag::OnBoard).is_over();
         }
-        // It is on another already, or on this.
+        // Another board has the job, or this one.
         self.show_on_further(shard)
     }
 
@@ -81,8 +84,8 @@ impl Core {
         if known.any(|known| known.is_of_table_of(shard)) {
             return false;
         }
-        let place = (Arc::clone(shard), Reading::default());
-        job.rare().boards.push(place);
+        let board = (Arc::clone(shard), Reading::default());
+        job.rare().boards.push(board);
         !self.flags.set(Flag::Details).is_over()
     }
 
@@ -92,13 +95,13 @@ impl Core {
         self.state().has(Flag::OnBoard)
     }
 
-    /// Where the first board has the job.
+    /// The shard of the first board.
     #[inline(always)]
     pub(crate) fn shard(&self) -> Option<&Arc<Shard>> {
         self.born_on.as_ref().or_else(|| self.board.get())
     }
 
-    /// Without the lock, as boards have their own.
+    /// Without the lock, because boards have their own.
     fn for_each_board(&self, look: impl FnMut(&Arc<Shard>)) {
         let further = match self.state().has(Flag::Details) {
             true => (self.lock().rare.as_ref()).map_or_else(Vec::new, |rare| rare.boards.clone()),
@@ -108,13 +111,13 @@ impl Core {
         self.shard().into_iter().chain(further).for_each(look);
     }
 
-    /// Notes when it started, for those who look later.
+    /// Records when the job started, for later views.
     pub(super) fn note_started(&self, at: Instant) {
         let nanos = nanos(at.saturating_duration_since(self.born));
         self.started_at.store(time(nanos), Ordering::Relaxed);
     }
 
-    /// When it started, if the time was taken.
+    /// When the job started, if the time was recorded.
     pub(super) fn started_at(&self) -> Option<Instant> {
         let noted = self.started_at.load(Ordering::Relaxed);
         Some(self.born + Duration::from_nanos(noted.checked_sub(1)?))
@@ -142,7 +145,7 @@ impl Core {
         }
     }
 
-    /// The job as it is now.
+    /// The current facts of the job.
     pub(crate) fn facts(&self) -> Facts {
         if !self.follows_closely() {
             drop(self.absorb_reports());
@@ -150,8 +153,8 @@ impl Core {
         self.lock().facts()
     }
 
-    /// The job as it is now, for readers of all changes of this board, who learn of each change from now on; and
-    /// whether those who were readers before are to be told of it.
+    /// The current facts of the job for the change readers of this board, which get each change
+    /// from now on. Also returns whether to list the job for earlier readers.
     pub(crate) fn facts_for_readers(&self, board: &Shard) -> (Facts, bool, Handles) {
         let handles = self.follow_closely();
         let mut job = self.lock();
@@ -163,67 +166,68 @@ impl Core {
         (job.facts_for(board), is_news, handles)
     }
 
-    /// The job as it is now, unless the readers of all changes of this board know.
+    /// The current facts of the job, unless the change readers of this board know them.
     pub(crate) fn take_change(&self, board: &Shard) -> Option<Facts> {
         let mut job = self.lock();
         job.reading(board)?.take().then(|| job.facts_for(board))
     }
 
-    /// It has readers from its beginning on this board on, who are to be told of it.
+    /// The board has had readers since the job's beginning: lists the job for them.
     pub(crate) fn begin_read(&self, board: &Shard) {
         let mut job = self.lock();
         self.flags.set(Flag::Read);
         if let Some(reading) = job.reading(board) {
-            // Otherwise a reader that began just now has told them.
+            // Otherwise a new reader has listed the job for them.
             if reading.begin() {
                 reading.list(false);
             }
         }
     }
 
-    /// It is watched from now on.
+    /// The job is watched from now on.
     pub(crate) fn be_watched(&self) {
         drop(self.follow_closely());
         self.flags.set(Flag::Viewed);
     }
 
-    /// The job has a name or an external id now: tells those who look.
+    /// The job got a name or an external id: notifies readers and watches.
     pub(super) fn changed(&self) {
         if self.is_shown() && (self.state().has(Flag::Read) || self.state().has(Flag::Viewed)) {
-            let unseen = self.lock().unseen(false);
-            self.tell_boards(unseen);
+            let notification = self.lock().notification(false);
+            self.notify_boards(notification);
         }
     }
 
-    /// It has started, which what is shown says by itself unless there is more to show, or it is looked at.
+    /// The job has started. Views derive this from the flags, unless there are details, or readers
+    /// and watches.
     pub(super) fn show_start(&self, before: Flags, at: Instant) {
         if before.is_looked_at() {
             let mut job = self.lock();
             if job.core.state().is_over() {
                 return;
             }
-            let unseen = match &job.shown {
+            let notification = match &job.shown {
                 Some(shown) if shown.doing != Doing::AsStarted => {
                     job.show(&EventKind::Started, at, None, None)
                 }
-                _ => job.unseen(true),
+                _ => job.notification(true),
             };
             drop(job);
-            self.tell_boards(unseen);
+            self.notify_boards(notification);
         }
     }
 
-    pub(super) fn tell_boards(&self, unseen: Unseen) {
-        let first = self.shard().filter(|_| unseen.listed);
-        for board in first.into_iter().chain(&unseen.further) {
+    pub(super) fn notify_boards(&self, notification: Notification) {
+        let first = self.shard().filter(|_| notification.listed);
+        for board in first.into_iter().chain(&notification.further) {
             board.list(self);
         }
-        if unseen.watched {
-            self.for_each_board(|board| board.tell_watch(self));
+        if notification.watched {
+            self.for_each_board(|board| board.notify_watch(self));
         }
     }
 
-    /// The job is over, and has an end that needs no look at more than the job's own flags.
+    /// Shows an end that the flags alone describe. Returns `false` if the end has more to show.
     pub(super) fn show_plain_end(&self, before: Flags, at: Instant) -> bool {
         if before.has(Flag::Details) || before.is_cancelled() {
             return false;
@@ -242,9 +246,10 @@ impl Core {
         self.for_each_board(|board| board.end(self, facts.clone()));
     }
 
-    // ===== what another job reports, which works for this one =====
+    // ===== reports of the leader =====
 
-    /// Whether each report of the work is to be told to this job at once, rather than read when it is looked at.
+    /// Whether each report of the leader is delivered to this job at once, instead of read on
+    /// request.
     pub(super) fn follows_closely(&self) -> bool {
         let now = self.state();
         now.has(Flag::Read)
@@ -253,7 +258,8 @@ impl Core {
             || self.is_observed()
     }
 
-    /// From now on each report of the work reaches this job at once; what it missed it gets now.
+    /// Delivers each report of the leader to this job from now on, and catches up on missed
+    /// reports.
     pub(super) fn follow_closely(&self) -> Handles {
         let mut handles = Vec::new();
         if !self.follows_closely() {
@@ -263,7 +269,7 @@ impl Core {
         handles
     }
 
-    /// Takes over what the work of others reported.
+    /// Takes over the leaders' latest reports.
     #[inline]
     pub(super) fn absorb_reports(&self) -> Handles {
         if !self.is_shown() {
@@ -287,7 +293,7 @@ impl Locked<'_> {
         }
     }
 
-    /// The job as it is now, as the readers of this board will know it.
+    /// The current facts of the job, which the readers of this board then know.
     fn facts_for(&mut self, board: &Shard) -> Facts {
         let facts = self.facts();
         if let Some(reading) = self.reading(board) {
@@ -296,7 +302,7 @@ impl Locked<'_> {
         facts
     }
 
-    /// The job's last view.
+    /// The facts for the job's last view.
     pub(super) fn last_facts(
         &mut self,
         kind: &EventKind,
@@ -312,7 +318,7 @@ impl Locked<'_> {
             }
         }
         Facts {
-            // It stays here: until the boards know of the end, a look finds the job as it was.
+            // The details stay here: until the boards show the end, views show the job as it was.
             shown: self.shown.clone(),
             ended: Some(Ended {
                 nanos,
@@ -322,16 +328,16 @@ impl Locked<'_> {
         }
     }
 
-    /// What happened is shown from now on.
+    /// Adds an event to what views show.
     pub(super) fn show(
         &mut self,
         kind: &EventKind,
         at: Instant,
         step: Option<StepInfo>,
         rate: Option<Rate>,
-    ) -> Unseen {
+    ) -> Notification {
         self.note(kind, at, step, rate);
-        self.unseen(false)
+        self.notification(false)
     }
 
     fn note(&mut self, kind: &EventKind, at: Instant, step: Option<StepInfo>, rate: Option<Rate>) {
@@ -343,7 +349,7 @@ impl Locked<'_> {
         }
     }
 
-    /// There is more to show from now on.
+    /// The details, created if there are none.
     pub(super) fn shown(&mut self) -> &mut Arc<Details> {
         let core = self.core;
         self.shown.get_or_insert_with(|| {
@@ -352,12 +358,12 @@ impl Locked<'_> {
         })
     }
 
-    /// Nobody learns of it by this: each look begins with it, that of a reader of changes too.
-    pub(super) fn absorb(&mut self, reports: &[Told]) {
+    /// Notifies no reader, because every view absorbs first, change readers included.
+    pub(super) fn absorb(&mut self, reports: &[LeaderReport]) {
         if self.core.state().is_over() || !self.core.is_shown() {
             return;
         }
-        for Told {
+        for LeaderReport {
             kind,
             step,
             at,
@@ -365,7 +371,7 @@ impl Locked<'_> {
         } in reports
         {
             let since_born = nanos(at.saturating_duration_since(self.core.born));
-            // It may know of a later one.
+            // The job may know a later report.
             if self
                 .shown
                 .as_ref()
@@ -376,8 +382,8 @@ impl Locked<'_> {
         }
     }
 
-    pub(super) fn unseen(&mut self, starts: bool) -> Unseen {
-        Unseen {
+    pub(super) fn notification(&mut self, starts: bool) -> Notification {
+        Notification {
             listed: self.reading.list(starts),
             further: match &mut self.rare {
                 Some(rare) => {
@@ -392,14 +398,14 @@ impl Locked<'_> {
         }
     }
 
-    /// What the readers of this board know; `None` where it does not have the job.
+    /// What the readers of this board know; `None` if the board does not have the job.
     fn reading(&mut self, board: &Shard) -> Option<&mut Reading> {
         let is_it = |known: &Arc<Shard>| known.is_of_table_of(board);
         if self.core.shard().is_some_and(is_it) {
             return Some(&mut self.reading);
         }
         let further = &mut self.rare.as_mut()?.boards;
-        let place = further.iter_mut().find(|(known, _)| is_it(known));
-        place.map(|(_, reading)| reading)
+        let known = further.iter_mut().find(|(known, _)| is_it(known));
+        known.map(|(_, reading)| reading)
     }
 }

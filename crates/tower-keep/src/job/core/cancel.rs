@@ -1,4 +1,4 @@
-//! Cancelling a job, and the jobs that work for it.
+//! Cancelling a job and its child jobs.
 
 use std::sync::{Arc, Weak};
 
@@ -9,19 +9,20 @@ use crate::{
     sync::{AtomicWaker, CancellationToken},
 };
 
-/// What a cancellation is aimed at.
+/// The target of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The job, by its handle: a Cancel layer that has a call in hand takes its caller out. Too late once the result is on
-    /// its way.
+    /// The job, through a handle. A Cancel layer with a call in hand returns to its caller. Too
+    /// late once the result is decided.
     Request,
-    /// The job's caller, which goes now, result or not. A shared execution goes on for the others.
+    /// The job's caller leaves now, even if there is a result. A shared execution continues for the
+    /// others.
     Leaving,
-    /// The shared execution, for every caller, also where the job itself has ended.
+    /// The shared execution, for every caller, even if the job itself has ended.
     Execution,
 }
 
-/// What a cancellation reaches, once the lock is released.
+/// What to fire and wake after the lock is released.
 pub(super) struct Reached {
     /// `None` if the token does not fire.
     fired: Option<Fired>,
@@ -34,8 +35,8 @@ struct Fired {
 }
 
 impl Core {
-    /// Cancels the job: sets the reason, fires the token and wakes the waiting layers. `false` if the job was over or
-    /// cancelled before.
+    /// Cancels the job: sets the reason, fires the token and wakes waiting layers. Returns `false`
+    /// if the job was already over or cancelled.
     pub(crate) fn cancel(&self, reason: CancelReason, by: By) -> bool {
         let reached = self.lock().cancel(&reason, by);
         let was_in_time = reached.is_some();
@@ -45,12 +46,13 @@ impl Core {
         was_in_time
     }
 
-    /// The overall limit expired, and the layer that calls this drops its part of the execution.
+    /// The overall limit expired, and the calling layer drops its part of the execution.
     pub(crate) fn expire(&self) {
         {
             let _job = self.lock();
             if self.state().is_shared() {
-                // Others may still wait for the result, and this job's caller gets the limit's own error.
+                // Other callers may still wait for the result, and this job's caller gets the
+                // limit's own error.
                 self.flags.set(Flag::Expired);
                 return;
             }
@@ -58,12 +60,12 @@ impl Core {
         self.cancel(CancelReason::TimedOut, By::Leaving);
     }
 
-    /// The code of this job inside the signal is to end within a grace period. Its child jobs are cancelled, except
+    /// Fires the signal of a grace period for this job's code. Cancels its child jobs, except
     /// detached ones.
     pub(crate) fn stop_by(&self, signal: &StopSignal) {
         signal.fire();
-        // The lock orders this after a child that is born at the same time, or before it so that it sees the signal: the flag
-        // that there are children would not.
+        // A child may be born at the same time. Under the lock, either it is in this list, or it
+        // sees the signal. The flag for children does not guarantee that.
         let children = self.lock().children_within(signal);
         for child in children.iter().filter_map(Weak::upgrade) {
             if !child.state().has(Flag::Detached) {
@@ -72,12 +74,12 @@ impl Core {
         }
     }
 
-    /// Why the job was cancelled, if it was. Where its token fired nevertheless, its caller had gone before.
+    /// Why the job was cancelled. If its token fired without a reason, its caller had left.
     pub(crate) fn reason(&self) -> Option<CancelReason> {
         self.lock().reason()
     }
 
-    /// Fires with the job's cancellation.
+    /// The token that fires with the job's cancellation.
     pub(crate) fn token(&self) -> CancellationToken {
         let (token, fired) = {
             let mut job = self.lock();
@@ -92,26 +94,27 @@ impl Core {
 }
 
 impl Reached {
-    /// Fires tokens and wakers, of this job and of its children. By a list, as children may be a chain of any length.
+    /// Fires tokens and wakers of this job and its children. Iterates, because a chain of children
+    /// may be long.
     pub(super) fn spread(self, job: &Core, reason: &CancelReason) {
-        let mut next = self.tell(job);
+        let mut next = self.notify(job);
         while let Some(child) = next.pop() {
             let Some(child) = child.upgrade() else {
                 continue;
             };
-            // Released before anything is told.
+            // The lock is released before anything fires.
             let reached = child.lock().cancel_with_parent(reason);
             next.extend(
                 reached
-                    .map(|reached| reached.tell(&child))
+                    .map(|reached| reached.notify(&child))
                     .into_iter()
                     .flatten(),
             );
         }
     }
 
-    /// Returns the children that are to be told too.
-    fn tell(self, job: &Core) -> Vec<Weak<Core>> {
+    /// Returns the children to cancel too.
+    fn notify(self, job: &Core) -> Vec<Weak<Core>> {
         let mut children = Vec::new();
         if let Some(fired) = self.fired {
             if let Some(token) = fired.token {
@@ -147,8 +150,8 @@ impl Locked<'_> {
         Some(self.reach(!goes_on))
     }
 
-    /// The parent drops this job's caller or lets it come to an end, so that others may go on with a shared execution,
-    /// and a detached one without its caller.
+    /// The parent drops this job's caller or lets it end. So a shared execution continues for other
+    /// callers, and a detached job without its caller.
     pub(super) fn cancel_with_parent(&mut self, reason: &CancelReason) -> Option<Reached> {
         if self.core.state().survives(reason) {
             return None;
@@ -156,8 +159,8 @@ impl Locked<'_> {
         self.cancel(reason, By::Leaving)
     }
 
-    /// What there is to tell, and whether the token fires. The children stay in the table: some go on, and an ended job
-    /// may begin others.
+    /// What to notify, and whether the token fires. The children stay in the table: some continue,
+    /// and an ended job may begin more.
     pub(super) fn reach(&mut self, fires: bool) -> Reached {
         let fires = fires && !self.core.flags.set(Flag::Fired).has_fired();
         let rare = self.rare.as_ref();

@@ -1,4 +1,4 @@
-//! What there is to show of a job: its last report, its step, what it does, how it ended. Views are made of it.
+//! The details of a job that views show: last report, step, state, ending.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,26 +10,26 @@ use crate::{
     event::{CancelReason, EventKind, FailureCause, JobId, JobName, Report, StepInfo},
 };
 
-/// What there is of a job beyond its beginning, its start and its end. Of most jobs there is nothing else, and they have none.
+/// Details beyond the beginning, the start and the end. Most jobs have none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Details {
     pub(crate) external_id: Option<Arc<str>>,
     pub(crate) report: Report,
-    /// Of the amounts that were reported.
+    /// The rate of the reported amounts.
     pub(crate) rate: Rate,
     pub(crate) step: Option<StepInfo>,
     pub(crate) error: Option<Arc<str>>,
     pub(crate) doing: Doing,
-    /// When the next attempt is to begin, where it is waited for.
+    /// When the next attempt begins, during backoff.
     pub(crate) next_attempt: Option<Instant>,
-    /// Since the job's beginning.
+    /// Nanoseconds since the job's beginning.
     pub(crate) changed: u64,
 }
 
-/// What a job does at the moment.
+/// The current state of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Doing {
-    /// It waits until it has started, and runs then.
+    /// Waiting before the start, running after it.
     #[default]
     AsStarted,
     Joined,
@@ -37,10 +37,10 @@ pub(crate) enum Doing {
     Backoff,
 }
 
-/// How a job ended, and when.
+/// How and when a job ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
-    /// Since the job's beginning.
+    /// Nanoseconds since the job's beginning.
     pub(crate) nanos: u64,
     pub(crate) how: How,
 }
@@ -62,19 +62,19 @@ impl From<&EventKind> for How {
     }
 }
 
-/// All of which a view is made.
+/// Everything that a view is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) id: JobId,
     pub(crate) parent: Option<JobId>,
     pub(crate) name: JobName,
     pub(crate) attempt: u32,
-    /// When that began, since the job's beginning.
+    /// When the attempt began, in nanoseconds since the job's beginning.
     pub(crate) attempt_at: u64,
-    /// A cancellation was asked for.
+    /// The job is cancelled.
     pub(crate) cancelled: bool,
     pub(crate) born: Instant,
-    /// When it started, since its beginning.
+    /// When the job started, in nanoseconds since its beginning.
     pub(crate) started: Option<u64>,
     pub(crate) shown: Option<Arc<Details>>,
     pub(crate) ended: Option<Ended>,
@@ -124,7 +124,7 @@ impl Details {
             EventKind::Duplicate { joined: true, .. } => self.doing = Doing::Joined,
             EventKind::RetryScheduled { error, delay, .. } => {
                 self.doing = Doing::Backoff;
-                // What follows begins again, or goes on after a pause.
+                // The next attempt restarts the amount, or resumes it after a pause.
                 self.rate = Rate::default();
                 self.next_attempt = at.checked_add(*delay);
                 self.error = Some(Arc::clone(error));
@@ -133,7 +133,7 @@ impl Details {
         }
     }
 
-    /// A report came: of this job's work, whichever job does it.
+    /// A report arrived: of this job's own work, or of its leader's.
     fn runs(&mut self) {
         if self.doing != Doing::Joined {
             self.doing = Doing::Running;

@@ -1,4 +1,4 @@
-//! How a job ends: once, on every path.
+//! Ending a job exactly once, on every path: result, panic, drop, detached task.
 
 use std::{fmt, sync::Arc};
 
@@ -24,10 +24,10 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// What a result means for the job, given what the layers inside said of it.
-    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, said: &Carried) -> Self {
-        // A layer's error that somebody outside turned into a response is a success after all.
-        let stop = said.verdict.filter(|stop| stop.holds(result));
+    /// The ending that a result means for the job, given the verdict of the inner layers.
+    pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>, carried: &Carried) -> Self {
+        // A layer's error that a layer in between turned into a response is a success.
+        let stop = carried.verdict.filter(|stop| stop.holds(result));
         let kind = match (stop.map(|stop| stop.kind), result) {
             (None | Some(VerdictKind::Forbidden), Ok(_)) => return Self::Succeeded,
             (Some(VerdictKind::Cancelled), _) => {
@@ -40,11 +40,11 @@ impl Ending {
         };
         Self::Failed {
             cause: kind.map_or(FailureCause::Error, VerdictKind::cause),
-            error: said.text(result),
+            error: carried.text(result),
         }
     }
 
-    /// The code inside panicked.
+    /// The ending of a panic in the inner code.
     pub(crate) fn panicked() -> Self {
         Self::Failed {
             cause: FailureCause::Panicked,
@@ -53,40 +53,43 @@ impl Ending {
     }
 }
 
-/// A guard that somebody else's wait for the end hangs on.
+/// A guard that is dropped at the job's end, to notify a waiter.
 pub(super) type Awaiting = Box<dyn Send + Sync>;
 
-/// Tells the detached tasks of a job apart.
+/// Identifies a detached task of a job.
 pub(crate) type TaskId = u64;
 
-/// A job whose work goes on without its caller. The caller and the tasks end it, the last of them:
+/// State of a job whose work continues without its caller. The last of caller and tasks ends the
+/// job:
 ///
-/// | when the caller is gone | the job |
+/// | state when the caller is gone | the job |
 /// |---|---|
-/// | a task is not over | goes on, and the last task comes here again |
-/// | all are over, and the outcome of the last was not taken | ends with that |
-/// | all are over, and the layers outside took the outcome, or gave the task up | is cancelled: its caller left |
+/// | a task is running | continues, until the last task ends it |
+/// | all tasks are over, and nothing took the last outcome | ends with that outcome |
+/// | all tasks are over, and outer layers took the outcome or gave the task up | is cancelled: `CallerGone` |
 #[derive(Default)]
 pub(super) struct Detached {
     owner_gone: bool,
-    /// How many are not over.
+    /// The number of running tasks.
     tasks: usize,
-    /// Of the last task to end, until its caller has the result.
+    /// The outcome of the last finished task, until its caller takes the result.
     outcome: Option<(TaskId, Ending)>,
-    /// Those of the tasks that are not over which were given up.
+    /// The running tasks that were given up.
     given_up: Vec<TaskId>,
     next: TaskId,
 }
 
 impl Core {
-    /// Ends the job, once, in this step. `make` runs only if a reader or a listener may look, and outside the lock.
+    /// Ends the job, once, in this step. `make` runs outside the lock, and only if there may be a
+    /// reader or an observer.
     ///
-    /// A cancelled job ends as cancelled whatever its result, except that an overall timeout ends it as failed.
+    /// A cancelled job ends as cancelled, whatever its result. Exception: after an overall timeout
+    /// it ends as failed.
     pub(crate) fn end(&self, here: Option<Key>, make: impl FnOnce() -> Ending) {
         self.end_as(here, make, false);
     }
 
-    /// The caller dropped the job's future. What is not detached or shared stops.
+    /// The caller dropped the job's future. Work that is neither detached nor shared stops.
     pub(crate) fn caller_gone(&self, here: Option<Key>) {
         {
             let mut job = self.lock();
@@ -127,7 +130,7 @@ impl Core {
                 stop_left_overs(self);
                 return;
             }
-            // An observer came just now, before the end, and is to see it.
+            // An observer that joined just before the end must see the end.
             marked = true;
         }
         let ending = make();
@@ -146,16 +149,16 @@ impl Core {
             let facts = job.last_facts(&kind, at, step.clone());
             drop(job);
             self.show_end(facts);
-            // Nothing came in between: the job is marked as over.
+            // Nothing happened in between, so the job is marked as over.
             job = self.lock();
         }
-        // What waits for the end is let go by the thread that tells of it.
-        job.tell_ending(attempt, (kind, step), at);
+        // The thread that delivers the end also drops the guards of waiters.
+        job.send_ending(attempt, (kind, step), at);
         family::leave(self);
         stop_left_overs(self);
     }
 
-    /// The job has ended, which only boards show.
+    /// Ends a job that only boards show.
     fn end_shown(&self, before: Flags, here: Option<Key>, ending: Ending, dropped: bool) {
         let at = Instant::now();
         if matches!(ending, Ending::Succeeded) && self.show_plain_end(before, at) {
@@ -170,28 +173,29 @@ impl Core {
         self.show_end(facts);
     }
 
-    /// An execution that this job joined panicked: what its events say if the job ends by that.
+    /// Records the panic of a joined execution, for the events of a job that ends by it.
     pub(crate) fn note_panic(&self, text: Arc<str>) {
         self.lock().rare().panic = Some(text);
     }
 
-    /// Keeps this until the job is over and its observers know, or until another attempt is to follow; where it is over
-    /// already, not at all. For a job whose work goes on without its caller it is the work that counts: nobody knows
-    /// when a caller asks for the result.
+    /// Keeps the guard until the observers know the job's end, or until another attempt follows.
+    /// Drops it at once if the job is over. For a detached job the guard is dropped at once: only
+    /// its work counts, because its caller may take the result at any time.
     pub(crate) fn keep_until_over(&self, guard: Awaiting) {
         if self.state().has(Flag::Detached) {
             return;
         }
-        let (before, told) = {
+        let (before, delivered) = {
             let mut job = self.lock();
             job.rare().awaiting.push(guard);
             (
                 self.flags.set(Flag::Awaited),
-                self.state().has(Flag::EndingTold),
+                self.state().has(Flag::EndDelivered),
             )
         };
-        // The thread that ends the job, or tells of its end, looks for the guard after that: one of the two lets it go.
-        if before.is_over() && (told || !before.has(Flag::Observed)) {
+        // The thread that ends the job, or delivers the end, looks for guards afterwards. So one of
+        // the two drops this guard.
+        if before.is_over() && (delivered || !before.has(Flag::Observed)) {
             self.let_go();
         }
     }
@@ -200,12 +204,12 @@ impl Core {
     pub(super) fn let_go(&self) {
         if self.state().has(Flag::Awaited) {
             let over = std::mem::take(&mut self.lock().rare().awaiting);
-            // Without the lock, as they look at the job.
+            // Without the lock, because the guards look at the job.
             drop(over);
         }
     }
 
-    /// The work goes on without its caller, in one more task, which ends through [`detached_done`](Self::detached_done).
+    /// Detaches the work in one more task, which ends with [`detached_done`](Self::detached_done).
     pub(crate) fn detach(&self) -> TaskId {
         let mut job = self.lock();
         self.flags.set(Flag::Detached);
@@ -215,8 +219,8 @@ impl Core {
         detached.next
     }
 
-    /// A detached task is over, with this outcome, which does not count if the task was given up. If it is the last one
-    /// and the caller is gone, the job ends.
+    /// A detached task ended with this outcome. The outcome does not count if the task was given
+    /// up. The last task ends the job if the caller is gone.
     pub(crate) fn detached_done(&self, task: TaskId, outcome: Option<Ending>) {
         if let Some(detached) = &mut self.lock().rare().detached {
             detached.tasks -= 1;
@@ -233,14 +237,14 @@ impl Core {
         self.caller_gone(None);
     }
 
-    /// The layers around a detached task have its result: how the job ends is up to them.
+    /// Outer layers took the task's result: they decide how the job ends.
     pub(crate) fn outcome_taken(&self, task: TaskId) {
         if let Some(detached) = &mut self.lock().rare().detached {
             detached.outcome.take_if(|(of, _)| *of == task);
         }
     }
 
-    /// A layer around a detached task gave it up, before it had its result.
+    /// An outer layer gave up a detached task before its result.
     pub(crate) fn give_up(&self, task: TaskId) {
         if let Some(detached) = &mut self.lock().rare().detached {
             if detached.outcome.take_if(|(of, _)| *of == task).is_none() && detached.tasks > 0 {
@@ -251,12 +255,12 @@ impl Core {
 }
 
 impl Locked<'_> {
-    /// How the job ended, given why it was cancelled, if it was.
+    /// How the job ended, given the reason of its cancellation, if any.
     fn settle(&mut self, ending: Ending, dropped: bool) -> EventKind {
         let reason = self.reason();
         let dropped = dropped || self.core.state().has(Flag::Dropped);
         match (reason, ending) {
-            // Cancelled for its parent's time limit, say: the reason is known after all.
+            // Cancelled by its parent's time limit, for example: the reason is known.
             (Some(reason), Ending::Cancelled { .. }) => EventKind::Cancelled { reason, dropped },
             (Some(reason), _) if reason != CancelReason::TimedOut => {
                 EventKind::Cancelled { reason, dropped }
@@ -273,7 +277,7 @@ impl Locked<'_> {
     }
 }
 
-/// Tells the tasks of a detached job that are left: no task of a job runs on after that.
+/// Wakes the remaining tasks of a detached job, so that none outlives it.
 fn stop_left_overs(job: &Core) {
     if job.state().has(Flag::Detached) {
         let further = job.lock().rare().wakers.clone();

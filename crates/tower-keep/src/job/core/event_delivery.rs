@@ -1,4 +1,5 @@
-//! Numbers the events of a job and delivers them to its observers: in order, one at a time, without the lock.
+//! Numbers a job's events and delivers them to its observers: in order, one at a time, without the
+//! lock.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -6,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Core, Flag, Flags, Locked,
-    followers::{self, Handles, Told},
+    followers::{self, Handles, LeaderReport},
     rate::Rate,
     steps::Key,
 };
@@ -16,23 +17,25 @@ use crate::{
     tracing_enabled::tracing_listens,
 };
 
-/// The events on their way to the observers of a job. The first observers are next to the job's lock, so that they are
-/// called without it; further ones, and queued events, are in the rare part.
+/// The event stream of a job. The first observers are stored outside the job's lock, so that they
+/// are called without it. Further observers, and queued events, are in `rare`.
 pub(super) struct EventQueue {
     next_seq: u64,
-    /// That of `Started`, once it was sent: few events come before it. Never 0, which is the number of `Dispatched`.
+    /// The number of `Started`, once sent. Small, because few events come before it. Never 0, which
+    /// is `Dispatched`.
     started: Option<NonZeroU32>,
-    /// How many places for observers are in use. The first is that of the observer that the job began with, if it did.
+    /// The number of observer slots in use. The first slot is for the observer that the job began
+    /// with, if any.
     observers: u32,
 }
 
-/// The observers that are not in the rare part.
+/// The number of observers outside the rare part.
 const INLINE: usize = 2;
 
 impl EventQueue {
     pub(super) fn new() -> Self {
         Self {
-            // `Dispatched` is number 0 of every job, with an observer or without.
+            // `Dispatched` has number 0 in every job, with or without an observer.
             next_seq: 1,
             started: None,
             observers: 1,
@@ -49,7 +52,7 @@ impl EventQueue {
 pub(super) enum Target {
     /// The observers that were registered when the event was queued.
     First(u32),
-    /// An observer that came later, and gets what it missed.
+    /// An observer that joined later, for the events that it missed.
     Only(u32),
 }
 
@@ -63,7 +66,7 @@ impl Target {
 }
 
 impl Flag {
-    /// What an observer sets where it is registered.
+    /// The flag that an observer sets when it is registered.
     pub(super) fn of_observer(traced: bool) -> Self {
         match traced && !tracing_listens() {
             true => Self::Traced,
@@ -73,8 +76,9 @@ impl Flag {
 }
 
 impl Core {
-    /// Registers an observer, once, and tells it what it missed. `traced` is a sink of tracing's: while tracing has no
-    /// listener, no event is built for it, and what happens then it never hears of.
+    /// Registers an observer, once, and sends it the events that it missed. `traced` marks
+    /// tracing's sink. While tracing has no listener, no event is built for that sink, and it never
+    /// gets those events.
     pub(crate) fn observe(&self, observer: &Arc<dyn Observer>, traced: bool) {
         let flag = Flag::of_observer(traced);
         if flag == Flag::Observed {
@@ -84,11 +88,11 @@ impl Core {
         let Some(index) = job.add_observer(observer, traced) else {
             return;
         };
-        // A thread that sets `Started` or `Ended` after this sees that there is an observer, and tells.
+        // A thread that sets `Started` or `Ended` after this sees the observer, and delivers to it.
         let before = self.flags.set(flag);
         if before.is_over() && !before.has(Flag::Observed) {
-            // It ended just now, unobserved, and nobody will tell.
-            self.flags.set(Flag::EndingTold);
+            // The job ended just now without an observer, so no thread delivers the end.
+            self.flags.set(Flag::EndDelivered);
             return;
         }
         if flag == Flag::Traced {
@@ -98,26 +102,26 @@ impl Core {
             attempt: 1,
             ..job.event(EventKind::Dispatched, self.born, 0, None)
         };
-        // A thread that set the flag just now is about to tell all observers, this one too.
+        // A thread that set the flag just now is about to notify all observers, including this one.
         let is_coming = job.stream.started.is_none()
             && before.has(Flag::Observed)
-            && !before.has(Flag::StartUnheard);
-        // Where there was no observer when it happened, nobody may have taken the time.
+            && !before.has(Flag::StartUnobserved);
+        // Without an observer at that time, the start may have no recorded time.
         let missed = (before.has(Flag::Started) && !is_coming).then(|| Event {
             attempt: 1,
             ..job.started_event(self.born)
         });
-        job.tell(Target::Only(index), dispatched, missed);
+        job.deliver(Target::Only(index), dispatched, missed);
     }
 
-    /// Tells the observer that the job begins with.
-    pub(super) fn tell_dispatched(&self) {
+    /// Sends `Dispatched` to the observer that the job begins with.
+    pub(super) fn send_dispatched(&self) {
         let job = self.lock();
         let dispatched = job.event(EventKind::Dispatched, self.born, 0, None);
-        job.tell(Target::Only(0), dispatched, None);
+        job.deliver(Target::Only(0), dispatched, None);
     }
 
-    /// Registers an observer, for what happens from now on.
+    /// Registers an observer for future events only.
     pub(crate) fn listen(&self, observer: &Arc<dyn Observer>) -> Handles {
         let handles = self.follow_closely();
         if self.lock().add_observer(observer, false).is_some() {
@@ -126,14 +130,14 @@ impl Core {
         handles
     }
 
-    /// Names a job that has no name yet. Observers that know the job without a name learn of it.
+    /// Names a job that has no name. Notifies observers that know the job without one.
     #[cold]
     pub(crate) fn set_name(&self, name: JobName) {
         if name.is_empty() || self.name.set(name).is_err() {
             return;
         }
         let observers: Vec<_> = self.lock().observers().cloned().collect();
-        (self.tell)(&mut || {
+        (self.run_apart)(&mut || {
             for observer in &observers {
                 unharmed(|| observer.on_named(self.id, self.name()));
             }
@@ -141,8 +145,8 @@ impl Core {
         self.changed();
     }
 
-    /// Sends an event of this step, unless the job is over. A report also reaches the jobs that wait for this one's work.
-    /// Layers send events by [`context::emit`](crate::job::context::emit), which knows the step.
+    /// Sends an event of this step, unless the job is over. Followers get reports too. Layers send
+    /// events with [`context::emit`](crate::job::context::emit), which knows the step.
     pub(crate) fn emit(&self, here: Option<Key>, kind: EventKind) {
         let at = Instant::now();
         let job = self.lock();
@@ -150,24 +154,25 @@ impl Core {
         job.emit(kind, at, step);
     }
 
-    /// Whether an event may reach anybody, now or when they look.
+    /// Whether an event may reach a reader or an observer, now or on request.
     pub(crate) fn is_heard(&self) -> bool {
         self.is_shown() || self.state().is_shared() || self.is_observed()
     }
 
-    /// Whether an event reaches an observer. Asked at each event, as tracing's listeners come and go.
+    /// Whether an event reaches an observer. Checked at each event, because tracing's listeners
+    /// come and go.
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
         let now = self.state();
-        // Once tracing has a listener, its sink is an observer like others.
+        // Once tracing has a listener, its sink is an ordinary observer.
         now.has(Flag::Observed)
             || (now.has(Flag::Traced)
                 && tracing_listens()
                 && !self.flags.update(Flags::listening).is_over())
     }
 
-    /// The call got past every gate, unless one still holds it back. Where the work runs in a task of its own, only that
-    /// can say so.
+    /// Marks the job as started, unless a gate holds the call. If the work runs in its own task,
+    /// only that task can do so.
     #[inline(always)]
     pub(crate) fn started(&self, in_task: bool) {
         let now = self.flags.glance();
@@ -176,7 +181,8 @@ impl Core {
         }
     }
 
-    /// As [`started`](Self::started), of a call whose result is there, so that the job may end at once: it started by then.
+    /// Like [`started`](Self::started), for a call whose result is ready, so the job may end at
+    /// once.
     #[inline(always)]
     pub(crate) fn started_and_over(&self) {
         let now = self.flags.glance();
@@ -187,7 +193,7 @@ impl Core {
 
     #[cold]
     fn started_now(&self, is_over: bool) {
-        // Before the flag is set: a listener that comes after that does not report it.
+        // Before the flag is set: a listener that joins afterwards does not report the start.
         let _ = self.is_observed();
         let before = self.flags.set(Flag::Started);
         let is_shown = self.is_shown();
@@ -195,18 +201,18 @@ impl Core {
             return;
         }
         if is_over && !before.is_looked_at() {
-            // The time of what comes next will do.
+            // The time of the next event is good enough.
             return;
         }
         let at = Instant::now();
         self.note_started(at);
         if before.has(Flag::Observed) {
             let mut job = self.lock();
-            // An observer or another event that came in between has told it already.
+            // A new observer, or an event in between, has already sent it.
             if !self.state().is_over() && job.stream.started.is_none() {
                 let started = job.started_event(at);
                 let everyone = job.everyone();
-                job.tell(everyone, started, None);
+                job.deliver(everyone, started, None);
             }
         }
         if is_shown {
@@ -238,7 +244,7 @@ impl<'a> Locked<'a> {
         first.iter().chain(second).chain(more)
     }
 
-    /// Returns its index; `None` where it is known, or the job over.
+    /// Returns the observer's index; `None` if it is registered already, or the job is over.
     fn add_observer(&mut self, observer: &Arc<dyn Observer>, traced: bool) -> Option<u32> {
         let is_known = self.observers().any(|known| Arc::ptr_eq(known, observer));
         if is_known || self.core.state().is_over() {
@@ -255,7 +261,7 @@ impl<'a> Locked<'a> {
         Some(index)
     }
 
-    /// Which of the first observers are left out: tracing's sink, while tracing has no listener.
+    /// The first observers to skip: tracing's sink, while tracing has no listener.
     fn left_out(&self) -> u8 {
         match self.traced {
             0 => 0,
@@ -264,39 +270,39 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// The observers that are registered now.
+    /// All observers registered now.
     fn everyone(&self) -> Target {
         Target::First(self.stream.observers)
     }
 
-    /// Shows and sends an event of this step, unless the job is over; a report also to the jobs that wait for its work.
+    /// Shows and sends an event of this step, unless the job is over. Followers get reports too.
     pub(super) fn emit(mut self, kind: EventKind, at: Instant, step: Option<StepInfo>) {
         let core = self.core;
         if kind.is_report() && core.state().is_prepared() {
-            // The job's own code runs, before the service is called for the first time.
+            // The job's own code runs before the first call of the service.
             core.flags.release();
         }
-        // Queued under the same lock as the event, so that the followers see the reports in the same order.
+        // Queued under the same lock as the event, so that followers see reports in the same order.
         let forwards = core.state().is_shared() && kind.is_report() && {
-            let told = Told {
+            let report = LeaderReport {
                 kind: kind.clone(),
                 step: step.clone(),
                 at,
                 rate: Rate::default(),
             };
-            self.queue_report(told, 0)
+            self.queue_report(report, 0)
         };
         if matches!(kind, EventKind::RetryScheduled { .. }) {
             self.restart_rate();
         }
-        self.tell_all(kind, at, step, None);
+        self.notify_all(kind, at, step, None);
         if forwards {
-            followers::hand_on(core);
+            followers::forward(core);
         }
     }
 
-    /// Tells observers and boards. `rate` is that of the job whose report it is, if that is another.
-    pub(super) fn tell_all(
+    /// Notifies observers and boards. `rate` is the leader's rate, if the report is a leader's.
+    pub(super) fn notify_all(
         mut self,
         kind: EventKind,
         at: Instant,
@@ -313,33 +319,34 @@ impl<'a> Locked<'a> {
         if starts_now {
             core.note_started(at);
         }
-        let unseen = match kind {
+        let notification = match kind {
             _ if !shown => None,
-            // There is no more to see of it than that the job has started.
-            EventKind::AttemptEnded { .. } => starts_now.then(|| self.unseen(true)),
+            // Views show only that the job has started.
+            EventKind::AttemptEnded { .. } => starts_now.then(|| self.notification(true)),
             _ => Some(self.show(&kind, at, step.clone(), rate)),
         };
         if observed {
-            // The thread that set the flag before may not have told it yet: it comes first all the same.
-            let untold = self.stream.started.is_none() && !core.state().has(Flag::StartUnheard);
-            let started = (starts && untold).then(|| self.started_event(at));
+            // The thread that set the flag may not have sent it yet, but it must come first.
+            let unsent = self.stream.started.is_none() && !core.state().has(Flag::StartUnobserved);
+            let started = (starts && unsent).then(|| self.started_event(at));
             let seq = self.stream.next_seq();
             let event = self.event(kind, at, seq, step);
             let everyone = self.everyone();
             match started {
-                Some(started) => self.tell(everyone, started, Some(event)),
-                None => self.tell(everyone, event, None),
+                Some(started) => self.deliver(everyone, started, Some(event)),
+                None => self.deliver(everyone, event, None),
             }
         } else {
             drop(self);
         }
-        if let Some(unseen) = unseen {
-            core.tell_boards(unseen);
+        if let Some(notification) = notification {
+            core.notify_boards(notification);
         }
     }
 
-    /// The job's last event, once it is marked as over; before it the end of its last attempt.
-    pub(super) fn tell_ending(
+    /// Sends the terminal event of a job that is marked as over; before it, the end of its last
+    /// attempt.
+    pub(super) fn send_ending(
         mut self,
         attempt: Option<(EventKind, Option<StepInfo>)>,
         (kind, step): (EventKind, Option<StepInfo>),
@@ -353,17 +360,17 @@ impl<'a> Locked<'a> {
         let event = self.event(kind, at, seq, step);
         let everyone = self.everyone();
         match attempt {
-            Some(attempt) => self.tell(everyone, attempt, Some(event)),
-            None => self.tell(everyone, event, None),
+            Some(attempt) => self.deliver(everyone, attempt, Some(event)),
+            None => self.deliver(everyone, event, None),
         }
     }
 
     /// Whether the observers know that the job has started.
-    pub(super) fn start_is_told(&self) -> bool {
-        self.stream.started.is_some() || self.core.state().has(Flag::StartUnheard)
+    pub(super) fn start_was_sent(&self) -> bool {
+        self.stream.started.is_some() || self.core.state().has(Flag::StartUnobserved)
     }
 
-    /// `Started` as it was told, or else as of this time.
+    /// `Started` as it was sent, or else with this time.
     fn started_event(&mut self, at: Instant) -> Event {
         let seq = match self.stream.started {
             Some(seq) => u64::from(seq.get()),
@@ -377,8 +384,9 @@ impl<'a> Locked<'a> {
         self.event(EventKind::Started, at, seq, None)
     }
 
-    /// Delivers one or two events, unless another thread is at it: that one goes on with them then.
-    fn tell(mut self, target: Target, event: Event, then: Option<Event>) {
+    /// Delivers one or two events. If another thread is delivering, that thread continues with
+    /// them.
+    fn deliver(mut self, target: Target, event: Event, then: Option<Event>) {
         let core = self.core;
         if core.state().has(Flag::Delivering) {
             let events = [Some(event), then].into_iter().flatten();
@@ -387,51 +395,52 @@ impl<'a> Locked<'a> {
             if core.flags.set(Flag::Queued).has(Flag::Delivering) {
                 return;
             }
-            // It finished just now, before it could see that. No other begins meanwhile, as that takes the lock.
+            // The other thread finished before it could see the event. No other starts meanwhile:
+            // that takes the lock.
             core.flags.set(Flag::Delivering);
             return self.deliver_queued();
         }
         core.flags.set(Flag::Delivering);
         let (left_out, more) = (self.left_out(), self.beyond());
         drop(self);
-        core.hand_out(left_out, more, target, &event);
+        core.call_observers(left_out, more, target, &event);
         let mut ends = event.kind.is_terminal();
         if let Some(then) = then {
-            core.hand_out(left_out, more, target, &then);
+            core.call_observers(left_out, more, target, &then);
             ends |= then.kind.is_terminal();
         }
         let done = core.flags.try_update(|flags| flags.delivered(ends));
         if ends && done.is_err() {
-            core.flags.set(Flag::EndingTold);
+            core.flags.set(Flag::EndDelivered);
         }
         match done {
-            Ok(before) if ends || before.has(Flag::EndingTold) => core.let_go(),
+            Ok(before) if ends || before.has(Flag::EndDelivered) => core.let_go(),
             Ok(_) => {}
             Err(_) => core.lock().deliver_queued(),
         }
     }
 
-    /// Delivers what is queued, by the thread that set `Delivering`.
+    /// Delivers the queue, on the thread that set `Delivering`.
     #[cold]
     fn deliver_queued(mut self) {
         let core = self.core;
         while let Some((event, target)) = self.rare().queue.pop_front() {
             let (left_out, more) = (self.left_out(), self.beyond());
             drop(self);
-            core.hand_out(left_out, more, target, &event);
+            core.call_observers(left_out, more, target, &event);
             if event.kind.is_terminal() {
-                core.flags.set(Flag::EndingTold);
+                core.flags.set(Flag::EndDelivered);
             }
             self = core.lock();
         }
         let now = core.flags.update(Flags::drained);
         drop(self);
-        if now.has(Flag::EndingTold) {
+        if now.has(Flag::EndDelivered) {
             core.let_go();
         }
     }
 
-    /// How many observers there are beyond the first.
+    /// The number of observers after the first ones.
     fn beyond(&self) -> usize {
         (self.stream.observers as usize).saturating_sub(INLINE)
     }
@@ -439,11 +448,11 @@ impl<'a> Locked<'a> {
 
 impl Core {
     /// Calls the observers, without the lock.
-    fn hand_out(&self, left_out: u8, more: usize, target: Target, event: &Event) {
-        (self.tell)(&mut || {
-            for (index, place) in [self.first.as_ref(), self.second.get()].iter().enumerate() {
+    fn call_observers(&self, left_out: u8, more: usize, target: Target, event: &Event) {
+        (self.run_apart)(&mut || {
+            for (index, slot) in [self.first.as_ref(), self.second.get()].iter().enumerate() {
                 let is_meant = target.takes(index) && left_out & (1 << index) == 0;
-                if let Some(observer) = place.filter(|_| is_meant) {
+                if let Some(observer) = slot.filter(|_| is_meant) {
                     unharmed(|| observer.on_event(event));
                 }
             }

@@ -1,4 +1,4 @@
-//! The id that a job has outside this process. Few jobs have one: it is kept with what there is to show of them.
+//! The external id of a job. Few jobs have one, so it is part of the details.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{Core, Flag, Locked};
 use crate::{error::unharmed, error_text::bounded_id};
 
 impl Core {
-    /// Whether it may have one, which costs no lock.
+    /// Whether the job may have an external id. Takes no lock.
     #[inline]
     pub(crate) fn may_be_identified(&self) -> bool {
         self.state().has(Flag::Details)
@@ -19,13 +19,14 @@ impl Core {
         }
     }
 
-    /// Whether this is its external id, as [`identify`](Self::identify) keeps it.
+    /// Whether this is the job's external id, in the form that [`identify`](Self::identify) stores.
     pub(crate) fn is_known_as(&self, external_id: &str) -> bool {
         let known = self.external_id();
         known.is_some_and(|known| &*known == bounded_id(external_id))
     }
 
-    /// Gives the job its external id, unless it has one. Observers that know the job without it learn of it.
+    /// Sets the job's external id, unless it has one. Notifies observers that know the job without
+    /// it.
     #[cold]
     pub(crate) fn identify(&self, external_id: &Arc<str>) {
         let (id, observers) = {
@@ -35,7 +36,7 @@ impl Core {
             };
             (id, job.observers().cloned().collect::<Vec<_>>())
         };
-        (self.tell)(&mut || {
+        (self.run_apart)(&mut || {
             for observer in &observers {
                 unharmed(|| observer.on_identified(self.id, &id));
             }

@@ -1,36 +1,38 @@
-//! The state of a job, packed into flags of one word, and the moves from one state to the next. Pure, but for [`AtomicFlags`].
+//! The state of a job as flags in one word, and the transitions between states. Pure, except for
+//! [`AtomicFlags`].
 //!
-//! | a job | flags | then |
+//! | state | flags | next |
 //! |---|---|---|
-//! | is held by a gate | `Held` | starts once it is released; ends |
-//! | runs | `Started` | backs off; ends |
-//! | waits for its next attempt | `Started`, `BackingOff` | runs again; ends |
-//! | is over | `Ended` | stays so |
+//! | held by a gate | `Held` | starts after release, or ends |
+//! | running | `Started` | backs off, or ends |
+//! | waiting for its next attempt | `Started`, `BackingOff` | runs again, or ends |
+//! | over | `Ended` | final |
 //!
-//! Next to that, a cancellation goes through at most three states. Only the first is left by a result:
+//! Independently, a cancellation has up to three states. Only in the first one can a result end the
+//! job normally:
 //!
-//! | a job | flags | then |
+//! | state | flags | next |
 //! |---|---|---|
-//! | was not cancelled | none | is cancelled |
-//! | was cancelled, and others share its execution | `Cancelled`, `Shared` | its token fires when the execution is its own or over |
-//! | was cancelled, and its token fired | `Cancelled`, `Fired` | stays so |
+//! | not cancelled | none | is cancelled |
+//! | cancelled, others share its execution | `Cancelled`, `Shared` | token fires when the execution is its own, or over |
+//! | cancelled, token fired | `Cancelled`, `Fired` | final |
 //!
-//! The other flags note what happened, or who is to be told: `Observed`, `Traced`, `StartUnheard` (an observer that comes
-//! later is not told of the start), `Delivering`, `Queued`, `OnBoard`, `Details`, `Read`, `Viewed`, `Watched`, `HasChildren`,
-//! `Awaited`, `EndingTold`, `Dropped`, `Detached`, `NoRetries`, `Attempts`, `AttemptTold`, and `Expired`, by which the end
-//! of a shared execution is a time-out. Above the flags stands how many calls Cancel layers have in hand.
+//! The other flags record what happened and which watchers exist: see [`Flag`]. `StartUnobserved`:
+//! a later observer does not get `Started`. `Expired`: the end of a shared execution is a timeout.
+//! The bits above the flags count the calls that Cancel layers have in hand.
 //!
-//! A cancellation does not fire the token where others share the execution and this job's caller is taken out: it goes
-//! itself (`leaves`), or a Cancel layer has its call in hand and takes it out. Otherwise nothing would stop the caller but
-//! the code that sees the token.
+//! A cancellation does not fire the token if others share the execution and this job's caller can
+//! return: the caller leaves by itself (`leaves`), or a Cancel layer has its call in hand and
+//! returns. In any other case only code that checks the token can stop the caller.
 //!
 //! # Invariants
 //!
 //! 1. `Ended`, `Cancelled`, `Fired`, `Started` and `NoRetries` are never cleared.
-//! 2. `Decided` is set only while no call is in hand. The last call to be decided and a cancellation meet in this flags: one
-//!    of the two comes too late.
-//! 3. A job that was not cancelled before it ended is never cancelled, unless its execution went on for others.
-//! 4. `Fired` without `Cancelled` is a job that had ended when the execution that it shared was over.
+//! 2. `Decided` is set only while no call is in hand. The last decided call and a cancellation race
+//!    for this word: one of the two is too late.
+//! 3. A job that was not cancelled before its end is never cancelled, unless its execution
+//!    continued for others.
+//! 4. `Fired` without `Cancelled`: the job had ended before its shared execution was over.
 
 use crate::{
     event::CancelReason,
@@ -40,63 +42,64 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Flag {
-    /// It has an observer.
+    /// The job has an observer.
     Observed,
     /// tracing's sink is registered. It counts as an observer once tracing has a listener.
     Traced,
-    /// The job's own place for a waker is taken.
+    /// The job's own waker slot is taken.
     Watched,
     /// A gate holds the call back; it has not started.
     Held,
     /// `Started` was recorded.
     Started,
     /// `Started` was recorded before the job had an observer, so that it is not sent.
-    StartUnheard,
-    /// No attempt runs: the next one is waited for.
+    StartUnobserved,
+    /// No attempt runs: the job waits for the next one.
     BackingOff,
-    /// A Retry layer makes the attempts, and each has an event of its end.
+    /// A Retry layer makes the attempts, and the end of each is an event.
     Attempts,
-    /// That of this attempt was sent, or the attempt did not reach the service.
-    AttemptTold,
+    /// The end of this attempt was sent, or the attempt did not reach the service.
+    AttemptClosed,
     /// The job is over.
     Ended,
-    /// Cancellation was asked for; the reason is set.
+    /// The job is cancelled; the reason is set.
     Cancelled,
     /// The token fired: the code inside sees the cancellation.
     Fired,
-    /// The execution may outlive this job's caller: the layer that shares it fires the token.
+    /// The execution may outlive this job's caller. The sharing layer fires the token.
     Shared,
-    /// Every call that a Cancel layer has in hand has its result: it is too late to cancel, unless another call follows.
+    /// Every call in hand of a Cancel layer has its result: too late to cancel, unless another call
+    /// follows.
     Decided,
-    /// The work runs in a task of its own, which alone knows when it started.
+    /// The work runs in its own task, and only that task knows when it started.
     Detached,
-    /// The work was dropped where it stood.
+    /// The work was dropped before its own end.
     Dropped,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
     Expired,
-    /// The observers know how the job ended, or there is none.
-    EndingTold,
-    /// There may be children to let go of.
+    /// The observers know how the job ended, or there is no observer.
+    EndDelivered,
+    /// The job may have children to release.
     HasChildren,
-    /// A shutdown waits for the end.
+    /// A shutdown waits for the job's end.
     Awaited,
-    /// A retry inside gave up for the retries around it too.
+    /// An inner retry gave up for the outer retries too.
     NoRetries,
-    /// A thread delivers events.
+    /// A thread is delivering events.
     Delivering,
-    /// There are events in the queue, which the delivering thread takes.
+    /// The queue has events for the delivering thread.
     Queued,
     /// A board shows the job.
     OnBoard,
-    /// There is more to show than the job's beginning, start and end, or more than one board.
+    /// The job has details, or more than one board.
     Details,
-    /// Readers of all changes learn of each.
+    /// Change readers get each change.
     Read,
     /// The job is watched.
     Viewed,
 }
 
-/// One call that a Cancel layer has in hand, undecided. They are counted above the flags.
+/// One undecided call in hand of a Cancel layer. The bits above the flags count them.
 const CALL: u64 = 1 << 32;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,14 +120,14 @@ impl Flags {
         Self(self.0 & !(1 << flag as u8))
     }
 
-    // ===== questions =====
+    // ===== queries =====
 
     #[inline(always)]
     pub(crate) fn is_over(self) -> bool {
         self.has(Flag::Ended)
     }
 
-    /// Whether cancellation was asked for, even where the execution goes on for others.
+    /// Whether the job is cancelled, even if its execution continues for others.
     #[inline(always)]
     pub(crate) fn is_cancelled(self) -> bool {
         self.has(Flag::Cancelled)
@@ -136,24 +139,25 @@ impl Flags {
         self.has(Flag::Fired)
     }
 
-    /// Whether the overall limit of an execution expired that callers shared: this job's own caller gets the limit's error.
+    /// Whether the overall limit of a shared execution expired: this job's own caller gets the
+    /// limit's error.
     pub(crate) fn is_expired(self) -> bool {
         self.has(Flag::Expired)
     }
 
-    /// Whether the execution belongs to several callers.
+    /// Whether several callers share the execution.
     pub(crate) fn is_shared(self) -> bool {
         self.has(Flag::Shared)
     }
 
-    /// Whether nothing of the job runs: a gate keeps it waiting, or another job does its work.
+    /// Whether nothing of the job runs: a gate holds it, or a leader does its work.
     pub(crate) fn is_held(self) -> bool {
         self.has(Flag::Held)
     }
 
-    /// Whether the job is held while its first attempt is prepared.
+    /// Whether the job is held while a hook prepares its first attempt.
     pub(super) fn is_prepared(self) -> bool {
-        self.is_held() && self.has(Flag::AttemptTold)
+        self.is_held() && self.has(Flag::AttemptClosed)
     }
 
     /// Whether the job waits for its next attempt.
@@ -161,9 +165,9 @@ impl Flags {
         self.has(Flag::BackingOff)
     }
 
-    /// Whether an attempt of a Retry layer may run that has no event of its end.
+    /// Whether an attempt of a Retry layer may be running whose end was not sent.
     pub(super) fn has_open_attempt(self) -> bool {
-        let closed = [Flag::BackingOff, Flag::Held, Flag::AttemptTold];
+        let closed = [Flag::BackingOff, Flag::Held, Flag::AttemptClosed];
         self.has(Flag::Attempts) && !closed.into_iter().any(|flag| self.has(flag))
     }
 
@@ -176,47 +180,51 @@ impl Flags {
         !self.has(Flag::Started) && !self.has(Flag::Ended)
     }
 
-    /// Whether a Cancel layer has a call of this job in hand, and takes its caller out when it is cancelled.
+    /// Whether a Cancel layer has a call of this job in hand, and returns to the caller on
+    /// cancellation.
     pub(super) fn is_in_hand(self) -> bool {
         self.0 >= CALL
     }
 
-    /// Whether a Cancel layer stops the job's own work when it is cancelled.
+    /// Whether a Cancel layer stops the job's own work on cancellation.
     pub(crate) fn is_watched(self) -> bool {
         self.is_in_hand() && !self.is_shared()
     }
 
-    /// Whether this job goes on where its parent is cancelled for this reason: a detached one does not need its caller.
+    /// Whether this job survives a cancellation of its parent for this reason: a detached job does
+    /// not need its caller.
     pub(super) fn survives(self, reason: &CancelReason) -> bool {
         *reason == CancelReason::CallerGone && self.has(Flag::Detached)
     }
 
-    /// Whether the job has ended, as its caller left, and its execution goes on for others: that can still be stopped.
+    /// Whether the job ended because its caller left, and its execution continues for others and
+    /// can still be stopped.
     pub(crate) fn works_on(self) -> bool {
         self.is_over() && self.is_shared() && !self.has_fired()
     }
 
-    /// Whether the job was cancelled and its execution, which others may share, was not told.
+    /// Whether the job is cancelled, and its shared execution was not stopped.
     pub(super) fn leaves_its_execution(self) -> bool {
         self.is_cancelled() && self.is_shared() && !self.has_fired()
     }
 
-    /// Whether the call may have got past every gate just now: it has not started, and nothing holds it.
+    /// Whether the call may have passed every gate just now: it has not started, and nothing holds
+    /// it.
     #[inline(always)]
     pub(super) fn may_start(self) -> bool {
         self.is_fresh() && !self.is_held()
     }
 
-    /// Whether anybody learns of what happens, or there is more to show than the job's beginning, start and end.
+    /// Whether the job has details, observers, readers or watches.
     pub(super) fn is_looked_at(self) -> bool {
         let flags = [Flag::Observed, Flag::Details, Flag::Read, Flag::Viewed];
         flags.into_iter().any(|flag| self.has(flag))
     }
 
-    // ===== moves =====
+    // ===== transitions =====
 
-    /// Cancellation is asked for. `None` where it is too late, or was asked for before. `leaves` says that the caller
-    /// goes, so that a result that is on its way to it does not count.
+    /// Cancels the job. `None` if it is too late, or already cancelled. `leaves`: the caller
+    /// leaves, so a decided result does not count.
     pub(super) fn cancelled(self, leaves: bool) -> Option<Self> {
         let too_late = self.is_over() || (self.has(Flag::Decided) && !leaves);
         (!too_late && !self.is_cancelled()).then(|| self.with(Flag::Cancelled))
@@ -232,7 +240,8 @@ impl Flags {
         Self(self.0 - CALL)
     }
 
-    /// A call's result goes to its caller. If no other call is undecided, a cancellation is too late from here on.
+    /// A call's result goes to its caller. Without another undecided call, a cancellation is too
+    /// late from here on.
     fn decided(self) -> Self {
         let left = self.without_call();
         if left.is_in_hand() {
@@ -242,37 +251,37 @@ impl Flags {
         }
     }
 
-    /// The delivering thread is done; `None` where more is queued. `ends` says that it has told of the end.
+    /// The delivering thread is done; `None` if more is queued. `ends`: it has delivered the end.
     pub(super) fn delivered(self, ends: bool) -> Option<Self> {
         let done = self.without(Flag::Delivering);
         let done = if ends {
-            done.with(Flag::EndingTold)
+            done.with(Flag::EndDelivered)
         } else {
             done
         };
         (!self.has(Flag::Queued)).then_some(done)
     }
 
-    /// It is done with the queue, too.
+    /// The delivering thread is done, and the queue is empty.
     pub(super) fn drained(self) -> Self {
         self.without(Flag::Delivering).without(Flag::Queued)
     }
 
-    /// tracing's sink becomes an observer as others are, unless the job is over.
+    /// tracing's sink becomes an ordinary observer, unless the job is over.
     pub(super) fn listening(self) -> Self {
         if self.is_over() || self.has(Flag::Observed) {
             return self;
         }
         let observed = self.with(Flag::Observed);
         if self.has(Flag::Started) {
-            observed.with(Flag::StartUnheard)
+            observed.with(Flag::StartUnobserved)
         } else {
             observed
         }
     }
 }
 
-/// A job's flags, which all threads change.
+/// The flags of a job, which all threads change.
 pub(crate) struct AtomicFlags(AtomicU64);
 
 impl AtomicFlags {
@@ -286,13 +295,13 @@ impl AtomicFlags {
         Flags(self.0.load(Ordering::Acquire))
     }
 
-    /// For a decision that another look confirms.
+    /// For a decision that another read confirms.
     #[inline(always)]
     pub(super) fn glance(&self) -> Flags {
         Flags(self.0.load(Ordering::Relaxed))
     }
 
-    /// Each change returns the flags before it.
+    /// Returns the flags before the change, as all changes do.
     pub(super) fn set(&self, flag: Flag) -> Flags {
         Flags(self.0.fetch_or(1 << flag as u8, Ordering::AcqRel))
     }
@@ -306,7 +315,7 @@ impl AtomicFlags {
             .unwrap_or_else(|flags| flags)
     }
 
-    /// `Err` where the change does not apply.
+    /// `Err` if the change does not apply.
     pub(super) fn try_update(
         &self,
         change: impl Fn(Flags) -> Option<Flags>,
@@ -322,12 +331,12 @@ impl AtomicFlags {
 
     // ===== gates and attempts =====
 
-    /// A gate keeps the call waiting before it may start.
+    /// A gate holds the call before its start.
     pub(crate) fn hold(&self) {
         self.set(Flag::Held);
     }
 
-    /// The call does not go further. Unless the job has started by another call, it never does.
+    /// The call goes no further. Unless another call has started the job, it never starts.
     pub(crate) fn hold_back(&self) {
         if !self.load().has(Flag::Started) {
             self.hold();
@@ -339,15 +348,16 @@ impl AtomicFlags {
         self.clear(Flag::Held);
     }
 
-    /// The work was dropped before it came to an end of its own.
+    /// The work was dropped before its own end.
     pub(crate) fn set_dropped(&self) {
         self.set(Flag::Dropped);
     }
 
     // ===== calls in hand =====
 
-    /// A Cancel layer has a call of this job in hand, until it [decides](Self::decide) or [lets it go](Self::let_call_go).
-    /// `watches`: it also takes the job's own place for a waker, if that is free, as the flags before say.
+    /// A Cancel layer takes a call of this job in hand, until [`decide`](Self::decide) or
+    /// [`let_call_go`](Self::let_call_go). `watches`: it also takes the job's own waker slot, if
+    /// the returned flags show it free.
     #[inline(always)]
     pub(crate) fn take_call(&self, watches: bool) -> Flags {
         self.update(|flags| match watches {
@@ -356,12 +366,12 @@ impl AtomicFlags {
         })
     }
 
-    /// The call's result goes to the caller, unless the job was cancelled: `false` then.
+    /// The call's result goes to the caller, unless the job was cancelled (`false`).
     pub(crate) fn decide(&self) -> bool {
         !self.update(Flags::decided).is_cancelled()
     }
 
-    /// As [`decide`](Self::decide), and gives the place for a waker back.
+    /// Like [`decide`](Self::decide), and frees the waker slot.
     #[inline(always)]
     pub(super) fn decide_and_leave(&self) -> bool {
         let before = self.update(|flags| flags.decided().without(Flag::Watched));
@@ -380,7 +390,7 @@ mod tests {
 
     use super::*;
 
-    /// A job's state, spelled out.
+    /// The state of a job as plain fields.
     #[derive(Debug, Default)]
     struct Naive {
         started: bool,
@@ -390,7 +400,7 @@ mod tests {
         decided: bool,
         calls: u32,
         observed: bool,
-        start_unheard: bool,
+        start_unobserved: bool,
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -423,7 +433,7 @@ mod tests {
     }
 
     impl Naive {
-        /// Whether a cancellation or a decision got through, where the move is one.
+        /// Whether a cancellation or decision succeeded, if the transition is one.
         fn go(&mut self, to: Move) -> Option<bool> {
             match to {
                 Move::Hold => self.held = true,
@@ -449,7 +459,7 @@ mod tests {
                 Move::End => self.over = true,
                 Move::Listen if !self.over && !self.observed => {
                     self.observed = true;
-                    self.start_unheard = self.started;
+                    self.start_unobserved = self.started;
                 }
                 Move::Listen => {}
             }
@@ -496,7 +506,7 @@ mod tests {
                 prop_assert_eq!(now.has(Flag::Decided), naive.decided);
                 prop_assert_eq!(now.is_in_hand(), naive.calls > 0);
                 prop_assert_eq!(now.has(Flag::Observed), naive.observed);
-                prop_assert_eq!(now.has(Flag::StartUnheard), naive.start_unheard);
+                prop_assert_eq!(now.has(Flag::StartUnobserved), naive.start_unobserved);
                 prop_assert_eq!(now.is_fresh(), !naive.started && !naive.over);
             }
         }

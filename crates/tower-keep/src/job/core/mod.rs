@@ -1,18 +1,21 @@
-//! What a tracked job consists of, shared by its handles. It reads nothing that is ambient.
+//! The state of a tracked job, shared by its handles. It reads no ambient state.
 //!
 //! # Invariants
 //!
-//! 1. `Ended` is set once, by the thread that then shows the end on the boards and queues the one terminal event, if the job
-//!    has an observer. Only the end of the job's last attempt is queued with it, before it. No other event is queued once it
-//!    is set: those are queued under the lock, and so is it set where there is an observer.
-//! 2. Events are delivered in the order of their sequence numbers, one at a time, by the thread that set `Delivering`, which
-//!    takes the lock; the lock is never held while an observer runs. A thread that finds `Delivering` set leaves its event in
-//!    the queue and sets `Queued`, under the lock. The delivering thread clears its flag, in one step, only while `Queued` is
-//!    not set; so it sees that, or the other thread sees that it is done, and delivers what it queued.
-//! 3. `Fired` is set under the lock of the job, as is the registration of a child, so that a child either is found by
-//!    the firing thread or sees its parent fired.
+//! 1. One thread sets `Ended`, once. That thread then shows the end on the boards, and queues the
+//!    terminal event if the job has an observer. Only the end of the last attempt may be queued
+//!    with it, before it. No event is queued after `Ended`: events are queued under the lock, and
+//!    with an observer `Ended` is set under the lock too.
+//! 2. Events are delivered in the order of their sequence numbers, one at a time. The delivering
+//!    thread sets `Delivering` under the lock, and never holds the lock while an observer runs. A
+//!    thread that finds `Delivering` set queues its event and sets `Queued`, under the lock. The
+//!    delivering thread clears `Delivering` in one step, and only if `Queued` is not set. So either
+//!    it sees `Queued`, or the other thread sees that it is done and delivers the event itself.
+//! 3. `Fired` is set, and a child is registered, under the job's lock. So a child is either found
+//!    by the firing thread, or sees that its parent fired.
 //!
-//! Lock order: a job's lock is a leaf. No second job's lock, token or waker is touched while one is held.
+//! Lock order: a job's lock is a leaf. While it is held, no other job's lock, token or waker is
+//! touched.
 
 mod activity;
 mod attempts;
@@ -67,91 +70,94 @@ use crate::{
 
 pub(crate) struct Core {
     id: JobId,
-    /// Set when the job begins, or else by the first layer that names it before it starts.
+    /// Set when the job begins, or by the first layer that names it before it starts.
     name: OnceLock<JobName>,
     parent: Option<JobId>,
     born: Instant,
     pub(crate) flags: AtomicFlags,
     attempt: AtomicU32,
-    /// Nanoseconds from the beginning to the call of the service for this attempt.
+    /// Nanoseconds from the beginning to the service call of this attempt.
     attempt_at: AtomicU64,
-    /// Nanoseconds from the beginning to the start, and one; 0 where nobody took the time.
+    /// Nanoseconds from the beginning to the start, plus one. 0 if no time was recorded.
     started_at: AtomicU64,
-    /// Which shard of each table has the job.
+    /// The index of the job's shard in each table.
     home: u8,
-    /// Where the job is shown since it began, or since later. Further boards are in the rare part.
+    /// The board that has shown the job since it began, or since later. Further boards are in
+    /// `rare`.
     born_on: Option<Arc<Shard>>,
     board: OnceLock<Arc<Shard>>,
-    /// The observer that it began with, and the next, set under the lock. Further ones are in the rare part.
+    /// The first observer, and the second, which is set under the lock. Further observers are in
+    /// `rare`.
     first: Option<Arc<dyn Observer>>,
     second: OnceLock<Arc<dyn Observer>>,
     pub(super) members: Members,
     activity: Activity,
-    /// Wakes the first Cancel layer that joined.
+    /// The waker of the first Cancel layer that joined.
     waker: AtomicWaker,
-    tell: Tell,
+    run_apart: RunApart,
     state: Mutex<State>,
 }
 
-/// Runs observers and wakes readers apart from the call in the middle of which an event happens.
-pub(crate) type Tell = fn(&mut dyn FnMut());
+/// Runs observers and wakes readers apart from the call that caused the event.
+pub(crate) type RunApart = fn(&mut dyn FnMut());
 
-/// Whose code began a job.
+/// The job whose code began a new job.
 pub(crate) enum Origin {
     Nobody,
-    /// This job's, whose cancellation reaches the new one, as does the signal of the code that began it.
+    /// The parent. Its cancellation reaches the new job, and so does the signal of the code that
+    /// began it.
     Parent {
         parent: Arc<Core>,
         within: Option<Arc<StopSignal>>,
     },
-    /// This job's, which is named, and no more: nothing that happens to it reaches the new one.
+    /// Named as the parent only: nothing that happens to it reaches the new job.
     Apart(JobId),
 }
 
-/// What most jobs use.
+/// State that most jobs use.
 struct State {
     stream: EventQueue,
-    /// The job that this one works for.
+    /// The parent.
     parent: Weak<Core>,
     rare: Option<Box<Rare>>,
-    /// Shared with what was seen of it last, and with how the job ended.
+    /// Shared with the last view, and with the job's ending.
     shown: Option<Arc<Details>>,
-    /// The executions of other jobs that this one waits for.
+    /// The leaders' executions that this job waits for.
     follows: Option<Box<Followed>>,
-    /// How many of the layers of the stack share the execution.
+    /// The number of this stack's layers that share the execution.
     shares: u16,
-    /// Of the first board. Those of further boards are in the rare part.
+    /// For the first board. Further boards have theirs in `rare`.
     reading: Reading,
-    /// Which of the first observers write to tracing, a bit for each.
+    /// A bit for each of the first observers: set if it writes to tracing.
     traced: u8,
 }
 
-/// What few jobs use, in one allocation that the first use makes.
+/// State that few jobs use, allocated on first use.
 #[derive(Default)]
 struct Rare {
-    /// Why the job was cancelled, if it was.
+    /// Why the job was cancelled.
     reason: Option<CancelReason>,
-    /// Made when somebody waits for the cancellation.
+    /// Created for the first waiter.
     token: Option<CancellationToken>,
     steps: Steps,
     step_limit: Option<Duration>,
-    /// Those beyond the first.
+    /// The observers after the first ones.
     observers: Vec<Arc<dyn Observer>>,
     boards: Vec<(Arc<Shard>, Reading)>,
-    /// Events that came while another was being delivered.
+    /// Events that arrived during a delivery.
     queue: VecDeque<(Event, Target)>,
-    /// What may stop the code of the parent that began this job.
+    /// The signal that may stop the parent's code which began this job.
     within: Option<Arc<StopSignal>>,
-    /// The job around the stack, until the owner of the stack takes this one over.
-    around: Option<Arc<Core>>,
+    /// The job around the stack, until the stack's owner adopts this job.
+    outer: Option<Arc<Core>>,
     children: Children,
     followers: Followers,
-    /// Of the further Cancel layers.
+    /// The wakers of further Cancel layers.
     wakers: Vec<Arc<AtomicWaker>>,
     detached: Option<Detached>,
-    /// What the panic of a joined execution said, which the error that the caller gets may not say.
+    /// The panic message of a joined execution; the caller's error may not contain it.
     panic: Option<Arc<str>>,
-    /// Dropped when the job is over.
+    /// Dropped at the end of the job.
     awaiting: Vec<Awaiting>,
 }
 
@@ -168,7 +174,7 @@ impl State {
         self.rare.as_ref()?.within.as_ref()
     }
 
-    /// Where the code of a parent has no signal, nothing is kept.
+    /// If the parent's code has no signal, nothing is stored.
     fn set_parent(&mut self, parent: Option<&Arc<Core>>, within: Option<Arc<StopSignal>>) {
         self.parent = parent.map_or_else(Weak::new, Arc::downgrade);
         if within.is_some() || self.rare.is_some() {
@@ -198,17 +204,17 @@ impl DerefMut for Locked<'_> {
 }
 
 impl Core {
-    /// A new job. `tell` runs its observers.
-    pub(crate) fn new(name: JobName, origin: Origin, tell: Tell) -> Arc<Self> {
-        Self::begin(name, origin, Instant::now(), tell, Watcher::Nothing)
+    /// Creates a job. `run_apart` runs its observers.
+    pub(crate) fn new(name: JobName, origin: Origin, run_apart: RunApart) -> Arc<Self> {
+        Self::begin(name, origin, Instant::now(), run_apart, Watcher::Nothing)
     }
 
-    /// A new job, of which this learns from its beginning on.
+    /// Creates a job with this watcher from its beginning.
     pub(crate) fn begin(
         name: JobName,
         origin: Origin,
         born: Instant,
-        tell: Tell,
+        run_apart: RunApart,
         watcher: Watcher<'_>,
     ) -> Arc<Self> {
         let home = own_shard();
@@ -254,7 +260,7 @@ impl Core {
             members: Members::new(),
             activity: Activity::new(),
             waker: AtomicWaker::new(),
-            tell,
+            run_apart,
             state: Mutex::new(State {
                 stream: EventQueue::new(),
                 parent: Weak::new(),
@@ -272,7 +278,7 @@ impl Core {
             family::join(&core, parent, within);
         }
         if flag == Some(Flag::Observed) {
-            core.tell_dispatched();
+            core.send_dispatched();
         }
         if let Some(shard) = &core.born_on {
             shard.show(&core);
@@ -298,18 +304,18 @@ impl Core {
         self.name.get().unwrap_or(&NONE)
     }
 
-    /// Runs code of the user's, which an event is about to wake, apart from the call in the middle of which that happens.
+    /// Runs user code that an event is about to wake, apart from the call that caused the event.
     pub(crate) fn apart(&self, run: &mut dyn FnMut()) {
-        (self.tell)(run);
+        (self.run_apart)(run);
     }
 
-    /// What the job is doing.
+    /// The current state of the job.
     #[inline(always)]
     pub(crate) fn state(&self) -> Flags {
         self.flags.load()
     }
 
-    /// How long ago the job began.
+    /// Time since the job began.
     pub(crate) fn age(&self) -> Duration {
         Instant::now().saturating_duration_since(self.born)
     }
@@ -318,17 +324,17 @@ impl Core {
         self.parent
     }
 
-    /// Keeps the job around the stack for the owner that takes this one over, or hands it out.
-    pub(crate) fn replace_around(&self, around: Option<Arc<Self>>) -> Option<Arc<Self>> {
+    /// Stores the job around the stack for the adopting owner, or takes it back.
+    pub(crate) fn replace_outer(&self, outer: Option<Arc<Self>>) -> Option<Arc<Self>> {
         let mut job = self.lock();
         match &mut job.rare {
-            Some(rare) => mem::replace(&mut rare.around, around),
-            None if around.is_some() => mem::replace(&mut job.rare().around, around),
+            Some(rare) => mem::replace(&mut rare.outer, outer),
+            None if outer.is_some() => mem::replace(&mut job.rare().outer, outer),
             None => None,
         }
     }
 
-    // No user code runs under this lock, so a poisoned one holds a sound state.
+    // No user code runs under this lock, so the state behind a poisoned lock is sound.
     fn lock(&self) -> Locked<'_> {
         Locked {
             core: self,
@@ -338,13 +344,13 @@ impl Core {
 
     // ===== activity =====
 
-    /// From now on every sign of life is noted.
+    /// Records activity of this job from now on.
     pub(crate) fn be_timed(&self) {
         self.activity.be_timed();
         drop(self.claim_reports());
     }
 
-    /// The job goes on: it reported, or a step or an attempt began or ended.
+    /// Records activity: a report, or the beginning or end of a step or an attempt.
     #[inline]
     pub(crate) fn touch(&self) {
         if self.activity.is_timed() {
@@ -352,7 +358,7 @@ impl Core {
         }
     }
 
-    /// The last sign of life; `None` while the job waits for its next attempt.
+    /// The time of the last activity; `None` during backoff.
     pub(crate) fn last_activity(&self) -> Option<Instant> {
         let active = |job: &Self| Some(job.born + job.activity.since_born()?);
         let own = active(self)?;
@@ -365,7 +371,7 @@ impl Core {
     }
 }
 
-/// As many as fit.
+/// Saturating conversion to nanoseconds.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -383,10 +389,10 @@ impl fmt::Debug for Core {
     }
 }
 
-/// How many tracking layers of one stack are remembered, so that a repeated call finds its job.
+/// The number of tracking layers remembered per stack, so that a repeated call finds its job.
 const MEMBERS: usize = 6;
 
-/// The identities of the layers that joined; 0 is free.
+/// The ids of the layers that joined; 0 is a free slot.
 pub(super) struct Members([AtomicU32; MEMBERS]);
 
 impl Members {
@@ -394,7 +400,7 @@ impl Members {
         Self([const { AtomicU32::new(0) }; MEMBERS])
     }
 
-    /// Remembers that the layer of this identity belongs to the job's stack.
+    /// Remembers that this layer belongs to the job's stack.
     #[inline]
     pub(super) fn add(&self, layer: u32) {
         for member in &self.0 {
@@ -415,7 +421,7 @@ impl Members {
 mod tests {
     use super::*;
 
-    /// What each running job costs, what a board shows of most jobs included.
+    /// The memory of a running job, including its facts for boards in the common case.
     #[test]
     fn a_job_is_small() {
         assert!(size_of::<Core>() <= 288, "{} bytes", size_of::<Core>());

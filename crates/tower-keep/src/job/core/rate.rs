@@ -1,9 +1,9 @@
-//! How fast a job's amount grows. Pure.
+//! The rate at which a job's amount grows. Pure.
 //!
 //! # Formula
 //!
-//! It is the mean of the past, in which a moment of age `a` has the weight `e^(-a / WINDOW)`. From one report to the next,
-//! `d` later, the amount grew by `n`; so with `w = e^(-d / WINDOW)`
+//! The rate is a weighted mean of the past: a moment of age `a` has the weight `e^(-a / WINDOW)`.
+//! Between two reports, in the time `d`, the amount grows by `n`. With `w = e^(-d / WINDOW)`:
 //!
 //! ```text
 //! sum    = sum * w + (n / d) * (1 - w)
@@ -11,13 +11,14 @@
 //! rate   = sum / weight
 //! ```
 //!
-//! from zeros at the first report. That is exponential smoothing for samples at irregular times (D. J. Wright, "Forecasting
-//! data published at irregular time intervals using an extension of Holt's method", Management Science 32, 1986), of the
-//! level without a trend; dividing by the weight takes away the pull of the zero at the beginning.
+//! The values start at zero with the first report. This is exponential smoothing for irregular
+//! sample times (D. J. Wright, "Forecasting data published at irregular time intervals using an
+//! extension of Holt's method", Management Science 32, 1986), for a level without a trend. Dividing
+//! by the weight removes the bias of the initial zero.
 //!
-//! What grows within [`STEP`] is taken together, so that reports of one instant have no infinite rate, and most of them
-//! cost no more than a comparison. The next growth is due as long after the last as the last step took; from then on the
-//! time without it counts as time without growth, and after [`STALLED`] more of it the rate is zero.
+//! Growth within [`STEP`] is combined. So simultaneous reports have no infinite rate, and most
+//! reports cost one comparison. The next growth is due after as much time as the last step took.
+//! Later time counts as time without growth, and after [`STALLED`] more of it the rate is zero.
 
 use std::time::Duration;
 
@@ -25,15 +26,16 @@ use tokio::time::Instant;
 
 use crate::event::{Report, Unit};
 
-/// The time constant: after a change of speed, 63 % of it is seen within one window, and 95 % within three.
+/// The time constant: the rate shows 63 % of a change of speed after one window, and 95 % after
+/// three.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// The shortest time of which a rate is taken.
+/// The shortest time over which a rate is measured.
 const STEP: Duration = Duration::from_millis(250);
 
 const STALLED: Duration = Duration::from_secs(15);
 
-/// The estimate of an attempt's amount; nothing before the first report of one.
+/// The rate of an attempt's amount; empty before the first amount.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rate(Option<Growth>);
 
@@ -41,13 +43,13 @@ pub(crate) struct Rate(Option<Growth>);
 struct Growth {
     unit: Unit,
     done: u64,
-    /// When it came to that.
+    /// When it reached this amount.
     grew: Instant,
-    /// Up to where it is in the mean.
+    /// The mean covers growth up to this amount and time.
     mean_done: u64,
     mean_at: Instant,
     mean: Mean,
-    /// How long the last step took.
+    /// Duration of the last step.
     step: Duration,
 }
 
@@ -58,7 +60,7 @@ struct Mean {
 }
 
 impl Mean {
-    /// The amount grew by `amount` in this time.
+    /// Adds growth by `amount` over this time.
     fn add(&mut self, amount: u64, time: Duration) {
         let secs = time.as_secs_f64();
         if secs > 0.0 {
@@ -99,7 +101,7 @@ impl Growth {
 }
 
 impl Rate {
-    /// The job reported. An amount that is less than before, or of another unit, begins again.
+    /// Records a report. A smaller amount, or another unit, restarts the measurement.
     #[inline]
     pub(crate) fn note(&mut self, report: &Report, now: Instant) {
         let (Some(done), Some(unit)) = (report.done(), report.unit()) else {
@@ -123,13 +125,13 @@ impl Rate {
         }
     }
 
-    /// How much is done in a second; `None` before enough is known. It is of use for the report that was noted last.
+    /// Amount per second; `None` before enough is known. Valid for the last recorded report.
     pub(crate) fn per_second(&self, now: Instant) -> Option<f64> {
         self.0.as_ref()?.rate(now)
     }
 }
 
-/// How long the rest takes at this rate; `None` where nothing is left, or it never ends.
+/// Time for the rest at this rate; `None` if nothing is left, or the rest never ends.
 pub(crate) fn time_left(report: &Report, rate: f64) -> Option<Duration> {
     let left = report.total()?.saturating_sub(report.done()?);
     if left == 0 || rate <= 0.0 {
@@ -148,7 +150,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Reports amounts of bytes, each at its time in milliseconds after the beginning.
+    /// Reports byte amounts, each at its time in milliseconds after the beginning.
     fn after(reports: impl IntoIterator<Item = (u64, u64)>) -> (Rate, Instant) {
         let (mut rate, began) = (Rate::default(), Instant::now());
         for (at, done) in reports {
@@ -164,7 +166,8 @@ mod tests {
         assert!((found - expected).abs() <= most, "{found}, not {expected}");
     }
 
-    /// R78 A steady amount has exactly its rate, from the first step on and however often it is reported.
+    /// R78 A steady amount has exactly its rate, from the first step on and however often it is
+    /// reported.
     #[test]
     fn a_steady_rate() {
         for every in [10, 100, 250, 1000, 30_000] {
@@ -172,7 +175,7 @@ mod tests {
             let last = began + ms(20 * every);
             if 20 * every >= 250 {
                 close(rate.per_second(last), 3000.0);
-                // Until the next one is due.
+                // The rate holds until the next report is due.
                 close(rate.per_second(last + ms(every.min(250))), 3000.0);
             } else {
                 assert_eq!(rate.per_second(last), None);
@@ -180,7 +183,7 @@ mod tests {
         }
     }
 
-    /// R78 One window after a change of speed, a share of 1 - 1/e of it is seen.
+    /// R78 One window after a change of speed, the rate shows a share of 1 - 1/e of it.
     #[test]
     fn a_change_of_speed() {
         let slow = (0..=100).map(|n| (n * 1000, n * 100));
@@ -192,7 +195,7 @@ mod tests {
         );
     }
 
-    /// R78 Reports of one instant, or of nearly one, make no rate by themselves.
+    /// R78 Reports at one instant, or nearly one, make no rate by themselves.
     #[test]
     fn reports_of_one_instant() {
         let (rate, began) = after([(0, 0), (0, 1 << 40), (1, 1 << 50), (1, 1 << 60)]);
@@ -202,7 +205,7 @@ mod tests {
         assert!((100.0..=200.0).contains(&found), "{found}");
     }
 
-    /// R78 The rate of a job that gets stuck falls to zero, whether it goes on to report or not.
+    /// R78 The rate of a stuck job falls to zero, with or without further reports.
     #[test]
     fn a_stall() {
         let reports = (0..=10).map(|n| (n * 1000, n * 50));
@@ -217,7 +220,7 @@ mod tests {
         }
     }
 
-    /// R78 An amount that falls, or changes its unit, begins again: what is below it was not done in no time.
+    /// R78 A falling amount, or another unit, restarts the measurement.
     #[test]
     fn a_new_beginning() {
         let (mut rate, began) = after([(0, 0), (1000, 1000), (2000, 10)]);
@@ -228,7 +231,7 @@ mod tests {
         assert_eq!(rate.per_second(began + ms(4000)), None);
     }
 
-    /// R78 The first report is where the amount begins, as of a download that is resumed.
+    /// R78 The first report is the base of the amount, as for a resumed download.
     #[test]
     fn a_beginning_above_zero() {
         let (rate, began) = after([(0, 1 << 30), (1000, (1 << 30) + 100)]);
@@ -248,7 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// R78 The rate lies between the slowest and the fastest that there was, zero for a pause, and is finite.
+        /// R78 The rate lies between the slowest and the fastest growth, zero for a pause, and is
+        /// finite.
         #[test]
         fn never_out_of_bounds(
             steps in prop::collection::vec((0..3000_u64, 0..=u64::MAX / 64), 1..50),
@@ -265,7 +269,8 @@ mod tests {
                 .collect();
             let (rate, began) = after(reports);
             if let Some(found) = rate.per_second(began + ms(at + later)) {
-                // All of it within the shortest time, a part of which may weigh a little more than its share.
+                // All growth within the shortest time, part of which may weigh slightly more than
+                // its share.
                 let most = done as f64 / STEP.as_secs_f64();
                 prop_assert!((0.0..=most * 1.05).contains(&found), "{} of {}", found, most);
             }

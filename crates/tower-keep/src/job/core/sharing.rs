@@ -1,22 +1,22 @@
-//! A job whose execution belongs to several callers, and may outlive its own.
+//! Jobs whose execution several callers share, and which may outlive its own caller.
 
 use std::sync::Arc;
 
 use super::{By, Core, Flag, family, followers::Unread};
 use crate::event::CancelReason;
 
-/// Tells shared executions apart, with a job or without: by the table that has them, and a number there.
+/// Identifies a shared execution, with or without a job: by its table and a number in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ExecutionId {
     pub(crate) table: u64,
     pub(crate) number: u64,
 }
 
-/// The execution of this job may outlive its caller, until this is dropped.
+/// While this exists, the job's execution may outlive its caller.
 pub(crate) struct SharedExecution(Arc<Core>);
 
 impl SharedExecution {
-    /// `None` if the job's token has fired: a job that was told to stop before has nothing to share.
+    /// `None` if the job's token has fired: the execution of a cancelled job is not shared.
     pub(crate) fn new(job: Arc<Core>) -> Option<Self> {
         {
             let mut locked = job.lock();
@@ -35,7 +35,8 @@ impl SharedExecution {
 }
 
 impl Drop for SharedExecution {
-    /// Fires the token of what still works for the execution, if the job was cancelled or its caller went away meanwhile.
+    /// If the job was cancelled or its caller left meanwhile, fires the token for the rest of the
+    /// execution.
     fn drop(&mut self) {
         let job = &self.0;
         let unread;
@@ -43,7 +44,7 @@ impl Drop for SharedExecution {
             let mut locked = job.lock();
             locked.shares -= 1;
             if locked.shares > 0 {
-                // A layer around still shares what goes on: another attempt may follow.
+                // An outer layer still shares the execution: another attempt may follow.
                 return;
             }
             let before = job.flags.clear(Flag::Shared);
@@ -58,15 +59,16 @@ impl Drop for SharedExecution {
                 };
                 let reason = locked.reason().unwrap_or(otherwise);
                 if expired {
-                    // The limit waited for the others with the cancellation: from here on it is too late for another reason.
-                    // A job that ended otherwise was not cancelled, though its token fires.
+                    // The limit and the cancellation waited for the other callers. From here on
+                    // another reason is too late. A job that ended otherwise was not cancelled,
+                    // though its token fires.
                     job.flags.set(Flag::Cancelled);
                     locked.rare().reason.get_or_insert_with(|| reason.clone());
                 }
                 (locked.reach(true), reason)
             })
         };
-        unread.into_iter().for_each(Unread::hand_out);
+        unread.into_iter().for_each(Unread::deliver);
         let Some((reached, reason)) = reach else {
             return;
         };
@@ -78,18 +80,18 @@ impl Drop for SharedExecution {
 }
 
 impl Core {
-    /// Whether a layer that stops this job's call can let it clean up first: work runs, and no other call shares it.
-    /// A call that waits (to start, for its next attempt, for another job's work) has begun nothing that it could
-    /// end, and an execution that others may share goes on or is dropped, unless `shared` says that the call is a part
-    /// of that.
+    /// Whether a layer that stops this job's call can let its work clean up first. That needs
+    /// running work that no other call shares. A waiting call (for its start, its next attempt, or
+    /// its leader) has nothing to clean up. A shared execution continues or is dropped, unless
+    /// `shared` says that the call is part of it.
     pub(crate) fn can_clean_up(&self, shared: bool) -> bool {
         let now = self.state();
         let waits = now.is_held() || now.is_backing_off() || self.lock().follows.is_some();
         !waits && (shared || !now.is_shared() || now.has_fired())
     }
 
-    /// Tells the work of this job, if that was cancelled, the work was not told, and `close` finds that nobody else
-    /// shares it.
+    /// Stops the work of a cancelled job whose work was not stopped yet, if `close` finds that no
+    /// other caller shares it.
     pub(crate) fn stop_own_work(&self, close: impl FnOnce() -> bool) {
         if !self.state().leaves_its_execution() || self.lock().shares != 1 || !close() {
             return;

@@ -1,7 +1,7 @@
-//! Which step of a job runs.
+//! The steps of a job: numbering, nesting, parallel steps, and the current step of an event.
 //!
-//! Several may: one inside another, or side by side. Each is open until it ends or is dropped. The code of a step says
-//! by a key which of them it is.
+//! Several steps may be open: nested or in parallel. A step is open until it ends or is dropped.
+//! The code of a step identifies it by a key.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,25 +10,25 @@ use tokio::time::Instant;
 use super::{Core, State};
 use crate::event::{AttemptOutcome, EventKind, Report, StepInfo};
 
-/// Tells the steps of a job apart, over all attempts.
+/// Identifies a step of a job, over all attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(u64);
 
-/// The steps of the attempt that runs.
+/// The steps of the current attempt.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
-    /// Of the step that began last.
+    /// The number of the step that began last.
     number: u32,
-    /// 0 is unknown.
+    /// The announced total; 0 if unknown.
     total: u32,
-    /// How many are over, in whichever way: several may run at a time, and one inside another.
+    /// The number of steps that ended, in any way.
     over: u32,
     next_key: u64,
-    /// The open step that began last; the others are in `more`, oldest first, so that a job whose steps follow each
-    /// other allocates nothing.
+    /// The open step that began last. The others are in `more`, oldest first. So a job with
+    /// sequential steps allocates nothing.
     latest: Option<Open>,
     more: Vec<Open>,
-    /// What the job is at when no step is open.
+    /// The current step while no step is open.
     unfinished: Option<Unfinished>,
 }
 
@@ -36,21 +36,21 @@ pub(super) struct Steps {
 struct Open {
     key: Key,
     /// The step whose code began this one.
-    around: Option<Key>,
+    outer: Option<Key>,
     since: Instant,
     step: StepInfo,
 }
 
-/// A step that did not end well.
+/// A step that did not succeed.
 #[derive(Debug)]
 struct Unfinished {
-    /// The innermost open step around it.
-    around: Option<Key>,
+    /// Its innermost open outer step.
+    outer: Option<Key>,
     step: StepInfo,
     how: Broken,
 }
 
-/// How a step ends if it does not end well.
+/// How a step ends without success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     Failed,
@@ -65,7 +65,8 @@ impl Steps {
         self.unfinished = None;
     }
 
-    /// What an earlier attempt left open, in another task perhaps, is no step of this one.
+    /// An open step of an earlier attempt, perhaps in another task, does not count for this
+    /// attempt.
     pub(super) fn restart(&mut self) {
         self.number = 0;
         self.over = 0;
@@ -74,7 +75,7 @@ impl Steps {
         self.unfinished = None;
     }
 
-    fn begin(&mut self, name: &Arc<str>, around: Option<Key>, since: Instant) -> (Key, &StepInfo) {
+    fn begin(&mut self, name: &Arc<str>, outer: Option<Key>, since: Instant) -> (Key, &StepInfo) {
         self.unfinished = None;
         self.number = self.number.saturating_add(1);
         let key = Key(self.next_key);
@@ -82,7 +83,7 @@ impl Steps {
         self.more.extend(self.latest.take());
         let open = self.latest.insert(Open {
             key,
-            around,
+            outer,
             since,
             step: StepInfo {
                 name: Arc::clone(name),
@@ -93,7 +94,7 @@ impl Steps {
         (key, &open.step)
     }
 
-    /// `None` if it is not open, as it is of an earlier attempt.
+    /// `None` if the step is not open, or belongs to an earlier attempt.
     fn close(&mut self, key: Key) -> Option<Open> {
         let closed = if self.latest.as_ref().is_some_and(|open| open.key == key) {
             let closed = self.latest.take();
@@ -107,31 +108,32 @@ impl Steps {
         closed
     }
 
-    /// How much is done when this step is over; `None` if that is unknown, or it is of an earlier attempt.
+    /// The report for the end of this step; `None` without a total, or for a step of an earlier
+    /// attempt.
     fn report(&self, key: Key) -> Option<Report> {
         let mut open = self.latest.iter().chain(&self.more);
         let is_known = self.total > 0 && open.any(|open| open.key == key);
         is_known.then(|| Report::step(self.over.saturating_add(1), self.total))
     }
 
-    /// A step inside that failed did no harm then. One beside may have.
+    /// The step succeeded in spite of a failed inner step. A failed parallel step still counts.
     fn end_well(&mut self, key: Key) -> Option<Open> {
         let open = self.close(key)?;
-        self.unfinished.take_if(|known| known.around == Some(key));
+        self.unfinished.take_if(|known| known.outer == Some(key));
         Some(open)
     }
 
-    /// Of failures the first is kept, as those after it follow from it: that of the step around, and the dropping of
-    /// those beside it. A step around that runs on has dealt with it. Of steps that are dropped one in the other, in
-    /// whatever order, it is the innermost.
+    /// Keeps the first failure, because later ones follow from it: the outer step's failure, and
+    /// dropped parallel steps. An outer step that continues has handled it. Of nested dropped
+    /// steps, in any order, keeps the innermost.
     fn break_off(&mut self, key: Key, how: Broken) {
         let Some(open) = self.close(key) else {
             return;
         };
         if let Some(known) = &mut self.unfinished {
-            let is_inside = known.around == Some(key);
+            let is_inside = known.outer == Some(key);
             if is_inside {
-                known.around = open.around;
+                known.outer = open.outer;
             }
             let is_kept = if is_inside {
                 known.how == how
@@ -143,7 +145,7 @@ impl Steps {
             }
         }
         self.unfinished = Some(Unfinished {
-            around: open.around,
+            outer: open.outer,
             step: open.step,
             how,
         });
@@ -154,15 +156,15 @@ impl Steps {
         open.or_else(|| self.unfinished.as_ref().map(|known| &known.step))
     }
 
-    /// Where an attempt that is over failed. A step that still runs does so in another task.
+    /// Where a finished attempt failed. A step that still runs does so in another task.
     fn where_failed(&self) -> Option<&StepInfo> {
         match &self.unfinished {
-            Some(known) if known.around.is_none() => Some(&known.step),
+            Some(known) if known.outer.is_none() => Some(&known.step),
             _ => self.current(),
         }
     }
 
-    /// The step of an event that the code of this step causes.
+    /// The step of an event that the code of step `here` causes.
     fn of_event(&self, kind: &EventKind, here: Option<Key>) -> Option<&StepInfo> {
         match kind {
             EventKind::Succeeded => None,
@@ -176,7 +178,7 @@ impl Steps {
         }
     }
 
-    /// The step whose code runs now, or else the current one.
+    /// The step whose code runs, or else the current step.
     fn here(&self, key: Option<Key>) -> Option<&StepInfo> {
         let Some(latest) = &self.latest else {
             return self.current();
@@ -190,7 +192,7 @@ impl Steps {
 }
 
 impl State {
-    /// The step of an event that the code of this step causes.
+    /// The step of an event that the code of step `here` causes.
     pub(super) fn step_of(&self, kind: &EventKind, here: Option<Key>) -> Option<StepInfo> {
         self.rare.as_ref()?.steps.of_event(kind, here).cloned()
     }
@@ -201,7 +203,7 @@ impl Core {
         self.lock().rare().steps.announce(total);
     }
 
-    /// Keeps the shortest.
+    /// Keeps the shorter limit.
     pub(crate) fn set_step_limit(&self, limit: Option<Duration>) {
         if let Some(limit) = limit {
             let mut job = self.lock();
@@ -214,11 +216,11 @@ impl Core {
         self.lock().rare.as_ref()?.step_limit
     }
 
-    /// Counts a step that begins in the code of another or of none, and tells of it.
-    pub(crate) fn begin_step(&self, name: &Arc<str>, around: Option<Key>) -> Key {
+    /// Begins a step, inside step `outer` if any, and sends its event.
+    pub(crate) fn begin_step(&self, name: &Arc<str>, outer: Option<Key>) -> Key {
         let now = Instant::now();
         let mut job = self.lock();
-        let (key, step) = job.rare().steps.begin(name, around, now);
+        let (key, step) = job.rare().steps.begin(name, outer, now);
         if self.is_heard() {
             let step = step.clone();
             let (number, total) = (step.number, step.total);
@@ -232,7 +234,7 @@ impl Core {
         key
     }
 
-    /// Ends a step well, and tells of it, after how much is done by now.
+    /// Ends a step with success, and sends its events: first progress, then the end.
     pub(crate) fn end_step(&self, key: Key) {
         self.touch();
         let now = Instant::now();
@@ -251,14 +253,15 @@ impl Core {
             within,
         };
         if let Some(report) = report {
-            // Under the lock under which it was counted, so that of two that end at once the later one says more.
+            // Under the lock that counted it: of two simultaneous ends, the later report shows
+            // more.
             job.emit(EventKind::Progress(report), now, Some(step.clone()));
             job = self.lock();
         }
         job.emit(ended, now, Some(step));
     }
 
-    /// Ends a step otherwise. What follows from it tells.
+    /// Ends a step without success. Later events name it.
     pub(crate) fn break_step(&self, key: Key, how: Broken) {
         self.lock().rare().steps.break_off(key, how);
     }
@@ -268,7 +271,7 @@ impl Core {
 mod tests {
     use super::*;
 
-    /// R28: the number of a step never starts again from the front, however many there are.
+    /// R28: the number of a step never restarts, however many steps there are.
     #[tokio::test(start_paused = true)]
     async fn the_number_stays_at_the_highest() {
         let mut steps = Steps {
@@ -284,7 +287,7 @@ mod tests {
         assert!(steps.current().is_none());
     }
 
-    /// Steps that end in any order leave those that run, and nothing is left in the end.
+    /// Steps that end in any order leave the running ones open, and none stays open at the end.
     #[tokio::test(start_paused = true)]
     async fn nothing_is_left_open() {
         for order in [

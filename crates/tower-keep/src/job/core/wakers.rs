@@ -5,27 +5,28 @@ use std::{sync::Arc, task::Waker};
 use super::{Core, Flag, Flags};
 use crate::sync::AtomicWaker;
 
-/// A call in a Cancel layer: its place among the wakers of its job's cancellation, until this is dropped.
+/// A call in a Cancel layer, and its waker slot for the job's cancellation. Dropping this frees the
+/// slot.
 pub(crate) struct CancelWaker {
     job: Arc<Core>,
-    /// `None` for the job's own place: one call and one Cancel layer need no more.
+    /// `None` for the job's own slot: one call and one Cancel layer need no more.
     pub(crate) further: Option<Arc<AtomicWaker>>,
     own: Own,
     call: Call,
 }
 
-/// What is in the job's own place.
+/// The content of the job's own slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Own {
     Empty,
     Waker,
-    /// It is given back.
+    /// The slot was returned.
     Left,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// Is a part of a shared execution.
+    /// Part of a shared execution.
     Shared,
     /// Has no result yet.
     InHand,
@@ -38,7 +39,7 @@ impl CancelWaker {
         Self::new(job, before, Call::Shared)
     }
 
-    /// Also takes the call in hand, in the same step.
+    /// Also counts the call as in hand, in the same atomic step.
     #[inline]
     pub(crate) fn of_call(job: Arc<Core>) -> Self {
         let before = job.flags.take_call(true);
@@ -74,10 +75,10 @@ impl CancelWaker {
         self.call == Call::Shared
     }
 
-    /// Wakes this waker when cancellation is asked for. Look at the job's state again after the call.
+    /// Wakes this waker on cancellation. Check the job's state again after the call.
     pub(crate) fn register(&mut self, waker: &Waker) {
         match &self.further {
-            Some(place) => place.register(waker),
+            Some(slot) => slot.register(waker),
             None => {
                 self.own = Own::Waker;
                 self.job.waker.register(waker);
@@ -85,7 +86,8 @@ impl CancelWaker {
         }
     }
 
-    /// The call's result goes to the caller, unless the job was cancelled: `false` then. `None` where it is not in hand.
+    /// Decides the call: its result goes to the caller, unless the job was cancelled (`false`).
+    /// `None` if the call is not in hand.
     #[inline(always)]
     pub(crate) fn decide(&mut self) -> Option<bool> {
         if self.call != Call::InHand {
@@ -93,7 +95,7 @@ impl CancelWaker {
         }
         self.call = Call::Decided;
         Some(match (&self.further, self.own) {
-            // No waker is in the place, which is given back in the same step.
+            // The slot has no waker, and is freed in the same atomic step.
             (None, Own::Empty) => {
                 self.own = Own::Left;
                 self.job.flags.decide_and_leave()
@@ -114,7 +116,7 @@ impl Drop for CancelWaker {
             (None, Own::Left) => {}
             (None, own) => {
                 if own == Own::Waker {
-                    // The waker first: the place is free only once it is empty.
+                    // The waker first: the slot is free only once it is empty.
                     drop(self.job.waker.take());
                 }
                 self.job.flags.clear(Flag::Watched);

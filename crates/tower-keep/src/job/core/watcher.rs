@@ -1,15 +1,15 @@
-//! What learns of a job: an observer, or a board.
+//! A watcher of a job: an observer, or a board.
 
 use std::sync::Arc;
 
 use super::Core;
 use crate::{event::Observer, job::table::Table};
 
-/// What learns of a job.
+/// A watcher of a job.
 #[derive(Clone, Copy)]
 pub(crate) enum Watcher<'a> {
     Nothing,
-    /// `traced`: it writes to tracing.
+    /// `traced`: the observer writes to tracing.
     Observer {
         observer: &'a Arc<dyn Observer>,
         traced: bool,
@@ -19,7 +19,7 @@ pub(crate) enum Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    /// Whether the user's code may run where this learns of the job.
+    /// Whether this watcher may run user code.
     pub(crate) fn runs_code(self) -> bool {
         match self {
             Self::Nothing => false,
@@ -28,7 +28,7 @@ impl Watcher<'_> {
         }
     }
 
-    /// This learns of a job that is there.
+    /// Adds this watcher to an existing job.
     pub(crate) fn join(self, job: &Arc<Core>) {
         match self {
             Self::Nothing => {}

@@ -1,4 +1,4 @@
-//! Calling the inner service: as the owner of a job, inside one, or before there is one.
+//! Calls of the inner service: as the owner of a job, inside a job, or before there is one.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ use crate::{
     },
 };
 
-/// What a layer would call a job.
+/// The name and the external id that a layer gives a job.
 #[derive(Default)]
 pub(crate) struct Labels {
     pub(crate) name: Option<JobName>,
     pub(crate) external_id: Option<Arc<str>>,
 }
 
-/// Takes what a call makes out of the place where the call left it: a future is large, and each frame that handed it on
-/// would copy it.
+/// Takes the result of a call out of its slot. A future is large, and returning it through each
+/// frame would copy it.
 #[inline(always)]
-fn made<T>(place: Option<T>) -> T {
-    match place {
+fn take_made<T>(slot: Option<T>) -> T {
+    match slot {
         Some(made) => made,
         None => unreachable!("each entry makes its call"),
     }
@@ -39,9 +39,9 @@ impl Membership {
     /// Calls the inner service for a layer that begins no job.
     #[inline(always)]
     pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (Self, T) {
-        let mut place = None;
-        let membership = Self::around_call(None, || place = Some(call()));
-        (membership, made(place))
+        let mut slot = None;
+        let membership = Self::around_call(None, || slot = Some(call()));
+        (membership, take_made(slot))
     }
 
     #[inline(always)]
@@ -64,8 +64,8 @@ impl Membership {
         }
     }
 
-    /// As [`call`](Self::call), for a layer that sets limits: it tells the stack's job of them, or whichever is begun
-    /// below. `at` is the time, if it is known.
+    /// Like [`call`](Self::call), for a layer with limits: it applies them to the stack's job, or
+    /// to the job that is begun below. `at` is the current time, if known.
     #[inline(always)]
     pub(crate) fn call_limited<T>(
         limits: Limits,
@@ -78,12 +78,12 @@ impl Membership {
                     .for_each(|job| job.set_step_limit(limits.step));
             });
         }
-        let mut place = None;
+        let mut slot = None;
         let membership = Self::around_call(at, || {
             let _limits = context::narrow(limits);
-            place = Some(call());
+            slot = Some(call());
         });
-        (membership, made(place))
+        (membership, take_made(slot))
     }
 
     #[inline(always)]
@@ -96,13 +96,14 @@ impl Membership {
         }
     }
 
-    /// Calls the inner service for a layer that tracks the job: joins the stack's, or begins one.
+    /// Calls the inner service for a tracking layer: joins the stack's job, or begins one.
     #[inline(always)]
     pub(crate) fn track<T>(joining: &Joining<'_>, call: impl FnOnce() -> T) -> (Self, T) {
         Self::track_labelled(joining, Labels::default(), call)
     }
 
-    /// Whether a call of this layer, which would name the job, begins the job or finds it unnamed and unused.
+    /// Whether a call of this layer, which names jobs, begins the job or finds it unnamed and
+    /// unused.
     pub(crate) fn takes_name(layer: LayerId) -> bool {
         context::with_current(|job| match context::is_calling() {
             true => job.is_some_and(|job| job.name().is_empty() && job.state().is_fresh()),
@@ -110,26 +111,28 @@ impl Membership {
         })
     }
 
-    /// Whether a call of this layer, which would give the job an external id, begins the job or finds it without one.
+    /// Whether a call of this layer, which identifies jobs, begins the job or finds it without an
+    /// external id.
     pub(crate) fn takes_external_id(layer: LayerId) -> bool {
         let lacks = |job: &Arc<Core>| !job.state().is_over() && job.external_id().is_none();
         context::with_current(|job| match context::is_calling() {
             true => job.is_some_and(lacks),
-            // A foreign layer between may make a later attempt.
+            // A foreign layer in between may make a later attempt.
             false => job.is_none_or(|job| !layer.belongs_to(job) || lacks(job)),
         })
     }
 
-    /// As [`track`](Self::track); gives the job a name and an external id where it [may](Self::takes_name).
+    /// Like [`track`](Self::track). Gives the job a name and an external id if it
+    /// [may](Self::takes_name).
     #[inline(always)]
     pub(crate) fn track_labelled<T>(
         joining: &Joining<'_>,
         labels: Labels,
         call: impl FnOnce() -> T,
     ) -> (Self, T) {
-        let mut place = None;
-        let membership = Self::track_call(joining, labels, || place = Some(call()));
-        (membership, made(place))
+        let mut slot = None;
+        let membership = Self::track_call(joining, labels, || slot = Some(call()));
+        (membership, take_made(slot))
     }
 
     #[inline(always)]
@@ -177,7 +180,7 @@ impl Membership {
                 context::set_phase(Phase::Rejoined);
             }
             _ if name.is_some() || external_id.is_some() || joining.watcher.runs_code() => {
-                // The handle is copied out, as the observer may enter a scope of its own.
+                // The handle is cloned, because the observer may enter its own scope.
                 if let Some(job) = context::current() {
                     name.into_iter().for_each(|name| job.set_name(name));
                     external_id.iter().for_each(|id| job.identify(id));
@@ -190,17 +193,18 @@ impl Membership {
         Self::member()
     }
 
-    /// Begins a job that outlives its caller: of the code around it knows only whose it is. `call` makes the
-    /// future and no more: what limits or stops the code around still holds in it.
+    /// Begins a job that outlives its caller. It knows the id of the current job, and nothing else
+    /// of the surrounding code. `call` only makes the future: the current limits and signals still
+    /// apply to it.
     pub(crate) fn begin_apart<T>(labels: Labels, call: impl FnOnce() -> T) -> (Self, Arc<Core>, T) {
         let begun_by = context::with_current(|job| job.map(|job| job.id()));
         let origin = begun_by.map_or(Origin::Nobody, Origin::Apart);
         let name = labels.name.unwrap_or(JobName::EMPTY);
         let job = Core::new(name, origin, context::apart);
         labels.external_id.iter().for_each(|id| job.identify(id));
-        let mut place = None;
-        let membership = Self::begin_as_owner(Arc::clone(&job), || place = Some(call()));
-        (membership, job, made(place))
+        let mut slot = None;
+        let membership = Self::begin_as_owner(Arc::clone(&job), || slot = Some(call()));
+        (membership, job, take_made(slot))
     }
 
     #[inline(always)]
@@ -215,14 +219,15 @@ impl Membership {
         membership
     }
 
-    /// Calls the inner service again (or for the first time) from within a poll: the call belongs to the same job.
+    /// Calls the inner service again, or for the first time, from a poll: the call belongs to the
+    /// same job.
     #[inline(always)]
     pub(crate) fn recall<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let mut place = None;
+        let mut slot = None;
         let call = || {
-            // Time went by since the first.
+            // Time has passed since the first call.
             context::set_called_at(None);
-            place = Some(call());
+            slot = Some(call());
         };
         match (self.role, &self.job) {
             (Role::Member, _) => {
@@ -230,25 +235,25 @@ impl Membership {
                 call();
             }
             (_, Some(_)) => {
-                // The job is in the slot, not ambient: `run` is not around this call.
+                // The job is in `self.job` and not ambient, because `run` is not around this call.
                 let ends = self.role == Role::Owner;
                 adopt::within(&mut self.job, Phase::Calling, ends, call);
             }
             (Role::Untracked, None) => self.recall_untracked(call),
             (_, None) => *self = Self::call_as_owner(None, call),
         }
-        made(place)
+        take_made(slot)
     }
 
     fn recall_untracked(&mut self, call: impl FnOnce()) {
         match adopt::adopt_on_call(None, call) {
             Found::Begun(job) if context::phase() == Phase::Open => {
-                // The owner polls this future right now: leave the job where the owner finds it.
+                // The owner is polling this future: leave the job as the ambient one.
                 context::lay_over(job);
                 context::set_phase(Phase::Offered);
                 self.role = Role::Member;
             }
-            // The future was moved to a task of its own: it is an owner there.
+            // The future was moved to its own task, where this layer is an owner.
             Found::Begun(job) => *self = Self::new(Role::Owner, Some(job)),
             Found::Again => self.role = Role::Member,
             Found::Nothing => {}

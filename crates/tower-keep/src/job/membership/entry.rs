@@ -1,18 +1,18 @@
-//! What a call does, by the phase around it and by the layer. Pure.
+//! What a call does in each phase, for each kind of layer. Pure.
 
 use super::super::context::Phase;
 
-/// What a layer is to the job of its stack, before it is called.
+/// The relation of a layer to the stack's job, before the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layer {
-    /// It tracks no job.
+    /// Tracks no job.
     Plain,
     Tracking,
-    /// It tracks, and belongs to the ambient job.
+    /// Tracks, and belongs to the ambient job.
     Known,
 }
 
-/// What a call does: the table at the head of [`membership`](super).
+/// What a call does: the table in [`membership`](super).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Adopt,

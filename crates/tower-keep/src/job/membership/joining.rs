@@ -1,4 +1,4 @@
-//! What a tracking layer is known by, and what it watcher to its job.
+//! The identity of a tracking layer, and the watcher that it adds to its job.
 
 use std::{
     num::NonZeroU32,
@@ -10,26 +10,26 @@ use std::{
 
 use super::super::core::{Core, Watcher};
 
-/// What a tracking layer watcher to the job that it begins or joins.
+/// What a tracking layer adds to the job that it begins or joins.
 pub(crate) struct Joining<'a> {
     pub(crate) watcher: Watcher<'a>,
     pub(crate) layer: LayerId,
 }
 
-/// Tells a tracking layer of a stack from every other, and so a repeated call of it from a new one. Given when the
-/// layer is put around a service and kept by that service's clones: a foreign retry clones the service,
-/// while another stack has an id of its own even where it has the same layer.
+/// Identifies a tracking layer in a stack, and so distinguishes a repeated call from a new one.
+/// Assigned when the layer wraps a service, and kept by the service's clones. A foreign retry
+/// clones the service and so keeps the id. Another stack has another id, even with the same layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LayerId(NonZeroU32);
 
 impl LayerId {
     pub(crate) fn next() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        // The counter may wrap, at worst to the id of a service of long ago.
+        // The counter may wrap. At worst an id repeats that of a service from long ago.
         Self(NonZeroU32::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU32::MAX))
     }
 
-    /// Whether the job is of the stack of this layer, and still runs.
+    /// Whether the job belongs to this layer's stack and still runs.
     pub(super) fn belongs_to(self, job: &Core) -> bool {
         !job.state().is_over() && job.members.has(self.0.get())
     }

@@ -1,16 +1,17 @@
-//! A layer's role in the stack that a call goes through.
+//! The role of a layer in the stack that a call goes through: owner, member, borrower or untracked.
 //!
-//! Each call finds out by the ambient phase whether it is the outermost layer of ours and whether the stack has a job.
-//! The outermost layer owns the job: it makes it ambient for every poll and ends it, whichever layer began it. What a
-//! call does, by what goes on around it:
+//! The ambient phase tells each call whether its layer is the outermost, and whether the stack has
+//! a job. The outermost layer owns the job: it makes the job ambient for every poll and ends it,
+//! whichever layer began it. The role depends on the phase:
 //!
-//! | phase | a layer that tracks no job | a layer that tracks | a layer that belongs to the ambient job |
+//! | phase | non-tracking layer | tracking layer | layer that belongs to the ambient job |
 //! |---|---|---|---|
 //! | `Running`, `Open`, `Offered` | adopts a job that is begun below, and owns it | begins a job, and owns it | is a member: a foreign layer in between calls again |
 //! | `Adopting` | is untracked; a member if a job is begun below | begins a job for the owner that adopts it; is a member | is a member, and tells the owner that the job has one |
 //! | `Calling`, `Rejoined` | is a member | joins the ambient job; is a member | is a member |
 //!
-//! `Timeout` around `Log` around `Progress` around a service, called by code of no job:
+//! Example: `Timeout` around `Log` around `Progress` around a service, called by code outside any
+//! job:
 //!
 //! ```text
 //! Timeout   Running  -> adopts      sets Adopting
@@ -20,7 +21,8 @@
 //! Timeout   takes the job over: owner; Log and Progress are members; Running again
 //! ```
 //!
-//! A layer may call later than it was called, from a poll. `Timeout` around `Dedup` around `Log`:
+//! A layer may call its inner service later, from a poll. Example: `Timeout` around `Dedup` around
+//! `Log`:
 //!
 //! ```text
 //! call  Timeout  Running  -> adopts, finds nothing: an owner without a job
@@ -30,8 +32,8 @@
 //!       Timeout  finds Offered, and takes the job over: an owner with a job
 //! ```
 //!
-//! A job that is begun below lies over the job around the stack, which it remembers, until its owner takes it over and
-//! makes the job around ambient again.
+//! A job that is begun below lies over the job around the stack, and remembers it. Its owner adopts
+//! it and makes the outer job ambient again.
 
 mod calls;
 mod entry;
@@ -55,42 +57,43 @@ use crate::event::{EventKind, JobId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// The outermost layer: owns the job, if there is one.
+    /// The outermost layer, which owns the job, if there is one.
     Owner,
-    /// Runs in the job of a caller that may leave before it: makes the job ambient, but does not end it.
+    /// Runs in the job of a caller that may leave first. Makes the job ambient, but does not end
+    /// it.
     Borrower,
-    /// Inside a stack whose job is ambient.
+    /// Inside a stack with an ambient job.
     Member,
-    /// Inside a stack that has no job so far.
+    /// Inside a stack without a job so far.
     Untracked,
 }
 
-/// Kept by every response future of ours, as its last field: what it wraps is dropped first, then the job ends.
+/// The last field of each response future: the inner future is dropped first, then the job ends.
 #[derive(Debug)]
 pub(crate) struct Membership {
     role: Role,
     job: Option<Arc<Core>>,
-    /// What the layer wraps was ready, and the layer's own code has not come to its end yet: if the future is dropped
-    /// now, that code panicked.
+    /// The inner future is ready, and the layer's own code has not finished. A drop now means that
+    /// this code panicked.
     settling: bool,
 }
 
-/// Calls the service for a Retry layer: the job of the stack, also a job that is begun below, has attempts. So it has if the
-/// service panics.
+/// Calls the service for a Retry layer: marks the stack's job, or the job that is begun below, as
+/// one with attempts. Also if the service panics.
 #[inline(always)]
 pub(crate) fn call_attempt<T>(call: impl FnOnce() -> T) -> T {
     let _mark = Attempts { called: true };
     call()
 }
 
-/// As [`call_attempt`], for a poll.
+/// Like [`call_attempt`], for a poll.
 #[inline(always)]
 pub(crate) fn poll_attempt<T>(poll: impl FnOnce() -> T) -> T {
     let _mark = Attempts { called: false };
     poll()
 }
 
-/// Marks the job once this is dropped.
+/// Marks the job on drop.
 struct Attempts {
     called: bool,
 }
@@ -125,7 +128,7 @@ impl Membership {
         Self::new(role, None)
     }
 
-    /// A membership for an execution that belongs to several callers: it runs in this job, or in a job that is begun below.
+    /// A membership for a shared execution: it runs in this job, or in a job that is begun below.
     pub(crate) fn for_execution(job: Option<Arc<Core>>) -> Self {
         let role = if job.is_some() {
             Role::Borrower
@@ -135,12 +138,12 @@ impl Membership {
         Self::new(role, job)
     }
 
-    /// Polls what the layer wraps, in the job's scope.
+    /// Polls the inner future in the job's scope.
     #[inline(always)]
     pub(crate) fn run<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.settling = false;
-        // A note is about the result that comes up with it: what another future on this thread left is not for us, nor is
-        // what was said of a result that a layer inside kept to itself.
+        // A verdict belongs to the result of this poll. Verdicts from other futures on this thread,
+        // or on results that an inner layer kept, do not count.
         verdict::clear();
         let polled = self.run_in_place(poll);
         if polled.is_pending() {
@@ -151,8 +154,8 @@ impl Membership {
         polled
     }
 
-    /// Polls the user's code that the layer itself waits for, such as a hook, in the job's scope. It is not what the layer
-    /// wraps: a job that it begins is none of the stack's.
+    /// Polls user code that the layer waits for, such as a hook, in the job's scope. A job that it
+    /// begins is not the stack's.
     pub(crate) fn attend<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.settling = false;
         verdict::clear();
@@ -174,8 +177,8 @@ impl Membership {
         polled
     }
 
-    /// Polls an execution that several callers share. It has a membership of its own, for the job that it runs in: this one
-    /// has nothing to adopt.
+    /// Polls a shared execution. It has its own membership for its job, so this one has nothing to
+    /// adopt.
     #[inline(always)]
     pub(crate) fn wait<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         debug_assert!(self.job.is_none());
@@ -189,14 +192,14 @@ impl Membership {
     fn run_in_place<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         match self.role {
             Role::Member => {
-                // Somebody polls within a call: what the polled code calls is not part of that.
+                // A poll within a call: what the polled code calls is not part of that call.
                 let _running = context::is_calling().then(|| context::in_phase(Phase::Running));
                 poll()
             }
             Role::Untracked => {
                 let polled = poll();
                 if context::phase() == Phase::Offered {
-                    // A layer below began the job, and the owner is about to take it.
+                    // A layer below began the job, and the owner is about to adopt it.
                     self.role = Role::Member;
                 }
                 polled
@@ -217,19 +220,20 @@ impl Membership {
         }
     }
 
-    /// The layer goes on to wait for something of its own.
+    /// The layer continues to wait for its own purposes.
     pub(crate) fn rest(&mut self) {
         self.settling = false;
     }
 
-    /// Runs code that is neither a call nor a poll of the inner future, such as dropping it, in the job's scope.
+    /// Runs code in the job's scope that is neither a call nor a poll, such as dropping the inner
+    /// future.
     pub(crate) fn scoped<T>(&mut self, code: impl FnOnce() -> T) -> T {
         let _entered = (self.job.is_some()).then(|| context::enter(&mut self.job, Phase::Running));
         code()
     }
 
-    /// Runs the user's code that the layer itself asks after [`run`](Self::run), such as a policy. A panic of it ends
-    /// the job of an owner with what it says; that of any other layer the owner's own `run` sees.
+    /// Runs user code after [`run`](Self::run), such as a policy. Its panic ends the owner's job
+    /// with the panic's message. For any other layer, the owner's own `run` sees the panic.
     #[inline(always)]
     pub(crate) fn ask<T>(&self, code: impl FnOnce() -> T) -> T {
         match (self.role, &self.job) {
@@ -241,8 +245,8 @@ impl Membership {
         }
     }
 
-    /// Once the inner future was polled and no gate turned the call away, the job has started. `is_over` says that it is
-    /// about to end, perhaps.
+    /// Marks the job as started after a poll of the inner future, unless a gate rejected the call.
+    /// `is_over`: the job may end at once.
     #[inline(always)]
     fn note_start(&self, is_over: bool) {
         if let Some(job) = &self.job {
@@ -255,12 +259,12 @@ impl Membership {
         }
     }
 
-    /// Whether the job of the stack is owned by a layer around this one, so that it is ambient.
+    /// Whether an outer layer owns the stack's job, so that the job is ambient.
     fn is_member(&self) -> bool {
         self.role == Role::Member
     }
 
-    /// The ambient job's id, where that is the stack's.
+    /// The ambient job's id, if it is the stack's job.
     #[inline(always)]
     pub(crate) fn ambient_id(&self) -> Option<JobId> {
         if self.is_member() {
@@ -270,7 +274,7 @@ impl Membership {
         }
     }
 
-    /// Whether the job of the stack is cancelled.
+    /// Whether the stack's job is cancelled.
     #[inline(always)]
     pub(crate) fn is_cancelled(&self) -> bool {
         match (&self.job, self.role) {
@@ -294,11 +298,11 @@ impl Membership {
         }
     }
 
-    /// Hands on the job of the stack, if there is one. Call it outside [`run`](Self::run).
-    pub(crate) fn announce(&self, tell: impl FnOnce(Option<&Core>)) {
+    /// Passes on the stack's job, if there is one. Call it outside [`run`](Self::run).
+    pub(crate) fn announce(&self, look: impl FnOnce(Option<&Core>)) {
         match self.role {
-            Role::Member => tell(context::current().as_deref()),
-            _ => tell(self.job.as_deref()),
+            Role::Member => look(context::current().as_deref()),
+            _ => look(self.job.as_deref()),
         }
     }
 
@@ -307,7 +311,7 @@ impl Membership {
         self.job.is_some() || self.role == Role::Member
     }
 
-    /// Looks at the job of the stack, if there is one. `look` runs code of ours only.
+    /// Reads the stack's job, if there is one. `look` runs only code of this library.
     #[inline(always)]
     pub(crate) fn with_job<T>(&self, look: impl FnOnce(&Arc<Core>) -> T) -> Option<T> {
         match (self.role, &self.job) {
@@ -317,19 +321,20 @@ impl Membership {
         }
     }
 
-    /// Sends an event of the stack's job, if there is one. `make` runs only if somebody may hear it.
+    /// Sends an event of the stack's job, if there is one. `make` runs only if an event has a
+    /// receiver.
     pub(crate) fn emit(&self, make: impl FnOnce() -> EventKind) {
         self.with_job(|job| context::emit(job, make));
     }
 
-    /// The layer's future is ready with this result: the owner takes the note of a stop away and ends
-    /// the job.
+    /// The layer's future is ready with this result: the owner takes the verdict and ends the job.
     #[inline(always)]
     pub(crate) fn finish<T, E: fmt::Display>(&mut self, result: &Result<T, E>) {
         self.finish_known(result, |_| None);
     }
 
-    /// As [`finish`](Self::finish), for a layer that may know more of its error than its `Display`.
+    /// Like [`finish`](Self::finish), for a layer that may know more of its error than its
+    /// `Display`.
     #[inline(always)]
     pub(crate) fn finish_known<T, E: fmt::Display>(
         &mut self,
@@ -343,10 +348,10 @@ impl Membership {
         }
         if self.role == Role::Owner {
             if let Some(job) = &self.job {
-                let said = verdict::carry();
-                // The error's own `Display` may panic: then the membership is dropped with the job still
-                // in it.
-                job.end(context::step_of(job.id()), || Ending::of(result, &said));
+                let carried = verdict::carry();
+                // The error's own `Display` may panic. The membership is then dropped with the job
+                // still in it.
+                job.end(context::step_of(job.id()), || Ending::of(result, &carried));
                 self.job = None;
             } else {
                 verdict::clear();
@@ -355,13 +360,14 @@ impl Membership {
         self.settling = false;
     }
 
-    /// Whether somebody learns of what happens to the job.
+    /// Whether the job has a reader or an observer.
     #[cold]
     pub(crate) fn is_heard(&self) -> bool {
         self.with_job(|job| job.is_heard()).unwrap_or(false)
     }
 
-    /// Leaves the causes of this error for the layers around, where somebody watches the job.
+    /// Records the causes of this error for the outer layers, if the job has a reader or an
+    /// observer.
     #[cold]
     fn explain<E: fmt::Display>(&self, error: &E, known: &(dyn Error + 'static)) {
         if self.is_heard() {
@@ -369,7 +375,7 @@ impl Membership {
         }
     }
 
-    /// The call was given up, or its future panicked.
+    /// The call was dropped, or its future panicked.
     #[cold]
     fn dropped(&mut self) {
         if let Some(job) = self.job.take() {
@@ -377,7 +383,7 @@ impl Membership {
             if self.settling {
                 job.end(step, Ending::panicked);
             }
-            // Where it ended just now, this does nothing.
+            // If the job ended just now, this does nothing.
             job.caller_gone(step);
         }
     }

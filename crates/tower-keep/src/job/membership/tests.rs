@@ -1,4 +1,4 @@
-//! The table of phases and kinds of call.
+//! Tests of the table of phases and kinds of call.
 
 use super::*;
 use crate::{event::JobName, job::core::Origin};
@@ -19,8 +19,8 @@ const TABLE: [(Phase, [Entry; 3]); 6] = [
     (Phase::Rejoined, [Entry::Join; 3]),
 ];
 
-/// What a call of a layer did: its role, whether it holds a job, which phase the service saw, whether the
-/// ambient job was another there, and the phase that the call left.
+/// The effects of a layer's call: its role, whether it holds a job, the phase in the service,
+/// whether the service had another ambient job, and the phase after the call.
 type Seen = (Role, bool, Phase, bool, Phase);
 
 fn call_in(phase: Phase, layer: Layer) -> Seen {
@@ -59,7 +59,7 @@ fn call_in(phase: Phase, layer: Layer) -> Seen {
     seen
 }
 
-/// The table at the top of this file, as code and as calls.
+/// The table at the top of this module, as code and as calls.
 #[tokio::test(start_paused = true)]
 async fn phase_by_kind_of_call() {
     use Phase::{Adopting, Calling, Rejoined};

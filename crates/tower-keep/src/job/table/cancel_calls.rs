@@ -1,4 +1,4 @@
-//! The calls of a Cancel layer in a table: which jobs it can cancel.
+//! The calls of a Cancel layer in a table: the jobs that it can cancel.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -9,39 +9,39 @@ use crate::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Whose jobs they are: the shared part of a Cancel layer.
+/// The shared part of the Cancel layer that owns the calls.
 pub(crate) trait Owner: Send + Sync {
-    /// Turns every new job away from now on.
+    /// Rejects every new job from now on.
     fn close(&self);
 
-    /// A job leaves the layer, by this, after the layer was closed.
+    /// A job leaves the closed layer, by running `leave`.
     fn leave(self: Arc<Self>, leave: &mut dyn FnMut() -> Option<Arc<Core>>);
 }
 
 #[derive(Default)]
 pub(super) struct Calls {
-    /// New jobs are turned away. Looked at under a shard's lock, so that who closes the table finds every job that got in
-    /// before.
+    /// New jobs are rejected. Read under a shard's lock, so that closing the table finds every
+    /// earlier job.
     closed: AtomicBool,
     owner: OnceLock<Weak<dyn Owner>>,
 }
 
-/// A running job, and whether its calls are a part of an execution that callers share, rather than calls that share it:
-/// then it is the execution which is to be stopped.
+/// A running job. `shared`: its calls are part of a shared execution, so cancelling stops the
+/// execution. Otherwise it stops one caller.
 #[derive(Clone)]
 pub(crate) struct Tracked {
     pub(crate) job: Arc<Core>,
     pub(crate) shared: bool,
 }
 
-/// A call of a job that is in the layer, until this is dropped.
+/// A call of a job in the layer. Dropping this removes it.
 pub(crate) struct Call {
     shard: Arc<Shard>,
     job: JobId,
 }
 
 impl Table {
-    /// Whether this has become the owner of the calls. There is one at most.
+    /// Sets the owner of the calls. Returns `false` if there is one already.
     pub(crate) fn set_owner(&self, owner: Weak<dyn Owner>) -> bool {
         self.common().calls.owner.set(owner).is_ok()
     }
@@ -54,7 +54,7 @@ impl Table {
         self.common().calls.closed.store(true, Ordering::Release);
     }
 
-    /// Takes a call of this job in. `None` once the table is closed.
+    /// Adds a call of this job. `None` once the table is closed.
     #[inline]
     pub(crate) fn begin_call(&self, job: &Arc<Core>, shared: bool) -> Option<Call> {
         let shard = &self.shards[job.home()];
@@ -75,19 +75,19 @@ impl Table {
         self.shards.iter().find_map(find)
     }
 
-    /// The jobs that have this external id and calls in the layer, oldest first.
+    /// The jobs with this external id and calls in the layer, oldest first.
     pub(crate) fn find_external_calls(&self, external_id: &str) -> Vec<Tracked> {
         let mut jobs = self.identified(external_id, Entry::tracked, |tracked| &tracked.job);
         jobs.sort_unstable_by_key(|tracked| tracked.job.id());
         jobs
     }
 
-    /// How many jobs have calls in the layer.
+    /// The number of jobs with calls in the layer.
     pub(crate) fn calling(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().calling).sum()
     }
 
-    /// The jobs that have calls in the layer, oldest first.
+    /// The jobs with calls in the layer, oldest first.
     pub(crate) fn tracked(&self) -> Vec<Tracked> {
         let mut jobs = self.list(Entry::tracked);
         jobs.sort_unstable_by_key(|tracked| tracked.job.id());
@@ -128,7 +128,7 @@ impl State {
         }
     }
 
-    /// Returns the job where it was its last call.
+    /// Returns the job if this was its last call.
     fn end_call(&mut self, id: JobId) -> Option<Left> {
         let entry = self.running.get_mut(id)?;
         entry.calls -= 1;
@@ -137,16 +137,16 @@ impl State {
         }
         self.calling -= 1;
         if entry.shown {
-            return Some(Left::Details);
+            return Some(Left::Shown);
         }
         self.running.remove(id).map(|entry| Left::Gone(entry.job))
     }
 }
 
-/// A job that has no call in the layer.
+/// A job without a call in the layer.
 enum Left {
-    /// It is still on the board.
-    Details,
+    /// The board still shows it.
+    Shown,
     Gone(Arc<Core>),
 }
 
@@ -161,12 +161,12 @@ impl Call {
             let mut state = self.shard.lock();
             match state.end_call(self.job)? {
                 Left::Gone(job) => Some(job),
-                Left::Details => Some(Arc::clone(&state.running.get(self.job)?.job)),
+                Left::Shown => Some(Arc::clone(&state.running.get(self.job)?.job)),
             }
         };
         match self.owner() {
             Some(owner) => owner.leave(&mut leave),
-            // Nobody waits.
+            // No shutdown waits.
             None => drop(leave()),
         }
     }
@@ -180,7 +180,8 @@ impl Drop for Call {
             drop(state);
             return self.leave_closed();
         }
-        // Perhaps the last handle to the job, and with it to its observers: it goes without the lock.
+        // This may be the last handle to the job and thus to its observers: drop it without the
+        // lock.
         let left = state.end_call(self.job);
         drop(state);
         drop(left);

@@ -1,7 +1,7 @@
-//! The feed of changes: what changed since the readers of all changes last looked.
+//! The feed of changes since the change readers last read.
 //!
-//! A thread that works for a job leaves here which job changed, or how it ended, and wakes the readers that wait; where
-//! there are many, another thread of its runtime does. Views are made by the readers.
+//! A thread that changes a job leaves here which job changed, or how it ended, and wakes waiting
+//! readers. If many wait, another thread of its runtime wakes them. The readers make the views.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub(crate) struct ChangeFeed {
-    /// There are readers.
+    /// Whether there are readers.
     read: AtomicBool,
     inbox: Mutex<Inbox>,
 }
@@ -34,22 +34,22 @@ struct Inbox {
     readers: usize,
     /// The readers that have read everything.
     waiting: Waiting,
-    /// Nothing else will come.
+    /// No further change can come.
     closed: bool,
 }
 
 type Waiting = BTreeMap<u64, Waker>;
 
 pub(crate) enum Item {
-    /// Listed once, until it is taken.
+    /// Listed once, until a reader takes it.
     Changed(Weak<Shard>, JobId),
     Ended(Box<Facts>),
 }
 
-/// What a reader that has read everything finds.
+/// The state of a reader that has read everything.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// There is something now.
+    /// New changes have arrived.
     Again,
     Waits,
     Closed,
@@ -81,7 +81,7 @@ impl ChangeFeed {
         self.push_with(|| Some((item, ())));
     }
 
-    /// Leaves what this makes, in one step with what it does.
+    /// Adds the item that `make` returns, in one step with `make`'s effects.
     pub(super) fn push_with<T>(&self, make: impl FnOnce() -> Option<(Item, T)>) -> Option<T> {
         let mut inbox = self.lock();
         let (item, made) = make()?;
@@ -94,7 +94,8 @@ impl ChangeFeed {
         Some(made)
     }
 
-    /// A reader more. `at` runs in the step that separates what came before from what the reader reads.
+    /// Adds a reader. `at` runs in the step that separates earlier changes from the reader's
+    /// changes.
     pub(crate) fn begin_read<T>(&self, at: impl FnOnce() -> T) -> (Vec<Item>, T) {
         let mut inbox = self.lock();
         inbox.readers += 1;
@@ -103,7 +104,7 @@ impl ChangeFeed {
         (mem::take(&mut inbox.items), at)
     }
 
-    /// A reader less. Returns what is to be dropped without a lock.
+    /// Removes a reader. Drop the returned value without a lock.
     pub(crate) fn end_read(&self, reader: u64) -> impl Sized + use<> {
         let mut inbox = self.lock();
         inbox.readers -= 1;
@@ -118,7 +119,8 @@ impl ChangeFeed {
         mem::take(&mut self.lock().items)
     }
 
-    /// Wakes this when something comes. Returns the waker before it, to be dropped without a lock.
+    /// Registers a waker for the next change. Returns the previous waker, to be dropped without a
+    /// lock.
     pub(crate) fn wait(&self, reader: u64, waker: Waker) -> (Then, Option<Waker>) {
         let mut inbox = self.lock();
         if !inbox.items.is_empty() {
@@ -130,7 +132,7 @@ impl ChangeFeed {
         }
     }
 
-    /// Nothing else will come.
+    /// Ends the feed: no further change can come.
     pub(super) fn close(&self) {
         let waiting = {
             let mut inbox = self.lock();
@@ -141,14 +143,14 @@ impl ChangeFeed {
     }
 }
 
-/// How many readers the thread wakes that works for a job.
+/// The maximum number of readers that the changing thread wakes itself.
 const FEW: usize = 8;
 
 fn has_threads(runtime: &Handle) -> bool {
     runtime.runtime_flavor() == RuntimeFlavor::MultiThread
 }
 
-/// Wakes the readers that wait, or leaves it to another task where there are many.
+/// Wakes waiting readers. If there are many, another task does.
 fn wake(waiting: Waiting) {
     struct Wakes(Waiting);
 
@@ -164,9 +166,9 @@ fn wake(waiting: Waiting) {
     let wakes = Wakes(waiting);
     if many {
         let runtime = Handle::try_current().ok();
-        // One of a single thread may rest from now on, and the task with it.
+        // A single-threaded runtime may stop polling, and its tasks with it.
         if let Some(runtime) = runtime.filter(has_threads) {
-            // A runtime that is shut down drops it at once, which does as well.
+            // A runtime that is shut down drops the future at once, which also wakes them.
             let _task = runtime.spawn(async move { drop(wakes) });
         }
     }

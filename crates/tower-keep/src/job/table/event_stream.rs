@@ -1,4 +1,4 @@
-//! The stream of the events of a table's jobs.
+//! The broadcast stream of all events of a table's jobs.
 
 use std::sync::{Arc, PoisonError};
 
@@ -15,9 +15,9 @@ use crate::{
 /// Receives events only while there are listeners.
 pub(crate) struct EventStream {
     events: broadcast::Sender<Event>,
-    /// How many events it keeps for listeners that are behind.
+    /// The number of events kept for slow listeners.
     pub(crate) buffer: usize,
-    /// Set and cleared by the thread that has the lock.
+    /// Set and cleared under the lock.
     heard: AtomicBool,
     listening: Mutex<()>,
 }
@@ -45,8 +45,8 @@ impl EventStream {
         Arc::clone(self) as _
     }
 
-    /// Another listener. `begin` has the running jobs tell this, where none has listened so far. What it returns is dropped
-    /// without the lock.
+    /// Adds a listener. `begin` registers the stream with the running jobs, if there was no
+    /// listener before. Its result is dropped without the lock.
     pub(crate) fn subscribe<T>(&self, begin: impl FnOnce() -> T) -> broadcast::Receiver<Event> {
         let _dropped_last;
         let _listening = self
@@ -54,7 +54,7 @@ impl EventStream {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let receiver = self.events.subscribe();
-        // A job that begins after this finds the flag; the others are found.
+        // A job that begins after this sees the flag; `begin` finds the others.
         if !self.is_heard() {
             self.heard.store(true, Ordering::Release);
             _dropped_last = begin();
@@ -66,7 +66,7 @@ impl EventStream {
 impl Observer for EventStream {
     fn on_event(&self, event: &Event) {
         if self.is_heard() && self.events.send(event.clone()).is_err() {
-            // The last listener has left. Jobs that begin from now on need not tell.
+            // The last listener left. New jobs need not send events.
             let _listening = self
                 .listening
                 .lock()

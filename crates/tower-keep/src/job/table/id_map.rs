@@ -1,17 +1,17 @@
-//! What is kept under jobs' ids, for look-ups by id and for readers that go through it piece by piece. Pure.
+//! A map by job id, for lookups and for reading it in pieces. Pure.
 
 use crate::event::JobId;
 
-/// An id is kept in one of the few slots that it has. Nothing moves unless the table grows, so that a reader finds each of
-/// the values that stay, however many come and go between two pieces.
+/// Each id can use a few slots. Values move only when the table grows. So a reader finds every
+/// value that stays, even if others are added or removed between two pieces.
 pub(super) struct IdMap<T> {
-    /// None, or a power of two.
+    /// Empty, or a power of two.
     slots: Vec<Option<(JobId, T)>>,
-    /// How often it grew.
+    /// How many times the table grew.
     pub(super) growths: u32,
 }
 
-/// How many slots an id has, one after the other.
+/// The number of consecutive slots for an id.
 const REACH: usize = 8;
 
 impl<T> IdMap<T> {
@@ -26,7 +26,7 @@ impl<T> IdMap<T> {
     fn of(&self, id: JobId) -> impl Iterator<Item = usize> + use<T> {
         let mask = self.slots.len().wrapping_sub(1);
         let reach = REACH.min(self.slots.len());
-        // 2^64 divided by the golden ratio: it spreads neighbours evenly, which ids are (Knuth, TAOCP 3, 6.4).
+        // 2^64 divided by the golden ratio spreads consecutive ids evenly (Knuth, TAOCP 3, 6.4).
         let hash = id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         (0..reach).map(move |step| (hash as usize).wrapping_add(step) & mask)
     }
@@ -47,7 +47,7 @@ impl<T> IdMap<T> {
         Some(value)
     }
 
-    /// For an id that is not there.
+    /// Inserts an id that is not in the map.
     pub(super) fn insert(&mut self, id: JobId, value: T) {
         loop {
             if let Some(free) = self.of(id).find(|slot| self.slots[*slot].is_none()) {
@@ -75,7 +75,7 @@ impl<T> IdMap<T> {
         }
     }
 
-    /// A piece of the table from this slot on, and where the next piece begins.
+    /// A piece of the table from this slot on, and the start of the next piece.
     pub(super) fn piece(
         &self,
         from: usize,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     proptest! {
-        /// It does as a map does, whatever comes and goes, and its pieces are the whole.
+        /// It behaves like a map under any inserts and removals, and its pieces are the whole.
         #[test]
         fn slots_are_a_map(acts in prop::collection::vec((0..400_u64, any::<bool>()), 0..600), piece in 1..40_usize) {
             let (mut slots, mut map) = (IdMap::new(), BTreeMap::new());
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Ids in a row fill the table well before it grows, as do the few of many that stay.
+    /// Consecutive ids fill the table well before it grows, and so do a few remaining ids of many.
     #[test]
     fn it_does_not_grow_early() {
         for every in [1, 7, 100] {

@@ -1,13 +1,14 @@
-//! The jobs that run, and how the last ones ended: what handles list, find, watch and cancel.
+//! The table of running jobs and of the last endings: handles list, find, watch and cancel through
+//! it.
 //!
-//! One table serves the Progress and the Cancel layer of a pipeline; where layers are composed by hand each has its own. A
-//! job is in it as long as it is shown on the board, which is until its end, in one step with its place in the history; and
-//! as long as the Cancel layer has a call of it.
+//! One table serves the Progress and the Cancel layer of a pipeline. Layers composed by hand have a
+//! table each. A job is in the table while the board shows it: until its end, in one step with its
+//! entry in the history. It is also there while the Cancel layer has a call of it.
 //!
-//! The table is in shards, and the jobs that a thread begins are in the same shard of each table, so that threads do not
-//! meet there, and a job is there once, whichever threads it goes on in.
+//! The table is sharded by the thread that begins a job, with the same shard number in each table.
+//! So threads do not contend, and a job is in one shard, whichever threads it runs on.
 //!
-//! A look through the table locks a shard for a piece of it at a time. Locks are taken in this order: the news, a shard.
+//! Reading the table locks one shard for one piece at a time. Lock order: the news, then a shard.
 //! No job is touched while one of them is held.
 
 mod cancel_calls;
@@ -43,21 +44,21 @@ use crate::{
     },
 };
 
-/// How many jobs that ended are kept, unless the layer says otherwise.
+/// The default number of ended jobs to keep.
 pub(crate) const HISTORY: usize = 100;
 
 pub(crate) struct Table {
     shards: [Arc<Shard>; SHARDS],
 }
 
-/// What the shards have in common. Few write here.
+/// State that the shards share and rarely write.
 struct Common {
-    /// There was a handle, so that jobs may be looked at.
+    /// A handle was taken, so jobs may be read.
     taken: AtomicBool,
-    /// How many jobs that ended are kept.
+    /// The number of ended jobs to keep.
     history: AtomicU64,
     news: Arc<ChangeFeed>,
-    /// `None` where no Progress layer has the table.
+    /// `None` if no Progress layer uses the table.
     stream: Option<Arc<EventStream>>,
     calls: Calls,
 }
@@ -69,7 +70,7 @@ impl Drop for Common {
     }
 }
 
-/// How many endings there were in each shard.
+/// The number of endings in each shard.
 pub(crate) struct Ends([u64; SHARDS]);
 
 impl Table {
@@ -90,22 +91,22 @@ impl Table {
         &self.shards[0].common
     }
 
-    /// Which table it is, as jobs know it.
+    /// Any shard, by which jobs recognize the table.
     pub(crate) fn a_shard(&self) -> &Shard {
         &self.shards[0]
     }
 
-    /// Of a Cancel layer alone.
+    /// The table of a Cancel layer alone.
     pub(crate) fn of_calls() -> Self {
         Self::new(None, ChangeFeed::new())
     }
 
-    /// Jobs may be looked at from now on.
+    /// Jobs may be read from now on.
     pub(crate) fn take(&self) {
         self.common().taken.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a job that comes now may run code of the user's: there are listeners to each event, or readers that wait.
+    /// Whether a new job may run user code: event listeners, or waiting readers.
     pub(crate) fn runs_code(&self) -> bool {
         let common = self.common();
         common.news.is_read()
@@ -115,14 +116,14 @@ impl Table {
                 .is_some_and(|stream| stream.is_heard())
     }
 
-    /// Where a job of this home is shown; nowhere, where nobody may look.
+    /// The shard that shows a job with this home; `None` if nothing can read it.
     #[inline]
     pub(crate) fn shard_to_show(&self, home: usize) -> Option<&Arc<Shard>> {
         let is_taken = self.common().taken.load(Ordering::Relaxed);
         is_taken.then(|| &self.shards[home])
     }
 
-    /// Shows the job, until it is over.
+    /// Shows the job until it is over.
     #[inline]
     pub(crate) fn show(&self, job: &Arc<Core>) {
         if let Some(shard) = self.shard_to_show(job.home()) {
@@ -132,9 +133,9 @@ impl Table {
         }
     }
 
-    // ===== looks =====
+    // ===== reading =====
 
-    /// Running, or ended and still in the history.
+    /// The facts of a running job, or of one in the history.
     pub(crate) fn find_facts(&self, id: JobId) -> Option<Facts> {
         self.shards.iter().find_map(|shard| {
             let running = shard.lock().shown(id);
@@ -153,11 +154,11 @@ impl Table {
         })
     }
 
-    /// The jobs that have this external id: how they are, or how they ended while the history has that. Oldest first.
+    /// The jobs with this external id, running or in the history, oldest first.
     pub(crate) fn find_external(&self, external_id: &str) -> Vec<Facts> {
         let jobs = self.identified(external_id, Entry::shown, |job| job);
         let running: Vec<_> = jobs.iter().map(|job| job.facts()).collect();
-        // Looked at later, so that what ended meanwhile is there.
+        // Read later, so that jobs that ended meanwhile are found.
         let mut found = Vec::new();
         for shard in &self.shards {
             shard.for_each_ended(u64::MAX, |facts| {
@@ -176,7 +177,7 @@ impl Table {
         found
     }
 
-    /// The jobs that have this external id.
+    /// The jobs with this external id.
     fn identified<T>(
         &self,
         external_id: &str,
@@ -187,12 +188,12 @@ impl Table {
             true => pick(entry),
             false => None,
         });
-        // A job is asked for its id by its own lock, so not while a shard is locked.
+        // Reading a job's id takes the job's lock, so no shard may be locked.
         jobs.retain(|one| job(one).is_known_as(external_id));
         jobs
     }
 
-    /// The jobs that run, oldest first.
+    /// The running jobs, oldest first.
     pub(crate) fn running(&self) -> Vec<Arc<Core>> {
         let mut jobs = self.list(Entry::shown);
         jobs.sort_unstable_by_key(|job| job.id());
@@ -223,13 +224,13 @@ impl Table {
         }))
     }
 
-    /// How the last jobs ended, up to these endings, in their order.
+    /// The last endings up to `ends`, in order.
     pub(crate) fn history(&self, ends: &Ends) -> Vec<Facts> {
         let mut all = Vec::new();
         for (shard, end) in self.shards.iter().zip(ends.0) {
             shard.for_each_ended(end, |facts| all.push(facts.clone()));
         }
-        // Those of one shard stay in their order.
+        // Endings of one shard keep their order.
         all.sort_by_key(Facts::ended_at);
         let surplus = all.len().saturating_sub(self.history_size());
         all.drain(..surplus);
@@ -245,8 +246,8 @@ impl Table {
         self.shards.iter().for_each(|shard| shard.trim(jobs));
     }
 
-    /// The running jobs and how the last ones ended, each job in one of the two. `look` looks at a job that runs, perhaps no
-    /// longer.
+    /// The running jobs and the history, each job in exactly one of them. `look` reads a job that
+    /// runs, or has just ended.
     pub(crate) fn snapshot(
         &self,
         jobs: &[Arc<Core>],
@@ -254,7 +255,7 @@ impl Table {
         look: impl FnMut(&Arc<Core>) -> Facts,
     ) -> (Vec<Facts>, Vec<Facts>) {
         let mut running: Vec<_> = jobs.iter().map(look).collect();
-        // Looked at later, so that what ended meanwhile is there.
+        // Read later, so that jobs that ended meanwhile are found.
         let ends = ends.unwrap_or_else(|| self.ends());
         let history = self.history(&ends);
         let ended: HashSet<_> = history.iter().map(|facts| facts.id).collect();
@@ -262,12 +263,12 @@ impl Table {
         (running, history)
     }
 
-    /// Watches this job; `None` if it does not run.
+    /// Watches this job; `None` if it is not running.
     pub(crate) fn watch(&self, id: JobId) -> Option<watch::Receiver<JobView>> {
         self.shards.iter().find_map(|shard| shard.watch(id))
     }
 
-    /// Another listener to the events of every job.
+    /// Adds a listener to the events of every job.
     pub(crate) fn subscribe(&self, stream: &Arc<EventStream>) -> broadcast::Receiver<Event> {
         stream.subscribe(|| {
             let observer = stream.observer();

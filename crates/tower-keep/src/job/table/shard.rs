@@ -1,4 +1,4 @@
-//! A part of the table: the jobs that one thread began, or several, and how the last of them ended.
+//! A shard of the table: the jobs that some threads began, and their last endings.
 
 use std::{
     cell::Cell,
@@ -19,10 +19,10 @@ use crate::{
     sync::{Mutex, MutexGuard, SHARDS, atomic::Ordering},
 };
 
-/// How many jobs a lock is held for at most while they are listed.
+/// The maximum number of jobs listed under one lock.
 const PIECE: usize = 1024;
 
-/// A part of the table. It keeps apart from what other threads write.
+/// A shard of the table, aligned to avoid false sharing.
 #[repr(align(128))]
 pub(crate) struct Shard {
     state: Mutex<State>,
@@ -31,22 +31,22 @@ pub(crate) struct Shard {
 
 pub(super) struct State {
     pub(super) running: IdMap<Entry>,
-    /// How many jobs have calls in the Cancel layer, and how many are shown.
+    /// The number of jobs with calls in the Cancel layer, and the number of shown jobs.
     pub(super) calling: usize,
     pub(super) shown: usize,
     /// In the order of their endings.
     pub(super) ended: VecDeque<Facts>,
-    /// How many there were before those.
+    /// The number of earlier endings.
     pub(super) forgotten: u64,
-    /// The jobs that are watched.
+    /// The watched jobs.
     watched: JobMap<watch::Sender<JobView>>,
 }
 
 pub(super) struct Entry {
     pub(super) job: Arc<Core>,
-    /// How many of its calls the Cancel layer has: a hedge around it makes several at a time.
+    /// The number of its calls in the Cancel layer: an outer hedge makes several at a time.
     pub(super) calls: u32,
-    /// The calls are a part of an execution that callers share.
+    /// The calls are part of a shared execution.
     pub(super) shared: bool,
     pub(super) shown: bool,
 }
@@ -57,7 +57,7 @@ impl Entry {
     }
 }
 
-/// What goes with a job's end, to be dropped or handed on without a lock.
+/// Values of an ended job, to be dropped or passed on without a lock.
 struct Gone {
     _job: Option<Arc<Core>>,
     _forgotten: Option<Facts>,
@@ -65,14 +65,14 @@ struct Gone {
 }
 
 impl Gone {
-    fn tell(self, job: &Core) {
+    fn release(self, job: &Core) {
         if self.watch.is_some() {
             let mut gone = Some(self);
-            job.apart(&mut || gone.take().into_iter().for_each(Self::tell_now));
+            job.apart(&mut || gone.take().into_iter().for_each(Self::release_now));
         }
     }
 
-    fn tell_now(self) {
+    fn release_now(self) {
         if let Some((watch, facts)) = self.watch {
             unharmed(|| drop(watch.send_replace(facts.into())));
         }
@@ -80,11 +80,11 @@ impl Gone {
 }
 
 thread_local! {
-    /// The shard of this thread.
+    /// This thread's shard.
     static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Which of a table's shards has the jobs that this thread begins.
+/// The index of the shard for jobs that this thread begins.
 #[inline]
 pub(crate) fn own_shard() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -112,7 +112,7 @@ impl Shard {
         })
     }
 
-    // No user code runs under this lock, so a poisoned one holds a sound state.
+    // No user code runs under this lock, so the state behind a poisoned lock is sound.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         #[cfg(test)]
         tests::LOCKS.set(tests::LOCKS.get() + 1);
@@ -131,7 +131,7 @@ impl Shard {
             self.common.news.is_read()
         };
         if job.state().is_over() {
-            // It ended just now, and did not find itself here, or did.
+            // The job ended just now, and may or may not have found itself here.
             let gone = self.lock().hide(job.id());
             drop(gone);
             return;
@@ -146,12 +146,12 @@ impl Shard {
         }
         if is_read {
             job.begin_read(self);
-            // Also where a reader that began just now has told the others, as they may wait.
+            // Also if a new reader has just notified the others, because they may wait.
             self.list(job);
         }
     }
 
-    /// Keeps this many jobs that ended.
+    /// Keeps this many ended jobs.
     pub(super) fn trim(&self, history: usize) {
         let mut state = self.lock();
         let surplus = state.ended.len().saturating_sub(history);
@@ -161,7 +161,7 @@ impl Shard {
         drop(forgotten);
     }
 
-    /// Lists a change for the readers of all changes.
+    /// Lists a change for the change readers.
     #[cold]
     pub(crate) fn list(self: &Arc<Self>, job: &Core) {
         job.apart(&mut || {
@@ -170,7 +170,7 @@ impl Shard {
         });
     }
 
-    /// The job has ended like this.
+    /// Records the end of the job.
     #[inline]
     pub(crate) fn end(&self, job: &Core, facts: Facts) {
         let history = self.common.history.load(Ordering::Relaxed);
@@ -182,7 +182,7 @@ impl Shard {
         let gone = state.end(facts, history);
         drop(state);
         if let Some(gone) = gone {
-            gone.tell(job);
+            gone.release(job);
         }
     }
 
@@ -190,17 +190,17 @@ impl Shard {
     fn end_read(&self, facts: &Facts) {
         let history = self.common.history.load(Ordering::Relaxed);
         let (news, own) = (Item::Ended(Box::new(facts.clone())), facts.clone());
-        // In one step for those who begin to read.
+        // One step for new readers.
         let gone = (self.common.news).push_with(|| {
             let gone = self.lock().end(own, history)?;
             Some((news, gone))
         });
         if let Some(gone) = gone {
-            gone.tell_now();
+            gone.release_now();
         }
     }
 
-    /// The job, if it runs, and how it is if the readers of all changes do not know.
+    /// The job if it runs, and its facts unless the change readers know them.
     pub(crate) fn take_change(&self, id: JobId) -> Option<(Arc<Core>, Option<Facts>)> {
         let job = self.lock().shown(id)?;
         let change = job.take_change(self);
@@ -213,7 +213,7 @@ impl Shard {
         while let Some(from) = next {
             let state = self.lock();
             if *growths.get_or_insert(state.running.growths) != state.running.growths {
-                // All is elsewhere now.
+                // The table grew and moved its values: start over.
                 growths = None;
                 next = Some(0);
                 drop(state);
@@ -246,7 +246,7 @@ impl Shard {
         let job = self.lock().shown(id)?;
         job.be_watched();
         let (sender, receiver) = watch::channel(JobView::from(job.facts()));
-        // Another thread may have made one. What is not needed is dropped without the lock.
+        // Another thread may have made one. Unused values are dropped without the lock.
         let (receiver, _unused) = {
             let mut state = self.lock();
             state.shown(id)?;
@@ -258,14 +258,14 @@ impl Shard {
                 }
             }
         };
-        // What changed in between.
-        self.tell_watch(&job);
+        // Changes in between.
+        self.notify_watch(&job);
         Some(receiver)
     }
 
-    /// Watcher the watches of the job up to date.
+    /// Brings the watches of the job up to date.
     #[cold]
-    pub(crate) fn tell_watch(&self, job: &Core) {
+    pub(crate) fn notify_watch(&self, job: &Core) {
         let watch = self.lock().watched.get(&job.id()).cloned();
         if let Some(watch) = watch {
             let update = |known: &mut JobView| {
@@ -306,7 +306,7 @@ impl State {
         }
     }
 
-    /// `None` if it is not shown. Returns the job where it goes.
+    /// `None` if the job is not shown. Returns the job if it leaves the shard.
     #[inline]
     fn hide(&mut self, id: JobId) -> Option<Option<Arc<Core>>> {
         let entry = self.running.get_mut(id).filter(|entry| entry.shown)?;
@@ -318,7 +318,7 @@ impl State {
         Some(self.running.remove(id).map(|entry| entry.job))
     }
 
-    /// `None` if it is not here.
+    /// `None` if the job is not here.
     #[inline]
     fn end(&mut self, facts: Facts, history: u64) -> Option<Gone> {
         let job = self.hide(facts.id)?;
@@ -336,7 +336,7 @@ impl State {
         })
     }
 
-    /// Keeps an ending; returns the ending that makes room for it.
+    /// Keeps an ending. Returns the ending that it replaces.
     #[inline]
     fn keep(&mut self, facts: Facts, history: u64) -> Option<Facts> {
         if history == 0 {
@@ -348,7 +348,7 @@ impl State {
         };
         self.forgotten += u64::from(forgotten.is_some());
         if self.ended.capacity() == 0 {
-            // The usual history at once, so that it does not grow under the lock.
+            // Reserve the usual history at once, so that it does not grow under the lock.
             self.ended.reserve_exact(HISTORY.min(history as usize));
         }
         self.ended.push_back(facts);
@@ -367,17 +367,17 @@ mod tests {
     };
 
     thread_local! {
-        /// How often this thread took a lock.
+        /// The number of locks that this thread took.
         pub(super) static LOCKS: Cell<u64> = const { Cell::new(0) };
     }
 
     fn begin(table: &Table) -> Arc<Core> {
-        let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
+        let job = Core::new(JobName::EMPTY, Origin::Nobody, |run| run());
         table.show(&job);
         job
     }
 
-    /// Who lists many jobs lets others through after each 1024.
+    /// Listing many jobs releases the lock after each 1024.
     #[test]
     fn a_list_holds_a_lock_for_few() {
         let table = Table::of_calls();
@@ -398,7 +398,7 @@ mod tests {
             .for_each(|job| job.end(None, || crate::job::core::Ending::Succeeded));
     }
 
-    /// A list that meets a table that grows has each job once.
+    /// A list that runs while the table grows has each job once.
     #[test]
     fn a_list_of_a_table_that_grows() {
         let table = Table::of_calls();
@@ -410,7 +410,7 @@ mod tests {
             let growing = std::thread::scope(|scope| {
                 let growing = scope.spawn(|| {
                     let more = |_| {
-                        let job = Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell());
+                        let job = Core::new(JobName::EMPTY, Origin::Nobody, |run| run());
                         assert!(job.show_on(&shard));
                         shard.show(&job);
                         job

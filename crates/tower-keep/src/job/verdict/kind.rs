@@ -1,4 +1,4 @@
-//! What a layer says of a result, next to the result itself. Pure.
+//! The verdict of a layer on a result: its kind, whether it still applies, and its text. Pure.
 
 use std::{fmt, sync::Arc};
 
@@ -7,28 +7,28 @@ use crate::{
     event::FailureCause,
 };
 
-/// Which kind of stop.
+/// Why a layer stopped a call, or what a classifier says of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VerdictKind {
-    /// An overall limit: the job is over.
+    /// An overall limit expired: the job is over.
     TimedOut,
-    /// The limit of one attempt: another may follow.
+    /// The limit of one attempt expired: another attempt may follow.
     AttemptTimedOut,
     CircuitOpen,
     Duplicate,
     Cancelled,
-    /// A gate that is not one of our layers turned the call away.
+    /// A foreign gate rejected the call.
     Rejected,
-    /// An execution that this call had joined panicked.
+    /// The joined execution panicked.
     Panicked,
-    /// A classifier called this result a failure.
+    /// A classifier calls this result a failure.
     Failure,
-    /// A retry's policy forbade any other attempt, and there is no more to say of the result.
+    /// A retry policy forbids further attempts; nothing else is known of the result.
     Forbidden,
 }
 
 impl VerdictKind {
-    /// The call was turned away before the service saw it.
+    /// Whether the call was rejected before it reached the service.
     pub(crate) fn is_gate(self) -> bool {
         matches!(
             self,
@@ -36,7 +36,7 @@ impl VerdictKind {
         )
     }
 
-    /// Why a job that ends with this failed.
+    /// The failure cause of a job that ends with this verdict.
     pub(crate) fn cause(self) -> FailureCause {
         match self {
             Self::TimedOut | Self::AttemptTimedOut => FailureCause::TimedOut,
@@ -63,35 +63,35 @@ impl VerdictKind {
     }
 }
 
-/// A layer's note that it stopped the call.
+/// The verdict of a layer on the result that it returns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdict {
     pub(crate) kind: VerdictKind,
     /// The layer answered with a response, so that `Ok` does not mean success.
     pub(crate) responded: bool,
-    /// A retry's policy forbade any other attempt, whatever else there is to say of the result.
+    /// A retry policy forbids further attempts, whatever the kind.
     pub(crate) forbids: bool,
 }
 
 impl Verdict {
-    /// Whether this note still holds for the result that came up: where somebody in between turned a layer's error
-    /// into a response, it does not.
+    /// Whether this verdict still applies to the returned result. It does not if a layer in between
+    /// turned the error into a response.
     pub(crate) fn holds<T, E>(&self, result: &Result<T, E>) -> bool {
         result.is_err() || self.responded
     }
 }
 
-/// What is left of the result in hand, next to the note.
+/// A text for the result, next to the verdict.
 #[derive(Clone, Debug)]
 pub(crate) enum Explanation {
-    /// An error and its causes, of use as long as the result is that error.
+    /// An error and its causes; valid while the result is that error.
     Causes(Arc<str>),
-    /// What a classifier or a rejecting layer says of the result, of use as long as that is still a
+    /// The description by a classifier or a rejecting layer; valid while the result is still a
     /// response, or still an error.
     Description { text: Arc<str>, of_response: bool },
 }
 
-/// A note and its text, off the thread.
+/// A verdict and its explanation, taken off the thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carried {
     pub(crate) verdict: Option<Verdict>,
@@ -113,7 +113,7 @@ impl Carried {
         (self.verdict, self.explanation)
     }
 
-    /// The text of a failure with this result.
+    /// The failure text of this result.
     pub(crate) fn text<T, E: fmt::Display>(&self, result: &Result<T, E>) -> Arc<str> {
         match (result, self.explanation.as_deref()) {
             (_, Some(Explanation::Description { text, of_response }))
@@ -133,7 +133,7 @@ impl Carried {
     }
 }
 
-/// The causes, if they are of this error: a layer in between may have made another one of it.
+/// The causes, if they belong to this error: a layer in between may have replaced it.
 fn with_causes<E: fmt::Display>(error: &E, causes: &Arc<str>) -> Arc<str> {
     match begins_with(causes, error) {
         true => causes.clone(),

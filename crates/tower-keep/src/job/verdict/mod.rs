@@ -1,12 +1,13 @@
-//! How a layer tells the layers around it that it stopped a call itself, and what a result means.
+//! Verdicts: how a layer tells its outer layers that it stopped a call, and how results are
+//! classified.
 //!
-//! The error type cannot say it: it may be the user's own, or there may be none because the layer
-//! answered with a response. So the layer leaves a note on the thread when its future is ready, and
-//! the layers around it read it in the same poll. The outermost layer of the stack takes it away.
+//! The error type cannot carry this. It may be the user's own type, or the layer answered with a
+//! response. So the layer leaves a verdict on the thread when its future is ready, and its outer
+//! layers read it in the same poll. The outermost layer of the stack removes it.
 //!
-//! A note adds facts; it does not overrule. A layer that was given a classifier or a policy goes by
-//! that. Only a gate's rejection remains a rejection: it is never counted or retried. Next to the note there may be a
-//! text: the causes of an error, or what a classifier says of a response.
+//! A verdict adds facts and does not overrule. A layer with its own classifier or policy follows
+//! that. Only a gate's rejection stays a rejection: it is never counted or retried. An explanation
+//! may accompany the verdict: the causes of an error, or a classifier's description of a response.
 
 mod kind;
 
@@ -19,9 +20,9 @@ pub(crate) use self::kind::{Carried, Explanation, Verdict, VerdictKind};
 
 #[inline(always)]
 pub(crate) fn leave(kind: VerdictKind, responded: bool) {
-    // What a result before this one said is over.
+    // The verdict on an earlier result is obsolete.
     clear();
-    leave_again(Verdict {
+    leave_verdict(Verdict {
         kind,
         responded,
         forbids: false,
@@ -29,11 +30,11 @@ pub(crate) fn leave(kind: VerdictKind, responded: bool) {
 }
 
 #[inline(always)]
-fn leave_again(verdict: Verdict) {
-    context::set_said(Some(verdict));
+fn leave_verdict(verdict: Verdict) {
+    context::set_verdict(Some(verdict));
 }
 
-/// Notes that no retry may follow, next to what is noted of this result already.
+/// Adds to the verdict that no retry may follow.
 pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
     let verdict = read()
         .filter(|verdict| verdict.holds(result))
@@ -42,21 +43,21 @@ pub(crate) fn forbid<T, E>(result: &Result<T, E>) {
             responded: result.is_ok(),
             forbids: true,
         });
-    leave_again(Verdict {
+    leave_verdict(Verdict {
         forbids: true,
         ..verdict
     });
 }
 
-/// Notes that this response is a failure to the classifier or policy that calls this. What a layer
-/// inside noted of the call stays the cause.
+/// Records that a classifier or policy calls this response a failure. An inner layer's verdict
+/// stays the cause.
 pub(crate) fn fail(description: Option<Arc<str>>) {
     let verdict = read().filter(|verdict| verdict.responded);
     let kind = match verdict {
         Some(verdict) if verdict.kind != VerdictKind::Forbidden => verdict.kind,
         _ => VerdictKind::Failure,
     };
-    leave_again(Verdict {
+    leave_verdict(Verdict {
         kind,
         responded: true,
         forbids: verdict.is_some_and(|verdict| verdict.forbids),
@@ -66,19 +67,19 @@ pub(crate) fn fail(description: Option<Arc<str>>) {
     }
 }
 
-/// What a classifier or a rejecting layer says of the result in hand, a response or an error.
+/// Records the description of the current result by a classifier or a rejecting layer.
 pub(crate) fn describe(text: Arc<str>, of_response: bool) {
     let description = Explanation::Description { text, of_response };
     context::set_explanation(Some(Arc::new(description)));
 }
 
-/// This response is no failure to the classifier that calls this, even if a limit inside expired. A
-/// gate's rejection remains one: the service has not seen the call.
+/// Records that the classifier calls this response a success, even if an inner limit expired. A
+/// gate's rejection stays: the service has not seen the call.
 pub(crate) fn succeed() {
     match read() {
         None => {}
         Some(verdict) if verdict.kind.is_gate() => {}
-        Some(verdict) if verdict.forbids => leave_again(Verdict {
+        Some(verdict) if verdict.forbids => leave_verdict(Verdict {
             kind: VerdictKind::Forbidden,
             ..verdict
         }),
@@ -88,13 +89,12 @@ pub(crate) fn succeed() {
     }
 }
 
-/// A response took the place of the result in hand: of all that was noted only holds that no retry
-/// may follow.
+/// A response replaced the current result: only the ban on retries remains.
 pub(crate) fn replace() {
     let forbids = read().is_some_and(|verdict| verdict.forbids);
     clear();
     if forbids {
-        leave_again(Verdict {
+        leave_verdict(Verdict {
             kind: VerdictKind::Forbidden,
             responded: true,
             forbids,
@@ -102,7 +102,7 @@ pub(crate) fn replace() {
     }
 }
 
-/// The causes of this error, for a layer around that knows no more than its `Display`.
+/// Records the causes of this error, for outer layers that know only its `Display`.
 #[cold]
 pub(crate) fn explain<E: fmt::Display>(error: &E, known: &(dyn Error + 'static)) {
     let is_explained = match context::explanation().as_deref() {
@@ -116,44 +116,44 @@ pub(crate) fn explain<E: fmt::Display>(error: &E, known: &(dyn Error + 'static))
     }
 }
 
-/// The text of a failure with this result, as the note and its text have it.
+/// The failure text of this result, from the verdict and its explanation.
 pub(crate) fn text<T, E: fmt::Display>(result: &Result<T, E>) -> Arc<str> {
     peek().text(result)
 }
 
 #[inline(always)]
 pub(crate) fn read() -> Option<Verdict> {
-    context::said()
+    context::current_verdict()
 }
 
-/// Takes the note and its text away.
+/// Takes the verdict and its explanation off the thread.
 #[inline(always)]
 pub(crate) fn carry() -> Carried {
-    context::take_said()
+    context::take_verdict()
 }
 
-/// The note and its text, which stay.
+/// Copies the verdict and its explanation.
 pub(crate) fn peek() -> Carried {
     Carried::new(read(), context::explanation())
 }
 
-/// Leaves what was taken away before.
-pub(crate) fn leave_carried(said: Carried) {
-    context::put_said(said);
+/// Puts back a verdict that was taken.
+pub(crate) fn leave_carried(carried: Carried) {
+    context::put_verdict(carried);
 }
 
 #[inline(always)]
 pub(crate) fn clear() {
-    context::clear_said();
+    context::clear_verdict();
 }
 
-/// Runs `drop_inner`, telling the guards that it drops why they go.
+/// Runs `drop_inner` and tells the guards that it drops why.
 pub(crate) fn dropping<T>(kind: VerdictKind, drop_inner: impl FnOnce() -> T) -> T {
     let _dropping = context::drop_for(kind);
     drop_inner()
 }
 
-/// Why the layer around is dropping this future, if one of ours does.
+/// Why a layer of this library is dropping the current future, if one does.
 pub(crate) fn dropped_by() -> Option<VerdictKind> {
     context::dropping()
 }

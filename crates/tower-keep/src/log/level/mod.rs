@@ -1,4 +1,4 @@
-//! Which event is logged at which level.
+//! The level of each event: [`level_of`], and the layer's own choice.
 
 use std::sync::Arc;
 
@@ -6,8 +6,7 @@ use tracing::{Level, level_filters::LevelFilter};
 
 use crate::event::{Event, EventKind, FailureCause, GiveUpReason};
 
-/// The level at which this event is logged, unless the layer's
-/// [`level_with`](super::LogLayer::level_with) says otherwise.
+/// The default level of this event. [`level_with`](super::LogLayer::level_with) can choose another.
 #[must_use]
 pub fn level_of(kind: &EventKind) -> Level {
     match kind {
@@ -17,7 +16,7 @@ pub fn level_of(kind: &EventKind) -> Level {
         | EventKind::CircuitHalfOpened { .. }
         | EventKind::CircuitWouldReject { .. }
         | EventKind::CircuitClosed { .. } => Level::INFO,
-        // The failure that follows says as much.
+        // The failure event that follows says the same.
         EventKind::RetryGivenUp {
             reason: GiveUpReason::Exhausted | GiveUpReason::Forbidden,
             ..
@@ -40,21 +39,21 @@ pub fn level_of(kind: &EventKind) -> Level {
 
 fn level_of_failure(cause: FailureCause) -> Level {
     if cause.is_rejection() {
-        // An open circuit turns away every call: their records would drown the failure that opened
-        // it. Each caller has the error anyway.
+        // An open circuit rejects every call. These records would drown the failure that opened it,
+        // and each caller gets the error anyway.
         Level::DEBUG
     } else {
         Level::ERROR
     }
 }
 
-/// The user's choice of levels; `None` is not logged.
+/// The user's choice of levels; `None` drops the record.
 type LevelWith = dyn Fn(&Event) -> Option<Level> + Send + Sync;
 
 /// The settings of one layer.
 #[derive(Clone)]
 pub(super) struct Levels {
-    /// Nothing below this level is logged.
+    /// The least severe level that is logged.
     pub(super) minimum: LevelFilter,
     pub(super) choice: Option<Arc<LevelWith>>,
 }
@@ -70,7 +69,7 @@ impl Levels {
         self.minimum == LevelFilter::TRACE && self.choice.is_none()
     }
 
-    /// The level of an event; `None` is not logged.
+    /// The level of an event; `None` drops the record.
     pub(super) fn level(&self, event: &Event) -> Option<Level> {
         let level = match &self.choice {
             Some(choice) => choice(event)?,

@@ -1,4 +1,4 @@
-//! The table of levels in the module's documentation, against the code.
+//! The table of levels in the module's documentation matches the code.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::event::{
     AttemptOutcome, CancelReason, EventKind, FailureCause, GiveUpReason, LimitScope, Report,
 };
 
-/// One of each kind, and of each that has two levels one of either.
+/// One event of each kind, and one of each level if a kind has two.
 fn kinds() -> Vec<EventKind> {
     let (text, time): (Arc<str>, _) = ("text".into(), Duration::ZERO);
     let failed = |cause| EventKind::Failed {
@@ -91,12 +91,12 @@ fn kinds() -> Vec<EventKind> {
     ]
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The table of the module's page has every event, at its level, and nothing else.
+/// The table in the module's documentation has every event, at its level, and nothing else.
 #[test]
 fn the_table_is_what_is_logged() {
     let mut table = BTreeSet::new();
@@ -116,7 +116,7 @@ fn the_table_is_what_is_logged() {
     assert_eq!(table, logged);
 }
 
-/// A kind that is added later cannot be forgotten above.
+/// The list above has every kind.
 #[test]
 fn each_kind_is_looked_at() {
     let code = include_str!("../../event/kind.rs");

@@ -11,7 +11,7 @@ use crate::{
     unshare::has_others,
 };
 
-/// What the layer's clones share.
+/// State that the clones of a layer share.
 pub(super) struct Board {
     pub(super) table: Arc<Table>,
     pub(super) stream: Arc<EventStream>,
@@ -24,8 +24,8 @@ pub(super) struct Board {
 pub struct BoardSnapshot {
     /// The latest state of each running job, oldest first.
     pub running: Vec<JobView>,
-    /// How the last jobs ended, in the order of their endings; bounded by the layer's
-    /// [`history`](super::ProgressLayer::history).
+    /// How the last jobs ended, in the order of their endings. The layer's
+    /// [`history`](super::ProgressLayer::history) bounds their number.
     pub history: Vec<JobView>,
 }
 
@@ -47,7 +47,7 @@ impl Board {
         new
     }
 
-    /// Whether a reader of the events or the changes is there.
+    /// Whether the events or the changes have a reader.
     pub(super) fn is_read(&self) -> bool {
         self.stream.has_listeners() || has_others(&self.readers)
     }

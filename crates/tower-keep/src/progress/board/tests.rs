@@ -1,4 +1,4 @@
-//! The board and what its readers see.
+//! Tests of the board, its history and its readers, some against a naive model.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{
     progress::{Changes, JobState, ProgressHandle, ProgressLayer},
 };
 
-/// A board and the jobs on it, which are named by numbers.
+/// A board and its jobs, which have numbers as names.
 struct Jobs {
     handle: ProgressHandle,
     running: BTreeMap<u64, Arc<Core>>,
@@ -34,12 +34,12 @@ impl Jobs {
         }
     }
 
-    /// What this event tells of happens to the job.
+    /// Applies this event to the job.
     fn send(&mut self, job: u64, kind: EventKind) {
         match kind {
             EventKind::Dispatched => {
                 let name = job.to_string().into();
-                let core = Core::new(name, Origin::Nobody, |tell| tell());
+                let core = Core::new(name, Origin::Nobody, |run| run());
                 self.handle.board.table.show(&core);
                 self.running.insert(job, core);
             }
@@ -90,7 +90,7 @@ fn rest(changes: &mut Changes) -> Vec<(u64, JobState, u32)> {
     std::iter::from_fn(|| changes.try_changed().as_ref().map(short)).collect()
 }
 
-/// What comes at once, or at least before everything has come to rest.
+/// The changes that arrive without a wait.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     let limit = std::time::Duration::from_secs(1);
     let ended = tokio::time::timeout(limit, future).await;
@@ -99,8 +99,8 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 use JobState::{Failed, Running, Succeeded, Waiting};
 
-/// R29: what was not read is replaced by what is newer, in its place; an ending never is, nor does the history push it
-/// out; and each ending comes after all that changed before it.
+/// R29: an unread change is replaced by a newer one, at its position. An ending is never replaced,
+/// and the history does not evict it. Each ending comes after all earlier changes.
 #[tokio::test(start_paused = true)]
 async fn changes_are_conflated_and_endings_are_not() {
     let mut jobs = Jobs::new(1);
@@ -140,7 +140,7 @@ async fn changes_are_conflated_and_endings_are_not() {
     assert_eq!(rest(&mut changes), [(0, Running, 70)]);
 }
 
-/// R29: jobs that report all the time do not keep each other from being read by a reader slower than they are.
+/// R29: jobs that report constantly do not starve each other, even with a slow reader.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_reads_all_jobs() {
     let mut jobs = Jobs::new(0);
@@ -162,7 +162,7 @@ async fn a_slow_reader_reads_all_jobs() {
     assert_eq!(read, expected);
 }
 
-/// R29: the history is bounded, and by nothing at all if need be.
+/// R29: the history is bounded, and may be unbounded on request.
 #[tokio::test(start_paused = true)]
 async fn the_history_is_bounded() {
     for (bound, kept) in [
@@ -186,7 +186,7 @@ async fn the_history_is_bounded() {
     }
 }
 
-/// A reader that is dropped leaves nothing behind, nor does it keep what others read.
+/// A dropped reader leaves nothing behind, and does not keep changes that others read.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_reader_is_forgotten() {
     let mut jobs = Jobs::new(0);
@@ -202,7 +202,7 @@ async fn a_dropped_reader_is_forgotten() {
     assert_eq!(handle.board.readers.len(), 0);
 }
 
-/// R29: a reader's waker runs without a lock of ours, and once for what it waits for.
+/// R29: a reader's waker runs without a lock of the library, and once per wait.
 #[tokio::test(start_paused = true)]
 async fn wakers_run_without_the_lock() {
     struct Looking(ProgressHandle, AtomicUsize);
@@ -231,7 +231,7 @@ async fn wakers_run_without_the_lock() {
     );
 }
 
-/// R29: a reader ends once nothing is left that could change, and not before it has read everything.
+/// R29: a reader ends once nothing can change any more, and not before it has read everything.
 #[tokio::test(start_paused = true)]
 async fn readers_end() {
     let mut jobs = Jobs::new(0);
@@ -259,7 +259,8 @@ async fn readers_end() {
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// The next event of this job: first its dispatch, then a report, or an ending for such an odd number.
+    /// The next event of this job: first its dispatch, then a report, or an ending for an odd
+    /// number.
     Event(u64, u32),
     Open,
     Read(usize),
@@ -277,7 +278,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Everything that ever changed, looked through from the front each time.
+/// A naive model: the list of all changes, searched from the front each time.
 #[derive(Default)]
 struct Model {
     changes: Vec<JobView>,
@@ -339,7 +340,7 @@ impl Model {
         self.kept.drain(..surplus);
     }
 
-    /// What a reader that has read up to `read` of each job reads next.
+    /// The next view for a reader that has read each job up to `read`.
     fn next(&self, read: &mut BTreeMap<JobId, usize>, begin: usize) -> Option<JobView> {
         let first = self.changes.iter().enumerate().find(|(index, view)| {
             let unread = *index >= read.get(&view.job).copied().unwrap_or(begin);
@@ -356,7 +357,7 @@ impl Model {
 }
 
 proptest! {
-    /// R29: the board, its history and each of its readers do as the naive model does, at any time.
+    /// R29: the board, its history and each of its readers always behave like the naive model.
     #[test]
     fn the_board_does_as_its_model(history in 0..4_usize, acts in vec(act(), 0..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread()

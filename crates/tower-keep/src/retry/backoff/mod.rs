@@ -1,5 +1,6 @@
-//! The backoff: how long to wait before each retry. Pure: no clock, and the random numbers come from a generator that
-//! the caller hands in.
+//! Backoff strategies and jitter: the wait before each retry.
+//!
+//! Pure: no clock, and the caller passes the random generator.
 
 mod worst_case;
 
@@ -7,11 +8,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 
-/// How the wait grows from retry to retry, for [`RetryLayer::backoff`](super::RetryLayer::backoff).
+/// The backoff strategy: how the wait grows with each retry, for
+/// [`RetryLayer::backoff`](super::RetryLayer::backoff).
 ///
-/// Retry `n`, counted from 0, comes after this delay, with the layer's [`jitter`](super::RetryLayer::jitter), and never
-/// after more than its [`max_delay`](super::RetryLayer::max_delay): the cap comes last, whatever the strategy and the
-/// jitter, for every `n`.
+/// The table shows the delay before retry `n`, counted from 0. The layer then applies its
+/// [`jitter`](super::RetryLayer::jitter), and last its [`max_delay`](super::RetryLayer::max_delay).
+/// No wait is longer than that.
 ///
 /// | strategy | delay | with a base of 1 s |
 /// |---|---|---|
@@ -36,13 +38,13 @@ use fastrand::Rng;
 pub struct Backoff {
     pub(super) strategy: StrategyKind,
     pub(super) base: Duration,
-    /// Whether the base was set, rather than being a default that a cap may cut.
+    /// Whether the base was set. `max_delay` may be shorter than a default base.
     is_base_set: bool,
     max: Option<Duration>,
     pub(super) jitter: Jitter,
 }
 
-/// The cap where none is set and the base is not longer.
+/// The default cap, unless the base is longer.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
@@ -53,29 +55,31 @@ pub(super) enum StrategyKind {
     Custom(Arc<dyn BackoffStrategy>),
 }
 
-/// How a wait is randomized, so that clients that failed together do not come back together.
+/// How a wait is randomized, so that clients that failed together do not return together.
 ///
-/// The kinds are those of Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+/// The kinds are those of Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture Blog,
+/// 2015).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// Nothing. The default.
+    /// No jitter. The default.
     #[default]
     None,
-    /// Anything from nothing to the delay. Spreads the most.
+    /// A random wait between zero and the delay. Spreads the most.
     Full,
-    /// Half of the delay for certain, and anything up to the other half.
+    /// A random wait between half of the delay and the delay.
     Equal,
-    /// Anything from the base delay to three times the wait before it. This walk takes the place of the strategy.
+    /// A random wait between the base delay and three times the previous wait. It replaces the
+    /// strategy.
     Decorrelated,
 }
 
-/// Computes the wait before each retry: a backoff strategy of your own, for [`Backoff::custom`].
+/// A custom backoff strategy, for [`Backoff::custom`]: computes the wait before each retry.
 ///
-/// Any `Fn(u32) -> Duration` of the retry's number is one.
+/// Any `Fn(u32) -> Duration` of the retry's number is a strategy.
 pub trait BackoffStrategy: Send + Sync {
-    /// The delay before retry `retry`, counted from 0, before jitter and the cap. `previous` is the wait that the
-    /// backoff gave before it in the same call.
+    /// The delay before retry number `retry`, counted from 0, without jitter and cap. `previous` is
+    /// the previous backoff wait of the same call.
     fn delay(&self, retry: u32, base: Duration, previous: Option<Duration>) -> Duration;
 }
 
@@ -99,7 +103,7 @@ impl Backoff {
         }
     }
 
-    /// With a base that was not asked for.
+    /// Marks the base as a default.
     pub(super) const fn with_default_base(mut self) -> Self {
         self.is_base_set = false;
         self
@@ -111,7 +115,7 @@ impl Backoff {
         Self::with(StrategyKind::Exponential, base)
     }
 
-    /// Always the same.
+    /// Always waits for `delay`.
     #[must_use]
     pub const fn constant(delay: Duration) -> Self {
         Self::with(StrategyKind::Constant, delay)
@@ -123,7 +127,7 @@ impl Backoff {
         Self::with(StrategyKind::Linear, base)
     }
 
-    /// By a strategy of your own, with a base of 1 s unless the layer's
+    /// Uses a custom strategy. Its base is 1 s unless the layer's
     /// [`base_delay`](super::RetryLayer::base_delay) is set.
     #[must_use]
     pub fn custom(strategy: impl BackoffStrategy + 'static) -> Self {
@@ -134,7 +138,7 @@ impl Backoff {
         .with_default_base()
     }
 
-    /// What the strategy starts from. Panics if the cap was set to less.
+    /// Sets the base. Panics if the cap was set below it.
     #[track_caller]
     pub(super) const fn base_delay(mut self, base: Duration) -> Self {
         self.base = base;
@@ -143,7 +147,7 @@ impl Backoff {
         self
     }
 
-    /// The cap. Panics if it is less than the base that was set.
+    /// Sets the cap. Panics if it is below a base that was set.
     #[track_caller]
     pub(super) const fn max_delay(mut self, max: Duration) -> Self {
         self.max = Some(max);
@@ -156,8 +160,7 @@ impl Backoff {
         if let Some(max) = self.max {
             assert!(
                 !self.is_base_set || self.base.as_nanos() <= max.as_nanos(),
-                "max_delay is shorter than base_delay, so that every wait would be max_delay: set max_delay to at least \
-                 base_delay"
+                "max_delay is shorter than base_delay: set max_delay to at least base_delay"
             );
         }
     }
@@ -173,8 +176,8 @@ impl Backoff {
         self
     }
 
-    /// This strategy from its own base, with the cap and the jitter of `other`. Panics if that cap was set to less than
-    /// the base, or if that jitter leaves nothing of the strategy.
+    /// Takes the cap and the jitter of `other`. Panics if that cap was set below the base, or if
+    /// that jitter leaves nothing of the strategy.
     #[track_caller]
     pub(super) fn within(mut self, other: &Self) -> Self {
         self.max = other.max;
@@ -195,7 +198,8 @@ impl Backoff {
         self
     }
 
-    /// Whether a wait is random or depends on the wait before it, so that a call has to keep something between two.
+    /// Whether a call must keep state between waits: a wait is random or depends on the previous
+    /// wait.
     pub(super) fn needs_state(&self) -> bool {
         self.jitter != Jitter::None || matches!(self.strategy, StrategyKind::Custom(_))
     }
@@ -223,7 +227,7 @@ impl Backoff {
         delay
     }
 
-    /// The wait before retry `n` without jitter; `previous` is the wait before it.
+    /// The wait before retry `n` without jitter; `previous` is the previous wait.
     pub(super) fn nominal(&self, n: u32, previous: Option<Duration>) -> Duration {
         let delay = match &self.strategy {
             StrategyKind::Exponential => doubled(self.base, n),
@@ -261,7 +265,7 @@ impl fmt::Debug for Backoff {
     }
 }
 
-/// What one call keeps from wait to wait.
+/// The state of a call between its waits.
 #[derive(Debug)]
 pub(super) struct JitterState {
     previous: Option<Duration>,
@@ -276,7 +280,8 @@ impl JitterState {
         }
     }
 
-    /// This delay, and up to a tenth of it more: clients that were asked for the same wait do not come back together.
+    /// Adds up to 10 % to a requested delay, so that clients with the same delay do not return
+    /// together.
     pub(super) fn lengthen(&mut self, delay: Duration) -> Duration {
         uniform(delay, delay.saturating_add(delay / 10), &mut self.rng)
     }
@@ -287,20 +292,20 @@ fn doubled(base: Duration, n: u32) -> Duration {
     if base == 0 {
         Duration::ZERO
     } else if n >= base.leading_zeros() {
-        // 2^127 and more, while no `Duration` reaches 2^94 nanoseconds.
+        // At least 2^127 nanoseconds; a `Duration` holds less than 2^94.
         Duration::MAX
     } else {
         from_nanos(base << n)
     }
 }
 
-/// A duration from a uniform distribution between these two, both included, in whichever order they come.
+/// A uniformly distributed duration between `a` and `b`, inclusive, in either order.
 fn uniform(a: Duration, b: Duration, rng: &mut Rng) -> Duration {
     let (min, max) = (a.min(b), a.max(b));
     from_nanos(rng.u128(min.as_nanos()..=max.as_nanos()))
 }
 
-/// As long as a `Duration` can be at most.
+/// Converts nanoseconds, saturating.
 pub(super) fn from_nanos(nanos: u128) -> Duration {
     const SECOND: u128 = 1_000_000_000;
     match (u64::try_from(nanos / SECOND), u32::try_from(nanos % SECOND)) {

@@ -1,4 +1,4 @@
-//! The waits: each strategy, its cap and its jitter.
+//! Tests of the waits: each strategy, the cap and the jitter.
 
 use proptest::prelude::*;
 
@@ -35,7 +35,7 @@ fn strategies_grow_each_in_its_way_up_to_the_cap() {
     assert_eq!(seconds(&Backoff::default(), 7), [1, 2, 4, 8, 16, 30, 30]);
 }
 
-/// It is told the base and the wait before, as it was after the cap.
+/// A custom strategy receives the base and the previous wait after the cap.
 #[test]
 fn a_strategy_of_ones_own_knows_what_came_before() {
     struct Sum;
@@ -66,7 +66,7 @@ fn the_same_seed_gives_the_same_waits() {
     }
 }
 
-/// Each kind uses the whole of its range: of a thousand draws some fall into every tenth of it, and none outside.
+/// Each kind uses its whole range: a thousand draws fall into every tenth of it, and never outside.
 #[test]
 fn jitter_spreads_over_its_whole_range() {
     let table = [
@@ -76,7 +76,7 @@ fn jitter_spreads_over_its_whole_range() {
     ];
     for (jitter, least, most) in table {
         let backoff = Backoff::exponential(SECOND).jitter(jitter);
-        // The third wait of the exponential is 4 s; the walk is looked at where it begins.
+        // The third exponential wait is 4 s; decorrelated jitter is tested at its first wait.
         let n = if jitter == Jitter::Decorrelated { 0 } else { 2 };
         let mut tenths = [0; 10];
         for seed in 0..1000 {
@@ -92,7 +92,7 @@ fn jitter_spreads_over_its_whole_range() {
     }
 }
 
-/// Each step of the walk is from the base to three times the wait before it, and it does get there.
+/// Each decorrelated wait lies between the base and three times the previous wait, and often grows.
 #[test]
 fn a_decorrelated_backoff_walks() {
     let backoff = Backoff::exponential(SECOND)
@@ -124,7 +124,7 @@ fn model(base: Duration, max: Duration, n: u32) -> Duration {
     delay.min(max)
 }
 
-/// Those at the edges among them.
+/// Durations, including edge cases.
 pub(in crate::retry) fn duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         Just(Duration::ZERO),
@@ -163,8 +163,8 @@ fn the_default_cap_is_never_below_the_base() {
     );
 }
 
-/// R69 A cap below the base is rejected where the second of the two is set, in both orders; one below
-/// a base that nobody set is no contradiction.
+/// R69 A cap below the base is rejected by the second setter, in both orders. A cap below a default
+/// base is valid.
 #[test]
 fn a_cap_below_the_base_is_rejected() {
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -202,7 +202,7 @@ fn a_cap_below_the_base_is_rejected() {
 }
 
 proptest! {
-    /// R68 What a service asks for is lengthened by a tenth at most, and never shortened.
+    /// R68 A requested delay grows by at most 10 %, and never shrinks.
     #[test]
     fn a_requested_wait_is_only_lengthened(delay in duration(), seed in any::<u64>()) {
         let waits = jitter_state(seed).lengthen(delay);

@@ -1,12 +1,13 @@
-//! The worst case: how long all waits of a call can be together. The ready-made pipeline checks its limits against it.
-//! Pure.
+//! The worst case of a backoff: the longest possible sum of all waits.
+//!
+//! `Pipeline` checks its limits against it. Pure.
 
 use std::time::Duration;
 
 use super::{Backoff, Jitter, StrategyKind, from_nanos};
 
 impl Backoff {
-    /// The longest that wait `n` can be, if the one before was as long as it could be.
+    /// The longest possible wait `n`, if `previous` was the longest possible previous wait.
     fn longest(&self, n: u32, previous: Option<Duration>) -> Duration {
         match self.jitter {
             Jitter::Decorrelated => {
@@ -17,19 +18,23 @@ impl Backoff {
         }
     }
 
-    /// The most that the first `count` waits can sum up to, saturating. Of a custom strategy: what it computes
-    /// without jitter, and from the 129th wait on the cap.
+    /// The longest possible sum of the first `count` waits, saturating.
+    ///
+    /// A custom strategy counts with its waits without jitter, and from the 129th wait with the
+    /// cap.
     pub(in crate::retry) fn total(&self, count: u32) -> Duration {
-        let walks = self.jitter == Jitter::Decorrelated;
+        let is_decorrelated = self.jitter == Jitter::Decorrelated;
         match &self.strategy {
-            StrategyKind::Constant if !walks => self.nominal(0, None).saturating_mul(count),
-            StrategyKind::Linear if !walks => self.linear_total(count),
+            StrategyKind::Constant if !is_decorrelated => {
+                self.nominal(0, None).saturating_mul(count)
+            }
+            StrategyKind::Linear if !is_decorrelated => self.linear_total(count),
             _ => self.summed(count),
         }
     }
 
     fn summed(&self, count: u32) -> Duration {
-        // More doublings than a `Duration` has bits, so that only a custom strategy comes to the end of them.
+        // More than a `Duration` has bits: every built-in strategy reaches its cap earlier.
         const FEW: u32 = 128;
         let custom = matches!(self.strategy, StrategyKind::Custom(_));
         let (mut total, mut previous) = (Duration::ZERO, None);
@@ -41,7 +46,7 @@ impl Backoff {
             };
             let settled = n >= FEW || (!custom && (delay == self.cap() || delay.is_zero()));
             if settled {
-                // All the rest are as long.
+                // All remaining waits are equal.
                 return total.saturating_add(delay.saturating_mul(count - n));
             }
             total = total.saturating_add(delay);
@@ -52,7 +57,7 @@ impl Backoff {
 
     fn linear_total(&self, count: u32) -> Duration {
         let base = self.base.as_nanos();
-        // How many are shorter than the cap.
+        // The number of waits shorter than the cap.
         let short = match self.cap().as_nanos().checked_div(base) {
             Some(short) => u32::try_from(short).unwrap_or(u32::MAX).min(count),
             None => return Duration::ZERO,
@@ -62,10 +67,10 @@ impl Backoff {
             .saturating_add(self.cap().saturating_mul(count - short))
     }
 
-    /// How many waits, at most `count`, sum up to less than `limit` for certain.
+    /// The largest number of waits, at most `count`, whose longest possible sum is below `limit`.
     #[cfg(feature = "pipeline")]
     pub(in crate::retry) fn fitting(&self, count: u32, limit: Duration) -> u32 {
-        // The sum grows with the count, so that the last one that fits can be bisected.
+        // The sum grows with the count, so a bisection finds the largest count.
         let (mut fits, mut fails) = (0, count.saturating_add(1));
         while fails - fits > 1 {
             let middle = fits + (fails - fits) / 2;
@@ -100,7 +105,7 @@ mod tests {
             .prop_map(|(backoff, base, max)| backoff.base_delay(base).max_delay(max.max(base)))
     }
 
-    /// One after the other.
+    /// Adds the waits one by one.
     fn model(backoff: &Backoff, count: u32) -> Duration {
         let (mut sum, mut previous) = (Duration::ZERO, None);
         for n in 0..count {
@@ -170,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Jitter that walks takes the place of the strategy, whichever that is.
+    /// Decorrelated jitter replaces every strategy.
     #[test]
     fn a_walk_is_as_long_whatever_it_replaces() {
         let (second, max) = (Duration::from_secs(1), Duration::from_secs(100));
@@ -186,7 +191,7 @@ mod tests {
         assert!(walk.total(2) > 2 * second);
     }
 
-    /// What sums up to the very limit does not fit.
+    /// A sum equal to the limit does not fit.
     #[cfg(feature = "pipeline")]
     #[test]
     fn the_limit_itself_is_too_much() {

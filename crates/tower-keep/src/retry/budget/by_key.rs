@@ -1,4 +1,4 @@
-//! Retry budgets by key: a bounded table of them.
+//! `RetryBudgets`: a bounded table of retry budgets by key, such as one per host.
 
 use std::{
     borrow::Borrow,
@@ -12,13 +12,14 @@ use hashlink::LruCache;
 
 use super::RetryBudget;
 
-/// A [`RetryBudget`] for each key, such as the host: a dead host then uses up its own retries and not those of the others.
+/// A [`RetryBudget`] per key, such as the host: a dead host uses up only its own retries.
 ///
-/// Each key gets a budget of its own, with the settings of the one given here, when it is first
-/// asked for. Beyond [`max_keys`](Self::max_keys) the least recently used budget is forgotten; calls
-/// that draw from it keep it until they end. A forgotten key comes back with a full
-/// [`floor`](RetryBudget::floor), so allow for as many keys as are in use at a time. Clones share the
-/// table. Each call takes a short lock.
+/// [`get`](Self::get) creates the budget of a new key, with the settings of the budget given to
+/// [`new`](Self::new). Clones share the table. Each call takes a short lock.
+///
+/// Above [`max_keys`](Self::max_keys), the least recently used budget is evicted. Running calls
+/// keep an evicted budget until they end. An evicted key returns with a full
+/// [`floor`](RetryBudget::floor), so allow for all keys that are in use at the same time.
 ///
 /// ```
 /// use tower_keep::{RetryLayer, retry::{RetryBudget, RetryBudgets}};
@@ -39,14 +40,14 @@ pub struct RetryBudgets<K = String> {
 struct Table<K> {
     template: RetryBudget,
     max_keys: NonZeroUsize,
-    /// The key's `Hash`, `Eq` and `Clone` run under this lock, no other code of a user does.
+    /// `Hash`, `Eq` and `Clone` of the key run under this lock, and no other user code.
     budgets: Mutex<LruCache<K, RetryBudget>>,
 }
 
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 impl<K: Eq + Hash> RetryBudgets<K> {
-    /// Budgets like this one, for at most 1024 keys.
+    /// A table for at most 1024 keys. `template` gives the settings of each budget.
     #[must_use]
     pub fn new(template: RetryBudget) -> Self {
         Self::with(template, MAX_KEYS)
@@ -62,13 +63,14 @@ impl<K: Eq + Hash> RetryBudgets<K> {
         }
     }
 
-    /// A new, empty table with these settings that keeps at most this many budgets. Default: 1024.
+    /// A new, empty table with the same settings that keeps at most `max_keys` budgets. Default:
+    /// 1024.
     #[must_use = "it returns a new table, and leaves this table as it is"]
     pub fn max_keys(&self, max_keys: NonZeroUsize) -> Self {
         Self::with(self.table.template.clone(), max_keys)
     }
 
-    /// The budget of this key.
+    /// The budget of this key, created on first use.
     #[must_use]
     pub fn get<Q>(&self, key: &Q) -> RetryBudget
     where

@@ -1,24 +1,23 @@
-//! Which budget a call draws from: the layer's, or one that the request chooses.
+//! The budget of a call: from the layer, or chosen per request with `budget_by`.
 
 use std::fmt;
 
 use super::RetryBudget;
 use crate::for_request::{AskRequest, ForRequest};
 
-/// Which budget a call draws from.
+/// Chooses the budget of a call.
 #[diagnostic::on_unimplemented(
     message = "the closure given to `budget_by` does not take `&{Request}`",
     label = "the service takes `{Request}`",
     note = "the closure has to be an `Fn(&{Request}) -> Option<RetryBudget>`"
 )]
 pub trait ChooseBudget<Request>: sealed::Sealed {
-    /// The budget of this request; `None` is the layer's own, if it has one.
+    /// The budget for this request; `None` falls back to the layer's, if it has one.
     #[doc(hidden)]
     fn choose(&self, request: &Request) -> Option<RetryBudget>;
 }
 
-/// Every call draws from the layer's [`budget`](crate::RetryLayer::budget), if there is one. The
-/// default.
+/// Uses the layer's [`budget`](crate::RetryLayer::budget), if there is one. The default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LayerBudget;
 
@@ -29,7 +28,8 @@ impl<Request> ChooseBudget<Request> for LayerBudget {
     }
 }
 
-/// A closure names the budget. Made by [`RetryLayer::budget_by`](crate::RetryLayer::budget_by).
+/// Chooses the budget with a closure. Made by
+/// [`RetryLayer::budget_by`](crate::RetryLayer::budget_by).
 #[derive(Clone)]
 pub struct BudgetBy<F>(pub(in crate::retry) ForRequest<F>);
 

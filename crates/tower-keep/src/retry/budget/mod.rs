@@ -1,4 +1,4 @@
-//! The retry budget: its settings, its handle, and how a layer chooses one.
+//! Retry budgets: `RetryBudget`, its settings, and budgets per key.
 
 mod by_key;
 mod by_request;
@@ -17,27 +17,33 @@ use crate::{
 pub(super) use self::by_request::{BudgetBy, ChooseBudget, LayerBudget};
 pub use self::{by_key::RetryBudgets, ledger::Balance};
 
-/// Bounds the retries to a share of the calls, so that retries cannot overload a service that fails.
+/// Limits retries to a share of the calls, so that retries cannot overload a failing service.
 ///
-/// A retry helps one call and burdens the service. Where everything fails, three retries for each call are four times
-/// the load, just when the service can bear it least. A budget bounds that: within any window up to now there are at
-/// most as many retries as its share of the first attempts made in the window, or its floor if that is more. Once it
-/// is empty, a failure is returned as it is.
+/// A retry helps one call and adds load to the service. If every call fails, three retries per call
+/// mean four times the load. At every moment, the budget limits the retries of the last window to
+/// the larger of two numbers:
 ///
-/// Clones are the same budget. Hand one to several layers ([`RetryLayer::budget`](super::RetryLayer::budget)) that
-/// burden the same service, and they share it.
+/// - its share of the first attempts in that window
+/// - its floor
+///
+/// If the budget is empty, the retry gives up and returns the failure unchanged. A retry is
+/// withdrawn before its wait. If the call is dropped during the wait, the withdrawal stays in the
+/// window.
+///
+/// Clones share one budget. Give clones to all layers that call the same service, with
+/// [`RetryLayer::budget`](super::RetryLayer::budget).
 ///
 /// | setting | default | source |
 /// |---|---|---|
 /// | share of the first attempts | 20 % | Finagle, Envoy, tower |
-/// | [`floor`](Self::floor) | 3 retries a window | Envoy and failsafe-go, whose least concurrency is 3 |
+/// | [`floor`](Self::floor) | 3 retries per window | Envoy and failsafe-go, whose minimum concurrency is 3 |
 /// | [`window`](Self::window) | 10 s | Finagle, tower |
 ///
-/// Inside a circuit that is open or half-open there are so few first attempts that the floor may be more than the share:
-/// set it to 0 where the share is to hold there too.
+/// Inside an open or half-open circuit there are few first attempts, so the floor can exceed the
+/// share. To enforce the share there too, set the floor to 0.
 ///
-/// It is exact at every share, and needs no work for the time that nothing happens. Calls pay in without a lock; only
-/// who retries takes one. The window moves on by tenths.
+/// The limit is exact for every share. The window moves in steps of a tenth. Idle time costs no
+/// work. First attempts take no lock, retries take one.
 ///
 /// ```
 /// use tower_keep::{Ratio, RetryLayer, retry::RetryBudget};
@@ -65,7 +71,7 @@ struct Settings {
 }
 
 impl RetryBudget {
-    /// Retries may be this share of the first attempts.
+    /// A budget for this share of the first attempts, with the default floor and window.
     #[must_use]
     pub fn new(ratio: Ratio) -> Self {
         let settings = Settings {
@@ -89,7 +95,9 @@ impl RetryBudget {
         }))
     }
 
-    /// A new budget with these settings, except that each window grants at least this number of retries. Default: 3.
+    /// A new budget that grants at least this number of retries per window. Default: 3.
+    ///
+    /// The other settings are copied.
     #[must_use = "it returns a new budget, and leaves this budget as it is"]
     pub fn floor(&self, floor: u32) -> Self {
         let settings = Settings {
@@ -99,11 +107,13 @@ impl RetryBudget {
         Self::with(settings, SHARDS)
     }
 
-    /// A new budget with these settings, except that it counts the calls and retries of the last `window`. Default: 10 s.
+    /// A new budget that counts the calls and retries of the last `window`. Default: 10 s.
+    ///
+    /// The other settings are copied.
     ///
     /// # Errors
     ///
-    /// [`InvalidWindow`] if it is shorter than 10 ms.
+    /// [`InvalidWindow`] if `window` is shorter than 10 ms.
     #[must_use = "it returns a new budget, and leaves this budget as it is"]
     pub fn window(&self, window: Duration) -> Result<Self, InvalidWindow> {
         if window < Ledger::SHORTEST {
@@ -116,13 +126,13 @@ impl RetryBudget {
         Ok(Self::with(settings, SHARDS))
     }
 
-    /// A new budget with the same settings, for one of many keys: calls meet at the table of these
-    /// anyway.
+    /// A new budget with the same settings, for one of many keys. One shard is enough: calls
+    /// already contend for the lock of the table.
     fn empty_like(&self) -> Self {
         Self::with(self.0.settings, 1)
     }
 
-    /// What is in it now.
+    /// The current counts, and the retries that are left.
     #[must_use]
     pub fn balance(&self) -> Balance {
         self.0.ledger.balance_at(self.now())
@@ -143,7 +153,7 @@ impl RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// A fifth of the first attempts, and 3 retries in any case, within 10 s.
+    /// 20 % of the first attempts, at least 3 retries, per 10 s.
     fn default() -> Self {
         Self::new(Ratio::FIFTH)
     }

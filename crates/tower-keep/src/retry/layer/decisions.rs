@@ -1,4 +1,4 @@
-//! What to retry: the settings of the decision.
+//! Settings of `RetryLayer` that select what to retry: policies, closures, classifiers.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::{
     unshare::Unshare,
 };
 
-/// What to retry. Of `should_retry`, `classify`, `decide_with`, `decide_with_request` and `policy` the
-/// last one called decides.
+/// What to retry. `should_retry`, `classify`, `decide_with`, `decide_with_request` and `policy`
+/// replace each other: the last call counts.
 impl<P, X> RetryLayer<P, X> {
-    /// Which errors to retry. Default: all of them.
+    /// Selects the errors to retry. Default: all errors.
     ///
-    /// The closure sees errors only. An attempt whose limit answered with a response is then not
-    /// retried: a [`decide_with`](Self::decide_with) sees that one as
+    /// The closure sees errors only. If a time limit answers with a response, the attempt is not
+    /// retried. [`decide_with`](Self::decide_with) recognizes such an attempt by
     /// [`Attempt::timed_out`](crate::retry::Attempt::timed_out).
     #[must_use]
     pub fn should_retry<F, Error>(self, should_retry: F) -> RetryLayer<ErrorsIf<F>, X>
@@ -25,8 +25,9 @@ impl<P, X> RetryLayer<P, X> {
         self.policy(ErrorsIf(should_retry))
     }
 
-    /// Retries what this classifier calls a failure, so that a response can be retried too, and waits as long as its
-    /// [`retry_after`](Classify::retry_after) says.
+    /// Retries the failures of this classifier, which can be errors or responses.
+    ///
+    /// The wait is the classifier's [`retry_after`](Classify::retry_after), or else the backoff.
     #[must_use]
     pub fn classify<D, Response, Error>(self, classify: D) -> RetryLayer<OnClass<D>, X>
     where
@@ -35,7 +36,8 @@ impl<P, X> RetryLayer<P, X> {
         self.policy(OnClass(classify))
     }
 
-    /// Decides by a closure that sees the outcome, the attempt and its job, and says whether and when to try again.
+    /// Decides with a closure whether and when to retry. It sees the outcome, the attempt and its
+    /// job.
     ///
     /// ```
     /// use std::{io, time::Duration};
@@ -43,7 +45,7 @@ impl<P, X> RetryLayer<P, X> {
     ///
     /// let retry = RetryLayer::new().decide_with(|result: &Result<u32, io::Error>, attempt| match result {
     ///     Ok(_) => Decision::Stop,
-    ///     // Another try soon, but only one.
+    ///     // One quick retry.
     ///     Err(error) if error.kind() == io::ErrorKind::TimedOut && attempt.number() == 1 => {
     ///         Decision::RetryIn(Duration::from_millis(10))
     ///     }
@@ -59,8 +61,10 @@ impl<P, X> RetryLayer<P, X> {
         self.policy(decide)
     }
 
-    /// Decides by two closures: `see` keeps of the request what the decision needs, before the
-    /// first attempt, and `decide` sees that together with the outcome and the attempt.
+    /// Decides with two closures, so that the decision can depend on the request.
+    ///
+    /// Before the first attempt, `see` keeps data from the request. `decide` receives this data,
+    /// the outcome and the attempt.
     ///
     /// ```
     /// use tower_keep::{BoxError, RetryLayer, retry::Decision};
@@ -90,20 +94,20 @@ impl<P, X> RetryLayer<P, X> {
         self.policy(WithRequest { see, decide })
     }
 
-    /// Decides by a [`Policy`](crate::retry::Policy) of your own, a type that implements the trait.
+    /// Decides with your own type that implements [`Policy`](crate::retry::Policy).
     ///
-    /// A closure goes to [`decide_with`](Self::decide_with): only there can the compiler infer the types of its
-    /// arguments.
+    /// For a closure use [`decide_with`](Self::decide_with): only there can the compiler infer its
+    /// argument types.
     #[must_use]
     pub fn policy<Q>(self, policy: Q) -> RetryLayer<Q, X> {
         self.with_policy(|_| policy)
     }
 
-    /// How long the service asks to be left alone before a retry, as by HTTP's `Retry-After`; `None`
-    /// leaves it to the classifier's own [hint](Classify::retry_after), and then to the backoff.
+    /// Reads from the outcome the delay that the service requests, as with HTTP's `Retry-After`.
     ///
-    /// It is asked where the policy set so far says to retry, so call it after that. A policy's
-    /// [`RetryIn`](Decision::RetryIn) stands.
+    /// `None` falls back to the classifier's [hint](Classify::retry_after), then to the backoff.
+    /// The closure extends the policy that is set so far, so call this method after setting the
+    /// policy. It runs if the policy decides to retry, except with [`RetryIn`](Decision::RetryIn).
     #[must_use]
     pub fn retry_after<F, Response, Error>(
         self,

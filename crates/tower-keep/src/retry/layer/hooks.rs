@@ -1,4 +1,4 @@
-//! Closures that see the end of the retries, or the request of a call or an attempt.
+//! Hooks of `RetryLayer`: on giving up, before each attempt, and settings per request.
 
 #![allow(
     clippy::type_complexity,
@@ -22,18 +22,22 @@ use crate::{
     unshare::Unshare,
 };
 
-/// When it gives up.
+/// On giving up, and the budget per request.
 impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
-    /// A hook that sees the last outcome and why there is no other attempt, and may replace that
-    /// outcome: by an error that says how many attempts there were, say, or by a fallback.
+    /// A hook that can replace the last outcome, for example by a fallback or by an error with the
+    /// number of attempts. Default: the last outcome is returned unchanged.
     ///
-    /// It runs where the policy wanted another attempt and got none, or stopped on an `Err`; never
-    /// after an `Ok` for which the policy said [`Stop`](crate::retry::Decision::Stop), and not where the policy is
-    /// not asked. [`Never`](crate::retry::Decision::Never) is a reason too, `Forbidden`, and makes no failure of an
-    /// `Ok`. Where it makes an `Ok` of an `Err`, the job succeeds. Where it replaces a response
-    /// that the policy called a failure by a good one, it has to say so by
-    /// [`recovered`](crate::reject::recovered); otherwise the job ends as failed. Default: the last
-    /// outcome is returned unchanged.
+    /// | last decision of the policy | does the hook run? |
+    /// |---|---|
+    /// | a retry that the layer did not grant | yes |
+    /// | [`Never`](crate::retry::Decision::Never) | yes, with the reason `Forbidden`; an `Ok` stays a success |
+    /// | [`Stop`](crate::retry::Decision::Stop) on an `Err` | yes |
+    /// | [`Stop`](crate::retry::Decision::Stop) on an `Ok` | no |
+    /// | the policy did not run | no |
+    ///
+    /// If the hook replaces an `Err` by an `Ok`, the job succeeds. If it replaces a failed response
+    /// by a good one, it must call [`recovered`](crate::reject::recovered). Otherwise the job
+    /// fails.
     ///
     /// ```
     /// use tower::{Layer, ServiceExt, service_fn};
@@ -60,8 +64,10 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
         self.with_hooks(|hooks| hooks.on_give_up(GiveUpWith(hook)))
     }
 
-    /// Chooses the budget by the request, mostly from [`RetryBudgets`](crate::retry::RetryBudgets) by host.
-    /// `None` is the layer's own [`budget`](Self::budget), if it has one.
+    /// Chooses the budget per request, usually from [`RetryBudgets`](crate::retry::RetryBudgets) by
+    /// host.
+    ///
+    /// `None` falls back to the layer's [`budget`](Self::budget), if it has one.
     #[must_use]
     pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, HookSet<C, H, BudgetBy<F>, N, A>>
     where
@@ -72,12 +78,13 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     }
 }
 
-/// What a request says itself, and what happens to it before each attempt.
+/// Settings per request, and hooks before each attempt.
 impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
-    /// How to repeat a request; a request that gives `None` is tried once.
+    /// Clones a request for another attempt. `None` means a single attempt. Default: the request's
+    /// `Clone`.
     ///
-    /// For a request that is not `Clone`, or that must not always be repeated. Of HTTP requests
-    /// repeat only idempotent ones, or a `POST` that failed half-way is done twice:
+    /// Use it for requests that are not `Clone`, or that must not always be repeated. Repeat only
+    /// idempotent HTTP requests: the server may already have executed a `POST` that failed.
     ///
     /// ```
     /// use http::Request;
@@ -99,7 +106,8 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
         self.with_hooks(|hooks| hooks.clone_request(CloneWith(clone)))
     }
 
-    /// How many retries the request asks for; `None` is the layer's own [`max_retries`](Self::max_retries).
+    /// Maximum number of retries per request. `None` falls back to the layer's
+    /// [`max_retries`](Self::max_retries).
     ///
     /// ```
     /// use http::Request;
@@ -125,13 +133,19 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
         self.with_hooks(|hooks| hooks.choose_retries(RetriesBy(ForRequest(max_retries))))
     }
 
-    /// Changes the request right before each attempt, the first one too: for the number of the attempt in a header,
-    /// say, or a signature that holds the time.
+    /// Changes the request before each attempt, including the first. Default: no change.
     ///
-    /// The [`Attempt`] is the attempt that begins, so that its [`number`](Attempt::number) is 1 before the first. The service
-    /// is ready by then. Every attempt starts from the request as it came: what the hook did to it before the last
-    /// attempt is not there. A request that cannot be repeated is changed before its one attempt. Where work is to be
-    /// waited for, there is [`before_attempt_async`](Self::before_attempt_async). Default: nothing.
+    /// Typical uses are the attempt number in a header, or a signature with a timestamp. The
+    /// [`Attempt`] is the new attempt: its [`number`](Attempt::number) is 1 before the first.
+    ///
+    /// - The hook runs when the service is ready, right before the call.
+    /// - Each attempt starts from the original request, without earlier changes of the hook.
+    /// - The hook also runs for a request that cannot be repeated.
+    /// - Inner layers see the changed request. With
+    ///   [`TimeoutLayer::limit_by`](crate::TimeoutLayer::limit_by), the limit of an attempt can
+    ///   depend on its number.
+    /// - If an inner layer begins the job, the job does not exist yet before the first attempt.
+    /// - To await something, use [`before_attempt_async`](Self::before_attempt_async).
     ///
     /// ```
     /// use http::{HeaderValue, Request};
@@ -153,18 +167,18 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
         self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(ForRequest(hook))))
     }
 
-    /// Prepares the request before each attempt, the first one too, by a future that gives it back: for a token that
-    /// may have to be fetched first.
+    /// Changes the request before each attempt, including the first, in a future that returns it.
     ///
-    /// An error of the hook is the attempt's failure: the policy sees it, and decides whether there is another attempt.
-    /// A policy that stops on the hook's error ends the call.
-    /// The limits around the retry hold for the hook too, that of an attempt, inside the retry, does not. Dropping the
-    /// call drops the hook's future. As [`before_attempt`](Self::before_attempt), each attempt starts from the request
-    /// as it came.
+    /// Use it for a token that may need to be fetched. As with
+    /// [`before_attempt`](Self::before_attempt), each attempt starts from the original request.
     ///
-    /// The hook must not hold up a service that is ready. So the retry is then always ready itself: it waits for the
-    /// service within the call, after the hook, and a failure of that is the attempt's. The first attempt goes to the
-    /// instance that was called, or a clone of it, and later ones as always.
+    /// - An error of the hook fails the attempt: the policy decides whether to retry.
+    /// - Limits outside the retry include the hook. The limit of an attempt, inside the retry, does
+    ///   not.
+    /// - Dropping the call drops the hook's future.
+    /// - The retry is always ready. It waits for the service inside the call, after the hook, so
+    ///   that the hook occupies no ready service. If `poll_ready` fails, the attempt fails.
+    /// - The first attempt goes to the called instance or a clone of it.
     ///
     /// ```
     /// use tower::{Layer, ServiceExt, service_fn};
@@ -194,10 +208,11 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
         self.with_hooks(|hooks| hooks.before_attempt(PrepareWith(hook)))
     }
 
-    /// As [`before_attempt_async`](Self::before_attempt_async), by two closures: `see` keeps of an attempt's outcome
-    /// what the hook needs before the next one. Before the first attempt that is `None`.
+    /// As [`before_attempt_async`](Self::before_attempt_async), and the hook also receives data
+    /// from the previous outcome.
     ///
-    /// `see` looks at each outcome that another attempt follows. The outcome itself is dropped before the wait.
+    /// `see` reads each outcome that another attempt follows. Its result goes to the hook; before
+    /// the first attempt the hook gets `None`. The outcome itself is dropped before the wait.
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc};
@@ -205,7 +220,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     /// use tower::{Layer, ServiceExt, service_fn};
     /// use tower_keep::{BoxError, RetryLayer, retry::{Attempt, Decision}};
     ///
-    /// /// From memory, or fetched where the one in memory is refused.
+    /// /// The cached token, or a new token if the server refused the cached one.
     /// async fn token(is_refused: bool) -> Result<&'static str, BoxError> {
     ///     Ok(if is_refused { "new" } else { "old" })
     /// }

@@ -1,4 +1,4 @@
-//! Events.
+//! The form of events.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::event::{
     StepInfo,
 };
 
-/// Each kind of event, and its shape without its type.
+/// Each kind of event, and its form without its type.
 #[allow(clippy::too_many_lines, reason = "it is a list")]
 fn kinds() -> Vec<(EventKind, Value)> {
     use EventKind::*;
@@ -133,7 +133,7 @@ fn kinds_of_events() {
     serde_json::from_value::<EventKind>(json!({"type": "of_a_later_version"})).unwrap_err();
 }
 
-/// An event of a moment that the numbers of its form are exact for.
+/// An event at a time that its form represents exactly.
 pub(super) fn event(kind: EventKind) -> (Event, f64) {
     let at = number::of_unix_ms(1_764_439_569_123.5).unwrap();
     let event = Event {

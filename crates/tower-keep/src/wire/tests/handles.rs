@@ -1,4 +1,4 @@
-//! What handles show.
+//! The form of the values that handles show.
 
 #![allow(unused_imports, reason = "each handle has a feature of its own")]
 

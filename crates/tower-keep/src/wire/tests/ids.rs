@@ -1,4 +1,4 @@
-//! Ids, names, reasons, reports.
+//! The form of ids, names, reasons and reports.
 
 use serde_json::{Value, json};
 
@@ -195,7 +195,7 @@ fn reports_and_steps() {
         &StepInfo::new("", 2, None),
         json!({"name": "", "number": 2, "total": null}),
     );
-    // What no report holds is not read into one.
+    // Values that no report holds cannot be read into one.
     for (read, report) in [
         (json!({"fraction": 7}), Report::new(1.0)),
         (json!({"fraction": -1}), Report::new(0.0)),

@@ -1,5 +1,5 @@
-//! The shape of each type, pinned; and that what is read is what was written. Each enum is gone through variant by variant,
-//! by a match that a further variant breaks.
+//! Pins the form of each type, and checks that reading gives back what was written. Each enum is
+//! covered by a match, which a new variant breaks.
 
 mod events;
 mod handles;
@@ -21,7 +21,8 @@ fn id(id: u64) -> JobId {
     JobId::from_u64(id).unwrap()
 }
 
-/// The value has this shape and is read from it, also with an unknown field, and without the fields that may be absent.
+/// The value has this form and is read from it, also with an unknown field, and without the
+/// optional fields.
 #[track_caller]
 pub(super) fn shape<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, shape: Value) {
     assert_eq!(serde_json::to_value(value).unwrap(), shape);
@@ -41,7 +42,7 @@ fn reads<T: DeserializeOwned + PartialEq + Debug>(value: &T, shape: Value) {
     }
 }
 
-/// Goes through all variants: `next` says what comes after each.
+/// Covers all variants: `next` returns the variant after each.
 fn each<T: Clone>(first: T, next: impl Fn(&T) -> Option<T>) -> Vec<T> {
     std::iter::successors(Some(first), next).collect()
 }

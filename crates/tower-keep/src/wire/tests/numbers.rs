@@ -1,4 +1,4 @@
-//! Numbers and texts of any value.
+//! The form of arbitrary numbers and texts.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{super::number, events::event, id, ms};
 use crate::event::{CancelReason, Event, EventKind, JobId, Report};
 
-/// Whatever number is read as a time or a duration, it is one or is refused, and is written as it was read.
+/// Any number is either read as a time or duration, and written as it was read, or rejected.
 #[test]
 fn numbers_that_are_read() {
     let with = |at: Value, elapsed: Value| {
@@ -33,7 +33,7 @@ fn numbers_that_are_read() {
     for elapsed in [json!("1"), json!(null)] {
         with(json!(0), elapsed.clone()).expect_err(&elapsed.to_string());
     }
-    // JSON has no number for these, but other forms have.
+    // JSON has no such numbers, but other formats have.
     for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert_eq!(number::of_unix_ms(none), None);
         assert_eq!(number::of_millis(none), None);
@@ -54,7 +54,8 @@ mod random {
     use super::*;
 
     proptest! {
-        /// A duration of less than a month is read as it was written, and any other is written as it was read.
+        /// A duration of less than a month survives writing and reading. Any other is written as it
+        /// was read.
         #[test]
         fn durations(nanos in 0..1_u64 << 51, any in any::<u64>()) {
             let there = |duration| number::of_millis(number::millis(duration)).unwrap();
@@ -64,7 +65,7 @@ mod random {
             prop_assert_eq!(number::millis(there(duration)), number::millis(duration));
         }
 
-        /// A moment is read to within a microsecond, and written as it was read.
+        /// An instant survives to within a microsecond, and is written as it was read.
         #[test]
         fn moments(nanos in 0..1_u64 << 60) {
             let now = Instant::now();
@@ -76,7 +77,7 @@ mod random {
             }
         }
 
-        /// Any text and any number is read as it was written.
+        /// Any text and any number survives writing and reading.
         #[test]
         fn texts(
             text: String,
@@ -84,7 +85,7 @@ mod random {
             numbers: (u32, u32, u64),
             total: Option<u64>,
         ) {
-            // A text of JSON is read to the last digit of a number only where the reader is asked to.
+            // JSON numbers are read to the last digit only on request.
             let there = |report: &Report| -> Report {
                 serde_json::from_value(serde_json::to_value(report).unwrap()).unwrap()
             };

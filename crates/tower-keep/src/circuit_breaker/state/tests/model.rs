@@ -1,4 +1,4 @@
-//! The circuit does what a plain model of it does, whatever happens in whatever order.
+//! Property test: the circuit behaves like a plain model, for random sequences of actions.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ struct Model {
     state: State,
     generation: u64,
     in_a_row: u32,
-    /// What came of each call in the closed state, whether it was slow, and when it ended.
+    /// The outcome of each call in the closed state, whether it was slow, and when it ended.
     ended: Vec<(bool, bool, Duration)>,
     until: Option<Duration>,
     probes: Vec<(usize, Duration)>,
@@ -22,11 +22,11 @@ struct Model {
     cooldown: Duration,
     closed_at: Duration,
     rejected: u64,
-    /// No cause is known, as an order by hand came after it.
+    /// The cause is unknown after a manual change.
     forced: bool,
 }
 
-/// How a call went through.
+/// How a call was admitted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Passed {
     Counted(u64),
@@ -67,13 +67,13 @@ impl Model {
         }
     }
 
-    fn open(&mut self, asked: Option<Duration>, now: Duration) {
+    fn open(&mut self, requested: Option<Duration>, now: Duration) {
         if self.state == State::Closed && now - self.closed_at >= self.cooldown {
             self.trips = 0;
         }
         let longest = self.settings.max_cooldown.max(self.settings.cooldown);
-        self.cooldown = match asked {
-            Some(asked) if asked > Duration::ZERO => asked.min(longest),
+        self.cooldown = match requested {
+            Some(requested) if requested > Duration::ZERO => requested.min(longest),
             _ if self.settings.growing => {
                 let doubled =
                     (0..self.trips.min(20)).fold(self.settings.cooldown, |all, _| all * 2);
@@ -125,7 +125,7 @@ impl Model {
         &self.ended[from..]
     }
 
-    fn judge(&mut self, asked: Option<Duration>, now: Duration) {
+    fn judge(&mut self, requested: Option<Duration>, now: Duration) {
         let window = self.window();
         let share = |rate: Option<Ratio>, part: usize| {
             // The rates in these tests are whole percents.
@@ -144,7 +144,7 @@ impl Model {
         });
         let in_a_row = most.is_some_and(|most| self.in_a_row > most);
         if (windowed || in_a_row) && matches!(self.mode, Mode::Automatic | Mode::ObserveOnly) {
-            self.open(asked, now);
+            self.open(requested, now);
         }
     }
 
@@ -180,7 +180,7 @@ impl Model {
         call: usize,
         passed: Passed,
         (outcome, slow): (Outcome, bool),
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         now: Duration,
     ) {
         if passed != Passed::Counted(self.generation) || self.mode == Mode::Disabled {
@@ -194,7 +194,7 @@ impl Model {
         if self.state == State::Closed {
             self.ended.push((failed, slow, now));
             self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
-            self.judge(asked, now);
+            self.judge(requested, now);
             return;
         }
         self.lost = 0;
@@ -204,7 +204,7 @@ impl Model {
             self.good += 1;
         }
         if self.bad >= self.settings.half_open_failures.get() {
-            self.open(asked, now);
+            self.open(requested, now);
         } else if self.good >= self.settings.half_open_successes.get() {
             self.transit(State::Closed, None, now);
         }
@@ -264,7 +264,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => Just(Outcome::Success),
         1 => Just(Outcome::Ignored)
     ];
-    let asked = prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
+    let requested = prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
     let mode = prop_oneof![
         4 => Just(Mode::Automatic),
         1 => Just(Mode::ForcedOpen),
@@ -274,7 +274,7 @@ fn action() -> impl Strategy<Value = Action> {
     ];
     prop_oneof![
         16 => Just(Action::Call),
-        16 => (any::<usize>(), outcome, asked).prop_map(|(call, outcome, asked)| Action::End(call, outcome, asked)),
+        16 => (any::<usize>(), outcome, requested).prop_map(|(call, outcome, requested)| Action::End(call, outcome, requested)),
         8 => (0..12_u64).prop_map(Action::Wait),
         1 => mode.prop_map(Action::Set),
         1 => (0..20_u64).prop_map(Action::ForceOpenFor),
@@ -299,7 +299,7 @@ proptest! {
                     let rejects = circuit.rejects(|| now).is_some();
                     let answer = circuit.admit(false, || now);
                     let before = model.generation;
-                    // Who is let through was not told otherwise before.
+                    // An admitted call was not predicted to be rejected.
                     prop_assert!(!rejects || answer.admission.is_err());
                     let expected = model.admit(number, now);
                     prop_assert_eq!(answer.transition.is_some(), before != model.generation);
@@ -309,19 +309,19 @@ proptest! {
                         let timed = model.settings.slow_call_rate.is_some() && model.mode != Mode::Disabled;
                         under_way.push((number, admission, passed, timed || model.state == State::HalfOpen, now));
                     } else {
-                        // What rejects a call goes on to, unless it has opened just now, for no
-                        // time at all.
+                        // A circuit that rejects continues to reject, unless it opened just now for
+                        // a time of zero.
                         let opened = answer.transition.is_some() && model.cooldown.is_zero();
                         prop_assert!(opened || circuit.rejects(|| now).is_some());
                     }
                 }
-                Action::End(call, outcome, asked) if !under_way.is_empty() => {
+                Action::End(call, outcome, requested) if !under_way.is_empty() => {
                     let (number, admission, passed, timed, began) = under_way.remove(call % under_way.len());
-                    let asked = asked.map(secs);
+                    let requested = requested.map(secs);
                     let slow = model.settings.slow_call_rate.is_some() && timed && now - began >= secs(5);
                     let before = model.generation;
-                    model.record(number, passed, (outcome, slow), asked, now);
-                    let transition = circuit.settle(&admission, outcome, asked, now);
+                    model.record(number, passed, (outcome, slow), requested, now);
+                    let transition = circuit.settle(&admission, outcome, requested, now);
                     prop_assert_eq!(transition.is_some(), before != model.generation);
                     if let Some((State::Open, cooldown)) = transition {
                         prop_assert_eq!(cooldown, Some(model.cooldown));
@@ -337,7 +337,7 @@ proptest! {
                     let expected = (model.state != State::Open)
                         .then_some((State::Open, Some(secs(time))));
                     let transition = circuit.force_open_for(secs(time), now);
-                    prop_assert_eq!(transition.map(|t| told(&t)), expected);
+                    prop_assert_eq!(transition.map(|t| summary(&t)), expected);
                     model.force_open_for(secs(time), now);
                     prop_assert_eq!(circuit.is_forced(now), time > 0);
                 }
@@ -350,12 +350,10 @@ proptest! {
                 Action::Change(settings) => {
                     let mut settings = settings;
                     if !settings.is_windowed() || !model.settings.is_windowed() {
-                        // What was counted without a window is not known to a window that comes later,
-                        // nor kept by none.
+                        // A new window does not know earlier outcomes, and no window keeps none.
                         model.ended.clear();
                     }
-                    // The window forgets what a smaller one has no room for, also where a greater
-                    // one follows.
+                    // A smaller window forgets outcomes, even if a larger window follows.
                     let kept = model.window().len();
                     model.ended.drain(..model.ended.len() - kept);
                     settings.least_probe_timeout = secs(1);
@@ -381,7 +379,7 @@ proptest! {
             let held = model.probes.iter().filter(|(_, expires)| *expires > now).count();
             prop_assert_eq!(snapshot.probes, held);
             prop_assert_eq!((snapshot.probe_successes, snapshot.probe_failures), (model.good, model.bad));
-            // An open circuit has a cause, unless it was opened by hand.
+            // An open circuit has a cause, unless it was opened manually.
             prop_assert!(model.state != State::Open || model.forced || snapshot.cause.is_some());
             if let State::Open = model.state {
                 let left = model.until.map(|until| until.saturating_sub(now)).filter(|left| !left.is_zero());

@@ -1,14 +1,17 @@
-//! Which jobs work for which.
+//! Parents and children: which job is the parent of which.
 //!
-//! A job ends while jobs that it began may still run: they work for its parent from then on, so that a cancellation of
-//! that reaches them. The same holds for jobs that the code of an ended job begins.
+//! A job may end while its child jobs run. They then become children of its own parent, so that its
+//! cancellation reaches them. The same holds for jobs that the code of an ended job begins.
 //!
 //! # Invariants
 //!
-//! 1. A job is in the table of its parent until it is dropped, or is about to be put there by the thread that changed its
-//!    parent. It is there after its end too, so that its late children find the nearest job around that still runs.
-//! 2. A job that ended and has no shared execution has an empty table: what was in it is in that of its parent.
-//! 3. A job keeps no other: it knows its parent weakly, as the parent lives until its end.
+//! 1. A job is in its parent's table until it is dropped. If a thread changes its parent, that
+//!    thread moves it there. It stays there after its end, so that late children find the nearest
+//!    running ancestor.
+//! 2. An ended job without a shared execution has an empty table: its children moved to its
+//!    parent's.
+//! 3. No job keeps another alive: a job refers to its parent weakly, because the parent lives until
+//!    its end.
 
 use std::{
     collections::BTreeMap,
@@ -24,30 +27,30 @@ use crate::{
     job::stop_signal::StopSignal,
 };
 
-/// In the order in which they began.
+/// Children in the order in which they began.
 pub(super) type Children = BTreeMap<JobId, Child>;
 
 pub(super) struct Child {
     job: Weak<Core>,
-    /// What may stop the code here that began it.
+    /// The signal that may stop the code which began the child.
     within: Option<Arc<StopSignal>>,
 }
 
-/// What became of a child that came to a job.
+/// What happens to a child that joins a job.
 enum Adopted {
     Here,
-    /// The job was cancelled for this reason, and the child is to be.
+    /// The job was cancelled for this reason, and so is the child.
     Stops(CancelReason),
-    /// The job has ended, and this is its parent.
+    /// The job has ended; this is its parent.
     GoesOn(Option<Arc<Core>>, Option<Arc<StopSignal>>),
 }
 
-/// The jobs that work for this one.
+/// The children of a job.
 pub(crate) fn children(job: &Core) -> Vec<Weak<Core>> {
     job.lock().children()
 }
 
-/// The job that this one works for; `None` once this one has ended.
+/// The parent of a job; `None` once the job has ended.
 pub(crate) fn parent(job: &Core) -> Option<Arc<Core>> {
     if job.state().is_over() {
         return None;
@@ -55,7 +58,7 @@ pub(crate) fn parent(job: &Core) -> Option<Arc<Core>> {
     job.lock().parent.upgrade()
 }
 
-/// Does this with the job and every job that it works for.
+/// Runs `act` for the job and all its ancestors.
 fn for_each_upwards(job: &Core, act: impl Fn(&Core)) {
     act(job);
     let mut above = parent(job);
@@ -65,7 +68,7 @@ fn for_each_upwards(job: &Core, act: impl Fn(&Core)) {
     }
 }
 
-/// Notes a sign of life of this job, and of every job that it works for.
+/// Records activity of this job and of all its ancestors.
 #[cold]
 pub(super) fn touch(job: &Core) {
     let now = Instant::now();
@@ -75,15 +78,15 @@ pub(super) fn touch(job: &Core) {
     });
 }
 
-/// No retry of this job, nor of those whose code began it, is to make another attempt.
+/// No retry of this job, or of its ancestors, may make another attempt.
 pub(crate) fn forbid_retries(job: &Core) {
     for_each_upwards(job, |job| {
         job.flags.set(Flag::NoRetries);
     });
 }
 
-/// Times the job, whose work is under way, and those that work for it. By a list, as the children may be a chain of any
-/// length.
+/// Records activity of the running job and of its children from now on. Iterates, because a chain
+/// of children may be long.
 pub(super) fn time_with_children(job: &Arc<Core>) {
     let mut next = vec![Arc::downgrade(job)];
     while let Some(job) = next.pop() {
@@ -94,15 +97,15 @@ pub(super) fn time_with_children(job: &Arc<Core>) {
     }
 }
 
-/// Makes the child known to the job that it works for, or to the nearest one around that still runs.
+/// Adds the child to its parent, or to the nearest running ancestor.
 pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<StopSignal>>) {
     let (mut parent, mut within) = (Some(parent), within);
     while let Some(job) = parent {
-        // Released before anything is told.
+        // The lock is released before anything is cancelled.
         let adopted = job.lock().adopt(child, &within);
         match adopted {
             Adopted::Here => {
-                // Looked at once the child can be found: this thread or the stopping one stops it.
+                // Checked once the child can be found: this thread or the stopping one stops it.
                 let stopped = within.is_some_and(|within| within.is_stopping());
                 if stopped && !child.state().has(Flag::Detached) {
                     child.cancel(CancelReason::TimedOut, By::Leaving);
@@ -126,7 +129,7 @@ pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<Stop
     }
 }
 
-/// The job is over: its children work for its parent.
+/// The job is over: its children move to its parent.
 pub(super) fn leave(job: &Core) {
     let now = job.state();
     if job.parent.is_none() && !now.has(Flag::HasChildren) {
@@ -135,7 +138,8 @@ pub(super) fn leave(job: &Core) {
     let (parent, within, children) = {
         let mut job = job.lock();
         let (parent, within) = (job.parent.upgrade(), job.within().cloned());
-        // Where the execution goes on for others they work for that, and learn of its end.
+        // If the execution continues for other callers, the children belong to it, and learn of its
+        // end.
         let goes_on = job.core.state().is_shared();
         let children = match &mut job.rare {
             Some(rare) if !goes_on => mem::take(&mut rare.children),
@@ -156,7 +160,7 @@ pub(super) fn leave(job: &Core) {
 
 impl Locked<'_> {
     fn adopt(&mut self, child: &Arc<Core>, within: &Option<Arc<StopSignal>>) -> Adopted {
-        // Before the state is looked at: a job that ends later finds the table.
+        // Set before the state is read: a job that ends later finds the table.
         self.core.flags.set(Flag::HasChildren);
         let now = self.core.state();
         if now.has_fired() {
@@ -166,7 +170,7 @@ impl Locked<'_> {
             }
         }
         if now.is_over() && !now.is_shared() {
-            // Under the lock: before the parent goes, it gives this job another.
+            // Under the lock: before the parent goes, it gives this job another parent.
             return Adopted::GoesOn(self.parent.upgrade(), self.within().cloned());
         }
         let entry = Child {
@@ -181,7 +185,7 @@ impl Locked<'_> {
         self.children_that(|_| true)
     }
 
-    /// The jobs begun by code that this signal stops.
+    /// The jobs that code under this signal began.
     pub(super) fn children_within(&self, signal: &StopSignal) -> Vec<Weak<Core>> {
         self.children_that(|child| {
             let within = child.within.as_ref();

@@ -1,4 +1,4 @@
-//! Which jobs work for which: what becomes of a child that comes to another job.
+//! Tests of parents and children: a child that moves to another job.
 
 use super::{
     super::{Ending, Origin},
@@ -7,7 +7,7 @@ use super::{
 use crate::event::JobName;
 
 fn job(origin: Origin) -> Arc<Core> {
-    Core::new(JobName::EMPTY, origin, |tell| tell())
+    Core::new(JobName::EMPTY, origin, |run| run())
 }
 
 fn child_of(parent: &Arc<Core>) -> Arc<Core> {
@@ -21,7 +21,8 @@ fn end(job: &Core) {
     job.end(None, || Ending::Succeeded);
 }
 
-/// A child that comes to a timed job, as its own parent has ended, is timed too: its signs of life are that job's.
+/// A child that moves from its ended parent to a timed job is timed too: its activity counts for
+/// that job.
 #[test]
 fn a_child_that_comes_to_a_timed_job_is_timed() {
     let timed = job(Origin::Nobody);
@@ -33,7 +34,7 @@ fn a_child_that_comes_to_a_timed_job_is_timed() {
     assert!(child.activity.is_timed());
 }
 
-/// A child that has ended is in the table of a cancelled job too.
+/// An ended child is in the table of a cancelled job too.
 #[test]
 fn a_child_that_ended_comes_to_a_cancelled_job() {
     let cancelled = job(Origin::Nobody);
@@ -45,7 +46,7 @@ fn a_child_that_ended_comes_to_a_cancelled_job() {
     assert_eq!(children(&cancelled).len(), 2);
 }
 
-/// The children of a root that has ended work for nobody.
+/// The children of an ended root have no parent.
 #[test]
 fn the_children_of_an_ended_root_work_for_nobody() {
     let root = job(Origin::Nobody);
@@ -55,7 +56,8 @@ fn the_children_of_an_ended_root_work_for_nobody() {
     assert!(children(&root).is_empty() && parent(&child).is_none());
 }
 
-/// A child's signs of life are noted for its parent, which is not timed by that: it has no idle limit of its own.
+/// A child's activity counts for its parent. That does not time the parent, which has no idle limit
+/// of its own.
 #[test]
 fn a_timed_childs_parent_is_not_timed() {
     let above = job(Origin::Nobody);
@@ -65,7 +67,7 @@ fn a_timed_childs_parent_is_not_timed() {
     assert!(!above.activity.is_timed());
 }
 
-/// No lock is held while a waker runs: here that of the job which a child comes to, and is cancelled as.
+/// No lock is held while a waker runs: here the lock of the cancelled job that a child joins.
 #[test]
 fn a_child_that_comes_to_a_cancelled_job_is_woken_without_its_lock() {
     use std::{

@@ -1,5 +1,6 @@
-//! Jobs that wait for what this one does: its reports and its signs of life are theirs. Where nobody watches them, they read
-//! the last reports when they are looked at, or when the execution is over; the others learn of each, in order.
+//! Followers: jobs that wait for this job's execution, and get its reports and activity. Unwatched
+//! followers read the last reports on request, or at the end of the execution. Watched followers
+//! get each report in order.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,46 +16,46 @@ use crate::{
     tracing_enabled::tracing_listens,
 };
 
-/// Whom a job with a shared execution tells what it reports. Like events, reports are handed on by one thread at a
-/// time, without a lock, and a thread that finds another at it leaves its own in the queue.
+/// The followers of a job with a shared execution. Like events, reports are forwarded by one thread
+/// at a time, without a lock. Another thread queues its reports.
 #[derive(Default)]
 pub(super) struct Followers {
     /// In the order in which they were dispatched.
     jobs: BTreeMap<JobId, Follower>,
-    /// The last report of each kind, for jobs that join later, the older one first.
-    last: Vec<Told>,
-    /// Of the amount that is reported.
+    /// The last report of each kind, for later followers, the older one first.
+    last: Vec<LeaderReport>,
+    /// The rate of the reported amount.
     rate: Rate,
-    /// How many reports there were.
+    /// The number of reports.
     reports: u64,
-    queue: VecDeque<(Told, Whom, u8)>,
+    queue: VecDeque<(LeaderReport, Recipients, u8)>,
     forwarding: bool,
-    /// How many executions there were before this one.
+    /// The number of executions before this one.
     execution: u64,
-    /// One of them is to be told of each report.
+    /// Whether a follower gets each report at once.
     heard: bool,
 }
 
-/// A report, and the step of the work that it belongs to.
+/// A leader's report, and the step of the leader that it belongs to.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct LeaderReport {
     pub(super) kind: EventKind,
     pub(super) step: Option<StepInfo>,
     pub(super) at: Instant,
-    /// That of the amount by then: who reads the last report only knows no other.
+    /// The rate at that time, for readers that know only the last report.
     pub(super) rate: Rate,
 }
 
-/// What the followers of an execution that is over may not have read.
+/// Reports that the followers of a finished execution may not have read.
 #[must_use]
 pub(super) struct Unread {
     jobs: BTreeMap<JobId, Follower>,
-    reports: Vec<Told>,
+    reports: Vec<LeaderReport>,
 }
 
 impl Unread {
-    /// Not while a lock is held.
-    pub(super) fn hand_out(self) {
+    /// Call this without holding a lock.
+    pub(super) fn deliver(self) {
         if self.reports.is_empty() {
             return;
         }
@@ -62,7 +63,7 @@ impl Unread {
         for job in jobs.filter_map(|follower| follower.job.upgrade()) {
             let mut job = job.lock();
             if job.core.state().is_shared() {
-                // Its followers read it there.
+                // The job's own followers read it there.
                 let (followers, reports) = (&mut job.rare().followers, self.reports.iter());
                 reports.for_each(|report| followers.remember(report));
             }
@@ -71,10 +72,10 @@ impl Unread {
     }
 }
 
-/// Perhaps the last handles to jobs, and with them to their observers: to be dropped without a lock.
+/// These may be the last handles to jobs and thus to their observers. Drop them without a lock.
 pub(crate) type Handles = Vec<Arc<Core>>;
 
-/// An execution that a job waits for, and the others.
+/// A leader's execution that a job waits for, and further ones.
 pub(super) struct Followed {
     work: Weak<Core>,
     execution: u64,
@@ -83,21 +84,21 @@ pub(super) struct Followed {
 
 struct Follower {
     job: Weak<Core>,
-    /// How many reports there were when it joined: of those it gets the last only.
+    /// The number of reports before it joined: it gets only the last of those.
     since: u64,
-    /// One job may join several times at once.
+    /// A job may join several times at once.
     joins: usize,
 }
 
-enum Whom {
-    /// Who followed already when this report was made.
+enum Recipients {
+    /// Followers that joined before this report.
     Before(u64),
-    /// A follower that came later.
+    /// A follower that joined later.
     Only(JobId),
 }
 
-/// A report is handed on that often at most, where followers have followers: jobs that wait for each other in a circle
-/// must not tell each other without end.
+/// The maximum number of hops of a report through followers of followers. It bounds jobs that
+/// follow each other in a circle.
 pub(super) const MAX_HOPS: u8 = 8;
 
 impl Followers {
@@ -113,8 +114,8 @@ impl Followers {
         }
     }
 
-    /// The execution is over: jobs that join the next one hear nothing of this one, nor the other way round. Returns what
-    /// its followers may not have read.
+    /// Ends the execution: reports and followers do not leak into the next one. Returns what its
+    /// followers may not have read.
     pub(super) fn forget(&mut self) -> Unread {
         self.heard = false;
         self.rate = Rate::default();
@@ -123,22 +124,22 @@ impl Followers {
         Unread { jobs, reports }
     }
 
-    fn remember(&mut self, report: &Told) {
+    fn remember(&mut self, report: &LeaderReport) {
         let kind = mem::discriminant(&report.kind);
         self.last
             .retain(|known| mem::discriminant(&known.kind) != kind);
         self.last.push(report.clone());
     }
 
-    fn whom(&self, whom: &Whom) -> Vec<Weak<Core>> {
+    fn whom(&self, whom: &Recipients) -> Vec<Weak<Core>> {
         match whom {
-            Whom::Before(report) => {
+            Recipients::Before(report) => {
                 let jobs = self.jobs.values();
                 jobs.filter(|follower| follower.since < *report)
                     .map(|follower| follower.job.clone())
                     .collect()
             }
-            Whom::Only(job) => {
+            Recipients::Only(job) => {
                 let job = self.jobs.get(job);
                 job.map(|follower| follower.job.clone())
                     .into_iter()
@@ -148,7 +149,7 @@ impl Followers {
     }
 }
 
-/// One job waits for what another does, until this is dropped.
+/// This job follows a leader, until this is dropped.
 pub(crate) struct Following {
     job: Arc<Core>,
     work: Weak<Core>,
@@ -156,8 +157,8 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// This job waits for what the other does: it gets the reports of that, the last one at once, and signs of life of
-    /// that count for this one too. `None` where it would wait for itself, or where that one's work is over.
+    /// Subscribes this job to the leader's reports and activity. The last report is delivered at
+    /// once. `None` if the leader is this job, or its execution is over.
     pub(crate) fn new(job: Arc<Core>, other: Weak<Core>) -> Option<Self> {
         let work = other.upgrade().filter(|work| !Arc::ptr_eq(&job, work))?;
         let closely = job.is_followed_closely();
@@ -174,7 +175,7 @@ impl Following {
         if job.activity.is_timed() {
             family::time_with_children(&work);
         }
-        // It may have been looked at since.
+        // The job may have got a reader meanwhile.
         if closely || job.is_followed_closely() {
             drop(job.claim_reports());
         }
@@ -184,20 +185,21 @@ impl Following {
             execution,
         };
         if closely {
-            hand_on(&work);
+            forward(&work);
         }
         Some(following)
     }
 }
 
 impl Core {
-    /// Whether each report of the work is to be told to this job at once, for itself or for a follower.
+    /// Whether each report must reach this job at once, for itself or for a follower.
     fn is_followed_closely(&self) -> bool {
         let is_heard = |rare: &Rare| rare.followers.heard;
         self.follows_closely() || self.lock().rare.as_deref().is_some_and(is_heard)
     }
 
-    /// The work of this job tells it of each report from now on, and what that waits for in turn tells the work.
+    /// The leader delivers each report to this job from now on, and the leader's own leader to the
+    /// leader.
     pub(super) fn claim_reports(&self) -> Handles {
         let mut handles = Vec::new();
         self.claim(MAX_HOPS, &mut handles);
@@ -221,16 +223,21 @@ impl Core {
         }
     }
 
-    /// The last reports of what this job waits for, older ones first, and of what that waits for in turn.
-    pub(super) fn reports_of_work(&self) -> (Vec<Told>, Handles) {
+    /// The last reports of this job's leaders, and of their leaders in turn, oldest first.
+    pub(super) fn reports_of_work(&self) -> (Vec<LeaderReport>, Handles) {
         let (mut reports, mut handles) = (Vec::new(), Vec::new());
         self.add_reports_of_work(MAX_HOPS, &mut reports, &mut handles);
-        // Stable: what is of one time stays in its order.
+        // Stable: simultaneous reports keep their order.
         reports.sort_by_key(|report| report.at);
         (reports, handles)
     }
 
-    fn add_reports_of_work(&self, hops: u8, reports: &mut Vec<Told>, handles: &mut Handles) {
+    fn add_reports_of_work(
+        &self,
+        hops: u8,
+        reports: &mut Vec<LeaderReport>,
+        handles: &mut Handles,
+    ) {
         for (work, execution) in self.work(hops) {
             if let Some(work) = work.upgrade() {
                 work.add_reports_of_work(hops - 1, reports, handles);
@@ -245,7 +252,7 @@ impl Core {
         }
     }
 
-    /// The executions that this job waits for, unless they are too many hops away.
+    /// The executions that this job waits for, within this number of hops.
     fn work(&self, hops: u8) -> Vec<(Weak<Self>, u64)> {
         match hops {
             0 => Vec::new(),
@@ -263,7 +270,7 @@ impl Locked<'_> {
         all.map(of).collect()
     }
 
-    /// The attempt whose amount it was is over.
+    /// The attempt that reported the amount is over.
     #[cold]
     pub(super) fn restart_rate(&mut self) {
         if let Some(rare) = &mut self.rare {
@@ -271,7 +278,8 @@ impl Locked<'_> {
         }
     }
 
-    /// Which execution it is; `None` if it is over. `closely`: the job gets each report at once.
+    /// Returns the number of the execution; `None` if it is over. `closely`: the job gets each
+    /// report at once.
     fn adopt_follower(&mut self, job: &Arc<Core>, closely: bool) -> Option<u64> {
         if !self.core.state().is_shared() {
             return None;
@@ -287,16 +295,16 @@ impl Locked<'_> {
         followers.heard |= closely;
         if closely && follower.joins == 1 {
             let last = followers.last.iter();
-            let last = last.map(|report| (report.clone(), Whom::Only(job.id), 0));
+            let last = last.map(|report| (report.clone(), Recipients::Only(job.id), 0));
             followers.queue.extend(last);
         }
         Some(followers.execution)
     }
 
-    /// Keeps a report for the followers, also where this job has ended and its work goes on for them; `false` if there
-    /// are none to [hand it on](hand_on) to at once.
+    /// Stores a report for the followers, also if this job has ended and its work continues for
+    /// them. Returns `false` if no follower needs it [at once](forward).
     #[cold]
-    pub(super) fn queue_report(&mut self, mut report: Told, hops: u8) -> bool {
+    pub(super) fn queue_report(&mut self, mut report: LeaderReport, hops: u8) -> bool {
         let followers = &mut self.rare().followers;
         if let (EventKind::Progress(amount), 0) = (&report.kind, hops) {
             followers.rate.note(amount, report.at);
@@ -307,14 +315,14 @@ impl Locked<'_> {
         if followers.jobs.is_empty() || !(followers.heard || tracing_listens()) {
             return false;
         }
-        let whom = Whom::Before(followers.reports);
+        let whom = Recipients::Before(followers.reports);
         followers.queue.push_back((report, whom, hops));
         true
     }
 }
 
-/// Hands on what is queued, unless another thread is at it: that one goes on with it then.
-pub(super) fn hand_on(work: &Core) {
+/// Forwards the queue. If another thread is forwarding, that thread continues with it.
+pub(super) fn forward(work: &Core) {
     let mut locked = work.lock();
     let Some(rare) = &mut locked.rare else {
         return;
@@ -331,29 +339,29 @@ pub(super) fn hand_on(work: &Core) {
         let jobs = followers.whom(&whom);
         drop(locked);
         for job in jobs.iter().filter_map(Weak::upgrade) {
-            // It may have left while another was told.
+            // It may have left while another follower was notified.
             let follows = |rare: &mut Box<Rare>| rare.followers.jobs.contains_key(&job.id);
             if work.lock().rare.as_mut().is_some_and(follows) {
-                told(&job, &report, hops);
+                deliver_report(&job, &report, hops);
             }
         }
         locked = work.lock();
     }
 }
 
-/// Another job, which does the work of this one, reports. This one is held, so that it does not start by that.
-fn told(job: &Core, report: &Told, hops: u8) {
+/// Delivers a leader's report. The job is held, so the report does not start it.
+fn deliver_report(job: &Core, report: &LeaderReport, hops: u8) {
     job.touch();
-    let Told {
+    let LeaderReport {
         kind, step, rate, ..
     } = report.clone();
     let at = Instant::now();
     let mut locked = job.lock();
     let forwards =
         job.state().is_shared() && hops < MAX_HOPS && locked.queue_report(report.clone(), hops + 1);
-    locked.tell_all(kind, at, step, Some(rate));
+    locked.notify_all(kind, at, step, Some(rate));
     if forwards {
-        hand_on(job);
+        forward(job);
     }
 }
 
@@ -373,14 +381,14 @@ impl Drop for Following {
 
 impl Locked<'_> {
     fn forget_work(&mut self, work: &Weak<Core>, execution: u64) {
-        let mut place = &mut self.follows;
-        while let Some(followed) = place
+        let mut slot = &mut self.follows;
+        while let Some(followed) = slot
             .take_if(|followed| !(followed.execution == execution && followed.work.ptr_eq(work)))
         {
-            place = &mut place.insert(followed).next;
+            slot = &mut slot.insert(followed).next;
         }
-        if let Some(gone) = place.take() {
-            *place = gone.next;
+        if let Some(gone) = slot.take() {
+            *slot = gone.next;
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Which reports reach followers, and when the work forgets its followers.
+//! Tests of followers: which reports reach them, and when the leader forgets them.
 
 use super::*;
 use crate::event::{Event, JobName, Observer, Report};
 use crate::job::core::{Origin, sharing::SharedExecution};
 
 fn job() -> Arc<Core> {
-    Core::new(JobName::EMPTY, Origin::Nobody, |tell| tell())
+    Core::new(JobName::EMPTY, Origin::Nobody, |run| run())
 }
 
-/// A job whose execution may be joined.
+/// A job whose execution callers can join.
 fn work() -> (Arc<Core>, SharedExecution) {
     let work = job();
     let shared = SharedExecution::new(work.clone()).unwrap();
@@ -23,21 +23,21 @@ fn report(job: &Core, fraction: f64) {
     job.emit(None, EventKind::Progress(Report::new(fraction)));
 }
 
-/// Counts the reports that a job's observers are told.
+/// Counts the reports that reach a job's observers.
 fn counted(job: &Core) -> Arc<std::sync::atomic::AtomicUsize> {
-    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counter = told.clone();
+    let reports = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = reports.clone();
     let observer: Arc<dyn Observer> = Arc::new(move |event: &Event| {
         if event.kind.is_report() {
             counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     });
     job.observe(&observer, false);
-    told
+    reports
 }
 
-fn count(told: &std::sync::atomic::AtomicUsize) -> usize {
-    told.load(std::sync::atomic::Ordering::Relaxed)
+fn count(reports: &std::sync::atomic::AtomicUsize) -> usize {
+    reports.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 fn followers(work: &Core) -> usize {
@@ -67,18 +67,18 @@ fn those_that_left_are_forgotten() {
 #[test]
 fn a_job_that_joins_twice_is_told_once_until_both_are_over() {
     let ((work, _shared), job) = (work(), job());
-    let told = counted(&job);
+    let reports = counted(&job);
     report(&work, 0.1);
     let first = follow(&job, &work);
     let second = follow(&job, &work);
-    assert_eq!(count(&told), 1);
+    assert_eq!(count(&reports), 1);
     report(&work, 0.2);
     drop(first);
     report(&work, 0.3);
-    assert_eq!(count(&told), 3);
+    assert_eq!(count(&reports), 3);
     drop(second);
     report(&work, 0.4);
-    assert_eq!(count(&told), 3);
+    assert_eq!(count(&reports), 3);
 }
 
 #[test]
@@ -92,11 +92,11 @@ fn nobody_follows_itself_or_what_is_over() {
 #[test]
 fn jobs_that_wait_for_each_other_tell_each_other_in_the_end_no_more() {
     let ((one, _first), (two, _second)) = (work(), work());
-    let told = (counted(&one), counted(&two));
+    let reports = (counted(&one), counted(&two));
     let _following = (follow(&one, &two), follow(&two, &one));
     report(&one, 0.5);
-    assert!((1..=10).contains(&count(&told.0)));
-    assert!((1..=10).contains(&count(&told.1)));
+    assert!((1..=10).contains(&count(&reports.0)));
+    assert!((1..=10).contains(&count(&reports.1)));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn the_idle_time_of_a_follower_is_its_own_again_once_it_leaves() {
     job.be_timed();
     let following = follow(&job, &work);
     assert!(following.is_some() && work.activity.is_timed());
-    // Between two attempts the work shows no sign of life, and so does who waits for it.
+    // Between two attempts the leader has no activity, and neither has its follower.
     work.attempt_over();
     assert_eq!(job.last_activity(), None);
     drop(following);

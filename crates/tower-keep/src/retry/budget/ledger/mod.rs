@@ -1,19 +1,20 @@
-//! The ledger of a retry budget: counts first attempts and retries. No clock: callers say what time it is, as a duration
-//! since the budget was made.
+//! The sliding-window counter of a retry budget: counts first attempts and retries.
 //!
-//! The window is cut into buckets, and what counts are the current one and those before it that make up the window.
-//! They lie in a ring that is never swept: each bucket knows of which cut of time it is, so that after an idle hour
-//! there is no more to do than after a busy second.
+//! It has no clock: callers pass the time since the budget was made.
+//!
+//! Time is divided into cuts. The window is the current cut and the nine before it. A ring holds
+//! one bucket for each cut of the window. Each bucket stores its cut, so the ring needs no sweep:
+//! an idle hour costs no more than a busy second.
 //!
 //! # Invariants
-//!
-//! 1. A bucket of first attempts is one word, its cut and its count, and changes by compare-and-swap only. So counting
-//!    a call takes no lock, and no count is ever put down to another cut. There is a ring of buckets for each shard, so
-//!    that threads do not count in the same cache line; only their sum means anything.
-//! 2. Retries are withdrawn and counted under the lock. There the time never goes back: who comes with an older one,
-//!    or with the clock of another core, is taken to come now. So no two withdrawals can both take the last retry.
-//! 3. Whenever one is withdrawn, the retries in the window, this one included, are at most
-//!    `max(floor, ratio * first attempts in the window)`.
+//! 1. A bucket of first attempts is one word, with its cut and its count. It changes by
+//!    compare-and-swap only. Counting a call thus takes no lock, and no count goes to a wrong cut.
+//!    Each shard has its own ring, so that threads do not share a cache line. Only the sum over the
+//!    shards is meaningful.
+//! 2. Retries are withdrawn and counted under the lock. There, time never goes back: an older time
+//!    of a caller is replaced by the latest. Two withdrawals can thus not take the same last retry.
+//! 3. After each withdrawal, the retries in the window are at most `max(floor, ratio * first
+//!    attempts in the window)`.
 
 use std::{array, sync::PoisonError, time::Duration};
 
@@ -25,27 +26,27 @@ use crate::{
     },
 };
 
-/// How many a window is cut into.
+/// The number of cuts in a window.
 const BUCKETS: u64 = 10;
 
-/// The low bits of a bucket's word are its count, which stops at the most they hold; the others are the number of the
-/// ring's round that its cut belongs to.
+/// The low bits of a bucket's word are its count, which saturates. The high bits are the round of
+/// the ring that its cut belongs to.
 const COUNT_BITS: u32 = 24;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 const ROUND: u64 = u64::MAX >> COUNT_BITS;
 
-/// The first attempts and the retries of a window, and how many retries it grants.
+/// Counts the first attempts and retries of a window, and grants retries.
 #[derive(Debug)]
 pub(super) struct Ledger {
     ratio: Ratio,
     floor: u64,
-    /// How long one cut of time is, in nanoseconds.
+    /// The length of a cut, in nanoseconds.
     cut: u64,
     firsts: Box<[Firsts]>,
     retries: Mutex<Retries>,
 }
 
-/// The first attempts that the calls of one shard count, in a cache line of their own.
+/// The first attempts of one shard, in its own cache line.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Firsts([AtomicU64; BUCKETS as usize]);
@@ -54,11 +55,11 @@ struct Firsts([AtomicU64; BUCKETS as usize]);
 struct Retries {
     /// The cut of the latest withdrawal.
     latest: u64,
-    /// Of which cut, and how many.
+    /// The cut and its count.
     buckets: [(u64, u64); BUCKETS as usize],
 }
 
-/// How many retries a [`RetryBudget`](super::RetryBudget) granted and has left, from
+/// The counts of a [`RetryBudget`](super::RetryBudget) in the current window, from
 /// [`balance`](super::RetryBudget::balance).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
@@ -76,19 +77,19 @@ impl Balance {
         }
     }
 
-    /// How many calls were made within the window, by all the layers that share the budget.
+    /// The number of first attempts in the window, by all layers that share the budget.
     #[must_use]
     pub fn first_attempts(&self) -> u64 {
         self.first_attempts
     }
 
-    /// How many retries were granted within the window.
+    /// The number of retries granted in the window.
     #[must_use]
     pub fn retries(&self) -> u64 {
         self.retries
     }
 
-    /// How many more would be granted now.
+    /// The number of retries that the budget would grant now.
     #[must_use]
     pub fn available(&self) -> u64 {
         self.available
@@ -96,8 +97,8 @@ impl Balance {
 }
 
 impl Ledger {
-    /// The shortest window. The ring goes round once in it, and half of the rounds that a bucket can tell apart take
-    /// 174 years.
+    /// The shortest window. One round of the ring takes one window. Even with this window, a bucket
+    /// tells rounds apart for 174 years.
     pub(super) const SHORTEST: Duration = Duration::from_millis(10);
 
     pub(super) fn new(ratio: Ratio, floor: u64, window: Duration, shards: usize) -> Self {
@@ -112,7 +113,7 @@ impl Ledger {
         }
     }
 
-    /// Counts a first attempt. Calls that name the same shard meet in one cache line.
+    /// Counts a first attempt. Calls with the same shard share a cache line.
     #[inline]
     pub(super) fn deposit(&self, now: Duration, shard: usize) {
         let cut = self.cut_at(now);
@@ -122,7 +123,7 @@ impl Ledger {
             let next = match round(cut).wrapping_sub(word >> COUNT_BITS) & ROUND {
                 0 if word & COUNT == COUNT => return,
                 0 => word + 1,
-                // The bucket has gone on to a later cut: this call was held up for a whole window.
+                // The bucket belongs to a later cut: this call was delayed by a whole window.
                 late if late > ROUND / 2 => return,
                 _ => (round(cut) << COUNT_BITS) | 1,
             };
@@ -133,10 +134,10 @@ impl Ledger {
         }
     }
 
-    /// Takes one retry out; `false` if there is none.
+    /// Withdraws one retry; `false` if none is left.
     pub(super) fn withdraw(&self, now: Duration) -> bool {
         let mut retries = self.retries();
-        let cut = retries.come(self.cut_at(now));
+        let cut = retries.advance_to(self.cut_at(now));
         if self.balance(&retries, cut).available == 0 {
             return false;
         }
@@ -182,14 +183,14 @@ impl Ledger {
         }
     }
 
-    // No user code runs under this lock, so a poisoned one holds sound books.
+    // No user code runs under this lock, so a poisoned lock still holds consistent counts.
     fn retries(&self) -> MutexGuard<'_, Retries> {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Retries {
-    fn come(&mut self, cut: u64) -> u64 {
+    fn advance_to(&mut self, cut: u64) -> u64 {
         self.latest = self.latest.max(cut);
         self.latest
     }

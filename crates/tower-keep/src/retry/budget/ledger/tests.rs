@@ -1,4 +1,4 @@
-//! The books of the budget.
+//! Tests of the budget's counts.
 
 use std::{
     sync::{Arc, Barrier},
@@ -21,7 +21,7 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// As many retries as it grants now.
+/// Withdraws all retries that the budget grants now.
 fn drain(budget: &Ledger, now: Duration) -> u64 {
     let mut granted = 0;
     while budget.withdraw(now) {
@@ -30,7 +30,7 @@ fn drain(budget: &Ledger, now: Duration) -> u64 {
     granted
 }
 
-/// R25b: exact at every ratio, where tower's budget rounds 60 % up to all.
+/// R25b: exact at every ratio, while tower's budget rounds 60 % up to 100 %.
 #[test]
 fn is_exact_at_every_ratio() {
     for percent in 1..=100 {
@@ -48,7 +48,7 @@ fn is_exact_at_every_ratio() {
 fn the_floor_is_granted_without_any_first_attempts() {
     let budget = budget(20, 3);
     assert_eq!(drain(&budget, secs(0)), 3);
-    // The floor is not on top of the share: 15 first attempts have a share of 3, too.
+    // The floor is not added to the share: the share of 15 first attempts is 3, too.
     (0..15).for_each(|_| budget.deposit(secs(1), 0));
     assert_eq!(drain(&budget, secs(1)), 0);
     (0..5).for_each(|_| budget.deposit(secs(1), 0));
@@ -66,15 +66,15 @@ fn what_has_left_the_window_counts_no_more() {
         available,
     };
     assert_eq!(budget.balance_at(secs(9)), balance(100, 10, 0));
-    // First the calls leave, then the retries.
+    // The calls leave the window first, then the retries.
     assert_eq!(budget.balance_at(secs(10)), balance(0, 10, 0));
     (0..100).for_each(|_| budget.deposit(secs(18), 0));
     assert_eq!(budget.balance_at(secs(18)), balance(100, 10, 0));
     assert_eq!(budget.balance_at(secs(19)), balance(100, 0, 10));
 }
 
-/// A year without a call changes nothing but what is in the window. Were there work for each idle second, or for each
-/// idle window, a thousand of these would not end.
+/// A year without a call only empties the window. With work for each idle second or window, a
+/// thousand idle years would not end.
 #[test]
 fn idle_time_costs_nothing() {
     let budget = Ledger::new(Ratio::FIFTH, 0, Ledger::SHORTEST, SHARDS);
@@ -103,20 +103,20 @@ fn a_count_stops_at_its_most() {
     assert_eq!(budget.balance_at(secs(0)).first_attempts, COUNT);
 }
 
-/// Who comes with an old clock neither counts for a later cut nor sees a window that lacks the others' retries.
+/// A caller with an old time does not count for a later cut, and sees all retries of other callers.
 #[test]
 fn an_old_clock_takes_nothing_twice() {
     let budget = budget(100, 0);
     (0..4).for_each(|_| budget.deposit(secs(5), 0));
     assert_eq!(drain(&budget, secs(7)), 4);
     assert_eq!(drain(&budget, secs(5)), 0);
-    // Bucket 5 is of second 15 by now.
+    // Bucket 5 now belongs to second 15.
     budget.deposit(secs(15), 0);
     budget.deposit(secs(5), 0);
     assert_eq!(budget.balance_at(secs(15)).first_attempts, 1);
 }
 
-/// As many threads as want take from one budget, while others pay in: never one retry too many.
+/// Threads withdraw from one budget while other threads deposit: never one retry too many.
 #[test]
 fn no_overdraft() {
     const TAKERS: usize = 4;
@@ -145,7 +145,7 @@ fn no_overdraft() {
     }
 }
 
-/// Every moment that something happened, and nothing forgotten.
+/// A model that remembers the time of every deposit and withdrawal.
 #[derive(Default)]
 struct Model {
     firsts: Vec<u64>,
@@ -154,7 +154,7 @@ struct Model {
 
 impl Model {
     fn balance(&self, percent: u64, floor: u64, now: u64) -> Balance {
-        // In tenths of the window, the current one and the nine before.
+        // In tenths of the window: the current tenth and the nine before.
         let counts = |times: &Vec<u64>| {
             let live = times.iter().filter(|time| now / 1000 - *time / 1000 < 10);
             live.count() as u64
