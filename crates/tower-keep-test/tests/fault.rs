@@ -140,8 +140,8 @@ async fn wakes_come_late_or_for_nothing_or_to_the_wrong_task() {
     assert_eq!(second.assert_ready().unwrap(), 2);
 }
 
-/// A task that has used up its budget by the first poll, so that tokio's own futures put it off, waits for the delay all the
-/// same.
+/// A task that has used up its budget by the first poll, so that tokio's own futures put it off,
+/// waits for the delay all the same.
 #[tokio::test(start_paused = true)]
 async fn a_busy_task_waits_for_the_delay() {
     for kind in [Fault::SlowResponse, Fault::StaleWake] {

@@ -136,7 +136,8 @@ async fn until_does_not_hang() {
         .await;
 }
 
-/// A job that reports, is tried twice, and succeeds, as this recorder behind this layer's level sees it.
+/// A job that reports, is tried twice, and succeeds, as this recorder behind this layer's level
+/// sees it.
 async fn retried(layer: impl FnOnce(LogLayer) -> LogLayer, recorder: &Recorder) {
     let service = ServiceBuilder::new()
         .layer(layer(LogLayer::to(recorder.clone())))

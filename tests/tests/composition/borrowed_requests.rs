@@ -1,4 +1,5 @@
-//! Settings that a request gives, where the request is borrowed: one service for requests of any lifetime.
+//! Settings that a request gives, where the request is borrowed: one service for requests of any
+//! lifetime.
 
 use std::{
     future::{Ready, ready},

@@ -415,8 +415,8 @@ async fn a_circle_that_closes_as_an_execution_begins() {
     assert!(handle.in_flight().is_empty());
 }
 
-/// R65 A call that is answered with a stale result waits for no revalidation: the revalidation's code may
-/// wait for the execution that made the call.
+/// R65 A call that is answered with a stale result waits for no revalidation: the revalidation's
+/// code may wait for the execution that made the call.
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_waits_for_no_revalidation() {
     let own: Arc<OnceLock<Stack>> = Arc::default();

@@ -1,5 +1,5 @@
-//! The executions that revalidate a cached result: they keep a key from nobody, and leave a trace when
-//! they come to nothing.
+//! The executions that revalidate a cached result: they keep a key from nobody, and leave a trace
+//! when they come to nothing.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ async fn revalidating(inner: Scripted<u32, u32, BoxError>) -> (Stack, DedupHandl
     (service, handle)
 }
 
-/// R52: a revalidation that hangs is given up once the stale result is too old: the next call executes,
-/// and later ones do.
+/// R52: a revalidation that hangs is given up once the stale result is too old: the next call
+/// executes, and later ones do.
 #[tokio::test(start_paused = true)]
 async fn a_revalidation_that_hangs_keeps_the_key_from_nobody() {
     let inner = Scripted::new().answer(1).never().answer(3).answer(4);
@@ -63,8 +63,8 @@ async fn nobody_joins_an_invalidated_revalidation() {
     }
 }
 
-/// R54b: a revalidation that comes to nothing is counted: an error, a panic, what is classified as a
-/// failure, and a revalidation that hangs.
+/// R54b: a revalidation that comes to nothing is counted: an error, a panic, what is classified as
+/// a failure, and a revalidation that hangs.
 #[tokio::test(start_paused = true)]
 async fn failed_revalidations_are_counted() {
     let failures = [
@@ -82,8 +82,8 @@ async fn failed_revalidations_are_counted() {
     }
 }
 
-/// A revalidation that succeeds is not counted, nor a revalidation whose result was invalidated, nor a
-/// failure of a call that waited.
+/// A revalidation that succeeds is not counted, nor a revalidation whose result was invalidated,
+/// nor a failure of a call that waited.
 #[tokio::test(start_paused = true)]
 async fn other_executions_are_no_failed_revalidations() {
     let (_service, handle) = revalidating(Scripted::new().answer(1).answer(2)).await;

@@ -1,5 +1,5 @@
-//! Joined executions, and cached results that are revalidated: a caller is set aside at each point at
-//! which the execution waits.
+//! Joined executions, and cached results that are revalidated: a caller is set aside at each point
+//! at which the execution waits.
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
@@ -168,9 +168,9 @@ async fn a_limit_outside_is_the_callers_own() {
     }
 }
 
-/// R64 A stale result is there at its first poll, at each point of the revalidation, and so is the new
-/// one after it. The call for which the revalidation began was never polled, or has its result and is
-/// kept, or is dropped.
+/// R64 A stale result is there at its first poll, at each point of the revalidation, and so is the
+/// new one after it. The call for which the revalidation began was never polled, or has its result
+/// and is kept, or is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_revalidation_goes_on_by_itself() {
     for plan in plans() {
@@ -202,8 +202,8 @@ async fn a_revalidation_goes_on_by_itself() {
     }
 }
 
-/// R64 A call that comes once the result is too old even to be stale waits for the revalidation, which a
-/// task drives.
+/// R64 A call that comes once the result is too old even to be stale waits for the revalidation,
+/// which a task drives.
 #[tokio::test(start_paused = true)]
 async fn a_call_joins_a_revalidation() {
     for plan in plans() {

@@ -1,4 +1,5 @@
-//! How many dispatched jobs run at a time, which calls wait for a permit, and which are turned away.
+//! How many dispatched jobs run at a time, which calls wait for a permit, and which are turned
+//! away.
 
 use std::{
     error::Error,

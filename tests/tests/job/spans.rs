@@ -154,8 +154,8 @@ fn what_goes_with_its_runtime() {
     );
 }
 
-/// R77: a cached result is revalidated in the span of the call that it was too old for, also where the
-/// revalidation takes too long and is dropped.
+/// R77: a cached result is revalidated in the span of the call that it was too old for, also where
+/// the revalidation takes too long and is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_revalidation() {
     for (takes, said) in [

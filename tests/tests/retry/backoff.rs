@@ -143,8 +143,8 @@ async fn presets_spread_the_clients() {
     }
 }
 
-/// R25b: a strategy that the jitter would leave nothing of is refused, whichever is set first. The background preset has
-/// such a jitter: a strategy of the user's own needs another.
+/// R25b: a strategy that the jitter would leave nothing of is refused, whichever is set first. The
+/// background preset has such a jitter: a strategy of the user's own needs another.
 #[test]
 fn decorrelated_jitter_refuses_other_strategies() {
     fn refuses(set: impl FnOnce() -> RetryLayer) {

@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::Instrument as _;
 
-use super::cancellable::CancellableCall;
+use super::cancellable_call::CancellableCall;
 use crate::{
     error::unharmed,
     event::CancelReason,

@@ -2,7 +2,7 @@
 
 use std::{future::Future, hash::Hash};
 
-use super::{bounds::DisplayError, cancellable::CancellableCall, detached::DetachedCall};
+use super::{bounds::DisplayError, cancellable_call::CancellableCall, detached::DetachedCall};
 use crate::job::Cancelled;
 
 /// A dropped call stops. The default.

@@ -81,8 +81,8 @@
 //! with the time. With [`grace`](CancelLayer::grace), jobs cancelled at the deadline may clean up
 //! after it.
 //!
-//! A shutdown waits for every call, even if it is neither polled nor dropped. It cannot be
-//! undone: a process that continues needs a new layer.
+//! A shutdown waits for every call, even if it is neither polled nor dropped. It cannot be undone:
+//! a process that continues needs a new layer.
 //!
 //! # Configure first, then take handles
 //!
@@ -140,7 +140,7 @@
 //! drops the future, which ends the job as [`CancelReason::CallerGone`].
 
 mod bounds;
-mod cancellable;
+mod cancellable_call;
 mod detached;
 mod drop_policy;
 mod external_token;

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     bounds::DisplayError,
-    cancellable::{CancelWatch, CancellableCall},
+    cancellable_call::{CancelWatch, CancellableCall},
     drop_policy::{DropPolicy, StopOnDrop},
     external_token::RunUntil,
     future::{ResponseFuture, State},

@@ -93,21 +93,21 @@
 //!   need more: the overall limit then ends the last attempt. [`Pipeline`](crate::Pipeline) refuses
 //!   settings that could never take effect.
 //! - **Retries multiply load.** Three retries make four calls of each failing call. If three
-//!   services in a chain retry three times each, the service behind them gets 64 calls. Retry in one
-//!   service of the chain only. Inside one stack, [`stop_outer_retries`](crate::RetryLayer::stop_outer_retries) ends
-//!   the retries around it.
+//!   services in a chain retry three times each, the service behind them gets 64 calls. Retry in
+//!   one service of the chain only. Inside one stack,
+//!   [`stop_outer_retries`](crate::RetryLayer::stop_outer_retries) ends the retries around it.
 //! - **Budget.** It keeps retries at a share of the first attempts while everything fails. A client
 //!   that makes few calls may always make a few retries: the budget's
 //!   [floor](crate::retry::RetryBudget::floor).
 //! - **Jitter.** It spreads the retries of clients that failed together.
-//! - **Cooldown.** Make it shorter than a restart of the service takes. Then the circuit closes soon
-//!   after the service is back.
+//! - **Cooldown.** Make it shorter than a restart of the service takes. Then the circuit closes
+//!   soon after the service is back.
 //! - **Probe timeout.** A probe that takes longer lets another probe through. Make it at least as
-//!   long as the limits inside the circuit breaker: [`Pipeline`](crate::Pipeline) does that for you,
-//!   a `ServiceBuilder` does not.
+//!   long as the limits inside the circuit breaker: [`Pipeline`](crate::Pipeline) does that for
+//!   you, a `ServiceBuilder` does not.
 //! - **Failure rate.** It needs calls. With `minimum_calls` of 20 and a window of 10 s, a client
 //!   that calls once a second never opens the circuit. Use failures in a row there, which is the
 //!   default.
 //! - **Shutdown.** Make it shorter than the time after which the platform kills the process, which
-//!   is 30 s on Kubernetes by default. Make the overall limit no longer than the shutdown: otherwise
-//!   the shutdown cancels the last requests.
+//!   is 30 s on Kubernetes by default. Make the overall limit no longer than the shutdown:
+//!   otherwise the shutdown cancels the last requests.

@@ -8,8 +8,8 @@
 //!
 //! # reqwest-middleware and reqwest-retry
 //!
-//! `reqwest::Client` is a tower service: `ServiceBuilder::new().layer(..).service(client)`. The call returns
-//! `reqwest::Response`, or what an `and_then` makes of it.
+//! `reqwest::Client` is a tower service: `ServiceBuilder::new().layer(..).service(client)`. The
+//! call returns `reqwest::Response`, or what an `and_then` makes of it.
 //!
 //! | there | here |
 //! |---|---|

@@ -86,7 +86,8 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
 #[derive(Clone)]
 pub struct ChangeWith<F>(pub(super) ForRequest<F>);
 
-/// What changes a request, in the two forms that [`AskRequest`](crate::for_request::AskRequest) has too, and why.
+/// What changes a request, in the two forms that [`AskRequest`](crate::for_request::AskRequest) has
+/// too, and why.
 pub trait ChangeRequest<Request> {
     #[doc(hidden)]
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>);

@@ -30,10 +30,14 @@ pub(crate) enum VerdictKind {
 impl VerdictKind {
     /// Whether the call was rejected before it reached the service.
     pub(crate) fn is_gate(self) -> bool {
-        matches!(
-            self,
-            Self::CircuitOpen | Self::Duplicate | Self::Cancelled | Self::Rejected
-        )
+        match self {
+            Self::CircuitOpen | Self::Duplicate | Self::Cancelled | Self::Rejected => true,
+            Self::TimedOut
+            | Self::AttemptTimedOut
+            | Self::Panicked
+            | Self::Failure
+            | Self::Forbidden => false,
+        }
     }
 
     /// The failure cause of a job that ends with this verdict.

@@ -60,7 +60,8 @@ fn repeat(request: &Request) -> Option<Request> {
         .flatten()
 }
 
-/// Each host has a circuit and a retry budget of its own, so that one dead host does not block the others.
+/// Each host has a circuit and a retry budget of its own, so that one dead host does not block the
+/// others.
 fn host(request: &Request) -> String {
     request.url().origin().ascii_serialization()
 }
