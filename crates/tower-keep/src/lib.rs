@@ -141,6 +141,8 @@
 )]
 
 pub mod classify;
+#[cfg(any(feature = "cancel", feature = "dedup"))]
+mod display_error;
 pub mod error;
 mod error_text;
 pub mod event;

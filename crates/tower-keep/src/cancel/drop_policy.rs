@@ -2,7 +2,8 @@
 
 use std::{future::Future, hash::Hash};
 
-use super::{bounds::DisplayError, cancellable_call::CancellableCall, detached::DetachedCall};
+use super::{cancellable_call::CancellableCall, detached::DetachedCall};
+use crate::display_error::DisplayError;
 use crate::job::Cancelled;
 
 /// A dropped call stops. The default.

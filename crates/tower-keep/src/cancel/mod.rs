@@ -139,7 +139,6 @@
 //! With `respond_with`, the layer goes into `Router::layer` as it is. A client that disconnects
 //! drops the future, which ends the job as [`CancelReason::CallerGone`].
 
-mod bounds;
 mod cancellable_call;
 mod detached;
 mod drop_policy;

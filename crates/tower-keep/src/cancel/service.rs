@@ -12,7 +12,6 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    bounds::DisplayError,
     cancellable_call::{CancelWatch, CancellableCall},
     drop_policy::{DropPolicy, StopOnDrop},
     external_token::RunUntil,
@@ -21,6 +20,7 @@ use super::{
     layer::CancelLayer,
 };
 use crate::{
+    display_error::DisplayError,
     event::{CancelReason, JobName},
     job::{
         Cancelled, context,

@@ -14,12 +14,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     admitted::Reserved,
-    circuit_kind::{Admits, Circuits, Readiness, Ready, Slot, Spread},
+    circuit_kind::{Admits, Circuits, ProbeSlot, Readiness, Ready, Spread},
     one_circuit::OneCircuit,
     packed_state::State,
     settings::Settings,
     shared_circuit::CircuitRef,
-    state::Answer,
+    state::AdmitResult,
     transition_listeners::TransitionListeners,
     waiters::Ticket,
 };
@@ -81,26 +81,26 @@ impl<Request> Admits<Request> for Backpressure {
 
     fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Readiness> {
         let (shared, slot) = (&self.0.shared, &mut ready.slot);
-        if let Slot::Reserved(reserved) = slot {
+        if let ProbeSlot::Reserved(reserved) = slot {
             if reserved.is_valid() {
                 return Poll::Ready(Readiness::PollInner);
             }
             // The circuit changed, or the slot expired, before the call.
-            *slot = Slot::None;
+            *slot = ProbeSlot::None;
         }
         if shared.circuit.state() == State::Closed {
             if let Some(reserved) = reserve(shared) {
-                *slot = Slot::Reserved(reserved);
+                *slot = ProbeSlot::Reserved(reserved);
                 return Poll::Ready(Readiness::PollInner);
             }
         }
-        if !matches!(slot, Slot::Awaited(_)) {
-            *slot = Slot::Awaited(Box::new(Waiting::new(Arc::clone(shared))));
+        if !matches!(slot, ProbeSlot::Awaited(_)) {
+            *slot = ProbeSlot::Awaited(Box::new(Waiting::new(Arc::clone(shared))));
         }
-        if let Slot::Awaited(waiting) = slot {
+        if let ProbeSlot::Awaited(waiting) = slot {
             let reserved = ready!(waiting.poll(cx));
             // Dropping `waiting` leaves the queue and wakes the next waiter.
-            *slot = Slot::Reserved(reserved);
+            *slot = ProbeSlot::Reserved(reserved);
         }
         Poll::Ready(Readiness::PollInner)
     }
@@ -113,7 +113,7 @@ impl<Request> Admits<Request> for Backpressure {
 /// Reserves a slot, if one is free. A transition goes to watchers and listeners only: there is no
 /// job yet.
 fn reserve(shared: &CircuitRef) -> Option<Reserved> {
-    let Answer {
+    let AdmitResult {
         admission,
         transition,
     } = shared.circuit.admit(true, || shared.now());

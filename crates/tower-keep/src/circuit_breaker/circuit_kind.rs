@@ -12,7 +12,7 @@ use super::{
     backpressure::Waiting,
     settings::Settings,
     shared_circuit::{CircuitRef, SharedCircuit},
-    state::{Answer, Seen},
+    state::{AdmitResult, Seen},
     transition_listeners::TransitionListeners,
 };
 use crate::unshare::Unshare;
@@ -63,12 +63,12 @@ pub trait Admits<Request>: Circuits + Clone {
 pub(super) struct Ready {
     /// The circuit rejects: the inner service was not polled and must not be called.
     pub(super) rejecting: Option<Seen>,
-    pub(super) slot: Slot,
+    pub(super) slot: ProbeSlot,
 }
 
 /// The slot of an instance of a service with backpressure.
 #[derive(Default)]
-pub(super) enum Slot {
+pub(super) enum ProbeSlot {
     #[default]
     None,
     Awaited(Box<Waiting>),
@@ -87,14 +87,14 @@ impl Ready {
     }
 }
 
-impl Slot {
+impl ProbeSlot {
     /// Admits or rejects a call.
-    pub(super) fn enter(self, shared: &SharedCircuit) -> Answer {
+    pub(super) fn enter(self, shared: &SharedCircuit) -> AdmitResult {
         let Self::Reserved(reserved) = self else {
             return shared.circuit.admit(false, || shared.now());
         };
         let reject = || shared.circuit.reject(None, || shared.now());
-        Answer {
+        AdmitResult {
             admission: reserved.begin().ok_or_else(reject),
             transition: None,
         }

@@ -2,11 +2,11 @@
 
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
-use super::{handle::CircuitBreakerHandle, settings::Settings, table::Table};
+use super::{handle::CircuitBreakerHandle, settings::Settings, table::CircuitTable};
 
 /// Finds, lists and forces the circuits of a layer with one circuit per key.
 pub struct CircuitsHandle<K> {
-    pub(super) table: Arc<Table<K>>,
+    pub(super) table: Arc<CircuitTable<K>>,
 }
 
 impl<K: Eq + Hash> CircuitsHandle<K> {

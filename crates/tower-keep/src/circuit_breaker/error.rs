@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::opening_reason::{Facts, rounded};
+use super::opening_reason::{RejectionFacts, rounded};
 
 /// The error of a call that was rejected because its circuit is open.
 ///
 /// It names the circuit, the time left, and the failure that opened the circuit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
-    facts: Arc<Facts>,
+    facts: Arc<RejectionFacts>,
     remaining: Option<Duration>,
 }
 
@@ -18,7 +18,7 @@ impl Open {
     /// means open until a manual reset.
     #[must_use]
     pub fn new(circuit: impl Into<Arc<str>>, remaining: Option<Duration>) -> Self {
-        let facts = Facts {
+        let facts = RejectionFacts {
             circuit: circuit.into(),
             cause: None,
         };
@@ -28,7 +28,7 @@ impl Open {
         }
     }
 
-    pub(super) fn of(facts: Arc<Facts>, remaining: Option<Duration>) -> Self {
+    pub(super) fn of(facts: Arc<RejectionFacts>, remaining: Option<Duration>) -> Self {
         Self { facts, remaining }
     }
 

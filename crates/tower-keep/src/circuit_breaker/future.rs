@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use super::{
     admitted::{Admitted, of_stop},
     error::Open,
-    opening_reason::Facts,
+    opening_reason::RejectionFacts,
     shared_circuit::SharedCircuit,
     state::{OutcomeEffect, Trip},
 };
@@ -49,7 +49,7 @@ pin_project! {
         Calling { #[pin] future: F, admitted: Admitted },
         // The parts of an `Open`: reading it as a whole would stall on the separate writes of its
         // parts.
-        Rejected { facts: Option<Arc<Facts>>, remaining: Option<Duration> },
+        Rejected { facts: Option<Arc<RejectionFacts>>, remaining: Option<Duration> },
     }
 }
 

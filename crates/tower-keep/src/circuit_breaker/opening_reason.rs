@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 /// The circuit's name, and the failure that opened it last. All rejections share it, so that a
 /// rejection costs one reference count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct RejectionFacts {
     pub(super) circuit: Arc<str>,
     pub(super) cause: Option<Arc<str>>,
 }

@@ -12,7 +12,7 @@ use super::{
     circuit_kind::{Admits, Circuits, Readiness, Ready, Spread},
     settings::Settings,
     shared_circuit::CircuitRef,
-    table::{Seed, Table},
+    table::{CircuitTable, Seed},
     transition_listeners::TransitionListeners,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 /// [`CircuitBreakerLayer::per_key`](super::CircuitBreakerLayer::per_key).
 pub struct PerKey<F, K> {
     by: ForRequest<F>,
-    pub(super) table: Arc<Table<K>>,
+    pub(super) table: Arc<CircuitTable<K>>,
 }
 
 impl<F, K> PerKey<F, K> {
@@ -37,7 +37,7 @@ impl<F, K> PerKey<F, K> {
     ) -> Self {
         Self {
             by: ForRequest(by),
-            table: Arc::new(Table::new(settings, name, seed, listeners)),
+            table: Arc::new(CircuitTable::new(settings, name, seed, listeners)),
         }
     }
 }

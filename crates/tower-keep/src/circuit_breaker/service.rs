@@ -11,13 +11,13 @@ use tower_service::Service;
 
 use super::{
     admitted::{Admitted, guarded},
-    circuit_kind::{Admits, Circuits, Readiness, Ready, Slot, Spread},
+    circuit_kind::{Admits, Circuits, ProbeSlot, Readiness, Ready, Spread},
     error::Open,
     future::{ResponseFuture, State},
     layer::CircuitBreakerLayer,
     one_circuit::OneCircuit,
     shared_circuit::{CircuitRef, SharedCircuit},
-    state::{Admission, Answer, Rejection},
+    state::{Admission, AdmitResult, NotAdmitted},
     transition::StateChange,
 };
 use crate::{
@@ -114,7 +114,7 @@ where
             let rejection = shared.circuit.reject(Some(seen), || shared.now());
             return rejected(layer, rejection, Membership::without_call());
         }
-        if matches!(ready.slot, Slot::None) {
+        if matches!(ready.slot, ProbeSlot::None) {
             if let Some(admission) = shared.circuit.admit_closed(false, || shared.now()) {
                 return forward(inner, layer, shared.into_owned(), admission, request);
             }
@@ -128,7 +128,7 @@ where
 fn call_slowly<S, C, B, O, Request>(
     inner: &mut S,
     layer: &CircuitBreakerLayer<C, B, O>,
-    slot: Slot,
+    slot: ProbeSlot,
     shared: &CircuitRef,
     request: Request,
 ) -> ResponseFuture<S::Future, C, O>
@@ -137,7 +137,7 @@ where
     C: Clone,
     O: Clone,
 {
-    let Answer {
+    let AdmitResult {
         admission,
         transition,
     } = before_service(|| slot.enter(shared));
@@ -167,7 +167,7 @@ where
 #[inline(always)]
 fn rejected<F, C: Clone, B, O: Clone>(
     layer: &CircuitBreakerLayer<C, B, O>,
-    rejection: Rejection,
+    rejection: NotAdmitted,
     membership: Membership,
 ) -> ResponseFuture<F, C, O> {
     let state = State::Rejected {

@@ -16,7 +16,7 @@ use super::{
     settings::Settings,
     shared_circuit::{CircuitRef, SharedCircuit},
     slow_in_flight::nanos,
-    table_entry::{Changes, TableEntry},
+    table_entry::{ChangedCircuits, TableEntry},
     transition_listeners::TransitionListeners,
 };
 use crate::sharded::Shard;
@@ -25,11 +25,11 @@ use crate::sharded::Shard;
 ///
 /// Lock order: `circuits` before `template`, both before a circuit's own and the list of changes.
 /// The only user code under a lock is the key's `Eq` and `Hash`.
-pub(super) struct Table<K> {
+pub(super) struct CircuitTable<K> {
     circuits: RwLock<Members<K>>,
     template: Mutex<Template>,
     pub(super) listeners: Arc<TransitionListeners>,
-    changes: Arc<Changes>,
+    changes: Arc<ChangedCircuits>,
     born: Instant,
 }
 
@@ -73,7 +73,7 @@ impl Template {
     }
 }
 
-impl<K> Table<K> {
+impl<K> CircuitTable<K> {
     pub(super) fn new(
         settings: Settings,
         name: Option<Arc<str>>,
@@ -191,7 +191,7 @@ impl<K: Eq + Hash> Members<K> {
     }
 }
 
-impl<K: Eq + Hash> Table<K> {
+impl<K: Eq + Hash> CircuitTable<K> {
     pub(super) fn find(&self, key: &K) -> Option<CircuitRef> {
         self.read().index.get(key).cloned()
     }
@@ -224,7 +224,7 @@ impl<K: Eq + Hash> Table<K> {
     }
 }
 
-impl<K: Eq + Hash + fmt::Display> Table<K> {
+impl<K: Eq + Hash + fmt::Display> CircuitTable<K> {
     /// The circuit of this key, created if needed.
     pub(super) fn get(&self, key: K) -> CircuitRef {
         let now = self.now();

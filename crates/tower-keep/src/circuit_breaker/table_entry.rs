@@ -7,12 +7,12 @@ use std::sync::{
 
 /// The numbers of circuits that may belong to another eviction queue now.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct ChangedCircuits {
     /// A leaf lock.
     numbers: Mutex<Vec<u64>>,
 }
 
-impl Changes {
+impl ChangedCircuits {
     pub(super) fn take(&self) -> Vec<u64> {
         std::mem::take(&mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -22,13 +22,13 @@ impl Changes {
 pub(super) struct TableEntry {
     /// Unique in the table, for ever.
     pub(super) number: u64,
-    changes: Arc<Changes>,
+    changes: Arc<ChangedCircuits>,
     /// Whether the number is in the list. It is there at most once.
     noted: AtomicBool,
 }
 
 impl TableEntry {
-    pub(super) fn new(number: u64, changes: Arc<Changes>) -> Self {
+    pub(super) fn new(number: u64, changes: Arc<ChangedCircuits>) -> Self {
         Self {
             number,
             changes,

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    bounds::{CloneService, DisplayError},
+    bounds::CloneService,
     error::Duplicate,
     execution::Execution,
     layer::DedupLayer,
@@ -20,6 +20,7 @@ use super::{
     service::{Mode, emit_duplicate, job_of, take_called},
 };
 use crate::{
+    display_error::DisplayError,
     job::{
         membership::Membership,
         panic::before_service,

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::task::Answer;
+use super::task::TaskAnswer;
 use crate::{
     event::{CancelReason, JobId},
     job::core::{By, Core},
@@ -38,7 +38,7 @@ use crate::{
 ///
 /// `&mut handle` can be awaited in `select!`: dropping that branch loses nothing.
 pub struct JobHandle<T, E> {
-    result: oneshot::Receiver<Answer<Result<T, E>>>,
+    result: oneshot::Receiver<TaskAnswer<Result<T, E>>>,
     job: Arc<Core>,
     watch: Watch,
     cancels: bool,
@@ -48,7 +48,7 @@ impl<T, E> JobHandle<T, E> {
     pub(super) fn new(
         job: Arc<Core>,
         watch: Watch,
-        result: oneshot::Receiver<Answer<Result<T, E>>>,
+        result: oneshot::Receiver<TaskAnswer<Result<T, E>>>,
     ) -> Self {
         Self {
             result,

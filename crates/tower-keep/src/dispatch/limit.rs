@@ -107,9 +107,9 @@ impl JobLimit {
     }
 
     /// Counts a job in flight, which holds the permit.
-    pub(super) fn enter(self: &Arc<Self>, permit: LimitPermit) -> InFlight {
+    pub(super) fn enter(self: &Arc<Self>, permit: LimitPermit) -> InFlightJob {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        InFlight {
+        InFlightJob {
             limit: Arc::clone(self),
             _permit: permit,
         }
@@ -121,13 +121,13 @@ fn shut_down() -> Cancelled {
 }
 
 /// Counts a job in flight until it is dropped.
-pub(super) struct InFlight {
+pub(super) struct InFlightJob {
     limit: Arc<JobLimit>,
     // Dropped after the count went down, so that the count never exceeds the limit.
     _permit: LimitPermit,
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightJob {
     fn drop(&mut self) {
         self.limit.in_flight.fetch_sub(1, Ordering::AcqRel);
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     entry_service::Failure,
     error::{JobError, Panicked},
-    limit::InFlight,
+    limit::InFlightJob,
 };
 use crate::{
     cancel::registry::ShutdownHold,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The handle's message: the result, or the panic of the closure that makes it.
-pub(super) type Answer<R> = Result<R, Box<dyn Any + Send>>;
+pub(super) type TaskAnswer<R> = Result<R, Box<dyn Any + Send>>;
 
 pin_project! {
     /// Drives the work to its end, and then sends the result to the handle.
@@ -45,7 +45,7 @@ pin_project! {
         #[pin]
         work: Option<F>,
         job: Arc<Core>,
-        in_flight: Option<InFlight>,
+        in_flight: Option<InFlightJob>,
         // Held until the result is sent.
         shutdown: Option<ShutdownHold>,
         reply: Option<Reply<O, T, O::Error>>,
@@ -65,14 +65,14 @@ pin_project! {
                 });
                 let reason = this.job.reason().unwrap_or(CancelReason::Shutdown);
                 let cancelled = Cancelled::of(this.job.id(), reason);
-                Task::finish(this, Outcome::NoResult(JobError::Cancelled(cancelled)));
+                Task::finish(this, TaskOutcome::NoResult(JobError::Cancelled(cancelled)));
             }
         }
     }
 }
 
 /// How the work ended.
-enum Outcome<T, E> {
+enum TaskOutcome<T, E> {
     Response(T),
     Error(E),
     NoResult(JobError),
@@ -85,7 +85,7 @@ where
     pub(super) fn new(
         work: F,
         job: Arc<Core>,
-        in_flight: InFlight,
+        in_flight: InFlightJob,
         shutdown: ShutdownHold,
         reply: Reply<O, T, O::Error>,
     ) -> Self {
@@ -99,7 +99,7 @@ where
         }
     }
 
-    fn finish(self: Pin<&mut Self>, outcome: Outcome<T, E>) {
+    fn finish(self: Pin<&mut Self>, outcome: TaskOutcome<T, E>) {
         let mut this = self.project();
         // Dropping the work ends the job, if it has not ended yet. A panic in that drop does not
         // change the result.
@@ -109,9 +109,9 @@ where
         drop(this.in_flight.take());
         if let Some(reply) = this.reply.take() {
             reply.send(|on_reject| match outcome {
-                Outcome::Response(response) => Ok(response),
-                Outcome::Error(error) => Err(on_reject.pass(error)),
-                Outcome::NoResult(why) => on_reject.reject(why),
+                TaskOutcome::Response(response) => Ok(response),
+                TaskOutcome::Error(error) => Err(on_reject.pass(error)),
+                TaskOutcome::NoResult(why) => on_reject.reject(why),
             });
         }
         *this.shutdown = None;
@@ -135,12 +135,12 @@ where
         let poll = || Surroundings::default().around(|| work.poll(cx));
         let outcome = match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(Ok(response))) => Outcome::Response(response),
-            Ok(Poll::Ready(Err(Failure::Own(error)))) => Outcome::Error(error),
+            Ok(Poll::Ready(Ok(response))) => TaskOutcome::Response(response),
+            Ok(Poll::Ready(Err(Failure::Own(error)))) => TaskOutcome::Error(error),
             Ok(Poll::Ready(Err(Failure::Cancelled(why)))) => {
-                Outcome::NoResult(JobError::Cancelled(why))
+                TaskOutcome::NoResult(JobError::Cancelled(why))
             }
-            Err(panic) => Outcome::NoResult(match this.job.reason() {
+            Err(panic) => TaskOutcome::NoResult(match this.job.reason() {
                 // A panic in the grace period: the job ended as cancelled, as with any other
                 // result.
                 Some(reason) if reason != CancelReason::TimedOut => {
@@ -158,7 +158,7 @@ where
 /// The sender to the handle.
 pub(super) struct Reply<O, T, E> {
     pub(super) on_reject: O,
-    pub(super) to: oneshot::Sender<Answer<Result<T, E>>>,
+    pub(super) to: oneshot::Sender<TaskAnswer<Result<T, E>>>,
 }
 
 impl<O, T, E> Reply<O, T, E> {

@@ -59,7 +59,7 @@ pin_project! {
 
 struct Begun {
     /// `None` without a job, and once the step is over.
-    key: Option<steps::Key>,
+    key: Option<steps::StepKey>,
     /// The limit and its deadline; `None` without a limit, or if the deadline is out of range.
     deadline: Option<(Duration, Instant)>,
     /// Stops the step's code, if it has a grace period.
@@ -69,7 +69,7 @@ struct Begun {
 
 impl Begun {
     /// Reports the end of the step to the job, once.
-    fn close(&mut self, job: &Job, how: impl FnOnce(&Core, steps::Key)) {
+    fn close(&mut self, job: &Job, how: impl FnOnce(&Core, steps::StepKey)) {
         if let (Some(core), Some(key)) = (job.core(), self.key.take()) {
             how(core, key);
         }

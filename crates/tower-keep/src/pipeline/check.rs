@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     layer::PipelineLayer,
     settings::Pipeline,
-    slot::{Limits, Slot},
+    slot::{Slot, SlotLimits},
     slots,
 };
 use crate::timeout::{Measure, Span};
@@ -104,7 +104,7 @@ struct Limit {
 }
 
 impl Limit {
-    fn of(name: &'static str, limits: Limits) -> Option<Self> {
+    fn of(name: &'static str, limits: SlotLimits) -> Option<Self> {
         Some(Self {
             name,
             value: limits.fixed?,

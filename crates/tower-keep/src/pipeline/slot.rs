@@ -34,8 +34,8 @@ pub(super) mod sealed {
     /// A layer in a slot.
     pub trait Slot: super::Unshare {
         /// The facts that the check needs.
-        fn facts(&self) -> super::Facts<'_> {
-            super::Facts::default()
+        fn facts(&self) -> super::SlotFacts<'_> {
+            super::SlotFacts::default()
         }
 
         /// The layer's table of jobs, to share with the other layers.
@@ -55,15 +55,15 @@ pub(super) mod sealed {
 /// The facts that the check needs. Most slots have none.
 #[allow(missing_debug_implementations, reason = "it has no public name")]
 #[derive(Default)]
-pub struct Facts<'a> {
-    pub(super) limits: Option<Limits>,
-    pub(super) retries: Option<&'a retry::Settings>,
+pub struct SlotFacts<'a> {
+    pub(super) limits: Option<SlotLimits>,
+    pub(super) retries: Option<&'a retry::RetrySettings>,
     pub(super) circuits: Option<&'a dyn Circuits>,
 }
 
 /// The limits of a timeout layer.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct SlotLimits {
     pub(super) span: Span,
     pub(super) measure: Measure,
     /// The limit of a request that sets none itself.
@@ -114,36 +114,36 @@ impl<F, K, M, O> sealed::Slot for DedupLayer<F, K, M, O> {}
 
 impl<C, B: Circuits, O> Slot<slots::CircuitBreaker> for CircuitBreakerLayer<C, B, O> {}
 impl<C, B: Circuits, O> sealed::Slot for CircuitBreakerLayer<C, B, O> {
-    fn facts(&self) -> Facts<'_> {
-        Facts {
+    fn facts(&self) -> SlotFacts<'_> {
+        SlotFacts {
             circuits: Some(&self.circuits),
-            ..Facts::default()
+            ..SlotFacts::default()
         }
     }
 }
 
 impl<L: FixedLimit, T: FixedLimit, O> Slot<slots::Timeout> for TimeoutLayer<L, T, O> {}
 impl<L: FixedLimit, T: FixedLimit, O> sealed::Slot for TimeoutLayer<L, T, O> {
-    fn facts(&self) -> Facts<'_> {
-        Facts {
-            limits: Some(Limits {
+    fn facts(&self) -> SlotFacts<'_> {
+        SlotFacts {
+            limits: Some(SlotLimits {
                 span: self.span,
                 measure: self.measure,
                 fixed: self.limit.fixed_limit(),
                 grace: self.grace_period().unwrap_or_default(),
                 step: self.step_limit.fixed_limit(),
             }),
-            ..Facts::default()
+            ..SlotFacts::default()
         }
     }
 }
 
 impl<P, X> Slot<slots::Retry> for RetryLayer<P, X> {}
 impl<P, X> sealed::Slot for RetryLayer<P, X> {
-    fn facts(&self) -> Facts<'_> {
-        Facts {
+    fn facts(&self) -> SlotFacts<'_> {
+        SlotFacts {
             retries: Some(&self.settings),
-            ..Facts::default()
+            ..SlotFacts::default()
         }
     }
 }

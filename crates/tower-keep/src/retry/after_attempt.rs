@@ -10,7 +10,7 @@ use super::{
     backoff::{Jitter, JitterState},
     budget::RetryBudget,
     policy::Decision,
-    settings::Settings,
+    settings::RetrySettings,
 };
 use crate::{
     error_text::bounded_text,
@@ -25,7 +25,7 @@ use crate::{
 
 /// A completed attempt that the policy did not accept.
 pub(super) struct FailedAttempt<'a> {
-    pub(super) settings: &'a Settings,
+    pub(super) settings: &'a RetrySettings,
     pub(super) membership: &'a Membership,
     pub(super) attempt: u32,
     /// From the request, or else from the layer.

@@ -20,7 +20,7 @@ use super::{
     give_up::GaveUp,
     hooks::Hooks,
     policy::{Attempt, Decision, Policy},
-    shared_layer::{Deadline, SharedLayer},
+    shared_layer::{RetryDeadline, SharedLayer},
 };
 use crate::{
     event::GiveUpReason,
@@ -50,7 +50,7 @@ pin_project! {
         budget: Option<RetryBudget>,
         attempt: u32,
         max_retries: u32,
-        deadline: Deadline,
+        deadline: RetryDeadline,
         jitter: Option<Box<JitterState>>,
         shared: Arc<Shard<SharedLayer<P, X>>>,
         membership: Membership,
@@ -60,11 +60,11 @@ pin_project! {
 type SharedByCalls<P, X> = Arc<Shard<SharedLayer<P, X>>>;
 
 /// The state of a call that comes from its request and its layer.
-pub(super) struct Call<Seen, P, X> {
+pub(super) struct RetryCall<Seen, P, X> {
     pub(super) seen: Seen,
     pub(super) budget: Option<RetryBudget>,
     pub(super) max_retries: u32,
-    pub(super) deadline: Deadline,
+    pub(super) deadline: RetryDeadline,
     pub(super) shared: SharedByCalls<P, X>,
 }
 
@@ -138,7 +138,7 @@ where
     pub(super) fn calling(
         future: S::Future,
         next: Option<(S, Request)>,
-        call: Call<P::Seen, P, X>,
+        call: RetryCall<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
         let next = next.map(|(service, request)| Next {
@@ -149,7 +149,7 @@ where
     }
 
     /// The asynchronous hook comes before the first attempt. A job is held back until the call.
-    pub(super) fn preparing(service: S, request: Request, call: Call<P::Seen, P, X>) -> Self {
+    pub(super) fn preparing(service: S, request: Request, call: RetryCall<P::Seen, P, X>) -> Self {
         let membership = Membership::without_call();
         membership.with_job(|job| job.flags.hold_back());
         let next = Next {
@@ -163,7 +163,7 @@ where
     fn new(
         state: State<S, S::Future, X::Prepare, X::Prepared>,
         next: Option<Next<S, Request>>,
-        call: Call<P::Seen, P, X>,
+        call: RetryCall<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
         Self {

@@ -7,7 +7,7 @@ use super::{
     budget::RetryBudget,
     hooks::HookSet,
     policy::OnError,
-    settings::{Seeds, Settings},
+    settings::{RetrySettings, Seeds},
 };
 use crate::unshare::Unshare;
 
@@ -73,7 +73,7 @@ mod hooks;
 /// `P` is the policy, `X` the optional hooks.
 #[derive(Clone)]
 pub struct RetryLayer<P = OnError, X = HookSet> {
-    pub(crate) settings: Settings,
+    pub(crate) settings: RetrySettings,
     pub(super) policy: P,
     pub(super) hooks: X,
 }
@@ -129,7 +129,7 @@ impl RetryLayer {
 
     const fn with(max_retries: u32, backoff: Backoff) -> Self {
         Self {
-            settings: Settings::new(max_retries, backoff),
+            settings: RetrySettings::new(max_retries, backoff),
             policy: OnError,
             hooks: HookSet::DEFAULT,
         }

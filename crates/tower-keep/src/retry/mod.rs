@@ -268,7 +268,7 @@ mod settings;
 mod shared_layer;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::settings::Settings;
+pub(crate) use self::settings::RetrySettings;
 pub use self::{
     backoff::{Backoff, BackoffStrategy, Jitter},
     budget::{Balance, RetryBudget, RetryBudgets},

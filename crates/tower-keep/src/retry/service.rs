@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    future::{Call, ResponseFuture},
+    future::{ResponseFuture, RetryCall},
     hooks::{HookSet, Hooks},
     layer::RetryLayer,
     policy::{Attempt, OnError, Policy},
@@ -101,7 +101,7 @@ where
         let max_retries = before_service(|| layer.hooks.max_retries(&request))
             .unwrap_or(layer.settings.max_retries);
         let seen = before_service(|| layer.policy.see(&request));
-        let call = Call {
+        let call = RetryCall {
             seen,
             budget,
             max_retries,

@@ -15,7 +15,7 @@ use crate::unshare::{Unshare, has_others};
 
 /// The settings that do not depend on the request and result types.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct RetrySettings {
     pub(super) max_retries: u32,
     pub(super) backoff: Backoff,
     pub(super) max_total_time: Option<Duration>,
@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     pub(super) seeds: Option<Arc<Seeds>>,
 }
 
-impl Settings {
+impl RetrySettings {
     pub(super) const fn new(max_retries: u32, backoff: Backoff) -> Self {
         Self {
             max_retries,
@@ -64,7 +64,7 @@ impl Settings {
     }
 }
 
-impl Unshare for Settings {
+impl Unshare for RetrySettings {
     /// Whether another owner uses the same seeds. A budget does not count: sharing it is its
     /// purpose.
     fn is_shared(&self) -> bool {

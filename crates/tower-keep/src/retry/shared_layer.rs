@@ -14,10 +14,10 @@ pub(super) struct SharedLayer<P, X> {
 }
 
 /// The end of `max_total_time` for one call, in nanoseconds from the origin.
-pub(super) type Deadline = u64;
+pub(super) type RetryDeadline = u64;
 
 /// The call has no `max_total_time`.
-const NO_DEADLINE: Deadline = Deadline::MAX;
+const NO_DEADLINE: RetryDeadline = RetryDeadline::MAX;
 
 impl<P, X> SharedLayer<P, X> {
     pub(super) fn new(layer: RetryLayer<P, X>) -> Self {
@@ -32,7 +32,7 @@ impl<P, X> SharedLayer<P, X> {
     /// `budget` is the budget of the request, if it chose one. `shard` is the shard of the calling
     /// thread.
     #[inline(always)]
-    pub(super) fn begin(&self, budget: Option<&RetryBudget>, shard: usize) -> Deadline {
+    pub(super) fn begin(&self, budget: Option<&RetryBudget>, shard: usize) -> RetryDeadline {
         let settings = &self.layer.settings;
         if budget.is_none() && settings.budget.is_none() && settings.max_total_time.is_none() {
             return NO_DEADLINE;
@@ -43,7 +43,7 @@ impl<P, X> SharedLayer<P, X> {
     // Out of line: most calls need no clock, and their code stays small.
     #[cold]
     #[inline(never)]
-    fn begin_by_the_clock(&self, budget: Option<&RetryBudget>, shard: usize) -> Deadline {
+    fn begin_by_the_clock(&self, budget: Option<&RetryBudget>, shard: usize) -> RetryDeadline {
         let settings = &self.layer.settings;
         if let Some(budget) = budget.or(settings.budget.as_ref()) {
             budget.deposit(shard);
@@ -58,7 +58,7 @@ impl<P, X> SharedLayer<P, X> {
     }
 
     #[cold]
-    pub(super) fn deadline_at(&self, deadline: Deadline) -> Option<Instant> {
+    pub(super) fn deadline_at(&self, deadline: RetryDeadline) -> Option<Instant> {
         if deadline == NO_DEADLINE {
             return None;
         }

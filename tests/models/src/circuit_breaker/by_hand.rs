@@ -8,7 +8,7 @@ use super::{
     number, open_circuit,
     packed_state::{RAMPING, State, TIMED, TRACKED, WINDOWED},
     settings::Window,
-    state::Rejection,
+    state::NotAdmitted,
 };
 use crate::{
     ratio::Ratio,
@@ -41,7 +41,7 @@ pub fn forced_open_stays_open() {
         assert_eq!((seen.probes, seen.time_until_probe), (0, None));
         assert_eq!(seen.opened, u64::from(opened));
         let answer = circuit.asked(COOLDOWN * 9);
-        let rejection = Rejection {
+        let rejection = NotAdmitted {
             remaining: None,
             facts: Arc::default(),
         };

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What became of a call that asked for a place.
-fn is_probe(answer: &super::Answer) -> bool {
+fn is_probe(answer: &super::AdmitResult) -> bool {
     answer.admission.as_ref().is_ok_and(Admission::is_probe)
 }
 

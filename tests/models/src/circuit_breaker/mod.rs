@@ -43,7 +43,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use self::{
     packed_state::State,
     settings::Settings,
-    state::{Admission, Answer, Circuit, OutcomeEffect},
+    state::{Admission, AdmitResult, Circuit, OutcomeEffect},
 };
 use crate::classify::Outcome;
 
@@ -80,7 +80,7 @@ fn number(number: u32) -> NonZeroU32 {
 
 /// What models do with a circuit, in short.
 impl Circuit {
-    fn asked(&self, now: Duration) -> Answer {
+    fn asked(&self, now: Duration) -> AdmitResult {
         self.admit(false, || now)
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     mode::Debounce,
-    supersede::slot_table::{Admission, SlotGuard, SlotTable},
+    supersede::slot_table::{SlotAdmission, SlotGuard, SlotTable},
 };
 use crate::run::{Sleeper, Unhurt, explore, spawn};
 
@@ -14,7 +14,7 @@ type Held = Unhurt<SlotGuard<u8>>;
 
 fn latest(slots: &Arc<SlotTable<u8>>) -> Held {
     let (guard, admission) = slots.take_slot(KEY, None, None);
-    assert!(matches!(admission, Admission::Begins));
+    assert!(matches!(admission, SlotAdmission::Begins));
     Unhurt::new(guard)
 }
 
@@ -26,7 +26,10 @@ fn lines_up(slots: &Arc<SlotTable<u8>>) -> (Held, bool) {
         max_wait: None,
     };
     let (guard, admission) = slots.queue(KEY, None, None, &mode);
-    (Unhurt::new(guard), matches!(admission, Admission::Begins))
+    (
+        Unhurt::new(guard),
+        matches!(admission, SlotAdmission::Begins),
+    )
 }
 
 /// `Wait`: until the call has the slot (`true`) or was replaced.

@@ -18,7 +18,8 @@ use std::{sync::Arc, time::Duration};
 use hashlink::LinkedHashMap;
 
 use super::{
-    packed_state::State, shared_circuit::CircuitRef, slow_in_flight::nanos, table_entry::Changes,
+    packed_state::State, shared_circuit::CircuitRef, slow_in_flight::nanos,
+    table_entry::ChangedCircuits,
 };
 
 /// The number of second chances per eviction.
@@ -71,7 +72,7 @@ const FORCED: usize = 2;
 /// The circuits of a table, by number, in the order of eviction.
 pub(super) struct Queues<K> {
     queues: [LinkedHashMap<u64, Member<K>>; 3],
-    changes: Arc<Changes>,
+    changes: Arc<ChangedCircuits>,
     /// The number of circuits that were checked.
     #[cfg(test)]
     checks: usize,
@@ -87,7 +88,7 @@ impl<K> Queues<K> {
         }
     }
 
-    pub(super) fn changes(&self) -> Arc<Changes> {
+    pub(super) fn changes(&self) -> Arc<ChangedCircuits> {
         Arc::clone(&self.changes)
     }
 

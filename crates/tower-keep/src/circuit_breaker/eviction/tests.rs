@@ -13,13 +13,13 @@ use crate::{
 const NEVER: Duration = Duration::MAX;
 
 /// A table without an index, with its own clock.
-struct Table {
+struct CircuitTable {
     queues: Queues<u64>,
     now: u64,
     next: u64,
 }
 
-impl Table {
+impl CircuitTable {
     fn new() -> Self {
         Self {
             queues: Queues::new(),
@@ -84,10 +84,10 @@ fn open(shared: &SharedCircuit) {
 /// R71 The work of a new key does not grow with the number of circuits, in any state.
 #[test]
 fn the_cost_of_a_new_key_is_constant() {
-    let touch_all = |table: &mut Table, all: &[CircuitRef]| {
+    let touch_all = |table: &mut CircuitTable, all: &[CircuitRef]| {
         all.iter().for_each(|shared| table.touch(shared));
     };
-    type Prepare<'a> = &'a dyn Fn(&mut Table, &[CircuitRef]);
+    type Prepare<'a> = &'a dyn Fn(&mut CircuitTable, &[CircuitRef]);
     let kinds: [(&str, Prepare<'_>); 6] = [
         ("unused", &|_, _| {}),
         ("used", &touch_all),
@@ -108,7 +108,7 @@ fn the_cost_of_a_new_key_is_constant() {
     for (kind, prepare) in kinds {
         let mut costs = Vec::new();
         for circuits in [100, 10_000] {
-            let (mut table, all) = Table::with(circuits);
+            let (mut table, all) = CircuitTable::with(circuits);
             prepare(&mut table, &all);
             // The first new key moves the changed circuits, each once.
             table.add(circuits as usize, NEVER);
@@ -134,7 +134,7 @@ fn the_cost_of_a_new_key_is_constant() {
 /// R71 The least recently used closed circuit is evicted first, then the open circuit.
 #[test]
 fn closed_circuits_go_before_open_ones() {
-    let (mut table, all) = Table::with(5);
+    let (mut table, all) = CircuitTable::with(5);
     open(&all[0]);
     open(&all[1]);
     all[2].set_mode(Mode::ForcedClosed);
@@ -154,7 +154,7 @@ fn closed_circuits_go_before_open_ones() {
 /// R71 If all circuits were used since their arrival, one of the first eight is evicted.
 #[test]
 fn the_least_used_of_eight_goes() {
-    let (mut table, all) = Table::with(20);
+    let (mut table, all) = CircuitTable::with(20);
     for shared in all.iter().rev() {
         table.touch(shared);
     }
@@ -168,7 +168,7 @@ fn the_least_used_of_eight_goes() {
 /// R71 If circuits were used at the same moment, the first in the queue is evicted.
 #[test]
 fn the_first_of_equals_goes() {
-    let (mut table, all) = Table::with(10);
+    let (mut table, all) = CircuitTable::with(10);
     table.now += 1;
     for shared in &all {
         shared.touch(table.now);
@@ -179,7 +179,7 @@ fn the_first_of_equals_goes() {
 /// R71 Forced circuits do not count for the maximum, and count again after their release.
 #[test]
 fn forced_circuits_do_not_count() {
-    let (mut table, all) = Table::with(6);
+    let (mut table, all) = CircuitTable::with(6);
     for shared in &all[..4] {
         shared.set_mode(Mode::ObserveOnly);
     }
@@ -196,7 +196,7 @@ fn forced_circuits_do_not_count() {
 /// R74 A circuit that is forced for a time counts again after that time.
 #[tokio::test(start_paused = true)]
 async fn a_forced_time_ends() {
-    let (mut table, all) = Table::with(3);
+    let (mut table, all) = CircuitTable::with(3);
     for shared in &all {
         shared.force_open_for(Duration::from_secs(1));
     }
@@ -215,7 +215,7 @@ async fn a_forced_time_ends() {
 /// R71 A circuit that changes often is noted once, even after its removal from the table.
 #[test]
 fn changes_take_bounded_memory() {
-    let (table, all) = Table::with(2);
+    let (table, all) = CircuitTable::with(2);
     let flap = |shared: &SharedCircuit| {
         for _ in 0..100 {
             shared.set_mode(Mode::ForcedOpen);
@@ -225,7 +225,7 @@ fn changes_take_bounded_memory() {
     flap(&all[0]);
     flap(&all[1]);
     assert_eq!(table.queues.changes.take(), [0, 1]);
-    let (mut table, all) = Table::with(2);
+    let (mut table, all) = CircuitTable::with(2);
     drop(table.queues.remove(0));
     flap(&all[0]);
     assert!(table.add(3, NEVER).is_empty());
@@ -237,7 +237,7 @@ fn changes_take_bounded_memory() {
 #[test]
 fn a_new_key_finds_idle_circuits() {
     let idle = Duration::from_nanos(1000);
-    let (mut table, all) = Table::with(12);
+    let (mut table, all) = CircuitTable::with(12);
     open(&all[1]);
     all[2].set_mode(Mode::ForcedClosed);
     table.now = 999;

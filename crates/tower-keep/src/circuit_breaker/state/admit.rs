@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Admission, Answer, Circuit, FAR, Kind, Lease, Leave, Locked, Mode, OBSERVING, OpeningReason,
-    Ordering, RAMPING, Rejection, Seen, State, StateChange, TIMED, TRACKED, UNTIMED, Wait, nanos,
+    Admission, AdmitResult, Circuit, FAR, Kind, Lease, Leave, LockedState, Mode, NotAdmitted,
+    OBSERVING, OpeningReason, Ordering, RAMPING, Seen, State, StateChange, TIMED, TRACKED, UNTIMED,
+    Wait, nanos,
 };
 
 /// A half-open circuit opens again after this many times its number of slots were lost in a row.
@@ -36,7 +37,7 @@ impl Circuit {
         &self,
         seen: Option<Seen>,
         now: impl FnOnce() -> Duration,
-    ) -> Rejection {
+    ) -> NotAdmitted {
         let mut locked = self.lock();
         locked.rejected += 1;
         let word = self.word();
@@ -50,7 +51,7 @@ impl Circuit {
     }
 
     #[cold]
-    pub(super) fn rejects_locked(&self, locked: &Locked, now: Duration) -> Option<Wait> {
+    pub(super) fn rejects_locked(&self, locked: &LockedState, now: Duration) -> Option<Wait> {
         match self.word().state() {
             State::Closed => None,
             State::Open => match locked.until {
@@ -89,9 +90,13 @@ impl Circuit {
 
     /// Admits or rejects a call. The first call after the cooldown makes an open circuit half-open.
     /// With `reserves`, the call itself comes later: see [`begin`](Self::begin).
-    pub(in super::super) fn admit(&self, reserves: bool, now: impl Fn() -> Duration) -> Answer {
+    pub(in super::super) fn admit(
+        &self,
+        reserves: bool,
+        now: impl Fn() -> Duration,
+    ) -> AdmitResult {
         match self.admit_closed(reserves, &now) {
-            Some(admission) => Answer {
+            Some(admission) => AdmitResult {
                 admission: Ok(admission),
                 transition: None,
             },
@@ -100,7 +105,7 @@ impl Circuit {
     }
 
     #[cold]
-    fn admit_locked(&self, reserves: bool, now: Duration) -> Answer {
+    fn admit_locked(&self, reserves: bool, now: Duration) -> AdmitResult {
         let mut locked = self.lock();
         let mut transition = self.before_admission(&mut locked, now);
         let wait = match self.state() {
@@ -124,7 +129,7 @@ impl Circuit {
             } else {
                 Err(locked.rejection(wait))
             };
-            return Answer {
+            return AdmitResult {
                 admission,
                 transition,
             };
@@ -153,14 +158,18 @@ impl Circuit {
         if !reserves {
             locked.begin(&mut admission, now);
         }
-        Answer {
+        AdmitResult {
             admission: Ok(admission),
             transition,
         }
     }
 
     /// Opens the circuit for reasons of time alone: slow calls in flight, or hanging probes.
-    fn before_admission(&self, locked: &mut Locked, now: Duration) -> Option<Box<StateChange>> {
+    fn before_admission(
+        &self,
+        locked: &mut LockedState,
+        now: Duration,
+    ) -> Option<Box<StateChange>> {
         match self.state() {
             State::Closed => {
                 let reason = self.judge(locked, self.word().failures(), None, now)?;
@@ -185,7 +194,7 @@ impl Circuit {
 
     /// Rejects a share of the calls during the ramp. The admitted share is the elapsed share of the
     /// ramp, at least a tenth.
-    fn ramp(&self, locked: &mut Locked, now: Duration) -> Option<Wait> {
+    fn ramp(&self, locked: &mut LockedState, now: Duration) -> Option<Wait> {
         if !self.word().has(RAMPING) {
             return None;
         }

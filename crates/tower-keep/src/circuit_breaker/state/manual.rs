@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Circuit, CircuitSnapshot, Leave, Locked, Mode, Settings, State, StateChange};
+use super::{Circuit, CircuitSnapshot, Leave, LockedState, Mode, Settings, State, StateChange};
 
 impl Circuit {
     /// Sets the mode and its initial state: open for `ForcedOpen`, otherwise closed with empty
@@ -90,7 +90,7 @@ impl Circuit {
         self.state() == State::Open && self.is_opened_by_hand(&self.lock(), now())
     }
 
-    fn is_opened_by_hand(&self, locked: &Locked, now: Duration) -> bool {
+    fn is_opened_by_hand(&self, locked: &LockedState, now: Duration) -> bool {
         let over = locked.until.is_some_and(|until| until <= now);
         locked.manual && self.state() == State::Open && !over
     }

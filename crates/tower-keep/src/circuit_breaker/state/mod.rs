@@ -29,7 +29,7 @@ use std::{
 
 use super::{
     mode::Mode,
-    opening_reason::{Facts, OpeningReason},
+    opening_reason::{OpeningReason, RejectionFacts},
     packed_state::{DATED, OBSERVING, PackedState, RAMPING, State, TIMED, TRACKED, WINDOWED},
     settings::Settings,
     slow_in_flight::{SlowInFlight, nanos},
@@ -82,10 +82,10 @@ impl Admission {
 
 /// The rejection of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rejection {
+pub(super) struct NotAdmitted {
     /// The time until the circuit may admit a call; `None` means until a manual change.
     pub(super) remaining: Option<Duration>,
-    pub(super) facts: Arc<Facts>,
+    pub(super) facts: Arc<RejectionFacts>,
 }
 
 /// The time until the circuit may admit a call; `None` means until a manual change.
@@ -101,8 +101,8 @@ pub(super) struct Seen {
 
 /// The answer to a request for admission.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) admission: Result<Admission, Rejection>,
+pub(super) struct AdmitResult {
+    pub(super) admission: Result<Admission, NotAdmitted>,
     pub(super) transition: Option<Box<StateChange>>,
 }
 
@@ -140,11 +140,11 @@ pub(crate) struct Circuit {
     word: AtomicU64,
     /// `until` of the last transition, in nanoseconds; `FAR` if there is none or if it overflows.
     until: AtomicU64,
-    locked: Mutex<Locked>,
+    locked: Mutex<LockedState>,
 }
 
 #[derive(Debug)]
-pub(super) struct Locked {
+pub(super) struct LockedState {
     settings: Settings,
     pub(super) mode: Mode,
     /// When an open circuit admits a probe; `None` means after a manual change.
@@ -160,7 +160,7 @@ pub(super) struct Locked {
     tripping: bool,
     /// The last transition was manual.
     manual: bool,
-    facts: Arc<Facts>,
+    facts: Arc<RejectionFacts>,
     /// The outcomes of the current or the last closed state.
     outcomes: Option<Outcomes>,
     in_flight: Option<SlowInFlight>,
@@ -189,7 +189,7 @@ struct Lease {
 
 impl Circuit {
     pub(super) fn new(settings: Settings, seed: u64) -> Self {
-        let mut locked = Locked {
+        let mut locked = LockedState {
             outcomes: settings
                 .is_windowed()
                 .then(|| Outcomes::new(settings.window)),
@@ -231,7 +231,7 @@ impl Circuit {
         self.word().state()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, LockedState> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -277,7 +277,7 @@ impl Circuit {
     /// sees only one of them.
     fn transit(
         &self,
-        locked: &mut Locked,
+        locked: &mut LockedState,
         to: State,
         leave: Leave,
         now: Duration,
@@ -329,7 +329,7 @@ impl Circuit {
     }
 }
 
-impl Locked {
+impl LockedState {
     /// The flags for the settings and the mode.
     fn flags(&self) -> u64 {
         let mut flags = match self.mode {
@@ -366,8 +366,8 @@ impl Locked {
         Arc::make_mut(&mut self.facts).cause = cause;
     }
 
-    fn rejection(&self, Wait(remaining): Wait) -> Rejection {
-        Rejection {
+    fn rejection(&self, Wait(remaining): Wait) -> NotAdmitted {
+        NotAdmitted {
             remaining,
             facts: Arc::clone(&self.facts),
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admission, Circuit, DATED, Kind, Leave, Locked, Mode, OpeningReason, Ordering, Outcome,
+    Admission, Circuit, DATED, Kind, Leave, LockedState, Mode, OpeningReason, Ordering, Outcome,
     OutcomeEffect, PackedState, RAMPING, Ratio, Sample, State, StateChange, TIMED, TRACKED, Trip,
     UNTIMED, WINDOWED, nanos,
 };
@@ -167,7 +167,7 @@ impl Circuit {
     /// The reason why a closed circuit opens, if a condition is met.
     pub(super) fn judge(
         &self,
-        locked: &mut Locked,
+        locked: &mut LockedState,
         in_a_row: u32,
         ended: Option<Ended>,
         now: Duration,
@@ -227,7 +227,7 @@ impl Circuit {
 
     pub(super) fn open(
         &self,
-        locked: &mut Locked,
+        locked: &mut LockedState,
         cause: Option<Arc<str>>,
         requested: Option<Duration>,
         now: Duration,
@@ -254,7 +254,7 @@ impl Circuit {
     }
 
     /// Counts a probe. Returns the reason if the circuit opens.
-    fn count_probe(&self, locked: &mut Locked, ended: Ended) -> Option<OpeningReason> {
+    fn count_probe(&self, locked: &mut LockedState, ended: Ended) -> Option<OpeningReason> {
         let reason = match ended.slow {
             _ if ended.failed => Some(OpeningReason::Failure),
             // A slow probe counts as failed.
@@ -281,7 +281,7 @@ impl Circuit {
     }
 
     /// Closes a half-open circuit if enough probes succeeded.
-    fn close(&self, locked: &mut Locked, now: Duration) -> Option<Box<StateChange>> {
+    fn close(&self, locked: &mut LockedState, now: Duration) -> Option<Box<StateChange>> {
         if locked.tripping || locked.successes < locked.settings.half_open_successes.get() {
             return None;
         }

@@ -9,7 +9,7 @@ use tracing::{Instrument as _, level_filters::LevelFilter};
 
 use super::{
     super::{
-        bounds::{CloneService, DisplayError, JoinKey, SharedResponse},
+        bounds::{CloneService, JoinKey, SharedResponse},
         cache::{CacheAccess, Hit},
         error::Duplicate,
         execution::Execution,
@@ -25,6 +25,7 @@ use super::{
     wait_graph::NestedCall,
 };
 use crate::{
+    display_error::DisplayError,
     event::EventKind,
     job::{context, core::followers::Following, membership::Membership, panic::before_service},
     reject::OnReject,

@@ -6,7 +6,7 @@ use tower_service::Service;
 
 use super::{
     super::{
-        bounds::{CloneService, DisplayError},
+        bounds::CloneService,
         error::Duplicate,
         execution::Execution,
         in_flight::ListedKey,
@@ -16,9 +16,10 @@ use super::{
         service::{Mode, job_of, take_called},
     },
     future::ReplaceFuture,
-    slot_table::{Admission, SlotGuard},
+    slot_table::{SlotAdmission, SlotGuard},
 };
 use crate::{
+    display_error::DisplayError,
     job::{core::Core, membership::Membership, panic::before_service},
     reject::OnReject,
 };
@@ -33,7 +34,7 @@ fn call_in_slot<S, F, K, M, O, Request>(
         K,
         Option<Arc<ListedKey<K>>>,
         Option<&Arc<Core>>,
-    ) -> (SlotGuard<K>, Admission),
+    ) -> (SlotGuard<K>, SlotAdmission),
 ) -> ReplaceFuture<S, Request, K, O>
 where
     S: Service<Request> + Clone,

@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use super::{
     super::{error::Duplicate, execution::Execution},
-    slot_table::{Admission, SlotGuard},
+    slot_table::{SlotAdmission, SlotGuard},
 };
 use crate::{
     event::CancelReason,
@@ -64,10 +64,10 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    pub(super) fn of(admission: Admission) -> Option<Self> {
+    pub(super) fn of(admission: SlotAdmission) -> Option<Self> {
         match admission {
-            Admission::Begins => None,
-            Admission::Waits(due) => Some(Self::Quiet(due, None)),
+            SlotAdmission::Begins => None,
+            SlotAdmission::Waits(due) => Some(Self::Quiet(due, None)),
         }
     }
 
@@ -109,7 +109,7 @@ where
 {
     pub(super) fn new(
         execution: Execution<S, Request, Infallible>,
-        guard: Option<(SlotGuard<K>, Admission)>,
+        guard: Option<(SlotGuard<K>, SlotAdmission)>,
         on_reject: O,
         membership: Membership,
     ) -> Self {

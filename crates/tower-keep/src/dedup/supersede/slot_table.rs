@@ -18,7 +18,7 @@ use super::{
         in_flight::{InFlight, ListedKey},
         mode::Debounce,
     },
-    slot::{Decision, Left, Slot},
+    slot::{LeftSlot, Slot, SlotDecision},
 };
 use crate::{
     event::{CancelReason, JobId},
@@ -93,7 +93,7 @@ type CallSlot<K> = Slot<Arc<Call<K>>, Instant>;
 /// The part of a call that other calls see.
 struct Call<K> {
     id: u64,
-    decision: Decision,
+    decision: SlotDecision,
     /// Wakes the call when it is replaced, or when it can begin.
     waker: AtomicWaker,
     /// The call's job, once it is known.
@@ -107,7 +107,7 @@ impl<K> Call<K> {
     fn new(id: u64, job: Option<&Arc<Core>>, listed: Option<Arc<ListedKey<K>>>) -> Arc<Self> {
         let call = Self {
             id,
-            decision: Decision::new(),
+            decision: SlotDecision::new(),
             waker: AtomicWaker::new(),
             job: OnceLock::new(),
             by: OnceLock::new(),
@@ -144,7 +144,7 @@ impl<K> Call<K> {
     }
 
     /// Drops a call that has left its slot, and wakes the next call. Not under the lock.
-    fn release(left: Left<Arc<Self>>) {
+    fn release(left: LeftSlot<Arc<Self>>) {
         drop(left.gone);
         if let Some(next) = left.next {
             next.waker.wake();
@@ -253,7 +253,7 @@ pub(crate) struct SlotGuard<K> {
 }
 
 /// How a call starts.
-pub(crate) enum Admission {
+pub(crate) enum SlotAdmission {
     /// It has the slot.
     Begins,
     /// It waits until this time; `None` is forever.
@@ -267,9 +267,9 @@ impl<K: Eq + Hash> SlotTable<K> {
         key: K,
         listed: Option<Arc<ListedKey<K>>>,
         job: Option<&Arc<Core>>,
-    ) -> (SlotGuard<K>, Admission) {
+    ) -> (SlotGuard<K>, SlotAdmission) {
         self.enter(key, Rule::Latest, listed, job, |slot, call| {
-            (slot.take(call.id, call), Admission::Begins)
+            (slot.take(call.id, call), SlotAdmission::Begins)
         })
     }
 
@@ -280,16 +280,16 @@ impl<K: Eq + Hash> SlotTable<K> {
         listed: Option<Arc<ListedKey<K>>>,
         job: Option<&Arc<Core>>,
         mode: &Debounce,
-    ) -> (SlotGuard<K>, Admission) {
+    ) -> (SlotGuard<K>, SlotAdmission) {
         let now = Instant::now();
         self.enter(key, Rule::Debounce, listed, job, |slot, call| {
             let id = call.id;
             let queued = slot.queue(id, call, now);
             let due = mode.due(queued.since, now);
             let admission = if due.is_some_and(|due| due <= now) && slot.start(id) {
-                Admission::Begins
+                SlotAdmission::Begins
             } else {
-                Admission::Waits(due)
+                SlotAdmission::Waits(due)
             };
             (queued.replaced, admission)
         })
@@ -302,8 +302,8 @@ impl<K: Eq + Hash> SlotTable<K> {
         rule: Rule,
         listed: Option<Arc<ListedKey<K>>>,
         job: Option<&Arc<Core>>,
-        take: impl FnOnce(&mut CallSlot<K>, Arc<Call<K>>) -> (Option<Arc<Call<K>>>, Admission),
-    ) -> (SlotGuard<K>, Admission) {
+        take: impl FnOnce(&mut CallSlot<K>, Arc<Call<K>>) -> (Option<Arc<Call<K>>>, SlotAdmission),
+    ) -> (SlotGuard<K>, SlotAdmission) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let call = Call::new(id, job, listed);
         let hash = self.hasher.hash_one(&key);
@@ -337,13 +337,13 @@ impl<K: Eq + Hash> SlotTable<K> {
             let newer = Call::newer(slot, by);
             let (before, by, admission) = match newer {
                 // A newer job has the slot: this call never gets it.
-                Some(newer) => (Some(call), Some(newer), Admission::Begins),
+                Some(newer) => (Some(call), Some(newer), SlotAdmission::Begins),
                 None => {
                     let (before, admission) = take(slot, call);
                     (before, by, admission)
                 }
             };
-            let begins = newer.is_none() && matches!(admission, Admission::Begins);
+            let begins = newer.is_none() && matches!(admission, SlotAdmission::Begins);
             table.executions += u64::from(begins);
             let replaced = before.as_ref().is_some_and(|before| before.replace(by));
             table.replaced += u64::from(replaced);

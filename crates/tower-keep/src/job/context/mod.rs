@@ -33,7 +33,7 @@ pub(crate) use self::{
     ambient_limits::*, current_job::*, step_events::*, stop::*, surroundings::*,
 };
 use super::{
-    core::{Core, sharing::ExecutionId, steps::Key},
+    core::{Core, sharing::ExecutionId, steps::StepKey},
     limits::Limits,
     stop_signal::StopSignal,
     verdict::{Explanation, VerdictKind},
@@ -61,7 +61,7 @@ struct Context {
     /// The signal that stops this code while the job itself may go on.
     signal: Slot<StopSignal>,
     /// The step whose code runs, and its job.
-    step: Cell<Option<(JobId, Key)>>,
+    step: Cell<Option<(JobId, StepKey)>>,
     /// The running shared execution and its job.
     execution: Cell<Option<(ExecutionId, Option<JobId>)>>,
     /// The inner layers' verdict on the result of this poll: its kind and its marks. `None` is a

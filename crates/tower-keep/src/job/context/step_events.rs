@@ -10,18 +10,18 @@ use super::{
 use crate::{
     event::{EventKind, JobId, Report},
     job::{
-        core::{Core, sharing::ExecutionId, steps::Key},
+        core::{Core, sharing::ExecutionId, steps::StepKey},
         verdict::Carried,
     },
 };
 
-pub(in crate::job) fn in_step(job: JobId, step: Key) -> Restore<Option<(JobId, Key)>> {
+pub(in crate::job) fn in_step(job: JobId, step: StepKey) -> Restore<Option<(JobId, StepKey)>> {
     Restore::set(|context| &context.step, Some((job, step)))
 }
 
 /// The running step, if it belongs to this job.
 #[inline(always)]
-pub(crate) fn step_of(job: JobId) -> Option<Key> {
+pub(crate) fn step_of(job: JobId) -> Option<StepKey> {
     with(|context| context.step.get()).and_then(|(of, key)| (of == job).then_some(key))
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Core, Flag, Locked, family, nanos, steps::Key};
+use super::{Core, Flag, Locked, family, nanos, steps::StepKey};
 use crate::{
     event::{AttemptOutcome, EventKind},
     sync::atomic::Ordering,
@@ -105,7 +105,7 @@ impl Core {
 
     /// Ends the attempt: sends the event, unless it was sent.
     #[cold]
-    pub(crate) fn attempt_ended(&self, here: Option<Key>, outcome: AttemptOutcome) {
+    pub(crate) fn attempt_ended(&self, here: Option<StepKey>, outcome: AttemptOutcome) {
         if !self.is_observed() {
             return;
         }

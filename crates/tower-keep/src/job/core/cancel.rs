@@ -68,7 +68,7 @@ impl Core {
         // sees the signal. The flag for children does not guarantee that.
         let children = self.lock().children_within(signal);
         for child in children.iter().filter_map(Weak::upgrade) {
-            if !child.state().has(Flag::Detached) {
+            if !child.state().has(Flag::DetachedTasks) {
                 child.cancel(CancelReason::TimedOut, By::Leaving);
             }
         }

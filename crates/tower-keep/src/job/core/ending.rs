@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{By, Core, Flag, Flags, Locked, family, steps::Key};
+use super::{By, Core, Flag, Flags, Locked, family, steps::StepKey};
 use crate::{
     event::{CancelReason, EventKind, FailureCause},
     job::verdict::{Carried, VerdictKind},
@@ -68,7 +68,7 @@ pub(crate) type TaskId = u64;
 /// | all tasks are over, and nothing took the last outcome | ends with that outcome |
 /// | all tasks are over, and outer layers took the outcome or gave the task up | is cancelled: `CallerGone` |
 #[derive(Default)]
-pub(super) struct Detached {
+pub(super) struct DetachedTasks {
     owner_gone: bool,
     /// The number of running tasks.
     tasks: usize,
@@ -85,12 +85,12 @@ impl Core {
     ///
     /// A cancelled job ends as cancelled, whatever its result. Exception: after an overall timeout
     /// it ends as failed.
-    pub(crate) fn end(&self, here: Option<Key>, make: impl FnOnce() -> Ending) {
+    pub(crate) fn end(&self, here: Option<StepKey>, make: impl FnOnce() -> Ending) {
         self.end_as(here, make, false);
     }
 
     /// The caller dropped the job's future. Work that is neither detached nor shared stops.
-    pub(crate) fn caller_gone(&self, here: Option<Key>) {
+    pub(crate) fn caller_gone(&self, here: Option<StepKey>) {
         {
             let mut job = self.lock();
             if let Some(detached) = job.rare.as_mut().and_then(|rare| rare.detached.as_mut()) {
@@ -114,7 +114,7 @@ impl Core {
         );
     }
 
-    fn end_as(&self, here: Option<Key>, make: impl FnOnce() -> Ending, dropped: bool) {
+    fn end_as(&self, here: Option<StepKey>, make: impl FnOnce() -> Ending, dropped: bool) {
         let mut marked = false;
         if !self.is_observed() {
             let before = self.flags.set(Flag::Ended);
@@ -159,7 +159,7 @@ impl Core {
     }
 
     /// Ends a job that only boards show.
-    fn end_shown(&self, before: Flags, here: Option<Key>, ending: Ending, dropped: bool) {
+    fn end_shown(&self, before: Flags, here: Option<StepKey>, ending: Ending, dropped: bool) {
         let at = Instant::now();
         if matches!(ending, Ending::Succeeded) && self.show_plain_end(before, at) {
             return;
@@ -182,7 +182,7 @@ impl Core {
     /// Drops it at once if the job is over. For a detached job the guard is dropped at once: only
     /// its work counts, because its caller may take the result at any time.
     pub(crate) fn keep_until_over(&self, guard: Awaiting) {
-        if self.state().has(Flag::Detached) {
+        if self.state().has(Flag::DetachedTasks) {
             return;
         }
         let (before, delivered) = {
@@ -212,7 +212,7 @@ impl Core {
     /// Detaches the work in one more task, which ends with [`detached_done`](Self::detached_done).
     pub(crate) fn detach(&self) -> TaskId {
         let mut job = self.lock();
-        self.flags.set(Flag::Detached);
+        self.flags.set(Flag::DetachedTasks);
         let detached = job.rare().detached.get_or_insert_default();
         detached.tasks += 1;
         detached.next += 1;
@@ -279,7 +279,7 @@ impl Locked<'_> {
 
 /// Wakes the remaining tasks of a detached job, so that none outlives it.
 fn stop_left_overs(job: &Core) {
-    if job.state().has(Flag::Detached) {
+    if job.state().has(Flag::DetachedTasks) {
         let further = job.lock().rare().wakers.clone();
         job.waker.wake();
         further.iter().for_each(|waker| waker.wake());

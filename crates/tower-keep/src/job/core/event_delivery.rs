@@ -9,7 +9,7 @@ use super::{
     Core, Flag, Flags, Locked,
     followers::{self, Handles, LeaderReport},
     rate::Rate,
-    steps::Key,
+    steps::StepKey,
 };
 use crate::{
     error::unharmed,
@@ -147,7 +147,7 @@ impl Core {
 
     /// Sends an event of this step, unless the job is over. Followers get reports too. Layers send
     /// events with [`context::emit`](crate::job::context::emit), which knows the step.
-    pub(crate) fn emit(&self, here: Option<Key>, kind: EventKind) {
+    pub(crate) fn emit(&self, here: Option<StepKey>, kind: EventKind) {
         let at = Instant::now();
         let job = self.lock();
         let step = job.step_of(&kind, here);
@@ -176,7 +176,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn started(&self, in_task: bool) {
         let now = self.flags.glance();
-        if now.may_start() && (in_task || !now.has(Flag::Detached)) {
+        if now.may_start() && (in_task || !now.has(Flag::DetachedTasks)) {
             self.started_now(false);
         }
     }
@@ -186,7 +186,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn started_and_over(&self) {
         let now = self.flags.glance();
-        if now.may_start() && !now.has(Flag::Detached) {
+        if now.may_start() && !now.has(Flag::DetachedTasks) {
             self.started_now(true);
         }
     }

@@ -72,7 +72,7 @@ pub(super) enum Flag {
     /// follows.
     Decided,
     /// The work runs in its own task, and only that task knows when it started.
-    Detached,
+    DetachedTasks,
     /// The work was dropped before its own end.
     Dropped,
     /// The overall limit of a shared execution expired: the token fires when the execution is over.
@@ -194,7 +194,7 @@ impl Flags {
     /// Whether this job survives a cancellation of its parent for this reason: a detached job does
     /// not need its caller.
     pub(super) fn survives(self, reason: &CancelReason) -> bool {
-        *reason == CancelReason::CallerGone && self.has(Flag::Detached)
+        *reason == CancelReason::CallerGone && self.has(Flag::DetachedTasks)
     }
 
     /// Whether the job ended because its caller left, and its execution continues for others and

@@ -48,7 +48,7 @@ use self::{
     activity::Activity,
     boards::Reading,
     details::Details,
-    ending::{Awaiting, Detached},
+    ending::{Awaiting, DetachedTasks},
     event_delivery::{EventQueue, Target},
     family::Children,
     flags::{AtomicFlags, Flag, Flags},
@@ -90,7 +90,7 @@ pub(crate) struct Core {
     /// `rare`.
     first: Option<Arc<dyn Observer>>,
     second: OnceLock<Arc<dyn Observer>>,
-    pub(super) members: Members,
+    pub(super) members: MemberSet,
     activity: Activity,
     /// The waker of the first Cancel layer that joined.
     waker: AtomicWaker,
@@ -154,7 +154,7 @@ struct Rare {
     followers: Followers,
     /// The wakers of further Cancel layers.
     wakers: Vec<Arc<AtomicWaker>>,
-    detached: Option<Detached>,
+    detached: Option<DetachedTasks>,
     /// The panic message of a joined execution; the caller's error may not contain it.
     panic: Option<Arc<str>>,
     /// Dropped at the end of the job.
@@ -257,7 +257,7 @@ impl Core {
             board: OnceLock::new(),
             first,
             second: OnceLock::new(),
-            members: Members::new(),
+            members: MemberSet::new(),
             activity: Activity::new(),
             waker: AtomicWaker::new(),
             run_apart,
@@ -393,9 +393,9 @@ impl fmt::Debug for Core {
 const MEMBERS: usize = 6;
 
 /// The ids of the layers that joined; 0 is a free slot.
-pub(super) struct Members([AtomicU32; MEMBERS]);
+pub(super) struct MemberSet([AtomicU32; MEMBERS]);
 
-impl Members {
+impl MemberSet {
     fn new() -> Self {
         Self([const { AtomicU32::new(0) }; MEMBERS])
     }

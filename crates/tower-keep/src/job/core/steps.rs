@@ -12,7 +12,7 @@ use crate::event::{AttemptOutcome, EventKind, Report, StepInfo};
 
 /// Identifies a step of a job, over all attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(u64);
+pub(crate) struct StepKey(u64);
 
 /// The steps of the current attempt.
 #[derive(Debug, Default)]
@@ -34,9 +34,9 @@ pub(super) struct Steps {
 
 #[derive(Debug)]
 struct Open {
-    key: Key,
+    key: StepKey,
     /// The step whose code began this one.
-    outer: Option<Key>,
+    outer: Option<StepKey>,
     since: Instant,
     step: StepInfo,
 }
@@ -45,7 +45,7 @@ struct Open {
 #[derive(Debug)]
 struct Unfinished {
     /// Its innermost open outer step.
-    outer: Option<Key>,
+    outer: Option<StepKey>,
     step: StepInfo,
     how: Broken,
 }
@@ -75,10 +75,15 @@ impl Steps {
         self.unfinished = None;
     }
 
-    fn begin(&mut self, name: &Arc<str>, outer: Option<Key>, since: Instant) -> (Key, &StepInfo) {
+    fn begin(
+        &mut self,
+        name: &Arc<str>,
+        outer: Option<StepKey>,
+        since: Instant,
+    ) -> (StepKey, &StepInfo) {
         self.unfinished = None;
         self.number = self.number.saturating_add(1);
-        let key = Key(self.next_key);
+        let key = StepKey(self.next_key);
         self.next_key += 1;
         self.more.extend(self.latest.take());
         let open = self.latest.insert(Open {
@@ -95,7 +100,7 @@ impl Steps {
     }
 
     /// `None` if the step is not open, or belongs to an earlier attempt.
-    fn close(&mut self, key: Key) -> Option<Open> {
+    fn close(&mut self, key: StepKey) -> Option<Open> {
         let closed = if self.latest.as_ref().is_some_and(|open| open.key == key) {
             let closed = self.latest.take();
             self.latest = self.more.pop();
@@ -110,14 +115,14 @@ impl Steps {
 
     /// The report for the end of this step; `None` without a total, or for a step of an earlier
     /// attempt.
-    fn report(&self, key: Key) -> Option<Report> {
+    fn report(&self, key: StepKey) -> Option<Report> {
         let mut open = self.latest.iter().chain(&self.more);
         let is_known = self.total > 0 && open.any(|open| open.key == key);
         is_known.then(|| Report::step(self.over.saturating_add(1), self.total))
     }
 
     /// The step succeeded in spite of a failed inner step. A failed parallel step still counts.
-    fn end_well(&mut self, key: Key) -> Option<Open> {
+    fn end_well(&mut self, key: StepKey) -> Option<Open> {
         let open = self.close(key)?;
         self.unfinished.take_if(|known| known.outer == Some(key));
         Some(open)
@@ -126,7 +131,7 @@ impl Steps {
     /// Keeps the first failure, because later ones follow from it: the outer step's failure, and
     /// dropped parallel steps. An outer step that continues has handled it. Of nested dropped
     /// steps, in any order, keeps the innermost.
-    fn break_off(&mut self, key: Key, how: Broken) {
+    fn break_off(&mut self, key: StepKey, how: Broken) {
         let Some(open) = self.close(key) else {
             return;
         };
@@ -165,7 +170,7 @@ impl Steps {
     }
 
     /// The step of an event that the code of step `here` causes.
-    fn of_event(&self, kind: &EventKind, here: Option<Key>) -> Option<&StepInfo> {
+    fn of_event(&self, kind: &EventKind, here: Option<StepKey>) -> Option<&StepInfo> {
         match kind {
             EventKind::Succeeded => None,
             EventKind::AttemptEnded { outcome, .. } => match outcome {
@@ -179,7 +184,7 @@ impl Steps {
     }
 
     /// The step whose code runs, or else the current step.
-    fn here(&self, key: Option<Key>) -> Option<&StepInfo> {
+    fn here(&self, key: Option<StepKey>) -> Option<&StepInfo> {
         let Some(latest) = &self.latest else {
             return self.current();
         };
@@ -193,7 +198,7 @@ impl Steps {
 
 impl State {
     /// The step of an event that the code of step `here` causes.
-    pub(super) fn step_of(&self, kind: &EventKind, here: Option<Key>) -> Option<StepInfo> {
+    pub(super) fn step_of(&self, kind: &EventKind, here: Option<StepKey>) -> Option<StepInfo> {
         self.rare.as_ref()?.steps.of_event(kind, here).cloned()
     }
 }
@@ -217,7 +222,7 @@ impl Core {
     }
 
     /// Begins a step, inside step `outer` if any, and sends its event.
-    pub(crate) fn begin_step(&self, name: &Arc<str>, outer: Option<Key>) -> Key {
+    pub(crate) fn begin_step(&self, name: &Arc<str>, outer: Option<StepKey>) -> StepKey {
         let now = Instant::now();
         let mut job = self.lock();
         let (key, step) = job.rare().steps.begin(name, outer, now);
@@ -235,7 +240,7 @@ impl Core {
     }
 
     /// Ends a step with success, and sends its events: first progress, then the end.
-    pub(crate) fn end_step(&self, key: Key) {
+    pub(crate) fn end_step(&self, key: StepKey) {
         self.touch();
         let now = Instant::now();
         let mut job = self.lock();
@@ -262,7 +267,7 @@ impl Core {
     }
 
     /// Ends a step without success. Later events name it.
-    pub(crate) fn break_step(&self, key: Key, how: Broken) {
+    pub(crate) fn break_step(&self, key: StepKey, how: Broken) {
         self.lock().rare().steps.break_off(key, how);
     }
 }

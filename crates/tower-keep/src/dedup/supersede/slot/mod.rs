@@ -12,13 +12,13 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a call got its result or was replaced, whichever came first.
 #[derive(Debug)]
-pub(crate) struct Decision(AtomicU64);
+pub(crate) struct SlotDecision(AtomicU64);
 
 const OPEN: u64 = 0;
 const FINISHED: u64 = 1;
 const REPLACED: u64 = 2;
 
-impl Decision {
+impl SlotDecision {
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(OPEN))
     }
@@ -78,7 +78,7 @@ pub(crate) struct Queued<C, T> {
 
 /// The result of a call's leaving.
 #[derive(Debug)]
-pub(crate) struct Left<C> {
+pub(crate) struct LeftSlot<C> {
     /// The call itself, if it was still there.
     pub(crate) gone: Option<C>,
     /// The call that can begin now.
@@ -152,7 +152,7 @@ impl<C, T> Slot<C, T> {
 
     /// The call is over, or its caller left. Nothing changes if another call has its slot.
     #[must_use]
-    pub(crate) fn leave(&mut self, id: u64) -> Left<C>
+    pub(crate) fn leave(&mut self, id: u64) -> LeftSlot<C>
     where
         C: Clone,
     {
@@ -160,7 +160,7 @@ impl<C, T> Slot<C, T> {
             return self.forget();
         }
         let waiting = self.waiting.take_if(|waiting| waiting.entry.id == id);
-        Left {
+        LeftSlot {
             gone: waiting.map(|waiting| waiting.entry.call),
             next: None,
         }
@@ -168,14 +168,14 @@ impl<C, T> Slot<C, T> {
 
     /// Takes the slot from the running call, so that no other call replaces it or waits for it.
     #[must_use]
-    pub(crate) fn forget(&mut self) -> Left<C>
+    pub(crate) fn forget(&mut self) -> LeftSlot<C>
     where
         C: Clone,
     {
         let gone = self.running.take().map(|entry| entry.call);
         let next = self.waiting.as_ref();
         let next = next.filter(|waiting| waiting.is_due && gone.is_some());
-        Left {
+        LeftSlot {
             next: next.map(|waiting| waiting.entry.call.clone()),
             gone,
         }

@@ -9,12 +9,12 @@ use super::*;
 /// R2: the first outcome decides, and nothing changes it.
 #[test]
 fn a_decision_is_made_once() {
-    let decision = Decision::new();
+    let decision = SlotDecision::new();
     assert!(!decision.is_replaced());
     assert!(decision.finish());
     assert!(!decision.replace() && !decision.is_replaced());
 
-    let decision = Decision::new();
+    let decision = SlotDecision::new();
     assert!(decision.replace());
     assert!(decision.is_replaced() && !decision.finish() && !decision.replace());
 }
@@ -23,7 +23,7 @@ fn a_decision_is_made_once() {
 #[test]
 fn one_of_two_threads_decides() {
     for _ in 0..2_000 {
-        let decision = Arc::new(Decision::new());
+        let decision = Arc::new(SlotDecision::new());
         let other = Arc::clone(&decision);
         let finishes = thread::spawn(move || other.finish());
         let replaced = decision.replace();

@@ -107,7 +107,7 @@ pub(super) fn join(child: &Arc<Core>, parent: Arc<Core>, within: Option<Arc<Stop
             Adopted::Here => {
                 // Checked once the child can be found: this thread or the stopping one stops it.
                 let stopped = within.is_some_and(|within| within.is_stopping());
-                if stopped && !child.state().has(Flag::Detached) {
+                if stopped && !child.state().has(Flag::DetachedTasks) {
                     child.cancel(CancelReason::TimedOut, By::Leaving);
                 }
                 if job.activity.is_timed() && !child.activity.is_timed() {
