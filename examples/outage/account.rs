@@ -82,7 +82,7 @@ impl Account {
         Sums::of(self.slice(phase))
     }
 
-    /// Sums over one span after the other, each of so many seconds.
+    /// Sums over consecutive spans of this many seconds.
     pub(crate) fn spans(&self, phase: Phase, seconds: usize) -> impl Iterator<Item = Sums> + '_ {
         self.slice(phase).chunks(seconds).map(Sums::of)
     }

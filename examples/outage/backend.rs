@@ -28,7 +28,7 @@ use crate::{
     failure::Failure,
 };
 
-/// One worker for so many clients: at noon a bit less than half of the workers are busy.
+/// The number of clients for each worker: at noon a bit less than half of the workers are busy.
 const CLIENTS_PER_WORKER: u32 = 750;
 
 /// How many may wait for each worker; the next one is sent away.

@@ -137,7 +137,7 @@ fn troubles(accounts: &[Account]) -> String {
         ("per admitted call, backend down", Side::Right),
     ];
     format!(
-        "Load: attempts that reach the backend; an admitted call is one that no open circuit rejects\n{}",
+        "Load: attempts that reach the backend; a call is admitted if no open circuit rejects it\n{}",
         table::render(headings, &rows)
     )
 }

@@ -274,7 +274,7 @@ async fn many_jobs_take_linear_time() {
             let mut event = event.clone();
             event.job = JobId::from_u64(number).unwrap();
             recorder.on_event(&event);
-            // The one that waits looks after each event.
+            // The waiting task looks after each event.
             tokio::task::yield_now().await;
         }
     }

@@ -31,7 +31,7 @@ pub struct Need {
 pub enum Stop {
     /// Kill it at once.
     Kill,
-    /// Ask it to end, for one that has children of its own to end; kill it when it has not ended
+    /// Ask it to end, so that it can end its children; kill it when it has not ended
     /// after this long.
     Ask(Duration),
 }

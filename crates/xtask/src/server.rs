@@ -74,7 +74,7 @@ impl Server {
         let address = self.address;
         wait::until(self.need.ready_within, || {
             let accepts = accepts(address);
-            // Asked after connecting: whoever accepts there, it is no server of ours once ours has
+            // Asked after connecting: another server may accept there once ours has
             // ended.
             match self.child.try_wait() {
                 Ok(Some(status)) => Some(Err(format!("it ended with {status}"))),
@@ -95,7 +95,7 @@ impl Server {
     }
 
     fn stop(&mut self) -> io::Result<ExitStatus> {
-        // One that has ended is not to be signalled: its number may be someone else's by now.
+        // A server that has ended gets no signal: its number may be another process's by now.
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
@@ -141,7 +141,7 @@ fn accepts(address: SocketAddr) -> bool {
 
 /// Sends SIGTERM, by way of the shell: the standard library has no other.
 fn ask_to_end(child: &Child) {
-    // Whoever could not be asked is killed in the end.
+    // A server that could not be asked is killed in the end.
     let _ = Command::new("sh")
         .args(["-c", "kill -TERM \"$0\"", &child.id().to_string()])
         .status();

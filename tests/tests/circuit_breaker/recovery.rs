@@ -33,7 +33,7 @@ where
 }
 
 /// R35, R36, R37: a set number of successes closes, a set number of failures opens, and it is
-/// decided by the last one that it takes, though others are under way.
+/// decided by the last probe that it takes, though others are under way.
 #[tokio::test(start_paused = true)]
 async fn thresholds_of_probes() {
     let breaker = failing()

@@ -11,7 +11,7 @@ use tower_keep::{
 
 use tower_keep_tests::*;
 
-/// Counts its calls, and fails while it is told to.
+/// Counts its calls, and fails while `fails` is set.
 #[derive(Clone, Debug, Default)]
 struct Counting {
     calls: u32,

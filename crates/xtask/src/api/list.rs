@@ -151,7 +151,7 @@ mod tests {
     fn the_list_has_each_public_item_and_counts_it_once() {
         let list = match rustdoc(LIBRARY) {
             Ok(list) => list,
-            // Another compiler than the one that the format belongs to is refused.
+            // Refuses a compiler that writes another format.
             Err(problem) => {
                 assert!(
                     problem.to_string().contains("rustdoc writes format"),

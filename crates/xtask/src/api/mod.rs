@@ -1,5 +1,5 @@
 //! `cargo xtask public-api`: the public API of each published package, held against the list of it
-//! that is kept beside the package.
+//! that is kept next to the package.
 
 pub mod difference;
 pub mod external;
@@ -64,8 +64,8 @@ pub fn run(packages: &[Package], mode: Mode) -> Result<Vec<String>, Problem> {
 
 /// The public API of `package`, by the compiler in use.
 ///
-/// Only a nightly compiler writes about a library in JSON, or one that is told to take itself for
-/// one. It builds in a directory of its own, so that the other builds do not start over.
+/// Only a nightly compiler writes about a library in JSON. `RUSTC_BOOTSTRAP` makes a stable compiler
+/// do so too. It builds in a directory of its own, so that the other builds do not start over.
 fn document(workspace: &Path, package: &Package, features: Features) -> Result<List, Problem> {
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);

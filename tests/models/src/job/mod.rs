@@ -130,8 +130,8 @@ impl Recorder {
         recorder
     }
 
-    /// The names of all events: one at a time, in order, from the first to the one that ends the
-    /// job, and without a gap for whoever watches from the start.
+    /// The names of all events: one at a time, in order, from the first to the last of the
+    /// job, and without a gap for an observer from the start.
     fn told(&self) -> Vec<&'static str> {
         assert!(!self.overlapped.load(Ordering::Relaxed), "two at a time");
         let events = self.events.lock().unwrap();
@@ -152,7 +152,7 @@ impl Recorder {
         last.clone()
     }
 
-    /// As [`ending`](Self::ending), for one that is cancelled.
+    /// As [`ending`](Self::ending), for a cancelled job.
     fn reason(&self) -> Option<CancelReason> {
         match self.ending() {
             EventKind::Cancelled { reason, .. } => Some(reason),
@@ -160,7 +160,7 @@ impl Recorder {
         }
     }
 
-    /// That no event is missing, for whoever watches from the start.
+    /// No event is missing for an observer from the start.
     fn missed_nothing(&self) {
         let events = self.events.lock().unwrap();
         let numbers = events.iter().map(|(number, _)| *number);

@@ -5,7 +5,7 @@
 //!
 //! 1. In a slot at most one call runs and at most one waits. The waiting call begins only once the
 //!    running call has left.
-//! 2. A [`Decision`] is made once: either the call has a result, or another call has its slot. So a
+//! 2. A [`SlotDecision`] is made once: either the call has a result, or another call has its slot. So a
 //!    replaced call has no result to show, and a call with a result keeps it.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
