@@ -103,8 +103,8 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     /// Cancels every job at once when this token is cancelled, with
     /// [`CancelReason::Requested`](crate::CancelReason::Requested).
     ///
-    /// From then on the layer refuses new jobs. A token that is cancelled already refuses all of
-    /// them. A layer has one token: the last setter wins, whether this one or
+    /// From then on the layer refuses new jobs. With a token that is already cancelled, the layer
+    /// refuses all jobs. A layer has one token: the last setter wins, whether this one or
     /// [`shutdown_on`](Self::shutdown_on).
     #[must_use]
     pub fn token(mut self, token: CancellationToken) -> Self {
@@ -135,12 +135,14 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     /// The caller gets [`Cancelled`] in both cases. The event says whether the work ended by itself
     /// or was dropped.
     ///
-    /// Only running work gets a grace period. A job is dropped at once if it waits for readiness or
-    /// admission, for its next attempt, for quiet, or for another job's result. So is one of
-    /// several callers of a joined execution, which continues for the others.
+    /// Only running work gets a grace period. A waiting job is dropped at once: it may wait for
+    /// readiness or admission, for its next attempt, for quiet, or for another job's result. A job
+    /// is also dropped at once if several callers share its joined execution, which then continues
+    /// for the others.
     ///
-    /// A call that the clean-up makes through another stack would be a child of the cancelled job,
-    /// and cancelled at once. Make it in `Job::default().scope(..)`, without a parent.
+    /// If the clean-up makes a call through another stack, that call becomes a child of the
+    /// cancelled job and is cancelled at once. To avoid this, make the call in
+    /// `Job::default().scope(..)`, where it has no parent.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.unshare();
@@ -153,9 +155,9 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     ///
     /// The closure gives the group of a request. `None` means no group.
     ///
-    /// Of two jobs the newer one wins: if a retry outside this layer calls again for an older job,
-    /// the older job is replaced. A job whose own code calls with its group replaces itself, and
-    /// its caller gets that error.
+    /// The newer of two jobs wins: if a retry outside this layer calls again for an older job, the
+    /// older job is replaced. If a job's own code makes a call with the job's group, the job
+    /// replaces itself, and its caller gets that error.
     ///
     /// A layer has one grouping, this or [`group_by`](Self::group_by): the last setter wins. For
     /// two groupings, use two layers.
@@ -206,7 +208,7 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
 
     /// Runs each job in its own task, so that it outlives its caller.
     ///
-    /// Such a job ends and is reported as any other, and can be cancelled through the handle.
+    /// Such a job ends like any other job: layers report it, and the handle can cancel it.
     ///
     /// The service's future has to be `Send + 'static`, and calls have to be made within a tokio
     /// runtime.
@@ -216,14 +218,13 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     /// of a job run when the caller leaves, the last one to end determines how the job ended.
     ///
     /// Work continues only when its caller leaves. If a layer outside gives up an attempt, as a
-    /// time limit or a hedge does, the task drops that attempt's work soon after. Work that is left
-    /// when the job is over stops too.
+    /// time limit or a hedge does, the task drops that attempt's work soon after. Work that still
+    /// runs when the job is over stops too.
     ///
     /// The task runs in the tracing span of the call, and keeps that span open until it is over. It
     /// does not see the caller's task-locals, which belong to the caller's task.
     ///
-    /// Like every setter, this comes before [`handle`](Self::handle): a handle taken before does
-    /// not see these jobs.
+    /// Call this setter before [`handle`](Self::handle): an earlier handle does not see these jobs.
     #[must_use]
     pub fn detached(self) -> CancelLayer<G, Detached, O> {
         let layer = self.unshared();

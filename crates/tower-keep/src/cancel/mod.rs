@@ -77,9 +77,9 @@
 //! # });
 //! ```
 //!
-//! If the server has its own shutdown token, give it to [`shutdown_on`](CancelLayer::shutdown_on),
-//! with the time. With [`grace`](CancelLayer::grace), jobs cancelled at the deadline may clean up
-//! after it.
+//! If the server has its own shutdown token, call [`shutdown_on`](CancelLayer::shutdown_on) with
+//! this token and the time until the deadline. With [`grace`](CancelLayer::grace), jobs cancelled
+//! at the deadline may clean up after the deadline.
 //!
 //! A shutdown waits for every call, even if it is neither polled nor dropped. It cannot be undone:
 //! a process that continues needs a new layer.
@@ -109,18 +109,18 @@
 //!
 //! # Place in the order
 //!
-//! Outside every layer that waits (Dedup, Retry). Then a cancellation ends a backoff, a wait for
-//! readiness and a wait for another call's result at once. Inside a retry, this layer has nothing
-//! to cancel during a backoff.
+//! Put this layer outside every layer that waits (Dedup, Retry). Then a cancellation immediately
+//! ends a backoff, a wait for readiness, or a wait for another call's result. Inside a retry, this
+//! layer has nothing to cancel during a backoff.
 //!
-//! A job can be cancelled once this layer is called. An observer of a `Dispatched` event from a
-//! layer outside is too early.
+//! A job can be cancelled as soon as this layer is called. If an outer layer emits the `Dispatched`
+//! event, an observer of that event comes too early to cancel the job.
 //!
 //! # Errors
 //!
-//! [`Cancelled`] with the reason, as a [`BoxError`](crate::BoxError); or the error of
-//! [`fail_with`](CancelLayer::fail_with), or the response of
-//! [`respond_with`](CancelLayer::respond_with).
+//! By default, the error is a [`BoxError`](crate::BoxError) that holds a [`Cancelled`] with the
+//! reason. [`fail_with`](CancelLayer::fail_with) and [`respond_with`](CancelLayer::respond_with)
+//! replace the default.
 //!
 //! # Cancel safety
 //!
@@ -129,8 +129,9 @@
 //! stops if a layer of its stack gives it up. Dropping the future of
 //! [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays shut down.
 //!
-//! A cancelled or [replaced](CancelLayer::replace) job ends when it is polled or dropped, and its
-//! grace period begins then. A newer job of its group does not wait for that, but a shutdown does.
+//! A cancelled or [replaced](CancelLayer::replace) job reacts when it is next polled or dropped: it
+//! ends, or its grace period begins. A newer job of its group does not wait for the end of the
+//! older job, but a shutdown does.
 //!
 //! No user code runs under a lock of this layer, except the `Eq` and `Hash` of a group's key.
 //!

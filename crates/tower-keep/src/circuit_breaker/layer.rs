@@ -112,8 +112,8 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
 
     /// Counts calls in flight as soon as they are slow, instead of when they end. Default: off.
     ///
-    /// A call counts at the latest one eighth of the slow-call duration after it became slow. The
-    /// rate is checked whenever a call begins or ends. It has no effect without a
+    /// A slow call counts no later than one eighth of the slow-call duration after it became slow.
+    /// The rate is checked whenever a call begins or ends. It has no effect without a
     /// [`slow_call_rate`](Self::slow_call_rate).
     #[must_use]
     pub fn count_in_flight(self) -> Self {
@@ -147,17 +147,17 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
     /// Doubles the cooldown with each opening, up to [`max_cooldown`](Self::max_cooldown). Default:
     /// off.
     ///
-    /// The cooldown starts over once the circuit has stayed closed for as long as its last
-    /// cooldown.
+    /// The cooldown returns to its initial length once the circuit has stayed closed for as long as
+    /// its last cooldown.
     #[must_use]
     pub fn growing_cooldown(self) -> Self {
         self.set(|settings| settings.growing = true)
     }
 
     /// The maximum of a cooldown that has grown, or that the service
-    /// [requested](Self::retry_after). Default: 5 minutes, as Envoy's longest ejection.
+    /// [requested](Self::retry_after). Default: 5 minutes, like Envoy's longest ejection.
     ///
-    /// If [`cooldown`](Self::cooldown) is longer, it is the maximum.
+    /// If [`cooldown`](Self::cooldown) is longer, the cooldown is the maximum.
     #[must_use]
     pub fn max_cooldown(self, max_cooldown: Duration) -> Self {
         self.set(|settings| settings.max_cooldown = max_cooldown)
@@ -224,7 +224,7 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         layer
     }
 
-    /// Replaces all settings, for example by settings from a configuration file.
+    /// Replaces all settings, for example with settings from a configuration file.
     #[must_use]
     pub fn with_settings(self, settings: Settings) -> Self {
         self.set(|old| settings.replace(old))
@@ -232,8 +232,8 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
 
     /// The circuit's name, for errors and events. Default: `"default"`.
     ///
-    /// With [`per_key`](CircuitBreakerLayer::per_key), the name of a circuit is its key. If a name
-    /// is set, it is `name/key`.
+    /// With [`per_key`](CircuitBreakerLayer::per_key), the name of a circuit is its key. If this
+    /// name is set too, the circuit's name is `name/key`.
     #[must_use]
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         let layer = self.unshared();
@@ -283,7 +283,7 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         layer
     }
 
-    /// Ignores calls that end by an overall time limit. Default: they count as failures.
+    /// Ignores calls that an overall time limit ends. Default: such calls count as failures.
     #[must_use]
     pub fn ignore_timeouts(mut self) -> Self {
         self.unshare();
@@ -316,7 +316,7 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
     /// `None` falls back to the classifier's [hint](Classify::retry_after), then to the
     /// [`cooldown`](Self::cooldown), as in [`RetryLayer`](crate::retry).
     /// [`max_cooldown`](Self::max_cooldown) limits the time. Call this method after
-    /// [`classify`](Self::classify), which replaces it.
+    /// [`classify`](Self::classify): a later `classify` removes this closure.
     #[must_use]
     pub fn retry_after<F, Response, Error>(
         self,
@@ -415,8 +415,8 @@ impl<C, O> CircuitBreakerLayer<C, OneCircuit, O> {
     /// service. Default: the service is ready, and the call is rejected.
     ///
     /// A ready service has a reserved slot, which no clone shares. Its call always goes through,
-    /// unless the circuit was opened manually. So call the service or drop it. A reserved probe
-    /// slot expires after the [`probe_timeout`](Self::probe_timeout).
+    /// unless the circuit was opened manually. So do not keep a ready service: call it or drop it.
+    /// A reserved probe slot expires after the [`probe_timeout`](Self::probe_timeout).
     ///
     /// Waiters are woken first come, first served, but a new call may overtake the one being woken.
     /// A waiter that is kept but no longer polled can delay the waiters behind it. The delay lasts
@@ -483,7 +483,7 @@ impl<C, F, K, O> CircuitBreakerLayer<C, PerKey<F, K>, O> {
         }
     }
 
-    /// The maximum number of circuits, without forced circuits. Default: 10 000.
+    /// The maximum number of circuits, not counting forced circuits. Default: 10 000.
     ///
     /// At the maximum, a new key evicts a circuit: a closed circuit, or an open or half-open
     /// circuit if none is closed. Eviction approximates least recently used: it compares at most
@@ -501,9 +501,9 @@ impl<C, F, K, O> CircuitBreakerLayer<C, PerKey<F, K>, O> {
 
     /// Evicts circuits that had no call for this long. Default: 10 minutes.
     ///
-    /// A circuit stays while it would reject a call or is forced, or while a handle or a call in
-    /// flight holds it. New keys evict a few idle circuits at a time. [`CircuitsHandle::circuits`]
-    /// evicts all of them.
+    /// A circuit is not evicted while it would reject a call or is forced. Nor is it evicted while
+    /// a handle or a call in flight holds it. New keys evict a few idle circuits at a time.
+    /// [`CircuitsHandle::circuits`] evicts all idle circuits.
     #[must_use]
     pub fn evict_idle_after(self, idle: Duration) -> Self {
         let layer = self.unshared();

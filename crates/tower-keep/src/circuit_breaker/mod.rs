@@ -39,7 +39,7 @@
 //! | at least [`failure_rate`](CircuitBreakerLayer::failure_rate) of the calls in the window failed | none |
 //! | at least [`slow_call_rate`](CircuitBreakerLayer::slow_call_rate) of the calls in the window took [`slow_call_duration`](CircuitBreakerLayer::slow_call_duration) (10 s) or longer; with [`count_in_flight`](CircuitBreakerLayer::count_in_flight), including calls in flight | none |
 //!
-//! Each condition alone opens the circuit. The rates are checked with every outcome, if the
+//! Each condition alone opens the circuit. The rates are checked at every outcome, if the
 //! [`window`](CircuitBreakerLayer::window) holds at least
 //! [`minimum_calls`](CircuitBreakerLayer::minimum_calls) (20).
 //!
@@ -48,8 +48,8 @@
 //! | [`Window::calls`] (default: 100) | the last calls, by number | exact |
 //! | [`Window::time`] | the calls of the last period | in steps of 1/20 of the period |
 //!
-//! Choose a time window several times longer than `minimum_calls` calls usually take to arrive. A
-//! window with fewer calls never opens the circuit.
+//! Choose a time window that is several times longer than the time in which `minimum_calls` calls
+//! usually arrive. A time window with fewer calls never opens the circuit.
 //!
 //! ```
 //! use std::{num::NonZeroU32, time::Duration};
@@ -72,16 +72,17 @@
 //! | outcome | counts as |
 //! |---|---|
 //! | `Ok`, `Err` | success, failure; with [`classify`](CircuitBreakerLayer::classify), its verdict |
-//! | an attempt's time limit | failure; inside this layer, the verdict of `classify`, if it is set |
-//! | an overall time limit, whatever the work returns in its grace period | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) is set; inside this layer, the verdict of `classify`, if it is set |
+//! | an attempt's time limit | failure; if the limit is inside this layer and `classify` is set, its verdict |
+//! | an overall time limit, whatever the work returns in its grace period | failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) is set; if the limit is inside this layer and `classify` is set, its verdict |
 //! | a response on which an inner retry gave up | failure; with `classify`, its verdict |
 //! | a panic, including one of the classifier | failure |
 //! | dropped by the caller, or by a foreign layer | ignored; failure with [`count_dropped`](CircuitBreakerLayer::count_dropped) |
 //! | cancelled, or rejected by an inner layer: a duplicate, another circuit, [a layer of your own](crate::reject) | ignored, whatever the verdict of `classify` |
 //!
-//! A call that was admitted before a transition does not count after it.
+//! If a call is admitted before a transition and ends after it, the call does not count.
 //!
-//! Each probe occupies a probe slot, so a circuit never stays half-open for good:
+//! Each probe occupies a probe slot. A circuit never stays half-open forever, because every slot
+//! becomes free:
 //!
 //! - A probe that is dropped or cancelled frees its slot.
 //! - A probe that hangs loses its slot after the
@@ -91,7 +92,7 @@
 //! # How long it stays open
 //!
 //! The circuit stays open for the [`cooldown`](CircuitBreakerLayer::cooldown). A failure can
-//! [request another time](CircuitBreakerLayer::retry_after), as with HTTP's `Retry-After`.
+//! [request another duration](CircuitBreakerLayer::retry_after), as with HTTP's `Retry-After`.
 //!
 //! The cooldown can [grow](CircuitBreakerLayer::growing_cooldown) with each opening, and jitter can
 //! [shorten](CircuitBreakerLayer::cooldown_jitter) it. After the circuit closes, the load can
@@ -101,8 +102,8 @@
 //!
 //! [`per_key`](CircuitBreakerLayer::per_key) gives each host, tenant or shard its own circuit. A
 //! circuit is created on first use and evicted when [idle](CircuitBreakerLayer::evict_idle_after).
-//! Their number is [limited](CircuitBreakerLayer::max_circuits). [`CircuitsHandle::circuits`] lists
-//! them.
+//! The number of circuits is [limited](CircuitBreakerLayer::max_circuits).
+//! [`CircuitsHandle::circuits`] lists them.
 //!
 //! ```
 //! use tower::{Layer, ServiceExt, service_fn};
@@ -121,8 +122,8 @@
 //! # });
 //! ```
 //!
-//! Do not put one circuit in front of all handlers of a server: one broken URL would reject every
-//! route. Use `per_key` with the matched path instead.
+//! Do not put one circuit in front of all handlers of a server: because of one broken URL, it would
+//! reject every route. Use `per_key` with the matched path instead.
 //!
 //! # Manual control
 //!
@@ -152,12 +153,13 @@
 //!
 //! # Errors
 //!
-//! By default, a [`BoxError`](crate::BoxError) that holds an [`Open`]: the name of the circuit, the
-//! time left and the cause. [`fail_with`](CircuitBreakerLayer::fail_with) and
+//! By default, the error is a [`BoxError`](crate::BoxError) that holds an [`Open`]. `Open` gives
+//! the name of the circuit, the time left and the cause.
+//! [`fail_with`](CircuitBreakerLayer::fail_with) and
 //! [`respond_with`](CircuitBreakerLayer::respond_with) replace the default.
 //!
-//! [`Open::cause`] describes the failure that opened the circuit. The error's text ends with it.
-//! The cause is for operators: for responses to untrusted clients, use [`Open::circuit`] and
+//! [`Open::cause`] describes the failure that opened the circuit. The error's text ends with this
+//! cause, which is for operators. In responses to untrusted clients, use [`Open::circuit`] and
 //! [`Open::remaining`] instead of the text.
 //!
 //! # When it does not compile
@@ -177,15 +179,16 @@
 //!
 //! # Cancel safety
 //!
-//! A dropped call is ignored, unless [`count_dropped`](CircuitBreakerLayer::count_dropped) is set,
-//! and frees its probe slot. A probe that is neither polled nor dropped keeps its slot until its
-//! [`probe_timeout`](CircuitBreakerLayer::probe_timeout), counted from its call. A later result
-//! counts unless the circuit has opened or closed in between.
+//! A dropped call frees its probe slot. The call is ignored, unless
+//! [`count_dropped`](CircuitBreakerLayer::count_dropped) is set. A probe that is neither polled nor
+//! dropped keeps its slot until its [`probe_timeout`](CircuitBreakerLayer::probe_timeout), counted
+//! from its call. A later result of this probe counts, unless the circuit has opened or closed in
+//! between.
 //!
 //! # Readiness
 //!
 //! While the circuit is open, the inner service is not polled for readiness. With
-//! [`per_key`](CircuitBreakerLayer::per_key) it is polled, as the key is not known yet.
+//! [`per_key`](CircuitBreakerLayer::per_key) it is polled, because the key is not known yet.
 //!
 //! If a call is rejected after the inner service became ready, the service stays ready, by tower's
 //! contract. It keeps the resources of its readiness, such as a permit, until it is called or
@@ -204,7 +207,7 @@
 //! | a slow-call rate | two clock reads |
 //! | `per_key` | a table lookup under a shared lock |
 //!
-//! Clone a service in the thread that calls it: its reference count is then local to that thread,
+//! Clone a service in the thread that calls it. Its reference count is then local to that thread,
 //! for as long as the layer or the original service exists.
 //!
 //! # Under axum

@@ -22,8 +22,8 @@ use crate::{
 /// is in use, by a clone, a handle or a service, returns a separate layer: configure first, then
 /// take handles.
 ///
-/// `F` is the key closure, `K` the key. The mode `M` has no public names but the default. See [how
-/// to hold a configured layer in a struct](super#in-a-struct-or-a-signature).
+/// `F` is the key closure, `K` the key. Only the default of the mode `M` can be named. See [how to
+/// hold a configured layer in a struct](super#in-a-struct-or-a-signature).
 pub struct DedupLayer<F, K, M = Reject, O = Fail> {
     pub(super) key: F,
     pub(super) keys: Arc<KeyTable<K>>,
@@ -72,15 +72,15 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     /// | its future | `Send + 'static` | any caller may drive it |
     /// | response | `Clone + Send + Sync + 'static` | each caller gets a clone |
     /// | error, with [`fail_with`](Self::fail_with) or [`respond_with`](Self::respond_with) | `Clone + Send + Sync + 'static` | each caller gets a clone |
-    /// | key | `Debug + Send + 'static` | the error of a call that would [wait for itself](super#calls-inside-an-execution) shows it |
+    /// | key | `Debug + Send + 'static` | if a call would [wait for itself](super#calls-inside-an-execution), its error shows the key |
     ///
     /// If a bound is missing, the compiler [names it](super#if-it-does-not-compile).
     ///
     /// The execution runs in the leader's tracing span, and without the callers' task-locals: see
     /// [Reports, spans and task-locals](super#reports-spans-and-task-locals).
     ///
-    /// Like every setter, this comes before [`handle`](DedupLayer::handle): a handle taken before
-    /// does not see these calls.
+    /// Call this setter before [`handle`](DedupLayer::handle): an earlier handle does not see these
+    /// calls.
     #[must_use]
     pub fn join(self) -> DedupLayer<F, K, Join, O>
     where
@@ -96,25 +96,26 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     /// comparison](super#when-a-newer-call-comes).
     ///
     /// The older caller gets a [`Duplicate`] with [`replaced`](Duplicate::replaced). Its job, if it
-    /// has one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). It keeps a result that
-    /// it already has, but never succeeds once the newer call has begun.
+    /// has one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). The older call keeps a
+    /// result that it already has, but never succeeds once the newer call has begun.
     ///
-    /// Of two jobs the newer one wins, even if a retry outside this layer calls again for the older
+    /// The newer of two jobs wins, even if a retry outside this layer calls again for the older
     /// job.
     #[must_use]
     pub fn latest(self) -> DedupLayer<F, K, Latest, O> {
         self.with_mode(Latest)
     }
 
-    /// Delays each call until no call with its key came for this long; then the last call runs.
+    /// Delays each call until this much time passes without a call with its key. Then the last call
+    /// runs.
     ///
     /// A newer call replaces the waiting call, as with [`latest`](Self::latest), and restarts the
     /// wait.
     ///
-    /// The running call is not disturbed. A call that comes meanwhile waits for its end too, so
-    /// that a key never has two executions. With [`Duration::ZERO`], a call runs at once if no call
-    /// with its key runs. Of the calls that come during a run, only the last one runs. A call
-    /// without a key does not wait.
+    /// The running call is not disturbed. A call that comes meanwhile also waits until the running
+    /// call ends, so that a key never has two executions. With [`Duration::ZERO`], a call runs at
+    /// once if no call with its key runs. Of the calls that come during a run, only the last one
+    /// runs. A call without a key does not wait.
     ///
     /// # Panics
     ///
@@ -180,15 +181,15 @@ impl<F, K, O> DedupLayer<F, K, Debounce, O> {
 }
 
 impl<F, K, O> DedupLayer<F, K, Join, O> {
-    /// Caches each success for this long. A call with a cached key is answered at once, without an
-    /// execution, and without asking the inner service whether it is ready.
+    /// Caches each success for this long. A call with a cached key gets the result at once, without
+    /// an execution and without polling the inner service for readiness.
     ///
     /// [`latest`](DedupLayer::latest) and [`debounce`](DedupLayer::debounce) have no cache: their
     /// key names a slot, not a request.
     ///
-    /// Three kinds of results are never cached: failures, responses that a layer inside gives in
-    /// the service's place, and results of a cancelled job. The cache has at most 1000 entries, see
-    /// [`max_entries`](DedupLayer::max_entries).
+    /// Three kinds of results are never cached: failures, responses that an inner layer returns in
+    /// place of the service, and results of a cancelled job. The cache has at most 1000 entries:
+    /// see [`max_entries`](DedupLayer::max_entries).
     #[must_use]
     pub fn cache(self, ttl: Duration) -> DedupLayer<F, K, Join<Cache>, O> {
         self.with_mode(Join(Cache {
@@ -204,8 +205,8 @@ impl<F, K, O> DedupLayer<F, K, Join, O> {
 }
 
 impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
-    /// Limits the number of cached results. Above it, the least recently used entry is evicted.
-    /// Default: 1000.
+    /// Limits the number of cached results. Above this number, the layer evicts the least recently
+    /// used entry. Default: 1000.
     #[must_use]
     pub fn max_entries(mut self, max: NonZeroUsize) -> Self {
         self.unshare();
@@ -257,9 +258,9 @@ impl<F, K, C, R, O> DedupLayer<F, K, Join<Cache<C, R>>, O> {
     /// Selects requests that are executed despite a cached result, as with HTTP's `Cache-Control:
     /// no-cache`. Default: none.
     ///
-    /// Such a call begins an execution, or joins a running one. Its success replaces the cached
-    /// result; a failure keeps it. Until then, other calls get the older result. To exclude an
-    /// execution that began before, use [`DedupHandle::invalidate`].
+    /// Such a call begins an execution, or joins a running one. A success replaces the cached
+    /// result, and a failure keeps it. Until then, other calls get the older result. To ignore
+    /// executions that are already running, use [`DedupHandle::invalidate`].
     ///
     /// ```
     /// use std::time::Duration;

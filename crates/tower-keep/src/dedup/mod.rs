@@ -1,6 +1,7 @@
 //! Runs identical concurrent requests once, or lets the newest request replace an older one.
 //!
-//! A closure gives each request a key. The mode says what a second call with the same key does:
+//! A closure gives each request a key. The mode decides what happens to a second call with the same
+//! key:
 //!
 //! | kind | mode | a second call with the same key | requirements |
 //! |---|---|---|---|
@@ -34,18 +35,18 @@
 //! ```
 //!
 //! A coalescing key identifies the request: one answer serves all calls. A superseding key
-//! identifies a slot, such as a search box. Its calls ask for different things, so superseding has
-//! no cache. For a search box with shared and cached queries, put a superseding layer around a
-//! joining layer.
+//! identifies a slot, such as a search box. The calls for one slot ask for different things, so
+//! superseding has no cache. For a search box with shared and cached queries, put a superseding
+//! layer around a joining layer.
 //!
 //! # Keys
 //!
 //! A key is taken before the work starts. It is free again when the job ends: with a result, by a
 //! limit, a cancellation, a panic or a drop.
 //!
-//! All services that a layer and its clones make share their keys. If they wrap different services,
-//! such as the routes of a server, include the service in the key. Joined calls with different
-//! response types do not see each other. A layer with another mode has its own keys.
+//! All services that a layer and its clones make share their keys. If these wrap different inner
+//! services, such as the routes of a server, include the inner service in the key. Joined calls
+//! with different response types ignore each other. A layer with another mode has its own keys.
 //!
 //! A request without a key (`None`) is not deduplicated: it waits for no other call, no call waits
 //! for it, and it bypasses the cache. So requests can opt out, by an extension or a header:
@@ -80,8 +81,8 @@
 //! layer outside, or use a [`Dispatcher`](crate::dispatch).
 //!
 //! Followers and the cache get clones of the response. An error need not be `Clone`: callers that
-//! share an error each get a wrapper, whose source is the error. Look for it with
-//! [`find`](crate::find), as `downcast_ref` works for a lone caller only.
+//! share an error each get a wrapper, whose source is the error. Use [`find`](crate::find) to look
+//! for the error: `downcast_ref` works only for a lone caller.
 //!
 //! # Reports, spans and task-locals
 //!
@@ -89,32 +90,34 @@
 //! ([`Progress`](crate::EventKind::Progress) and [`StepStarted`](crate::EventKind::StepStarted))
 //! reach the followers' jobs too:
 //!
-//! - A follower gets the latest report of each kind when it joins, and every later one. That
-//!   continues after the leader has left and its job has ended.
-//! - A follower's job emits [`Duplicate`](crate::EventKind::Duplicate) and then the reports, but
-//!   never that it started. A progress board shows it as joined.
+//! - A follower gets the latest report of each kind when it joins, and every later report. The
+//!   reports continue after the leader has left and its job has ended.
+//! - A follower's job emits [`Duplicate`](crate::EventKind::Duplicate) and then the reports, but no
+//!   event that it started. A progress board shows the job as joined.
 //! - A report does not wake the follower's future.
 //! - A report reaches all followers before the reporting code continues. If another thread is
 //!   delivering a report already, that thread delivers both.
 //! - If the work fails, a follower's job does not name the failed step.
 //!
-//! A follower gets no reports if this layer does not know its job or the leader's: no layer tracks
-//! it, or a layer inside this one begins it. Background revalidations, and executions whose leader
-//! was already cancelled, belong to no job and report nothing.
+//! A follower gets no reports if this layer does not know the follower's job or the leader's job.
+//! The layer does not know a job that no layer tracks, or that an inner layer begins. Background
+//! revalidations, and executions whose leader was already cancelled, belong to no job and report
+//! nothing.
 //!
 //! The execution runs in the leader's tracing span, whichever caller polls it, and keeps that span
 //! open. If the leader had no span, it runs in the polling caller's span. A revalidation runs in
 //! the span of the call that got the stale result.
 //!
-//! Task-locals belong to the task that polls, which may be any caller's. An execution must not rely
-//! on them. Timers, connections and tasks belong to the runtime in which the execution made them.
-//! If callers on several runtimes share an execution, that runtime must outlive it.
+//! Task-locals belong to the polling task, which may be the task of any caller. An execution must
+//! not rely on them. Timers, connections and tasks belong to the runtime in which the execution
+//! made them. If callers on several runtimes share an execution, that runtime must outlive the
+//! execution.
 //!
 //! # Cache
 //!
 //! With [`cache`](DedupLayer::cache), the layer caches each success and answers later requests from
-//! the cache. A hit executes nothing, and does not ask the inner service whether it is ready. A
-//! detached job's result is cached even if its caller left.
+//! the cache. A hit executes nothing, and does not poll the inner service for readiness. A detached
+//! job's result is cached even if its caller left.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -152,29 +155,29 @@
 //! | stale results | [`stale_while_revalidate`](DedupLayer::stale_while_revalidate): returned at once, while one execution revalidates them |
 //! | size | [`max_entries`](DedupLayer::max_entries), 1000 by default; the least recently used entry is evicted first |
 //! | what is cached | results that [`classify`](DedupLayer::classify) calls a success, by default each `Ok` |
-//! | what is never cached | errors; responses that a layer inside gives in the service's place or counts as failures; results of a cancelled job |
+//! | what is never cached | errors; responses that an inner layer returns in place of the service, or counts as failures; results of a cancelled job |
 //! | refresh | [`refresh_if`](DedupLayer::refresh_if) picks requests that are executed despite a cached result |
 //! | removal | [`DedupHandle::invalidate`], [`DedupHandle::invalidate_all`]: see [Invalidation](self#invalidation) |
 //! | event | [`CacheHit`](crate::EventKind::CacheHit); the job succeeds without having started |
 //!
-//! An expired result keeps its memory until a newer result replaces or evicts it. If users may not
+//! An expired result stays in memory until a newer result replaces or evicts it. If users must not
 //! see each other's results, include the user in the key.
 //!
 //! # Invalidation
 //!
-//! After [`DedupHandle::invalidate`] or [`DedupHandle::invalidate_all`], a call neither gets nor
-//! waits for work that began before. In every mode the older execution continues for its callers,
-//! and its result is not cached:
+//! After [`DedupHandle::invalidate`] or [`DedupHandle::invalidate_all`], a new call ignores
+//! executions that began before. It neither waits for them nor gets their results. In every mode an
+//! older execution continues for its callers, and its result is not cached:
 //!
 //! | mode | the next call with the key |
 //! |---|---|
 //! | reject | is executed, even if the older execution hangs |
 //! | [`join`](DedupLayer::join), with [`cache`](DedupLayer::cache) or without | begins another execution, which later calls join |
 //! | [`latest`](DedupLayer::latest) | runs, and the older call is not cancelled |
-//! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older call; so does a call that waited already |
+//! | [`debounce`](DedupLayer::debounce) | waits for quiet, but not for the older call; so does a call that was already waiting |
 //!
-//! Until the older execution is over, the key has two executions. A job that must not run twice at
-//! once needs its own lock, or no invalidation.
+//! Until the older execution is over, the key has two executions. If a job must never run twice at
+//! the same time, give it its own lock, or do not invalidate its key.
 //!
 //! # The latest call wins
 //!
@@ -237,13 +240,13 @@
 //! | the waiting call | there is none | is replaced and never starts |
 //! | the replaced caller's error | [`Duplicate`] with [`replaced`](Duplicate::replaced); with a Cancel layer outside, its [`Cancelled`](crate::job::Cancelled) | same |
 //! | the replaced job | is cancelled as [`Replaced`](crate::CancelReason::Replaced), with its token and its children | same |
-//! | a result that the older call was not polled for | is lost | is kept |
+//! | a result of the older call that is ready, but that the call was not polled for | is lost | is kept |
 //! | the running call leaves, fails or panics | the key is free | the waiting call continues |
 //! | the waiting call leaves | | the key is free; replaced calls do not come back, and the next call begins a new burst |
 //! | a retry inside | keeps its slot; a replaced call stops in its backoff too | keeps its slot |
 //! | a retry outside | does not retry a replaced call; a circuit does not count it | same; each attempt waits for quiet |
 //! | a retry outside calls again while a newer job holds the slot or waits for it | the older job is replaced | same |
-//! | another library's retry outside | would take the slot back: exclude this error from it | would wait again: same |
+//! | another library's retry outside | would take the slot back: make it ignore this error | would wait again: make it ignore this error |
 //! | grace period of a Cancel layer outside | applies, while the newer call runs already | not needed: the replaced call never started |
 //! | grace period of a Cancel layer inside | does not apply: the layer is dropped with the work | |
 //! | a time limit outside | | includes the wait |
@@ -262,29 +265,29 @@
 //!
 //! # Place in the order
 //!
-//! Outside the circuit breaker and the retry: duplicates are found first, and a job's retries keep
-//! its key.
+//! Put this layer outside the circuit breaker and the retry. Then duplicates are found first, and a
+//! job keeps its key during its retries.
 //!
-//! Inside [`Cancel`](crate::cancel), which then ends a wait at once. If calls join, cancelling a
-//! job removes its caller, and the work continues for the others. A grace period applies only to a
-//! leader without followers: its work may clean up, and calls that come meanwhile begin another
-//! execution. With several callers, each cancelled caller leaves at once.
+//! Put it inside [`Cancel`](crate::cancel), which then ends a wait at once. If calls join, the
+//! caller of a cancelled job leaves, and the work continues for the other callers. A grace period
+//! applies only to a leader without followers. Its work may clean up, and calls that come meanwhile
+//! begin another execution. With several callers, each cancelled caller leaves at once.
 //!
 //! A Cancel layer inside this one controls the work instead, under the leader's id. Cancelling
-//! there ends the work for all callers, even after the leader has left. The followers' jobs are
-//! unknown there.
+//! there ends the work for all callers, even after the leader has left. That Cancel layer does not
+//! know the followers' jobs.
 //!
 //! # Readiness
 //!
-//! This layer is always ready, as it learns the key only from the request. An execution drives the
-//! called instance to readiness within its future, and a clone replaces that instance.
+//! This layer is always ready, because it learns the key only from the request. An execution takes
+//! the called instance of the inner service and waits in its future until that instance is ready. A
+//! clone replaces the instance.
 //!
 //! # Errors
 //!
-//! [`Duplicate`], as a [`BoxError`](crate::BoxError); or the error of
-//! [`fail_with`](DedupLayer::fail_with), or the response of
-//! [`respond_with`](DedupLayer::respond_with). With those two, a joined execution's error has to be
-//! `Clone`.
+//! By default, the error is a [`BoxError`](crate::BoxError) that holds a [`Duplicate`].
+//! [`fail_with`](DedupLayer::fail_with) and [`respond_with`](DedupLayer::respond_with) replace the
+//! default. With either of them, a joined execution's error has to be `Clone`.
 //!
 //! If an execution that can be joined panics, all its callers get a [`Duplicate`] with the panic
 //! message, even a lone caller. A replaced call counts as cancelled: [`find`](crate::find) finds
@@ -295,13 +298,14 @@
 //! Dropping a call frees its key. A joined execution continues for the other callers, and a
 //! superseding slot passes to the waiting call.
 //!
-//! Every caller of a joined execution can drive it. A call may be set aside in a `select!`, a `Vec`
-//! or a buffer of futures, polled once or never: the others get their result anyway. Each wake of
-//! the execution wakes every waiting caller, and one of them polls it. A call of the other modes
-//! keeps its key until it is over, dropped or replaced.
+//! Every caller of a joined execution can drive it. Each wake of the execution wakes every waiting
+//! caller, and one of them polls it. A call of the other modes keeps its key until it is over,
+//! dropped or replaced.
 //!
-//! A call is set aside when its task awaits something else and does not drop the call. Its effect
-//! on other calls:
+//! A call is *set aside* when its task awaits something else and does not drop the call. For
+//! example, the call is kept in a `select!`, a `Vec` or a buffer of futures. The other callers of a
+//! joined execution still get their result, even if this call was polled once or never. The effect
+//! of a call set aside on other calls:
 //!
 //! | a call | the call set aside | what the call gets | what the call set aside gets, when polled |
 //! |---|---|---|---|
@@ -318,24 +322,25 @@
 //!
 //! # Calls inside an execution
 //!
-//! A call inside a joined execution must not wait for that execution, not even through others: both
-//! would wait forever. Such a call fails at once, with a [`Duplicate`] that names the
-//! [cycle](Duplicate::cycle). That works across layers, with or without jobs.
+//! A call inside a joined execution must not wait for that execution, directly or through other
+//! executions: both would wait forever. Such a call fails at once, with a [`Duplicate`] that names
+//! the [cycle](Duplicate::cycle). The check works across layers, with or without jobs.
 //!
 //! Work that the execution's code spawns or dispatches is not part of the execution. A cycle
-//! through such work is not detected: it needs a limit.
+//! through such work is not detected: put a time limit around it.
 //!
 //! # Under axum
 //!
 //! With `respond_with`, the layer goes into `Router::layer` as it is. All routes share the keys, so
 //! include the method and the path in the key. Joining needs a `Clone` response, and axum's body is
-//! not `Clone`: collect it first. The other modes have no such requirement.
+//! not `Clone`: collect the body first. The other modes have no such requirement.
 //!
 //! # In a struct or a signature
 //!
-//! The type parameters of [`DedupLayer`] are the key closure and the key, and two without public
-//! names, for the mode and the error. A struct that holds a configured layer or its service needs a
-//! type parameter, and a function returns `impl Layer<S>`. Otherwise use tower's boxes:
+//! The first two type parameters of [`DedupLayer`] are the key closure and the key. The other two,
+//! for the mode and the error, have no public names. A struct that holds a configured layer or its
+//! service needs a type parameter, and a function returns `impl Layer<S>`. Otherwise use tower's
+//! boxes:
 //!
 //! ```
 //! use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
@@ -367,16 +372,16 @@
 //!
 //! # If it does not compile
 //!
-//! Where the compiler expects a [`Service`](tower_service::Service), its first line names the
-//! missing bound. For a method of an extension trait, such as `oneshot`, it only says that bounds
-//! are not satisfied. Then pass the service to a function with that bound, such as
-//! `tower::util::BoxCloneSyncService::new`.
+//! If a function requires a [`Service`](tower_service::Service), the first line of the error names
+//! the missing bound. For a method of an extension trait, such as `oneshot`, the compiler only says
+//! that bounds are not satisfied. In that case, pass the service to a function that requires a
+//! `Service`, such as `tower::util::BoxCloneSyncService::new`.
 //!
 //! # Monitoring
 //!
 //! [`handle`](DedupLayer::handle) lists the keys in flight, each with its job, its followers and
-//! its start, and counts calls by their outcome. It lists only calls since the first handle was
-//! made, so that a layer without handles pays nothing.
+//! its start, and counts calls by their outcome. The handle lists only calls that began after the
+//! first handle was made, so that a layer without handles pays nothing.
 //!
 //! # Names in other libraries
 //!

@@ -10,10 +10,10 @@ use crate::event::{CancelReason, JobId, Report};
 
 /// A handle to a job. Cheap to clone; all clones refer to the same job.
 ///
-/// Outside any stack a handle is *unwatched*: every method can be called and nothing happens.
+/// Outside any stack a handle is *unwatched*: its methods can be called, but have no effect.
 ///
-/// A handle remembers the attempt or step in which it was taken. The time limits of that code count
-/// for [`deadline`](Self::deadline), and a grace period of that code makes
+/// A handle remembers the attempt or step in which it was taken. The time limits of that attempt or
+/// step count for [`deadline`](Self::deadline). Its grace period makes
 /// [`is_cancelled`](Self::is_cancelled) true. Take a new handle in each attempt.
 #[derive(Clone, Default)]
 pub struct Job {
@@ -75,7 +75,7 @@ impl Job {
         self.core.as_ref().map_or(1, |core| core.attempt())
     }
 
-    /// When the calling code is stopped: the nearest of its time limits. `None` without a limit.
+    /// When the nearest time limit of the calling code expires. `None` without a limit.
     ///
     /// These limits count:
     ///
@@ -88,7 +88,7 @@ impl Job {
     ///
     /// - Limits outside a Dedup that joins callers: they bound one caller's wait, not the shared
     ///   execution.
-    /// - Idle limits, because each report moves them.
+    /// - Idle limits, because each report postpones them.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let is_here = match &self.core {
@@ -139,8 +139,8 @@ impl Job {
         }))
     }
 
-    /// Waits until the job is cancelled, as a branch of `select!`. Pending forever for an unwatched
-    /// job.
+    /// Waits until the job is cancelled, for a branch of `select!`. For an unwatched job, it waits
+    /// forever.
     ///
     /// # Cancel safety
     ///
@@ -214,8 +214,8 @@ impl Job {
     ///
     /// Each [`step`](Self::step) that succeeds then reports `completed / total`, in whatever order
     /// the steps finish. A running step keeps its number; a failed step is forgotten. Nested steps
-    /// count too. Steps beyond the total are numbered on, and report that everything is done. With
-    /// a total of 0, nothing is reported.
+    /// count too. The numbers continue beyond the total, and such steps report that everything is
+    /// done. With a total of 0, nothing is reported.
     #[must_use = "the handle goes on to be used for the steps"]
     pub fn steps(self, total: u32) -> Self {
         if let Some(core) = &self.core {

@@ -35,7 +35,7 @@ mod hooks;
 /// # In a struct
 ///
 /// `RetryLayer` without parameters is the type of a layer with the default policy. The type of a
-/// closure has no name. Store a layer with closures as a type parameter, as `impl Layer<S>`, or
+/// closure has no name. For a layer with closures, use a type parameter or `impl Layer<S>`, or
 /// store a boxed service.
 ///
 /// ```
@@ -79,7 +79,7 @@ pub struct RetryLayer<P = OnError, X = HookSet> {
 }
 
 impl RetryLayer {
-    /// Retries every error three times, after exactly 1, 2 and 4 s, without jitter and budget.
+    /// Retries every error three times, after exactly 1, 2 and 4 s, without jitter or a budget.
     ///
     /// For production, use [`for_clients`](Self::for_clients).
     #[must_use]
@@ -94,9 +94,9 @@ impl RetryLayer {
     /// |---|---|---|
     /// | [`max_retries`](Self::max_retries) | 3 | |
     /// | [`base_delay`](Self::base_delay) | 100 ms | a caller waits |
-    /// | [`max_delay`](Self::max_delay) | 20 s | as the standard mode of the AWS SDKs |
+    /// | [`max_delay`](Self::max_delay) | 20 s | as in the standard mode of the AWS SDKs |
     /// | [`jitter`](Self::jitter) | [`Full`](Jitter::Full) | clients that failed together do not return together |
-    /// | [`budget`](Self::budget) | a new one: 20 % of the first attempts, at least 30 retries in 10 s | retries must not multiply the load of a failing service; a client with few calls still gets the retries of ten of them |
+    /// | [`budget`](Self::budget) | a new one: 20 % of the first attempts, at least 30 retries in 10 s | retries must not multiply the load of a failing service; a client with few calls can still use all retries of ten calls |
     ///
     /// The waits are thus up to 100, 200 and 400 ms. Clones of the layer share the budget. Several
     /// layers that call the same service can share one through [`budget`](Self::budget).
@@ -169,10 +169,11 @@ impl<P, X> RetryLayer<P, X> {
     ///
     /// # Panics
     ///
-    /// If [`max_delay`](Self::max_delay) was set below the base delay of this backoff. If this
-    /// backoff is not exponential and the jitter is [`Decorrelated`](Jitter::Decorrelated), as in
-    /// [`for_background`](RetryLayer::for_background): that jitter replaces the strategy. Set
-    /// another [`jitter`](Self::jitter) first.
+    /// - If [`max_delay`](Self::max_delay) was set below the base delay of this backoff.
+    /// - If this backoff is not exponential and the jitter is
+    ///   [`Decorrelated`](Jitter::Decorrelated), as in
+    ///   [`for_background`](RetryLayer::for_background). That jitter replaces the strategy, so set
+    ///   another [`jitter`](Self::jitter) first.
     #[must_use]
     #[track_caller]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
@@ -181,8 +182,8 @@ impl<P, X> RetryLayer<P, X> {
         self
     }
 
-    /// The base delay of the [`backoff`](Self::backoff). Of an exponential backoff it is the first
-    /// wait. Default: 1 s.
+    /// The base delay of the [`backoff`](Self::backoff). For an exponential backoff, it is the
+    /// first wait. Default: 1 s.
     ///
     /// # Panics
     ///
@@ -215,8 +216,8 @@ impl<P, X> RetryLayer<P, X> {
     ///
     /// If the service requests more, the retry gives up at once and returns the outcome unchanged.
     /// The reason is [`AskedTooLong`](crate::GiveUpReason::AskedTooLong). An earlier retry would
-    /// only be rejected again. [`clamp_requested_delay`](Self::clamp_requested_delay) retries
-    /// nevertheless.
+    /// only be rejected again. To retry nevertheless, set
+    /// [`clamp_requested_delay`](Self::clamp_requested_delay).
     #[must_use]
     pub fn max_requested_delay(mut self, max_requested_delay: Duration) -> Self {
         self.settings.unshare();
@@ -314,9 +315,9 @@ impl<P, X> RetryLayer<P, X> {
 
     /// The longest possible sum of all backoff waits, if every retry is used.
     ///
-    /// [`Decorrelated`](Jitter::Decorrelated) jitter counts with its longest waits. Other jitter
-    /// only shortens waits. A custom strategy counts with its waits without jitter. Delays that a
-    /// service requests are not included.
+    /// For [`Decorrelated`](Jitter::Decorrelated) jitter, the sum contains the longest waits. Other
+    /// jitter only shortens waits. For a custom strategy, the sum contains the waits without
+    /// jitter. It does not include delays that a service requests.
     #[must_use]
     pub fn total_delay(&self) -> Duration {
         self.settings.total_delay()

@@ -75,8 +75,8 @@
 //!
 //! # When to retry
 //!
-//! After each attempt a [`Policy`] decides whether and when to retry. It sees the data that it kept
-//! from the request, the outcome and the [`Attempt`]. It returns a [`Decision`]:
+//! After each attempt a [`Policy`] decides whether and when to retry. The policy sees the outcome,
+//! the [`Attempt`], and the data that it kept from the request. It returns a [`Decision`]:
 //!
 //! | decision | what follows |
 //! |---|---|
@@ -87,8 +87,9 @@
 //! | [`Never`](Decision::Never) | this layer and all outer retries of the stack return the result |
 //!
 //! The policy runs after every attempt that reached the service, including the last. It also runs
-//! if a time limit ended the attempt, with an error or with a response. In that case
-//! [`Attempt::timed_out`] is true. The default policy retries such an attempt like an error.
+//! if a time limit ended the attempt, whether the limit gave an error or a response. In that case
+//! [`Attempt::timed_out`] is true. The default policy retries such an attempt, as it retries an
+//! error.
 //!
 //! Some results are never retried, and the policy does not run for them:
 //!
@@ -96,11 +97,12 @@
 //! - a cancellation
 //! - an expired overall time limit
 //!
-//! A foreign layer in between can hide these reasons from the retry: it moves the call to another
-//! task, as tower's `Buffer` does, or awaits something before it passes the result on. With such a
-//! layer, check for the reason in `should_retry`.
+//! A foreign layer in between can hide these reasons from the retry. It hides them if it moves the
+//! call to another task, as tower's `Buffer` does. It also hides them if it awaits something before
+//! it returns the result. With such a layer, check for the reason in `should_retry`.
 //!
-//! Unless the policy returns `RetryIn`, the delay comes from the first of these that gives one:
+//! Unless the policy returns `RetryIn`, the delay comes from the first source in this list that
+//! gives a delay:
 //!
 //! 1. [`retry_after`](RetryLayer::retry_after)
 //! 2. the classifier's [hint](crate::Classify::retry_after)
@@ -122,8 +124,8 @@
 //! | [`before_attempt_async`](RetryLayer::before_attempt_async) | a token that may need to be fetched | one clone of the service per call; the retry is always ready and waits for the service inside the call |
 //! | [`before_attempt_async_with_outcome`](RetryLayer::before_attempt_async_with_outcome) | a token that must be fetched again after a refusal | as above |
 //!
-//! An error of the hook fails the attempt, and the policy decides about it. Limits outside the
-//! retry include the hook; the limit of an attempt starts after it.
+//! If the hook returns an error, the attempt fails, and the policy decides what follows. Limits
+//! outside the retry include the time of the hook. The limit of an attempt starts after the hook.
 //!
 //! # When it gives up
 //!
@@ -137,15 +139,15 @@
 //! | `TotalTime` | the wait would reach `max_total_time` |
 //! | `AskedTooLong` | the service requested a longer delay than `max_requested_delay` |
 //! | `Budget` | the [`RetryBudget`] is empty |
-//! | `NotRepeatable` | `clone_with` gave no second request |
+//! | `NotRepeatable` | `clone_with` returned no second request |
 //! | `Forbidden` | the policy returned [`Never`](Decision::Never), or an inner retry [stops outer retries](RetryLayer::stop_outer_retries) |
 //!
 //! The event is sent only if the policy wanted another attempt or returned `Never`. With
 //! `max_retries(0)` there is no event.
 //!
-//! If the policy wanted to retry the last response, the job fails, for every observer and for an
-//! outer circuit breaker. The hook [`on_give_up`](RetryLayer::on_give_up) receives the reason and
-//! can replace the last outcome.
+//! If the policy wanted to retry the last response, the job counts as failed. This holds for every
+//! observer and for an outer circuit breaker. The hook [`on_give_up`](RetryLayer::on_give_up)
+//! receives the reason and can replace the last outcome.
 //!
 //! # Presets, jitter and budget
 //!
@@ -159,8 +161,9 @@
 //!
 //! # Number of attempts
 //!
-//! The caller reads it from [`ResponseFuture::attempts`], observers from each event. The inner code
-//! reads it from [`Job::attempt`](crate::Job::attempt) if a layer tracks the job.
+//! The caller reads the number from [`ResponseFuture::attempts`], and observers read it from each
+//! event. The inner code reads it from [`Job::attempt`](crate::Job::attempt) if a layer tracks the
+//! job.
 //!
 //! # Duration of each attempt
 //!
@@ -199,20 +202,20 @@
 //!
 //! # Which instance it calls
 //!
-//! Each retry calls a new clone of the service, made after the previous call. So a round-robin
-//! balancer picks the next endpoint, and a connection stays open. If `poll_ready` fails, the
-//! attempt fails, and that instance is not used again.
+//! Each retry calls a new clone of the service, made after the previous call. The clone has the
+//! state of the called instance: a round-robin balancer picks the next endpoint, and a connection
+//! stays open. If `poll_ready` fails, the attempt fails, and that instance is not used again.
 //!
 //! # Place in the order
 //!
-//! Inside the overall limit, outside the limit of an attempt. A circuit breaker outside the retry
-//! counts jobs; inside, it counts attempts. An overall limit *inside* the retry still ends the job:
-//! no retry follows it.
+//! Put the retry inside the overall limit and outside the limit of an attempt. A circuit breaker
+//! outside the retry counts jobs. Inside the retry, it counts attempts. An overall limit *inside*
+//! the retry still ends the job: no retry follows it.
 //!
 //! # Errors
 //!
-//! The retry returns the last error unchanged: `type Error` is that of the inner service. It must
-//! be `Display`, for the events.
+//! The retry returns the last error unchanged: `type Error` is that of the inner service. The error
+//! must be `Display`, because events contain its text.
 //!
 //! # When it does not compile
 //!
@@ -234,23 +237,23 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the future ends the retries. The retry holds no readiness of the inner service while it
-//! waits.
+//! Dropping the future ends the retries. While the retry waits, it holds no readiness of the inner
+//! service.
 //!
 //! # Cost
 //!
 //! A call without a retry allocates nothing. It takes no lock except that of [`RetryBudgets`]. It
 //! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). It clones
-//! request and service once if a retry may follow, otherwise never.
+//! the request and the service once if a retry may follow, otherwise never.
 //!
-//! Clone a service in the thread that calls it: its reference count is then local to that thread,
+//! Clone a service in the thread that calls it. Its reference count is then local to that thread,
 //! for as long as the original service exists.
 //!
 //! # Under axum
 //!
 //! Put a retry in front of a client rather than in front of a handler. `Router::layer` needs
-//! `clone_with`, as axum's body is not `Clone`. axum makes new services per route and even per
-//! request. All services of one layer share its budget and its seed.
+//! `clone_with`, because axum's body is not `Clone`. axum makes a new service for each route, and
+//! even for each request. All services of one layer share its budget and its seed.
 
 mod after_attempt;
 mod backoff;

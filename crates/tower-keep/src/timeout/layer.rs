@@ -184,7 +184,7 @@ impl<L, F, O> TimeoutLayer<L, LimitBy<F>, O> {
 impl<L, T, O> TimeoutLayer<L, T, O> {
     /// Names the limit in errors, events and log lines. Default: no name.
     ///
-    /// The limit of a step has the name of the step instead.
+    /// A step limit has the name of its step instead.
     ///
     /// ```
     /// use std::time::Duration;
@@ -241,12 +241,13 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
     ///   caller can thus rely on the limit.
     /// - The event after the grace period tells whether the work ended by itself.
     /// - There is no grace period while the call runs no work of its own that could clean up. This
-    ///   is so while it waits to start, waits for its next attempt, or waits for an execution that
-    ///   other callers share.
+    ///   is so while the call waits to start, for its next attempt, or for an execution that other
+    ///   callers share.
     /// - With a grace period, the layer joins the job of the stack, or begins one.
     ///
-    /// A call that the clean-up makes through another stack becomes a child of the cancelled job,
-    /// and is cancelled at once. Run it in `Job::default().scope(..)`, without a parent.
+    /// If the clean-up makes a call through another stack, that call becomes a child of the
+    /// cancelled job and is cancelled at once. To avoid this, make the call in
+    /// `Job::default().scope(..)`, where it has no parent.
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace_secs = grace.as_secs();

@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | overall: all attempts and waits | [`TimeoutLayer::new`] | the job fails, its token fires, nothing is retried |
 //! | one attempt | [`.per_attempt()`](TimeoutLayer::per_attempt), inside the retry | the attempt fails and may be retried |
-//! | idle: no progress in the job | [`.idle()`](TimeoutLayer::idle) | as overall |
-//! | idle: no progress in an attempt | `.per_attempt().idle()`, inside the retry | as that of an attempt |
-//! | from the request | [`limit_by`](TimeoutLayer::limit_by) after `new`, or after [`none`](TimeoutLayer::none) | as its kind |
+//! | idle: no progress in the job | [`.idle()`](TimeoutLayer::idle) | as for an overall limit |
+//! | idle: no progress in an attempt | `.per_attempt().idle()`, inside the retry | as for the limit of an attempt |
+//! | from the request | [`limit_by`](TimeoutLayer::limit_by) after `new`, or after [`none`](TimeoutLayer::none) | as for a fixed limit of its kind |
 //! | a named step | [`TimeoutLayer::step_limit`], [`Step::limit`](crate::job::Step::limit) | the step fails |
 //!
 //! One layer is one limit. Several layers compose: the first limit to expire wins. The order of a
@@ -98,8 +98,8 @@
 //! # });
 //! ```
 //!
-//! Outside a [detached](crate::CancelLayer::detached) job, an idle limit ends when the caller
-//! leaves. Inside, it applies until the job ends.
+//! An idle limit outside a [detached](crate::CancelLayer::detached) job applies until the caller
+//! leaves. Inside the detached job, it applies until the job ends.
 //!
 //! # Grace periods
 //!
@@ -113,10 +113,10 @@
 //! | the work ends within the grace period | its result is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: false }` |
 //! | the grace period is over | the work is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: true }` |
 //!
-//! The limit of an attempt cancels only that attempt, including work that it handed to other tasks
-//! or threads. So take [`Job::current`](crate::Job::current) and its [`token`](crate::Job::token)
-//! again in each attempt. The wait for the next attempt begins after the grace period. A
-//! cancellation, an outer limit, or a dropped call ends the grace period at once.
+//! The limit of an attempt cancels only that attempt, including its work in other tasks or threads.
+//! So take [`Job::current`](crate::Job::current) and its [`token`](crate::Job::token) again in each
+//! attempt. The wait for the next attempt begins after the grace period. A cancellation, an outer
+//! limit, or a dropped call ends the grace period at once.
 //!
 //! ```
 //! use std::time::Duration;
@@ -152,20 +152,20 @@
 //! *inside* the retry ends the whole job at the first attempt that exceeds it.
 //!
 //! A layer with an idle limit or a grace period tracks a job: it joins the job of the stack, or
-//! begins one. Other limits begin no job.
+//! begins a job. Other limits begin no job.
 //!
 //! # Cost
 //!
 //! A call arms a timer only when it first waits. Nested limits that one task polls share the timer
 //! of the outermost limit. Consecutive limits read the clock once, in the outermost `call`. A
-//! service between two limits must therefore not block in its `call`: that time would count for the
-//! inner limit. Do the work in its future.
+//! service between two limits must therefore not block in its `call`: the inner limit would include
+//! that time. Do such work in the service's future.
 //!
 //! # Errors
 //!
-//! By default, a [`BoxError`](crate::BoxError) that holds an [`Elapsed`]. `Elapsed` gives the kind
-//! of the limit, its [name](TimeoutLayer::named) and its duration. It also gives the number of the
-//! attempt if a layer tracks the job. [`fail_with`](TimeoutLayer::fail_with) and
+//! By default, the error is a [`BoxError`](crate::BoxError) that holds an [`Elapsed`]. `Elapsed`
+//! gives the kind of the limit, its [name](TimeoutLayer::named) and its duration. It also gives the
+//! number of the attempt if a layer tracks the job. [`fail_with`](TimeoutLayer::fail_with) and
 //! [`respond_with`](TimeoutLayer::respond_with) replace the default.
 //!
 //! # When it does not compile
