@@ -129,7 +129,7 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         self
     }
 
-    /// Gives a cancelled job this long to clean up after its token fired; then its work is dropped.
+    /// Gives a cancelled job this long to clean up, from its next poll on; then its work is dropped.
     /// Default: the work is dropped at once.
     ///
     /// The caller gets [`Cancelled`] in both cases. The event says whether the work ended by itself

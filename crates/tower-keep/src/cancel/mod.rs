@@ -20,9 +20,9 @@
 //!
 //! A reason may be a text. [`CancelHandle::jobs`] lists the running jobs.
 //!
-//! The caller gets [`Cancelled`] within one poll. The work is dropped, unless other callers
+//! The caller gets [`Cancelled`] at the next poll. The work is dropped, unless other callers
 //! [share](crate::dedup) it. With [`CancelLayer::grace`], running work may clean up for that long
-//! after the token fired. The code inside sees the token as
+//! from that poll on, and the caller gets [`Cancelled`] afterwards. The code inside sees the token as
 //! [`Job::is_cancelled`](crate::Job::is_cancelled), [`Job::checkpoint`](crate::Job::checkpoint) and
 //! [`Job::cancelled`](crate::Job::cancelled).
 //!

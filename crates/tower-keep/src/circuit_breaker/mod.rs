@@ -41,7 +41,7 @@
 //!
 //! Each condition alone opens the circuit. The rates are checked at every outcome, if the
 //! [`window`](CircuitBreakerLayer::window) holds at least
-//! [`minimum_calls`](CircuitBreakerLayer::minimum_calls) (20).
+//! [`minimum_calls`](CircuitBreakerLayer::minimum_calls) (20), or is full.
 //!
 //! | window | calls | precision |
 //! |---|---|---|

@@ -96,8 +96,8 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     /// comparison](super#when-a-newer-call-comes).
     ///
     /// The older caller gets a [`Duplicate`] with [`replaced`](Duplicate::replaced). Its job, if it
-    /// has one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). The older call keeps a
-    /// result that it already has, but never succeeds once the newer call has begun.
+    /// has one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). Once the newer call
+    /// has the slot, the older call never succeeds: a result that it was not polled for is lost.
     ///
     /// The newer of two jobs wins, even if a retry outside this layer calls again for the older
     /// job.
@@ -113,7 +113,7 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     /// wait.
     ///
     /// The running call is not disturbed. A call that comes meanwhile also waits until the running
-    /// call ends, so that a key never has two executions. With [`Duration::ZERO`], a call runs at
+    /// call ends, so that newer calls never run next to it. With [`Duration::ZERO`], a call runs at
     /// once if no call with its key runs. Of the calls that come during a run, only the last one
     /// runs. A call without a key does not wait.
     ///

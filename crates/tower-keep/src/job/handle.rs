@@ -10,7 +10,8 @@ use crate::event::{CancelReason, JobId, Report};
 
 /// A handle to a job. Cheap to clone; all clones refer to the same job.
 ///
-/// Outside any stack a handle is *unwatched*: its methods can be called, but have no effect.
+/// Outside any stack a handle is *unwatched*: nothing sees its reports, and nothing cancels it. Steps
+/// run all the same.
 ///
 /// A handle remembers the attempt or step in which it was taken. The time limits of that attempt or
 /// step count for [`deadline`](Self::deadline). Its grace period makes
@@ -156,8 +157,8 @@ impl Job {
     /// A cancellation token of the job, for a blocking thread or a foreign library. Cancelling the
     /// token does not cancel the job; use the Cancel layer's handle for that.
     ///
-    /// Under a time limit with a grace period, the token belongs to the current attempt. It fires
-    /// at the limit, and the next attempt has another token.
+    /// Under a time limit with a grace period, the token belongs to the current attempt, or to
+    /// the step with the limit. It fires at the limit, and the next attempt has another token.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         // A child token, so that user code cannot fire the job's own.

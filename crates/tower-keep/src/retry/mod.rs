@@ -243,8 +243,8 @@
 //! # Cost
 //!
 //! A call without a retry allocates nothing. It takes no lock except that of [`RetryBudgets`]. It
-//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). It clones
-//! the request and the service once if a retry may follow, otherwise never.
+//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). A
+//! call that a retry may follow clones the request and the service once. Other calls clone neither.
 //!
 //! Clone a service in the thread that calls it. Its reference count is then local to that thread,
 //! for as long as the original service exists.
