@@ -243,8 +243,9 @@
 //! # Cost
 //!
 //! A call without a retry allocates nothing. It takes no lock except that of [`RetryBudgets`]. It
-//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). A
-//! call that a retry may follow clones the request and the service once. Other calls clone neither.
+//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). A call
+//! that a retry may follow clones the request and the service once. Other calls clone neither,
+//! unless an asynchronous hook needs the service.
 //!
 //! Clone a service in the thread that calls it. Its reference count is then local to that thread,
 //! for as long as the original service exists.
