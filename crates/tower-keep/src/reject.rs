@@ -82,8 +82,8 @@
 //! # });
 //! ```
 //!
-//! If a layer or a closure replaces a rejection by a good result, such as a fallback, it must call
-//! [`recovered`].
+//! If a layer or a closure replaces a rejection with a good result, such as a fallback, it must
+//! call [`recovered`].
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
@@ -123,8 +123,8 @@ pub trait OnReject<Reason, Response, InnerError> {
         false
     }
 
-    /// The error as `dyn Error`, so that events can name its sources. Default: `None`, events show
-    /// only its `Display`.
+    /// The error as `dyn Error`, so that events can name its sources. Default: `None`; events then
+    /// show only its `Display`.
     fn as_error<'a>(&self, error: &'a Self::Error) -> Option<&'a (dyn Error + 'static)> {
         let _ = error;
         None
@@ -250,8 +250,8 @@ pub fn mark_rejection<T, E>(result: &Result<T, E>, description: impl Into<Cow<'s
     }
 }
 
-/// Declares that the calling code recovered from an inner rejection or time limit: its result is a
-/// result of its own.
+/// Declares that the calling code recovered from an inner rejection or time limit, so that what it
+/// returns counts as its own result.
 ///
 /// Without this call, outer layers treat the result of the same poll as the rejection in another
 /// form. Call it where you make the fallback:
@@ -362,7 +362,7 @@ pub enum Rejection {
         /// The reason for giving up.
         reason: GiveUpReason,
     },
-    /// A foreign layer rejected the call: the source is a [`Rejected`].
+    /// A layer of your own rejected the call: the source is a [`Rejected`].
     Other,
 }
 

@@ -51,14 +51,15 @@
 //! | [`ProgressLayer`](crate::ProgressLayer) | [`progress_handle`](Dispatcher::progress_handle) |
 //! | [`CancelLayer`](crate::CancelLayer) | [`cancel_handle`](Dispatcher::cancel_handle), with [graceful shutdown](crate::cancel#graceful-shutdown) |
 //!
-//! So the stack needs no Progress or Cancel layer. If it has one, that joins the same job. Of two
-//! Cancel layers either cancels the job, and the shorter grace period applies. For a Dedup layer in
-//! the stack, see [how to cancel one of several callers](crate::dedup#place-in-the-order).
+//! So the stack needs no Progress or Cancel layer. If it has one, that layer joins the same job.
+//! Either of two Cancel layers can cancel the job, and the shorter grace period applies. For a
+//! Dedup layer in the stack, see
+//! [how to cancel one of several callers](crate::dedup#place-in-the-order).
 //!
 //! The job makes its own clone of the stack ready, so that the wait for readiness can be cancelled
-//! too. A Log layer in the stack sees a job, from its beginning, once the stack is called. The
-//! board's [events](crate::progress::ProgressHandle::subscribe) also show jobs that never came that
-//! far.
+//! too. A Log layer in the stack learns of a job once the stack is called, and then logs it from
+//! its beginning. The board's [events](crate::progress::ProgressHandle::subscribe) also show jobs
+//! that never get that far.
 //!
 //! # Independence from the caller
 //!
@@ -73,8 +74,8 @@
 //!
 //! # Limit of concurrent jobs
 //!
-//! By default there is no limit. With a [`limit`](Dispatcher::limit), the method decides what
-//! happens at the limit:
+//! By default there is no limit. With a [`limit`](Dispatcher::limit), the method that you call
+//! decides what happens at the limit:
 //!
 //! | method | at the limit | after a shutdown |
 //! |---|---|---|
@@ -135,7 +136,8 @@
 //! # });
 //! ```
 //!
-//! If a stack's calls cannot move to another task, dispatching does not compile:
+//! If a stack is not `Clone`, or its calls cannot move to another task, dispatching does not
+//! compile:
 //!
 //! ```compile_fail,E0277
 //! use tower::{ServiceBuilder, service_fn};
@@ -158,8 +160,8 @@
 //! [`Panicked`] or [`Full`]. Or use [`fail_with`](Dispatcher::fail_with) or
 //! [`respond_with`](Dispatcher::respond_with).
 //!
-//! A panic of a job never reaches another job or the caller. If an execution that a Dedup layer in
-//! the stack shares panics, the error is that layer's [`Duplicate`](crate::dedup::Duplicate). If
+//! A panic of a job never reaches another job or the caller. If a Dedup layer in the stack shares
+//! an execution and it panics, the error is that layer's [`Duplicate`](crate::dedup::Duplicate). If
 //! the runtime goes away, its jobs are cancelled with [`Shutdown`](crate::CancelReason::Shutdown).
 //!
 //! # Cancel safety

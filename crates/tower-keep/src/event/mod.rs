@@ -9,7 +9,7 @@
 //! | event | when | how often |
 //! |---|---|---|
 //! | [`Dispatched`](EventKind::Dispatched) | the outermost tracking layer is called | once, first |
-//! | [`Started`](EventKind::Started) | the call passed every gate of its stack; also if the service panics then | at most once, before any progress |
+//! | [`Started`](EventKind::Started) | the call has passed every gate of its stack, even if the service then panics | at most once, before any progress |
 //! | [`Progress`](EventKind::Progress), [`StepStarted`](EventKind::StepStarted), [`StepSucceeded`](EventKind::StepSucceeded) | the code of the job reports, or the code of the job that it joined | any number |
 //! | [`TimedOut`](EventKind::TimedOut), [`RetryScheduled`](EventKind::RetryScheduled), [`Retrying`](EventKind::Retrying), [`RetryGivenUp`](EventKind::RetryGivenUp), circuit events, [`Duplicate`](EventKind::Duplicate), [`CacheHit`](EventKind::CacheHit) | a layer acts | any number |
 //! | [`AttemptEnded`](EventKind::AttemptEnded) | an attempt of a [Retry](crate::RetryLayer) layer ends: after the `TimedOut` of that attempt, before the resulting `RetryScheduled`, `RetryGivenUp` or end of the job | once for each attempt that reached the service |

@@ -25,7 +25,7 @@
 //!
 //! | there | here |
 //! |---|---|
-//! | `tower::timeout::TimeoutLayer` | [`TimeoutLayer`](crate::TimeoutLayer), which says which limit expired, and stops retries outside an overall limit |
+//! | `tower::timeout::TimeoutLayer` | [`TimeoutLayer`](crate::TimeoutLayer), which says which limit expired; an overall limit also stops the retries around it |
 //! | `tower::retry::Policy`, which returns a future | [`Policy`](crate::retry::Policy), which returns a [`Decision`](crate::retry::Decision); the layer waits |
 //! | `TpsBudget` | [`RetryBudget`](crate::retry::RetryBudget) |
 //! | `Buffer`, `ConcurrencyLimit`, `LoadShed`, `RateLimit`, `Hedge` | the same: they compose with these layers |

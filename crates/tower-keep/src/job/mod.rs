@@ -51,8 +51,9 @@
 //! The outermost layer owns the job, whichever layer that is. So a job has one beginning and one
 //! ending, in any order of layers.
 //!
-//! Cancelling a job cancels its child jobs. If the parent ends first, its own parent takes over the
-//! child. A stack that calls itself begins a child job only if its outermost layer tracks jobs.
+//! Cancelling a job cancels its child jobs. If a parent ends before its child, the parent's own
+//! parent takes over the child. A stack that calls itself begins a child job only if its outermost
+//! layer tracks jobs.
 //!
 //! # Foreign layers
 //!
@@ -66,9 +67,9 @@
 //!
 //! - If only the *future* moves to another task, the layers inside stay in the job, but their code
 //!   runs without it. Wrap that future in [`Job::scope`].
-//! - After a foreign retry, Timeout, Retry, CircuitBreaker and Dedup work as usual but cannot find
-//!   the job. Their events and their causes of its failure are missing. An execution that callers
-//!   join belongs to no job.
+//! - When a foreign retry repeats a call, Timeout, Retry, CircuitBreaker and Dedup inside it work
+//!   as usual but cannot find the job. It gets no events from them, and they are not named as the
+//!   cause of its failure. A Dedup execution that callers join then belongs to no job.
 //! - A foreign layer may replace the error of a layer that stopped the call, such as a timeout. If
 //!   it does so in the same poll, outer circuits do not count the error and outer retries do not
 //!   repeat it. If it awaits first, they see an ordinary error.

@@ -16,6 +16,8 @@
 //!
 //! # Fields
 //!
+//! This table calls a kind of record by its message, such as `step succeeded`.
+//!
 //! | field | records | value |
 //! |---|---|---|
 //! | `job.id`, `attempt`, `seq` | all | numbers |
@@ -24,14 +26,14 @@
 //! | `job.parent` | of child jobs | number |
 //! | `elapsed_ms` | all | time since the job was dispatched |
 //! | `step.name`, `step.number`, `step.total` | that belong to a step | text, numbers |
-//! | `fraction`, `text`, `done`, `steps` | `progress` | of the report: the fraction if the total is known, the message, the step |
+//! | `fraction`, `text`, `done`, `steps` | `progress` | of the report: the fraction if the total is known, the message, the current step, the number of steps |
 //! | `amount`, `total`, `unit` | `progress` of an amount | numbers; `items` or `bytes` |
 //! | `took_ms` | `step succeeded` | duration of the step |
 //! | `took_ms`, `outcome` | `attempt ended` | duration of the attempt, and its [outcome](crate::AttemptOutcome) in words |
 //! | `max_retries`, `took_ms`, `delay_ms`, `error` | `retry scheduled` | duration of the failed attempt, the wait, the error of the attempt |
 //! | `max_retries`, `reason` | `retrying`, `retry given up` | |
 //! | `scope`, `limit_name`, `limit_ms`, `dropped` | `timed out` | the name if the limit [has one](crate::TimeoutLayer::named) |
-//! | `circuit`, `cooldown_ms` | `circuit opened`; `circuit` for the other circuit events | |
+//! | `circuit`, `cooldown_ms` | `circuit opened`; the other circuit events have only `circuit` | |
 //! | `of`, `joined`, `age_ms`, `stale` | `duplicate`, `cache hit` | |
 //! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |
 //! | `reason`, `dropped` | `cancelled` | the [reason](crate::CancelReason) in words |

@@ -26,7 +26,7 @@
 //! # In production
 //!
 //! Set the retry as above. Its jitter spreads the retries of clients that failed together. Its
-//! budget keeps retries from multiplying the load on a failing service. The slot's default,
+//! budget keeps retries from multiplying the load on a failing service. A pipeline's default retry,
 //! [`RetryLayer::new`](crate::RetryLayer::new), has neither, so its waits are exact.
 //!
 //! # In a struct
@@ -92,8 +92,8 @@
 //!
 //! # Empty slots
 //!
-//! [`Identity`] leaves a slot empty. There is no layer, and nothing is checked against its
-//! settings. The dedup slot is empty by default.
+//! A pipeline has a slot for each layer, and [`Identity`] leaves a slot empty: it then has no
+//! layer, and no settings to check. The dedup slot is empty by default.
 //!
 //! Without a [`DedupLayer`](crate::DedupLayer), `poll_ready` asks the inner service, unless the
 //! circuit is open, and `call` uses that instance. With a `DedupLayer`, the pipeline is always

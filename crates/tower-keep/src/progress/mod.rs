@@ -86,7 +86,7 @@
 //!
 //! A [`Report`](crate::Report) can be an amount in items or bytes, with or without a known total.
 //! The view then shows the amount per second and the time left. A view computes them when it is
-//! made; a report itself costs a comparison.
+//! made; a report itself costs only a comparison.
 //!
 //! ```
 //! use std::time::Duration;
