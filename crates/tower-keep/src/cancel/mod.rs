@@ -21,10 +21,10 @@
 //! A reason may be a text. [`CancelHandle::jobs`] lists the running jobs.
 //!
 //! The caller gets [`Cancelled`] at the next poll. The work is dropped, unless other callers
-//! [share](crate::dedup) it. With [`CancelLayer::grace`], running work may clean up for that long
-//! from that poll on, and the caller gets [`Cancelled`] afterwards. The code inside sees the token as
-//! [`Job::is_cancelled`](crate::Job::is_cancelled), [`Job::checkpoint`](crate::Job::checkpoint) and
-//! [`Job::cancelled`](crate::Job::cancelled).
+//! [share](crate::dedup) it. With [`CancelLayer::grace`], that poll begins a grace period, in
+//! which running work may clean up. The caller gets [`Cancelled`] after it. The code inside
+//! sees the token as [`Job::is_cancelled`](crate::Job::is_cancelled),
+//! [`Job::checkpoint`](crate::Job::checkpoint) and [`Job::cancelled`](crate::Job::cancelled).
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -81,8 +81,8 @@
 //! this token and the time until the deadline. With [`grace`](CancelLayer::grace), jobs cancelled
 //! at the deadline may clean up after the deadline.
 //!
-//! A shutdown waits for every call, even if it is neither polled nor dropped. It cannot be undone:
-//! a process that continues needs a new layer.
+//! A shutdown waits for every call, including one that is neither polled nor dropped. A shutdown
+//! cannot be undone: a process that continues needs a new layer.
 //!
 //! # Configure first, then take handles
 //!
@@ -125,8 +125,8 @@
 //! # Cancel safety
 //!
 //! Dropping the response future stops the work and fires the job's token. A
-//! [detached](CancelLayer::detached) job continues in its own task if the caller drops it, and
-//! stops if a layer of its stack gives it up. Dropping the future of
+//! [detached](CancelLayer::detached) job continues in its own task if the caller drops it. It stops
+//! if a layer of its stack drops it, as a time limit does. Dropping the future of
 //! [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays shut down.
 //!
 //! A cancelled or [replaced](CancelLayer::replace) job reacts when it is next polled or dropped: it

@@ -142,9 +142,9 @@
 //! # Transitions
 //!
 //! [`on_transition`](CircuitBreakerLayer::on_transition) calls a closure at each change of state.
-//! Its [`Transition`] holds the counts, the cause and the cooldown. It needs no tracked job, so it
-//! fits metrics and alerts. If a tracked job causes the transition, the job also emits
-//! `CircuitOpened`, `CircuitHalfOpened` or `CircuitClosed`.
+//! The closure gets a [`Transition`] with the counts, the cause and the cooldown. It is called with
+//! or without a tracked job, so it fits metrics and alerts. If a tracked job causes the transition,
+//! the job also emits `CircuitOpened`, `CircuitHalfOpened` or `CircuitClosed`.
 //!
 //! # Place in the order
 //!

@@ -240,12 +240,12 @@
 //! | the waiting call | there is none | is replaced and never starts |
 //! | the replaced caller's error | [`Duplicate`] with [`replaced`](Duplicate::replaced); with a Cancel layer outside, its [`Cancelled`](crate::job::Cancelled) | same |
 //! | the replaced job | is cancelled as [`Replaced`](crate::CancelReason::Replaced), with its token and its children | same |
-//! | a result of the older call that is ready, but that the call was not polled for | is lost | is kept |
+//! | a result of the older call that is ready, while its caller has not polled for it yet | is lost | is kept |
 //! | the running call leaves, fails or panics | the key is free | the waiting call continues |
 //! | the waiting call leaves | | the key is free; replaced calls do not come back, and the next call begins a new burst |
 //! | a retry inside | keeps its slot; a replaced call stops in its backoff too | keeps its slot |
 //! | a retry outside | does not retry a replaced call; a circuit does not count it | same; each attempt waits for quiet |
-//! | a retry outside calls again while a newer job holds the slot or waits for it | the older job is replaced | same |
+//! | a retry outside makes another attempt while a newer job holds the slot or waits for it | the job of the retry is replaced, as the older one | same |
 //! | another library's retry outside | would take the slot back: make it ignore this error | would wait again: make it ignore this error |
 //! | grace period of a Cancel layer outside | applies, while the newer call runs already | not needed: the replaced call never started |
 //! | grace period of a Cancel layer inside | does not apply: the layer is dropped with the work | |
@@ -304,8 +304,8 @@
 //!
 //! A call is *set aside* when its task awaits something else and does not drop the call. For
 //! example, the call is kept in a `select!`, a `Vec` or a buffer of futures. The other callers of a
-//! joined execution still get their result, even if this call was polled once or never. The effect
-//! of a call set aside on other calls:
+//! joined execution still get their result, even if this call was polled once or never. What
+//! happens if one call is set aside and another comes:
 //!
 //! | a call | the call set aside | what the call gets | what the call set aside gets, when polled |
 //! |---|---|---|---|

@@ -87,19 +87,20 @@
 //! | [`Never`](Decision::Never) | this layer and all outer retries of the stack return the result |
 //!
 //! The policy runs after every attempt that reached the service, including the last. It also runs
-//! if a time limit ended the attempt, whether the limit gave an error or a response. In that case
+//! if the limit of an attempt ended it, whether the limit gave an error or a response. In that case
 //! [`Attempt::timed_out`] is true. The default policy retries such an attempt, as it retries an
 //! error.
 //!
-//! Some results are never retried, and the policy does not run for them:
+//! There are exceptions: some results are never retried, and the policy does not run for them:
 //!
 //! - an open circuit, a duplicate, or a rejection by [a layer of your own](crate::reject)
 //! - a cancellation
 //! - an expired overall time limit
 //!
 //! A foreign layer in between can hide these reasons from the retry. It hides them if it moves the
-//! call to another task, as tower's `Buffer` does. It also hides them if it awaits something before
-//! it returns the result. With such a layer, check for the reason in `should_retry`.
+//! call to another task, as tower's `Buffer` does. It also hides them if it has the result and
+//! awaits something before it passes the result on. With such a layer, check for the reason in
+//! `should_retry`.
 //!
 //! Unless the policy returns `RetryIn`, the delay comes from the first source in this list that
 //! gives a delay:
@@ -129,8 +130,8 @@
 //!
 //! # When it gives up
 //!
-//! The retry gives up at once, without another wait, and returns the last outcome. Before the job
-//! ends, an event [`RetryGivenUp`](crate::EventKind::RetryGivenUp) gives the reason:
+//! When the retry gives up, it returns the last outcome at once, without another wait. Before the
+//! job ends, an event [`RetryGivenUp`](crate::EventKind::RetryGivenUp) gives the reason:
 //!
 //! | [reason](crate::GiveUpReason) | when |
 //! |---|---|
@@ -145,9 +146,9 @@
 //! The event is sent only if the policy wanted another attempt or returned `Never`. With
 //! `max_retries(0)` there is no event.
 //!
-//! If the policy wanted to retry the last response, the job counts as failed. This holds for every
-//! observer and for an outer circuit breaker. The hook [`on_give_up`](RetryLayer::on_give_up)
-//! receives the reason and can replace the last outcome.
+//! If the retry gives up on a response, an `Ok` that the policy wanted to retry, the job counts as
+//! failed. This holds for every observer and for an outer circuit breaker. The hook
+//! [`on_give_up`](RetryLayer::on_give_up) receives the reason and can replace the last outcome.
 //!
 //! # Presets, jitter and budget
 //!
@@ -243,8 +244,8 @@
 //! # Cost
 //!
 //! A call without a retry allocates nothing. It takes no lock except that of [`RetryBudgets`]. It
-//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). A call
-//! that a retry may follow clones the request and the service once. Other calls clone neither,
+//! reads the clock only with a budget or [`max_total_time`](RetryLayer::max_total_time). If a retry
+//! may follow, the call clones the request and the service once. Otherwise it clones neither,
 //! unless an asynchronous hook needs the service.
 //!
 //! Clone a service in the thread that calls it. Its reference count is then local to that thread,
@@ -254,7 +255,8 @@
 //!
 //! Put a retry in front of a client rather than in front of a handler. `Router::layer` needs
 //! `clone_with`, because axum's body is not `Clone`. axum makes a new service for each route, and
-//! even for each request. All services of one layer share its budget and its seed.
+//! even for each request. All services of one layer share its budget and the seed of
+//! its jitter.
 
 mod after_attempt;
 mod backoff;

@@ -13,7 +13,7 @@
 //! layer's settings does not matter.
 //!
 //! - The clock starts at `call`, even if the future is polled later.
-//! - If the inner service completes at the same moment, its result wins.
+//! - If the inner service completes at the moment of the limit, its result wins.
 //! - [`Duration::ZERO`](std::time::Duration::ZERO) accepts only a result that is ready at once.
 //!   [`Duration::MAX`](std::time::Duration::MAX) never expires.
 //! - The limits do not include the caller's wait for readiness, which comes before `call`.
@@ -64,8 +64,8 @@
 //!
 //! # Idle limits
 //!
-//! An idle limit ends a job or an attempt that makes no progress, however long it may take in
-//! total. Progress is:
+//! An idle limit ends a job or an attempt that makes no progress. As long as there is progress, the
+//! total time does not matter. Progress is:
 //!
 //! - a [report](crate::Job::progress)
 //! - the beginning or the end of a [step](crate::Job::step)
