@@ -88,12 +88,6 @@
 //! serve(stack);
 //! ```
 //!
-//! # When a layer stops a call
-//!
-//! Timeout, CircuitBreaker, Dedup and Cancel can stop a call. The caller then gets a [`BoxError`]
-//! with a typed reason inside, for [`find`]. `.fail_with(AppError::Timeout)` returns your own error
-//! instead, `.respond_with(|why| response)` a response. See [`reject`].
-//!
 //! If the inner service's error is a [`BoxError`] too, a stack awaited in a spawned `async` block
 //! can fail to compile: "implementation of `From` is not general enough". This is a limit of the
 //! compiler, and occurs with tower's own layers too. Each of these helps:
@@ -102,6 +96,12 @@
 //! - Return the stack from a function as `impl Service<Request, Response = .., Error = BoxError,
 //!   Future: Send> + Clone`.
 //! - Box the stack.
+//!
+//! # When a layer stops a call
+//!
+//! Timeout, CircuitBreaker, Dedup and Cancel can stop a call. The caller then gets a [`BoxError`]
+//! with a typed reason inside, for [`find`]. `.fail_with(AppError::Timeout)` returns your own error
+//! instead, `.respond_with(|why| response)` a response. See [`reject`].
 //!
 //! # Jobs that outlive their callers
 //!

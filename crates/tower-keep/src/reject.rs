@@ -6,8 +6,8 @@
 //! | `.fail_with(AppError::Timeout)`, [`FailWith`] | your own error | the closure's error type |
 //! | `.respond_with(\|why\| response)`, [`RespondWith`] | an `Ok` response | the inner service's |
 //!
-//! With `respond_with`, a layer fits directly into `axum::Router::layer`, or in front of a hyper
-//! server.
+//! With `respond_with`, a layer fits directly into `axum::Router::layer`, or around a service that
+//! hyper serves.
 //!
 //! # What stopped a call
 //!

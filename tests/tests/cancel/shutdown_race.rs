@@ -88,12 +88,14 @@ async fn no_job_slips_past_a_shutdown() {
             ended = [ended[0] + ends[0], ended[1] + ends[1]];
         }
         let [finished, cancelled, otherwise, _] = counts(shutdown);
-        let refused = 20 - begun;
+        let refused = counts(handle.shutdown(Duration::ZERO).await)[3];
         // Jobs that were over before the shutdown do not count.
         assert!(finished <= ended[0], "{finished} of {ended:?}");
         assert_eq!(cancelled + refused, ended[1]);
         assert!(otherwise == 0 && !(patient && cancelled > 0));
-        assert_eq!(counts(handle.shutdown(Duration::ZERO).await)[3], refused);
+        // The shutdown may cancel a job that is tracked already, before the service is called.
+        let never_begun = 20 - refused - begun;
+        assert!(never_begun <= cancelled, "{never_begun} of {cancelled}");
         assert!(handle.jobs().is_empty());
     }
 }

@@ -81,8 +81,7 @@
 //!
 //! If a call is admitted before a transition and ends after it, the call does not count.
 //!
-//! Each probe occupies a probe slot. A circuit never stays half-open forever, because every slot
-//! becomes free:
+//! Each probe occupies a probe slot. Probes that hang or vanish cannot block a half-open circuit:
 //!
 //! - A probe that is dropped or cancelled frees its slot.
 //! - A probe that hangs loses its slot after the
@@ -206,9 +205,6 @@
 //! | a time window | one clock read |
 //! | a slow-call rate | two clock reads |
 //! | `per_key` | a table lookup under a shared lock |
-//!
-//! Clone a service in the thread that calls it. Its reference count is then local to that thread,
-//! for as long as the layer or the original service exists.
 //!
 //! # Under axum
 //!

@@ -95,8 +95,8 @@
 //! - A follower's job emits [`Duplicate`](crate::EventKind::Duplicate) and then the reports, but no
 //!   event that it started. A progress board shows the job as joined.
 //! - A report does not wake the follower's future.
-//! - A report reaches all followers before the reporting code continues. If another thread is
-//!   delivering a report already, that thread delivers both.
+//! - A report reaches all followers before the reporting code continues, unless another thread is
+//!   delivering a report: then that thread delivers both.
 //! - If the work fails, a follower's job does not name the failed step.
 //!
 //! A follower gets no reports if this layer does not know the follower's job or the leader's job.

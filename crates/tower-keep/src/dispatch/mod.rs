@@ -144,7 +144,7 @@
 //! use tower_keep::{BoxError, Dispatcher};
 //!
 //! # fn dispatch() {
-//! // Tower's `Buffer` is `Clone`; this service is not.
+//! // This service is not `Clone`. Tower's `Buffer` around it would be.
 //! let stack = ServiceBuilder::new()
 //!     .load_shed()
 //!     .service(tower::util::BoxService::new(service_fn(|n: u32| async move { Ok::<_, BoxError>(n) })));

@@ -16,7 +16,7 @@
 //! | [`Succeeded`](EventKind::Succeeded), [`Failed`](EventKind::Failed), [`Cancelled`](EventKind::Cancelled) | the job ends | exactly one of them, once, last |
 //!
 //! A *gate* is a layer that rejects or delays a call before the service: CircuitBreaker, Dedup,
-//! Cancel, a dispatcher, or a layer of your own.
+//! Cancel, the limit of a dispatcher, or a layer of your own.
 
 mod attempt_outcome;
 mod cancel_reason;
@@ -50,9 +50,10 @@ pub use self::{
 
 /// Receives the events of the jobs that it is registered with.
 ///
-/// Events arrive synchronously, on the task that caused them, in the order of [`Event::seq`]. Each
-/// job delivers one event at a time. The library holds no lock meanwhile. A slow observer slows the
-/// job down: pass the work on if it takes more than a few microseconds.
+/// Events arrive synchronously, in the order of [`Event::seq`], mostly on the task that caused
+/// them. Each job delivers one event at a time: if another thread is delivering, that thread goes
+/// on with this event. The library holds no lock meanwhile. A slow observer slows the job down:
+/// pass the work on if it takes more than a few microseconds.
 ///
 /// # Panics
 ///

@@ -45,7 +45,7 @@
 //! |---|---|
 //! | arrives while an outer layer of the same stack is being called | the job of that layer |
 //! | is repeated by a layer of this library, such as Retry | the job of that layer |
-//! | is repeated by a foreign layer in between, such as tower's retry or a hedge | the same job again |
+//! | is repeated by a foreign layer in between, such as tower's retry or a hedge | the same job again, for the layers that track it |
 //! | is made later by the job's own code, such as a client stack in a handler | a new *child job* |
 //!
 //! The outermost layer owns the job, whichever layer that is. So a job has one beginning and one

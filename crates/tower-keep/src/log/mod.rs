@@ -33,7 +33,7 @@
 //! | `max_retries`, `took_ms`, `delay_ms`, `error` | `retry scheduled` | duration of the failed attempt, the wait, the error of the attempt |
 //! | `max_retries`, `reason` | `retrying`, `retry given up` | |
 //! | `scope`, `limit_name`, `limit_ms`, `dropped` | `timed out` | the name if the limit [has one](crate::TimeoutLayer::named) |
-//! | `circuit`, `cooldown_ms` | `circuit opened`; the other circuit events have only `circuit` | |
+//! | `circuit`, `cooldown_ms`, `cause` | `circuit opened`; the other circuit events have only `circuit` | |
 //! | `of`, `joined`, `age_ms`, `stale` | `duplicate`, `cache hit` | |
 //! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |
 //! | `reason`, `dropped` | `cancelled` | the [reason](crate::CancelReason) in words |

@@ -106,7 +106,7 @@
 //! gives a delay:
 //!
 //! 1. [`retry_after`](RetryLayer::retry_after)
-//! 2. the classifier's [hint](crate::Classify::retry_after)
+//! 2. the policy's `RetryAfter`, such as the classifier's [hint](crate::Classify::retry_after)
 //! 3. the backoff
 //!
 //! [`CircuitBreakerLayer`](crate::circuit_breaker) uses the same order for its cooldown.
@@ -248,15 +248,11 @@
 //! may follow, the call clones the request and the service once. Otherwise it clones neither,
 //! unless an asynchronous hook needs the service.
 //!
-//! Clone a service in the thread that calls it. Its reference count is then local to that thread,
-//! for as long as the original service exists.
-//!
 //! # Under axum
 //!
 //! Put a retry in front of a client rather than in front of a handler. `Router::layer` needs
 //! `clone_with`, because axum's body is not `Clone`. axum makes a new service for each route, and
-//! even for each request. All services of one layer share its budget and the seed of
-//! its jitter.
+//! even for each request. All services of one layer share its budget and the seed of its jitter.
 
 mod after_attempt;
 mod backoff;
