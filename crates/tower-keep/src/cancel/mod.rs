@@ -21,9 +21,9 @@
 //! A reason may be a text. [`CancelHandle::jobs`] lists the running jobs.
 //!
 //! The caller gets [`Cancelled`] at the next poll. The work is dropped, unless other callers
-//! [share](crate::dedup) it. With [`CancelLayer::grace`], that poll begins a grace period, in
-//! which running work may clean up. The caller gets [`Cancelled`] after it. The code inside
-//! sees the token as [`Job::is_cancelled`](crate::Job::is_cancelled),
+//! [share](crate::dedup) it. With [`CancelLayer::grace`], that poll begins a grace period, in which
+//! running work may clean up. The caller gets [`Cancelled`] after it. The code inside sees the
+//! token as [`Job::is_cancelled`](crate::Job::is_cancelled),
 //! [`Job::checkpoint`](crate::Job::checkpoint) and [`Job::cancelled`](crate::Job::cancelled).
 //!
 //! ```
@@ -126,7 +126,7 @@
 //!
 //! Dropping the response future stops the work and fires the job's token. A
 //! [detached](CancelLayer::detached) job continues in its own task if the caller drops it. It stops
-//! if a layer of its stack drops it, as a time limit does. Dropping the future of
+//! if a layer around the Cancel layer gives it up, such as a time limit. Dropping the future of
 //! [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays shut down.
 //!
 //! A cancelled or [replaced](CancelLayer::replace) job reacts when it is next polled or dropped: it

@@ -84,9 +84,9 @@
 //! Each probe occupies a probe slot. Probes that hang or vanish cannot block a half-open circuit:
 //!
 //! - A probe that is dropped or cancelled frees its slot.
-//! - A probe that hangs loses its slot after the
-//!   [`probe_timeout`](CircuitBreakerLayer::probe_timeout).
-//! - If all slots are lost three times without a result, the circuit opens again.
+//! - A probe that hangs frees its slot after the
+//!   [`probe_timeout`](CircuitBreakerLayer::probe_timeout), and the next call becomes a probe.
+//! - If the probes of all slots time out three times without a result, the circuit opens again.
 //!
 //! # How long it stays open
 //!

@@ -97,7 +97,8 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
     ///
     /// The older caller gets a [`Duplicate`] with [`replaced`](Duplicate::replaced). Its job, if it
     /// has one, is cancelled as [`Replaced`](crate::CancelReason::Replaced). Once the newer call
-    /// has the slot, the older call never succeeds: a result that it was not polled for is lost.
+    /// has the slot, the older call never succeeds: if its work has finished and the call was not
+    /// polled since, that result is lost.
     ///
     /// The newer of two jobs wins, even if a retry outside this layer calls again for the older
     /// job.

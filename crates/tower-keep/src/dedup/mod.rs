@@ -44,7 +44,7 @@
 //! A key is taken before the work starts. It is free again when the job ends: with a result, by a
 //! limit, a cancellation, a panic or a drop.
 //!
-//! All services that a layer and its clones make share their keys. If these wrap different inner
+//! All services of a layer and its clones use the same keys. If these wrap different inner
 //! services, such as the routes of a server, include the inner service in the key. Joined calls
 //! with different response types ignore each other. A layer with another mode has its own keys.
 //!
@@ -93,7 +93,7 @@
 //! - A follower gets the latest report of each kind when it joins, and every later report. The
 //!   reports continue after the leader has left and its job has ended.
 //! - A follower's job emits [`Duplicate`](crate::EventKind::Duplicate) and then the reports, but no
-//!   event that it started. A progress board shows the job as joined.
+//!   `Started` event. A progress board shows the job as joined.
 //! - A report does not wake the follower's future.
 //! - A report reaches all followers before the reporting code continues, unless another thread is
 //!   delivering a report: then that thread delivers both.
@@ -213,7 +213,7 @@
 //! use tower_keep::{BoxError, DedupLayer};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! // A document is saved after a second without a change, and while they go on, every ten seconds.
+//! // A document is saved one second after its last change. While changes keep coming, every ten seconds.
 //! let second = Duration::from_secs(1);
 //! let mut save = ServiceBuilder::new()
 //!     .layer(
@@ -245,7 +245,7 @@
 //! | the waiting call leaves | | the key is free; replaced calls do not come back, and the next call begins a new burst |
 //! | a retry inside | keeps its slot; a replaced call stops in its backoff too | keeps its slot |
 //! | a retry outside | does not retry a replaced call; a circuit does not count it | same; each attempt waits for quiet |
-//! | a retry outside makes another attempt while a newer job holds the slot or waits for it | the job of the retry is replaced, as the older one | same |
+//! | a retry outside makes another attempt while a newer job holds the slot or waits for it | the job of the retry is replaced, because it is the older job | same |
 //! | another library's retry outside | would take the slot back: make it ignore this error | would wait again: make it ignore this error |
 //! | grace period of a Cancel layer outside | applies, while the newer call runs already | not needed: the replaced call never started |
 //! | grace period of a Cancel layer inside | does not apply: the layer is dropped with the work | |
@@ -280,8 +280,8 @@
 //! # Readiness
 //!
 //! This layer is always ready, because it learns the key only from the request. An execution takes
-//! the called instance of the inner service and waits in its future until that instance is ready. A
-//! clone replaces the instance.
+//! the called instance of the inner service and waits in its future until that instance is ready.
+//! The layer keeps a clone in its place for the next call.
 //!
 //! # Errors
 //!
@@ -309,9 +309,9 @@
 //!
 //! | a call | the call set aside | what the call gets | what the call set aside gets, when polled |
 //! |---|---|---|---|
-//! | joins an execution | a caller of it, never polled, or woken and not polled again | the result, as early as if it were alone | the same result, even if a limit around it has passed |
+//! | joins an execution | another caller of that execution, never polled, or woken and not polled again | the result, as early as if there were no other caller | the same result, even if a limit around the call set aside has passed |
 //! | gets a stale result | began the revalidation | the stale result at once; a task drives the revalidation | the stale result |
-//! | [`latest`](DedupLayer::latest) | the older call | its slot at once | replaced; a result that it was not polled for is lost |
+//! | [`latest`](DedupLayer::latest) | the older call | its slot at once | replaced; if its work had finished and the call was not polled since, that result is lost |
 //! | [`debounce`](DedupLayer::debounce) | waits | its slot at once, then its own quiet period | replaced |
 //! | [`debounce`](DedupLayer::debounce) | runs | waits until the running call is dropped or polled to its end | its result |
 //! | reject mode | holds the key | a [`Duplicate`] at once, until that call is dropped or polled to its end | its result |

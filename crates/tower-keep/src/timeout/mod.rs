@@ -110,8 +110,8 @@
 //! | moment | with a grace period |
 //! |---|---|
 //! | at the limit | the work's [`Job`](crate::Job) is cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
-//! | the work ends within the grace period | its result is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: false }` |
-//! | the grace period is over | the work is dropped, the caller gets [`Elapsed`]; `TimedOut { dropped: true }` |
+//! | the work ends within the grace period | its result is discarded, the caller gets [`Elapsed`]; the event is `TimedOut { dropped: false }` |
+//! | the grace period is over | the work is dropped, the caller gets [`Elapsed`]; the event is `TimedOut { dropped: true }` |
 //!
 //! The limit of an attempt cancels only that attempt, including its work in other tasks or threads.
 //! So take [`Job::current`](crate::Job::current) and its [`token`](crate::Job::token) again in each
@@ -156,10 +156,11 @@
 //!
 //! # Cost
 //!
-//! A call arms a timer only when it first waits. Nested limits that one task polls share the timer
-//! of the outermost limit. Consecutive limits read the clock once, in the outermost `call`. A
-//! service between two limits must therefore not block in its `call`: the inner limit would include
-//! that time. Do such work in the service's future.
+//! A call arms a timer only when it first waits. Nested limits that one task polls use one timer.
+//! The outermost limit owns it, and sets it to the limit that expires next. The limits of a stack
+//! read the clock once, in the outermost `call`, even if other services are between them. Such a
+//! service must not block in its `call`: the inner limit would include that time. Do such work in
+//! the service's future.
 //!
 //! # Errors
 //!

@@ -43,7 +43,7 @@ async fn cancel(State(jobs): State<Jobs>, Path(id): Path<u64>) -> StatusCode {
     }
 }
 
-/// At most a hundred reports at a time, and what dispatches, shows and cancels them.
+/// The routes, and the dispatcher behind them, which runs at most a hundred reports at a time.
 pub(crate) fn app() -> (Router, Jobs) {
     let stack = ServiceBuilder::new()
         .layer(RetryLayer::new())
