@@ -125,9 +125,10 @@
 //! # Cancel safety
 //!
 //! Dropping the response future stops the work and fires the job's token. A
-//! [detached](CancelLayer::detached) job continues in its own task if the caller drops it. It stops
-//! if a layer around the Cancel layer gives it up, such as a time limit. Dropping the future of
-//! [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays shut down.
+//! [detached](CancelLayer::detached) job continues in its own task if the caller drops it. If
+//! another layer of this library around it ends the call, such as a time limit, the job stops.
+//! Dropping the future of [`shutdown`](CancelHandle::shutdown) ends the wait only: the layer stays
+//! shut down.
 //!
 //! A cancelled or [replaced](CancelLayer::replace) job reacts when it is next polled or dropped: it
 //! ends, or its grace period begins. A newer job of its group does not wait for the end of the

@@ -86,7 +86,8 @@
 //! - A probe that is dropped or cancelled frees its slot.
 //! - A probe that hangs frees its slot after the
 //!   [`probe_timeout`](CircuitBreakerLayer::probe_timeout), and the next call becomes a probe.
-//! - If the probes of all slots time out three times without a result, the circuit opens again.
+//! - After three times as many timed-out probes as there are slots, and no result in between, the
+//!   circuit opens again.
 //!
 //! # How long it stays open
 //!

@@ -100,9 +100,9 @@
 //! - If the work fails, a follower's job does not name the failed step.
 //!
 //! A follower gets no reports if this layer does not know the follower's job or the leader's job.
-//! The layer does not know a job that no layer tracks, or that an inner layer begins. Background
-//! revalidations, and executions whose leader was already cancelled, belong to no job and report
-//! nothing.
+//! The layer knows a job only if a layer around it began that job. Background revalidations belong
+//! to no job and report nothing. The same holds for an execution that begins after its leader's job
+//! was cancelled.
 //!
 //! The execution runs in the leader's tracing span, whichever caller polls it, and keeps that span
 //! open. If the leader had no span, it runs in the polling caller's span. A revalidation runs in
@@ -261,7 +261,7 @@
 //! | needs a job | no | the layer begins one |
 //! | grace period | of a Cancel layer outside | its own, [`grace`](crate::CancelLayer::grace) |
 //! | error of the older caller | [`Duplicate`], whose source is [`Cancelled`](crate::job::Cancelled) | [`Cancelled`](crate::job::Cancelled) |
-//! | the older call finishes at the same moment | either it keeps its result, or the newer call gets the slot | a finished job keeps its result |
+//! | the older call finishes at the same moment | its caller gets the result or a `Duplicate`, depending on which came first | a finished job keeps its result |
 //!
 //! # Place in the order
 //!

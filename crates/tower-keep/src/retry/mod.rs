@@ -109,7 +109,8 @@
 //! 2. the policy's `RetryAfter`, such as the classifier's [hint](crate::Classify::retry_after)
 //! 3. the backoff
 //!
-//! [`CircuitBreakerLayer`](crate::circuit_breaker) uses the same order for its cooldown.
+//! A [circuit](crate::circuit_breaker) takes its cooldown in the same order: its own `retry_after`,
+//! then the classifier's hint, then its setting.
 //!
 //! Retry only idempotent HTTP requests: the server may have executed a `POST` that failed. Select
 //! them with [`clone_with`](RetryLayer::clone_with).

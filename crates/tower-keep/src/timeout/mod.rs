@@ -109,7 +109,7 @@
 //!
 //! | moment | with a grace period |
 //! |---|---|
-//! | at the limit | the work's [`Job`](crate::Job) is cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
+//! | at the limit | the work sees its [`Job`](crate::Job) as cancelled, with [`CancelReason::TimedOut`](crate::CancelReason::TimedOut) |
 //! | the work ends within the grace period | its result is discarded, the caller gets [`Elapsed`]; the event is `TimedOut { dropped: false }` |
 //! | the grace period is over | the work is dropped, the caller gets [`Elapsed`]; the event is `TimedOut { dropped: true }` |
 //!
@@ -143,8 +143,8 @@
 //! # Time left
 //!
 //! [`Job::deadline`](crate::Job::deadline) and [`Job::remaining`](crate::Job::remaining) give the
-//! inner code the nearest deadline, with or without a tracked job. They ignore idle limits and
-//! grace periods.
+//! inner code the nearest deadline, even if no layer of the stack begins a job. They ignore idle
+//! limits and grace periods.
 //!
 //! # Place in the order
 //!
@@ -159,8 +159,8 @@
 //! A call arms a timer only when it first waits. Nested limits that one task polls use one timer.
 //! The outermost limit owns it, and sets it to the limit that expires next. The limits of a stack
 //! read the clock once, in the outermost `call`, even if other services are between them. Such a
-//! service must not block in its `call`: the inner limit would include that time. Do such work in
-//! the service's future.
+//! service must return from its `call` quickly, because the inner limit includes that time. Work
+//! that takes time belongs in the future that `call` returns.
 //!
 //! # Errors
 //!
