@@ -45,8 +45,9 @@
 //! limit, a cancellation, a panic or a drop.
 //!
 //! All services of a layer and its clones use the same keys. If these wrap different inner
-//! services, such as the routes of a server, include the inner service in the key. Joined calls
-//! with different response types ignore each other. A layer with another mode has its own keys.
+//! services, such as the routes of a server, include the inner service in the key. With `join`,
+//! calls with the same key but different response types do not join. A layer with another mode has
+//! its own keys.
 //!
 //! A request without a key (`None`) is not deduplicated: it waits for no other call, no call waits
 //! for it, and it bypasses the cache. So requests can opt out, by an extension or a header:
@@ -312,7 +313,7 @@
 //! | joins an execution | another caller of that execution, never polled, or woken and not polled again | the result, as early as if there were no other caller | the same result, even if a limit around the call set aside has passed |
 //! | gets a stale result | began the revalidation | the stale result at once; a task drives the revalidation | the stale result |
 //! | [`latest`](DedupLayer::latest) | the older call | its slot at once | replaced; if its work had finished and the call was not polled since, that result is lost |
-//! | [`debounce`](DedupLayer::debounce) | waits | its slot at once, then its own quiet period | replaced |
+//! | [`debounce`](DedupLayer::debounce) | is the waiting call | becomes the waiting call at once, and runs after its own quiet period | replaced |
 //! | [`debounce`](DedupLayer::debounce) | runs | waits until the running call is dropped or polled to its end | its result |
 //! | reject mode | holds the key | a [`Duplicate`] at once, until that call is dropped or polled to its end | its result |
 //!
