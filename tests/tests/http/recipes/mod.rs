@@ -71,7 +71,7 @@ fn as_they_stand_in_the_readme() {
             include_str!("code/axum_recipe.rs"),
         ),
         (
-            "limit the graceful shutdown:\n",
+            "graceful shutdown:\n",
             include_str!("code/bounded_shutdown.rs"),
         ),
         (
