@@ -6,7 +6,7 @@
 //! | kind | mode | a second call with the same key | requirements |
 //! |---|---|---|---|
 //! | coalescing | reject, the default | fails with [`Duplicate`], which names the job that holds the key | |
-//! | | [`join`](DedupLayer::join) | waits for the first call's result | response `Clone + Send + Sync`, the rest `Send` |
+//! | | [`join`](DedupLayer::join) | waits for the first call's result | response `Clone + Send + Sync`; request, error, inner service and its future `Send` |
 //! | | `join` and [`cache`](DedupLayer::cache) | waits for the first call's result, or gets it from the cache afterwards | as `join` |
 //! | superseding | [`latest`](DedupLayer::latest) | cancels the first call and runs at once | |
 //! | | [`debounce`](DedupLayer::debounce) | waits for a quiet period and for the running call; the last waiting call runs | tokio's timer |
@@ -46,8 +46,8 @@
 //!
 //! All services of a layer and its clones use the same keys. If these wrap different inner
 //! services, such as the routes of a server, include the inner service in the key. With `join`,
-//! calls with the same key but different response types do not join. A layer with another mode has
-//! its own keys.
+//! calls with the same key but different response types do not join. If you set another mode on a
+//! clone of a layer, the result has its own keys.
 //!
 //! A request without a key (`None`) is not deduplicated: it waits for no other call, no call waits
 //! for it, and it bypasses the cache. So requests can opt out, by an extension or a header:
@@ -111,8 +111,8 @@
 //!
 //! Task-locals belong to the polling task, which may be the task of any caller. An execution must
 //! not rely on them. Timers, connections and tasks belong to the runtime in which the execution
-//! made them. If callers on several runtimes share an execution, that runtime must outlive the
-//! execution.
+//! made them. If callers on several runtimes share an execution, the runtime of its timers,
+//! connections and tasks must outlive it.
 //!
 //! # Cache
 //!
@@ -242,7 +242,7 @@
 //! | the replaced caller's error | [`Duplicate`] with [`replaced`](Duplicate::replaced); with a Cancel layer outside, its [`Cancelled`](crate::job::Cancelled) | same |
 //! | the replaced job | is cancelled as [`Replaced`](crate::CancelReason::Replaced), with its token and its children | same |
 //! | a result of the older call that is ready, while its caller has not polled for it yet | is lost | is kept |
-//! | the running call leaves, fails or panics | the key is free | the waiting call continues |
+//! | the running call leaves, fails or panics | the key is free | the waiting call stays, and runs after its quiet period |
 //! | the waiting call leaves | | the key is free; replaced calls do not come back, and the next call begins a new burst |
 //! | a retry inside | keeps its slot; a replaced call stops in its backoff too | keeps its slot |
 //! | a retry outside | does not retry a replaced call; a circuit does not count it | same; each attempt waits for quiet |

@@ -86,10 +86,10 @@
 //! | [`RetryIn`](Decision::RetryIn) | another attempt after exactly the delay that the policy chose |
 //! | [`Never`](Decision::Never) | this layer and all outer retries of the stack return the result |
 //!
-//! The policy runs after every attempt that reached the service, including the last. It also runs
-//! if the limit of an attempt ended it, whether the limit gave an error or a response. In that case
-//! [`Attempt::timed_out`] is true. The default policy retries such an attempt, as it retries an
-//! error.
+//! The policy runs after every attempt that reached the service, including the last. The policy
+//! also runs after an attempt that its time limit ended, whether the limit gave an error or a
+//! response. In that case [`Attempt::timed_out`] is true. The default policy retries such an
+//! attempt, as it retries an error.
 //!
 //! There are exceptions: some results are never retried, and the policy does not run for them:
 //!
