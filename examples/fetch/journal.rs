@@ -1,4 +1,4 @@
-//! What the Log layer tells: a line for whatever is worth one, and each job's attempts for the
+//! The sink of the Log layer: a line for each notable event, and the attempts of each job for the
 //! table.
 
 use std::{

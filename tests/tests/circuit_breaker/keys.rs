@@ -115,7 +115,7 @@ async fn settings_hold_for_all_keys() {
     }
 }
 
-/// R38b, Behaviour 12: idle circuits go, but for those that are open or forced; a key that comes
+/// R38b, Behaviour 12: idle circuits are evicted, except open and forced circuits; a key that comes
 /// back begins with no counts.
 #[tokio::test(start_paused = true)]
 async fn idle_circuits_are_evicted() {

@@ -81,7 +81,7 @@
 //! this token and the time until the deadline. With [`grace`](CancelLayer::grace), jobs cancelled
 //! at the deadline may clean up after the deadline.
 //!
-//! A shutdown waits for every call, including one that is neither polled nor dropped. A shutdown
+//! A shutdown waits for every call, even if its future is kept and not polled. A shutdown
 //! cannot be undone: a process that continues needs a new layer.
 //!
 //! # Configure first, then take handles

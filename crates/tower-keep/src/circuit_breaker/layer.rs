@@ -1,12 +1,10 @@
-//! `CircuitBreakerLayer` and its settings: opening conditions, recovery, keys, backpressure,
-//! errors.
+//! `CircuitBreakerLayer`: its construction, keys, backpressure, classification and errors. The
+//! settings of the circuit itself are in `opening.rs` and `recovery.rs`.
 
-use std::{
-    fmt,
-    num::{NonZeroU32, NonZeroUsize},
-    sync::Arc,
-    time::Duration,
-};
+mod opening;
+mod recovery;
+
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use super::{
     admitted::Counting,
@@ -17,14 +15,13 @@ use super::{
     handle::CircuitBreakerHandle,
     one_circuit::OneCircuit,
     per_key::PerKey,
-    settings::{Settings, Window},
+    settings::Settings,
     shared_circuit::SharedCircuit,
     table::Seed,
     transition::Transition,
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures, WithRetryAfter},
-    ratio::Ratio,
     reject::{Fail, FailWith, RespondWith},
     sharded::Sharded,
     unshare::Unshare,
@@ -72,147 +69,6 @@ impl CircuitBreakerLayer {
 impl Default for CircuitBreakerLayer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// When the circuit opens.
-impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
-    /// Opens the circuit after more than this number of failures in a row. Default: 5, or no such
-    /// condition if a rate is set.
-    ///
-    /// A success resets the count.
-    #[must_use]
-    pub fn failure_threshold(self, failures: u32) -> Self {
-        self.set(|settings| settings.failure_threshold = Some(failures))
-    }
-
-    /// Opens the circuit if at least this share of the calls in the [`window`](Self::window)
-    /// failed. Default: no such condition.
-    #[must_use]
-    pub fn failure_rate(self, rate: Ratio) -> Self {
-        self.set(|settings| settings.failure_rate = Some(rate))
-    }
-
-    /// Opens the circuit if at least this share of the calls in the [`window`](Self::window) took
-    /// [`slow_call_duration`](Self::slow_call_duration) or longer. Default: no such condition.
-    ///
-    /// Successes and failures count alike. A slow probe counts as failed.
-    #[must_use]
-    pub fn slow_call_rate(self, rate: Ratio) -> Self {
-        self.set(|settings| settings.slow_call_rate = Some(rate))
-    }
-
-    /// A call that takes this long, or longer, is slow. Default: 10 s.
-    ///
-    /// It has no effect without a [`slow_call_rate`](Self::slow_call_rate).
-    #[must_use]
-    pub fn slow_call_duration(self, duration: Duration) -> Self {
-        self.set(|settings| settings.slow_call_duration = duration)
-    }
-
-    /// Counts calls in flight as soon as they are slow, instead of when they end. Default: off.
-    ///
-    /// A slow call counts no later than one eighth of the slow-call duration after it became slow.
-    /// The rate is checked whenever a call begins or ends. It has no effect without a
-    /// [`slow_call_rate`](Self::slow_call_rate).
-    #[must_use]
-    pub fn count_in_flight(self) -> Self {
-        self.set(|settings| settings.count_in_flight = true)
-    }
-
-    /// The calls from which the rates are computed. Default: the last 100 calls.
-    #[must_use]
-    pub fn window(self, window: Window) -> Self {
-        self.set(|settings| settings.window = window)
-    }
-
-    /// The minimum number of calls in the window: with fewer calls, the rates are not checked.
-    /// Default: 20.
-    ///
-    /// A count window is always checked when it is full, even if it is smaller than this minimum.
-    #[must_use]
-    pub fn minimum_calls(self, calls: NonZeroU32) -> Self {
-        self.set(|settings| settings.minimum_calls = calls)
-    }
-}
-
-/// Recovery: cooldown, probes and ramp.
-impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
-    /// How long an open circuit rejects all calls. Default: 30 s.
-    #[must_use]
-    pub fn cooldown(self, cooldown: Duration) -> Self {
-        self.set(|settings| settings.cooldown = cooldown)
-    }
-
-    /// Doubles the cooldown with each opening, up to [`max_cooldown`](Self::max_cooldown). Default:
-    /// off.
-    ///
-    /// The cooldown returns to its initial length once the circuit has stayed closed for as long as
-    /// its last cooldown.
-    #[must_use]
-    pub fn growing_cooldown(self) -> Self {
-        self.set(|settings| settings.growing = true)
-    }
-
-    /// The maximum of a cooldown that has grown, or that the service
-    /// [requested](Self::retry_after). Default: 5 minutes, like Envoy's longest ejection.
-    ///
-    /// If [`cooldown`](Self::cooldown) is longer, the cooldown is the maximum.
-    #[must_use]
-    pub fn max_cooldown(self, max_cooldown: Duration) -> Self {
-        self.set(|settings| settings.max_cooldown = max_cooldown)
-    }
-
-    /// Shortens each cooldown at random by up to this share, so that clients of a service do not
-    /// all return at once. Default: no jitter.
-    #[must_use]
-    pub fn cooldown_jitter(self, share: Ratio) -> Self {
-        self.set(|settings| settings.cooldown_jitter = Some(share))
-    }
-
-    /// Makes jitter repeatable, for tests. Default: a random seed.
-    #[must_use]
-    pub fn seed(self, seed: u64) -> Self {
-        let layer = self.unshared();
-        layer.circuits.seed(seed);
-        layer
-    }
-
-    /// The number of probe slots: how many probes a half-open circuit admits at a time. Default: 1.
-    #[must_use]
-    pub fn half_open_probes(self, probes: NonZeroU32) -> Self {
-        self.set(|settings| settings.half_open_probes = probes)
-    }
-
-    /// The number of successful probes that closes the circuit. Default: 1.
-    #[must_use]
-    pub fn half_open_successes(self, successes: NonZeroU32) -> Self {
-        self.set(|settings| settings.half_open_successes = successes)
-    }
-
-    /// The number of failed probes that opens the circuit again. Default: 1.
-    #[must_use]
-    pub fn half_open_failures(self, failures: NonZeroU32) -> Self {
-        self.set(|settings| settings.half_open_failures = failures)
-    }
-
-    /// How long a probe keeps its slot. Default: the cooldown, at least 1 s.
-    ///
-    /// After this time the slot is free for another probe, even if the first still runs. With a
-    /// timeout shorter than a call, more probes can run than there are slots. If all slots are lost
-    /// three times without a result, the circuit opens again.
-    #[must_use]
-    pub fn probe_timeout(self, timeout: Duration) -> Self {
-        self.set(|settings| settings.probe_timeout = Some(timeout))
-    }
-
-    /// Increases the load gradually after probes have closed the circuit. Default: off.
-    ///
-    /// The share of admitted calls grows from 10 % to 100 % within this time; other calls are
-    /// rejected. It has no effect with [`backpressure`](CircuitBreakerLayer::backpressure).
-    #[must_use]
-    pub fn ramp(self, ramp: Duration) -> Self {
-        self.set(|settings| settings.ramp = Some(ramp))
     }
 }
 

@@ -8,7 +8,7 @@ use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::{
-    dispatchable::Dispatchable,
+    dispatchable::{Dispatchable, OnJobError},
     entry_service::{EntryService, SplitErrors, StackCall, TurnedAway},
     error::{JobError, TryDispatchError},
     handle::JobHandle,
@@ -165,10 +165,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
-        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
-            + Clone
-            + Send
-            + 'static,
+        O: OnJobError<S::Response, S::Error>,
         Request: Send + 'static,
     {
         let runtime = self.runtime();
@@ -200,10 +197,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
-        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
-            + Clone
-            + Send
-            + 'static,
+        O: OnJobError<S::Response, S::Error>,
         Request: Send + 'static,
     {
         let runtime = self.runtime();
@@ -228,10 +222,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
-        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
-            + Clone
-            + Send
-            + 'static,
+        O: OnJobError<S::Response, S::Error>,
         Request: Send + 'static,
     {
         // User code first: if it panics, nothing has begun.

@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    dispatchable::Dispatchable,
+    dispatchable::{Dispatchable, OnJobError},
     dispatcher::Dispatcher,
-    error::{JobError, TryDispatchError},
+    error::TryDispatchError,
     handle::JobHandle,
     limit::LimitPermit,
 };
@@ -16,7 +16,7 @@ use crate::{
         id_source::{IdSource, Unidentified},
         name_source::NameSource,
     },
-    reject::{Fail, OnReject},
+    reject::Fail,
 };
 
 /// A permit for one job, held until it is used or dropped.
@@ -41,10 +41,7 @@ impl<S, N, I, O> Permit<'_, S, N, I, O> {
         S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
-        O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static>
-            + Clone
-            + Send
-            + 'static,
+        O: OnJobError<S::Response, S::Error>,
         Request: Send + 'static,
     {
         let runtime = self.dispatcher.runtime();

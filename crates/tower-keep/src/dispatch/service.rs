@@ -11,16 +11,13 @@ use std::{
 use tower_service::Service;
 
 use super::{
-    dispatchable::Dispatchable,
+    dispatchable::{Dispatchable, OnJobError},
     dispatcher::Dispatcher,
-    error::{JobError, TryDispatchError},
+    error::TryDispatchError,
     handle::JobHandle,
     limit::Reservation,
 };
-use crate::{
-    job::{id_source::IdSource, name_source::NameSource},
-    reject::OnReject,
-};
+use crate::job::{id_source::IdSource, name_source::NameSource};
 
 /// Ready as soon as there is a permit for one more job, which this instance keeps for its next
 /// call.
@@ -32,7 +29,7 @@ where
     S: Dispatchable<Request>,
     N: NameSource<Request>,
     I: IdSource<Request>,
-    O: OnReject<JobError, S::Response, S::Error, Error: Send + 'static> + Clone + Send + 'static,
+    O: OnJobError<S::Response, S::Error>,
     Request: Send + 'static,
 {
     type Response = JobHandle<S::Response, O::Error>;

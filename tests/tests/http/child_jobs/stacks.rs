@@ -72,8 +72,8 @@ async fn a_hyper_client_in_a_hyper_server() {
     .await;
 }
 
-/// One client for the whole server: its circuit, opened by one request's calls, turns away
-/// another's, whose job is told by the error.
+/// One client for the whole server: its circuit, opened by one request's calls, rejects the
+/// calls of another request. Those fail with the reason.
 #[tokio::test]
 async fn a_shared_client_shares_its_circuit() {
     async fn call(fetch: Fetch) -> Result<String, BoxError> {
