@@ -144,3 +144,26 @@ where
         })
     }
 }
+
+/// Awaits `$check(name, layer)` for each layer, alone.
+#[macro_export]
+macro_rules! check_each_layer {
+    ($check:ident) => {{
+        use tower_keep::{
+            CancelLayer, CircuitBreakerLayer, DedupLayer, Event, LogLayer, ProgressLayer,
+            RetryLayer, TimeoutLayer,
+        };
+        let dedup = || DedupLayer::new(|key: &u32| Some(*key));
+        let second = std::time::Duration::from_secs(1);
+        $check("progress", ProgressLayer::new()).await;
+        $check("cancel", CancelLayer::new()).await;
+        $check("detached", CancelLayer::new().detached()).await;
+        $check("dedup", dedup()).await;
+        $check("latest", dedup().latest()).await;
+        $check("circuit", CircuitBreakerLayer::new()).await;
+        $check("timeout", TimeoutLayer::new(second)).await;
+        $check("idle", TimeoutLayer::new(second).idle()).await;
+        $check("retry", RetryLayer::new()).await;
+        $check("log", LogLayer::to(|_: &Event| {})).await;
+    }};
+}

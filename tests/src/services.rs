@@ -11,7 +11,7 @@ use std::{
 use futures::FutureExt;
 use tokio::runtime::Runtime;
 use tower::{Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
-use tower_keep::{BoxError, CancelLayer, Job, JobId};
+use tower_keep::{BoxError, CancelLayer, Job, JobId, cancel::CancelHandle};
 use tower_keep_test::{Scripted, secs};
 
 /// Any stack of layers around a service.
@@ -104,4 +104,10 @@ where
     S: Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send + 'static,
 {
     service
+}
+
+/// The ids of the running jobs of a Cancel layer, in the order in which the jobs began.
+#[must_use]
+pub fn running_ids(cancel: &CancelHandle) -> Vec<JobId> {
+    cancel.jobs().iter().map(|job| job.job).collect()
 }

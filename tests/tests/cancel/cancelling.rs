@@ -104,7 +104,7 @@ async fn the_handle_cancels_one_job() {
     );
     let first = tokio::spawn(begin(&mut service, 0).await);
     let second = tokio::spawn(begin(&mut service, 0).await);
-    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+    let running = running_ids(&handle);
     assert_eq!(running.len(), 2);
     assert!(handle.cancel(running[0]));
     assert_eq!(

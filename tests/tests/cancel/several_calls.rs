@@ -28,10 +28,7 @@ async fn a_second_call_can_be_cancelled() {
         .service(Scripted::<u32, u32>::new().error("no").never().strict());
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(5)).await;
-    assert_eq!(
-        handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-        [recorder.job()]
-    );
+    assert_eq!(running_ids(&handle), [recorder.job()]);
     assert!(handle.cancel(recorder.job()));
     let error = timeout(secs(9), call).await.expect("it ends").unwrap();
     assert_eq!(reason(&error.unwrap_err()), CancelReason::Requested);
@@ -149,7 +146,7 @@ async fn a_stack_that_calls_itself_can_be_cancelled() {
     let stack = own.get_or_init(|| Stack::new(stack)).clone();
     let call = tokio::spawn(stack.oneshot(1));
     tokio::time::sleep(secs(1)).await;
-    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+    let running = running_ids(&handle);
     assert_eq!(running.len(), 1);
     assert!(handle.cancel(running[0]));
     let error = call.await.unwrap().unwrap_err();
@@ -226,7 +223,7 @@ async fn the_call_that_is_left_can_be_cancelled() {
     let service = at_once(ServiceBuilder::new().layer(cancel).service(inner), 2);
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(5)).await;
-    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+    let running = running_ids(&handle);
     assert_eq!(running.len(), 1);
     assert!(handle.cancel(running[0]));
     let error = call.await.unwrap().unwrap_err();

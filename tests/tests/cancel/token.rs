@@ -44,7 +44,7 @@ async fn code_inside_sees_the_token() {
         }));
     let call = tokio::spawn(service.oneshot(0));
     tokio::time::sleep(secs(1)).await;
-    let [id] = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>()[..] else {
+    let [id] = running_ids(&handle)[..] else {
         panic!("one job runs")
     };
     assert!(handle.cancel(id));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tower_keep::{BoxError, CancelReason, EventKind, FailureCause, Job, JobId};
 use tower_keep_test::{Scripted, Step};
+use tower_keep_tests::running_ids;
 
 use crate::{
     reasons::{Why, stopped},
@@ -116,10 +117,7 @@ fn attempts_belong_to_one_job() {
             Step::run(move |request: u32| async move {
                 let (job, attempt) = (Job::current().id(), Job::current().attempt());
                 if can_cancel {
-                    assert_eq!(
-                        cancel.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-                        job.into_iter().collect::<Vec<_>>()
-                    );
+                    assert_eq!(running_ids(&cancel), job.into_iter().collect::<Vec<_>>());
                 }
                 let mut ids = ids.lock().unwrap();
                 ids.push((job, attempt));
@@ -193,7 +191,7 @@ fn a_cancellation_ends_the_job_once() {
         let task = spawn_call(&service, 1);
         settle().await;
         assert_eq!(call_of(&service, 2).await.unwrap(), 3);
-        let [job] = cancel.jobs().iter().map(|job| job.job).collect::<Vec<_>>()[..] else {
+        let [job] = running_ids(&cancel)[..] else {
             panic!("one job runs: {cancel:?}")
         };
         assert!(cancel.cancel(job));

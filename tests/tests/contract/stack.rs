@@ -37,6 +37,7 @@ use tower_keep::{
     retry::Attempt,
 };
 use tower_keep_test::{Recorder, secs};
+use tower_keep_tests::running_ids;
 
 use crate::reasons::{AppError, Why, response};
 use crate::run::assert_no_job;
@@ -444,12 +445,7 @@ impl Stack {
     pub(crate) fn assert_idle(&self) {
         assert_eq!(self.dedup.in_flight(), 0, "keys are held");
         assert_eq!(
-            self.cancel
-                .handle()
-                .jobs()
-                .iter()
-                .map(|job| job.job)
-                .collect::<Vec<_>>(),
+            running_ids(&self.cancel.handle()),
             [],
             "jobs can be cancelled"
         );

@@ -1,6 +1,7 @@
 //! Which calls are woken, and which are not.
 
 use tower_keep_test::{Polled, Scripted, ms, secs};
+use tower_keep_tests::running_ids;
 
 use crate::{
     reasons::{Why, stopped},
@@ -201,7 +202,7 @@ fn a_cancellation_wakes_its_call_only() {
         let mut second = Polled::new(call_of(&service, 2));
         second.assert_waiting();
         settle().await;
-        let running = cancel.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+        let running = running_ids(&cancel);
         assert_eq!(running.len(), 2);
 
         assert!(cancel.cancel(running[0]));
@@ -210,10 +211,7 @@ fn a_cancellation_wakes_its_call_only() {
         assert_eq!((first.wakes(), second.wakes()), (1, 0));
         assert_eq!(stopped(&first.assert_ready()), Some(Why::Cancelled));
         second.assert_waiting();
-        assert_eq!(
-            cancel.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-            running[1..]
-        );
+        assert_eq!(running_ids(&cancel), running[1..]);
 
         assert!(cancel.cancel(running[1]));
         settle().await;
@@ -234,7 +232,7 @@ fn a_cancellation_ends_a_backoff() {
         let mut response = Polled::new(call_of(&service, 1));
         response.assert_waiting();
         if stack.outside("C", "RHh") {
-            let [job] = cancel.jobs().iter().map(|job| job.job).collect::<Vec<_>>()[..] else {
+            let [job] = running_ids(&cancel)[..] else {
                 panic!("one job runs")
             };
             cancel.cancel(job);
@@ -242,10 +240,7 @@ fn a_cancellation_ends_a_backoff() {
             assert_eq!(stopped(&response.assert_ready()), Some(Why::Cancelled));
         } else {
             // Inside the retry it knows the job of an attempt only while that runs.
-            assert_eq!(
-                cancel.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-                []
-            );
+            assert_eq!(running_ids(&cancel), []);
         }
         drop(response);
         stack.assert_idle();

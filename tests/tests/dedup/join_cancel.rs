@@ -41,7 +41,7 @@ async fn a_cancel_around_takes_out_one_caller() {
                 caller.assert_waiting();
                 callers.push(caller);
             }
-            let jobs = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+            let jobs = running_ids(&handle);
             assert_eq!(jobs, recorder.jobs());
             let out = if all { 3 } else { 2 };
             for (number, meant) in order.into_iter().take(out).enumerate() {
@@ -93,10 +93,7 @@ async fn a_cancel_inside_stops_the_work() {
         let [work, joined] = recorder.jobs()[..] else {
             panic!("two jobs")
         };
-        assert_eq!(
-            handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-            [work]
-        );
+        assert_eq!(running_ids(&handle), [work]);
         assert!(!handle.cancel(joined));
         if !first_stays {
             first = None;
@@ -104,10 +101,7 @@ async fn a_cancel_inside_stops_the_work() {
             second.assert_waiting();
             tokio::time::advance(secs(1)).await;
             assert_eq!((calls.in_flight(), calls.dropped()), (1, 0), "it goes on");
-            assert_eq!(
-                handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-                [work]
-            );
+            assert_eq!(running_ids(&handle), [work]);
         }
         assert!(handle.cancel(work));
         assert!(!handle.cancel(work));

@@ -106,8 +106,7 @@ async fn joined_callers_come_and_go() {
                             continue;
                         }
                         1 => {
-                            let running =
-                                handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+                            let running = running_ids(&handle);
                             if !running.is_empty() {
                                 let chosen = random.below(running.len() as u64);
                                 handle.cancel(running[chosen as usize]);

@@ -389,7 +389,7 @@ async fn a_long_chain_of_jobs_is_cancelled() {
     let stack = own.get_or_init(|| Stack::new(stack)).clone();
     let call = tokio::spawn(stack.oneshot(LENGTH - 1));
     tokio::time::sleep(secs(1)).await;
-    let running = handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>();
+    let running = running_ids(&handle);
     assert_eq!(running.len(), LENGTH as usize);
     assert!(handle.cancel(running[0]));
     call.await.unwrap().unwrap_err();

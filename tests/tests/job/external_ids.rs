@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, EventKind,
-    FailureCause, Job, JobId, JobLayer, LogLayer, Observer, Pipeline, ProgressLayer, RetryLayer,
-    TimeoutLayer,
+    BoxError, CancelLayer, Dispatcher, Event, EventKind, FailureCause, Job, JobId, JobLayer,
+    LogLayer, Observer, Pipeline, ProgressLayer, RetryLayer,
 };
 use tower_keep_test::{Recorder, Scripted};
 use tower_keep_tests::*;
@@ -178,16 +177,7 @@ async fn any_layer_may_stand_around() {
         assert!(ids[1..].iter().all(|id| id == "order-1"), "{name}: {ids:?}");
     }
 
-    check("progress", ProgressLayer::new()).await;
-    check("cancel", CancelLayer::new()).await;
-    check("detached", CancelLayer::new().detached()).await;
-    check("dedup", DedupLayer::new(|key: &u32| Some(*key))).await;
-    check("latest", DedupLayer::new(|key: &u32| Some(*key)).latest()).await;
-    check("circuit", CircuitBreakerLayer::new()).await;
-    check("timeout", TimeoutLayer::new(secs(1))).await;
-    check("idle", TimeoutLayer::new(secs(1)).idle()).await;
-    check("retry", RetryLayer::new()).await;
-    check("log", LogLayer::to(|_: &Event| {})).await;
+    check_each_layer!(check);
 }
 
 /// R78 A pipeline whose job a layer around it identifies: its board and its cancel handle know the

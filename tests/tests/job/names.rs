@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, Job, JobId,
-    JobLayer, JobName, LogLayer, Observer, ProgressLayer, RetryLayer, TimeoutLayer,
+    BoxError, DedupLayer, Dispatcher, Event, Job, JobId, JobLayer, JobName, LogLayer, Observer,
+    ProgressLayer, RetryLayer,
 };
 use tower_keep_test::{Recorder, Scripted};
 use tower_keep_tests::*;
@@ -183,16 +183,7 @@ async fn any_layer_may_stand_around() {
         }))
     }
 
-    check("progress", ProgressLayer::new()).await;
-    check("cancel", CancelLayer::new()).await;
-    check("detached", CancelLayer::new().detached()).await;
-    check("dedup", DedupLayer::new(|key: &u32| Some(*key))).await;
-    check("latest", DedupLayer::new(|key: &u32| Some(*key)).latest()).await;
-    check("circuit", CircuitBreakerLayer::new()).await;
-    check("timeout", TimeoutLayer::new(secs(1))).await;
-    check("idle", TimeoutLayer::new(secs(1)).idle()).await;
-    check("retry", RetryLayer::new()).await;
-    check("log", LogLayer::to(|_: &Event| {})).await;
+    check_each_layer!(check);
 }
 
 /// R76 A dispatched job without a name takes that of its stack; its own name goes first.

@@ -8,7 +8,7 @@ use tower_keep_test::Scripted;
 
 use super::{
     source::Setter,
-    witness::{Base, Broken, Check, Witness, broken, waits},
+    witness::{Base, Broken, Check, View, Witness, broken, waits},
 };
 
 /// One setter, and what is tried with it.
@@ -56,6 +56,14 @@ where
     })
 }
 
+/// What is done to the new layer is seen by its own handle, and not by `other`.
+fn only_own_sees(changed: &impl Witness, other: &View) -> Result<(), String> {
+    let own = changed.view();
+    let _kept = changed.touch();
+    ensure(own(), "its own handle does not see its state")?;
+    ensure(!other(), "the other handle sees its state")
+}
+
 pub(super) fn after_clone<A, B, S>(base: fn() -> A, set: S) -> Check
 where
     A: Witness + 'static,
@@ -72,10 +80,7 @@ where
             &format!("{changed:?}"),
             &format!("{:?}", set(base())),
         )?;
-        let (seen, own) = (other.view(), changed.view());
-        let _kept = changed.touch();
-        ensure(own(), "its own handle does not see its state")?;
-        ensure(!seen(), "the other's handle sees its state")?;
+        only_own_sees(&changed, &other.view())?;
 
         let other = base();
         let changed = set(other.clone());
@@ -96,10 +101,7 @@ where
         let layer = base();
         let seen = layer.view();
         let changed = set(layer);
-        let own = changed.view();
-        let _kept = changed.touch();
-        ensure(own(), "its own handle does not see its state")?;
-        ensure(!seen(), "the handle of before sees its state")
+        only_own_sees(&changed, &seen)
     })
 }
 

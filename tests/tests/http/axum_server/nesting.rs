@@ -15,6 +15,7 @@ use tower_keep::{
     ProgressLayer, RetryLayer, TimeoutLayer,
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::running_ids;
 use tower_keep_tests::servers::{
     Connection, LONG, Server, all_ended, bounded, cause, get, held, parent, reason,
 };
@@ -60,10 +61,7 @@ async fn foreign_layers_in_between_leave_one_job() {
         let server = Server::axum(app).await;
         let first = Connection::open(&server).await.spawn(get("/held"));
         let job = entries.job().await;
-        assert_eq!(
-            handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-            [job]
-        );
+        assert_eq!(running_ids(&handle), [job]);
 
         let answer = Connection::open(&server).await.get("/held").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -118,10 +116,7 @@ async fn nested_routers_with_the_same_layers() {
         let client = Connection::open(&server).await.spawn(get("/nested/held"));
         let child = entries.job().await;
         let outer = parent(&seen, child).expect("the inner job is a child");
-        assert_eq!(
-            handle.jobs().iter().map(|job| job.job).collect::<Vec<_>>(),
-            [outer, child]
-        );
+        assert_eq!(running_ids(&handle), [outer, child]);
         handle.cancel(outer);
         assert_eq!(client.await.unwrap().status, StatusCode::IM_A_TEAPOT);
         for end in all_ended(&seen, 2).await {

@@ -9,6 +9,7 @@ use tower_keep::{
     CancelLayer, CancelReason, EventKind, LogLayer, RetryLayer, cancel::Cancelled, find,
 };
 use tower_keep_test::Recorder;
+use tower_keep_tests::running_ids;
 use tower_keep_tests::servers::{
     Count, LONG, Server, all_ended, bounded, held, reason, reqwest_client,
 };
@@ -26,14 +27,7 @@ async fn a_request_is_cancelled_by_the_handle() {
         let call = tokio::spawn(client.oneshot(request(&server, "/held")));
         entries.recv().await;
         let job = keep.seen.job();
-        assert_eq!(
-            keep.cancel
-                .jobs()
-                .iter()
-                .map(|job| job.job)
-                .collect::<Vec<_>>(),
-            [job]
-        );
+        assert_eq!(running_ids(&keep.cancel), [job]);
         assert!(keep.cancel.cancel(job));
         let error = call.await.unwrap().unwrap_err();
         let cancelled = find::<Cancelled>(&*error).unwrap();
