@@ -117,6 +117,9 @@
 //! | `cancel`, `circuit-breaker`, `dedup`, `log`, `progress`, `retry`, `timeout` | on | the layer of this name |
 //! | `pipeline` | on | [`Pipeline`], a stack of all layers |
 //! | `dispatch` | on | [`Dispatcher`] |
+//! | `http` | off | HTTP clients: the module `http`, and the constructors `http()` of the layers |
+//! | `hyper-1` | off | what the errors of hyper 1, hyper-util 0.1 and h2 0.4 mean |
+//! | `reqwest-0-13` | off | the types of reqwest 0.13, and `send_through` |
 //! | `serde` | off | serialization of ids, events, views and counts; the module `wire` documents the format |
 //!
 //! # Time
@@ -168,6 +171,8 @@ pub mod dedup;
 pub mod dispatch;
 #[cfg(feature = "pipeline")]
 pub mod guide;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "pipeline")]
