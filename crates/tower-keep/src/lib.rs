@@ -194,6 +194,8 @@ pub use self::circuit_breaker::CircuitBreakerLayer;
 pub use self::dedup::DedupLayer;
 #[cfg(feature = "dispatch")]
 pub use self::dispatch::{Dispatcher, JobHandle};
+#[cfg(feature = "http")]
+pub use self::http::RepeatRequest;
 #[cfg(feature = "log")]
 pub use self::log::LogLayer;
 #[cfg(feature = "pipeline")]
