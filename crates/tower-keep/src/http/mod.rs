@@ -8,6 +8,7 @@ mod error_kind;
 mod hint;
 #[cfg(feature = "hyper-1")]
 mod hyper;
+mod hint;
 mod message;
 #[cfg(feature = "retry")]
 mod policy;
@@ -19,6 +20,7 @@ mod status;
 pub use self::{
     authority::{Authority, InvalidAuthority},
     error_kind::ErrorKind,
+    hint::{Hint, RetryHint, StandardHints},
     message::{HttpRequest, HttpResponse},
     repeat::RepeatRequest,
 };
