@@ -39,6 +39,38 @@ impl Authority {
         Some(Self(shown))
     }
 
+    /// The host in lower case: a name, or an IP address. An IPv6 address has no brackets.
+    ///
+    /// ```
+    /// use tower_keep::http::Authority;
+    ///
+    /// let local: Authority = "[::1]:8080".parse()?;
+    /// assert_eq!((local.host(), local.port()), ("::1", 8080));
+    /// # Ok::<(), tower_keep::http::InvalidAuthority>(())
+    /// ```
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = self.parts().0;
+        let inside = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        inside.unwrap_or(host)
+    }
+
+    /// The port. The default of `https` is 443, the default of `http` is 80.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.parts().1
+    }
+
+    /// The host as in a URL, and the port.
+    fn parts(&self) -> (&str, u16) {
+        let shown = self.0.rsplit_once(':');
+        // The last part of an IPv6 address ends with a bracket.
+        let shown = shown.and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        shown.unwrap_or((&self.0, HTTPS))
+    }
+
     /// The authority as text, such as `api.example.com` or `localhost:8080`.
     #[must_use]
     pub fn as_str(&self) -> &str {
