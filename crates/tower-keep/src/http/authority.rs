@@ -48,10 +48,27 @@ impl Authority {
         }
     }
 
-    /// The host: a name or an IP address, in brackets if it is version 6. Empty if the request
-    /// named no server.
+    /// The host as the request has it: a name, or an IP address. An IPv6 address has no brackets.
+    /// Empty if the request named no server.
+    ///
+    /// ```
+    /// use tower_keep::http::Authority;
+    ///
+    /// let local: Authority = "[::1]:8080".parse()?;
+    /// assert_eq!((local.host(), local.port()), ("::1", 8080));
+    /// # Ok::<(), tower_keep::http::InvalidAuthority>(())
+    /// ```
     #[must_use]
     pub fn host(&self) -> &str {
+        let host = self.shown_host();
+        let inside = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        inside.unwrap_or(host)
+    }
+
+    /// The host as in a URL.
+    fn shown_host(&self) -> &str {
         self.host.as_ref().map_or("", uri::Authority::host)
     }
 
@@ -100,7 +117,7 @@ impl fmt::Display for Authority {
         if self.host.is_none() {
             return f.write_str("unknown");
         }
-        for c in self.host().chars() {
+        for c in self.shown_host().chars() {
             write!(f, "{}", c.to_ascii_lowercase())?;
         }
         match self.port {
