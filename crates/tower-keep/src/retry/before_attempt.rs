@@ -20,7 +20,7 @@ pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
     /// The data that the hook keeps from an outcome for the next attempt.
     type Seen;
 
-    /// The changed request.
+    /// The request of an asynchronous hook, held in the call's state before and after the hook.
     type Prepared;
 
     /// The future that changes the request.
@@ -48,6 +48,10 @@ pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
         last: Option<Self::Seen>,
     ) -> Self::Future;
 
+    /// Holds the first request until an asynchronous hook takes it.
+    #[doc(hidden)]
+    fn hold(request: Request) -> Option<Self::Prepared>;
+
     #[doc(hidden)]
     fn request(prepared: Self::Prepared) -> Request;
 }
@@ -74,6 +78,10 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
 
     fn prepare(&self, _: Request, _: &Attempt<'_>, _: Option<Infallible>) -> Self::Future {
         pending()
+    }
+
+    fn hold(_: Request) -> Option<Infallible> {
+        None
     }
 
     fn request(prepared: Infallible) -> Request {
@@ -138,6 +146,10 @@ where
         pending()
     }
 
+    fn hold(_: Request) -> Option<Infallible> {
+        None
+    }
+
     fn request(prepared: Infallible) -> Request {
         match prepared {}
     }
@@ -178,6 +190,10 @@ where
         (self.0)(request, attempt)
     }
 
+    fn hold(request: Request) -> Option<Request> {
+        Some(request)
+    }
+
     fn request(prepared: Request) -> Request {
         prepared
     }
@@ -214,6 +230,10 @@ where
 
     fn prepare(&self, request: Request, attempt: &Attempt<'_>, last: Option<Seen>) -> Self::Future {
         (self.prepare)(request, attempt, last)
+    }
+
+    fn hold(request: Request) -> Option<Request> {
+        Some(request)
     }
 
     fn request(prepared: Request) -> Request {

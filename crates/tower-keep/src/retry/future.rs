@@ -43,7 +43,7 @@ pin_project! {
         #[pin]
         state: State<S, S::Future, X::Prepare, X::Prepared>,
         // For the next attempt; `None` if the request cannot be repeated.
-        next: Option<Next<S, Request>>,
+        next: Option<Next<S, X::Kept>>,
         seen: P::Seen,
         // Data from the last outcome for the hook before the next attempt.
         last: Option<X::Seen>,
@@ -75,24 +75,25 @@ pin_project! {
         // Holds no readiness of the inner service. `None` is a wait of zero: it needs no timer and
         // no runtime.
         Waiting { #[pin] sleep: Option<Sleep> },
-        // The asynchronous hook is next. Holds no readiness.
-        Beginning,
+        // The asynchronous hook is next. Holds no readiness. `first` is the request of the first
+        // attempt; later requests are made of the kept request in `next`.
+        Beginning { first: Option<R> },
         Preparing { #[pin] hook: H },
-        // `None`: the request is in `next`.
+        // `None`: the request is made of the kept request in `next`.
         Readying { service: S, prepared: Option<R> },
     }
 }
 
-/// The service and request for another attempt.
-struct Next<S, Request> {
+/// The service and the kept request for another attempt.
+struct Next<S, Kept> {
     /// The last called instance, or a clone made after that call: it has the state of the service.
     /// Each attempt gets a clone, as a service whose `poll_ready` failed must not be used again.
     service: S,
     /// `None` if no attempt is left, or if the request cannot be repeated.
-    request: Option<Request>,
+    kept: Option<Kept>,
 }
 
-impl<S: Clone, Request> Next<S, Request> {
+impl<S: Clone, Kept> Next<S, Kept> {
     /// A clone of the service for one attempt.
     fn instance(next: &Option<Self>) -> S {
         match next {
@@ -101,20 +102,18 @@ impl<S: Clone, Request> Next<S, Request> {
         }
     }
 
-    /// Takes the request for one attempt. Keeps a clone of it if `again`.
-    fn request(
+    /// Makes the request for another attempt of the kept request.
+    fn request<Request>(
         next: &mut Option<Self>,
-        again: bool,
-        clone: impl FnOnce(&Request) -> Option<Request>,
+        again: impl FnOnce(Kept) -> (Request, Option<Kept>),
     ) -> Request {
-        let Some((next, request)) =
-            (next.as_mut()).and_then(|next| next.request.take().map(|request| (next, request)))
+        let Some((next, kept)) =
+            (next.as_mut()).and_then(|next| next.kept.take().map(|kept| (next, kept)))
         else {
             unreachable!("an attempt begins only with a request at hand")
         };
-        if again {
-            next.request = clone(&request);
-        }
+        let (request, kept) = again(kept);
+        next.kept = kept;
         request
     }
 }
@@ -137,13 +136,13 @@ where
     #[inline(always)]
     pub(super) fn calling(
         future: S::Future,
-        next: Option<(S, Request)>,
+        next: Option<(S, X::Kept)>,
         call: RetryCall<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
-        let next = next.map(|(service, request)| Next {
+        let next = next.map(|(service, kept)| Next {
             service,
-            request: Some(request),
+            kept: Some(kept),
         });
         Self::new(State::Calling { future }, next, call, membership)
     }
@@ -154,15 +153,16 @@ where
         membership.with_job(|job| job.flags.hold_back());
         let next = Next {
             service,
-            request: Some(request),
+            kept: None,
         };
-        Self::new(State::Beginning, Some(next), call, membership)
+        let first = X::hold(request);
+        Self::new(State::Beginning { first }, Some(next), call, membership)
     }
 
     #[inline(always)]
     fn new(
         state: State<S, S::Future, X::Prepare, X::Prepared>,
-        next: Option<Next<S, Request>>,
+        next: Option<Next<S, X::Kept>>,
         call: RetryCall<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
@@ -230,7 +230,7 @@ where
                     *this.attempt = this.attempt.saturating_add(1);
                     begin_attempt(this.membership, *this.attempt, max_retries);
                     let next = match X::WAITS {
-                        true => State::Beginning,
+                        true => State::Beginning { first: None },
                         false => State::Readying {
                             service: this.membership.ask(|| Next::instance(this.next)),
                             prepared: None,
@@ -239,16 +239,24 @@ where
                     this.state.set(next);
                     continue;
                 }
-                StateProj::Beginning => {
+                StateProj::Beginning { first } => {
+                    let first = first.take();
                     this.membership.with_job(|job| job.attempt_is_prepared());
                     let number = *this.attempt;
                     let last = this.last.take();
                     let membership = &*this.membership;
                     let hook = membership.ask(|| {
-                        let again = number <= max_retries;
-                        let request = Next::request(this.next, again, |request| {
-                            layer.hooks.clone_request(request)
-                        });
+                        let request = match (first.map(X::request), this.next.as_mut()) {
+                            (Some(mut request), Some(next)) => {
+                                if max_retries > 0 {
+                                    next.kept = layer.hooks.keep(&mut request);
+                                }
+                                request
+                            }
+                            _ => Next::request(this.next, |kept| {
+                                layer.hooks.again(kept, number > max_retries)
+                            }),
+                        };
                         let attempt = Attempt {
                             number,
                             ..Attempt::first(max_retries, membership)
@@ -283,9 +291,9 @@ where
                             let request = match prepared.take() {
                                 Some(prepared) => X::request(prepared),
                                 None => this.membership.ask(|| {
-                                    let again = *this.attempt <= max_retries;
-                                    let mut request = Next::request(this.next, again, |request| {
-                                        layer.hooks.clone_request(request)
+                                    let is_last = *this.attempt > max_retries;
+                                    let mut request = Next::request(this.next, |kept| {
+                                        layer.hooks.again(kept, is_last)
                                     });
                                     if X::CHANGES {
                                         let attempt = Attempt {
@@ -349,21 +357,23 @@ where
                 this.membership.finish(&result);
                 return Poll::Ready(result);
             };
-            let failed = FailedAttempt {
-                settings: &layer.settings,
-                membership: this.membership,
-                attempt: *this.attempt,
-                max_retries,
-                repeatable: (this.next.as_ref()).is_some_and(|next| next.request.is_some()),
-                total_deadline: this.shared.deadline_at(*this.deadline),
-                jitter: this.jitter,
-                budget: this.budget.as_ref(),
-            };
+            let membership = &*this.membership;
             let describe = || described(layer.policy.describe(&result));
-            let delay = match this
-                .membership
-                .ask(|| failed.next(&result, decision, describe))
-            {
+            let planned = membership.ask(|| {
+                let kept = this.next.as_ref().and_then(|next| next.kept.as_ref());
+                let failed = FailedAttempt {
+                    settings: &layer.settings,
+                    membership,
+                    attempt: *this.attempt,
+                    max_retries,
+                    repeatable: kept.is_some_and(|kept| layer.hooks.can_repeat(kept)),
+                    total_deadline: this.shared.deadline_at(*this.deadline),
+                    jitter: this.jitter,
+                    budget: this.budget.as_ref(),
+                };
+                failed.next(&result, decision, describe)
+            });
+            let delay = match planned {
                 Ok(delay) => delay,
                 Err(reason) => {
                     let attempts = *this.attempt;

@@ -5,22 +5,22 @@ use std::future::Future;
 use super::{
     before_attempt::{BeforeAttempt, Unchanged},
     budget::{ChooseBudget, LayerBudget, RetryBudget},
-    clone_request::{ByClone, CloneRequest},
     give_up::{GaveUp, KeepOutcome, OnGiveUp},
+    keep_request::{ByClone, KeepRequest},
     max_retries::{ChooseRetries, LayerRetries},
     policy::Attempt,
 };
 
 /// The optional hooks of a layer.
 ///
-/// - `C` clones the request.
+/// - `C` keeps the request for further attempts.
 /// - `H` can replace the last outcome.
 /// - `B` chooses the budget.
 /// - `N` chooses the number of retries.
 /// - `A` changes the request before each attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetries, A = Unchanged> {
-    pub(super) clone_request: C,
+    pub(super) keep_request: C,
     pub(super) on_give_up: H,
     pub(super) choose_budget: B,
     pub(super) choose_retries: N,
@@ -30,7 +30,7 @@ pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetri
 impl HookSet {
     /// The default hooks.
     pub(super) const DEFAULT: Self = Self {
-        clone_request: ByClone,
+        keep_request: ByClone,
         on_give_up: KeepOutcome,
         choose_budget: LayerBudget,
         choose_retries: LayerRetries,
@@ -43,7 +43,7 @@ impl HookSet {
 macro_rules! replaces {
     ($($part:ident: $generic:ident -> $set:ty; $($rest:ident),+)*) => {
         impl<C, H, B, N, A> HookSet<C, H, B, N, A> {$(
-            pub(super) fn $part<$generic>(self, $part: $generic) -> $set {
+            pub(crate) fn $part<$generic>(self, $part: $generic) -> $set {
                 HookSet { $part, $($rest: self.$rest),+ }
             }
         )*}
@@ -51,11 +51,11 @@ macro_rules! replaces {
 }
 
 replaces! {
-    clone_request: D -> HookSet<D, H, B, N, A>; on_give_up, choose_budget, choose_retries, before_attempt
-    on_give_up: D -> HookSet<C, D, B, N, A>; clone_request, choose_budget, choose_retries, before_attempt
-    choose_budget: D -> HookSet<C, H, D, N, A>; clone_request, on_give_up, choose_retries, before_attempt
-    choose_retries: D -> HookSet<C, H, B, D, A>; clone_request, on_give_up, choose_budget, before_attempt
-    before_attempt: D -> HookSet<C, H, B, N, D>; clone_request, on_give_up, choose_budget, choose_retries
+    keep_request: D -> HookSet<D, H, B, N, A>; on_give_up, choose_budget, choose_retries, before_attempt
+    on_give_up: D -> HookSet<C, D, B, N, A>; keep_request, choose_budget, choose_retries, before_attempt
+    choose_budget: D -> HookSet<C, H, D, N, A>; keep_request, on_give_up, choose_retries, before_attempt
+    choose_retries: D -> HookSet<C, H, B, D, A>; keep_request, on_give_up, choose_budget, before_attempt
+    before_attempt: D -> HookSet<C, H, B, N, D>; keep_request, on_give_up, choose_budget, choose_retries
 }
 
 /// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of five
@@ -64,8 +64,11 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     /// The data that the hook before an attempt keeps from the previous outcome.
     type Seen;
 
-    /// The request after the hook before an attempt.
+    /// See [`BeforeAttempt::Prepared`].
     type Prepared;
+
+    /// See [`KeepRequest::Kept`].
+    type Kept;
 
     /// The future of an asynchronous hook before an attempt.
     type Prepare: Future<Output = Result<Self::Prepared, Error>>;
@@ -76,7 +79,11 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     /// See [`BeforeAttempt::WAITS`].
     const WAITS: bool;
 
-    fn clone_request(&self, request: &Request) -> Option<Request>;
+    fn keep(&self, request: &mut Request) -> Option<Self::Kept>;
+
+    fn again(&self, kept: Self::Kept, is_last: bool) -> (Request, Option<Self::Kept>);
+
+    fn can_repeat(&self, kept: &Self::Kept) -> bool;
 
     fn budget(&self, request: &Request) -> Option<RetryBudget>;
 
@@ -95,13 +102,15 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
         last: Option<Self::Seen>,
     ) -> Self::Prepare;
 
+    fn hold(request: Request) -> Option<Self::Prepared>;
+
     fn request(prepared: Self::Prepared) -> Request;
 }
 
 impl<C, H, B, N, A, Request, Response, Error> Hooks<Request, Response, Error>
     for HookSet<C, H, B, N, A>
 where
-    C: CloneRequest<Request>,
+    C: KeepRequest<Request>,
     H: OnGiveUp<Response, Error>,
     B: ChooseBudget<Request>,
     N: ChooseRetries<Request>,
@@ -109,14 +118,25 @@ where
 {
     type Seen = A::Seen;
     type Prepared = A::Prepared;
+    type Kept = C::Kept;
     type Prepare = A::Future;
 
     const CHANGES: bool = A::CHANGES;
     const WAITS: bool = A::WAITS;
 
     #[inline(always)]
-    fn clone_request(&self, request: &Request) -> Option<Request> {
-        self.clone_request.clone_request(request)
+    fn keep(&self, request: &mut Request) -> Option<C::Kept> {
+        self.keep_request.keep(request)
+    }
+
+    #[inline(always)]
+    fn again(&self, kept: C::Kept, is_last: bool) -> (Request, Option<C::Kept>) {
+        self.keep_request.again(kept, is_last)
+    }
+
+    #[inline(always)]
+    fn can_repeat(&self, kept: &C::Kept) -> bool {
+        self.keep_request.can_repeat(kept)
     }
 
     #[inline(always)]
@@ -152,6 +172,11 @@ where
         last: Option<A::Seen>,
     ) -> Self::Prepare {
         self.before_attempt.prepare(request, attempt, last)
+    }
+
+    #[inline(always)]
+    fn hold(request: Request) -> Option<A::Prepared> {
+        A::hold(request)
     }
 
     #[inline(always)]

@@ -114,7 +114,7 @@ where
             return ResponseFuture::preparing(called, request, call);
         }
         let kept = if max_retries > 0 {
-            before_service(|| layer.hooks.clone_request(&request))
+            before_service(|| layer.hooks.keep(&mut request))
         } else {
             None
         };
@@ -127,7 +127,7 @@ where
             let future = call_attempt(|| self.inner.call(request));
             // A clone made after the call has the state of the called instance. It is made only if
             // the request can be repeated.
-            let next = kept.map(|request| (self.inner.clone(), request));
+            let next = kept.map(|kept| (self.inner.clone(), kept));
             (future, next)
         });
         ResponseFuture::calling(future, next, call, membership)

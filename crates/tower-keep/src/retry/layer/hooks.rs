@@ -13,9 +13,9 @@ use crate::{
     retry::{
         before_attempt::{ChangeWith, PrepareWith, PrepareWithOutcome},
         budget::{BudgetBy, ChooseBudget, RetryBudget},
-        clone_request::{CloneRequest, CloneWith},
         give_up::{GaveUp, GiveUpWith, OnGiveUp},
         hooks::HookSet,
+        keep_request::{CloneWith, KeepRequest},
         max_retries::{ChooseRetries, RetriesBy},
         policy::Attempt,
     },
@@ -101,9 +101,9 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     ) -> RetryLayer<P, HookSet<CloneWith<F>, H, B, N, A>>
     where
         F: Fn(&Request) -> Option<Request>,
-        CloneWith<F>: CloneRequest<Request>,
+        CloneWith<F>: KeepRequest<Request>,
     {
-        self.with_hooks(|hooks| hooks.clone_request(CloneWith(clone)))
+        self.with_hooks(|hooks| hooks.keep_request(CloneWith(clone)))
     }
 
     /// Maximum number of retries per request. `None` falls back to the layer's
@@ -268,7 +268,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
 }
 
 impl<P, X> RetryLayer<P, X> {
-    fn with_hooks<Y>(self, change: impl FnOnce(X) -> Y) -> RetryLayer<P, Y> {
+    pub(crate) fn with_hooks<Y>(self, change: impl FnOnce(X) -> Y) -> RetryLayer<P, Y> {
         RetryLayer {
             settings: self.settings.unshared(),
             policy: self.policy,
