@@ -196,6 +196,8 @@ pub use self::dedup::DedupLayer;
 pub use self::dispatch::{Dispatcher, JobHandle};
 #[cfg(feature = "http")]
 pub use self::http::RepeatRequest;
+#[cfg(feature = "reqwest-0-13")]
+pub use self::http::SendThrough;
 #[cfg(feature = "log")]
 pub use self::log::LogLayer;
 #[cfg(feature = "pipeline")]

@@ -187,7 +187,10 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         })
     }
 
-    pub(crate) fn with_classify<D>(self, make: impl FnOnce(C) -> D) -> CircuitBreakerLayer<D, B, O> {
+    pub(crate) fn with_classify<D>(
+        self,
+        make: impl FnOnce(C) -> D,
+    ) -> CircuitBreakerLayer<D, B, O> {
         CircuitBreakerLayer {
             circuits: self.circuits.unshared(),
             classify: make(self.classify),

@@ -196,7 +196,11 @@ mod tests {
     #[test]
     fn no_server() {
         for text in ["", ":80", "a b", "@", "http://h"] {
-            assert_eq!(text.parse::<Authority>(), Err(InvalidAuthority(())), "{text}");
+            assert_eq!(
+                text.parse::<Authority>(),
+                Err(InvalidAuthority(())),
+                "{text}"
+            );
         }
         assert_eq!(Authority::UNKNOWN.to_string(), "unknown");
         assert_eq!(Authority::UNKNOWN.host(), "");

@@ -70,6 +70,8 @@ impl CircuitBreakerLayer {
     /// ```
     #[must_use]
     pub fn http() -> CircuitBreakerLayer<ServerFailures, PerKey<ByAuthority, Authority>> {
-        Self::new().keyed_by(ByAuthority).with_classify(|_| ServerFailures)
+        Self::new()
+            .keyed_by(ByAuthority)
+            .with_classify(|_| ServerFailures)
     }
 }

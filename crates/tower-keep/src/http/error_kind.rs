@@ -127,7 +127,12 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn Error + 'static)> 
     if let Some(error) = any.downcast_ref::<Box<dyn Error>>() {
         return Some(&**error);
     }
-    known!(io::Error, http::Error, crate::job::Elapsed, crate::job::Cancelled);
+    known!(
+        io::Error,
+        http::Error,
+        crate::job::Elapsed,
+        crate::job::Cancelled
+    );
     #[cfg(feature = "hyper-1")]
     known!(hyper_util::client::legacy::Error, hyper::Error, h2::Error);
     #[cfg(feature = "reqwest-0-13")]

@@ -6,23 +6,26 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
     authority::Authority,
-    drain::DrainBody,
     hint::RetryHint,
     keep::KeepBody,
     message::HttpRequest,
-    policy::{ByRequest, ChooseRepeat, HttpPolicy, RepeatBy},
+    policy::{ChooseRepeat, HttpPolicy, RepeatBy},
     repeat::RepeatRequest,
 };
 use crate::{
     for_request::ForRequest,
     retry::{
-        Attempt, HookSet, RetryBudget, RetryBudgets, RetryLayer,
-        hook::{ChangeRequest, ChangeWith, ChooseBudget, KeepOutcome, LayerRetries, SealedBudget, Unchanged},
+        Attempt, RetryBudget, RetryBudgets, RetryLayer,
+        hook::{
+            ChangeRequest, ChangeWith, ChooseBudget, HookSet, KeepOutcome, LayerRetries,
+            SealedBudget, Unchanged,
+        },
     },
 };
 
 /// The hooks of [`RetryLayer::http`](crate::RetryLayer::http).
-pub type HttpHooks = HookSet<KeepBody, KeepOutcome, BudgetByAuthority, LayerRetries, Unchanged, DrainBody>;
+pub(crate) type HttpHooks =
+    HookSet<KeepBody, KeepOutcome, BudgetByAuthority, LayerRetries, Unchanged>;
 
 impl RetryLayer {
     /// For HTTP clients: repeats the requests that may be repeated, when the server wants them.
@@ -90,18 +93,17 @@ impl RetryLayer {
     /// [RFC 9112, 9.3]: https://www.rfc-editor.org/rfc/rfc9112.html#section-9.3
     #[must_use]
     pub fn http() -> RetryLayer<HttpPolicy, HttpHooks> {
-        let clients = Self::for_clients();
-        let budget = clients.settings.budget.clone().unwrap_or_default();
+        let mut settings = Self::for_clients().settings;
+        let budget = settings.budget.take().unwrap_or_default();
         let hooks = HookSet {
             keep_request: KeepBody::new(),
             choose_budget: BudgetByAuthority::new(budget),
             on_give_up: KeepOutcome,
             choose_retries: LayerRetries,
             before_attempt: Unchanged,
-            discard_outcome: DrainBody,
         };
         RetryLayer {
-            settings: clients.settings.without_budget(),
+            settings,
             policy: HttpPolicy::new(),
             hooks,
         }
@@ -192,7 +194,7 @@ impl<M, X> RetryLayer<HttpPolicy<M>, X> {
 }
 
 /// Only for HTTP: bodies and budgets.
-impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
+impl<P, H, B, N, A> RetryLayer<P, HookSet<KeepBody, H, B, N, A>> {
     /// The longest request body that is kept for another attempt, in bytes. Default: 64 KiB.
     ///
     /// A longer body is sent once: the retry gives up with the reason
@@ -208,7 +210,7 @@ impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
     pub fn budget_per_authority(
         self,
         template: RetryBudget,
-    ) -> RetryLayer<P, HookSet<KeepBody, H, BudgetByAuthority, N, A, D>> {
+    ) -> RetryLayer<P, HookSet<KeepBody, H, BudgetByAuthority, N, A>> {
         self.with_hooks(|hooks| hooks.choose_budget(BudgetByAuthority::new(template)))
     }
 
@@ -229,7 +231,7 @@ impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
     pub fn attempt_header(
         self,
         header: HeaderName,
-    ) -> RetryLayer<P, HookSet<KeepBody, H, B, N, ChangeWith<AttemptHeader>, D>> {
+    ) -> RetryLayer<P, HookSet<KeepBody, H, B, N, ChangeWith<AttemptHeader>>> {
         self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(ForRequest(AttemptHeader(header)))))
     }
 }

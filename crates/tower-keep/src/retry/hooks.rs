@@ -20,11 +20,11 @@ use super::{
 /// - `A` changes the request before each attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetries, A = Unchanged> {
-    pub(super) keep_request: C,
-    pub(super) on_give_up: H,
-    pub(super) choose_budget: B,
-    pub(super) choose_retries: N,
-    pub(super) before_attempt: A,
+    pub(crate) keep_request: C,
+    pub(crate) on_give_up: H,
+    pub(crate) choose_budget: B,
+    pub(crate) choose_retries: N,
+    pub(crate) before_attempt: A,
 }
 
 impl HookSet {
@@ -79,6 +79,9 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     /// See [`BeforeAttempt::WAITS`].
     const WAITS: bool;
 
+    /// See [`ChooseBudget::YIELDS`].
+    const BUDGET_YIELDS: bool;
+
     fn keep(&self, request: &mut Request) -> Option<Self::Kept>;
 
     fn again(&self, kept: Self::Kept, is_last: bool) -> (Request, Option<Self::Kept>);
@@ -123,6 +126,7 @@ where
 
     const CHANGES: bool = A::CHANGES;
     const WAITS: bool = A::WAITS;
+    const BUDGET_YIELDS: bool = B::YIELDS;
 
     #[inline(always)]
     fn keep(&self, request: &mut Request) -> Option<C::Kept> {

@@ -270,6 +270,19 @@ mod service;
 mod settings;
 mod shared_layer;
 
+/// For the hooks of other modules.
+#[cfg(feature = "http")]
+pub(crate) mod hook {
+    pub(crate) use super::{
+        before_attempt::{ChangeRequest, ChangeWith, Unchanged},
+        budget::{ChooseBudget, SealedBudget},
+        give_up::KeepOutcome,
+        hooks::HookSet,
+        keep_request::{KeepRequest, sealed::Sealed as SealedKeep},
+        max_retries::LayerRetries,
+    };
+}
+
 #[cfg(feature = "pipeline")]
 pub(crate) use self::settings::RetrySettings;
 pub use self::{
