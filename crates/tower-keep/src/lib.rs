@@ -194,6 +194,10 @@ pub use self::circuit_breaker::CircuitBreakerLayer;
 pub use self::dedup::DedupLayer;
 #[cfg(feature = "dispatch")]
 pub use self::dispatch::{Dispatcher, JobHandle};
+#[cfg(feature = "http")]
+pub use self::http::RepeatRequest;
+#[cfg(feature = "reqwest-0-13")]
+pub use self::http::SendThrough;
 #[cfg(feature = "log")]
 pub use self::log::LogLayer;
 #[cfg(feature = "pipeline")]

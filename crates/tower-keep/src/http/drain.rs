@@ -13,7 +13,7 @@ use bytes::Buf;
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::Body;
 
-use crate::retry::discard::{DiscardOutcome, sealed::Sealed};
+use crate::retry::hook::{DiscardOutcome, SealedDiscard};
 
 /// The most bytes of a body that are read and dropped.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -22,11 +22,11 @@ const MAX_BYTES: u64 = 64 * 1024;
 const MAX_FRAMES: u32 = 4096;
 
 /// Reads a response body of up to 64 KiB during the wait before the next attempt, and drops it. A
-/// larger body is dropped unread.
+/// larger body is dropped. Made by [`RetryLayer::http`](crate::RetryLayer::http).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DrainBody;
 
-impl Sealed for DrainBody {}
+impl SealedDiscard for DrainBody {}
 
 #[diagnostic::do_not_recommend]
 impl<B: Body> DiscardOutcome<http::Response<B>> for DrainBody {

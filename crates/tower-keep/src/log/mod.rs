@@ -92,6 +92,10 @@
 //!
 //! Works with `Router::layer` directly.
 
+#[cfg(not(feature = "http"))]
+mod fields;
+#[cfg(feature = "http")]
+pub(crate) mod fields;
 mod future;
 mod layer;
 mod level;

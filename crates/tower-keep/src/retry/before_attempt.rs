@@ -92,7 +92,7 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
 /// Changes the request with a closure. Made by
 /// [`RetryLayer::before_attempt`](super::RetryLayer::before_attempt).
 #[derive(Clone)]
-pub struct ChangeWith<F>(pub(super) ForRequest<F>);
+pub struct ChangeWith<F>(pub(crate) ForRequest<F>);
 
 /// What changes a request, in the two forms that [`AskRequest`](crate::for_request::AskRequest) has
 /// too, and why.

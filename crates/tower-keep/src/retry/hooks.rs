@@ -29,12 +29,12 @@ pub struct HookSet<
     A = Unchanged,
     D = DropOutcome,
 > {
-    pub(super) keep_request: C,
-    pub(super) on_give_up: H,
-    pub(super) choose_budget: B,
-    pub(super) choose_retries: N,
-    pub(super) before_attempt: A,
-    pub(super) discard_outcome: D,
+    pub(crate) keep_request: C,
+    pub(crate) on_give_up: H,
+    pub(crate) choose_budget: B,
+    pub(crate) choose_retries: N,
+    pub(crate) before_attempt: A,
+    pub(crate) discard_outcome: D,
 }
 
 impl HookSet {
@@ -49,7 +49,7 @@ impl HookSet {
     };
 }
 
-/// One setter for each hook. A setter lists the other fields because struct update syntax cannot
+/// One setter for each hook with a setter in `RetryLayer`. A setter lists the other fields because struct update syntax cannot
 /// change the type of a field.
 macro_rules! replaces {
     ($($part:ident: $generic:ident -> $set:ty; $($rest:ident),+)*) => {
@@ -67,7 +67,6 @@ replaces! {
     choose_budget: Y -> HookSet<C, H, Y, N, A, D>; keep_request, on_give_up, choose_retries, before_attempt, discard_outcome
     choose_retries: Y -> HookSet<C, H, B, Y, A, D>; keep_request, on_give_up, choose_budget, before_attempt, discard_outcome
     before_attempt: Y -> HookSet<C, H, B, N, Y, D>; keep_request, on_give_up, choose_budget, choose_retries, discard_outcome
-    discard_outcome: Y -> HookSet<C, H, B, N, A, Y>; keep_request, on_give_up, choose_budget, choose_retries, before_attempt
 }
 
 /// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of six
@@ -96,6 +95,9 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
 
     /// See [`DiscardOutcome::DRAINS`].
     const DRAINS: bool;
+
+    /// See [`ChooseBudget::YIELDS`].
+    const BUDGET_YIELDS: bool;
 
     fn keep(&self, request: &mut Request) -> Option<Self::Kept>;
 
@@ -146,6 +148,7 @@ where
     const CHANGES: bool = A::CHANGES;
     const WAITS: bool = A::WAITS;
     const DRAINS: bool = D::DRAINS;
+    const BUDGET_YIELDS: bool = B::YIELDS;
 
     #[inline(always)]
     fn keep(&self, request: &mut Request) -> Option<C::Kept> {

@@ -96,7 +96,10 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         self.shared.follow_thread();
         let layer = &self.shared.layer;
-        let budget = before_service(|| layer.hooks.budget(&request));
+        let budget = match X::BUDGET_YIELDS && layer.settings.budget.is_some() {
+            true => None,
+            false => before_service(|| layer.hooks.budget(&request)),
+        };
         let deadline = self.shared.begin(budget.as_ref(), self.shared.number());
         let max_retries = before_service(|| layer.hooks.max_retries(&request))
             .unwrap_or(layer.settings.max_retries);

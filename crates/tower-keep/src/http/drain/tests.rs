@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    convert::Infallible,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
@@ -12,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH};
+use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
@@ -20,7 +19,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::{DrainBody, MAX_BYTES, MAX_FRAMES};
 use crate::{
     BoxError,
-    retry::{Attempt, Decision, RetryLayer, discard::DiscardOutcome},
+    retry::{Jitter, RetryLayer, hook::DiscardOutcome},
 };
 
 /// A step of a body.
@@ -223,7 +222,7 @@ proptest! {
 async fn a_body_that_stalls_is_not_waited_for() {
     let bodies = Rc::new(RefCell::new(Vec::<Rc<Cell<bool>>>::new()));
     let sent = Rc::clone(&bodies);
-    let server = service_fn(move |()| {
+    let server = service_fn(move |_: Request<String>| {
         let mut sent = sent.borrow_mut();
         assert!(sent.iter().all(|is_dropped| is_dropped.get()));
         let body = Scripted::new([Step::Data(1), Step::Stalls]);
@@ -232,21 +231,17 @@ async fn a_body_that_stalls_is_not_waited_for() {
         if sent.len() < 3 {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
-        async { Ok::<_, Infallible>(response) }
+        async { Ok::<_, BoxError>(response) }
     });
-    let retry = RetryLayer::new()
-        .with_hooks(|hooks| hooks.discard_outcome(DrainBody))
-        .decide_with(
-            |outcome: &Result<Response<Scripted>, Infallible>, _: &Attempt<'_>| match outcome
-                .as_ref()
-                .map(Response::status)
-            {
-                Ok(StatusCode::SERVICE_UNAVAILABLE) => Decision::Retry,
-                _ => Decision::Stop,
-            },
-        );
+    let retry = RetryLayer::http()
+        .base_delay(Duration::from_secs(1))
+        .jitter(Jitter::None);
     let began = tokio::time::Instant::now();
-    let response = retry.layer(server).oneshot(()).await.unwrap();
+    let response = retry
+        .layer(server)
+        .oneshot(Request::default())
+        .await
+        .unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(3));
     assert_eq!(bodies.borrow().len(), 3);
     // The caller's body is whole.

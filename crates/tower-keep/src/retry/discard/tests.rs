@@ -152,7 +152,14 @@ fn retry(
     wait: Duration,
 ) -> RetryLayer<impl Policy<(), Reply, BoxError> + Clone + use<>, Draining> {
     RetryLayer::new()
-        .with_hooks(|hooks| hooks.discard_outcome(reader.clone()))
+        .with_hooks(|hooks| HookSet {
+            keep_request: hooks.keep_request,
+            on_give_up: hooks.on_give_up,
+            choose_budget: hooks.choose_budget,
+            choose_retries: hooks.choose_retries,
+            before_attempt: hooks.before_attempt,
+            discard_outcome: reader.clone(),
+        })
         .decide_with(
             move |outcome: &Result<Reply, BoxError>, _: &Attempt<'_>| match outcome {
                 Ok(reply) if reply.is_good => Decision::Stop,

@@ -122,7 +122,7 @@ impl<P, X> RetryLayer<P, X> {
         })
     }
 
-    fn with_policy<Q>(self, change: impl FnOnce(P) -> Q) -> RetryLayer<Q, X> {
+    pub(crate) fn with_policy<Q>(self, change: impl FnOnce(P) -> Q) -> RetryLayer<Q, X> {
         RetryLayer {
             settings: self.settings.unshared(),
             policy: change(self.policy),
