@@ -13,6 +13,7 @@ mod exchange;
 mod hint;
 #[cfg(feature = "hyper-1")]
 mod hyper;
+pub mod idempotency_key;
 #[cfg(feature = "retry")]
 mod keep;
 #[cfg(feature = "log")]
@@ -21,10 +22,12 @@ mod message;
 #[cfg(feature = "retry")]
 mod policy;
 mod repeat;
+pub mod replay;
 #[cfg(feature = "reqwest-0-13")]
 mod reqwest;
 #[cfg(feature = "retry")]
 mod retry;
+pub mod send_deadline;
 #[cfg(feature = "reqwest-0-13")]
 mod send_through;
 mod status;

@@ -38,7 +38,7 @@ mod authority {
         authority: &Option<Authority>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        authority.as_ref().map(Authority::as_str).serialize(to)
+        authority.as_ref().map(ToString::to_string).serialize(to)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

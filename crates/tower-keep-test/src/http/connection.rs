@@ -1,0 +1,28 @@
+//! One connection: finds out which version of HTTP the client speaks.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+
+use super::{h1, h2, socket::Socket, state::State};
+
+/// The first bytes of an HTTP/2 connection.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a connection until either side ends it.
+pub(super) async fn serve(state: Arc<State>, mut socket: Socket, number: usize) {
+    let mut first = BytesMut::new();
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        match socket.read_buf(&mut first).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    if first.starts_with(PREFACE) {
+        socket.unread(first);
+        h2::serve(state, socket, number).await;
+    } else {
+        h1::serve(state, socket, first, number).await;
+    }
+}
