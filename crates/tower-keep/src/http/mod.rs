@@ -6,6 +6,8 @@ mod circuit_breaker;
 mod classify;
 #[cfg(feature = "pipeline")]
 mod client;
+#[cfg(feature = "retry")]
+mod drain;
 mod error_kind;
 mod exchange;
 mod hint;

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
     authority::Authority,
+    drain::DrainBody,
     hint::RetryHint,
     keep::KeepBody,
     message::HttpRequest,
@@ -25,7 +26,7 @@ use crate::{
 
 /// The hooks of [`RetryLayer::http`](crate::RetryLayer::http).
 pub(crate) type HttpHooks =
-    HookSet<KeepBody, KeepOutcome, BudgetByAuthority, LayerRetries, Unchanged>;
+    HookSet<KeepBody, KeepOutcome, BudgetByAuthority, LayerRetries, Unchanged, DrainBody>;
 
 impl RetryLayer {
     /// For HTTP clients: repeats the requests that may be repeated, when the server wants them.
@@ -101,6 +102,7 @@ impl RetryLayer {
             on_give_up: KeepOutcome,
             choose_retries: LayerRetries,
             before_attempt: Unchanged,
+            discard_outcome: DrainBody,
         };
         RetryLayer {
             settings,
@@ -194,7 +196,7 @@ impl<M, X> RetryLayer<HttpPolicy<M>, X> {
 }
 
 /// Only for HTTP: bodies and budgets.
-impl<P, H, B, N, A> RetryLayer<P, HookSet<KeepBody, H, B, N, A>> {
+impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
     /// The longest request body that is kept for another attempt, in bytes. Default: 64 KiB.
     ///
     /// A longer body is sent once: the retry gives up with the reason
@@ -210,7 +212,7 @@ impl<P, H, B, N, A> RetryLayer<P, HookSet<KeepBody, H, B, N, A>> {
     pub fn budget_per_authority(
         self,
         template: RetryBudget,
-    ) -> RetryLayer<P, HookSet<KeepBody, H, BudgetByAuthority, N, A>> {
+    ) -> RetryLayer<P, HookSet<KeepBody, H, BudgetByAuthority, N, A, D>> {
         self.with_hooks(|hooks| hooks.choose_budget(BudgetByAuthority::new(template)))
     }
 
@@ -228,10 +230,11 @@ impl<P, H, B, N, A> RetryLayer<P, HookSet<KeepBody, H, B, N, A>> {
     /// # let _ = retry;
     /// ```
     #[must_use]
+    #[allow(clippy::type_complexity, reason = "it replaces one of six hooks")]
     pub fn attempt_header(
         self,
         header: HeaderName,
-    ) -> RetryLayer<P, HookSet<KeepBody, H, B, N, ChangeWith<AttemptHeader>>> {
+    ) -> RetryLayer<P, HookSet<KeepBody, H, B, N, ChangeWith<AttemptHeader>, D>> {
         self.with_hooks(|hooks| hooks.before_attempt(ChangeWith(ForRequest(AttemptHeader(header)))))
     }
 }

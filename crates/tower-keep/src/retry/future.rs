@@ -19,6 +19,7 @@ use super::{
     budget::RetryBudget,
     give_up::GaveUp,
     hooks::Hooks,
+    next_attempt::Next,
     policy::{Attempt, Decision, Policy},
     shared_layer::{RetryDeadline, SharedLayer},
 };
@@ -41,7 +42,7 @@ pin_project! {
         X: Hooks<Request, S::Response, S::Error>,
     {
         #[pin]
-        state: State<S, S::Future, X::Prepare, X::Prepared>,
+        state: State<S, S::Future, X::Prepare, X::Prepared, X::Drain>,
         // For the next attempt; `None` if the request cannot be repeated.
         next: Option<Next<S, X::Kept>>,
         seen: P::Seen,
@@ -70,11 +71,11 @@ pub(super) struct RetryCall<Seen, P, X> {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, F, H, R> {
+    enum State<S, F, H, R, D> {
         Calling { #[pin] future: F },
         // Holds no readiness of the inner service. `None` is a wait of zero: it needs no timer and
-        // no runtime.
-        Waiting { #[pin] sleep: Option<Sleep> },
+        // no runtime. `drain` reads what is left of the last response.
+        Waiting { #[pin] sleep: Option<Sleep>, #[pin] drain: Option<D> },
         // The asynchronous hook is next. Holds no readiness. `first` is the request of the first
         // attempt; later requests are made of the kept request in `next`.
         Beginning { first: Option<R> },
@@ -84,43 +85,10 @@ pin_project! {
     }
 }
 
-/// The service and the kept request for another attempt.
-struct Next<S, Kept> {
-    /// The last called instance, or a clone made after that call: it has the state of the service.
-    /// Each attempt gets a clone, as a service whose `poll_ready` failed must not be used again.
-    service: S,
-    /// `None` if no attempt is left, or if the request cannot be repeated.
-    kept: Option<Kept>,
-}
-
-impl<S: Clone, Kept> Next<S, Kept> {
-    /// A clone of the service for one attempt.
-    fn instance(next: &Option<Self>) -> S {
-        match next {
-            Some(next) => next.service.clone(),
-            None => unreachable!("an attempt begins only with a service at hand"),
-        }
-    }
-
-    /// Makes the request for another attempt of the kept request.
-    fn request<Request>(
-        next: &mut Option<Self>,
-        again: impl FnOnce(Kept) -> (Request, Option<Kept>),
-    ) -> Request {
-        let Some((next, kept)) =
-            (next.as_mut()).and_then(|next| next.kept.take().map(|kept| (next, kept)))
-        else {
-            unreachable!("an attempt begins only with a request at hand")
-        };
-        let (request, kept) = again(kept);
-        next.kept = kept;
-        request
-    }
-}
-
-impl<S, F, H, R> State<S, F, H, R> {
-    fn waiting(delay: Duration) -> Self {
+impl<S, F, H, R, D> State<S, F, H, R, D> {
+    fn waiting(delay: Duration, drain: Option<D>) -> Self {
         Self::Waiting {
+            drain,
             sleep: (!delay.is_zero()).then(|| tokio::time::sleep(delay)),
         }
     }
@@ -161,7 +129,7 @@ where
 
     #[inline(always)]
     fn new(
-        state: State<S, S::Future, X::Prepare, X::Prepared>,
+        state: State<S, S::Future, X::Prepare, X::Prepared, X::Drain>,
         next: Option<Next<S, X::Kept>>,
         call: RetryCall<P::Seen, P, X>,
         membership: Membership,
@@ -223,10 +191,22 @@ where
                     let poll = || poll_attempt(|| future.poll(cx));
                     ready!(this.membership.run(poll))
                 }
-                StateProj::Waiting { sleep } => {
-                    if let Some(sleep) = sleep.as_pin_mut() {
-                        ready!(sleep.poll(cx));
+                StateProj::Waiting { sleep, mut drain } => {
+                    let slept = match sleep.as_pin_mut() {
+                        Some(sleep) => sleep.poll(cx),
+                        None => Poll::Ready(()),
+                    };
+                    if X::DRAINS && drain.is_some() {
+                        let _: Poll<()> = this.membership.attend(|| {
+                            let reading = drain.as_mut().as_pin_mut();
+                            let is_over = reading.is_none_or(|drain| drain.poll(cx).is_ready());
+                            if is_over || slept.is_ready() {
+                                drain.set(None);
+                            }
+                            Poll::Pending
+                        });
                     }
+                    ready!(slept);
                     *this.attempt = this.attempt.saturating_add(1);
                     begin_attempt(this.membership, *this.attempt, max_retries);
                     let next = match X::WAITS {
@@ -384,13 +364,23 @@ where
                 }
             };
             *this.last = this.membership.ask(|| layer.hooks.see(&result));
+            let drain = match result {
+                Ok(response) if X::DRAINS => {
+                    let discard = || Poll::Ready(layer.hooks.discard(response));
+                    match this.membership.attend(discard) {
+                        Poll::Ready(drain) => drain,
+                        Poll::Pending => None,
+                    }
+                }
+                _ => None,
+            };
             // The verdict does not apply to the next attempt.
             verdict::clear();
             this.membership.rest();
             // Drops the remains of the attempt in the job's scope: their `Drop` sees that the job
             // goes on.
             this.membership
-                .scoped(|| this.state.set(State::waiting(delay)));
+                .scoped(|| this.state.set(State::waiting(delay, drain)));
             if delay.is_zero() && *this.attempt % ATTEMPTS_AT_ONCE == 0 {
                 // Other tasks get a turn, and an outer limit or cancellation can end the call.
                 cx.waker().wake_by_ref();

@@ -5,6 +5,7 @@ use std::future::Future;
 use super::{
     before_attempt::{BeforeAttempt, Unchanged},
     budget::{ChooseBudget, LayerBudget, RetryBudget},
+    discard::{DiscardOutcome, DropOutcome},
     give_up::{GaveUp, KeepOutcome, OnGiveUp},
     keep_request::{ByClone, KeepRequest},
     max_retries::{ChooseRetries, LayerRetries},
@@ -18,13 +19,22 @@ use super::{
 /// - `B` chooses the budget.
 /// - `N` chooses the number of retries.
 /// - `A` changes the request before each attempt.
+/// - `D` discards a response that another attempt follows.
 #[derive(Clone, Copy, Debug)]
-pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetries, A = Unchanged> {
+pub struct HookSet<
+    C = ByClone,
+    H = KeepOutcome,
+    B = LayerBudget,
+    N = LayerRetries,
+    A = Unchanged,
+    D = DropOutcome,
+> {
     pub(crate) keep_request: C,
     pub(crate) on_give_up: H,
     pub(crate) choose_budget: B,
     pub(crate) choose_retries: N,
     pub(crate) before_attempt: A,
+    pub(crate) discard_outcome: D,
 }
 
 impl HookSet {
@@ -35,14 +45,15 @@ impl HookSet {
         choose_budget: LayerBudget,
         choose_retries: LayerRetries,
         before_attempt: Unchanged,
+        discard_outcome: DropOutcome,
     };
 }
 
-/// One setter for each hook. A setter lists the other fields because struct update syntax cannot
+/// One setter for each hook with a setter in `RetryLayer`. A setter lists the other fields because struct update syntax cannot
 /// change the type of a field.
 macro_rules! replaces {
     ($($part:ident: $generic:ident -> $set:ty; $($rest:ident),+)*) => {
-        impl<C, H, B, N, A> HookSet<C, H, B, N, A> {$(
+        impl<C, H, B, N, A, D> HookSet<C, H, B, N, A, D> {$(
             pub(crate) fn $part<$generic>(self, $part: $generic) -> $set {
                 HookSet { $part, $($rest: self.$rest),+ }
             }
@@ -51,14 +62,14 @@ macro_rules! replaces {
 }
 
 replaces! {
-    keep_request: D -> HookSet<D, H, B, N, A>; on_give_up, choose_budget, choose_retries, before_attempt
-    on_give_up: D -> HookSet<C, D, B, N, A>; keep_request, choose_budget, choose_retries, before_attempt
-    choose_budget: D -> HookSet<C, H, D, N, A>; keep_request, on_give_up, choose_retries, before_attempt
-    choose_retries: D -> HookSet<C, H, B, D, A>; keep_request, on_give_up, choose_budget, before_attempt
-    before_attempt: D -> HookSet<C, H, B, N, D>; keep_request, on_give_up, choose_budget, choose_retries
+    keep_request: Y -> HookSet<Y, H, B, N, A, D>; on_give_up, choose_budget, choose_retries, before_attempt, discard_outcome
+    on_give_up: Y -> HookSet<C, Y, B, N, A, D>; keep_request, choose_budget, choose_retries, before_attempt, discard_outcome
+    choose_budget: Y -> HookSet<C, H, Y, N, A, D>; keep_request, on_give_up, choose_retries, before_attempt, discard_outcome
+    choose_retries: Y -> HookSet<C, H, B, Y, A, D>; keep_request, on_give_up, choose_budget, before_attempt, discard_outcome
+    before_attempt: Y -> HookSet<C, H, B, N, Y, D>; keep_request, on_give_up, choose_budget, choose_retries, discard_outcome
 }
 
-/// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of five
+/// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of six
 /// traits.
 pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     /// The data that the hook before an attempt keeps from the previous outcome.
@@ -73,11 +84,17 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     /// The future of an asynchronous hook before an attempt.
     type Prepare: Future<Output = Result<Self::Prepared, Error>>;
 
+    /// See [`DiscardOutcome::Drain`].
+    type Drain: Future<Output = ()>;
+
     /// See [`BeforeAttempt::CHANGES`].
     const CHANGES: bool;
 
     /// See [`BeforeAttempt::WAITS`].
     const WAITS: bool;
+
+    /// See [`DiscardOutcome::DRAINS`].
+    const DRAINS: bool;
 
     /// See [`ChooseBudget::YIELDS`].
     const BUDGET_YIELDS: bool;
@@ -96,6 +113,8 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
 
     fn see(&self, outcome: &Result<Response, Error>) -> Option<Self::Seen>;
 
+    fn discard(&self, response: Response) -> Option<Self::Drain>;
+
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>);
 
     fn prepare(
@@ -110,22 +129,25 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     fn request(prepared: Self::Prepared) -> Request;
 }
 
-impl<C, H, B, N, A, Request, Response, Error> Hooks<Request, Response, Error>
-    for HookSet<C, H, B, N, A>
+impl<C, H, B, N, A, D, Request, Response, Error> Hooks<Request, Response, Error>
+    for HookSet<C, H, B, N, A, D>
 where
     C: KeepRequest<Request>,
     H: OnGiveUp<Response, Error>,
     B: ChooseBudget<Request>,
     N: ChooseRetries<Request>,
     A: BeforeAttempt<Request, Response, Error>,
+    D: DiscardOutcome<Response>,
 {
     type Seen = A::Seen;
     type Prepared = A::Prepared;
     type Kept = C::Kept;
     type Prepare = A::Future;
+    type Drain = D::Drain;
 
     const CHANGES: bool = A::CHANGES;
     const WAITS: bool = A::WAITS;
+    const DRAINS: bool = D::DRAINS;
     const BUDGET_YIELDS: bool = B::YIELDS;
 
     #[inline(always)]
@@ -164,6 +186,11 @@ where
     }
 
     #[inline(always)]
+    fn discard(&self, response: Response) -> Option<D::Drain> {
+        self.discard_outcome.discard(response)
+    }
+
+    #[inline(always)]
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
         self.before_attempt.change(request, attempt);
     }
@@ -191,5 +218,5 @@ where
 
 mod sealed {
     pub trait Sealed {}
-    impl<C, H, B, N, A> Sealed for super::HookSet<C, H, B, N, A> {}
+    impl<C, H, B, N, A, D> Sealed for super::HookSet<C, H, B, N, A, D> {}
 }

@@ -259,12 +259,14 @@ mod after_attempt;
 mod backoff;
 mod before_attempt;
 mod budget;
+mod discard;
 mod future;
 mod give_up;
-pub(crate) mod hooks;
-pub(crate) mod keep_request;
+mod hooks;
+mod keep_request;
 mod layer;
 mod max_retries;
+mod next_attempt;
 mod policy;
 mod service;
 mod settings;
@@ -276,6 +278,7 @@ pub(crate) mod hook {
     pub(crate) use super::{
         before_attempt::{ChangeRequest, ChangeWith, Unchanged},
         budget::{ChooseBudget, SealedBudget},
+        discard::{DiscardOutcome, sealed::Sealed as SealedDiscard},
         give_up::KeepOutcome,
         hooks::HookSet,
         keep_request::{KeepRequest, sealed::Sealed as SealedKeep},
