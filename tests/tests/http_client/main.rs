@@ -1,0 +1,3 @@
+//! The layers around an HTTP client.
+
+mod hints;
