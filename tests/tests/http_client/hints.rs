@@ -14,7 +14,7 @@ use tower_keep_tests::*;
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const IN_A_MINUTE: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
-/// A `google.rpc.Status` with a `RetryInfo` of 1.5 s, by google's own encoder.
+/// A `google.rpc.Status` with a `RetryInfo` of 1.5 s, by protobuf's own encoder.
 const RETRY_INFO: &str = "CA4SBGJ1c3kaNgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIK\
                           CggIARCAyrXuAQ";
 
