@@ -31,10 +31,11 @@ fuzz_target!(|input: &[u8]| {
     let mut headers = HeaderMap::new();
     // A longer input finds nothing else, only later.
     for line in input.split(|byte| *byte == b'\n').take(16) {
-        if let Some((first, value)) = line.split_first() {
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                headers.append(name(*first), value);
-            }
+        let Some((first, value)) = line.split_first() else {
+            continue;
+        };
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.append(name(*first), value);
         }
     }
     let hint = StandardHints.hint(StatusCode::SERVICE_UNAVAILABLE, &headers);
@@ -60,7 +61,11 @@ fuzz_target!(|input: &[u8]| {
     }
 
     // Every time of a header has a delay, also on a server whose clock is wrong.
-    for seconds in headers.get_all("x-ratelimit-reset").iter().filter_map(number) {
+    for seconds in headers
+        .get_all("x-ratelimit-reset")
+        .iter()
+        .filter_map(number)
+    {
         assert!(Hint::at_unix_seconds(seconds).delay(&headers).is_some());
     }
 });

@@ -27,8 +27,9 @@ use crate::event::wall_time::{as_far, wall_time};
 /// headers of its own, or pass a closure `Fn(StatusCode, &HeaderMap) -> Option<Hint>`. `None` means
 /// that the response says nothing, and the normal backoff applies.
 ///
-/// An answer of your own hint also classifies: a response with any status from 400 to 599 counts as
-/// a failed attempt, which may be repeated. Without an answer, the status alone decides.
+/// An answer of your own hint also classifies. A response with any status from 400 to 599 then counts
+/// as a failed attempt, which is repeated if the request allows that. Without an answer, the status
+/// decides.
 ///
 /// # Example
 ///

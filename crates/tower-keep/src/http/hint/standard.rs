@@ -8,11 +8,11 @@ use super::{Hint, RetryHint, grpc, retry_after};
 ///
 /// | header | meaning |
 /// |---|---|
-/// | `grpc-retry-pushback-ms` ([gRFC A6]) | wait for this number of milliseconds; anything else, such as `-1`, forbids a repetition |
-/// | `grpc-status-details-bin` with a [`google.rpc.RetryInfo`] | wait for its `retry_delay`, with fractions of a second |
-/// | `Retry-After` ([RFC 9110, section 10.2.3]) | wait for this number of seconds, or come back at this date |
+/// | `grpc-retry-pushback-ms` (gRFC A6) | wait for this number of milliseconds; anything else, such as `-1`, forbids a repetition |
+/// | `grpc-status-details-bin` with a `google.rpc.RetryInfo` | wait for its `retry_delay`, with fractions of a second |
+/// | `Retry-After` (RFC 9110, section 10.2.3) | wait for this number of seconds, or come back at this date |
 ///
-/// The pushback decides if there is one. Otherwise the longest of the valid hints counts, because
+/// The pushback decides if there is a pushback. Otherwise the longest of the valid hints counts, because
 /// to come back too early is worse than to come back late. A value that is not valid is ignored: a
 /// sign, a fraction or a unit in `Retry-After`, a date in an unknown form, a negative `retry_delay`.
 /// A number beyond the range is the highest number. The status plays no part.
@@ -50,10 +50,6 @@ use super::{Hint, RetryHint, grpc, retry_after};
 /// # let hint = hints.hint(StatusCode::TOO_MANY_REQUESTS, &headers);
 /// # assert_eq!(hint, Some(Hint::Wait(Duration::from_millis(250))));
 /// ```
-///
-/// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
-/// [`google.rpc.RetryInfo`]: https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto
-/// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110.html#section-10.2.3
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StandardHints;
 

@@ -43,7 +43,7 @@ fn a_pushback_of_milliseconds() {
     }
 }
 
-/// What google's own encoder writes, not ours.
+/// What protobuf's own encoder writes, not ours.
 #[test]
 fn details_of_real_servers() {
     // 1.5 s.
@@ -55,8 +55,8 @@ fn details_of_real_servers() {
                   VU9UQRILZXhhbXBsZS5jb20aBgoBYRIBYho1Cih0eXBlLmdvb2dsZWFwaXMuY29tL2dvb2dsZS5y\
                   cGMuUmV0cnlJbmZvEgkKBwgeEIDlmnc=";
     // -2.5 s.
-    let negative = "CA4SBGJ1c3kaRAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIY\
-                    ChYI/v//////////ARCAtsqR/v////8B";
+    let negative = "CA4SBGJ1c3kaRAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mb\
+                    xIYChYI/v//////////ARCAtsqR/v////8B";
     let zero = "CA4SBGJ1c3kaLgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxICCgA=";
     assert_eq!(details(padded), wait(1, 500_000_000));
     assert_eq!(details(bare), wait(1, 500_000_000));
@@ -110,7 +110,7 @@ fn the_longest_of_several_delays_counts() {
     assert_eq!(hint(&headers(&fields)), wait(5, 0));
 }
 
-/// What no `RetryInfo` with a delay is.
+/// Messages without a delay in a `RetryInfo`.
 #[test]
 fn other_details_say_nothing() {
     let delay = bytes(1, &number(1, 5));

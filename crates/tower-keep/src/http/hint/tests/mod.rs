@@ -52,7 +52,8 @@ fn several_hints() {
     let (after, details) = ("retry-after", "grpc-status-details-bin");
     let pushback = "grpc-retry-pushback-ms";
     let wait = |ms| Some(Hint::Wait(Duration::from_millis(ms)));
-    let table: [(&[(&str, &str)], Option<Hint>); 7] = [
+    type Fields<'a> = [(&'a str, &'a str)];
+    let table: [(&Fields<'_>, Option<Hint>); 7] = [
         (&[(after, "3"), (details, info)], wait(3500)),
         (&[(details, info), (after, "4")], wait(4000)),
         (&[(after, "nonsense"), (details, info)], wait(3500)),
