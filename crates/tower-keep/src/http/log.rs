@@ -11,6 +11,7 @@ use super::{
 use crate::{
     classify::{Classify, Outcome},
     event::Observer,
+    job::verdict,
     log::{
         LogLayer,
         fields::{ReadRequest, ReadResponse, sealed::Sealed},
@@ -22,8 +23,10 @@ impl LogLayer {
     /// the number of resends.
     ///
     /// Records have these fields, next to [those of every log](crate::log#fields), and events have
-    /// [`Event::http`](crate::Event::http). Paths, queries, headers and user information are not
-    /// logged. The job fails with every error, and with a response whose status is from 500 to 599.
+    /// [`Event::http`](crate::Event::http). They contain no path, no query, no header and no user
+    /// information. An [error's text](crate::log#error-texts) may contain a URL, with its path.
+    ///
+    /// The job fails with every error, and with a response whose status is from 500 to 599.
     /// Any other response leaves the decision to the layers inside: if a
     /// [Retry](crate::RetryLayer) layer gives up on a 429, for example, the job fails too.
     /// [`classify`](Self::classify) changes this.
@@ -122,6 +125,10 @@ impl<T: HttpResponse, E> Classify<T, E> for LogFailures {
 
     fn describe(&self, result: &Result<T, E>) -> Option<Cow<'static, str>> {
         let status = result.as_ref().ok()?.status().as_u16();
+        if verdict::read().is_some_and(|verdict| verdict.made_response()) {
+            // The server did not answer this.
+            return None;
+        }
         Some(format!("the server answered {status}").into())
     }
 }

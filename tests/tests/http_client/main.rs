@@ -1,0 +1,3 @@
+//! The layers of an HTTP client.
+
+mod log;
