@@ -4,3 +4,6 @@ mod client;
 //! The layers around an HTTP client.
 
 mod hints;
+//! The layers of an HTTP client.
+
+mod log;

@@ -112,6 +112,11 @@ impl<C, F> LogLayer<C, F> {
     /// Sets which results count as failures, next to errors. The job then ends as failed for every
     /// observer, even if its result is `Ok`. Default: errors only.
     ///
+    /// [`Outcome::Success`](crate::Outcome::Success) makes a response a success, whatever the layers
+    /// inside say, unless a gate rejected the call. [`Outcome::Ignored`](crate::Outcome::Ignored)
+    /// leaves the decision to them: a response on which Retry gave up fails the job, a response
+    /// without any verdict is a success.
+    ///
     /// The classifier must fit the results of the inner service:
     ///
     /// ```compile_fail,E0631
