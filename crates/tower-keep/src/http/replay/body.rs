@@ -24,11 +24,12 @@ use crate::error::BoxError;
 /// [`ReplayLayer`](super::ReplayLayer) makes it. Without the layer, use [`new`](Self::new).
 ///
 /// ```
+/// use bytes::Bytes;
 /// use http_body_util::{BodyExt, Full};
 /// use tower_keep::http::replay::ReplayBody;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let body = ReplayBody::new(Full::from("an upload"), 64 * 1024);
+/// let body = ReplayBody::new(Full::<Bytes>::from("an upload"), 64 * 1024);
 /// let again = body.clone();
 /// assert_eq!(body.collect().await.unwrap().to_bytes(), "an upload");
 /// assert_eq!(again.collect().await.unwrap().to_bytes(), "an upload");
