@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     event::Observer,
-    job::verdict,
     log::{
         LogLayer,
         fields::{ReadRequest, ReadResponse, sealed::Sealed},
@@ -21,13 +20,11 @@ impl LogLayer {
     /// the number of resends.
     ///
     /// Records have these fields, next to [those of every log](crate::log#fields), and events have
-    /// [`Event::http`](crate::Event::http). Paths, queries, headers and user information are not
-    /// logged. The job fails with every error, with a response whose status is from 500 to 599, and
-    /// with a gRPC status of a failed server.
     /// [`Event::http`](crate::Event::http). They contain no path, no query, no header and no user
     /// information. An [error's text](crate::log#error-texts) may contain a URL, with its path.
     ///
-    /// The job fails with every error, and with a response whose status is from 500 to 599.
+    /// The job fails with every error, with a response whose status is from 500 to 599, and with a
+    /// gRPC status of a failed server.
     /// Any other response leaves the decision to the layers inside: if a
     /// [Retry](crate::RetryLayer) layer gives up on a 429, for example, the job fails too.
     /// [`classify`](Self::classify) changes this.
@@ -108,28 +105,5 @@ impl<T: HttpResponse> ReadResponse<T> for HttpFields {
     #[inline]
     fn status(&self, response: &T) -> Option<StatusCode> {
         Some(response.status())
-    }
-}
-
-/// Which results fail the job: errors, and statuses from 500 to 599.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogFailures;
-
-impl<T: HttpResponse, E> Classify<T, E> for LogFailures {
-    #[inline]
-    fn classify(&self, result: &Result<T, E>) -> Outcome {
-        match result {
-            Ok(response) if !response.status().is_server_error() => Outcome::Ignored,
-            _ => Outcome::Failure,
-        }
-    }
-
-    fn describe(&self, result: &Result<T, E>) -> Option<Cow<'static, str>> {
-        let status = result.as_ref().ok()?.status().as_u16();
-        if verdict::read().is_some_and(|verdict| verdict.made_response()) {
-            // The server did not answer this.
-            return None;
-        }
-        Some(format!("the server answered {status}").into())
     }
 }
