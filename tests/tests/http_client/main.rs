@@ -1,9 +1,6 @@
 //! HTTP clients behind the layers.
 
+mod asks;
 mod client;
-//! The layers around an HTTP client.
-
 mod hints;
-//! The layers of an HTTP client.
-
 mod log;

@@ -110,26 +110,3 @@ impl<T: HttpResponse> ReadResponse<T> for HttpFields {
         Some(response.status())
     }
 }
-
-/// Which results fail the job: errors, and statuses from 500 to 599.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogFailures;
-
-impl<T: HttpResponse, E> Classify<T, E> for LogFailures {
-    #[inline]
-    fn classify(&self, result: &Result<T, E>) -> Outcome {
-        match result {
-            Ok(response) if !response.status().is_server_error() => Outcome::Ignored,
-            _ => Outcome::Failure,
-        }
-    }
-
-    fn describe(&self, result: &Result<T, E>) -> Option<Cow<'static, str>> {
-        let status = result.as_ref().ok()?.status().as_u16();
-        if verdict::read().is_some_and(|verdict| verdict.made_response()) {
-            // The server did not answer this.
-            return None;
-        }
-        Some(format!("the server answered {status}").into())
-    }
-}
