@@ -12,6 +12,7 @@ use crate::{
     Rejection,
     classify::{Classify, Outcome},
     error_text::describe_error,
+    job::verdict,
 };
 
 /// What a result says: an answer of the server, or an error on the way.
@@ -52,6 +53,8 @@ pub(super) fn describe<T: HttpResponse, E: 'static>(
     result: &Result<T, E>,
 ) -> Option<Cow<'static, str>> {
     match result {
+        // A layer made this response: the server did not answer.
+        Ok(_) if verdict::read().is_some_and(|verdict| verdict.made_response()) => None,
         Ok(response) => Some(Answer::of(response).describe().into()),
         Err(error) => as_error(error).map(|error| describe_error(error).into()),
     }

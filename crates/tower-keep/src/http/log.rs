@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     event::Observer,
-    job::verdict,
     log::{
         LogLayer,
         fields::{ReadRequest, ReadResponse, sealed::Sealed},
