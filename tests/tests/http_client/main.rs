@@ -1,0 +1,3 @@
+//! HTTP clients behind the layers.
+
+mod drain;
