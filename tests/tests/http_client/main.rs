@@ -2,5 +2,6 @@
 
 mod asks;
 mod client;
+mod drain;
 mod hints;
 mod log;
