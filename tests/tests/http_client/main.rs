@@ -4,4 +4,8 @@ mod asks;
 mod client;
 mod drain;
 mod hints;
+mod idempotency_key;
 mod log;
+mod passes_through;
+mod replay;
+mod send_deadline;
