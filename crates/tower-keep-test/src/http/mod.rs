@@ -1,6 +1,7 @@
 //! An HTTP origin that misbehaves on demand.
 
 mod answer;
+mod body;
 mod connection;
 mod error_code;
 mod h1;

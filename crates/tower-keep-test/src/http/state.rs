@@ -8,7 +8,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     Received, Reply,
-    script::{Choice, Script, compute},
+    script::{Choice, Compute, Script, compute},
 };
 use crate::sync::{Signal, lock};
 
@@ -139,7 +139,7 @@ impl State {
 pub(super) struct Ticket {
     state: Arc<State>,
     number: usize,
-    compute: Option<Arc<dyn Fn(&Received) -> Reply + Send + Sync>>,
+    compute: Option<Compute>,
 }
 
 impl Ticket {

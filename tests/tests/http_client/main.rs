@@ -1,0 +1,3 @@
+//! HTTP clients behind the layers, against an origin that misbehaves.
+
+mod origin;
