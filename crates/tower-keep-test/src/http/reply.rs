@@ -23,8 +23,10 @@ use crate::Gate;
 /// ```
 /// use tower_keep_test::{http::Reply, secs};
 ///
-/// Reply::status(503).header("retry-after", "2").after(secs(1));
-/// Reply::status(200).body("0123456789").truncate_after(4);
+/// let script = [
+///     Reply::status(503).header("retry-after", "2").after(secs(1)),
+///     Reply::status(200).body("0123456789").truncate_after(4),
+/// ];
 /// ```
 #[derive(Clone)]
 #[must_use]

@@ -16,7 +16,7 @@ async fn both_see(origin: &Origin, version: Version) -> [String; 2] {
     ]
 }
 
-/// R80 A refused connection is a connect error, and works again when the origin accepts again.
+/// R81 A refused connection is a connect error, and works again when the origin accepts again.
 #[tokio::test]
 async fn refused() {
     for version in VERSIONS {
@@ -33,7 +33,7 @@ async fn refused() {
     }
 }
 
-/// R80 A connection that ends before its first byte is an error of the connection or of the request:
+/// R81 A connection that ends before its first byte is an error of the connection or of the request:
 /// the client may have noticed the end before it sent.
 #[tokio::test]
 async fn ended_at_once() {
@@ -64,7 +64,7 @@ async fn ended_at_once() {
     }
 }
 
-/// R80 A connection that nobody serves is a timeout.
+/// R81 A connection that nobody serves is a timeout.
 #[tokio::test]
 async fn silent() {
     for version in VERSIONS {
@@ -76,7 +76,7 @@ async fn silent() {
     }
 }
 
-/// R80 A request that meets the end of an idle connection fails, and the origin never read it. No
+/// R81 A request that meets the end of an idle connection fails, and the origin never read it. No
 /// client without retries sends it again.
 #[tokio::test]
 async fn ended_on_reuse() {
@@ -115,7 +115,7 @@ async fn ended_on_reuse() {
     }
 }
 
-/// R80 reqwest sends again by itself after REFUSED_STREAM and after a graceful GOAWAY, unless its
+/// R81 reqwest sends again by itself after REFUSED_STREAM and after a graceful GOAWAY, unless its
 /// retries are off. The table's client has them off.
 #[tokio::test]
 async fn the_hidden_retry_of_reqwest() {
@@ -138,7 +138,7 @@ async fn the_hidden_retry_of_reqwest() {
     }
 }
 
-/// R80 An answer that comes before a long upload ended reaches the client. The connection is used
+/// R81 An answer that comes before a long upload ended reaches the client. The connection is used
 /// again.
 #[tokio::test]
 async fn an_early_answer_to_a_long_upload() {

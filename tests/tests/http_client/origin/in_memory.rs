@@ -31,7 +31,7 @@ async fn get(origin: &Origin, version: Version) -> hyper::Result<Response<Incomi
     }
 }
 
-/// R80 Delays of the head and pauses of the body pass in no real time, to the millisecond.
+/// R81 Delays of the head and pauses of the body pass in no real time, to the millisecond.
 #[tokio::test(start_paused = true)]
 async fn delays_are_exact() {
     for version in [Version::HTTP_11, Version::HTTP_2] {
@@ -51,7 +51,7 @@ async fn delays_are_exact() {
     }
 }
 
-/// R80 A close in memory is an incomplete message in HTTP/1.1, as on a socket.
+/// R81 A close in memory is an incomplete message in HTTP/1.1, as on a socket.
 #[tokio::test(start_paused = true)]
 async fn a_close_is_as_on_a_socket() {
     let origin = Origin::in_memory().script([Reply::close(), Reply::close()]);

@@ -2,7 +2,7 @@
 
 use tower_keep_test::http::{Origin, Reply};
 
-/// R80 The example runs as it is printed.
+/// R81 The example runs as it is printed.
 #[tokio::test]
 async fn a_download_that_breaks_off() {
     let origin = Origin::start()

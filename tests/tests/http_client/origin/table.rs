@@ -56,7 +56,7 @@ fn body() -> Reply {
 
 const WHOLE: &str = "200 b\"0123456789\"";
 
-/// R80 Without an answer a client sees a request error, and its cause tells the fault.
+/// R81 Without an answer a client sees a request error, and its cause tells the fault.
 #[tokio::test]
 async fn no_answer() {
     let incomplete = "request: incomplete message";
@@ -125,7 +125,7 @@ async fn no_answer() {
     .await;
 }
 
-/// R80 A body that breaks off is a decode error after the status, or even looks like success.
+/// R81 A body that breaks off is a decode error after the status, or even looks like success.
 #[tokio::test]
 async fn broken_body() {
     let internal = "200, then decode: RST_STREAM INTERNAL_ERROR";
@@ -175,7 +175,7 @@ async fn broken_body() {
     .await;
 }
 
-/// R80 What is unusual but right looks like success.
+/// R81 What is unusual but right looks like success.
 #[tokio::test]
 async fn whole_answers() {
     check([
