@@ -6,6 +6,7 @@ mod drain;
 mod hints;
 mod idempotency_key;
 mod log;
+mod origin;
 mod passes_through;
 mod replay;
 mod send_deadline;
