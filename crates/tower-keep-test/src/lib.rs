@@ -1,5 +1,5 @@
-//! Test tools for tower layers: scripted services, event recorders, fault injection. No server, no
-//! waiting.
+//! Test tools for tower layers: scripted services, event recorders, fault injection, and an HTTP
+//! origin that misbehaves. No waiting.
 //!
 //! | task | tool |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | inject faults by a seed or a script | [`FaultLayer`], its [`Fault`]s, and their record [`Faults`] |
 //! | see the events of jobs | [`Recorder`] |
 //! | poll by hand and count wakes | [`Polled`], [`WakeCounter`] |
+//! | test an HTTP client against an origin that misbehaves | `http::Origin`, with the feature `http` |
 //!
 //! # I wrote a layer: how do I test it?
 //!
@@ -106,6 +107,8 @@ mod calls;
 mod duration;
 mod fault;
 mod gate;
+#[cfg(feature = "http")]
+pub mod http;
 mod readiness;
 mod record;
 mod recorder;

@@ -194,6 +194,13 @@ pub use self::circuit_breaker::CircuitBreakerLayer;
 pub use self::dedup::DedupLayer;
 #[cfg(feature = "dispatch")]
 pub use self::dispatch::{Dispatcher, JobHandle};
+#[cfg(feature = "reqwest-0-13")]
+pub use self::http::SendThrough;
+#[cfg(feature = "http")]
+pub use self::http::{
+    RepeatRequest, idempotency_key::IdempotencyKeyLayer, replay::ReplayLayer,
+    send_deadline::SendDeadlineLayer,
+};
 #[cfg(feature = "log")]
 pub use self::log::LogLayer;
 #[cfg(feature = "pipeline")]

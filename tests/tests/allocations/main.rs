@@ -4,6 +4,7 @@
 //! Futures are polled by hand with a waker that does nothing, so that only the layers are counted,
 //! not an executor.
 
+mod bodies;
 mod measure;
 
 use std::{
@@ -202,6 +203,35 @@ fn a_log_without_a_listener_builds_no_events() {
 #[test]
 fn a_log_with_a_listener_allocates_the_job() {
     at_most(&LogLayer::to(|_: &Event| {}), JOB, 0);
+}
+
+/// Logs exchanges with a server, around a service that knows only numbers.
+macro_rules! exchanges {
+    ($log:expr) => {
+        ServiceBuilder::new()
+            .map_request(|number: u64| {
+                let mut request = http::Request::new(number);
+                *request.uri_mut() = http::Uri::from_static("https://example.com/");
+                request
+            })
+            .layer($log)
+            .map_request(http::Request::into_body)
+            .map_response(http::Response::new)
+    };
+}
+
+/// R48 Without a listener, the log of an HTTP client reads nothing, so it costs what a plain log
+/// costs.
+#[test]
+fn an_http_log_without_a_listener_allocates_the_job() {
+    at_most(&exchanges!(LogLayer::http()), JOB, 0);
+}
+
+/// With a listener it stores the exchange, with the name of the server.
+#[test]
+fn an_http_log_with_a_listener_allocates_the_exchange() {
+    let log = LogLayer::http_to(|_: &Event| {});
+    at_most(&exchanges!(log), JOB + 2, 0);
 }
 
 #[test]

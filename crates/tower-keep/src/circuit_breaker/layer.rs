@@ -187,7 +187,10 @@ impl<C, B: Circuits, O> CircuitBreakerLayer<C, B, O> {
         })
     }
 
-    fn with_classify<D>(self, make: impl FnOnce(C) -> D) -> CircuitBreakerLayer<D, B, O> {
+    pub(crate) fn with_classify<D>(
+        self,
+        make: impl FnOnce(C) -> D,
+    ) -> CircuitBreakerLayer<D, B, O> {
         CircuitBreakerLayer {
             circuits: self.circuits.unshared(),
             classify: make(self.classify),
@@ -304,6 +307,10 @@ impl<C, O> CircuitBreakerLayer<C, OneCircuit, O> {
         F: Fn(&Request) -> K,
         K: Eq + std::hash::Hash + fmt::Display,
     {
+        self.keyed_by(key)
+    }
+
+    pub(crate) fn keyed_by<F, K>(self, key: F) -> CircuitBreakerLayer<C, PerKey<F, K>, O> {
         self.with_circuits(|single| {
             let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
             let circuit = &single.shared.circuit;

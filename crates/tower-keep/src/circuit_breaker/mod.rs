@@ -227,7 +227,7 @@ mod mode;
 mod one_circuit;
 mod opening_reason;
 mod packed_state;
-mod per_key;
+pub(crate) mod per_key;
 mod service;
 mod settings;
 mod shared_circuit;

@@ -20,7 +20,8 @@ pub enum Outcome {
     Success,
     /// The call failed: a circuit counts it, a retry may follow, the job ends as failed.
     Failure,
-    /// The call says nothing about the service: no circuit counts it, no retry follows.
+    /// The call says nothing about the service: no circuit counts it, no retry follows. For Log, the
+    /// layers inside decide: the job fails only if one of them calls the response a failure.
     Ignored,
 }
 

@@ -20,6 +20,7 @@
 
 mod attempt_outcome;
 mod cancel_reason;
+mod exchange;
 mod failure;
 mod id;
 mod kind;
@@ -34,6 +35,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+#[cfg(feature = "http")]
+use crate::http::HttpExchange;
+
+pub(crate) use self::exchange::Exchange;
+#[allow(unused_imports, reason = "only Log reads one")]
+pub(crate) use self::exchange::Status;
 #[allow(unused_imports, reason = "only some of the layers have tables of jobs")]
 pub(crate) use self::id::JobMap;
 pub use self::{
@@ -125,6 +132,10 @@ pub struct Event {
     ///
     /// `None` if there is no such step, and once the job has succeeded.
     pub step: Option<StepInfo>,
+    /// The HTTP exchange of the job, as [`LogLayer::http`](crate::LogLayer::http) saw it. `None`
+    /// without that layer, or if nothing listened when it was called.
+    #[cfg(feature = "http")]
+    pub http: Option<HttpExchange>,
     /// What happened.
     pub kind: EventKind,
 }
@@ -143,6 +154,8 @@ impl Event {
             at: Instant::now(),
             elapsed: Duration::ZERO,
             step: None,
+            #[cfg(feature = "http")]
+            http: None,
             kind,
         }
     }

@@ -1,11 +1,17 @@
 //! `Authority`: the host and port of a server, the key of circuits and budgets.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
+
+use http::uri;
 
 /// The host and port of a server: the key of circuits and retry budgets.
 ///
-/// It never contains user information. The host is in lower case. The port of `https`, 443, is the
-/// default and is not shown; every other port is.
+/// The case of the host does not matter. The default port is that of `https`, 443, and is not
+/// shown; every other port is. User information is no part of it.
 ///
 /// ```
 /// use tower_keep::http::Authority;
@@ -16,55 +22,122 @@ use std::{fmt, str::FromStr, sync::Arc};
 /// assert_eq!("localhost:8080".parse::<Authority>()?.to_string(), "localhost:8080");
 /// # Ok::<(), tower_keep::http::InvalidAuthority>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Authority(Arc<str>);
+#[derive(Clone)]
+pub struct Authority {
+    // In lower case, without user information. Shared with the request's URI, so that no text is
+    // copied, if that has it in this form.
+    host: Option<uri::Authority>,
+    port: u16,
+}
 
 const HTTPS: u16 = 443;
 const HTTP: u16 = 80;
 
 impl Authority {
-    /// `is_plain`: the scheme is `http`, whose default port is 80. `None` if the host is empty.
-    pub(super) fn new(host: &str, port: Option<u16>, is_plain: bool) -> Option<Self> {
-        if host.is_empty() {
-            return None;
+    /// The key of all requests that name no server.
+    pub(super) const UNKNOWN: Self = Self {
+        host: None,
+        port: HTTPS,
+    };
+
+    /// `is_plain`: the scheme is `http`, whose default port is 80.
+    pub(super) fn new(host: uri::Authority, is_plain: bool) -> Self {
+        let default = if is_plain { HTTP } else { HTTPS };
+        Self {
+            port: host.port_u16().unwrap_or(default),
+            host: Some(normal(host)),
         }
-        let port = port.unwrap_or(if is_plain { HTTP } else { HTTPS });
-        let has_upper = host.bytes().any(|byte| byte.is_ascii_uppercase());
-        let shown: Arc<str> = match (port, has_upper) {
-            (HTTPS, false) => host.into(),
-            (HTTPS, true) => host.to_ascii_lowercase().into(),
-            (port, false) => format!("{host}:{port}").into(),
-            (port, true) => format!("{}:{port}", host.to_ascii_lowercase()).into(),
-        };
-        Some(Self(shown))
     }
 
-    /// The authority as text, such as `api.example.com` or `localhost:8080`.
+    /// The host in lower case: a name, or an IP address. An IPv6 address has no brackets. Empty if
+    /// the request named no server.
+    ///
+    /// ```
+    /// use tower_keep::http::Authority;
+    ///
+    /// let local: Authority = "[::1]:8080".parse()?;
+    /// assert_eq!((local.host(), local.port()), ("::1", 8080));
+    /// # Ok::<(), tower_keep::http::InvalidAuthority>(())
+    /// ```
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn host(&self) -> &str {
+        let host = self.shown_host();
+        let inside = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        inside.unwrap_or(host)
+    }
+
+    /// The host as in a URL.
+    fn shown_host(&self) -> &str {
+        self.host.as_ref().map_or("", uri::Authority::host)
+    }
+
+    /// The port, also if it is the default of the scheme.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 }
 
 impl FromStr for Authority {
     type Err = InvalidAuthority;
 
-    /// Parses `host` or `host:port`. User information is dropped.
+    /// Parses `host` or `host:port`.
     fn from_str(text: &str) -> Result<Self, InvalidAuthority> {
-        let authority: http::uri::Authority = text.parse().map_err(|_| InvalidAuthority(()))?;
-        Self::new(authority.host(), authority.port_u16(), false).ok_or(InvalidAuthority(()))
+        match text.parse::<uri::Authority>() {
+            Ok(host) if !host.host().is_empty() => Ok(Self::new(host, false)),
+            _ => Err(InvalidAuthority(())),
+        }
+    }
+}
+
+/// The host in lower case, without user information.
+fn normal(host: uri::Authority) -> uri::Authority {
+    let is_normal = |byte: u8| byte != b'@' && !byte.is_ascii_uppercase();
+    if host.as_str().bytes().all(is_normal) {
+        return host;
+    }
+    let shown = host.host().to_ascii_lowercase();
+    let shown = match host.port_u16() {
+        Some(port) => format!("{shown}:{port}"),
+        None => shown,
+    };
+    // A part of a valid authority is one.
+    shown.parse().unwrap_or(host)
+}
+
+impl PartialEq for Authority {
+    fn eq(&self, other: &Self) -> bool {
+        self.port == other.port && self.shown_host() == other.shown_host()
+    }
+}
+
+impl Eq for Authority {}
+
+impl Hash for Authority {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.shown_host().hash(state);
+        state.write_u16(self.port);
     }
 }
 
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        if self.host.is_none() {
+            return f.write_str("unknown");
+        }
+        f.write_str(self.shown_host())?;
+        match self.port {
+            HTTPS => Ok(()),
+            port => write!(f, ":{port}"),
+        }
     }
 }
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        write!(f, "\"{self}\"")
     }
 }
 
@@ -72,3 +145,61 @@ impl fmt::Debug for Authority {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is not the host and port of a server")]
 pub struct InvalidAuthority(());
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    fn of(uri: &str) -> Authority {
+        use super::super::message::HttpRequest;
+        let request = http::Request::get(uri).body(()).unwrap();
+        HttpRequest::authority(&request).unwrap()
+    }
+
+    /// Equal servers are equal keys, and the text shows no secret.
+    #[test]
+    fn the_same_server_is_the_same_key() {
+        let hasher = std::hash::RandomState::new();
+        for (uri, same, shown) in [
+            ("https://h/", "https://H:443/x?y", "h"),
+            ("http://h/", "http://me:secret@h:80/", "h:80"),
+            ("http://H:1/", "http://h:1", "h:1"),
+            ("http://[::1]:1/", "http://[::1]:1/", "[::1]:1"),
+            ("http://[::A]/", "http://[::a]:80/", "[::a]:80"),
+        ] {
+            let (one, other) = (of(uri), of(same));
+            assert_eq!(one, other, "{uri} {same}");
+            assert_eq!(hasher.hash_one(&one), hasher.hash_one(&other));
+            assert_eq!(one.to_string(), shown);
+            assert_eq!(other.to_string(), shown);
+            assert_eq!(format!("{other:?}"), format!("{shown:?}"));
+        }
+    }
+
+    /// Different servers are different keys.
+    #[test]
+    fn other_servers_are_other_keys() {
+        for (one, other) in [
+            ("https://h/", "http://h/"),
+            ("https://h/", "https://h:80/"),
+            ("https://a.h/", "https://b.h/"),
+        ] {
+            assert_ne!(of(one), of(other));
+        }
+    }
+
+    #[test]
+    fn no_server() {
+        for text in ["", ":80", "a b", "@", "http://h"] {
+            assert_eq!(
+                text.parse::<Authority>(),
+                Err(InvalidAuthority(())),
+                "{text}"
+            );
+        }
+        assert_eq!(Authority::UNKNOWN.to_string(), "unknown");
+        assert_eq!(Authority::UNKNOWN.host(), "");
+    }
+}

@@ -59,9 +59,9 @@ impl<B> HttpRequest for http::Request<B> {
 
     fn authority(&self) -> Option<Authority> {
         let uri = self.uri();
-        if let Some(host) = uri.host() {
-            let is_plain = uri.scheme() == Some(&Scheme::HTTP);
-            return Authority::new(host, uri.port_u16(), is_plain);
+        let is_plain = uri.scheme() == Some(&Scheme::HTTP);
+        if let Some(host) = uri.authority() {
+            return Some(Authority::new(host.clone(), is_plain));
         }
         let host = self.headers().get(HOST)?.to_str().ok()?;
         host.parse().ok()

@@ -1,10 +1,13 @@
-//! reqwest's requests and responses as HTTP messages.
+//! reqwest's requests, responses and errors.
+
+use std::error::Error;
 
 use http::{Extensions, HeaderMap, Method, StatusCode};
 use reqwest::{Request, Response};
 
 use super::{
     authority::Authority,
+    error_kind::ErrorKind,
     message::{HttpRequest, HttpResponse, sealed},
 };
 
@@ -23,7 +26,11 @@ impl HttpRequest for Request {
 
     fn authority(&self) -> Option<Authority> {
         let url = self.url();
-        Authority::new(url.host_str()?, url.port(), url.scheme() == "http")
+        let host = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str()?).parse(),
+            None => url.host_str()?.parse(),
+        };
+        Some(Authority::new(host.ok()?, url.scheme() == "http"))
     }
 
     fn extensions(&self) -> Option<&Extensions> {
@@ -43,3 +50,25 @@ impl HttpResponse for Response {
 
 impl sealed::Request for Request {}
 impl sealed::Response for Response {}
+
+/// The kind of an error of reqwest, if this error decides without its sources.
+pub(super) fn kind_of(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
+    let error = error.downcast_ref::<reqwest::Error>()?;
+    if error.is_builder() || error.is_redirect() || error.is_upgrade() {
+        return Some(ErrorKind::Permanent);
+    }
+    if error.is_connect() {
+        return Some(ErrorKind::NeverSent);
+    }
+    if !error.is_decode() && !error.is_body() {
+        // Its source says what happened to the request.
+        return None;
+    }
+    // A body that was cut is a decoding error. So is a whole body of another format.
+    let is_transport = crate::error::find::<hyper::Error>(error).is_some();
+    Some(match error.is_timeout() {
+        true => ErrorKind::BodyStalled,
+        false if is_transport => ErrorKind::BodyTruncated,
+        false => ErrorKind::Permanent,
+    })
+}

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tracing::{Level, level_filters::LevelFilter};
 
-use super::{level::Levels, sink::Sink};
+use super::{fields::NoFields, level::Levels, sink::Sink};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     event::{Event, Observer},
@@ -18,12 +18,14 @@ use crate::{
 /// To log nothing, leave the layer out: with tower's `option_layer`, or in a pipeline with
 /// [`Identity`](crate::pipeline::Identity).
 #[derive(Clone)]
-pub struct LogLayer<C = ErrorsAsFailures> {
+pub struct LogLayer<C = ErrorsAsFailures, F = NoFields> {
     pub(super) observer: Arc<dyn Observer>,
     /// The destination of the records.
     pub(super) sink: Sink,
     levels: Levels,
     pub(super) classify: C,
+    /// What is read from requests and responses.
+    pub(super) fields: F,
 }
 
 impl LogLayer {
@@ -53,6 +55,7 @@ impl LogLayer {
             sink,
             levels: Levels::ALL,
             classify: ErrorsAsFailures,
+            fields: NoFields,
         }
     }
 }
@@ -63,7 +66,7 @@ impl Default for LogLayer {
     }
 }
 
-impl<C> LogLayer<C> {
+impl<C, F> LogLayer<C, F> {
     /// Sets the least severe level that is written. Default: all levels.
     #[must_use]
     pub fn level(self, level: Level) -> Self {
@@ -93,9 +96,9 @@ impl<C> LogLayer<C> {
     /// # let _ = log;
     /// ```
     #[must_use]
-    pub fn level_with<F>(self, level: F) -> Self
+    pub fn level_with<L>(self, level: L) -> Self
     where
-        F: Fn(&Event) -> Option<Level> + Send + Sync + 'static,
+        L: Fn(&Event) -> Option<Level> + Send + Sync + 'static,
     {
         self.levels(|levels| levels.choice = Some(Arc::new(level)))
     }
@@ -108,6 +111,11 @@ impl<C> LogLayer<C> {
 
     /// Sets which results count as failures, next to errors. The job then ends as failed for every
     /// observer, even if its result is `Ok`. Default: errors only.
+    ///
+    /// [`Outcome::Success`](crate::Outcome::Success) makes a response a success, whatever the layers
+    /// inside say, unless a gate rejected the call. [`Outcome::Ignored`](crate::Outcome::Ignored)
+    /// leaves the decision to them: a response on which Retry gave up fails the job, a response
+    /// without any verdict is a success.
     ///
     /// The classifier must fit the results of the inner service:
     ///
@@ -122,7 +130,7 @@ impl<C> LogLayer<C> {
     /// serve(log.layer(service_fn(|n: u32| async move { Ok::<_, BoxError>(n) })));
     /// ```
     #[must_use]
-    pub fn classify<D, Response, Error>(self, classify: D) -> LogLayer<D>
+    pub fn classify<D, Response, Error>(self, classify: D) -> LogLayer<D, F>
     where
         D: Classify<Response, Error>,
     {
@@ -131,11 +139,24 @@ impl<C> LogLayer<C> {
             sink: self.sink,
             levels: self.levels,
             classify,
+            fields: self.fields,
+        }
+    }
+
+    /// Classifies with `classify`, and reads `fields` from requests and responses.
+    #[cfg(feature = "http")]
+    pub(crate) fn reading<D, G>(self, classify: D, fields: G) -> LogLayer<D, G> {
+        LogLayer {
+            observer: self.observer,
+            sink: self.sink,
+            levels: self.levels,
+            classify,
+            fields,
         }
     }
 }
 
-impl<C> fmt::Debug for LogLayer<C> {
+impl<C, F> fmt::Debug for LogLayer<C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sink = match self.sink {
             Sink::Tracing => "tracing",

@@ -38,6 +38,21 @@
 //! | `cause`, `error` | `failed`, `rejected` | the [cause](crate::FailureCause) in words, the error |
 //! | `reason`, `dropped` | `cancelled` | the [reason](crate::CancelReason) in words |
 //!
+//! With the feature `http`, the records of `LogLayer::http()` have these fields too, by the names of
+//! OpenTelemetry:
+//!
+//! | field | records | value |
+//! |---|---|---|
+//! | `http.request.method` | all | text: one of the methods that OpenTelemetry knows, or `_OTHER` |
+//! | `server.address`, `server.port` | all, if the request names its server | text, number |
+//! | `http.response.status_code` | after the response | number, of the server's last response |
+//! | `http.request.resend_count` | from the second attempt on | number: `attempt` - 1 |
+//!
+//! The status belongs to an attempt. Place this layer inside Retry as well to see the status of each
+//! attempt, for example in `retry scheduled`. An attempt without a response has no status, and
+//! neither has a response that a layer of this library made. The fields contain no path, no query, no
+//! header and no user information.
+//!
 //! Durations are milliseconds as numbers with a fraction, so they can be summed and compared. A
 //! cause, a reason and a scope are the text of their `Display`.
 //!
@@ -46,6 +61,8 @@
 //! The layer asks tracing for a listener at each event. So a subscriber that is installed, or
 //! raises its level, during a job gets the records from then on. With tracing's feature `log`, the
 //! records go to the `log` crate if there is no subscriber. Without any listener no event is built.
+//! The HTTP fields are read when this layer is called, and only if there is a listener then. A
+//! subscriber that comes later gets the records of that call without them.
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -76,9 +93,10 @@
 //! CircuitBreaker and Retry.
 //!
 //! If [`classify`](LogLayer::classify) calls a response a failure, the job fails for every
-//! observer. Any other response is a success, even the response of a time limit inside. A gate's
-//! rejection stays a rejection, unless a layer or classifier [recovered](crate::reject::recovered)
-//! from it.
+//! observer. If it calls a response a success, the job succeeds, even with the response of a time
+//! limit inside. If it [ignores](crate::Outcome::Ignored) a response, the layers inside decide: the
+//! job fails if Retry gave up on that response, for example. A gate's rejection stays a rejection,
+//! unless a layer or classifier [recovered](crate::reject::recovered) from it.
 //!
 //! # Errors
 //!
@@ -92,6 +110,10 @@
 //!
 //! Works with `Router::layer` directly.
 
+#[cfg(not(feature = "http"))]
+mod fields;
+#[cfg(feature = "http")]
+pub(crate) mod fields;
 mod future;
 mod layer;
 mod level;

@@ -8,7 +8,12 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{future::ResponseFuture, layer::LogLayer, sink::Sink};
+use super::{
+    fields::{NoFields, ReadRequest, ReadResponse},
+    future::ResponseFuture,
+    layer::LogLayer,
+    sink::Sink,
+};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     job::membership::{Joining, LayerId, Membership, Watcher},
@@ -16,16 +21,16 @@ use crate::{
 
 /// Logs the events of the job of each call. Made by [`LogLayer`].
 #[derive(Clone, Debug)]
-pub struct Log<S, C = ErrorsAsFailures> {
+pub struct Log<S, C = ErrorsAsFailures, F = NoFields> {
     inner: S,
-    layer: LogLayer<C>,
+    layer: LogLayer<C, F>,
     id: LayerId,
 }
 
-impl<S, C: Clone> Layer<S> for LogLayer<C> {
-    type Service = Log<S, C>;
+impl<S, C: Clone, F: Clone> Layer<S> for LogLayer<C, F> {
+    type Service = Log<S, C, F>;
 
-    fn layer(&self, inner: S) -> Log<S, C> {
+    fn layer(&self, inner: S) -> Self::Service {
         Log {
             inner,
             layer: self.clone(),
@@ -34,7 +39,7 @@ impl<S, C: Clone> Layer<S> for LogLayer<C> {
     }
 }
 
-impl<S, C> Log<S, C> {
+impl<S, C, F> Log<S, C, F> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -51,15 +56,16 @@ impl<S, C> Log<S, C> {
     }
 }
 
-impl<S, C, Request> Service<Request> for Log<S, C>
+impl<S, C, F, Request> Service<Request> for Log<S, C, F>
 where
     S: Service<Request>,
     S::Error: fmt::Display,
     C: Classify<S::Response, S::Error> + Clone,
+    F: ReadRequest<Request> + ReadResponse<S::Response> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, C>;
+    type Future = ResponseFuture<S::Future, C, F>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -69,14 +75,25 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let layer = &self.layer;
+        let traced = matches!(layer.sink, Sink::Tracing);
+        let exchange = match F::READS && Membership::will_be_observed(traced) {
+            true => layer.fields.exchange(&request),
+            false => None,
+        };
         let joining = Joining {
             watcher: Watcher::Observer {
                 observer: &layer.observer,
-                traced: matches!(layer.sink, Sink::Tracing),
+                traced,
+                exchange: exchange.as_ref(),
             },
             layer: self.id,
         };
         let (membership, future) = Membership::track(&joining, || self.inner.call(request));
-        ResponseFuture::new(membership, future, layer.classify.clone())
+        ResponseFuture::new(
+            membership,
+            future,
+            layer.classify.clone(),
+            layer.fields.clone(),
+        )
     }
 }

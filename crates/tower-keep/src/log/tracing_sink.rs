@@ -18,6 +18,35 @@ fn ms(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e6
 }
 
+/// The fields of an HTTP exchange, by OpenTelemetry's names. Without an exchange all are absent.
+#[derive(Clone, Copy, Default)]
+struct HttpFields<'a> {
+    method: Option<&'a str>,
+    host: Option<&'a str>,
+    port: Option<u16>,
+    status: Option<u16>,
+    resend_count: Option<u32>,
+}
+
+#[cfg(feature = "http")]
+fn http_fields(event: &Event) -> HttpFields<'_> {
+    let Some(http) = &event.http else {
+        return HttpFields::default();
+    };
+    HttpFields {
+        method: Some(http.method),
+        host: http.authority.as_ref().map(|authority| authority.host()),
+        port: http.authority.as_ref().map(|authority| authority.port()),
+        status: http.status.map(|status| status.as_u16()),
+        resend_count: event.attempt.checked_sub(1).filter(|count| *count > 0),
+    }
+}
+
+#[cfg(not(feature = "http"))]
+fn http_fields(_: &Event) -> HttpFields<'_> {
+    HttpFields::default()
+}
+
 /// The level of a tracing callsite is constant, so each level has its own callsite.
 macro_rules! write_at {
     ($level:expr, $event:expr, $($field:tt)*) => {
@@ -32,7 +61,8 @@ macro_rules! write_at {
 }
 
 macro_rules! write_event {
-    ($level:expr, $event:expr, $($field:tt)*) => {
+    ($level:expr, $event:expr, $($field:tt)*) => {{
+        let http = http_fields($event);
         tracing::event!(
             target: "tower_keep::log",
             $level,
@@ -46,9 +76,14 @@ macro_rules! write_event {
             step.name = $event.step.as_ref().map(|step| &*step.name),
             step.number = $event.step.as_ref().map(|step| step.number),
             step.total = $event.step.as_ref().and_then(|step| step.total),
+            http.request.method = http.method,
+            http.request.resend_count = http.resend_count,
+            http.response.status_code = http.status,
+            server.address = http.host,
+            server.port = http.port,
             $($field)*
         )
-    };
+    }};
 }
 
 impl Observer for TracingSink {

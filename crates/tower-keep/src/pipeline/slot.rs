@@ -85,13 +85,13 @@ macro_rules! stateless {
     )+};
 }
 
-stateless!(<> Identity, <C> LogLayer<C>, <L, T, O> TimeoutLayer<L, T, O>);
+stateless!(<> Identity, <C, F> LogLayer<C, F>, <L, T, O> TimeoutLayer<L, T, O>);
 
 impl<Name> Slot<Name> for Identity {}
 impl sealed::Slot for Identity {}
 
-impl<C> Slot<slots::Log> for LogLayer<C> {}
-impl<C> sealed::Slot for LogLayer<C> {}
+impl<C, F> Slot<slots::Log> for LogLayer<C, F> {}
+impl<C, F> sealed::Slot for LogLayer<C, F> {}
 
 impl Slot<slots::Progress> for ProgressLayer {}
 impl sealed::Slot for ProgressLayer {

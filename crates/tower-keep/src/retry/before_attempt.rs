@@ -20,7 +20,7 @@ pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
     /// The data that the hook keeps from an outcome for the next attempt.
     type Seen;
 
-    /// The changed request.
+    /// The request of an asynchronous hook, held in the call's state before and after the hook.
     type Prepared;
 
     /// The future that changes the request.
@@ -47,6 +47,10 @@ pub trait BeforeAttempt<Request, Response, Error>: sealed::Sealed {
         attempt: &Attempt<'_>,
         last: Option<Self::Seen>,
     ) -> Self::Future;
+
+    /// Holds the first request until an asynchronous hook takes it.
+    #[doc(hidden)]
+    fn hold(request: Request) -> Option<Self::Prepared>;
 
     #[doc(hidden)]
     fn request(prepared: Self::Prepared) -> Request;
@@ -76,6 +80,10 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
         pending()
     }
 
+    fn hold(_: Request) -> Option<Infallible> {
+        None
+    }
+
     fn request(prepared: Infallible) -> Request {
         match prepared {}
     }
@@ -84,7 +92,7 @@ impl<Request, Response, Error> BeforeAttempt<Request, Response, Error> for Uncha
 /// Changes the request with a closure. Made by
 /// [`RetryLayer::before_attempt`](super::RetryLayer::before_attempt).
 #[derive(Clone)]
-pub struct ChangeWith<F>(pub(super) ForRequest<F>);
+pub struct ChangeWith<F>(pub(crate) ForRequest<F>);
 
 /// What changes a request, in the two forms that [`AskRequest`](crate::for_request::AskRequest) has
 /// too, and why.
@@ -138,6 +146,10 @@ where
         pending()
     }
 
+    fn hold(_: Request) -> Option<Infallible> {
+        None
+    }
+
     fn request(prepared: Infallible) -> Request {
         match prepared {}
     }
@@ -178,6 +190,10 @@ where
         (self.0)(request, attempt)
     }
 
+    fn hold(request: Request) -> Option<Request> {
+        Some(request)
+    }
+
     fn request(prepared: Request) -> Request {
         prepared
     }
@@ -214,6 +230,10 @@ where
 
     fn prepare(&self, request: Request, attempt: &Attempt<'_>, last: Option<Seen>) -> Self::Future {
         (self.prepare)(request, attempt, last)
+    }
+
+    fn hold(request: Request) -> Option<Request> {
+        Some(request)
     }
 
     fn request(prepared: Request) -> Request {

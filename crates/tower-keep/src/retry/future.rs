@@ -19,6 +19,7 @@ use super::{
     budget::RetryBudget,
     give_up::GaveUp,
     hooks::Hooks,
+    next_attempt::Next,
     policy::{Attempt, Decision, Policy},
     shared_layer::{RetryDeadline, SharedLayer},
 };
@@ -41,9 +42,9 @@ pin_project! {
         X: Hooks<Request, S::Response, S::Error>,
     {
         #[pin]
-        state: State<S, S::Future, X::Prepare, X::Prepared>,
+        state: State<S, S::Future, X::Prepare, X::Prepared, X::Drain>,
         // For the next attempt; `None` if the request cannot be repeated.
-        next: Option<Next<S, Request>>,
+        next: Option<Next<S, X::Kept>>,
         seen: P::Seen,
         // Data from the last outcome for the hook before the next attempt.
         last: Option<X::Seen>,
@@ -70,58 +71,24 @@ pub(super) struct RetryCall<Seen, P, X> {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, F, H, R> {
+    enum State<S, F, H, R, D> {
         Calling { #[pin] future: F },
         // Holds no readiness of the inner service. `None` is a wait of zero: it needs no timer and
-        // no runtime.
-        Waiting { #[pin] sleep: Option<Sleep> },
-        // The asynchronous hook is next. Holds no readiness.
-        Beginning,
+        // no runtime. `drain` reads what is left of the last response.
+        Waiting { #[pin] sleep: Option<Sleep>, #[pin] drain: Option<D> },
+        // The asynchronous hook is next. Holds no readiness. `first` is the request of the first
+        // attempt; later requests are made of the kept request in `next`.
+        Beginning { first: Option<R> },
         Preparing { #[pin] hook: H },
-        // `None`: the request is in `next`.
+        // `None`: the request is made of the kept request in `next`.
         Readying { service: S, prepared: Option<R> },
     }
 }
 
-/// The service and request for another attempt.
-struct Next<S, Request> {
-    /// The last called instance, or a clone made after that call: it has the state of the service.
-    /// Each attempt gets a clone, as a service whose `poll_ready` failed must not be used again.
-    service: S,
-    /// `None` if no attempt is left, or if the request cannot be repeated.
-    request: Option<Request>,
-}
-
-impl<S: Clone, Request> Next<S, Request> {
-    /// A clone of the service for one attempt.
-    fn instance(next: &Option<Self>) -> S {
-        match next {
-            Some(next) => next.service.clone(),
-            None => unreachable!("an attempt begins only with a service at hand"),
-        }
-    }
-
-    /// Takes the request for one attempt. Keeps a clone of it if `again`.
-    fn request(
-        next: &mut Option<Self>,
-        again: bool,
-        clone: impl FnOnce(&Request) -> Option<Request>,
-    ) -> Request {
-        let Some((next, request)) =
-            (next.as_mut()).and_then(|next| next.request.take().map(|request| (next, request)))
-        else {
-            unreachable!("an attempt begins only with a request at hand")
-        };
-        if again {
-            next.request = clone(&request);
-        }
-        request
-    }
-}
-
-impl<S, F, H, R> State<S, F, H, R> {
-    fn waiting(delay: Duration) -> Self {
+impl<S, F, H, R, D> State<S, F, H, R, D> {
+    fn waiting(delay: Duration, drain: Option<D>) -> Self {
         Self::Waiting {
+            drain,
             sleep: (!delay.is_zero()).then(|| tokio::time::sleep(delay)),
         }
     }
@@ -137,13 +104,13 @@ where
     #[inline(always)]
     pub(super) fn calling(
         future: S::Future,
-        next: Option<(S, Request)>,
+        next: Option<(S, X::Kept)>,
         call: RetryCall<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
-        let next = next.map(|(service, request)| Next {
+        let next = next.map(|(service, kept)| Next {
             service,
-            request: Some(request),
+            kept: Some(kept),
         });
         Self::new(State::Calling { future }, next, call, membership)
     }
@@ -154,15 +121,16 @@ where
         membership.with_job(|job| job.flags.hold_back());
         let next = Next {
             service,
-            request: Some(request),
+            kept: None,
         };
-        Self::new(State::Beginning, Some(next), call, membership)
+        let first = X::hold(request);
+        Self::new(State::Beginning { first }, Some(next), call, membership)
     }
 
     #[inline(always)]
     fn new(
-        state: State<S, S::Future, X::Prepare, X::Prepared>,
-        next: Option<Next<S, Request>>,
+        state: State<S, S::Future, X::Prepare, X::Prepared, X::Drain>,
+        next: Option<Next<S, X::Kept>>,
         call: RetryCall<P::Seen, P, X>,
         membership: Membership,
     ) -> Self {
@@ -223,14 +191,26 @@ where
                     let poll = || poll_attempt(|| future.poll(cx));
                     ready!(this.membership.run(poll))
                 }
-                StateProj::Waiting { sleep } => {
-                    if let Some(sleep) = sleep.as_pin_mut() {
-                        ready!(sleep.poll(cx));
+                StateProj::Waiting { sleep, mut drain } => {
+                    let slept = match sleep.as_pin_mut() {
+                        Some(sleep) => sleep.poll(cx),
+                        None => Poll::Ready(()),
+                    };
+                    if X::DRAINS && drain.is_some() {
+                        let _: Poll<()> = this.membership.attend(|| {
+                            let reading = drain.as_mut().as_pin_mut();
+                            let is_over = reading.is_none_or(|drain| drain.poll(cx).is_ready());
+                            if is_over || slept.is_ready() {
+                                drain.set(None);
+                            }
+                            Poll::Pending
+                        });
                     }
+                    ready!(slept);
                     *this.attempt = this.attempt.saturating_add(1);
                     begin_attempt(this.membership, *this.attempt, max_retries);
                     let next = match X::WAITS {
-                        true => State::Beginning,
+                        true => State::Beginning { first: None },
                         false => State::Readying {
                             service: this.membership.ask(|| Next::instance(this.next)),
                             prepared: None,
@@ -239,16 +219,24 @@ where
                     this.state.set(next);
                     continue;
                 }
-                StateProj::Beginning => {
+                StateProj::Beginning { first } => {
+                    let first = first.take();
                     this.membership.with_job(|job| job.attempt_is_prepared());
                     let number = *this.attempt;
                     let last = this.last.take();
                     let membership = &*this.membership;
                     let hook = membership.ask(|| {
-                        let again = number <= max_retries;
-                        let request = Next::request(this.next, again, |request| {
-                            layer.hooks.clone_request(request)
-                        });
+                        let request = match (first.map(X::request), this.next.as_mut()) {
+                            (Some(mut request), Some(next)) => {
+                                if max_retries > 0 {
+                                    next.kept = layer.hooks.keep(&mut request);
+                                }
+                                request
+                            }
+                            _ => Next::request(this.next, |kept| {
+                                layer.hooks.again(kept, number > max_retries)
+                            }),
+                        };
                         let attempt = Attempt {
                             number,
                             ..Attempt::first(max_retries, membership)
@@ -283,9 +271,9 @@ where
                             let request = match prepared.take() {
                                 Some(prepared) => X::request(prepared),
                                 None => this.membership.ask(|| {
-                                    let again = *this.attempt <= max_retries;
-                                    let mut request = Next::request(this.next, again, |request| {
-                                        layer.hooks.clone_request(request)
+                                    let is_last = *this.attempt > max_retries;
+                                    let mut request = Next::request(this.next, |kept| {
+                                        layer.hooks.again(kept, is_last)
                                     });
                                     if X::CHANGES {
                                         let attempt = Attempt {
@@ -337,33 +325,41 @@ where
             let decision = if is_final(verdict, this.membership) {
                 None
             } else {
-                let decide = || layer.policy.decide(this.seen, &result, &attempt);
-                match this.membership.ask(decide) {
-                    Decision::Stop if result.is_ok() => None,
-                    decision => Some(decision),
-                }
+                let decide = || {
+                    let decision = layer.policy.decide(this.seen, &result, &attempt);
+                    let is_accepted = matches!(decision, Decision::Stop | Decision::Never)
+                        && (result.as_ref())
+                            .is_ok_and(|response| !layer.policy.is_failure(response));
+                    match decision {
+                        Decision::Stop if is_accepted => None,
+                        decision => Some((decision, is_accepted)),
+                    }
+                };
+                this.membership.ask(decide)
             };
-            let accepted = matches!(decision, None | Some(Decision::Never));
+            let accepted = decision.is_none_or(|(_, is_accepted)| is_accepted);
             attempt_ended(this.membership, &result, accepted, verdict);
-            let Some(decision) = decision else {
+            let Some((decision, is_accepted)) = decision else {
                 this.membership.finish(&result);
                 return Poll::Ready(result);
             };
-            let failed = FailedAttempt {
-                settings: &layer.settings,
-                membership: this.membership,
-                attempt: *this.attempt,
-                max_retries,
-                repeatable: (this.next.as_ref()).is_some_and(|next| next.request.is_some()),
-                total_deadline: this.shared.deadline_at(*this.deadline),
-                jitter: this.jitter,
-                budget: this.budget.as_ref(),
-            };
+            let membership = &*this.membership;
             let describe = || described(layer.policy.describe(&result));
-            let delay = match this
-                .membership
-                .ask(|| failed.next(&result, decision, describe))
-            {
+            let planned = membership.ask(|| {
+                let kept = this.next.as_ref().and_then(|next| next.kept.as_ref());
+                let failed = FailedAttempt {
+                    settings: &layer.settings,
+                    membership,
+                    attempt: *this.attempt,
+                    max_retries,
+                    repeatable: kept.is_some_and(|kept| layer.hooks.can_repeat(kept)),
+                    total_deadline: this.shared.deadline_at(*this.deadline),
+                    jitter: this.jitter,
+                    budget: this.budget.as_ref(),
+                };
+                failed.next(&result, decision, is_accepted, describe)
+            });
+            let delay = match planned {
                 Ok(delay) => delay,
                 Err(reason) => {
                     let attempts = *this.attempt;
@@ -374,13 +370,23 @@ where
                 }
             };
             *this.last = this.membership.ask(|| layer.hooks.see(&result));
+            let drain = match result {
+                Ok(response) if X::DRAINS => {
+                    let discard = || Poll::Ready(layer.hooks.discard(response));
+                    match this.membership.attend(discard) {
+                        Poll::Ready(drain) => drain,
+                        Poll::Pending => None,
+                    }
+                }
+                _ => None,
+            };
             // The verdict does not apply to the next attempt.
             verdict::clear();
             this.membership.rest();
             // Drops the remains of the attempt in the job's scope: their `Drop` sees that the job
             // goes on.
             this.membership
-                .scoped(|| this.state.set(State::waiting(delay)));
+                .scoped(|| this.state.set(State::waiting(delay, drain)));
             if delay.is_zero() && *this.attempt % ATTEMPTS_AT_ONCE == 0 {
                 // Other tasks get a turn, and an outer limit or cancellation can end the call.
                 cx.waker().wake_by_ref();

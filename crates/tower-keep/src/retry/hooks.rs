@@ -5,45 +5,56 @@ use std::future::Future;
 use super::{
     before_attempt::{BeforeAttempt, Unchanged},
     budget::{ChooseBudget, LayerBudget, RetryBudget},
-    clone_request::{ByClone, CloneRequest},
+    discard::{DiscardOutcome, DropOutcome},
     give_up::{GaveUp, KeepOutcome, OnGiveUp},
+    keep_request::{ByClone, KeepRequest},
     max_retries::{ChooseRetries, LayerRetries},
     policy::Attempt,
 };
 
 /// The optional hooks of a layer.
 ///
-/// - `C` clones the request.
+/// - `C` keeps the request for further attempts.
 /// - `H` can replace the last outcome.
 /// - `B` chooses the budget.
 /// - `N` chooses the number of retries.
 /// - `A` changes the request before each attempt.
+/// - `D` discards a response that another attempt follows.
 #[derive(Clone, Copy, Debug)]
-pub struct HookSet<C = ByClone, H = KeepOutcome, B = LayerBudget, N = LayerRetries, A = Unchanged> {
-    pub(super) clone_request: C,
-    pub(super) on_give_up: H,
-    pub(super) choose_budget: B,
-    pub(super) choose_retries: N,
-    pub(super) before_attempt: A,
+pub struct HookSet<
+    C = ByClone,
+    H = KeepOutcome,
+    B = LayerBudget,
+    N = LayerRetries,
+    A = Unchanged,
+    D = DropOutcome,
+> {
+    pub(crate) keep_request: C,
+    pub(crate) on_give_up: H,
+    pub(crate) choose_budget: B,
+    pub(crate) choose_retries: N,
+    pub(crate) before_attempt: A,
+    pub(crate) discard_outcome: D,
 }
 
 impl HookSet {
     /// The default hooks.
     pub(super) const DEFAULT: Self = Self {
-        clone_request: ByClone,
+        keep_request: ByClone,
         on_give_up: KeepOutcome,
         choose_budget: LayerBudget,
         choose_retries: LayerRetries,
         before_attempt: Unchanged,
+        discard_outcome: DropOutcome,
     };
 }
 
-/// One setter for each hook. A setter lists the other fields because struct update syntax cannot
+/// One setter for each hook with a setter in `RetryLayer`. A setter lists the other fields because struct update syntax cannot
 /// change the type of a field.
 macro_rules! replaces {
     ($($part:ident: $generic:ident -> $set:ty; $($rest:ident),+)*) => {
-        impl<C, H, B, N, A> HookSet<C, H, B, N, A> {$(
-            pub(super) fn $part<$generic>(self, $part: $generic) -> $set {
+        impl<C, H, B, N, A, D> HookSet<C, H, B, N, A, D> {$(
+            pub(crate) fn $part<$generic>(self, $part: $generic) -> $set {
                 HookSet { $part, $($rest: self.$rest),+ }
             }
         )*}
@@ -51,24 +62,30 @@ macro_rules! replaces {
 }
 
 replaces! {
-    clone_request: D -> HookSet<D, H, B, N, A>; on_give_up, choose_budget, choose_retries, before_attempt
-    on_give_up: D -> HookSet<C, D, B, N, A>; clone_request, choose_budget, choose_retries, before_attempt
-    choose_budget: D -> HookSet<C, H, D, N, A>; clone_request, on_give_up, choose_retries, before_attempt
-    choose_retries: D -> HookSet<C, H, B, D, A>; clone_request, on_give_up, choose_budget, before_attempt
-    before_attempt: D -> HookSet<C, H, B, N, D>; clone_request, on_give_up, choose_budget, choose_retries
+    keep_request: Y -> HookSet<Y, H, B, N, A, D>; on_give_up, choose_budget, choose_retries, before_attempt, discard_outcome
+    on_give_up: Y -> HookSet<C, Y, B, N, A, D>; keep_request, choose_budget, choose_retries, before_attempt, discard_outcome
+    choose_budget: Y -> HookSet<C, H, Y, N, A, D>; keep_request, on_give_up, choose_retries, before_attempt, discard_outcome
+    choose_retries: Y -> HookSet<C, H, B, Y, A, D>; keep_request, on_give_up, choose_budget, before_attempt, discard_outcome
+    before_attempt: Y -> HookSet<C, H, B, N, Y, D>; keep_request, on_give_up, choose_budget, choose_retries, discard_outcome
 }
 
-/// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of five
+/// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of six
 /// traits.
 pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     /// The data that the hook before an attempt keeps from the previous outcome.
     type Seen;
 
-    /// The request after the hook before an attempt.
+    /// See [`BeforeAttempt::Prepared`].
     type Prepared;
+
+    /// See [`KeepRequest::Kept`].
+    type Kept;
 
     /// The future of an asynchronous hook before an attempt.
     type Prepare: Future<Output = Result<Self::Prepared, Error>>;
+
+    /// See [`DiscardOutcome::Drain`].
+    type Drain: Future<Output = ()>;
 
     /// See [`BeforeAttempt::CHANGES`].
     const CHANGES: bool;
@@ -76,7 +93,17 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     /// See [`BeforeAttempt::WAITS`].
     const WAITS: bool;
 
-    fn clone_request(&self, request: &Request) -> Option<Request>;
+    /// See [`DiscardOutcome::DRAINS`].
+    const DRAINS: bool;
+
+    /// See [`ChooseBudget::YIELDS`].
+    const BUDGET_YIELDS: bool;
+
+    fn keep(&self, request: &mut Request) -> Option<Self::Kept>;
+
+    fn again(&self, kept: Self::Kept, is_last: bool) -> (Request, Option<Self::Kept>);
+
+    fn can_repeat(&self, kept: &Self::Kept) -> bool;
 
     fn budget(&self, request: &Request) -> Option<RetryBudget>;
 
@@ -85,6 +112,8 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
     fn give_up(&self, outcome: Result<Response, Error>, why: GaveUp) -> Result<Response, Error>;
 
     fn see(&self, outcome: &Result<Response, Error>) -> Option<Self::Seen>;
+
+    fn discard(&self, response: Response) -> Option<Self::Drain>;
 
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>);
 
@@ -95,28 +124,45 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
         last: Option<Self::Seen>,
     ) -> Self::Prepare;
 
+    fn hold(request: Request) -> Option<Self::Prepared>;
+
     fn request(prepared: Self::Prepared) -> Request;
 }
 
-impl<C, H, B, N, A, Request, Response, Error> Hooks<Request, Response, Error>
-    for HookSet<C, H, B, N, A>
+impl<C, H, B, N, A, D, Request, Response, Error> Hooks<Request, Response, Error>
+    for HookSet<C, H, B, N, A, D>
 where
-    C: CloneRequest<Request>,
+    C: KeepRequest<Request>,
     H: OnGiveUp<Response, Error>,
     B: ChooseBudget<Request>,
     N: ChooseRetries<Request>,
     A: BeforeAttempt<Request, Response, Error>,
+    D: DiscardOutcome<Response>,
 {
     type Seen = A::Seen;
     type Prepared = A::Prepared;
+    type Kept = C::Kept;
     type Prepare = A::Future;
+    type Drain = D::Drain;
 
     const CHANGES: bool = A::CHANGES;
     const WAITS: bool = A::WAITS;
+    const DRAINS: bool = D::DRAINS;
+    const BUDGET_YIELDS: bool = B::YIELDS;
 
     #[inline(always)]
-    fn clone_request(&self, request: &Request) -> Option<Request> {
-        self.clone_request.clone_request(request)
+    fn keep(&self, request: &mut Request) -> Option<C::Kept> {
+        self.keep_request.keep(request)
+    }
+
+    #[inline(always)]
+    fn again(&self, kept: C::Kept, is_last: bool) -> (Request, Option<C::Kept>) {
+        self.keep_request.again(kept, is_last)
+    }
+
+    #[inline(always)]
+    fn can_repeat(&self, kept: &C::Kept) -> bool {
+        self.keep_request.can_repeat(kept)
     }
 
     #[inline(always)]
@@ -140,6 +186,11 @@ where
     }
 
     #[inline(always)]
+    fn discard(&self, response: Response) -> Option<D::Drain> {
+        self.discard_outcome.discard(response)
+    }
+
+    #[inline(always)]
     fn change(&self, request: &mut Request, attempt: &Attempt<'_>) {
         self.before_attempt.change(request, attempt);
     }
@@ -155,6 +206,11 @@ where
     }
 
     #[inline(always)]
+    fn hold(request: Request) -> Option<A::Prepared> {
+        A::hold(request)
+    }
+
+    #[inline(always)]
     fn request(prepared: A::Prepared) -> Request {
         A::request(prepared)
     }
@@ -162,5 +218,5 @@ where
 
 mod sealed {
     pub trait Sealed {}
-    impl<C, H, B, N, A> Sealed for super::HookSet<C, H, B, N, A> {}
+    impl<C, H, B, N, A, D> Sealed for super::HookSet<C, H, B, N, A, D> {}
 }

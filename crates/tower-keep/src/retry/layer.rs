@@ -74,8 +74,8 @@ mod hooks;
 #[derive(Clone)]
 pub struct RetryLayer<P = OnError, X = HookSet> {
     pub(crate) settings: RetrySettings,
-    pub(super) policy: P,
-    pub(super) hooks: X,
+    pub(crate) policy: P,
+    pub(crate) hooks: X,
 }
 
 impl RetryLayer {

@@ -259,16 +259,32 @@ mod after_attempt;
 mod backoff;
 mod before_attempt;
 mod budget;
-mod clone_request;
+mod discard;
 mod future;
 mod give_up;
 mod hooks;
+mod keep_request;
 mod layer;
 mod max_retries;
+mod next_attempt;
 mod policy;
 mod service;
 mod settings;
 mod shared_layer;
+
+/// For the hooks of other modules.
+#[cfg(feature = "http")]
+pub(crate) mod hook {
+    pub(crate) use super::{
+        before_attempt::{ChangeRequest, ChangeWith, Unchanged},
+        budget::{ChooseBudget, SealedBudget},
+        discard::{DiscardOutcome, sealed::Sealed as SealedDiscard},
+        give_up::KeepOutcome,
+        hooks::HookSet,
+        keep_request::{KeepRequest, sealed::Sealed as SealedKeep},
+        max_retries::LayerRetries,
+    };
+}
 
 #[cfg(feature = "pipeline")]
 pub(crate) use self::settings::RetrySettings;

@@ -31,7 +31,8 @@ pub enum Decision {
     /// same stack.
     ///
     /// Use it if a repetition would do harm, or if the server forbids it. It emits an event, so use
-    /// [`Stop`](Self::Stop) for a success.
+    /// [`Stop`](Self::Stop) for a success. A response is a success unless
+    /// [`is_failure`](Policy::is_failure) says otherwise.
     Never,
 }
 
@@ -94,6 +95,17 @@ pub trait Policy<Request, Response, Error> {
         result: &Result<Response, Error>,
         attempt: &Attempt<'_>,
     ) -> Decision;
+
+    /// Whether a response that the policy does not retry is a failure all the same: of the attempt,
+    /// and, unless the log decides otherwise, of the job. Default: no.
+    ///
+    /// It runs after [`Stop`](Decision::Stop) and [`Never`](Decision::Never) on an `Ok`. An example
+    /// is a server error after a request that must not be sent twice.
+    #[inline(always)]
+    fn is_failure(&self, response: &Response) -> bool {
+        let _ = response;
+        false
+    }
 
     /// Describes a result that the policy does not accept, for events: see [`Classify::describe`].
     /// Default: the text of the error, or a general sentence for a response.
@@ -318,6 +330,42 @@ where
     }
 }
 
+/// Decides with a closure, or else with another policy. Made by
+/// [`RetryLayer::decide_first`](super::RetryLayer::decide_first).
+#[derive(Clone, Copy)]
+pub struct First<F, P> {
+    pub(super) decide: F,
+    pub(super) otherwise: P,
+}
+
+impl<F, P, Request, Response, Error> Policy<Request, Response, Error> for First<F, P>
+where
+    P: Policy<Request, Response, Error>,
+    F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Option<Decision>,
+{
+    type Seen = P::Seen;
+
+    #[inline]
+    fn see(&self, request: &Request) -> P::Seen {
+        self.otherwise.see(request)
+    }
+
+    #[inline]
+    fn decide(
+        &self,
+        seen: &P::Seen,
+        result: &Result<Response, Error>,
+        attempt: &Attempt<'_>,
+    ) -> Decision {
+        (self.decide)(result, attempt)
+            .unwrap_or_else(|| self.otherwise.decide(seen, result, attempt))
+    }
+
+    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
+        self.otherwise.describe(result)
+    }
+}
+
 /// Adds the delay that the service requests to the decision of another policy. Made by
 /// [`RetryLayer::retry_after`](super::RetryLayer::retry_after).
 impl<P, F, Request, Response, Error> Policy<Request, Response, Error> for WithRetryAfter<P, F>
@@ -347,6 +395,11 @@ where
         }
     }
 
+    #[inline(always)]
+    fn is_failure(&self, response: &Response) -> bool {
+        self.classify.is_failure(response)
+    }
+
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
         self.classify.describe(result)
     }
@@ -355,6 +408,14 @@ where
 impl<F> fmt::Debug for ErrorsIf<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ErrorsIf").finish_non_exhaustive()
+    }
+}
+
+impl<F, P: fmt::Debug> fmt::Debug for First<F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("First")
+            .field("otherwise", &self.otherwise)
+            .finish_non_exhaustive()
     }
 }
 

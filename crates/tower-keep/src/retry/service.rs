@@ -96,7 +96,10 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         self.shared.follow_thread();
         let layer = &self.shared.layer;
-        let budget = before_service(|| layer.hooks.budget(&request));
+        let budget = match X::BUDGET_YIELDS && layer.settings.budget.is_some() {
+            true => None,
+            false => before_service(|| layer.hooks.budget(&request)),
+        };
         let deadline = self.shared.begin(budget.as_ref(), self.shared.number());
         let max_retries = before_service(|| layer.hooks.max_retries(&request))
             .unwrap_or(layer.settings.max_retries);
@@ -114,7 +117,7 @@ where
             return ResponseFuture::preparing(called, request, call);
         }
         let kept = if max_retries > 0 {
-            before_service(|| layer.hooks.clone_request(&request))
+            before_service(|| layer.hooks.keep(&mut request))
         } else {
             None
         };
@@ -127,7 +130,7 @@ where
             let future = call_attempt(|| self.inner.call(request));
             // A clone made after the call has the state of the called instance. It is made only if
             // the request can be repeated.
-            let next = kept.map(|request| (self.inner.clone(), request));
+            let next = kept.map(|kept| (self.inner.clone(), kept));
             (future, next)
         });
         ResponseFuture::calling(future, next, call, membership)

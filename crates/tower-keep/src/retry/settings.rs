@@ -24,7 +24,7 @@ pub(crate) struct RetrySettings {
     pub(super) clamps_requested_delay: bool,
     /// Outer retries give up together with this retry.
     pub(super) stops_outer_retries: bool,
-    pub(super) budget: Option<RetryBudget>,
+    pub(crate) budget: Option<RetryBudget>,
     /// `None`: the operating system seeds the jitter.
     pub(super) seeds: Option<Arc<Seeds>>,
 }

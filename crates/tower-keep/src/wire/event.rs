@@ -10,6 +10,8 @@ use crate::event::{
     AttemptOutcome, CancelReason, Event, EventKind, FailureCause, GiveUpReason, JobId, JobName,
     LimitScope, Report, StepInfo,
 };
+#[cfg(feature = "http")]
+use crate::http::HttpExchange;
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Event")]
@@ -26,6 +28,9 @@ struct EventForm {
     #[serde(rename = "elapsed_ms", with = "ms")]
     elapsed: Duration,
     step: Option<StepInfo>,
+    #[cfg(feature = "http")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http: Option<HttpExchange>,
     kind: EventKind,
 }
 

@@ -215,6 +215,11 @@ fn the_others(rows: &mut Vec<Row>) {
         level_with(|_| None),
         classify(|_: &Judged| Outcome::Success),
     );
+    table!(rows, "LogLayer", settings(LogLayer::http());
+        level(Level::WARN),
+        level_with(|_| None),
+        classify(|_: &Judged| Outcome::Success),
+    );
     table!(rows, "JobLayer", settings(JobLayer::new("job"));
         identified_by(|_: &u32| None::<&str>),
     );

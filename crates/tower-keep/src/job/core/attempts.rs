@@ -46,6 +46,7 @@ impl Core {
         if let Some(rare) = &mut self.lock().rare {
             // Each attempt numbers its steps from 1 again.
             rare.steps.restart();
+            rare.forget_response();
         }
         self.touch();
     }

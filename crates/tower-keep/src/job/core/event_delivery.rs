@@ -68,11 +68,16 @@ impl Target {
 impl Flag {
     /// The flag that an observer sets when it is registered.
     pub(super) fn of_observer(traced: bool) -> Self {
-        match traced && !tracing_listens() {
-            true => Self::Traced,
-            false => Self::Observed,
+        match listens(traced) {
+            true => Self::Observed,
+            false => Self::Traced,
         }
     }
+}
+
+/// Whether an observer gets the events of a job that begins with it. `traced`: it writes to tracing.
+pub(crate) fn listens(traced: bool) -> bool {
+    !traced || tracing_listens()
 }
 
 impl Core {
@@ -234,6 +239,8 @@ impl<'a> Locked<'a> {
             at,
             elapsed: at.saturating_duration_since(core.born),
             step,
+            #[cfg(feature = "http")]
+            http: self.exchange_at(&kind),
             kind,
         }
     }

@@ -24,6 +24,7 @@ mod cancel;
 pub(crate) mod details;
 pub(crate) mod ending;
 mod event_delivery;
+mod exchange;
 mod external_id;
 pub(crate) mod family;
 mod flags;
@@ -55,13 +56,13 @@ use self::{
     followers::{Followed, Followers},
     steps::Steps,
 };
-pub(crate) use self::{cancel::By, ending::Ending, watcher::Watcher};
+pub(crate) use self::{cancel::By, ending::Ending, event_delivery::listens, watcher::Watcher};
 use super::{
     stop_signal::StopSignal,
     table::{Shard, own_shard},
 };
 use crate::{
-    event::{CancelReason, Event, JobId, JobName, Observer},
+    event::{CancelReason, Event, Exchange, JobId, JobName, Observer},
     sync::{
         AtomicWaker, CancellationToken, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -159,6 +160,7 @@ struct Rare {
     panic: Option<Arc<str>>,
     /// Dropped at the end of the job.
     awaiting: Vec<Awaiting>,
+    exchange: Option<Exchange>,
 }
 
 impl State {
@@ -219,13 +221,16 @@ impl Core {
     ) -> Arc<Self> {
         let home = own_shard();
         let (mut first, mut born_on, mut flag, mut traced) = (None, None, None, 0);
+        let mut begun = None;
         match watcher {
             Watcher::Nothing => {}
             Watcher::Observer {
                 observer,
                 traced: is_traced,
+                exchange,
             } => {
                 first = Some(Arc::clone(observer));
+                begun = exchange;
                 traced = u8::from(is_traced);
                 flag = Some(Flag::of_observer(is_traced));
             }
@@ -278,6 +283,9 @@ impl Core {
             family::join(&core, parent, within);
         }
         if flag == Some(Flag::Observed) {
+            begun
+                .into_iter()
+                .for_each(|begun| core.begin_exchange(begun));
             core.send_dispatched();
         }
         if let Some(shard) = &core.born_on {

@@ -13,7 +13,7 @@ use crate::{
     job::{
         adopt::{self, Found},
         context::{self, Phase},
-        core::{Core, Origin},
+        core::{self, Core, Origin},
         limits::Limits,
     },
 };
@@ -120,6 +120,13 @@ impl Membership {
             // A foreign layer in between may make a later attempt.
             false => job.is_none_or(|job| !layer.belongs_to(job) || lacks(job)),
         })
+    }
+
+    /// Whether an event of the job of a call may reach an observer, given the observer of the layer
+    /// that is called. `traced`: it writes to tracing.
+    pub(crate) fn will_be_observed(traced: bool) -> bool {
+        core::listens(traced)
+            || context::with_current(|job| job.is_some_and(|job| job.is_observed()))
     }
 
     /// Like [`track`](Self::track). Gives the job a name and an external id if it

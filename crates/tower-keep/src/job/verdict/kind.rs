@@ -83,6 +83,13 @@ impl Verdict {
     pub(crate) fn holds<T, E>(&self, result: &Result<T, E>) -> bool {
         result.is_err() || self.responded
     }
+
+    /// Whether the layer made the response itself, instead of the service.
+    #[cfg(feature = "http")]
+    pub(crate) fn made_response(&self) -> bool {
+        let is_of_service = matches!(self.kind, VerdictKind::Failure | VerdictKind::Forbidden);
+        self.responded && !is_of_service
+    }
 }
 
 /// A text for the result, next to the verdict.

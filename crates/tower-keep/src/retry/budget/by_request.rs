@@ -12,6 +12,10 @@ use crate::for_request::{AskRequest, ForRequest};
     note = "the closure has to be an `Fn(&{Request}) -> Option<RetryBudget>`"
 )]
 pub trait ChooseBudget<Request>: sealed::Sealed {
+    /// Whether a budget of the layer replaces the choice. Otherwise it is the fallback.
+    #[doc(hidden)]
+    const YIELDS: bool = false;
+
     /// The budget for this request; `None` falls back to the layer's, if it has one.
     #[doc(hidden)]
     fn choose(&self, request: &Request) -> Option<RetryBudget>;
@@ -49,7 +53,7 @@ impl<F> fmt::Debug for BudgetBy<F> {
     }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
     impl Sealed for super::LayerBudget {}
     impl<F> Sealed for super::BudgetBy<F> {}

@@ -14,7 +14,10 @@ use crate::{
     sharded::SHARDS,
 };
 
-pub(super) use self::by_request::{BudgetBy, ChooseBudget, LayerBudget};
+pub(crate) use self::by_request::ChooseBudget;
+#[cfg(feature = "http")]
+pub(crate) use self::by_request::sealed::Sealed as SealedBudget;
+pub(super) use self::by_request::{BudgetBy, LayerBudget};
 pub use self::{by_key::RetryBudgets, ledger::Balance};
 
 /// Limits retries to a share of the calls, so that retries cannot overload a failing service.

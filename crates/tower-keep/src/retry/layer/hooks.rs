@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::type_complexity,
-    reason = "each setter replaces one of five hooks"
+    reason = "each setter replaces one of six hooks"
 )]
 
 use std::future::Future;
@@ -13,9 +13,9 @@ use crate::{
     retry::{
         before_attempt::{ChangeWith, PrepareWith, PrepareWithOutcome},
         budget::{BudgetBy, ChooseBudget, RetryBudget},
-        clone_request::{CloneRequest, CloneWith},
         give_up::{GaveUp, GiveUpWith, OnGiveUp},
         hooks::HookSet,
+        keep_request::{CloneWith, KeepRequest},
         max_retries::{ChooseRetries, RetriesBy},
         policy::Attempt,
     },
@@ -23,16 +23,16 @@ use crate::{
 };
 
 /// On giving up, and the budget per request.
-impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
+impl<P, C, H, B, N, A, D> RetryLayer<P, HookSet<C, H, B, N, A, D>> {
     /// A hook that can replace the last outcome, for example by a fallback or by an error with the
     /// number of attempts. Default: the last outcome is returned unchanged.
     ///
     /// | last decision of the policy | does the hook run? |
     /// |---|---|
     /// | a retry that the layer did not grant | yes |
-    /// | [`Never`](crate::retry::Decision::Never) | yes, with the reason `Forbidden`; an `Ok` stays a success |
+    /// | [`Never`](crate::retry::Decision::Never) | yes, with the reason `Forbidden`; an `Ok` stays a success, unless [`is_failure`](crate::retry::Policy::is_failure) |
     /// | [`Stop`](crate::retry::Decision::Stop) on an `Err` | yes |
-    /// | [`Stop`](crate::retry::Decision::Stop) on an `Ok` | no |
+    /// | [`Stop`](crate::retry::Decision::Stop) on an `Ok` | no, unless [`is_failure`](crate::retry::Policy::is_failure) |
     /// | the policy did not run | no |
     ///
     /// If the hook replaces an `Err` by an `Ok`, the job succeeds. If it replaces a failed response
@@ -56,7 +56,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn on_give_up<F, Response, Error>(
         self,
         hook: F,
-    ) -> RetryLayer<P, HookSet<C, GiveUpWith<F>, B, N, A>>
+    ) -> RetryLayer<P, HookSet<C, GiveUpWith<F>, B, N, A, D>>
     where
         F: Fn(Result<Response, Error>, GaveUp) -> Result<Response, Error>,
         GiveUpWith<F>: OnGiveUp<Response, Error>,
@@ -69,7 +69,10 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     ///
     /// `None` falls back to the layer's [`budget`](Self::budget), if it has one.
     #[must_use]
-    pub fn budget_by<F, Request>(self, budget: F) -> RetryLayer<P, HookSet<C, H, BudgetBy<F>, N, A>>
+    pub fn budget_by<F, Request>(
+        self,
+        budget: F,
+    ) -> RetryLayer<P, HookSet<C, H, BudgetBy<F>, N, A, D>>
     where
         F: Fn(&Request) -> Option<RetryBudget>,
         BudgetBy<F>: ChooseBudget<Request>,
@@ -79,7 +82,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
 }
 
 /// Settings per request, and hooks before each attempt.
-impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
+impl<P, C, H, B, N, A, D> RetryLayer<P, HookSet<C, H, B, N, A, D>> {
     /// Clones a request for another attempt. `None` means a single attempt. Default: the request's
     /// `Clone`.
     ///
@@ -98,12 +101,12 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn clone_with<F, Request>(
         self,
         clone: F,
-    ) -> RetryLayer<P, HookSet<CloneWith<F>, H, B, N, A>>
+    ) -> RetryLayer<P, HookSet<CloneWith<F>, H, B, N, A, D>>
     where
         F: Fn(&Request) -> Option<Request>,
-        CloneWith<F>: CloneRequest<Request>,
+        CloneWith<F>: KeepRequest<Request>,
     {
-        self.with_hooks(|hooks| hooks.clone_request(CloneWith(clone)))
+        self.with_hooks(|hooks| hooks.keep_request(CloneWith(clone)))
     }
 
     /// Maximum number of retries per request. `None` falls back to the layer's
@@ -125,7 +128,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn max_retries_by<F, Request>(
         self,
         max_retries: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, RetriesBy<F>, A>>
+    ) -> RetryLayer<P, HookSet<C, H, B, RetriesBy<F>, A, D>>
     where
         F: Fn(&Request) -> Option<u32>,
         RetriesBy<F>: ChooseRetries<Request>,
@@ -160,7 +163,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn before_attempt<F, Request>(
         self,
         hook: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F>>>
+    ) -> RetryLayer<P, HookSet<C, H, B, N, ChangeWith<F>, D>>
     where
         F: Fn(&mut Request, &Attempt<'_>),
     {
@@ -200,7 +203,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
     pub fn before_attempt_async<F, Prepare, Request, Error>(
         self,
         hook: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, N, PrepareWith<F>>>
+    ) -> RetryLayer<P, HookSet<C, H, B, N, PrepareWith<F>, D>>
     where
         F: Fn(Request, &Attempt<'_>) -> Prepare,
         Prepare: Future<Output = Result<Request, Error>>,
@@ -257,7 +260,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
         self,
         see: V,
         hook: F,
-    ) -> RetryLayer<P, HookSet<C, H, B, N, PrepareWithOutcome<V, F>>>
+    ) -> RetryLayer<P, HookSet<C, H, B, N, PrepareWithOutcome<V, F>, D>>
     where
         V: Fn(&Result<Response, Error>) -> Seen,
         F: Fn(Request, &Attempt<'_>, Option<Seen>) -> Prepare,
@@ -268,7 +271,7 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A>> {
 }
 
 impl<P, X> RetryLayer<P, X> {
-    fn with_hooks<Y>(self, change: impl FnOnce(X) -> Y) -> RetryLayer<P, Y> {
+    pub(crate) fn with_hooks<Y>(self, change: impl FnOnce(X) -> Y) -> RetryLayer<P, Y> {
         RetryLayer {
             settings: self.settings.unshared(),
             policy: self.policy,

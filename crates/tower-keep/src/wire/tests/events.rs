@@ -188,3 +188,59 @@ fn events() {
         (None, None, None)
     );
 }
+
+#[cfg(feature = "http")]
+#[test]
+fn exchanges_of_events() {
+    use http::{Method, StatusCode};
+
+    use crate::http::HttpExchange;
+
+    let authority = |text: &str| text.parse().unwrap();
+    let (mut event, _) = event(EventKind::Succeeded);
+    let without = serde_json::to_value(&event).unwrap();
+    assert!(without.get("http").is_none(), "as without the feature");
+    let mut with_status = HttpExchange::new(&Method::POST, Some(authority("localhost:8080")));
+    with_status.status = Some(StatusCode::SERVICE_UNAVAILABLE);
+    for (exchange, form) in [
+        (
+            with_status,
+            json!({"method": "POST", "authority": "localhost:8080", "status": 503}),
+        ),
+        (
+            HttpExchange::new(&Method::GET, Some(authority("[::1]"))),
+            json!({"method": "GET", "authority": "[::1]", "status": null}),
+        ),
+        (
+            HttpExchange::new(&Method::from_bytes(b"PURGE").unwrap(), None),
+            json!({"method": "_OTHER", "authority": null, "status": null}),
+        ),
+    ] {
+        shape(&exchange, form.clone());
+        event.http = Some(exchange);
+        let mut written = serde_json::to_value(&event).unwrap();
+        let read: Event = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(read.http, event.http);
+        assert_eq!(written["http"].take(), form);
+        written.as_object_mut().unwrap().remove("http");
+        assert_eq!(written, without);
+    }
+    for (form, expected) in [
+        (json!({"method": "GET"}), Ok(("GET", None))),
+        (
+            json!({"method": "OF_A_LATER_VERSION", "status": 999}),
+            Ok(("_OTHER", Some(999))),
+        ),
+        (json!({"method": "GET", "status": 99}), Err(())),
+        (json!({"method": "GET", "status": 65_536}), Err(())),
+        (json!({"method": "GET", "authority": "me:secret@"}), Err(())),
+        (json!({"status": 200}), Err(())),
+    ] {
+        let read = serde_json::from_value::<HttpExchange>(form.clone());
+        if let Err(error) = &read {
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        let read = read.map(|read| (read.method, read.status.map(|status| status.as_u16())));
+        assert_eq!(read.map_err(|_| ()), expected, "{form}");
+    }
+}

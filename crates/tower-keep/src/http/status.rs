@@ -1,0 +1,167 @@
+//! The table of statuses: what is retried, what a circuit counts, what fails a job in the log.
+
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+
+use super::message::HttpResponse;
+
+/// What the server answered: an HTTP status, or the status of a gRPC call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Http(StatusCode),
+    Grpc(GrpcStatus),
+}
+
+/// The status of a gRPC call, 0 to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GrpcStatus(u8);
+
+/// What a retry does with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retried {
+    Always,
+    /// Only if the server says when.
+    IfHinted,
+    No,
+}
+
+impl Answer {
+    pub(super) fn of<T: HttpResponse>(response: &T) -> Self {
+        let (status, headers) = (response.status(), response.headers());
+        match GrpcStatus::of(headers) {
+            Some(grpc) if status == StatusCode::OK => Self::Grpc(grpc),
+            _ => Self::Http(status),
+        }
+    }
+
+    pub(super) fn retried(self) -> Retried {
+        match self {
+            Self::Http(
+                StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_EARLY
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT,
+            )
+            | Self::Grpc(GrpcStatus::UNAVAILABLE) => Retried::Always,
+            Self::Grpc(GrpcStatus::RESOURCE_EXHAUSTED) => Retried::IfHinted,
+            _ => Retried::No,
+        }
+    }
+
+    /// Whether it speaks against the health of the server.
+    pub(super) fn is_server_failure(self) -> bool {
+        match self {
+            Self::Http(StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED)
+            | Self::Grpc(GrpcStatus::UNIMPLEMENTED) => false,
+            _ => self.fails_job(),
+        }
+    }
+
+    /// Whether it says that the server is busy with others: no circuit counts it.
+    pub(super) fn is_rate_limit(self) -> bool {
+        matches!(
+            self,
+            Self::Http(StatusCode::TOO_MANY_REQUESTS) | Self::Grpc(GrpcStatus::RESOURCE_EXHAUSTED)
+        )
+    }
+
+    /// Whether the job that got it has failed.
+    pub(super) fn fails_job(self) -> bool {
+        match self {
+            Self::Http(status) => status.is_server_error(),
+            Self::Grpc(
+                GrpcStatus::UNKNOWN
+                | GrpcStatus::DEADLINE_EXCEEDED
+                | GrpcStatus::UNIMPLEMENTED
+                | GrpcStatus::INTERNAL
+                | GrpcStatus::UNAVAILABLE
+                | GrpcStatus::DATA_LOSS,
+            ) => true,
+            Self::Grpc(_) => false,
+        }
+    }
+
+    /// A sentence for events and logs.
+    pub(super) fn describe(self) -> String {
+        match self {
+            // The reason phrase of the server could be anything, so it stays out.
+            Self::Http(status) => format!("the server answered {}", status.as_u16()),
+            Self::Grpc(status) => format!(
+                "the server answered with gRPC status {} ({})",
+                status.0,
+                status.name()
+            ),
+        }
+    }
+}
+
+impl GrpcStatus {
+    const UNKNOWN: Self = Self(2);
+    const DEADLINE_EXCEEDED: Self = Self(4);
+    const RESOURCE_EXHAUSTED: Self = Self(8);
+    const UNIMPLEMENTED: Self = Self(12);
+    const INTERNAL: Self = Self(13);
+    const UNAVAILABLE: Self = Self(14);
+    const DATA_LOSS: Self = Self(15);
+
+    const NAMES: [&'static str; 17] = [
+        "ok",
+        "cancelled",
+        "unknown",
+        "invalid argument",
+        "deadline exceeded",
+        "not found",
+        "already exists",
+        "permission denied",
+        "resource exhausted",
+        "failed precondition",
+        "aborted",
+        "out of range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "data loss",
+        "unauthenticated",
+    ];
+
+    /// The status in the headers of a gRPC response without messages. The status of any other gRPC
+    /// response is in its trailers.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let status = headers.get("grpc-status")?;
+        if !is_grpc(headers) {
+            return None;
+        }
+        // Digits only: `parse` would take a sign.
+        let digits = (status.to_str().ok()).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        // What cannot be read is an unknown failure, as in grpc's own clients.
+        let code = digits.and_then(|digits| digits.parse().ok());
+        Some(code.map_or(Self::UNKNOWN, Self::known))
+    }
+
+    fn known(code: u8) -> Self {
+        match usize::from(code) < Self::NAMES.len() {
+            true => Self(code),
+            false => Self::UNKNOWN,
+        }
+    }
+
+    pub(super) fn is_ok(self) -> bool {
+        self.0 == 0
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES[usize::from(self.0)]
+    }
+}
+
+/// Whether a message with these headers belongs to a gRPC call.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    headers.get(CONTENT_TYPE).is_some_and(|content_type| {
+        let content_type = content_type.as_bytes();
+        let (begin, rest) = content_type.split_at(content_type.len().min(GRPC.len()));
+        begin.eq_ignore_ascii_case(GRPC)
+            && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+    })
+}
