@@ -179,6 +179,6 @@ async fn reqwests_types_are_read() {
     );
     let http = exchanges(&recorder, job).remove(0);
     assert_eq!(http.method, "PUT");
-    assert_eq!(http.authority.unwrap().as_str(), "example.com:8443");
+    assert_eq!(http.authority.unwrap().to_string(), "example.com:8443");
     assert!(!format!("{:?}", recorder.events()).contains("secret"));
 }
