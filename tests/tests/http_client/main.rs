@@ -1,6 +1,12 @@
-//! The layers around an HTTP client.
+//! HTTP clients behind the layers.
 
+mod asks;
 mod client;
+mod drain;
 mod hints;
+mod idempotency_key;
 mod log;
-mod table;
+mod origin;
+mod passes_through;
+mod replay;
+mod send_deadline;

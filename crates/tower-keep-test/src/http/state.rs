@@ -1,6 +1,10 @@
 //! What an origin shares with its connections: script, record, tasks.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex},
+    task::Poll,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -8,7 +12,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     Received, Reply,
-    script::{Choice, Script, compute},
+    script::{Choice, Compute, Script, compute},
 };
 use crate::sync::{Signal, lock};
 
@@ -23,12 +27,23 @@ pub(super) enum OnConnect {
     Hang,
 }
 
+/// How the test ends all connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CutAll {
+    #[default]
+    Close,
+    Reset,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) script: Mutex<Script>,
     pub(super) on_connect: Mutex<OnConnect>,
     log: Mutex<Log>,
     changed: Signal,
+    /// What the test did to all connections so far: the number of ends, and the last one.
+    cut: Mutex<(usize, CutAll)>,
+    cut_changed: Signal,
     tasks: Mutex<Tasks>,
 }
 
@@ -76,6 +91,32 @@ impl State {
 
     pub(super) fn connections(&self) -> usize {
         lock(&self.log).connections
+    }
+
+    /// Ends all connections.
+    pub(super) fn cut_all(&self, how: CutAll) {
+        {
+            let mut cut = lock(&self.cut);
+            *cut = (cut.0 + 1, how);
+        }
+        self.cut_changed.notify();
+    }
+
+    /// The ends so far, for [`cut_after`](Self::cut_after).
+    pub(super) fn cuts(&self) -> usize {
+        lock(&self.cut).0
+    }
+
+    /// Waits until the test ends all connections, after the first `cuts` times.
+    pub(super) async fn cut_after(&self, cuts: usize) -> CutAll {
+        poll_fn(|cx| {
+            self.cut_changed.register(cx.waker());
+            match *lock(&self.cut) {
+                (count, how) if count > cuts => Poll::Ready(how),
+                _ => Poll::Pending,
+            }
+        })
+        .await
     }
 
     pub(super) fn problem(&self, problem: impl Into<String>) {
@@ -139,7 +180,7 @@ impl State {
 pub(super) struct Ticket {
     state: Arc<State>,
     number: usize,
-    compute: Option<Arc<dyn Fn(&Received) -> Reply + Send + Sync>>,
+    compute: Option<Compute>,
 }
 
 impl Ticket {

@@ -330,6 +330,42 @@ where
     }
 }
 
+/// Decides with a closure, or else with another policy. Made by
+/// [`RetryLayer::decide_first`](super::RetryLayer::decide_first).
+#[derive(Clone, Copy)]
+pub struct First<F, P> {
+    pub(super) decide: F,
+    pub(super) otherwise: P,
+}
+
+impl<F, P, Request, Response, Error> Policy<Request, Response, Error> for First<F, P>
+where
+    P: Policy<Request, Response, Error>,
+    F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Option<Decision>,
+{
+    type Seen = P::Seen;
+
+    #[inline]
+    fn see(&self, request: &Request) -> P::Seen {
+        self.otherwise.see(request)
+    }
+
+    #[inline]
+    fn decide(
+        &self,
+        seen: &P::Seen,
+        result: &Result<Response, Error>,
+        attempt: &Attempt<'_>,
+    ) -> Decision {
+        (self.decide)(result, attempt)
+            .unwrap_or_else(|| self.otherwise.decide(seen, result, attempt))
+    }
+
+    fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
+        self.otherwise.describe(result)
+    }
+}
+
 /// Adds the delay that the service requests to the decision of another policy. Made by
 /// [`RetryLayer::retry_after`](super::RetryLayer::retry_after).
 impl<P, F, Request, Response, Error> Policy<Request, Response, Error> for WithRetryAfter<P, F>
@@ -372,6 +408,14 @@ where
 impl<F> fmt::Debug for ErrorsIf<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ErrorsIf").finish_non_exhaustive()
+    }
+}
+
+impl<F, P: fmt::Debug> fmt::Debug for First<F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("First")
+            .field("otherwise", &self.otherwise)
+            .finish_non_exhaustive()
     }
 }
 

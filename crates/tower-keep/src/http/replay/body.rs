@@ -24,11 +24,12 @@ use crate::error::BoxError;
 /// [`ReplayLayer`](super::ReplayLayer) makes it. Without the layer, use [`new`](Self::new).
 ///
 /// ```
+/// use bytes::Bytes;
 /// use http_body_util::{BodyExt, Full};
 /// use tower_keep::http::replay::ReplayBody;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let body = ReplayBody::new(Full::from("an upload"), 64 * 1024);
+/// let body = ReplayBody::new(Full::new(Bytes::from("an upload")), 64 * 1024);
 /// let again = body.clone();
 /// assert_eq!(body.collect().await.unwrap().to_bytes(), "an upload");
 /// assert_eq!(again.collect().await.unwrap().to_bytes(), "an upload");
@@ -214,7 +215,6 @@ where
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
-                let hint = inner.size_hint();
                 let is_end = inner.is_end_stream();
                 let reference = match (frame.data_ref(), frame.trailers_ref()) {
                     (Some(data), _) => FrameRef::Data(data),
@@ -233,7 +233,6 @@ where
                     Polled::Frame {
                         frame: reference,
                         rest,
-                        hint,
                     }
                 });
                 drop(over);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::RetryLayer;
 use crate::{
     classify::{Classify, WithRetryAfter},
-    retry::policy::{Attempt, Decision, ErrorsIf, OnClass, WithRequest},
+    retry::policy::{Attempt, Decision, ErrorsIf, First, OnClass, WithRequest},
     unshare::Unshare,
 };
 
@@ -92,6 +92,41 @@ impl<P, X> RetryLayer<P, X> {
         D: Fn(&Seen, &Result<Response, Error>, &Attempt<'_>) -> Decision,
     {
         self.policy(WithRequest { see, decide })
+    }
+
+    /// Lets a closure decide first. With `None` the policy decides that is set so far.
+    ///
+    /// Use it to change one case of a ready-made policy, such as that of
+    /// [`http`](RetryLayer::http). Call this method after setting the policy, and after its own
+    /// settings, such as [`retry_status`](Self::retry_status).
+    ///
+    /// The closure can decide on any retry, also where the policy would see that the request must
+    /// not be repeated. A request that cannot be kept is never repeated.
+    ///
+    /// ```
+    /// use http::{Response, StatusCode};
+    /// use tower_keep::{BoxError, RetryLayer, retry::Decision};
+    ///
+    /// // A 401 is repeated once. All else is as always.
+    /// let retry = RetryLayer::http().decide_first(
+    ///     |outcome: &Result<Response<String>, BoxError>, attempt| match outcome {
+    ///         Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+    ///             Some(if attempt.number() == 1 { Decision::Retry } else { Decision::Stop })
+    ///         }
+    ///         _ => None,
+    ///     },
+    /// );
+    /// # let _ = retry;
+    /// ```
+    #[must_use]
+    pub fn decide_first<F, Response, Error>(self, decide: F) -> RetryLayer<First<F, P>, X>
+    where
+        F: Fn(&Result<Response, Error>, &Attempt<'_>) -> Option<Decision>,
+    {
+        self.with_policy(|policy| First {
+            decide,
+            otherwise: policy,
+        })
     }
 
     /// Decides with your own type that implements [`Policy`](crate::retry::Policy).
