@@ -10,3 +10,4 @@ mod origin;
 mod passes_through;
 mod replay;
 mod send_deadline;
+mod table;
