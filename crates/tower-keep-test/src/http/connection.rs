@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, sync::watch};
 
 use super::{
     h1, h2,
@@ -14,16 +14,20 @@ use super::{
 /// The first bytes of an HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves a connection until either side or the test ends it. `cuts` are the ends by the test before
-/// it began.
-pub(super) async fn serve(state: Arc<State>, socket: Socket, number: usize, cuts: usize) {
+/// Serves a connection until either side ends it, or the test by `cuts`.
+pub(super) async fn serve(
+    state: Arc<State>,
+    socket: Socket,
+    number: usize,
+    mut cuts: watch::Receiver<CutAll>,
+) {
     let reset = socket.reset_switch();
     // The switch must be on before the socket is dropped.
-    let mut serving = pin!(serve_version(state.clone(), socket, number));
+    let mut serving = pin!(serve_version(state, socket, number));
     tokio::select! {
         biased;
-        how = state.cut_after(cuts) => {
-            if how == CutAll::Reset {
+        Ok(()) = cuts.changed() => {
+            if *cuts.borrow() == CutAll::Reset {
                 reset.turn_on();
             }
         }

@@ -255,6 +255,12 @@ impl Origin {
         self.state.received()
     }
 
+    /// The number of requests whose heads arrived.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.state.count()
+    }
+
     /// The number of connections that were accepted.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -338,7 +344,7 @@ impl fmt::Debug for Origin {
         f.debug_struct("Origin")
             .field("authority", &self.authority())
             .field("connections", &self.connections())
-            .field("received", &self.received().len())
+            .field("received", &self.count())
             .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,10 @@
 //! What an origin shares with its connections: script, record, tasks.
 
-use std::{
-    future::poll_fn,
-    sync::{Arc, Mutex},
-    task::Poll,
-};
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use super::{
     Received, Reply,
@@ -41,9 +37,7 @@ pub(super) struct State {
     pub(super) on_connect: Mutex<OnConnect>,
     log: Mutex<Log>,
     changed: Signal,
-    /// What the test did to all connections so far: the number of ends, and the last one.
-    cut: Mutex<(usize, CutAll)>,
-    cut_changed: Signal,
+    cut: watch::Sender<CutAll>,
     tasks: Mutex<Tasks>,
 }
 
@@ -95,28 +89,12 @@ impl State {
 
     /// Ends all connections.
     pub(super) fn cut_all(&self, how: CutAll) {
-        {
-            let mut cut = lock(&self.cut);
-            *cut = (cut.0 + 1, how);
-        }
-        self.cut_changed.notify();
+        self.cut.send_replace(how);
     }
 
-    /// The ends so far, for [`cut_after`](Self::cut_after).
-    pub(super) fn cuts(&self) -> usize {
-        lock(&self.cut).0
-    }
-
-    /// Waits until the test ends all connections, after the first `cuts` times.
-    pub(super) async fn cut_after(&self, cuts: usize) -> CutAll {
-        poll_fn(|cx| {
-            self.cut_changed.register(cx.waker());
-            match *lock(&self.cut) {
-                (count, how) if count > cuts => Poll::Ready(how),
-                _ => Poll::Pending,
-            }
-        })
-        .await
+    /// Learns of each later [`cut_all`](Self::cut_all).
+    pub(super) fn cuts(&self) -> watch::Receiver<CutAll> {
+        self.cut.subscribe()
     }
 
     pub(super) fn problem(&self, problem: impl Into<String>) {
@@ -126,6 +104,10 @@ impl State {
 
     pub(super) fn problems(&self) -> Vec<String> {
         lock(&self.log).problems.clone()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        lock(&self.log).records.len()
     }
 
     pub(super) fn received(&self) -> Vec<Received> {

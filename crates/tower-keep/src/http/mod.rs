@@ -7,7 +7,10 @@
 //! through it. Here the server fails first:
 //!
 #![cfg_attr(all(feature = "pipeline", feature = "reqwest-0-13"), doc = "```")]
-#![cfg_attr(not(all(feature = "pipeline", feature = "reqwest-0-13")), doc = "```ignore")]
+#![cfg_attr(
+    not(all(feature = "pipeline", feature = "reqwest-0-13")),
+    doc = "```ignore"
+)]
 //! use tower::Layer;
 //! use tower_keep::{BoxError, Pipeline, SendThrough};
 //! use tower_keep_test::http::{Origin, Reply};
@@ -38,7 +41,10 @@
 //! reqwest's `Request`.
 //!
 #![cfg_attr(all(feature = "pipeline", feature = "reqwest-0-13"), doc = "```")]
-#![cfg_attr(not(all(feature = "pipeline", feature = "reqwest-0-13")), doc = "```ignore")]
+#![cfg_attr(
+    not(all(feature = "pipeline", feature = "reqwest-0-13")),
+    doc = "```ignore"
+)]
 //! use std::time::Duration;
 //! use tower::ServiceBuilder;
 //! use tower_keep::{

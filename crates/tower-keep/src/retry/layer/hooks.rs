@@ -215,7 +215,7 @@ impl<P, C, H, B, N, A, D> RetryLayer<P, HookSet<C, H, B, N, A, D>> {
     /// from the previous outcome.
     ///
     /// `see` reads each outcome that another attempt follows. Its result goes to the hook; before
-    /// the first attempt the hook gets `None`. The outcome itself is dropped before the wait.
+    /// the first attempt the hook gets `None`. The outcome itself is not kept during the wait.
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc};

@@ -1,20 +1,16 @@
-//! Request bodies that are sent again, over hyper's client and server.
+//! Over hyper's client and server, HTTP/1 and HTTP/2.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
-use futures::StreamExt;
 use http::{
     HeaderMap, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
 };
-use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::{Frame, Incoming};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -23,35 +19,14 @@ use hyper_util::{
 use tokio::sync::mpsc;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, GiveUpReason, ReplayLayer, RetryLayer, find,
-    http::replay::{BodyReplay, NotReplayable, ReplayBody, Superseded},
+    BoxError, ReplayLayer, RetryLayer,
+    http::replay::ReplayBody,
     retry::{Attempt, Decision},
 };
 use tower_keep_test::Gate;
 use tower_keep_tests::servers::{SOON, Server, bounded};
 
-/// A body that is not `Clone`.
-type Body = UnsyncBoxBody<Bytes, BoxError>;
-
-fn whole(text: impl Into<Bytes>) -> Body {
-    Full::new(text.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
-}
-
-/// A body of unknown length.
-fn frames(frames: impl IntoIterator<Item = Frame<Bytes>, IntoIter: Send + 'static>) -> Body {
-    let frames = futures::stream::iter(frames).map(Ok::<_, BoxError>);
-    BodyExt::boxed_unsync(StreamBody::new(frames))
-}
-
-/// A body that the test writes.
-fn written() -> (mpsc::UnboundedSender<&'static str>, Body) {
-    let (sender, mut receiver) = mpsc::unbounded_channel::<&str>();
-    let frames = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    let frames = frames.map(|text| Ok::<_, BoxError>(Frame::data(Bytes::from(text))));
-    (sender, BodyExt::boxed_unsync(StreamBody::new(frames)))
-}
+use super::{Body, frames, whole, written};
 
 /// What one attempt brought to the server.
 #[derive(Clone, Debug, PartialEq)]
@@ -327,128 +302,4 @@ async fn an_early_response_does_not_lose_the_rest() {
         }
     })
     .await;
-}
-
-/// A server in memory, which reads the body if it is told to.
-fn fails_first<B>(
-    reads: bool,
-    calls: Arc<AtomicUsize>,
-) -> impl Service<Request<ReplayBody<B>>, Response = Bytes, Error = BoxError, Future: Send> + Clone
-where
-    B: http_body::Body<Error = BoxError> + Send + 'static,
-{
-    service_fn(move |request: Request<ReplayBody<B>>| {
-        let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
-        async move {
-            let body = request.into_body();
-            if is_first && !reads {
-                return Err("connection refused".into());
-            }
-            let body = body.collect().await?.to_bytes();
-            match is_first {
-                true => Err("rejected".into()),
-                false => Ok(body),
-            }
-        }
-    })
-}
-
-/// R83 A body of any size is sent by the second attempt, if the first could not connect.
-#[tokio::test(start_paused = true)]
-async fn a_body_that_was_not_begun_can_be_sent() {
-    for (reads, attempts) in [(false, 2), (true, 1)] {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let client = ServiceBuilder::new()
-            .layer(ReplayLayer::new().max_body(3))
-            .layer(RetryLayer::new().decide_with_request(
-                // A policy for any body.
-                |request: &Request<ReplayBody<Body>>| {
-                    request.extensions().get::<BodyReplay>().cloned()
-                },
-                |body: &Option<BodyReplay>, outcome: &Result<Bytes, BoxError>, _: &Attempt<'_>| {
-                    let replayable = body.as_ref().is_none_or(BodyReplay::is_replayable);
-                    match outcome.is_err() && replayable {
-                        true => Decision::Retry,
-                        false => Decision::Stop,
-                    }
-                },
-            ))
-            .service(fails_first::<Body>(reads, Arc::clone(&calls)));
-        let outcome = client.oneshot(Request::new(whole("large"))).await;
-        assert_eq!(outcome.is_ok(), attempts == 2);
-        assert_eq!(calls.load(Ordering::SeqCst), attempts);
-    }
-}
-
-/// R83 A retry that does not ask gets a typed error, and the server no part of the body.
-#[tokio::test(start_paused = true)]
-async fn a_retry_that_does_not_ask_gets_a_typed_error() {
-    let calls = Arc::new(AtomicUsize::new(0));
-    let client = ServiceBuilder::new()
-        .layer(ReplayLayer::new().max_body(3))
-        .layer(RetryLayer::new().max_retries(1).on_give_up(
-            |outcome: Result<Bytes, BoxError>, why| {
-                assert_eq!(why.reason(), GiveUpReason::Exhausted);
-                outcome
-            },
-        ))
-        .service(fails_first::<Body>(true, Arc::clone(&calls)));
-    let error = client
-        .oneshot(Request::new(whole("large")))
-        .await
-        .unwrap_err();
-    assert!(find::<NotReplayable>(&*error).is_some());
-    assert!(find::<Superseded>(&*error).is_none());
-    assert_eq!(calls.load(Ordering::SeqCst), 2);
-}
-
-/// R83 Only a body that may be larger than the cap has the mark in the extensions.
-#[tokio::test(start_paused = true)]
-async fn only_a_body_that_may_be_larger_is_marked() {
-    let marked = ServiceBuilder::new()
-        .layer(ReplayLayer::new().max_body(4))
-        .service(service_fn(
-            |request: Request<ReplayBody<Body>>| async move {
-                let mark = request.extensions().get::<BodyReplay>().cloned();
-                let body = request.into_body();
-                assert!(mark.as_ref().is_none_or(BodyReplay::is_replayable));
-                body.collect().await.unwrap();
-                Ok::<_, BoxError>(mark.map(|mark| mark.is_replayable()))
-            },
-        ));
-    for (body, expected) in [
-        (whole("four"), None),
-        (whole("fives"), Some(false)),
-        (frames([Frame::data("four".into())]), Some(true)),
-        (frames([Frame::data("fives".into())]), Some(false)),
-    ] {
-        let mark = marked.clone().oneshot(Request::new(body)).await.unwrap();
-        assert_eq!(mark, expected);
-    }
-}
-
-/// R83 An attempt that its limit ends leaves the body to the next one.
-#[tokio::test(start_paused = true)]
-async fn an_attempt_that_times_out_leaves_the_body() {
-    let calls = AtomicUsize::new(0);
-    let calls = &calls;
-    let server = service_fn(move |request: Request<ReplayBody<Body>>| async move {
-        let mut body = request.into_body();
-        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
-            body.frame().await.unwrap()?;
-            std::future::pending::<()>().await;
-        }
-        Ok::<_, BoxError>(body.collect().await?.to_bytes())
-    });
-    let client = ServiceBuilder::new()
-        .layer(ReplayLayer::new())
-        .layer(RetryLayer::new())
-        .layer(tower_keep::TimeoutLayer::new(Duration::from_secs(1)).per_attempt())
-        .service(server);
-    let (writer, body) = written();
-    for part in ["one ", "two"] {
-        writer.send(part).unwrap();
-    }
-    drop(writer);
-    assert_eq!(client.oneshot(Request::new(body)).await.unwrap(), "one two");
 }
