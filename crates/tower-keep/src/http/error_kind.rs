@@ -87,11 +87,11 @@ fn of_known(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
 
 fn of_io(error: &io::Error) -> Option<ErrorKind> {
     match error.kind() {
-        // Only `connect` fails in these ways.
-        io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::AddrNotAvailable => Some(ErrorKind::NeverSent),
+        // Usually only `connect` fails in these ways. An unreachable host or network may also end an
+        // established connection.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable => {
+            Some(ErrorKind::NeverSent)
+        }
         io::ErrorKind::UnexpectedEof => Some(ErrorKind::BodyTruncated),
         // The wrapped error may say more.
         _ => None,
@@ -159,9 +159,15 @@ mod tests {
         let io = |kind| io::Error::new(kind, "text");
         for (error, expected) in [
             (io(io::ErrorKind::ConnectionRefused), ErrorKind::NeverSent),
-            (io(io::ErrorKind::HostUnreachable), ErrorKind::NeverSent),
-            (io(io::ErrorKind::NetworkUnreachable), ErrorKind::NeverSent),
             (io(io::ErrorKind::AddrNotAvailable), ErrorKind::NeverSent),
+            (
+                io(io::ErrorKind::HostUnreachable),
+                ErrorKind::PossiblyProcessed,
+            ),
+            (
+                io(io::ErrorKind::NetworkUnreachable),
+                ErrorKind::PossiblyProcessed,
+            ),
             (
                 io(io::ErrorKind::ConnectionReset),
                 ErrorKind::PossiblyProcessed,
