@@ -78,7 +78,8 @@ pub enum Decision {
 #[diagnostic::on_unimplemented(
     message = "the retry policy does not fit the service: it decides on other requests, responses or errors",
     label = "the service takes `{Request}` and answers with `Result<{Response}, {Error}>`",
-    note = "`{Self}` has to implement `retry::Policy<{Request}, {Response}, {Error}>`"
+    note = "`{Self}` has to implement `retry::Policy<{Request}, {Response}, {Error}>`",
+    note = "the policy of `RetryLayer::http` does for HTTP requests and HTTP responses"
 )]
 pub trait Policy<Request, Response, Error> {
     /// The data that the policy keeps from the request until the call ends.

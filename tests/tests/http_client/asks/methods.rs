@@ -25,12 +25,12 @@ async fn a_post_that_timed_out_is_not_repeated() {
         let api = Pipeline::http_client().build().unwrap();
         let api = api.layer(in_memory(&origin, version));
         let error = api.clone().oneshot(post(&origin)).await.unwrap_err();
-        assert_eq!(error.to_string(), "time limit of 10s for attempt 1 expired");
+        assert_eq!(error.to_string(), "attempt time limit of 10s expired");
         assert_eq!(Rejection::of(&*error), Some(Rejection::TimedOut));
         assert_eq!(arrivals(&origin, version), [secs(0)]);
         assert_eq!(
             lines.records().last().unwrap(),
-            "WARN failed",
+            "ERROR failed",
             "{:?}",
             lines.records()
         );
@@ -82,7 +82,10 @@ async fn methods_and_statuses_are_chosen() {
             let retry = RetryLayer::http();
             let plain = request(method.clone(), &origin, "/");
             let expected = if idempotent { 4 } else { 1 };
-            assert_eq!(sent(&origin, version, &retry, plain.clone()).await, expected);
+            assert_eq!(
+                sent(&origin, version, &retry, plain.clone()).await,
+                expected
+            );
             let every = retry.clone().retry_every_method();
             assert_eq!(sent(&origin, version, &every, plain.clone()).await, 4);
             let mut forbidden = plain.clone();
@@ -110,7 +113,12 @@ async fn methods_and_statuses_are_chosen() {
 }
 
 /// How often this request arrives, behind this layer.
-async fn sent<L>(origin: &Origin, version: Version, retry: &L, request: Request<Full<Bytes>>) -> usize
+async fn sent<L>(
+    origin: &Origin,
+    version: Version,
+    retry: &L,
+    request: Request<Full<Bytes>>,
+) -> usize
 where
     L: Layer<Client<Full<Bytes>>>,
     L::Service: Service<Request<Full<Bytes>>>,
@@ -173,7 +181,12 @@ async fn one_case_is_decided_first() {
         assert_eq!(api.oneshot(get(&origin)).await.unwrap().status(), 404);
         assert_eq!(arrivals(&origin, version), [secs(0), secs(2), secs(9)]);
         let fields = lines.fields();
-        assert!(fields.iter().any(|line| line.contains("the server answered 409")), "{fields:#?}");
+        assert!(
+            fields
+                .iter()
+                .any(|line| line.contains("the server answered 409")),
+            "{fields:#?}"
+        );
         origin.assert_finished();
     }
 }
