@@ -1,5 +1,5 @@
-//! Test tools for tower layers: scripted services, event recorders, fault injection. No server, no
-//! waiting.
+//! Test tools for tower layers: scripted services, event recorders, fault injection, and an HTTP
+//! origin that misbehaves. No waiting.
 //!
 //! | task | tool |
 //! |---|---|

@@ -4,6 +4,7 @@
 //! Futures are polled by hand with a waker that does nothing, so that only the layers are counted,
 //! not an executor.
 
+mod bodies;
 mod measure;
 
 use std::{

@@ -2,5 +2,11 @@
 
 mod asks;
 mod client;
+mod drain;
 mod hints;
+mod idempotency_key;
 mod log;
+mod origin;
+mod passes_through;
+mod replay;
+mod send_deadline;

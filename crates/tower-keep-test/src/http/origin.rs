@@ -6,7 +6,7 @@ use super::{
     InMemoryStream, Received, Reply, connection, listener::Listener, socket::Socket, state,
 };
 use crate::sync::lock;
-use state::{OnConnect, State};
+use state::{CutAll, OnConnect, State};
 
 /// An HTTP server that plays a script of [`Reply`]s, good ones and faults, and records what arrived
 /// when.
@@ -235,6 +235,16 @@ impl Origin {
         self.on_connect(OnConnect::Hang);
     }
 
+    /// Closes all connections that are being served, whatever they do. New ones are served.
+    pub fn close_connections(&self) {
+        self.state.cut_all(CutAll::Close);
+    }
+
+    /// Resets all connections that are being served, whatever they do. New ones are served.
+    pub fn reset_connections(&self) {
+        self.state.cut_all(CutAll::Reset);
+    }
+
     fn on_connect(&self, what: OnConnect) {
         *lock(&self.state.on_connect) = what;
     }
@@ -243,6 +253,12 @@ impl Origin {
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.state.received()
+    }
+
+    /// The number of requests whose heads arrived.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.state.count()
     }
 
     /// The number of connections that were accepted.
@@ -301,7 +317,10 @@ fn admit(state: &Arc<State>, socket: Socket) {
     let number = state.connected();
     let what = *lock(&state.on_connect);
     match what {
-        OnConnect::Serve => state.spawn(connection::serve(state.clone(), socket, number)),
+        OnConnect::Serve => {
+            let cuts = state.cuts();
+            state.spawn(connection::serve(state.clone(), socket, number, cuts));
+        }
         OnConnect::Reset => socket.reset_on_drop(),
         OnConnect::Hang => state.spawn(async move {
             let _open = socket;
@@ -325,7 +344,7 @@ impl fmt::Debug for Origin {
         f.debug_struct("Origin")
             .field("authority", &self.authority())
             .field("connections", &self.connections())
-            .field("received", &self.received().len())
+            .field("received", &self.count())
             .finish_non_exhaustive()
     }
 }

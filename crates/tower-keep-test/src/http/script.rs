@@ -8,7 +8,8 @@ use std::{
 
 use super::{Received, Reply};
 
-type Compute = Arc<dyn Fn(&Received) -> Reply + Send + Sync>;
+/// A closure of the test.
+pub(super) type Compute = Arc<dyn Fn(&Received) -> Reply + Send + Sync>;
 
 #[derive(Default)]
 pub(super) struct Script {

@@ -24,6 +24,7 @@ const BUFFER: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Socket {
     transport: Transport,
+    reset: ResetSwitch,
     /// Bytes that were read and put back.
     unread: BytesMut,
 }
@@ -31,7 +32,7 @@ pub(super) struct Socket {
 #[derive(Debug)]
 enum Transport {
     Tcp(TcpStream),
-    Memory(DuplexStream, Arc<AtomicBool>),
+    Memory(DuplexStream),
 }
 
 impl Socket {
@@ -40,15 +41,17 @@ impl Socket {
         let _ = stream.set_nodelay(true);
         Self {
             transport: Transport::Tcp(stream),
+            reset: ResetSwitch::default(),
             unread: BytesMut::new(),
         }
     }
 
     pub(super) fn in_memory() -> (Self, InMemoryStream) {
         let (near, far) = duplex(BUFFER);
-        let reset = Arc::new(AtomicBool::new(false));
+        let reset = ResetSwitch::default();
         let socket = Self {
-            transport: Transport::Memory(near, reset.clone()),
+            transport: Transport::Memory(near),
+            reset: reset.clone(),
             unread: BytesMut::new(),
         };
         (socket, InMemoryStream { stream: far, reset })
@@ -71,14 +74,36 @@ impl Socket {
         {}
     }
 
+    /// The switch that makes the drop of this socket a reset.
+    pub(super) fn reset_switch(&self) -> ResetSwitch {
+        self.reset.clone()
+    }
+
     /// Makes the drop of this socket a reset.
     pub(super) fn reset_on_drop(&self) {
-        match &self.transport {
+        self.reset.turn_on();
+    }
+}
+
+/// Makes the drop of a socket a reset.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ResetSwitch(Arc<AtomicBool>);
+
+impl ResetSwitch {
+    pub(super) fn turn_on(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let (Transport::Tcp(stream), true) = (&self.transport, self.reset.is_on()) {
             // A failure leaves a plain close, which the client sees as well.
-            Transport::Tcp(stream) => {
-                let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-            }
-            Transport::Memory(_, reset) => reset.store(true, Ordering::SeqCst),
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -97,7 +122,7 @@ impl AsyncRead for Socket {
         }
         match &mut self.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Memory(stream, _) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -110,21 +135,21 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         match &mut self.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Memory(stream, _) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Memory(stream, _) => Pin::new(stream).poll_flush(cx),
+            Transport::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Memory(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -138,12 +163,12 @@ impl AsyncWrite for Socket {
 #[derive(Debug)]
 pub struct InMemoryStream {
     stream: DuplexStream,
-    reset: Arc<AtomicBool>,
+    reset: ResetSwitch,
 }
 
 impl InMemoryStream {
     fn check(&self) -> io::Result<()> {
-        if self.reset.load(Ordering::SeqCst) {
+        if self.reset.is_on() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())

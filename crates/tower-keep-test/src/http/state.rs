@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use super::{
     Received, Reply,
-    script::{Choice, Script, compute},
+    script::{Choice, Compute, Script, compute},
 };
 use crate::sync::{Signal, lock};
 
@@ -23,12 +23,21 @@ pub(super) enum OnConnect {
     Hang,
 }
 
+/// How the test ends all connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CutAll {
+    #[default]
+    Close,
+    Reset,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) script: Mutex<Script>,
     pub(super) on_connect: Mutex<OnConnect>,
     log: Mutex<Log>,
     changed: Signal,
+    cut: watch::Sender<CutAll>,
     tasks: Mutex<Tasks>,
 }
 
@@ -78,6 +87,16 @@ impl State {
         lock(&self.log).connections
     }
 
+    /// Ends all connections.
+    pub(super) fn cut_all(&self, how: CutAll) {
+        self.cut.send_replace(how);
+    }
+
+    /// Learns of each later [`cut_all`](Self::cut_all).
+    pub(super) fn cuts(&self) -> watch::Receiver<CutAll> {
+        self.cut.subscribe()
+    }
+
     pub(super) fn problem(&self, problem: impl Into<String>) {
         let problem = problem.into();
         self.change(|log| log.problems.push(problem));
@@ -85,6 +104,10 @@ impl State {
 
     pub(super) fn problems(&self) -> Vec<String> {
         lock(&self.log).problems.clone()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        lock(&self.log).records.len()
     }
 
     pub(super) fn received(&self) -> Vec<Received> {
@@ -139,7 +162,7 @@ impl State {
 pub(super) struct Ticket {
     state: Arc<State>,
     number: usize,
-    compute: Option<Arc<dyn Fn(&Received) -> Reply + Send + Sync>>,
+    compute: Option<Compute>,
 }
 
 impl Ticket {

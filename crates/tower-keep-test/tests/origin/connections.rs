@@ -36,7 +36,7 @@ async fn refuse_and_accept_on_a_socket() {
     early.write_all(GET).await.unwrap();
     assert!(early.read_to_end(&mut Vec::new()).await.unwrap() > 0);
     assert_eq!(origin.connections(), 4);
-    assert_eq!(origin.received().len(), 4);
+    assert_eq!((origin.received().len(), origin.count()), (4, 4));
     assert_eq!(origin.url("/a?b"), format!("http://{address}/a?b"));
 }
 
@@ -100,4 +100,33 @@ async fn a_dropped_origin_frees_its_port_at_once() {
     drop(origin);
     let error = TcpStream::connect(address).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn the_test_ends_all_connections_at_once() {
+    let origin = Origin::start().await.unwrap().times(2, &Reply::hang());
+    for reset in [false, true] {
+        let mut client = TcpStream::connect(origin.address()).await.unwrap();
+        client.write_all(GET).await.unwrap();
+        let requests = if reset { 2 } else { 1 };
+        origin.until(|received| received.len() == requests).await;
+        if reset {
+            origin.reset_connections();
+        } else {
+            origin.close_connections();
+        }
+        let read = client.read(&mut [0]).await;
+        if reset {
+            assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        } else {
+            assert_eq!(read.unwrap(), 0);
+        }
+    }
+    // The next connection is served.
+    origin.push(Reply::status(204));
+    let mut client = TcpStream::connect(origin.address()).await.unwrap();
+    client.write_all(GET).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
 }

@@ -265,4 +265,19 @@ async fn a_header_that_http_2_forbids_is_a_problem_of_the_test() {
     let mut client = Client::connect(&origin).await;
     assert!(client.get().await.is_err());
     assert!(origin.problems()[0].contains("cannot be sent in HTTP/2"));
+    assert!(origin.received()[0].abandoned.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_test_ends_all_connections_at_once() {
+    let origin = Origin::in_memory().script([Reply::hang(), Reply::hang()]);
+    let mut client = Client::connect(&origin).await;
+    let (first, second) = (client.send("GET").await, client.send("GET").await);
+    origin.until(|received| received.len() == 2).await;
+    origin.reset_connections();
+    for response in [first, second] {
+        let error = read(response).await.unwrap_err();
+        assert_eq!(error.get_io().unwrap().kind(), ErrorKind::ConnectionReset);
+    }
+    assert!(origin.received().iter().all(|one| one.abandoned.is_none()));
 }

@@ -48,12 +48,12 @@ impl Finding {
     }
 }
 
-/// The description of a failure: the status, or the error with its sources.
+/// The description of a failure: the status, or the error with its sources. `None` if a layer of
+/// this library made the response: the server did not give that answer.
 pub(super) fn describe<T: HttpResponse, E: 'static>(
     result: &Result<T, E>,
 ) -> Option<Cow<'static, str>> {
     match result {
-        // A layer made this response: the server did not answer.
         Ok(_) if verdict::read().is_some_and(|verdict| verdict.made_response()) => None,
         Ok(response) => Some(Answer::of(response).describe().into()),
         Err(error) => as_error(error).map(|error| describe_error(error).into()),

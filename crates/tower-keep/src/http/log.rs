@@ -20,13 +20,11 @@ impl LogLayer {
     /// the number of resends.
     ///
     /// Records have these fields, next to [those of every log](crate::log#fields), and events have
-    /// [`Event::http`](crate::Event::http). Paths, queries, headers and user information are not
-    /// logged. The job fails with every error, with a response whose status is from 500 to 599, and
-    /// with a gRPC status of a failed server.
     /// [`Event::http`](crate::Event::http). They contain no path, no query, no header and no user
     /// information. An [error's text](crate::log#error-texts) may contain a URL, with its path.
     ///
-    /// The job fails with every error, and with a response whose status is from 500 to 599.
+    /// The job fails with every error, with a response whose status is from 500 to 599, and with a
+    /// gRPC status of a failed server.
     /// Any other response leaves the decision to the layers inside: if a
     /// [Retry](crate::RetryLayer) layer gives up on a 429, for example, the job fails too.
     /// [`classify`](Self::classify) changes this.

@@ -130,10 +130,11 @@ where
             return if_idempotent(Decision::Retry);
         }
         match Finding::of(result) {
-            Finding::Answer(answer) if is_idempotent => {
-                self.after_answer(answer, result.as_ref().ok())
-            }
-            Finding::Answer(_) => Decision::Stop,
+            Finding::Answer(answer) => match self.after_answer(answer, result.as_ref().ok()) {
+                // The server forbids it to all.
+                Decision::Never => Decision::Never,
+                decision => if_idempotent(decision),
+            },
             Finding::Error(ErrorKind::NeverSent) if *repeatable != Repeatable::Never => {
                 Decision::Retry
             }
@@ -143,6 +144,13 @@ where
             }
             Finding::Rejected(_) => Decision::Stop,
         }
+    }
+
+    fn is_failure(&self, response: &Response) -> bool {
+        let answer = Answer::of(response);
+        answer.fails_job()
+            || self.retried(answer) != Retried::No
+            || self.own_hint(answer, response).is_some()
     }
 
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
@@ -160,9 +168,7 @@ impl<M> HttpPolicy<M> {
             };
         };
         let (status, headers) = (response.status(), response.headers());
-        // A hint of the user makes a failure of any status one that may pass.
-        let own = self.hints.as_ref().filter(|_| is_error(answer));
-        if let Some(hint) = own.and_then(|hints| hints.hint(status, headers)) {
+        if let Some(hint) = self.own_hint(answer, response) {
             return after(hint, headers);
         }
         match self.retried(answer) {
@@ -173,6 +179,12 @@ impl<M> HttpPolicy<M> {
                 None => Decision::Stop,
             },
         }
+    }
+
+    /// A hint of the user makes a failure of any status one that may pass.
+    fn own_hint<T: HttpResponse>(&self, answer: Answer, response: &T) -> Option<Hint> {
+        let hints = self.hints.as_ref().filter(|_| is_error(answer))?;
+        hints.hint(response.status(), response.headers())
     }
 
     fn retried(&self, answer: Answer) -> Retried {

@@ -132,8 +132,10 @@ impl GrpcStatus {
         if !is_grpc(headers) {
             return None;
         }
-        let code = status.to_str().ok().and_then(|text| text.parse().ok());
+        // Digits only: `parse` would take a sign.
+        let digits = (status.to_str().ok()).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
         // What cannot be read is an unknown failure, as in grpc's own clients.
+        let code = digits.and_then(|digits| digits.parse().ok());
         Some(code.map_or(Self::UNKNOWN, Self::known))
     }
 

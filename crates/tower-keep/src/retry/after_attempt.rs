@@ -42,15 +42,20 @@ pub(super) struct FailedAttempt<'a> {
 
 impl FailedAttempt<'_> {
     /// The wait before the next attempt, or the reason for giving up. Emits the matching event.
-    /// `describe` is the policy's description of the result.
+    /// `is_accepted`: the result is a response that is no failure. `describe` is the policy's
+    /// description of the result.
     #[cold]
     pub(super) fn next<T, E: fmt::Display>(
         mut self,
         result: &Result<T, E>,
         decision: Decision,
+        is_accepted: bool,
         describe: impl FnOnce() -> Option<Arc<str>>,
     ) -> Result<Duration, GiveUpReason> {
         if decision == Decision::Stop {
+            if result.is_ok() {
+                verdict::fail(describe());
+            }
             return Err(GiveUpReason::NotRetryable);
         }
         let (attempt, max_retries) = (self.attempt, self.max_retries);
@@ -72,8 +77,9 @@ impl FailedAttempt<'_> {
             Err(reason) => {
                 if decision == Decision::Never {
                     verdict::forbid(result);
-                } else if result.is_ok() {
-                    // The policy wanted to retry this response: the job fails.
+                }
+                if result.is_ok() && !is_accepted {
+                    // The policy wanted to retry this response, or calls it a failure: the job fails.
                     verdict::fail(describe());
                 }
                 if decision != Decision::Never && self.settings.stops_outer_retries {
@@ -180,8 +186,8 @@ fn is_too_late(delay: Duration, deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline.saturating_duration_since(Instant::now()) <= delay)
 }
 
-/// Records the end of an attempt in the job. `accepted`: the policy accepted an `Ok`, returned
-/// `Never`, or did not run.
+/// Records the end of an attempt in the job. `accepted`: the policy accepted an `Ok`, or did not
+/// run.
 #[inline(always)]
 pub(super) fn attempt_ended<T, E>(
     membership: &Membership,

@@ -325,15 +325,21 @@ where
             let decision = if is_final(verdict, this.membership) {
                 None
             } else {
-                let decide = || layer.policy.decide(this.seen, &result, &attempt);
-                match this.membership.ask(decide) {
-                    Decision::Stop if result.is_ok() => None,
-                    decision => Some(decision),
-                }
+                let decide = || {
+                    let decision = layer.policy.decide(this.seen, &result, &attempt);
+                    let is_accepted = matches!(decision, Decision::Stop | Decision::Never)
+                        && (result.as_ref())
+                            .is_ok_and(|response| !layer.policy.is_failure(response));
+                    match decision {
+                        Decision::Stop if is_accepted => None,
+                        decision => Some((decision, is_accepted)),
+                    }
+                };
+                this.membership.ask(decide)
             };
-            let accepted = matches!(decision, None | Some(Decision::Never));
+            let accepted = decision.is_none_or(|(_, is_accepted)| is_accepted);
             attempt_ended(this.membership, &result, accepted, verdict);
-            let Some(decision) = decision else {
+            let Some((decision, is_accepted)) = decision else {
                 this.membership.finish(&result);
                 return Poll::Ready(result);
             };
@@ -351,7 +357,7 @@ where
                     jitter: this.jitter,
                     budget: this.budget.as_ref(),
                 };
-                failed.next(&result, decision, describe)
+                failed.next(&result, decision, is_accepted, describe)
             });
             let delay = match planned {
                 Ok(delay) => delay,

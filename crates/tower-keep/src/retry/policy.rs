@@ -31,7 +31,8 @@ pub enum Decision {
     /// same stack.
     ///
     /// Use it if a repetition would do harm, or if the server forbids it. It emits an event, so use
-    /// [`Stop`](Self::Stop) for a success.
+    /// [`Stop`](Self::Stop) for a success. A response is a success unless
+    /// [`is_failure`](Policy::is_failure) says otherwise.
     Never,
 }
 
@@ -95,6 +96,17 @@ pub trait Policy<Request, Response, Error> {
         result: &Result<Response, Error>,
         attempt: &Attempt<'_>,
     ) -> Decision;
+
+    /// Whether a response that the policy does not retry is a failure all the same: of the attempt,
+    /// and, unless the log decides otherwise, of the job. Default: no.
+    ///
+    /// It runs after [`Stop`](Decision::Stop) and [`Never`](Decision::Never) on an `Ok`. An example
+    /// is a server error after a request that must not be sent twice.
+    #[inline(always)]
+    fn is_failure(&self, response: &Response) -> bool {
+        let _ = response;
+        false
+    }
 
     /// Describes a result that the policy does not accept, for events: see [`Classify::describe`].
     /// Default: the text of the error, or a general sentence for a response.
@@ -382,6 +394,11 @@ where
             }
             decision => decision,
         }
+    }
+
+    #[inline(always)]
+    fn is_failure(&self, response: &Response) -> bool {
+        self.classify.is_failure(response)
     }
 
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {

@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    runtime::Handle,
+};
 
 use super::frame::{Sent, Tracker};
 use crate::{
@@ -239,7 +242,10 @@ impl Drop for Wire {
         let end = lock(&self.control.inner).end;
         match (end, self.socket.take()) {
             (Some(End::Reset), Some(socket)) => socket.reset_on_drop(),
-            (Some(End::Close), Some(socket)) => self.state.spawn(socket.close()),
+            // At the end of the runtime, nothing can be spawned any more.
+            (Some(End::Close), Some(socket)) if Handle::try_current().is_ok() => {
+                self.state.spawn(socket.close());
+            }
             _ => {}
         }
     }

@@ -24,11 +24,12 @@ use crate::error::BoxError;
 /// [`ReplayLayer`](super::ReplayLayer) makes it. Without the layer, use [`new`](Self::new).
 ///
 /// ```
+/// use bytes::Bytes;
 /// use http_body_util::{BodyExt, Full};
 /// use tower_keep::http::replay::ReplayBody;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let body = ReplayBody::new(Full::from("an upload"), 64 * 1024);
+/// let body = ReplayBody::new(Full::new(Bytes::from("an upload")), 64 * 1024);
 /// let again = body.clone();
 /// assert_eq!(body.collect().await.unwrap().to_bytes(), "an upload");
 /// assert_eq!(again.collect().await.unwrap().to_bytes(), "an upload");
@@ -69,7 +70,8 @@ pub struct ReplayBody<B> {
 /// policy needs, without the type of the body.
 ///
 /// The [layer](super::ReplayLayer) puts it into the extensions of a request whose body may be
-/// larger than the cap. A request without it has a body that fits.
+/// larger than the cap, or than the default cap of 64 KiB. A request without it has a body that
+/// fits into both.
 #[derive(Clone, Debug)]
 pub struct BodyReplay(Arc<AtomicBool>);
 
@@ -92,7 +94,9 @@ impl<B: Body> ReplayBody<B> {
     /// As [`new`](Self::new), with a [`BodyReplay`] if the body may be larger.
     pub(super) fn watched(body: B, max: usize) -> (Self, Option<BodyReplay>) {
         let max = max as u64;
-        let may_exceed = body.size_hint().upper().is_none_or(|upper| upper > max);
+        // A retry keeps no larger body by itself, and has to see that this one is recorded.
+        let known = max.min(super::layer::DEFAULT_MAX as u64);
+        let may_exceed = (body.size_hint().upper()).is_none_or(|upper| upper > known);
         let watch = may_exceed.then(|| BodyReplay(Arc::default()));
         let lost = watch.as_ref().map(|watch| Arc::clone(&watch.0));
         (Self::with(Shared::new(body, max, lost)), watch)
@@ -214,7 +218,6 @@ where
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
-                let hint = inner.size_hint();
                 let is_end = inner.is_end_stream();
                 let reference = match (frame.data_ref(), frame.trailers_ref()) {
                     (Some(data), _) => FrameRef::Data(data),
@@ -233,7 +236,6 @@ where
                     Polled::Frame {
                         frame: reference,
                         rest,
-                        hint,
                     }
                 });
                 drop(over);

@@ -22,7 +22,7 @@
 //! type Outcome = Result<Response<Bytes>, BoxError>;
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
-//! // Rejects the first attempt, after it has read half of the body.
+//! // Reads the body, and rejects the first attempt.
 //! let server = service_fn(|request: Request<ReplayBody<Body>>| async move {
 //!     let attempt = tower_keep::Job::current().attempt();
 //!     let body = request.into_body().collect().await?.to_bytes();
@@ -68,8 +68,8 @@
 //!
 //! # Content-Length and trailers
 //!
-//! The size hint of the body stays exact, so the client sends the same `Content-Length` in each
-//! attempt. Trailers are sent again too. They do not count towards the cap.
+//! Each attempt has the size hint of the inner body, so the client sends the same `Content-Length`,
+//! or none. Trailers are sent again too. They do not count towards the cap.
 //!
 //! # Place in the order
 //!
@@ -84,7 +84,7 @@
 //!
 //! # Cost
 //!
-//! A body of up to four frames costs two allocations, and one for more frames. Its data is not
+//! A body of up to four frames costs two allocations, and a longer one a third. Its data is not
 //! copied. The kept data lives as long as the request, at most 64 KiB by default. A body whose size
 //! is unknown or above the cap also costs an entry in the extensions of the request.
 //!

@@ -23,6 +23,9 @@ pub(super) struct Shared<B> {
     state: Mutex<State<B>>,
     /// The cap in bytes.
     max: u64,
+    /// The size of the whole body. It does not become known later: a transport must not send a
+    /// body of unknown length with `Content-Length`, and so without trailers, the second time.
+    size: SizeHint,
     /// Set when no further attempt can send the whole body.
     lost: Option<Arc<AtomicBool>>,
 }
@@ -39,8 +42,6 @@ pub(super) struct Attempt {
 
 struct State<B> {
     inner: Inner<B>,
-    /// What the inner body has still to send.
-    hint: SizeHint,
     record: Record,
     trailers: Option<HeaderMap>,
     /// The record is incomplete: only the newest attempt can send the rest.
@@ -79,7 +80,6 @@ pub(super) enum Polled<'a, B> {
     Frame {
         frame: FrameRef<'a>,
         rest: Option<Pin<Box<B>>>,
-        hint: SizeHint,
     },
     Ended,
     /// An error, or a panic.
@@ -122,15 +122,14 @@ impl<B> Leftovers<B> {
 
 impl<B: Body> Shared<B> {
     pub(super) fn new(body: B, max: u64, lost: Option<Arc<AtomicBool>>) -> Self {
-        let hint = body.size_hint();
+        let size = body.size_hint();
         let inner = match body.is_end_stream() {
             true => Inner::Ended,
             false => Inner::Here(Box::pin(body)),
         };
-        let sealed = hint.lower() > max;
+        let sealed = size.lower() > max;
         let state = State {
             inner,
-            hint,
             record: Record::default(),
             trailers: None,
             sealed,
@@ -140,6 +139,7 @@ impl<B: Body> Shared<B> {
         Self {
             state: Mutex::new(state),
             max,
+            size,
             lost,
         }
     }
@@ -203,8 +203,7 @@ impl<B> Shared<B> {
                     false => Some(waker),
                 };
             }
-            Polled::Frame { frame, rest, hint } => {
-                state.hint = hint;
+            Polled::Frame { frame, rest } => {
                 let rest = match (&frame, rest) {
                     (FrameRef::Trailers(_), inner) => {
                         leftovers._inner = inner.map(Inner::Here);
@@ -214,9 +213,6 @@ impl<B> Shared<B> {
                     (_, None) => Inner::Ended,
                 };
                 state.inner = rest;
-                if matches!(state.inner, Inner::Ended) {
-                    state.hint = SizeHint::with_exact(0);
-                }
                 match frame {
                     FrameRef::Data(data) => {
                         let len = data.len() as u64;
@@ -239,13 +235,9 @@ impl<B> Shared<B> {
                     FrameRef::Unknown => self.seal(&mut state),
                 }
             }
-            Polled::Ended => {
-                state.inner = Inner::Ended;
-                state.hint = SizeHint::with_exact(0);
-            }
+            Polled::Ended => state.inner = Inner::Ended,
             Polled::Failed => {
                 state.inner = Inner::Failed;
-                state.hint = SizeHint::new();
                 leftovers._record = Some(state.record.forget(0));
                 self.seal(&mut state);
             }
@@ -287,22 +279,14 @@ impl<B> Shared<B> {
             && (attempt.sent_trailers || state.trailers.is_none())
     }
 
+    /// What the attempt has still to send.
     pub(super) fn size_hint(&self, attempt: &Attempt) -> SizeHint {
-        let state = self.lock();
-        let (recorded, rest) = (state.record.end() - attempt.at, state.hint);
-        let is_kept = attempt.at >= state.record.start();
-        drop(state);
-        let mut hint = SizeHint::new();
-        if !is_kept {
-            // It cannot send the body.
-            return hint;
+        let mut left = SizeHint::new();
+        if let Some(upper) = self.size.upper() {
+            left.set_upper(upper.saturating_sub(attempt.at));
         }
-        let upper = rest.upper().and_then(|upper| upper.checked_add(recorded));
-        hint.set_lower(rest.lower().saturating_add(recorded));
-        if let Some(upper) = upper {
-            hint.set_upper(upper);
-        }
-        hint
+        left.set_lower(self.size.lower().saturating_sub(attempt.at));
+        left
     }
 
     /// The number of bytes in the record.

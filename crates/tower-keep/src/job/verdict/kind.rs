@@ -85,7 +85,7 @@ impl Verdict {
     }
 
     /// Whether the layer made the response itself, instead of the service.
-    #[cfg(all(feature = "http", feature = "log"))]
+    #[cfg(feature = "http")]
     pub(crate) fn made_response(&self) -> bool {
         let is_of_service = matches!(self.kind, VerdictKind::Failure | VerdictKind::Forbidden);
         self.responded && !is_of_service

@@ -30,9 +30,9 @@ impl<P, C, H, B, N, A, D> RetryLayer<P, HookSet<C, H, B, N, A, D>> {
     /// | last decision of the policy | does the hook run? |
     /// |---|---|
     /// | a retry that the layer did not grant | yes |
-    /// | [`Never`](crate::retry::Decision::Never) | yes, with the reason `Forbidden`; an `Ok` stays a success |
+    /// | [`Never`](crate::retry::Decision::Never) | yes, with the reason `Forbidden`; an `Ok` stays a success, unless [`is_failure`](crate::retry::Policy::is_failure) |
     /// | [`Stop`](crate::retry::Decision::Stop) on an `Err` | yes |
-    /// | [`Stop`](crate::retry::Decision::Stop) on an `Ok` | no |
+    /// | [`Stop`](crate::retry::Decision::Stop) on an `Ok` | no, unless [`is_failure`](crate::retry::Policy::is_failure) |
     /// | the policy did not run | no |
     ///
     /// If the hook replaces an `Err` by an `Ok`, the job succeeds. If it replaces a failed response
@@ -215,7 +215,7 @@ impl<P, C, H, B, N, A, D> RetryLayer<P, HookSet<C, H, B, N, A, D>> {
     /// from the previous outcome.
     ///
     /// `see` reads each outcome that another attempt follows. Its result goes to the hook; before
-    /// the first attempt the hook gets `None`. The outcome itself is dropped before the wait.
+    /// the first attempt the hook gets `None`. The outcome itself is not kept during the wait.
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc};

@@ -1,0 +1,65 @@
+//! What a repeatable body costs.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use futures::stream;
+use http::Request;
+use http_body_util::{Full, StreamBody};
+use hyper::body::{Body, Frame};
+use tower::{Layer, Service, service_fn};
+use tower_keep::{BoxError, ReplayLayer, http::replay::ReplayBody};
+
+/// The allocations of this code.
+fn allocations<T>(code: impl FnOnce() -> T) -> u64 {
+    allocation_counter::measure(|| drop(code())).count_total
+}
+
+fn send<B>(mut body: ReplayBody<B>) -> u64
+where
+    B: Body<Error: Into<BoxError>>,
+{
+    let mut sent = 0;
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) {
+        sent += frame.unwrap().into_data().unwrap().len() as u64;
+    }
+    sent
+}
+
+/// R83 A body that fits costs two allocations, for any number of attempts. A longer list of frames
+/// costs a third.
+#[test]
+fn a_body_that_fits_costs_two_allocations() {
+    let frames = |count: usize| {
+        let frame = || Ok::<_, BoxError>(Frame::data(Bytes::from_static(&[7; 4096])));
+        StreamBody::new(stream::iter((0..count).map(move |_| frame())))
+    };
+    for (count, most) in [(1, 2), (4, 2), (8, 3)] {
+        let cost = allocations(|| {
+            let body = ReplayBody::new(frames(count), 64 * 1024);
+            for _ in 0..3 {
+                assert_eq!(send(body.clone()), 4096 * count as u64);
+            }
+        });
+        assert!(cost <= most, "{count} frames: {cost}");
+    }
+}
+
+/// R83 The layer adds nothing to the cost of a body that is known to fit.
+#[test]
+fn the_layer_costs_no_more_than_the_body() {
+    let inner = service_fn(|request: Request<ReplayBody<Full<Bytes>>>| {
+        assert_eq!(send(request.into_body()), 9);
+        std::future::ready(Ok::<_, BoxError>(()))
+    });
+    let mut service = ReplayLayer::new().layer(inner);
+    let cost = allocations(|| {
+        let request = Request::new(Full::new(Bytes::from_static(b"an upload")));
+        service.call(request)
+    });
+    assert!((1..=2).contains(&cost), "{cost}");
+}
