@@ -362,6 +362,11 @@ where
             .unwrap_or_else(|| self.otherwise.decide(seen, result, attempt))
     }
 
+    #[inline(always)]
+    fn is_failure(&self, response: &Response) -> bool {
+        self.otherwise.is_failure(response)
+    }
+
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
         self.otherwise.describe(result)
     }

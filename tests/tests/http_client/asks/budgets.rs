@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, EventKind, GiveUpReason, LogLayer, Ratio, RetryLayer, TimeoutLayer,
-    retry::{Attempt, Decision, Jitter, RetryBudget},
+    retry::{Decision, Jitter, RetryBudget},
 };
 use tower_keep_test::{
     Recorder,
@@ -184,11 +184,10 @@ async fn after_a_hang<const RETRIED: bool>(version: Version) -> usize {
     let origin = Origin::in_memory()
         .then(Reply::hang())
         .then(Reply::status(200));
-    let retry = RetryLayer::http().decide_first(
-        |_: &Result<Response<Incoming>, BoxError>, attempt: &Attempt<'_>| {
+    let retry =
+        RetryLayer::http().decide_first(|_: &Result<Response<Incoming>, BoxError>, attempt| {
             (attempt.timed_out() && !RETRIED).then_some(Decision::Stop)
-        },
-    );
+        });
     let api = ServiceBuilder::new()
         .layer(retry)
         .layer(TimeoutLayer::new(secs(10)).per_attempt())

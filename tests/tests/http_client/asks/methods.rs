@@ -8,7 +8,7 @@ use hyper_util::client::legacy;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, LogLayer, Pipeline, Rejection, RepeatRequest, RetryLayer,
-    retry::{Attempt, Decision, Jitter},
+    retry::{Decision, Jitter},
 };
 use tower_keep_test::http::{Origin, Reply};
 use tower_keep_tests::*;
@@ -140,7 +140,7 @@ async fn the_decision_sees_the_request() {
         // A new object is not visible at once.
         let retry = RetryLayer::http().jitter(Jitter::None).decide_with_request(
             |request: &Request<Full<Bytes>>| request.uri().path().starts_with("/new/"),
-            |is_new: &bool, outcome: &Outcome, attempt: &Attempt<'_>| match outcome {
+            |is_new: &bool, outcome: &Outcome, attempt| match outcome {
                 Ok(response) if response.status() == StatusCode::NOT_FOUND && *is_new => {
                     Decision::RetryIn(secs(attempt.number().into()))
                 }
@@ -168,12 +168,11 @@ async fn one_case_is_decided_first() {
             .then(Reply::status(409))
             .then(Reply::status(503).header("retry-after", "7"))
             .then(Reply::status(404));
-        let retry = RetryLayer::http().decide_first(
-            |outcome: &Result<Response<Incoming>, BoxError>, _: &Attempt<'_>| {
+        let retry =
+            RetryLayer::http().decide_first(|outcome: &Result<Response<Incoming>, BoxError>, _| {
                 let conflict = outcome.as_ref().is_ok_and(|found| found.status() == 409);
                 conflict.then_some(Decision::RetryIn(secs(2)))
-            },
-        );
+            });
         let api = ServiceBuilder::new()
             .layer(LogLayer::http())
             .layer(retry.jitter(Jitter::None))

@@ -146,7 +146,7 @@ async fn the_response_says_how_many_attempts() {
 
     for version in VERSIONS {
         let origin = unavailable();
-        let retry = RetryLayer::http().on_give_up(|mut outcome: Outcome, why: GaveUp| {
+        let retry = RetryLayer::http().on_give_up(|mut outcome: Outcome, why| {
             if let Ok(response) = &mut outcome {
                 response.extensions_mut().insert(Attempts(why.attempts()));
             }
