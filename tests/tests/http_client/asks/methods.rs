@@ -5,9 +5,9 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_keep::{
-    BoxError, LogLayer, Pipeline, Rejection, RepeatRequest, RetryLayer,
+    BoxError, Pipeline, Rejection, RepeatRequest, RetryLayer,
     retry::{Decision, Jitter},
 };
 use tower_keep_test::http::{Origin, Reply};
@@ -173,10 +173,11 @@ async fn one_case_is_decided_first() {
                 let conflict = outcome.as_ref().is_ok_and(|found| found.status() == 409);
                 conflict.then_some(Decision::RetryIn(secs(2)))
             });
-        let api = ServiceBuilder::new()
-            .layer(LogLayer::http())
-            .layer(retry.jitter(Jitter::None))
-            .service(in_memory(&origin, version).map_err(BoxError::from));
+        let api = Pipeline::http_client()
+            .retry(retry.jitter(Jitter::None))
+            .build()
+            .unwrap()
+            .layer(in_memory(&origin, version).map_err(BoxError::from));
         assert_eq!(api.oneshot(get(&origin)).await.unwrap().status(), 404);
         assert_eq!(arrivals(&origin, version), [secs(0), secs(2), secs(9)]);
         let fields = lines.fields();
