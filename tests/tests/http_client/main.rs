@@ -1,6 +1,5 @@
 //! HTTP clients behind the layers.
 
-mod asks;
 mod client;
 mod drain;
 mod hints;
@@ -10,3 +9,4 @@ mod origin;
 mod passes_through;
 mod replay;
 mod send_deadline;
+mod table;
