@@ -1,5 +1,6 @@
 //! HTTP clients behind the layers.
 
+mod asks;
 mod client;
 mod drain;
 mod hints;
