@@ -4,6 +4,7 @@ use std::{any::Any, error::Error, io};
 
 use http::StatusCode;
 
+use super::replay::NotReplayable;
 use crate::error::{BoxError, cause_of};
 
 /// What an error of an HTTP client says about its request.
@@ -41,8 +42,8 @@ pub enum ErrorKind {
     BodyTruncated,
     /// The response body did not arrive in time.
     BodyStalled,
-    /// Another attempt would fail in the same way: the request is invalid, or there are too many
-    /// redirects. It says nothing about the server.
+    /// Another attempt would fail in the same way: the request is invalid, there are too many
+    /// redirects, or the body cannot be sent again. It says nothing about the server.
     Permanent,
 }
 
@@ -68,6 +69,10 @@ impl ErrorKind {
 fn of_known(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return of_io(error);
+    }
+    // No later attempt can send the body either.
+    if error.is::<NotReplayable>() {
+        return Some(ErrorKind::Permanent);
     }
     #[cfg(feature = "hyper-1")]
     if let Some(kind) = super::hyper::kind_of(error) {

@@ -83,6 +83,20 @@ impl RetryLayer {
     /// [`http::Request`] needs a [`ReplayLayer`](crate::ReplayLayer) outside. Of reqwest's requests,
     /// a streamed body is recorded while it is sent.
     ///
+    /// ```compile_fail,E0277
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::combinators::BoxBody;
+    /// # use tower::{Layer, Service, service_fn};
+    /// # use tower_keep::{BoxError, RetryLayer};
+    /// # fn serve<S: Service<Request<BoxBody<Bytes, BoxError>>>>(_: S) {}
+    /// let client = service_fn(|_: Request<BoxBody<Bytes, BoxError>>| async {
+    ///     Ok::<_, BoxError>(Response::new(String::new()))
+    /// });
+    /// // error: the body `BoxBody<Bytes, ..>` cannot be sent again: put a `ReplayLayer` outside the retry
+    /// serve(RetryLayer::http().layer(client));
+    /// ```
+    ///
     /// The body of a response that is not the last is read during the wait, up to 64 KiB, so that
     /// the connection can be used again ([RFC 9112, 9.3]).
     ///
