@@ -2,13 +2,18 @@
 
 use std::{
     convert::Infallible,
-    future::ready,
+    error::Error,
+    future::{Future, ready},
     io,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use http::Request;
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
@@ -19,7 +24,10 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+};
 use tower::{BoxError, service_fn};
 use tower_keep::http::ErrorKind;
 use tower_keep_test::http::Origin;
@@ -131,40 +139,76 @@ async fn a_failed_connect_sent_nothing() {
     }
 }
 
-/// R81 The body of the request fails after its first bytes, with an error that looks like a failed
-/// connect, as when it comes from another server. The first bytes have arrived.
+/// The body of the request fails after its first bytes, which have arrived.
+async fn kind_of_failed_body<F, Fut, E>(send: F, error: BoxError) -> (ErrorKind, String)
+where
+    F: FnOnce(String, BoxStream<'static, Result<Bytes, BoxError>>) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Error + 'static,
+{
+    let origin = Origin::start().await.unwrap();
+    let (gate, opened) = oneshot::channel::<()>();
+    let first = stream::once(async { Ok(Bytes::from_static(b"first")) });
+    let failure = stream::once(async move {
+        let _ = opened.await;
+        Err(error)
+    });
+    let open = async {
+        origin.until(|received| !received.is_empty()).await;
+        drop(gate);
+    };
+    let call = send(origin.url("/"), first.chain(failure).boxed());
+    let (result, ()) = tokio::join!(call, open);
+    let failure = result.unwrap_err();
+    (ErrorKind::of(&failure), format!("{failure:?}"))
+}
+
+/// R81 The body of the request fails with an error that looks like a failed connect, as when it comes
+/// from another server. The server got a part of the request.
 #[tokio::test]
-async fn a_request_body_that_fails() -> Result<(), BoxError> {
-    for error in [
-        io::ErrorKind::ConnectionRefused,
-        io::ErrorKind::AddrNotAvailable,
-        io::ErrorKind::Other,
-    ] {
+async fn a_request_body_that_fails() {
+    let hyper = |h2| {
+        let mut client = legacy::Client::builder(TokioExecutor::new());
+        client.http2_only(h2).retry_canceled_requests(false);
+        client
+    };
+    let unreachable = Origin::start().await.unwrap();
+    unreachable.refuse().unwrap();
+    for what in ["refused", "no address", "connect", "other"] {
         for h2 in [false, true] {
-            let row = format!("{error:?}, h2: {h2}");
-            let (gate, open) = tokio::sync::oneshot::channel::<()>();
-            let parts = futures::stream::once(async { Ok(Bytes::from_static(b"first")) });
-            let failure = futures::stream::once(async move {
-                let _ = open.await;
-                Err(io::Error::from(error))
-            });
-            let chunks = futures::StreamExt::chain(parts, failure);
-            let origin = Origin::start().await?;
-            let opened = async {
-                origin.until(|received| !received.is_empty()).await;
-                drop(gate);
+            let error = async || -> BoxError {
+                match what {
+                    "refused" => io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+                    "no address" => io::Error::from(io::ErrorKind::AddrNotAvailable).into(),
+                    "connect" => {
+                        let client = hyper(h2).build_http::<Full<Bytes>>();
+                        let url = unreachable.url("/").parse().unwrap();
+                        client.get(url).await.unwrap_err().into()
+                    }
+                    _ => "other".into(),
+                }
             };
-            let frames = futures::TryStreamExt::map_ok(chunks, Frame::data);
-            let body = StreamBody::new(Box::pin(frames));
-            let mut client = legacy::Client::builder(TokioExecutor::new());
-            client.http2_only(h2).retry_canceled_requests(false);
-            let client = client.build_http();
-            let request = Request::post(origin.url("/")).body(body)?;
-            let (result, ()) = tokio::join!(client.request(request), opened);
-            let failure = result.unwrap_err();
-            let kind = ErrorKind::of(&failure);
-            assert_eq!(kind, ErrorKind::PossiblyProcessed, "{row}: {failure:?}");
+            let send = async |url, chunks: BoxStream<'static, _>| {
+                let client = hyper(h2).build_http();
+                let body = StreamBody::new(chunks.map_ok(Frame::data));
+                let request = Request::post::<String>(url).body(body).unwrap();
+                client.request(request).await.map(drop)
+            };
+            let (kind, text) = kind_of_failed_body(send, error().await).await;
+            assert_eq!(kind, ErrorKind::PossiblyProcessed, "h2: {h2}, {text}");
+            let send = async |url: String, chunks| {
+                let client = reqwest::Client::builder().no_proxy();
+                let client = client.retry(reqwest::retry::never());
+                let client = match h2 {
+                    true => client.http2_prior_knowledge(),
+                    false => client.http1_only(),
+                };
+                let request = client.build().unwrap().post(url);
+                let body = reqwest::Body::wrap_stream(chunks);
+                request.body(body).send().await.map(drop)
+            };
+            let (kind, text) = kind_of_failed_body(send, error().await).await;
+            assert_eq!(kind, ErrorKind::PossiblyProcessed, "h2: {h2}, {text}");
         }
     }
-    Ok(())
 }

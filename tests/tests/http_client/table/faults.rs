@@ -33,7 +33,7 @@ type Body = Full<Bytes>;
 #[derive(Clone)]
 enum Client {
     Reqwest(reqwest::Client),
-    Hyper(legacy::Client<HttpConnector, Body>),
+    Hyper(Box<legacy::Client<HttpConnector, Body>>),
 }
 
 const H1: bool = false;
@@ -55,7 +55,7 @@ impl Client {
     fn hyper(h2: bool) -> Self {
         let mut client = legacy::Client::builder(TokioExecutor::new());
         client.http2_only(h2).retry_canceled_requests(false);
-        Self::Hyper(client.build_http())
+        Self::Hyper(Box::new(client.build_http()))
     }
 
     /// The whole response, or the error of the client as it is.
