@@ -1,5 +1,6 @@
 //! HTTP clients behind the layers.
 
 mod client;
+mod exchanges;
 mod hints;
 mod log;
