@@ -6,7 +6,7 @@ use tower_keep::{EventKind, FailureCause, Rejection, circuit_breaker::CircuitsHa
 
 use super::{
     client::Client,
-    plan::{AUTHORITIES, Asks, Call, Stack},
+    plan::{Asks, Call, SERVERS, Stack},
     record::{Arrival, Attempt, Outcome, Record, World},
 };
 
@@ -74,8 +74,8 @@ pub(super) fn check(world: &World, client: &Client) -> Vec<Violation> {
         check.last_result(call, attempts);
         check.ending(call);
     }
-    for authority in AUTHORITIES {
-        check.budget(authority);
+    for server in 0..SERVERS {
+        check.budget(server);
     }
     check.nothing_left(client, &client.circuits);
     check.violations
@@ -209,9 +209,9 @@ impl Check<'_> {
             && took.is_some_and(|took| took >= self.world.settings.overall_limit)
     }
 
-    fn budget(&mut self, authority: &'static str) {
+    fn budget(&mut self, server: usize) {
         let settings = &self.world.settings;
-        let of = |call: &u64| self.world.call(*call).authority == authority;
+        let of = |call: &u64| self.world.call(*call).server == server;
         let attempts = self.record.attempts.iter().filter(|(call, _)| of(call));
         let first: Vec<Duration> = attempts.map(|(_, attempts)| attempts[0].begun).collect();
         let planned = self.record.planned.iter().filter(|(call, _)| of(call));
@@ -233,7 +233,7 @@ impl Check<'_> {
             }
         }
         self.require(broken.is_empty(), Rule::Budget, None, || {
-            format!("{authority}: {broken:#?}")
+            format!("server {server}: {broken:#?}")
         });
     }
 

@@ -6,120 +6,62 @@
 
 mod check;
 mod client;
+mod memory;
 mod origin;
 mod plan;
 mod record;
+mod sockets;
+mod totals;
+mod transport;
+mod upload;
 mod wire;
 
-use std::{fmt::Write, ops::Range, sync::Arc, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
-use check::{Violation, check};
-use client::Client;
-use plan::{Settings, Wrong};
-use record::{Outcome, World};
-use wire::Connector;
+use self::{
+    check::{Violation, check},
+    client::Client,
+    record::World,
+};
 
 /// A world after its last call.
 struct Done {
     world: Arc<World>,
     violations: Vec<Violation>,
+    /// How often circuits opened.
     opened: u64,
 }
 
-/// Runs the world of this seed.
-fn run(seed: u64, wrong: Option<Wrong>) -> Done {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let world = World::new(Settings::of(seed, wrong));
-        let client = Arc::new(Client::new(&world, Connector(world.clone())));
-        let calls = world.calls.iter().cloned().map(|call| {
-            let (world, client) = (world.clone(), client.clone());
-            tokio::spawn(async move { client.call(world, call).await })
-        });
-        let all = futures::future::try_join_all(calls.collect::<Vec<_>>());
-        let ended = tokio::time::timeout(Duration::from_secs(3600), all).await;
-        let ended = ended.unwrap_or_else(|_| panic!("a call of seed {seed} never ends"));
-        ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        let violations = check(&world, &client);
-        let circuits = client.circuits.circuits().into_iter();
-        Done {
-            violations,
-            opened: circuits.map(|(_, circuit)| circuit.snapshot().opened).sum(),
-            world,
-        }
-    })
-}
-
-/// What many worlds had in common.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Totals {
-    calls: u64,
-    attempts: u64,
-    arrivals: u64,
-    retries: u64,
-    responses: u64,
-    errors: u64,
-    dropped: u64,
-    opened: u64,
-}
-
-impl Totals {
-    fn add(&mut self, done: &Done) {
-        let record = done.world.record();
-        self.calls += done.world.settings.calls;
-        self.attempts += record.attempts.values().map(Vec::len).sum::<usize>() as u64;
-        self.arrivals += record.arrivals.len() as u64;
-        self.retries += record.planned.len() as u64;
-        self.opened += done.opened;
-        for result in record.results.values() {
-            match result {
-                Outcome::Response { .. } => self.responses += 1,
-                Outcome::Error { .. } => self.errors += 1,
-                Outcome::Dropped => self.dropped += 1,
-            }
-        }
-    }
-}
-
-/// Runs the worlds of these seeds, and fails with the first that breaks a rule.
-fn run_all(seeds: Range<u64>) -> Totals {
-    let mut totals = Totals::default();
-    for seed in seeds {
-        let done = run(seed, None);
-        totals.add(&done);
+impl Done {
+    /// Panics if a rule was broken.
+    #[track_caller]
+    fn assert_no_violation(&self) {
         let mut text = String::new();
-        for violation in &done.violations {
+        for violation in &self.violations {
             writeln!(text, "{violation}").unwrap();
         }
-        assert!(
-            text.is_empty(),
-            "seed {seed}, {:#?}:\n{text}",
-            done.world.settings
-        );
+        let settings = &self.world.settings;
+        assert!(text.is_empty(), "seed {}: {settings:#?}\n{text}", settings.seed);
     }
-    totals
 }
 
-/// R80 R81 The worlds of the first seeds.
-#[test]
-fn first_worlds() {
-    let totals = run_all(0..100);
-    println!("{totals:#?}");
-}
-
-/// Runs the world of `EXCHANGES_SEED`, and prints it.
-#[test]
-fn one_seed() {
-    let seed = std::env::var("EXCHANGES_SEED").map_or(0, |seed| seed.parse().unwrap());
-    let done = run(seed, None);
-    println!("{:#?}", done.world.settings);
-    println!("{:#?}", done.world.record());
-    for violation in &done.violations {
-        println!("{violation}");
+/// Makes all calls of a world, and checks it.
+async fn run(world: Arc<World>, client: Client) -> Done {
+    let seed = world.settings.seed;
+    let client = Arc::new(client);
+    let calls = world.calls.iter().cloned().map(|call| {
+        let (world, client) = (world.clone(), client.clone());
+        tokio::spawn(async move { client.call(world, call).await })
+    });
+    let all = futures::future::try_join_all(calls.collect::<Vec<_>>());
+    let ended = tokio::time::timeout(Duration::from_secs(3600), all).await;
+    let ended = ended.unwrap_or_else(|_| panic!("a call of seed {seed} never ends"));
+    ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let violations = check(&world, &client);
+    let circuits = client.circuits.circuits().into_iter();
+    Done {
+        violations,
+        opened: circuits.map(|(_, circuit)| circuit.snapshot().opened).sum(),
+        world,
     }
-    assert_eq!(done.violations, []);
 }

@@ -7,8 +7,8 @@ use fastrand::Rng;
 use http::Method;
 use tower_keep::RepeatRequest;
 
-/// The servers of a world. Each has a budget and a circuit of its own.
-pub(super) const AUTHORITIES: [&str; 2] = ["one.test", "two.test:8080"];
+/// The number of servers of a world. Each has a budget and a circuit of its own.
+pub(super) const SERVERS: usize = 2;
 
 /// A generator for one thing in the world of this seed, so that nothing depends on the order in
 /// which tasks run.
@@ -42,6 +42,17 @@ pub(super) enum Stack {
     Retry,
 }
 
+/// The client, and how its connections are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// hyper-util's client over pipes in memory, with a paused clock.
+    Memory,
+    /// hyper-util's client over sockets, in real time.
+    Sockets,
+    /// reqwest over sockets, in real time.
+    Reqwest,
+}
+
 /// A policy that breaks a rule, to see whether the check notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
@@ -55,6 +66,7 @@ pub(super) enum Wrong {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) seed: u64,
+    pub(super) transport: Transport,
     pub(super) stack: Stack,
     pub(super) wrong: Option<Wrong>,
     pub(super) http2: bool,
@@ -80,12 +92,17 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn of(seed: u64, wrong: Option<Wrong>) -> Self {
+    pub(super) fn of(seed: u64, transport: Transport, wrong: Option<Wrong>) -> Self {
         let rng = &mut rng(seed, "settings", [0, 0]);
         let stacks = [Stack::Pipeline, Stack::Streamed, Stack::Retry];
-        let attempt_limit = Duration::from_millis(rng.u64(50..1000));
+        let limits = match transport {
+            Transport::Memory => 50..1000,
+            Transport::Sockets | Transport::Reqwest => 50..300,
+        };
+        let attempt_limit = Duration::from_millis(rng.u64(limits));
         Self {
             seed,
+            transport,
             stack: stacks[rng.usize(..stacks.len())],
             wrong,
             http2: rng.bool(),
@@ -103,9 +120,21 @@ impl Settings {
             idle_timeout: Duration::from_millis(rng.u64(50..2000)),
             max_streams: [1, 2, 5, 100][rng.usize(..4)],
             calls: rng.u64(60..90),
-            faults: [10, 30, 60][rng.usize(..3)],
-            cuts: [0, 10, 40][rng.usize(..3)],
+            faults: [20, 50, 80][rng.usize(..3)],
+            cuts: [0, 20, 60][rng.usize(..3)],
         }
+    }
+}
+
+impl Settings {
+    /// Whether the clock is paused, so that waits cost nothing.
+    fn is_paused(&self) -> bool {
+        self.transport == Transport::Memory
+    }
+
+    /// As [`moment`], on sockets a tenth of it.
+    fn moment(&self, rng: &mut Rng, below: u64) -> Duration {
+        moment(rng, if self.is_paused() { below } else { below / 10 })
     }
 }
 
@@ -115,7 +144,8 @@ pub(super) struct Call {
     pub(super) id: u64,
     pub(super) start: Duration,
     pub(super) method: Method,
-    pub(super) authority: &'static str,
+    /// Which of the servers.
+    pub(super) server: usize,
     pub(super) body: Bytes,
     /// The size of the chunks of a streamed body, and the pause between them.
     pub(super) chunks: (usize, Duration),
@@ -146,22 +176,24 @@ impl Call {
         let length = if has_body { rng.usize(..1200) } else { 0 };
         Self {
             id,
-            start: moment(rng, 4000),
-            authority: AUTHORITIES[usize::from(chance(rng, 30))],
+            start: settings.moment(rng, 4000),
+            server: usize::from(chance(rng, 30)),
             body: {
                 let mut body = vec![0; length];
                 rng.fill(&mut body);
                 body.into()
             },
-            chunks: (rng.usize(100..700), moment(rng, 30)),
+            chunks: (rng.usize(100..700), settings.moment(rng, 30)),
             has_length: rng.bool(),
             repeat: match rng.u32(..20) {
                 0 => Some(RepeatRequest::Allowed),
                 1 => Some(RepeatRequest::Forbidden),
                 _ => None,
-            },
+            }
+            // reqwest hides the extensions of its requests.
+            .filter(|_| settings.transport != Transport::Reqwest),
             own_key: chance(rng, 5),
-            dropped_after: chance(rng, 8).then(|| moment(rng, 600)),
+            dropped_after: chance(rng, 8).then(|| settings.moment(rng, 600)),
             reads: chance(rng, 80),
             method,
         }
@@ -227,8 +259,8 @@ impl Answer {
         let is_faulty = chance(rng, settings.faults);
         let mut answer = Self {
             reads: if chance(rng, 10) { Some(rng.u32(..2)) } else { None },
-            delay: if chance(rng, 50) { Duration::ZERO } else { moment(rng, 80) },
-            goes_away: chance(rng, 3),
+            delay: if chance(rng, 50) { Duration::ZERO } else { settings.moment(rng, 80) },
+            goes_away: chance(rng, settings.faults / 5),
             end: End::Respond,
             status: [200, 200, 201, 204, 304][rng.usize(..5)],
             headers: Vec::new(),
@@ -250,7 +282,7 @@ impl Answer {
             _ => End::Respond,
         };
         if chance(rng, 10) {
-            answer.delay = moment(rng, 2000);
+            answer.delay = settings.moment(rng, 2000);
         }
         if chance(rng, 10) {
             answer.status = 200;
@@ -258,7 +290,7 @@ impl Answer {
             answer.headers.push(("content-type", "application/grpc".to_owned()));
             answer.headers.push(("grpc-status", code.to_string()));
         }
-        answer.ask(rng);
+        answer.ask(settings, rng);
         answer
     }
 
@@ -286,8 +318,13 @@ impl Answer {
         may_pass && self.asks != Some(Asks::Never)
     }
 
-    fn ask(&mut self, rng: &mut Rng) {
-        let seconds = if chance(rng, 10) { rng.u64(5..90) } else { rng.u64(..4) };
+    fn ask(&mut self, settings: &Settings, rng: &mut Rng) {
+        let seconds = match rng.u32(..10) {
+            _ if !settings.is_paused() => u64::from(chance(rng, 10)),
+            0 => rng.u64(5..90),
+            _ => rng.u64(..4),
+        };
+        let ms = rng.u64(..if settings.is_paused() { 3000 } else { 80 });
         match rng.u32(..10) {
             0..=2 => {
                 self.asks = Some(Asks::Wait(Duration::from_secs(seconds)));
@@ -303,7 +340,6 @@ impl Answer {
                 self.headers.push(("retry-after", date(now + wait)));
             }
             5 => {
-                let ms = rng.u64(..3000);
                 self.asks = Some(Asks::Wait(Duration::from_millis(ms)));
                 self.headers.push(("grpc-retry-pushback-ms", ms.to_string()));
             }
@@ -322,17 +358,21 @@ pub(super) enum Connect {
     Refused,
     Failed,
     Hangs,
-    Connected {
-        delay: Duration,
-        buffer: usize,
-        /// The connection is cut after the server has read or written so many bytes.
-        cut_reading: Option<usize>,
-        cut_writing: Option<usize>,
-        /// The client sees a reset instead of the end of the stream.
-        is_reset: bool,
-        /// The server closes the connection at this age, gracefully or not.
-        closes_after: Option<(Duration, bool)>,
-    },
+    Connected(Connected),
+}
+
+/// What happens to a connection that is made.
+#[derive(Clone, Debug)]
+pub(super) struct Connected {
+    pub(super) delay: Duration,
+    /// The size of the pipe.
+    pub(super) buffer: usize,
+    /// How many bytes the server reads and writes before the connection is cut.
+    pub(super) cuts: (Option<usize>, Option<usize>),
+    /// The client sees a reset instead of the end of the stream.
+    pub(super) is_reset: bool,
+    /// The server closes the connection at this age, gracefully or not.
+    pub(super) closes_after: Option<(Duration, bool)>,
 }
 
 impl Connect {
@@ -348,14 +388,13 @@ impl Connect {
             }
         }
         let mut cut = |most| (misbehaves && rng.bool()).then(|| rng.usize(..most));
-        let (cut_reading, cut_writing) = (cut(3000), cut(3000));
-        Self::Connected {
-            delay: if rng.bool() { Duration::ZERO } else { moment(rng, 40) },
+        let cuts = (cut(3000), cut(3000));
+        Self::Connected(Connected {
+            delay: if rng.bool() { Duration::ZERO } else { settings.moment(rng, 40) },
             buffer: [128, 1024, 16 * 1024][rng.usize(..3)],
-            cut_reading,
-            cut_writing,
+            cuts,
             is_reset: rng.bool(),
-            closes_after: chance(rng, 50).then(|| (moment(rng, 2000), rng.bool())),
-        }
+            closes_after: chance(rng, 50).then(|| (settings.moment(rng, 2000), rng.bool())),
+        })
     }
 }

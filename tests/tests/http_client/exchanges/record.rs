@@ -9,13 +9,15 @@ use std::{
 use tokio::time::Instant;
 use tower_keep::{Event, EventKind, Observer, Rejection};
 
-use super::plan::{Answer, Asks, Call, Settings};
+use super::plan::{Answer, Asks, Call, Connect, SERVERS, Settings};
 
 /// One world: its plan, and what happened so far.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) calls: Vec<Call>,
+    /// The hosts and ports of the servers.
+    pub(super) authorities: [String; SERVERS],
     pub(super) born: Instant,
     record: Mutex<Record>,
 }
@@ -78,10 +80,11 @@ impl Arrival {
 }
 
 impl World {
-    pub(super) fn new(settings: Settings) -> Arc<Self> {
+    pub(super) fn new(settings: Settings, authorities: [String; SERVERS]) -> Arc<Self> {
         let calls = (0..settings.calls).map(|id| Call::of(&settings, id));
         Arc::new(Self {
             calls: calls.collect(),
+            authorities,
             born: Instant::now(),
             record: Mutex::default(),
             settings,
@@ -90,6 +93,13 @@ impl World {
 
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap()
+    }
+
+    /// What happens to the next connection.
+    pub(super) fn next_connection(&self) -> Connect {
+        let mut record = self.record();
+        record.connections += 1;
+        Connect::of(&self.settings, record.connections)
     }
 
     /// The present time of the world.

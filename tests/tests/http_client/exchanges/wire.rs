@@ -14,16 +14,19 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    net::TcpListener,
+};
 use tower_service::Service;
 
 use super::{origin, plan::Connect, record::World};
 
 /// One end of a connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Wire<S> {
     /// `None` once it is cut.
-    stream: Option<DuplexStream>,
+    stream: Option<S>,
     /// How many bytes it reads and writes before it is cut.
     reads: Option<usize>,
     writes: Option<usize>,
@@ -31,8 +34,8 @@ pub(super) struct Wire {
     is_reset: bool,
 }
 
-impl Wire {
-    pub(super) fn server(stream: DuplexStream, reads: Option<usize>, writes: Option<usize>) -> Self {
+impl<S: Unpin> Wire<S> {
+    fn server(stream: S, (reads, writes): (Option<usize>, Option<usize>)) -> Self {
         Self {
             stream: Some(stream),
             reads,
@@ -41,20 +44,20 @@ impl Wire {
         }
     }
 
-    fn client(stream: DuplexStream, is_reset: bool) -> Self {
+    fn client(stream: S, is_reset: bool) -> Self {
         Self {
             is_reset,
-            ..Self::server(stream, None, None)
+            ..Self::server(stream, (None, None))
         }
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut DuplexStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut S>> {
         let stream = self.stream.as_mut().map(Pin::new);
         stream.ok_or_else(|| io::ErrorKind::ConnectionReset.into())
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -79,7 +82,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,7 +110,7 @@ impl AsyncWrite for Wire {
 
 /// The client's end, for hyper-util's client.
 #[derive(Debug)]
-pub(super) struct ClientWire(TokioIo<Wire>);
+pub(super) struct ClientWire(TokioIo<Wire<DuplexStream>>);
 
 impl Connection for ClientWire {
     fn connected(&self) -> Connected {
@@ -143,7 +146,7 @@ impl hyper::rt::Write for ClientWire {
     }
 }
 
-/// Connects to the origin of a world.
+/// Connects to the origin of a world, in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Connector(pub(super) Arc<World>);
 
@@ -159,32 +162,39 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let world = self.0.clone();
         Box::pin(async move {
-            let number = {
-                let mut record = world.record();
-                record.connections += 1;
-                record.connections
-            };
-            match Connect::of(&world.settings, number) {
-                Connect::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
-                Connect::Failed => Err(io::ErrorKind::ConnectionReset.into()),
+            let plan = match world.next_connection() {
+                Connect::Refused => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Connect::Failed => return Err(io::ErrorKind::ConnectionReset.into()),
                 Connect::Hangs => std::future::pending().await,
-                Connect::Connected {
-                    delay,
-                    buffer,
-                    cut_reading,
-                    cut_writing,
-                    is_reset,
-                    closes_after,
-                } => {
-                    if delay > Duration::ZERO {
-                        tokio::time::sleep(delay).await;
-                    }
-                    let (near, far) = tokio::io::duplex(buffer);
-                    let wire = Wire::server(far, cut_reading, cut_writing);
-                    tokio::spawn(origin::serve(world, wire, closes_after));
-                    Ok(ClientWire(TokioIo::new(Wire::client(near, is_reset))))
-                }
+                Connect::Connected(plan) => plan,
+            };
+            if plan.delay > Duration::ZERO {
+                tokio::time::sleep(plan.delay).await;
             }
+            let (near, far) = tokio::io::duplex(plan.buffer);
+            tokio::spawn(origin::serve(world, Wire::server(far, plan.cuts), plan.closes_after));
+            Ok(ClientWire(TokioIo::new(Wire::client(near, plan.is_reset))))
         })
+    }
+}
+
+/// Accepts the connections of a world on this socket, as long as the world lives.
+pub(super) async fn accept(world: Arc<World>, listener: TcpListener) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        // The plan of a connection that is not made closes it at once, or never serves it.
+        match world.next_connection() {
+            Connect::Refused | Connect::Failed => drop(stream),
+            Connect::Hangs => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    drop(stream);
+                });
+            }
+            Connect::Connected(plan) => {
+                let wire = Wire::server(stream, plan.cuts);
+                tokio::spawn(origin::serve(world.clone(), wire, plan.closes_after));
+            }
+        }
     }
 }
