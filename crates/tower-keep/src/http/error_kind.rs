@@ -31,6 +31,10 @@ pub enum ErrorKind {
     /// The connection failed, or HTTP/2 says so: `REFUSED_STREAM`, or a graceful `GOAWAY` that
     /// leaves the stream out ([RFC 9113, section
     /// 8.7](https://www.rfc-editor.org/rfc/rfc9113.html#section-8.7)).
+    ///
+    /// An `io::Error` counts only with the kind `ConnectionRefused` or `AddrNotAvailable`, and not
+    /// inside an error of a connection that was made. A connection to a lost host ends with
+    /// `HostUnreachable`, long after it sent the request.
     NeverSent,
     /// The server may have processed the request: repeat only idempotent methods ([RFC 9110,
     /// section 9.2.2](https://www.rfc-editor.org/rfc/rfc9110.html#section-9.2.2)). Also the kind of
@@ -54,20 +58,35 @@ impl ErrorKind {
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let mut next = Some(error);
+        let mut was_connected = false;
         while let Some(error) = next {
-            if let Some(kind) = of_known(error) {
+            if let Some(kind) = of_known(error, was_connected) {
                 return kind;
             }
+            was_connected |= is_of_connection(error);
             next = cause_of(error);
         }
         Self::PossiblyProcessed
     }
 }
 
+/// Whether this error comes from a connection that was made.
+fn is_of_connection(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "hyper-1")]
+    {
+        error.is::<hyper::Error>()
+    }
+    #[cfg(not(feature = "hyper-1"))]
+    {
+        let _ = error;
+        false
+    }
+}
+
 /// The kind of an error whose type is known and decides, without its sources.
-fn of_known(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
+fn of_known(error: &(dyn Error + 'static), was_connected: bool) -> Option<ErrorKind> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
-        return of_io(error);
+        return of_io(error, was_connected);
     }
     #[cfg(feature = "hyper-1")]
     if let Some(kind) = super::hyper::kind_of(error) {
@@ -80,13 +99,19 @@ fn of_known(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     None
 }
 
-fn of_io(error: &io::Error) -> Option<ErrorKind> {
+fn of_io(error: &io::Error, was_connected: bool) -> Option<ErrorKind> {
     match error.kind() {
-        // Only `connect` fails in these ways.
-        io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::AddrNotAvailable => Some(ErrorKind::NeverSent),
+        // After an ICMP message, a connection that times out ends with the error of that message:
+        // the request may have been sent long before (RFC 5461, section 2).
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable if was_connected => {
+            Some(ErrorKind::PossiblyProcessed)
+        }
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            Some(ErrorKind::PossiblyProcessed)
+        }
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable => {
+            Some(ErrorKind::NeverSent)
+        }
         io::ErrorKind::UnexpectedEof => Some(ErrorKind::BodyTruncated),
         // The wrapped error may say more.
         _ => None,
@@ -154,8 +179,14 @@ mod tests {
         let io = |kind| io::Error::new(kind, "text");
         for (error, expected) in [
             (io(io::ErrorKind::ConnectionRefused), ErrorKind::NeverSent),
-            (io(io::ErrorKind::HostUnreachable), ErrorKind::NeverSent),
-            (io(io::ErrorKind::NetworkUnreachable), ErrorKind::NeverSent),
+            (
+                io(io::ErrorKind::HostUnreachable),
+                ErrorKind::PossiblyProcessed,
+            ),
+            (
+                io(io::ErrorKind::NetworkUnreachable),
+                ErrorKind::PossiblyProcessed,
+            ),
             (io(io::ErrorKind::AddrNotAvailable), ErrorKind::NeverSent),
             (
                 io(io::ErrorKind::ConnectionReset),

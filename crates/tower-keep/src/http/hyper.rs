@@ -34,9 +34,13 @@ fn of_hyper(error: &hyper::Error) -> Option<ErrorKind> {
     if error.is_timeout() {
         return Some(ErrorKind::PossiblyProcessed);
     }
-    // The request is invalid, or its body failed.
-    if error.is_user() && error.source().is_none() {
-        return Some(ErrorKind::Permanent);
+    // The request is invalid. With a source, its body failed after the head was sent. The source
+    // comes from the user, and says nothing about this connection.
+    if error.is_user() {
+        return Some(match error.source() {
+            None => ErrorKind::Permanent,
+            Some(_) => ErrorKind::PossiblyProcessed,
+        });
     }
     None
 }

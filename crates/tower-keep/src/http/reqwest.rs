@@ -57,9 +57,7 @@ pub(super) fn kind_of(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     if error.is_builder() || error.is_redirect() || error.is_upgrade() {
         return Some(ErrorKind::Permanent);
     }
-    if error.is_connect() {
-        return Some(ErrorKind::NeverSent);
-    }
+    // Not `is_connect`: it looks at all sources, and so at another client that an upload comes from.
     if !error.is_decode() && !error.is_body() {
         // Its source says what happened to the request.
         return None;

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use tower_keep::{EventKind, FailureCause, Rejection, circuit_breaker::CircuitsHandle, http::Authority};
+use tower_keep::{
+    EventKind, FailureCause, Rejection, circuit_breaker::CircuitsHandle, http::Authority,
+};
 
 use super::{
     client::Client,
@@ -127,7 +129,9 @@ impl Check<'_> {
                 continue;
             };
             let next = index + 2;
-            let arrived = arrivals.iter().filter(|arrival| arrival.attempt as usize == next);
+            let arrived = arrivals
+                .iter()
+                .filter(|arrival| arrival.attempt as usize == next);
             let moments = arrived.map(|arrival| arrival.at).chain([pair[1].begun]);
             for moment in moments {
                 let is_late = match asks {
@@ -152,7 +156,9 @@ impl Check<'_> {
             self.require(same, Rule::MaxRetries, call.id, || {
                 format!("attempt {number} is number {} of its job", attempt.number)
             });
-            let arrived = arrivals.iter().filter(|arrival| arrival.attempt as usize == number);
+            let arrived = arrivals
+                .iter()
+                .filter(|arrival| arrival.attempt as usize == number);
             let arrived = arrived.count();
             self.require(arrived <= 1, Rule::MaxRetries, call.id, || {
                 format!("attempt {number} arrived {arrived} times")
@@ -161,7 +167,10 @@ impl Check<'_> {
         for arrival in arrivals {
             let is_right = arrival.earlier + 1 == arrival.attempt;
             self.require(is_right, Rule::MaxRetries, call.id, || {
-                format!("attempt {} says {} earlier", arrival.attempt, arrival.earlier)
+                format!(
+                    "attempt {} says {} earlier",
+                    arrival.attempt, arrival.earlier
+                )
             });
         }
     }
@@ -181,18 +190,38 @@ impl Check<'_> {
             (Some(Outcome::Dropped), _) => true,
             (
                 Some(Outcome::Response { status, arrival }),
-                Some(Some(Outcome::Response { status: last, arrival: from })),
+                Some(Some(Outcome::Response {
+                    status: last,
+                    arrival: from,
+                })),
             ) => (status, arrival) == (last, from),
             // The time for the whole call ends at any moment.
-            (Some(Outcome::Error { rejection: Some(Rejection::TimedOut), .. }), _)
-                if self.took_too_long(call) =>
-            {
-                true
-            }
-            (Some(Outcome::Error { rejection: Some(Rejection::TimedOut), .. }), Some(None)) => true,
-            (Some(Outcome::Error { rejection: Some(Rejection::CircuitOpen), .. }), None) => true,
             (
-                Some(Outcome::Error { text, rejection: None }),
+                Some(Outcome::Error {
+                    rejection: Some(Rejection::TimedOut),
+                    ..
+                }),
+                _,
+            ) if self.took_too_long(call) => true,
+            (
+                Some(Outcome::Error {
+                    rejection: Some(Rejection::TimedOut),
+                    ..
+                }),
+                Some(None),
+            ) => true,
+            (
+                Some(Outcome::Error {
+                    rejection: Some(Rejection::CircuitOpen),
+                    ..
+                }),
+                None,
+            ) => true,
+            (
+                Some(Outcome::Error {
+                    text,
+                    rejection: None,
+                }),
                 Some(Some(Outcome::Error { text: last, .. })),
             ) => text.ends_with(last),
             _ => false,
@@ -203,7 +232,11 @@ impl Check<'_> {
     }
 
     fn took_too_long(&self, call: &Call) -> bool {
-        let ended = self.record.endings.get(&call.id).and_then(|events| events.last());
+        let ended = self
+            .record
+            .endings
+            .get(&call.id)
+            .and_then(|events| events.last());
         let took = ended.map(|event| event.at - self.world.born - call.start);
         self.world.settings.stack != Stack::Retry
             && took.is_some_and(|took| took >= self.world.settings.overall_limit)
@@ -238,7 +271,11 @@ impl Check<'_> {
     }
 
     fn ending(&mut self, call: &Call) {
-        let events = self.record.endings.get(&call.id).map_or(&[][..], Vec::as_slice);
+        let events = self
+            .record
+            .endings
+            .get(&call.id)
+            .map_or(&[][..], Vec::as_slice);
         let result = self.record.results.get(&call.id);
         let fits = match (events, result) {
             ([event], Some(result)) => match (&event.kind, result) {
@@ -277,16 +314,20 @@ impl Check<'_> {
 
     fn nothing_left(&mut self, client: &Client, circuits: &CircuitsHandle<Authority>) {
         let jobs = client.progress.jobs();
-        self.require(jobs.is_empty(), Rule::NothingLeft, None, || format!("{jobs:#?}"));
+        self.require(jobs.is_empty(), Rule::NothingLeft, None, || {
+            format!("{jobs:#?}")
+        });
         for (authority, circuit) in circuits.circuits() {
             let snapshot = circuit.snapshot();
             self.require(snapshot.probes == 0, Rule::NothingLeft, None, || {
                 format!("{authority}: {snapshot:#?}")
             });
         }
-        let running = self.record.attempts.iter().filter(|(_, attempts)| {
-            attempts.iter().any(|attempt| attempt.ended.is_none())
-        });
+        let running = self
+            .record
+            .attempts
+            .iter()
+            .filter(|(_, attempts)| attempts.iter().any(|attempt| attempt.ended.is_none()));
         let running: Vec<_> = running.map(|(call, _)| call).collect();
         self.require(running.is_empty(), Rule::NothingLeft, None, || {
             format!("attempts of these calls still run: {running:?}")

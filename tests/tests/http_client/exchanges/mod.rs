@@ -41,7 +41,11 @@ impl Done {
             writeln!(text, "{violation}").unwrap();
         }
         let settings = &self.world.settings;
-        assert!(text.is_empty(), "seed {}: {settings:#?}\n{text}", settings.seed);
+        assert!(
+            text.is_empty(),
+            "seed {}: {settings:#?}\n{text}",
+            settings.seed
+        );
     }
 }
 

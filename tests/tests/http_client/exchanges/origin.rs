@@ -139,7 +139,10 @@ fn arrive(world: &World, request: &Request<Incoming>) -> (usize, Answer) {
     let number = |name| text(name).map(|text| text.parse::<u32>().unwrap());
     let call = number("x-call").unwrap().into();
     let mut record = world.record();
-    let earlier = record.arrivals.iter().filter(|arrival| arrival.call == call);
+    let earlier = record
+        .arrivals
+        .iter()
+        .filter(|arrival| arrival.call == call);
     let answer = Answer::of(&world.settings, call, earlier.count() as u64);
     record.arrivals.push(Arrival {
         call,
@@ -204,4 +207,3 @@ impl Body for Page {
         Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
 }
-

@@ -1,6 +1,6 @@
 //! What a seed means: the settings of the client, its calls, and what the origin does with them.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -16,7 +16,9 @@ pub(super) fn rng(seed: u64, about: &str, numbers: [u64; 2]) -> Rng {
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     let bytes = about.bytes().map(u64::from);
     for part in bytes.chain(numbers) {
-        state = (state ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+        state = (state ^ part)
+            .wrapping_mul(0x0100_0000_01b3)
+            .rotate_left(29);
     }
     Rng::with_seed(state)
 }
@@ -97,7 +99,7 @@ impl Settings {
         let stacks = [Stack::Pipeline, Stack::Streamed, Stack::Retry];
         let limits = match transport {
             Transport::Memory => 50..1000,
-            Transport::Sockets | Transport::Reqwest => 50..300,
+            Transport::Sockets | Transport::Reqwest => 150..400,
         };
         let attempt_limit = Duration::from_millis(rng.u64(limits));
         Self {
@@ -114,7 +116,7 @@ impl Settings {
             budget_share: [20, 50, 100, 100][rng.usize(..4)],
             budget_floor: [0, 3, 30, 100][rng.usize(..4)],
             budget_window: Duration::from_millis(rng.u64(1000..10_000)),
-            failure_threshold: [3, 10, 1000][rng.usize(..3)],
+            failure_threshold: [2, 5, 1000][rng.usize(..3)],
             cooldown: Duration::from_millis(rng.u64(10..500)),
             hidden_retries: rng.bool(),
             idle_timeout: Duration::from_millis(rng.u64(50..2000)),
@@ -176,7 +178,7 @@ impl Call {
         let length = if has_body { rng.usize(..1200) } else { 0 };
         Self {
             id,
-            start: settings.moment(rng, 4000),
+            start: moment(rng, 4000),
             server: usize::from(chance(rng, 30)),
             body: {
                 let mut body = vec![0; length];
@@ -258,8 +260,16 @@ impl Answer {
         let rng = &mut rng(settings.seed, "answer", [call, arrival]);
         let is_faulty = chance(rng, settings.faults);
         let mut answer = Self {
-            reads: if chance(rng, 10) { Some(rng.u32(..2)) } else { None },
-            delay: if chance(rng, 50) { Duration::ZERO } else { settings.moment(rng, 80) },
+            reads: if chance(rng, 10) {
+                Some(rng.u32(..2))
+            } else {
+                None
+            },
+            delay: if chance(rng, 50) {
+                Duration::ZERO
+            } else {
+                settings.moment(rng, 80)
+            },
             goes_away: chance(rng, settings.faults / 5),
             end: End::Respond,
             status: [200, 200, 201, 204, 304][rng.usize(..5)],
@@ -287,7 +297,9 @@ impl Answer {
         if chance(rng, 10) {
             answer.status = 200;
             let code = [8, 13, 14, 14][rng.usize(..4)];
-            answer.headers.push(("content-type", "application/grpc".to_owned()));
+            answer
+                .headers
+                .push(("content-type", "application/grpc".to_owned()));
             answer.headers.push(("grpc-status", code.to_string()));
         }
         answer.ask(settings, rng);
@@ -341,11 +353,13 @@ impl Answer {
             }
             5 => {
                 self.asks = Some(Asks::Wait(Duration::from_millis(ms)));
-                self.headers.push(("grpc-retry-pushback-ms", ms.to_string()));
+                self.headers
+                    .push(("grpc-retry-pushback-ms", ms.to_string()));
             }
             6 if rng.bool() => {
                 self.asks = Some(Asks::Never);
-                self.headers.push(("grpc-retry-pushback-ms", "-1".to_owned()));
+                self.headers
+                    .push(("grpc-retry-pushback-ms", "-1".to_owned()));
             }
             _ => {}
         }
@@ -369,11 +383,22 @@ pub(super) struct Connected {
     pub(super) buffer: usize,
     /// How many bytes the server reads and writes before the connection is cut.
     pub(super) cuts: (Option<usize>, Option<usize>),
-    /// The client sees a reset instead of the end of the stream.
-    pub(super) is_reset: bool,
+    /// What the client sees instead of the end of the stream: an error of its socket.
+    pub(super) error: Option<io::ErrorKind>,
     /// The server closes the connection at this age, gracefully or not.
     pub(super) closes_after: Option<(Duration, bool)>,
 }
+
+/// What a socket reports when its connection has failed. After an ICMP message, a connection that
+/// times out ends with the error of that message, as if it had never been made.
+const SOCKET_ERRORS: [io::ErrorKind; 6] = [
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::TimedOut,
+    io::ErrorKind::HostUnreachable,
+    io::ErrorKind::NetworkUnreachable,
+    io::ErrorKind::ConnectionRefused,
+];
 
 impl Connect {
     pub(super) fn of(settings: &Settings, connection: u64) -> Self {
@@ -390,10 +415,14 @@ impl Connect {
         let mut cut = |most| (misbehaves && rng.bool()).then(|| rng.usize(..most));
         let cuts = (cut(3000), cut(3000));
         Self::Connected(Connected {
-            delay: if rng.bool() { Duration::ZERO } else { settings.moment(rng, 40) },
+            delay: if rng.bool() {
+                Duration::ZERO
+            } else {
+                settings.moment(rng, 40)
+            },
             buffer: [128, 1024, 16 * 1024][rng.usize(..3)],
             cuts,
-            is_reset: rng.bool(),
+            error: chance(rng, 60).then(|| SOCKET_ERRORS[rng.usize(..SOCKET_ERRORS.len())]),
             closes_after: chance(rng, 50).then(|| (settings.moment(rng, 2000), rng.bool())),
         })
     }

@@ -51,7 +51,10 @@ pub(super) struct Attempt {
 pub(super) enum Outcome {
     /// The number of the arrival that was answered.
     Response { status: u16, arrival: usize },
-    Error { text: String, rejection: Option<Rejection> },
+    Error {
+        text: String,
+        rejection: Option<Rejection>,
+    },
     /// The user dropped the call.
     Dropped,
 }

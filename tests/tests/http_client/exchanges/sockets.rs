@@ -14,8 +14,8 @@ use super::{
     wire::accept,
 };
 
-/// The worlds that run at the same time. Each has about 100 exchanges.
-const WORLDS: u64 = 11;
+/// The worlds that run at the same time. Each has about 80 exchanges.
+const WORLDS: u64 = 14;
 
 /// Runs worlds over sockets, all at the same time. Returns what happened.
 async fn run(transport: Transport, first: u64) -> Totals {
@@ -63,12 +63,18 @@ async fn run(transport: Transport, first: u64) -> Totals {
 #[tokio::test]
 async fn hyper_over_sockets() {
     let totals = run(Transport::Sockets, 10_000_000).await;
-    assert!(totals.attempts > 1000 && totals.retries > 100, "{totals:#?}");
+    assert!(
+        totals.attempts > 1000 && totals.retries > 100,
+        "{totals:#?}"
+    );
 }
 
 /// R80 R81 R82 reqwest over sockets obeys the rules.
 #[tokio::test]
 async fn reqwest_over_sockets() {
     let totals = run(Transport::Reqwest, 20_000_000).await;
-    assert!(totals.attempts > 1000 && totals.retries > 100, "{totals:#?}");
+    assert!(
+        totals.attempts > 1000 && totals.retries > 100,
+        "{totals:#?}"
+    );
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::Future,
+    io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -37,7 +38,10 @@ impl Upload {
         let call = world.call(call.parse().unwrap());
         let (size, pause) = call.chunks;
         request.map(|body| Self {
-            chunks: body.chunks(size).map(|chunk| body.slice_ref(chunk)).collect(),
+            chunks: body
+                .chunks(size)
+                .map(|chunk| body.slice_ref(chunk))
+                .collect(),
             pause,
             sleep: None,
             has_length: call.has_length,
@@ -59,7 +63,9 @@ impl Body for Upload {
                 return Poll::Pending;
             }
             if self.fails {
-                return Poll::Ready(Some(Err("the upload failed".into())));
+                // The source of an upload may be another connection.
+                let error = io::Error::from(io::ErrorKind::ConnectionRefused);
+                return Poll::Ready(Some(Err(error.into())));
             }
         }
         let Some(chunk) = self.chunks.pop_front() else {

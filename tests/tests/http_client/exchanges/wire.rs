@@ -30,8 +30,8 @@ pub(super) struct Wire<S> {
     /// How many bytes it reads and writes before it is cut.
     reads: Option<usize>,
     writes: Option<usize>,
-    /// It reports the end of the stream as a reset.
-    is_reset: bool,
+    /// What it reports instead of the end of the stream.
+    error: Option<io::ErrorKind>,
 }
 
 impl<S: Unpin> Wire<S> {
@@ -40,13 +40,13 @@ impl<S: Unpin> Wire<S> {
             stream: Some(stream),
             reads,
             writes,
-            is_reset: false,
+            error: None,
         }
     }
 
-    fn client(stream: S, is_reset: bool) -> Self {
+    fn client(stream: S, error: Option<io::ErrorKind>) -> Self {
         Self {
-            is_reset,
+            error,
             ..Self::server(stream, (None, None))
         }
     }
@@ -75,10 +75,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             *left -= read;
         }
         let is_end = read == 0 && most > 0 && matches!(poll, Poll::Ready(Ok(())));
-        if is_end && self.is_reset {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        match self.error {
+            Some(error) if is_end => Poll::Ready(Err(error.into())),
+            _ => poll,
         }
-        poll
     }
 }
 
@@ -172,8 +172,12 @@ impl Service<Uri> for Connector {
                 tokio::time::sleep(plan.delay).await;
             }
             let (near, far) = tokio::io::duplex(plan.buffer);
-            tokio::spawn(origin::serve(world, Wire::server(far, plan.cuts), plan.closes_after));
-            Ok(ClientWire(TokioIo::new(Wire::client(near, plan.is_reset))))
+            tokio::spawn(origin::serve(
+                world,
+                Wire::server(far, plan.cuts),
+                plan.closes_after,
+            ));
+            Ok(ClientWire(TokioIo::new(Wire::client(near, plan.error))))
         })
     }
 }
