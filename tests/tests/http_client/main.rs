@@ -3,6 +3,8 @@
 mod asks;
 mod client;
 mod drain;
+mod errors;
+mod exchanges;
 mod hints;
 mod idempotency_key;
 mod log;

@@ -46,6 +46,10 @@ impl RetryLayer {
     /// A single request chooses with the extension [`RepeatRequest`]. The layer chooses with
     /// [`repeat_by`](Self::repeat_by) or [`retry_every_method`](Self::retry_every_method).
     ///
+    /// A client that follows redirects sends several requests in one attempt. If the last one was
+    /// never sent, the first one was. Turn redirects off for a POST that must arrive once: with
+    /// reqwest, `redirect(Policy::none())`.
+    ///
     /// # After which failures
     ///
     /// | outcome | because |
