@@ -28,9 +28,9 @@ pub type HttpClientPipeline = Pipeline<
 
 /// The client `S` with [`Pipeline::http_client`] around it, to keep it in a struct.
 ///
-/// The type stays the same if you change numbers, statuses or hints. It changes with a closure, such
-/// as that of [`repeat_by`](RetryLayer::repeat_by), and with any setter that returns another type.
-/// Then put the stack into a box, which allocates once for each call:
+/// The type stays the same if you change numbers, statuses or hints. It changes with a closure,
+/// such as that of [`repeat_by`](RetryLayer::repeat_by), and with any setter that returns another
+/// type. Then put the stack into a box, which allocates once for each call:
 ///
 #[cfg_attr(feature = "reqwest-0-13", doc = "```")]
 #[cfg_attr(not(feature = "reqwest-0-13"), doc = "```ignore")]
@@ -52,7 +52,8 @@ pub type HttpClientPipeline = Pipeline<
 ///     }
 ///
 ///     async fn search(&self, text: String) -> Result<Response, BoxError> {
-///         self.client.post("https://api.example.com/search").body(text).send_through(&self.stack).await
+///         let request = self.client.post("https://api.example.com/search").body(text);
+///         request.send_through(&self.stack).await
 ///     }
 /// }
 /// # let _ = (Api::new, Api::search);
@@ -66,9 +67,10 @@ impl Pipeline {
     /// overall, [`RetryLayer::http`], 10 s for each attempt. The limits end at the head of the
     /// response: see [the body of a response](crate::http#the-body-of-a-response).
     ///
-    /// Each setter replaces one layer. [`build`](Self::build) checks that the settings fit together.
-    /// [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) and [`ReplayLayer`](crate::ReplayLayer) go
-    /// around the result, [`SendDeadlineLayer`](crate::SendDeadlineLayer) goes around the client.
+    /// Each setter replaces one layer. [`build`](Self::build) checks that the settings fit
+    /// together. [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) and
+    /// [`ReplayLayer`](crate::ReplayLayer) go around the result,
+    /// [`SendDeadlineLayer`](crate::SendDeadlineLayer) goes around the client.
     ///
     /// ```
     /// use http::{Request, Response};

@@ -103,9 +103,10 @@
 //! | other 5xx; gRPC `unknown`, `deadline exceeded`, `internal`, `data loss` | no | a failure | fails |
 //! | anything else | no | a success | succeeds |
 //!
-//! The middle column also depends on the request: see [`RetryLayer::http`], which names the sections
-//! of the RFCs. If a retry gives up on a response, the job fails, whatever the status. The layers read
-//! the status of a gRPC call only from the headers. There it is if the response has no messages.
+//! The middle column also depends on the request: see [`RetryLayer::http`], which names the
+//! sections of the RFCs. If a retry gives up on a response, the job fails, whatever the status. The
+//! layers read the status of a gRPC call only from the headers. There it is if the response has no
+//! messages.
 //!
 //! [`retry_status`](crate::RetryLayer::retry_status) and [`hints`](crate::RetryLayer::hints) change
 //! what the retry does, and the end of the job. They change nothing for the circuit.
@@ -120,8 +121,8 @@
 //! | the circuit was open | a `BoxError` with [`Rejection::CircuitOpen`](crate::Rejection::CircuitOpen) |
 //!
 //! [`Rejection::of`](crate::Rejection::of) gets the reason of a layer out of an error, and
-//! [`find`](crate::find) gets the client's error. A limit of reqwest itself is not a rejection: there
-//! `reqwest::Error::is_timeout` is true.
+//! [`find`](crate::find) gets the client's error. A limit of reqwest itself is not a rejection:
+//! there `reqwest::Error::is_timeout` is true.
 //!
 #![cfg_attr(all(feature = "pipeline", feature = "reqwest-0-13"), doc = "```")]
 #![cfg_attr(
@@ -130,7 +131,9 @@
 )]
 //! use std::time::Duration;
 //! use tower::Layer;
-//! use tower_keep::{BoxError, CircuitBreakerLayer, Pipeline, Rejection, RetryLayer, SendThrough, find};
+//! use tower_keep::{
+//!     BoxError, CircuitBreakerLayer, Pipeline, Rejection, RetryLayer, SendThrough, find,
+//! };
 //! use tower_keep_test::http::{Origin, Reply};
 //!
 //! fn reason(error: &BoxError) -> &'static str {
@@ -156,7 +159,7 @@
 //!     .read_timeout(Duration::from_millis(100)) // of the body
 //!     .build()?;
 //! let api = Pipeline::http_client()
-//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(1))
+//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(0)) // opens at the first failure
 //!     .retry(RetryLayer::http().max_retries(0))
 //!     .build()?
 //!     .layer(client.clone());
@@ -176,9 +179,9 @@
 //! # The body of a response
 //!
 //! A call ends at the head of the response. So no limit, retry or circuit of the stack covers the
-//! body. Limit the wait for it in the client, such as with reqwest's `read_timeout`, or else a server
-//! that stalls holds the caller forever. `read_timeout` also runs before the head: make it longer
-//! than the limit of an attempt.
+//! body. Limit the wait for it in the client, such as with reqwest's `read_timeout`, or else a
+//! server that stalls holds the caller forever. `read_timeout` also runs before the head: make it
+//! longer than the limit of an attempt.
 //!
 //! # Your own error types
 //!
@@ -198,9 +201,9 @@
 //!
 //! # Secrets
 //!
-//! Logs and events contain the method, the host, the port and the status. No query, user information
-//! or header reaches them. A path reaches them only in the text of an error that contains a URL. To
-//! see which operation failed, give the job a [name](crate::JobLayer::named_by).
+//! Logs and events contain the method, the host, the port and the status. No query, user
+//! information or header reaches them. A path reaches them only in the text of an error that
+//! contains a URL. To see which operation failed, give the job a [name](crate::JobLayer::named_by).
 //!
 //! The error that the caller gets is the client's own. Its text contains the whole URL, with the
 //! query. [`describe_error`](crate::describe_error) makes a text without it, for your own logs.
@@ -208,9 +211,9 @@
 //! # Testing
 //!
 //! `tower_keep_test::http::Origin` is a server that misbehaves on demand, as in the examples above.
-//! With reqwest it needs a socket and the real clock. With the header `retry-after: 0`, retries wait
-//! only their backoff of less than half a second. hyper's client also works in memory, on a paused
-//! clock: the module of `Origin` has an example.
+//! With reqwest it needs a socket and the real clock. With the header `retry-after: 0`, retries
+//! wait only their backoff of less than half a second. hyper's client also works in memory, on a
+//! paused clock: the module of `Origin` has an example.
 //!
 //! # Place in the order
 //!

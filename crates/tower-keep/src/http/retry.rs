@@ -59,11 +59,12 @@ impl RetryLayer {
     /// | an error of the connection, a truncated body, the limit of an attempt | |
     ///
     /// A status of 500 is not retried: often it comes again. [`retry_status`](Self::retry_status)
-    /// adds it. 501, 505 and other statuses are not retried. Nor is an invalid request, or a loop of
-    /// redirects.
+    /// adds it. 501, 505 and other statuses are not retried. Nor is an invalid request, or a loop
+    /// of redirects.
     ///
     /// The error of the inner service must be a [`BoxError`](crate::BoxError) or the client's own
-    /// type. The layer cannot look into any other type: it repeats only idempotent requests after it.
+    /// type. The layer cannot look into any other type: it repeats only idempotent requests after
+    /// it.
     ///
     /// # When
     ///
@@ -225,7 +226,8 @@ impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
     /// Gives each server a budget with the settings of this one. Default: 20 %, at least 30 retries
     /// in 10 s.
     ///
-    /// A new [`RetryBudget`] has a floor of only 3 retries. Set the [floor](RetryBudget::floor) too:
+    /// A new [`RetryBudget`] has a floor of only 3 retries. Set the [floor](RetryBudget::floor)
+    /// too:
     ///
     /// ```
     /// use tower_keep::{Ratio, RetryLayer, retry::RetryBudget};

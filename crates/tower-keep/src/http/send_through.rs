@@ -35,7 +35,7 @@ use tower_service::Service;
 ///     fn new() -> Result<Self, BoxError> {
 ///         let client = reqwest::Client::builder()
 ///             .retry(reqwest::retry::never()) // The stack retries, so reqwest itself must not.
-///             .read_timeout(Duration::from_secs(15)) // For the body: the stack's limits end at the head.
+///             .read_timeout(Duration::from_secs(15)) // The stack does not limit the body.
 ///             .build()?;
 ///         let stack = Pipeline::http_client().build()?.layer(client.clone());
 ///         Ok(Self { client, stack })

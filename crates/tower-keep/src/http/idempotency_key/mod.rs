@@ -1,4 +1,5 @@
-//! Makes a POST repeatable: [`IdempotencyKeyLayer`] sets the header `Idempotency-Key` once per call.
+//! Makes a POST repeatable: [`IdempotencyKeyLayer`] sets the header `Idempotency-Key` once per
+//! call.
 //!
 //! # When to use it
 //!
@@ -59,8 +60,8 @@
 //! # Place in the order
 //!
 //! **Outside the retry**, so that all attempts of a call carry the same key. Inside the retry, each
-//! attempt would get another key, and the server would execute each. A `RetryLayer::http()` does not
-//! repeat a POST then, because it sees the request without a key.
+//! attempt would get another key, and the server would execute each. A `RetryLayer::http()` does
+//! not repeat a POST then, because it sees the request without a key.
 //!
 //! A key belongs to one call. A caller that makes a second call for the same order must pass the
 //! key itself, in the header or through [`key_with`](IdempotencyKeyLayer::key_with). Around a

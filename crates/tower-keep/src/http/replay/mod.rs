@@ -45,12 +45,13 @@
 //! # Larger bodies
 //!
 //! A body above the cap is streamed to the first attempt, and its record is freed at once. It is
-//! then not replayable, and a retry must return the last outcome. `RetryLayer::http()` does so. Your
-//! own policy has to ask [`ReplayBody::is_replayable`], or [`BodyReplay::is_replayable`] in the
-//! extensions of the request. If it does not ask, the next attempt fails with [`NotReplayable`].
+//! then not replayable, and a retry must return the last outcome. `RetryLayer::http()` does so.
+//! Your own policy has to ask [`ReplayBody::is_replayable`], or [`BodyReplay::is_replayable`] in
+//! the extensions of the request. If it does not ask, the next attempt fails with
+//! [`NotReplayable`].
 //!
-//! For a larger cap, set [`max_body`](ReplayLayer::max_body) of this layer. The retry then keeps these
-//! bodies too.
+//! For a larger cap, set [`max_body`](ReplayLayer::max_body) of this layer. The retry then keeps
+//! these bodies too.
 //!
 //! # Early responses
 //!
@@ -68,9 +69,10 @@
 //! Outside the retry: `ReplayLayer`, then [`RetryLayer`](crate::RetryLayer). Inside a retry it
 //! would have no effect. A layer of your own that reads the body belongs outside it.
 //!
-//! With a pipeline: `ServiceBuilder::new().layer(ReplayLayer::new()).layer(pipeline).service(client)`,
-//! where the client sends `http::Request<ReplayBody<B>>`. For hyper-util's client, the service has
-//! the type `Replay<HttpClient<Client<HttpConnector, ReplayBody<B>>>>`.
+//! With a pipeline:
+//! `ServiceBuilder::new().layer(ReplayLayer::new()).layer(pipeline).service(client)`, where the
+//! client sends `http::Request<ReplayBody<B>>`. For hyper-util's client, the service has the type
+//! `Replay<HttpClient<Client<HttpConnector, ReplayBody<B>>>>`.
 //!
 //! # Errors
 //!
@@ -86,8 +88,8 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the response future, or any body, at any time leaves nothing behind. When the last body
-//! is dropped, the inner body is dropped. If no other attempt can continue, this is at once.
+//! Dropping the response future, or any body, at any time leaves nothing behind. The inner body is
+//! dropped as soon as no attempt can continue to read it, at the latest with the last body.
 //!
 //! # Under axum
 //!
