@@ -351,7 +351,8 @@ impl fmt::Debug for Origin {
 
 /// Opens connections in memory to an [`Origin`]. Clones are handles to the same origin.
 ///
-/// With hyper-util's clients, wrap the stream in `hyper_util::rt::TokioIo`.
+/// For hyper's `client::conn`, wrap the stream in `hyper_util::rt::TokioIo`, as the
+/// [module](super#hypers-client-on-a-paused-clock) shows.
 #[derive(Clone)]
 pub struct Connector(Arc<State>);
 

@@ -20,6 +20,10 @@ impl<Request: HttpRequest> AskRequest<Request, Authority> for ByAuthority {
 impl CircuitBreakerLayer {
     /// For HTTP clients: one circuit for each server, by host and port.
     ///
+    /// By default a circuit opens at the 6th failure in a row, for 30 s. Outside the retry, as in
+    /// [`Pipeline::http_client`](crate::http#a-client-in-two-lines), a failure is a job that failed
+    /// after all its attempts.
+    ///
     /// | result | counts as |
     /// |---|---|
     /// | 5xx, except 501 and 505 | failure |
@@ -34,7 +38,7 @@ impl CircuitBreakerLayer {
     /// the cooldown, up to [`max_cooldown`](Self::max_cooldown).
     ///
     /// The error of the inner service must be a [`BoxError`](crate::BoxError) or the client's own
-    /// type. The circuit counts any other type as a failure, without a look inside.
+    /// type. The circuit cannot look into any other type, and counts it as a failure.
     ///
     /// ```
     /// use std::time::Duration;

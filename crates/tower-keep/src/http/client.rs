@@ -14,7 +14,7 @@ use crate::{
     pipeline::{Identity, PipelineService},
 };
 
-/// The pipeline that [`Pipeline::http_client`] makes, to keep it in a struct.
+/// The pipeline that [`Pipeline::http_client`] makes.
 pub type HttpClientPipeline = Pipeline<
     LogLayer<ServerErrors, HttpFields>,
     ProgressLayer,
@@ -26,14 +26,51 @@ pub type HttpClientPipeline = Pipeline<
     TimeoutLayer,
 >;
 
-/// The client `S` with [`Pipeline::http_client`] around it.
+/// The client `S` with [`Pipeline::http_client`] around it, to keep it in a struct.
+///
+/// The type stays the same if you change numbers, statuses or hints. It changes with a closure,
+/// such as that of [`repeat_by`](RetryLayer::repeat_by), and with any setter that returns another
+/// type. Then put the stack into a box, which allocates once for each call:
+///
+#[cfg_attr(feature = "reqwest-0-13", doc = "```")]
+#[cfg_attr(not(feature = "reqwest-0-13"), doc = "```ignore")]
+/// use reqwest::{Client, Request, Response};
+/// use tower::{Layer, util::BoxCloneSyncService};
+/// use tower_keep::{BoxError, Pipeline, RepeatRequest, RetryLayer, SendThrough};
+///
+/// struct Api {
+///     client: Client,
+///     stack: BoxCloneSyncService<Request, Response, BoxError>,
+/// }
+///
+/// impl Api {
+///     fn new(client: Client) -> Result<Self, BoxError> {
+///         let retry = RetryLayer::http()
+///             .repeat_by(|request: &Request| (request.url().path() == "/search").then_some(RepeatRequest::Allowed));
+///         let stack = Pipeline::http_client().retry(retry).build()?.layer(client.clone());
+///         Ok(Self { client, stack: BoxCloneSyncService::new(stack) })
+///     }
+///
+///     async fn search(&self, text: String) -> Result<Response, BoxError> {
+///         let request = self.client.post("https://api.example.com/search").body(text);
+///         request.send_through(&self.stack).await
+///     }
+/// }
+/// # let _ = (Api::new, Api::search);
+/// ```
 pub type HttpClient<S> = PipelineService<S, HttpClientPipeline>;
 
 impl Pipeline {
     /// The stack for an HTTP client: safe for production, and a place to begin.
     ///
     /// Outermost first: [`LogLayer::http`], Progress, Cancel, [`CircuitBreakerLayer::http`], 60 s
-    /// overall, [`RetryLayer::http`], 10 s for each attempt.
+    /// overall, [`RetryLayer::http`], 10 s for each attempt. The limits end at the head of the
+    /// response: see [the body of a response](crate::http#the-body-of-a-response).
+    ///
+    /// Each setter replaces one layer. [`build`](Self::build) checks that the settings fit
+    /// together. [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) and
+    /// [`ReplayLayer`](crate::ReplayLayer) go around the result,
+    /// [`SendDeadlineLayer`](crate::SendDeadlineLayer) goes around the client.
     ///
     /// ```
     /// use http::{Request, Response};

@@ -32,8 +32,9 @@
 //! # }
 //! ```
 //!
-//! `api` is cheap to clone. Its type is [`HttpClient<reqwest::Client>`](HttpClient), to keep it in a
-//! struct.
+//! `api` is cheap to clone, and all clones share the circuits and budgets. Its type is
+//! [`HttpClient<reqwest::Client>`](HttpClient), to keep it in a struct. Each setter of the pipeline
+//! replaces a layer, such as `.retry(RetryLayer::http().max_retries(1))`.
 //!
 //! # Layer by layer
 //!
@@ -62,7 +63,7 @@
 //!     // One circuit for each server.
 //!     .layer(CircuitBreakerLayer::http())
 //!     .layer(TimeoutLayer::new(Duration::from_secs(60)))
-//!     // Only requests that may be repeated, when the server wants them.
+//!     // Repeats only what is safe to repeat, and not before the time that the server asks for.
 //!     .layer(RetryLayer::http())
 //!     .layer(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
 //!     // The remaining time, as a header.
@@ -86,7 +87,7 @@
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
 //! | [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) | makes a POST repeatable, if the server honours the key |
-//! | [`ReplayLayer`](crate::ReplayLayer) | makes streamed bodies repeatable up to a cap |
+//! | [`ReplayLayer`](crate::ReplayLayer) | makes streamed bodies of an `http::Request` repeatable up to a cap; reqwest's need no layer |
 //! | [`SendDeadlineLayer`](crate::SendDeadlineLayer) | sends the remaining time |
 //!
 //! # Statuses
@@ -95,26 +96,103 @@
 //!
 //! | answer | retried | the circuit counts | the job in the log |
 //! |---|---|---|---|
-//! | 408, 425 | yes | a success | is left to the retry |
-//! | 429, gRPC `resource exhausted` | yes; gRPC only if the server says when | nothing | is left to the retry |
+//! | 408, 425 | yes | a success | fails if a Retry layer is inside, otherwise succeeds |
+//! | 429, gRPC `resource exhausted` | yes; gRPC only if the server says when | nothing | fails if a Retry layer is inside, otherwise succeeds |
 //! | 502, 503, 504, gRPC `unavailable` | yes | a failure | fails |
 //! | 501, 505, gRPC `unimplemented` | no | a success | fails |
 //! | other 5xx; gRPC `unknown`, `deadline exceeded`, `internal`, `data loss` | no | a failure | fails |
 //! | anything else | no | a success | succeeds |
 //!
-//! If a retry gives up on a response, the job fails, whatever its status. The status of a gRPC call
-//! counts if it is in the headers, as that of a call without messages is. [`RetryLayer::http`] names
-//! the sections of the RFCs.
+//! The middle column also depends on the request: see [`RetryLayer::http`], which names the
+//! sections of the RFCs. If a retry gives up on a response, the job fails, whatever the status. The
+//! layers read the status of a gRPC call only from the headers. There it is if the response has no
+//! messages.
 //!
-//! # Errors
+//! [`retry_status`](crate::RetryLayer::retry_status) and [`hints`](crate::RetryLayer::hints) change
+//! what the retry does, and the end of the job. They change nothing for the circuit.
+//!
+//! # What the caller gets
+//!
+//! | what happened | result |
+//! |---|---|
+//! | the server answered, with any status | `Ok` with the response; after retries, with the last one |
+//! | the client failed | the client's error, in a [`BoxError`](crate::BoxError) |
+//! | a limit of the stack expired | a `BoxError` with [`Rejection::TimedOut`](crate::Rejection::TimedOut) |
+//! | the circuit was open | a `BoxError` with [`Rejection::CircuitOpen`](crate::Rejection::CircuitOpen) |
+//!
+//! [`Rejection::of`](crate::Rejection::of) gets the reason of a layer out of an error, and
+//! [`find`](crate::find) gets the client's error. A limit of reqwest itself is not a rejection:
+//! there `reqwest::Error::is_timeout` is true.
+//!
+#![cfg_attr(all(feature = "pipeline", feature = "reqwest-0-13"), doc = "```")]
+#![cfg_attr(
+    not(all(feature = "pipeline", feature = "reqwest-0-13")),
+    doc = "```ignore"
+)]
+//! use std::time::Duration;
+//! use tower::Layer;
+//! use tower_keep::{
+//!     BoxError, CircuitBreakerLayer, Pipeline, Rejection, RetryLayer, SendThrough, find,
+//! };
+//! use tower_keep_test::http::{Origin, Reply};
+//!
+//! fn reason(error: &BoxError) -> &'static str {
+//!     let client = find::<reqwest::Error>(&**error);
+//!     match (Rejection::of(&**error), client.and_then(reqwest::Error::status)) {
+//!         (Some(Rejection::CircuitOpen), _) => "the circuit is open",
+//!         (Some(Rejection::TimedOut), _) => "too slow",
+//!         (_, Some(status)) if status.is_client_error() => "our fault",
+//!         _ if client.is_some_and(reqwest::Error::is_timeout) => "too slow",
+//!         _ => "unavailable",
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let server = Origin::start().await?.script([
+//!     Reply::status(404),
+//!     Reply::status(200).body("a long page").stall_after(4),
+//!     Reply::status(503),
+//! ]);
+//! let client = reqwest::Client::builder()
+//!     .retry(reqwest::retry::never())
+//!     .read_timeout(Duration::from_millis(100)) // of the body
+//!     .build()?;
+//! let api = Pipeline::http_client()
+//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(0)) // opens at the first failure
+//!     .retry(RetryLayer::http().max_retries(0))
+//!     .build()?
+//!     .layer(client.clone());
+//! let get = async || {
+//!     let response = client.get(server.url("/page")).send_through(&api).await?;
+//!     Ok::<_, BoxError>(response.error_for_status()?.text().await?)
+//! };
+//!
+//! assert_eq!(reason(&get().await.unwrap_err()), "our fault");
+//! assert_eq!(reason(&get().await.unwrap_err()), "too slow");
+//! assert_eq!(reason(&get().await.unwrap_err()), "unavailable");
+//! assert_eq!(reason(&get().await.unwrap_err()), "the circuit is open");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The body of a response
+//!
+//! A call ends at the head of the response. So no limit, retry or circuit of the stack covers the
+//! body. Limit the wait for it in the client, such as with reqwest's `read_timeout`, or else a
+//! server that stalls holds the caller forever. `read_timeout` also runs before the head: make it
+//! longer than the limit of an attempt.
+//!
+//! # Your own error types
 //!
 //! [`ErrorKind`] says what an error means for its request. The layers look into a
 //! [`BoxError`](crate::BoxError), and into the errors of the known clients. They cannot look into an
-//! error type of your own: convert errors outside these layers, such as with tower's `map_err`.
+//! error type of your own: convert errors outside these layers. A `map_err` inside them compiles,
+//! but the retry then repeats only idempotent requests, and the circuit counts every error.
 //!
-//! # Retries that clients make in secret
+//! # Hidden retries of clients
 //!
-//! A retry below a stack is in no log, no budget and no attempt limit. Switch them off:
+//! A retry inside the client is in no log and no budget. Switch it off:
 //!
 //! | client | what it repeats by itself | off |
 //! |---|---|---|
@@ -123,13 +201,19 @@
 //!
 //! # Secrets
 //!
-//! Logs and events contain the method, the host, the port and the status. No path, query, user
-//! information or header reaches them. Texts of errors lose the secrets in their
-//! [URLs](crate::describe_error).
+//! Logs and events contain the method, the host, the port and the status. No query, user
+//! information or header reaches them. A path reaches them only in the text of an error that
+//! contains a URL. To see which operation failed, give the job a [name](crate::JobLayer::named_by).
+//!
+//! The error that the caller gets is the client's own. Its text contains the whole URL, with the
+//! query. [`describe_error`](crate::describe_error) makes a text without it, for your own logs.
 //!
 //! # Testing
 //!
-//! `tower_keep_test::http::Origin` is a server that misbehaves on demand: see the examples above.
+//! `tower_keep_test::http::Origin` is a server that misbehaves on demand, as in the examples above.
+//! With reqwest it needs a socket and the real clock. With the header `retry-after: 0`, retries
+//! wait only their backoff of less than half a second. hyper's client also works in memory, on a
+//! paused clock: the module of `Origin` has an example.
 //!
 //! # Place in the order
 //!
@@ -138,7 +222,7 @@
 //!
 //! # Under axum
 //!
-//! These layers are for clients. A handler uses such a client through axum's `State`.
+//! These layers are for clients. Keep the client in axum's `State`, for the handlers.
 //!
 //! [`Pipeline::http_client`]: crate::Pipeline::http_client
 //! [`RetryLayer::http`]: crate::RetryLayer::http

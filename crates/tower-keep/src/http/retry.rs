@@ -29,10 +29,11 @@ pub(crate) type HttpHooks =
     HookSet<KeepBody, KeepOutcome, BudgetByAuthority, LayerRetries, Unchanged, DrainBody>;
 
 impl RetryLayer {
-    /// For HTTP clients: repeats the requests that may be repeated, when the server wants them.
+    /// For HTTP clients: repeats only what is safe to repeat, and not before the time that the
+    /// server asks for.
     ///
-    /// It has the waits of [`for_clients`](Self::for_clients): three retries after up to 100, 200
-    /// and 400 ms, with full jitter.
+    /// It has the waits of [`for_clients`](Self::for_clients): at most three retries, after random
+    /// waits of up to 100, 200 and 400 ms.
     ///
     /// # Which requests
     ///
@@ -41,7 +42,7 @@ impl RetryLayer {
     /// | of an idempotent method: GET, HEAD, OPTIONS, TRACE, QUERY, PUT, DELETE ([RFC 9110, 9.2.2]) | after each failure below |
     /// | of any other method, with an `Idempotency-Key` | after each failure below |
     /// | of any other method | only if the server did not process it: [`NeverSent`](crate::http::ErrorKind::NeverSent) |
-    /// | with a body above 64 KiB, or above [`max_body`](Self::max_body) | never: the body is sent once |
+    /// | with a body above 64 KiB, or above [`max_body`](Self::max_body) | never; a streamed body still is if no attempt has begun to send it |
     ///
     /// A single request chooses with the extension [`RepeatRequest`]. The layer chooses with
     /// [`repeat_by`](Self::repeat_by) or [`retry_every_method`](Self::retry_every_method).
@@ -62,30 +63,31 @@ impl RetryLayer {
     /// | an error of the connection, a truncated body, the limit of an attempt | |
     ///
     /// A status of 500 is not retried: often it comes again. [`retry_status`](Self::retry_status)
-    /// adds it. 501, 505 and other statuses are not retried. Nor is an invalid request, or a loop of
-    /// redirects.
+    /// adds it. 501, 505 and other statuses are not retried. Nor is an invalid request, or a loop
+    /// of redirects.
     ///
     /// The error of the inner service must be a [`BoxError`](crate::BoxError) or the client's own
-    /// type. Any other type could hide anything: only idempotent requests are repeated after it.
+    /// type. The layer cannot look into any other type: it repeats only idempotent requests after
+    /// it.
     ///
     /// # When
     ///
-    /// If the server says when to come back, the retry waits at least so long: see
-    /// [`StandardHints`](crate::http::StandardHints) and [`hints`](Self::hints). It gives up at once
-    /// if that is longer than [`max_requested_delay`](Self::max_requested_delay), 60 s, or than the
-    /// time left.
+    /// If the server says when to come back, the retry waits that time and up to 10 % more: see
+    /// [`StandardHints`](crate::http::StandardHints) and [`hints`](Self::hints). A time of 0 means
+    /// the backoff. The retry gives up at once if the time is longer than
+    /// [`max_requested_delay`](Self::max_requested_delay), 60 s, or than the time left.
     ///
     /// # Budget
     ///
-    /// Each server has a budget of its own, by host and port: 20 % of its first attempts, at least
-    /// 30 retries in 10 s. [`budget`](Self::budget) replaces them by one budget for all servers,
-    /// [`budget_per_authority`](Self::budget_per_authority) changes the settings.
+    /// Each server has its own budget, by host and port: 20 % of its first attempts, at least 30
+    /// retries in 10 s. [`budget_per_authority`](Self::budget_per_authority) changes these numbers.
+    /// [`budget`](Self::budget) sets one budget for all servers.
     ///
     /// # Bodies
     ///
     /// A body that is `Clone`, such as `Full<Bytes>`, is cloned. Any other body of an
-    /// [`http::Request`] needs a [`ReplayLayer`](crate::ReplayLayer) outside. Of reqwest's requests,
-    /// a streamed body is recorded while it is sent.
+    /// [`http::Request`] needs a [`ReplayLayer`](crate::ReplayLayer) outside. A streamed body of
+    /// reqwest needs none: this layer keeps it while it is sent.
     ///
     /// ```compile_fail,E0277
     /// # use bytes::Bytes;
@@ -132,7 +134,8 @@ impl RetryLayer {
 
 /// Only for HTTP: which failures are retried.
 impl<M, X> RetryLayer<HttpPolicy<M>, X> {
-    /// Retries this status too, such as 500.
+    /// Retries this status too, such as 500, if the request may be repeated. It changes nothing for
+    /// the circuit.
     ///
     /// ```
     /// use http::StatusCode;
@@ -149,8 +152,8 @@ impl<M, X> RetryLayer<HttpPolicy<M>, X> {
         })
     }
 
-    /// Repeats requests of every method, also POST: for a service all of whose methods are
-    /// idempotent, such as a gRPC service that only reads.
+    /// Repeats requests of every method, also POST. Use it if each request to this service may be
+    /// executed twice, such as for a gRPC service that only reads.
     #[must_use]
     pub fn retry_every_method(self) -> Self {
         self.with_policy(|mut policy| {
@@ -162,8 +165,8 @@ impl<M, X> RetryLayer<HttpPolicy<M>, X> {
     /// Reads hints about when to come back in another way, before the [standard
     /// ones](crate::http::StandardHints).
     ///
-    /// If it answers to a status from 400 on, the response is retried whatever its status, if the
-    /// request may be repeated.
+    /// If `hints` returns a hint for a status from 400 on, the retry repeats the request, if it may
+    /// be repeated. The status plays no part then. It changes nothing for the circuit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -226,6 +229,18 @@ impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
 
     /// Gives each server a budget with the settings of this one. Default: 20 %, at least 30 retries
     /// in 10 s.
+    ///
+    /// A new [`RetryBudget`] has a floor of only 3 retries. Set the [floor](RetryBudget::floor)
+    /// too:
+    ///
+    /// ```
+    /// use tower_keep::{Ratio, RetryLayer, retry::RetryBudget};
+    ///
+    /// let budget = RetryBudget::new(Ratio::percent(10)?).floor(30);
+    /// let retry = RetryLayer::http().budget_per_authority(budget);
+    /// # let _ = retry;
+    /// # Ok::<(), tower_keep::InvalidRatio>(())
+    /// ```
     #[must_use]
     pub fn budget_per_authority(
         self,

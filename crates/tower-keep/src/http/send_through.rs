@@ -13,10 +13,15 @@ use tower_service::Service;
 
 /// Sends the requests of reqwest's builder through a stack of layers around a client.
 ///
-/// The stack is cloned for each request, as with a client. The client of the builder is not used:
-/// give the stack the same client.
+/// Each request uses a clone of the stack. The client that made the builder does not send the
+/// request, the client in the stack does. So give the stack a clone of the same client.
+///
+/// The stack can be any service of reqwest's requests whose error can hold reqwest's error: a
+/// [`HttpClient`](super::HttpClient), a `ServiceBuilder` stack, tower's `BoxCloneSyncService`. A
+/// `PipelineLayer` is not a service before it is around a client.
 ///
 /// ```
+/// use std::time::Duration;
 /// use tower::Layer;
 /// use tower_keep::{BoxError, Pipeline, SendThrough, http::HttpClient};
 ///
@@ -28,8 +33,10 @@ use tower_service::Service;
 ///
 /// impl Api {
 ///     fn new() -> Result<Self, BoxError> {
-///         // The stack retries. reqwest itself must not, in secret.
-///         let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
+///         let client = reqwest::Client::builder()
+///             .retry(reqwest::retry::never()) // The stack retries, so reqwest itself must not.
+///             .read_timeout(Duration::from_secs(15)) // The stack does not limit the body.
+///             .build()?;
 ///         let stack = Pipeline::http_client().build()?.layer(client.clone());
 ///         Ok(Self { client, stack })
 ///     }
@@ -47,12 +54,12 @@ pub trait SendThrough: sealed::Sealed + Sized {
     ///
     /// # Errors
     ///
-    /// reqwest's error if the request cannot be built, such as for an invalid URL. Otherwise the
-    /// error of the stack.
+    /// reqwest's error if the builder is invalid, such as for a bad URL. The stack then sees no
+    /// request and logs nothing. Otherwise the error of the stack.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call, as the stack does.
+    /// Dropping the future drops the call, which then stops.
     fn send_through<S>(self, stack: &S) -> Sending<S>
     where
         S: Service<Request, Response = Response> + Clone,

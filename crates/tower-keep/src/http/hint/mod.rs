@@ -27,9 +27,10 @@ use crate::event::wall_time::{as_far, wall_time};
 /// headers of its own, or pass a closure `Fn(StatusCode, &HeaderMap) -> Option<Hint>`. `None` means
 /// that the response says nothing, and the normal backoff applies.
 ///
-/// An answer of your own hint also classifies. A response with any status from 400 to 599 then counts
-/// as a failed attempt, which is repeated if the request allows that. Without an answer, the status
-/// decides.
+/// Your own hint also decides what the retry repeats. If it returns a hint for a status from 400 to
+/// 599, the retry repeats the request if it may be repeated. So check the status first. With
+/// `None`, the status decides, and [`RetryLayer::http`](crate::RetryLayer::http) asks
+/// [`StandardHints`].
 ///
 /// # Example
 ///
@@ -46,13 +47,15 @@ use crate::event::wall_time::{as_far, wall_time};
 ///
 /// impl RetryHint for GitHub {
 ///     fn hint(&self, status: StatusCode, headers: &HeaderMap) -> Option<Hint> {
+///         if ![StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
+///             return None;
+///         }
 ///         if let Some(hint) = StandardHints.hint(status, headers) {
 ///             return Some(hint);
 ///         }
-///         let is_limit = [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status);
 ///         let is_used_up = headers.get("x-ratelimit-remaining")? == "0";
 ///         let reset = headers.get("x-ratelimit-reset")?.to_str().ok()?.parse().ok()?;
-///         (is_limit && is_used_up).then(|| Hint::at_unix_seconds(reset))
+///         is_used_up.then(|| Hint::at_unix_seconds(reset))
 ///     }
 /// }
 ///
@@ -74,6 +77,13 @@ use crate::event::wall_time::{as_far, wall_time};
 /// headers.remove("retry-after");
 /// headers.insert("x-ratelimit-remaining", HeaderValue::from_static("4999"));
 /// assert_eq!(GitHub.hint(StatusCode::FORBIDDEN, &headers), None);
+///
+/// // Another failure is not repeated, even with `Retry-After`.
+/// headers.insert("retry-after", HeaderValue::from_static("60"));
+/// assert_eq!(GitHub.hint(StatusCode::NOT_FOUND, &headers), None);
+///
+/// let retry = tower_keep::RetryLayer::http().hints(GitHub);
+/// # let _ = retry;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not read hints from responses",
@@ -130,8 +140,8 @@ impl Hint {
 
     /// The delay before the next attempt. `headers` are those of the response.
     ///
-    /// A time is measured against the header `Date`, which is the server's clock, or without a valid
-    /// `Date` against ours. A time in the past gives zero. `None` for [`Never`](Self::Never).
+    /// A time is measured against the header `Date`, which is the server's clock, or without a
+    /// valid `Date` against ours. A time in the past gives zero. `None` for [`Never`](Self::Never).
     ///
     /// ```
     /// use std::time::{Duration, UNIX_EPOCH};

@@ -12,12 +12,13 @@ use super::{Hint, RetryHint, grpc, retry_after};
 /// | `grpc-status-details-bin` with a `google.rpc.RetryInfo` | wait for its `retry_delay`, with fractions of a second |
 /// | `Retry-After` (RFC 9110, section 10.2.3) | wait for this number of seconds, or come back at this date |
 ///
-/// The pushback decides if there is a pushback. Otherwise the longest of the valid hints counts, because
-/// to come back too early is worse than to come back late. A value that is not valid is ignored: a
-/// sign, a fraction or a unit in `Retry-After`, a date in an unknown form, a negative `retry_delay`.
-/// A number beyond the range is the highest number. The status plays no part.
+/// The pushback decides if there is a pushback. Otherwise the longest of the valid hints counts,
+/// because to come back too early is worse than to come back late. A value that is not valid is
+/// ignored: a sign, a fraction or a unit in `Retry-After`, a date in an unknown form, a negative
+/// `retry_delay`. A number beyond the range is the highest number. The status plays no part.
 ///
-/// gRPC also sends these headers as trailers. Pass the trailers then.
+/// The layers of this library read these fields only from the headers. gRPC also sends them as
+/// trailers: your own code can pass the trailers to [`hint`](RetryHint::hint).
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,7 +34,8 @@ use super::{Hint, RetryHint, grpc, retry_after};
 /// assert_eq!(StandardHints.hint(StatusCode::OK, &headers), Some(Hint::Never));
 /// ```
 ///
-/// A closure can add a header to them:
+/// A closure can add a header to them. For [`RetryLayer::hints`](crate::RetryLayer::hints) leave
+/// `StandardHints` out: the layer asks it after a `None`.
 ///
 /// ```
 /// # use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Makes a POST repeatable: [`IdempotencyKeyLayer`] sets the header `Idempotency-Key` once per call.
+//! Makes a POST repeatable: [`IdempotencyKeyLayer`] sets the header `Idempotency-Key` once per
+//! call.
 //!
 //! # When to use it
 //!
@@ -14,40 +15,34 @@
 //! - keep the key for longer than all attempts of a call last.
 //!
 //! ```
-//! use http::{Request, Response, StatusCode};
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::{
-//!     BoxError, IdempotencyKeyLayer, RetryLayer,
-//!     retry::{Attempt, Decision},
-//! };
+//! use tower_keep::{BoxError, IdempotencyKeyLayer, RetryLayer};
+//!
+//! type Body = Full<&'static [u8]>;
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! // The server executes the request, and its first response is lost.
 //! let executed = std::cell::RefCell::new(std::collections::HashSet::new());
-//! let server = service_fn(|request: Request<()>| {
+//! let server = service_fn(|request: Request<Body>| {
 //!     let key = request.headers()["idempotency-key"].clone();
 //!     let is_first = executed.borrow_mut().insert(key);
 //!     async move {
 //!         match is_first {
 //!             true => Err::<_, BoxError>("connection closed".into()),
-//!             false => Ok(Response::new("charged once")),
+//!             false => Ok(Response::new(Body::from(&b"charged once"[..]))),
 //!         }
 //!     }
 //! });
 //!
 //! let client = ServiceBuilder::new()
 //!     .layer(IdempotencyKeyLayer::new())
-//!     .layer(RetryLayer::new().decide_with_request(
-//!         |request: &Request<()>| {
-//!             request.method().is_idempotent() || request.headers().contains_key("idempotency-key")
-//!         },
-//!         |may_repeat: &bool, outcome: &Result<Response<&str>, BoxError>, _: &Attempt<'_>| {
-//!             if *may_repeat && outcome.is_err() { Decision::Retry } else { Decision::Stop }
-//!         },
-//!     ))
+//!     .layer(RetryLayer::http())
 //!     .service(server);
-//! let request = Request::post("https://pay.example.com/charges").body(()).unwrap();
-//! assert_eq!(client.oneshot(request).await.unwrap().into_body(), "charged once");
+//! let request = Request::post("https://pay.example.com/charges").body(Body::default()).unwrap();
+//! let response = client.oneshot(request).await.unwrap();
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "charged once");
 //! # });
 //! ```
 //!
@@ -59,16 +54,18 @@
 //! the text without quotes: use [`bare`](IdempotencyKeyLayer::bare).
 //!
 //! The layer changes only requests whose method is neither safe nor idempotent, such as POST and
-//! PATCH. A request that carries the header keeps it.
+//! PATCH. A request that carries the header keeps it. So a request with a key of its own needs no
+//! layer: set the header `idempotency-key`, with the quotes inside the value.
 //!
 //! # Place in the order
 //!
 //! **Outside the retry**, so that all attempts of a call carry the same key. Inside the retry, each
-//! attempt would get another key, and the server would execute each. It then does not make a POST
-//! repeatable: the retry decides from the request that it sees, which has no key.
+//! attempt would get another key, and the server would execute each. A `RetryLayer::http()` does
+//! not repeat a POST then, because it sees the request without a key.
 //!
 //! A key belongs to one call. A caller that makes a second call for the same order must pass the
-//! key itself, in the header or through [`key_with`](IdempotencyKeyLayer::key_with).
+//! key itself, in the header or through [`key_with`](IdempotencyKeyLayer::key_with). Around a
+//! pipeline the service has the type `IdempotencyKeys<HttpClient<reqwest::Client>>`.
 //!
 //! # Errors
 //!

@@ -5,28 +5,24 @@
 //!
 //! A retry needs a copy of the request, and a streamed body has none. This layer keeps what the
 //! first attempt sends, up to 64 KiB, and later attempts send it again. A request whose body is
-//! `Clone`, such as `Full<Bytes>`, does not need it.
+//! `Clone`, such as `Full<Bytes>`, does not need it. Nor does reqwest's request, because
+//! `RetryLayer::http()` keeps its streamed bodies itself.
 //!
 //! ```
 //! use bytes::Bytes;
 //! use http::{Request, Response, StatusCode};
 //! use http_body_util::{BodyExt, Full, combinators::BoxBody};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_keep::{
-//!     BoxError, ReplayLayer, RetryLayer,
-//!     http::replay::ReplayBody,
-//!     retry::{Attempt, Decision},
-//! };
+//! use tower_keep::{BoxError, ReplayLayer, RetryLayer, http::replay::ReplayBody};
 //!
 //! type Body = BoxBody<Bytes, BoxError>;
-//! type Outcome = Result<Response<Bytes>, BoxError>;
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 //! // Reads the body, and rejects the first attempt.
 //! let server = service_fn(|request: Request<ReplayBody<Body>>| async move {
 //!     let attempt = tower_keep::Job::current().attempt();
 //!     let body = request.into_body().collect().await?.to_bytes();
-//!     let mut response = Response::new(body);
+//!     let mut response = Response::new(Full::new(body));
 //!     if attempt == 1 {
 //!         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
 //!     }
@@ -36,29 +32,26 @@
 //! let client = ServiceBuilder::new()
 //!     .layer(tower_keep::JobLayer::new("upload"))
 //!     .layer(ReplayLayer::new())
-//!     .layer(RetryLayer::new().decide_with_request(
-//!         // An unpolled clone costs nothing, and knows whether the body can be sent again.
-//!         |request: &Request<ReplayBody<Body>>| request.body().clone(),
-//!         |body: &ReplayBody<Body>, outcome: &Outcome, _: &Attempt<'_>| {
-//!             let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
-//!             if failed && body.is_replayable() { Decision::Retry } else { Decision::Stop }
-//!         },
-//!     ))
+//!     .layer(RetryLayer::http())
 //!     .service(server);
 //!
 //! let body = Full::from("an upload").map_err(|never| match never {}).boxed();
 //! let response = client.oneshot(Request::put("https://example.com/").body(body).unwrap()).await.unwrap();
 //! assert_eq!(response.status(), StatusCode::OK);
-//! assert_eq!(response.into_body(), "an upload");
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "an upload");
 //! # });
 //! ```
 //!
 //! # Larger bodies
 //!
 //! A body above the cap is streamed to the first attempt, and its record is freed at once. It is
-//! then not replayable, and a retry must return the last outcome. The policy asks
-//! [`ReplayBody::is_replayable`], or [`BodyReplay::is_replayable`] in the extensions of the request.
-//! If it does not ask, the next attempt fails with [`NotReplayable`].
+//! then not replayable, and a retry must return the last outcome. `RetryLayer::http()` does so.
+//! Your own policy has to ask [`ReplayBody::is_replayable`], or [`BodyReplay::is_replayable`] in
+//! the extensions of the request. If it does not ask, the next attempt fails with
+//! [`NotReplayable`].
+//!
+//! For a larger cap, set [`max_body`](ReplayLayer::max_body) of this layer. The retry then keeps
+//! these bodies too.
 //!
 //! # Early responses
 //!
@@ -74,7 +67,12 @@
 //! # Place in the order
 //!
 //! Outside the retry: `ReplayLayer`, then [`RetryLayer`](crate::RetryLayer). Inside a retry it
-//! would have no effect. An own layer that reads the body belongs outside it.
+//! would have no effect. A layer of your own that reads the body belongs outside it.
+//!
+//! With a pipeline:
+//! `ServiceBuilder::new().layer(ReplayLayer::new()).layer(pipeline).service(client)`, where the
+//! client sends `http::Request<ReplayBody<B>>`. For hyper-util's client, the service has the type
+//! `Replay<HttpClient<Client<HttpConnector, ReplayBody<B>>>>`.
 //!
 //! # Errors
 //!
@@ -90,13 +88,13 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the response future, or any body, at any time leaves nothing behind. When the last body
-//! is dropped, the inner body is dropped. If no other attempt can continue, this is at once.
+//! Dropping the response future, or any body, at any time leaves nothing behind. The inner body is
+//! dropped as soon as no attempt can continue to read it, at the latest with the last body.
 //!
 //! # Under axum
 //!
-//! `Router::layer` takes it, as axum accepts any request body. It is of use in front of a proxy
-//! handler that retries.
+//! `Router::layer` takes it, as axum accepts any request body. Use it in front of a proxy handler
+//! that retries.
 
 mod body;
 mod error;

@@ -1,5 +1,7 @@
 //! README: wrap a reqwest client.
 
+use std::time::Duration;
+
 use reqwest::Client;
 use tower::Layer;
 use tower_keep::{BoxError, Pipeline, SendThrough, http::HttpClient};
@@ -13,8 +15,10 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn new(url: String) -> Result<Self, BoxError> {
-        // The stack retries, so reqwest itself must not.
-        let client = Client::builder().retry(reqwest::retry::never()).build()?;
+        let client = Client::builder()
+            .retry(reqwest::retry::never()) // The stack retries, so reqwest itself must not.
+            .read_timeout(Duration::from_secs(15)) // The stack does not limit the body.
+            .build()?;
         let stack = Pipeline::http_client().build()?.layer(client.clone());
         Ok(Self { client, stack, url })
     }
