@@ -3,9 +3,7 @@
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{
-    BoxError, GiveUpReason, JobLayer, LogLayer, Rejection, RetryLayer, SendThrough,
-};
+use tower_keep::{BoxError, GiveUpReason, JobLayer, LogLayer, Rejection, RetryLayer, SendThrough};
 use tower_keep_test::http::{Origin, Reply};
 use tower_keep_tests::*;
 

@@ -163,7 +163,7 @@ async fn a_request_body_that_fails() -> Result<(), BoxError> {
             let (result, ()) = tokio::join!(client.request(request), opened);
             let failure = result.unwrap_err();
             let kind = ErrorKind::of(&failure);
-            assert_eq!(kind, ErrorKind::PossiblyProcessed, "{row}: {failure:?}");
+            assert_eq!(kind, ErrorKind::RequestBody, "{row}: {failure:?}");
         }
     }
     Ok(())
