@@ -121,11 +121,19 @@
 //! | reqwest | POSTs too, after `REFUSED_STREAM` or a graceful `GOAWAY` | `.retry(reqwest::retry::never())` |
 //! | hyper-util | requests that it could not send on a used connection | `.retry_canceled_requests(false)` |
 //!
+//! # Redirects
+//!
+//! A client that follows redirects hides the first answer. A server that processed a POST often
+//! answers with 303. If the client then cannot connect to the next URL, its error says that nothing
+//! was sent, and **the retry repeats the POST**. So a client for such requests must not follow
+//! redirects below the stack: with reqwest, `.redirect(reqwest::redirect::Policy::none())`.
+//!
 //! # Secrets
 //!
-//! Logs and events contain the method, the host, the port and the status. No path, query, user
-//! information or header reaches them. Texts of errors lose the secrets in their
-//! [URLs](crate::describe_error).
+//! Logs and events contain the method, the host, the port and the status, and texts of errors. No
+//! header reaches them. Texts of errors lose the user information, the query and the fragment of
+//! their [URLs](crate::describe_error), and the debug data of HTTP/2. They keep the path: a client
+//! whose URLs have secrets there needs reqwest's `without_url`.
 //!
 //! # Testing
 //!

@@ -64,6 +64,12 @@ impl RetryLayer {
     /// The error of the inner service must be a [`BoxError`](crate::BoxError) or the client's own
     /// type. Any other type could hide anything: only idempotent requests are repeated after it.
     ///
+    /// The inner service must be the client alone. If it sends a second request whose connect fails,
+    /// such as to follow a redirect, the error looks as if nothing was sent: see
+    /// [redirects](crate::http#redirects). An error made of a response, as by reqwest's
+    /// `error_for_status`, has lost `Retry-After`: the retry waits for its backoff. So make it
+    /// outside.
+    ///
     /// # When
     ///
     /// If the server says when to come back, the retry waits at least so long: see
@@ -157,6 +163,8 @@ impl<M, X> RetryLayer<HttpPolicy<M>, X> {
 
     /// Reads hints about when to come back in another way, before the [standard
     /// ones](crate::http::StandardHints).
+    ///
+    /// Its answer counts, even if a standard header asks for a longer wait.
     ///
     /// If it answers to a status from 400 on, the response is retried whatever its status, if the
     /// request may be repeated.
