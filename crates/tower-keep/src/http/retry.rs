@@ -243,6 +243,9 @@ impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
     ///
     /// gRPC calls it `grpc-previous-rpc-attempts`.
     ///
+    /// It takes the place of [`before_attempt`](Self::before_attempt): the last of the two setters
+    /// counts.
+    ///
     /// ```
     /// use http::HeaderName;
     /// use tower_keep::RetryLayer;
