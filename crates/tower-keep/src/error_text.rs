@@ -48,7 +48,7 @@ pub fn describe_error(error: &(dyn Error + 'static)) -> String {
             text.push(": ");
         }
         let start = text.text.len();
-        text.push(error);
+        text.push_error(error);
         let (before, cause) = (&text.text[..end], &text.text[start..]);
         if cause.is_empty() || before.ends_with(cause) {
             text.text.truncate(end);
@@ -127,6 +127,17 @@ impl Bounded {
         let _ = write!(self, "{text}");
     }
 
+    fn push_error(&mut self, error: &(dyn Error + 'static)) {
+        #[cfg(feature = "hyper-1")]
+        if let Some(error) = go_away(error) {
+            // Its text contains the debug data of the server, which may be secret: RFC 9113, 6.8.
+            let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
+            let reason = reason.description();
+            return self.push(format_args!("connection error: {reason}"));
+        }
+        self.push(error);
+    }
+
     fn finish(mut self) -> String {
         if self.is_full {
             // In a cut URL, the secrets cannot be recognized: drop the last word.
@@ -143,6 +154,19 @@ impl Bounded {
         }
         text
     }
+}
+
+/// A connection error of HTTP/2, also inside an `io::Error`, which shows its text.
+#[cfg(feature = "hyper-1")]
+fn go_away<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a h2::Error> {
+    let wrapped = (error.downcast_ref::<std::io::Error>()).and_then(std::io::Error::get_ref);
+    let error = match wrapped {
+        Some(wrapped) => wrapped as &(dyn Error + 'static),
+        None => error,
+    };
+    error
+        .downcast_ref()
+        .filter(|error: &&h2::Error| error.is_go_away())
 }
 
 impl Write for Bounded {

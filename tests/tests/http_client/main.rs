@@ -11,5 +11,6 @@ mod log;
 mod origin;
 mod passes_through;
 mod replay;
+mod review;
 mod send_deadline;
 mod table;

@@ -29,7 +29,7 @@ impl CircuitBreakerLayer {
     /// | 5xx, except 501 and 505 | failure |
     /// | an error: connect, time limit, reset, truncated body | failure |
     /// | 429, as it says only that this client is too fast | ignored |
-    /// | an invalid request, too many redirects | ignored |
+    /// | an invalid request, too many redirects, a request body that fails | ignored |
     /// | any other status | success |
     /// | gRPC `unknown`, `deadline exceeded`, `internal`, `unavailable`, `data loss` | failure |
     /// | gRPC `resource exhausted` | ignored |
@@ -38,7 +38,8 @@ impl CircuitBreakerLayer {
     /// the cooldown, up to [`max_cooldown`](Self::max_cooldown).
     ///
     /// The error of the inner service must be a [`BoxError`](crate::BoxError) or the client's own
-    /// type. The circuit cannot look into any other type, and counts it as a failure.
+    /// type. The circuit cannot look into any other type, and counts it as a failure. Nor does it know
+    /// the errors of other crates' layers: place a limit such as tower's `LoadShed` outside.
     ///
     /// ```
     /// use std::time::Duration;

@@ -11,7 +11,9 @@ use super::{
 use crate::{
     Rejection,
     classify::{Classify, Outcome},
+    error::cause_of,
     error_text::describe_error,
+    event::GiveUpReason,
     job::verdict,
 };
 
@@ -37,8 +39,9 @@ impl Finding {
 
     fn of_error(error: &(dyn Error + 'static)) -> Self {
         match Rejection::of(error) {
+            None => {}
             // The last failure is its source.
-            None | Some(Rejection::GaveUp { .. }) => {}
+            Some(Rejection::GaveUp { reason, .. }) if has_cause(error, reason) => {}
             Some(rejection) => return Self::Rejected(rejection),
         }
         match status_of(error) {
@@ -46,6 +49,17 @@ impl Finding {
             None => Self::Error(ErrorKind::of(error)),
         }
     }
+}
+
+/// Whether the last failure of an inner retry, which gave up, decides what follows. It does not if
+/// the server asked for a wait that is not known here: the failure may have been an answer.
+fn has_cause(error: &(dyn Error + 'static), reason: GiveUpReason) -> bool {
+    let mut last = error;
+    while let Some(cause) = cause_of(last) {
+        last = cause;
+    }
+    let is_unknown = matches!(Rejection::of(last), Some(Rejection::GaveUp { .. }));
+    !is_unknown && !matches!(reason, GiveUpReason::AskedTooLong | GiveUpReason::Forbidden)
 }
 
 /// The description of a failure: the status, or the error with its sources. `None` if a layer of
@@ -72,7 +86,9 @@ impl<T: HttpResponse, E: 'static> Classify<T, E> for ServerFailures {
             Finding::Answer(answer) if answer.is_server_failure() => Outcome::Failure,
             Finding::Answer(answer) if answer.is_rate_limit() => Outcome::Ignored,
             Finding::Answer(_) => Outcome::Success,
-            Finding::Error(ErrorKind::Permanent) => Outcome::Ignored,
+            Finding::Error(ErrorKind::Permanent | ErrorKind::RequestBody) => Outcome::Ignored,
+            // The retry gave up on an answer, or on an error that is not known.
+            Finding::Rejected(Rejection::GaveUp { .. }) => Outcome::Failure,
             Finding::Error(_) | Finding::Rejected(Rejection::TimedOut) => Outcome::Failure,
             Finding::Rejected(_) => Outcome::Ignored,
         }

@@ -13,6 +13,7 @@ use crate::error::{BoxError, cause_of};
 /// |---|---|---|
 /// | [`NeverSent`](Self::NeverSent) | every method | yes |
 /// | [`PossiblyProcessed`](Self::PossiblyProcessed), [`BodyTruncated`](Self::BodyTruncated), [`BodyStalled`](Self::BodyStalled) | only idempotent methods | yes |
+/// | [`RequestBody`](Self::RequestBody) | only idempotent methods | no |
 /// | [`Permanent`](Self::Permanent) | no | no |
 ///
 /// ```
@@ -42,6 +43,9 @@ pub enum ErrorKind {
     BodyTruncated,
     /// The response body did not arrive in time.
     BodyStalled,
+    /// The source of the request body failed while the body was sent. The server may have processed
+    /// the part that arrived.
+    RequestBody,
     /// Another attempt would fail in the same way: the request is invalid, there are too many
     /// redirects, or the body cannot be sent again. It says nothing about the server.
     Permanent,

@@ -5,7 +5,7 @@ use std::error::Error;
 use h2::Reason;
 use hyper_util::client::legacy;
 
-use super::error_kind::ErrorKind;
+use super::{error_kind::ErrorKind, replay::NotReplayable};
 use crate::error::find;
 
 /// The kind of an error of one of these crates, if this error decides without its sources.
@@ -41,7 +41,10 @@ fn of_hyper(error: &hyper::Error) -> Option<ErrorKind> {
     };
     // The body of the request failed, whatever failed there.
     if error.is_user() {
-        return Some(ErrorKind::PossiblyProcessed);
+        return Some(match find::<NotReplayable>(source) {
+            Some(_) => ErrorKind::Permanent,
+            None => ErrorKind::RequestBody,
+        });
     }
     if is_of_response_body(error) {
         return Some(ErrorKind::BodyTruncated);
@@ -61,6 +64,10 @@ fn is_of_response_body(error: &hyper::Error) -> bool {
 }
 
 fn of_h2(error: &h2::Error) -> ErrorKind {
+    // The client resets a stream whose request body fails.
+    if error.is_reset() && !error.is_remote() && !error.is_library() {
+        return ErrorKind::RequestBody;
+    }
     let is_unprocessed = match error.reason() {
         Some(Reason::REFUSED_STREAM) => error.is_reset(),
         // Streams that the server still processes go on: only the others end with this error.

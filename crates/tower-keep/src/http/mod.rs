@@ -199,14 +199,23 @@
 //! | reqwest | POSTs too, after `REFUSED_STREAM` or a graceful `GOAWAY` | `.retry(reqwest::retry::never())` |
 //! | hyper-util | requests that it could not send on a used connection | `.retry_canceled_requests(false)` |
 //!
+//! # Redirects
+//!
+//! A client that follows redirects hides the first answer. A server that processed a POST often
+//! answers with 303. If the client then cannot connect to the next URL, its error says that nothing
+//! was sent, and **the retry repeats the POST**. So a client for such requests must not follow
+//! redirects below the stack: with reqwest, `.redirect(reqwest::redirect::Policy::none())`.
+//!
 //! # Secrets
 //!
-//! Logs and events contain the method, the host, the port and the status. No query, user
-//! information or header reaches them. A path reaches them only in the text of an error that
-//! contains a URL. To see which operation failed, give the job a [name](crate::JobLayer::named_by).
+//! Logs and events contain the method, the host, the port and the status, and texts of errors. No
+//! header reaches them. Texts of errors lose the user information, the query and the fragment of
+//! their URLs, and the debug data of HTTP/2. They keep the path. To see which operation failed, give
+//! the job a [name](crate::JobLayer::named_by).
 //!
 //! The error that the caller gets is the client's own. Its text contains the whole URL, with the
-//! query. [`describe_error`](crate::describe_error) makes a text without it, for your own logs.
+//! query. [`describe_error`](crate::describe_error) makes a text without it, for your own logs. If
+//! your paths contain secrets, use reqwest's `without_url`.
 //!
 //! # Testing
 //!

@@ -210,9 +210,11 @@ fn is_error(answer: Answer) -> bool {
 }
 
 fn has_idempotency_key(headers: &HeaderMap) -> bool {
+    // The text may be in quotes. Without characters in them, a server sees no key.
+    let is_blank = |byte: &u8| matches!(byte, b'"' | b' ' | b'\t');
     headers
         .get("idempotency-key")
-        .is_some_and(|key| !key.is_empty())
+        .is_some_and(|key| !key.as_bytes().iter().all(is_blank))
 }
 
 impl<M> fmt::Debug for HttpPolicy<M> {

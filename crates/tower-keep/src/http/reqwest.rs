@@ -58,8 +58,8 @@ pub(super) fn kind_of(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
         return Some(ErrorKind::Permanent);
     }
     if !error.is_decode() && !error.is_body() {
-        // Its source says what happened to the request. `is_connect` would also see a failed
-        // connection of the request's body, to another server.
+        // Its source says what happened to the request. `is_connect` does not: it looks at all
+        // sources, also at those of a request body that comes from another server.
         return None;
     }
     // A body that was cut is a decoding error. So is a whole body of another format.

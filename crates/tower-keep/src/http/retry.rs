@@ -70,6 +70,12 @@ impl RetryLayer {
     /// type. The layer cannot look into any other type: it repeats only idempotent requests after
     /// it.
     ///
+    /// The inner service must be the client alone. If it sends a second request whose connect fails,
+    /// such as to follow a redirect, the error looks as if nothing was sent: see
+    /// [redirects](crate::http#redirects). An error made of a response, as by reqwest's
+    /// `error_for_status`, has lost `Retry-After`: the retry waits for its backoff. So make it
+    /// outside.
+    ///
     /// # When
     ///
     /// If the server says when to come back, the retry waits that time and up to 10 % more: see
@@ -166,7 +172,8 @@ impl<M, X> RetryLayer<HttpPolicy<M>, X> {
     /// ones](crate::http::StandardHints).
     ///
     /// If `hints` returns a hint for a status from 400 on, the retry repeats the request, if it may
-    /// be repeated. The status plays no part then. It changes nothing for the circuit.
+    /// be repeated. The status plays no part then. The hint counts even if a standard header asks
+    /// for a longer wait. It changes nothing for the circuit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -253,6 +260,9 @@ impl<P, H, B, N, A, D> RetryLayer<P, HookSet<KeepBody, H, B, N, A, D>> {
     /// no header.
     ///
     /// gRPC calls it `grpc-previous-rpc-attempts`.
+    ///
+    /// It takes the place of [`before_attempt`](Self::before_attempt): the last of the two setters
+    /// counts.
     ///
     /// ```
     /// use http::HeaderName;

@@ -195,7 +195,7 @@ async fn a_request_body_that_fails() {
                 client.request(request).await.map(drop)
             };
             let (kind, text) = kind_of_failed_body(send, error().await).await;
-            assert_eq!(kind, ErrorKind::PossiblyProcessed, "h2: {h2}, {text}");
+            assert_eq!(kind, ErrorKind::RequestBody, "h2: {h2}, {text}");
             let send = async |url: String, chunks| {
                 let client = reqwest::Client::builder().no_proxy();
                 let client = client.retry(reqwest::retry::never());
@@ -208,7 +208,7 @@ async fn a_request_body_that_fails() {
                 request.body(body).send().await.map(drop)
             };
             let (kind, text) = kind_of_failed_body(send, error().await).await;
-            assert_eq!(kind, ErrorKind::PossiblyProcessed, "h2: {h2}, {text}");
+            assert_eq!(kind, ErrorKind::RequestBody, "h2: {h2}, {text}");
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::event::wall_time::{as_far, wall_time};
 ///
 /// [`StandardHints`] knows the headers of the standards. Implement this trait for a server with
 /// headers of its own, or pass a closure `Fn(StatusCode, &HeaderMap) -> Option<Hint>`. `None` means
-/// that the response says nothing, and the normal backoff applies.
+/// that the response says nothing. Then the standard hints apply, or else the normal backoff.
 ///
 /// Your own hint also decides what the retry repeats. If it returns a hint for a status from 400 to
 /// 599, the retry repeats the request if it may be repeated. So check the status first. With

@@ -39,6 +39,9 @@ impl Default for IdempotencyKeyLayer {
 
 impl<K> IdempotencyKeyLayer<K> {
     /// Another name of the header. Default: `Idempotency-Key`.
+    ///
+    /// [`RetryLayer::http`](crate::RetryLayer::http) knows only the default. Allow the requests with
+    /// another one by [`repeat_by`](crate::RetryLayer::repeat_by).
     #[must_use]
     pub fn header(mut self, name: HeaderName) -> Self {
         self.header = name;
