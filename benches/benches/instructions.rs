@@ -162,7 +162,7 @@ fn judge(cases: &[Case], found: &[[Option<u64>; 2]]) -> Vec<String> {
 }
 
 fn print_ratios(cases: &[Case], found: &[[Option<u64>; 2]]) {
-    println!("\nInstructions of ours as multiples of a peer's.\n");
+    println!("\nInstructions of ours as multiples of a peer's; around HTTP, of what each adds.\n");
     println!("| {:32} | {:36} | ready | pends |", "ours", "peer");
     println!("|---|---|--:|--:|");
     for compared in COMPARISONS {
@@ -175,7 +175,11 @@ fn print_ratios(cases: &[Case], found: &[[Option<u64>; 2]]) {
         let (Some(ours), Some(peer)) = (of(compared.ours), of(compared.peer)) else {
             continue;
         };
-        let ratio = |at: usize| Some(format!("{:.2}", ours[at]? as f64 / peer[at]? as f64));
+        let bare = compared.over.and_then(of).unwrap_or([Some(0); 2]);
+        let ratio = |at: usize| {
+            let added = |count: Option<u64>| Some(count? as f64 - bare[at].unwrap_or(0) as f64);
+            Some(format!("{:.2}", added(ours[at])? / added(peer[at])?))
+        };
         let [ready, pends] = [0, 1].map(|at| shown(ratio(at)));
         println!(
             "| {:32} | {:36} | {ready:>5} | {pends:>5} |",
