@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
     classify::{Finding, describe},
@@ -209,9 +209,11 @@ fn is_error(answer: Answer) -> bool {
     }
 }
 
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 fn has_idempotency_key(headers: &HeaderMap) -> bool {
     headers
-        .get("idempotency-key")
+        .get(&IDEMPOTENCY_KEY)
         .is_some_and(|key| !key.is_empty())
 }
 
