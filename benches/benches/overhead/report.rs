@@ -131,9 +131,7 @@ fn print_comparisons(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<
         "ours", "peer", "ready", "goal", "pends", "goal", "allocs", "goal", ""
     );
     println!("|---|---|--:|--:|--:|--:|--:|--:|---|");
-    let find = |name: &str| {
-        cases.iter().position(|case| case.name == name)
-    };
+    let find = |name: &str| cases.iter().position(|case| case.name == name);
     for compared in COMPARISONS {
         let Comparison {
             ours, peer, goal, ..

@@ -142,6 +142,19 @@ pub const COMPARISONS: &[Comparison] = &[
         Goal::times(3.0, 3.0),
     )
     .over("bare http"),
+    of(
+        "http log + timeout",
+        "tower-http timeout + trace",
+        Goal::NONE,
+    )
+    .over("bare http"),
+    of("reqwest retry", "reqwest-retry", Goal::times(1.0, 1.0)).over("bare reqwest"),
+    of(
+        "reqwest retry, JSON",
+        "reqwest-retry, JSON",
+        Goal::times(1.0, 1.0),
+    )
+    .over("bare reqwest, JSON"),
     of("reqwest client", "reqwest-retry", Goal::times(1.0, 1.0)).over("bare reqwest"),
     of(
         "reqwest client, JSON",

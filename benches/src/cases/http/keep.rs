@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
-use tower::Layer;
+use tower::{Layer, ServiceBuilder};
 use tower_keep::{
-    CircuitBreakerLayer, LogLayer, Pipeline, Ratio, RetryLayer, SendThrough,
+    CircuitBreakerLayer, LogLayer, Pipeline, Ratio, RetryLayer, SendThrough, TimeoutLayer,
     retry::RetryBudget,
 };
 
 use super::{Payload, Server, http_requests, reqwest_requests, service_calls};
 use crate::cases::Cases;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn add(cases: &mut Cases) {
     http(cases);
@@ -28,6 +30,13 @@ fn http(cases: &mut Cases) {
     });
     cases.add_calls("http retry", |server| {
         service_calls(RetryLayer::http().layer(server), http_requests())
+    });
+    cases.add_calls("http log + timeout", |server| {
+        let stack = ServiceBuilder::new()
+            .layer(LogLayer::http())
+            .layer(TimeoutLayer::new(MINUTE))
+            .service(server);
+        service_calls(stack, http_requests())
     });
     cases.add_calls("http client", |server| {
         service_calls(client(server), http_requests())
@@ -50,6 +59,13 @@ fn retrying(server: Server) -> tower_keep::http::HttpClient<Server> {
 }
 
 fn reqwest(cases: &mut Cases, payload: Payload) {
+    cases.add_calls(
+        payload.pick(["reqwest retry", "reqwest retry, JSON"]),
+        |server| {
+            let retry = RetryLayer::http().layer(server);
+            service_calls(retry, reqwest_requests(payload))
+        },
+    );
     cases.add_calls(
         payload.pick(["reqwest client", "reqwest client, JSON"]),
         |server| service_calls(client(server), reqwest_requests(payload)),

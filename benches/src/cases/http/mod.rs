@@ -27,7 +27,8 @@ use super::{Case, Cases};
 use crate::drive::Subject;
 
 const URL: &str = "https://api.example.com/users/7";
-const JSON: &[u8] = br#"{"id":7,"name":"Ada Lovelace","email":"ada@example.com","roles":["admin","author"]}"#;
+const JSON: &[u8] =
+    br#"{"id":7,"name":"Ada Lovelace","email":"ada@example.com","roles":["admin","author"]}"#;
 
 type HttpRequest = http::Request<Full<Bytes>>;
 

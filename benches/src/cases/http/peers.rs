@@ -52,9 +52,7 @@ pub(super) fn add(cases: &mut Cases) {
 }
 
 fn http(cases: &mut Cases) {
-    cases.add_calls("bare http", |server| {
-        service_calls(server, http_requests())
-    });
+    cases.add_calls("bare http", |server| service_calls(server, http_requests()));
     cases.add_calls("tower-http timeout + trace", |server| {
         let stack = ServiceBuilder::new()
             .layer(TraceLayer::new_for_http())

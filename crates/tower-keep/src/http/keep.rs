@@ -26,19 +26,21 @@ impl KeepBody {
 impl SealedKeep for KeepBody {}
 
 impl<B: Body + Clone> KeepRequest<Request<B>> for KeepBody {
-    type Kept = Request<B>;
+    // Boxed, as the future of each layer outside moves it.
+    type Kept = Box<Request<B>>;
 
-    fn keep(&self, request: &mut Request<B>) -> Option<Request<B>> {
+    fn keep(&self, request: &mut Request<B>) -> Option<Box<Request<B>>> {
         let is_recorded = request.extensions().get::<BodyReplay>().is_some();
-        (is_recorded || self.fits(request.body().size_hint().lower())).then(|| request.clone())
+        (is_recorded || self.fits(request.body().size_hint().lower()))
+            .then(|| Box::new(request.clone()))
     }
 
-    fn again(&self, kept: Request<B>, is_last: bool) -> (Request<B>, Option<Request<B>>) {
+    fn again(&self, kept: Box<Request<B>>, is_last: bool) -> (Request<B>, Option<Box<Request<B>>>) {
         let next = (!is_last).then(|| kept.clone());
-        (kept, next)
+        (*kept, next)
     }
 
-    fn can_repeat(&self, kept: &Request<B>) -> bool {
+    fn can_repeat(&self, kept: &Box<Request<B>>) -> bool {
         let recorded = kept.extensions().get::<BodyReplay>();
         recorded.is_none_or(BodyReplay::is_replayable)
     }
@@ -59,38 +61,43 @@ mod of_reqwest {
     }
 
     impl KeepRequest<Request> for KeepBody {
-        type Kept = Kept;
+        type Kept = Box<Kept>;
 
-        fn keep(&self, request: &mut Request) -> Option<Kept> {
+        fn keep(&self, request: &mut Request) -> Option<Box<Kept>> {
             let known = match request.body() {
                 None => Some(0),
                 Some(body) => body.as_bytes().map(<[u8]>::len),
             };
             if let Some(bytes) = known {
                 return match bytes <= self.max {
-                    true => Some(Kept {
+                    true => Some(Box::new(Kept {
                         request: request.try_clone()?,
                         recorded: None,
-                    }),
+                    })),
                     false => None,
                 };
             }
             // A stream: it is recorded while it is sent.
             let body = ReplayBody::new(request.body_mut().take()?, self.max);
-            let kept = request.try_clone().map(|request| Kept {
-                request,
-                recorded: Some(body.clone()),
+            let kept = request.try_clone().map(|request| {
+                Box::new(Kept {
+                    request,
+                    recorded: Some(body.clone()),
+                })
             });
             *request.body_mut() = Some(Body::wrap(body));
             kept
         }
 
-        fn again(&self, kept: Kept, is_last: bool) -> (Request, Option<Kept>) {
+        fn again(&self, kept: Box<Kept>, is_last: bool) -> (Request, Option<Box<Kept>>) {
+            let kept = *kept;
             let next = match is_last {
                 true => None,
-                false => kept.request.try_clone().map(|request| Kept {
-                    request,
-                    recorded: kept.recorded.clone(),
+                false => kept.request.try_clone().map(|request| {
+                    Box::new(Kept {
+                        request,
+                        recorded: kept.recorded.clone(),
+                    })
                 }),
             };
             let mut request = kept.request;
@@ -100,7 +107,7 @@ mod of_reqwest {
             (request, next)
         }
 
-        fn can_repeat(&self, kept: &Kept) -> bool {
+        fn can_repeat(&self, kept: &Box<Kept>) -> bool {
             (kept.recorded.as_ref()).is_none_or(ReplayBody::is_replayable)
         }
     }
