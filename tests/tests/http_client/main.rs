@@ -3,6 +3,8 @@
 mod asks;
 mod client;
 mod drain;
+mod errors;
+mod exchanges;
 mod hints;
 mod idempotency_key;
 mod log;
@@ -10,3 +12,4 @@ mod origin;
 mod passes_through;
 mod replay;
 mod send_deadline;
+mod table;

@@ -377,3 +377,89 @@ async fn a_policy_is_not_asked_about_what_is_final() {
 
     assert_eq!(*questions.lock().unwrap(), []);
 }
+
+/// R24 A closure decides first, and the policy decides on what is left: its kept request, its delay
+/// and its description stay.
+#[tokio::test(start_paused = true)]
+async fn a_closure_decides_first() {
+    let reads = RetryLayer::new()
+        .decide_with_request(
+            |request: &u32| *request == 0,
+            |is_read: &bool, result: &Result<u32, &'static str>, _: &Attempt<'_>| match result {
+                Err(_) if *is_read => Decision::Retry,
+                _ => Decision::Stop,
+            },
+        )
+        .retry_after(|_: &Result<u32, &'static str>| Some(secs(7)))
+        .decide_first(|result: &Result<u32, &'static str>, attempt| match result {
+            Err("busy") => Some(Decision::RetryIn(secs(attempt.number().into()))),
+            Err("gone") => Some(Decision::Never),
+            _ => None,
+        });
+    for (request, errors, expected) in [
+        // The closure asks for what the policy would not do.
+        (1, vec!["busy", "busy", "broken"], (3, secs(3))),
+        (0, vec!["busy", "broken"], (3, secs(8))),
+        (0, vec!["broken", "gone"], (2, secs(7))),
+        (1, vec!["broken"], (1, secs(0))),
+    ] {
+        let (log, recorder) = recording();
+        let mut inner = Scripted::<u32, u32>::new();
+        for error in errors.clone() {
+            inner = inner.error(error);
+        }
+        let inner = inner.answer(5);
+        let calls = inner.calls();
+        let service = ServiceBuilder::new()
+            .layer(log)
+            .layer(reads.clone())
+            .service(inner.strict());
+        let began = tokio::time::Instant::now();
+        let result = service.oneshot(request).await;
+        assert_eq!((calls.count(), began.elapsed()), expected, "{errors:?}");
+        let last = *errors.last().unwrap();
+        let is_retried = calls.count() > errors.len();
+        assert_eq!(result, if is_retried { Ok(5) } else { Err(last) });
+        let forbidden = last == "gone";
+        assert_eq!(recorder.count("retry_given_up"), usize::from(forbidden));
+    }
+}
+
+/// R24 Without a word of the closure, a failed response stays one, although it is not retried.
+#[tokio::test(start_paused = true)]
+async fn a_policy_behind_a_closure_still_judges_responses() {
+    #[derive(Clone)]
+    struct Never;
+
+    impl Policy<u32, u32, BoxError> for Never {
+        type Seen = ();
+
+        fn see(&self, _: &u32) {}
+
+        fn decide(&self, (): &(), _: &Result<u32, BoxError>, _: &Attempt<'_>) -> Decision {
+            Decision::Stop
+        }
+
+        fn is_failure(&self, response: &u32) -> bool {
+            *response == 500
+        }
+
+        fn describe(&self, _: &Result<u32, BoxError>) -> Option<std::borrow::Cow<'static, str>> {
+            Some("the server failed".into())
+        }
+    }
+
+    for (response, ending) in [(500, "failed"), (200, "succeeded")] {
+        let (log, recorder) = recording();
+        let retry = RetryLayer::new()
+            .policy(Never)
+            .decide_first(|_: &Result<u32, BoxError>, _| None);
+        let inner = Scripted::<u32, u32, BoxError>::new().answer(response);
+        let service = ServiceBuilder::new()
+            .layer(log)
+            .layer(retry)
+            .service(inner.strict());
+        assert_eq!(service.oneshot(0).await.unwrap(), response);
+        assert_eq!(recorder.names().last(), Some(&ending));
+    }
+}

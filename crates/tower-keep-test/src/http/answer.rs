@@ -1,13 +1,13 @@
 //! The answer of a reply: its head, the pieces of its body, and how it ends.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::ErrorCode;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -154,5 +154,37 @@ impl Answer {
             }
             at = next;
         }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Answer");
+        debug
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            // A body may be long.
+            .field("body_length", &self.body.len())
+            .field("framing", &self.framing)
+            .field("afterwards", &self.afterwards);
+        if !self.informational.is_empty() {
+            debug.field("informational", &self.informational);
+        }
+        if let Some(trailers) = &self.trailers {
+            debug.field("trailers", trailers);
+        }
+        if let Some((size, every)) = &self.pace {
+            debug.field("trickle", &(size, every));
+        }
+        if let Some((bytes, pause)) = &self.pause {
+            debug.field("pause_after", &(bytes, pause));
+        }
+        if let Some(cut) = &self.cut {
+            debug.field("cut", cut);
+        }
+        if let Some(bytes) = &self.head_cut {
+            debug.field("close_after_head_bytes", bytes);
+        }
+        debug.finish()
     }
 }

@@ -23,7 +23,7 @@ pub struct Received {
     pub body: Bytes,
     /// The trailers after the body.
     pub trailers: Option<HeaderMap>,
-    /// Whether the request arrived completely.
+    /// Whether the request arrived completely. Without a body, it does with its head.
     pub complete: bool,
     /// When the head arrived.
     pub at: Instant,

@@ -63,7 +63,10 @@ pub(crate) async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> 
     };
     while let Some(data) = body.data().await {
         match data {
-            Ok(data) => answer.body.extend(data),
+            Ok(data) => {
+                let _ = body.flow_control().release_capacity(data.len());
+                answer.body.extend(data);
+            }
             Err(error) => {
                 answer.error = Some(error);
                 return Ok(answer);

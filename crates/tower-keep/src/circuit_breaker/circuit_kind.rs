@@ -45,9 +45,11 @@ pub trait Spread {
 /// The circuits of a service.
 #[allow(private_interfaces, reason = "it has no public name")]
 #[diagnostic::on_unimplemented(
-    message = "the closure given to `per_key` does not take `&{Request}`",
+    message = "the circuit breaker cannot read the key of its circuit from `&{Request}`",
     label = "the service takes `{Request}`",
-    note = "the closure has to be an `Fn(&{Request}) -> Key` and `Clone`"
+    note = "a closure given to `per_key` has to be an `Fn(&{Request}) -> Key` and `Clone`",
+    note = "`CircuitBreakerLayer::http` needs an `http::Request`, or with the feature \
+            `reqwest-0-13` a `reqwest::Request`"
 )]
 pub trait Admits<Request>: Circuits + Clone {
     fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Readiness>;

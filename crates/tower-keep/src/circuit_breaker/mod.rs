@@ -173,7 +173,7 @@
 //!
 //! let breaker = CircuitBreakerLayer::new().per_key(|host: &u64| *host);
 //! let service = breaker.layer(service_fn(|_: String| async { Ok::<_, BoxError>(()) }));
-//! // error[E0277]: the closure given to `per_key` does not take `&String`
+//! // error[E0277]: the circuit breaker cannot read the key of its circuit from `&String`
 //! let call = ServiceExt::oneshot(service, String::new());
 //! ```
 //!

@@ -31,7 +31,8 @@ pub enum Outcome {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not classify `Result<{Response}, {Error}>`, the result of the service",
     label = "does not classify `Result<{Response}, {Error}>`",
-    note = "a classifier implements `Classify<{Response}, {Error}>`, or is an `Fn(&Result<{Response}, {Error}>) -> Outcome`"
+    note = "a classifier implements `Classify<{Response}, {Error}>`, or is an `Fn(&Result<{Response}, {Error}>) -> Outcome`",
+    note = "the classifiers of the layers made by `http()` do for HTTP responses"
 )]
 pub trait Classify<Response, Error> {
     /// Classifies this result.

@@ -8,18 +8,19 @@
 //!
 //! # reqwest-middleware and reqwest-retry
 //!
-//! `reqwest::Client` is a tower service: `ServiceBuilder::new().layer(..).service(client)`. The
-//! call returns `reqwest::Response`, or what an `and_then` makes of it.
+//! With the feature `reqwest-0-13`, [`Pipeline::http_client`](crate::Pipeline::http_client) is the
+//! whole stack, and [`send_through`](crate::SendThrough::send_through) sends a request of reqwest's
+//! builder through it. `ClientWithMiddleware` is a tower service too, so a stack can go around it.
 //!
 //! | there | here |
 //! |---|---|
 //! | `ClientBuilder::new(client).with(middleware)` | `ServiceBuilder::new().layer(layer).service(client)`; the first layer is the outermost |
 //! | a `Middleware` of your own | `map_request`, `and_then`, `then` of `ServiceBuilder`, or a `Service` |
-//! | `RetryTransientMiddleware`, `ExponentialBackoff` | [`RetryLayer`](crate::RetryLayer) with a [`Backoff`](crate::retry::Backoff) |
-//! | `RetryableStrategy` | [`Classify`](crate::Classify), shared with Log and CircuitBreaker |
-//! | a request that cannot be cloned fails | return `None` from [`clone_with`](crate::RetryLayer::clone_with): the request is sent once, and not retried |
-//! | every method is retried | pass `clone_with` a function that clones idempotent requests only: without it, every request is retried here too |
-//! | `TracingMiddleware` of reqwest-tracing | [`LogLayer`](crate::LogLayer) |
+//! | `RetryTransientMiddleware`, `ExponentialBackoff` | [`RetryLayer::http`](crate::RetryLayer::http), which has a budget and reads `Retry-After` |
+//! | `RetryableStrategy` | the table of [`RetryLayer::http`](crate::RetryLayer::http), [`retry_status`](crate::RetryLayer::retry_status), [`decide_with`](crate::RetryLayer::decide_with) |
+//! | a request that cannot be cloned fails | its body is recorded up to 64 KiB; above, it is sent once |
+//! | every method is retried | idempotent methods, and requests that never reached the server |
+//! | `TracingMiddleware` of reqwest-tracing | [`LogLayer::http`](crate::LogLayer::http) |
 //!
 //! # tower and tower-http
 //!

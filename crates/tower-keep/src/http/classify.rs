@@ -63,6 +63,7 @@ pub(super) fn describe<T: HttpResponse, E: 'static>(
 /// Counts what speaks against the health of the server. Made by
 /// [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http).
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(unreachable_pub, reason = "it is in the types of a layer")]
 pub struct ServerFailures;
 
 impl<T: HttpResponse, E: 'static> Classify<T, E> for ServerFailures {
@@ -92,6 +93,7 @@ impl<T: HttpResponse, E: 'static> Classify<T, E> for ServerFailures {
 
 /// Fails the jobs that got a server error. Made by [`LogLayer::http`](crate::LogLayer::http).
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(unreachable_pub, reason = "it is in the types of a layer")]
 pub struct ServerErrors;
 
 impl<T: HttpResponse, E: 'static> Classify<T, E> for ServerErrors {

@@ -4,6 +4,7 @@ use std::{any::Any, error::Error, io};
 
 use http::StatusCode;
 
+use super::replay::NotReplayable;
 use crate::error::{BoxError, cause_of};
 
 /// What an error of an HTTP client says about its request.
@@ -41,8 +42,8 @@ pub enum ErrorKind {
     BodyTruncated,
     /// The response body did not arrive in time.
     BodyStalled,
-    /// Another attempt would fail in the same way: the request is invalid, or there are too many
-    /// redirects. It says nothing about the server.
+    /// Another attempt would fail in the same way: the request is invalid, there are too many
+    /// redirects, or the body cannot be sent again. It says nothing about the server.
     Permanent,
 }
 
@@ -69,6 +70,10 @@ fn of_known(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return of_io(error);
     }
+    // No later attempt can send the body either.
+    if error.is::<NotReplayable>() {
+        return Some(ErrorKind::Permanent);
+    }
     #[cfg(feature = "hyper-1")]
     if let Some(kind) = super::hyper::kind_of(error) {
         return Some(kind);
@@ -82,11 +87,11 @@ fn of_known(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
 
 fn of_io(error: &io::Error) -> Option<ErrorKind> {
     match error.kind() {
-        // Only `connect` fails in these ways.
-        io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::AddrNotAvailable => Some(ErrorKind::NeverSent),
+        // Usually only `connect` fails in these ways. An unreachable host or network may also end an
+        // established connection.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable => {
+            Some(ErrorKind::NeverSent)
+        }
         io::ErrorKind::UnexpectedEof => Some(ErrorKind::BodyTruncated),
         // The wrapped error may say more.
         _ => None,
@@ -154,9 +159,15 @@ mod tests {
         let io = |kind| io::Error::new(kind, "text");
         for (error, expected) in [
             (io(io::ErrorKind::ConnectionRefused), ErrorKind::NeverSent),
-            (io(io::ErrorKind::HostUnreachable), ErrorKind::NeverSent),
-            (io(io::ErrorKind::NetworkUnreachable), ErrorKind::NeverSent),
             (io(io::ErrorKind::AddrNotAvailable), ErrorKind::NeverSent),
+            (
+                io(io::ErrorKind::HostUnreachable),
+                ErrorKind::PossiblyProcessed,
+            ),
+            (
+                io(io::ErrorKind::NetworkUnreachable),
+                ErrorKind::PossiblyProcessed,
+            ),
             (
                 io(io::ErrorKind::ConnectionReset),
                 ErrorKind::PossiblyProcessed,

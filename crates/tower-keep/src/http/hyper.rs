@@ -6,6 +6,7 @@ use h2::Reason;
 use hyper_util::client::legacy;
 
 use super::error_kind::ErrorKind;
+use crate::error::find;
 
 /// The kind of an error of one of these crates, if this error decides without its sources.
 pub(super) fn kind_of(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
@@ -27,18 +28,36 @@ fn of_legacy(error: &legacy::Error) -> Option<ErrorKind> {
 }
 
 fn of_hyper(error: &hyper::Error) -> Option<ErrorKind> {
-    // Canceled: the connection closed before it took the request.
-    if error.is_canceled() {
+    // Canceled, closed: the connection ended before it took the request.
+    if error.is_canceled() || error.is_closed() {
         return Some(ErrorKind::NeverSent);
     }
     if error.is_timeout() {
         return Some(ErrorKind::PossiblyProcessed);
     }
-    // The request is invalid, or its body failed.
-    if error.is_user() && error.source().is_none() {
-        return Some(ErrorKind::Permanent);
+    let Some(source) = error.source() else {
+        // The request is invalid.
+        return error.is_user().then_some(ErrorKind::Permanent);
+    };
+    // The body of the request failed, whatever failed there.
+    if error.is_user() {
+        return Some(ErrorKind::PossiblyProcessed);
     }
-    None
+    if is_of_response_body(error) {
+        return Some(ErrorKind::BodyTruncated);
+    }
+    match ErrorKind::of(source) {
+        // An established connection may end with the `io::Error` of one that fails.
+        ErrorKind::NeverSent if find::<h2::Error>(source).is_none() => {
+            Some(ErrorKind::PossiblyProcessed)
+        }
+        kind => Some(kind),
+    }
+}
+
+/// Whether the response had begun. hyper has no method for it.
+fn is_of_response_body(error: &hyper::Error) -> bool {
+    error.to_string() == "error reading a body from connection"
 }
 
 fn of_h2(error: &h2::Error) -> ErrorKind {

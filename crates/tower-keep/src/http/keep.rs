@@ -17,30 +17,79 @@ impl KeepBody {
     pub(super) const fn new() -> Self {
         Self { max: 64 * 1024 }
     }
-
-    fn fits(self, bytes: u64) -> bool {
-        u64::try_from(self.max).is_ok_and(|max| bytes <= max)
-    }
 }
 
 impl SealedKeep for KeepBody {}
 
-impl<B: Body + Clone> KeepRequest<Request<B>> for KeepBody {
-    // Boxed, as the future of each layer outside moves it.
-    type Kept = Box<Request<B>>;
+impl<R: RepeatHttp> KeepRequest<R> for KeepBody {
+    // Boxed, as it moves with the futures of all layers outside.
+    type Kept = Box<R::Kept>;
 
-    fn keep(&self, request: &mut Request<B>) -> Option<Box<Request<B>>> {
-        let is_recorded = request.extensions().get::<BodyReplay>().is_some();
-        (is_recorded || self.fits(request.body().size_hint().lower()))
-            .then(|| Box::new(request.clone()))
+    #[inline]
+    fn keep(&self, request: &mut R) -> Option<Self::Kept> {
+        request.keep(self.max).map(Box::new)
     }
 
-    fn again(&self, kept: Box<Request<B>>, is_last: bool) -> (Request<B>, Option<Box<Request<B>>>) {
+    #[inline]
+    fn again(&self, kept: Self::Kept, is_last: bool) -> (R, Option<Self::Kept>) {
+        let (request, next) = R::again(*kept, is_last);
+        (request, next.map(Box::new))
+    }
+
+    #[inline]
+    fn can_repeat(&self, kept: &Self::Kept) -> bool {
+        R::can_repeat(kept)
+    }
+}
+
+/// A request that [`KeepBody`] keeps. It is a trait with an impl for each kind of request, so that
+/// the compiler looks at the impl that could fit, and names the bound that it lacks.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP request that a retry can repeat",
+    label = "not an HTTP request",
+    note = "`http::Request` is one, and with the feature `reqwest-0-13` also `reqwest::Request`"
+)]
+#[allow(unreachable_pub, reason = "it is in a public trait impl")]
+pub trait RepeatHttp: Sized {
+    type Kept;
+
+    /// `max` is in bytes.
+    fn keep(&mut self, max: usize) -> Option<Self::Kept>;
+
+    fn again(kept: Self::Kept, is_last: bool) -> (Self, Option<Self::Kept>);
+
+    fn can_repeat(kept: &Self::Kept) -> bool;
+}
+
+/// A body that can be sent again.
+#[diagnostic::on_unimplemented(
+    message = "the body `{Self}` cannot be sent again: put a `ReplayLayer` outside the retry",
+    label = "a retry has to send `{Self}` again",
+    note = "a body that is `Clone`, such as `Full<Bytes>`, needs no `ReplayLayer`; each body has to \
+            implement `http_body::Body`"
+)]
+#[allow(unreachable_pub, reason = "it is in a public trait impl")]
+pub trait CloneBody: Body + Clone {}
+
+#[diagnostic::do_not_recommend]
+impl<B: Body + Clone> CloneBody for B {}
+
+impl<B: CloneBody> RepeatHttp for Request<B> {
+    type Kept = Self;
+
+    fn keep(&mut self, max: usize) -> Option<Self> {
+        let is_recorded = self.extensions().get::<BodyReplay>().is_some();
+        let least = self.body().size_hint().lower();
+        let fits = u64::try_from(max).is_ok_and(|max| least <= max);
+        (is_recorded || fits).then(|| self.clone())
+    }
+
+    fn again(kept: Self, is_last: bool) -> (Self, Option<Self>) {
         let next = (!is_last).then(|| kept.clone());
-        (*kept, next)
+        (kept, next)
     }
 
-    fn can_repeat(&self, kept: &Box<Request<B>>) -> bool {
+    fn can_repeat(kept: &Self) -> bool {
         let recorded = kept.extensions().get::<BodyReplay>();
         recorded.is_none_or(BodyReplay::is_replayable)
     }
@@ -50,7 +99,7 @@ impl<B: Body + Clone> KeepRequest<Request<B>> for KeepBody {
 mod of_reqwest {
     use reqwest::{Body, Request};
 
-    use super::{super::replay::ReplayBody, KeepBody, KeepRequest};
+    use super::{super::replay::ReplayBody, RepeatHttp};
 
     /// A kept request of reqwest.
     #[derive(Debug)]
@@ -60,44 +109,39 @@ mod of_reqwest {
         recorded: Option<ReplayBody<Body>>,
     }
 
-    impl KeepRequest<Request> for KeepBody {
-        type Kept = Box<Kept>;
+    impl RepeatHttp for Request {
+        type Kept = Kept;
 
-        fn keep(&self, request: &mut Request) -> Option<Box<Kept>> {
-            let known = match request.body() {
+        fn keep(&mut self, max: usize) -> Option<Kept> {
+            let known = match self.body() {
                 None => Some(0),
                 Some(body) => body.as_bytes().map(<[u8]>::len),
             };
             if let Some(bytes) = known {
-                return match bytes <= self.max {
-                    true => Some(Box::new(Kept {
-                        request: request.try_clone()?,
+                return match bytes <= max {
+                    true => Some(Kept {
+                        request: self.try_clone()?,
                         recorded: None,
-                    })),
+                    }),
                     false => None,
                 };
             }
             // A stream: it is recorded while it is sent.
-            let body = ReplayBody::new(request.body_mut().take()?, self.max);
-            let kept = request.try_clone().map(|request| {
-                Box::new(Kept {
-                    request,
-                    recorded: Some(body.clone()),
-                })
+            let body = ReplayBody::new(self.body_mut().take()?, max);
+            let kept = self.try_clone().map(|request| Kept {
+                request,
+                recorded: Some(body.clone()),
             });
-            *request.body_mut() = Some(Body::wrap(body));
+            *self.body_mut() = Some(Body::wrap(body));
             kept
         }
 
-        fn again(&self, kept: Box<Kept>, is_last: bool) -> (Request, Option<Box<Kept>>) {
-            let kept = *kept;
+        fn again(kept: Kept, is_last: bool) -> (Self, Option<Kept>) {
             let next = match is_last {
                 true => None,
-                false => kept.request.try_clone().map(|request| {
-                    Box::new(Kept {
-                        request,
-                        recorded: kept.recorded.clone(),
-                    })
+                false => kept.request.try_clone().map(|request| Kept {
+                    request,
+                    recorded: kept.recorded.clone(),
                 }),
             };
             let mut request = kept.request;
@@ -107,7 +151,7 @@ mod of_reqwest {
             (request, next)
         }
 
-        fn can_repeat(&self, kept: &Box<Kept>) -> bool {
+        fn can_repeat(kept: &Kept) -> bool {
             (kept.recorded.as_ref()).is_none_or(ReplayBody::is_replayable)
         }
     }

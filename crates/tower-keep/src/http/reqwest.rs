@@ -54,11 +54,9 @@ pub(super) fn kind_of(error: &(dyn Error + 'static)) -> Option<ErrorKind> {
     if error.is_builder() || error.is_redirect() || error.is_upgrade() {
         return Some(ErrorKind::Permanent);
     }
-    if error.is_connect() {
-        return Some(ErrorKind::NeverSent);
-    }
     if !error.is_decode() && !error.is_body() {
-        // Its source says what happened to the request.
+        // Its source says what happened to the request. `is_connect` would also see a failed
+        // connection of the request's body, to another server.
         return None;
     }
     // A body that was cut is a decoding error. So is a whole body of another format.

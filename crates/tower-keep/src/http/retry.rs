@@ -46,6 +46,10 @@ impl RetryLayer {
     /// A single request chooses with the extension [`RepeatRequest`]. The layer chooses with
     /// [`repeat_by`](Self::repeat_by) or [`retry_every_method`](Self::retry_every_method).
     ///
+    /// A client that follows redirects sends several requests in one attempt. If the last one was
+    /// never sent, the first one was. Turn redirects off for a POST that must arrive once: with
+    /// reqwest, `redirect(Policy::none())`.
+    ///
     /// # After which failures
     ///
     /// | outcome | because |
@@ -82,6 +86,20 @@ impl RetryLayer {
     /// A body that is `Clone`, such as `Full<Bytes>`, is cloned. Any other body of an
     /// [`http::Request`] needs a [`ReplayLayer`](crate::ReplayLayer) outside. Of reqwest's requests,
     /// a streamed body is recorded while it is sent.
+    ///
+    /// ```compile_fail,E0277
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::combinators::BoxBody;
+    /// # use tower::{Layer, Service, service_fn};
+    /// # use tower_keep::{BoxError, RetryLayer};
+    /// # fn serve<S: Service<Request<BoxBody<Bytes, BoxError>>>>(_: S) {}
+    /// let client = service_fn(|_: Request<BoxBody<Bytes, BoxError>>| async {
+    ///     Ok::<_, BoxError>(Response::new(String::new()))
+    /// });
+    /// // error: the body `BoxBody<Bytes, ..>` cannot be sent again: put a `ReplayLayer` outside the retry
+    /// serve(RetryLayer::http().layer(client));
+    /// ```
     ///
     /// The body of a response that is not the last is read during the wait, up to 64 KiB, so that
     /// the connection can be used again ([RFC 9112, 9.3]).

@@ -6,7 +6,9 @@ use std::fmt;
 #[diagnostic::on_unimplemented(
     message = "`{Request}` cannot be repeated: implement `Clone` or set `clone_with`",
     label = "a retry has to repeat `{Request}`",
-    note = "a closure given to `clone_with` has to be an `Fn(&{Request}) -> Option<{Request}>`"
+    note = "a closure given to `clone_with` has to be an `Fn(&{Request}) -> Option<{Request}>`",
+    note = "for an HTTP client, `RetryLayer::http` repeats what may be repeated, and `ReplayLayer` \
+            outside it makes every body repeatable"
 )]
 pub trait KeepRequest<Request>: sealed::Sealed {
     /// The kept request, between the attempts.

@@ -112,8 +112,8 @@
 //! A [circuit](crate::circuit_breaker) takes its cooldown in the same order: its own `retry_after`,
 //! then the classifier's hint, then its setting.
 //!
-//! Retry only idempotent HTTP requests: the server may have executed a `POST` that failed. Select
-//! them with [`clone_with`](RetryLayer::clone_with).
+//! For an HTTP client use `RetryLayer::http()`, with the feature `http`: it repeats only what may be
+//! repeated. The server may have executed a `POST` that failed.
 //!
 //! # Before each attempt
 //!

@@ -79,7 +79,8 @@ pub enum Decision {
 #[diagnostic::on_unimplemented(
     message = "the retry policy does not fit the service: it decides on other requests, responses or errors",
     label = "the service takes `{Request}` and answers with `Result<{Response}, {Error}>`",
-    note = "`{Self}` has to implement `retry::Policy<{Request}, {Response}, {Error}>`"
+    note = "`{Self}` has to implement `retry::Policy<{Request}, {Response}, {Error}>`",
+    note = "the policy of `RetryLayer::http` does for HTTP requests and HTTP responses"
 )]
 pub trait Policy<Request, Response, Error> {
     /// The data that the policy keeps from the request until the call ends.
@@ -359,6 +360,11 @@ where
     ) -> Decision {
         (self.decide)(result, attempt)
             .unwrap_or_else(|| self.otherwise.decide(seen, result, attempt))
+    }
+
+    #[inline(always)]
+    fn is_failure(&self, response: &Response) -> bool {
+        self.otherwise.is_failure(response)
     }
 
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {

@@ -18,8 +18,12 @@ pub const PACKAGES: &[Package] = &[
     Package {
         name: "tower-keep",
         external: &[
+            "bytes",        // the data of a recorded body, behind the feature `http`
             "futures_core", // `Stream`, behind the feature `progress`
-            "serde_core",   // what `serde` exports, behind the feature `serde`
+            "http",         // behind the feature `http`, as are the next one and `bytes`
+            "http_body",
+            "reqwest",    // behind the feature `reqwest-0-13`
+            "serde_core", // what `serde` exports, behind the feature `serde`
             "tokio",
             "tokio_util", // `CancellationToken`
             "tower_layer",
@@ -30,7 +34,14 @@ pub const PACKAGES: &[Package] = &[
     },
     Package {
         name: "tower-keep-test",
-        external: &["tower_keep", "tower_layer", "tower_service"],
+        external: &[
+            "bytes", // behind the feature `http`, as are the next one and `tokio`
+            "http",
+            "tokio",
+            "tower_keep",
+            "tower_layer",
+            "tower_service",
+        ],
         most_types: None,
     },
 ];

@@ -22,10 +22,13 @@ use super::{VERSIONS, arrivals, in_memory, reqwest_client};
 
 type KubeBody = UnsyncBoxBody<Bytes, BoxError>;
 
-type Kube = Buffer<
-    Request<KubeBody>,
-    <BoxService<Request<KubeBody>, Response<KubeBody>, BoxError> as Service<Request<KubeBody>>>::Future,
->;
+type Kube =
+    Buffer<
+        Request<KubeBody>,
+        <BoxService<Request<KubeBody>, Response<KubeBody>, BoxError> as Service<
+            Request<KubeBody>,
+        >>::Future,
+    >;
 
 /// Takes any tower service as its transport, as `kube::Client::new` does.
 fn kube_client<S, B>(service: S) -> Kube
@@ -44,18 +47,16 @@ fn retrying(origin: &Origin, version: Version, recorder: &Recorder) -> Kube {
     let stack = ServiceBuilder::new()
         .layer(LogLayer::http_to(recorder.clone()))
         .layer(ReplayLayer::new())
-        .layer(
-            RetryLayer::http()
-                .base_delay(secs(1))
-                .jitter(Jitter::None),
-        )
+        .layer(RetryLayer::http().base_delay(secs(1)).jitter(Jitter::None))
         .map_err(BoxError::from)
         .service(in_memory(origin, version));
     kube_client(stack)
 }
 
 fn whole(text: &str) -> KubeBody {
-    Full::from(text.to_owned()).map_err(|never| match never {}).boxed_unsync()
+    Full::from(text.to_owned())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// Pieces whose number is not known before.
@@ -88,9 +89,14 @@ async fn a_client_over_a_tower_service() -> Result<(), BoxError> {
             .then(Reply::status(200).body("pods"));
         let recorder = Recorder::new();
         let kube = retrying(&origin, version, &recorder);
-        let response = kube.oneshot(request(Method::GET, &origin, whole(""))).await?;
+        let response = kube
+            .oneshot(request(Method::GET, &origin, whole("")))
+            .await?;
         assert_eq!(response.into_body().collect().await?.to_bytes(), "pods");
-        assert_eq!(arrivals(&origin, version), [0, 5, 25, 29].map(Duration::from_secs));
+        assert_eq!(
+            arrivals(&origin, version),
+            [0, 5, 25, 29].map(Duration::from_secs)
+        );
         assert_eq!(recorder.count("retry_scheduled"), 3);
 
         // A streamed body is sent again, whole.
@@ -125,7 +131,10 @@ async fn a_large_stream_says_why_it_is_not_repeated() -> Result<(), BoxError> {
         assert!(
             kinds.iter().any(|kind| matches!(
                 kind,
-                EventKind::RetryGivenUp { reason: GiveUpReason::NotRepeatable, .. }
+                EventKind::RetryGivenUp {
+                    reason: GiveUpReason::NotRepeatable,
+                    ..
+                }
             )),
             "{kinds:?}"
         );

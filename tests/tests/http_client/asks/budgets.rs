@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, EventKind, GiveUpReason, LogLayer, Ratio, RetryLayer, TimeoutLayer,
-    retry::{Attempt, Decision, Jitter, RetryBudget},
+    retry::{Decision, Jitter, RetryBudget},
 };
 use tower_keep_test::{
     Recorder,
@@ -23,10 +23,12 @@ fn unavailable() -> Origin {
 }
 
 fn to(host: &str) -> Request<Full<Bytes>> {
-    Request::get(format!("http://{host}/page")).body(Full::default()).unwrap()
+    Request::get(format!("http://{host}/page"))
+        .body(Full::default())
+        .unwrap()
 }
 
-fn exact(percent: u8, floor: u32) -> RetryBudget {
+fn exact(percent: u32, floor: u32) -> RetryBudget {
     RetryBudget::new(Ratio::percent(percent).unwrap()).floor(floor)
 }
 
@@ -57,7 +59,7 @@ async fn the_ready_made_layer_has_a_budget() {
 async fn two_clients_share_a_budget() {
     for version in VERSIONS {
         let origin = unavailable();
-        let budget = exact(0, 5);
+        let budget = exact(1, 5);
         let client = in_memory(&origin, version);
         let reads = RetryLayer::http().budget(budget.clone());
         let reads = reads.layer(client.clone());
@@ -123,7 +125,7 @@ async fn retries_that_wait_count() {
                     .max_retries(1)
                     .base_delay(secs(5))
                     .jitter(Jitter::None)
-                    .budget_per_authority(exact(0, 3)),
+                    .budget_per_authority(exact(1, 3)),
             )
             .service(in_memory(&origin, version));
         let calls = (0..10).map(|_| async {
@@ -136,8 +138,16 @@ async fn retries_that_wait_count() {
         assert_eq!(took[..7], [secs(0); 7]);
         assert_eq!(took[7..], [secs(5); 3]);
         assert_eq!(arrivals(&origin, version).len(), 13);
-        let of = |reason| reasons(&recorder).iter().filter(|found| **found == reason).count();
-        assert_eq!((of(GiveUpReason::Budget), of(GiveUpReason::Exhausted)), (7, 3));
+        let of = |reason| {
+            reasons(&recorder)
+                .iter()
+                .filter(|found| **found == reason)
+                .count()
+        };
+        assert_eq!(
+            (of(GiveUpReason::Budget), of(GiveUpReason::Exhausted)),
+            (7, 3)
+        );
     }
 }
 
@@ -148,7 +158,7 @@ async fn throttled_attempts_are_counted_apart() {
         let origin = unavailable();
         let recorder = Recorder::new();
         let (lines, _guard) = Lines::listen();
-        let budget = exact(0, 4);
+        let budget = exact(1, 4);
         let api = ServiceBuilder::new()
             .layer(LogLayer::http())
             .layer(LogLayer::http_to(recorder.clone()))
@@ -162,19 +172,22 @@ async fn throttled_attempts_are_counted_apart() {
         assert_eq!(recorder.count("attempt_ended"), 3 + 4);
         assert_eq!(recorder.count("retry_scheduled"), 4);
         let empty = lines.fields();
-        let empty = empty.iter().filter(|line| line.contains("the retry budget is empty"));
+        let empty = empty
+            .iter()
+            .filter(|line| line.contains("the retry budget is empty"));
         assert_eq!(empty.count(), 2);
         assert_eq!(arrivals(&origin, version).len(), 7);
     }
 }
 
 async fn after_a_hang<const RETRIED: bool>(version: Version) -> usize {
-    let origin = Origin::in_memory().then(Reply::hang()).then(Reply::status(200));
-    let retry = RetryLayer::http().decide_first(
-        |_: &Result<Response<Incoming>, BoxError>, attempt: &Attempt<'_>| {
+    let origin = Origin::in_memory()
+        .then(Reply::hang())
+        .then(Reply::status(200));
+    let retry =
+        RetryLayer::http().decide_first(|_: &Result<Response<Incoming>, BoxError>, attempt| {
             (attempt.timed_out() && !RETRIED).then_some(Decision::Stop)
-        },
-    );
+        });
     let api = ServiceBuilder::new()
         .layer(retry)
         .layer(TimeoutLayer::new(secs(10)).per_attempt())

@@ -5,8 +5,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, Elapsed, JobLayer, LogLayer, RetryLayer, SendDeadlineLayer, TimeoutLayer,
-    retry::Jitter,
+    BoxError, JobLayer, LogLayer, RetryLayer, SendDeadlineLayer, TimeoutLayer, retry::Jitter,
+    timeout::Elapsed,
 };
 use tower_keep_test::http::{Origin, Reply};
 use tower_keep_tests::*;
@@ -52,14 +52,19 @@ async fn a_handlers_deadline_goes_out_with_its_calls() {
             .layer(JobLayer::new("handler"))
             .layer(TimeoutLayer::new(secs(30)))
             .service(handler);
-        server.oneshot(vec![grpc(&origin), get(&origin)]).await.unwrap();
+        server
+            .oneshot(vec![grpc(&origin), get(&origin)])
+            .await
+            .unwrap();
         arrivals(&origin, version);
         let sent: Vec<_> = origin
             .received()
             .iter()
             .map(|received| {
                 let grpc = received.header("grpc-timeout").map(str::to_owned);
-                let millis = received.header("x-envoy-expected-rq-timeout-ms").map(str::to_owned);
+                let millis = received
+                    .header("x-envoy-expected-rq-timeout-ms")
+                    .map(str::to_owned);
                 (grpc, millis)
             })
             .collect();
@@ -106,13 +111,23 @@ async fn an_expired_limit_has_the_status_of_its_protocol() {
         for is_grpc in [true, false] {
             let (lines, _guard) = Lines::listen();
             let origin = Origin::in_memory().then(Reply::hang()).repeat_last();
-            let respond = if is_grpc { deadline_exceeded } else { gateway_timeout };
+            let respond = if is_grpc {
+                deadline_exceeded
+            } else {
+                gateway_timeout
+            };
             let api = ServiceBuilder::new()
                 .layer(LogLayer::http())
                 .layer(TimeoutLayer::new(secs(25)).respond_with(respond))
                 .layer(RetryLayer::http().retry_every_method().jitter(Jitter::None))
-                .layer(TimeoutLayer::new(secs(10)).per_attempt().respond_with(respond))
-                .map_response(|response: Response<hyper::body::Incoming>| response.map(BodyExt::boxed_unsync))
+                .layer(
+                    TimeoutLayer::new(secs(10))
+                        .per_attempt()
+                        .respond_with(respond),
+                )
+                .map_response(|response: Response<hyper::body::Incoming>| {
+                    response.map(BodyExt::boxed_unsync)
+                })
                 .service(in_memory(&origin, version));
             let call = if is_grpc { grpc(&origin) } else { get(&origin) };
             let result: Result<_, hyper_util::client::legacy::Error> = api.oneshot(call).await;
@@ -122,10 +137,11 @@ async fn an_expired_limit_has_the_status_of_its_protocol() {
                 false => assert_eq!(response.status(), 504),
             }
             assert_eq!(arrivals(&origin, version), [ms(0), ms(10_100), ms(20_300)]);
-            assert_eq!(lines.records().last().unwrap(), "WARN failed");
+            assert_eq!(lines.records().last().unwrap(), "ERROR failed");
             let fields = lines.fields();
             let last = fields.last().unwrap();
-            assert!(last.contains("overall time limit of 25s expired"), "{last}");
+            assert!(last.contains("cause=\"timed out\""), "{last}");
+            assert!(last.contains("the overall time limit expired"), "{last}");
         }
     }
 }

@@ -7,8 +7,10 @@ use http::{Method, Request, Response, header::ACCEPT};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, EventKind, GiveUpReason, Job, JobLayer, LogLayer, Pipeline, Rejection, RetryLayer,
-    TimeoutLayer, find, retry::Jitter, timeout::{Elapsed, LimitScope},
+    BoxError, EventKind, GiveUpReason, Job, JobLayer, LogLayer, Pipeline, Rejection, Report,
+    RetryLayer, TimeoutLayer, find,
+    retry::Jitter,
+    timeout::{Elapsed, LimitScope},
 };
 use tower_keep_test::{
     Recorder,
@@ -56,17 +58,25 @@ async fn all_attempts_together_have_a_cap() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_hangs_is_retried() {
     for version in VERSIONS {
-        let origin = Origin::in_memory().then(Reply::hang()).then(Reply::status(200).body("page"));
+        let origin = Origin::in_memory()
+            .then(Reply::hang())
+            .then(Reply::status(200).body("page"));
         let (lines, _guard) = Lines::listen();
         let api = Pipeline::http_client().build().unwrap();
         let api = api.layer(in_memory(&origin, version));
         let response = api.oneshot(get(&origin)).await.unwrap();
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "page");
+        assert_eq!(
+            response.into_body().collect().await.unwrap().to_bytes(),
+            "page"
+        );
         let second = arrivals(&origin, version)[1];
         assert!(secs(10) <= second && second <= ms(10_100), "{second:?}");
         assert!(origin.received()[0].abandoned.is_some());
         let fields = format!("{:?}", lines.fields());
-        assert!(fields.contains("time limit of 10s for attempt 1 expired"), "{fields}");
+        assert!(
+            fields.contains("attempt time limit of 10s expired"),
+            "{fields}"
+        );
 
         let alone = RetryLayer::http().layer(in_memory(&origin, version));
         origin.push(Reply::hang());
@@ -89,7 +99,10 @@ async fn limits_come_from_the_request() {
             _ => Reply::hang(),
         });
         let limit = |request: &Request<Full<Bytes>>| {
-            let accepts_events = request.headers().get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+            let accepts_events = request
+                .headers()
+                .get(ACCEPT)
+                .is_some_and(|accept| accept == "text/event-stream");
             match request.uri().path() {
                 _ if accepts_events => Some(Duration::MAX),
                 "/reports" => Some(secs(120)),
@@ -101,7 +114,12 @@ async fn limits_come_from_the_request() {
         let took = async |request| {
             let began = tokio::time::Instant::now();
             let result = api.clone().oneshot(request).await;
-            (result.map_err(|error| find::<Elapsed>(&*error).unwrap().limit()).err(), began.elapsed())
+            (
+                result
+                    .map_err(|error| find::<Elapsed>(&*error).unwrap().limit())
+                    .err(),
+                began.elapsed(),
+            )
         };
         assert_eq!(took(get(&origin)).await, (Some(secs(10)), secs(10)));
         let report = request(Method::GET, &origin, "/reports");
@@ -110,7 +128,9 @@ async fn limits_come_from_the_request() {
         hurried.extensions_mut().insert(Patience(secs(1)));
         assert_eq!(took(hurried).await, (Some(secs(1)), secs(1)));
         let mut events = request(Method::GET, &origin, "/events");
-        events.headers_mut().insert(ACCEPT, "text/event-stream".parse().unwrap());
+        events
+            .headers_mut()
+            .insert(ACCEPT, "text/event-stream".parse().unwrap());
         assert_eq!(took(events).await, (None, secs(3600)));
         assert_eq!(arrivals(&origin, version).len(), 4);
     }
@@ -129,7 +149,8 @@ async fn progress_resets_the_idle_limit_and_not_the_cap() {
             (ms(4900), secs(40), Some(LimitScope::Overall)),
         ] {
             let body = LINE.repeat(10);
-            let origin = Origin::in_memory().then(Reply::status(200).body(body).trickle(LINE.len(), every));
+            let origin =
+                Origin::in_memory().then(Reply::status(200).body(body).trickle(LINE.len(), every));
             let client = in_memory::<Full<Bytes>>(&origin, version);
             // Reads the notifications of a call to the end.
             let tool = service_fn(move |request: Request<Full<Bytes>>| {
@@ -138,8 +159,8 @@ async fn progress_resets_the_idle_limit_and_not_the_cap() {
                     let mut body = client.oneshot(request).await?.into_body();
                     let mut done = 0;
                     while let Some(frame) = body.frame().await {
-                        done += frame?.into_data().map_or(0, |data| data.len());
-                        Job::current().progress(format!("{done} bytes"));
+                        done += frame?.into_data().map_or(0, |data| data.len() as u64);
+                        Job::current().progress(Report::bytes(done, None));
                     }
                     Ok::<_, BoxError>(Response::new(done))
                 }
@@ -152,7 +173,9 @@ async fn progress_resets_the_idle_limit_and_not_the_cap() {
             let began = tokio::time::Instant::now();
             let result = api.oneshot(get(&origin)).await;
             assert_eq!(began.elapsed(), expected, "every {every:?}: {result:?}");
-            let ended = result.err().map(|error| find::<Elapsed>(&*error).unwrap().scope().clone());
+            let ended = result
+                .err()
+                .map(|error| find::<Elapsed>(&*error).unwrap().scope().clone());
             assert_eq!(ended, scope);
             assert_eq!(arrivals(&origin, version).len(), 1);
         }
@@ -188,8 +211,11 @@ async fn the_limit_grows_with_the_attempt() {
             .service(in_memory(&origin, version));
         let error = api.oneshot(get(&origin)).await.unwrap_err();
         assert_eq!(Rejection::of(&*error), Some(Rejection::TimedOut));
-        assert_eq!(error.to_string(), "time limit of 8s for attempt 4 expired");
-        assert_eq!(arrivals(&origin, version), [ms(0), ms(1100), ms(3200), ms(7300)]);
+        assert_eq!(error.to_string(), "attempt time limit of 8s expired");
+        assert_eq!(
+            arrivals(&origin, version),
+            [ms(0), ms(1100), ms(3200), ms(7300)]
+        );
     }
 }
 
@@ -200,7 +226,12 @@ async fn the_job_knows_the_attempt_of_the_limit() {
         let origin = Origin::in_memory().then(Reply::hang()).repeat_last();
         let api = ServiceBuilder::new()
             .layer(LogLayer::http())
-            .layer(RetryLayer::http().base_delay(ms(100)).max_delay(ms(100)).jitter(Jitter::None))
+            .layer(
+                RetryLayer::http()
+                    .base_delay(ms(100))
+                    .max_delay(ms(100))
+                    .jitter(Jitter::None),
+            )
             .layer(
                 TimeoutLayer::none()
                     .limit_by(|_: &Request<Full<Bytes>>| {
@@ -210,7 +241,13 @@ async fn the_job_knows_the_attempt_of_the_limit() {
             )
             .service(in_memory(&origin, version));
         let error = api.oneshot(get(&origin)).await.unwrap_err();
-        assert_eq!(error.to_string(), "time limit of 8s for attempt 4 expired");
-        assert_eq!(arrivals(&origin, version), [ms(0), ms(1100), ms(3200), ms(7300)]);
+        assert_eq!(
+            error.to_string(),
+            "attempt time limit of 8s expired in attempt 4"
+        );
+        assert_eq!(
+            arrivals(&origin, version),
+            [ms(0), ms(1100), ms(3200), ms(7300)]
+        );
     }
 }

@@ -3,10 +3,7 @@
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{
-    BoxError, GiveUpReason, JobLayer, LogLayer, Rejection, RetryLayer, SendThrough,
-    retry::GaveUp,
-};
+use tower_keep::{BoxError, GiveUpReason, JobLayer, LogLayer, Rejection, RetryLayer, SendThrough};
 use tower_keep_test::http::{Origin, Reply};
 use tower_keep_tests::*;
 
@@ -87,31 +84,49 @@ async fn the_error_says_how_many_attempts() -> Result<(), BoxError> {
         let client = reqwest_client(version)?;
         let api = ServiceBuilder::new()
             .layer(LogLayer::http())
-            .layer(
-                RetryLayer::http()
-                    .base_delay(ms(1))
-                    .on_give_up(|outcome: Result<reqwest::Response, BoxError>, why| {
-                        outcome.map_err(|error| why.caused_by(error).into())
-                    }),
-            )
+            .layer(RetryLayer::http().base_delay(ms(1)).on_give_up(
+                |outcome: Result<reqwest::Response, BoxError>, why| {
+                    outcome.map_err(|error| why.caused_by(error).into())
+                },
+            ))
             .map_err(BoxError::from)
             .service(client.clone());
         let url = origin.url("/page?token=hunter2");
         let error = client.get(&url).send_through(&api).await.unwrap_err();
-        assert_eq!(error.to_string(), "gave up after 4 attempts: no retries left");
-        let expected = Rejection::GaveUp { attempts: 4, reason: GiveUpReason::Exhausted };
+        assert_eq!(
+            error.to_string(),
+            "gave up after 4 attempts: no retries left"
+        );
+        let expected = Rejection::GaveUp {
+            attempts: 4,
+            reason: GiveUpReason::Exhausted,
+        };
         assert_eq!(Rejection::of(&*error), Some(expected));
         assert!(tower_keep::find::<reqwest::Error>(&*error).is_some());
-        assert!(chain(&error).starts_with("gave up after 4 attempts: no retries left: error sending request"));
+        assert!(
+            chain(&error)
+                .starts_with("gave up after 4 attempts: no retries left: error sending request")
+        );
         assert_eq!(arrivals(&origin, version).len(), 4);
 
         // A POST is not retried, and its error says so.
-        let error = client.post(&url).body("order").send_through(&api).await.unwrap_err();
-        assert_eq!(error.to_string(), "gave up after 1 attempt: the error is not retried");
+        let error = client
+            .post(&url)
+            .body("order")
+            .send_through(&api)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "gave up after 1 attempt: the error is not retried"
+        );
 
         let fields = lines.fields();
         let failed = fields.last().unwrap();
-        assert!(failed.contains("gave up after 1 attempt: the error is not retried: error sending"), "{failed}");
+        assert!(
+            failed.contains("gave up after 1 attempt: the error is not retried: error sending"),
+            "{failed}"
+        );
         for line in &fields {
             assert!(!line.contains("hunter2"), "{line}");
         }
@@ -129,7 +144,7 @@ async fn the_response_says_how_many_attempts() {
 
     for version in VERSIONS {
         let origin = unavailable();
-        let retry = RetryLayer::http().on_give_up(|mut outcome: Outcome, why: GaveUp| {
+        let retry = RetryLayer::http().on_give_up(|mut outcome: Outcome, why| {
             if let Ok(response) = &mut outcome {
                 response.extensions_mut().insert(Attempts(why.attempts()));
             }

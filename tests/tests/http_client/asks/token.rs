@@ -10,14 +10,14 @@ use reqwest::{Request, Response};
 use tower::ServiceBuilder;
 use tower_keep::{
     BoxError, RetryLayer, SendThrough,
-    retry::{Attempt, Decision, Jitter},
+    retry::{Decision, Jitter},
 };
 use tower_keep_test::http::{Origin, Received, Reply};
 use tower_keep_tests::*;
 
 use super::{VERSIONS, reqwest_client};
 
-type Outcome = Result<Response, reqwest::Error>;
+type Outcome = Result<Response, BoxError>;
 
 fn unauthorized(outcome: &Outcome) -> bool {
     outcome
@@ -61,7 +61,7 @@ async fn a_new_token_after_a_401_once() -> Result<(), BoxError> {
         let retry = RetryLayer::http()
             .base_delay(ms(1))
             .jitter(Jitter::None)
-            .decide_first(|outcome: &Outcome, attempt: &Attempt<'_>| {
+            .decide_first(|outcome: &Outcome, attempt| {
                 unauthorized(outcome).then(|| match attempt.number() {
                     1 => Decision::RetryIn(ms(0)),
                     _ => Decision::Stop,
@@ -69,16 +69,19 @@ async fn a_new_token_after_a_401_once() -> Result<(), BoxError> {
             })
             .before_attempt_async_with_outcome(
                 unauthorized,
-                move |mut request: Request, _: &Attempt<'_>, was_refused: Option<bool>| {
+                move |mut request: Request, _, was_refused| {
                     let tokens = issuer.clone();
                     async move {
-                        let token = tokens.get(was_refused == Some(true)).await.unwrap();
+                        let token = tokens.get(was_refused == Some(true)).await?;
                         request.headers_mut().insert(AUTHORIZATION, token);
-                        Ok::<_, reqwest::Error>(request)
+                        Ok::<_, BoxError>(request)
                     }
                 },
             );
-        let api = ServiceBuilder::new().layer(retry).service(client.clone());
+        let api = ServiceBuilder::new()
+            .layer(retry)
+            .map_err(BoxError::from)
+            .service(client.clone());
 
         // The token is good.
         origin.push(Reply::status(201));

@@ -45,7 +45,10 @@ async fn a_long_retry_after_does_not_mean_sooner() {
         assert_eq!(arrivals(&origin, version), [secs(0)]);
         assert_eq!(given_up(&recorder), [GiveUpReason::AskedTooLong]);
         let reasons = format!("{:?}", lines.fields());
-        assert!(reasons.contains("the service asked for too long a wait"), "{reasons}");
+        assert!(
+            reasons.contains("the service asked for too long a wait"),
+            "{reasons}"
+        );
     }
 }
 
@@ -65,7 +68,10 @@ async fn no_attempt_comes_earlier_than_asked() {
             assert_eq!(api.oneshot(get(&origin)).await.unwrap().status(), 200);
             let asked = secs(header.parse().unwrap());
             let waited = arrivals(&origin, version)[1];
-            assert!(asked <= waited && waited <= asked + asked / 10, "{waited:?}");
+            assert!(
+                asked <= waited && waited <= asked + asked / 10,
+                "{waited:?}"
+            );
         }
     }
 }
@@ -74,8 +80,11 @@ async fn no_attempt_comes_earlier_than_asked() {
 #[tokio::test(start_paused = true)]
 async fn no_wait_passes_the_deadline() {
     for version in VERSIONS {
-        let origin = Origin::in_memory()
-            .then(Reply::status(503).header("retry-after", "30").after(secs(1)));
+        let origin = Origin::in_memory().then(
+            Reply::status(503)
+                .header("retry-after", "30")
+                .after(secs(1)),
+        );
         let recorder = Recorder::new();
         let api = Pipeline::http_client()
             .log(LogLayer::http_to(recorder.clone()))
@@ -125,7 +134,10 @@ async fn githubs_limits_and_lost_connections() {
             .jitter(Jitter::None)
             .hints(github);
         let api = retry.layer(in_memory(&origin, version));
-        assert_eq!(api.clone().oneshot(get(&origin)).await.unwrap().status(), 200);
+        assert_eq!(
+            api.clone().oneshot(get(&origin)).await.unwrap().status(),
+            200
+        );
         let waits = [secs(0), secs(60), secs(62), secs(92)];
         assert_eq!(arrivals(&origin, version), waits);
         assert_eq!(api.oneshot(get(&origin)).await.unwrap().status(), 403);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -116,6 +116,36 @@ async fn only_a_body_that_may_be_larger_is_marked() {
     ] {
         let mark = marked.clone().oneshot(Request::new(body)).await.unwrap();
         assert_eq!(mark, expected);
+    }
+}
+
+/// R83 With a higher cap, the retry for HTTP repeats larger bodies too, of known and unknown length.
+#[tokio::test(start_paused = true)]
+async fn a_higher_cap_holds_for_the_retry_for_http() {
+    for (max_body, attempts) in [(100_000, 2), (99_999, 1)] {
+        let large = || Bytes::from(vec![b'x'; 100_000]);
+        for body in [whole(large()), frames([Frame::data(large())])] {
+            let calls = AtomicUsize::new(0);
+            let calls = &calls;
+            let server = service_fn(move |request: Request<ReplayBody<Body>>| async move {
+                let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+                let body = request.into_body().collect().await?.to_bytes();
+                assert_eq!(body.len(), 100_000);
+                let mut response = Response::new(Body::default());
+                if is_first {
+                    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                }
+                Ok::<_, BoxError>(response)
+            });
+            let client = ServiceBuilder::new()
+                .layer(ReplayLayer::new().max_body(max_body))
+                .layer(RetryLayer::http())
+                .service(server);
+            let request = Request::put("https://example.com/").body(body).unwrap();
+            let response = client.oneshot(request).await.unwrap();
+            assert_eq!(response.status().is_success(), attempts == 2);
+            assert_eq!(calls.load(Ordering::SeqCst), attempts);
+        }
     }
 }
 

@@ -64,21 +64,29 @@ const GRPC: [(&str, &str, Outcome, bool, bool); 26] = {
     ]
 };
 
-/// What a circuit counts of this result.
+/// What a circuit counts of this result, after a failure: a success ends the row of failures, and a
+/// circuit with nothing to remember is forgotten.
 async fn counted(result: Result<Response, BoxError>) -> Outcome {
     let breaker = CircuitBreakerLayer::http();
     let circuits = breaker.handle();
-    let inner = match result {
-        Ok(response) => Scripted::new().answer(response),
-        Err(error) => Scripted::new().error(error),
+    let server = "api.example:80".parse().unwrap();
+    let in_a_row = || {
+        let circuit = circuits.get(&server)?;
+        Some(circuit.snapshot().failures_in_a_row)
     };
-    let _: Result<Response, BoxError> = breaker.layer(inner).oneshot(request("GET")).await;
-    let circuit = circuits.get(&"api.example".parse().unwrap()).unwrap();
-    let counts = circuit.snapshot();
-    match (counts.calls, counts.failures) {
-        (1, 0) => Outcome::Success,
-        (1, 1) => Outcome::Failure,
-        (0, 0) => Outcome::Ignored,
+    let inner = Scripted::<Request, Response, BoxError>::new().error("broken".into());
+    let inner = match result {
+        Ok(response) => inner.answer(response),
+        Err(error) => inner.error(error),
+    };
+    let service = breaker.layer(inner);
+    let _ = service.clone().oneshot(request("GET")).await;
+    assert_eq!(in_a_row(), Some(1));
+    let _ = service.oneshot(request("GET")).await;
+    match in_a_row() {
+        None | Some(0) => Outcome::Success,
+        Some(1) => Outcome::Ignored,
+        Some(2) => Outcome::Failure,
         other => panic!("{other:?}"),
     }
 }
@@ -176,8 +184,8 @@ async fn a_circuit_counts_each_error() {
         .layer(TimeoutLayer::new(secs(1)).per_attempt())
         .service(Scripted::<Request, Response, BoxError>::new().never());
     stack.oneshot(request("GET")).await.unwrap_err();
-    let circuit = circuits.get(&"api.example".parse().unwrap()).unwrap();
-    assert_eq!(circuit.snapshot().failures, 1);
+    let circuit = circuits.get(&"api.example:80".parse().unwrap()).unwrap();
+    assert_eq!(circuit.snapshot().failures_in_a_row, 1);
 }
 
 /// R81 R43 How the job ends in the log of a client without other layers: it fails with 5xx (RFC 9110,

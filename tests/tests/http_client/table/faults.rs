@@ -22,7 +22,10 @@ use tower_keep_test::{
     Recorder,
     http::{ErrorCode, Origin, Reply},
 };
-use tower_keep_tests::*;
+use tower_keep_tests::{
+    ms,
+    servers::{LONG, SHORT},
+};
 
 type Body = Full<Bytes>;
 
@@ -30,17 +33,17 @@ type Body = Full<Bytes>;
 #[derive(Clone)]
 enum Client {
     Reqwest(reqwest::Client),
-    Hyper(legacy::Client<HttpConnector, Body>),
+    Hyper(Box<legacy::Client<HttpConnector, Body>>),
 }
 
 const H1: bool = false;
 const H2: bool = true;
 
 impl Client {
-    fn reqwest(h2: bool) -> Self {
+    fn reqwest(h2: bool, limit: Duration) -> Self {
         let client = reqwest::Client::builder()
             .retry(reqwest::retry::never())
-            .timeout(ms(150))
+            .timeout(limit)
             .no_proxy();
         let client = match h2 {
             true => client.http2_prior_knowledge(),
@@ -52,7 +55,7 @@ impl Client {
     fn hyper(h2: bool) -> Self {
         let mut client = legacy::Client::builder(TokioExecutor::new());
         client.http2_only(h2).retry_canceled_requests(false);
-        Self::Hyper(client.build_http())
+        Self::Hyper(Box::new(client.build_http()))
     }
 
     /// The whole response, or the error of the client as it is.
@@ -87,12 +90,12 @@ struct Call {
 }
 
 impl Call {
-    /// Calls through a retry of at most two retries. The limit of an attempt is 200 ms.
-    async fn of(client: &Client, method: &Method, url: &str) -> Self {
+    /// Calls through a retry of at most two retries, with a limit for each attempt.
+    async fn of(client: &Client, method: &Method, url: &str, limit: Duration) -> Self {
         let attempts = Arc::new(Mutex::new(Vec::new()));
         let recorder = Recorder::new();
         let client = client.clone();
-        let limited = TimeoutLayer::new(ms(200))
+        let limited = TimeoutLayer::new(limit)
             .per_attempt()
             .layer(service_fn(move |request| client.clone().send(request)));
         let seen = Arc::clone(&attempts);
@@ -165,8 +168,6 @@ fn replies() -> Vec<Row> {
     const UNPROCESSED: &[ErrorKind] = &[NeverSent];
     /// RFC 9112, 8.
     const CUT: &[ErrorKind] = &[BodyTruncated];
-    /// In HTTP/2 the end of a stream or connection is an error of its own.
-    const CUT_H2: &[ErrorKind] = &[BodyTruncated, PossiblyProcessed];
     let body = || Reply::status(200).body("0123456789");
     let rst = Reply::rst_stream;
     vec![
@@ -179,9 +180,16 @@ fn replies() -> Vec<Row> {
         ),
         ("reset", Reply::reset(), PROCESSED, PROCESSED),
         ("garbage", Reply::garbage(), PROCESSED, PROCESSED),
-        ("cut", body().truncate_after(4), CUT, CUT_H2),
-        ("closed in the body", body().close_after(4), CUT, CUT_H2),
-        ("reset in the body", body().reset_after(4), CUT_H2, CUT_H2),
+        ("cut", body().truncate_after(4), CUT, CUT),
+        ("closed in the body", body().close_after(4), CUT, CUT),
+        ("reset in the body", body().reset_after(4), CUT, CUT),
+        // The answer has begun, so the request was processed, whatever the server says then.
+        (
+            "refused in the body",
+            body().rst_stream_after(4, ErrorCode::REFUSED_STREAM),
+            CUT,
+            CUT,
+        ),
         (
             "stalled",
             body().stall_after(4),
@@ -251,26 +259,36 @@ fn replies() -> Vec<Row> {
     ]
 }
 
-fn clients(h2: bool) -> [(&'static str, Client); 2] {
+/// The clients, for attempts of at most this time. reqwest's own limit comes first.
+fn clients(h2: bool, limit: Duration) -> [(&'static str, Client); 2] {
+    let limit = limit.mul_f64(0.8);
     [
-        ("reqwest", Client::reqwest(h2)),
+        ("reqwest", Client::reqwest(h2, limit)),
         ("hyper-util", Client::hyper(h2)),
     ]
 }
 
+fn limit_of(fault: &str) -> Duration {
+    match fault {
+        "stalled" | "hang" | "hangs" => SHORT,
+        _ => LONG,
+    }
+}
+
 async fn each_reply(h2: bool) -> Result<(), BoxError> {
     for (name, reply, h1_kinds, h2_kinds) in replies() {
-        for (client_name, client) in clients(h2) {
+        for (client_name, client) in clients(h2, limit_of(name)) {
             for method in [Method::GET, Method::PUT, Method::POST] {
                 let row = format!("{name}, h2: {h2}, {client_name}, {method}");
                 let origin = Origin::start().await?.then(reply.clone()).repeat_last();
-                let call = Call::of(&client, &method, &origin.url("/p?token=hunter2")).await;
+                let url = origin.url("/p?token=hunter2");
+                let call = Call::of(&client, &method, &url, limit_of(name)).await;
                 let kinds = if h2 { h2_kinds } else { h1_kinds };
                 call.assert_kinds(kinds, &method, &row);
-                // A client may notice a lost connection before it sends.
                 let received = origin.received();
-                assert!(received.len() <= call.attempts.len(), "{row}");
                 assert!(!received.is_empty(), "{row}");
+                // A client may notice a lost connection before it sends.
+                assert!(received.len() <= call.attempts.len(), "{row}");
                 if method == Method::POST {
                     let processed = received.iter().filter(|request| request.processed);
                     assert!(processed.count() <= 1, "{row}: {received:?}");
@@ -311,19 +329,24 @@ async fn each_fault_of_a_connection() -> Result<(), BoxError> {
         ),
     ];
     for h2 in [H1, H2] {
-        for (client_name, client) in clients(h2) {
-            for method in [Method::GET, Method::POST] {
-                for (name, fault, kinds) in faults {
+        for (name, fault, kinds) in faults {
+            for (client_name, client) in clients(h2, limit_of(name)) {
+                for method in [Method::GET, Method::POST] {
                     let row = format!("{name}, h2: {h2}, {client_name}, {method}");
                     let origin = Origin::start().await?;
                     fault(&origin);
-                    let call = Call::of(&client, &method, &origin.url("/p?token=hunter2")).await;
+                    let url = origin.url("/p?token=hunter2");
+                    let call = Call::of(&client, &method, &url, limit_of(name)).await;
                     call.assert_kinds(kinds, &method, &row);
                     assert!(origin.received().is_empty(), "{row}");
                 }
+            }
+        }
+        for (client_name, client) in clients(h2, LONG) {
+            for method in [Method::GET, Method::POST] {
                 let row = format!("DNS, h2: {h2}, {client_name}, {method}");
                 let url = "http://does-not-exist.invalid/p?token=hunter2";
-                Call::of(&client, &method, url)
+                Call::of(&client, &method, url, LONG)
                     .await
                     .assert_kinds(UNSENT, &method, &row);
             }
@@ -337,7 +360,7 @@ async fn each_fault_of_a_connection() -> Result<(), BoxError> {
 #[tokio::test]
 async fn the_race_of_a_kept_connection() -> Result<(), BoxError> {
     for h2 in [H1, H2] {
-        for (client_name, client) in clients(h2) {
+        for (client_name, client) in clients(h2, LONG) {
             for method in [Method::GET, Method::POST] {
                 for how in ["on reuse", "idle"] {
                     let row = format!("{how}, h2: {h2}, {client_name}, {method}");
@@ -346,11 +369,12 @@ async fn the_race_of_a_kept_connection() -> Result<(), BoxError> {
                         "idle" => reply.close_idle_after(Duration::ZERO),
                         _ => reply.close_on_reuse(),
                     };
-                    let origin = Origin::start().await?.then(reply).then(Reply::status(200));
+                    let origin = Origin::start().await?.then(reply);
+                    let origin = origin.then(Reply::status(200)).repeat_last();
                     let url = origin.url("/p?token=hunter2");
                     let first = client.clone().send(Request::get(&url).body("".into())?);
                     assert_eq!(first.await?.status(), 200, "{row}");
-                    let call = Call::of(&client, &method, &url).await;
+                    let call = Call::of(&client, &method, &url, LONG).await;
                     let may_repeat = match call.attempts.first() {
                         None => true,
                         Some((NeverSent, _)) => true,
@@ -363,8 +387,10 @@ async fn the_race_of_a_kept_connection() -> Result<(), BoxError> {
                         "{row}: {:?}",
                         call.attempts
                     );
-                    let received = 1 + usize::from(may_repeat);
-                    assert_eq!(origin.received().len(), received, "{row}");
+                    let received = origin.received();
+                    let again = received.iter().skip(1);
+                    let posts = again.filter(|request| request.method == Method::POST);
+                    assert!(posts.count() <= 1, "{row}: {received:?}");
                 }
             }
         }
@@ -377,12 +403,12 @@ async fn the_race_of_a_kept_connection() -> Result<(), BoxError> {
 #[tokio::test]
 async fn what_is_wrong_in_itself_is_not_repeated() -> Result<(), BoxError> {
     for method in [Method::GET, Method::POST] {
-        let client = Client::reqwest(H1);
+        let client = Client::reqwest(H1, LONG);
         for url in ["ftp://api.example/p?token=hunter2", "/p?token=hunter2"] {
-            let call = Call::of(&client, &method, url).await;
+            let call = Call::of(&client, &method, url, LONG).await;
             call.assert_kinds(&[Permanent], &method, &format!("reqwest, {method} {url}"));
         }
-        let call = Call::of(&Client::hyper(H1), &method, "/p?token=hunter2").await;
+        let call = Call::of(&Client::hyper(H1), &method, "/p?token=hunter2", LONG).await;
         call.assert_kinds(&[Permanent], &method, &format!("hyper-util, {method}"));
 
         let origin = Origin::start().await?;
@@ -390,7 +416,7 @@ async fn what_is_wrong_in_itself_is_not_repeated() -> Result<(), BoxError> {
         let origin = origin
             .then(Reply::status(307).header("location", &url))
             .repeat_last();
-        let call = Call::of(&client, &method, &url).await;
+        let call = Call::of(&client, &method, &url, LONG).await;
         call.assert_kinds(&[Permanent], &method, &format!("redirects, {method}"));
         assert_eq!(call.attempts.len(), 1);
         // Ten redirects are followed.
@@ -403,26 +429,21 @@ async fn what_is_wrong_in_itself_is_not_repeated() -> Result<(), BoxError> {
 #[tokio::test]
 async fn a_repeated_request_succeeds() -> Result<(), BoxError> {
     for h2 in [H1, H2] {
-        for (client_name, client) in clients(h2) {
-            for (name, reply, h1_kinds, h2_kinds) in replies() {
+        for (name, reply, h1_kinds, h2_kinds) in replies() {
+            for (client_name, client) in clients(h2, limit_of(name)) {
                 for method in [Method::GET, Method::POST] {
                     let row = format!("{name}, h2: {h2}, {client_name}, {method}");
                     let origin = Origin::start().await?.then(reply.clone());
-                    let origin = origin.then(Reply::status(200).body("page"));
-                    let call = Call::of(&client, &method, &origin.url("/p")).await;
+                    let origin = origin.then(Reply::status(200).body("page")).repeat_last();
+                    let call = Call::of(&client, &method, &origin.url("/p"), limit_of(name)).await;
                     let is_unsent = (if h2 { h2_kinds } else { h1_kinds }) == [NeverSent];
                     let is_repeated = is_unsent || method == Method::GET;
-                    assert_eq!(
-                        call.result.is_ok(),
-                        is_repeated,
-                        "{row}: {:?}",
-                        call.attempts
-                    );
-                    assert_eq!(
-                        origin.received().len(),
-                        1 + usize::from(is_repeated),
-                        "{row}"
-                    );
+                    let attempts = &call.attempts;
+                    assert_eq!(call.result.is_ok(), is_repeated, "{row}: {attempts:?}");
+                    let received = origin.received().len();
+                    // A slow machine may exceed a short limit again.
+                    let expected = if is_repeated { 2..=3 } else { 1..=1 };
+                    assert!(expected.contains(&received), "{row}: {received}");
                 }
             }
         }

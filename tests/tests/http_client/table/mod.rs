@@ -2,6 +2,7 @@
 //!
 //! The expected columns are written from the RFCs. They never ask the library.
 
+mod connections;
 mod counts;
 mod faults;
 mod methods;

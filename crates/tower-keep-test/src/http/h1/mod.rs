@@ -103,6 +103,9 @@ impl Connection {
     /// Reads a request after its head, and replies.
     async fn exchange(&mut self, head: &Head, ticket: &mut Ticket) -> Result<Next, Stop> {
         let mut body = Body::of(head)?;
+        if body.is_done() {
+            ticket.complete(None);
+        }
         let reply = ticket.reply_at_head();
         let early = reply.as_ref().is_some_and(|reply| reply.early);
         if !early {

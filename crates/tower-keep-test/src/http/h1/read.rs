@@ -42,6 +42,7 @@ impl Body {
         }
         match head.headers.get(header::CONTENT_LENGTH) {
             None => Ok(Self::Done),
+            Some(length) if length == "0" => Ok(Self::Done),
             Some(length) => length
                 .to_str()
                 .ok()
@@ -49,6 +50,10 @@ impl Body {
                 .map(Self::Length)
                 .ok_or_else(|| malformed("an invalid content-length")),
         }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
     }
 }
 
@@ -86,7 +91,7 @@ impl Connection {
                 let trailers = self.read_chunks(ticket).await?;
                 ticket.complete(trailers);
             }
-            Body::Done => ticket.complete(None),
+            Body::Done => {}
         }
         *body = Body::Done;
         Ok(())

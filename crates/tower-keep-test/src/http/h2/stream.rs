@@ -57,6 +57,9 @@ impl Stream {
     }
 
     async fn exchange(&mut self, ticket: &mut Ticket, mut body: RecvStream) -> Result<(), Gone> {
+        if body.is_end_stream() {
+            ticket.complete(None);
+        }
         match ticket.reply_at_head() {
             Some(reply) if reply.early => {
                 let ticket = &*ticket;

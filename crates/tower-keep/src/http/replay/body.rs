@@ -70,7 +70,8 @@ pub struct ReplayBody<B> {
 /// policy needs, without the type of the body.
 ///
 /// The [layer](super::ReplayLayer) puts it into the extensions of a request whose body may be
-/// larger than the cap. A request without it has a body that fits.
+/// larger than the cap, or than the default cap of 64 KiB. A request without it has a body that
+/// fits into both.
 #[derive(Clone, Debug)]
 pub struct BodyReplay(Arc<AtomicBool>);
 
@@ -93,7 +94,9 @@ impl<B: Body> ReplayBody<B> {
     /// As [`new`](Self::new), with a [`BodyReplay`] if the body may be larger.
     pub(super) fn watched(body: B, max: usize) -> (Self, Option<BodyReplay>) {
         let max = max as u64;
-        let may_exceed = body.size_hint().upper().is_none_or(|upper| upper > max);
+        // A retry keeps no larger body by itself, and has to see that this one is recorded.
+        let known = max.min(super::layer::DEFAULT_MAX as u64);
+        let may_exceed = (body.size_hint().upper()).is_none_or(|upper| upper > known);
         let watch = may_exceed.then(|| BodyReplay(Arc::default()));
         let lost = watch.as_ref().map(|watch| Arc::clone(&watch.0));
         (Self::with(Shared::new(body, max, lost)), watch)

@@ -4,6 +4,9 @@ use tower_layer::Layer;
 
 use super::service::Replay;
 
+/// The default cap in bytes, which is also that of a retry without this layer.
+pub(super) const DEFAULT_MAX: usize = 64 * 1024;
+
 /// Makes the body of each request repeatable up to 64 KiB: `http::Request<B>` becomes
 /// `http::Request<ReplayBody<B>>`. Place it outside Retry.
 ///
@@ -18,7 +21,7 @@ impl ReplayLayer {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            max_body: 64 * 1024,
+            max_body: DEFAULT_MAX,
         }
     }
 

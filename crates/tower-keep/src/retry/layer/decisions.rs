@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// What to retry. `should_retry`, `classify`, `decide_with`, `decide_with_request` and `policy`
-/// replace each other: the last call counts.
+/// replace each other: the last call counts. `decide_first` and `retry_after` extend what is set so
+/// far.
 impl<P, X> RetryLayer<P, X> {
     /// Selects the errors to retry. Default: all errors.
     ///
@@ -100,8 +101,9 @@ impl<P, X> RetryLayer<P, X> {
     /// [`http`](RetryLayer::http). Call this method after setting the policy, and after its own
     /// settings, such as [`retry_status`](Self::retry_status).
     ///
-    /// The closure can decide on any retry, also where the policy would see that the request must
-    /// not be repeated. A request that cannot be kept is never repeated.
+    /// The closure can also demand a retry that the policy would not risk, such as that of a POST. A
+    /// request that cannot be kept is never repeated. What a response means for the
+    /// [log](crate::retry::Policy::is_failure) is still up to the policy.
     ///
     /// ```
     /// use http::{Response, StatusCode};
