@@ -283,10 +283,9 @@ impl Check<'_> {
                 (kind, Outcome::Response { status, arrival }) => {
                     let shown = event.http.as_ref().and_then(|http| http.status);
                     let answer = self.record.arrivals.get(*arrival);
-                    // A failure that the retry gave up on fails the job too.
-                    let may_repeat = call.may_repeat(&self.world.settings);
+                    // A failure that the retry does not repeat fails the job too.
                     let fails = answer.map_or(*status >= 500, |Arrival { answer, .. }| {
-                        answer.fails_job() || may_repeat && answer.is_repeated()
+                        answer.fails_job() || answer.may_pass()
                     });
                     let is_right = match kind {
                         EventKind::Succeeded => !fails,

@@ -1,7 +1,7 @@
 //! Random exchanges between the client stack and an origin: hyper at both ends.
 //!
 //! A world is a client with its calls, and an origin, both from one seed. A failure names the seed:
-//! `EXCHANGES_SEED=7 cargo test -p tower-keep-tests --test http_client exchanges::one_seed` runs
+//! `EXCHANGES_SEED=7 cargo test -p tower-keep-tests --test http_client exchanges::memory::one_seed` runs
 //! its world alone, and prints it.
 
 mod check;

@@ -319,15 +319,12 @@ impl Answer {
         }
     }
 
-    /// Whether a request that may be repeated is repeated after this answer.
-    pub(super) fn is_repeated(&self) -> bool {
-        let may_pass = match self.grpc_status() {
-            Some("14") => true,
-            Some("8") => self.asks.is_some(),
-            Some(_) => false,
+    /// Whether this answer is a failure that may pass.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.grpc_status() {
+            Some(code) => code == "8" || code == "14",
             None => matches!(self.status, 408 | 425 | 429 | 502 | 503 | 504),
-        };
-        may_pass && self.asks != Some(Asks::Never)
+        }
     }
 
     fn ask(&mut self, settings: &Settings, rng: &mut Rng) {
