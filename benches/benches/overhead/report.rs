@@ -125,18 +125,21 @@ fn print_costs(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figure
 }
 
 fn print_comparisons(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figures>]) {
-    println!("\nOurs as multiples of a peer, and the goals.\n");
+    println!("\nOurs as multiples of a peer, and the goals; around HTTP, of what each adds.\n");
     println!(
         "| {:32} | {:36} | {:>5} | {:>7} | {:>5} | {:>7} | {:>6} | {:>7} | {:6} |",
         "ours", "peer", "ready", "goal", "pends", "goal", "allocs", "goal", ""
     );
     println!("|---|---|--:|--:|--:|--:|--:|--:|---|");
-    let find = |name: &str| {
-        let index = cases.iter().position(|case| case.name == name);
-        index.unwrap_or_else(|| panic!("{name} is compared but is no case"))
-    };
-    for Comparison { ours, peer, goal } in COMPARISONS {
-        let (left, right) = (find(ours), find(peer));
+    let find = |name: &str| cases.iter().position(|case| case.name == name);
+    for compared in COMPARISONS {
+        let Comparison {
+            ours, peer, goal, ..
+        } = compared;
+        let (Some(left), Some(right)) = (find(ours), find(peer)) else {
+            continue;
+        };
+        let bare = compared.over.and_then(find);
         let mut missed = false;
         let mut goals = 0;
         let mut against = |value: Option<f64>, most: Option<f64>| {
@@ -149,8 +152,11 @@ fn print_comparisons(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<
                 most.map_or_else(String::new, |most| format!("<= {most:.2}")),
             )
         };
-        let ratio =
-            |all: &[Option<Figures>]| Some(ratio(all[left].as_ref()?, all[right].as_ref()?));
+        let ratio = |all: &[Option<Figures>]| {
+            let time = |index: usize| Some(all[index].as_ref()?.time());
+            let bare = bare.and_then(time).unwrap_or_default();
+            Some((time(left)? - bare) / (time(right)? - bare))
+        };
         let (ready_ratio, ready_goal) = against(ratio(ready), goal.ready);
         let (pends_ratio, pends_goal) = against(ratio(pends), goal.pends);
         let allocations = [ready, pends].map(|all| all[left].as_ref().map(|it| it.allocations));

@@ -7,6 +7,8 @@ pub struct Comparison {
     pub ours: &'static str,
     /// The name of the peer.
     pub peer: &'static str,
+    /// The name of the inner service alone, if only what is added to it is compared.
+    pub over: Option<&'static str>,
     /// What is to be reached.
     pub goal: Goal,
 }
@@ -53,7 +55,21 @@ impl Goal {
 }
 
 const fn of(ours: &'static str, peer: &'static str, goal: Goal) -> Comparison {
-    Comparison { ours, peer, goal }
+    Comparison {
+        ours,
+        peer,
+        over: None,
+        goal,
+    }
+}
+
+impl Comparison {
+    const fn over(self, bare: &'static str) -> Self {
+        Self {
+            over: Some(bare),
+            ..self
+        }
+    }
 }
 
 /// By the names of the cases.
@@ -120,4 +136,54 @@ pub const COMPARISONS: &[Comparison] = &[
         "resilience coalesce",
         Goal::times(0.5, 0.5),
     ),
+    of(
+        "http client",
+        "tower-http timeout + trace",
+        Goal::times(3.0, 3.0),
+    )
+    .over("bare http"),
+    of(
+        "http log + timeout",
+        "tower-http timeout + trace",
+        Goal::NONE,
+    )
+    .over("bare http"),
+    of("reqwest retry", "reqwest-retry", Goal::times(1.0, 1.0)).over("bare reqwest"),
+    of(
+        "reqwest retry, JSON",
+        "reqwest-retry, JSON",
+        Goal::times(1.0, 1.0),
+    )
+    .over("bare reqwest, JSON"),
+    of("reqwest client", "reqwest-retry", Goal::times(1.0, 1.0)).over("bare reqwest"),
+    of(
+        "reqwest client, JSON",
+        "reqwest-retry, JSON",
+        Goal::times(1.0, 1.0),
+    )
+    .over("bare reqwest, JSON"),
+    of(
+        "reqwest client, send",
+        "reqwest-retry, send",
+        Goal::times(1.0, 1.0),
+    )
+    .over("bare reqwest, send"),
+    of(
+        "reqwest client, send JSON",
+        "reqwest-retry, send JSON",
+        Goal::times(1.0, 1.0),
+    )
+    .over("bare reqwest, send JSON"),
+    of(
+        "reqwest client, one retry",
+        "reqwest-retry, one retry",
+        Goal::NONE,
+    )
+    .over("bare reqwest"),
+    of(
+        "reqwest client, one retry, JSON",
+        "reqwest-retry, one retry, JSON",
+        Goal::NONE,
+    )
+    .over("bare reqwest, JSON"),
 ];

@@ -166,6 +166,7 @@ fn dispatcher(cases: &mut Cases) {
     let case = Case {
         name: "dispatcher",
         ours: cases.ours,
+        is_timed: true,
         ready: dispatch(Inner::ready()),
         pends: Some(dispatch(Inner::yielding())),
         bytes: size_of::<<Dispatcher<Inner> as Service<u64>>::Future>(),

@@ -1,6 +1,7 @@
 //! What is measured: each of the layers, some stacks of them, and their peers.
 
 mod compared;
+mod http;
 pub mod keep;
 pub mod peers;
 
@@ -26,6 +27,8 @@ pub struct Case {
     pub name: &'static str,
     /// Whether it is tower-keep's.
     pub ours: bool,
+    /// Whether its time says something about it.
+    pub is_timed: bool,
     /// Around an inner service that is ready at once.
     ready: Box<dyn Subject>,
     /// Around another that is pending once, unless the inner service is not reached.
@@ -65,8 +68,10 @@ pub fn all() -> Vec<Case> {
         all: Vec::new(),
     };
     peers::add(&mut cases);
+    http::add_peers(&mut cases);
     cases.ours = true;
     keep::add(&mut cases);
+    http::add_keep(&mut cases);
     cases.all
 }
 
@@ -87,6 +92,7 @@ impl Cases {
         self.all.push(Case {
             name,
             ours: self.ours,
+            is_timed: true,
             ready: subject(Inner::ready()),
             pends: Some(subject(Inner::pending_once())),
             bytes: size_of::<<L::Service as Service<u64>>::Future>(),
@@ -105,6 +111,7 @@ impl Cases {
         self.all.push(Case {
             name,
             ours: self.ours,
+            is_timed: true,
             ready: Box::new(Rejecting::new(service, inner, &self.runtime)),
             pends: None,
             bytes: size_of::<<L::Service as Service<u64>>::Future>(),

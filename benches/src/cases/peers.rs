@@ -206,6 +206,7 @@ fn spawn(cases: &mut Cases) {
     let case = Case {
         name: "tokio::spawn",
         ours: cases.ours,
+        is_timed: true,
         ready: spawn(Inner::ready()),
         pends: Some(spawn(Inner::yielding())),
         bytes: size_of::<tokio::task::JoinHandle<()>>(),

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use hashlink::DefaultHashBuilder;
 use tokio::time::Instant;
 
 use super::{
@@ -34,7 +35,7 @@ pub(super) struct CircuitTable<K> {
 }
 
 struct Members<K> {
-    index: HashMap<Arc<K>, CircuitRef>,
+    index: HashMap<Arc<K>, CircuitRef, DefaultHashBuilder>,
     queues: Queues<K>,
 }
 
@@ -84,7 +85,7 @@ impl<K> CircuitTable<K> {
         Self {
             changes: queues.changes(),
             circuits: RwLock::new(Members {
-                index: HashMap::new(),
+                index: HashMap::default(),
                 queues,
             }),
             template: Mutex::new(Template {

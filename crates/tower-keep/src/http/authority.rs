@@ -4,6 +4,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     str::FromStr,
+    sync::Arc,
 };
 
 use http::uri;
@@ -24,9 +25,7 @@ use http::uri;
 /// ```
 #[derive(Clone)]
 pub struct Authority {
-    // In lower case, without user information. Shared with the request's URI, so that no text is
-    // copied, if that has it in this form.
-    host: Option<uri::Authority>,
+    host: Host,
     port: u16,
 }
 
@@ -36,17 +35,23 @@ const HTTP: u16 = 80;
 impl Authority {
     /// The key of all requests that name no server.
     pub(super) const UNKNOWN: Self = Self {
-        host: None,
+        host: Host::EMPTY,
         port: HTTPS,
     };
 
-    /// `is_plain`: the scheme is `http`, whose default port is 80.
-    pub(super) fn new(host: uri::Authority, is_plain: bool) -> Self {
+    /// `host` as in a URL, without port and user information.
+    pub(super) fn new(host: &str, port: Option<u16>, is_plain: bool) -> Self {
         let default = if is_plain { HTTP } else { HTTPS };
         Self {
-            port: host.port_u16().unwrap_or(default),
-            host: Some(normal(host)),
+            host: Host::new(host),
+            port: port.unwrap_or(default),
         }
+    }
+
+    /// Of a valid authority, which may have a port and user information.
+    pub(super) fn of(authority: &uri::Authority, is_plain: bool) -> Self {
+        let (host, port) = split(authority.as_str());
+        Self::new(host, port, is_plain)
     }
 
     /// The host in lower case: a name, or an IP address. An IPv6 address has no brackets. Empty if
@@ -70,7 +75,7 @@ impl Authority {
 
     /// The host as in a URL.
     fn shown_host(&self) -> &str {
-        self.host.as_ref().map_or("", uri::Authority::host)
+        self.host.as_str()
     }
 
     /// The port, also if it is the default of the scheme.
@@ -86,30 +91,79 @@ impl FromStr for Authority {
     /// Parses `host` or `host:port`.
     fn from_str(text: &str) -> Result<Self, InvalidAuthority> {
         match text.parse::<uri::Authority>() {
-            Ok(host) if !host.host().is_empty() => Ok(Self::new(host, false)),
+            Ok(host) if !host.host().is_empty() => Ok(Self::of(&host, false)),
             _ => Err(InvalidAuthority(())),
         }
     }
 }
 
-/// The host in lower case, without user information.
-fn normal(host: uri::Authority) -> uri::Authority {
-    let is_normal = |byte: u8| byte != b'@' && !byte.is_ascii_uppercase();
-    if host.as_str().bytes().all(is_normal) {
-        return host;
+/// The host and the port, in one pass: each call of an HTTP client does this.
+fn split(authority: &str) -> (&str, Option<u16>) {
+    let (mut start, mut colon, mut in_brackets) = (0, None, false);
+    for (index, byte) in authority.bytes().enumerate() {
+        match byte {
+            b'@' => (start, colon) = (index + 1, None),
+            b'[' => in_brackets = true,
+            b']' => in_brackets = false,
+            b':' if !in_brackets && colon.is_none() => colon = Some(index),
+            _ => {}
+        }
     }
-    let shown = host.host().to_ascii_lowercase();
-    let shown = match host.port_u16() {
-        Some(port) => format!("{shown}:{port}"),
-        None => shown,
+    match colon {
+        Some(colon) => (
+            &authority[start..colon],
+            authority[colon + 1..].parse().ok(),
+        ),
+        None => (&authority[start..], None),
+    }
+}
+
+/// A host in lower case. Most are short enough to be kept without an allocation.
+#[derive(Clone)]
+enum Host {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Arc<str>),
+}
+
+const SHORT: usize = 46;
+
+impl Host {
+    const EMPTY: Self = Self::Short {
+        length: 0,
+        bytes: [0; SHORT],
     };
-    // A part of a valid authority is one.
-    shown.parse().unwrap_or(host)
+
+    fn new(host: &str) -> Self {
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..host.len()), u8::try_from(host.len())) {
+            (Some(part), Ok(length)) => {
+                part.copy_from_slice(host.as_bytes());
+                part.make_ascii_lowercase();
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(host.to_ascii_lowercase().into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(host) => host.as_bytes(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            // It was one.
+            Self::Short { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Self::Long(host) => host,
+        }
+    }
 }
 
 impl PartialEq for Authority {
     fn eq(&self, other: &Self) -> bool {
-        self.port == other.port && self.shown_host() == other.shown_host()
+        self.port == other.port && self.host.as_bytes() == other.host.as_bytes()
     }
 }
 
@@ -117,14 +171,15 @@ impl Eq for Authority {}
 
 impl Hash for Authority {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.shown_host().hash(state);
+        // The port ends the host, as a byte of no text would.
+        state.write(self.host.as_bytes());
         state.write_u16(self.port);
     }
 }
 
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.is_none() {
+        if self.shown_host().is_empty() {
             return f.write_str("unknown");
         }
         f.write_str(self.shown_host())?;

@@ -22,20 +22,22 @@ impl KeepBody {
 impl SealedKeep for KeepBody {}
 
 impl<R: RepeatHttp> KeepRequest<R> for KeepBody {
-    type Kept = R::Kept;
+    // Boxed, as it moves with the futures of all layers outside.
+    type Kept = Box<R::Kept>;
 
     #[inline]
-    fn keep(&self, request: &mut R) -> Option<R::Kept> {
-        request.keep(self.max)
+    fn keep(&self, request: &mut R) -> Option<Self::Kept> {
+        request.keep(self.max).map(Box::new)
     }
 
     #[inline]
-    fn again(&self, kept: R::Kept, is_last: bool) -> (R, Option<R::Kept>) {
-        R::again(kept, is_last)
+    fn again(&self, kept: Self::Kept, is_last: bool) -> (R, Option<Self::Kept>) {
+        let (request, next) = R::again(*kept, is_last);
+        (request, next.map(Box::new))
     }
 
     #[inline]
-    fn can_repeat(&self, kept: &R::Kept) -> bool {
+    fn can_repeat(&self, kept: &Self::Kept) -> bool {
         R::can_repeat(kept)
     }
 }

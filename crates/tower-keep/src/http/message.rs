@@ -61,7 +61,7 @@ impl<B> HttpRequest for http::Request<B> {
         let uri = self.uri();
         let is_plain = uri.scheme() == Some(&Scheme::HTTP);
         if let Some(host) = uri.authority() {
-            return Some(Authority::new(host.clone(), is_plain));
+            return Some(Authority::of(host, is_plain));
         }
         let host = self.headers().get(HOST)?.to_str().ok()?;
         host.parse().ok()

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
     classify::{Finding, describe},
@@ -209,11 +209,13 @@ fn is_error(answer: Answer) -> bool {
     }
 }
 
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 fn has_idempotency_key(headers: &HeaderMap) -> bool {
     // The text may be in quotes. Without characters in them, a server sees no key.
     let is_blank = |byte: &u8| matches!(byte, b'"' | b' ' | b'\t');
     headers
-        .get("idempotency-key")
+        .get(&IDEMPOTENCY_KEY)
         .is_some_and(|key| !key.as_bytes().iter().all(is_blank))
 }
 

@@ -26,11 +26,8 @@ impl HttpRequest for Request {
 
     fn authority(&self) -> Option<Authority> {
         let url = self.url();
-        let host = match url.port() {
-            Some(port) => format!("{}:{port}", url.host_str()?).parse(),
-            None => url.host_str()?.parse(),
-        };
-        Some(Authority::new(host.ok()?, url.scheme() == "http"))
+        let is_plain = url.scheme() == "http";
+        Some(Authority::new(url.host_str()?, url.port(), is_plain))
     }
 
     fn extensions(&self) -> Option<&Extensions> {

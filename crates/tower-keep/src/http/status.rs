@@ -1,6 +1,6 @@
 //! The table of statuses: what is retried, what a circuit counts, what fails a job in the log.
 
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
 
 use super::message::HttpResponse;
 
@@ -23,6 +23,9 @@ pub(super) enum Retried {
     IfHinted,
     No,
 }
+
+/// Checked once: a lookup by text would check the name each time.
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 impl Answer {
     pub(super) fn of<T: HttpResponse>(response: &T) -> Self {
@@ -128,7 +131,7 @@ impl GrpcStatus {
     /// The status in the headers of a gRPC response without messages. The status of any other gRPC
     /// response is in its trailers.
     fn of(headers: &HeaderMap) -> Option<Self> {
-        let status = headers.get("grpc-status")?;
+        let status = headers.get(&GRPC_STATUS)?;
         if !is_grpc(headers) {
             return None;
         }
