@@ -17,8 +17,10 @@ use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, CircuitBreakerLayer, GiveUpReason, LogLayer, RetryLayer, SendThrough, TimeoutLayer,
-    http::ErrorKind, retry::GaveUp,
+    BoxError, CircuitBreakerLayer, GiveUpReason, LogLayer, ReplayLayer, RetryLayer, SendThrough,
+    TimeoutLayer,
+    http::ErrorKind,
+    retry::{GaveUp, Jitter},
 };
 use tower_keep_test::{
     Recorder, Scripted,
@@ -281,5 +283,79 @@ async fn debug_data_is_not_shown() -> Result<(), BoxError> {
         events.contains("connection error: detected excessive load"),
         "{events}"
     );
+    Ok(())
+}
+
+/// R83 The server rejects an upload early, and the upload goes on during the wait: it must not exceed
+/// the cap there. The next attempt sends all of it, and then the rest.
+#[tokio::test]
+async fn an_upload_stops_before_it_is_repeated() -> Result<(), BoxError> {
+    const PARTS: usize = 20;
+    const PART: usize = 8192;
+    let body = || {
+        let frames = futures::stream::unfold(0, |n| async move {
+            if n > 0 {
+                tokio::time::sleep(ms(10)).await;
+            }
+            let frame = Frame::data(Bytes::from(vec![7; PART]));
+            (n < PARTS).then_some((Ok::<_, io::Error>(frame), n + 1))
+        });
+        StreamBody::new(Box::pin(frames))
+    };
+    let retry = || {
+        let retry = RetryLayer::http().jitter(Jitter::None);
+        retry.base_delay(ms(500)).max_delay(ms(500))
+    };
+    let origin = async || {
+        let origin = Origin::start().await?;
+        let origin = origin.then(Reply::status(503).early());
+        Ok::<_, BoxError>(origin.then(Reply::status(200)))
+    };
+    for h2 in [false, true] {
+        let origin = origin().await?;
+        let api = ServiceBuilder::new()
+            .layer(ReplayLayer::new())
+            .layer(retry())
+            .service(hyper_client(h2).build_http());
+        let request = Request::put(origin.url("/")).body(body())?;
+        let response = api.oneshot(request).await?;
+        assert_eq!(response.status(), 200, "h2: {h2}");
+        let received = origin.received();
+        assert_eq!(received.last().unwrap().body.len(), PARTS * PART);
+    }
+    for h2 in [false, true] {
+        let origin = origin().await?;
+        let client = match h2 {
+            true => reqwest_client().http2_prior_knowledge().build()?,
+            false => reqwest_client().build()?,
+        };
+        let api = retry().layer(client.clone());
+        let body = reqwest::Body::wrap(body());
+        let upload = client.put(origin.url("/")).body(body);
+        assert_eq!(upload.send_through(&api).await?.status(), 200, "h2: {h2}");
+        let received = origin.received();
+        assert_eq!(received.last().unwrap().body.len(), PARTS * PART);
+    }
+    Ok(())
+}
+
+/// R83 Two layers with different caps: the retry inside asks the nearer one.
+#[tokio::test]
+async fn the_nearest_record_counts() -> Result<(), BoxError> {
+    for h2 in [false, true] {
+        let origin = Origin::start().await?.then(Reply::status(503));
+        let origin = origin.then(Reply::status(200));
+        let api = ServiceBuilder::new()
+            .layer(ReplayLayer::new().max_body(1000))
+            .layer(ReplayLayer::new())
+            .layer(RetryLayer::http().base_delay(ms(1)))
+            .service(hyper_client(h2).build_http());
+        let body = Full::new(Bytes::from(vec![7; 10_000]));
+        let request = Request::put(origin.url("/")).body(body)?;
+        assert_eq!(api.oneshot(request).await?.status(), 200, "h2: {h2}");
+        for received in origin.received() {
+            assert_eq!(received.body.len(), 10_000, "h2: {h2}");
+        }
+    }
     Ok(())
 }
