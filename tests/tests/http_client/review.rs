@@ -1,13 +1,7 @@
 //! Requests that were processed although their errors look otherwise, hints that get lost on the way
 //! out, and failures that say nothing about the server.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::io;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,7 +9,7 @@ use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
     BoxError, CircuitBreakerLayer, GiveUpReason, LogLayer, ReplayLayer, RetryLayer, SendThrough,
     TimeoutLayer,
@@ -47,30 +41,18 @@ async fn down() -> io::Result<Origin> {
     Ok(origin)
 }
 
-/// A client that counts its calls and answers each with this status and these headers.
-fn counting(
+/// Answers each call with this status and this header.
+fn answering(
     status: u16,
-    headers: &'static [(&'static str, &'static str)],
-) -> (
-    Arc<AtomicU32>,
-    impl Service<
-        Request<String>,
-        Response = Response<String>,
-        Error = BoxError,
-        Future = impl Future<Output = Result<Response<String>, BoxError>>,
-    > + Clone,
-) {
-    let calls = Arc::new(AtomicU32::new(0));
-    let counter = calls.clone();
-    let client = service_fn(move |_: Request<String>| {
-        counter.fetch_add(1, Ordering::Relaxed);
+    header: Option<(&'static str, &'static str)>,
+) -> Scripted<Request<String>, Response<String>, BoxError> {
+    Scripted::always(move |_| {
         let mut response = Response::builder().status(status);
-        for (name, value) in headers {
-            response = response.header(*name, *value);
+        if let Some((name, value)) = header {
+            response = response.header(name, value);
         }
-        async move { Ok(response.body(String::new())?) }
-    });
-    (calls, client)
+        Ok(response.body(String::new())?)
+    })
 }
 
 /// R80 A POST is processed, and its answer leads to a server that is down. A client that does not
@@ -163,14 +145,15 @@ async fn a_blank_key_is_no_key() {
         ("\"7\"", 4),
         ("7", 4),
     ] {
-        let (calls, client) = counting(503, &[]);
+        let client = answering(503, None);
+        let calls = client.calls();
         let request = Request::post("http://api.example/")
             .header("idempotency-key", key)
             .body(String::new())
             .unwrap();
         let api = RetryLayer::http().layer(client);
         api.oneshot(request).await.unwrap();
-        assert_eq!(calls.load(Ordering::Relaxed), expected, "{key:?}");
+        assert_eq!(calls.count(), expected, "{key:?}");
     }
 }
 
@@ -181,15 +164,12 @@ async fn a_lost_hint_is_not_ignored() {
     type Outcome = Result<Response<String>, BoxError>;
     for (after, inner, expected) in [
         // Longer than the inner retry waits.
-        (&[("retry-after", "300")], RetryLayer::http(), 1),
+        ("300", RetryLayer::http(), 1),
         // The last attempt of the inner retry.
-        (
-            &[("retry-after", "2")],
-            RetryLayer::http().max_retries(1),
-            2,
-        ),
+        ("2", RetryLayer::http().max_retries(1), 2),
     ] {
-        let (calls, client) = counting(503, after);
+        let client = answering(503, Some(("retry-after", after)));
+        let calls = client.calls();
         let api = ServiceBuilder::new()
             .layer(RetryLayer::http())
             .layer(inner.on_give_up(|outcome: Outcome, why| {
@@ -201,7 +181,7 @@ async fn a_lost_hint_is_not_ignored() {
             .service(client);
         let request = Request::get("http://api.example/").body(String::new());
         api.oneshot(request.unwrap()).await.unwrap_err();
-        assert_eq!(calls.load(Ordering::Relaxed), expected, "{after:?}");
+        assert_eq!(calls.count(), expected, "{after:?}");
     }
 }
 
