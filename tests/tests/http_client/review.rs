@@ -1,13 +1,7 @@
 //! Requests that were processed although their errors look otherwise, hints that get lost on the way
 //! out, and failures that say nothing about the server.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::io;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,10 +9,12 @@ use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_keep::{
-    BoxError, CircuitBreakerLayer, GiveUpReason, LogLayer, RetryLayer, SendThrough, TimeoutLayer,
-    http::ErrorKind, retry::GaveUp,
+    BoxError, CircuitBreakerLayer, GiveUpReason, LogLayer, ReplayLayer, RetryLayer, SendThrough,
+    TimeoutLayer,
+    http::ErrorKind,
+    retry::{GaveUp, Jitter},
 };
 use tower_keep_test::{
     Recorder, Scripted,
@@ -45,30 +41,18 @@ async fn down() -> io::Result<Origin> {
     Ok(origin)
 }
 
-/// A client that counts its calls and answers each with this status and these headers.
-fn counting(
+/// Answers each call with this status and this header.
+fn answering(
     status: u16,
-    headers: &'static [(&'static str, &'static str)],
-) -> (
-    Arc<AtomicU32>,
-    impl Service<
-        Request<String>,
-        Response = Response<String>,
-        Error = BoxError,
-        Future = impl Future<Output = Result<Response<String>, BoxError>>,
-    > + Clone,
-) {
-    let calls = Arc::new(AtomicU32::new(0));
-    let counter = calls.clone();
-    let client = service_fn(move |_: Request<String>| {
-        counter.fetch_add(1, Ordering::Relaxed);
+    header: Option<(&'static str, &'static str)>,
+) -> Scripted<Request<String>, Response<String>, BoxError> {
+    Scripted::always(move |_| {
         let mut response = Response::builder().status(status);
-        for (name, value) in headers {
-            response = response.header(*name, *value);
+        if let Some((name, value)) = header {
+            response = response.header(name, value);
         }
-        async move { Ok(response.body(String::new())?) }
-    });
-    (calls, client)
+        Ok(response.body(String::new())?)
+    })
 }
 
 /// R80 A POST is processed, and its answer leads to a server that is down. A client that does not
@@ -161,14 +145,15 @@ async fn a_blank_key_is_no_key() {
         ("\"7\"", 4),
         ("7", 4),
     ] {
-        let (calls, client) = counting(503, &[]);
+        let client = answering(503, None);
+        let calls = client.calls();
         let request = Request::post("http://api.example/")
             .header("idempotency-key", key)
             .body(String::new())
             .unwrap();
         let api = RetryLayer::http().layer(client);
         api.oneshot(request).await.unwrap();
-        assert_eq!(calls.load(Ordering::Relaxed), expected, "{key:?}");
+        assert_eq!(calls.count(), expected, "{key:?}");
     }
 }
 
@@ -179,15 +164,12 @@ async fn a_lost_hint_is_not_ignored() {
     type Outcome = Result<Response<String>, BoxError>;
     for (after, inner, expected) in [
         // Longer than the inner retry waits.
-        (&[("retry-after", "300")], RetryLayer::http(), 1),
+        ("300", RetryLayer::http(), 1),
         // The last attempt of the inner retry.
-        (
-            &[("retry-after", "2")],
-            RetryLayer::http().max_retries(1),
-            2,
-        ),
+        ("2", RetryLayer::http().max_retries(1), 2),
     ] {
-        let (calls, client) = counting(503, after);
+        let client = answering(503, Some(("retry-after", after)));
+        let calls = client.calls();
         let api = ServiceBuilder::new()
             .layer(RetryLayer::http())
             .layer(inner.on_give_up(|outcome: Outcome, why| {
@@ -199,7 +181,7 @@ async fn a_lost_hint_is_not_ignored() {
             .service(client);
         let request = Request::get("http://api.example/").body(String::new());
         api.oneshot(request.unwrap()).await.unwrap_err();
-        assert_eq!(calls.load(Ordering::Relaxed), expected, "{after:?}");
+        assert_eq!(calls.count(), expected, "{after:?}");
     }
 }
 
@@ -281,5 +263,79 @@ async fn debug_data_is_not_shown() -> Result<(), BoxError> {
         events.contains("connection error: detected excessive load"),
         "{events}"
     );
+    Ok(())
+}
+
+/// R83 The server rejects an upload early, and the upload goes on during the wait: it must not exceed
+/// the cap there. The next attempt sends all of it, and then the rest.
+#[tokio::test]
+async fn an_upload_stops_before_it_is_repeated() -> Result<(), BoxError> {
+    const PARTS: usize = 20;
+    const PART: usize = 8192;
+    let body = || {
+        let frames = futures::stream::unfold(0, |n| async move {
+            if n > 0 {
+                tokio::time::sleep(ms(10)).await;
+            }
+            let frame = Frame::data(Bytes::from(vec![7; PART]));
+            (n < PARTS).then_some((Ok::<_, io::Error>(frame), n + 1))
+        });
+        StreamBody::new(Box::pin(frames))
+    };
+    let retry = || {
+        let retry = RetryLayer::http().jitter(Jitter::None);
+        retry.base_delay(ms(500)).max_delay(ms(500))
+    };
+    let origin = async || {
+        let origin = Origin::start().await?;
+        let origin = origin.then(Reply::status(503).early());
+        Ok::<_, BoxError>(origin.then(Reply::status(200)))
+    };
+    for h2 in [false, true] {
+        let origin = origin().await?;
+        let api = ServiceBuilder::new()
+            .layer(ReplayLayer::new())
+            .layer(retry())
+            .service(hyper_client(h2).build_http());
+        let request = Request::put(origin.url("/")).body(body())?;
+        let response = api.oneshot(request).await?;
+        assert_eq!(response.status(), 200, "h2: {h2}");
+        let received = origin.received();
+        assert_eq!(received.last().unwrap().body.len(), PARTS * PART);
+    }
+    for h2 in [false, true] {
+        let origin = origin().await?;
+        let client = match h2 {
+            true => reqwest_client().http2_prior_knowledge().build()?,
+            false => reqwest_client().build()?,
+        };
+        let api = retry().layer(client.clone());
+        let body = reqwest::Body::wrap(body());
+        let upload = client.put(origin.url("/")).body(body);
+        assert_eq!(upload.send_through(&api).await?.status(), 200, "h2: {h2}");
+        let received = origin.received();
+        assert_eq!(received.last().unwrap().body.len(), PARTS * PART);
+    }
+    Ok(())
+}
+
+/// R83 Two layers with different caps: the retry inside asks the nearer one.
+#[tokio::test]
+async fn the_nearest_record_counts() -> Result<(), BoxError> {
+    for h2 in [false, true] {
+        let origin = Origin::start().await?.then(Reply::status(503));
+        let origin = origin.then(Reply::status(200));
+        let api = ServiceBuilder::new()
+            .layer(ReplayLayer::new().max_body(1000))
+            .layer(ReplayLayer::new())
+            .layer(RetryLayer::http().base_delay(ms(1)))
+            .service(hyper_client(h2).build_http());
+        let body = Full::new(Bytes::from(vec![7; 10_000]));
+        let request = Request::put(origin.url("/")).body(body)?;
+        assert_eq!(api.oneshot(request).await?.status(), 200, "h2: {h2}");
+        for received in origin.received() {
+            assert_eq!(received.body.len(), 10_000, "h2: {h2}");
+        }
+    }
     Ok(())
 }

@@ -40,6 +40,11 @@ impl<R: RepeatHttp> KeepRequest<R> for KeepBody {
     fn can_repeat(&self, kept: &Self::Kept) -> bool {
         R::can_repeat(kept)
     }
+
+    #[inline]
+    fn claim(&self, kept: &R::Kept) {
+        R::claim(kept);
+    }
 }
 
 /// A request that [`KeepBody`] keeps. It is a trait with an impl for each kind of request, so that
@@ -59,6 +64,8 @@ pub trait RepeatHttp: Sized {
     fn again(kept: Self::Kept, is_last: bool) -> (Self, Option<Self::Kept>);
 
     fn can_repeat(kept: &Self::Kept) -> bool;
+
+    fn claim(kept: &Self::Kept);
 }
 
 /// A body that can be sent again.
@@ -92,6 +99,12 @@ impl<B: CloneBody> RepeatHttp for Request<B> {
     fn can_repeat(kept: &Self) -> bool {
         let recorded = kept.extensions().get::<BodyReplay>();
         recorded.is_none_or(BodyReplay::is_replayable)
+    }
+
+    fn claim(kept: &Self) {
+        if let Some(recorded) = kept.extensions().get::<BodyReplay>() {
+            recorded.claim();
+        }
     }
 }
 
@@ -153,6 +166,12 @@ mod of_reqwest {
 
         fn can_repeat(kept: &Kept) -> bool {
             (kept.recorded.as_ref()).is_none_or(ReplayBody::is_replayable)
+        }
+
+        fn claim(kept: &Kept) {
+            if let Some(recorded) = &kept.recorded {
+                recorded.claim();
+            }
         }
     }
 }

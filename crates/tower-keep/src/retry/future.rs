@@ -357,7 +357,11 @@ where
                     jitter: this.jitter,
                     budget: this.budget.as_ref(),
                 };
-                failed.next(&result, decision, is_accepted, describe)
+                let planned = failed.next(&result, decision, is_accepted, describe);
+                if let (Ok(_), Some(kept)) = (planned, kept) {
+                    layer.hooks.claim(kept);
+                }
+                planned
             });
             let delay = match planned {
                 Ok(delay) => delay,

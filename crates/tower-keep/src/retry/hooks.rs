@@ -105,6 +105,8 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
 
     fn can_repeat(&self, kept: &Self::Kept) -> bool;
 
+    fn claim(&self, kept: &Self::Kept);
+
     fn budget(&self, request: &Request) -> Option<RetryBudget>;
 
     fn max_retries(&self, request: &Request) -> Option<u32>;
@@ -163,6 +165,11 @@ where
     #[inline(always)]
     fn can_repeat(&self, kept: &C::Kept) -> bool {
         self.keep_request.can_repeat(kept)
+    }
+
+    #[inline(always)]
+    fn claim(&self, kept: &C::Kept) {
+        self.keep_request.claim(kept);
     }
 
     #[inline(always)]

@@ -32,6 +32,14 @@ pub trait KeepRequest<Request>: sealed::Sealed {
         let _ = kept;
         true
     }
+
+    /// Another attempt is certain. From now on the earlier attempts must not use up what the next
+    /// one needs.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn claim(&self, kept: &Self::Kept) {
+        let _ = kept;
+    }
 }
 
 /// Uses the request's `Clone`. The default.

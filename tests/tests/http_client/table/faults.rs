@@ -31,6 +31,7 @@ type Body = Full<Bytes>;
 
 /// A client without resends of its own.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "a test has few of them")]
 enum Client {
     Reqwest(reqwest::Client),
     Hyper(Box<legacy::Client<HttpConnector, Body>>),

@@ -3,10 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -15,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{
     error::{NotReplayable, Superseded},
-    shared::{Attempt, FrameRef, Next, Polled, Shared},
+    shared::{Attempt, FrameRef, Next, Polled, Shared, Watch},
 };
 use crate::error::BoxError;
 
@@ -73,14 +70,19 @@ pub struct ReplayBody<B> {
 /// larger than the cap, or than the default cap of 64 KiB. A request without it has a body that
 /// fits into both.
 #[derive(Clone, Debug)]
-pub struct BodyReplay(Arc<AtomicBool>);
+pub struct BodyReplay(Arc<Watch>);
 
 impl BodyReplay {
     /// Whether an attempt that begins now sends the whole body: as
     /// [`ReplayBody::is_replayable`].
     #[must_use]
     pub fn is_replayable(&self) -> bool {
-        !self.0.load(Ordering::Acquire)
+        !self.0.lost.load(Ordering::Acquire)
+    }
+
+    /// As [`ReplayBody::claim`].
+    pub(in crate::http) fn claim(&self) {
+        self.0.claimed.store(true, Ordering::Release);
     }
 }
 
@@ -98,8 +100,8 @@ impl<B: Body> ReplayBody<B> {
         let known = max.min(super::layer::DEFAULT_MAX as u64);
         let may_exceed = (body.size_hint().upper()).is_none_or(|upper| upper > known);
         let watch = may_exceed.then(|| BodyReplay(Arc::default()));
-        let lost = watch.as_ref().map(|watch| Arc::clone(&watch.0));
-        (Self::with(Shared::new(body, max, lost)), watch)
+        let shared = watch.as_ref().map(|watch| Arc::clone(&watch.0));
+        (Self::with(Shared::new(body, max, shared)), watch)
     }
 }
 
@@ -121,6 +123,12 @@ impl<B> ReplayBody<B> {
     #[must_use]
     pub fn is_replayable(&self) -> bool {
         self.shared.is_replayable()
+    }
+
+    /// Another attempt is certain, so the attempts that have begun read no further. They would
+    /// otherwise exceed the cap while the next one waits.
+    pub(in crate::http) fn claim(&self) {
+        self.shared.claim();
     }
 }
 

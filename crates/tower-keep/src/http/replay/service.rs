@@ -53,9 +53,11 @@ where
     fn call(&mut self, request: Request<B>) -> S::Future {
         let (mut head, body) = request.into_parts();
         let (body, watch) = ReplayBody::watched(body, self.max_body);
-        if let Some(watch) = watch {
-            head.extensions.insert(watch);
-        }
+        match watch {
+            Some(watch) => head.extensions.insert(watch),
+            // One of an outer layer says nothing about this body.
+            None => head.extensions.remove(),
+        };
         self.inner.call(Request::from_parts(head, body))
     }
 }

@@ -26,8 +26,16 @@ pub(super) struct Shared<B> {
     /// The size of the whole body. It does not become known later: a transport must not send a
     /// body of unknown length with `Content-Length`, and so without trailers, the second time.
     size: SizeHint,
-    /// Set when no further attempt can send the whole body.
-    lost: Option<Arc<AtomicBool>>,
+    watch: Option<Arc<Watch>>,
+}
+
+/// What a retry sees of a body without its type.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// No further attempt can send the whole body.
+    pub(super) lost: AtomicBool,
+    /// The next attempt is certain: those that have begun read no further.
+    pub(super) claimed: AtomicBool,
 }
 
 /// The position of one attempt in the body.
@@ -46,6 +54,8 @@ struct State<B> {
     trailers: Option<HeaderMap>,
     /// The record is incomplete: only the newest attempt can send the rest.
     sealed: bool,
+    /// As [`Watch::claimed`].
+    claimed: bool,
     /// The number of attempts that began. The last of them is the newest.
     newest: u64,
     /// Wakes the newest attempt.
@@ -121,7 +131,7 @@ impl<B> Leftovers<B> {
 }
 
 impl<B: Body> Shared<B> {
-    pub(super) fn new(body: B, max: u64, lost: Option<Arc<AtomicBool>>) -> Self {
+    pub(super) fn new(body: B, max: u64, watch: Option<Arc<Watch>>) -> Self {
         let size = body.size_hint();
         let inner = match body.is_end_stream() {
             true => Inner::Ended,
@@ -133,6 +143,7 @@ impl<B: Body> Shared<B> {
             record: Record::default(),
             trailers: None,
             sealed,
+            claimed: false,
             newest: 0,
             waker: None,
         };
@@ -140,7 +151,7 @@ impl<B: Body> Shared<B> {
             state: Mutex::new(state),
             max,
             size,
-            lost,
+            watch,
         }
     }
 }
@@ -161,12 +172,18 @@ impl<B> Shared<B> {
             }
             state.newest += 1;
             attempt.number = state.newest;
+            state.claimed = false;
+            if let Some(watch) = &self.watch {
+                watch.claimed.store(false, Ordering::Release);
+            }
             // The older attempt learns that it is superseded, and frees its connection.
             leftovers.wake = state.waker.take();
             if state.sealed {
                 self.lose();
             }
         }
+        let watched = |watch: &Arc<Watch>| watch.claimed.load(Ordering::Acquire);
+        state.claimed |= self.watch.as_ref().is_some_and(watched);
         let next = state.next(attempt);
         drop(state);
         leftovers.release();
@@ -272,6 +289,11 @@ impl<B> Shared<B> {
         !state.sealed || state.newest == 0
     }
 
+    /// The next attempt is certain.
+    pub(super) fn claim(&self) {
+        self.lock().claimed = true;
+    }
+
     pub(super) fn is_end(&self, attempt: &Attempt) -> bool {
         let state = self.lock();
         matches!(state.inner, Inner::Ended)
@@ -301,8 +323,8 @@ impl<B> Shared<B> {
     }
 
     fn lose(&self) {
-        if let Some(lost) = &self.lost {
-            lost.store(true, Ordering::Release);
+        if let Some(watch) = &self.watch {
+            watch.lost.store(true, Ordering::Release);
         }
     }
 }
@@ -316,7 +338,7 @@ impl<B> State<B> {
         if let Some(data) = self.record.at(attempt.at) {
             return Next::Data(data);
         }
-        let is_newest = self.is_newest(attempt);
+        let is_newest = self.is_newest(attempt) && !self.claimed;
         let is_forgotten = attempt.at < self.record.start();
         match &self.inner {
             // An older attempt may send what is recorded to its end.
