@@ -103,10 +103,9 @@
 //! | other 5xx; gRPC `unknown`, `deadline exceeded`, `internal`, `data loss` | no | a failure | fails |
 //! | anything else | no | a success | succeeds |
 //!
-//! The middle column also depends on the request: see [`RetryLayer::http`], which names the
-//! sections of the RFCs. If a retry gives up on a response, the job fails, whatever the status. The
-//! layers read the status of a gRPC call only from the headers. There it is if the response has no
-//! messages.
+//! The retry also depends on the request: see [`RetryLayer::http`], which names the sections of the
+//! RFCs. If a retry gives up on a response, the job fails, whatever the status. The layers read the
+//! status of a gRPC call only from the headers, where a response without messages has it.
 //!
 //! [`retry_status`](crate::RetryLayer::retry_status) and [`hints`](crate::RetryLayer::hints) change
 //! what the retry does, and the end of the job. They change nothing for the circuit.
