@@ -158,7 +158,8 @@
 //!     .read_timeout(Duration::from_millis(100)) // of the body
 //!     .build()?;
 //! let api = Pipeline::http_client()
-//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(0)) // opens at the first failure
+//!     // Opens at the first failure.
+//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(0))
 //!     .retry(RetryLayer::http().max_retries(0))
 //!     .build()?
 //!     .layer(client.clone());
@@ -185,9 +186,9 @@
 //! # Your own error types
 //!
 //! [`ErrorKind`] says what an error means for its request. The layers look into a
-//! [`BoxError`](crate::BoxError), and into the errors of the known clients. They cannot look into an
-//! error type of your own: convert errors outside these layers. A `map_err` inside them compiles,
-//! but the retry then repeats only idempotent requests, and the circuit counts every error.
+//! [`BoxError`](crate::BoxError), and into the errors of the known clients. They cannot look into
+//! your own error type: convert errors outside these layers. A `map_err` inside them compiles, but
+//! the retry then repeats only idempotent requests, and the circuit counts every error.
 //!
 //! # Hidden retries of clients
 //!
