@@ -103,10 +103,9 @@
 //! | other 5xx; gRPC `unknown`, `deadline exceeded`, `internal`, `data loss` | no | a failure | fails |
 //! | anything else | no | a success | succeeds |
 //!
-//! The middle column also depends on the request: see [`RetryLayer::http`], which names the
-//! sections of the RFCs. If a retry gives up on a response, the job fails, whatever the status. The
-//! layers read the status of a gRPC call only from the headers. There it is if the response has no
-//! messages.
+//! The retry also depends on the request: see [`RetryLayer::http`], which names the sections of the
+//! RFCs. If a retry gives up on a response, the job fails, whatever the status. The layers read the
+//! status of a gRPC call only from the headers, where a response without messages has it.
 //!
 //! [`retry_status`](crate::RetryLayer::retry_status) and [`hints`](crate::RetryLayer::hints) change
 //! what the retry does, and the end of the job. They change nothing for the circuit.
@@ -159,7 +158,8 @@
 //!     .read_timeout(Duration::from_millis(100)) // of the body
 //!     .build()?;
 //! let api = Pipeline::http_client()
-//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(0)) // opens at the first failure
+//!     // Opens at the first failure.
+//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(0))
 //!     .retry(RetryLayer::http().max_retries(0))
 //!     .build()?
 //!     .layer(client.clone());
@@ -186,9 +186,9 @@
 //! # Your own error types
 //!
 //! [`ErrorKind`] says what an error means for its request. The layers look into a
-//! [`BoxError`](crate::BoxError), and into the errors of the known clients. They cannot look into an
-//! error type of your own: convert errors outside these layers. A `map_err` inside them compiles,
-//! but the retry then repeats only idempotent requests, and the circuit counts every error.
+//! [`BoxError`](crate::BoxError), and into the errors of the known clients. They cannot look into
+//! your own error type: convert errors outside these layers. A `map_err` inside them compiles, but
+//! the retry then repeats only idempotent requests, and the circuit counts every error.
 //!
 //! # Hidden retries of clients
 //!
