@@ -1,9 +1,8 @@
 //! The server alone, tower-http's layers, and reqwest-middleware with reqwest-retry.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+#[allow(clippy::disallowed_types, reason = "reqwest-retry's trait takes it")]
+use std::time::SystemTime;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use reqwest::{Client, RequestBuilder};
@@ -22,6 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// One retry, at once.
 struct Once;
 
+#[allow(clippy::disallowed_types, reason = "reqwest-retry's trait takes it")]
 impl RetryPolicy for Once {
     fn should_retry(&self, _: SystemTime, past: u32) -> RetryDecision {
         match past {

@@ -171,7 +171,6 @@ impl Eq for Authority {}
 
 impl Hash for Authority {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The port ends the host, as a byte of no text would.
         state.write(self.host.as_bytes());
         state.write_u16(self.port);
     }
@@ -223,6 +222,7 @@ mod tests {
             ("http://H:1/", "http://h:1", "h:1"),
             ("http://[::1]:1/", "http://[::1]:1/", "[::1]:1"),
             ("http://[::A]/", "http://[::a]:80/", "[::a]:80"),
+            ("http://h:/", "http://me:1@h/", "h:80"),
         ] {
             let (one, other) = (of(uri), of(same));
             assert_eq!(one, other, "{uri} {same}");
@@ -230,6 +230,21 @@ mod tests {
             assert_eq!(one.to_string(), shown);
             assert_eq!(other.to_string(), shown);
             assert_eq!(format!("{other:?}"), format!("{shown:?}"));
+        }
+    }
+
+    /// A host of any length is found again, in lower case.
+    #[test]
+    fn long_hosts_are_kept_too() {
+        for length in [1, SHORT - 1, SHORT, SHORT + 1, 200, 253] {
+            let host = "h".repeat(length);
+            let (one, other) = (
+                of(&format!("https://{host}/")),
+                of(&format!("https://{}:443", host.to_uppercase())),
+            );
+            assert_eq!(one, other);
+            assert_eq!((one.host(), other.host()), (&*host, &*host));
+            assert_ne!(one, of(&format!("https://{host}h/")));
         }
     }
 
