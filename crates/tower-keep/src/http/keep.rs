@@ -42,7 +42,7 @@ impl<R: RepeatHttp> KeepRequest<R> for KeepBody {
     }
 
     #[inline]
-    fn claim(&self, kept: &R::Kept) {
+    fn claim(&self, kept: &Self::Kept) {
         R::claim(kept);
     }
 }

@@ -158,13 +158,44 @@ impl GrpcStatus {
     }
 }
 
-/// Whether a message with these headers belongs to a gRPC call.
+/// Whether a message with these headers belongs to a gRPC call: its content type is gRPC's, with any
+/// suffix or parameter.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
-    headers.get(CONTENT_TYPE).is_some_and(|content_type| {
-        let content_type = content_type.as_bytes();
-        let (begin, rest) = content_type.split_at(content_type.len().min(GRPC.len()));
-        begin.eq_ignore_ascii_case(GRPC)
-            && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let (start, rest) = value.as_bytes().split_at(GRPC.len().min(value.len()));
+        start.eq_ignore_ascii_case(GRPC)
+            && matches!(rest.first(), None | Some(b'+' | b'-' | b';' | b' ' | b'\t'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_type_of_grpc() {
+        let with = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, text.parse().unwrap());
+            is_grpc(&headers)
+        };
+        for text in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/gRPC;x=y",
+            "application/grpc-web-text",
+        ] {
+            assert!(with(text), "{text}");
+        }
+        for text in [
+            "application/json",
+            "application/grpcx",
+            "application/grp",
+            "",
+        ] {
+            assert!(!with(text), "{text}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
 }

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower_keep::{
-    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, JobLayer, LogLayer,
-    Outcome, Pipeline, ProgressLayer, Ratio, RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, IdempotencyKeyLayer,
+    JobLayer, LogLayer, Outcome, Pipeline, ProgressLayer, Ratio, ReplayLayer, RetryLayer,
+    SendDeadlineLayer, TimeoutLayer,
     circuit_breaker::{Settings, Window},
     log::Level,
     retry::{Attempt, Backoff, Decision, Jitter, RetryBudget, RetryBudgets},
@@ -143,6 +145,16 @@ fn retry(rows: &mut Vec<Row>) {
         before_attempt_async(prepared),
         before_attempt_async_with_outcome(|_: &Judged| (), prepared_after),
     );
+    table!(rows, "RetryLayer", settings(RetryLayer::http());
+        decide_first(|_: &Judged, _| None),
+        retry_status(StatusCode::INTERNAL_SERVER_ERROR),
+        retry_every_method(),
+        hints(|_: StatusCode, _: &HeaderMap| None),
+        repeat_by(|_: &Request<String>| None),
+        max_body(9),
+        budget_per_authority(RetryBudget::default()),
+        attempt_header(HeaderName::from_static("attempt")),
+    );
     table!(rows, "RetryBudget", settings(RetryBudget::default());
         floor(9),
         window(secs(9)),
@@ -219,6 +231,17 @@ fn the_others(rows: &mut Vec<Row>) {
         level(Level::WARN),
         level_with(|_| None),
         classify(|_: &Judged| Outcome::Success),
+    );
+    table!(rows, "IdempotencyKeyLayer", settings(IdempotencyKeyLayer::new());
+        header(HeaderName::from_static("key")),
+        bare(),
+        key_with(|_: &Request<String>| None),
+    );
+    table!(rows, "ReplayLayer", settings(ReplayLayer::new());
+        max_body(9),
+    );
+    table!(rows, "SendDeadlineLayer", settings(SendDeadlineLayer::new());
+        header(HeaderName::from_static("deadline")),
     );
     table!(rows, "JobLayer", settings(JobLayer::new("job"));
         identified_by(|_: &u32| None::<&str>),

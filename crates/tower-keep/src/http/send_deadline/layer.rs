@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderName};
 use tower_layer::Layer;
 
 use super::{
+    super::status::is_grpc,
     service::SendDeadline,
-    value::{GRPC_TIMEOUT, grpc_timeout, is_grpc, millis, parse_grpc_timeout, parse_millis},
+    value::{GRPC_TIMEOUT, grpc_timeout, millis, parse_grpc_timeout, parse_millis},
 };
 
 /// Sends the remaining time with each request, as a header. Place it innermost.

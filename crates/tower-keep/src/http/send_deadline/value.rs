@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
 
 /// The header of gRPC.
 pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -19,16 +19,6 @@ const UNITS: [(u8, u128); 6] = [
     (b'M', 60_000_000_000),
     (b'H', 3_600_000_000_000),
 ];
-
-/// Whether the content type is gRPC's, with any suffix or parameter.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let (start, rest) = value.as_bytes().split_at(GRPC.len().min(value.len()));
-        start.eq_ignore_ascii_case(GRPC)
-            && matches!(rest.first(), None | Some(b'+' | b'-' | b';' | b' '))
-    })
-}
 
 /// In the finest unit that fits, rounded down. At least 1 unit.
 pub(super) fn grpc_timeout(remaining: Duration) -> HeaderValue {
@@ -164,32 +154,6 @@ mod tests {
             let value = HeaderValue::from_str(text).unwrap();
             assert_eq!(parse_millis(&value), None, "{text:?}");
         }
-    }
-
-    #[test]
-    fn the_content_type_of_grpc() {
-        let with = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, text.parse().unwrap());
-            is_grpc(&headers)
-        };
-        for text in [
-            "application/grpc",
-            "application/grpc+proto",
-            "Application/gRPC;x=y",
-            "application/grpc-web-text",
-        ] {
-            assert!(with(text), "{text}");
-        }
-        for text in [
-            "application/json",
-            "application/grpcx",
-            "application/grp",
-            "",
-        ] {
-            assert!(!with(text), "{text}");
-        }
-        assert!(!is_grpc(&HeaderMap::new()));
     }
 
     proptest! {

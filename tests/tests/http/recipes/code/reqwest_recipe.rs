@@ -17,6 +17,7 @@ impl Shop {
     pub(crate) fn new(url: String) -> Result<Self, BoxError> {
         let client = Client::builder()
             .retry(reqwest::retry::never()) // The stack retries, so reqwest itself must not.
+            .redirect(reqwest::redirect::Policy::none()) // It would hide what came of a POST.
             .read_timeout(Duration::from_secs(15)) // The stack does not limit the body.
             .build()?;
         let stack = Pipeline::http_client().build()?.layer(client.clone());
