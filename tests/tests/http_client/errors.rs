@@ -149,7 +149,7 @@ async fn a_failed_upload_was_sent() -> Result<(), BoxError> {
         let client = RetryLayer::http().layer(client);
         let request = Request::post("http://origin.test/").body(Upload::new().await)?;
         let error = client.oneshot(request).await.unwrap_err();
-        assert_eq!(ErrorKind::of(&*error), ErrorKind::PossiblyProcessed);
+        assert_eq!(ErrorKind::of(&*error), ErrorKind::RequestBody);
         tokio::task::yield_now().await;
         assert_eq!(origin.received().len(), 1, "{error:?}");
     }
@@ -165,7 +165,7 @@ async fn a_failed_upload_of_reqwest_was_sent() -> Result<(), BoxError> {
     let body = reqwest::Body::wrap(Upload::new().await);
     let request = client.post(origin.url("/")).body(body);
     let error = request.send().await.unwrap_err();
-    assert_eq!(ErrorKind::of(&error), ErrorKind::PossiblyProcessed);
+    assert_eq!(ErrorKind::of(&error), ErrorKind::RequestBody);
     Ok(())
 }
 
