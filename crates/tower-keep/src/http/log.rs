@@ -1,17 +1,19 @@
 //! `LogLayer::http`: the log of an HTTP client.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::{
+    body::{FollowResponse, JobGuard},
     classify::ServerErrors,
     exchange::HttpExchange,
-    message::{HttpRequest, HttpResponse},
+    message::HttpRequest,
 };
 use crate::{
     event::Observer,
+    job::verdict,
     log::{
         LogLayer,
-        fields::{ReadRequest, ReadResponse, sealed::Sealed},
+        fields::{Begun, Job, ReadRequest, ReadResponse, sealed::Sealed},
     },
 };
 
@@ -52,7 +54,7 @@ impl LogLayer {
     ///     // `LogLayer::http()` writes to tracing.
     ///     .layer(LogLayer::http_to(sink))
     ///     .service(service_fn(|_: Request<()>| async {
-    ///         let mut response = Response::new(());
+    ///         let mut response = Response::new(String::new());
     ///         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     ///         Ok::<_, BoxError>(response)
     ///     }));
@@ -73,7 +75,7 @@ impl LogLayer {
     ///
     /// fn serve<S: Service<u32>>(_: S) {}
     ///
-    /// let service = service_fn(|_: u32| async { Ok::<_, BoxError>(http::Response::new(())) });
+    /// let service = service_fn(|_: u32| async { Ok::<_, BoxError>(http::Response::new(String::new())) });
     /// // error: `u32` is not an HTTP request that the layers know
     /// serve(LogLayer::http().layer(service));
     /// ```
@@ -99,11 +101,28 @@ impl<R: HttpRequest> ReadRequest<R> for HttpFields {
     fn exchange(&self, request: &R) -> Option<HttpExchange> {
         Some(HttpExchange::new(request.method(), request.authority()))
     }
+
+    #[inline]
+    fn begin(&self, request: &R) -> Begun {
+        Begun {
+            bodiless: request.method() == Method::HEAD,
+        }
+    }
 }
 
-impl<T: HttpResponse> ReadResponse<T> for HttpFields {
+impl<T: FollowResponse<JobGuard>> ReadResponse<T> for HttpFields {
+    type Response = T::Followed;
+
     #[inline]
     fn status(&self, response: &T) -> Option<StatusCode> {
         Some(response.status())
+    }
+
+    fn finish(&self, response: T, job: Job<'_>) -> T::Followed {
+        let Job(membership) = job;
+        // Nothing of the server's follows a response that a layer made.
+        let is_over =
+            membership.is_bodiless() || verdict::read().is_some_and(|verdict| verdict.made_response());
+        response.follow(JobGuard::new(membership.follow()), is_over)
     }
 }

@@ -237,6 +237,7 @@
 //! [`RetryLayer::http`]: crate::RetryLayer::http
 
 mod authority;
+pub mod body;
 #[cfg(feature = "circuit-breaker")]
 mod circuit_breaker;
 mod classify;

@@ -9,7 +9,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::fields::{NoFields, ReadResponse};
+use super::fields::{Job, NoFields, ReadResponse};
 #[cfg(feature = "http")]
 use crate::event::Status;
 use crate::{
@@ -47,7 +47,7 @@ where
     C: Classify<T, E>,
     R: ReadResponse<T>,
 {
-    type Output = Result<T, E>;
+    type Output = Result<R::Response, E>;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -75,8 +75,14 @@ where
                 verdict::describe(text, false);
             }
         }
-        this.membership.finish(&result);
-        Poll::Ready(result)
+        match result {
+            Ok(response) => Poll::Ready(Ok(this.fields.finish(response, Job(this.membership)))),
+            Err(error) => {
+                let result = Err(error);
+                this.membership.finish(&result);
+                Poll::Ready(result)
+            }
+        }
     }
 }
 

@@ -63,7 +63,7 @@ where
     C: Classify<S::Response, S::Error> + Clone,
     F: ReadRequest<Request> + ReadResponse<S::Response> + Clone,
 {
-    type Response = S::Response;
+    type Response = <F as ReadResponse<S::Response>>::Response;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, C, F>;
 
@@ -88,7 +88,13 @@ where
             },
             layer: self.id,
         };
-        let (membership, future) = Membership::track(&joining, || self.inner.call(request));
+        let begun = layer.fields.begin(&request);
+        #[cfg_attr(not(feature = "http"), allow(unused_mut))]
+        let (mut membership, future) = Membership::track(&joining, || self.inner.call(request));
+        #[cfg(feature = "http")]
+        if begun.bodiless {
+            membership.expect_no_body();
+        }
         ResponseFuture::new(
             membership,
             future,

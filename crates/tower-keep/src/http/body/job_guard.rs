@@ -1,0 +1,50 @@
+//! The guard of a layer that only ends its job.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::Context,
+};
+
+use http_body::Body;
+
+use super::guard::{End, Guard, PolledFrame};
+use crate::{error::BoxError, job::membership::Reading};
+
+/// The guard of a layer that ends the job with the body, and does nothing else:
+/// [`LogLayer::http`](crate::LogLayer::http).
+pub struct JobGuard {
+    reading: Reading,
+}
+
+impl JobGuard {
+    pub(crate) fn new(reading: Reading) -> Self {
+        Self { reading }
+    }
+}
+
+impl Guard for JobGuard {
+    #[inline]
+    fn poll_frame<B>(&mut self, body: Pin<&mut B>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
+    where
+        B: Body,
+        B::Error: Into<BoxError>,
+    {
+        self.reading.poll(|| body.poll_frame(cx).map_err(Into::into))
+    }
+
+    fn end(self, end: End<'_>) {
+        self.reading.with_job(|job| job.end_body(|| end.kind()));
+        match end {
+            End::Complete | End::Dropped => self.reading.end(),
+            End::Failed(error) => self.reading.fail(error),
+            End::Panicked => self.reading.panicked(),
+        }
+    }
+}
+
+impl fmt::Debug for JobGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobGuard").finish_non_exhaustive()
+    }
+}
