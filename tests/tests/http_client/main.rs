@@ -5,6 +5,7 @@ mod client;
 mod drain;
 mod errors;
 mod exchanges;
+mod follow;
 mod hints;
 mod idempotency_key;
 mod log;

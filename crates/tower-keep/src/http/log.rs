@@ -121,8 +121,8 @@ impl<T: FollowResponse<JobGuard>> ReadResponse<T> for HttpFields {
     fn finish(&self, response: T, job: Job<'_>) -> T::Followed {
         let Job(membership) = job;
         // Nothing of the server's follows a response that a layer made.
-        let is_over =
-            membership.is_bodiless() || verdict::read().is_some_and(|verdict| verdict.made_response());
+        let is_over = membership.is_bodiless()
+            || verdict::read().is_some_and(|verdict| verdict.made_response());
         response.follow(JobGuard::new(membership.follow()), is_over)
     }
 }

@@ -19,7 +19,7 @@ fn get(uri: &str) -> Request {
 }
 
 fn answer(status: u16) -> Response {
-    Response::builder()
+    http::Response::builder()
         .status(status)
         .body(Empty::new())
         .unwrap()

@@ -1,10 +1,6 @@
 //! The guard of a layer that only ends its job.
 
-use std::{
-    fmt,
-    pin::Pin,
-    task::Context,
-};
+use std::{fmt, pin::Pin, task::Context};
 
 use http_body::Body;
 
@@ -30,7 +26,8 @@ impl Guard for JobGuard {
         B: Body,
         B::Error: Into<BoxError>,
     {
-        self.reading.poll(|| body.poll_frame(cx).map_err(Into::into))
+        self.reading
+            .poll(|| body.poll_frame(cx).map_err(Into::into))
     }
 
     fn end(self, end: End<'_>) {

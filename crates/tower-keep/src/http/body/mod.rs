@@ -41,6 +41,4 @@ mod followed;
 pub(crate) mod guard;
 mod job_guard;
 
-pub use self::{
-    end::BodyEnd, follow::FollowResponse, followed::FollowedBody, job_guard::JobGuard,
-};
+pub use self::{end::BodyEnd, follow::FollowResponse, followed::FollowedBody, job_guard::JobGuard};
