@@ -1,19 +1,19 @@
 //! `LogLayer::http`: the log of an HTTP client.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::{
-    body::{FollowResponse, JobGuard},
+    body::{AtBodyEnd, FollowResponse, JobGuard},
     classify::ServerErrors,
     exchange::HttpExchange,
     message::HttpRequest,
 };
 use crate::{
     event::Observer,
-    job::verdict,
+    job::call_end::{BeginsCall, Call, EndsCall, sealed::Sealed},
     log::{
         LogLayer,
-        fields::{Begun, Job, ReadRequest, ReadResponse, sealed::Sealed},
+        fields::{ReadRequest, ReadResponse},
     },
 };
 
@@ -97,32 +97,33 @@ pub struct HttpFields;
 
 impl Sealed for HttpFields {}
 
-impl<R: HttpRequest> ReadRequest<R> for HttpFields {
-    fn exchange(&self, request: &R) -> Option<HttpExchange> {
-        Some(HttpExchange::new(request.method(), request.authority()))
+impl<R: HttpRequest> BeginsCall<R> for HttpFields {
+    #[inline]
+    fn is_bodiless(&self, request: &R) -> bool {
+        AtBodyEnd.is_bodiless(request)
     }
+}
+
+impl<T: FollowResponse<JobGuard>> EndsCall<T> for HttpFields {
+    type Response = T::Followed;
 
     #[inline]
-    fn begin(&self, request: &R) -> Begun {
-        Begun {
-            bodiless: request.method() == Method::HEAD,
-        }
+    fn finish(&self, response: T, call: Call<'_>) -> T::Followed {
+        AtBodyEnd.finish(response, call)
+    }
+}
+
+impl<R: HttpRequest> ReadRequest<R> for HttpFields {
+    const READS: bool = true;
+
+    fn exchange(&self, request: &R) -> Option<HttpExchange> {
+        Some(HttpExchange::new(request.method(), request.authority()))
     }
 }
 
 impl<T: FollowResponse<JobGuard>> ReadResponse<T> for HttpFields {
-    type Response = T::Followed;
-
     #[inline]
     fn status(&self, response: &T) -> Option<StatusCode> {
         Some(response.status())
-    }
-
-    fn finish(&self, response: T, job: Job<'_>) -> T::Followed {
-        let Job(membership) = job;
-        // Nothing of the server's follows a response that a layer made.
-        let is_over = membership.is_bodiless()
-            || verdict::read().is_some_and(|verdict| verdict.made_response());
-        response.follow(JobGuard::new(membership.follow()), is_over)
     }
 }

@@ -9,12 +9,12 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::fields::{Job, NoFields, ReadResponse};
+use super::fields::{NoFields, ReadResponse};
 #[cfg(feature = "http")]
 use crate::event::Status;
 use crate::{
     classify::{Classify, Outcome, describe},
-    job::{membership::Membership, verdict},
+    job::{call_end::Call, membership::Membership, verdict},
 };
 
 pin_project! {
@@ -76,7 +76,7 @@ where
             }
         }
         match result {
-            Ok(response) => Poll::Ready(Ok(this.fields.finish(response, Job(this.membership)))),
+            Ok(response) => Poll::Ready(Ok(this.fields.finish(response, Call(this.membership)))),
             Err(error) => {
                 let result = Err(error);
                 this.membership.finish(&result);

@@ -93,8 +93,8 @@ impl sealed::Slot for Identity {}
 impl<C, F> Slot<slots::Log> for LogLayer<C, F> {}
 impl<C, F> sealed::Slot for LogLayer<C, F> {}
 
-impl Slot<slots::Progress> for ProgressLayer {}
-impl sealed::Slot for ProgressLayer {
+impl<E> Slot<slots::Progress> for ProgressLayer<E> {}
+impl<E> sealed::Slot for ProgressLayer<E> {
     #[allow(private_interfaces, reason = "it has no public name")]
     fn table(&self) -> Option<&Table> {
         Some(self.table())

@@ -9,8 +9,8 @@ use http::Request;
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, CancelLayer, Dispatcher, EventKind, Job, JobId, JobLayer, LogLayer, Pipeline,
-    ProgressLayer, RetryLayer, TimeoutLayer, http::body::BodyEnd, progress::JobState,
+    BoxError, CancelLayer, CancelReason, Dispatcher, EventKind, Job, JobId, JobLayer, LogLayer,
+    Pipeline, ProgressLayer, RetryLayer, TimeoutLayer, http::body::BodyEnd, progress::JobState,
 };
 use tower_keep_test::Recorder;
 use tower_keep_tests::*;
@@ -81,23 +81,28 @@ async fn the_body_reports_progress() {
     assert_eq!(board.history()[0].state, JobState::Succeeded);
 }
 
-/// R84 A job that was cancelled while its body was read ends as cancelled.
+/// R84 If the caller of a call is cancelled while it reads the body, the call's job ends as cancelled.
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_cancelled_meanwhile_ends_as_cancelled() {
+async fn a_cancelled_reader_cancels_the_call() {
     let recorder = Recorder::new();
+    let log = LogLayer::http_to(recorder.clone());
     let cancel = CancelLayer::new();
     let handle = cancel.handle();
-    let service = ServiceBuilder::new()
-        .layer(LogLayer::http_to(recorder.clone()))
-        .layer(cancel)
-        .service(server(200, Steps::new([Data("a "), Data("page")])));
-    let mut body = service.oneshot(get()).await.unwrap().into_body();
-    assert!(poll(&mut body).is_ready());
-    handle.cancel(recorder.job());
+    let parent = cancel.layer(service_fn(move |()| {
+        let client = log.layer(server(200, Steps::new([Data("a "), Pends, Data("page")])));
+        async move {
+            let body = client.oneshot(get()).await?.into_body();
+            Ok::<_, BoxError>(body.collect().await?.to_bytes())
+        }
+    }));
+    let call = tokio::spawn(parent.oneshot(()));
+    tokio::time::sleep(secs(1)).await;
     assert_eq!(end(&recorder), None);
-    assert_eq!(body.collect().await.unwrap().to_bytes(), "page");
-    let (end, _) = end(&recorder).unwrap();
-    assert!(end.starts_with("cancelled"), "{end}");
+    handle.cancel_all(CancelReason::Requested);
+    call.await.unwrap().unwrap_err();
+    let (how, body) = end(&recorder).unwrap();
+    assert!(how.starts_with("cancelled"), "{how}");
+    assert_eq!(body, "dropped");
 }
 
 /// R84 The outermost layer ends the job. Several logs of one stack see one end; each says how the

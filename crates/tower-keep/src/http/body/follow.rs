@@ -39,18 +39,21 @@ where
     type Followed = http::Response<FollowedBody<B, G>>;
 
     #[inline]
-    fn follow(self, guard: G, bodiless: bool) -> Self::Followed {
+    fn follow(self, mut guard: G, bodiless: bool) -> Self::Followed {
         let (head, body) = self.into_parts();
         let is_over = bodiless || has_no_body(head.status) || is_at_end(&body);
         let body = if is_over {
             guard.end(End::Complete);
             FollowedBody::new(body, None, None)
         } else {
-            let length = match body.size_hint().exact() {
+            let exact = body.size_hint().exact();
+            let declared = match exact {
                 None => declared_length(&head.headers),
                 Some(_) => None,
             };
-            FollowedBody::new(body, Some(guard), length)
+            guard.begin(exact.or(declared));
+            // A body that knows its length says when nothing is left of it.
+            FollowedBody::new(body, Some(guard), declared)
         };
         http::Response::from_parts(head, body)
     }

@@ -15,6 +15,11 @@ pub(crate) type PolledFrame<D> = Poll<Option<Result<Frame<D>, BoxError>>>;
 
 /// What a layer holds until the end of a response body.
 pub trait Guard: Sized {
+    /// Something is left to read: this much, if it is known.
+    fn begin(&mut self, length: Option<u64>) {
+        let _ = length;
+    }
+
     /// Polls the body. The guard may end it early, with an error.
     fn poll_frame<B>(&mut self, body: Pin<&mut B>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
     where

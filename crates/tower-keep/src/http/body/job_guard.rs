@@ -8,14 +8,21 @@ use super::guard::{End, Guard, PolledFrame};
 use crate::{error::BoxError, job::membership::Reading};
 
 /// The guard of a layer that ends the job with the body, and does nothing else:
-/// [`LogLayer::http`](crate::LogLayer::http).
+/// `LogLayer::http` and
+/// [`JobLayer::http`](crate::JobLayer::http).
 pub struct JobGuard {
     reading: Reading,
 }
 
 impl JobGuard {
-    pub(crate) fn new(reading: Reading) -> Self {
+    pub(super) fn new(reading: Reading) -> Self {
         Self { reading }
+    }
+
+    /// Reports progress of the job.
+    #[cfg(feature = "progress")]
+    pub(super) fn report(&self, report: crate::Report) {
+        self.reading.report(report);
     }
 }
 

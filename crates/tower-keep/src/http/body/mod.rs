@@ -17,8 +17,9 @@
 //!
 //! # Which layer ends the job
 //!
-//! The outermost layer of the stack. If that layer does not follow the body, such as
-//! [`JobLayer`](crate::JobLayer) or [`Dispatcher`](crate::Dispatcher), the job ends at the head.
+//! The outermost layer of the stack. If that layer does not follow the body, the job ends at the
+//! head. These layers follow it: [`JobLayer::http`](crate::JobLayer::http), `LogLayer::http`,
+//! `ProgressLayer::http`. Without `http()` they do not, and neither does a `Dispatcher`.
 //!
 //! # Keep or drop
 //!
@@ -35,10 +36,18 @@
 //!
 //! The response stays a `reqwest::Response`. Each layer that follows its body boxes it once more.
 
+mod at_body_end;
+#[cfg(feature = "progress")]
+mod byte_count;
 mod end;
 mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;
 
-pub use self::{end::BodyEnd, follow::FollowResponse, followed::FollowedBody, job_guard::JobGuard};
+#[cfg(feature = "progress")]
+pub use self::byte_count::{ByteCount, ByteGuard};
+pub use self::{
+    at_body_end::AtBodyEnd, end::BodyEnd, follow::FollowResponse, followed::FollowedBody,
+    job_guard::JobGuard,
+};

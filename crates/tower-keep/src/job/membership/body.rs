@@ -84,6 +84,12 @@ impl Reading {
         self.membership.job.as_ref().map(look)
     }
 
+    /// Reports progress of the job.
+    #[cfg(feature = "progress")]
+    pub(crate) fn report(&self, report: crate::Report) {
+        self.with_job(|job| context::report(job, report));
+    }
+
     /// The body has ended, or its reader dropped it.
     pub(crate) fn end(self) {
         self.end_as(|head| head.map_or(Ending::Succeeded, |head| *head));
