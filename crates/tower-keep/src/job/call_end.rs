@@ -48,13 +48,19 @@ impl<Response> EndsCall<Response> for AtResponse {
 
 impl Membership {
     /// Notes what ends the call.
+    #[cfg(feature = "http")]
     #[inline(always)]
-    #[cfg_attr(not(feature = "http"), allow(unused_variables))]
     pub(crate) fn begun(mut self, is_bodiless: bool) -> Self {
-        #[cfg(feature = "http")]
         if is_bodiless {
             self.expect_no_body();
         }
+        self
+    }
+
+    /// Notes what ends the call: its response.
+    #[cfg(not(feature = "http"))]
+    #[inline(always)]
+    pub(crate) fn begun(self, _: bool) -> Self {
         self
     }
 }

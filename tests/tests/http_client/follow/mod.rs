@@ -3,6 +3,7 @@
 mod ends;
 mod from_origin;
 mod jobs;
+mod progress;
 mod reqwest_response;
 
 use std::{

@@ -67,12 +67,18 @@ impl ByteGuard {
 
     fn count(&mut self, bytes: usize) {
         self.read += bytes as u64;
-        // The reader may be a faster loop than any screen: most frames cost a look at the clock.
+        if !self.job.is_heard() {
+            return;
+        }
         let now = Instant::now();
         if self.next_report.is_none_or(|next| now >= next) {
-            self.next_report = Some(now + INTERVAL);
-            self.report();
+            self.report_at(now);
         }
+    }
+
+    fn report_at(&mut self, now: Instant) {
+        self.next_report = Some(now + INTERVAL);
+        self.report();
     }
 
     fn report(&mut self) {
@@ -84,7 +90,9 @@ impl ByteGuard {
 impl Guard for ByteGuard {
     fn begin(&mut self, length: Option<u64>) {
         self.total = length;
-        self.report();
+        if self.job.is_heard() {
+            self.report_at(Instant::now());
+        }
     }
 
     #[inline]

@@ -19,6 +19,12 @@ impl JobGuard {
         Self { reading }
     }
 
+    /// Whether a report has a reader.
+    #[cfg(feature = "progress")]
+    pub(super) fn is_heard(&self) -> bool {
+        self.reading.with_job(|job| job.is_heard()).unwrap_or(false)
+    }
+
     /// Reports progress of the job.
     #[cfg(feature = "progress")]
     pub(super) fn report(&self, report: crate::Report) {
