@@ -99,4 +99,4 @@ fn a_followed_response_of_reqwest_is_boxed_again() {
 }
 
 /// The boxes of reqwest's conversions, its URL, and one for the guard.
-const REQWEST_LAYER: u64 = 12;
+const REQWEST_LAYER: u64 = 8;

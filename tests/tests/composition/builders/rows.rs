@@ -245,6 +245,7 @@ fn the_others(rows: &mut Vec<Row>) {
     );
     table!(rows, "JobLayer", settings(JobLayer::new("job"));
         identified_by(|_: &u32| None::<&str>),
+        http(),
     );
 }
 
@@ -257,6 +258,7 @@ fn together(rows: &mut Vec<Row>) {
         named("job"),
         named_by(|_: &u32| "job"),
         identified_by(|_: &u32| None::<&str>),
+        http(),
         limit(TWO),
         grace(SECOND),
         history(2),
