@@ -98,7 +98,7 @@ impl Body for Steps {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
 
@@ -156,10 +156,11 @@ pub(super) fn end(recorder: &Recorder) -> Option<(String, &'static str)> {
     Some((how, body.map_or("-", BodyEnd::name)))
 }
 
+/// The result of a poll.
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 /// Polls the body once.
-pub(super) fn poll<B: Body + Unpin>(
-    body: &mut B,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+pub(super) fn poll<B: Body + Unpin>(body: &mut B) -> Polled<B> {
     Pin::new(body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()))
 }
 
