@@ -74,6 +74,7 @@ impl Pipeline {
     ///
     /// ```
     /// use http::{Request, Response};
+    /// use http_body_util::BodyExt;
     /// use tower::{Layer, ServiceExt, service_fn};
     /// use tower_keep::{BoxError, Pipeline};
     ///
@@ -83,7 +84,7 @@ impl Pipeline {
     /// });
     /// let api = Pipeline::http_client().build()?.layer(client);
     /// let page = api.oneshot(Request::get("https://api.example.com/page").body(String::new())?).await?;
-    /// assert_eq!(page.body(), "/page");
+    /// assert_eq!(page.into_body().collect().await?.to_bytes(), "/page");
     /// # Ok::<_, BoxError>(())
     /// # }).unwrap();
     /// ```
