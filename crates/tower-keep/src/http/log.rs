@@ -21,6 +21,10 @@ impl LogLayer {
     /// Logs the jobs of an HTTP client to [`tracing`]: with the method, the server, the status and
     /// the number of resends.
     ///
+    /// The job ends with the [response body](crate::http::body), if this is the outermost layer: a
+    /// body that is cut fails it. So the body of an `http::Response` has to be a
+    /// [`Body`](http_body::Body), and a response must be read or dropped.
+    ///
     /// Records have these fields, next to [those of every log](crate::log#fields), and events have
     /// [`Event::http`](crate::Event::http). They contain no path, no query, no header and no user
     /// information. An [error's text](crate::log#error-texts) may contain a URL, with its path.
@@ -31,7 +35,8 @@ impl LogLayer {
     /// [Retry](crate::RetryLayer) layer gives up on a 429, for example, the job fails too.
     /// [`classify`](Self::classify) changes this.
     ///
-    /// The request is an [`HttpRequest`], the response an [`HttpResponse`].
+    /// The request is an [`HttpRequest`], the response an
+    /// [`HttpResponse`](crate::http::HttpResponse) with a body.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

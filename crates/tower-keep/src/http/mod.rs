@@ -178,8 +178,9 @@
 //!
 //! # The body of a response
 //!
-//! A call ends at the head of the response. So no limit, retry or circuit of the stack covers the
-//! body. Limit the wait for it in the client, such as with reqwest's `read_timeout`, or else a
+//! The job of a call ends with the [response body](body): with `LogLayer::http`,
+//! `ProgressLayer::http` or [`JobLayer::http`](crate::JobLayer::http) as the outermost layer. The
+//! other layers end at the head. So no limit, retry or circuit of the stack covers the body. Limit the wait for it in the client, such as with reqwest's `read_timeout`, or else a
 //! server that stalls holds the caller forever. `read_timeout` also runs before the head: make it
 //! longer than the limit of an attempt.
 //!
