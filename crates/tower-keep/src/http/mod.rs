@@ -269,6 +269,8 @@ pub mod send_deadline;
 #[cfg(feature = "reqwest-0-13")]
 mod send_through;
 mod status;
+#[cfg(feature = "timeout")]
+mod timeout;
 
 #[cfg(feature = "pipeline")]
 pub use self::client::{HttpClient, HttpClientPipeline};
@@ -276,6 +278,8 @@ pub use self::client::{HttpClient, HttpClientPipeline};
 pub(crate) use self::exchange::known_method;
 #[cfg(feature = "reqwest-0-13")]
 pub use self::send_through::{SendThrough, Sending};
+#[cfg(feature = "timeout")]
+pub use self::timeout::{ThenIdle, UntilEnd};
 pub use self::{
     authority::{Authority, InvalidAuthority},
     error_kind::ErrorKind,

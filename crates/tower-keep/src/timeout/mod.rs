@@ -196,6 +196,7 @@
 //! With `respond_with`, the layer fits into `Router::layer`. The limit includes the handler up to
 //! its response, but not a streaming body.
 
+pub(crate) mod body;
 mod deadline;
 mod future;
 mod grace;
@@ -206,7 +207,11 @@ mod service;
 mod timer;
 
 #[cfg(feature = "pipeline")]
-pub(crate) use self::limit::{FixedLimit, Measure, Span};
+pub(crate) use self::limit::FixedLimit;
+#[cfg(feature = "http")]
+pub(crate) use self::deadline::Deadline;
+#[cfg(any(feature = "pipeline", feature = "http"))]
+pub(crate) use self::limit::{Measure, Span};
 
-pub use self::{future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
+pub use self::{body::UntilHead, future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
 pub use crate::{event::LimitScope, job::Elapsed};

@@ -96,7 +96,11 @@ impl Guard for ByteGuard {
     }
 
     #[inline]
-    fn poll_frame<B>(&mut self, body: Pin<&mut B>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
+    fn poll_frame<B>(
+        &mut self,
+        body: Pin<&mut Option<B>>,
+        cx: &mut Context<'_>,
+    ) -> PolledFrame<B::Data>
     where
         B: Body,
         B::Error: Into<BoxError>,

@@ -75,7 +75,8 @@ where
             return self;
         }
         let url = self.url().clone();
-        let response = http::Response::<reqwest::Body>::from(self).follow(guard, false);
+        let response = http::Response::<reqwest::Body>::from(self);
+        let response = response.follow(guard.with_io_errors(), false);
         // The conversion loses the URL. It travels back in an extension of a private type.
         let with_url = http::Response::builder().url(url).body(());
         let mut response = response.map(reqwest::Body::wrap);

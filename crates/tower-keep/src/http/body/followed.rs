@@ -10,7 +10,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::guard::{End, Guard, Held, PolledFrame};
+use super::guard::{End, Guard, Held, PolledFrame, poll_body};
 use crate::error::BoxError;
 
 pin_project! {
@@ -49,9 +49,9 @@ pin_project! {
     where
         G: Guard,
     {
-        // Before the guard: it is dropped first.
+        // Before the guard: it is dropped first. `None` after a layer ended it early.
         #[pin]
-        body: B,
+        body: Option<B>,
         held: Held<G>,
         // How much of a declared length is left. `u64::MAX`: no length was declared.
         left: u64,
@@ -61,15 +61,15 @@ pin_project! {
 impl<B, G: Guard> FollowedBody<B, G> {
     pub(super) fn new(body: B, guard: Option<G>, length: Option<u64>) -> Self {
         Self {
-            body,
+            body: Some(body),
             held: Held::new(guard),
             left: length.unwrap_or(u64::MAX),
         }
     }
 
-    /// The inner body.
-    pub fn get_ref(&self) -> &B {
-        &self.body
+    /// The inner body. `None` if a layer ended it early, as a time limit does.
+    pub fn get_ref(&self) -> Option<&B> {
+        self.body.as_ref()
     }
 }
 
@@ -86,7 +86,7 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B::Data> {
         let mut this = self.project();
         if this.held.guard().is_none() {
-            return this.body.poll_frame(cx).map_err(Into::into);
+            return poll_body(this.body, cx);
         }
         let unwinding = Unwinding(this.held);
         let Some(guard) = unwinding.0.guard() else {
@@ -96,7 +96,7 @@ where
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
-                if is_last(frame, this.left, &*this.body) {
+                if is_last(frame, this.left, this.body.as_ref().get_ref().as_ref()) {
                     unwinding.0.end(End::Complete);
                 }
             }
@@ -109,24 +109,25 @@ where
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(B::is_end_stream)
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let none = || SizeHint::with_exact(0);
+        self.body.as_ref().map_or_else(none, B::size_hint)
     }
 }
 
 /// Whether nothing follows this frame. Not every reader polls a body until it is told so.
 #[inline]
-fn is_last<B: Body>(frame: &Frame<B::Data>, left: &mut u64, body: &B) -> bool {
+fn is_last<B: Body>(frame: &Frame<B::Data>, left: &mut u64, body: Option<&B>) -> bool {
     if let Some(data) = frame.data_ref() {
         if *left != u64::MAX {
             *left = left.saturating_sub(data.remaining() as u64);
         }
     }
-    frame.is_trailers() || *left == 0 || is_at_end(body)
+    frame.is_trailers() || *left == 0 || body.is_none_or(is_at_end)
 }
 
 /// Whether nothing is left of this body.

@@ -8,7 +8,10 @@ use std::{
 use http_body::{Body, Frame};
 
 use super::BodyEnd;
-use crate::error::BoxError;
+use crate::{
+    error::BoxError,
+    job::verdict::{self, VerdictKind},
+};
 
 /// The result of a poll of a followed body.
 pub(crate) type PolledFrame<D> = Poll<Option<Result<Frame<D>, BoxError>>>;
@@ -20,14 +23,41 @@ pub trait Guard: Sized {
         let _ = length;
     }
 
-    /// Polls the body. The guard may end it early, with an error.
-    fn poll_frame<B>(&mut self, body: Pin<&mut B>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
+    /// Polls the body. The guard may end it early, with an error: it then drops the body.
+    fn poll_frame<B>(
+        &mut self,
+        body: Pin<&mut Option<B>>,
+        cx: &mut Context<'_>,
+    ) -> PolledFrame<B::Data>
     where
         B: Body,
         B::Error: Into<BoxError>;
 
     /// The body has ended. Called once.
     fn end(self, end: End<'_>);
+
+    /// Makes errors that reqwest recognizes: it looks for an `io::Error`.
+    #[cfg(feature = "reqwest-0-13")]
+    #[must_use]
+    fn with_io_errors(self) -> Self {
+        self
+    }
+}
+
+/// Polls the body, unless it was dropped.
+#[inline]
+pub(super) fn poll_body<B>(
+    body: Pin<&mut Option<B>>,
+    cx: &mut Context<'_>,
+) -> PolledFrame<B::Data>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    match body.as_pin_mut() {
+        Some(body) => body.poll_frame(cx).map_err(Into::into),
+        None => Poll::Ready(None),
+    }
 }
 
 /// How a body ended, for a guard.
@@ -46,7 +76,10 @@ impl End<'_> {
         match self {
             Self::Complete => Some(BodyEnd::Complete),
             Self::Failed(error) => Some(BodyEnd::of_error(&**error)),
-            Self::Dropped => Some(BodyEnd::Dropped),
+            Self::Dropped => Some(match verdict::dropped_by() {
+                Some(VerdictKind::TimedOut | VerdictKind::AttemptTimedOut) => BodyEnd::Stalled,
+                _ => BodyEnd::Dropped,
+            }),
             Self::Panicked => None,
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, pin::Pin, task::Context};
 
 use http_body::Body;
 
-use super::guard::{End, Guard, PolledFrame};
+use super::guard::{End, Guard, PolledFrame, poll_body};
 use crate::{error::BoxError, job::membership::Reading};
 
 /// The guard of a layer that ends the job with the body, and does nothing else:
@@ -34,13 +34,16 @@ impl JobGuard {
 
 impl Guard for JobGuard {
     #[inline]
-    fn poll_frame<B>(&mut self, body: Pin<&mut B>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
+    fn poll_frame<B>(
+        &mut self,
+        body: Pin<&mut Option<B>>,
+        cx: &mut Context<'_>,
+    ) -> PolledFrame<B::Data>
     where
         B: Body,
         B::Error: Into<BoxError>,
     {
-        self.reading
-            .poll(|| body.poll_frame(cx).map_err(Into::into))
+        self.reading.poll(|| poll_body(body, cx))
     }
 
     fn end(self, end: End<'_>) {

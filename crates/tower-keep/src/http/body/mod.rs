@@ -44,9 +44,15 @@ mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;
+#[cfg(feature = "timeout")]
+mod time_guard;
 
 #[cfg(feature = "progress")]
 pub use self::byte_count::{ByteCount, ByteGuard};
+#[cfg(feature = "timeout")]
+pub(crate) use self::at_body_end::follow;
+#[cfg(feature = "timeout")]
+pub use self::time_guard::TimeGuard;
 pub use self::{
     at_body_end::AtBodyEnd, end::BodyEnd, follow::FollowResponse, followed::FollowedBody,
     job_guard::JobGuard,

@@ -90,6 +90,12 @@ impl Reading {
         self.with_job(|job| context::report(job, report));
     }
 
+    /// For a layer that ends the body early.
+    #[cfg(feature = "timeout")]
+    pub(crate) fn membership(&mut self) -> &mut Membership {
+        &mut self.membership
+    }
+
     /// The body has ended, or its reader dropped it.
     pub(crate) fn end(self) {
         self.end_as(|head| head.map_or(Ending::Succeeded, |head| *head));
