@@ -6,6 +6,7 @@ mod drain;
 mod errors;
 mod exchanges;
 mod follow;
+mod follow_timeout;
 mod hints;
 mod idempotency_key;
 mod log;

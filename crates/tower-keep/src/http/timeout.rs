@@ -82,12 +82,10 @@ impl TimeoutLayer {
     /// See [HTTP bodies](crate::timeout#http-bodies) for the exact rules.
     #[must_use]
     pub const fn http_attempt(limit: Duration) -> HttpLayer<ThenIdle> {
-        Self::new(limit)
-            .per_attempt()
-            .limiting(ThenIdle {
-                idle: None,
-                name: None,
-            })
+        Self::new(limit).per_attempt().limiting(ThenIdle {
+            idle: None,
+            name: None,
+        })
     }
 }
 
@@ -191,7 +189,9 @@ impl<T: FollowResponse<TimeGuard>> LimitsBody<T> for ThenIdle {
     ) -> Result<T::Followed, E> {
         let of_attempt = head.deadline.map(|deadline| deadline.limit());
         let of_body = (self.idle.or(of_attempt)).map(|idle| {
-            let at = head.deadline.map_or_else(Instant::now, |deadline| deadline.at);
+            let at = head
+                .deadline
+                .map_or_else(Instant::now, |deadline| deadline.at);
             Deadline::of_body(idle, self.name, at)
         });
         follow(result, head.membership, of_body, know)

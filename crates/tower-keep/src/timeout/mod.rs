@@ -206,10 +206,10 @@ mod limit;
 mod service;
 mod timer;
 
-#[cfg(feature = "pipeline")]
-pub(crate) use self::limit::FixedLimit;
 #[cfg(feature = "http")]
 pub(crate) use self::deadline::Deadline;
+#[cfg(feature = "pipeline")]
+pub(crate) use self::limit::FixedLimit;
 #[cfg(any(feature = "pipeline", feature = "http"))]
 pub(crate) use self::limit::{Measure, Span};
 

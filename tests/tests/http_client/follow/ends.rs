@@ -280,7 +280,7 @@ async fn the_body_looks_like_the_inner_one() {
         assert!(matches!(poll(&mut body), Poll::Ready(Some(Ok(_)))));
     }
     assert!(body.is_end_stream());
-    assert!(body.get_ref().is_end_stream());
+    assert!(body.get_ref().unwrap().is_end_stream());
 
     let (response, _) = respond(Steps::new([Data("page")])).await;
     let body = response.into_body();

@@ -21,11 +21,7 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    job::{
-        Elapsed, context,
-        membership::Reading,
-        verdict,
-    },
+    job::{Elapsed, context, membership::Reading, verdict},
     timeout::{Deadline, Measure},
 };
 
