@@ -244,6 +244,14 @@ fn an_http_log_without_a_listener_allocates_the_job() {
     at_most(&exchanges!(LogLayer::http()), JOB, 0);
 }
 
+/// R48 R84 Limits that include the body make no timer for a body of one frame, and begin no job.
+#[test]
+fn limits_of_a_body_allocate_nothing() {
+    at_most(&exchanges!(TimeoutLayer::http(MINUTE)), 0, 0);
+    let idle = TimeoutLayer::http_attempt(MINUTE).idle(MINUTE);
+    at_most(&exchanges!(idle), 0, 0);
+}
+
 /// R84 With a listener it stores the exchange, with the name of the server.
 #[test]
 fn an_http_log_with_a_listener_allocates_the_exchange() {

@@ -9,7 +9,10 @@ use super::{
     message::HttpRequest,
 };
 use crate::{
-    job::{call_end::{BeginsCall, Call}, membership::Membership},
+    job::{
+        call_end::{BeginsCall, Call},
+        membership::Membership,
+    },
     reject::Fail,
     timeout::{
         Deadline, TimeoutLayer,

@@ -246,3 +246,28 @@ async fn a_discarded_body_may_stall() {
     assert_eq!(recorder.count("timed_out"), 0, "{recorder}");
     assert_eq!(recorder.times().last().unwrap(), &("succeeded", secs(20)));
 }
+
+/// R84 The error names the attempt whose body stalled.
+#[tokio::test(start_paused = true)]
+async fn the_error_names_the_attempt() {
+    let recorder = Recorder::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let service = attempts!(recorder).service(service_fn(move |_: Request<String>| {
+        let status = match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => 503,
+            _ => 200,
+        };
+        let response = Response::builder().status(status);
+        let response = response.body(Timed::new([(0, "a")]).hangs()).unwrap();
+        async move { Ok::<_, BoxError>(response) }
+    }));
+    let error = read(service.oneshot(get()).await.unwrap().into_body())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "idle time limit of 15s expired in attempt 2"
+    );
+    assert_eq!(recorder.count("retrying"), 1);
+    assert_eq!(recorder.count("timed_out"), 1);
+}

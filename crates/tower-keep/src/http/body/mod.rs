@@ -19,7 +19,7 @@
 //!
 //! The outermost layer of the stack. If that layer does not follow the body, the job ends at the
 //! head. These layers follow it: [`JobLayer::http`](crate::JobLayer::http), `LogLayer::http`,
-//! `ProgressLayer::http`. Without `http()` they do not, and neither does a `Dispatcher`.
+//! `ProgressLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`. Without `http()` they do not, and neither does a `Dispatcher`.
 //!
 //! # Keep or drop
 //!
@@ -30,7 +30,8 @@
 //!
 //! The body's own errors, as a [`BoxError`](crate::BoxError) with the error inside. So
 //! [`Rejection::of`](crate::Rejection::of), [`find`](crate::find) and
-//! [`ErrorKind::of`](super::ErrorKind::of) work on them.
+//! [`ErrorKind::of`](super::ErrorKind::of) work on them. A [time limit](crate::timeout#http-bodies)
+//! adds an `Elapsed` of its own.
 //!
 //! # reqwest
 //!
@@ -47,10 +48,10 @@ mod job_guard;
 #[cfg(feature = "timeout")]
 mod time_guard;
 
-#[cfg(feature = "progress")]
-pub use self::byte_count::{ByteCount, ByteGuard};
 #[cfg(feature = "timeout")]
 pub(crate) use self::at_body_end::follow;
+#[cfg(feature = "progress")]
+pub use self::byte_count::{ByteCount, ByteGuard};
 #[cfg(feature = "timeout")]
 pub use self::time_guard::TimeGuard;
 pub use self::{
