@@ -222,6 +222,12 @@ fn the_others(rows: &mut Vec<Row>) {
         fail_with(|_| "late"),
         respond_with(|_| 0),
     );
+    table!(rows, "TimeoutLayer", settings(TimeoutLayer::http_attempt(SECOND));
+        idle(TWO),
+        step_limit(SECOND),
+        grace(SECOND),
+        named("db"),
+    );
     table!(rows, "LogLayer", settings(LogLayer::new());
         level(Level::WARN),
         level_with(|_| None),
