@@ -11,7 +11,7 @@ use http::Request;
 use http_body_util::{Full, StreamBody};
 use hyper::body::{Body, Frame};
 use tower::{Layer, Service, service_fn};
-use tower_keep::{BoxError, ReplayLayer, http::replay::ReplayBody};
+use tower_keep::{BoxError, LogLayer, ReplayLayer, http::replay::ReplayBody};
 
 /// The allocations of this code.
 fn allocations<T>(code: impl FnOnce() -> T) -> u64 {
@@ -63,3 +63,40 @@ fn the_layer_costs_no_more_than_the_body() {
     });
     assert!((1..=2).contains(&cost), "{cost}");
 }
+
+/// R84 A response of reqwest stays one, so each layer that follows its body boxes it again. The
+/// number is the price, per layer and response, whatever the size of the body.
+#[test]
+fn a_followed_response_of_reqwest_is_boxed_again() {
+    fn cost<S>(service: impl Fn() -> S) -> u64
+    where
+        S: Service<reqwest::Request, Response = reqwest::Response, Error = BoxError>,
+    {
+        let call = |mut service: S| {
+            let url = "http://example.com/".parse().unwrap();
+            let call = service.call(reqwest::Request::new(http::Method::GET, url));
+            let response = futures::FutureExt::now_or_never(call).unwrap().unwrap();
+            let read = futures::FutureExt::now_or_never(response.bytes()).unwrap();
+            assert_eq!(read.unwrap(), "page");
+        };
+        // The tables are filled once.
+        call(service());
+        let service = service();
+        allocations(|| call(service))
+    }
+    let inner = || {
+        service_fn(|_: reqwest::Request| {
+            let response = reqwest::Response::from(http::Response::new("page"));
+            std::future::ready(Ok::<_, BoxError>(response))
+        })
+    };
+    let plain = cost(|| LogLayer::new().layer(inner()));
+    let one = cost(|| LogLayer::http().layer(inner()));
+    let two = cost(|| LogLayer::http().layer(LogLayer::http().layer(inner())));
+    println!("plain {plain}, followed {one}, twice {two}");
+    assert!(one - plain <= REQWEST_LAYER, "{plain} {one}");
+    assert!(two - one <= REQWEST_LAYER, "{one} {two}");
+}
+
+/// The boxes of reqwest's conversions, its URL, and one for the guard.
+const REQWEST_LAYER: u64 = 8;

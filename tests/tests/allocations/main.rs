@@ -18,6 +18,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, Event, Job, JobLayer,
@@ -205,7 +208,20 @@ fn a_log_with_a_listener_allocates_the_job() {
     at_most(&LogLayer::to(|_: &Event| {}), JOB, 0);
 }
 
-/// Logs exchanges with a server, around a service that knows only numbers.
+/// Reads the body to its end.
+fn read<B: Body>(body: B) -> u64 {
+    let mut body = pin!(body);
+    let mut frames = 0;
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(_)) = body.as_mut().poll_frame(&mut cx) {
+        frames += 1;
+    }
+    assert_eq!(frames, 1);
+    frames
+}
+
+/// Logs exchanges with a server, to the end of their bodies, around a service that knows only
+/// numbers.
 macro_rules! exchanges {
     ($log:expr) => {
         ServiceBuilder::new()
@@ -214,20 +230,29 @@ macro_rules! exchanges {
                 *request.uri_mut() = http::Uri::from_static("https://example.com/");
                 request
             })
+            .map_response(|response: http::Response<_>| read(response.into_body()))
             .layer($log)
             .map_request(http::Request::into_body)
-            .map_response(http::Response::new)
+            .map_response(|_| http::Response::new(Full::new(Bytes::from_static(b"page"))))
     };
 }
 
-/// R48 Without a listener, the log of an HTTP client reads nothing, so it costs what a plain log
-/// costs.
+/// R48 R84 Without a listener, the log of an HTTP client reads nothing, so it costs what a plain log
+/// costs. A followed body costs no allocation.
 #[test]
 fn an_http_log_without_a_listener_allocates_the_job() {
     at_most(&exchanges!(LogLayer::http()), JOB, 0);
 }
 
-/// With a listener it stores the exchange, with the name of the server.
+/// R48 R84 Limits that include the body make no timer for a body of one frame, and begin no job.
+#[test]
+fn limits_of_a_body_allocate_nothing() {
+    at_most(&exchanges!(TimeoutLayer::http(MINUTE)), 0, 0);
+    let idle = TimeoutLayer::http_attempt(MINUTE).idle(MINUTE);
+    at_most(&exchanges!(idle), 0, 0);
+}
+
+/// R84 With a listener it stores the exchange, with the name of the server.
 #[test]
 fn an_http_log_with_a_listener_allocates_the_exchange() {
     let log = LogLayer::http_to(|_: &Event| {});

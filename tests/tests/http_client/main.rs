@@ -5,6 +5,8 @@ mod client;
 mod drain;
 mod errors;
 mod exchanges;
+mod follow;
+mod follow_timeout;
 mod hints;
 mod idempotency_key;
 mod log;

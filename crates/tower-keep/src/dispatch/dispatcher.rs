@@ -20,6 +20,7 @@ use crate::{
     event::{FailureCause, JobId, JobName},
     job::{
         Cancelled, ResponseFuture,
+        call_end::AtResponse,
         core::{Core, Ending},
         id_source::{IdSource, Unidentified},
         membership::{Labels, Membership},
@@ -291,7 +292,11 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         let watch = board
             .watch(job.id())
             .unwrap_or_else(|| Watch::unseen(job.id()));
-        (job, watch, ResponseFuture::new(membership, future))
+        (
+            job,
+            watch,
+            ResponseFuture::new(membership, future, AtResponse),
+        )
     }
 }
 

@@ -1,5 +1,7 @@
 //! `Pipeline::http_client`: the whole stack for an HTTP client.
 
+use std::time::Duration;
+
 use super::{
     authority::Authority,
     circuit_breaker::ByAuthority,
@@ -7,11 +9,13 @@ use super::{
     log::HttpFields,
     policy::HttpPolicy,
     retry::HttpHooks,
+    timeout::{ThenIdle, UntilEnd},
 };
 use crate::{
     CancelLayer, CircuitBreakerLayer, LogLayer, Pipeline, ProgressLayer, RetryLayer, TimeoutLayer,
     circuit_breaker::per_key::PerKey,
     pipeline::{Identity, PipelineService},
+    reject::Fail,
 };
 
 /// The pipeline that [`Pipeline::http_client`] makes.
@@ -21,10 +25,12 @@ pub type HttpClientPipeline = Pipeline<
     CancelLayer,
     Identity,
     CircuitBreakerLayer<ServerFailures, PerKey<ByAuthority, Authority>>,
-    TimeoutLayer,
+    HttpTimeout<UntilEnd>,
     RetryLayer<HttpPolicy, HttpHooks>,
-    TimeoutLayer,
+    HttpTimeout<ThenIdle>,
 >;
+
+type HttpTimeout<B> = TimeoutLayer<Option<Duration>, Option<Duration>, Fail, B>;
 
 /// The client `S` with [`Pipeline::http_client`] around it, to keep it in a struct.
 ///
@@ -63,9 +69,10 @@ pub type HttpClient<S> = PipelineService<S, HttpClientPipeline>;
 impl Pipeline {
     /// The stack for an HTTP client: safe for production, and a place to begin.
     ///
-    /// Outermost first: [`LogLayer::http`], Progress, Cancel, [`CircuitBreakerLayer::http`], 60 s
-    /// overall, [`RetryLayer::http`], 10 s for each attempt. The limits end at the head of the
-    /// response: see [the body of a response](crate::http#the-body-of-a-response).
+    /// Outermost first: [`LogLayer::http`], Progress, Cancel, [`CircuitBreakerLayer::http`],
+    /// [`TimeoutLayer::http`] of 60 s, [`RetryLayer::http`], [`TimeoutLayer::http_attempt`] of 10 s.
+    /// So each call takes at most 60 s, to the [end of its body](crate::timeout#http-bodies). Set
+    /// [`timeout`](Self::timeout) for large bodies.
     ///
     /// Each setter replaces one layer. [`build`](Self::build) checks that the settings fit
     /// together. [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) and
@@ -74,6 +81,7 @@ impl Pipeline {
     ///
     /// ```
     /// use http::{Request, Response};
+    /// use http_body_util::BodyExt;
     /// use tower::{Layer, ServiceExt, service_fn};
     /// use tower_keep::{BoxError, Pipeline};
     ///
@@ -83,7 +91,7 @@ impl Pipeline {
     /// });
     /// let api = Pipeline::http_client().build()?.layer(client);
     /// let page = api.oneshot(Request::get("https://api.example.com/page").body(String::new())?).await?;
-    /// assert_eq!(page.body(), "/page");
+    /// assert_eq!(page.into_body().collect().await?.to_bytes(), "/page");
     /// # Ok::<_, BoxError>(())
     /// # }).unwrap();
     /// ```
@@ -91,6 +99,8 @@ impl Pipeline {
         Self::new()
             .log(LogLayer::http())
             .circuit_breaker(CircuitBreakerLayer::http())
+            .timeout(TimeoutLayer::http(Duration::from_secs(60)))
             .retry(RetryLayer::http())
+            .attempt_timeout(TimeoutLayer::http_attempt(Duration::from_secs(10)))
     }
 }

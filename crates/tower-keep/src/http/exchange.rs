@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use super::authority::Authority;
+use super::{authority::Authority, body::BodyEnd};
 
 /// The HTTP exchange of a job: what its events and log records show of a request and its response.
 ///
@@ -19,6 +19,10 @@ pub struct HttpExchange {
     /// response. A response that a layer of this library makes instead, such as
     /// [`respond_with`](crate::reject), has no status here.
     pub status: Option<StatusCode>,
+    /// How the body of that response ended, in the job's last event. `None` in other events, and if
+    /// the job ended before the body: because the outermost layer of the stack does not
+    /// [follow](super::body) it.
+    pub body: Option<BodyEnd>,
 }
 
 /// The text for all other methods, as in OpenTelemetry.
@@ -47,6 +51,7 @@ impl HttpExchange {
             method: known_method(method.as_str()),
             authority,
             status: None,
+            body: None,
         }
     }
 }

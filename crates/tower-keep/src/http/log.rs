@@ -3,21 +3,27 @@
 use http::StatusCode;
 
 use super::{
+    body::{AtBodyEnd, FollowResponse, JobGuard},
     classify::ServerErrors,
     exchange::HttpExchange,
-    message::{HttpRequest, HttpResponse},
+    message::HttpRequest,
 };
 use crate::{
     event::Observer,
+    job::call_end::{BeginsCall, Call, EndsCall, sealed::Sealed},
     log::{
         LogLayer,
-        fields::{ReadRequest, ReadResponse, sealed::Sealed},
+        fields::{ReadRequest, ReadResponse},
     },
 };
 
 impl LogLayer {
     /// Logs the jobs of an HTTP client to [`tracing`]: with the method, the server, the status and
     /// the number of resends.
+    ///
+    /// The job ends with the [response body](crate::http::body), if this is the outermost layer: a
+    /// body that is cut fails it. So the body of an `http::Response` has to be a
+    /// [`Body`](http_body::Body), and a response must be read or dropped.
     ///
     /// Records have these fields, next to [those of every log](crate::log#fields), and events have
     /// [`Event::http`](crate::Event::http). They contain no path, no query, no header and no user
@@ -29,7 +35,8 @@ impl LogLayer {
     /// [Retry](crate::RetryLayer) layer gives up on a 429, for example, the job fails too.
     /// [`classify`](Self::classify) changes this.
     ///
-    /// The request is an [`HttpRequest`], the response an [`HttpResponse`].
+    /// The request is an [`HttpRequest`], the response an
+    /// [`HttpResponse`](crate::http::HttpResponse) with a body.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -52,7 +59,7 @@ impl LogLayer {
     ///     // `LogLayer::http()` writes to tracing.
     ///     .layer(LogLayer::http_to(sink))
     ///     .service(service_fn(|_: Request<()>| async {
-    ///         let mut response = Response::new(());
+    ///         let mut response = Response::new(String::new());
     ///         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     ///         Ok::<_, BoxError>(response)
     ///     }));
@@ -73,7 +80,7 @@ impl LogLayer {
     ///
     /// fn serve<S: Service<u32>>(_: S) {}
     ///
-    /// let service = service_fn(|_: u32| async { Ok::<_, BoxError>(http::Response::new(())) });
+    /// let service = service_fn(|_: u32| async { Ok::<_, BoxError>(http::Response::new(String::new())) });
     /// // error: `u32` is not an HTTP request that the layers know
     /// serve(LogLayer::http().layer(service));
     /// ```
@@ -95,13 +102,31 @@ pub struct HttpFields;
 
 impl Sealed for HttpFields {}
 
+impl<R: HttpRequest> BeginsCall<R> for HttpFields {
+    #[inline]
+    fn is_bodiless(&self, request: &R) -> bool {
+        AtBodyEnd.is_bodiless(request)
+    }
+}
+
+impl<T: FollowResponse<JobGuard>> EndsCall<T> for HttpFields {
+    type Response = T::Followed;
+
+    #[inline]
+    fn finish(&self, response: T, call: Call<'_>) -> T::Followed {
+        AtBodyEnd.finish(response, call)
+    }
+}
+
 impl<R: HttpRequest> ReadRequest<R> for HttpFields {
+    const READS: bool = true;
+
     fn exchange(&self, request: &R) -> Option<HttpExchange> {
         Some(HttpExchange::new(request.method(), request.authority()))
     }
 }
 
-impl<T: HttpResponse> ReadResponse<T> for HttpFields {
+impl<T: FollowResponse<JobGuard>> ReadResponse<T> for HttpFields {
     #[inline]
     fn status(&self, response: &T) -> Option<StatusCode> {
         Some(response.status())

@@ -62,10 +62,10 @@
 //!     .layer(LogLayer::http())
 //!     // One circuit for each server.
 //!     .layer(CircuitBreakerLayer::http())
-//!     .layer(TimeoutLayer::new(Duration::from_secs(60)))
+//!     .layer(TimeoutLayer::http(Duration::from_secs(60)))
 //!     // Repeats only what is safe to repeat, and not before the time that the server asks for.
 //!     .layer(RetryLayer::http())
-//!     .layer(TimeoutLayer::new(Duration::from_secs(10)).per_attempt())
+//!     .layer(TimeoutLayer::http_attempt(Duration::from_secs(10)))
 //!     // The remaining time, as a header.
 //!     .layer(SendDeadlineLayer::new())
 //!     .service(client.clone());
@@ -86,6 +86,7 @@
 //! | [`LogLayer::http`](crate::LogLayer::http) | which responses fail a job; fields of the records |
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
+//! | [`TimeoutLayer::http`](crate::TimeoutLayer::http), [`http_attempt`](crate::TimeoutLayer::http_attempt) | limits that include the body |
 //! | [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) | makes a POST repeatable, if the server honours the key |
 //! | [`ReplayLayer`](crate::ReplayLayer) | makes streamed bodies of an `http::Request` repeatable up to a cap; reqwest's need no layer |
 //! | [`SendDeadlineLayer`](crate::SendDeadlineLayer) | sends the remaining time |
@@ -178,10 +179,11 @@
 //!
 //! # The body of a response
 //!
-//! A call ends at the head of the response. So no limit, retry or circuit of the stack covers the
-//! body. Limit the wait for it in the client, such as with reqwest's `read_timeout`, or else a
-//! server that stalls holds the caller forever. `read_timeout` also runs before the head: make it
-//! longer than the limit of an attempt.
+//! A call returns at the head of the response. Its job ends with the [response body](body): with
+//! `LogLayer::http`, `ProgressLayer::http` or [`JobLayer::http`](crate::JobLayer::http) as the
+//! outermost layer. [`TimeoutLayer::http`] and [`TimeoutLayer::http_attempt`] [limit the
+//! body](crate::timeout#http-bodies), too: the whole call, and each wait for the server. No retry
+//! and no circuit covers the body.
 //!
 //! # Your own error types
 //!
@@ -235,8 +237,11 @@
 //!
 //! [`Pipeline::http_client`]: crate::Pipeline::http_client
 //! [`RetryLayer::http`]: crate::RetryLayer::http
+//! [`TimeoutLayer::http`]: crate::TimeoutLayer::http
+//! [`TimeoutLayer::http_attempt`]: crate::TimeoutLayer::http_attempt
 
 mod authority;
+pub mod body;
 #[cfg(feature = "circuit-breaker")]
 mod circuit_breaker;
 mod classify;
@@ -267,6 +272,8 @@ pub mod send_deadline;
 #[cfg(feature = "reqwest-0-13")]
 mod send_through;
 mod status;
+#[cfg(feature = "timeout")]
+mod timeout;
 
 #[cfg(feature = "pipeline")]
 pub use self::client::{HttpClient, HttpClientPipeline};
@@ -274,6 +281,8 @@ pub use self::client::{HttpClient, HttpClientPipeline};
 pub(crate) use self::exchange::known_method;
 #[cfg(feature = "reqwest-0-13")]
 pub use self::send_through::{SendThrough, Sending};
+#[cfg(feature = "timeout")]
+pub use self::timeout::{ThenIdle, UntilEnd};
 pub use self::{
     authority::{Authority, InvalidAuthority},
     error_kind::ErrorKind,

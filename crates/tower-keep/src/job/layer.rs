@@ -14,6 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    call_end::{AtResponse, BeginsCall, Call, EndsCall},
     id_source::{IdSource, IdentifyBy, Unidentified},
     membership::{Joining, Labels, LayerId, Membership, Watcher},
     name_source::{NameBy, NameSource},
@@ -48,9 +49,10 @@ use crate::event::JobName;
 /// - A job that has started without a name stays unnamed.
 /// - A child job, of a stack that the job's code calls, has its own name.
 #[derive(Clone)]
-pub struct JobLayer<N = JobName, I = Unidentified> {
+pub struct JobLayer<N = JobName, I = Unidentified, E = AtResponse> {
     name: N,
     identify: I,
+    end: E,
 }
 
 impl JobLayer {
@@ -60,6 +62,7 @@ impl JobLayer {
         JobLayer {
             name: name.into(),
             identify: Unidentified,
+            end: AtResponse,
         }
     }
 
@@ -79,11 +82,22 @@ impl JobLayer {
         JobLayer {
             name: NameBy(name),
             identify: Unidentified,
+            end: AtResponse,
         }
     }
 }
 
-impl<N, I> JobLayer<N, I> {
+impl<N, I, E> JobLayer<N, I, E> {
+    /// Sets what ends the job.
+    #[cfg(feature = "http")]
+    pub(crate) fn ending<X>(self, end: X) -> JobLayer<N, I, X> {
+        JobLayer {
+            name: self.name,
+            identify: self.identify,
+            end,
+        }
+    }
+
     /// Computes the external id of each job from its request: a request id, an order number, or the
     /// id of a task in a job engine. `None` and an empty text are no id. [`JobId`](crate::JobId)
     /// explains why it is not an external id.
@@ -140,7 +154,7 @@ impl<N, I> JobLayer<N, I> {
     /// A panic of the closure reaches the caller and ends the job, if there is one. The service is
     /// not called.
     #[must_use]
-    pub fn identified_by<F, Request, Id>(self, identify: F) -> JobLayer<N, IdentifyBy<F>>
+    pub fn identified_by<F, Request, Id>(self, identify: F) -> JobLayer<N, IdentifyBy<F>, E>
     where
         F: Fn(&Request) -> Option<Id>,
         Id: Into<Arc<str>>,
@@ -148,24 +162,26 @@ impl<N, I> JobLayer<N, I> {
         JobLayer {
             name: self.name,
             identify: IdentifyBy(identify),
+            end: self.end,
         }
     }
 }
 
-impl<S, N: Clone, I: Clone> Layer<S> for JobLayer<N, I> {
-    type Service = JobService<S, N, I>;
+impl<S, N: Clone, I: Clone, E: Clone> Layer<S> for JobLayer<N, I, E> {
+    type Service = JobService<S, N, I, E>;
 
     fn layer(&self, inner: S) -> Self::Service {
         JobService {
             inner,
             name: self.name.clone(),
             identify: self.identify.clone(),
+            end: self.end.clone(),
             id: LayerId::next(),
         }
     }
 }
 
-impl<N: fmt::Debug, I: fmt::Debug> fmt::Debug for JobLayer<N, I> {
+impl<N: fmt::Debug, I: fmt::Debug, E> fmt::Debug for JobLayer<N, I, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobLayer")
             .field("name", &self.name)
@@ -176,14 +192,15 @@ impl<N: fmt::Debug, I: fmt::Debug> fmt::Debug for JobLayer<N, I> {
 
 /// Names and identifies the job of each call. Made by [`JobLayer`].
 #[derive(Clone)]
-pub struct JobService<S, N = JobName, I = Unidentified> {
+pub struct JobService<S, N = JobName, I = Unidentified, E = AtResponse> {
     inner: S,
     name: N,
     identify: I,
+    end: E,
     id: LayerId,
 }
 
-impl<S, N, I> JobService<S, N, I> {
+impl<S, N, I, E> JobService<S, N, I, E> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -200,16 +217,17 @@ impl<S, N, I> JobService<S, N, I> {
     }
 }
 
-impl<S, N, I, Request> Service<Request> for JobService<S, N, I>
+impl<S, N, I, E, Request> Service<Request> for JobService<S, N, I, E>
 where
     S: Service<Request>,
     S::Error: fmt::Display,
     N: NameSource<Request>,
     I: IdSource<Request>,
+    E: BeginsCall<Request> + EndsCall<S::Response> + Clone,
 {
-    type Response = S::Response;
+    type Response = E::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, E>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -228,14 +246,15 @@ where
             watcher: Watcher::Nothing,
             layer: self.id,
         };
+        let is_bodiless = self.end.is_bodiless(&request);
         let labels = Labels { name, external_id };
         let (membership, future) =
             Membership::track_labelled(&joining, labels, || self.inner.call(request));
-        ResponseFuture::new(membership, future)
+        ResponseFuture::new(membership.begun(is_bodiless), future, self.end.clone())
     }
 }
 
-impl<S: fmt::Debug, N: fmt::Debug, I: fmt::Debug> fmt::Debug for JobService<S, N, I> {
+impl<S: fmt::Debug, N: fmt::Debug, I: fmt::Debug, E> fmt::Debug for JobService<S, N, I, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobService")
             .field("inner", &self.inner)
@@ -249,31 +268,43 @@ pin_project! {
     /// The response future of Progress and `JobLayer`: polls the inner future within its job.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F, E = AtResponse> {
         #[pin]
         future: F,
+        end: E,
         membership: Membership,
     }
 }
 
-impl<F> ResponseFuture<F> {
-    pub(crate) fn new(membership: Membership, future: F) -> Self {
-        Self { future, membership }
+impl<F, E> ResponseFuture<F, E> {
+    pub(crate) fn new(membership: Membership, future: F, end: E) -> Self {
+        Self {
+            future,
+            end,
+            membership,
+        }
     }
 }
 
-impl<F, T, E> Future for ResponseFuture<F>
+impl<F, T, E, X> Future for ResponseFuture<F, X>
 where
     F: Future<Output = Result<T, E>>,
     E: fmt::Display,
+    X: EndsCall<T>,
 {
-    type Output = Result<T, E>;
+    type Output = Result<X::Response, E>;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.membership.run(|| this.future.poll(cx)));
-        this.membership.finish(&result);
-        Poll::Ready(result)
+        match result {
+            Ok(response) => Poll::Ready(Ok(this.end.finish(response, Call(this.membership)))),
+            Err(error) => {
+                let result = Err(error);
+                this.membership.finish(&result);
+                Poll::Ready(result)
+            }
+        }
     }
 }

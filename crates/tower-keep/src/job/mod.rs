@@ -81,6 +81,7 @@
 //! job's token fires, so work on other tasks or threads can stop too.
 
 mod adopt;
+pub(crate) mod call_end;
 pub(crate) mod context;
 pub(crate) mod core;
 mod error;

@@ -14,7 +14,7 @@ use super::fields::{NoFields, ReadResponse};
 use crate::event::Status;
 use crate::{
     classify::{Classify, Outcome, describe},
-    job::{membership::Membership, verdict},
+    job::{call_end::Call, membership::Membership, verdict},
 };
 
 pin_project! {
@@ -47,7 +47,7 @@ where
     C: Classify<T, E>,
     R: ReadResponse<T>,
 {
-    type Output = Result<T, E>;
+    type Output = Result<R::Response, E>;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -75,8 +75,14 @@ where
                 verdict::describe(text, false);
             }
         }
-        this.membership.finish(&result);
-        Poll::Ready(result)
+        match result {
+            Ok(response) => Poll::Ready(Ok(this.fields.finish(response, Call(this.membership)))),
+            Err(error) => {
+                let result = Err(error);
+                this.membership.finish(&result);
+                Poll::Ready(result)
+            }
+        }
     }
 }
 

@@ -46,6 +46,7 @@
 //! | `http.request.method` | all | text: one of the methods that OpenTelemetry knows, or `_OTHER` |
 //! | `server.address`, `server.port` | all, if the request names its server | text, number |
 //! | `http.response.status_code` | after the response | number, of the server's last response |
+//! | `body` | `succeeded`, `failed`, `cancelled` | text: [how](crate::http::body::BodyEnd) the response body ended |
 //! | `http.request.resend_count` | from the second attempt on | number: `attempt` - 1 |
 //!
 //! The status belongs to an attempt. Place this layer inside Retry as well to see the status of each

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    job::membership::{Joining, LayerId, Membership, Watcher},
+    job::{
+        call_end::EndsCall,
+        membership::{Joining, LayerId, Membership, Watcher},
+    },
 };
 
 /// Logs the events of the job of each call. Made by [`LogLayer`].
@@ -63,7 +66,7 @@ where
     C: Classify<S::Response, S::Error> + Clone,
     F: ReadRequest<Request> + ReadResponse<S::Response> + Clone,
 {
-    type Response = S::Response;
+    type Response = <F as EndsCall<S::Response>>::Response;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, C, F>;
 
@@ -88,9 +91,10 @@ where
             },
             layer: self.id,
         };
+        let is_bodiless = layer.fields.is_bodiless(&request);
         let (membership, future) = Membership::track(&joining, || self.inner.call(request));
         ResponseFuture::new(
-            membership,
+            membership.begun(is_bodiless),
             future,
             layer.classify.clone(),
             layer.fields.clone(),

@@ -26,6 +26,7 @@ struct HttpFields<'a> {
     port: Option<u16>,
     status: Option<u16>,
     resend_count: Option<u32>,
+    body: Option<&'a str>,
 }
 
 #[cfg(feature = "http")]
@@ -39,6 +40,7 @@ fn http_fields(event: &Event) -> HttpFields<'_> {
         port: http.authority.as_ref().map(|authority| authority.port()),
         status: http.status.map(|status| status.as_u16()),
         resend_count: event.attempt.checked_sub(1).filter(|count| *count > 0),
+        body: http.body.map(|end| end.name()),
     }
 }
 
@@ -81,6 +83,7 @@ macro_rules! write_event {
             http.response.status_code = http.status,
             server.address = http.host,
             server.port = http.port,
+            body = http.body,
             $($field)*
         )
     }};

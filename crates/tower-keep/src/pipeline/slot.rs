@@ -85,7 +85,7 @@ macro_rules! stateless {
     )+};
 }
 
-stateless!(<> Identity, <C, F> LogLayer<C, F>, <L, T, O> TimeoutLayer<L, T, O>);
+stateless!(<> Identity, <C, F> LogLayer<C, F>, <L, T, O, B> TimeoutLayer<L, T, O, B>);
 
 impl<Name> Slot<Name> for Identity {}
 impl sealed::Slot for Identity {}
@@ -93,8 +93,8 @@ impl sealed::Slot for Identity {}
 impl<C, F> Slot<slots::Log> for LogLayer<C, F> {}
 impl<C, F> sealed::Slot for LogLayer<C, F> {}
 
-impl Slot<slots::Progress> for ProgressLayer {}
-impl sealed::Slot for ProgressLayer {
+impl<E> Slot<slots::Progress> for ProgressLayer<E> {}
+impl<E> sealed::Slot for ProgressLayer<E> {
     #[allow(private_interfaces, reason = "it has no public name")]
     fn table(&self) -> Option<&Table> {
         Some(self.table())
@@ -122,8 +122,8 @@ impl<C, B: Circuits, O> sealed::Slot for CircuitBreakerLayer<C, B, O> {
     }
 }
 
-impl<L: FixedLimit, T: FixedLimit, O> Slot<slots::Timeout> for TimeoutLayer<L, T, O> {}
-impl<L: FixedLimit, T: FixedLimit, O> sealed::Slot for TimeoutLayer<L, T, O> {
+impl<L: FixedLimit, T: FixedLimit, O, B> Slot<slots::Timeout> for TimeoutLayer<L, T, O, B> {}
+impl<L: FixedLimit, T: FixedLimit, O, B> sealed::Slot for TimeoutLayer<L, T, O, B> {
     fn facts(&self) -> SlotFacts<'_> {
         SlotFacts {
             limits: Some(SlotLimits {

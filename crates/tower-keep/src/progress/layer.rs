@@ -14,6 +14,7 @@ use super::{board::Board, handle::ProgressHandle};
 use crate::{
     job::{
         ResponseFuture,
+        call_end::{AtResponse, BeginsCall, EndsCall},
         membership::{Joining, LayerId, Membership, Watcher},
         table::Table,
     },
@@ -27,8 +28,9 @@ use crate::{
 /// clone, a handle or a service, returns a layer with a new board. Configure first, then take
 /// handles.
 #[derive(Clone)]
-pub struct ProgressLayer {
+pub struct ProgressLayer<E = AtResponse> {
     board: Arc<Board>,
+    end: E,
 }
 
 impl ProgressLayer {
@@ -45,6 +47,18 @@ impl ProgressLayer {
         // tokio's channel allocates its whole buffer, and panics above half the address space.
         Self {
             board: Arc::new(Board::new(events.get().min(1 << 24))),
+            end: AtResponse,
+        }
+    }
+}
+
+impl<E> ProgressLayer<E> {
+    /// Sets what ends a job.
+    #[cfg(feature = "http")]
+    pub(crate) fn ending<X>(self, end: X) -> ProgressLayer<X> {
+        ProgressLayer {
+            board: self.board,
+            end,
         }
     }
 
@@ -83,7 +97,7 @@ impl ProgressLayer {
     }
 }
 
-impl Unshare for ProgressLayer {
+impl<E> Unshare for ProgressLayer<E> {
     fn is_shared(&self) -> bool {
         has_others(&self.board) || self.board.is_read()
     }
@@ -99,7 +113,7 @@ impl Default for ProgressLayer {
     }
 }
 
-impl fmt::Debug for ProgressLayer {
+impl<E> fmt::Debug for ProgressLayer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = &self.board.table;
         f.debug_struct("ProgressLayer")
@@ -110,10 +124,10 @@ impl fmt::Debug for ProgressLayer {
     }
 }
 
-impl<S> Layer<S> for ProgressLayer {
-    type Service = Progress<S>;
+impl<S, E: Clone> Layer<S> for ProgressLayer<E> {
+    type Service = Progress<S, E>;
 
-    fn layer(&self, inner: S) -> Progress<S> {
+    fn layer(&self, inner: S) -> Progress<S, E> {
         Progress {
             inner,
             layer: self.clone(),
@@ -124,13 +138,13 @@ impl<S> Layer<S> for ProgressLayer {
 
 /// Shows the job of each call on the board. Made by [`ProgressLayer`].
 #[derive(Clone, Debug)]
-pub struct Progress<S> {
+pub struct Progress<S, E = AtResponse> {
     inner: S,
-    layer: ProgressLayer,
+    layer: ProgressLayer<E>,
     id: LayerId,
 }
 
-impl<S> Progress<S> {
+impl<S, E> Progress<S, E> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -147,14 +161,15 @@ impl<S> Progress<S> {
     }
 }
 
-impl<S, Request> Service<Request> for Progress<S>
+impl<S, E, Request> Service<Request> for Progress<S, E>
 where
     S: Service<Request>,
     S::Error: fmt::Display,
+    E: BeginsCall<Request> + EndsCall<S::Response> + Clone,
 {
-    type Response = S::Response;
+    type Response = E::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, E>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -167,7 +182,12 @@ where
             watcher: Watcher::Board(&self.layer.board.table),
             layer: self.id,
         };
+        let is_bodiless = self.layer.end.is_bodiless(&request);
         let (membership, future) = Membership::track(&joining, || self.inner.call(request));
-        ResponseFuture::new(membership, future)
+        ResponseFuture::new(
+            membership.begun(is_bodiless),
+            future,
+            self.layer.end.clone(),
+        )
     }
 }

@@ -17,12 +17,12 @@ use crate::{
 
 /// The deadline of one call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     // The limit in two parts: the padding of a `Duration` would make every future larger.
     secs: u64,
     nanos: u32,
-    pub(super) span: Span,
-    pub(super) measure: Measure,
+    pub(crate) span: Span,
+    pub(crate) measure: Measure,
     /// The name of the layer's limit. Static, as a call must not write to a shared reference count.
     name: Option<&'static str>,
     /// The call is a part of an execution that callers share, not the call of one caller.
@@ -30,13 +30,13 @@ pub(super) struct Deadline {
     /// The limit has expired, and the grace period runs.
     pub(super) in_grace: bool,
     /// The time of expiry. Progress moves the expiry of an idle limit.
-    pub(super) at: Instant,
+    pub(crate) at: Instant,
 }
 
 impl Deadline {
     /// The deadline of a call that began at this time. `None` if the sum overflows.
     #[inline(always)]
-    pub(super) fn new(
+    pub(crate) fn new(
         limit: Duration,
         span: Span,
         measure: Measure,
@@ -55,8 +55,23 @@ impl Deadline {
         })
     }
 
+    /// An idle limit of a response body. It expires at `at` only after a wait has begun.
+    #[cfg(feature = "http")]
+    pub(crate) fn of_body(limit: Duration, name: Option<&'static str>, at: Instant) -> Self {
+        Self {
+            secs: limit.as_secs(),
+            nanos: limit.subsec_nanos(),
+            span: Span::Attempt,
+            measure: Measure::Idle,
+            name,
+            shared: false,
+            in_grace: false,
+            at,
+        }
+    }
+
     #[inline(always)]
-    pub(super) fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         Duration::new(self.secs, self.nanos)
     }
 
@@ -73,7 +88,7 @@ impl Deadline {
 
     /// The deadlines for the job and the inner code.
     #[inline(always)]
-    pub(super) fn limits(deadline: Option<&Self>, step: Option<Duration>) -> Limits {
+    pub(crate) fn limits(deadline: Option<&Self>, step: Option<Duration>) -> Limits {
         let at = |span| {
             deadline
                 .filter(|deadline| deadline.span == span && deadline.measure == Measure::Total)
@@ -87,7 +102,7 @@ impl Deadline {
     }
 
     /// The verdict of an expiry: for outer layers, and for inner layers during a grace period.
-    pub(super) fn kind(&self) -> VerdictKind {
+    pub(crate) fn kind(&self) -> VerdictKind {
         match self.span {
             Span::Overall => VerdictKind::TimedOut,
             Span::Attempt => VerdictKind::AttemptTimedOut,
@@ -96,21 +111,16 @@ impl Deadline {
 
     /// Records the expiry in the job, then drops the inner future, if it still exists.
     #[cold]
-    pub(super) fn expire(
+    pub(crate) fn expire(
         &self,
         membership: &mut Membership,
         dropped: bool,
         drop_inner: impl FnOnce(),
     ) -> (Elapsed, VerdictKind) {
-        let scope = match (self.measure, self.span) {
-            (Measure::Idle, _) => LimitScope::Idle,
-            (Measure::Total, Span::Overall) => LimitScope::Overall,
-            (Measure::Total, Span::Attempt) => LimitScope::Attempt,
-        };
         let kind = self.kind();
         let attempt = membership.with_job(|job| {
             context::emit(job, || EventKind::TimedOut {
-                scope: scope.clone(),
+                scope: self.scope(),
                 name: self.name.map(Into::into),
                 limit: self.limit(),
                 dropped,
@@ -126,11 +136,23 @@ impl Deadline {
             job.attempt()
         });
         membership.scoped(|| verdict::dropping(kind, drop_inner));
-        let elapsed = Elapsed::new(scope, self.limit(), attempt.unwrap_or(1));
-        let elapsed = match self.name {
+        (self.elapsed(attempt.unwrap_or(1)), kind)
+    }
+
+    fn scope(&self) -> LimitScope {
+        match (self.measure, self.span) {
+            (Measure::Idle, _) => LimitScope::Idle,
+            (Measure::Total, Span::Overall) => LimitScope::Overall,
+            (Measure::Total, Span::Attempt) => LimitScope::Attempt,
+        }
+    }
+
+    /// The error of an expiry in this attempt.
+    pub(crate) fn elapsed(&self, attempt: u32) -> Elapsed {
+        let elapsed = Elapsed::new(self.scope(), self.limit(), attempt);
+        match self.name {
             Some(name) => elapsed.named(name),
             None => elapsed,
-        };
-        (elapsed, kind)
+        }
     }
 }

@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use super::{
+    body::{Head, LimitsBody, UntilHead},
     deadline::Deadline,
     grace::AtLimit,
     timer::{self, Expired, Wakes},
@@ -23,7 +24,7 @@ use crate::{
 pin_project! {
     /// The response future of [`Timeout`](super::Timeout).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F, O> {
+    pub struct ResponseFuture<F, O, B = UntilHead> {
         // `None` after the limit expired.
         #[pin]
         future: Option<F>,
@@ -34,17 +35,19 @@ pin_project! {
         deadline: Option<Deadline>,
         at_limit: AtLimit,
         on_reject: O,
+        body: B,
         membership: Membership,
     }
 }
 
-impl<F, O> ResponseFuture<F, O> {
+impl<F, O, B> ResponseFuture<F, O, B> {
     #[inline(always)]
     pub(super) fn new(
         future: F,
         deadline: Option<Deadline>,
         at_limit: AtLimit,
         on_reject: O,
+        body: B,
         membership: Membership,
     ) -> Self {
         Self {
@@ -53,18 +56,20 @@ impl<F, O> ResponseFuture<F, O> {
             deadline,
             at_limit,
             on_reject,
+            body,
             membership,
         }
     }
 }
 
-impl<F, O, Response, Error> Future for ResponseFuture<F, O>
+impl<F, O, B, Response, Error> Future for ResponseFuture<F, O, B>
 where
     F: Future<Output = Result<Response, Error>>,
     O: OnReject<Elapsed, Response, Error>,
     O::Error: fmt::Display,
+    B: LimitsBody<Response>,
 {
-    type Output = Result<Response, O::Error>;
+    type Output = Result<B::Response, O::Error>;
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -116,14 +121,19 @@ where
                 }
             };
             let this = self.project();
-            this.membership
-                .finish_known(&result, |error| this.on_reject.as_error(error));
-            return Poll::Ready(result);
+            let head = Head {
+                membership: this.membership,
+                deadline: *this.deadline,
+            };
+            let ended = this
+                .body
+                .finish(result, head, |error| this.on_reject.as_error(error));
+            return Poll::Ready(ended);
         }
     }
 }
 
-impl<F, O> ResponseFuture<F, O> {
+impl<F, O, B> ResponseFuture<F, O, B> {
     /// Cancels the work and starts the grace period, if there is one and it has not begun.
     #[cold]
     fn begin_grace(self: Pin<&mut Self>) -> bool {
@@ -167,7 +177,7 @@ impl<F, O> ResponseFuture<F, O> {
     }
 }
 
-impl<F: fmt::Debug, O> fmt::Debug for ResponseFuture<F, O> {
+impl<F: fmt::Debug, O, B> fmt::Debug for ResponseFuture<F, O, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
             .field("future", &self.future)

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    body::UntilHead,
     deadline::Deadline,
     limit::{LimitBy, Measure, Span},
 };
@@ -21,18 +22,19 @@ use crate::{
 /// type parameter, `impl Layer<S>`, or a boxed service such as tower's `BoxCloneSyncService`.
 ///
 /// `L` gives the limit of a call, `T` the limit of a step, `O` the error or response for the
-/// caller.
+/// caller, and `B` says what limits the body of an HTTP response.
 #[derive(Clone)]
-pub struct TimeoutLayer<L = Option<Duration>, T = Option<Duration>, O = Fail> {
+pub struct TimeoutLayer<L = Option<Duration>, T = Option<Duration>, O = Fail, B = UntilHead> {
     pub(crate) limit: L,
     pub(crate) span: Span,
     pub(crate) measure: Measure,
     pub(crate) step_limit: T,
-    name: Option<&'static str>,
+    pub(super) name: Option<&'static str>,
     // The grace period, in two parts as in `Deadline`; zero means none.
     grace_secs: u64,
     grace_nanos: u32,
     pub(super) on_reject: O,
+    pub(crate) body: B,
 }
 
 impl TimeoutLayer {
@@ -61,11 +63,12 @@ impl<L> TimeoutLayer<L> {
             grace_secs: 0,
             grace_nanos: 0,
             on_reject: Fail,
+            body: UntilHead,
         }
     }
 }
 
-impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
+impl<T, O, B> TimeoutLayer<Option<Duration>, T, O, B> {
     /// The fixed limit, if there is one.
     #[must_use]
     pub const fn limit(&self) -> Option<Duration> {
@@ -91,7 +94,7 @@ impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
     /// # let _ = limit;
     /// ```
     #[must_use]
-    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F>, T, O>
+    pub fn limit_by<F, Request>(self, limit: F) -> TimeoutLayer<LimitBy<F>, T, O, B>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
@@ -107,11 +110,12 @@ impl<T, O> TimeoutLayer<Option<Duration>, T, O> {
             grace_secs: self.grace_secs,
             grace_nanos: self.grace_nanos,
             on_reject: self.on_reject,
+            body: self.body,
         }
     }
 }
 
-impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
+impl<L, O, B> TimeoutLayer<L, Option<Duration>, O, B> {
     /// Limits each named step of the job, unless the step sets its own limit. Default: none.
     ///
     /// It needs a stack that tracks a job. With several such layers, the shortest limit applies.
@@ -152,7 +156,7 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
     /// # });
     /// ```
     #[must_use]
-    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, LimitBy<F>, O>
+    pub fn step_limit_by<F, Request>(self, limit: F) -> TimeoutLayer<L, LimitBy<F>, O, B>
     where
         F: Fn(&Request) -> Option<Duration>,
     {
@@ -168,11 +172,12 @@ impl<L, O> TimeoutLayer<L, Option<Duration>, O> {
             grace_secs: self.grace_secs,
             grace_nanos: self.grace_nanos,
             on_reject: self.on_reject,
+            body: self.body,
         }
     }
 }
 
-impl<L, F, O> TimeoutLayer<L, LimitBy<F>, O> {
+impl<L, F, O, B> TimeoutLayer<L, LimitBy<F>, O, B> {
     /// Limits each named step, unless the step or the request sets a limit.
     #[must_use]
     pub const fn step_limit(mut self, limit: Duration) -> Self {
@@ -182,6 +187,27 @@ impl<L, F, O> TimeoutLayer<L, LimitBy<F>, O> {
 }
 
 impl<L, T, O> TimeoutLayer<L, T, O> {
+    /// Limits each attempt instead of the whole call, inside a retry.
+    ///
+    /// The limit restarts with each attempt. When it expires, the attempt fails and may be retried.
+    #[must_use]
+    pub const fn per_attempt(mut self) -> Self {
+        self.span = Span::Attempt;
+        self
+    }
+
+    /// Limits the time without progress instead of the total time.
+    ///
+    /// See the [module](super#idle-limits) for what counts as progress. The layer joins the job of
+    /// the stack, or begins one.
+    #[must_use]
+    pub const fn idle(mut self) -> Self {
+        self.measure = Measure::Idle;
+        self
+    }
+}
+
+impl<L, T, O, B> TimeoutLayer<L, T, O, B> {
     /// Names the limit in errors, events and log lines. Default: no name.
     ///
     /// A step limit has the name of its step instead.
@@ -211,25 +237,6 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
         self
     }
 
-    /// Limits each attempt instead of the whole call, inside a retry.
-    ///
-    /// The limit restarts with each attempt. When it expires, the attempt fails and may be retried.
-    #[must_use]
-    pub const fn per_attempt(mut self) -> Self {
-        self.span = Span::Attempt;
-        self
-    }
-
-    /// Limits the time without progress instead of the total time.
-    ///
-    /// See the [module](super#idle-limits) for what counts as progress. The layer joins the job of
-    /// the stack, or begins one.
-    #[must_use]
-    pub const fn idle(mut self) -> Self {
-        self.measure = Measure::Idle;
-        self
-    }
-
     /// Sets a grace period: at the limit the work is cancelled, and dropped only after this time,
     /// so that it can clean up. Default: zero, the work is dropped at the limit.
     ///
@@ -256,8 +263,10 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
     }
 
     /// Fails with your own error instead of a [`BoxError`](crate::BoxError).
+    ///
+    /// An HTTP [body](super#http-bodies) still fails with a `BoxError`.
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> TimeoutLayer<L, T, FailWith<F>>
+    pub fn fail_with<F, E>(self, fail: F) -> TimeoutLayer<L, T, FailWith<F>, B>
     where
         F: Fn(Elapsed) -> E,
     {
@@ -265,15 +274,17 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
     }
 
     /// Returns a response instead of an error, and keeps the inner error type.
+    ///
+    /// Only until the head of an HTTP response: its [body](super#http-bodies) fails with an error.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> TimeoutLayer<L, T, RespondWith<F>>
+    pub fn respond_with<F, Response>(self, respond: F) -> TimeoutLayer<L, T, RespondWith<F>, B>
     where
         F: Fn(Elapsed) -> Response,
     {
         self.on_reject(RespondWith(respond))
     }
 
-    fn on_reject<R>(self, on_reject: R) -> TimeoutLayer<L, T, R> {
+    fn on_reject<R>(self, on_reject: R) -> TimeoutLayer<L, T, R, B> {
         TimeoutLayer {
             limit: self.limit,
             span: self.span,
@@ -283,6 +294,29 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
             grace_secs: self.grace_secs,
             grace_nanos: self.grace_nanos,
             on_reject,
+            body: self.body,
+        }
+    }
+
+    /// The layer that limits the body, too.
+    #[cfg(feature = "http")]
+    pub(crate) const fn limiting<X>(self, body: X) -> TimeoutLayer<L, T, O, X>
+    where
+        L: Copy,
+        T: Copy,
+        O: Copy,
+        B: Copy,
+    {
+        TimeoutLayer {
+            limit: self.limit,
+            span: self.span,
+            measure: self.measure,
+            step_limit: self.step_limit,
+            name: self.name,
+            grace_secs: self.grace_secs,
+            grace_nanos: self.grace_nanos,
+            on_reject: self.on_reject,
+            body,
         }
     }
 
@@ -305,7 +339,12 @@ impl<L, T, O> TimeoutLayer<L, T, O> {
     }
 }
 
-impl<L: fmt::Debug, T: fmt::Debug, O> fmt::Debug for TimeoutLayer<L, T, O> {
+impl<L, T, O, B> fmt::Debug for TimeoutLayer<L, T, O, B>
+where
+    L: fmt::Debug,
+    T: fmt::Debug,
+    B: fmt::Debug,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
             .field("name", &self.name)
@@ -314,6 +353,7 @@ impl<L: fmt::Debug, T: fmt::Debug, O> fmt::Debug for TimeoutLayer<L, T, O> {
             .field("measure", &self.measure)
             .field("step_limit", &self.step_limit)
             .field("grace", &self.grace_period())
+            .field("body", &self.body)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,8 @@
 //! | idle: no progress in the job | [`.idle()`](TimeoutLayer::idle) | as for an overall limit |
 //! | idle: no progress in an attempt | `.per_attempt().idle()`, inside the retry | as for the limit of an attempt |
 //! | from the request | [`limit_by`](TimeoutLayer::limit_by) after `new`, or after [`none`](TimeoutLayer::none) | as for a fixed limit of its kind |
+//! | overall, to the end of an HTTP body | `TimeoutLayer::http` | as for an overall limit, also in the [body](#http-bodies) |
+//! | one attempt of an HTTP client | `TimeoutLayer::http_attempt`, inside the retry | until the head as for an attempt; then the [body](#http-bodies) fails |
 //! | a named step | [`TimeoutLayer::step_limit`], [`Step::limit`](crate::job::Step::limit) | the step fails |
 //!
 //! One layer is one limit. Several layers compose: the first limit to expire wins. The order of a
@@ -195,7 +197,58 @@
 //!
 //! With `respond_with`, the layer fits into `Router::layer`. The limit includes the handler up to
 //! its response, but not a streaming body.
+//!
+//! # HTTP bodies
+//!
+//! An HTTP response is complete when its body is, but the call returns at its head. A limit made by
+//! `TimeoutLayer::http` or `TimeoutLayer::http_attempt` also limits the body. Both need the feature
+//! `http`.
+//!
+//! | | until the head | in the body |
+//! |---|---|---|
+//! | `http(60 s)` | as [`new`](TimeoutLayer::new)`(60 s)` | the same 60 s, counted from the call |
+//! | `http_attempt(10 s)` | as `new(10 s).per_attempt()` | 10 s for each wait |
+//! | `http_attempt(10 s).idle(15 s)` | as `new(10 s).per_attempt()` | 15 s for each wait |
+//!
+//! When a limit expires in a body:
+//!
+//! - The body fails with a [`BoxError`](crate::BoxError) that holds an [`Elapsed`]. For an overall
+//!   limit, its scope is [`Overall`](LimitScope::Overall), for a wait it is
+//!   [`Idle`](LimitScope::Idle). [`Rejection::of`](crate::Rejection::of) recognizes it. With
+//!   reqwest, `is_timeout()` does, too.
+//! - The rest of the body is dropped at once, which ends the transfer.
+//! - The job gets the event `TimedOut`, and fails if its outermost layer follows the body. An
+//!   overall limit also fires the job's token. Nothing is retried.
+//!
+//! What counts as a wait:
+//!
+//! | idle | not idle |
+//! |---|---|
+//! | from a poll of the body that finds nothing until the next frame | a reader that does not poll, however long |
+//! | | a server that thinks before its head: that is the limit of the attempt |
+//! | | an empty body, and the answers to HEAD, 204 and 304 |
+//!
+//! - What has arrived is read first. An idle limit never discards it.
+//! - An overall limit includes the time of the reader. After the limit, only the last frame is
+//!   passed on: the body is then complete.
+//! - A limit expires when the body is polled. So drop a body that nobody reads.
+//! - [`fail_with`](TimeoutLayer::fail_with), [`respond_with`](TimeoutLayer::respond_with) and
+//!   [`grace`](TimeoutLayer::grace) work until the head. A response of `respond_with` has no limit.
+//! - [`limit_by`](TimeoutLayer::limit_by) and [`named`](TimeoutLayer::named) count for the body, too.
+//! - The kind of limit is fixed: `per_attempt()` and `idle()` of other limits do not compile here.
+//!
+//! A timer is made when the body first waits. A body of one frame that is there costs no allocation.
+//!
+#![cfg_attr(feature = "http", doc = "```compile_fail,E0599")]
+#![cfg_attr(not(feature = "http"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use tower_keep::TimeoutLayer;
+//!
+//! // error: no method named `per_attempt` found for this
+//! let limit = TimeoutLayer::http(Duration::from_secs(10)).per_attempt();
+//! ```
 
+pub(crate) mod body;
 mod deadline;
 mod future;
 mod grace;
@@ -205,8 +258,12 @@ mod limit;
 mod service;
 mod timer;
 
+#[cfg(feature = "http")]
+pub(crate) use self::deadline::Deadline;
 #[cfg(feature = "pipeline")]
-pub(crate) use self::limit::{FixedLimit, Measure, Span};
+pub(crate) use self::limit::FixedLimit;
+#[cfg(any(feature = "pipeline", feature = "http"))]
+pub(crate) use self::limit::{Measure, Span};
 
-pub use self::{future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
+pub use self::{body::UntilHead, future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
 pub use crate::{event::LimitScope, job::Elapsed};

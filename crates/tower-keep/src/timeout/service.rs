@@ -10,6 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    body::{BeginsBody, LimitsBody, UntilHead},
     deadline::Deadline,
     future::ResponseFuture,
     grace::AtLimit,
@@ -27,13 +28,13 @@ use crate::{
 
 /// The service that [`TimeoutLayer`] makes: it ends a call at its limit.
 #[derive(Clone)]
-pub struct Timeout<S, L = Option<Duration>, T = Option<Duration>, O = Fail> {
+pub struct Timeout<S, L = Option<Duration>, T = Option<Duration>, O = Fail, B = UntilHead> {
     inner: S,
-    layer: TimeoutLayer<L, T, O>,
+    layer: TimeoutLayer<L, T, O, B>,
     id: LayerId,
 }
 
-impl<S, L, T, O> Timeout<S, L, T, O> {
+impl<S, L, T, O, B> Timeout<S, L, T, O, B> {
     /// A reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -50,10 +51,10 @@ impl<S, L, T, O> Timeout<S, L, T, O> {
     }
 }
 
-impl<S, L: Clone, T: Clone, O: Clone> Layer<S> for TimeoutLayer<L, T, O> {
-    type Service = Timeout<S, L, T, O>;
+impl<S, L: Clone, T: Clone, O: Clone, B: Clone> Layer<S> for TimeoutLayer<L, T, O, B> {
+    type Service = Timeout<S, L, T, O, B>;
 
-    fn layer(&self, inner: S) -> Timeout<S, L, T, O> {
+    fn layer(&self, inner: S) -> Timeout<S, L, T, O, B> {
         Timeout {
             inner,
             layer: self.clone(),
@@ -62,17 +63,18 @@ impl<S, L: Clone, T: Clone, O: Clone> Layer<S> for TimeoutLayer<L, T, O> {
     }
 }
 
-impl<S, L, T, O, Request> Service<Request> for Timeout<S, L, T, O>
+impl<S, L, T, O, B, Request> Service<Request> for Timeout<S, L, T, O, B>
 where
     S: Service<Request>,
     L: Limit<Request>,
     T: Limit<Request>,
     O: OnReject<Elapsed, S::Response, S::Error> + Clone,
     O::Error: fmt::Display,
+    B: BeginsBody<Request> + LimitsBody<S::Response>,
 {
-    type Response = S::Response;
+    type Response = B::Response;
     type Error = O::Error;
-    type Future = ResponseFuture<S::Future, O>;
+    type Future = ResponseFuture<S::Future, O, B>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
@@ -96,6 +98,7 @@ where
             return self.call_tracked(request, deadline, step_limit);
         }
         let limits = Deadline::limits(deadline.as_ref(), step_limit);
+        let is_bodiless = layer.body.is_bodiless(&request);
         let (membership, future) =
             Membership::call_limited(limits, began, || self.inner.call(request));
         let at_limit = AtLimit::Drop { step_limit };
@@ -104,24 +107,27 @@ where
             deadline,
             at_limit,
             layer.on_reject.clone(),
-            membership,
+            layer.body.of_call(layer.name),
+            membership.begun(is_bodiless),
         )
     }
 }
 
-impl<S, L, T, O> Timeout<S, L, T, O> {
+impl<S, L, T, O, B> Timeout<S, L, T, O, B> {
     /// Joins the job of the stack, or begins one: for idle limits and grace periods.
     fn call_tracked<Request>(
         &mut self,
         request: Request,
         mut deadline: Option<Deadline>,
         step_limit: Option<Duration>,
-    ) -> ResponseFuture<S::Future, O>
+    ) -> ResponseFuture<S::Future, O, B>
     where
         S: Service<Request>,
         O: Clone,
+        B: BeginsBody<Request>,
     {
         let layer = &self.layer;
+        let is_bodiless = layer.body.is_bodiless(&request);
         let limits = Deadline::limits(deadline.as_ref(), step_limit);
         let joining = Joining {
             watcher: Watcher::Nothing,
@@ -147,12 +153,19 @@ impl<S, L, T, O> Timeout<S, L, T, O> {
             deadline,
             at_limit,
             layer.on_reject.clone(),
-            membership,
+            layer.body.of_call(layer.name),
+            membership.begun(is_bodiless),
         )
     }
 }
 
-impl<S: fmt::Debug, L: fmt::Debug, T: fmt::Debug, O> fmt::Debug for Timeout<S, L, T, O> {
+impl<S, L, T, O, B> fmt::Debug for Timeout<S, L, T, O, B>
+where
+    S: fmt::Debug,
+    L: fmt::Debug,
+    T: fmt::Debug,
+    B: fmt::Debug,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)

@@ -6,7 +6,7 @@ use serde::{
     de::{Error, Unexpected},
 };
 
-use crate::http::{Authority, HttpExchange, known_method};
+use crate::http::{Authority, HttpExchange, body::BodyEnd, known_method};
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "HttpExchange")]
@@ -17,12 +17,24 @@ struct HttpExchangeForm {
     authority: Option<Authority>,
     #[serde(default, with = "status")]
     status: Option<StatusCode>,
+    #[serde(default)]
+    body: Option<BodyEnd>,
 }
 
 /// Under this name the text is not borrowed from the input.
 type MethodName = &'static str;
 
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "BodyEnd", rename_all = "snake_case")]
+enum BodyEndForm {
+    Complete,
+    Truncated,
+    Stalled,
+    Dropped,
+}
+
 is_its_form! {
+    BodyEnd => BodyEndForm,
     HttpExchange => HttpExchangeForm,
 }
 

@@ -6,7 +6,7 @@
 //!
 //! - [`JobId`], [`JobName`], [`Report`], [`StepInfo`], [`Event`], [`EventKind`], the reasons,
 //!   causes and outcomes
-//! - with the feature `http`: `HttpExchange`
+//! - with the feature `http`: `HttpExchange`, `BodyEnd`
 //! - Progress: `JobView`, `JobState`, `BoardSnapshot`
 //! - Cancel: `Running`, and the counts of `Shutdown`
 //! - CircuitBreaker: `State`, `Mode`, `CircuitSnapshot`, `Transition`
@@ -49,7 +49,7 @@
 //! | [`CancelReason::Other`] | its `text` | `{"type": "other", "text": "a whim"}` |
 //! | the [`LimitScope`] of a step | its `name` | `{"type": "step", "name": "upload"}` |
 //! | a [`Report`] | its fields; the fraction of an unknown total is `null` | `{"fraction": 0.25, "amount": {"done": 1, "total": 4, "unit": "items"}, "message": null, "step": null}` |
-//! | [`Event::http`](crate::Event) (feature `http`) | the method, the authority as text, the status as a number; the field is missing if the event has no exchange | `"http": {"method": "GET", "authority": "localhost:8080", "status": 503}` |
+//! | [`Event::http`](crate::Event) (feature `http`) | the method, the authority as text, the status as a number, how the body ended; the field is missing if the event has no exchange | `"http": {"method": "GET", "authority": "localhost:8080", "status": 503, "body": "complete"}` |
 //! | a ratio in settings | a number up to 1 | `0.5` |
 //!
 //! The `type` of an [`EventKind`] is its [`name`](crate::EventKind::name). All other fields have

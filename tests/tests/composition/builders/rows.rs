@@ -222,6 +222,12 @@ fn the_others(rows: &mut Vec<Row>) {
         fail_with(|_| "late"),
         respond_with(|_| 0),
     );
+    table!(rows, "TimeoutLayer", settings(TimeoutLayer::http_attempt(SECOND));
+        idle(TWO),
+        step_limit(SECOND),
+        grace(SECOND),
+        named("db"),
+    );
     table!(rows, "LogLayer", settings(LogLayer::new());
         level(Level::WARN),
         level_with(|_| None),
@@ -245,6 +251,7 @@ fn the_others(rows: &mut Vec<Row>) {
     );
     table!(rows, "JobLayer", settings(JobLayer::new("job"));
         identified_by(|_: &u32| None::<&str>),
+        http(),
     );
 }
 
@@ -257,6 +264,7 @@ fn together(rows: &mut Vec<Row>) {
         named("job"),
         named_by(|_: &u32| "job"),
         identified_by(|_: &u32| None::<&str>),
+        http(),
         limit(TWO),
         grace(SECOND),
         history(2),

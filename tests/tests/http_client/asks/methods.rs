@@ -169,7 +169,7 @@ async fn one_case_is_decided_first() {
             .then(Reply::status(503).header("retry-after", "7"))
             .then(Reply::status(404));
         let retry =
-            RetryLayer::http().decide_first(|outcome: &Result<Response<Incoming>, BoxError>, _| {
+            RetryLayer::http().decide_first(|outcome: &Result<Response<_>, BoxError>, _| {
                 let conflict = outcome.as_ref().is_ok_and(|found| found.status() == 409);
                 conflict.then_some(Decision::RetryIn(secs(2)))
             });

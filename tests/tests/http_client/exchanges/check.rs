@@ -3,7 +3,9 @@
 use std::{fmt, time::Duration};
 
 use tower_keep::{
-    EventKind, FailureCause, Rejection, circuit_breaker::CircuitsHandle, http::Authority,
+    EventKind, FailureCause, Rejection,
+    circuit_breaker::CircuitsHandle,
+    http::{Authority, body::BodyEnd},
 };
 
 use super::{
@@ -287,9 +289,14 @@ impl Check<'_> {
                     let fails = answer.map_or(*status >= 500, |Arrival { answer, .. }| {
                         answer.fails_job() || answer.may_pass()
                     });
+                    // The log follows the body if it is the outermost layer.
+                    let body = event.http.as_ref().and_then(|http| http.body);
+                    let is_cut = matches!(body, Some(BodyEnd::Truncated | BodyEnd::Stalled));
                     let is_right = match kind {
                         EventKind::Succeeded => !fails,
-                        EventKind::Failed { cause, .. } => fails && *cause == FailureCause::Error,
+                        EventKind::Failed { cause, .. } => {
+                            (fails || is_cut) && *cause == FailureCause::Error
+                        }
                         _ => false,
                     };
                     is_right && shown.is_some_and(|shown| shown.as_u16() == *status)

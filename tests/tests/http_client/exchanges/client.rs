@@ -14,7 +14,10 @@ use tower_keep::{
     BoxError, CircuitBreakerLayer, IdempotencyKeyLayer, JobLayer, LogLayer, Pipeline,
     ProgressLayer, Ratio, Rejection, ReplayLayer, RetryLayer, TimeoutLayer,
     circuit_breaker::CircuitsHandle,
-    http::{Authority, Hint, HttpResponse},
+    http::{
+        Authority, Hint, HttpResponse,
+        body::{FollowedBody, JobGuard},
+    },
     pipeline::Identity,
     progress::ProgressHandle,
     retry::RetryBudget,
@@ -109,8 +112,8 @@ impl Client {
             .pool_idle_timeout(settings.idle_timeout)
             .http2_only(settings.http2)
             .retry_canceled_requests(settings.hidden_retries);
-        let page = |response: Response<hyper::body::Incoming>| {
-            response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+        let page = |response: Response<FollowedBody<hyper::body::Incoming, JobGuard>>| {
+            response.map(BodyExt::boxed_unsync)
         };
         let whole = |request: Request<Bytes>| request.map(Full::new);
         let stack = ServiceBuilder::new().map_response(page);

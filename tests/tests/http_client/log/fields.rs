@@ -167,7 +167,7 @@ async fn reqwests_types_are_read() {
         .layer(LogLayer::http_to(recorder.clone()))
         .service(service_fn(|_: reqwest::Request| async {
             let response: Response = answer(500);
-            Ok::<_, BoxError>(reqwest::Response::from(response.map(|()| "broken")))
+            Ok::<_, BoxError>(reqwest::Response::from(response.map(|_| "broken")))
         }));
     let url = "https://me:secret@example.com:8443/secret?token=secret";
     let request = reqwest::Request::new(Method::PUT, url.parse().unwrap());

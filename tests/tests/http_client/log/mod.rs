@@ -6,18 +6,23 @@ mod fields;
 mod retries;
 mod secrets;
 
+use bytes::Bytes;
+use http_body_util::Empty;
 use tower_keep::{BoxError, EventKind, JobId, http::HttpExchange};
 use tower_keep_test::{Recorder, Scripted};
 
 type Request = http::Request<()>;
-type Response = http::Response<()>;
+type Response = http::Response<Empty<Bytes>>;
 
 fn get(uri: &str) -> Request {
     Request::get(uri).body(()).unwrap()
 }
 
 fn answer(status: u16) -> Response {
-    Response::builder().status(status).body(()).unwrap()
+    http::Response::builder()
+        .status(status)
+        .body(Empty::new())
+        .unwrap()
 }
 
 /// A server.

@@ -7,13 +7,13 @@ use tower_keep::{
 use tower_keep_test::Recorder;
 use tower_keep_tests::*;
 
-use super::{Request, Response, answer, boxed_server, failure, get, server, statuses};
+use super::{Request, answer, boxed_server, failure, get, server, statuses};
 
 fn once() -> RetryLayer {
     RetryLayer::new().max_retries(1)
 }
 
-fn failures<E>(result: &Result<Response, E>) -> Outcome {
+fn failures<B, E>(result: &Result<http::Response<B>, E>) -> Outcome {
     match result {
         Ok(response) if response.status().is_server_error() => Outcome::Failure,
         Ok(_) => Outcome::Success,
@@ -31,7 +31,7 @@ async fn resends_are_counted() {
         .answer(answer(200));
     let service = ServiceBuilder::new()
         .layer(LogLayer::http())
-        .layer(RetryLayer::new().classify(failures::<&'static str>))
+        .layer(RetryLayer::new().classify(failures::<_, &'static str>))
         .service(inner.strict());
     service.oneshot(get("http://example.com")).await.unwrap();
     let mut seen = Vec::new();
@@ -74,7 +74,7 @@ async fn a_log_inside_retry_sees_each_status() {
         .error("reset")
         .answer(answer(200));
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new().classify(failures::<&'static str>))
+        .layer(RetryLayer::new().classify(failures::<_, &'static str>))
         .layer(LogLayer::http_to(recorder.clone()))
         .service(inner.strict());
     service.oneshot(get("http://example.com")).await.unwrap();
@@ -102,11 +102,13 @@ async fn no_status_is_stale() {
     let inner = || boxed_server().answer(answer(503));
     let log = LogLayer::http_to;
     let limit = || TimeoutLayer::new(secs(1)).per_attempt();
-    let breaker = || {
-        // It opens by the first response.
-        let breaker = CircuitBreakerLayer::new().failure_threshold(0);
-        breaker.classify(failures::<BoxError>)
-    };
+    macro_rules! breaker {
+        () => {{
+            // It opens by the first response.
+            let breaker = CircuitBreakerLayer::new().failure_threshold(0);
+            breaker.classify(failures::<_, BoxError>)
+        }};
+    }
     macro_rules! check {
         ($what:literal, $recorder:ident, $service:expr) => {{
             let $recorder = Recorder::new();
@@ -120,43 +122,47 @@ async fn no_status_is_stale() {
             assert_eq!(*all.last().unwrap(), ("failed", 0), $what);
         }};
     }
-    let retry = || once().classify(failures::<BoxError>);
+    macro_rules! retry {
+        () => {
+            once().classify(failures::<_, BoxError>)
+        };
+    }
     let stack = ServiceBuilder::new;
     check!("outside, error", recorder, {
         let inner = inner().error("reset".into()).strict();
         stack()
             .layer(log(recorder.clone()))
-            .layer(retry())
+            .layer(retry!())
             .service(inner)
     });
     check!("inside, error", recorder, {
         let inner = inner().error("reset".into()).strict();
         stack()
-            .layer(retry())
+            .layer(retry!())
             .layer(log(recorder.clone()))
             .service(inner)
     });
     check!("inside, limit", recorder, {
         let inner = inner().never().strict();
-        let stack = stack().layer(retry()).layer(log(recorder.clone()));
+        let stack = stack().layer(retry!()).layer(log(recorder.clone()));
         stack.layer(limit()).service(inner)
     });
     check!("inside, limit around it", recorder, {
         let inner = inner().never().strict();
-        let stack = stack().layer(retry()).layer(limit());
+        let stack = stack().layer(retry!()).layer(limit());
         stack.layer(log(recorder.clone())).service(inner)
     });
     check!("inside a circuit", recorder, {
         let inner = inner().strict();
-        let stack = stack().layer(retry()).layer(breaker());
+        let stack = stack().layer(retry!()).layer(breaker!());
         stack.layer(log(recorder.clone())).service(inner)
     });
     check!("both", recorder, {
         let inner = inner().strict();
         let stack = stack()
             .layer(log(recorder.clone()))
-            .layer(retry())
-            .layer(breaker());
+            .layer(retry!())
+            .layer(breaker!());
         stack.layer(LogLayer::http()).service(inner)
     });
 }
@@ -168,13 +174,13 @@ async fn a_foreign_retry_makes_exchanges() {
     #[derive(Clone)]
     struct Again;
 
-    impl tower::retry::Policy<Request, Response, &'static str> for Again {
+    impl<B> tower::retry::Policy<Request, http::Response<B>, &'static str> for Again {
         type Future = std::future::Ready<()>;
 
         fn retry(
             &mut self,
             _: &mut Request,
-            result: &mut Result<Response, &'static str>,
+            result: &mut Result<http::Response<B>, &'static str>,
         ) -> Option<Self::Future> {
             let is_busy = result
                 .as_ref()

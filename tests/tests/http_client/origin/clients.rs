@@ -12,10 +12,10 @@ use hyper_util::{
 use tokio::time::timeout;
 use tower_keep_test::http::Origin;
 
-pub(super) type HyperClient = Client<HttpConnector, Full<Bytes>>;
+pub(crate) type HyperClient = Client<HttpConnector, Full<Bytes>>;
 
 /// reqwest's client.
-pub(super) fn reqwest(version: Version) -> reqwest::Client {
+pub(crate) fn reqwest(version: Version) -> reqwest::Client {
     let builder = reqwest::Client::builder()
         .retry(reqwest::retry::never())
         .no_proxy();
@@ -28,7 +28,7 @@ pub(super) fn reqwest(version: Version) -> reqwest::Client {
 }
 
 /// hyper-util's client.
-pub(super) fn hyper(version: Version) -> HyperClient {
+pub(crate) fn hyper(version: Version) -> HyperClient {
     let mut connector = HttpConnector::new();
     // As reqwest does: else a small second write waits for the acknowledgement of the first.
     connector.set_nodelay(true);

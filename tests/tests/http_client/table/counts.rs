@@ -221,11 +221,11 @@ async fn no_failure_is_called_a_success() {
         match log {
             true => {
                 let stack = ServiceBuilder::new().layer(LogLayer::http_to(recorder.clone()));
-                stack.layer(retry).service(server).oneshot(request).await
+                (stack.layer(retry).service(server).oneshot(request).await).map(drop)
             }
             false => {
                 let stack = ServiceBuilder::new().layer(LogLayer::to(recorder.clone()));
-                stack.layer(retry).service(server).oneshot(request).await
+                (stack.layer(retry).service(server).oneshot(request).await).map(drop)
             }
         }
         .unwrap();

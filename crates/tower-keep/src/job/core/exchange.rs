@@ -5,7 +5,10 @@ use super::Locked;
 use super::{Core, Rare, State};
 use crate::event::Exchange;
 #[cfg(feature = "http")]
-use crate::event::{EventKind, Status};
+use crate::{
+    event::{EventKind, Status},
+    http::body::BodyEnd,
+};
 
 impl Core {
     /// Sets the exchange that has just begun, for the following events.
@@ -32,6 +35,30 @@ impl Core {
     }
 }
 
+#[cfg(feature = "http")]
+impl Core {
+    /// The response body of the exchange has ended.
+    #[inline]
+    pub(crate) fn end_body(&self, end: impl FnOnce() -> Option<BodyEnd>) {
+        if self.is_observed() {
+            self.note_body(end());
+        }
+    }
+
+    #[cold]
+    fn note_body(&self, end: Option<BodyEnd>) {
+        let mut job = self.lock();
+        if self.state().is_over() {
+            return;
+        }
+        let exchange = job.rare.as_mut().and_then(|rare| rare.exchange.as_mut());
+        // A response that a layer made has no status, and its body is not the server's.
+        if let Some(exchange) = exchange.filter(|exchange| exchange.status.is_some()) {
+            exchange.body = end;
+        }
+    }
+}
+
 impl State {
     pub(super) fn begin_exchange(&mut self, exchange: &Exchange) {
         self.rare().exchange = Some(exchange.clone());
@@ -44,6 +71,7 @@ impl Rare {
         #[cfg(feature = "http")]
         if let Some(exchange) = &mut self.exchange {
             exchange.status = None;
+            exchange.body = None;
         }
     }
 }
@@ -57,9 +85,15 @@ impl Locked<'_> {
             // They are sent late to a new observer, or when the response is already there.
             EventKind::Dispatched | EventKind::Started => Some(Exchange {
                 status: None,
+                body: None,
                 ..exchange
             }),
-            _ => Some(exchange),
+            kind if kind.is_terminal() => Some(exchange),
+            // The body may be the discarded one of an attempt.
+            _ => Some(Exchange {
+                body: None,
+                ..exchange
+            }),
         }
     }
 }

@@ -35,12 +35,16 @@
 //! A job that is begun below lies over the job around the stack, and remembers it. Its owner adopts
 //! it and makes the outer job ambient again.
 
+#[cfg(feature = "http")]
+mod body;
 mod calls;
 mod entry;
 mod joining;
 
 use std::{error::Error, fmt, sync::Arc, task::Poll};
 
+#[cfg(feature = "http")]
+pub(crate) use self::body::Reading;
 use self::entry::{Entry, Layer};
 pub(crate) use self::{
     calls::Labels,
@@ -76,6 +80,9 @@ pub(crate) struct Membership {
     /// The inner future is ready, and the layer's own code has not finished. A drop now means that
     /// this code panicked.
     settling: bool,
+    /// The response has no body, whatever its head says: it answers a HEAD request.
+    #[cfg(feature = "http")]
+    bodiless: bool,
 }
 
 /// Calls the service for a Retry layer: marks the stack's job, or the job that is begun below, as
@@ -111,6 +118,8 @@ impl Membership {
             role,
             job,
             settling: false,
+            #[cfg(feature = "http")]
+            bodiless: false,
         }
     }
 

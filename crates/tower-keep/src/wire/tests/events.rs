@@ -194,7 +194,7 @@ fn events() {
 fn exchanges_of_events() {
     use http::{Method, StatusCode};
 
-    use crate::http::HttpExchange;
+    use crate::http::{HttpExchange, body::BodyEnd};
 
     let authority = |text: &str| text.parse().unwrap();
     let (mut event, _) = event(EventKind::Succeeded);
@@ -202,18 +202,24 @@ fn exchanges_of_events() {
     assert!(without.get("http").is_none(), "as without the feature");
     let mut with_status = HttpExchange::new(&Method::POST, Some(authority("localhost:8080")));
     with_status.status = Some(StatusCode::SERVICE_UNAVAILABLE);
+    with_status.body = Some(BodyEnd::Stalled);
     for (exchange, form) in [
         (
             with_status,
-            json!({"method": "POST", "authority": "localhost:8080", "status": 503}),
+            json!({
+                "method": "POST",
+                "authority": "localhost:8080",
+                "status": 503,
+                "body": "stalled",
+            }),
         ),
         (
             HttpExchange::new(&Method::GET, Some(authority("[::1]"))),
-            json!({"method": "GET", "authority": "[::1]", "status": null}),
+            json!({"method": "GET", "authority": "[::1]", "status": null, "body": null}),
         ),
         (
             HttpExchange::new(&Method::from_bytes(b"PURGE").unwrap(), None),
-            json!({"method": "_OTHER", "authority": null, "status": null}),
+            json!({"method": "_OTHER", "authority": null, "status": null, "body": null}),
         ),
     ] {
         shape(&exchange, form.clone());
@@ -232,6 +238,7 @@ fn exchanges_of_events() {
             Ok(("_OTHER", Some(999))),
         ),
         (json!({"method": "GET", "status": 99}), Err(())),
+        (json!({"method": "GET", "body": "lost"}), Err(())),
         (json!({"method": "GET", "status": 65_536}), Err(())),
         (json!({"method": "GET", "authority": "me:secret@"}), Err(())),
         (json!({"status": 200}), Err(())),

@@ -1,0 +1,106 @@
+//! `FollowResponse`: puts the guard of a layer into the body of a response.
+
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use http_body::Body;
+
+use super::{
+    followed::{FollowedBody, is_at_end},
+    guard::{End, Guard},
+};
+use crate::{error::BoxError, http::HttpResponse};
+
+/// A response whose body a layer can follow: an [`http::Response`] with a [`Body`], or reqwest's
+/// `Response` with the feature `reqwest-0-13`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP response with a body that the layers can follow",
+    label = "the body of an `http::Response` has to implement `http_body::Body`",
+    note = "its errors have to be `Into<tower_keep::BoxError>`"
+)]
+pub trait FollowResponse<G: Guard>: HttpResponse {
+    /// The response with the followed body.
+    type Followed;
+
+    /// Puts the guard into the body. If nothing is left to read, it ends the guard at once.
+    /// `bodiless`: the response has no body, whatever its head says.
+    #[doc(hidden)]
+    fn follow(self, guard: G, bodiless: bool) -> Self::Followed;
+}
+
+#[diagnostic::do_not_recommend]
+impl<B, G> FollowResponse<G> for http::Response<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+    G: Guard,
+{
+    type Followed = http::Response<FollowedBody<B, G>>;
+
+    #[inline]
+    fn follow(self, mut guard: G, bodiless: bool) -> Self::Followed {
+        let (head, body) = self.into_parts();
+        let is_over = bodiless || has_no_body(head.status) || is_at_end(&body);
+        let body = if is_over {
+            guard.end(End::Complete);
+            FollowedBody::new(body, None, None)
+        } else {
+            let exact = body.size_hint().exact();
+            let declared = match exact {
+                None => declared_length(&head.headers),
+                Some(_) => None,
+            };
+            guard.begin(exact.or(declared));
+            // A body that knows its length says when nothing is left of it.
+            FollowedBody::new(body, Some(guard), declared)
+        };
+        http::Response::from_parts(head, body)
+    }
+}
+
+#[cfg(feature = "reqwest-0-13")]
+#[diagnostic::do_not_recommend]
+impl<G> FollowResponse<G> for reqwest::Response
+where
+    G: Guard + Send + Sync + 'static,
+{
+    type Followed = Self;
+
+    fn follow(self, guard: G, bodiless: bool) -> Self {
+        use reqwest::ResponseBuilderExt;
+
+        if bodiless || has_no_body(self.status()) || self.content_length() == Some(0) {
+            guard.end(End::Complete);
+            return self;
+        }
+        let url = self.url().clone();
+        let response = http::Response::<reqwest::Body>::from(self);
+        let response = response.follow(guard.with_io_errors(), false);
+        // The conversion loses the URL. It travels back in an extension of a private type.
+        let with_url = http::Response::builder().url(url).body(());
+        let mut response = response.map(reqwest::Body::wrap);
+        if let Ok(with_url) = with_url {
+            response
+                .extensions_mut()
+                .extend(with_url.into_parts().0.extensions);
+        }
+        Self::from(response)
+    }
+}
+
+/// Whether a response with this status never has a body: RFC 9110, section 6.4.1.
+fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
+/// The length of the body in its head. `None` if it may be the length of something else: of a
+/// decoded body's encoded form.
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(CONTENT_ENCODING) || headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,155 @@
+//! [`FollowedBody`]: a response body with the guard of a layer.
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::guard::{End, Guard, Held, PolledFrame, poll_body};
+use crate::error::BoxError;
+
+pin_project! {
+    /// A response body with the guard of a layer, which is released at the body's end.
+    ///
+    /// Each layer made by an `http()` wraps the body once. The wrapper is the body plus a few words:
+    /// it does not allocate, box or lock. The size hint, the end and the frames are those of the
+    /// inner body. It is `Unpin` if the inner body is.
+    ///
+    /// The type of a response is long if several layers follow it. To name it, use a type parameter,
+    /// `impl Body`, or box the body.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::{BodyExt, Full};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_keep::{BoxError, Event, LogLayer, http::body::BodyEnd};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let log = LogLayer::http_to(|event: &Event| {
+    ///     if event.kind.is_terminal() {
+    ///         assert_eq!(event.http.as_ref().unwrap().body, Some(BodyEnd::Complete));
+    ///     }
+    /// });
+    /// let client = log.layer(service_fn(|_: Request<()>| async {
+    ///     Ok::<_, BoxError>(Response::new(Full::new(Bytes::from("a page"))))
+    /// }));
+    /// let response = client.oneshot(Request::get("http://example.com").body(())?).await?;
+    /// // The job ends here.
+    /// assert_eq!(response.into_body().collect().await?.to_bytes(), "a page");
+    /// # Ok::<_, BoxError>(())
+    /// # }).unwrap();
+    /// ```
+    pub struct FollowedBody<B, G>
+    where
+        G: Guard,
+    {
+        // Before the guard: it is dropped first. `None` after a layer ended it early.
+        #[pin]
+        body: Option<B>,
+        held: Held<G>,
+        // How much of a declared length is left. `u64::MAX`: no length was declared.
+        left: u64,
+    }
+}
+
+impl<B, G: Guard> FollowedBody<B, G> {
+    pub(super) fn new(body: B, guard: Option<G>, length: Option<u64>) -> Self {
+        Self {
+            body: Some(body),
+            held: Held::new(guard),
+            left: length.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The inner body. `None` if a layer ended it early, as a time limit does.
+    pub fn get_ref(&self) -> Option<&B> {
+        self.body.as_ref()
+    }
+}
+
+impl<B, G> Body for FollowedBody<B, G>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+    G: Guard,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    #[inline]
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B::Data> {
+        let mut this = self.project();
+        if this.held.guard().is_none() {
+            return poll_body(this.body, cx);
+        }
+        let unwinding = Unwinding(this.held);
+        let Some(guard) = unwinding.0.guard() else {
+            unreachable!("it is there until the end")
+        };
+        let polled = guard.poll_frame(this.body.as_mut(), cx);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(frame))) => {
+                if is_last(frame, this.left, this.body.as_ref().get_ref().as_ref()) {
+                    unwinding.0.end(End::Complete);
+                }
+            }
+            Poll::Ready(None) => unwinding.0.end(End::Complete),
+            Poll::Ready(Some(Err(error))) => unwinding.0.end(End::Failed(error)),
+        }
+        mem::forget(unwinding);
+        polled
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(B::is_end_stream)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        let none = || SizeHint::with_exact(0);
+        self.body.as_ref().map_or_else(none, B::size_hint)
+    }
+}
+
+/// Whether nothing follows this frame. Not every reader polls a body until it is told so.
+#[inline]
+fn is_last<B: Body>(frame: &Frame<B::Data>, left: &mut u64, body: Option<&B>) -> bool {
+    if let Some(data) = frame.data_ref() {
+        if *left != u64::MAX {
+            *left = left.saturating_sub(data.remaining() as u64);
+        }
+    }
+    frame.is_trailers() || *left == 0 || body.is_none_or(is_at_end)
+}
+
+/// Whether nothing is left of this body.
+#[inline]
+pub(super) fn is_at_end<B: Body>(body: &B) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+/// Ends the guard if the body panics. Forgotten otherwise.
+struct Unwinding<'a, G: Guard>(&'a mut Held<G>);
+
+impl<G: Guard> Drop for Unwinding<'_, G> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.end(End::Panicked);
+    }
+}
+
+impl<B: fmt::Debug, G: Guard> fmt::Debug for FollowedBody<B, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FollowedBody")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+//! `Guard`: what a layer holds until the end of a response body.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http_body::{Body, Frame};
+
+use super::BodyEnd;
+use crate::{
+    error::BoxError,
+    job::verdict::{self, VerdictKind},
+};
+
+/// The result of a poll of a followed body.
+pub(crate) type PolledFrame<D> = Poll<Option<Result<Frame<D>, BoxError>>>;
+
+/// What a layer holds until the end of a response body.
+pub trait Guard: Sized {
+    /// Something is left to read: this much, if it is known.
+    fn begin(&mut self, length: Option<u64>) {
+        let _ = length;
+    }
+
+    /// Polls the body. The guard may end it early, with an error: it then drops the body.
+    fn poll_frame<B>(
+        &mut self,
+        body: Pin<&mut Option<B>>,
+        cx: &mut Context<'_>,
+    ) -> PolledFrame<B::Data>
+    where
+        B: Body,
+        B::Error: Into<BoxError>;
+
+    /// The body has ended. Called once.
+    fn end(self, end: End<'_>);
+
+    /// Makes errors that reqwest recognizes: it looks for an `io::Error`.
+    #[cfg(feature = "reqwest-0-13")]
+    #[must_use]
+    fn with_io_errors(self) -> Self {
+        self
+    }
+}
+
+/// Polls the body, unless it was dropped.
+#[inline]
+pub(super) fn poll_body<B>(body: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    match body.as_pin_mut() {
+        Some(body) => body.poll_frame(cx).map_err(Into::into),
+        None => Poll::Ready(None),
+    }
+}
+
+/// How a body ended, for a guard.
+#[derive(Clone, Copy, Debug)]
+pub enum End<'a> {
+    Complete,
+    Failed(&'a BoxError),
+    Dropped,
+    /// Its `poll_frame` panicked.
+    Panicked,
+}
+
+impl End<'_> {
+    /// `None` for a panic.
+    pub(crate) fn kind(self) -> Option<BodyEnd> {
+        match self {
+            Self::Complete => Some(BodyEnd::Complete),
+            Self::Failed(error) => Some(BodyEnd::of_error(&**error)),
+            Self::Dropped => Some(match verdict::dropped_by() {
+                Some(VerdictKind::TimedOut | VerdictKind::AttemptTimedOut) => BodyEnd::Stalled,
+                _ => BodyEnd::Dropped,
+            }),
+            Self::Panicked => None,
+        }
+    }
+}
+
+/// A guard that sees exactly one end. A drop before the body's end is an end too.
+pub(super) struct Held<G: Guard>(Option<G>);
+
+impl<G: Guard> Held<G> {
+    pub(super) fn new(guard: Option<G>) -> Self {
+        Self(guard)
+    }
+
+    /// `None` after the end.
+    #[inline(always)]
+    pub(super) fn guard(&mut self) -> Option<&mut G> {
+        self.0.as_mut()
+    }
+
+    #[inline]
+    pub(super) fn end(&mut self, end: End<'_>) {
+        if let Some(guard) = self.0.take() {
+            guard.end(end);
+        }
+    }
+}
+
+impl<G: Guard> Drop for Held<G> {
+    fn drop(&mut self) {
+        self.end(End::Dropped);
+    }
+}

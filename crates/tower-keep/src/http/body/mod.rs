@@ -1,0 +1,60 @@
+//! Response bodies that a stack follows to their end: [`FollowedBody`].
+//!
+//! A response is complete when its body is: a server can fail after the head. So the layers made by
+//! `http()` put their guard into the body, and the call ends with it:
+//!
+//! | the body | [`BodyEnd`] | the job, if the head was a success |
+//! |---|---|---|
+//! | was read to its end, or its whole length was read | [`Complete`](BodyEnd::Complete) | succeeds |
+//! | is empty, or answers HEAD, or the status is 1xx, 204 or 304 | [`Complete`](BodyEnd::Complete), at the head | succeeds |
+//! | ended with an error | [`Truncated`](BodyEnd::Truncated) | fails |
+//! | ended with an error because it took too long | [`Stalled`](BodyEnd::Stalled) | fails |
+//! | was dropped by its reader before its end | [`Dropped`](BodyEnd::Dropped) | succeeds |
+//!
+//! If the head was a failure, the job fails with the head's failure.
+//!
+//! While the body is read, its job is the current one: the code of the body stream sees it.
+//!
+//! # Which layer ends the job
+//!
+//! The outermost layer of the stack. If that layer does not follow the body, the job ends at the
+//! head. These layers follow it: [`JobLayer::http`](crate::JobLayer::http), `LogLayer::http`,
+//! `ProgressLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`. Without `http()` they do not, and neither does a `Dispatcher`.
+//!
+//! # Keep or drop
+//!
+//! A call ends when its response is read or dropped. So drop a response whose body is of no
+//! interest, and do not keep it.
+//!
+//! # Errors
+//!
+//! The body's own errors, as a [`BoxError`](crate::BoxError) with the error inside. So
+//! [`Rejection::of`](crate::Rejection::of), [`find`](crate::find) and
+//! [`ErrorKind::of`](super::ErrorKind::of) work on them. A [time limit](crate::timeout#http-bodies)
+//! adds an `Elapsed` of its own.
+//!
+//! # reqwest
+//!
+//! The response stays a `reqwest::Response`. Each layer that follows its body boxes it once more.
+
+mod at_body_end;
+#[cfg(feature = "progress")]
+mod byte_count;
+mod end;
+mod follow;
+mod followed;
+pub(crate) mod guard;
+mod job_guard;
+#[cfg(feature = "timeout")]
+mod time_guard;
+
+#[cfg(feature = "timeout")]
+pub(crate) use self::at_body_end::follow;
+#[cfg(feature = "progress")]
+pub use self::byte_count::{ByteCount, ByteGuard};
+#[cfg(feature = "timeout")]
+pub use self::time_guard::TimeGuard;
+pub use self::{
+    at_body_end::AtBodyEnd, end::BodyEnd, follow::FollowResponse, followed::FollowedBody,
+    job_guard::JobGuard,
+};
