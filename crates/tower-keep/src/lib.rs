@@ -143,8 +143,8 @@
     allow(dead_code)
 )]
 
-pub mod classify;
 #[cfg(any(feature = "cancel", feature = "dedup"))]
+pub mod classify;
 mod display_error;
 pub mod error;
 mod error_text;

@@ -6,6 +6,8 @@ mod drain;
 mod errors;
 mod exchanges;
 mod follow;
+mod follow_cancel;
+mod follow_circuit;
 mod follow_timeout;
 mod hints;
 mod idempotency_key;

@@ -13,6 +13,8 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
+#[cfg(feature = "http")]
+use super::body_watch::{BodyWatch, Place};
 use super::{
     external_token::{ExternalToken, TokenWait},
     groups::GroupGuard,
@@ -47,7 +49,8 @@ pin_project! {
         grace: Option<Duration>,
         grace_sleep: Option<Pin<Box<Sleep>>>,
         group: Option<GroupGuard<K>>,
-        call: Call,
+        // `None` once the call went on with the body of its response.
+        call: Option<Call>,
     }
 }
 
@@ -68,7 +71,7 @@ impl<F, K: Eq + Hash> CancellableCall<F, K> {
             grace,
             grace_sleep: None,
             group,
-            call,
+            call: Some(call),
         }
     }
 
@@ -78,6 +81,28 @@ impl<F, K: Eq + Hash> CancellableCall<F, K> {
 
     pub(super) fn is_shared(&self) -> bool {
         self.watch.is_shared()
+    }
+}
+
+#[cfg(feature = "http")]
+impl<F, K: Eq + Hash + Send + Sync + 'static> CancellableCall<F, K> {
+    /// The call has its response and goes on with the body.
+    pub(super) fn into_watch(self: Pin<&mut Self>) -> Option<BodyWatch> {
+        let this = self.project();
+        let group = this.group.take();
+        let place = Place {
+            call: this.call.take()?,
+            group: group.map(|group| Box::new(group) as Box<dyn Send + Sync>),
+        };
+        let token_wait = this.token_wait.take();
+        let external_token = this.external_token.take();
+        let waker = this.watch.waker.hand_over();
+        Some(BodyWatch::new(
+            waker,
+            Some(place),
+            external_token,
+            token_wait,
+        ))
     }
 }
 
@@ -107,7 +132,7 @@ impl CancelWatch {
 
     /// The call has its result. Returns `false` if the call has to stop instead.
     #[inline(always)]
-    fn decide(&mut self) -> bool {
+    pub(super) fn decide(&mut self) -> bool {
         self.waker.decide().unwrap_or_else(|| !self.is_stopped())
     }
 
@@ -139,7 +164,7 @@ impl CancelWatch {
     }
 }
 
-fn cancelled(job: &Core) -> Cancelled {
+pub(super) fn cancelled(job: &Core) -> Cancelled {
     let reason = job.reason().unwrap_or(if job.state().has_fired() {
         CancelReason::CallerGone
     } else {
@@ -152,7 +177,20 @@ impl<F: Future, K: Eq + Hash> Future for CancellableCall<F, K> {
     type Output = Result<F::Output, Cancelled>;
 
     #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_deciding(cx, |watch, _| watch.decide())
+    }
+}
+
+impl<F: Future, K: Eq + Hash> CancellableCall<F, K> {
+    /// Polls the call. `decide` runs when it has its result, and returns `false` if the call has to
+    /// stop instead.
+    #[inline(always)]
+    pub(super) fn poll_deciding(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut decide: impl FnMut(&mut CancelWatch, &F::Output) -> bool,
+    ) -> Poll<Result<F::Output, Cancelled>> {
         loop {
             let this = self.as_mut().project();
             if let Some(external_token) = this.external_token {
@@ -172,7 +210,8 @@ impl<F: Future, K: Eq + Hash> Future for CancellableCall<F, K> {
             if let Poll::Ready(output) = future.poll(cx) {
                 // A call that was cancelled meanwhile does not succeed. The error of an expired
                 // limit inside takes precedence. From here on it is too late to cancel.
-                if !this.watch.decide() && this.watch.job().reason() != Some(CancelReason::TimedOut)
+                if !decide(this.watch, &output)
+                    && this.watch.job().reason() != Some(CancelReason::TimedOut)
                 {
                     this.watch.note_start();
                     return Poll::Ready(Err(cancelled(this.watch.job())));
@@ -185,7 +224,8 @@ impl<F: Future, K: Eq + Hash> Future for CancellableCall<F, K> {
             this.watch.waker.register(cx.waker());
             if let Some(external_token) = this.external_token {
                 let wait = this.token_wait.get_or_insert_with(|| {
-                    Box::pin(TokenWait::new(external_token, this.call.owner()))
+                    let owner = this.call.as_ref().and_then(Call::owner);
+                    Box::pin(TokenWait::new(external_token, owner))
                 });
                 if wait.as_mut().poll(cx).is_ready() {
                     this.watch.cancel(external_token.reason());

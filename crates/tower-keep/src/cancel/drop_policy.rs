@@ -26,6 +26,21 @@ pub struct StopOnDrop;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Detached;
 
+/// A dropped call stops. A call goes on until the end of its response body.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FollowBody;
+
+/// Whether a job can outlive its caller.
+#[diagnostic::on_unimplemented(
+    message = "a layer that follows the response body cannot be detached",
+    note = "the body belongs to the caller: use `CancelLayer::new().detached()`"
+)]
+pub trait MayDetach {}
+
+impl MayDetach for StopOnDrop {}
+impl MayDetach for Detached {}
+
 /// What happens to a call when its caller drops it.
 pub trait DropPolicy<F: Future, K: Eq + Hash> {
     /// The future that the caller polls.
@@ -41,6 +56,20 @@ impl<F: Future, K: Eq + Hash> DropPolicy<F, K> for StopOnDrop {
     #[inline(always)]
     fn begin(call: CancellableCall<F, K>) -> Self::Call {
         call
+    }
+}
+
+#[cfg(feature = "http")]
+impl<F, T, E, K> DropPolicy<F, K> for FollowBody
+where
+    F: Future<Output = Result<T, E>>,
+    K: Eq + Hash,
+{
+    type Call = super::followed_call::FollowedCall<F, K>;
+
+    #[inline]
+    fn begin(call: CancellableCall<F, K>) -> Self::Call {
+        super::followed_call::FollowedCall::new(call)
     }
 }
 

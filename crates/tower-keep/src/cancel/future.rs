@@ -9,6 +9,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
+use super::call_end::{FinishCall, Head};
 use crate::{
     job::{
         Cancelled,
@@ -51,15 +52,21 @@ impl<F, O, T, E> Future for ResponseFuture<F, O>
 where
     F: Future<Output = Result<Result<T, E>, Cancelled>>,
     O: OnReject<Cancelled, T, E>,
+    F: FinishCall<T>,
     O::Error: fmt::Display,
 {
-    type Output = Result<T, O::Error>;
+    type Output = Result<F::Response, O::Error>;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let mut kept = None;
         let outcome = match this.state.as_mut().project() {
-            StateProj::Running { call } => ready!(this.membership.run(|| call.poll(cx))),
+            StateProj::Running { mut call } => {
+                let outcome = ready!(this.membership.run(|| call.as_mut().poll(cx)));
+                kept = call.keep();
+                outcome
+            }
             StateProj::Rejected { cancelled } => match cancelled.take() {
                 Some(cancelled) => Err(cancelled),
                 None => panic!("a cancellable call was polled after it was ready"),
@@ -76,9 +83,12 @@ where
                 this.membership.ask(|| this.on_reject.reject(cancelled))
             }
         };
-        this.membership
-            .finish_known(&result, |error| this.on_reject.as_error(error));
-        Poll::Ready(result)
+        if !F::GOES_ON || result.is_err() {
+            this.membership
+                .finish_known(&result, |error| this.on_reject.as_error(error));
+        }
+        let membership = this.membership;
+        Poll::Ready(F::finish(result, Head { membership, kept }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    drop_policy::{Detached, StopOnDrop},
+    drop_policy::{Detached, MayDetach, StopOnDrop},
     external_token::ExternalToken,
     group_handle::GroupHandle,
     grouping::{GroupBy, NoGroup},
@@ -226,7 +226,14 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
     ///
     /// Call this setter before [`handle`](Self::handle): an earlier handle does not see these jobs.
     #[must_use]
-    pub fn detached(self) -> CancelLayer<G, Detached, O> {
+    pub fn detached(self) -> CancelLayer<G, Detached, O>
+    where
+        D: MayDetach,
+    {
+        self.dropping(Detached)
+    }
+
+    pub(crate) fn dropping<P>(self, on_drop: P) -> CancelLayer<G, P, O> {
         let layer = self.unshared();
         CancelLayer {
             registry: layer.registry,
@@ -234,7 +241,7 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
             grace: layer.grace,
             group: layer.group,
             on_reject: layer.on_reject,
-            on_drop: Detached,
+            on_drop,
         }
     }
 

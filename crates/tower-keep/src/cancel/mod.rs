@@ -46,6 +46,20 @@
 //! # });
 //! ```
 //!
+//! # Response bodies
+//!
+//! With `CancelLayer::http`, a job goes on until the end of its response body, and a cancellation
+//! reaches the body:
+//!
+//! | the reader | on cancellation |
+//! |---|---|
+//! | waits for a frame | wakes; the poll returns [`Cancelled`] and drops the inner body |
+//! | does not poll | the job ends at once; the next poll returns [`Cancelled`] and drops the inner body |
+//!
+//! A shutdown waits for the reader until its deadline. The [grace period](CancelLayer::grace) does
+//! not apply to a body. [`CancelLayer::token`] and [`CancelLayer::shutdown_on`] reach a body when it
+//! is polled.
+//!
 //! # Graceful shutdown
 //!
 //! A shutdown refuses new jobs, lets the running jobs finish, and cancels the rest at a deadline:
@@ -141,10 +155,15 @@
 //! With `respond_with`, the layer goes into `Router::layer` as it is. A client that disconnects
 //! drops the future, which ends the job as [`CancelReason::CallerGone`].
 
+#[cfg(feature = "http")]
+mod body_watch;
+pub(crate) mod call_end;
 mod cancellable_call;
 mod detached;
 mod drop_policy;
 mod external_token;
+#[cfg(feature = "http")]
+mod followed_call;
 mod future;
 mod group_handle;
 mod grouping;
@@ -158,7 +177,13 @@ mod shutdown;
 mod shutdown_report;
 
 #[cfg(feature = "dispatch")]
-pub(crate) use self::{drop_policy::StopOnDrop, grouping::NoGroup};
+pub(crate) use self::drop_policy::StopOnDrop;
+#[cfg(any(feature = "dispatch", feature = "http"))]
+pub(crate) use self::grouping::NoGroup;
+#[cfg(feature = "http")]
+pub(crate) use self::{
+    body_watch::BodyWatch, drop_policy::FollowBody, followed_call::FollowedCall,
+};
 pub use self::{
     future::ResponseFuture, group_handle::GroupHandle, handle::CancelHandle, layer::CancelLayer,
     running_job::RunningJob, service::Cancel, shutdown_report::ShutdownReport,

@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    call_end::FinishCall,
     cancellable_call::{CancelWatch, CancellableCall},
     drop_policy::{DropPolicy, StopOnDrop},
     external_token::RunUntil,
@@ -23,7 +24,9 @@ use crate::{
     display_error::DisplayError,
     event::{CancelReason, JobName},
     job::{
-        Cancelled, context,
+        Cancelled,
+        call_end::BeginsCall,
+        context,
         core::{Core, Origin},
         membership::{Joining, LayerId, Membership, Watcher},
         panic::before_service,
@@ -140,7 +143,7 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
     where
         S: Service<Request>,
         G: Grouping<Request>,
-        D: DropPolicy<S::Future, G::Key>,
+        D: DropPolicy<S::Future, G::Key> + BeginsCall<Request>,
         O: Clone,
     {
         let layer = &self.layer;
@@ -153,6 +156,7 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
             external_token.token.is_cancelled()
                 && matches!(external_token.fired(&*layer.registry), RunUntil::Now)
         });
+        let is_bodiless = layer.on_drop.is_bodiless(&request);
         let (membership, state) = Membership::track(&joining, || {
             // `track` makes the job ambient. It is missing only if the thread's storage is gone.
             let job = context::current()
@@ -194,6 +198,7 @@ impl<S, G, D, O> Cancel<S, G, D, O> {
                 )),
             }
         });
+        let membership = membership.begun(is_bodiless);
         ResponseFuture::new(state, layer.on_reject.clone(), membership)
     }
 }
@@ -224,11 +229,12 @@ impl<S, G, D, O, Request> Service<Request> for Cancel<S, G, D, O>
 where
     S: Service<Request>,
     G: Grouping<Request>,
-    D: DropPolicy<S::Future, G::Key>,
+    D: DropPolicy<S::Future, G::Key> + BeginsCall<Request>,
+    D::Call: FinishCall<S::Response>,
     O: OnReject<Cancelled, S::Response, S::Error> + Clone,
     O::Error: DisplayError,
 {
-    type Response = S::Response;
+    type Response = <D::Call as FinishCall<S::Response>>::Response;
     type Error = O::Error;
     type Future = ResponseFuture<D::Call, O>;
 

@@ -1,16 +1,17 @@
 //! Guards of admitted calls and reserved slots: an outcome is recorded however the call ends.
 
-use std::{fmt, mem, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use super::{
     shared_circuit::{CircuitRef, SharedCircuit},
-    state::{Admission, OutcomeEffect},
+    state::{Admission, LateAdmission, OutcomeEffect, Streak},
 };
 use crate::{
     classify::Outcome,
     event::JobId,
     job::{
         context,
+        core::Core,
         verdict::{self, VerdictKind},
     },
 };
@@ -87,10 +88,31 @@ impl Admitted {
         outcome: Outcome,
         requested: Option<Duration>,
     ) -> Option<OutcomeEffect> {
-        let verdict = (self.admission.as_ref())
-            .and_then(|admission| self.shared.record(admission, outcome, requested));
+        let verdict = (self.admission.as_ref()).and_then(|admission| {
+            (self.shared).record(admission, outcome, requested, Streak::Ends)
+        });
         self.admission = None;
         verdict
+    }
+
+    /// Like [`record`](Self::record), for the head of a response: what follows may be one more
+    /// outcome.
+    pub(super) fn record_head(
+        &mut self,
+        outcome: Outcome,
+        requested: Option<Duration>,
+    ) -> (Option<OutcomeEffect>, Option<LateOutcome>) {
+        let Some(admission) = self.admission.take() else {
+            return (None, None);
+        };
+        let effect = (self.shared).record(&admission, outcome, requested, Streak::Stays);
+        let admission = admission.after_head(outcome, effect.as_ref());
+        let late = admission.map(|admission| LateOutcome {
+            shared: self.shared.clone(),
+            admission,
+            counting: self.counting,
+        });
+        (effect, late)
     }
 
     #[cold]
@@ -115,6 +137,44 @@ impl Drop for Admitted {
         if self.admission.is_some() {
             self.dropped();
         }
+    }
+}
+
+/// What follows the head of a response: nothing that counts, or one more failure.
+pub(crate) struct LateOutcome {
+    shared: CircuitRef,
+    admission: LateAdmission,
+    counting: Counting,
+}
+
+#[cfg_attr(not(feature = "http"), allow(dead_code))]
+impl LateOutcome {
+    /// Whether the layer ignores overall limits.
+    pub(crate) fn ignores_timeouts(&self) -> bool {
+        self.counting.ignore_timeouts
+    }
+
+    /// The call has ended without a failure.
+    #[inline]
+    pub(crate) fn end(self) {
+        self.shared.circuit.record_late_end(self.admission);
+    }
+
+    /// The call failed after its head: counts one more failure. `cause` is its text.
+    #[cold]
+    pub(crate) fn fail(self, cause: impl FnOnce() -> Arc<str>, job: Option<&Core>) {
+        let shared = &self.shared;
+        let trip = (shared.circuit).record_late_failure(self.admission, shared.now());
+        if let Some(trip) = trip {
+            let cause = trip.reason.text().unwrap_or_else(cause);
+            shared.open_for(trip, cause, job);
+        }
+    }
+}
+
+impl fmt::Debug for LateOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LateOutcome").finish_non_exhaustive()
     }
 }
 

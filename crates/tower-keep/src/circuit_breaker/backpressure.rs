@@ -23,7 +23,7 @@ use super::{
     transition_listeners::TransitionListeners,
     waiters::Ticket,
 };
-use crate::unshare::Unshare;
+use crate::{job::call_end::AtResponse, unshare::Unshare};
 
 /// One circuit for all calls; its service is not ready while it is open. Made by
 /// [`CircuitBreakerLayer::backpressure`](super::CircuitBreakerLayer::backpressure).
@@ -75,6 +75,8 @@ impl Spread for Backpressure {
 
 #[allow(private_interfaces, reason = "it has no public name")]
 impl<Request> Admits<Request> for Backpressure {
+    type End = AtResponse;
+
     fn follow_thread(&mut self) {
         self.0.shared.follow_thread();
     }

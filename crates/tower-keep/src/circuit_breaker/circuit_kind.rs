@@ -15,7 +15,7 @@ use super::{
     state::{AdmitResult, Seen},
     transition_listeners::TransitionListeners,
 };
-use crate::unshare::Unshare;
+use crate::{job::call_end::BeginsCall, unshare::Unshare};
 
 /// The result of a circuit's part in `poll_ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,9 @@ pub trait Spread {
             `reqwest-0-13` a `reqwest::Request`"
 )]
 pub trait Admits<Request>: Circuits + Clone {
+    /// What ends a call.
+    type End: BeginsCall<Request> + Default;
+
     fn poll_ready(&self, ready: &mut Ready, cx: &mut Context<'_>) -> Poll<Readiness>;
     /// Moves the reference count to the calling thread.
     fn follow_thread(&mut self) {}

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,6 +14,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     admitted::{Admitted, of_stop},
+    call_end::{FinishCall, Head},
     error::Open,
     opening_reason::RejectionFacts,
     shared_circuit::SharedCircuit,
@@ -24,6 +26,7 @@ use crate::{
     error_text::describe_error,
     event::CancelReason,
     job::{
+        call_end::AtResponse,
         context,
         membership::Membership,
         verdict::{self, VerdictKind},
@@ -34,11 +37,12 @@ use crate::{
 pin_project! {
     /// The response future of [`CircuitBreaker`](super::CircuitBreaker).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F, C, O> {
+    pub struct ResponseFuture<F, C, O, R = AtResponse> {
         #[pin]
         state: State<F>,
         classify: C,
         on_reject: O,
+        end: PhantomData<fn() -> R>,
         pub(super) membership: Membership,
     }
 }
@@ -53,30 +57,33 @@ pin_project! {
     }
 }
 
-impl<F, C, O> ResponseFuture<F, C, O> {
+impl<F, C, O, R> ResponseFuture<F, C, O, R> {
     #[inline(always)]
     pub(super) fn new(state: State<F>, classify: C, on_reject: O, membership: Membership) -> Self {
         Self {
             state,
             classify,
             on_reject,
+            end: PhantomData,
             membership,
         }
     }
 }
 
-impl<F, C, O, T, E> Future for ResponseFuture<F, C, O>
+impl<F, C, O, R, T, E> Future for ResponseFuture<F, C, O, R>
 where
     F: Future<Output = Result<T, E>>,
     C: Classify<T, E>,
     O: OnReject<Open, T, E>,
     O::Error: fmt::Display,
+    R: FinishCall<T>,
 {
-    type Output = Result<T, O::Error>;
+    type Output = Result<R::Response, O::Error>;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let mut late = None;
         let result = match this.state.project() {
             StateProj::Calling { future, admitted } => {
                 let known = this.membership.has_job();
@@ -95,7 +102,13 @@ where
                     };
                     (judgement, requested)
                 });
-                let trip = match admitted.record(judgement.outcome, requested) {
+                let effect;
+                if R::GOES_ON && result.is_ok() {
+                    (effect, late) = admitted.record_head(judgement.outcome, requested);
+                } else {
+                    effect = admitted.record(judgement.outcome, requested);
+                }
+                let trip = match effect {
                     None => None,
                     Some(OutcomeEffect::Trips(trip)) => Some(trip),
                     Some(OutcomeEffect::Closed(transition)) => {
@@ -126,9 +139,12 @@ where
                 this.membership.ask(|| this.on_reject.reject(open))
             }
         };
-        this.membership
-            .finish_known(&result, |error| this.on_reject.as_error(error));
-        Poll::Ready(result)
+        if !R::GOES_ON || result.is_err() {
+            this.membership
+                .finish_known(&result, |error| this.on_reject.as_error(error));
+        }
+        let membership = this.membership;
+        Poll::Ready(R::finish(result, Head { membership, late }))
     }
 }
 
@@ -254,7 +270,7 @@ fn cancelled(membership: &Membership) -> bool {
         .unwrap_or(false)
 }
 
-impl<F, C, O> fmt::Debug for ResponseFuture<F, C, O> {
+impl<F, C, O, R> fmt::Debug for ResponseFuture<F, C, O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

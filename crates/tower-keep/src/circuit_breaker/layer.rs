@@ -310,7 +310,7 @@ impl<C, O> CircuitBreakerLayer<C, OneCircuit, O> {
         self.keyed_by(key)
     }
 
-    pub(crate) fn keyed_by<F, K>(self, key: F) -> CircuitBreakerLayer<C, PerKey<F, K>, O> {
+    pub(crate) fn keyed_by<F, K, R>(self, key: F) -> CircuitBreakerLayer<C, PerKey<F, K, R>, O> {
         self.with_circuits(|single| {
             let name = Some(single.name()).filter(|name| &**name != DEFAULT_NAME);
             let circuit = &single.shared.circuit;
@@ -334,7 +334,7 @@ impl<C, O> CircuitBreakerLayer<C, Backpressure, O> {
     }
 }
 
-impl<C, F, K, O> CircuitBreakerLayer<C, PerKey<F, K>, O> {
+impl<C, F, K, R, O> CircuitBreakerLayer<C, PerKey<F, K, R>, O> {
     /// The handle of the circuits: finds, lists and forces them.
     ///
     /// Configure first, then take handles: a setter on a layer with a handle returns a layer with

@@ -81,6 +81,31 @@
 //!
 //! If a call is admitted before a transition and ends after it, the call does not count.
 //!
+//! # Response bodies
+//!
+//! With `CircuitBreakerLayer::http`, a call goes on until the end of its response body. The response
+//! head is the outcome of the call: it ends a probe and the time of a slow call. The body can add
+//! one more failure:
+//!
+//! | the body | counts as |
+//! |---|---|
+//! | is read to its end | nothing more |
+//! | is dropped by its reader, with or without [`count_dropped`](CircuitBreakerLayer::count_dropped) | nothing more |
+//! | fails: truncated, reset, stalled | one more failure, with the error's text as the cause |
+//! | ends by the limit of an attempt | one more failure |
+//! | ends by a limit on the time without progress | one more failure, unless [`ignore_timeouts`](CircuitBreakerLayer::ignore_timeouts) is set |
+//! | ends by another overall limit: the reader may have used up the time | nothing more |
+//! | is cancelled, or rejected by a layer | nothing more |
+//! | panics | one more failure |
+//!
+//! - After a failed head, the body counts nothing.
+//! - A successful head ends the failures in a row only with its body. So a server that truncates
+//!   every body opens its circuit. In a window, such a call is one success and one failure.
+//! - A body counts only if the circuit had no transition since the head. After the head of a probe
+//!   that closed the circuit, it counts for the closed circuit.
+//!
+//! # Probes
+//!
 //! Each probe occupies a probe slot. Probes that hang or vanish cannot block a half-open circuit:
 //!
 //! - A probe that is dropped or cancelled frees its slot.
@@ -216,6 +241,7 @@
 
 mod admitted;
 mod backpressure;
+pub(crate) mod call_end;
 mod circuit_kind;
 mod circuits_handle;
 mod error;
@@ -241,6 +267,8 @@ mod transition_listeners;
 mod waiters;
 mod window;
 
+#[cfg(feature = "http")]
+pub(crate) use self::admitted::LateOutcome;
 #[cfg(feature = "pipeline")]
 pub(crate) use self::circuit_kind::Circuits;
 #[cfg(feature = "serde")]

@@ -14,7 +14,7 @@ use super::{
     shared_circuit::{CircuitRef, SharedCircuit},
     transition_listeners::TransitionListeners,
 };
-use crate::{sharded::Sharded, unshare::Unshare};
+use crate::{job::call_end::AtResponse, sharded::Sharded, unshare::Unshare};
 
 /// One circuit for all calls. The default.
 #[derive(Clone)]
@@ -69,6 +69,8 @@ impl Spread for OneCircuit {
 
 #[allow(private_interfaces, reason = "it has no public name")]
 impl<Request> Admits<Request> for OneCircuit {
+    type End = AtResponse;
+
     #[inline(always)]
     fn follow_thread(&mut self) {
         self.shared.follow_thread();

@@ -33,6 +33,11 @@ const FLAGS: u64 = TIMED | TRACKED | WINDOWED | RAMPING | DATED | OBSERVING;
 const GENERATION_SHIFT: u32 = 8;
 const GENERATION_MASK: u32 = (1 << (32 - GENERATION_SHIFT)) - 1;
 
+/// The generation after this one. It wraps around.
+pub(super) fn next_generation(generation: u32) -> u32 {
+    generation.wrapping_add(1) & GENERATION_MASK
+}
+
 impl PackedState {
     pub(super) fn new(state: State, generation: u32, failures: u32, flags: u64) -> Self {
         let state = match state {

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     hash::Hash,
+    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -17,17 +18,21 @@ use super::{
 };
 use crate::{
     for_request::{AskRequest, ForRequest},
+    job::call_end::{AtResponse, BeginsCall},
     unshare::{Unshare, has_others},
 };
 
 /// One circuit for each key, created at the first call with the key. Made by
 /// [`CircuitBreakerLayer::per_key`](super::CircuitBreakerLayer::per_key).
-pub struct PerKey<F, K> {
+///
+/// `R`: what ends a call, its response or its body.
+pub struct PerKey<F, K, R = AtResponse> {
     by: ForRequest<F>,
     pub(super) table: Arc<CircuitTable<K>>,
+    end: PhantomData<fn() -> R>,
 }
 
-impl<F, K> PerKey<F, K> {
+impl<F, K, R> PerKey<F, K, R> {
     pub(super) fn new(
         by: F,
         settings: Settings,
@@ -38,11 +43,12 @@ impl<F, K> PerKey<F, K> {
         Self {
             by: ForRequest(by),
             table: Arc::new(CircuitTable::new(settings, name, seed, listeners)),
+            end: PhantomData,
         }
     }
 }
 
-impl<F, K> Unshare for PerKey<F, K> {
+impl<F, K, R> Unshare for PerKey<F, K, R> {
     fn is_shared(&self) -> bool {
         // A handle of one circuit does not hold the table, so circuits count as users.
         has_others(&self.table) || self.table.len() > 0
@@ -54,7 +60,7 @@ impl<F, K> Unshare for PerKey<F, K> {
 }
 
 #[allow(private_interfaces, reason = "it has no public name")]
-impl<F, K: Eq + Hash> Circuits for PerKey<F, K> {
+impl<F, K: Eq + Hash, R> Circuits for PerKey<F, K, R> {
     fn settings(&self) -> Settings {
         self.table.settings()
     }
@@ -80,7 +86,7 @@ impl<F, K: Eq + Hash> Circuits for PerKey<F, K> {
     }
 }
 
-impl<F: Clone, K> Spread for PerKey<F, K> {
+impl<F: Clone, K, R> Spread for PerKey<F, K, R> {
     fn spread(&self) -> Self {
         self.clone()
     }
@@ -88,12 +94,15 @@ impl<F: Clone, K> Spread for PerKey<F, K> {
 
 #[allow(private_interfaces, reason = "it has no public name")]
 #[diagnostic::do_not_recommend]
-impl<F, K, Request> Admits<Request> for PerKey<F, K>
+impl<F, K, R, Request> Admits<Request> for PerKey<F, K, R>
 where
     F: Clone,
     ForRequest<F>: AskRequest<Request, K>,
     K: Eq + Hash + fmt::Display,
+    R: BeginsCall<Request> + Default,
 {
+    type End = R;
+
     #[inline(always)]
     fn poll_ready(&self, _: &mut Ready, _: &mut Context<'_>) -> Poll<Readiness> {
         // The key is known only in `call`.
@@ -106,16 +115,17 @@ where
     }
 }
 
-impl<F: Clone, K> Clone for PerKey<F, K> {
+impl<F: Clone, K, R> Clone for PerKey<F, K, R> {
     fn clone(&self) -> Self {
         Self {
             by: self.by.clone(),
             table: Arc::clone(&self.table),
+            end: PhantomData,
         }
     }
 }
 
-impl<F, K> fmt::Debug for PerKey<F, K> {
+impl<F, K, R> fmt::Debug for PerKey<F, K, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerKey")
             .field("circuits", &self.table.len())

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::{
     admitted::{Admitted, guarded},
+    call_end::FinishCall,
     circuit_kind::{Admits, Circuits, ProbeSlot, Readiness, Ready, Spread},
     error::Open,
     future::{ResponseFuture, State},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     event::EventKind,
-    job::{context, membership::Membership, panic::before_service},
+    job::{call_end::BeginsCall, context, membership::Membership, panic::before_service},
     reject::{Fail, OnReject},
 };
 
@@ -83,10 +84,11 @@ where
     B: Admits<Request>,
     O: OnReject<Open, S::Response, S::Error> + Clone,
     O::Error: fmt::Display,
+    B::End: FinishCall<S::Response>,
 {
-    type Response = S::Response;
+    type Response = <B::End as FinishCall<S::Response>>::Response;
     type Error = O::Error;
-    type Future = ResponseFuture<S::Future, C, O>;
+    type Future = ResponseFuture<S::Future, C, O, B::End>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), O::Error>> {
@@ -125,17 +127,18 @@ where
 
 /// Calls through a circuit that may reject or change.
 #[cold]
-fn call_slowly<S, C, B, O, Request>(
+fn call_slowly<S, C, B, O, R, Request>(
     inner: &mut S,
     layer: &CircuitBreakerLayer<C, B, O>,
     slot: ProbeSlot,
     shared: &CircuitRef,
     request: Request,
-) -> ResponseFuture<S::Future, C, O>
+) -> ResponseFuture<S::Future, C, O, R>
 where
     S: Service<Request>,
     C: Clone,
     O: Clone,
+    R: BeginsCall<Request> + Default,
 {
     let AdmitResult {
         admission,
@@ -165,11 +168,11 @@ where
 }
 
 #[inline(always)]
-fn rejected<F, C: Clone, B, O: Clone>(
+fn rejected<F, C: Clone, B, O: Clone, R>(
     layer: &CircuitBreakerLayer<C, B, O>,
     rejection: NotAdmitted,
     membership: Membership,
-) -> ResponseFuture<F, C, O> {
+) -> ResponseFuture<F, C, O, R> {
     let state = State::Rejected {
         facts: Some(rejection.facts),
         remaining: rejection.remaining,
@@ -184,19 +187,21 @@ fn rejected<F, C: Clone, B, O: Clone>(
 
 /// Makes an admitted call.
 #[inline(always)]
-fn forward<S, C, B, O, Request>(
+fn forward<S, C, B, O, R, Request>(
     inner: &mut S,
     layer: &CircuitBreakerLayer<C, B, O>,
     shared: CircuitRef,
     admission: Admission,
     request: Request,
-) -> ResponseFuture<S::Future, C, O>
+) -> ResponseFuture<S::Future, C, O, R>
 where
     S: Service<Request>,
     C: Clone,
     O: Clone,
+    R: BeginsCall<Request> + Default,
 {
     let mut admission = Some(admission);
+    let is_bodiless = R::default().is_bodiless(&request);
     let (membership, (future, job)) = Membership::call(|| {
         let known = context::is_calling();
         let future = guarded(&shared, &mut admission, known, || inner.call(request));
@@ -213,7 +218,7 @@ where
         state,
         layer.classify.clone(),
         layer.on_reject.clone(),
-        membership,
+        membership.begun(is_bodiless),
     )
 }
 

@@ -14,7 +14,7 @@ use super::{
     mode::Mode,
     packed_state::State,
     settings::Settings,
-    state::{Admission, Circuit, OutcomeEffect, Trip},
+    state::{Admission, Circuit, OutcomeEffect, Streak, Trip},
     table_entry::TableEntry,
     transition::StateChange,
     transition_listeners::TransitionListeners,
@@ -189,7 +189,7 @@ impl SharedCircuit {
         cause: &str,
         job: Option<&Core>,
     ) {
-        match self.record(admission, outcome, None) {
+        match self.record(admission, outcome, None, Streak::Ends) {
             None => {}
             Some(OutcomeEffect::Closed(transition)) => self.announce(&transition, job),
             Some(OutcomeEffect::Trips(trip)) => {
@@ -206,8 +206,9 @@ impl SharedCircuit {
         admission: &Admission,
         outcome: Outcome,
         requested: Option<Duration>,
+        streak: Streak,
     ) -> Option<OutcomeEffect> {
-        let verdict = (self.circuit).record(admission, outcome, requested, || self.now());
+        let verdict = (self.circuit).record(admission, outcome, requested, streak, || self.now());
         if verdict.is_none() && admission.is_probe() {
             // The probe's slot is free.
             self.wake();

@@ -1,9 +1,19 @@
 //! `CircuitBreakerLayer::http`: one circuit for each server.
 
-use super::{authority::Authority, classify::ServerFailures, message::HttpRequest};
+use super::{
+    authority::Authority,
+    body::{AtBodyEnd, CircuitGuard, FollowResponse, follow},
+    classify::ServerFailures,
+    message::HttpRequest,
+};
 use crate::{
-    circuit_breaker::{CircuitBreakerLayer, per_key::PerKey},
+    circuit_breaker::{
+        CircuitBreakerLayer,
+        call_end::{FinishCall, Head},
+        per_key::PerKey,
+    },
     for_request::AskRequest,
+    job::call_end::Call,
 };
 
 /// Gives each server its own circuit. Made by
@@ -14,6 +24,20 @@ pub struct ByAuthority;
 impl<Request: HttpRequest> AskRequest<Request, Authority> for ByAuthority {
     fn ask(&self, request: &Request) -> Authority {
         request.authority().unwrap_or(Authority::UNKNOWN)
+    }
+}
+
+impl<T: FollowResponse<CircuitGuard>> FinishCall<T> for AtBodyEnd {
+    type Response = T::Followed;
+
+    const GOES_ON: bool = true;
+
+    fn finish<E>(result: Result<T, E>, head: Head<'_>) -> Result<T::Followed, E> {
+        let Head { membership, late } = head;
+        result.map(|response| {
+            let guard = |reading| CircuitGuard::new(reading, late);
+            follow(response, Call(membership), guard)
+        })
     }
 }
 
@@ -33,6 +57,9 @@ impl CircuitBreakerLayer {
     /// | any other status | success |
     /// | gRPC `unknown`, `deadline exceeded`, `internal`, `unavailable`, `data loss` | failure |
     /// | gRPC `resource exhausted` | ignored |
+    ///
+    /// The response head decides: it ends a probe and the time of a slow call. The layer then
+    /// follows the body, which can be [one more failure](crate::circuit_breaker#response-bodies).
     ///
     /// If the failure that opens the circuit says when to come back, as `Retry-After` does, this is
     /// the cooldown, up to [`max_cooldown`](Self::max_cooldown).
@@ -74,7 +101,8 @@ impl CircuitBreakerLayer {
     /// # }).unwrap();
     /// ```
     #[must_use]
-    pub fn http() -> CircuitBreakerLayer<ServerFailures, PerKey<ByAuthority, Authority>> {
+    pub fn http() -> CircuitBreakerLayer<ServerFailures, PerKey<ByAuthority, Authority, AtBodyEnd>>
+    {
         Self::new()
             .keyed_by(ByAuthority)
             .with_classify(|_| ServerFailures)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     authority::Authority,
+    body::AtBodyEnd,
     circuit_breaker::ByAuthority,
     classify::{ServerErrors, ServerFailures},
     log::HttpFields,
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::{
     CancelLayer, CircuitBreakerLayer, LogLayer, Pipeline, ProgressLayer, RetryLayer, TimeoutLayer,
+    cancel::{FollowBody, NoGroup},
     circuit_breaker::per_key::PerKey,
     pipeline::{Identity, PipelineService},
     reject::Fail,
@@ -22,9 +24,9 @@ use crate::{
 pub type HttpClientPipeline = Pipeline<
     LogLayer<ServerErrors, HttpFields>,
     ProgressLayer,
-    CancelLayer,
+    CancelLayer<NoGroup, FollowBody>,
     Identity,
-    CircuitBreakerLayer<ServerFailures, PerKey<ByAuthority, Authority>>,
+    CircuitBreakerLayer<ServerFailures, PerKey<ByAuthority, Authority, AtBodyEnd>>,
     HttpTimeout<UntilEnd>,
     RetryLayer<HttpPolicy, HttpHooks>,
     HttpTimeout<ThenIdle>,
@@ -69,10 +71,10 @@ pub type HttpClient<S> = PipelineService<S, HttpClientPipeline>;
 impl Pipeline {
     /// The stack for an HTTP client: safe for production, and a place to begin.
     ///
-    /// Outermost first: [`LogLayer::http`], Progress, Cancel, [`CircuitBreakerLayer::http`],
-    /// [`TimeoutLayer::http`] of 60 s, [`RetryLayer::http`], [`TimeoutLayer::http_attempt`] of 10 s.
-    /// So each call takes at most 60 s, to the [end of its body](crate::timeout#http-bodies). Set
-    /// [`timeout`](Self::timeout) for large bodies.
+    /// Outermost first: [`LogLayer::http`], Progress, [`CancelLayer::http`],
+    /// [`CircuitBreakerLayer::http`], [`TimeoutLayer::http`] of 60 s, [`RetryLayer::http`],
+    /// [`TimeoutLayer::http_attempt`] of 10 s. So each call takes at most 60 s, to the [end of its
+    /// body](crate::timeout#http-bodies). Set [`timeout`](Self::timeout) for large bodies.
     ///
     /// Each setter replaces one layer. [`build`](Self::build) checks that the settings fit
     /// together. [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) and
@@ -98,6 +100,7 @@ impl Pipeline {
     pub fn http_client() -> HttpClientPipeline {
         Self::new()
             .log(LogLayer::http())
+            .cancel(CancelLayer::http())
             .circuit_breaker(CircuitBreakerLayer::http())
             .timeout(TimeoutLayer::http(Duration::from_secs(60)))
             .retry(RetryLayer::http())

@@ -5,6 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::body::Body;
 use hyper_util::{
     client::legacy::{self, connect::Connect},
     rt::{TokioExecutor, TokioTimer},
@@ -14,10 +15,7 @@ use tower_keep::{
     BoxError, CircuitBreakerLayer, IdempotencyKeyLayer, JobLayer, LogLayer, Pipeline,
     ProgressLayer, Ratio, Rejection, ReplayLayer, RetryLayer, TimeoutLayer,
     circuit_breaker::CircuitsHandle,
-    http::{
-        Authority, Hint, HttpResponse,
-        body::{FollowedBody, JobGuard},
-    },
+    http::{Authority, Hint, HttpResponse},
     pipeline::Identity,
     progress::ProgressHandle,
     retry::RetryBudget,
@@ -91,6 +89,14 @@ macro_rules! pipeline {
     }};
 }
 
+/// The response with a body of one type, whichever layers follow it.
+fn page<B>(response: Response<B>) -> Response<UnsyncBoxBody<Bytes, BoxError>>
+where
+    B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
+{
+    response.map(BodyExt::boxed_unsync)
+}
+
 impl Client {
     /// hyper-util's client with this connector, behind the layers of the world.
     pub(super) fn hyper<C>(world: &Arc<World>, connector: C) -> Self
@@ -112,14 +118,11 @@ impl Client {
             .pool_idle_timeout(settings.idle_timeout)
             .http2_only(settings.http2)
             .retry_canceled_requests(settings.hidden_retries);
-        let page = |response: Response<FollowedBody<hyper::body::Incoming, JobGuard>>| {
-            response.map(BodyExt::boxed_unsync)
-        };
         let whole = |request: Request<Bytes>| request.map(Full::new);
-        let stack = ServiceBuilder::new().map_response(page);
         let api = match settings.stack {
             Stack::Pipeline => BoxCloneSyncService::new(
-                stack
+                ServiceBuilder::new()
+                    .map_response(page)
                     .map_request(whole)
                     .layer(identified!(Request<Full<Bytes>>))
                     .option_layer(key)
@@ -129,7 +132,8 @@ impl Client {
             Stack::Streamed => {
                 let uploading = world.clone();
                 BoxCloneSyncService::new(
-                    stack
+                    ServiceBuilder::new()
+                        .map_response(page)
                         .map_request(move |request| Upload::of(&uploading, request))
                         .layer(identified!(Request<Upload>))
                         .option_layer(key)
@@ -139,7 +143,8 @@ impl Client {
                 )
             }
             Stack::Retry => BoxCloneSyncService::new(
-                stack
+                ServiceBuilder::new()
+                    .map_response(page)
                     .map_request(whole)
                     .option_layer(key)
                     .layer(LogLayer::http_to(Watcher(world.clone())))

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     circuit_breaker::{
-        mode::Mode, settings::Settings, shared_circuit::SharedCircuit, state::OutcomeEffect,
+        mode::Mode,
+        settings::Settings,
+        shared_circuit::SharedCircuit,
+        state::{OutcomeEffect, Streak},
         table_entry::TableEntry,
     },
     classify::Outcome,
@@ -73,8 +76,13 @@ impl CircuitTable {
 
 fn open(shared: &SharedCircuit) {
     let admission = shared.circuit.admit(false, || shared.now()).admission;
-    let verdict =
-        (shared.circuit).record(&admission.unwrap(), Outcome::Failure, None, || shared.now());
+    let verdict = (shared.circuit).record(
+        &admission.unwrap(),
+        Outcome::Failure,
+        None,
+        Streak::Ends,
+        || shared.now(),
+    );
     match verdict {
         Some(OutcomeEffect::Trips(trip)) => shared.open_for(trip, "no".into(), None),
         other => panic!("{other:?}"),

@@ -27,10 +27,13 @@ use std::{
     time::Duration,
 };
 
+pub(super) use self::record::Streak;
 use super::{
     mode::Mode,
     opening_reason::{OpeningReason, RejectionFacts},
-    packed_state::{DATED, OBSERVING, PackedState, RAMPING, State, TIMED, TRACKED, WINDOWED},
+    packed_state::{
+        DATED, OBSERVING, PackedState, RAMPING, State, TIMED, TRACKED, WINDOWED, next_generation,
+    },
     settings::Settings,
     slow_in_flight::{SlowInFlight, nanos},
     snapshot::CircuitSnapshot,
@@ -77,6 +80,37 @@ impl Admission {
     /// Whether only the observe-only mode admitted the call.
     pub(super) fn is_uncounted(&self) -> bool {
         self.kind == Kind::Uncounted
+    }
+}
+
+/// The admission of what follows the response head of a call: its body, which may fail once more.
+/// It counts in its generation only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LateAdmission {
+    generation: u32,
+    /// The head was a success, which ends the failures in a row if nothing worse follows.
+    ends_streak: bool,
+}
+
+impl Admission {
+    /// The admission of what follows the head with this outcome and effect. `None` if nothing that
+    /// follows can count.
+    pub(super) fn after_head(
+        &self,
+        outcome: Outcome,
+        effect: Option<&OutcomeEffect>,
+    ) -> Option<LateAdmission> {
+        let generation = match effect {
+            // A probe that closed the circuit: its body belongs to the closed circuit.
+            Some(OutcomeEffect::Closed(_)) => next_generation(self.generation),
+            Some(OutcomeEffect::Trips(_)) => return None,
+            None => self.generation,
+        };
+        // A failed head has spoken against the service already.
+        (!self.is_uncounted() && outcome != Outcome::Failure).then_some(LateAdmission {
+            generation,
+            ends_streak: outcome == Outcome::Success,
+        })
     }
 }
 
@@ -317,7 +351,7 @@ impl Circuit {
             locked.closed_at = now;
             locked.forget();
         }
-        let generation = word.generation().wrapping_add(1);
+        let generation = next_generation(word.generation());
         let word = PackedState::new(to, generation, 0, locked.flags() | leave.ramping);
         self.word.store(word.0, Ordering::Release);
         Box::new(transition)

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admission, Circuit, DATED, Kind, Leave, LockedState, Mode, OpeningReason, Ordering, Outcome,
-    OutcomeEffect, PackedState, RAMPING, Ratio, Sample, State, StateChange, TIMED, TRACKED, Trip,
-    UNTIMED, WINDOWED, nanos,
+    Admission, Circuit, DATED, Kind, LateAdmission, Leave, LockedState, Mode, OpeningReason,
+    Ordering, Outcome, OutcomeEffect, PackedState, RAMPING, Ratio, Sample, State, StateChange,
+    TIMED, TRACKED, Trip, UNTIMED, WINDOWED, nanos,
 };
 
 /// The call whose outcome is judged.
@@ -14,6 +14,14 @@ pub(super) struct Ended {
     failed: bool,
     /// The duration, if the call was slow.
     slow: Option<Duration>,
+}
+
+/// What a success means for the failures in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Streak {
+    Ends,
+    /// The call goes on, and its end decides.
+    Stays,
 }
 
 impl Circuit {
@@ -26,17 +34,18 @@ impl Circuit {
         admission: &Admission,
         outcome: Outcome,
         requested: Option<Duration>,
+        streak: Streak,
         now: impl FnOnce() -> Duration,
     ) -> Option<OutcomeEffect> {
         let word = self.word();
         let changes_nothing = admission.kind == Kind::Call
             && outcome == Outcome::Success
             && !word.has(TRACKED | WINDOWED)
-            && word.failures() == 0;
+            && (word.failures() == 0 || streak == Streak::Stays);
         if changes_nothing {
             return None;
         }
-        self.record_counted(word, admission, outcome, requested, now)
+        self.record_counted(word, admission, outcome, requested, streak, now)
     }
 
     #[inline(never)]
@@ -46,12 +55,15 @@ impl Circuit {
         admission: &Admission,
         outcome: Outcome,
         requested: Option<Duration>,
+        streak: Streak,
         now: impl FnOnce() -> Duration,
     ) -> Option<OutcomeEffect> {
         if admission.kind == Kind::Call && !word.has(TRACKED) {
             match outcome {
                 Outcome::Success if !word.has(WINDOWED) => {
-                    self.count_success(admission.generation);
+                    if streak == Streak::Ends {
+                        self.count_success(admission.generation);
+                    }
                     return None;
                 }
                 Outcome::Ignored => return None,
@@ -61,7 +73,53 @@ impl Circuit {
         // A window of calls does not need the time.
         let is_timeless = admission.kind == Kind::Call && !word.has(TIMED | TRACKED | DATED);
         let now = if is_timeless { Duration::ZERO } else { now() };
-        self.record_slow(admission, outcome, requested, now)
+        self.record_slow(admission, outcome, requested, streak, now)
+    }
+
+    /// Counts one more failure of a call whose outcome is recorded, unless its generation is over.
+    /// A failure that opens the circuit opens it in [`open_for`](Self::open_for).
+    #[cold]
+    pub(in super::super) fn record_late_failure(
+        &self,
+        late: LateAdmission,
+        now: Duration,
+    ) -> Option<Trip> {
+        let LateAdmission { generation, .. } = late;
+        let mut locked = self.lock();
+        let word = self.word();
+        if word.generation() != generation || locked.mode == Mode::Disabled {
+            return None;
+        }
+        let ended = Ended {
+            failed: true,
+            slow: None,
+        };
+        let reason = match word.state() {
+            State::Closed => {
+                if let Some(outcomes) = &mut locked.outcomes {
+                    let (failed, slow) = (true, false);
+                    outcomes.push(Sample { failed, slow }, now);
+                }
+                let in_a_row = self.count_failure();
+                self.judge(&mut locked, in_a_row, Some(ended), now)?
+            }
+            // The slot of the probe is free already.
+            State::HalfOpen => self.count_probe(&mut locked, ended)?,
+            State::Open => return None,
+        };
+        Some(Trip {
+            generation,
+            requested: None,
+            reason,
+        })
+    }
+
+    /// A call whose success left the failures in a row has ended without a failure.
+    #[inline]
+    pub(in super::super) fn record_late_end(&self, late: LateAdmission) {
+        if late.ends_streak {
+            self.count_success(late.generation);
+        }
     }
 
     fn count_success(&self, generation: u32) {
@@ -102,6 +160,7 @@ impl Circuit {
         admission: &Admission,
         outcome: Outcome,
         requested: Option<Duration>,
+        streak: Streak,
         now: Duration,
     ) -> Option<OutcomeEffect> {
         let mut locked = self.lock();
@@ -151,7 +210,9 @@ impl Circuit {
                 let in_a_row = if ended.failed {
                     self.count_failure()
                 } else {
-                    self.count_success(admission.generation);
+                    if streak == Streak::Ends {
+                        self.count_success(admission.generation);
+                    }
                     0
                 };
                 self.judge(&mut locked, in_a_row, Some(ended), now)?

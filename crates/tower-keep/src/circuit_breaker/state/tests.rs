@@ -48,7 +48,7 @@ impl Circuit {
         requested: Option<Duration>,
         now: Duration,
     ) -> Option<Summary> {
-        let transition = match self.record(admission, outcome, requested, || now)? {
+        let transition = match self.record(admission, outcome, requested, Streak::Ends, || now)? {
             OutcomeEffect::Closed(transition) => transition,
             OutcomeEffect::Trips(trip) => {
                 let cause = trip.reason.text().unwrap_or_else(|| "no".into());

@@ -10,8 +10,12 @@
 //! | ended with an error | [`Truncated`](BodyEnd::Truncated) | fails |
 //! | ended with an error because it took too long | [`Stalled`](BodyEnd::Stalled) | fails |
 //! | was dropped by its reader before its end | [`Dropped`](BodyEnd::Dropped) | succeeds |
+//! | was cancelled, by a `CancelLayer::http` | none | is cancelled |
 //!
 //! If the head was a failure, the job fails with the head's failure.
+//!
+//! For the circuit of a `CircuitBreakerLayer::http`, the head decides, and a body that fails is one
+//! more failure.
 //!
 //! While the body is read, its job is the current one: the code of the body stream sees it.
 //!
@@ -40,6 +44,10 @@
 mod at_body_end;
 #[cfg(feature = "progress")]
 mod byte_count;
+#[cfg(feature = "cancel")]
+mod cancel_guard;
+#[cfg(feature = "circuit-breaker")]
+mod circuit_guard;
 mod end;
 mod follow;
 mod followed;
@@ -48,10 +56,14 @@ mod job_guard;
 #[cfg(feature = "timeout")]
 mod time_guard;
 
-#[cfg(feature = "timeout")]
+#[cfg(any(feature = "cancel", feature = "circuit-breaker", feature = "timeout"))]
 pub(crate) use self::at_body_end::follow;
 #[cfg(feature = "progress")]
 pub use self::byte_count::{ByteCount, ByteGuard};
+#[cfg(feature = "cancel")]
+pub use self::cancel_guard::CancelGuard;
+#[cfg(feature = "circuit-breaker")]
+pub use self::circuit_guard::CircuitGuard;
 #[cfg(feature = "timeout")]
 pub use self::time_guard::TimeGuard;
 pub use self::{

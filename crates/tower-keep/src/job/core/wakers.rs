@@ -75,6 +75,18 @@ impl CancelWaker {
         self.call == Call::Shared
     }
 
+    /// The call goes on elsewhere. What is left has no call and no slot.
+    #[cfg(all(feature = "http", feature = "cancel"))]
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let left = Self {
+            job: Arc::clone(&self.job),
+            further: None,
+            own: Own::Left,
+            call: Call::Decided,
+        };
+        std::mem::replace(self, left)
+    }
+
     /// Wakes this waker on cancellation. Check the job's state again after the call.
     pub(crate) fn register(&mut self, waker: &Waker) {
         match &self.further {

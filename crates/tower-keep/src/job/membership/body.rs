@@ -79,6 +79,12 @@ impl Reading {
         }
     }
 
+    /// Whether this layer ends the job.
+    #[cfg(feature = "cancel")]
+    pub(crate) fn ends_job(&self) -> bool {
+        self.membership.role == Role::Owner
+    }
+
     /// Reads the stack's job, if there is one. `look` runs only code of this library.
     pub(crate) fn with_job<T>(&self, look: impl FnOnce(&Arc<Core>) -> T) -> Option<T> {
         self.membership.job.as_ref().map(look)
