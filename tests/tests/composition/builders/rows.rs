@@ -223,7 +223,7 @@ fn the_others(rows: &mut Vec<Row>) {
         respond_with(|_| 0),
     );
     table!(rows, "TimeoutLayer", settings(TimeoutLayer::http_attempt(SECOND));
-        idle(TWO),
+        idle(SECOND),
         step_limit(SECOND),
         grace(SECOND),
         named("db"),

@@ -76,11 +76,11 @@ impl std::task::Wake for Wakes {
     }
 }
 
+/// The result of a poll of this body.
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 /// Polls the body once, with this waker.
-pub(super) fn poll_with<B: Body + Unpin>(
-    body: &mut B,
-    wakes: &Arc<Wakes>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+pub(super) fn poll_with<B: Body + Unpin>(body: &mut B, wakes: &Arc<Wakes>) -> Polled<B> {
     let waker = Waker::from(Arc::clone(wakes));
     Pin::new(body).poll_frame(&mut Context::from_waker(&waker))
 }
