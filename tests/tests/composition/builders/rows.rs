@@ -264,7 +264,6 @@ fn together(rows: &mut Vec<Row>) {
         named("job"),
         named_by(|_: &u32| "job"),
         identified_by(|_: &u32| None::<&str>),
-        http(),
         limit(TWO),
         grace(SECOND),
         history(2),
