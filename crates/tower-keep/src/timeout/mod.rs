@@ -260,10 +260,10 @@ mod timer;
 
 #[cfg(feature = "http")]
 pub(crate) use self::deadline::Deadline;
-#[cfg(feature = "pipeline")]
-pub(crate) use self::limit::FixedLimit;
 #[cfg(any(feature = "pipeline", feature = "http"))]
-pub(crate) use self::limit::{Measure, Span};
+pub(crate) use self::limit::Measure;
+#[cfg(feature = "pipeline")]
+pub(crate) use self::limit::{FixedLimit, Span};
 
 pub use self::{body::UntilHead, future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
 pub use crate::{event::LimitScope, job::Elapsed};
