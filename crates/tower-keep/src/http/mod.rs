@@ -160,8 +160,8 @@
 //!     .read_timeout(Duration::from_millis(100)) // of the body
 //!     .build()?;
 //! let api = Pipeline::http_client()
-//!     // Opens at the first failure.
-//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(0))
+//!     // Opens at the second failure in a row. The first is the body that stalls.
+//!     .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(1))
 //!     .retry(RetryLayer::http().max_retries(0))
 //!     .build()?
 //!     .layer(client.clone());
@@ -183,8 +183,9 @@
 //! A call returns at the head of the response. Its job ends with the [response body](body): with
 //! `LogLayer::http`, `ProgressLayer::http` or [`JobLayer::http`](crate::JobLayer::http) as the
 //! outermost layer. [`TimeoutLayer::http`] and [`TimeoutLayer::http_attempt`] [limit the
-//! body](crate::timeout#http-bodies), too: the whole call, and each wait for the server. No retry
-//! and no circuit covers the body.
+//! body](crate::timeout#http-bodies), too: the whole call, and each wait for the server.
+//! `CancelLayer::http` cancels the body, and `CircuitBreakerLayer::http` counts a body that fails as
+//! one more failure. No retry covers the body.
 //!
 //! # Your own error types
 //!

@@ -21,7 +21,6 @@ use tower_service::Service;
 /// `PipelineLayer` is not a service before it is around a client.
 ///
 /// ```
-/// use std::time::Duration;
 /// use tower::Layer;
 /// use tower_keep::{BoxError, Pipeline, SendThrough, http::HttpClient};
 ///
@@ -36,7 +35,6 @@ use tower_service::Service;
 ///         let client = reqwest::Client::builder()
 ///             .retry(reqwest::retry::never()) // The stack retries, so reqwest itself must not.
 ///             .redirect(reqwest::redirect::Policy::none()) // It would hide what came of a POST.
-///             .read_timeout(Duration::from_secs(15)) // The stack does not limit the body.
 ///             .build()?;
 ///         let stack = Pipeline::http_client().build()?.layer(client.clone());
 ///         Ok(Self { client, stack })

@@ -1,7 +1,5 @@
 //! README: wrap a reqwest client.
 
-use std::time::Duration;
-
 use reqwest::Client;
 use tower::Layer;
 use tower_keep::{BoxError, Pipeline, SendThrough, http::HttpClient};
@@ -18,7 +16,6 @@ impl Shop {
         let client = Client::builder()
             .retry(reqwest::retry::never()) // The stack retries, so reqwest itself must not.
             .redirect(reqwest::redirect::Policy::none()) // It would hide what came of a POST.
-            .read_timeout(Duration::from_secs(15)) // The stack does not limit the body.
             .build()?;
         let stack = Pipeline::http_client().build()?.layer(client.clone());
         Ok(Self { client, stack, url })
