@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     CAUSE, CLOSED, COOLDOWN, Circuit, START, number, open_circuit,
     packed_state::State,
-    state::{Admission, OutcomeEffect},
+    state::{Admission, OutcomeEffect, Streak},
 };
 use crate::{
     classify::Outcome,
@@ -185,7 +185,7 @@ pub fn a_decision_to_open_stands() {
             settings.half_open_probes = number(2);
         });
         let Some(OutcomeEffect::Trips(trip)) =
-            circuit.record(&bad, Outcome::Failure, None, || COOLDOWN)
+            circuit.record(&bad, Outcome::Failure, None, Streak::Ends, || COOLDOWN)
         else {
             panic!("one failure is enough");
         };

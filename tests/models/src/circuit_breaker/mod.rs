@@ -43,7 +43,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use self::{
     packed_state::State,
     settings::Settings,
-    state::{Admission, AdmitResult, Circuit, OutcomeEffect},
+    state::{Admission, AdmitResult, Circuit, OutcomeEffect, Streak},
 };
 use crate::classify::Outcome;
 
@@ -103,7 +103,7 @@ impl Circuit {
     /// Records the outcome, and opens the circuit where that is the verdict. Others may come
     /// between.
     fn settled(&self, call: &Admission, outcome: Outcome, now: Duration) -> Option<Told> {
-        let transition = match self.record(call, outcome, None, || now)? {
+        let transition = match self.record(call, outcome, None, Streak::Ends, || now)? {
             OutcomeEffect::Closed(transition) => transition,
             OutcomeEffect::Trips(trip) => self.open_for(trip, CAUSE.into(), now)?,
         };
