@@ -143,8 +143,8 @@
     allow(dead_code)
 )]
 
-#[cfg(any(feature = "cancel", feature = "dedup"))]
 pub mod classify;
+#[cfg(any(feature = "cancel", feature = "dedup"))]
 mod display_error;
 pub mod error;
 mod error_text;

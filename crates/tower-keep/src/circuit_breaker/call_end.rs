@@ -19,6 +19,10 @@ pub trait FinishCall<Response> {
 
 /// A call with its response head.
 #[allow(missing_debug_implementations, reason = "it has no public name")]
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "only HTTP has such calls")
+)]
 pub struct Head<'a> {
     pub(crate) membership: &'a mut Membership,
     /// `None` if nothing that follows can count.
