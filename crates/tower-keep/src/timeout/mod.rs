@@ -265,5 +265,5 @@ pub(crate) use self::limit::Measure;
 #[cfg(feature = "pipeline")]
 pub(crate) use self::limit::{FixedLimit, Span};
 
-pub use self::{body::UntilHead, future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
+pub use self::{future::ResponseFuture, layer::TimeoutLayer, service::Timeout};
 pub use crate::{event::LimitScope, job::Elapsed};
