@@ -35,7 +35,7 @@ fn reports(recorder: &Recorder) -> Vec<Report> {
     reports.collect()
 }
 
-/// This many frames of 10 bytes, one each so many milliseconds.
+/// This number of frames of 10 bytes, with an interval in milliseconds.
 fn frames(count: u64, each: u64) -> impl Body<Data = Bytes, Error = io::Error> + Send + 'static {
     StreamBody::new(futures::stream::unfold(0, move |sent| async move {
         if sent == count {

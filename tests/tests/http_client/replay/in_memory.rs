@@ -21,7 +21,7 @@ use tower_keep::{
 
 use super::{Body, frames, whole, written};
 
-/// A server in memory, which reads the body if it is told to.
+/// A server in memory. An argument says whether it reads the body.
 fn fails_first<B>(
     reads: bool,
     calls: Arc<AtomicUsize>,

@@ -77,11 +77,7 @@ impl Guard for CancelGuard {
         if let Some(watch) = self.watch {
             watch.end();
         }
-        match end {
-            End::Complete | End::Dropped => self.reading.end(),
-            End::Failed(error) => self.reading.fail(error),
-            End::Panicked => self.reading.panicked(),
-        }
+        end.settle(self.reading);
     }
 }
 

@@ -51,11 +51,7 @@ impl Guard for CircuitGuard {
         if let Some(late) = self.late.take() {
             record(late, &self.reading, end);
         }
-        match end {
-            End::Complete | End::Dropped => self.reading.end(),
-            End::Failed(error) => self.reading.fail(error),
-            End::Panicked => self.reading.panicked(),
-        }
+        end.settle(self.reading);
     }
 }
 

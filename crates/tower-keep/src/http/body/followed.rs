@@ -119,7 +119,7 @@ where
     }
 }
 
-/// Whether nothing follows this frame. Not every reader polls a body until it is told so.
+/// Whether nothing follows this frame. Not every reader polls a body to `None`.
 #[inline]
 fn is_last<B: Body>(frame: &Frame<B::Data>, left: &mut u64, body: Option<&B>) -> bool {
     if let Some(data) = frame.data_ref() {

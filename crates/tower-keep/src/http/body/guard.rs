@@ -10,7 +10,10 @@ use http_body::{Body, Frame};
 use super::BodyEnd;
 use crate::{
     error::BoxError,
-    job::verdict::{self, VerdictKind},
+    job::{
+        membership::Reading,
+        verdict::{self, VerdictKind},
+    },
 };
 
 /// The result of a poll of a followed body.
@@ -68,6 +71,16 @@ pub enum End<'a> {
 }
 
 impl End<'_> {
+    /// Ends the layer's part in the job.
+    #[inline]
+    pub(super) fn settle(self, reading: Reading) {
+        match self {
+            Self::Complete | Self::Dropped => reading.end(),
+            Self::Failed(error) => reading.fail(error),
+            Self::Panicked => reading.panicked(),
+        }
+    }
+
     /// `None` for a panic.
     pub(crate) fn kind(self) -> Option<BodyEnd> {
         match self {

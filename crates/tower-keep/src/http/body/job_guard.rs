@@ -48,11 +48,7 @@ impl Guard for JobGuard {
 
     fn end(self, end: End<'_>) {
         self.reading.with_job(|job| job.end_body(|| end.kind()));
-        match end {
-            End::Complete | End::Dropped => self.reading.end(),
-            End::Failed(error) => self.reading.fail(error),
-            End::Panicked => self.reading.panicked(),
-        }
+        end.settle(self.reading);
     }
 }
 

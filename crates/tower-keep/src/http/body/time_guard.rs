@@ -162,11 +162,7 @@ impl Guard for TimeGuard {
     }
 
     fn end(self, end: End<'_>) {
-        match end {
-            End::Complete | End::Dropped => self.reading.end(),
-            End::Failed(error) => self.reading.fail(error),
-            End::Panicked => self.reading.panicked(),
-        }
+        end.settle(self.reading);
     }
 
     #[cfg(feature = "reqwest-0-13")]
