@@ -58,7 +58,7 @@ const LIMITS: &[(&str, u64, u64)] = &[
     ("http breaker", 2_940, 3_150),
     ("http retry", 4_450, 4_620),
     ("http log + timeout", 3_840, 5_020),
-    ("http client", 12_620, 14_670),
+    ("http client", 17_380, 19_720),
     ("reqwest retry", 8_260, 8_420),
     ("reqwest client", 16_450, 18_510),
     ("reqwest client, send", 17_210, 19_300),
