@@ -85,7 +85,7 @@
 //! |---|---|
 //! | [`LogLayer::http`](crate::LogLayer::http) | which responses fail a job; fields of the records |
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
-//! | [`CancelLayer::http`](crate::CancelLayer::http) | nothing; a cancellation reaches the response body |
+//! | [`CancelLayer::http`](crate::CancelLayer::http) | that a cancellation reaches the response body |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
 //! | [`TimeoutLayer::http`](crate::TimeoutLayer::http), [`http_attempt`](crate::TimeoutLayer::http_attempt) | limits that include the body |
 //! | [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) | makes a POST repeatable, if the server honours the key |
