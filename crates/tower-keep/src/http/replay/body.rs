@@ -81,6 +81,10 @@ impl BodyReplay {
     }
 
     /// As [`ReplayBody::claim`].
+    #[cfg_attr(
+        not(feature = "reqwest-0-13"),
+        allow(dead_code, reason = "only reqwest needs it")
+    )]
     pub(in crate::http) fn claim(&self) {
         self.0.claimed.store(true, Ordering::Release);
     }

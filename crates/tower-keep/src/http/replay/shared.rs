@@ -290,6 +290,10 @@ impl<B> Shared<B> {
     }
 
     /// The next attempt is certain.
+    #[cfg_attr(
+        not(feature = "reqwest-0-13"),
+        allow(dead_code, reason = "only reqwest needs it")
+    )]
     pub(super) fn claim(&self) {
         self.lock().claimed = true;
     }
