@@ -81,10 +81,6 @@ impl BodyReplay {
     }
 
     /// As [`ReplayBody::claim`].
-    #[cfg_attr(
-        not(feature = "reqwest-0-13"),
-        allow(dead_code, reason = "only reqwest needs it")
-    )]
     pub(in crate::http) fn claim(&self) {
         self.0.claimed.store(true, Ordering::Release);
     }
@@ -131,6 +127,10 @@ impl<B> ReplayBody<B> {
 
     /// Another attempt is certain, so the attempts that have begun read no further. They would
     /// otherwise exceed the cap while the next one waits.
+    #[cfg_attr(
+        not(feature = "reqwest-0-13"),
+        allow(dead_code, reason = "only reqwest needs it")
+    )]
     pub(in crate::http) fn claim(&self) {
         self.shared.claim();
     }
