@@ -96,7 +96,13 @@ impl Body for Scripted {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint
+        // Not `Copy` in the lowest http-body.
+        let mut hint = SizeHint::new();
+        hint.set_lower(self.hint.lower());
+        if let Some(upper) = self.hint.upper() {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }
 
