@@ -193,7 +193,7 @@ async fn each_attempt_sends_what_remains() {
     assert_eq!(*seen.lock().unwrap(), times);
 }
 
-/// R89 A shorter header stays, a longer one is lowered, and one that is no time is replaced.
+/// R89 A shorter header stays, a longer one is lowered, and an invalid one is replaced.
 #[tokio::test(start_paused = true)]
 async fn a_header_is_never_raised() {
     for (carried, sent) in [

@@ -50,7 +50,7 @@ fn of_hyper(error: &hyper::Error) -> Option<ErrorKind> {
         return Some(ErrorKind::BodyTruncated);
     }
     match ErrorKind::of(source) {
-        // An established connection may end with the `io::Error` of one that fails.
+        // An established connection may end with the `io::Error` of a failed connect.
         ErrorKind::NeverSent if find::<h2::Error>(source).is_none() => {
             Some(ErrorKind::PossiblyProcessed)
         }

@@ -181,7 +181,7 @@ impl<M> HttpPolicy<M> {
         }
     }
 
-    /// A hint of the user makes a failure of any status one that may pass.
+    /// With a hint of the user, a failure of any status may pass.
     fn own_hint<T: HttpResponse>(&self, answer: Answer, response: &T) -> Option<Hint> {
         let hints = self.hints.as_ref().filter(|_| is_error(answer))?;
         hints.hint(response.status(), response.headers())

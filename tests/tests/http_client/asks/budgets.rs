@@ -151,7 +151,7 @@ async fn retries_that_wait_count() {
     }
 }
 
-/// R20 R25b Ask 20: attempts that the budget throttled are counted apart from those that failed.
+/// R20 R25b Ask 20: attempts that the budget throttled and failed attempts are counted apart.
 #[tokio::test(start_paused = true)]
 async fn throttled_attempts_are_counted_apart() {
     for version in VERSIONS {

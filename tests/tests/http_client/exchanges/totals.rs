@@ -23,7 +23,7 @@ pub(super) struct Totals {
     pub(super) circuits_opened: u64,
     /// Attempts that never reached the application.
     pub(super) never_arrived: u64,
-    /// Attempts of calls that must not be repeated, after one that was not processed.
+    /// Attempts of calls that must not be repeated, after an attempt that was not processed.
     pub(super) harmless: u64,
     pub(super) refused_streams: u64,
     pub(super) going_away: u64,

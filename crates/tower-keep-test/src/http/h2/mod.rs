@@ -64,7 +64,7 @@ pub(super) async fn serve(state: Arc<State>, socket: Socket, number: usize) {
     };
     drop(connection);
     drop(silent);
-    // If the client left, its streams note it. Those that the origin cut off end here.
+    // If the client left, its streams note it. Streams that the origin cut off end here.
     if !ended {
         while streams.join_next().await.is_some() {}
     }

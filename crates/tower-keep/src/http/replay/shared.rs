@@ -34,7 +34,7 @@ pub(super) struct Shared<B> {
 pub(super) struct Watch {
     /// No further attempt can send the whole body.
     pub(super) lost: AtomicBool,
-    /// The next attempt is certain: those that have begun read no further.
+    /// The next attempt is certain: earlier attempts read no further.
     pub(super) claimed: AtomicBool,
 }
 

@@ -27,7 +27,7 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A response: good, or one that the policy retries. `alive` counts the replies that exist.
+/// A response: good, or a failure that the policy retries. `alive` counts the replies that exist.
 #[derive(Debug)]
 struct Reply {
     is_good: bool,
