@@ -1,5 +1,4 @@
-//! The client of hyper-util behind the whole stack, with streamed request bodies. Run it in `examples/integrations`:
-//! `cargo run -p recipe-hyper-util`
+//! The client of hyper-util behind the whole stack, with streamed request bodies: `cargo run -p recipe-hyper-util`
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -38,7 +37,9 @@ fn api(http2: bool) -> Result<Api, BoxError> {
 
 /// A body of unknown length, in pieces.
 fn streamed(pieces: &'static [&'static str]) -> Body {
-    let frames = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from(*piece))));
+    let frames = pieces
+        .iter()
+        .map(|piece| Ok(Frame::data(Bytes::from(*piece))));
     StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 
@@ -57,15 +58,23 @@ async fn main() -> Result<(), BoxError> {
         let response = api.clone().oneshot(put).await?;
         let status = response.status();
         let answer = response.into_body().collect().await?.to_bytes();
-        println!("{version} PUT: {status} {answer:?}, requests: {}", server.count());
+        println!(
+            "{version} PUT: {status} {answer:?}, requests: {}",
+            server.count()
+        );
         assert_eq!((&*answer, server.count()), (&b"stored"[..], 3));
-        assert!(server.received().iter().all(|request| request.body == "one two three"));
+        for request in server.received() {
+            assert_eq!(request.body, "one two three");
+        }
 
         // The server may have processed it, so a POST is sent once.
         let post = Request::post(server.url("/orders")).body(streamed(&["two towers"]))?;
         let status = api.oneshot(post).await?.status();
         println!("{version} POST: {status}, requests: {}", server.count() - 3);
-        assert_eq!((status, server.count()), (StatusCode::SERVICE_UNAVAILABLE, 4));
+        assert_eq!(
+            (status, server.count()),
+            (StatusCode::SERVICE_UNAVAILABLE, 4)
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The client of kube behind the whole stack. Run it in `examples/integrations`: `cargo run -p recipe-kube`
+//! kube's client behind the whole stack: `cargo run -p recipe-kube`
 
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use k8s_openapi::api::core::v1::Pod;
@@ -12,6 +12,7 @@ use tower::ServiceBuilder;
 use tower_keep::{BoxError, Pipeline, ReplayLayer};
 use tower_keep_test::http::{Origin, Reply};
 
+/// Short requests. Watches and logs need limits of their own.
 fn client(config: &Config) -> Result<Client, BoxError> {
     let http = legacy::Client::builder(TokioExecutor::new())
         .retry_canceled_requests(false) // The stack retries, so the client itself must not.
@@ -40,18 +41,22 @@ async fn main() -> Result<(), BoxError> {
     let config = Config::new(server.url("/").parse()?);
     let pods: Api<Pod> = Api::default_namespaced(client(&config)?);
 
-    let names: Vec<_> = pods.list(&ListParams::default()).await?.items;
-    let names: Vec<_> = names.into_iter().filter_map(|pod| pod.metadata.name).collect();
-    println!("GET: {names:?} after {} requests", server.count());
-    assert_eq!((names, server.count()), (vec!["keep".to_owned()], 3));
+    let names = pods.list(&ListParams::default()).await?.into_iter();
+    let names: Vec<_> = names.filter_map(|pod| pod.metadata.name).collect();
+    println!("pods: {names:?}, requests: {}", server.count());
+    assert_eq!((&*names, server.count()), (&["keep".to_owned()][..], 3));
 
     // The server may have created the pod, so a POST is sent once.
-    let created = pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await;
-    println!("POST: {:?} after {} request", created, server.count() - 3);
-    let status = match created {
-        Err(kube::Error::Api(status)) => status.code,
-        other => return Err(format!("{other:?}").into()),
+    let pod = serde_json::from_value(pod)?;
+    let created = pods.create(&PostParams::default(), &pod).await;
+    let Err(kube::Error::Api(status)) = created else {
+        return Err(format!("not a status of the server: {created:?}").into());
     };
-    assert_eq!((status, server.count()), (503, 4));
+    println!(
+        "creating a pod: {}, requests: {}",
+        status.code,
+        server.count() - 3
+    );
+    assert_eq!((status.code, server.count()), (503, 4));
     Ok(())
 }
