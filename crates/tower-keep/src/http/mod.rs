@@ -100,9 +100,9 @@
 //! |---|---|---|---|
 //! | 408, 425 | yes | a success | fails if a Retry layer is inside, otherwise succeeds |
 //! | 429, gRPC `resource exhausted` | yes; gRPC only if the server says when | nothing | fails if a Retry layer is inside, otherwise succeeds |
-//! | 502, 503, 504, gRPC `unavailable` | yes | a failure | fails |
+//! | 502, 503, 504, gRPC `unavailable`, `deadline exceeded`, `cancelled` | yes | a failure | fails |
 //! | 501, 505, gRPC `unimplemented` | no | a success | fails |
-//! | other 5xx; gRPC `unknown`, `deadline exceeded`, `internal`, `data loss` | no | a failure | fails |
+//! | other 5xx; gRPC `unknown`, `internal`, `data loss` | no | a failure | fails |
 //! | anything else | no | a success | succeeds |
 //!
 //! The retry also depends on the request: see [`RetryLayer::http`], which names the sections of the
