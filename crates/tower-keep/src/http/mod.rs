@@ -202,6 +202,14 @@
 //! |---|---|---|
 //! | reqwest | POSTs too, after `REFUSED_STREAM` or a graceful `GOAWAY` | `.retry(reqwest::retry::never())` |
 //! | hyper-util | requests that it could not send on a used connection | `.retry_canceled_requests(false)` |
+//! | kube | POSTs too, after 429, 503 and 504, up to 15 times | `Client::new` with your stack |
+//!
+//! # The server of a request
+//!
+//! Circuits, budgets and logs go by the host and port in the URI of the request, or in its `Host`
+//! header. Some clients add them below the stack. Add them outside: with kube by its
+//! `base_uri_layer`, with tonic by `with_origin` of the generated client. Otherwise all servers
+//! share one circuit and one budget.
 //!
 //! # Redirects
 //!
