@@ -416,6 +416,8 @@ mod service;
 mod supersede;
 mod typed_key;
 
+#[cfg(feature = "http")]
+pub(crate) use self::coalesce::collapse::{Collapse, CollapsePolicy};
 pub use self::{
     counts::DedupCounts, error::Duplicate, future::ResponseFuture, handle::DedupHandle,
     in_flight::InFlight, layer::DedupLayer, service::Dedup,

@@ -275,6 +275,8 @@ mod retry;
 pub mod send_deadline;
 #[cfg(feature = "reqwest-0-13")]
 mod send_through;
+#[cfg(feature = "dedup")]
+pub mod shared_get;
 mod status;
 #[cfg(feature = "timeout")]
 mod timeout;
