@@ -10,6 +10,7 @@ mod follow_cancel;
 mod follow_circuit;
 mod follow_timeout;
 mod hints;
+mod http_get;
 mod idempotency_key;
 mod log;
 mod origin;
