@@ -9,7 +9,7 @@ use super::{body::GetBody, response::ShareResponse};
 
 /// What an exchange gives to its callers.
 #[allow(missing_debug_implementations, reason = "it has no public name")]
-pub struct Answer<T: ShareResponse>(Arc<Kind<T::Given>>);
+pub struct Answer<G>(Arc<Kind<G>>);
 
 enum Kind<G> {
     Shared(Box<Shared>),
@@ -26,17 +26,20 @@ pub(super) struct Shared {
     pub(super) vary: Vec<(HeaderName, Vec<HeaderValue>)>,
 }
 
-impl<T: ShareResponse> Answer<T> {
+impl<G> Answer<G> {
     pub(super) fn shared(shared: Shared) -> Self {
         Self(Arc::new(Kind::Shared(Box::new(shared))))
     }
 
-    pub(super) fn of_one(given: T::Given) -> Self {
+    pub(super) fn of_one(given: G) -> Self {
         Self(Arc::new(Kind::OfOne(Mutex::new(Some(given)))))
     }
 
     /// The response of a caller whose request has these headers, if the caller may have it.
-    pub(super) fn claim(self, headers: &HeaderMap) -> Option<T::Given> {
+    pub(super) fn claim<T>(self, headers: &HeaderMap) -> Option<G>
+    where
+        T: ShareResponse<Given = G>,
+    {
         match &*self.0 {
             Kind::Shared(shared) => {
                 let is_selected = (shared.vary.iter())
@@ -51,7 +54,7 @@ impl<T: ShareResponse> Answer<T> {
     }
 }
 
-impl<T: ShareResponse> Clone for Answer<T> {
+impl<G> Clone for Answer<G> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }

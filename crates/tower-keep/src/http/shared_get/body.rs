@@ -72,6 +72,20 @@ impl<B> GetBody<B> {
     }
 }
 
+/// An empty body, for [`respond_with`](crate::DedupLayer::respond_with).
+impl<B> Default for GetBody<B> {
+    fn default() -> Self {
+        Self::whole(Bytes::new(), None)
+    }
+}
+
+/// A whole body, for [`respond_with`](crate::DedupLayer::respond_with).
+impl<B> From<Bytes> for GetBody<B> {
+    fn from(bytes: Bytes) -> Self {
+        Self::whole(bytes, None)
+    }
+}
+
 impl<B> Body for GetBody<B>
 where
     B: Body,

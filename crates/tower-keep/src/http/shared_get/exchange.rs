@@ -48,7 +48,7 @@ where
     S::Error: Into<BoxError>,
     Request: GetRequest,
 {
-    type Response = Answer<S::Response>;
+    type Response = Answer<<S::Response as ShareResponse>::Given>;
     type Error = BoxError;
     type Future = ExchangeFuture<S::Future, S::Response>;
 
@@ -132,7 +132,7 @@ where
     T: ShareResponse,
     E: Into<BoxError>,
 {
-    type Output = Result<Answer<T>, BoxError>;
+    type Output = Result<Answer<T::Given>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
@@ -205,7 +205,7 @@ impl<T: ShareResponse> Collecting<T> {
         }
     }
 
-    fn shared(self) -> Answer<T> {
+    fn shared(self) -> Answer<T::Given> {
         Answer::shared(Shared {
             head: self.head,
             bytes: joined(self.read.chunks),
@@ -215,7 +215,7 @@ impl<T: ShareResponse> Collecting<T> {
     }
 
     /// `goes_on`: the body has not ended.
-    fn of_one(self, goes_on: bool) -> Answer<T> {
+    fn of_one(self, goes_on: bool) -> Answer<T::Given> {
         let rest = goes_on.then_some(self.body);
         let body = GetBody::resumed(self.read, rest);
         Answer::of_one(T::given(self.head, body))

@@ -34,7 +34,7 @@ where
     Request: GetRequest,
 {
     type Exchange = Exchange<S>;
-    type Answer = Answer<S::Response>;
+    type Answer = Answer<<S::Response as ShareResponse>::Given>;
     type Response = <S::Response as ShareResponse>::Given;
 
     fn exchange(&self, service: S) -> Exchange<S> {
@@ -45,8 +45,8 @@ where
         request.copy()
     }
 
-    fn claim(answer: Answer<S::Response>, request: &Request) -> Option<Self::Response> {
-        answer.claim(request.headers())
+    fn claim(answer: Self::Answer, request: &Request) -> Option<Self::Response> {
+        answer.claim::<S::Response>(request.headers())
     }
 
     fn pass(response: S::Response) -> Self::Response {

@@ -45,7 +45,7 @@ where
 {
     type Response = P::Response;
     type Error = O::Error;
-    type Future = CollapseFuture<S, Request, K, P, O>;
+    type Future = CollapseFuture<S, Request, K, P::Answer, P, O>;
 
     fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
     where
@@ -93,7 +93,7 @@ where
         inner: &mut S,
         policy: &P,
         request: Request,
-    ) -> State<S, Request, K, P>
+    ) -> State<S, Request, K, P::Answer>
     where
         S: Service<Request> + Clone,
         P: CollapsePolicy<S, Request>,

@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -33,20 +34,22 @@ use crate::{
     reject::{Fail, OnReject},
 };
 
+// `A` is the policy's answer. It is a parameter, as a future with `P::Answer` in it would be `Send`
+// only where the compiler can prove all bounds of the policy again: not in every `async` block.
 pin_project! {
     /// The response future of [`Dedup`](crate::dedup::Dedup) in collapse mode.
     #[must_use = "futures do nothing unless polled"]
-    pub struct CollapseFuture<S, Request, K, P, O>
+    pub struct CollapseFuture<S, Request, K, A, P, O>
     where
         S: Service<Request>,
-        P: CollapsePolicy<S, Request>,
         K: Clone,
         K: Eq,
         K: Hash,
     {
         #[pin]
-        state: State<S, Request, K, P>,
+        state: State<S, Request, K, A>,
         on_reject: O,
+        policy: PhantomData<fn() -> P>,
         membership: Membership,
     }
 }
@@ -59,10 +62,9 @@ pub(super) struct Own<S, Request> {
 
 pin_project! {
     #[project = StateProj]
-    pub(super) enum State<S, Request, K, P>
+    pub(super) enum State<S, Request, K, A>
     where
         S: Service<Request>,
-        P: CollapsePolicy<S, Request>,
         K: Clone,
         K: Eq,
         K: Hash,
@@ -70,7 +72,7 @@ pin_project! {
         // A request without a key, or of a caller that may not have the shared answer.
         Alone { #[pin] execution: Execution<S, Request, K> },
         Joined {
-            caller: Caller<ExecutionOutcome<P::Answer, Arc<BoxError>>>,
+            caller: Caller<ExecutionOutcome<A, Arc<BoxError>>>,
             of: Option<JobId>,
             // Boxed, as few calls have one.
             links: Option<Box<Links>>,
@@ -81,30 +83,31 @@ pin_project! {
     }
 }
 
-impl<S, Request, K, P, O> CollapseFuture<S, Request, K, P, O>
+impl<S, Request, K, A, P, O> CollapseFuture<S, Request, K, A, P, O>
 where
     S: Service<Request>,
-    P: CollapsePolicy<S, Request>,
     K: Clone + Eq + Hash,
 {
     pub(super) fn new(
-        state: State<S, Request, K, P>,
+        state: State<S, Request, K, A>,
         on_reject: O,
         membership: Membership,
     ) -> Self {
         Self {
             state,
             on_reject,
+            policy: PhantomData,
             membership,
         }
     }
 }
 
-impl<S, Request, K, P, O> Future for CollapseFuture<S, Request, K, P, O>
+impl<S, Request, K, A, P, O> Future for CollapseFuture<S, Request, K, A, P, O>
 where
     S: Service<Request>,
     S::Error: Into<BoxError>,
-    P: CollapsePolicy<S, Request>,
+    A: Clone + Send + Sync + 'static,
+    P: CollapsePolicy<S, Request, Answer = A>,
     K: Clone + Eq + Hash,
     O: OnReject<Duplicate, P::Response, BoxError>,
     O::Error: fmt::Display,
@@ -183,10 +186,9 @@ where
     }
 }
 
-impl<S, Request, K, P, O> fmt::Debug for CollapseFuture<S, Request, K, P, O>
+impl<S, Request, K, A, P, O> fmt::Debug for CollapseFuture<S, Request, K, A, P, O>
 where
     S: Service<Request>,
-    P: CollapsePolicy<S, Request>,
     K: Clone + Eq + Hash,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
