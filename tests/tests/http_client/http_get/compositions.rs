@@ -3,7 +3,7 @@
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_keep::{
-    BoxError, DedupLayer, Dispatcher, Pipeline, ReplayLayer, Rejection, RetryLayer,
+    BoxError, DedupLayer, Dispatcher, Pipeline, Rejection, ReplayLayer, RetryLayer,
     dedup::Duplicate,
     find,
     http::shared_get::{GetBody, HttpGetLayer},
@@ -168,7 +168,11 @@ async fn a_get_does_not_wait_for_itself() {
     let request = super::with("GET", "/page?token=hidden", &[("authorization", "hidden")]);
     let error = client.oneshot(request).await.map(drop).unwrap_err();
     assert_eq!(Rejection::of(&*error), Some(Rejection::Duplicate));
-    let cycle = find::<Duplicate>(&*error).unwrap().cycle().unwrap().to_owned();
+    let cycle = find::<Duplicate>(&*error)
+        .unwrap()
+        .cycle()
+        .unwrap()
+        .to_owned();
     assert!(cycle.contains("GET example.com/page"), "{cycle}");
     assert!(!format!("{error} {error:?}").contains("hidden"));
 }
@@ -219,9 +223,11 @@ async fn under_a_replay_layer() {
         .layer(ReplayLayer::new())
         .layer(DedupLayer::http_get())
         .layer(RetryLayer::http())
-        .map_request(|request: Request<tower_keep::http::replay::ReplayBody<String>>| {
-            request.map(|_| String::new())
-        })
+        .map_request(
+            |request: Request<tower_keep::http::replay::ReplayBody<String>>| {
+                request.map(|_| String::new())
+            },
+        )
         .service(inner);
     let mut client = inner;
     let bodies = texts(&mut client, [get("/"), get("/"), get("/")]).await;

@@ -1,6 +1,6 @@
 //! Against a server on the loopback interface, with reqwest and hyper-util.
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
@@ -78,9 +78,8 @@ async fn reqwests_response_stays_whole() -> Result<(), BoxError> {
     let client = clients::reqwest(Version::HTTP_11);
     let dedup = DedupLayer::http_get();
     let handle = dedup.handle();
-    let api = LogLayer::http().layer(
-        TimeoutLayer::http(secs(30)).layer(dedup.layer(client.clone())),
-    );
+    let api =
+        LogLayer::http().layer(TimeoutLayer::http(secs(30)).layer(dedup.layer(client.clone())));
     let get = async || {
         let response = client.get(origin.url("/")).send_through(&api).await?;
         Ok::<_, BoxError>(response)
@@ -110,22 +109,50 @@ async fn what_the_server_says_decides() -> Result<(), BoxError> {
     let page = || Reply::status(200).body("0123456789");
     let rows = [
         ("GET", page(), 1, "0123456789"),
-        ("GET", page().chunked().trailer("x-sum", "45"), 1, "0123456789"),
+        (
+            "GET",
+            page().chunked().trailer("x-sum", "45"),
+            1,
+            "0123456789",
+        ),
         ("HEAD", page(), 1, ""),
         ("GET", Reply::status(204), 1, ""),
         ("GET", Reply::status(404).body("none"), 1, "none"),
-        ("GET", page().header("cache-control", "private"), 2, "0123456789"),
-        ("GET", page().header("set-cookie", "user=7"), 2, "0123456789"),
+        (
+            "GET",
+            page().header("cache-control", "private"),
+            2,
+            "0123456789",
+        ),
+        (
+            "GET",
+            page().header("set-cookie", "user=7"),
+            2,
+            "0123456789",
+        ),
         ("GET", page().header("vary", "*"), 2, "0123456789"),
-        ("GET", Reply::status(200).body("0123456789a"), 2, "0123456789a"),
-        ("GET", Reply::status(200).body("0123456789a").chunked(), 2, "0123456789a"),
+        (
+            "GET",
+            Reply::status(200).body("0123456789a"),
+            2,
+            "0123456789a",
+        ),
+        (
+            "GET",
+            Reply::status(200).body("0123456789a").chunked(),
+            2,
+            "0123456789a",
+        ),
         ("GET", Reply::status(500).body("broken"), 2, "broken"),
     ];
     for (method, reply, exchanges, body) in rows {
         for version in VERSIONS {
             let gate = Gate::new();
             let row = format!("{method} {version:?} {reply:?}");
-            let origin = Origin::start().await?.then(reply.clone().when(&gate)).repeat_last();
+            let origin = Origin::start()
+                .await?
+                .then(reply.clone().when(&gate))
+                .repeat_last();
             let client = clients::reqwest(version);
             let dedup = DedupLayer::http_get().max_body(10);
             let handle = dedup.handle();
@@ -159,8 +186,15 @@ async fn a_body_that_is_cut() -> Result<(), BoxError> {
         .repeat_last();
     let request = || Request::get(origin.url("/")).body(Full::default());
     let api = DedupLayer::http_get().layer(clients::hyper(Version::HTTP_11));
-    let error = api.oneshot(request()?).await.map(drop).unwrap_err();
-    assert_eq!(ErrorKind::of(&*error), ErrorKind::BodyTruncated);
+    let calls = [
+        api.clone().oneshot(request()?),
+        api.clone().oneshot(request()?),
+    ];
+    for result in join_all(calls).await {
+        let error = result.map(drop).unwrap_err();
+        assert_eq!(ErrorKind::of(&*error), ErrorKind::BodyTruncated);
+    }
+    assert_eq!(origin.count(), 1);
 
     let client = clients::reqwest(Version::HTTP_11);
     let api = DedupLayer::http_get().layer(client.clone());

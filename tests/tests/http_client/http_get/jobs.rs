@@ -21,12 +21,8 @@ use super::{Site, Step, Steps, answer, get, text};
 fn reporting(
     jobs: &Arc<Mutex<Vec<JobId>>>,
     cache_control: &'static str,
-) -> impl Service<
-    Request<String>,
-    Response = Response<String>,
-    Error = BoxError,
-    Future: Send + 'static,
-> + Clone
+) -> impl Service<Request<String>, Response = Response<String>, Error = BoxError, Future: Send + 'static>
++ Clone
 + Send
 + 'static {
     let jobs = Arc::clone(jobs);
@@ -53,10 +49,20 @@ fn reporting(
 #[tokio::test(start_paused = true)]
 async fn the_events_of_each_job() {
     for (cache_control, own) in [
-        ("public", &["duplicate", "progress", "succeeded"] as &[_]),
+        (
+            "public",
+            &["dispatched", "duplicate", "progress", "succeeded"] as &[_],
+        ),
         (
             "private",
-            &["duplicate", "progress", "started", "progress", "succeeded"],
+            &[
+                "dispatched",
+                "duplicate",
+                "progress",
+                "started",
+                "progress",
+                "succeeded",
+            ],
         ),
     ] {
         let (recorder, jobs) = (Recorder::new(), Arc::default());
@@ -83,16 +89,17 @@ async fn the_events_of_each_job() {
         }
         if ran.get(1) == Some(&leader) {
             // The follower took the leader's answer.
-            recorder.assert_names_of(follower, ["duplicate", "progress", "succeeded"]);
+            let joined = ["dispatched", "duplicate", "progress", "succeeded"];
+            recorder.assert_names_of(follower, joined);
         } else {
             recorder.assert_names_of(follower, own.iter().copied());
-            recorder.assert_names_of(leader, ["started", "progress", "succeeded"]);
+            recorder.assert_names_of(leader, ["dispatched", "started", "progress", "succeeded"]);
         }
         recorder.assert_one_terminal_each();
     }
 }
 
-/// R88 A follower that was alone from then on is an ordinary job: its own reports reach it, and those
+/// R88 A follower that sends its own request is an ordinary job from then on: its own reports reach it, and those
 /// of the leader no more.
 #[tokio::test(start_paused = true)]
 async fn a_follower_becomes_an_ordinary_job() {

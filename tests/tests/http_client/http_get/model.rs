@@ -86,7 +86,10 @@ fn answer_field() -> impl Strategy<Value = (Field, bool)> {
         (Some(("cache-control", "public")), false),
         (Some(("cache-control", "x=\"private\"")), false),
         (Some(("cache-control", "private")), true),
-        (Some(("cache-control", "private=\"x-user\", max-age=60")), true),
+        (
+            Some(("cache-control", "private=\"x-user\", max-age=60")),
+            true,
+        ),
         (Some(("cache-control", "NO-STORE")), true),
         (Some(("cache-control", "public, no-cache")), true),
         (Some(("cache-control", "max-age=0")), true),

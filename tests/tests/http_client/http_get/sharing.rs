@@ -45,8 +45,8 @@ async fn the_callers_share_the_memory() {
     let site = Site::default();
     let page = Bytes::from(vec![7; 100_000]);
     let body = page.clone();
-    let mut client =
-        DedupLayer::http_get().layer(site.client(move |_, _| Response::new(Full::new(body.clone()))));
+    let mut client = DedupLayer::http_get()
+        .layer(site.client(move |_, _| Response::new(Full::new(body.clone()))));
     let (one, other) = (
         begin(&mut client, get("/")).await,
         begin(&mut client, get("/")).await,
@@ -68,7 +68,9 @@ async fn requests_that_differ_do_not_share() {
         (get("/"), true),
         (get("/x?a"), true),
         (
-            Request::get("http://example.com/?a").body(String::new()).unwrap(),
+            Request::get("http://example.com/?a")
+                .body(String::new())
+                .unwrap(),
             true,
         ),
         (
@@ -173,7 +175,10 @@ async fn an_answer_of_one_caller_is_not_shared() {
         (200, &[("cache-control", "no-store")]),
         (200, &[("cache-control", "no-cache=\"x\"")]),
         (200, &[("cache-control", "max-age=0")]),
-        (200, &[("set-cookie", "user=7"), ("cache-control", "public")]),
+        (
+            200,
+            &[("set-cookie", "user=7"), ("cache-control", "public")],
+        ),
         (200, &[("vary", "*")]),
         (200, &[("content-type", "text/event-stream")]),
         (401, &[("www-authenticate", "Basic")]),
@@ -224,7 +229,11 @@ async fn vary_selects_the_callers() {
     let requests = [of("a"), of("b"), of("a"), get("/"), of("b")];
     let mut bodies = texts(&mut client, requests).await;
     assert_eq!([&*bodies[0], &*bodies[2]], ["0 a", "0 a"]);
-    let others: Vec<_> = bodies.drain(..).enumerate().filter(|(at, _)| ![0, 2].contains(at)).collect();
+    let others: Vec<_> = bodies
+        .drain(..)
+        .enumerate()
+        .filter(|(at, _)| ![0, 2].contains(at))
+        .collect();
     let tenants: Vec<_> = others.iter().map(|(_, body)| &body[2..]).collect();
     assert_eq!(tenants, ["b", "none", "b"]);
     assert_eq!(site.exchanges(), 4);
@@ -241,11 +250,13 @@ async fn answers_without_a_body_are_shared() {
     ] {
         let site = Site::default();
         // The length in the head of an answer to HEAD does not count.
-        let mut client = DedupLayer::http_get().max_body(10).layer(site.client(move |_, _| {
-            answer(status, &[("content-length", "1000"), ("etag", "\"a\"")])
-                .body(body.to_owned())
-                .unwrap()
-        }));
+        let mut client = DedupLayer::http_get()
+            .max_body(10)
+            .layer(site.client(move |_, _| {
+                answer(status, &[("content-length", "1000"), ("etag", "\"a\"")])
+                    .body(body.to_owned())
+                    .unwrap()
+            }));
         let calls = [
             begin(&mut client, request.clone()).await,
             begin(&mut client, request).await,
@@ -328,8 +339,8 @@ async fn a_large_body_goes_to_one_caller() {
 async fn the_default_cap_is_a_mebibyte() {
     for (length, exchanges) in [(1 << 20, 1), ((1 << 20) + 1, 2)] {
         let site = Site::default();
-        let mut client =
-            DedupLayer::http_get().layer(site.client(move |_, _| Response::new("x".repeat(length))));
+        let mut client = DedupLayer::http_get()
+            .layer(site.client(move |_, _| Response::new("x".repeat(length))));
         let bodies = texts(&mut client, [get("/"), get("/")]).await;
         assert!(bodies.iter().all(|body| body.len() == length));
         assert_eq!(site.exchanges(), exchanges);
@@ -344,6 +355,9 @@ async fn the_body_can_be_moved() {
     let client = DedupLayer::http_get().layer(Site::default().numbered(200, &[]));
     let response = client.oneshot(get("/")).await.unwrap();
     let mut body = response.into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "0");
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "0"
+    );
     assert!(body.frame().await.is_none());
 }

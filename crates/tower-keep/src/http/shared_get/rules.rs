@@ -184,11 +184,7 @@ mod tests {
 
     fn answer(status: u16, fields: &[(&'static str, &str)]) -> Option<Shareable> {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        shareable(
-            StatusCode::from_u16(status).unwrap(),
-            &headers(fields),
-            now,
-        )
+        shareable(StatusCode::from_u16(status).unwrap(), &headers(fields), now)
     }
 
     #[test]
@@ -240,7 +236,10 @@ mod tests {
                 ("expires", "Sun, 06 Nov 1994 08:49:38 GMT"),
                 ("date", "Sun, 06 Nov 1994 08:49:38 GMT"),
             ],
-            &[("set-cookie", "a=b"), ("cache-control", "public, max-age=60")],
+            &[
+                ("set-cookie", "a=b"),
+                ("cache-control", "public, max-age=60"),
+            ],
             &[("www-authenticate", "Negotiate")],
             &[("authentication-info", "nextnonce=\"x\"")],
             &[("vary", "accept, *")],
@@ -251,7 +250,9 @@ mod tests {
         ] {
             assert_eq!(answer(200, fields), None, "{fields:?}");
         }
-        for status in [100, 101, 103, 201, 202, 302, 307, 400, 401, 403, 429, 500, 503] {
+        for status in [
+            100, 101, 103, 201, 202, 302, 307, 400, 401, 403, 429, 500, 503,
+        ] {
             assert_eq!(answer(status, &[]), None, "{status}");
         }
         assert_eq!(

@@ -15,12 +15,8 @@ pub struct Collapse<P>(pub(crate) P);
 /// Decides which callers of a shared exchange may have its answer.
 pub trait CollapsePolicy<S: Service<Request>, Request>: Clone {
     /// The service that runs the exchange for all its callers.
-    type Exchange: Service<
-            Request,
-            Response = Self::Answer,
-            Error = BoxError,
-            Future: Send + 'static,
-        > + Send
+    type Exchange: Service<Request, Response = Self::Answer, Error = BoxError, Future: Send + 'static>
+        + Send
         + 'static;
     /// What the exchange gives to each of its callers.
     type Answer: Clone + Send + Sync + 'static;
