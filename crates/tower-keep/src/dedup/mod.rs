@@ -420,7 +420,7 @@ mod supersede;
 mod typed_key;
 
 #[cfg(feature = "http")]
-pub(crate) use self::coalesce::collapse::{Collapse, CollapsePolicy};
+pub(crate) use self::coalesce::collapse::{Collapse, CollapsePolicy, Concerns};
 pub use self::{
     counts::DedupCounts, error::Duplicate, future::ResponseFuture, handle::DedupHandle,
     in_flight::InFlight, layer::DedupLayer, service::Dedup,

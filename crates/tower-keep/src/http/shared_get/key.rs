@@ -75,6 +75,12 @@ impl GetKey {
     }
 }
 
+impl GetKey {
+    pub(super) fn is_of(&self, target: &Target) -> bool {
+        self.0.target == *target
+    }
+}
+
 impl fmt::Debug for GetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.method())?;

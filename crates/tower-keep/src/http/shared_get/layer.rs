@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     DedupLayer,
-    dedup::{Collapse, CollapsePolicy},
+    dedup::{Collapse, CollapsePolicy, Concerns},
     error::BoxError,
+    http::HttpResponse,
     reject::Fail,
     unshare::Unshare,
 };
@@ -36,6 +37,7 @@ where
     type Exchange = Exchange<S>;
     type Answer = Answer<<S::Response as ShareResponse>::Given>;
     type Response = <S::Response as ShareResponse>::Given;
+    type Key = GetKey;
 
     fn exchange(&self, service: S) -> Exchange<S> {
         Exchange::new(service, self.max_body)
@@ -47,6 +49,18 @@ where
 
     fn claim(answer: Self::Answer, request: &Request) -> Option<Self::Response> {
         answer.claim::<S::Response>(request.headers())
+    }
+
+    fn changes(request: &Request) -> Option<Concerns<GetKey>> {
+        (!request.method().is_safe()).then(|| {
+            let target = request.target();
+            Box::new(move |key: &GetKey| key.is_of(&target)) as _
+        })
+    }
+
+    fn may_have_changed(response: &S::Response) -> bool {
+        let status = response.status();
+        !status.is_client_error() && !status.is_server_error()
     }
 
     fn pass(response: S::Response) -> Self::Response {

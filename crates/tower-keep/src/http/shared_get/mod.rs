@@ -70,9 +70,13 @@
 //!
 //! # Read what was just written
 //!
-//! A GET may join an exchange that began before a POST of the same caller ended. Its answer may then
-//! be older than the POST. A GET that must see the POST needs `Cache-Control: no-cache`, or
-//! [`invalidate_all`](crate::dedup::DedupHandle::invalidate_all) after the POST.
+//! After a POST or another unsafe request to the same URL, a GET joins no exchange that began before:
+//! RFC 9111, section 4.4. That holds once the request has its answer through this layer, unless the
+//! answer is a 4xx or 5xx. The older exchange goes on for its callers.
+//!
+//! The layer does not see a change through another client or another URL. A GET that must see it
+//! needs `Cache-Control: no-cache`, or
+//! [`invalidate_all`](crate::dedup::DedupHandle::invalidate_all) before.
 //!
 //! # Memory
 //!

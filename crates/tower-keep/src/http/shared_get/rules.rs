@@ -1,6 +1,9 @@
 //! Which answers may serve several callers: RFC 9111, sections 3 and 4. Pure.
 
-#![allow(clippy::disallowed_types, reason = "a date in a header is a time of day")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a date in a header is a time of day"
+)]
 
 use std::time::{Duration, SystemTime};
 

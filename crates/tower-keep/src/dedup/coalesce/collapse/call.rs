@@ -23,7 +23,7 @@ use super::{
         wait_graph::NestedCall,
     },
     Collapse, CollapsePolicy,
-    future::{CollapseFuture, Own, State},
+    future::{Changed, CollapseFuture, Own, State},
 };
 use crate::{
     display_error::DisplayError,
@@ -39,7 +39,7 @@ where
     S::Error: Into<BoxError>,
     Request: Send + 'static,
     K: JoinKey + Clone + Eq + Hash,
-    P: CollapsePolicy<S, Request>,
+    P: CollapsePolicy<S, Request, Key = K>,
     O: OnReject<Duplicate, P::Response, BoxError> + Clone,
     O::Error: DisplayError,
 {
@@ -58,9 +58,16 @@ where
             Some((key, policy.copy(&request)?))
         });
         let state = match shared {
-            None => State::Alone {
-                execution: Execution::new(take_called(inner), request, None, &membership),
-            },
+            None => {
+                let changed = before_service(|| P::changes(&request)).map(|concerns| {
+                    let keys = Arc::clone(&layer.keys);
+                    Box::new(move || keys.forget_where(&concerns)) as Changed
+                });
+                State::Alone {
+                    execution: Execution::new(take_called(inner), request, None, &membership),
+                    changed,
+                }
+            }
             Some((key, copy)) => {
                 let call = Call {
                     keys: &layer.keys,

@@ -54,6 +54,9 @@ pin_project! {
     }
 }
 
+/// Frees the keys of exchanges that began before a change. They go on for their callers.
+pub(super) type Changed = Box<dyn FnOnce() + Send + Sync>;
+
 /// What a caller needs for its own exchange.
 pub(super) struct Own<S, Request> {
     pub(super) service: S,
@@ -70,7 +73,11 @@ pin_project! {
         K: Hash,
     {
         // A request without a key, or of a caller that may not have the shared answer.
-        Alone { #[pin] execution: Execution<S, Request, K> },
+        Alone {
+            #[pin]
+            execution: Execution<S, Request, K>,
+            changed: Option<Changed>,
+        },
         Joined {
             caller: Caller<ExecutionOutcome<A, Arc<BoxError>>>,
             of: Option<JobId>,
@@ -118,9 +125,16 @@ where
         let mut this = self.project();
         let result = loop {
             match this.state.as_mut().project() {
-                StateProj::Alone { mut execution } => {
+                StateProj::Alone {
+                    mut execution,
+                    changed,
+                } => {
                     let result = ready!(execution.as_mut().poll(this.membership, cx));
                     execution.release();
+                    // After an error too: the service may have done the work.
+                    if result.as_ref().map_or(true, P::may_have_changed) {
+                        changed.take().into_iter().for_each(|changed| changed());
+                    }
                     break this.membership.ask(|| match result {
                         Ok(response) => Ok(P::pass(response)),
                         Err(error) => Err(this.on_reject.pass(error.into())),
@@ -161,7 +175,8 @@ where
                             }
                             // The job was held back for the shared exchange. It starts now.
                             let execution = Execution::new(service, request, None, this.membership);
-                            this.state.set(State::Alone { execution });
+                            let changed = None;
+                            this.state.set(State::Alone { execution, changed });
                         }
                         ExecutionOutcome::Done(Err(shared), carried) => {
                             verdict::leave_carried(carried);

@@ -12,6 +12,9 @@ use crate::error::BoxError;
 #[derive(Clone, Copy, Debug)]
 pub struct Collapse<P>(pub(crate) P);
 
+/// Whether a key is concerned by a change.
+pub(crate) type Concerns<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
+
 /// Decides which callers of a shared exchange may have its answer.
 pub trait CollapsePolicy<S: Service<Request>, Request>: Clone {
     /// The service that runs the exchange for all its callers.
@@ -22,6 +25,8 @@ pub trait CollapsePolicy<S: Service<Request>, Request>: Clone {
     type Answer: Clone + Send + Sync + 'static;
     /// The response of a caller.
     type Response;
+    /// The key of a request.
+    type Key;
 
     /// Wraps the inner service.
     fn exchange(&self, service: S) -> Self::Exchange;
@@ -32,6 +37,12 @@ pub trait CollapsePolicy<S: Service<Request>, Request>: Clone {
 
     /// The response of the caller with this request. `None`: the caller has to send its own.
     fn claim(answer: Self::Answer, request: &Request) -> Option<Self::Response>;
+
+    /// The keys whose answers this request may change. `None`: it changes nothing.
+    fn changes(request: &Request) -> Option<Concerns<Self::Key>>;
+
+    /// Whether the service may have done what the request asks.
+    fn may_have_changed(response: &S::Response) -> bool;
 
     /// The response of a caller that shares nothing.
     fn pass(response: S::Response) -> Self::Response;
