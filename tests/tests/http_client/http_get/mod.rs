@@ -1,5 +1,6 @@
 //! Equal GETs share one exchange where RFC 9111 allows it.
 
+mod changes;
 mod compositions;
 mod from_origin;
 mod jobs;
