@@ -25,6 +25,10 @@ where
 }
 
 /// A closure that a setter was given.
+#[allow(
+    unreachable_pub,
+    reason = "no public type has it if Dedup is the only layer"
+)]
 #[derive(Clone, Copy)]
 pub struct ForRequest<F>(pub(crate) F);
 

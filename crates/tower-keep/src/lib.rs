@@ -149,7 +149,12 @@ mod display_error;
 pub mod error;
 mod error_text;
 pub mod event;
-#[cfg(any(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "dedup",
+    feature = "retry",
+    feature = "timeout"
+))]
 mod for_request;
 pub mod job;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]

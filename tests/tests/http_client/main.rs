@@ -11,6 +11,7 @@ mod follow_circuit;
 mod follow_timeout;
 mod grpc_deadlines;
 mod hints;
+mod http_get;
 mod idempotency_key;
 mod log;
 mod origin;

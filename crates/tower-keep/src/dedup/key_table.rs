@@ -139,6 +139,20 @@ impl<K> TableState<K> {
     }
 }
 
+#[cfg(feature = "http")]
+impl<K> KeyTable<K> {
+    /// Forgets the executions of these keys, as an invalidation does. `concerns` runs under the lock:
+    /// it is not user code.
+    pub(super) fn forget_where(&self, concerns: impl Fn(&K) -> bool) {
+        let gone: Vec<_> = {
+            let mut state = self.state();
+            let concerned = state.in_flight.extract_if(|entry| concerns(&entry.key.key));
+            concerned.collect()
+        };
+        drop(gone);
+    }
+}
+
 impl<K: Eq + Hash> TableState<K> {
     /// Takes out the entries of this key, of every type.
     #[must_use]

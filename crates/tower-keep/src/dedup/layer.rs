@@ -25,9 +25,9 @@ use crate::{
 /// `F` is the key closure, `K` the key. Only the default of the mode `M` can be named. See [how to
 /// hold a configured layer in a struct](super#in-a-struct-or-a-signature).
 pub struct DedupLayer<F, K, M = Reject, O = Fail> {
-    pub(super) key: F,
+    pub(crate) key: F,
     pub(super) keys: Arc<KeyTable<K>>,
-    pub(super) mode: M,
+    pub(crate) mode: M,
     pub(super) on_reject: O,
 }
 
@@ -127,6 +127,17 @@ impl<F, K, M, O> DedupLayer<F, K, M, O> {
             quiet,
             max_wait: None,
         })
+    }
+
+    /// A layer of another module, in collapse mode.
+    #[cfg(feature = "http")]
+    pub(crate) fn collapsing(key: F, mode: M, on_reject: O) -> Self {
+        Self {
+            key,
+            keys: Arc::default(),
+            mode,
+            on_reject,
+        }
     }
 
     fn with_mode<N>(self, mode: N) -> DedupLayer<F, K, N, O> {

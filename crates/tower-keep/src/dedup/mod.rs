@@ -39,6 +39,9 @@
 //! superseding has no cache. For a search box with shared and cached queries, put a superseding
 //! layer around a joining layer.
 //!
+//! For HTTP clients, `DedupLayer::http_get` (feature `http`) joins equal GETs. It shares their answer
+//! where RFC 9111 allows that, and otherwise lets each caller send its own request.
+//!
 //! # Keys
 //!
 //! A key is taken before the work starts. It is free again when the job ends: with a result, by a
@@ -416,6 +419,8 @@ mod service;
 mod supersede;
 mod typed_key;
 
+#[cfg(feature = "http")]
+pub(crate) use self::coalesce::collapse::{Collapse, CollapsePolicy, Concerns};
 pub use self::{
     counts::DedupCounts, error::Duplicate, future::ResponseFuture, handle::DedupHandle,
     in_flight::InFlight, layer::DedupLayer, service::Dedup,

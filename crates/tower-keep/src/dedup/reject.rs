@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     display_error::DisplayError,
+    for_request::AskRequest,
     job::{
         membership::Membership,
         panic::before_service,
@@ -67,17 +68,18 @@ where
     O: OnReject<Duplicate, S::Response, S::Error> + Clone,
     O::Error: DisplayError,
 {
+    type Response = S::Response;
     type Error = O::Error;
     type Future = RejectFuture<S, Request, K, O>;
 
     #[inline(always)]
     fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
     where
-        F: Fn(&Request) -> Option<K>,
+        F: AskRequest<Request, Option<K>>,
     {
         let membership = Membership::without_call();
         let guard = before_service(|| {
-            let key = (layer.key)(&request)?;
+            let key = layer.key.ask(&request)?;
             Some((layer.keys).insert(key, job_of(&membership).map(|job| job.id())))
         })
         .transpose();

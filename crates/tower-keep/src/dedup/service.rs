@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::{bounds::CloneService, future::ResponseFuture, layer::DedupLayer, mode::Reject};
 use crate::{
     event::{EventKind, JobId},
+    for_request::AskRequest,
     job::{context, core::Core, membership::Membership},
     reject::Fail,
 };
@@ -67,15 +68,17 @@ impl<S, F, K, M, O> Dedup<S, F, K, M, O> {
 
 /// Executes the calls of a mode.
 pub trait Mode<Request, S: Service<Request>, K, O>: Sized {
+    /// The response of the layer's service.
+    type Response;
     /// The error of the layer's service.
     type Error;
     /// The future of a call.
-    type Future: Future<Output = Result<S::Response, Self::Error>>;
+    type Future: Future<Output = Result<Self::Response, Self::Error>>;
 
     /// Calls the service.
     fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
     where
-        F: Fn(&Request) -> Option<K>;
+        F: AskRequest<Request, Option<K>>;
 }
 
 /// The job of the call, if there is one.
@@ -117,11 +120,11 @@ where
 impl<S, F, K, M, O, Request> Service<Request> for Dedup<S, F, K, M, O>
 where
     S: Service<Request>,
-    F: Fn(&Request) -> Option<K>,
+    F: AskRequest<Request, Option<K>>,
     K: Clone + Eq + Hash,
     M: Mode<Request, S, K, O>,
 {
-    type Response = S::Response;
+    type Response = M::Response;
     type Error = M::Error;
     type Future = ResponseFuture<M::Future>;
 

@@ -84,6 +84,7 @@
 //! | constructor | what it decides |
 //! |---|---|
 //! | [`LogLayer::http`](crate::LogLayer::http) | which responses fail a job; fields of the records |
+//! | [`DedupLayer::http_get`](crate::DedupLayer::http_get) | which GETs share one exchange; no pipeline has it unless you [add it](shared_get#place-in-the-order) |
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
 //! | [`CancelLayer::http`](crate::CancelLayer::http) | that a cancellation reaches the response body |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
@@ -283,6 +284,8 @@ mod retry;
 pub mod send_deadline;
 #[cfg(feature = "reqwest-0-13")]
 mod send_through;
+#[cfg(feature = "dedup")]
+pub mod shared_get;
 mod status;
 #[cfg(feature = "timeout")]
 mod timeout;

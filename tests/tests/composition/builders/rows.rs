@@ -198,6 +198,10 @@ fn the_others(rows: &mut Vec<Row>) {
         classify(|_: &Judged| Outcome::Success),
         refresh_if(|_: &u32| true),
     );
+    table!(rows, "DedupLayer", shared(DedupLayer::http_get());
+        max_body(9),
+        ignore_header(HeaderName::from_static("x-sent-at")),
+    );
     table!(rows, "ProgressLayer", shared(ProgressLayer::new());
         history(2),
     );

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use http::{Request, Response};
 use tokio::{runtime::Builder, time::Instant};
 use tower::{Layer, Service, ServiceExt, service_fn, util::ServiceFn};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, LogLayer, Pipeline,
     ProgressLayer, RetryLayer,
     circuit_breaker::{CircuitBreakerHandle, CircuitsHandle, State},
+    http::shared_get::HttpGetLayer,
 };
 use tower_keep_test::{FaultLayer, Polled};
 
@@ -164,6 +166,36 @@ where
     fn service(&self) -> Box<dyn FnOnce() -> Kept> {
         let service = self.layer(silent());
         Box::new(move || held(service))
+    }
+}
+
+/// A GET that gets no answer.
+fn silent_get(layer: &HttpGetLayer) -> Box<dyn FnOnce() -> Kept> {
+    let server = |_: Request<String>| pending::<Result<Response<String>, BoxError>>();
+    let mut service = layer.layer(service_fn(server));
+    Box::new(move || {
+        let ready = poll_fn(|cx| Service::<Request<String>>::poll_ready(&mut service, cx));
+        Polled::new(ready).assert_ready().unwrap();
+        let mut response = Polled::new(service.call(Request::default()));
+        let begun = response.poll().is_ready();
+        Box::new((begun, response, service))
+    })
+}
+
+impl Witness for HttpGetLayer {
+    fn touch(&self) -> Kept {
+        silent_get(self)()
+    }
+
+    fn view(&self) -> View {
+        let handle = self.handle();
+        Box::new(move || !handle.in_flight().is_empty())
+    }
+}
+
+impl Base for HttpGetLayer {
+    fn service(&self) -> Box<dyn FnOnce() -> Kept> {
+        silent_get(self)
     }
 }
 

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     display_error::DisplayError,
     event::EventKind,
+    for_request::AskRequest,
     job::{context, core::followers::Following, membership::Membership, panic::before_service},
     reject::OnReject,
 };
@@ -68,17 +69,18 @@ where
         + Clone,
     O::Given: DisplayError,
 {
+    type Response = S::Response;
     type Error = O::Given;
     type Future = JoinFuture<S, Request, K, O::Shared, O>;
 
     fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
     where
-        F: Fn(&Request) -> Option<K>,
+        F: AskRequest<Request, Option<K>>,
     {
         let keys = &layer.keys;
         let cache = &layer.mode.0;
         let membership = Membership::without_call();
-        let state = match before_service(|| (layer.key)(&request)) {
+        let state = match before_service(|| layer.key.ask(&request)) {
             None => future::State::Alone {
                 execution: Execution::new(take_called(inner), request, None, &membership),
             },

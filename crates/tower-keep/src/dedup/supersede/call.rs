@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     display_error::DisplayError,
+    for_request::AskRequest,
     job::{core::Core, membership::Membership, panic::before_service},
     reject::OnReject,
 };
@@ -38,13 +39,13 @@ fn call_in_slot<S, F, K, M, O, Request>(
 ) -> ReplaceFuture<S, Request, K, O>
 where
     S: Service<Request> + Clone,
-    F: Fn(&Request) -> Option<K>,
+    F: AskRequest<Request, Option<K>>,
     K: Clone + Eq + Hash,
     O: Clone,
 {
     let membership = Membership::without_call();
     let taken = before_service(|| {
-        let key = (layer.key)(&request)?;
+        let key = layer.key.ask(&request)?;
         let (job, listed) = (job_of(&membership), layer.keys.listed(&key));
         Some(take(&layer.keys, key, listed, job.as_ref()))
     });
@@ -59,12 +60,13 @@ where
     O: OnReject<Duplicate, S::Response, S::Error> + Clone,
     O::Error: DisplayError,
 {
+    type Response = S::Response;
     type Error = O::Error;
     type Future = ReplaceFuture<S, Request, K, O>;
 
     fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
     where
-        F: Fn(&Request) -> Option<K>,
+        F: AskRequest<Request, Option<K>>,
     {
         call_in_slot(inner, layer, request, |keys, key, listed, job| {
             keys.slots.take_slot(key, listed, job)
@@ -79,12 +81,13 @@ where
     O: OnReject<Duplicate, S::Response, S::Error> + Clone,
     O::Error: DisplayError,
 {
+    type Response = S::Response;
     type Error = O::Error;
     type Future = ReplaceFuture<S, Request, K, O>;
 
     fn call<F>(inner: &mut S, layer: &DedupLayer<F, K, Self, O>, request: Request) -> Self::Future
     where
-        F: Fn(&Request) -> Option<K>,
+        F: AskRequest<Request, Option<K>>,
     {
         call_in_slot(inner, layer, request, |keys, key, listed, job| {
             keys.slots.queue(key, listed, job, &layer.mode)
