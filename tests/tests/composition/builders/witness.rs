@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http::{Request, Response};
 use tokio::{runtime::Builder, time::Instant};
 use tower::{Layer, Service, ServiceExt, service_fn, util::ServiceFn};
 use tower_keep::{
@@ -236,6 +237,39 @@ impl Base for Dispatcher<Silent> {
     fn service(&self) -> Box<dyn FnOnce() -> Kept> {
         let service = self.clone();
         Box::new(move || held(service))
+    }
+}
+
+pub(super) type SilentPages = ServiceFn<fn(Request<u32>) -> Pending<Result<Page, BoxError>>>;
+
+type Page = Response<String>;
+
+/// An HTTP client that gets no answer.
+pub(super) fn silent_pages() -> SilentPages {
+    service_fn(|_| pending())
+}
+
+impl<N, I, O, E> Witness for Dispatcher<SilentPages, N, I, O, E>
+where
+    Self: Clone
+        + Debug
+        + Service<Request<u32>, Response: 'static, Error: Debug + 'static, Future: 'static>
+        + 'static,
+{
+    fn touch(&self) -> Kept {
+        held(self.clone().map_request(Request::new))
+    }
+
+    fn view(&self) -> View {
+        let (board, cancel) = (self.progress_handle(), self.cancel_handle());
+        Box::new(move || !board.jobs().is_empty() || !cancel.jobs().is_empty())
+    }
+}
+
+impl Base for Dispatcher<SilentPages> {
+    fn service(&self) -> Box<dyn FnOnce() -> Kept> {
+        let service = self.clone();
+        Box::new(move || held(service.map_request(Request::new)))
     }
 }
 

@@ -65,6 +65,15 @@ impl Membership {
 }
 
 impl Reading {
+    /// For a response of no call.
+    #[cfg(feature = "dispatch")]
+    pub(crate) fn without_call() -> Self {
+        Self {
+            membership: Membership::new(Role::Untracked, None),
+            head: None,
+        }
+    }
+
     /// Polls the body in the job's scope.
     #[inline]
     pub(crate) fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
