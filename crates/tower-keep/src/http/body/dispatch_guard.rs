@@ -15,6 +15,7 @@ use crate::{
         call_end::{Call, EndsCall, sealed::Sealed},
         context::Surroundings,
         membership::Reading,
+        verdict,
     },
 };
 
@@ -43,8 +44,13 @@ impl Guard for DispatchGuard {
         Surroundings::default().around(|| self.0.poll_frame(body, cx))
     }
 
+    fn drop_body<B>(&mut self, mut body: Pin<&mut Option<B>>) {
+        // A limit on the reader is not a limit on the dispatched job.
+        verdict::dropping_apart(|| body.set(None));
+    }
+
     fn end(self, end: End<'_>) {
-        self.0.end(end);
+        verdict::dropping_apart(|| self.0.end(end));
     }
 }
 
