@@ -33,6 +33,19 @@ pub type HttpDispatcher<S> = Dispatcher<S, JobName, Unidentified, Fail, AtBodyEn
 impl<S, N, I, O, E> Dispatcher<S, N, I, O, E> {
     /// The jobs end with their [response bodies](crate::http::body), and not with the heads: for an
     /// HTTP client. See [HTTP clients](crate::dispatch#http-clients).
+    ///
+    /// The stack has to take HTTP requests, and answer with a body that can be followed:
+    ///
+    /// ```compile_fail,E0277
+    /// use tower::service_fn;
+    /// use tower_keep::{BoxError, Dispatcher};
+    ///
+    /// # fn dispatch() {
+    /// let stack = service_fn(|n: u32| async move { Ok::<_, BoxError>(n) });
+    /// // error: the jobs of a dispatcher with `http()` cannot end with a response of `ServiceFn<..>`
+    /// let job = Dispatcher::new(stack).http().dispatch(1);
+    /// # }
+    /// ```
     #[must_use]
     pub fn http(self) -> Dispatcher<S, N, I, O, AtBodyEnd> {
         self.ending(AtBodyEnd)

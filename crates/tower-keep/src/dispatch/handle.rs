@@ -88,7 +88,8 @@ impl<T, E> JobHandle<T, E> {
         self.job.cancel(reason.into(), By::Request)
     }
 
-    /// Whether the handle is ready, or its result was already taken.
+    /// Whether the handle is ready, or its result was already taken. With
+    /// [`http`](super::Dispatcher#method.http), the job may go on with the response body.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.result.is_terminated() || !self.result.is_empty()

@@ -169,7 +169,8 @@
 //!
 //! `Dispatcher<S>` is the type of a dispatcher whose jobs all have the same name, or none. To name
 //! or identify each job by its request, put a [`JobLayer`](crate::JobLayer) into the stack instead
-//! of using [`named_by`](Dispatcher::named_by). Then box the stack:
+//! of using [`named_by`](Dispatcher::named_by). For HTTP clients, `HttpDispatcher<S>` is the type.
+//! Then box the stack:
 //!
 //! ```
 //! use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};

@@ -1,6 +1,11 @@
 //! How a body ends, and the job with it.
 
-use std::io::ErrorKind::ConnectionReset;
+use std::{
+    io::ErrorKind::ConnectionReset,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll},
+};
 
 use http::{Method, Response};
 use tower::{Layer, ServiceExt};
@@ -178,6 +183,49 @@ async fn a_body_that_panics() {
     assert_eq!(state(&jobs, job), JobState::Failed(FailureCause::Panicked));
     assert!(end(&recorder).unwrap().0.contains("panicked"));
     assert_idle(&jobs);
+}
+
+/// A body that panics when it is asked for its end, this many calls from now.
+#[derive(Debug)]
+struct Odd(AtomicUsize);
+
+impl hyper::body::Body for Odd {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, BoxError>>> {
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let left = self.0.fetch_sub(1, Ordering::SeqCst);
+        assert_ne!(left, 0, "the body broke");
+        false
+    }
+}
+
+/// R84 A body that panics at the head fails its job, whichever layer asks it: the innermost or the
+/// outermost one.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_panics_at_the_head() {
+    for calls in 0..2 {
+        let body = Odd(AtomicUsize::new(calls));
+        let jobs = Dispatcher::new(page(body)).limit(ONE).http();
+        let handle = jobs.dispatch(get());
+        let job = handle.id();
+        let error = handle.await.err().expect("it panicked");
+        assert!(error.to_string().contains("panicked: "), "{error}");
+        assert_eq!(state(&jobs, job), JobState::Failed(FailureCause::Panicked));
+        assert_idle(&jobs);
+    }
+    let recorder = Recorder::new();
+    let stack = LogLayer::http_to(recorder.clone()).layer(page(Odd(AtomicUsize::new(0))));
+    let call = tokio::spawn(stack.oneshot(get()));
+    assert!(call.await.unwrap_err().is_panic());
+    assert!(end(&recorder).unwrap().0.contains("panicked"));
 }
 
 /// R84 A failure that the head shows is the job's failure, at the end of its body.

@@ -42,6 +42,9 @@ impl Membership {
     pub(crate) fn follow(&mut self) -> Reading {
         self.settling = false;
         let mut membership = mem::replace(self, Self::member());
+        // Each body ends its guard. A reading that is dropped instead is one whose body panicked
+        // at the head.
+        membership.settling = true;
         let mut head = None;
         match membership.role {
             Role::Owner => {
