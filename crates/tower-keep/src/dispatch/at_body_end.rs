@@ -22,10 +22,10 @@ use crate::{
 /// A [`Dispatcher`] with [`http`](Dispatcher::http) and no other setter that changes its type.
 ///
 /// ```
-/// use tower_keep::{Dispatcher, dispatch::HttpDispatcher, http::HttpClient};
+/// use tower_keep::dispatch::HttpDispatcher;
 ///
-/// struct Mirror<S> {
-///     pages: HttpDispatcher<HttpClient<S>>,
+/// struct Mirror<Client> {
+///     pages: HttpDispatcher<Client>,
 /// }
 /// ```
 pub type HttpDispatcher<S> = Dispatcher<S, JobName, Unidentified, Fail, AtBodyEnd>;

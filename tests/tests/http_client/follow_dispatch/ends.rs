@@ -216,7 +216,7 @@ async fn a_body_that_panics_at_the_head() {
         let jobs = Dispatcher::new(page(body)).limit(ONE).http();
         let handle = jobs.dispatch(get());
         let job = handle.id();
-        let error = handle.await.err().expect("it panicked");
+        let error = handle.await.expect_err("it panicked");
         assert!(error.to_string().contains("panicked: "), "{error}");
         assert_eq!(state(&jobs, job), JobState::Failed(FailureCause::Panicked));
         assert_idle(&jobs);

@@ -235,10 +235,7 @@ async fn a_dispatcher_inside() -> Result<(), BoxError> {
     let inner = Dispatcher::new(log.layer(page(Steps::new([Data("a page")]))));
     let inner = inner.limit(ONE).http();
     let pages = inner.clone();
-    let stack = service_fn(move |request: Request<String>| {
-        let handle = pages.dispatch(request);
-        async move { handle.await }
-    });
+    let stack = service_fn(move |request: Request<String>| pages.dispatch(request));
     let outer = Dispatcher::new(log.layer(stack)).limit(ONE).http();
     let response = outer.dispatch(get()).await?;
     assert_eq!((outer.in_flight(), inner.in_flight()), (1, 1));
