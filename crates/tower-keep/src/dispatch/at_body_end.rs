@@ -6,7 +6,7 @@ use super::{
     dispatchable::Dispatchable,
     dispatcher::Dispatcher,
     entry_service::StackCall,
-    job_end::{Begun, EndsJob, OwnLayers, Work},
+    job_end::{Begun, EndsJob, HandleResponse, OwnLayers, Work},
 };
 use crate::{
     cancel::FollowBody,
@@ -36,13 +36,13 @@ impl<S, N, I, O, E> Dispatcher<S, N, I, O, E> {
     ///
     /// The stack has to take HTTP requests, and answer with a body that can be followed:
     ///
-    /// ```compile_fail,E0277
+    /// ```compile_fail,E0599
     /// use tower::service_fn;
     /// use tower_keep::{BoxError, Dispatcher};
     ///
     /// # fn dispatch() {
     /// let stack = service_fn(|n: u32| async move { Ok::<_, BoxError>(n) });
-    /// // error: the jobs of a dispatcher with `http()` cannot end with a response of `ServiceFn<..>`
+    /// // error: these trait bounds were not satisfied: `u32: FollowResponse<..>`, `u32: HttpRequest`
     /// let job = Dispatcher::new(stack).http().dispatch(1);
     /// # }
     /// ```
@@ -69,8 +69,6 @@ where
     Cancellable<S::Response>: FollowResponse<DispatchGuard, Followed: Send + 'static> + Send,
     Request: HttpRequest + Send + 'static,
 {
-    type Response = <Cancellable<S::Response> as FollowResponse<DispatchGuard>>::Followed;
-
     type Work = Work<StackCall<S, Request>, FollowBody, DispatchedBody>;
 
     fn begin(layers: OwnLayers<'_>, call: StackCall<S, Request>) -> Begun<Self::Work> {
@@ -79,8 +77,16 @@ where
         let cancel = cancel.layer(super::entry_service::EntryService);
         layers.call_through(cancel, call, is_bodiless, DispatchedBody)
     }
+}
 
-    fn answer(response: S::Response) -> Self::Response {
+impl<T> HandleResponse<T> for AtBodyEnd
+where
+    T: FollowResponse<CancelGuard>,
+    Cancellable<T>: FollowResponse<DispatchGuard>,
+{
+    type Response = <Cancellable<T> as FollowResponse<DispatchGuard>>::Followed;
+
+    fn answer(response: T) -> Self::Response {
         let response = response.follow(CancelGuard::new(Reading::without_call(), None), true);
         response.follow(DispatchGuard::new(Reading::without_call()), true)
     }

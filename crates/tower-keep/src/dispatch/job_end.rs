@@ -27,13 +27,11 @@ use crate::{
     note = "its request has to be an `http::Request` or `reqwest::Request`, and its response an \
             `http::Response` with an `http_body::Body`, or `reqwest::Response`"
 )]
-pub trait EndsJob<S, Request>: Send + Sync + 'static
+pub trait EndsJob<S, Request>:
+    HandleResponse<S::Response, Response: Send + 'static> + 'static
 where
     S: Dispatchable<Request>,
 {
-    /// The response in the handle: that of the stack, or one whose body ends the job.
-    type Response: Send + 'static;
-
     /// The work of the job's task.
     #[doc(hidden)]
     type Work: Future<Output = Result<Self::Response, Failure<S::Error>>> + Send + 'static;
@@ -41,10 +39,25 @@ where
     /// Begins the job, and calls the stack through the dispatcher's own layers.
     #[doc(hidden)]
     fn begin(layers: OwnLayers<'_>, call: StackCall<S, Request>) -> Begun<Self::Work>;
+}
+
+/// The response in the handle of a job. Apart from [`EndsJob`], so that the compiler can tell what
+/// a stack lacks.
+pub trait HandleResponse<T> {
+    /// The stack's response, or one whose body ends the job.
+    type Response;
 
     /// Turns a response that the dispatcher made into one for the handle.
     #[doc(hidden)]
-    fn answer(response: S::Response) -> Self::Response;
+    fn answer(response: T) -> Self::Response;
+}
+
+impl<T> HandleResponse<T> for AtResponse {
+    type Response = T;
+
+    fn answer(response: T) -> T {
+        response
+    }
 }
 
 /// The layers that each dispatcher has around its stack, and the labels of a job.
@@ -112,15 +125,9 @@ where
     S: Dispatchable<Request>,
     Request: Send + 'static,
 {
-    type Response = S::Response;
-
     type Work = Work<StackCall<S, Request>>;
 
     fn begin(layers: OwnLayers<'_>, call: StackCall<S, Request>) -> Begun<Self::Work> {
         layers.call(call)
-    }
-
-    fn answer(response: S::Response) -> S::Response {
-        response
     }
 }
