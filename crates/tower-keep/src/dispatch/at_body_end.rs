@@ -42,7 +42,7 @@ impl<S, N, I, O, E> Dispatcher<S, N, I, O, E> {
     ///
     /// # fn dispatch() {
     /// let stack = service_fn(|n: u32| async move { Ok::<_, BoxError>(n) });
-    /// // error: these trait bounds were not satisfied: `u32: FollowResponse<..>`, `u32: HttpRequest`
+    /// // error: these trait bounds were not satisfied: `u32: FollowResponse<..>`
     /// let job = Dispatcher::new(stack).http().dispatch(1);
     /// # }
     /// ```
