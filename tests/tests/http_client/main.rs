@@ -8,6 +8,7 @@ mod exchanges;
 mod follow;
 mod follow_cancel;
 mod follow_circuit;
+mod follow_dispatch;
 mod follow_timeout;
 mod grpc_deadlines;
 mod hints;

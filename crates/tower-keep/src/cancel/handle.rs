@@ -119,7 +119,8 @@ impl CancelHandle {
     /// # When a job is over
     ///
     /// - A job is over when its caller has the result and its observers have the last event. A
-    ///   dispatched job is over when its handle has the result.
+    ///   dispatched job is over when its handle has the result. With `Dispatcher::http` and
+    ///   `CancelLayer::http`, it is over when its response body has ended too.
     /// - A call whose future is kept but not polled delays the shutdown. So does a job that awaits
     ///   this future itself.
     /// - A [detached](super::CancelLayer::detached) job is over with its work, whenever its caller

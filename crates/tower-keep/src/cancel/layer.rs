@@ -245,6 +245,23 @@ impl<G: Unshare, D, O> CancelLayer<G, D, O> {
         }
     }
 
+    /// The same layer, for calls with another way to end. It shares the running jobs.
+    #[cfg(all(feature = "dispatch", feature = "http"))]
+    pub(crate) fn calls_dropping<P>(&self, on_drop: P) -> CancelLayer<G, P, O>
+    where
+        G: Clone,
+        O: Clone,
+    {
+        CancelLayer {
+            registry: Arc::clone(&self.registry),
+            external_token: self.external_token.clone(),
+            grace: self.grace,
+            group: self.group.clone(),
+            on_reject: self.on_reject.clone(),
+            on_drop,
+        }
+    }
+
     /// Fails with an error of your own instead of a [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn fail_with<F, E>(self, fail: F) -> CancelLayer<G, D, FailWith<F>>

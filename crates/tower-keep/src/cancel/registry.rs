@@ -153,11 +153,15 @@ impl Owner for Registry {
             left
         };
         if let Some(job) = left {
-            // The layers around this one and the observers have not seen the result yet.
-            job.keep_until_over(Box::new(Leaving {
+            let leaving = Leaving {
                 registry: self,
                 job: Arc::downgrade(&job),
-            }));
+            };
+            // The layers around this one and the observers have not seen the result yet. For a
+            // detached job only its work counts: its caller may take the result at any time.
+            if !job.state().is_detached() {
+                job.keep_until_over(Box::new(leaving));
+            }
         }
     }
 }
@@ -169,6 +173,12 @@ impl ShutdownHold {
     pub(super) fn new(registry: &Arc<Registry>) -> Self {
         registry.drain_state().holds += 1;
         Self(Arc::clone(registry))
+    }
+}
+
+impl Clone for ShutdownHold {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
     }
 }
 

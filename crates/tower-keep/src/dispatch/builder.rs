@@ -21,19 +21,38 @@ fn same<T>(same: T) -> T {
     same
 }
 
-impl<S, N, I, O> Dispatcher<S, N, I, O> {
+impl<S, N, I, O, E> Dispatcher<S, N, I, O, E> {
     fn with<M, P, J>(
         self,
         name: impl FnOnce(N) -> M,
         identify: impl FnOnce(I) -> J,
         on_reject: impl FnOnce(O) -> P,
-    ) -> Dispatcher<S, M, J, P> {
+    ) -> Dispatcher<S, M, J, P, E> {
         let new = self.unshared();
         Dispatcher {
             stack: new.stack,
             name: name(new.name),
             on_reject: on_reject(new.on_reject),
             identify: identify(new.identify),
+            end: new.end,
+            progress: new.progress,
+            cancel: new.cancel,
+            job_limit: new.job_limit,
+            runtime: new.runtime,
+            reservation: new.reservation,
+        }
+    }
+
+    /// Sets what ends a job.
+    #[cfg(feature = "http")]
+    pub(super) fn ending<X>(self, end: X) -> Dispatcher<S, N, I, O, X> {
+        let new = self.unshared();
+        Dispatcher {
+            stack: new.stack,
+            name: new.name,
+            on_reject: new.on_reject,
+            identify: new.identify,
+            end,
             progress: new.progress,
             cancel: new.cancel,
             job_limit: new.job_limit,
@@ -44,13 +63,13 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
 
     /// Gives all jobs the same name.
     #[must_use]
-    pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, I, O> {
+    pub fn named(self, name: impl Into<JobName>) -> Dispatcher<S, JobName, I, O, E> {
         self.with(|_| name.into(), same, same)
     }
 
     /// Names each job by its request.
     #[must_use]
-    pub fn named_by<F, Request, Name>(self, name: F) -> Dispatcher<S, NameBy<F>, I, O>
+    pub fn named_by<F, Request, Name>(self, name: F) -> Dispatcher<S, NameBy<F>, I, O, E>
     where
         F: Fn(&Request) -> Name,
         Name: Into<JobName>,
@@ -83,7 +102,7 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
     /// # });
     /// ```
     #[must_use]
-    pub fn identified_by<F, Request, Id>(self, identify: F) -> Dispatcher<S, N, IdentifyBy<F>, O>
+    pub fn identified_by<F, Request, Id>(self, identify: F) -> Dispatcher<S, N, IdentifyBy<F>, O, E>
     where
         F: Fn(&Request) -> Option<Id>,
         Id: Into<Arc<str>>,
@@ -141,16 +160,16 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
 
     /// Fails with an error of your own instead of a [`BoxError`](crate::BoxError).
     #[must_use]
-    pub fn fail_with<F, E>(self, fail: F) -> Dispatcher<S, N, I, FailWith<F>>
+    pub fn fail_with<F, X>(self, fail: F) -> Dispatcher<S, N, I, FailWith<F>, E>
     where
-        F: Fn(JobError) -> E,
+        F: Fn(JobError) -> X,
     {
         self.with(same, same, |_| FailWith(fail))
     }
 
     /// Answers with a response instead of an error, and keeps the stack's error type.
     #[must_use]
-    pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, I, RespondWith<F>>
+    pub fn respond_with<F, Response>(self, respond: F) -> Dispatcher<S, N, I, RespondWith<F>, E>
     where
         F: Fn(JobError) -> Response,
     {

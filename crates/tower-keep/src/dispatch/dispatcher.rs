@@ -3,15 +3,14 @@
 use std::{fmt, sync::Arc};
 
 use tokio::{runtime::Handle, sync::oneshot};
-use tower_layer::Layer;
-use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::{
     dispatchable::{Dispatchable, OnJobError},
-    entry_service::{EntryService, SplitErrors, StackCall, TurnedAway},
+    entry_service::{SplitErrors, StackCall, TurnedAway},
     error::{JobError, TryDispatchError},
     handle::JobHandle,
+    job_end::{Begun, EndsJob, OwnLayers},
     limit::{JobLimit, LimitPermit, Reservation},
     task::{Reply, Task},
 };
@@ -19,15 +18,15 @@ use crate::{
     cancel::{CancelHandle, CancelLayer, NoGroup, StopOnDrop},
     event::{FailureCause, JobId, JobName},
     job::{
-        Cancelled, ResponseFuture,
+        Cancelled,
         call_end::AtResponse,
-        core::{Core, Ending},
+        core::Ending,
         id_source::{IdSource, Unidentified},
-        membership::{Labels, Membership},
+        membership::Labels,
         name_source::NameSource,
     },
-    progress::{JobView, ProgressHandle, ProgressLayer, Watch},
-    reject::{Fail, OnReject},
+    progress::{JobView, ProgressHandle, ProgressLayer},
+    reject::Fail,
     unshare::{Unshare, has_others},
 };
 
@@ -38,11 +37,13 @@ use crate::{
 ///
 /// So `clone().named(..)` for one request makes another dispatcher, which the first one's limit and
 /// shutdown do not reach. Use [`named_by`](Self::named_by) to name each job by its request.
-pub struct Dispatcher<S, N = JobName, I = Unidentified, O = Fail> {
+pub struct Dispatcher<S, N = JobName, I = Unidentified, O = Fail, E = AtResponse> {
     pub(super) stack: S,
     pub(super) name: N,
     pub(super) identify: I,
     pub(super) on_reject: O,
+    /// What ends a job.
+    pub(super) end: E,
     pub(super) progress: ProgressLayer,
     pub(super) cancel: CancelLayer<NoGroup, StopOnDrop, SplitErrors>,
     pub(super) job_limit: Arc<JobLimit>,
@@ -60,6 +61,7 @@ impl<S> Dispatcher<S> {
             name: JobName::EMPTY,
             identify: Unidentified,
             on_reject: Fail,
+            end: AtResponse,
             progress: ProgressLayer::new(),
             cancel: CancelLayer::new().on_reject(SplitErrors),
             job_limit: Arc::default(),
@@ -71,7 +73,7 @@ impl<S> Dispatcher<S> {
     }
 }
 
-impl<S, N, I, O> Dispatcher<S, N, I, O> {
+impl<S, N, I, O, E> Dispatcher<S, N, I, O, E> {
     /// Both layers use one job table, which a board reads.
     fn share_table(&mut self) {
         let table = self.progress.table();
@@ -161,12 +163,13 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
     /// [`on`](Self::on). No job begins then. A panic of the stack's `Clone`, or of the closure that
     /// names or identifies the job, continues in the caller.
     #[track_caller]
-    pub fn dispatch<Request>(&self, request: Request) -> JobHandle<S::Response, O::Error>
+    pub fn dispatch<Request>(&self, request: Request) -> JobHandle<E::Response, O::Error>
     where
         S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
         O: OnJobError<S::Response, S::Error>,
+        E: EndsJob<S, Request>,
         Request: Send + 'static,
     {
         let runtime = self.runtime();
@@ -193,12 +196,13 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
     pub fn try_dispatch<Request>(
         &self,
         request: Request,
-    ) -> Result<JobHandle<S::Response, O::Error>, TryDispatchError<Request>>
+    ) -> Result<JobHandle<E::Response, O::Error>, TryDispatchError<Request>>
     where
         S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
         O: OnJobError<S::Response, S::Error>,
+        E: EndsJob<S, Request>,
         Request: Send + 'static,
     {
         let runtime = self.runtime();
@@ -218,23 +222,25 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         runtime: &Handle,
         request: Request,
         permit: LimitPermit,
-    ) -> JobHandle<S::Response, O::Error>
+    ) -> JobHandle<E::Response, O::Error>
     where
         S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
         O: OnJobError<S::Response, S::Error>,
+        E: EndsJob<S, Request>,
         Request: Send + 'static,
     {
         // User code first: if it panics, nothing has begun.
         let on_reject = self.on_reject.clone();
         let stack = self.stack.clone();
         let in_flight = self.job_limit.enter(permit);
-        let (job, watch, work) = self.call(self.labels(&request), StackCall(stack, request));
+        let begun = E::begin(self.own_layers(&request), StackCall(stack, request));
         let (to, result) = oneshot::channel();
-        let handle = JobHandle::new(Arc::clone(&job), watch, result);
+        let handle = JobHandle::new(Arc::clone(&begun.job), begun.watch, result);
         let shutdown = self.cancel.handle().hold();
-        let task = Task::new(work, job, in_flight, shutdown, Reply { on_reject, to });
+        let reply = Reply { on_reject, to };
+        let task = Task::<E, _, _, _>::new(begun.work, begun.job, in_flight, shutdown, reply);
         runtime.spawn(task.in_current_span());
         handle
     }
@@ -244,14 +250,15 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         &self,
         request: &Request,
         why: JobError,
-    ) -> JobHandle<S::Response, O::Error>
+    ) -> JobHandle<E::Response, O::Error>
     where
-        S: Service<Request>,
+        S: Dispatchable<Request>,
         N: NameSource<Request>,
         I: IdSource<Request>,
-        O: OnReject<JobError, S::Response, S::Error> + Clone,
+        O: OnJobError<S::Response, S::Error>,
+        E: EndsJob<S, Request>,
     {
-        let (job, watch, work) = self.call(self.labels(request), TurnedAway);
+        let Begun { job, watch, work } = self.own_layers(request).call(TurnedAway);
         let why = match job.reason() {
             // A shutdown came in between.
             Some(reason) => JobError::Cancelled(Cancelled::of(job.id(), reason)),
@@ -265,49 +272,27 @@ impl<S, N, I, O> Dispatcher<S, N, I, O> {
         let (to, result) = oneshot::channel();
         let handle = JobHandle::new(job, watch, result);
         let on_reject = self.on_reject.clone();
-        Reply { on_reject, to }.send(|on_reject| on_reject.reject(why));
+        Reply { on_reject, to }.send(|on_reject| on_reject.reject(why).map(E::answer));
         handle
     }
 
-    fn labels<Request>(&self, request: &Request) -> Labels
+    fn own_layers<Request>(&self, request: &Request) -> OwnLayers<'_>
     where
         N: NameSource<Request>,
         I: IdSource<Request>,
     {
-        Labels {
-            name: Some(self.name.name(request)),
-            external_id: self.identify.external_id(request),
+        OwnLayers {
+            progress: &self.progress,
+            cancel: &self.cancel,
+            labels: Labels {
+                name: Some(self.name.name(request)),
+                external_id: self.identify.external_id(request),
+            },
         }
-    }
-
-    /// Calls the stack through the dispatcher's own layers. They need no `poll_ready`: they and
-    /// `EntryService` are always ready.
-    fn call<Request>(&self, labels: Labels, request: Request) -> (Arc<Core>, Watch, Work<Request>)
-    where
-        EntryService: Service<Request, Error: fmt::Display>,
-    {
-        let mut layers = self.progress.layer(self.cancel.layer(EntryService));
-        let (membership, job, future) = Membership::begin_apart(labels, || layers.call(request));
-        let board = self.progress.handle();
-        let watch = board
-            .watch(job.id())
-            .unwrap_or_else(|| Watch::unseen(job.id()));
-        (
-            job,
-            watch,
-            ResponseFuture::new(membership, future, AtResponse),
-        )
     }
 }
 
-/// A call through the dispatcher's own layers.
-type Work<Request> = ResponseFuture<<Layers as Service<Request>>::Future>;
-
-type Layers = crate::progress::Progress<
-    crate::cancel::Cancel<EntryService, NoGroup, StopOnDrop, SplitErrors>,
->;
-
-impl<S, N, I, O> Unshare for Dispatcher<S, N, I, O> {
+impl<S, N, I, O, E> Unshare for Dispatcher<S, N, I, O, E> {
     fn is_shared(&self) -> bool {
         has_others(&self.job_limit) || self.progress.is_shared() || self.cancel.is_shared()
     }
@@ -322,13 +307,14 @@ impl<S, N, I, O> Unshare for Dispatcher<S, N, I, O> {
     }
 }
 
-impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, I, O> {
+impl<S: Clone, N: Clone, O: Clone, I: Clone, E: Clone> Clone for Dispatcher<S, N, I, O, E> {
     fn clone(&self) -> Self {
         Self {
             stack: self.stack.clone(),
             name: self.name.clone(),
             identify: self.identify.clone(),
             on_reject: self.on_reject.clone(),
+            end: self.end.clone(),
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
             job_limit: Arc::clone(&self.job_limit),
@@ -339,7 +325,7 @@ impl<S: Clone, N: Clone, O: Clone, I: Clone> Clone for Dispatcher<S, N, I, O> {
     }
 }
 
-impl<S: fmt::Debug, N: fmt::Debug, O, I: fmt::Debug> fmt::Debug for Dispatcher<S, N, I, O> {
+impl<S: fmt::Debug, N: fmt::Debug, O, I: fmt::Debug, E> fmt::Debug for Dispatcher<S, N, I, O, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dispatcher")
             .field("stack", &self.stack)

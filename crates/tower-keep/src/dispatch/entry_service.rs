@@ -17,11 +17,13 @@ use crate::{
 };
 
 /// Always ready: the stack comes with the request, and is made ready within the job.
+#[allow(missing_debug_implementations, reason = "it has no public name")]
 #[derive(Clone, Copy)]
-pub(super) struct EntryService;
+pub struct EntryService;
 
 /// A request, with the stack to call.
-pub(super) struct StackCall<S, Request>(pub(super) S, pub(super) Request);
+#[allow(missing_debug_implementations, reason = "it has no public name")]
+pub struct StackCall<S, Request>(pub(super) S, pub(super) Request);
 
 impl<S, Request> Service<StackCall<S, Request>> for EntryService
 where
@@ -46,7 +48,7 @@ where
 
 pin_project! {
     /// Makes the stack ready, and calls it.
-    pub(super) struct EntryFuture<S, Request>
+    pub struct EntryFuture<S, Request>
     where
         S: Service<Request>,
     {
@@ -87,7 +89,8 @@ impl Service<TurnedAway> for EntryService {
 }
 
 /// The failure of a dispatched call.
-pub(super) enum Failure<E> {
+#[allow(missing_debug_implementations, reason = "it has no public name")]
+pub enum Failure<E> {
     /// The stack's own error.
     Own(E),
     /// The dispatcher's Cancel layer stopped the call.
@@ -105,7 +108,7 @@ impl<E: fmt::Display> fmt::Display for Failure<E> {
 
 /// Keeps the two kinds apart: the caller's error is made only once the job is over.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SplitErrors;
+pub struct SplitErrors;
 
 impl<T, E> OnReject<Cancelled, T, E> for SplitErrors {
     type Error = Failure<E>;

@@ -88,7 +88,8 @@ impl<T, E> JobHandle<T, E> {
         self.job.cancel(reason.into(), By::Request)
     }
 
-    /// Whether the handle is ready, or its result was already taken.
+    /// Whether the handle is ready, or its result was already taken. With
+    /// [`http`](super::Dispatcher#method.http), the job may go on with the response body.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.result.is_terminated() || !self.result.is_empty()
@@ -109,7 +110,8 @@ impl<T, E> JobHandle<T, E> {
         self.watch.clone()
     }
 
-    /// Cancels the job when this handle is dropped, with [`CancelReason::CallerGone`].
+    /// Cancels the job when this handle is dropped, with [`CancelReason::CallerGone`]. Once the
+    /// handle gave its result, dropping it cancels nothing.
     #[must_use = "dropping it cancels the job"]
     pub fn cancel_on_drop(mut self) -> Self {
         self.cancels = true;
@@ -126,7 +128,11 @@ impl<T, E> Future for JobHandle<T, E> {
             "a job's handle was polled after it was ready"
         );
         match ready!(Pin::new(&mut self.result).poll(cx)) {
-            Ok(Ok(result)) => Poll::Ready(result),
+            Ok(Ok(result)) => {
+                // The response may have a body that the job goes on with.
+                self.cancels = false;
+                Poll::Ready(result)
+            }
             Ok(Err(panic)) => resume_unwind(panic),
             Err(_) => unreachable!("a job's task answers on every path"),
         }

@@ -86,7 +86,7 @@
 //! | the dispatcher as a `Service` | is not ready until there is a permit | is ready; the handle fails with [`Cancelled`] |
 //!
 //! A permit is released once the job's work is over and dropped, and before the handle gives the
-//! result. That holds for success, failure, panic, cancellation (after the grace period) and the
+//! result; for [HTTP clients](#http-clients) it may be at the end of the body. That holds for success, failure, panic, cancellation (after the grace period) and the
 //! end of the runtime. The board and [`JobHandle::state`] may show the end of the job a moment
 //! earlier.
 //!
@@ -109,11 +109,68 @@
 //! # });
 //! ```
 //!
+//! # HTTP clients
+//!
+//! The handle of an HTTP call gives the response as soon as its head is there. By default the job
+//! ends there too. With [`http`](Dispatcher#method.http), from the feature `http`, it ends with the
+//! response body:
+//!
+#![cfg_attr(feature = "http", doc = "```")]
+#![cfg_attr(not(feature = "http"), doc = "```ignore")]
+//! use http::{Request, Response};
+//! use http_body_util::BodyExt;
+//! use std::num::NonZeroUsize;
+//! use tower::service_fn;
+//! use tower_keep::{BoxError, Dispatcher, progress::JobState};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let client = service_fn(|_: Request<()>| async {
+//!     Ok::<_, BoxError>(Response::new("a page".to_owned()))
+//! });
+//! let downloads = Dispatcher::new(client).limit(NonZeroUsize::MIN).http();
+//! let get = || Request::get("http://example.com").body(());
+//!
+//! let download = downloads.dispatch(get()?);
+//! let job = download.id();
+//! let response = download.await?;
+//! assert_eq!(downloads.find(job).unwrap().state, JobState::Running);
+//! assert!(downloads.try_dispatch(get()?).is_err(), "the body is not read yet");
+//!
+//! // The job ends here.
+//! assert_eq!(response.into_body().collect().await?.to_bytes(), "a page");
+//! assert_eq!(downloads.find(job).unwrap().state, JobState::Succeeded);
+//! assert_eq!(downloads.available(), Some(1));
+//! # Ok::<_, BoxError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! How the job ends is in the [table of the module `http::body`][body]. Until then it keeps its
+//! permit, it can be cancelled, and a shutdown waits for it:
+//!
+//! | event | the job and its permit | the body |
+//! |---|---|---|
+//! | a cancellation, or the deadline of a shutdown | the job ends as cancelled; the permit is released at once | the next poll, or the pending one, fails with [`Cancelled`] |
+//! | the reader drops the response | the job ends as succeeded | is dropped |
+//! | the handle is dropped before it gave the response | the job goes on; at the response, it ends as succeeded | is dropped with the response |
+//! | such a handle, with [`cancel_on_drop`](JobHandle::cancel_on_drop) | the job ends as cancelled | is dropped |
+//! | the handle is dropped after it gave the response | the job goes on | goes on |
+//!
+//! So read or drop each response: a response that is kept holds a permit. The [grace
+//! period](Dispatcher::grace) ends with the response head.
+//!
+//! The body is read in the task and in the tracing span of its reader. Its code sees the dispatched
+//! job as [`Job::current`](crate::Job::current). The time limits of the reader's own job do not
+//! apply to that code.
+//!
+#![cfg_attr(feature = "http", doc = "[body]: crate::http::body")]
+#![cfg_attr(not(feature = "http"), doc = "[body]: crate#features")]
+//!
 //! # In a struct
 //!
 //! `Dispatcher<S>` is the type of a dispatcher whose jobs all have the same name, or none. To name
 //! or identify each job by its request, put a [`JobLayer`](crate::JobLayer) into the stack instead
-//! of using [`named_by`](Dispatcher::named_by). Then box the stack:
+//! of using [`named_by`](Dispatcher::named_by). For HTTP clients, `HttpDispatcher<S>` is the type.
+//! Then box the stack:
 //!
 //! ```
 //! use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
@@ -170,7 +227,8 @@
 //! dropping the future of [`reserve`](Dispatcher::reserve), which passes its turn to the next
 //! caller.
 //!
-//! A handle that is not polled holds no permit, as the job runs in its own task. A [`Permit`], a
+//! A handle that is not polled holds no permit, as the job runs in its own task. With
+//! [`http`](Dispatcher#method.http), a handle with a response does. A [`Permit`], a
 //! ready instance, and a [`reserve`](Dispatcher::reserve) future whose turn has come hold a permit
 //! until they are used or dropped. No time limit ends that.
 //!
@@ -193,17 +251,22 @@
 //! result for a later request, let the job store it as its last step. Box the stack (tower's
 //! `BoxCloneSyncService`) to name the dispatcher's type in `State`.
 
+#[cfg(feature = "http")]
+mod at_body_end;
 mod builder;
 mod dispatchable;
 mod dispatcher;
 mod entry_service;
 mod error;
 mod handle;
+mod job_end;
 mod limit;
 mod permit;
 mod service;
 mod task;
 
+#[cfg(feature = "http")]
+pub use self::at_body_end::HttpDispatcher;
 pub use self::{
     dispatcher::Dispatcher,
     error::{Full, JobError, Panicked, TryDispatchError},

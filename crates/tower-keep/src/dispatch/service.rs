@@ -15,6 +15,7 @@ use super::{
     dispatcher::Dispatcher,
     error::TryDispatchError,
     handle::JobHandle,
+    job_end::EndsJob,
     limit::Reservation,
 };
 use crate::job::{id_source::IdSource, name_source::NameSource};
@@ -24,15 +25,16 @@ use crate::job::{id_source::IdSource, name_source::NameSource};
 ///
 /// It is ready after a shutdown too: the handle then fails with [`Cancelled`](super::Cancelled).
 /// The future is ready at once.
-impl<S, N, O, I, Request> Service<Request> for Dispatcher<S, N, I, O>
+impl<S, N, O, I, E, Request> Service<Request> for Dispatcher<S, N, I, O, E>
 where
     S: Dispatchable<Request>,
     N: NameSource<Request>,
     I: IdSource<Request>,
     O: OnJobError<S::Response, S::Error>,
+    E: EndsJob<S, Request>,
     Request: Send + 'static,
 {
-    type Response = JobHandle<S::Response, O::Error>;
+    type Response = JobHandle<E::Response, O::Error>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 

@@ -13,8 +13,10 @@ use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
 use super::{
+    dispatchable::{Dispatchable, OnJobError},
     entry_service::Failure,
     error::{JobError, Panicked},
+    job_end::EndsJob,
     limit::InFlightJob,
 };
 use crate::{
@@ -26,7 +28,6 @@ use crate::{
         context::Surroundings,
         core::{By, Core},
     },
-    reject::OnReject,
 };
 
 /// The handle's message: the result, or the panic of the closure that makes it.
@@ -35,26 +36,29 @@ pub(super) type TaskAnswer<R> = Result<R, Box<dyn Any + Send>>;
 pin_project! {
     /// Drives the work to its end, and then sends the result to the handle.
     ///
-    /// Before it sends the result, the job is over, its work is dropped, and its permit is
-    /// released.
-    pub(super) struct Task<F, O, T, E>
+    /// Before it sends the result, its work is dropped, and its permit is released or belongs to
+    /// the response body: the job is over, or it ends with that body.
+    pub(super) struct Task<E, S, Request, O>
     where
-        O: OnReject<JobError, T, E>,
+        E: EndsJob<S, Request>,
+        S: Dispatchable<Request>,
+        O: OnJobError<S::Response, S::Error>,
     {
         // `None` once it is over.
         #[pin]
-        work: Option<F>,
+        work: Option<E::Work>,
         job: Arc<Core>,
         in_flight: Option<InFlightJob>,
         // Held until the result is sent.
         shutdown: Option<ShutdownHold>,
-        reply: Option<Reply<O, T, O::Error>>,
-        error: std::marker::PhantomData<fn() -> E>,
+        reply: Option<Reply<O, E::Response, O::Error>>,
     }
 
-    impl<F, O, T, E> PinnedDrop for Task<F, O, T, E>
+    impl<E, S, Request, O> PinnedDrop for Task<E, S, Request, O>
     where
-        O: OnReject<JobError, T, E>,
+        E: EndsJob<S, Request>,
+        S: Dispatchable<Request>,
+        O: OnJobError<S::Response, S::Error>,
     {
         fn drop(this: Pin<&mut Self>) {
             // Only if the work is not over: the runtime shuts down and drops the task.
@@ -78,16 +82,18 @@ enum TaskOutcome<T, E> {
     NoResult(JobError),
 }
 
-impl<F, O, T, E> Task<F, O, T, E>
+impl<E, S, Request, O> Task<E, S, Request, O>
 where
-    O: OnReject<JobError, T, E>,
+    E: EndsJob<S, Request>,
+    S: Dispatchable<Request>,
+    O: OnJobError<S::Response, S::Error>,
 {
     pub(super) fn new(
-        work: F,
+        work: E::Work,
         job: Arc<Core>,
         in_flight: InFlightJob,
         shutdown: ShutdownHold,
-        reply: Reply<O, T, O::Error>,
+        reply: Reply<O, E::Response, O::Error>,
     ) -> Self {
         Self {
             work: Some(work),
@@ -95,33 +101,40 @@ where
             in_flight: Some(in_flight),
             shutdown: Some(shutdown),
             reply: Some(reply),
-            error: std::marker::PhantomData,
         }
     }
 
-    fn finish(self: Pin<&mut Self>, outcome: TaskOutcome<T, E>) {
+    fn finish(self: Pin<&mut Self>, outcome: TaskOutcome<E::Response, S::Error>) {
         let mut this = self.project();
         // Dropping the work ends the job, if it has not ended yet. A panic in that drop does not
         // change the result.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.work.set(None))) {
             discard(panic);
         }
-        drop(this.in_flight.take());
+        let in_flight = this.in_flight.take();
+        if matches!(outcome, TaskOutcome::Response(_)) && !this.job.state().is_over() {
+            // The job goes on with the body of the response.
+            this.job
+                .keep_until_end(Box::new((in_flight, this.shutdown.clone())));
+        } else {
+            drop(in_flight);
+        }
         if let Some(reply) = this.reply.take() {
             reply.send(|on_reject| match outcome {
                 TaskOutcome::Response(response) => Ok(response),
                 TaskOutcome::Error(error) => Err(on_reject.pass(error)),
-                TaskOutcome::NoResult(why) => on_reject.reject(why),
+                TaskOutcome::NoResult(why) => on_reject.reject(why).map(E::answer),
             });
         }
         *this.shutdown = None;
     }
 }
 
-impl<F, O, T, E> Future for Task<F, O, T, E>
+impl<E, S, Request, O> Future for Task<E, S, Request, O>
 where
-    F: Future<Output = Result<T, Failure<E>>>,
-    O: OnReject<JobError, T, E>,
+    E: EndsJob<S, Request>,
+    S: Dispatchable<Request>,
+    O: OnJobError<S::Response, S::Error>,
 {
     type Output = ();
 

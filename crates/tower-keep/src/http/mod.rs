@@ -89,6 +89,7 @@
 //! | [`CancelLayer::http`](crate::CancelLayer::http) | that a cancellation reaches the response body |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
 //! | [`TimeoutLayer::http`](crate::TimeoutLayer::http), [`http_attempt`](crate::TimeoutLayer::http_attempt) | limits that include the body |
+//! | [`Dispatcher::http`](crate::Dispatcher::http) | that a dispatched job, and its permit, last until the end of the response body |
 //! | [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) | makes a POST repeatable, if the server honours the key |
 //! | [`ReplayLayer`](crate::ReplayLayer) | makes streamed bodies of an `http::Request` repeatable up to a cap; reqwest's need no layer |
 //! | [`SendDeadlineLayer`](crate::SendDeadlineLayer) | sends the remaining time |

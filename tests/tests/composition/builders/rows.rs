@@ -24,7 +24,7 @@ use super::checks::{
 };
 use super::{
     source::Setter,
-    witness::{Circuit, Full, silent},
+    witness::{Circuit, Full, silent, silent_pages},
 };
 
 macro_rules! table {
@@ -275,6 +275,9 @@ fn together(rows: &mut Vec<Row>) {
         on(Handle::current()),
         fail_with(|_| BoxError::from("unfinished")),
         respond_with(|_| 0),
+    );
+    table!(rows, "Dispatcher", shared(Dispatcher::new(silent_pages()));
+        http(),
     );
     table!(rows, "Pipeline", cloned(full());
         log(LogLayer::new()),

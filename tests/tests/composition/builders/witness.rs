@@ -271,6 +271,39 @@ impl Base for Dispatcher<Silent> {
     }
 }
 
+pub(super) type SilentPages = ServiceFn<fn(Request<u32>) -> Pending<Result<Page, BoxError>>>;
+
+type Page = Response<String>;
+
+/// An HTTP client that gets no answer.
+pub(super) fn silent_pages() -> SilentPages {
+    service_fn(|_| pending())
+}
+
+impl<N, I, O, E> Witness for Dispatcher<SilentPages, N, I, O, E>
+where
+    Self: Clone
+        + Debug
+        + Service<Request<u32>, Response: 'static, Error: Debug + 'static, Future: 'static>
+        + 'static,
+{
+    fn touch(&self) -> Kept {
+        held(self.clone().map_request(Request::new))
+    }
+
+    fn view(&self) -> View {
+        let (board, cancel) = (self.progress_handle(), self.cancel_handle());
+        Box::new(move || !board.jobs().is_empty() || !cancel.jobs().is_empty())
+    }
+}
+
+impl Base for Dispatcher<SilentPages> {
+    fn service(&self) -> Box<dyn FnOnce() -> Kept> {
+        let service = self.clone();
+        Box::new(move || held(service.map_request(Request::new)))
+    }
+}
+
 type ByRequest = DedupLayer<fn(&u32) -> Option<u32>, u32>;
 
 /// With a layer in each slot.

@@ -56,6 +56,18 @@ pin_project! {
         // How much of a declared length is left. `u64::MAX`: no length was declared.
         left: u64,
     }
+
+    impl<B, G> PinnedDrop for FollowedBody<B, G>
+    where
+        G: Guard,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(guard) = this.held.guard() {
+                guard.drop_body(this.body);
+            }
+        }
+    }
 }
 
 impl<B, G: Guard> FollowedBody<B, G> {

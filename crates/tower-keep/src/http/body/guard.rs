@@ -36,6 +36,11 @@ pub trait Guard: Sized {
         B: Body,
         B::Error: Into<BoxError>;
 
+    /// The reader drops the body. What is left of it is dropped after this.
+    fn drop_body<B>(&mut self, body: Pin<&mut Option<B>>) {
+        let _ = body;
+    }
+
     /// The body has ended. Called once.
     fn end(self, end: End<'_>);
 

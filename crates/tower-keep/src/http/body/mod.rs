@@ -10,7 +10,7 @@
 //! | ended with an error | [`Truncated`](BodyEnd::Truncated) | fails |
 //! | ended with an error because it took too long | [`Stalled`](BodyEnd::Stalled) | fails |
 //! | was dropped by its reader before its end | [`Dropped`](BodyEnd::Dropped) | succeeds |
-//! | was cancelled, by a `CancelLayer::http` | none | is cancelled |
+//! | was cancelled, by a `CancelLayer::http` or a `Dispatcher::http` | none | is cancelled |
 //!
 //! If the head was a failure, the job fails with the head's failure.
 //!
@@ -23,7 +23,11 @@
 //!
 //! The outermost layer of the stack. If that layer does not follow the body, the job ends at the
 //! head. These layers follow it: [`JobLayer::http`](crate::JobLayer::http), `LogLayer::http`,
-//! `ProgressLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`. Without `http()` they do not, and neither does a `Dispatcher`.
+//! `ProgressLayer::http`, `CancelLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`,
+//! and `CircuitBreakerLayer::http`. Without `http()` they do not.
+//!
+//! Around a stack that is dispatched, the `Dispatcher` ends the job. It follows the body with
+//! `Dispatcher::http`, and otherwise does not.
 //!
 //! # Keep or drop
 //!
@@ -48,6 +52,8 @@ mod byte_count;
 mod cancel_guard;
 #[cfg(feature = "circuit-breaker")]
 mod circuit_guard;
+#[cfg(feature = "dispatch")]
+mod dispatch_guard;
 mod end;
 mod follow;
 mod followed;
@@ -64,6 +70,10 @@ pub use self::byte_count::{ByteCount, ByteGuard};
 pub use self::cancel_guard::CancelGuard;
 #[cfg(feature = "circuit-breaker")]
 pub use self::circuit_guard::CircuitGuard;
+#[cfg(feature = "dispatch")]
+pub use self::dispatch_guard::DispatchGuard;
+#[cfg(feature = "dispatch")]
+pub(crate) use self::dispatch_guard::DispatchedBody;
 #[cfg(feature = "timeout")]
 pub use self::time_guard::TimeGuard;
 pub use self::{

@@ -99,8 +99,8 @@ pub(in crate::job) fn dropping() -> Option<VerdictKind> {
     with(|context| context.dropping.get())
 }
 
-pub(in crate::job) fn drop_for(kind: VerdictKind) -> Restore<Option<VerdictKind>> {
-    Restore::set(|context| &context.dropping, Some(kind))
+pub(in crate::job) fn drop_for(kind: Option<VerdictKind>) -> Restore<Option<VerdictKind>> {
+    Restore::set(|context| &context.dropping, kind)
 }
 
 /// A closure that a layer runs before it calls the service is panicking.

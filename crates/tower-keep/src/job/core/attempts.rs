@@ -128,7 +128,7 @@ impl Core {
             family::touch(self);
             self.activity.pause();
         }
-        self.let_go();
+        self.let_attempt_go();
     }
 }
 

@@ -54,7 +54,14 @@ impl Ending {
 }
 
 /// A guard that is dropped at the job's end, to notify a waiter.
-pub(super) type Awaiting = Box<dyn Send + Sync>;
+type Guard = Box<dyn Send + Sync>;
+
+/// A guard of a job.
+pub(super) struct Awaiting {
+    /// The next attempt does not drop it.
+    to_end: bool,
+    _guard: Guard,
+}
 
 /// Identifies a detached task of a job.
 pub(crate) type TaskId = u64;
@@ -179,15 +186,23 @@ impl Core {
     }
 
     /// Keeps the guard until the observers know the job's end, or until another attempt follows.
-    /// Drops it at once if the job is over. For a detached job the guard is dropped at once: only
-    /// its work counts, because its caller may take the result at any time.
-    pub(crate) fn keep_until_over(&self, guard: Awaiting) {
-        if self.state().has(Flag::DetachedTasks) {
-            return;
-        }
+    /// Drops it at once if the job is over.
+    pub(crate) fn keep_until_over(&self, guard: Guard) {
+        self.keep(false, guard);
+    }
+
+    /// Keeps the guard until the observers know the job's end. Drops it at once if the job is over.
+    pub(crate) fn keep_until_end(&self, guard: Guard) {
+        self.keep(true, guard);
+    }
+
+    fn keep(&self, to_end: bool, guard: Guard) {
         let (before, delivered) = {
             let mut job = self.lock();
-            job.rare().awaiting.push(guard);
+            job.rare().awaiting.push(Awaiting {
+                to_end,
+                _guard: guard,
+            });
             (
                 self.flags.set(Flag::Awaited),
                 self.state().has(Flag::EndDelivered),
@@ -205,6 +220,23 @@ impl Core {
         if self.state().has(Flag::Awaited) {
             let over = std::mem::take(&mut self.lock().rare().awaiting);
             // Without the lock, because the guards look at the job.
+            drop(over);
+        }
+    }
+
+    /// Drops the guards that the next attempt drops.
+    #[inline]
+    pub(super) fn let_attempt_go(&self) {
+        if self.state().has(Flag::Awaited) {
+            let over: Vec<_> = {
+                let mut job = self.lock();
+                let awaiting = &mut job.rare().awaiting;
+                let (stay, over) = std::mem::take(awaiting)
+                    .into_iter()
+                    .partition(|guard| guard.to_end);
+                *awaiting = stay;
+                over
+            };
             drop(over);
         }
     }

@@ -197,6 +197,11 @@ impl Flags {
         *reason == CancelReason::CallerGone && self.has(Flag::DetachedTasks)
     }
 
+    /// Whether work of the job runs, or ran, in a task of its own.
+    pub(crate) fn is_detached(self) -> bool {
+        self.has(Flag::DetachedTasks)
+    }
+
     /// Whether the job ended because its caller left, and its execution continues for others and
     /// can still be stopped.
     pub(crate) fn works_on(self) -> bool {

@@ -42,6 +42,9 @@ impl Membership {
     pub(crate) fn follow(&mut self) -> Reading {
         self.settling = false;
         let mut membership = mem::replace(self, Self::member());
+        // Each body ends its guard. A reading that is dropped instead is one whose body panicked
+        // at the head.
+        membership.settling = true;
         let mut head = None;
         match membership.role {
             Role::Owner => {
@@ -65,6 +68,15 @@ impl Membership {
 }
 
 impl Reading {
+    /// For a response of no call.
+    #[cfg(feature = "dispatch")]
+    pub(crate) fn without_call() -> Self {
+        Self {
+            membership: Membership::new(Role::Untracked, None),
+            head: None,
+        }
+    }
+
     /// Polls the body in the job's scope.
     #[inline]
     pub(crate) fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {

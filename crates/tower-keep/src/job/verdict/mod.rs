@@ -149,7 +149,14 @@ pub(crate) fn clear() {
 
 /// Runs `drop_inner` and tells the guards that it drops why.
 pub(crate) fn dropping<T>(kind: VerdictKind, drop_inner: impl FnOnce() -> T) -> T {
-    let _dropping = context::drop_for(kind);
+    let _dropping = context::drop_for(Some(kind));
+    drop_inner()
+}
+
+/// Runs `drop_inner` as if no layer around dropped it: the layers around belong to another stack.
+#[cfg(all(feature = "dispatch", feature = "http"))]
+pub(crate) fn dropping_apart<T>(drop_inner: impl FnOnce() -> T) -> T {
+    let _dropping = context::drop_for(None);
     drop_inner()
 }
 
