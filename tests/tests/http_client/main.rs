@@ -8,6 +8,7 @@ mod exchanges;
 mod follow;
 mod follow_cancel;
 mod follow_circuit;
+mod follow_frames;
 mod follow_timeout;
 mod hints;
 mod idempotency_key;

@@ -28,6 +28,15 @@ impl Limits {
         }
     }
 
+    /// Only a deadline of the whole job.
+    #[cfg(all(feature = "http", feature = "timeout"))]
+    pub(crate) fn of_job(deadline: Instant) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..Self::default()
+        }
+    }
+
     /// Only a deadline of the running code.
     pub(crate) fn until(until: Instant) -> Self {
         Self {

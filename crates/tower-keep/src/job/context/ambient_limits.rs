@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Restore, current_job::with_current, with};
-use crate::job::limits::Limits;
+use crate::job::limits::{Limits, nearest};
 
 /// The limits of the running code, if any.
 #[inline(always)]
@@ -27,6 +27,28 @@ pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
     let before = with(|context| {
         let around = context.limits.get();
         let narrowed = around.map_or(by, |around| around.and(by));
+        context.limits.set(Some(narrowed));
+        around
+    });
+    Restore {
+        field: |context| &context.limits,
+        before,
+    }
+}
+
+/// Adds the deadline of the job to the outer layers' limits.
+#[cfg(all(feature = "http", feature = "timeout"))]
+#[inline(always)]
+pub(crate) fn narrow_deadline(at: Instant) -> Restore<Option<Limits>> {
+    let before = with(|context| {
+        let around = context.limits.get();
+        let narrowed = match around {
+            None => Limits::of_job(at),
+            Some(around) => Limits {
+                deadline: nearest(around.deadline, Some(at)),
+                ..around
+            },
+        };
         context.limits.set(Some(narrowed));
         around
     });
