@@ -28,12 +28,13 @@ impl Limits {
         }
     }
 
-    /// Only a deadline of the whole job.
+    /// These limits, and a deadline of the whole job.
     #[cfg(all(feature = "http", feature = "timeout"))]
-    pub(crate) fn of_job(deadline: Instant) -> Self {
+    #[inline(always)]
+    pub(super) fn with_deadline(self, deadline: Instant) -> Self {
         Self {
-            deadline: Some(deadline),
-            ..Self::default()
+            deadline: nearest(self.deadline, Some(deadline)),
+            ..self
         }
     }
 

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Restore, current_job::with_current, with};
-use crate::job::limits::{Limits, nearest};
+use crate::job::limits::Limits;
 
 /// The limits of the running code, if any.
 #[inline(always)]
@@ -42,13 +42,7 @@ pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
 pub(crate) fn narrow_deadline(at: Instant) -> Restore<Option<Limits>> {
     let before = with(|context| {
         let around = context.limits.get();
-        let narrowed = match around {
-            None => Limits::of_job(at),
-            Some(around) => Limits {
-                deadline: nearest(around.deadline, Some(at)),
-                ..around
-            },
-        };
+        let narrowed = around.unwrap_or_default().with_deadline(at);
         context.limits.set(Some(narrowed));
         around
     });
