@@ -1,6 +1,6 @@
 //! `Throttle`: when the progress of a body is reported. Pure.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ pub(super) struct Throttle {
     frames: u32,
     /// The number of frames until the clock is read again.
     skipped: u8,
+    /// The body waited for the last frame.
+    waited: bool,
 }
 
 impl Throttle {
@@ -39,6 +41,7 @@ impl Throttle {
     #[inline]
     pub(super) fn wait(&mut self) {
         self.skipped = 0;
+        self.waited = true;
     }
 
     /// Whether a report is due. It then counts as made.
@@ -50,6 +53,10 @@ impl Throttle {
                 ..Self::default()
             };
             return true;
+        }
+        // Such frames tell no pace, and the next one may wait, too.
+        if mem::take(&mut self.waited) {
+            return false;
         }
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let passed = interval.saturating_sub(left);
@@ -140,6 +147,7 @@ mod tests {
                 next: Some(start + Duration::from_secs(u64::from(u32::MAX))),
                 frames: u32::MAX,
                 skipped: 0,
+                waited: false,
             };
             assert!(throttle.may_be_due());
             assert!(!throttle.is_due(start, interval));
