@@ -18,7 +18,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use tower_keep_benches::{COMPARISONS, Case, quick};
+use tower_keep_benches::{ADDED, COMPARISONS, Case, quick};
 
 /// Enough that tables have their size.
 const WARM_UP: u64 = 500;
@@ -67,6 +67,14 @@ const LIMITS: &[(&str, u64, u64)] = &[
     ("reqwest client, JSON", 16_740, 18_800),
     ("reqwest client, send JSON", 17_500, 19_580),
     ("reqwest client, one retry, JSON", 26_890, 0),
+    ("frame, job", 180, 260),
+    ("frame, log", 180, 260),
+    ("frame, progress", 240, 520),
+    ("frame, cancel", 260, 440),
+    ("frame, breaker", 160, 220),
+    ("frame, timeout", 320, 670),
+    ("frame, attempt timeout", 250, 650),
+    ("frame, client", 1_060, 2_280),
 ];
 
 /// Valgrind looks for it by its name, and then writes down what was executed since the last time.
@@ -202,6 +210,24 @@ fn print_ratios(cases: &[Case], found: &[[Option<u64>; 2]]) {
     println!();
 }
 
+fn print_added(cases: &[Case], found: &[[Option<u64>; 2]]) {
+    println!("Instructions that a layer adds to a frame of a body.\n");
+    println!("| {:32} | ready | pends |", "");
+    println!("|---|--:|--:|");
+    for added in ADDED {
+        let more = |at: usize| {
+            let count = |name: &str| {
+                let index = cases.iter().position(|case| case.name == name)?;
+                found[index][at]
+            };
+            Some(count(added.name)?.saturating_sub(count(added.to)?))
+        };
+        let [ready, pends] = [0, 1].map(|at| shown(more(at)));
+        println!("| {:32} | {ready:>5} | {pends:>5} |", added.name);
+    }
+    println!();
+}
+
 fn count_all() -> Result<Vec<String>, Box<dyn Error>> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions");
     if dir.exists() {
@@ -214,6 +240,7 @@ fn count_all() -> Result<Vec<String>, Box<dyn Error>> {
     let found = by_case(&mut cases, &counts);
     let faults = judge(&cases, &found);
     print_ratios(&cases, &found);
+    print_added(&cases, &found);
     Ok(faults)
 }
 

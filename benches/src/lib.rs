@@ -8,7 +8,7 @@ pub mod cases;
 mod drive;
 mod inner;
 
-pub use cases::{COMPARISONS, Case, Comparison, Goal, Stack, all};
+pub use cases::{ADDED, Added, COMPARISONS, Case, Comparison, Goal, Stack, all};
 pub use drive::{Subject, calls};
 pub use inner::{Broken, Inner};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use allocation_counter::AllocationInfo;
 use tokio::time::Instant;
-use tower_keep_benches::{COMPARISONS, Case, Comparison, Subject, best_tenth};
+use tower_keep_benches::{ADDED, COMPARISONS, Case, Comparison, Subject, best_tenth};
 
 use crate::held;
 
@@ -89,6 +89,7 @@ pub(crate) fn print_tables(cases: &mut [Case], quick: bool) {
     let pends = figures(cases, true, rounds, count);
     print_costs(cases, &ready, &pends);
     print_comparisons(cases, &ready, &pends);
+    print_added(cases, &ready, &pends);
     print_held(cases, if quick { 1_000 } else { 10_000 });
 }
 
@@ -170,6 +171,35 @@ fn print_comparisons(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<
         println!(
             "| {ours:32} | {peer:36} | {ready_ratio:>5} | {ready_goal:>7} | {pends_ratio:>5} | {pends_goal:>7} | \
              {allocations:>6} | {allocations_goal:>7} | {verdict:6} |"
+        );
+    }
+    println!();
+}
+
+fn print_added(cases: &[Case], ready: &[Option<Figures>], pends: &[Option<Figures>]) {
+    println!("What a layer adds to a frame of a body, in ns, and the goals.\n");
+    println!("| {:32} | ready |  goal | pends | {:6} |", "", "");
+    println!("|---|--:|--:|--:|---|");
+    for added in ADDED {
+        let more = |all: &[Option<Figures>]| {
+            let time = |name: &str| {
+                let index = cases.iter().position(|case| case.name == name)?;
+                Some(all[index].as_ref()?.time())
+            };
+            Some(time(added.name)? - time(added.to)?)
+        };
+        let (Some(ready), Some(pends)) = (more(ready), more(pends)) else {
+            continue;
+        };
+        let goal = (added.most).map_or_else(String::new, |most| format!("<= {most}"));
+        let verdict = match added.most {
+            None => "",
+            Some(most) if ready > most => "missed",
+            Some(_) => "met",
+        };
+        println!(
+            "| {:32} | {ready:5.1} | {goal:>5} | {pends:5.1} | {verdict:6} |",
+            added.name
         );
     }
     println!();

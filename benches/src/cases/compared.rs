@@ -186,4 +186,22 @@ pub const COMPARISONS: &[Comparison] = &[
         Goal::NONE,
     )
     .over("bare reqwest, JSON"),
+    of(
+        "frame, attempt timeout",
+        "frame, tower-http timeout",
+        Goal::times(1.0, 1.0).allocations(0),
+    )
+    .over("frame, bare"),
+    of(
+        "frame, timeout",
+        "frame, tower-http timeout",
+        Goal::times(1.0, 1.0).allocations(0),
+    )
+    .over("frame, bare"),
+    of(
+        "frame, log",
+        "frame, tower-http trace",
+        Goal::times(1.0, 1.0).allocations(0),
+    )
+    .over("frame, bare"),
 ];

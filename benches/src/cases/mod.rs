@@ -1,5 +1,6 @@
 //! What is measured: each of the layers, some stacks of them, and their peers.
 
+mod added;
 mod compared;
 mod http;
 pub mod keep;
@@ -10,7 +11,10 @@ use std::{fmt, rc::Rc};
 use tokio::runtime::Runtime;
 use tower::{Layer, Service};
 
-pub use self::compared::{COMPARISONS, Comparison, Goal};
+pub use self::{
+    added::{ADDED, Added},
+    compared::{COMPARISONS, Comparison, Goal},
+};
 use crate::{
     drive::{Driven, Rejecting, Subject},
     inner::{Failing, Inner},

@@ -5,6 +5,7 @@
 //! not an executor.
 
 mod bodies;
+mod frames;
 mod measure;
 
 use std::{

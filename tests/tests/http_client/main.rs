@@ -9,6 +9,7 @@ mod follow;
 mod follow_cancel;
 mod follow_circuit;
 mod follow_dispatch;
+mod follow_frames;
 mod follow_timeout;
 mod grpc_deadlines;
 mod hints;

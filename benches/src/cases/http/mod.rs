@@ -3,6 +3,7 @@
 //! A request is made in each iteration, as a service consumes it. So a case is compared by what it
 //! adds to the inner service alone, which makes the same request.
 
+mod frames;
 mod inner;
 mod keep;
 mod peers;
@@ -34,10 +35,12 @@ type HttpRequest = http::Request<Full<Bytes>>;
 
 pub(super) fn add_peers(cases: &mut Cases) {
     peers::add(cases);
+    frames::add_peers(cases);
 }
 
 pub(super) fn add_keep(cases: &mut Cases) {
     keep::add(cases);
+    frames::add_keep(cases);
 }
 
 /// What is sent.

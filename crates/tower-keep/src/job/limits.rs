@@ -28,6 +28,16 @@ impl Limits {
         }
     }
 
+    /// These limits, and a deadline of the whole job.
+    #[cfg(all(feature = "http", feature = "timeout"))]
+    #[inline(always)]
+    pub(super) fn with_deadline(self, deadline: Instant) -> Self {
+        Self {
+            deadline: nearest(self.deadline, Some(deadline)),
+            ..self
+        }
+    }
+
     /// Only a deadline of the running code.
     pub(crate) fn until(until: Instant) -> Self {
         Self {

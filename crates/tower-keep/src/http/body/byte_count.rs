@@ -1,6 +1,11 @@
 //! `ProgressLayer::http`: shows how many bytes of a response body have been read.
 
-use std::{fmt, pin::Pin, task::Context, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Buf;
 use http_body::Body;
@@ -10,6 +15,7 @@ use super::{
     AtBodyEnd, FollowResponse, JobGuard,
     at_body_end::follow,
     guard::{End, Guard, PolledFrame},
+    throttle::Throttle,
 };
 use crate::{
     ProgressLayer, Report,
@@ -51,7 +57,7 @@ pub struct ByteGuard {
     read: u64,
     reported: u64,
     total: Option<u64>,
-    next_report: Option<Instant>,
+    throttle: Throttle,
 }
 
 impl ByteGuard {
@@ -61,24 +67,22 @@ impl ByteGuard {
             read: 0,
             reported: 0,
             total: None,
-            next_report: None,
+            throttle: Throttle::default(),
         }
     }
 
+    #[inline]
     fn count(&mut self, bytes: usize) {
         self.read += bytes as u64;
-        if !self.job.is_heard() {
-            return;
-        }
-        let now = Instant::now();
-        if self.next_report.is_none_or(|next| now >= next) {
-            self.report_at(now);
+        if self.throttle.may_be_due() {
+            self.report_if_due();
         }
     }
 
-    fn report_at(&mut self, now: Instant) {
-        self.next_report = Some(now + INTERVAL);
-        self.report();
+    fn report_if_due(&mut self) {
+        if self.job.is_heard() && self.throttle.is_due(Instant::now(), INTERVAL) {
+            self.report();
+        }
     }
 
     fn report(&mut self) {
@@ -90,12 +94,10 @@ impl ByteGuard {
 impl Guard for ByteGuard {
     fn begin(&mut self, length: Option<u64>) {
         self.total = length;
-        if self.job.is_heard() {
-            self.report_at(Instant::now());
-        }
+        self.report_if_due();
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_frame<B>(
         &mut self,
         body: Pin<&mut Option<B>>,
@@ -106,10 +108,14 @@ impl Guard for ByteGuard {
         B::Error: Into<BoxError>,
     {
         let polled = self.job.poll_frame(body, cx);
-        if let std::task::Poll::Ready(Some(Ok(frame))) = &polled {
-            if let Some(data) = frame.data_ref() {
-                self.count(data.remaining());
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    self.count(data.remaining());
+                }
             }
+            Poll::Ready(_) => {}
+            Poll::Pending => self.throttle.wait(),
         }
         polled
     }

@@ -47,7 +47,7 @@ impl Guard for CancelGuard {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_frame<B>(
         &mut self,
         mut body: Pin<&mut Option<B>>,

@@ -33,7 +33,7 @@ impl CircuitGuard {
 }
 
 impl Guard for CircuitGuard {
-    #[inline]
+    #[inline(always)]
     fn poll_frame<B>(
         &mut self,
         body: Pin<&mut Option<B>>,

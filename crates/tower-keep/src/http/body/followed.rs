@@ -100,6 +100,7 @@ where
         if this.held.guard().is_none() {
             return poll_body(this.body, cx);
         }
+        this.held.keep_verdict();
         let unwinding = Unwinding(this.held);
         let Some(guard) = unwinding.0.guard() else {
             unreachable!("it is there until the end")
@@ -115,6 +116,7 @@ where
             Poll::Ready(None) => unwinding.0.end(End::Complete),
             Poll::Ready(Some(Err(error))) => unwinding.0.end(End::Failed(error)),
         }
+        unwinding.0.return_verdict(&polled);
         mem::forget(unwinding);
         polled
     }

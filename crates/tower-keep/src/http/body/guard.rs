@@ -12,7 +12,7 @@ use crate::{
     error::BoxError,
     job::{
         membership::Reading,
-        verdict::{self, VerdictKind},
+        verdict::{self, Carried, VerdictKind},
     },
 };
 
@@ -53,7 +53,7 @@ pub trait Guard: Sized {
 }
 
 /// Polls the body, unless it was dropped.
-#[inline]
+#[inline(always)]
 pub(super) fn poll_body<B>(body: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
 where
     B: Body,
@@ -101,22 +101,55 @@ impl End<'_> {
 }
 
 /// A guard that sees exactly one end. A drop before the body's end is an end too.
-pub(super) struct Held<G: Guard>(Option<G>);
+pub(super) struct Held<G: Guard> {
+    guard: Option<G>,
+    /// While the body is polled.
+    aside: Option<Box<Carried>>,
+}
 
 impl<G: Guard> Held<G> {
     pub(super) fn new(guard: Option<G>) -> Self {
-        Self(guard)
+        Self { guard, aside: None }
     }
 
     /// `None` after the end.
     #[inline(always)]
     pub(super) fn guard(&mut self) -> Option<&mut G> {
-        self.0.as_mut()
+        self.guard.as_mut()
+    }
+
+    /// Before a poll. A verdict that the poll leaves belongs to its error. So an earlier verdict
+    /// waits until the poll is over: a layer inside may read the body before its call returns.
+    #[inline(always)]
+    pub(super) fn keep_verdict(&mut self) {
+        if verdict::is_left() {
+            self.put_aside();
+        }
+    }
+
+    /// After the poll.
+    #[inline(always)]
+    pub(super) fn return_verdict<T>(&mut self, polled: &Poll<Option<Result<T, BoxError>>>) {
+        if self.aside.is_some() {
+            self.put_back(matches!(polled, Poll::Ready(Some(Err(_)))));
+        }
+    }
+
+    #[cold]
+    fn put_aside(&mut self) {
+        self.aside = Some(Box::new(verdict::carry()));
+    }
+
+    #[cold]
+    fn put_back(&mut self, failed: bool) {
+        if let (Some(aside), false) = (self.aside.take(), failed) {
+            verdict::leave_carried(*aside);
+        }
     }
 
     #[inline]
     pub(super) fn end(&mut self, end: End<'_>) {
-        if let Some(guard) = self.0.take() {
+        if let Some(guard) = self.guard.take() {
             guard.end(end);
         }
     }

@@ -33,7 +33,7 @@ impl JobGuard {
 }
 
 impl Guard for JobGuard {
-    #[inline]
+    #[inline(always)]
     fn poll_frame<B>(
         &mut self,
         body: Pin<&mut Option<B>>,

@@ -59,6 +59,8 @@ mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;
+#[cfg(feature = "progress")]
+mod throttle;
 #[cfg(feature = "timeout")]
 mod time_guard;
 

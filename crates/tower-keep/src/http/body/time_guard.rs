@@ -34,10 +34,15 @@ pub struct TimeGuard {
     /// The body was pending at the last poll. The idle limit then expires at `deadline.at`.
     waits: bool,
     in_io_error: bool,
+    /// The number of frames under an overall limit, modulo 256.
+    frames: u8,
     // Boxed: most bodies need none, and it would pin the body. It may fire early, as the wait for
     // each frame has its own time of expiry.
     timer: Option<Pin<Box<Sleep>>>,
 }
+
+/// With a timer that runs, one frame of this many reads the clock.
+const CLOCK_EVERY: u8 = 16;
 
 impl TimeGuard {
     pub(crate) fn new(reading: Reading, deadline: Option<Deadline>) -> Self {
@@ -46,24 +51,24 @@ impl TimeGuard {
             deadline,
             waits: false,
             in_io_error: false,
+            frames: 0,
             timer: None,
         }
     }
 
     /// Whether the limit expires although this frame has arrived. A reader may be slower than the
     /// server, so that the body never waits: an overall limit must still end it.
-    #[inline]
+    #[inline(always)]
     fn is_late<B: Body>(&mut self, frame: &Frame<B::Data>, body: Option<&B>) -> bool {
         self.waits = false;
         match &self.deadline {
             Some(deadline) if deadline.measure == Measure::Total => {
-                // A timer that runs saves reading the clock.
-                let may_be_late = self.timer.as_ref().is_none_or(|timer| timer.is_elapsed());
-                // What arrives at the moment of the limit wins, and so does the last frame.
-                may_be_late
-                    && Instant::now() > deadline.at
-                    && !frame.is_trailers()
-                    && !body.is_some_and(is_at_end)
+                self.frames = self.frames.wrapping_add(1);
+                // A timer that runs saves reading the clock. But it cannot fire if the reader never
+                // yields to the runtime.
+                let may_be_late = self.frames % CLOCK_EVERY == 0
+                    || self.timer.as_ref().is_none_or(|timer| timer.is_elapsed());
+                may_be_late && is_passed(deadline.at) && is_in_the_middle(frame, body)
             }
             _ => false,
         }
@@ -133,8 +138,17 @@ impl TimeGuard {
     }
 }
 
+fn is_passed(at: Instant) -> bool {
+    Instant::now() > at
+}
+
+/// What arrives at the moment of the limit wins, and so does the last frame.
+fn is_in_the_middle<B: Body>(frame: &Frame<B::Data>, body: Option<&B>) -> bool {
+    !frame.is_trailers() && !body.is_some_and(is_at_end)
+}
+
 impl Guard for TimeGuard {
-    #[inline]
+    #[inline(always)]
     fn poll_frame<B>(
         &mut self,
         mut body: Pin<&mut Option<B>>,
@@ -144,9 +158,11 @@ impl Guard for TimeGuard {
         B: Body,
         B::Error: Into<BoxError>,
     {
-        let limits = Deadline::limits(self.deadline.as_ref(), None);
+        let deadline = self.deadline.as_ref();
+        let total = deadline.filter(|deadline| deadline.measure == Measure::Total);
+        let at = total.map(|deadline| deadline.at);
         let polled = self.reading.poll(|| {
-            let _in_force = limits.deadline.map(|_| context::narrow(limits));
+            let _in_force = at.map(context::narrow_deadline);
             poll_body(body.as_mut(), cx)
         });
         let is_over = match &polled {

@@ -36,6 +36,22 @@ pub(crate) fn narrow(by: Limits) -> Restore<Option<Limits>> {
     }
 }
 
+/// Adds the deadline of the job to the outer layers' limits.
+#[cfg(all(feature = "http", feature = "timeout"))]
+#[inline(always)]
+pub(crate) fn narrow_deadline(at: Instant) -> Restore<Option<Limits>> {
+    let before = with(|context| {
+        let around = context.limits.get();
+        let narrowed = around.unwrap_or_default().with_deadline(at);
+        context.limits.set(Some(narrowed));
+        around
+    });
+    Restore {
+        field: |context| &context.limits,
+        before,
+    }
+}
+
 /// Enters another stack. A limit on a job also bounds its child jobs. Any other limit bounds only
 /// the code that it polls itself.
 #[inline(always)]

@@ -84,6 +84,16 @@ pub(in crate::job) fn clear_verdict() {
     });
 }
 
+/// Whether there is a verdict or an explanation.
+#[cfg(feature = "http")]
+#[inline(always)]
+pub(in crate::job) fn has_verdict() -> bool {
+    with(|context| {
+        context.verdict.get().is_some()
+            || (context.explanation).look(|explanation| explanation.is_some())
+    })
+}
+
 /// Takes the verdict.
 #[inline(always)]
 pub(in crate::job) fn take_verdict() -> Carried {

@@ -92,6 +92,16 @@ pub(crate) fn is_current(core: &Arc<Core>) -> bool {
     with_current(|job| job.is_some_and(|job| Arc::ptr_eq(job, core)))
 }
 
+/// Whether the code of this job runs already.
+#[cfg(feature = "http")]
+#[inline(always)]
+pub(in crate::job) fn is_running(core: &Arc<Core>) -> bool {
+    with(|context| {
+        context.phase.get() == Phase::Running
+            && (context.job).look(|job| job.is_some_and(|job| Arc::ptr_eq(job, core)))
+    })
+}
+
 /// Makes the job in the slot the ambient one.
 #[inline(always)]
 pub(crate) fn enter(

@@ -78,16 +78,22 @@ impl Reading {
     }
 
     /// Polls the body in the job's scope.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        // A verdict belongs to the error of this poll.
-        verdict::clear();
         let Membership { role, job, .. } = &mut self.membership;
-        if job.is_some() {
-            adopt::within(job, Phase::Running, *role == Role::Owner, poll)
-        } else {
-            let _running = context::is_calling().then(|| context::in_phase(Phase::Running));
+        let owns = *role == Role::Owner;
+        // Most often a layer around has entered the job, and notices a panic.
+        let is_inside = match job {
+            Some(job) => !owns && context::is_running(job),
+            None => true,
+        };
+        // Each place compiles the inner bodies once more, so that two are enough.
+        if is_inside {
+            let is_called = job.is_none() && context::is_calling();
+            let _running = is_called.then(|| context::in_phase(Phase::Running));
             poll()
+        } else {
+            adopt::within(job, Phase::Running, owns, poll)
         }
     }
 

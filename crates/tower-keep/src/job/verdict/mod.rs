@@ -132,6 +132,13 @@ pub(crate) fn carry() -> Carried {
     context::take_verdict()
 }
 
+/// Whether the result of other code left something on the thread.
+#[cfg(feature = "http")]
+#[inline(always)]
+pub(crate) fn is_left() -> bool {
+    context::has_verdict()
+}
+
 /// Copies the verdict and its explanation.
 pub(crate) fn peek() -> Carried {
     Carried::new(read(), context::explanation())
