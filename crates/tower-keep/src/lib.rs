@@ -209,6 +209,8 @@ pub use self::pipeline::Pipeline;
 pub use self::progress::ProgressLayer;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 pub use self::ratio::{InvalidRatio, InvalidWindow, Ratio};
+#[cfg(all(feature = "http", feature = "retry"))]
+pub use self::http::resume::ResumeLayer;
 #[cfg(feature = "retry")]
 pub use self::retry::RetryLayer;
 #[cfg(feature = "timeout")]

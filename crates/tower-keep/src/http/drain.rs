@@ -13,7 +13,12 @@ use bytes::Buf;
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::Body;
 
-use crate::retry::hook::{DiscardOutcome, SealedDiscard};
+use tower_service::Service;
+
+use crate::retry::{
+    Policy,
+    hook::{Answered, DiscardOutcome, Hooks, Respond, SealedDiscard},
+};
 
 /// The most bytes of a body that are read and dropped.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -49,6 +54,24 @@ impl DiscardOutcome<reqwest::Response> for DrainBody {
 
     fn discard(&self, response: reqwest::Response) -> Option<Self::Drain> {
         self.discard(http::Response::<reqwest::Body>::from(response))
+    }
+}
+
+impl<S, Request, P, X> Respond<S, Request, P, X> for DrainBody
+where
+    S: Service<Request>,
+    P: Policy<Request, S::Response, S::Error>,
+    X: Hooks<Request, S::Response, S::Error>,
+{
+    type Response = S::Response;
+
+    #[inline(always)]
+    fn respond(
+        &self,
+        response: S::Response,
+        call: Answered<'_, S, Request, P, X>,
+    ) -> Self::Response {
+        call.finish(response)
     }
 }
 

@@ -271,6 +271,8 @@ pub mod replay;
 #[cfg(feature = "reqwest-0-13")]
 mod reqwest;
 #[cfg(feature = "retry")]
+pub mod resume;
+#[cfg(feature = "retry")]
 mod retry;
 pub mod send_deadline;
 #[cfg(feature = "reqwest-0-13")]

@@ -49,7 +49,7 @@ mod cancel_guard;
 #[cfg(feature = "circuit-breaker")]
 mod circuit_guard;
 mod end;
-mod follow;
+pub(crate) mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;
