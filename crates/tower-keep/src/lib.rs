@@ -196,6 +196,8 @@ pub use self::dedup::DedupLayer;
 pub use self::dispatch::{Dispatcher, JobHandle};
 #[cfg(feature = "reqwest-0-13")]
 pub use self::http::SendThrough;
+#[cfg(all(feature = "http", feature = "retry"))]
+pub use self::http::resume::ResumeLayer;
 #[cfg(feature = "http")]
 pub use self::http::{
     RepeatRequest, idempotency_key::IdempotencyKeyLayer, replay::ReplayLayer,
@@ -209,8 +211,6 @@ pub use self::pipeline::Pipeline;
 pub use self::progress::ProgressLayer;
 #[cfg(any(feature = "circuit-breaker", feature = "retry"))]
 pub use self::ratio::{InvalidRatio, InvalidWindow, Ratio};
-#[cfg(all(feature = "http", feature = "retry"))]
-pub use self::http::resume::ResumeLayer;
 #[cfg(feature = "retry")]
 pub use self::retry::RetryLayer;
 #[cfg(feature = "timeout")]

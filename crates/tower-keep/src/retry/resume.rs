@@ -134,13 +134,16 @@ where
             resumes: true,
             attempt: self.attempt,
             max_retries: self.max_retries,
-            repeatable: kept.as_ref().is_some_and(|kept| layer.hooks.can_repeat(kept)),
+            repeatable: kept
+                .as_ref()
+                .is_some_and(|kept| layer.hooks.can_repeat(kept)),
             total_deadline: self.shared.deadline_at(self.deadline),
             jitter: &mut self.jitter,
             budget: self.budget.as_ref(),
         };
         let describe = || described(Some(describe_error(&**error).to_string().into()));
-        let delay = (failed.next(&result, Decision::Retry, false, describe)).map_err(NoAttempt::GaveUp)?;
+        let delay =
+            (failed.next(&result, Decision::Retry, false, describe)).map_err(NoAttempt::GaveUp)?;
         // It does not apply to the next attempt.
         verdict::clear();
         let call = RetryCall {

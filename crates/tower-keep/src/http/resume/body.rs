@@ -20,7 +20,10 @@ use crate::{
     Rejection,
     error::{BoxError, find},
     event::LimitScope,
-    http::{ErrorKind, HttpResponse, body::guard::{PolledFrame, poll_body}},
+    http::{
+        ErrorKind, HttpResponse,
+        body::guard::{PolledFrame, poll_body},
+    },
     job::Elapsed,
     retry::hook::NoAttempt,
 };
@@ -155,15 +158,13 @@ where
                 };
                 let (reason, failure) = match ready!(call.poll_response(cx)) {
                     Err(error) => (NotResumedReason::Failed, Some(error)),
-                    Ok(response) => {
-                        match representation.go_on_with(&response) {
-                            Ok(()) => {
-                                this.body.set(Some(response.into_body()));
-                                continue;
-                            }
-                            Err(reason) => (reason, None),
+                    Ok(response) => match representation.go_on_with(&response) {
+                        Ok(()) => {
+                            this.body.set(Some(response.into_body()));
+                            continue;
                         }
-                    }
+                        Err(reason) => (reason, None),
+                    },
                 };
                 let error = representation.not_resumed(reason, this.interruption, failure);
                 release(this.known, this.call);
@@ -186,9 +187,9 @@ where
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match (&self.known, &self.body) {
-            (Some(known), _) if known.is_exact => {
-                SizeHint::with_exact(known.representation.left())
-            }
+            (Some(known), _) if known.is_exact => SizeHint::with_exact(known.representation.left()),
+            // Later bodies may know what the first did not.
+            (Some(known), _) if known.representation.is_resumed() => SizeHint::default(),
             (_, Some(body)) => body.size_hint(),
             (Some(_), None) => SizeHint::default(),
             (None, None) => SizeHint::with_exact(0),
@@ -227,10 +228,13 @@ fn interrupted<C: Resumption>(
 ) -> Interrupted {
     let is_error = error.is_some();
     let error = error.unwrap_or_else(|| {
-        io::Error::new(io::ErrorKind::UnexpectedEof, match representation.has_short_part() {
-            true => "the server sent only the beginning of the range",
-            false => "the response body is shorter than its declared length",
-        })
+        io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            match representation.has_short_part() {
+                true => "the server sent only the beginning of the range",
+                false => "the response body is shorter than its declared length",
+            },
+        )
         .into()
     });
     // After a resumption, the reader must not take a part for the whole.
@@ -269,7 +273,11 @@ impl Representation {
         &mut self,
         response: &T,
     ) -> Result<(), NotResumedReason> {
-        self.go_on(response.status(), response.headers(), response.exact_length())
+        self.go_on(
+            response.status(),
+            response.headers(),
+            response.exact_length(),
+        )
     }
 
     #[cold]

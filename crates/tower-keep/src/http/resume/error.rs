@@ -102,7 +102,11 @@ impl fmt::Display for NotResumedReason {
             Self::Failed => f.write_str("the range request failed"),
             // The reason phrase could be anything.
             Self::Status(status) => {
-                write!(f, "the server answered a range request with {}", status.as_u16())
+                write!(
+                    f,
+                    "the server answered a range request with {}",
+                    status.as_u16()
+                )
             }
             Self::Changed => f.write_str("the representation has changed"),
             Self::RangeIgnored => f.write_str("the server ignores ranges"),

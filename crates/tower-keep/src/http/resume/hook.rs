@@ -15,7 +15,7 @@ use crate::{
     job::verdict,
     retry::{
         Policy,
-        hook::{Answered, DiscardOutcome, Hooks, ResumableCall, Respond, SealedDiscard},
+        hook::{Answered, DiscardOutcome, Hooks, Respond, ResumableCall, SealedDiscard},
     },
 };
 
@@ -51,8 +51,7 @@ where
     P: Policy<Request, S::Response, S::Error>,
     X: Hooks<Request, S::Response, S::Error>,
 {
-    type Response =
-        <S::Response as ResumeResponse<ResumableCall<S, Request, P, X>>>::Resumed;
+    type Response = <S::Response as ResumeResponse<ResumableCall<S, Request, P, X>>>::Resumed;
 
     fn is_bodiless(&self, request: &Request) -> bool {
         request.method() == Method::HEAD
@@ -65,16 +64,16 @@ where
     ) -> Self::Response {
         // Nothing of the server's follows a response that a layer made.
         let verdict = verdict::read();
-        let is_over = call.membership.is_bodiless()
-            || verdict.is_some_and(|verdict| verdict.made_response());
+        let is_over =
+            call.membership.is_bodiless() || verdict.is_some_and(|verdict| verdict.made_response());
         let representation = (!is_over && verdict.is_none())
             .then(|| {
                 let length = response.exact_length();
                 Representation::of(response.status(), response.headers(), length)
             })
             .flatten();
-        let resumption = representation
-            .and_then(|representation| Some((representation, call.resumable()?)));
+        let resumption =
+            representation.and_then(|representation| Some((representation, call.resumable()?)));
         if resumption.is_none() {
             call.end_attempt();
         }

@@ -93,7 +93,9 @@ impl ResumeLayer {
 
     fn change(
         self,
-        change: impl FnOnce(RetryLayer<RangeRequests, ResumeHooks>) -> RetryLayer<RangeRequests, ResumeHooks>,
+        change: impl FnOnce(
+            RetryLayer<RangeRequests, ResumeHooks>,
+        ) -> RetryLayer<RangeRequests, ResumeHooks>,
     ) -> Self {
         Self {
             retry: change(self.retry),

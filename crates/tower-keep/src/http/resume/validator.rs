@@ -52,7 +52,12 @@ impl Validator {
 
     /// Whether nothing in this response says that its representation is another one.
     pub(super) fn may_be_of(&self, headers: &HeaderMap) -> bool {
-        let agrees = |name| headers.get_all(name).iter().all(|value| *value == self.value);
+        let agrees = |name| {
+            headers
+                .get_all(name)
+                .iter()
+                .all(|value| *value == self.value)
+        };
         match self.kind {
             Kind::EntityTag => agrees(ETAG),
             Kind::LastModified => !headers.contains_key(ETAG) && agrees(LAST_MODIFIED),
@@ -114,7 +119,10 @@ mod tests {
             let found = Validator::of(&headers([(ETAG, tag)]));
             assert_eq!(found.is_some(), is_strong, "{tag}");
         }
-        assert_eq!(Validator::of(&headers([(ETAG, "\"a\""), (ETAG, "\"a\"")])), None);
+        assert_eq!(
+            Validator::of(&headers([(ETAG, "\"a\""), (ETAG, "\"a\"")])),
+            None
+        );
     }
 
     /// RFC 9110, section 13.1.5: a date only if there is no entity tag.
@@ -147,7 +155,11 @@ mod tests {
             (headers([(ETAG, "W/\"a\"")]), false, false),
             (headers([(ETAG, "\"a\""), (ETAG, "\"b\"")]), false, false),
         ] {
-            assert_eq!((tag.may_be_of(&other), tag.is_of(&other)), (may_be, is), "{other:?}");
+            assert_eq!(
+                (tag.may_be_of(&other), tag.is_of(&other)),
+                (may_be, is),
+                "{other:?}"
+            );
         }
 
         let later = (DATE, "Sat, 16 Nov 2024 12:00:00 GMT");
@@ -157,9 +169,17 @@ mod tests {
             (headers([(LAST_MODIFIED, DAY)]), true, false),
             (headers([]), true, false),
             (headers([(ETAG, "\"a\"")]), false, false),
-            (headers([(LAST_MODIFIED, "Fri, 15 Nov 2024 12:00:01 GMT")]), false, false),
+            (
+                headers([(LAST_MODIFIED, "Fri, 15 Nov 2024 12:00:01 GMT")]),
+                false,
+                false,
+            ),
         ] {
-            assert_eq!((date.may_be_of(&other), date.is_of(&other)), (may_be, is), "{other:?}");
+            assert_eq!(
+                (date.may_be_of(&other), date.is_of(&other)),
+                (may_be, is),
+                "{other:?}"
+            );
         }
     }
 }
