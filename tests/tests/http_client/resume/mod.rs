@@ -2,8 +2,11 @@
 
 mod answers;
 mod attempts;
+mod downloads;
+mod file_server;
 mod first_responses;
 mod properties;
+mod stacks;
 
 use std::{
     collections::VecDeque,

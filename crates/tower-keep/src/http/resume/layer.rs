@@ -23,6 +23,17 @@ type ResumeHooks =
 /// [`resume`](RetryLayer::resume) there instead. See the [module](crate::http::resume) for what is
 /// resumed.
 ///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_keep::{ResumeLayer, retry::Backoff};
+///
+/// let resume = ResumeLayer::new()
+///     .max_resumptions(5)
+///     .backoff(Backoff::exponential(Duration::from_secs(1)));
+/// # let _ = resume;
+/// ```
+///
 /// | setting | default |
 /// |---|---|
 /// | [`max_resumptions`](Self::max_resumptions): in a row, without a byte in between | 3 |
@@ -131,6 +142,17 @@ impl<P, C, H, B, N, A> RetryLayer<P, HookSet<C, H, B, N, A, DrainBody>> {
     /// The range requests are attempts of this layer. They share its backoff, its budget, its
     /// maximum, its hints, its limits and its hooks. Each byte that arrives resets the number of
     /// attempts, but not [`max_total_time`](Self::max_total_time).
+    ///
+    /// Its body is a [`ResumedBody`](crate::http::resume::ResumedBody), and the job of the call ends
+    /// with it. The hook [`on_give_up`](Self::on_give_up) also sees the outcome of a range request;
+    /// what it returns must still be the rest of the body.
+    ///
+    /// ```
+    /// use tower_keep::{Pipeline, RetryLayer};
+    ///
+    /// let pipeline = Pipeline::http_client().retry(RetryLayer::http().max_retries(5).resume());
+    /// # let _ = pipeline;
+    /// ```
     ///
     /// The error of the inner service must be `Into<BoxError>`. With reqwest, the inner service must
     /// be `Send` and `'static`.
