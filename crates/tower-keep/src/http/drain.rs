@@ -13,12 +13,7 @@ use bytes::Buf;
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::Body;
 
-use tower_service::Service;
-
-use crate::retry::{
-    Policy,
-    hook::{Answered, DiscardOutcome, Hooks, Respond, SealedDiscard},
-};
+use crate::retry::hook::{DiscardOutcome, RespondAsIs, SealedDiscard};
 
 /// The most bytes of a body that are read and dropped.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -57,23 +52,7 @@ impl DiscardOutcome<reqwest::Response> for DrainBody {
     }
 }
 
-impl<S, Request, P, X> Respond<S, Request, P, X> for DrainBody
-where
-    S: Service<Request>,
-    P: Policy<Request, S::Response, S::Error>,
-    X: Hooks<Request, S::Response, S::Error>,
-{
-    type Response = S::Response;
-
-    #[inline(always)]
-    fn respond(
-        &self,
-        response: S::Response,
-        call: Answered<'_, S, Request, P, X>,
-    ) -> Self::Response {
-        call.finish(response)
-    }
-}
+impl RespondAsIs for DrainBody {}
 
 /// Reads frames and drops them, until the body ends, fails, or exceeds its limits.
 #[derive(Debug)]

@@ -81,7 +81,7 @@ impl TimeoutLayer {
     /// these waits with [`idle`](TimeoutLayer::idle).
     ///
     /// A body that fails is not retried, because its head has left the retry: the job fails. A
-    /// [`RetryLayer::resume`](crate::RetryLayer::resume) around it asks for the rest of the body.
+    /// `RetryLayer::http().resume()` around it asks for the rest of the body.
     ///
     /// See [HTTP bodies](crate::timeout#http-bodies) for the exact rules.
     #[must_use]

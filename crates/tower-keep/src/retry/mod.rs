@@ -286,7 +286,7 @@ pub(crate) mod hook {
         hooks::{HookSet, Hooks},
         keep_request::{KeepRequest, sealed::Sealed as SealedKeep},
         max_retries::LayerRetries,
-        respond::{Answered, Respond},
+        respond::{Answered, Respond, RespondAsIs},
         resume::{NoAttempt, ResumableCall},
     };
 }

@@ -41,8 +41,15 @@ where
     ) -> Self::Response;
 }
 
-impl<S, Request, P, X> Respond<S, Request, P, X> for DropOutcome
+/// Hooks whose caller gets the last response as it is.
+pub trait RespondAsIs: Sealed {}
+
+impl RespondAsIs for DropOutcome {}
+
+#[diagnostic::do_not_recommend]
+impl<D, S, Request, P, X> Respond<S, Request, P, X> for D
 where
+    D: RespondAsIs,
     S: Service<Request>,
     P: Policy<Request, S::Response, S::Error>,
     X: Hooks<Request, S::Response, S::Error>,

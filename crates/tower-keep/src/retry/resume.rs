@@ -34,6 +34,8 @@ pub(crate) enum NoAttempt {
     GaveUp(GiveUpReason),
 }
 
+type Attempts<S, Request, P, X> = Pin<Box<ResponseFuture<S, Request, P, X>>>;
+
 /// A call whose response is read: what another attempt needs.
 #[allow(missing_debug_implementations, reason = "it has no public name")]
 pub struct ResumableCall<S, Request, P, X>
@@ -44,7 +46,7 @@ where
 {
     /// Not both are `None`: the service and the request are here, or in the running attempts.
     next: Option<(S, X::Kept)>,
-    running: Option<Pin<Box<ResponseFuture<S, Request, P, X>>>>,
+    running: Option<Attempts<S, Request, P, X>>,
     budget: Option<RetryBudget>,
     /// Attempts since the last byte.
     attempt: u32,

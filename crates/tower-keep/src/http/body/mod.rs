@@ -24,7 +24,7 @@
 //! The outermost layer of the stack. If that layer does not follow the body, the job ends at the
 //! head. These layers follow it: [`JobLayer::http`](crate::JobLayer::http), `LogLayer::http`,
 //! `ProgressLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`, and a retry with
-//! [`resume`](super::resume). Without `http()` they do not, and neither does a `Dispatcher`.
+//! `resume()`. Without `http()` they do not, and neither does a `Dispatcher`.
 //!
 //! # Keep or drop
 //!
