@@ -223,13 +223,13 @@ where
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     /// R86 The reader gets what the head of the first response promised, or a beginning of it and an
     /// error.
     #[test]
     fn the_content_or_an_error(
-        content in proptest::collection::vec(any::<u8>(), 0..60),
+        content in proptest::collection::vec(any::<u8>(), 1..60),
         script in proptest::collection::vec(act(), 0..12),
         range in proptest::option::of((0..40_usize, 0..40_usize)),
         is_exact: bool,
@@ -251,7 +251,10 @@ proptest! {
         }));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all().start_paused(true).build().unwrap();
-        let Some(got) = runtime.block_on(run(Arc::clone(&state), request, retries)) else {
+        // The clock is paused: a call that waits for nothing ends here.
+        let call = run(Arc::clone(&state), request, retries);
+        let call = async { tokio::time::timeout(secs(1_000_000), call).await.expect("it hangs") };
+        let Some(got) = runtime.block_on(call) else {
             return Ok(());
         };
         let state = state.lock().unwrap();
