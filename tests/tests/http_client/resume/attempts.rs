@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Request};
+use http_body_util::BodyExt;
 use tokio::time::Instant;
 use tower::{Layer, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
 use tower_keep::{
@@ -484,4 +485,43 @@ async fn a_limit_of_one_call() {
         .layer(ConcurrencyLimitLayer::new(1))
         .service(server.client());
     download(stack, get()).await.is_whole();
+}
+
+/// R86 A limit inside ends the job also if a layer in between hides its error.
+#[tokio::test(start_paused = true)]
+async fn a_hidden_limit() {
+    let server = Server::new([Answer::whole(CONTENT).ends_after(4, End::Stalls)]);
+    let limited = TimeoutLayer::http(secs(5)).layer(server.client());
+    let hidden = limited.map_response(|response: http::Response<_>| {
+        response.map(|body| body.map_err(|error| std::io::Error::other(error.to_string())))
+    });
+    let got = download(layer().layer(hidden), get()).await;
+    got.is_unchanged(&CONTENT[..4]);
+    assert_eq!(server.arrived().len(), 1);
+}
+
+/// R86 If the request cannot be repeated any more, a part is not taken for the whole.
+#[tokio::test(start_paused = true)]
+async fn the_last_clone() {
+    let clones = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let server = Server::new([first(), rest().ends_after(3, End::Done)]);
+    let retry = RetryLayer::http()
+        .resume()
+        .clone_with(move |request: &Request<String>| {
+            let earlier = clones.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            (earlier < 2).then(|| request.clone())
+        });
+    let got = download(retry.layer(server.client()), get()).await;
+    got.is_unchanged(&CONTENT[..7]);
+}
+
+/// R86 A request that cannot be kept is not resumed.
+#[tokio::test(start_paused = true)]
+async fn no_clone() {
+    let server = Server::new([first()]);
+    let retry = RetryLayer::http()
+        .resume()
+        .clone_with(|_: &Request<String>| None);
+    let got = download(retry.layer(server.client()), get()).await;
+    got.is_unchanged(&CONTENT[..4]);
 }

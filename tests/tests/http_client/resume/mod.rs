@@ -2,6 +2,7 @@
 
 mod answers;
 mod attempts;
+mod bodies;
 mod downloads;
 mod file_server;
 mod first_responses;
