@@ -487,7 +487,7 @@ async fn a_limit_of_one_call() {
     download(stack, get()).await.is_whole();
 }
 
-/// R86 A limit inside ends the job also if a layer in between hides its error.
+/// R86 A limit inside ends a tracked job also if a layer in between hides its error.
 #[tokio::test(start_paused = true)]
 async fn a_hidden_limit() {
     let server = Server::new([Answer::whole(CONTENT).ends_after(4, End::Stalls)]);
@@ -495,7 +495,9 @@ async fn a_hidden_limit() {
     let hidden = limited.map_response(|response: http::Response<_>| {
         response.map(|body| body.map_err(|error| std::io::Error::other(error.to_string())))
     });
-    let got = download(layer().layer(hidden), get()).await;
+    let recorder = Recorder::new();
+    let stack = LogLayer::http_to(recorder.clone()).layer(layer().layer(hidden));
+    let got = download(stack, get()).await;
     got.is_unchanged(&CONTENT[..4]);
     assert_eq!(server.arrived().len(), 1);
 }
