@@ -34,6 +34,9 @@ use crate::{
     sharded::Shard,
 };
 
+#[cfg(feature = "http")]
+mod resumption;
+
 pin_project! {
     /// The response future of [`Retry`](super::Retry).
     #[must_use = "futures do nothing unless polled"]
@@ -85,14 +88,6 @@ pin_project! {
         // `None`: the request is made of the kept request in `next`.
         Readying { service: S, prepared: Option<R> },
     }
-}
-
-/// What a resumption leaves for a later one.
-#[cfg(feature = "http")]
-pub(super) struct Rest<S, Kept> {
-    pub(super) next: Option<(S, Kept)>,
-    pub(super) attempt: u32,
-    pub(super) jitter: Option<Box<JitterState>>,
 }
 
 impl<S, F, H, R, D> State<S, F, H, R, D> {
@@ -161,46 +156,6 @@ where
             jitter: None,
             shared: call.shared,
             membership,
-        }
-    }
-
-    /// The attempts of a resumption, from the wait before the first.
-    #[cfg(feature = "http")]
-    pub(super) fn waiting(
-        delay: Duration,
-        next: Option<(S, X::Kept)>,
-        call: RetryCall<P::Seen, P, X>,
-        attempt: u32,
-        jitter: Option<Box<JitterState>>,
-        membership: Membership,
-    ) -> Self {
-        let next = next.map(|(service, kept)| Next {
-            service,
-            kept: Some(kept),
-        });
-        Self {
-            attempt,
-            jitter,
-            ..Self::new(State::waiting(delay, None), next, call, membership)
-        }
-    }
-
-    /// Takes what a later resumption needs. The attempts have this result.
-    #[cfg(feature = "http")]
-    pub(super) fn take_rest(
-        self: Pin<&mut Self>,
-        result: &Result<S::Response, S::Error>,
-    ) -> Rest<S, X::Kept>
-    where
-        S::Error: fmt::Display,
-    {
-        let this = self.project();
-        this.membership.finish(&result.as_ref().map(|_| ()));
-        let next = this.next.take();
-        Rest {
-            next: next.and_then(|next| Some((next.service, next.kept?))),
-            attempt: *this.attempt,
-            jitter: this.jitter.take(),
         }
     }
 

@@ -44,7 +44,8 @@ where
     P: Policy<Request, S::Response, S::Error>,
     X: Hooks<Request, S::Response, S::Error>,
 {
-    /// Not both are `None`: the service and the request are here, or in the running attempts.
+    /// The service and the kept request. `None` while attempts have them, and if the request cannot
+    /// be repeated any more.
     next: Option<(S, X::Kept)>,
     running: Option<Attempts<S, Request, P, X>>,
     budget: Option<RetryBudget>,

@@ -277,7 +277,17 @@ async fn cuts_in_a_row() {
     );
 }
 
-/// R86 An error that will not pass ends a resumed body too.
+/// R86 Trailers before the last byte end a response early.
+#[tokio::test(start_paused = true)]
+async fn early_trailers() {
+    let early = rest().body("45").trailers();
+    let (got, server) = cut_after(4, [early, Answer::rest(CONTENT, 6)]).await;
+    got.is_whole();
+    assert!(!got.trailers);
+    assert_eq!(server.ranges(), ["", "bytes=4-", "bytes=6-"]);
+}
+
+/// R86 An error has the number of bytes, the reason and the cause.
 #[tokio::test(start_paused = true)]
 async fn the_error_says_what_happened() {
     let first = Answer::whole(CONTENT).cut_after(4);

@@ -4,6 +4,7 @@ mod answers;
 mod attempts;
 mod bodies;
 mod downloads;
+mod events;
 mod file_server;
 mod first_responses;
 mod properties;

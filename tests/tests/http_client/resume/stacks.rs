@@ -124,6 +124,16 @@ async fn nested() {
         .service(server.client());
     download(stack, get()).await.is_whole();
     assert_eq!(server.ranges(), ["", "bytes=4-"]);
+
+    // The outer one does not begin again.
+    let changed = Answer::whole(CONTENT).header("etag", "\"v2\"");
+    let server = Server::new([Answer::whole(CONTENT).cut_after(4), changed]);
+    let stack = ServiceBuilder::new()
+        .layer(ResumeLayer::new())
+        .layer(ResumeLayer::new())
+        .service(server.client());
+    let got = download(stack, get()).await;
+    got.is_not_resumed(&CONTENT[..4], NotResumedReason::Changed);
 }
 
 /// R86 All setters of the retry are there after `resume()`.

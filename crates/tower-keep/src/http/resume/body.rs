@@ -103,6 +103,14 @@ where
             let representation = &mut known.representation;
             if this.body.is_some() {
                 let error = match ready!(poll_body(this.body.as_mut(), cx)) {
+                    // Nothing follows trailers: this response ends early.
+                    Some(Ok(frame))
+                        if frame.is_trailers()
+                            && representation.is_resumed()
+                            && !representation.is_complete() =>
+                    {
+                        None
+                    }
                     Some(Ok(frame)) if count(representation, &frame) => {
                         let body = this.body.as_ref().get_ref();
                         if frame.is_trailers()
@@ -258,6 +266,10 @@ fn interrupted<C: Resumption>(
 
 /// Whether a range request may succeed after this error.
 fn may_pass(error: &BoxError) -> bool {
+    // A resumption inside has done what it could.
+    if find::<NotResumed>(&**error).is_some() {
+        return false;
+    }
     match Rejection::of(&**error) {
         None => ErrorKind::of(&**error) != ErrorKind::Permanent,
         Some(Rejection::TimedOut) => match find::<Elapsed>(&**error) {
