@@ -136,7 +136,7 @@ fn a_download_that_is_not_cut_costs_no_allocation() {
         }
         std::future::ready(Ok::<_, BoxError>(response))
     });
-    let plain = cost(RetryLayer::http().layer(server.clone()));
+    let plain = cost(RetryLayer::http().layer(server));
     let resumed = cost(RetryLayer::http().resume().layer(server));
     assert_eq!(resumed, plain);
 }
