@@ -7,11 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{Full, StreamBody};
 use hyper::body::{Body, Frame};
 use tower::{Layer, Service, service_fn};
-use tower_keep::{BoxError, LogLayer, ReplayLayer, http::replay::ReplayBody};
+use tower_keep::{BoxError, LogLayer, ReplayLayer, RetryLayer, http::replay::ReplayBody};
 
 /// The allocations of this code.
 fn allocations<T>(code: impl FnOnce() -> T) -> u64 {
@@ -100,3 +100,43 @@ fn a_followed_response_of_reqwest_is_boxed_again() {
 
 /// The boxes of reqwest's conversions, its URL, and one for the guard.
 const REQWEST_LAYER: u64 = 8;
+
+/// R86 A body that may be resumed, and is not cut, costs nothing in addition to the retry.
+#[test]
+fn a_download_that_is_not_cut_costs_no_allocation() {
+    /// A call, and the allocations until the end of its body.
+    fn cost<S, B>(mut client: S) -> u64
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = BoxError>,
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
+    {
+        let mut call = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut future = std::pin::pin!(client.call(Request::new(Full::default())));
+            let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut cx) else {
+                panic!("the server answers at once")
+            };
+            let (mut body, mut read) = (response.into_body(), 0);
+            while let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) {
+                read += frame.unwrap().into_data().unwrap().len();
+            }
+            assert_eq!(read, 16_384);
+        };
+        call();
+        allocations(call)
+    }
+    let server = service_fn(|_: Request<Full<Bytes>>| {
+        let frame = || Ok::<_, BoxError>(Frame::data(Bytes::from_static(&[7; 4096])));
+        let frames = stream::iter((0..4).map(move |_| frame()));
+        let mut response = Response::new(StreamBody::new(frames));
+        let headers = [("etag", "\"v1\""), ("content-length", "16384")];
+        for (name, value) in headers {
+            let value = http::HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        }
+        std::future::ready(Ok::<_, BoxError>(response))
+    });
+    let plain = cost(RetryLayer::http().layer(server));
+    let resumed = cost(RetryLayer::http().resume().layer(server));
+    assert_eq!(resumed, plain);
+}

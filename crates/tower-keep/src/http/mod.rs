@@ -88,6 +88,7 @@
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
 //! | [`CancelLayer::http`](crate::CancelLayer::http) | that a cancellation reaches the response body |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
+//! | [`ResumeLayer`](crate::ResumeLayer), [`RetryLayer::resume`](crate::RetryLayer::resume) | which downloads go on after a cut |
 //! | [`TimeoutLayer::http`](crate::TimeoutLayer::http), [`http_attempt`](crate::TimeoutLayer::http_attempt) | limits that include the body |
 //! | [`Dispatcher::http`](crate::Dispatcher::http) | that a dispatched job, and its permit, last until the end of the response body |
 //! | [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) | makes a POST repeatable, if the server honours the key |
@@ -187,7 +188,8 @@
 //! outermost layer. [`TimeoutLayer::http`] and [`TimeoutLayer::http_attempt`] [limit the
 //! body](crate::timeout#http-bodies), too: the whole call, and each wait for the server.
 //! `CancelLayer::http` cancels the body, and `CircuitBreakerLayer::http` counts a body that fails as
-//! one more failure. No retry covers the body.
+//! one more failure. A retry covers the body only with [`resume`], which asks for the rest of a
+//! download that broke off.
 //!
 //! # Your own error types
 //!
@@ -280,6 +282,8 @@ mod repeat;
 pub mod replay;
 #[cfg(feature = "reqwest-0-13")]
 mod reqwest;
+#[cfg(feature = "retry")]
+pub mod resume;
 #[cfg(feature = "retry")]
 mod retry;
 pub mod send_deadline;

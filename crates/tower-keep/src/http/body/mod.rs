@@ -24,7 +24,7 @@
 //! The outermost layer of the stack. If that layer does not follow the body, the job ends at the
 //! head. These layers follow it: [`JobLayer::http`](crate::JobLayer::http), `LogLayer::http`,
 //! `ProgressLayer::http`, `CancelLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`,
-//! and `CircuitBreakerLayer::http`. Without `http()` they do not.
+//! `CircuitBreakerLayer::http`, and a retry with `resume()`. Without `http()` they do not.
 //!
 //! Around a stack that is dispatched, the `Dispatcher` ends the job. It follows the body with
 //! `Dispatcher::http`, and otherwise does not.
@@ -55,7 +55,7 @@ mod circuit_guard;
 #[cfg(feature = "dispatch")]
 mod dispatch_guard;
 mod end;
-mod follow;
+pub(crate) mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;
