@@ -278,6 +278,8 @@ mod send_through;
 mod status;
 #[cfg(feature = "timeout")]
 mod timeout;
+#[cfg(feature = "progress")]
+pub mod upload;
 
 #[cfg(feature = "pipeline")]
 pub use self::client::{HttpClient, HttpClientPipeline};

@@ -15,11 +15,11 @@ use crate::{
     ProgressLayer, Report,
     error::BoxError,
     http::HttpRequest,
-    job::call_end::{BeginsCall, Call, EndsCall, sealed::Sealed},
+    job::call_end::{AroundService, BeginsCall, Call, EndsCall, sealed::Sealed},
 };
 
 /// The least time between two reports: what a reader on a screen can follow.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The job of a call ends with the response body, and its progress is the bytes that were read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +32,20 @@ impl<R: HttpRequest> BeginsCall<R> for ByteCount {
     fn is_bodiless(&self, request: &R) -> bool {
         AtBodyEnd.is_bodiless(request)
     }
+
+    #[inline]
+    fn prepare(&self, request: R) -> R {
+        request.count_upload()
+    }
+}
+
+impl<S> AroundService<S> for ByteCount {
+    type Service = S;
+
+    #[inline]
+    fn around(&self, inner: S) -> S {
+        inner
+    }
 }
 
 impl<T: FollowResponse<ByteGuard>> EndsCall<T> for ByteCount {
@@ -39,6 +53,8 @@ impl<T: FollowResponse<ByteGuard>> EndsCall<T> for ByteCount {
 
     #[inline]
     fn finish(&self, response: T, call: Call<'_>) -> T::Followed {
+        // From here on, the job shows the bytes of the response.
+        call.0.with_job(|job| job.end_uploads());
         follow(response, call, |reading| {
             ByteGuard::new(JobGuard::new(reading))
         })
