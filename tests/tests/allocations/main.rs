@@ -6,6 +6,7 @@
 
 mod bodies;
 mod measure;
+mod uploads;
 
 use std::{
     future::Future,

@@ -18,3 +18,4 @@ mod replay;
 mod review;
 mod send_deadline;
 mod table;
+mod uploads;

@@ -86,6 +86,7 @@
 //! | [`LogLayer::http`](crate::LogLayer::http) | which responses fail a job; fields of the records |
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
 //! | [`CancelLayer::http`](crate::CancelLayer::http) | that a cancellation reaches the response body |
+//! | [`ProgressLayer::http`](crate::ProgressLayer::http) | that the bytes of bodies are progress, in [both directions](upload) |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
 //! | [`TimeoutLayer::http`](crate::TimeoutLayer::http), [`http_attempt`](crate::TimeoutLayer::http_attempt) | limits that include the body |
 //! | [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) | makes a POST repeatable, if the server honours the key |

@@ -162,6 +162,10 @@ impl ProgressLayer {
     /// [rate and the time left](crate::progress#amounts-rate-and-time-left) follow from them. They
     /// replace the reports of the job's own code.
     ///
+    /// Before the head, it shows the bytes of reqwest's request bodies in the same way, if they are
+    /// above 64 KiB or of unknown length. For the bodies of an [`http::Request`], add
+    /// [`uploads`](Self::uploads). The module [`http::upload`](crate::http::upload) says more.
+    ///
     /// The total is the size hint of the body, or else the `Content-Length`. It is unknown if the
     /// body was decoded on its way, because the length is that of the encoded form.
     ///

@@ -78,7 +78,9 @@ impl<B: Body> Body for UploadBody<B> {
             let polled = ready!(this.body.as_mut().poll_frame(cx));
             match polled.map(|polled| polled.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => *this.rest = Some(data),
+                // Nothing follows the trailers.
                 Some(Ok(Err(other))) => {
+                    this.count.end(true);
                     let trailers = other.map_data(|mut data| data.copy_to_bytes(data.remaining()));
                     return Poll::Ready(Some(Ok(trailers)));
                 }

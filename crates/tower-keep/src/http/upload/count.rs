@@ -143,7 +143,10 @@ impl UploadCount {
         let State::Sending(sending) = &mut self.state else {
             return;
         };
-        let job = self.job.upgrade().filter(|job| job.is_uploading(sending.id));
+        let job = self
+            .job
+            .upgrade()
+            .filter(|job| job.is_uploading(sending.id));
         let Some(job) = job else {
             self.state = State::Over;
             return;

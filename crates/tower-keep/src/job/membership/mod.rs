@@ -256,9 +256,7 @@ impl Membership {
 
     /// Runs code during a poll that otherwise runs during the call of the stack.
     pub(crate) fn as_called<T>(&self, code: impl FnOnce() -> T) -> T {
-        let _calling = self
-            .is_member()
-            .then(|| context::in_phase(Phase::Calling));
+        let _calling = self.is_member().then(|| context::in_phase(Phase::Calling));
         code()
     }
 
