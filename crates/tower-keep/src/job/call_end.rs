@@ -19,6 +19,7 @@ pub trait BeginsCall<Request>: sealed::Sealed {
 }
 
 /// What goes around the inner service of a layer.
+#[cfg(feature = "progress")]
 pub trait AroundService<S>: sealed::Sealed {
     /// The service that the layer calls.
     type Service;
@@ -53,6 +54,7 @@ impl<Request> BeginsCall<Request> for AtResponse {
     }
 }
 
+#[cfg(feature = "progress")]
 impl<S> AroundService<S> for AtResponse {
     type Service = S;
 
