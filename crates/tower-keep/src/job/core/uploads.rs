@@ -5,28 +5,30 @@ use tokio::time::Instant;
 use super::Core;
 use crate::{
     event::{EventKind, Report},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 /// The number of the newest request body. The lowest bit is set while a body may report.
 ///
 /// A body reports under the job's lock, and only if it has the newest number. Whoever changes the
 /// number sends its own event afterwards. So no report of an older body follows that event.
-pub(super) struct Uploads(AtomicU32);
+///
+/// The number is short, so that the job stays small. It comes again after 32768 bodies of one job.
+pub(super) struct Uploads(AtomicU16);
 
-const OPEN: u32 = 1;
-const NEXT: u32 = 2;
+const OPEN: u16 = 1;
+const NEXT: u16 = 2;
 
 /// The number of one request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UploadId(u32);
+pub(crate) struct UploadId(u16);
 
 impl Uploads {
     pub(super) fn new() -> Self {
-        Self(AtomicU32::new(0))
+        Self(AtomicU16::new(0))
     }
 
-    fn update(&self, next: impl Fn(u32) -> u32) -> u32 {
+    fn update(&self, next: impl Fn(u16) -> u16) -> u16 {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let order = (Ordering::AcqRel, Ordering::Acquire);
