@@ -1,6 +1,7 @@
 //! The bytes of request bodies are progress of the job, without code in the job.
 
 mod attempts;
+mod connections;
 mod frames;
 mod jobs;
 mod of_reqwest;

@@ -82,6 +82,11 @@
 //! also holds if the server answers before it has read the request: the upload goes on, but reports
 //! nothing more. A response without a body leaves the last report as it is.
 //!
+//! # Limits
+//!
+//! A limit of an attempt counts until the response head, so it includes the upload. In
+//! `Pipeline::http_client` it is 10 s. For large bodies, set `attempt_timeout` and `timeout`.
+//!
 //! # Cost
 //!
 //! [`UploadBody`] does not allocate or lock, except to report. A counted request of reqwest costs

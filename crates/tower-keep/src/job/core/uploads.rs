@@ -10,8 +10,8 @@ use crate::{
 
 /// The number of the newest request body. The lowest bit is set while a body may report.
 ///
-/// A body reports under the job's lock, and only if it has the newest number. Whoever changes the
-/// number sends its own event afterwards. So no report of an older body follows that event.
+/// A body reports under the job's lock, and only if it has the newest number. The code that
+/// changes the number sends its own event afterwards. So no report of an older body follows that event.
 ///
 /// The number is short, so that the job stays small. It comes again after 32768 bodies of one job.
 pub(super) struct Uploads(AtomicU16);
