@@ -8,6 +8,7 @@ use crate::{
         body::{ByteCount, ByteGuard, FollowResponse},
     },
     job::call_end::{AroundService, BeginsCall, Call, EndsCall, sealed::Sealed},
+    unshare::Unshare,
 };
 
 /// The job of a call ends with the response body. Its progress is the bytes of the request body,
@@ -54,9 +55,10 @@ impl ProgressLayer<ByteCount> {
     /// own type has to name that one. reqwest's requests keep their type, so
     /// [`http`](Self::http) alone shows their bytes, and this setter changes nothing for them.
     ///
-    /// The [module](crate::http::upload) says what is reported, and when.
+    /// The [module](crate::http::upload) says what is reported, and when, with an example. Take
+    /// handles afterwards, as with each setter.
     #[must_use]
     pub fn uploads(self) -> ProgressLayer<TransferCount> {
-        self.ending(TransferCount)
+        self.unshared().ending(TransferCount)
     }
 }
