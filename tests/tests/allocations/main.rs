@@ -7,6 +7,7 @@
 mod bodies;
 mod frames;
 mod measure;
+mod uploads;
 
 use std::{
     future::Future,

@@ -23,3 +23,4 @@ mod resume;
 mod review;
 mod send_deadline;
 mod table;
+mod uploads;

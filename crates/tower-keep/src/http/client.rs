@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     authority::Authority,
-    body::AtBodyEnd,
+    body::{AtBodyEnd, ByteCount},
     circuit_breaker::ByAuthority,
     classify::{ServerErrors, ServerFailures},
     log::HttpFields,
@@ -23,7 +23,7 @@ use crate::{
 /// The pipeline that [`Pipeline::http_client`] makes.
 pub type HttpClientPipeline = Pipeline<
     LogLayer<ServerErrors, HttpFields>,
-    ProgressLayer,
+    ProgressLayer<ByteCount>,
     CancelLayer<NoGroup, FollowBody>,
     Identity,
     CircuitBreakerLayer<ServerFailures, PerKey<ByAuthority, Authority, AtBodyEnd>>,
@@ -71,7 +71,7 @@ pub type HttpClient<S> = PipelineService<S, HttpClientPipeline>;
 impl Pipeline {
     /// The stack for an HTTP client: safe for production, and a place to begin.
     ///
-    /// Outermost first: [`LogLayer::http`], Progress, [`CancelLayer::http`],
+    /// Outermost first: [`LogLayer::http`], [`ProgressLayer::http`], [`CancelLayer::http`],
     /// [`CircuitBreakerLayer::http`], [`TimeoutLayer::http`] of 60 s, [`RetryLayer::http`],
     /// [`TimeoutLayer::http_attempt`] of 10 s. So each call takes at most 60 s, to the [end of its
     /// body](crate::timeout#http-bodies). Set [`timeout`](Self::timeout) for large bodies.
@@ -100,6 +100,7 @@ impl Pipeline {
     pub fn http_client() -> HttpClientPipeline {
         Self::new()
             .log(LogLayer::http())
+            .progress(ProgressLayer::http())
             .cancel(CancelLayer::http())
             .circuit_breaker(CircuitBreakerLayer::http())
             .timeout(TimeoutLayer::http(Duration::from_secs(60)))

@@ -112,6 +112,8 @@ impl<B: CloneBody> RepeatHttp for Request<B> {
 mod of_reqwest {
     use reqwest::{Body, Request};
 
+    #[cfg(feature = "progress")]
+    use super::super::upload::{UploadBody, UploadCount};
     use super::{super::replay::ReplayBody, RepeatHttp};
 
     /// A kept request of reqwest.
@@ -120,6 +122,44 @@ mod of_reqwest {
         /// Without its body, if that is recorded.
         request: Request,
         recorded: Option<ReplayBody<Body>>,
+        #[cfg(feature = "progress")]
+        count: UploadCount,
+    }
+
+    impl Kept {
+        fn new(request: Request, recorded: Option<ReplayBody<Body>>) -> Self {
+            Self {
+                #[cfg(feature = "progress")]
+                count: match &recorded {
+                    // Its record is sent without the outer layer that counts the first attempt.
+                    Some(_) => UploadCount::of_attempt(request.headers()),
+                    None => UploadCount::none(),
+                },
+                request,
+                recorded,
+            }
+        }
+
+        fn again(&self) -> Option<Self> {
+            Some(Self {
+                request: self.request.try_clone()?,
+                recorded: self.recorded.clone(),
+                #[cfg(feature = "progress")]
+                count: self.count.again(),
+            })
+        }
+
+        fn into_request(self) -> Request {
+            let mut request = self.request;
+            if let Some(body) = self.recorded {
+                *request.body_mut() = Some(match () {
+                    #[cfg(feature = "progress")]
+                    () if self.count.is_some() => Body::wrap(UploadBody::new(body, self.count)),
+                    () => Body::wrap(body),
+                });
+            }
+            request
+        }
     }
 
     impl RepeatHttp for Request {
@@ -132,19 +172,14 @@ mod of_reqwest {
             };
             if let Some(bytes) = known {
                 return match bytes <= max {
-                    true => Some(Kept {
-                        request: self.try_clone()?,
-                        recorded: None,
-                    }),
+                    true => Some(Kept::new(self.try_clone()?, None)),
                     false => None,
                 };
             }
             // A stream: it is recorded while it is sent.
             let body = ReplayBody::new(self.body_mut().take()?, max);
-            let kept = self.try_clone().map(|request| Kept {
-                request,
-                recorded: Some(body.clone()),
-            });
+            let kept = self.try_clone();
+            let kept = kept.map(|request| Kept::new(request, Some(body.clone())));
             *self.body_mut() = Some(Body::wrap(body));
             kept
         }
@@ -152,16 +187,9 @@ mod of_reqwest {
         fn again(kept: Kept, is_last: bool) -> (Self, Option<Kept>) {
             let next = match is_last {
                 true => None,
-                false => kept.request.try_clone().map(|request| Kept {
-                    request,
-                    recorded: kept.recorded.clone(),
-                }),
+                false => kept.again(),
             };
-            let mut request = kept.request;
-            if let Some(body) = kept.recorded {
-                *request.body_mut() = Some(Body::wrap(body));
-            }
-            (request, next)
+            (kept.into_request(), next)
         }
 
         fn can_repeat(kept: &Kept) -> bool {

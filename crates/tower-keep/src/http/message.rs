@@ -83,7 +83,17 @@ impl<B> HttpResponse for http::Response<B> {
 }
 
 pub(super) mod sealed {
-    pub trait Request {}
+    pub trait Request {
+        /// The request with a body whose bytes are the progress of the current job, if that leaves
+        /// its type as it is.
+        #[cfg(feature = "progress")]
+        fn count_upload(self) -> Self
+        where
+            Self: Sized,
+        {
+            self
+        }
+    }
     pub trait Response {}
     impl<B> Request for http::Request<B> {}
     impl<B> Response for http::Response<B> {}

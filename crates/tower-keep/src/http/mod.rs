@@ -87,6 +87,7 @@
 //! | [`DedupLayer::http_get`](crate::DedupLayer::http_get) | which GETs share one exchange; no pipeline has it unless you [add it](shared_get#place-in-the-order) |
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
 //! | [`CancelLayer::http`](crate::CancelLayer::http) | that a cancellation reaches the response body |
+//! | [`ProgressLayer::http`](crate::ProgressLayer::http) | that the bytes of bodies are progress, in [both directions](upload) |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
 //! | [`ResumeLayer`](crate::ResumeLayer), [`RetryLayer::resume`](crate::RetryLayer::resume) | which downloads go on after a cut |
 //! | [`TimeoutLayer::http`](crate::TimeoutLayer::http), [`http_attempt`](crate::TimeoutLayer::http_attempt) | limits that include the body |
@@ -294,6 +295,8 @@ pub mod shared_get;
 mod status;
 #[cfg(feature = "timeout")]
 mod timeout;
+#[cfg(feature = "progress")]
+pub mod upload;
 
 #[cfg(feature = "pipeline")]
 pub use self::client::{HttpClient, HttpClientPipeline};

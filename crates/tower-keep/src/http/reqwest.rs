@@ -45,7 +45,13 @@ impl HttpResponse for Response {
     }
 }
 
-impl sealed::Request for Request {}
+impl sealed::Request for Request {
+    #[cfg(feature = "progress")]
+    fn count_upload(self) -> Self {
+        super::upload::count_reqwest(self)
+    }
+}
+
 impl sealed::Response for Response {}
 
 /// The kind of an error of reqwest, if this error decides without its sources.

@@ -9,6 +9,24 @@ pub trait BeginsCall<Request>: sealed::Sealed {
     /// Whether the response has no body, whatever its head says.
     #[doc(hidden)]
     fn is_bodiless(&self, request: &Request) -> bool;
+
+    /// The call begins, in the scope of its job. Returns the request that goes inward.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn prepare(&self, request: Request) -> Request {
+        request
+    }
+}
+
+/// What goes around the inner service of a layer.
+#[cfg(feature = "progress")]
+pub trait AroundService<S>: sealed::Sealed {
+    /// The service that the layer calls.
+    type Service;
+
+    /// Puts it around the inner service.
+    #[doc(hidden)]
+    fn around(&self, inner: S) -> Self::Service;
 }
 
 /// Ends the job of a call that has a response, at once or with the body of the response.
@@ -33,6 +51,16 @@ impl<Request> BeginsCall<Request> for AtResponse {
     #[inline(always)]
     fn is_bodiless(&self, _: &Request) -> bool {
         false
+    }
+}
+
+#[cfg(feature = "progress")]
+impl<S> AroundService<S> for AtResponse {
+    type Service = S;
+
+    #[inline(always)]
+    fn around(&self, inner: S) -> S {
+        inner
     }
 }
 

@@ -14,7 +14,7 @@ use super::{board::Board, handle::ProgressHandle};
 use crate::{
     job::{
         ResponseFuture,
-        call_end::{AtResponse, BeginsCall, EndsCall},
+        call_end::{AroundService, AtResponse, BeginsCall, EndsCall},
         membership::{Joining, LayerId, Membership, Watcher},
         table::Table,
     },
@@ -124,12 +124,12 @@ impl<E> fmt::Debug for ProgressLayer<E> {
     }
 }
 
-impl<S, E: Clone> Layer<S> for ProgressLayer<E> {
-    type Service = Progress<S, E>;
+impl<S, E: AroundService<S> + Clone> Layer<S> for ProgressLayer<E> {
+    type Service = Progress<E::Service, E>;
 
-    fn layer(&self, inner: S) -> Progress<S, E> {
+    fn layer(&self, inner: S) -> Self::Service {
         Progress {
-            inner,
+            inner: self.end.around(inner),
             layer: self.clone(),
             id: LayerId::next(),
         }
@@ -183,11 +183,9 @@ where
             layer: self.id,
         };
         let is_bodiless = self.layer.end.is_bodiless(&request);
-        let (membership, future) = Membership::track(&joining, || self.inner.call(request));
-        ResponseFuture::new(
-            membership.begun(is_bodiless),
-            future,
-            self.layer.end.clone(),
-        )
+        let end = &self.layer.end;
+        let (membership, future) =
+            Membership::track(&joining, || self.inner.call(end.prepare(request)));
+        ResponseFuture::new(membership.begun(is_bodiless), future, end.clone())
     }
 }

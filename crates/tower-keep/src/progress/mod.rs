@@ -114,6 +114,40 @@
 //! # });
 //! ```
 //!
+//! # Bodies
+//!
+//! With the feature `http`, `ProgressLayer::http()` reports the bytes of an HTTP client by itself:
+//! those of the response body and, before the response head, those of reqwest's request bodies.
+//! `ProgressLayer::http().uploads()` adds the request bodies of an `http::Request`. The code of the
+//! job does not report. The module `http::upload` says what is counted.
+//!
+#![cfg_attr(feature = "reqwest-0-13", doc = "```")]
+#![cfg_attr(not(feature = "reqwest-0-13"), doc = "```ignore")]
+//! use tower::ServiceBuilder;
+//! use tower_keep::{BoxError, ProgressLayer, Report, RetryLayer, SendThrough};
+//! use tower_keep_test::{Gate, http::{Origin, Reply}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let gate = Gate::new();
+//! let server = Origin::start().await?.then(Reply::status(204).when(&gate));
+//! let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
+//!
+//! let progress = ProgressLayer::http();
+//! let board = progress.handle();
+//! let api = ServiceBuilder::new().layer(progress).layer(RetryLayer::http()).service(client.clone());
+//!
+//! let upload = client.put(server.url("/file")).body(vec![7; 1 << 20]).send_through(&api);
+//! let upload = tokio::spawn(upload);
+//! server.until(|requests| requests.first().is_some_and(|request| request.complete)).await;
+//! assert_eq!(board.jobs()[0].report, Report::bytes(1 << 20, Some(1 << 20)));
+//!
+//! gate.open();
+//! upload.await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Configure first, then take handles
 //!
 //! A layer shares its board with its clones, its handles and its services. A setter never changes a

@@ -275,7 +275,8 @@ where
                         let request = match (first.map(X::request), this.next.as_mut()) {
                             (Some(mut request), Some(next)) => {
                                 if max_retries > 0 {
-                                    next.kept = layer.hooks.keep(&mut request);
+                                    next.kept =
+                                        membership.as_called(|| layer.hooks.keep(&mut request));
                                 }
                                 request
                             }

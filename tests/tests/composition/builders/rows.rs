@@ -205,6 +205,9 @@ fn the_others(rows: &mut Vec<Row>) {
     table!(rows, "ProgressLayer", shared(ProgressLayer::new());
         history(2),
     );
+    table!(rows, "ProgressLayer", shared(ProgressLayer::http());
+        uploads(),
+    );
     table!(rows, "CancelLayer", shared(CancelLayer::new());
         token(CancellationToken::new()),
         shutdown_on(CancellationToken::new(), SECOND),

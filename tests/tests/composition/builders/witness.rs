@@ -8,14 +8,20 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::Full as Whole;
 use tokio::{runtime::Builder, time::Instant};
 use tower::{Layer, Service, ServiceExt, service_fn, util::ServiceFn};
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, LogLayer, Pipeline,
     ProgressLayer, RetryLayer,
     circuit_breaker::{CircuitBreakerHandle, CircuitsHandle, State},
-    http::shared_get::HttpGetLayer,
+    http::{
+        body::ByteCount,
+        shared_get::HttpGetLayer,
+        upload::{TransferCount, UploadBody},
+    },
 };
 use tower_keep_test::{FaultLayer, Polled};
 
@@ -214,6 +220,51 @@ impl Base for ProgressLayer {
     fn service(&self) -> Box<dyn FnOnce() -> Kept> {
         let service = self.layer(silent());
         Box::new(move || held(service))
+    }
+}
+
+/// A client that never answers.
+type Endless<B> = ServiceFn<fn(Request<B>) -> Pending<Result<Response<Whole<Bytes>>, BoxError>>>;
+
+/// Calls such a client through the layer.
+fn upload<L, B>(layer: &L) -> Box<dyn FnOnce() -> Kept>
+where
+    L: Layer<Endless<B>>,
+    L::Service: Service<Request<Whole<Bytes>>, Response: 'static, Error: Debug + 'static, Future: 'static>
+        + 'static,
+    B: 'static,
+{
+    let client: Endless<B> = service_fn(|_| pending());
+    let service = layer.layer(client);
+    let service = service.map_request(|_: u32| Request::new(Whole::from("an upload")));
+    Box::new(move || held(service))
+}
+
+impl Witness for ProgressLayer<ByteCount> {
+    fn touch(&self) -> Kept {
+        upload::<_, Whole<Bytes>>(self)()
+    }
+
+    fn view(&self) -> View {
+        let handle = self.handle();
+        Box::new(move || !handle.jobs().is_empty())
+    }
+}
+
+impl Base for ProgressLayer<ByteCount> {
+    fn service(&self) -> Box<dyn FnOnce() -> Kept> {
+        upload::<_, Whole<Bytes>>(self)
+    }
+}
+
+impl Witness for ProgressLayer<TransferCount> {
+    fn touch(&self) -> Kept {
+        upload::<_, UploadBody<Whole<Bytes>>>(self)()
+    }
+
+    fn view(&self) -> View {
+        let handle = self.handle();
+        Box::new(move || !handle.jobs().is_empty())
     }
 }
 

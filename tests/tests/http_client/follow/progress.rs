@@ -47,7 +47,7 @@ fn frames(count: u64, each: u64) -> impl Body<Data = Bytes, Error = io::Error> +
     }))
 }
 
-/// R78 A board shows the bytes of a body, their rate and the time left, until the end of the body.
+/// R78 R87 R29b A board shows the bytes of a body, their rate and the time left, until the end of the body.
 #[tokio::test(start_paused = true)]
 async fn a_board_shows_the_bytes() {
     let progress = ProgressLayer::http().history(1);
@@ -75,7 +75,7 @@ async fn a_board_shows_the_bytes() {
     assert_eq!(shown(last), Report::bytes(1000, Some(1000)));
 }
 
-/// R78 Reports are throttled at their source: at most one each 100 ms, and one at the end.
+/// R78 R87 R29b Reports are throttled at their source: at most one each 100 ms, and one at the end.
 #[tokio::test(start_paused = true)]
 async fn reports_are_throttled() {
     // The last report says the total, which is known then.
@@ -107,7 +107,7 @@ async fn reports_are_throttled() {
     }
 }
 
-/// R78 There is a total only where it is true: a size hint, or the length of a body that was not
+/// R78 R87 R29b There is a total only where it is true: a size hint, or the length of a body that was not
 /// decoded. At its end, each complete body has one.
 #[tokio::test(start_paused = true)]
 async fn a_total_is_true() {
@@ -143,7 +143,7 @@ async fn a_total_is_true() {
     }
 }
 
-/// R78 A body that is cut or dropped shows what was read of it.
+/// R78 R87 R29b A body that is cut or dropped shows what was read of it.
 #[tokio::test(start_paused = true)]
 async fn an_early_end_shows_what_was_read() {
     for is_cut in [true, false] {
@@ -170,7 +170,7 @@ async fn an_early_end_shows_what_was_read() {
     }
 }
 
-/// R78 A response without a body has no progress.
+/// R78 R87 R29b A response without a body has no progress.
 #[tokio::test(start_paused = true)]
 async fn nothing_to_read_is_no_progress() {
     for (method, status) in [(Method::GET, 204), (Method::HEAD, 200)] {
@@ -252,7 +252,7 @@ async fn all_that_follow_share_one_end() {
     }
 }
 
-/// R78 Real downloads, with both clients and versions, in the slot of the pipeline.
+/// R78 R87 R29b Real downloads, with both clients and versions, in the slot of the pipeline.
 #[tokio::test]
 async fn downloads_are_shown() -> Result<(), BoxError> {
     for version in [Version::HTTP_11, Version::HTTP_2] {

@@ -21,11 +21,11 @@ use crate::{
     ProgressLayer, Report,
     error::BoxError,
     http::HttpRequest,
-    job::call_end::{BeginsCall, Call, EndsCall, sealed::Sealed},
+    job::call_end::{AroundService, BeginsCall, Call, EndsCall, sealed::Sealed},
 };
 
 /// The least time between two reports: what a reader on a screen can follow.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The job of a call ends with the response body, and its progress is the bytes that were read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +38,20 @@ impl<R: HttpRequest> BeginsCall<R> for ByteCount {
     fn is_bodiless(&self, request: &R) -> bool {
         AtBodyEnd.is_bodiless(request)
     }
+
+    #[inline]
+    fn prepare(&self, request: R) -> R {
+        request.count_upload()
+    }
+}
+
+impl<S> AroundService<S> for ByteCount {
+    type Service = S;
+
+    #[inline]
+    fn around(&self, inner: S) -> S {
+        inner
+    }
 }
 
 impl<T: FollowResponse<ByteGuard>> EndsCall<T> for ByteCount {
@@ -45,6 +59,8 @@ impl<T: FollowResponse<ByteGuard>> EndsCall<T> for ByteCount {
 
     #[inline]
     fn finish(&self, response: T, call: Call<'_>) -> T::Followed {
+        // From here on, the job shows the bytes of the response.
+        call.0.with_job(|job| job.end_uploads());
         follow(response, call, |reading| {
             ByteGuard::new(JobGuard::new(reading))
         })
@@ -151,6 +167,10 @@ impl ProgressLayer {
     /// follow while frames arrive, at most one each 100 ms, and one at the end of the body. The
     /// [rate and the time left](crate::progress#amounts-rate-and-time-left) follow from them. They
     /// replace the reports of the job's own code.
+    ///
+    /// Before the head, it shows the bytes of reqwest's request bodies in the same way, if they are
+    /// above 64 KiB or of unknown length. For the bodies of an [`http::Request`], add
+    /// [`uploads`](Self::uploads). The module [`http::upload`](crate::http::upload) says more.
     ///
     /// The total is the size hint of the body, or else the `Content-Length`. It is unknown if the
     /// body was decoded on its way, because the length is that of the encoded form.

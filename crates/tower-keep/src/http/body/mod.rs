@@ -67,6 +67,8 @@ mod time_guard;
 #[cfg(any(feature = "cancel", feature = "circuit-breaker", feature = "timeout"))]
 pub(crate) use self::at_body_end::follow;
 #[cfg(feature = "progress")]
+pub(crate) use self::byte_count::INTERVAL;
+#[cfg(feature = "progress")]
 pub use self::byte_count::{ByteCount, ByteGuard};
 #[cfg(feature = "cancel")]
 pub use self::cancel_guard::CancelGuard;

@@ -67,7 +67,8 @@
 //! # Place in the order
 //!
 //! Outside the retry: `ReplayLayer`, then [`RetryLayer`](crate::RetryLayer). Inside a retry it
-//! would have no effect. A layer of your own that reads the body belongs outside it.
+//! would have no effect. A layer of your own that reads the body belongs outside it. A
+//! `ProgressLayer` with [`uploads`](super::upload) goes between the two.
 //!
 //! With a pipeline:
 //! `ServiceBuilder::new().layer(ReplayLayer::new()).layer(pipeline).service(client)`, where the

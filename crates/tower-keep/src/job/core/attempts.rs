@@ -124,6 +124,9 @@ impl Core {
     pub(crate) fn attempt_over(&self) {
         self.flags
             .update(|flags| flags.without(Flag::Decided).with(Flag::BackingOff));
+        // Before the event: the transport may still send what this attempt began.
+        #[cfg(all(feature = "http", feature = "progress"))]
+        self.uploads.outdate();
         if self.activity.is_timed() {
             family::touch(self);
             self.activity.pause();

@@ -32,6 +32,8 @@ pub(crate) mod followers;
 pub(crate) mod rate;
 pub(crate) mod sharing;
 pub(crate) mod steps;
+#[cfg(all(feature = "http", feature = "progress"))]
+pub(crate) mod uploads;
 pub(crate) mod wakers;
 mod watcher;
 
@@ -93,6 +95,8 @@ pub(crate) struct Core {
     second: OnceLock<Arc<dyn Observer>>,
     pub(super) members: MemberSet,
     activity: Activity,
+    #[cfg(all(feature = "http", feature = "progress"))]
+    uploads: uploads::Uploads,
     /// The waker of the first Cancel layer that joined.
     waker: AtomicWaker,
     run_apart: RunApart,
@@ -264,6 +268,8 @@ impl Core {
             second: OnceLock::new(),
             members: MemberSet::new(),
             activity: Activity::new(),
+            #[cfg(all(feature = "http", feature = "progress"))]
+            uploads: uploads::Uploads::new(),
             waker: AtomicWaker::new(),
             run_apart,
             state: Mutex::new(State {

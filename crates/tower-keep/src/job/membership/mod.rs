@@ -254,6 +254,12 @@ impl Membership {
         }
     }
 
+    /// Runs code during a poll that otherwise runs during the call of the stack.
+    pub(crate) fn as_called<T>(&self, code: impl FnOnce() -> T) -> T {
+        let _calling = self.is_member().then(|| context::in_phase(Phase::Calling));
+        code()
+    }
+
     /// Marks the job as started after a poll of the inner future, unless a gate rejected the call.
     /// `is_over`: the job may end at once.
     #[inline(always)]
