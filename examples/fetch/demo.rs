@@ -11,7 +11,7 @@ use crate::{part::PartFile, session::Ended};
 
 /// Each file, the outcome of its download, and after how many attempts at least. In the order of
 /// their start.
-const FILES: [(&str, &str, u32); 12] = [
+const FILES: [(&str, &str, u32); 11] = [
     ("large.bin", "fetched", 1),
     // A server that refuses connections. After two failures it is left alone.
     ("down-1.txt", "failed", 4),
@@ -20,7 +20,6 @@ const FILES: [(&str, &str, u32); 12] = [
     ("busy-for-a-second.txt", "fetched", 2),
     ("resets.txt", "fetched", 2),
     ("hangs.txt", "fetched", 2),
-    ("slow.txt", "fetched", 1),
     ("missing.txt", "failed", 1),
     (LEFT, "fetched", 1),
     ("small.txt", "fetched", 1),
@@ -103,7 +102,6 @@ fn reply(request: &Received, is_first: bool) -> Reply {
         "/busy-for-a-second.txt" if is_first => Reply::status(503).header("retry-after", "1"),
         "/resets.txt" if is_first => Reply::reset(),
         "/hangs.txt" if is_first => Reply::hang(),
-        "/slow.txt" => file(request).after(Duration::from_millis(500)),
         _ => file(request),
     }
 }
@@ -111,20 +109,19 @@ fn reply(request: &Received, is_first: bool) -> Reply {
 /// The file, or the rest of it that the request asks for. About 4 MB a second.
 fn file(request: &Received) -> Reply {
     let content = content(&request.path()[1..]);
-    let (length, range) = (content.len(), request.header("range").unwrap_or_default());
-    let begin = range
-        .trim_start_matches("bytes=")
-        .trim_end_matches('-')
-        .parse();
+    let length = content.len();
+    let range = request.header("range").unwrap_or_default();
+    let begin = range.trim_matches(|c: char| !c.is_ascii_digit()).parse();
     let reply = match (begin, request.header("if-range")) {
-        (Ok(begin), Some(TAG)) if begin < length => Reply::status(206)
-            .header(
-                "content-range",
-                &format!("bytes {begin}-{}/{length}", length - 1),
-            )
-            .body(content[begin..].to_vec()),
+        (Ok(begin), Some(TAG)) if begin < length => {
+            let range = format!("bytes {begin}-{}/{length}", length - 1);
+            let rest = content[begin..].to_vec();
+            Reply::status(206)
+                .header("content-range", &range)
+                .body(rest)
+        }
         _ => Reply::status(200).body(content),
     };
-    let pause = Duration::from_millis(10);
-    reply.header("etag", TAG).trickle(40_000, pause)
+    let every = Duration::from_millis(10);
+    reply.header("etag", TAG).trickle(40_000, every)
 }

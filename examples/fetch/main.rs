@@ -27,9 +27,6 @@ use tower_keep::{BoxError, describe_error};
 
 use self::{demo::Demo, download::Download, screen::Screen, stack::Stack};
 
-/// What a shell reports for a process that SIGINT ended.
-const INTERRUPTED: u8 = 130;
-
 /// Fetches URLs into a folder. Without a URL, it shows what it can do, with servers of its own that
 /// misbehave.
 #[derive(Debug, Parser)]
@@ -97,14 +94,12 @@ async fn run(mut args: Args) -> Result<ExitCode, BoxError> {
     let ended = session::run(&downloads, args.jobs, &stack, &screen).await;
     println!("{}", session::table(&ended));
     if stack.cancel.is_shut_down() {
-        return Ok(ExitCode::from(INTERRUPTED));
+        // As a shell reports a process that SIGINT ended.
+        return Ok(ExitCode::from(130));
     }
     let is_good = match demo {
         Some(_) => demo::check(&ended, &out),
         None => ended.iter().all(|ended| ended.result.is_ok()),
     };
-    Ok(match is_good {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    Ok(ExitCode::from(u8::from(!is_good)))
 }

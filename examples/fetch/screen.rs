@@ -21,17 +21,11 @@ impl Observer for Screen {
     fn on_event(&self, event: &Event) {
         let text = match &event.kind {
             EventKind::RetryScheduled { delay, error, .. } => {
-                let cause = error.rsplit(": ").next().unwrap_or(error);
-                format!(
-                    "attempt {} failed, again in {delay:.1?}: {cause}",
-                    event.attempt
-                )
+                let (attempt, cause) = (event.attempt, error.rsplit(": ").next());
+                let cause = cause.unwrap_or(error);
+                format!("attempt {attempt} failed, again in {delay:.1?}: {cause}")
             }
-            EventKind::CircuitOpened {
-                circuit, cooldown, ..
-            } => {
-                format!("opens the circuit of {circuit} for {cooldown:.1?}")
-            }
+            EventKind::CircuitOpened { circuit, .. } => format!("opens the circuit of {circuit}"),
             _ => return,
         };
         self.line(&format!("{}: {text}", event.name));
