@@ -1,21 +1,23 @@
 //! All downloads, some at a time, until they have ended or Ctrl-C has stopped them.
 
-use std::{convert::Infallible, future::pending};
+use std::future::pending;
 
 use futures::future::join_all;
 use indicatif::HumanBytes;
 use tokio::{signal::ctrl_c, sync::Semaphore};
-use tower_keep::{BoxError, Rejection, cancel::CancelHandle, describe_error, progress::JobView};
+use tower_keep::{BoxError, Rejection, describe_error};
 use tower_keep_examples::{Side, render};
 
 use crate::{download::Download, screen::Screen, stack::Stack};
 
 /// A download that has ended.
 pub(crate) struct Ended {
-    pub(crate) name: String,
-    pub(crate) result: Result<u64, BoxError>,
-    /// Its job, as the Progress layer saw it. `None` if the stack was not called.
-    view: Option<JobView>,
+    name: String,
+    pub(crate) outcome: &'static str,
+    /// 0 if the server was not asked.
+    pub(crate) attempts: u32,
+    /// Of the file that was fetched.
+    pub(crate) length: Option<u64>,
 }
 
 /// Runs all downloads, `places` of them at once.
@@ -37,57 +39,38 @@ pub(crate) async fn run(
         let name = download.name.clone();
         screen.line(&format!("{name}: {text}"));
         let mut views = stack.progress.history().into_iter();
-        let view = views.find(|view| *view.name == name);
-        Ended { name, result, view }
+        let job = views.find(|view| *view.name == name && view.started_at.is_some());
+        Ended {
+            name,
+            outcome: outcome(&result),
+            attempts: job.map_or(0, |job| job.attempt),
+            length: result.ok(),
+        }
     }));
+    let heed_ctrl_c = async {
+        if ctrl_c().await.is_ok() {
+            screen.line("interrupted: cancels all downloads");
+            // Those that wait, too. So each download ends with an error.
+            stack.cancel.shutdown_now();
+        }
+        pending().await
+    };
     let ended = tokio::select! {
         ended = all => ended,
         never = screen.show(&stack.progress) => match never {},
-        never = heed_ctrl_c(&stack.cancel, screen) => match never {},
+        ended = heed_ctrl_c => ended,
     };
     screen.clear();
     ended
 }
 
-/// Ctrl-C cancels all jobs, those that wait too. So each download ends with an error.
-async fn heed_ctrl_c(cancel: &CancelHandle, screen: &Screen) -> Infallible {
-    if ctrl_c().await.is_ok() {
-        screen.line("interrupted: cancels all downloads");
-        cancel.shutdown_now();
-    }
-    pending().await
-}
-
-impl Ended {
-    pub(crate) fn outcome(&self) -> &'static str {
-        let Err(error) = &self.result else {
-            return "fetched";
-        };
-        match Rejection::of(&**error) {
-            Some(Rejection::Cancelled) => "cancelled",
-            Some(Rejection::CircuitOpen) => "circuit open",
-            Some(Rejection::TimedOut) => "timed out",
-            _ => "failed",
-        }
-    }
-
-    /// 0 if the server was not asked.
-    pub(crate) fn attempts(&self) -> u32 {
-        let started = self.view.as_ref().filter(|view| view.started_at.is_some());
-        started.map_or(0, |view| view.attempt)
-    }
-
-    fn row(&self) -> [String; 4] {
-        let size = self
-            .result
-            .as_ref()
-            .map(|length| HumanBytes(*length).to_string());
-        [
-            self.name.clone(),
-            self.outcome().to_owned(),
-            self.attempts().to_string(),
-            size.unwrap_or_else(|_| "-".to_owned()),
-        ]
+fn outcome(result: &Result<u64, BoxError>) -> &'static str {
+    match result.as_ref().map_err(|error| Rejection::of(&**error)) {
+        Ok(_) => "fetched",
+        Err(Some(Rejection::Cancelled)) => "cancelled",
+        Err(Some(Rejection::CircuitOpen)) => "circuit open",
+        Err(Some(Rejection::TimedOut)) => "timed out",
+        Err(_) => "failed",
     }
 }
 
@@ -100,6 +83,11 @@ pub(crate) fn table(ended: &[Ended]) -> String {
         ("attempts", Right),
         ("size", Right),
     ];
-    let rows: Vec<_> = ended.iter().map(Ended::row).collect();
-    render(headings, &rows)
+    let rows = ended.iter().map(|ended| {
+        let size = ended.length.map(|length| HumanBytes(length).to_string());
+        let (outcome, attempts) = (ended.outcome.to_owned(), ended.attempts.to_string());
+        let size = size.unwrap_or_else(|| "-".to_owned());
+        [ended.name.clone(), outcome, attempts, size]
+    });
+    render(headings, &rows.collect::<Vec<_>>())
 }
