@@ -13,7 +13,7 @@ use crate::{part::PartFile, session::Ended};
 /// their start.
 const FILES: [(&str, &str, u32); 11] = [
     ("large.bin", "fetched", 1),
-    // A server that refuses connections. After two failures it is left alone.
+    // The server refuses connections. After two failures it is left alone.
     ("down-1.txt", "failed", 4),
     ("down-2.txt", "failed", 4),
     ("busy.txt", "fetched", 2),
@@ -52,7 +52,7 @@ impl Demo {
         let mut part = PartFile::new(folder, LEFT, &demo.url(LEFT)?).begin(Some(TAG))?;
         part.write_all(&content(LEFT)[..300_000]).await?;
         part.flush().await?;
-        println!("Fetches from a server that misbehaves, and from one that is down.");
+        println!("Fetches from two servers: one misbehaves, one is down.");
         Ok(demo)
     }
 
@@ -82,7 +82,7 @@ pub(crate) fn check(ended: &[Ended], folder: &Path) -> bool {
         }
     }
     let all = FILES.len();
-    println!("{good} of {all} downloads ended as they have to, also those that failed.");
+    println!("{good} of {all} downloads ended as they have to. Some have to fail.");
     good == all
 }
 

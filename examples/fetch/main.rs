@@ -6,9 +6,11 @@
 //! cargo run --example fetch --features tls -- https://...
 //! ```
 //!
-//! `stack.rs` has the layers and their settings, `download.rs` and `part.rs` what becomes of one URL,
-//! `session.rs` all of them, Ctrl-C and the closing table, `screen.rs` what the layers report,
-//! `demo.rs` the servers of the demonstration.
+//! - `stack.rs`: the layers and their settings.
+//! - `download.rs`, `part.rs`: one URL, and the file that it becomes.
+//! - `session.rs`: all downloads, Ctrl-C and the closing table.
+//! - `screen.rs`: what the layers report, as lines and bars.
+//! - `demo.rs`: the servers of the demonstration.
 //!
 //! The exit code is 0 if all was fetched, 1 if not, 2 for wrong options, 130 after Ctrl-C.
 
@@ -27,8 +29,7 @@ use tower_keep::{BoxError, describe_error};
 
 use self::{demo::Demo, download::Download, screen::Screen, stack::Stack};
 
-/// Fetches URLs into a folder. Without a URL, it shows what it can do, with servers of its own that
-/// misbehave.
+/// Fetches URLs into a folder. Without a URL, it fetches from servers of its own, which misbehave.
 #[derive(Debug, Parser)]
 #[command(name = "fetch")]
 struct Args {
@@ -80,7 +81,7 @@ async fn run(mut args: Args) -> Result<ExitCode, BoxError> {
         let servers = demo.insert(Demo::start(&out).await?);
         args.urls = servers.urls()?;
         client = client.no_proxy();
-        // They are near.
+        // The servers are near.
         (settings.base_delay, settings.attempt_timeout) = (200, 1);
     }
 

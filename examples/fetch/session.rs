@@ -50,7 +50,7 @@ pub(crate) async fn run(
     let heed_ctrl_c = async {
         if ctrl_c().await.is_ok() {
             screen.line("interrupted: cancels all downloads");
-            // Those that wait, too. So each download ends with an error.
+            // This also ends the downloads that wait for their turn.
             stack.cancel.shutdown_now();
         }
         pending().await
