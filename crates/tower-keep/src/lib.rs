@@ -196,6 +196,8 @@ pub use self::dedup::DedupLayer;
 pub use self::dispatch::{Dispatcher, JobHandle};
 #[cfg(feature = "reqwest-0-13")]
 pub use self::http::SendThrough;
+#[cfg(all(feature = "http", feature = "retry"))]
+pub use self::http::resume::ResumeLayer;
 #[cfg(feature = "http")]
 pub use self::http::{
     RepeatRequest, idempotency_key::IdempotencyKeyLayer, replay::ReplayLayer,

@@ -15,6 +15,7 @@ mod log;
 mod origin;
 mod passes_through;
 mod replay;
+mod resume;
 mod review;
 mod send_deadline;
 mod table;

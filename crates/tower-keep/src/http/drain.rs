@@ -13,7 +13,7 @@ use bytes::Buf;
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::Body;
 
-use crate::retry::hook::{DiscardOutcome, SealedDiscard};
+use crate::retry::hook::{DiscardOutcome, RespondAsIs, SealedDiscard};
 
 /// The most bytes of a body that are read and dropped.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -51,6 +51,8 @@ impl DiscardOutcome<reqwest::Response> for DrainBody {
         self.discard(http::Response::<reqwest::Body>::from(response))
     }
 }
+
+impl RespondAsIs for DrainBody {}
 
 /// Reads frames and drops them, until the body ends, fails, or exceeds its limits.
 #[derive(Debug)]

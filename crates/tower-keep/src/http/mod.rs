@@ -87,6 +87,7 @@
 //! | [`CircuitBreakerLayer::http`](crate::CircuitBreakerLayer::http) | what counts against a server; its cooldown |
 //! | [`CancelLayer::http`](crate::CancelLayer::http) | that a cancellation reaches the response body |
 //! | [`RetryLayer::http`](crate::RetryLayer::http) | which requests are repeated, after what, and when |
+//! | [`ResumeLayer`](crate::ResumeLayer), [`RetryLayer::resume`](crate::RetryLayer::resume) | which downloads go on after a cut |
 //! | [`TimeoutLayer::http`](crate::TimeoutLayer::http), [`http_attempt`](crate::TimeoutLayer::http_attempt) | limits that include the body |
 //! | [`IdempotencyKeyLayer`](crate::IdempotencyKeyLayer) | makes a POST repeatable, if the server honours the key |
 //! | [`ReplayLayer`](crate::ReplayLayer) | makes streamed bodies of an `http::Request` repeatable up to a cap; reqwest's need no layer |
@@ -185,7 +186,8 @@
 //! outermost layer. [`TimeoutLayer::http`] and [`TimeoutLayer::http_attempt`] [limit the
 //! body](crate::timeout#http-bodies), too: the whole call, and each wait for the server.
 //! `CancelLayer::http` cancels the body, and `CircuitBreakerLayer::http` counts a body that fails as
-//! one more failure. No retry covers the body.
+//! one more failure. A retry covers the body only with [`resume`], which asks for the rest of a
+//! download that broke off.
 //!
 //! # Your own error types
 //!
@@ -270,6 +272,8 @@ mod repeat;
 pub mod replay;
 #[cfg(feature = "reqwest-0-13")]
 mod reqwest;
+#[cfg(feature = "retry")]
+pub mod resume;
 #[cfg(feature = "retry")]
 mod retry;
 pub mod send_deadline;

@@ -111,6 +111,11 @@ where
         }
     }
 
+    fn see_resumption(&self, request: &Request) -> Option<Repeatable> {
+        let repeatable = Policy::<Request, Response, Error>::see(self, request);
+        (repeatable != Repeatable::Never).then_some(repeatable)
+    }
+
     fn decide(
         &self,
         repeatable: &Repeatable,

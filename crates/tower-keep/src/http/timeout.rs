@@ -80,7 +80,8 @@ impl TimeoutLayer {
     /// wait for the server to continue, however long the whole body takes. Set another limit for
     /// these waits with [`idle`](TimeoutLayer::idle).
     ///
-    /// A body that fails is not retried, because its head has left the retry: the job fails.
+    /// A body that fails is not retried, because its head has left the retry: the job fails. A
+    /// `RetryLayer::http().resume()` around it asks for the rest of the body.
     ///
     /// See [HTTP bodies](crate::timeout#http-bodies) for the exact rules.
     #[must_use]

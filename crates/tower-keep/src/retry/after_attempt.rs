@@ -27,6 +27,8 @@ use crate::{
 pub(super) struct FailedAttempt<'a> {
     pub(super) settings: &'a RetrySettings,
     pub(super) membership: &'a Membership,
+    /// The job counts on where a resumption begins to count again.
+    pub(super) resumes: bool,
     pub(super) attempt: u32,
     /// From the request, or else from the layer.
     pub(super) max_retries: u32,
@@ -58,7 +60,7 @@ impl FailedAttempt<'_> {
             }
             return Err(GiveUpReason::NotRetryable);
         }
-        let (attempt, max_retries) = (self.attempt, self.max_retries);
+        let (attempt, max_retries) = (self.number(), self.max_retries);
         match self.plan(decision) {
             Ok(delay) => {
                 self.membership.with_job(|job| {
@@ -97,6 +99,13 @@ impl FailedAttempt<'_> {
                 Err(reason)
             }
         }
+    }
+
+    /// The number of the attempt in the job.
+    fn number(&self) -> u32 {
+        let in_job = || self.membership.with_job(|job| job.attempt());
+        let number = if self.resumes { in_job() } else { None };
+        number.unwrap_or(self.attempt)
     }
 
     /// Forbids retries to the job of the call, else to the job whose code made the call.
@@ -216,8 +225,17 @@ fn tell_attempt_ended(membership: &Membership, accepted: bool, verdict: Option<V
 
 /// Records the beginning of another attempt in the job.
 #[cold]
-pub(super) fn begin_attempt(membership: &Membership, attempt: u32, max_retries: u32) {
+pub(super) fn begin_attempt(
+    membership: &Membership,
+    resumes: bool,
+    attempt: u32,
+    max_retries: u32,
+) {
     membership.with_job(|job| {
+        let attempt = match resumes {
+            true => job.attempt().saturating_add(1),
+            false => attempt,
+        };
         job.begin_attempt(attempt);
         context::emit(job, || EventKind::Retrying {
             attempt,

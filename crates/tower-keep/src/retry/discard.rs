@@ -21,6 +21,10 @@ pub trait DiscardOutcome<Response>: sealed::Sealed {
     #[doc(hidden)]
     const DRAINS: bool;
 
+    /// Whether an accepted response may be resumed. Its attempt then ends with its body.
+    #[doc(hidden)]
+    const RESUMES: bool = false;
+
     /// Takes the response. `None`: nothing is left to read, or it is not worth it.
     #[doc(hidden)]
     fn discard(&self, response: Response) -> Option<Self::Drain>;

@@ -1,6 +1,7 @@
 //! `ResponseFuture` of the retry: attempts, waits and hooks as a state machine.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
@@ -21,6 +22,7 @@ use super::{
     hooks::Hooks,
     next_attempt::Next,
     policy::{Attempt, Decision, Policy},
+    respond::{Answered, Responds},
     shared_layer::{RetryDeadline, SharedLayer},
 };
 use crate::{
@@ -53,12 +55,12 @@ pin_project! {
         max_retries: u32,
         deadline: RetryDeadline,
         jitter: Option<Box<JitterState>>,
-        shared: Arc<Shard<SharedLayer<P, X>>>,
+        shared: SharedByCalls<P, X>,
         membership: Membership,
     }
 }
 
-type SharedByCalls<P, X> = Arc<Shard<SharedLayer<P, X>>>;
+pub(super) type SharedByCalls<P, X> = Arc<Shard<SharedLayer<P, X>>>;
 
 /// The state of a call that comes from its request and its layer.
 pub(super) struct RetryCall<Seen, P, X> {
@@ -83,6 +85,14 @@ pin_project! {
         // `None`: the request is made of the kept request in `next`.
         Readying { service: S, prepared: Option<R> },
     }
+}
+
+/// What a resumption leaves for a later one.
+#[cfg(feature = "http")]
+pub(super) struct Rest<S, Kept> {
+    pub(super) next: Option<(S, Kept)>,
+    pub(super) attempt: u32,
+    pub(super) jitter: Option<Box<JitterState>>,
 }
 
 impl<S, F, H, R, D> State<S, F, H, R, D> {
@@ -116,8 +126,13 @@ where
     }
 
     /// The asynchronous hook comes before the first attempt. A job is held back until the call.
-    pub(super) fn preparing(service: S, request: Request, call: RetryCall<P::Seen, P, X>) -> Self {
-        let membership = Membership::without_call();
+    pub(super) fn preparing(
+        service: S,
+        request: Request,
+        call: RetryCall<P::Seen, P, X>,
+        is_bodiless: bool,
+    ) -> Self {
+        let membership = Membership::without_call().begun(is_bodiless);
         membership.with_job(|job| job.flags.hold_back());
         let next = Next {
             service,
@@ -149,6 +164,46 @@ where
         }
     }
 
+    /// The attempts of a resumption, from the wait before the first.
+    #[cfg(feature = "http")]
+    pub(super) fn waiting(
+        delay: Duration,
+        next: Option<(S, X::Kept)>,
+        call: RetryCall<P::Seen, P, X>,
+        attempt: u32,
+        jitter: Option<Box<JitterState>>,
+        membership: Membership,
+    ) -> Self {
+        let next = next.map(|(service, kept)| Next {
+            service,
+            kept: Some(kept),
+        });
+        Self {
+            attempt,
+            jitter,
+            ..Self::new(State::waiting(delay, None), next, call, membership)
+        }
+    }
+
+    /// Takes what a later resumption needs. The attempts have this result.
+    #[cfg(feature = "http")]
+    pub(super) fn take_rest(
+        self: Pin<&mut Self>,
+        result: &Result<S::Response, S::Error>,
+    ) -> Rest<S, X::Kept>
+    where
+        S::Error: fmt::Display,
+    {
+        let this = self.project();
+        this.membership.finish(&result.as_ref().map(|_| ()));
+        let next = this.next.take();
+        Rest {
+            next: next.and_then(|next| Some((next.service, next.kept?))),
+            attempt: *this.attempt,
+            jitter: this.jitter.take(),
+        }
+    }
+
     /// The number of attempts begun so far, including the first. It can still be read after the
     /// future has completed.
     ///
@@ -176,12 +231,48 @@ where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
     P: Policy<Request, S::Response, S::Error>,
-    X: Hooks<Request, S::Response, S::Error>,
+    X: Responds<S, Request, P>,
 {
-    type Output = Result<S::Response, S::Error>;
+    type Output = Result<X::Output, S::Error>;
 
     #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.as_mut().poll_attempts(cx));
+        let this = self.project();
+        Poll::Ready(match result {
+            Ok(response) => {
+                let call = Answered {
+                    next: this.next,
+                    budget: this.budget,
+                    attempt: *this.attempt,
+                    max_retries: *this.max_retries,
+                    deadline: *this.deadline,
+                    shared: this.shared,
+                    membership: this.membership,
+                };
+                Ok(call.shared.layer.hooks.respond(response, call))
+            }
+            Err(error) => {
+                this.membership.finish(&Err::<Infallible, _>(&error));
+                Err(error)
+            }
+        })
+    }
+}
+
+impl<S, Request, P, X> ResponseFuture<S, Request, P, X>
+where
+    S: Service<Request> + Clone,
+    S::Error: fmt::Display,
+    P: Policy<Request, S::Response, S::Error>,
+    X: Hooks<Request, S::Response, S::Error>,
+{
+    /// Polls to the last result. The call is not over with it.
+    #[inline(always)]
+    pub(super) fn poll_attempts(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.project();
         let layer = &this.shared.layer;
         let max_retries = *this.max_retries;
@@ -208,7 +299,7 @@ where
                     }
                     ready!(slept);
                     *this.attempt = this.attempt.saturating_add(1);
-                    begin_attempt(this.membership, *this.attempt, max_retries);
+                    begin_attempt(this.membership, X::RESUMES, *this.attempt, max_retries);
                     let next = match X::WAITS {
                         true => State::Beginning { first: None },
                         false => State::Readying {
@@ -234,7 +325,7 @@ where
                                 request
                             }
                             _ => Next::request(this.next, |kept| {
-                                layer.hooks.again(kept, number > max_retries)
+                                layer.hooks.again(kept, number > max_retries && !X::RESUMES)
                             }),
                         };
                         let attempt = Attempt {
@@ -271,7 +362,7 @@ where
                             let request = match prepared.take() {
                                 Some(prepared) => X::request(prepared),
                                 None => this.membership.ask(|| {
-                                    let is_last = *this.attempt > max_retries;
+                                    let is_last = *this.attempt > max_retries && !X::RESUMES;
                                     let mut request = Next::request(this.next, |kept| {
                                         layer.hooks.again(kept, is_last)
                                     });
@@ -338,9 +429,11 @@ where
                 this.membership.ask(decide)
             };
             let accepted = decision.is_none_or(|(_, is_accepted)| is_accepted);
-            attempt_ended(this.membership, &result, accepted, verdict);
+            // A response that may be resumed ends its attempt with its body.
+            if !(X::RESUMES && accepted && verdict.is_none() && result.is_ok()) {
+                attempt_ended(this.membership, &result, accepted, verdict);
+            }
             let Some((decision, is_accepted)) = decision else {
-                this.membership.finish(&result);
                 return Poll::Ready(result);
             };
             let membership = &*this.membership;
@@ -350,6 +443,7 @@ where
                 let failed = FailedAttempt {
                     settings: &layer.settings,
                     membership,
+                    resumes: X::RESUMES,
                     attempt: *this.attempt,
                     max_retries,
                     repeatable: kept.is_some_and(|kept| layer.hooks.can_repeat(kept)),
@@ -369,7 +463,6 @@ where
                     let attempts = *this.attempt;
                     let result =
                         (this.membership).ask(|| give_up(result, reason, attempts, &layer.hooks));
-                    this.membership.finish(&result);
                     return Poll::Ready(result);
                 }
             };
@@ -406,7 +499,7 @@ const ATTEMPTS_AT_ONCE: u32 = 16;
 /// Whether the result must not be retried: an inner layer rejected the call, ended it, or forbids
 /// another attempt, or the job is cancelled.
 #[inline(always)]
-fn is_final(verdict: Option<Verdict>, membership: &Membership) -> bool {
+pub(super) fn is_final(verdict: Option<Verdict>, membership: &Membership) -> bool {
     verdict.is_some_and(|verdict| {
         verdict.forbids || verdict.kind.is_gate() || verdict.kind == VerdictKind::TimedOut
     }) || membership.is_cancelled()

@@ -19,7 +19,7 @@ use super::{
 /// - `B` chooses the budget.
 /// - `N` chooses the number of retries.
 /// - `A` changes the request before each attempt.
-/// - `D` discards a response that another attempt follows.
+/// - `D` discards a response that another attempt follows, and makes the caller's response of the last.
 #[derive(Clone, Copy, Debug)]
 pub struct HookSet<
     C = ByClone,
@@ -67,6 +67,7 @@ replaces! {
     choose_budget: Y -> HookSet<C, H, Y, N, A, D>; keep_request, on_give_up, choose_retries, before_attempt, discard_outcome
     choose_retries: Y -> HookSet<C, H, B, Y, A, D>; keep_request, on_give_up, choose_budget, before_attempt, discard_outcome
     before_attempt: Y -> HookSet<C, H, B, N, Y, D>; keep_request, on_give_up, choose_budget, choose_retries, discard_outcome
+    discard_outcome: Y -> HookSet<C, H, B, N, A, Y>; keep_request, on_give_up, choose_budget, choose_retries, before_attempt
 }
 
 /// The hooks as a call uses them. Only [`HookSet`] implements it: it collects the bounds of six
@@ -95,6 +96,9 @@ pub trait Hooks<Request, Response, Error>: sealed::Sealed {
 
     /// See [`DiscardOutcome::DRAINS`].
     const DRAINS: bool;
+
+    /// See [`DiscardOutcome::RESUMES`].
+    const RESUMES: bool;
 
     /// See [`ChooseBudget::YIELDS`].
     const BUDGET_YIELDS: bool;
@@ -150,6 +154,7 @@ where
     const CHANGES: bool = A::CHANGES;
     const WAITS: bool = A::WAITS;
     const DRAINS: bool = D::DRAINS;
+    const RESUMES: bool = D::RESUMES;
     const BUDGET_YIELDS: bool = B::YIELDS;
 
     #[inline(always)]

@@ -268,6 +268,9 @@ mod layer;
 mod max_retries;
 mod next_attempt;
 mod policy;
+mod respond;
+#[cfg(feature = "http")]
+mod resume;
 mod service;
 mod settings;
 mod shared_layer;
@@ -280,9 +283,11 @@ pub(crate) mod hook {
         budget::{ChooseBudget, SealedBudget},
         discard::{DiscardOutcome, sealed::Sealed as SealedDiscard},
         give_up::KeepOutcome,
-        hooks::HookSet,
+        hooks::{HookSet, Hooks},
         keep_request::{KeepRequest, sealed::Sealed as SealedKeep},
         max_retries::LayerRetries,
+        respond::{Answered, Respond, RespondAsIs},
+        resume::{NoAttempt, ResumableCall},
     };
 }
 

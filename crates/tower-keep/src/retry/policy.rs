@@ -108,6 +108,14 @@ pub trait Policy<Request, Response, Error> {
         false
     }
 
+    /// Reads the request of a resumption, before its first attempt: see
+    /// [`RetryLayer::resume`](super::RetryLayer::resume). `None`: the response must not be resumed.
+    /// Default: as [`see`](Self::see).
+    #[cfg(feature = "http")]
+    fn see_resumption(&self, request: &Request) -> Option<Self::Seen> {
+        Some(self.see(request))
+    }
+
     /// Describes a result that the policy does not accept, for events: see [`Classify::describe`].
     /// Default: the text of the error, or a general sentence for a response.
     fn describe(&self, result: &Result<Response, Error>) -> Option<Cow<'static, str>> {
@@ -362,6 +370,11 @@ where
             .unwrap_or_else(|| self.otherwise.decide(seen, result, attempt))
     }
 
+    #[cfg(feature = "http")]
+    fn see_resumption(&self, request: &Request) -> Option<P::Seen> {
+        self.otherwise.see_resumption(request)
+    }
+
     #[inline(always)]
     fn is_failure(&self, response: &Response) -> bool {
         self.otherwise.is_failure(response)
@@ -399,6 +412,11 @@ where
             }
             decision => decision,
         }
+    }
+
+    #[cfg(feature = "http")]
+    fn see_resumption(&self, request: &Request) -> Option<P::Seen> {
+        self.classify.see_resumption(request)
     }
 
     #[inline(always)]

@@ -11,9 +11,10 @@ use tower_service::Service;
 
 use super::{
     future::{ResponseFuture, RetryCall},
-    hooks::{HookSet, Hooks},
+    hooks::HookSet,
     layer::RetryLayer,
     policy::{Attempt, OnError, Policy},
+    respond::Responds,
     shared_layer::SharedLayer,
 };
 use crate::{
@@ -76,9 +77,9 @@ where
     S: Service<Request> + Clone,
     S::Error: fmt::Display,
     P: Policy<Request, S::Response, S::Error>,
-    X: Hooks<Request, S::Response, S::Error>,
+    X: Responds<S, Request, P>,
 {
-    type Response = S::Response;
+    type Response = X::Output;
     type Error = S::Error;
     type Future = ResponseFuture<S, Request, P, X>;
 
@@ -104,6 +105,7 @@ where
         let max_retries = before_service(|| layer.hooks.max_retries(&request))
             .unwrap_or(layer.settings.max_retries);
         let seen = before_service(|| layer.policy.see(&request));
+        let is_bodiless = layer.hooks.is_bodiless(&request);
         let call = RetryCall {
             seen,
             budget,
@@ -114,7 +116,7 @@ where
         if X::WAITS {
             let next = self.inner.clone();
             let called = mem::replace(&mut self.inner, next);
-            return ResponseFuture::preparing(called, request, call);
+            return ResponseFuture::preparing(called, request, call, is_bodiless);
         }
         let kept = if max_retries > 0 {
             before_service(|| layer.hooks.keep(&mut request))
@@ -133,7 +135,7 @@ where
             let next = kept.map(|kept| (self.inner.clone(), kept));
             (future, next)
         });
-        ResponseFuture::calling(future, next, call, membership)
+        ResponseFuture::calling(future, next, call, membership.begun(is_bodiless))
     }
 }
 

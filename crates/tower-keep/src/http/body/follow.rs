@@ -68,25 +68,38 @@ where
     type Followed = Self;
 
     fn follow(self, guard: G, bodiless: bool) -> Self {
-        use reqwest::ResponseBuilderExt;
-
         if bodiless || has_no_body(self.status()) || self.content_length() == Some(0) {
             guard.end(End::Complete);
             return self;
         }
-        let url = self.url().clone();
-        let response = http::Response::<reqwest::Body>::from(self);
-        let response = response.follow(guard.with_io_errors(), false);
-        // The conversion loses the URL. It travels back in an extension of a private type.
-        let with_url = http::Response::builder().url(url).body(());
-        let mut response = response.map(reqwest::Body::wrap);
-        if let Ok(with_url) = with_url {
-            response
-                .extensions_mut()
-                .extend(with_url.into_parts().0.extensions);
-        }
-        Self::from(response)
+        with_body(self, |response| {
+            response.follow(guard.with_io_errors(), false)
+        })
     }
+}
+
+/// Changes the body of reqwest's response, and keeps its URL.
+#[cfg(feature = "reqwest-0-13")]
+pub(crate) fn with_body<B>(
+    response: reqwest::Response,
+    change: impl FnOnce(http::Response<reqwest::Body>) -> http::Response<B>,
+) -> reqwest::Response
+where
+    B: Body<Data = bytes::Bytes, Error = BoxError> + Send + Sync + 'static,
+{
+    use reqwest::ResponseBuilderExt;
+
+    let url = response.url().clone();
+    let response = change(response.into());
+    // The conversion loses the URL. It travels back in an extension of a private type.
+    let with_url = http::Response::builder().url(url).body(());
+    let mut response = response.map(reqwest::Body::wrap);
+    if let Ok(with_url) = with_url {
+        response
+            .extensions_mut()
+            .extend(with_url.into_parts().0.extensions);
+    }
+    response.into()
 }
 
 /// Whether a response with this status never has a body: RFC 9110, section 6.4.1.
@@ -98,7 +111,7 @@ fn has_no_body(status: StatusCode) -> bool {
 
 /// The length of the body in its head. `None` if it may be the length of something else: of a
 /// decoded body's encoded form.
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(CONTENT_ENCODING) || headers.contains_key(TRANSFER_ENCODING) {
         return None;
     }

@@ -49,7 +49,7 @@ pub trait Guard: Sized {
 
 /// Polls the body, unless it was dropped.
 #[inline]
-pub(super) fn poll_body<B>(body: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
+pub(crate) fn poll_body<B>(body: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> PolledFrame<B::Data>
 where
     B: Body,
     B::Error: Into<BoxError>,

@@ -15,7 +15,7 @@ pub struct JobGuard {
 }
 
 impl JobGuard {
-    pub(super) fn new(reading: Reading) -> Self {
+    pub(crate) fn new(reading: Reading) -> Self {
         Self { reading }
     }
 

@@ -23,7 +23,8 @@
 //!
 //! The outermost layer of the stack. If that layer does not follow the body, the job ends at the
 //! head. These layers follow it: [`JobLayer::http`](crate::JobLayer::http), `LogLayer::http`,
-//! `ProgressLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`. Without `http()` they do not, and neither does a `Dispatcher`.
+//! `ProgressLayer::http`, `TimeoutLayer::http`, `TimeoutLayer::http_attempt`, and a retry with
+//! `resume()`. Without `http()` they do not, and neither does a `Dispatcher`.
 //!
 //! # Keep or drop
 //!
@@ -49,7 +50,7 @@ mod cancel_guard;
 #[cfg(feature = "circuit-breaker")]
 mod circuit_guard;
 mod end;
-mod follow;
+pub(crate) mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;

@@ -26,6 +26,12 @@ pub(crate) struct Reading {
 }
 
 impl Membership {
+    /// For a call that is made while the body of this job's response is read.
+    #[cfg(feature = "retry")]
+    pub(crate) fn while_reading(job: Option<Arc<Core>>) -> Self {
+        Self::new(Role::Borrower, job)
+    }
+
     /// Marks the call as one whose response has no body.
     pub(crate) fn expect_no_body(&mut self) {
         self.bodiless = true;

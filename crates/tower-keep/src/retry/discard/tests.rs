@@ -22,6 +22,7 @@ use crate::{
     retry::{
         Attempt, Decision, Policy, RetryLayer, before_attempt::Unchanged, budget::LayerBudget,
         give_up::KeepOutcome, hooks::HookSet, keep_request::ByClone, max_retries::LayerRetries,
+        respond::RespondAsIs,
     },
 };
 
@@ -96,6 +97,7 @@ impl Reader {
 }
 
 impl Sealed for Reader {}
+impl RespondAsIs for Reader {}
 
 impl DiscardOutcome<Reply> for Reader {
     type Drain = Reading;

@@ -17,9 +17,8 @@ use super::{KeepRequest, sealed::Sealed};
 use crate::{
     BoxError, GiveUpReason, JobLayer,
     retry::{
-        Attempt, RetryLayer,
-        hooks::{HookSet, Hooks},
-        policy::OnError,
+        Attempt, RetryLayer, before_attempt::BeforeAttempt, budget::LayerBudget,
+        give_up::KeepOutcome, hooks::HookSet, max_retries::LayerRetries, policy::OnError,
     },
 };
 
@@ -289,9 +288,12 @@ impl Clone for Counted {
 #[tokio::test(start_paused = true)]
 async fn the_last_attempt_clones_nothing() {
     /// How often the request was cloned when each attempt was called.
-    async fn clones<X>(retry: RetryLayer<OnError, X>) -> Vec<u32>
+    async fn clones<C, A>(
+        retry: RetryLayer<OnError, HookSet<C, KeepOutcome, LayerBudget, LayerRetries, A>>,
+    ) -> Vec<u32>
     where
-        X: Hooks<Counted, (), BoxError> + Clone,
+        C: KeepRequest<Counted> + Clone,
+        A: BeforeAttempt<Counted, (), BoxError> + Clone,
     {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sees = Arc::clone(&seen);
