@@ -11,7 +11,7 @@ use crate::{part::PartFile, session::Ended};
 
 /// Each file, the outcome of its download, and after how many attempts at least. In the order of
 /// their start.
-const FILES: [(&str, &str, u32); 11] = [
+const FILES: [(&str, &str, u32); 12] = [
     ("large.bin", "fetched", 1),
     // The server refuses connections. After two failures it is left alone.
     ("down-1.txt", "failed", 4),
@@ -20,9 +20,11 @@ const FILES: [(&str, &str, u32); 11] = [
     ("busy-for-a-second.txt", "fetched", 2),
     ("resets.txt", "fetched", 2),
     ("hangs.txt", "fetched", 2),
+    // Bodies that break off. The next attempt gets the rest.
+    ("cut.bin", "fetched", 2),
+    ("stalls.bin", "fetched", 2),
     ("missing.txt", "failed", 1),
     (LEFT, "fetched", 1),
-    ("small.txt", "fetched", 1),
     ("down-3.txt", "circuit open", 0),
 ];
 
@@ -102,6 +104,8 @@ fn reply(request: &Received, is_first: bool) -> Reply {
         "/busy-for-a-second.txt" if is_first => Reply::status(503).header("retry-after", "1"),
         "/resets.txt" if is_first => Reply::reset(),
         "/hangs.txt" if is_first => Reply::hang(),
+        "/cut.bin" if is_first => file(request).truncate_after(600_000),
+        "/stalls.bin" if is_first => file(request).stall_after(600_000),
         _ => file(request),
     }
 }

@@ -10,9 +10,6 @@ use tower_keep::{
     progress::{JobView, ProgressHandle},
 };
 
-const STYLE: &str = "{prefix:24!} [{bar:16}] {wide_msg}";
-
-/// Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Screen(MultiProgress);
 
@@ -71,7 +68,8 @@ impl Screen {
     }
 
     fn add_bar(&self, view: &JobView) -> ProgressBar {
-        let style = ProgressStyle::with_template(STYLE).expect("it is a template");
+        let style = ProgressStyle::with_template("{prefix:24!} [{bar:16}] {wide_msg}")
+            .expect("it is a template");
         let bar = self.0.add(ProgressBar::new(1000));
         bar.set_style(style.progress_chars("=> "));
         bar.with_prefix(view.name.to_string())

@@ -49,18 +49,19 @@ impl Stack {
         screen: &Screen,
     ) -> Result<Self, PipelineError> {
         let retry = RetryLayer::http()
+            // A body that breaks off goes on with a range request.
+            .resume()
             .max_retries(settings.max_retries)
             .base_delay(Duration::from_millis(settings.base_delay));
-        let limit = Duration::from_secs(settings.timeout);
-        let attempt_limit = Duration::from_secs(settings.attempt_timeout);
+        let secs = Duration::from_secs;
         let pipeline = Pipeline::http_client()
             .log(LogLayer::http_to(screen.clone()))
             .progress(ProgressLayer::http())
             // Each server has a circuit. It opens at the second failure in a row.
             .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(1))
-            .timeout(TimeoutLayer::http(limit))
+            .timeout(TimeoutLayer::http(secs(settings.timeout)))
             .retry(retry)
-            .attempt_timeout(TimeoutLayer::http_attempt(attempt_limit))
+            .attempt_timeout(TimeoutLayer::http_attempt(secs(settings.attempt_timeout)))
             .build()?;
         Ok(Self {
             progress: pipeline.progress().handle(),
