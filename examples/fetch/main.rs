@@ -42,7 +42,7 @@ struct Args {
     out: PathBuf,
 
     /// How many downloads run at once
-    #[arg(long, short, value_name = "N", default_value_t = 4, value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, short, value_name = "N", default_value_t = 4, requires = "urls", value_parser = value_parser!(u16).range(1..))]
     jobs: u16,
 
     #[command(flatten)]

@@ -16,19 +16,19 @@ use crate::screen::Screen;
 #[derive(Args, Debug)]
 pub(crate) struct Settings {
     /// How often a request is tried again
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "urls")]
     max_retries: u32,
 
     /// The wait before the first retry is at most this long; each further one at most twice as long
-    #[arg(long, value_name = "MS", default_value_t = 500)]
+    #[arg(long, value_name = "MS", default_value_t = 500, requires = "urls")]
     pub(crate) base_delay: u64,
 
     /// The limit for a download with all its retries
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "urls", value_parser = value_parser!(u64).range(1..))]
     timeout: u64,
 
     /// The limit for each wait for the server
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "urls", value_parser = value_parser!(u64).range(1..))]
     pub(crate) attempt_timeout: u64,
 }
 
