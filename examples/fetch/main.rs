@@ -1,4 +1,4 @@
-//! A downloader through all seven layers, over a real HTTP client.
+//! A downloader: several URLs at once, through `Pipeline::http_client` around reqwest.
 //!
 //! ```text
 //! cargo run --example fetch                          # a demonstration that needs no network
@@ -6,85 +6,101 @@
 //! cargo run --example fetch --features tls -- https://...
 //! ```
 //!
-//! Where to look:
-//!
-//! | file | what is in it |
-//! |---|---|
-//! | `stack.rs` | the seven layers, and one circuit for each host |
-//! | `download.rs`, `part_file.rs` | the service inside them: one URL into one file |
-//! | `policy.rs`, `retry_after.rs`, `error.rs` | what is tried again and when, what counts for a circuit, what can go wrong |
-//! | `journal.rs`, `screen.rs` | what the layers tell: the lines and the bars |
-//! | `plan.rs`, `file_name.rs`, `session.rs`, `outcome.rs` | from arguments to jobs and files, running them, the closing table |
-//! | `demo.rs`, `origin.rs` | the demonstration, and the server that misbehaves in it |
+//! - `stack.rs`: the layers and their settings.
+//! - `download.rs`, `part.rs`: one URL, and the file that it becomes.
+//! - `session.rs`: all downloads, Ctrl-C and the closing table.
+//! - `screen.rs`: what the layers report, as lines and bars.
+//! - `demo.rs`: the servers of the demonstration.
 //!
 //! The exit code is 0 if all was fetched, 1 if not, 2 for wrong options, 130 after Ctrl-C.
 
-mod args;
 mod demo;
 mod download;
-mod error;
-mod file_name;
-mod human;
-mod journal;
-mod origin;
-mod outcome;
-mod part_file;
-mod plan;
-mod policy;
-mod retry_after;
+mod part;
 mod screen;
 mod session;
 mod stack;
 
-use std::{env, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
-use self::{args::Args, plan::Plan, screen::complain, stack::Settings};
+use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
+use reqwest::{Client, Url};
+use tower_keep::{BoxError, describe_error};
 
-/// What a shell reports for a process that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+use self::{demo::Demo, download::Download, screen::Screen, stack::Stack};
 
-// Whatever the machine has: while one thread writes and is blocked, the other still heeds Ctrl-C.
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
-    let (args, settings) = match Args::checked(env::args_os()) {
-        Ok(checked) => checked,
-        Err(error) => error.exit(),
-    };
-    if let Err(error) = part_file::prepare_folder(&args.out) {
-        complain(&format!("cannot write to {:?}: {error}", args.out));
-        return ExitCode::FAILURE;
-    }
-    let ended = if args.urls.is_empty() {
-        demo::run(&args, settings).await
-    } else {
-        fetch(&args, settings).await
-    };
-    match ended {
-        Ok(code) => code,
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::FAILURE
-        }
+/// Fetches URLs into a folder. Without a URL, it fetches from servers of its own, which misbehave.
+#[derive(Debug, Parser)]
+#[command(name = "fetch")]
+struct Args {
+    /// What to fetch
+    #[arg(value_name = "URL", value_parser = parse_url)]
+    urls: Vec<Url>,
+
+    /// The folder for the files
+    #[arg(long, short, value_name = "FOLDER", default_value = "downloads")]
+    out: PathBuf,
+
+    /// How many downloads run at once
+    #[arg(long, short, value_name = "N", default_value_t = 4, requires = "urls", value_parser = value_parser!(u16).range(1..))]
+    jobs: u16,
+
+    #[command(flatten)]
+    settings: stack::Settings,
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let mut url = Url::parse(text).map_err(|error| error.to_string())?;
+    // It is never sent, so it makes no other URL.
+    url.set_fragment(None);
+    match url.scheme() {
+        "http" => Ok(url),
+        "https" if cfg!(feature = "tls") => Ok(url),
+        "https" => Err("https needs `cargo run --example fetch --features tls`".to_owned()),
+        _ => Err("only http and https are fetched".to_owned()),
     }
 }
 
-async fn fetch(args: &Args, settings: Settings) -> Result<ExitCode, tower_keep::BoxError> {
-    let plan = Plan::new(&args.urls);
-    for refused in &plan.refused {
-        complain(refused);
-    }
-    if plan.fetches.is_empty() {
-        return Ok(ExitCode::FAILURE);
-    }
-    let all_good = plan.refused.is_empty();
-    let session = session::run(plan, settings, &args.out).await?;
-    outcome::print_table(&session.ended);
-    let all_fetched = session.ended.iter().all(|ended| ended.result.is_ok());
-    Ok(if session.interrupted {
-        ExitCode::from(INTERRUPTED)
-    } else if all_good && all_fetched {
-        ExitCode::SUCCESS
-    } else {
+#[tokio::main]
+async fn main() -> ExitCode {
+    run(Args::parse()).await.unwrap_or_else(|error| {
+        eprintln!("fetch: {}", describe_error(&*error));
         ExitCode::FAILURE
     })
+}
+
+async fn run(mut args: Args) -> Result<ExitCode, BoxError> {
+    let (out, mut settings) = (args.out, args.settings);
+    fs::create_dir_all(&out).map_err(|error| format!("cannot write to {out:?}: {error}"))?;
+    let mut client = Client::builder()
+        .user_agent(concat!("tower-keep-fetch/", env!("CARGO_PKG_VERSION")))
+        // The stack retries, so reqwest itself must not.
+        .retry(reqwest::retry::never());
+    let mut demo = None;
+    if args.urls.is_empty() {
+        let servers = demo.insert(Demo::start(&out).await?);
+        args.urls = servers.urls()?;
+        client = client.no_proxy();
+        // The servers are near.
+        (settings.base_delay, settings.attempt_timeout) = (200, 1);
+    }
+
+    let downloads = Download::all(args.urls, &out);
+    let screen = Screen::default();
+    let stack = Stack::new(client.build()?, &settings, &screen);
+    let stack = stack.unwrap_or_else(|conflict| {
+        let mut command = Args::command();
+        command.error(ErrorKind::ValueValidation, conflict).exit()
+    });
+    let ended = session::run(&downloads, args.jobs, &stack, &screen).await;
+    println!("{}", session::table(&ended));
+    if stack.cancel.is_shut_down() {
+        // As a shell reports a process that SIGINT ended.
+        return Ok(ExitCode::from(130));
+    }
+    let is_good = match demo {
+        Some(_) => demo::check(&ended, &out),
+        None => ended.iter().all(|ended| ended.length.is_some()),
+    };
+    Ok(ExitCode::from(u8::from(!is_good)))
 }

@@ -1,153 +1,98 @@
-//! Bars on a terminal, plain lines elsewhere; both on standard error.
+//! What the layers report: bars on a terminal, plain lines elsewhere, on standard error.
 
-use std::{
-    collections::HashMap,
-    io::{IsTerminal, Write},
-    time::Duration,
-};
+use std::{collections::HashMap, convert::Infallible, io::Write, time::Duration};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tokio::time::Instant;
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use tokio::time::sleep;
 use tower_keep::{
-    JobId,
-    progress::{JobState, JobView, ProgressHandle},
+    Event, EventKind, JobId,
+    event::Observer,
+    progress::{JobView, ProgressHandle},
 };
 
-use crate::human::{Size, Took};
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Screen(MultiProgress);
 
-/// The length of a bar, whatever the job's.
-const FULL: u64 = 1000;
-
-/// Where lines go. Cheap to clone.
-#[derive(Clone)]
-pub(crate) enum Screen {
-    Terminal(MultiProgress),
-    Plain,
+/// The Log layer writes to the screen: what the bars do not show.
+impl Observer for Screen {
+    fn on_event(&self, event: &Event) {
+        let text = match &event.kind {
+            EventKind::RetryScheduled { delay, error, .. } => {
+                let (attempt, cause) = (event.attempt, error.rsplit(": ").next());
+                let cause = cause.unwrap_or(error);
+                format!("attempt {attempt} failed, again in {delay:.1?}: {cause}")
+            }
+            EventKind::CircuitOpened { circuit, .. } => format!("opens the circuit of {circuit}"),
+            _ => return,
+        };
+        self.line(&format!("{}: {text}", event.name));
+    }
 }
 
 impl Screen {
-    pub(crate) fn new() -> Self {
-        if std::io::stderr().is_terminal() {
-            Self::Terminal(MultiProgress::new())
-        } else {
-            Self::Plain
-        }
-    }
-
     /// Writes a line, above the bars if there are any.
     pub(crate) fn line(&self, text: &str) {
-        // Nobody reading is no reason to stop the downloads.
-        match self {
-            Self::Terminal(bars) => drop(bars.println(text)),
-            Self::Plain => drop(writeln!(std::io::stderr(), "{text}")),
-        }
-    }
-
-    /// Shows how far the jobs are, for ever. Reads the latest states rather than the events: they
-    /// never lag.
-    pub(crate) async fn show(self, progress: ProgressHandle) {
-        match self {
-            Self::Terminal(bars) => show_bars(&bars, &progress).await,
-            Self::Plain => self.show_lines(&progress).await,
-        }
-    }
-
-    async fn show_lines(&self, progress: &ProgressHandle) {
-        let mut shown = HashMap::new();
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            for view in progress.jobs() {
-                let last = shown.insert(view.job, view.report.clone());
-                // Without an amount the body has not begun.
-                if view.report.done().is_some() && last.as_ref() != Some(&view.report) {
-                    self.line(&format!("{}: {}", view.name, describe(&view)));
-                }
-            }
-        }
+        // It is no failure if nobody reads it.
+        drop(match self.0.is_hidden() {
+            true => writeln!(std::io::stderr(), "{text}"),
+            false => self.0.println(text),
+        });
     }
 
     pub(crate) fn clear(&self) {
-        if let Self::Terminal(bars) = self {
-            drop(bars.clear());
-        }
+        drop(self.0.clear());
     }
-}
 
-async fn show_bars(bars: &MultiProgress, progress: &ProgressHandle) {
-    // A template that does not parse shows the default.
-    let style = |template| {
-        ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ")
-    };
-    let known = style("{prefix:24!} [{bar:16}] {percent:>3} %  {wide_msg}");
-    let unknown = style("{prefix:24!} [{spinner:^16}]        {wide_msg}");
-    let mut shown: HashMap<JobId, ProgressBar> = HashMap::new();
-    loop {
-        let jobs = progress.jobs();
-        shown.retain(|id, bar| {
-            let runs = jobs.iter().any(|view| view.job == *id);
-            if !runs {
-                // A line says how it ended.
-                bar.finish_and_clear();
-                bars.remove(bar);
-            }
-            runs
-        });
-        for view in &jobs {
-            // What still waits for its turn, or for another's result, would only fill the screen.
-            if view.state != JobState::Waiting {
-                let bar = shown.entry(view.job).or_insert_with(|| {
-                    let bar = bars.add(ProgressBar::new(FULL));
-                    bar.set_prefix(view.name.to_string());
-                    bar
-                });
-                bar.set_message(describe(view));
-                match view.report.fraction() {
-                    Some(fraction) => {
-                        bar.set_style(known.clone());
-                        bar.set_position((fraction * FULL as f64) as u64);
-                    }
-                    // A body without a length.
-                    None => {
-                        bar.set_style(unknown.clone());
-                        bar.tick();
-                    }
+    /// Shows the running jobs until it is dropped.
+    pub(crate) async fn show(&self, progress: &ProgressHandle) -> Infallible {
+        let has_bars = !self.0.is_hidden();
+        let pause = Duration::from_millis(if has_bars { 100 } else { 1000 });
+        let mut bars: HashMap<JobId, ProgressBar> = HashMap::new();
+        loop {
+            sleep(pause).await;
+            let views = progress.jobs();
+            // A dropped bar would stay on the screen.
+            let is_over = |id: &JobId| views.iter().all(|view| view.job != *id);
+            (bars.iter().filter(|(id, _)| is_over(id))).for_each(|(_, bar)| self.0.remove(bar));
+            bars.retain(|id, _| !is_over(id));
+            for view in &views {
+                if has_bars {
+                    let bar = bars.entry(view.job).or_insert_with(|| self.add_bar(view));
+                    bar.set_position((view.report.fraction().unwrap_or_default() * 1000.0) as u64);
+                    bar.set_message(describe(view));
+                } else {
+                    self.line(&format!("{}: {}", view.name, describe(view)));
                 }
             }
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    fn add_bar(&self, view: &JobView) -> ProgressBar {
+        let style = ProgressStyle::with_template("{prefix:24!} [{bar:16}] {wide_msg}")
+            .expect("it is a template");
+        let bar = self.0.add(ProgressBar::new(1000));
+        bar.set_style(style.progress_chars("=> "));
+        bar.with_prefix(view.name.to_string())
     }
 }
 
+/// How much of the body is there, how fast it comes, how long the rest takes, and the attempt.
 fn describe(view: &JobView) -> String {
-    if let Some(next) = view.next_attempt_at {
-        let wait = next.saturating_duration_since(Instant::now());
-        return format!("waits after attempt {}, {} more", view.attempt, Took(wait));
-    }
-    let text = amount(view).unwrap_or_else(|| "asking".to_owned());
-    match view.attempt {
-        1 => text,
-        attempt => format!("{text} (attempt {attempt})"),
-    }
-}
-
-/// How much of the body is there, how fast it comes, and how long that goes on.
-fn amount(view: &JobView) -> Option<String> {
-    let mut text = Size(view.report.done()?).to_string();
+    let mut text = match view.report.done() {
+        Some(done) => HumanBytes(done).to_string(),
+        None => view.state.to_string(),
+    };
     if let Some(total) = view.report.total() {
-        text += &format!(" of {}", Size(total));
+        text += &format!(" of {}", HumanBytes(total));
     }
     if let Some(rate) = view.rate {
-        text += &format!(", {}/s", Size(rate as u64));
+        text += &format!(", {}/s", HumanBytes(rate as u64));
     }
     if let Some(left) = view.time_left {
-        text += &format!(", {} left", Took(left));
+        text += &format!(", {left:.1?} left");
     }
-    Some(text)
-}
-
-/// One line on standard error, for what is wrong outside the jobs.
-pub(crate) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "fetch: {text}");
+    if view.attempt > 1 {
+        text += &format!(", attempt {}", view.attempt);
+    }
+    text
 }

@@ -1,97 +1,93 @@
-//! Runs a plan.
+//! All downloads, some at a time, until they have ended or Ctrl-C has stopped them.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::future::pending;
 
 use futures::future::join_all;
-use tokio::{signal::ctrl_c, task::spawn_blocking};
-use tower::ServiceExt;
-use tower_keep::cancel::CancelHandle;
+use indicatif::HumanBytes;
+use tokio::{signal::ctrl_c, sync::Semaphore};
+use tower_keep::{BoxError, Rejection, describe_error};
+use tower_keep_examples::{Side, render};
 
-use crate::{
-    INTERRUPTED,
-    download::Done,
-    error::FetchError,
-    journal::{Journal, Record},
-    plan::{Fetch, Plan},
-    screen::Screen,
-    stack::{self, Settings},
-};
+use crate::{download::Download, screen::Screen, stack::Stack};
 
-/// How a job ended.
+/// A download that has ended.
 pub(crate) struct Ended {
-    pub(crate) fetch: Fetch,
-    pub(crate) result: Result<Done, FetchError>,
-    pub(crate) record: Record,
+    name: String,
+    pub(crate) outcome: &'static str,
+    /// 0 if the server was not asked.
+    pub(crate) attempts: u32,
+    /// Of the file that was fetched.
+    pub(crate) length: Option<u64>,
 }
 
-/// How they all ended, in the order in which they were given.
-pub(crate) struct Session {
-    pub(crate) ended: Vec<Ended>,
-    pub(crate) interrupted: bool,
-}
-
+/// Runs all downloads, `places` of them at once.
 pub(crate) async fn run(
-    plan: Plan,
-    settings: Settings,
-    folder: &Path,
-) -> Result<Session, reqwest::Error> {
-    let screen = Screen::new();
-    let journal = Arc::new(Journal::new(screen.clone()));
-    let stack = stack::build(plan.hosts, settings, folder, Arc::clone(&journal))?;
-
-    let interrupted = Arc::new(AtomicBool::new(false));
-    tokio::spawn(heed_ctrl_c(
-        stack.cancel,
-        screen.clone(),
-        Arc::clone(&interrupted),
-    ));
-    let show = tokio::spawn(screen.clone().show(stack.progress));
-
-    // In one task, so that the jobs begin in the order given. Their work is waiting, above all.
-    let calls = plan.fetches.iter().map(|fetch| {
-        let service = stack.service.clone();
-        service.oneshot(fetch.clone())
-    });
-    let results = join_all(calls).await;
-
-    show.abort();
-    // It may be drawing; an aborted task is its own kind of error.
-    let _ = show.await;
+    downloads: &[Download],
+    places: u16,
+    stack: &Stack,
+    screen: &Screen,
+) -> Vec<Ended> {
+    // A `ConcurrencyLimit` in the stack would give the place back at the head of the response.
+    let places = &Semaphore::new(places.into());
+    let all = join_all(downloads.iter().map(|download| async move {
+        let _place = places.acquire().await;
+        let result = download.run(stack, screen).await;
+        let text = match &result {
+            Ok(length) => format!("fetched {}", HumanBytes(*length)),
+            Err(error) => describe_error(&**error),
+        };
+        let name = download.name.clone();
+        screen.line(&format!("{name}: {text}"));
+        let mut views = stack.progress.history().into_iter();
+        let job = views.find(|view| *view.name == name && view.started_at.is_some());
+        Ended {
+            name,
+            outcome: outcome(&result),
+            attempts: job.map_or(0, |job| job.attempt),
+            length: result.ok(),
+        }
+    }));
+    let heed_ctrl_c = async {
+        if ctrl_c().await.is_ok() {
+            screen.line("interrupted: cancels all downloads");
+            // This also ends the downloads that wait for their turn.
+            stack.cancel.shutdown_now();
+        }
+        pending().await
+    };
+    let ended = tokio::select! {
+        ended = all => ended,
+        never = screen.show(&stack.progress) => match never {},
+        ended = heed_ctrl_c => ended,
+    };
     screen.clear();
-
-    let ended = plan.fetches.into_iter().zip(results);
-    Ok(Session {
-        ended: ended
-            .map(|(fetch, result)| Ended {
-                record: journal.of(&fetch.job),
-                fetch,
-                result,
-            })
-            .collect(),
-        interrupted: interrupted.load(Ordering::Relaxed),
-    })
+    ended
 }
 
-/// The first Ctrl-C cancels all jobs, which then end at once, each with its line. A second one
-/// waits for nothing.
-async fn heed_ctrl_c(cancel: CancelHandle, screen: Screen, interrupted: Arc<AtomicBool>) {
-    if ctrl_c().await.is_err() {
-        // No signals here: nothing to heed.
-        return;
+fn outcome(result: &Result<u64, BoxError>) -> &'static str {
+    match result.as_ref().map_err(|error| Rejection::of(&**error)) {
+        Ok(_) => "fetched",
+        Err(Some(Rejection::Cancelled)) => "cancelled",
+        Err(Some(Rejection::CircuitOpen)) => "circuit open",
+        Err(Some(Rejection::TimedOut)) => "timed out",
+        Err(_) => "failed",
     }
-    interrupted.store(true, Ordering::Relaxed);
-    // On a thread of its own, as writing a line may take for ever where nobody reads.
-    spawn_blocking(move || {
-        screen.line("Interrupted: cancelling what runs and what waits. Once more to exit at once.");
-        cancel.shutdown_now();
+}
+
+/// The closing table: a line for each download.
+pub(crate) fn table(ended: &[Ended]) -> String {
+    use Side::{Left, Right};
+    let headings = [
+        ("file", Left),
+        ("outcome", Left),
+        ("attempts", Right),
+        ("size", Right),
+    ];
+    let rows = ended.iter().map(|ended| {
+        let size = ended.length.map(|length| HumanBytes(length).to_string());
+        let (outcome, attempts) = (ended.outcome.to_owned(), ended.attempts.to_string());
+        let size = size.unwrap_or_else(|| "-".to_owned());
+        [ended.name.clone(), outcome, attempts, size]
     });
-    if ctrl_c().await.is_ok() {
-        std::process::exit(INTERRUPTED.into());
-    }
+    render(headings, &rows.collect::<Vec<_>>())
 }

@@ -1,155 +1,73 @@
-//! The seven layers around the downloader.
+//! The stack: `Pipeline::http_client` with the settings of a downloader.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use reqwest::{
-    Client,
-    redirect::{Action, Attempt, Policy},
-};
-use tower::{Service, ServiceBuilder, steer::Steer};
+use clap::{Args, value_parser};
+use reqwest::{Client, Request, Response};
+use tower::{Layer, util::BoxCloneSyncService};
 use tower_keep::{
-    CancelLayer, CircuitBreakerLayer, DedupLayer, Event, JobLayer, LogLayer, ProgressLayer,
-    RetryLayer, TimeoutLayer, cancel::CancelHandle, progress::ProgressHandle,
+    BoxError, CircuitBreakerLayer, LogLayer, Pipeline, ProgressLayer, RetryLayer, TimeoutLayer,
+    cancel::CancelHandle, pipeline::PipelineError, progress::ProgressHandle,
 };
 
-use crate::{
-    download::{Done, Downloader},
-    error::FetchError,
-    journal::Journal,
-    plan::{Fetch, Host, refusal},
-    policy::{hosts_fault, if_it_may_pass},
-};
+use crate::screen::Screen;
 
 /// How patient the layers are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Debug)]
 pub(crate) struct Settings {
-    pub(crate) jobs: usize,
-    pub(crate) max_retries: u32,
-    pub(crate) base_delay: Duration,
-    pub(crate) max_delay: Duration,
-    pub(crate) attempt_timeout: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) failure_threshold: u32,
-    pub(crate) cooldown: Duration,
+    /// How often a request is tried again
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "urls")]
+    max_retries: u32,
+
+    /// The wait before the first retry is at most this long; each further one at most twice as long
+    #[arg(long, value_name = "MS", default_value_t = 500, requires = "urls")]
+    pub(crate) base_delay: u64,
+
+    /// The limit for a download with all its retries
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "urls", value_parser = value_parser!(u64).range(1..))]
+    timeout: u64,
+
+    /// The limit for each wait for the server
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "urls", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) attempt_timeout: u64,
 }
 
-impl Settings {
-    /// Which waits there are between the attempts.
-    pub(crate) fn retry(&self) -> RetryLayer {
-        RetryLayer::new()
-            .max_retries(self.max_retries)
-            .base_delay(self.base_delay)
-            .max_delay(self.max_delay)
-    }
-}
-
-/// A stack, and what it is watched and stopped by.
-pub(crate) struct Stack<S> {
-    pub(crate) service: S,
+/// The client in its layers, and what it is watched and stopped by.
+pub(crate) struct Stack {
+    pub(crate) client: Client,
+    // In a box, its type does not depend on the settings.
+    pub(crate) service: BoxCloneSyncService<Request, Response, BoxError>,
     pub(crate) progress: ProgressHandle,
     pub(crate) cancel: CancelHandle,
 }
 
-/// The documented order: Log, Progress, Cancel, Dedup, CircuitBreaker, Timeout, Retry, Timeout. The
-/// upper four are shared by all hosts, the lower four are each host's own.
-pub(crate) fn build(
-    hosts: Vec<Host>,
-    settings: Settings,
-    folder: &Path,
-    journal: Arc<Journal>,
-) -> Result<
-    Stack<impl Service<Fetch, Response = Done, Error = FetchError> + Clone + use<>>,
-    reqwest::Error,
-> {
-    let clients = Clients::new()?;
-    let folder: Arc<Path> = folder.into();
-    let per_host = hosts.into_iter().map(|host| {
-        let downloader = Downloader {
-            client: clients.of(&host),
-            folder: Arc::clone(&folder),
-        };
-        ServiceBuilder::new()
-            .layer(
-                CircuitBreakerLayer::new()
-                    .named(host.name)
-                    .failure_threshold(settings.failure_threshold)
-                    .cooldown(settings.cooldown)
-                    // A probe that takes as long as a job may take still counts.
-                    .probe_timeout(settings.cooldown.max(settings.timeout))
-                    .classify(hosts_fault)
-                    .fail_with(FetchError::Open),
-            )
-            .layer(TimeoutLayer::new(settings.timeout).fail_with(FetchError::Timeout))
-            .layer(settings.retry().decide_with(if_it_may_pass))
-            .layer(
-                TimeoutLayer::new(settings.attempt_timeout)
-                    .per_attempt()
-                    .fail_with(FetchError::Timeout),
-            )
-            .service(downloader)
-    });
-
-    let progress = ProgressLayer::new();
-    let cancel = CancelLayer::new().fail_with(FetchError::Cancelled);
-    Ok(Stack {
-        progress: progress.handle(),
-        cancel: cancel.handle(),
-        service: ServiceBuilder::new()
-            .layer(JobLayer::named_by(|fetch: &Fetch| Arc::clone(&fetch.job)))
-            .layer(LogLayer::to(move |event: &Event| journal.record(event)))
-            .layer(progress)
-            .layer(cancel)
-            .layer(
-                DedupLayer::new(|fetch: &Fetch| Some(fetch.url.clone()))
-                    .join()
-                    .fail_with(FetchError::Duplicate),
-            )
-            // Below Dedup, so that all jobs are there from the start and a duplicate takes no
-            // place. Above the circuits, so that a job asks its circuit when it is its turn, and
-            // not when it was queued.
-            .concurrency_limit(settings.jobs)
-            .service(Steer::new(per_host, |fetch: &Fetch, _: &[_]| fetch.host)),
-    })
-}
-
-/// This machine is never asked through a proxy; the rest of the world as the environment says.
-struct Clients {
-    direct: Client,
-    usual: Client,
-}
-
-impl Clients {
-    fn new() -> Result<Self, reqwest::Error> {
-        let builder = || {
-            Client::builder()
-                .user_agent(concat!("tower-keep-fetch/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(Duration::from_secs(10))
-                // A stall is found out long before a large file's attempt is over.
-                .read_timeout(Duration::from_secs(30))
-                .redirect(Policy::custom(follow))
-                // One retry is enough, and ours waits.
-                .retry(reqwest::retry::never())
-        };
+impl Stack {
+    /// Fails if the settings contradict each other.
+    pub(crate) fn new(
+        client: Client,
+        settings: &Settings,
+        screen: &Screen,
+    ) -> Result<Self, PipelineError> {
+        let retry = RetryLayer::http()
+            // A body that breaks off goes on with a range request.
+            .resume()
+            .max_retries(settings.max_retries)
+            .base_delay(Duration::from_millis(settings.base_delay));
+        let secs = Duration::from_secs;
+        let pipeline = Pipeline::http_client()
+            .log(LogLayer::http_to(screen.clone()))
+            .progress(ProgressLayer::http())
+            // Each server has a circuit. It opens at the second failure in a row.
+            .circuit_breaker(CircuitBreakerLayer::http().failure_threshold(1))
+            .timeout(TimeoutLayer::http(secs(settings.timeout)))
+            .retry(retry)
+            .attempt_timeout(TimeoutLayer::http_attempt(secs(settings.attempt_timeout)))
+            .build()?;
         Ok(Self {
-            direct: builder().no_proxy().build()?,
-            usual: builder().build()?,
+            progress: pipeline.progress().handle(),
+            cancel: pipeline.cancel().handle(),
+            service: BoxCloneSyncService::new(pipeline.layer(client.clone())),
+            client,
         })
-    }
-
-    fn of(&self, host: &Host) -> Client {
-        if host.is_loopback {
-            self.direct.clone()
-        } else {
-            self.usual.clone()
-        }
-    }
-}
-
-/// As the client does by itself, but says in one line what it cannot follow, such as the way from
-/// http to https.
-fn follow(attempt: Attempt<'_>) -> Action {
-    match refusal(attempt.url()) {
-        None => Policy::default().redirect(attempt),
-        Some(reason) => attempt.error(format!("its new place {reason}")),
     }
 }

@@ -6,8 +6,11 @@ use std::{
     sync::Arc,
 };
 
-/// A chain of sources may be infinite.
+/// The maximum number of sources in the text.
 const MAX_CAUSES: usize = 16;
+/// The maximum number of sources that are read: a chain may be infinite. Many may have the same text:
+/// each layer around a reqwest client adds two to the error of a response body.
+const MAX_SOURCES: usize = 128;
 /// The maximum number of bytes read from an error's `Display`.
 const MAX_READ: usize = 8 * 1024;
 /// The maximum length of the text in bytes.
@@ -18,7 +21,8 @@ const MAX_LENGTH: usize = 1024;
 /// Events and log records use this text.
 ///
 /// - It is at most 1 KiB long and includes at most 16 sources.
-/// - A source is skipped if the text before it already ends with it.
+/// - A source is skipped if the text before it already ends with it. At most 128 sources are
+///   read.
 /// - URLs lose their user information, query and fragment, which often contain secrets.
 ///
 /// Use it in [`Classify::describe`](crate::Classify::describe) for your own error type: the layers
@@ -41,8 +45,11 @@ const MAX_LENGTH: usize = 1024;
 pub fn describe_error(error: &(dyn Error + 'static)) -> String {
     let mut text = Bounded::new();
     let mut next = Some(error);
-    let mut causes = 0;
-    while let Some(error) = next.filter(|_| causes <= MAX_CAUSES && !text.is_full) {
+    let mut shown = 0;
+    for _ in 0..=MAX_SOURCES {
+        let Some(error) = next.filter(|_| shown <= MAX_CAUSES && !text.is_full) else {
+            break;
+        };
         let end = text.text.len();
         if end > 0 {
             text.push(": ");
@@ -52,8 +59,9 @@ pub fn describe_error(error: &(dyn Error + 'static)) -> String {
         let (before, cause) = (&text.text[..end], &text.text[start..]);
         if cause.is_empty() || before.ends_with(cause) {
             text.text.truncate(end);
+        } else {
+            shown += 1;
         }
-        causes += 1;
         next = error.source();
     }
     text.finish()
@@ -328,6 +336,31 @@ mod tests {
         let text = describe_error(&*error);
         assert!(text.starts_with("99: 98: 97"), "{text}");
         assert!(text.ends_with("84: 83"), "{text}");
+    }
+
+    /// R75 Sources that are not shown do not hide the cause, as below many layers around reqwest. A
+    /// chain without an end has a text, too.
+    #[test]
+    fn sources_of_equal_texts_do_not_count() {
+        let mut error = caused("decode", "reset");
+        for _ in 0..40 {
+            error = caused("decode", error);
+        }
+        assert_eq!(describe_error(&*error), "decode: reset");
+
+        #[derive(Debug)]
+        struct Endless;
+        impl Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("again")
+            }
+        }
+        impl Error for Endless {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(self)
+            }
+        }
+        assert_eq!(describe_error(&Endless), "again");
     }
 
     /// R75 A text of exactly the maximum length is complete. A longer text is cut at a character

@@ -3,8 +3,10 @@
 use std::{error::Error, net::SocketAddr};
 
 use http::Version;
-use tower::{Layer, ServiceBuilder, service_fn};
-use tower_keep::{BoxError, LogLayer, SendThrough, TimeoutLayer, http::ErrorKind};
+use tower::{Layer, ServiceBuilder, service_fn, util::BoxCloneSyncService};
+use tower_keep::{
+    BoxError, JobLayer, LogLayer, SendThrough, TimeoutLayer, describe_error, http::ErrorKind,
+};
 use tower_keep_test::{
     Recorder,
     http::{Origin, Reply},
@@ -118,6 +120,28 @@ async fn errors_keep_their_classes() -> Result<(), BoxError> {
             assert_eq!(seen, body_end, "{version:?}");
             assert_ne!(how, "succeeded");
         }
+    }
+    Ok(())
+}
+
+/// R75 Each layer adds two errors of reqwest to the chain. The cause below them is still in the log,
+/// and in the text for the caller.
+#[tokio::test]
+async fn many_layers_do_not_hide_the_cause() -> Result<(), BoxError> {
+    let page = Reply::status(200).body("0123456789");
+    let origin = Origin::start().await?.then(page.truncate_after(4));
+    let client = clients::reqwest(Version::HTTP_11);
+    let recorder = Recorder::new();
+    let mut api = BoxCloneSyncService::new(client.clone());
+    for _ in 0..12 {
+        api = BoxCloneSyncService::new(JobLayer::new("page").http().layer(api));
+    }
+    let api = LogLayer::http_to(recorder.clone()).layer(api);
+    let response = client.get(origin.url("/")).send_through(&api).await?;
+    let error = response.bytes().await.unwrap_err();
+    let cause = "end of file before message length reached";
+    for text in [describe_error(&error), end(&recorder).unwrap().0] {
+        assert!(text.ends_with(cause), "{text}");
     }
     Ok(())
 }
