@@ -10,6 +10,7 @@ use http_body::{Body, Frame};
 use super::BodyEnd;
 use crate::{
     error::BoxError,
+    http::status::Answer,
     job::{
         membership::Reading,
         verdict::{self, VerdictKind},
@@ -63,7 +64,9 @@ where
 /// How a body ended, for a guard.
 #[derive(Clone, Copy, Debug)]
 pub enum End<'a> {
-    Complete,
+    /// With the answer in the trailers, if it was there: the status of a gRPC call.
+    #[allow(private_interfaces, reason = "it has no public name")]
+    Complete(Option<Answer>),
     Failed(&'a BoxError),
     Dropped,
     /// Its `poll_frame` panicked.
@@ -75,7 +78,10 @@ impl End<'_> {
     #[inline]
     pub(super) fn settle(self, reading: Reading) {
         match self {
-            Self::Complete | Self::Dropped => reading.end(),
+            Self::Complete(Some(answer)) if answer.fails_job() => {
+                reading.fail_with(|| answer.describe().into());
+            }
+            Self::Complete(_) | Self::Dropped => reading.end(),
             Self::Failed(error) => reading.fail(error),
             Self::Panicked => reading.panicked(),
         }
@@ -84,7 +90,7 @@ impl End<'_> {
     /// `None` for a panic.
     pub(crate) fn kind(self) -> Option<BodyEnd> {
         match self {
-            Self::Complete => Some(BodyEnd::Complete),
+            Self::Complete(_) => Some(BodyEnd::Complete),
             Self::Failed(error) => Some(BodyEnd::of_error(&**error)),
             Self::Dropped => Some(match verdict::dropped_by() {
                 Some(VerdictKind::TimedOut | VerdictKind::AttemptTimedOut) => BodyEnd::Stalled,

@@ -53,6 +53,7 @@ mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;
+mod left;
 #[cfg(feature = "timeout")]
 mod time_guard;
 

@@ -26,6 +26,14 @@ struct Model {
     forced: bool,
 }
 
+/// What follows the head of a call: it counts in its generation only.
+#[derive(Clone, Copy, Debug)]
+struct Following {
+    generation: u64,
+    /// The head was a success.
+    ends_streak: bool,
+}
+
 /// How a call was admitted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Passed {
@@ -125,7 +133,8 @@ impl Model {
         &self.ended[from..]
     }
 
-    fn judge(&mut self, requested: Option<Duration>, now: Duration) {
+    /// `streak`: the failures in a row that end with the judged call.
+    fn judge(&mut self, streak: u32, requested: Option<Duration>, now: Duration) {
         let window = self.window();
         let share = |rate: Option<Ratio>, part: usize| {
             // The rates in these tests are whole percents.
@@ -142,7 +151,7 @@ impl Model {
             let rates = self.settings.failure_rate.or(self.settings.slow_call_rate);
             rates.is_none().then_some(5)
         });
-        let in_a_row = most.is_some_and(|most| self.in_a_row > most);
+        let in_a_row = most.is_some_and(|most| streak > most);
         if (windowed || in_a_row) && matches!(self.mode, Mode::Automatic | Mode::ObserveOnly) {
             self.open(requested, now);
         }
@@ -181,6 +190,7 @@ impl Model {
         passed: Passed,
         (outcome, slow): (Outcome, bool),
         requested: Option<Duration>,
+        streak: Streak,
         now: Duration,
     ) {
         if passed != Passed::Counted(self.generation) || self.mode == Mode::Disabled {
@@ -193,8 +203,13 @@ impl Model {
         };
         if self.state == State::Closed {
             self.ended.push((failed, slow, now));
-            self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
-            self.judge(requested, now);
+            if failed {
+                self.in_a_row += 1;
+            } else if streak == Streak::Ends {
+                self.in_a_row = 0;
+            }
+            let of_this = if failed { self.in_a_row } else { 0 };
+            self.judge(of_this, requested, now);
             return;
         }
         self.lost = 0;
@@ -209,12 +224,70 @@ impl Model {
             self.transit(State::Closed, None, now);
         }
     }
+
+    /// Like [`record`](Self::record), for the head of a call that goes on.
+    fn record_head(
+        &mut self,
+        call: usize,
+        passed: Passed,
+        (outcome, slow): (Outcome, bool),
+        requested: Option<Duration>,
+        now: Duration,
+    ) -> Option<Following> {
+        let before = self.generation;
+        self.record(call, passed, (outcome, slow), requested, Streak::Stays, now);
+        let Passed::Counted(admitted) = passed else {
+            return None;
+        };
+        let generation = match self.generation {
+            same if same == before => admitted,
+            _ if self.state == State::Open => return None,
+            closed => closed,
+        };
+        (outcome != Outcome::Failure).then_some(Following {
+            generation,
+            ends_streak: outcome == Outcome::Success,
+        })
+    }
+
+    /// The call ended after its head.
+    fn record_late(&mut self, following: Following, failed: bool, now: Duration) {
+        if following.generation != self.generation {
+            return;
+        }
+        if !failed {
+            if following.ends_streak {
+                self.in_a_row = 0;
+            }
+            return;
+        }
+        match self.state {
+            _ if self.mode == Mode::Disabled => {}
+            State::Closed => {
+                self.ended.push((true, false, now));
+                self.in_a_row += 1;
+                self.judge(self.in_a_row, None, now);
+            }
+            State::HalfOpen => {
+                self.lost = 0;
+                self.bad += 1;
+                if self.bad >= self.settings.half_open_failures.get() {
+                    self.open(None, now);
+                }
+            }
+            State::Open => {}
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Action {
     Call,
     End(usize, Outcome, Option<u64>),
+    /// The head of a call that goes on.
+    Head(usize, Outcome, Option<u64>),
+    /// A call that went on has ended, with or without a failure.
+    Late(usize, bool),
     Wait(u64),
     Set(Mode),
     ForceOpenFor(u64),
@@ -259,12 +332,14 @@ fn settings() -> impl Strategy<Value = Settings> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let outcome = prop_oneof![
-        4 => Just(Outcome::Failure),
-        3 => Just(Outcome::Success),
-        1 => Just(Outcome::Ignored)
-    ];
-    let requested = prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
+    let outcome = || {
+        prop_oneof![
+            4 => Just(Outcome::Failure),
+            3 => Just(Outcome::Success),
+            1 => Just(Outcome::Ignored)
+        ]
+    };
+    let requested = || prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
     let mode = prop_oneof![
         4 => Just(Mode::Automatic),
         1 => Just(Mode::ForcedOpen),
@@ -274,7 +349,9 @@ fn action() -> impl Strategy<Value = Action> {
     ];
     prop_oneof![
         16 => Just(Action::Call),
-        16 => (any::<usize>(), outcome, requested).prop_map(|(call, outcome, requested)| Action::End(call, outcome, requested)),
+        8 => (any::<usize>(), outcome(), requested()).prop_map(|(call, outcome, requested)| Action::End(call, outcome, requested)),
+        8 => (any::<usize>(), outcome(), requested()).prop_map(|(call, outcome, requested)| Action::Head(call, outcome, requested)),
+        6 => any::<(usize, bool)>().prop_map(|(call, failed)| Action::Late(call, failed)),
         8 => (0..12_u64).prop_map(Action::Wait),
         1 => mode.prop_map(Action::Set),
         1 => (0..20_u64).prop_map(Action::ForceOpenFor),
@@ -293,6 +370,7 @@ proptest! {
         let mut model = Model::new(first);
         let mut now = Duration::ZERO;
         let mut under_way: Vec<(usize, Admission, Passed, bool, Duration)> = Vec::new();
+        let mut following: Vec<(LateAdmission, Following)> = Vec::new();
         for (number, action) in actions.into_iter().enumerate() {
             match action {
                 Action::Call => {
@@ -315,19 +393,47 @@ proptest! {
                         prop_assert!(opened || circuit.rejects(|| now).is_some());
                     }
                 }
-                Action::End(call, outcome, requested) if !under_way.is_empty() => {
+                Action::End(call, outcome, requested) | Action::Head(call, outcome, requested)
+                    if !under_way.is_empty() =>
+                {
+                    let goes_on = matches!(action, Action::Head(..));
                     let (number, admission, passed, timed, began) = under_way.remove(call % under_way.len());
                     let requested = requested.map(secs);
                     let slow = model.settings.slow_call_rate.is_some() && timed && now - began >= secs(5);
                     let before = model.generation;
-                    model.record(number, passed, (outcome, slow), requested, now);
-                    let transition = circuit.settle(&admission, outcome, requested, now);
+                    let transition = if goes_on {
+                        let expected = model.record_head(number, passed, (outcome, slow), requested, now);
+                        let effect = circuit.record(&admission, outcome, requested, Streak::Stays, || now);
+                        let late = admission.after_head(outcome, effect.as_ref());
+                        prop_assert_eq!(late.is_some(), expected.is_some());
+                        following.extend(late.zip(expected));
+                        effect.and_then(|effect| circuit.carry_out(effect, now))
+                    } else {
+                        model.record(number, passed, (outcome, slow), requested, Streak::Ends, now);
+                        circuit.settle(&admission, outcome, requested, now)
+                    };
                     prop_assert_eq!(transition.is_some(), before != model.generation);
                     if let Some((State::Open, cooldown)) = transition {
                         prop_assert_eq!(cooldown, Some(model.cooldown));
                     }
                 }
-                Action::End(..) => {}
+                Action::Late(call, failed) if !following.is_empty() => {
+                    let (late, expected) = following.remove(call % following.len());
+                    let before = model.generation;
+                    model.record_late(expected, failed, now);
+                    let transition = if failed {
+                        let trip = circuit.record_late_failure(late, now);
+                        trip.and_then(|trip| circuit.carry_out(OutcomeEffect::Trips(trip), now))
+                    } else {
+                        circuit.record_late_end(late);
+                        None
+                    };
+                    prop_assert_eq!(transition.is_some(), before != model.generation);
+                    if let Some((state, cooldown)) = transition {
+                        prop_assert_eq!((state, cooldown), (State::Open, Some(model.cooldown)));
+                    }
+                }
+                Action::End(..) | Action::Head(..) | Action::Late(..) => {}
                 Action::Wait(wait) => now += secs(wait),
                 Action::Set(mode) => {
                     circuit.set_mode(mode, now);
