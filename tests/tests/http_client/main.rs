@@ -9,6 +9,7 @@ mod follow;
 mod follow_cancel;
 mod follow_circuit;
 mod follow_timeout;
+mod grpc_trailers;
 mod hints;
 mod idempotency_key;
 mod log;
