@@ -1,6 +1,7 @@
 //! HTTP clients behind the layers.
 
 mod asks;
+mod body_traps;
 mod client;
 mod drain;
 mod errors;

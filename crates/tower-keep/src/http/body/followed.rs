@@ -55,7 +55,6 @@ pin_project! {
         #[pin]
         body: Option<B>,
         held: Held<G>,
-        left: Left,
     }
 }
 
@@ -63,8 +62,7 @@ impl<B, G: Guard> FollowedBody<B, G> {
     pub(super) fn new(body: B, guard: Option<G>, left: Left) -> Self {
         Self {
             body: Some(body),
-            held: Held::new(guard),
-            left,
+            held: Held::new(guard, left),
         }
     }
 
@@ -97,11 +95,9 @@ where
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
-                if this
-                    .left
-                    .is_last(frame, this.body.as_ref().get_ref().as_ref())
-                {
-                    let answer = match (frame.trailers_ref(), *this.left) {
+                let body = this.body.as_ref().get_ref().as_ref();
+                if unwinding.0.left.is_last(frame, body) {
+                    let answer = match (frame.trailers_ref(), unwinding.0.left) {
                         (Some(trailers), Left::TRAILERS) => Answer::of_trailers(trailers),
                         _ => None,
                     };

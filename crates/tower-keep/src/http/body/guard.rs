@@ -7,7 +7,7 @@ use std::{
 
 use http_body::{Body, Frame};
 
-use super::BodyEnd;
+use super::{BodyEnd, left::Left};
 use crate::{
     error::BoxError,
     http::status::Answer,
@@ -102,22 +102,25 @@ impl End<'_> {
 }
 
 /// A guard that sees exactly one end. A drop before the body's end is an end too.
-pub(super) struct Held<G: Guard>(Option<G>);
+pub(super) struct Held<G: Guard> {
+    guard: Option<G>,
+    pub(super) left: Left,
+}
 
 impl<G: Guard> Held<G> {
-    pub(super) fn new(guard: Option<G>) -> Self {
-        Self(guard)
+    pub(super) fn new(guard: Option<G>, left: Left) -> Self {
+        Self { guard, left }
     }
 
     /// `None` after the end.
     #[inline(always)]
     pub(super) fn guard(&mut self) -> Option<&mut G> {
-        self.0.as_mut()
+        self.guard.as_mut()
     }
 
     #[inline]
     pub(super) fn end(&mut self, end: End<'_>) {
-        if let Some(guard) = self.0.take() {
+        if let Some(guard) = self.guard.take() {
             guard.end(end);
         }
     }
@@ -125,6 +128,11 @@ impl<G: Guard> Held<G> {
 
 impl<G: Guard> Drop for Held<G> {
     fn drop(&mut self) {
-        self.end(End::Dropped);
+        // A layer that ends the body, as a time limit does, waited for more than its length.
+        let is_whole = self.left.is_nothing() && verdict::dropped_by().is_none();
+        self.end(match is_whole {
+            true => End::Complete(None),
+            false => End::Dropped,
+        });
     }
 }

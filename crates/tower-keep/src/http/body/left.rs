@@ -3,8 +3,6 @@
 use bytes::Buf;
 use http_body::{Body, Frame};
 
-use super::followed::is_at_end;
-
 /// What is left of a followed body: the rest of a declared length, or trailers that must be seen, or
 /// an unknown rest. One word, as a body is moved often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +23,11 @@ impl Left {
         }
     }
 
-    /// Whether nothing follows this frame. Not every reader polls a body to `None`.
+    /// Takes this frame off. Returns whether nothing follows it: not every reader polls a body to
+    /// `None`.
+    ///
+    /// After its whole length a body may still fail or stall, as HTTP/2 sends the end separately. So
+    /// only the body itself says that it has ended.
     #[inline]
     pub(super) fn is_last<B: Body>(&mut self, frame: &Frame<B::Data>, body: Option<&B>) -> bool {
         if let Some(data) = frame.data_ref() {
@@ -33,11 +35,19 @@ impl Left {
                 self.0 = self.0.saturating_sub(data.remaining() as u64);
             }
         }
-        let is_at_end = match *self {
-            Self::TRAILERS => B::is_end_stream,
-            _ => is_at_end,
-        };
-        frame.is_trailers() || self.0 == 0 || body.is_none_or(is_at_end)
+        if frame.is_trailers() || body.is_none_or(B::is_end_stream) {
+            return true;
+        }
+        if *self == Self::UNKNOWN && body.is_some_and(|body| body.size_hint().exact() == Some(0)) {
+            *self = Self(0);
+        }
+        false
+    }
+
+    /// Whether the whole length was read. A reader that drops the body now has all of it.
+    #[inline]
+    pub(super) fn is_nothing(self) -> bool {
+        self.0 == 0
     }
 }
 
