@@ -104,7 +104,7 @@ impl Stack {
 /// A client of one version of HTTP.
 #[derive(Clone)]
 enum Client {
-    Hyper(HyperClient),
+    Hyper(Box<HyperClient>),
     Reqwest(reqwest::Client),
 }
 
@@ -112,7 +112,7 @@ impl Client {
     /// Both clients.
     fn both(version: Version) -> [Self; 2] {
         [
-            Self::Hyper(clients::hyper(version)),
+            Self::Hyper(Box::new(clients::hyper(version))),
             Self::Reqwest(clients::reqwest(version)),
         ]
     }
@@ -129,7 +129,11 @@ impl Client {
         match self {
             Self::Hyper(client) => {
                 let request = Request::get(url).body(Full::default())?;
-                let response = stack.layer.layer(client.clone()).oneshot(request).await?;
+                let response = stack
+                    .layer
+                    .layer((**client).clone())
+                    .oneshot(request)
+                    .await?;
                 Ok(response.map(BodyExt::boxed_unsync))
             }
             Self::Reqwest(client) => {
