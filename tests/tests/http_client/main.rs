@@ -10,6 +10,7 @@ mod follow;
 mod follow_cancel;
 mod follow_circuit;
 mod follow_timeout;
+mod grpc_deadlines;
 mod grpc_trailers;
 mod hints;
 mod idempotency_key;

@@ -55,7 +55,7 @@ impl CircuitBreakerLayer {
     /// | 429, as it says only that this client is too fast | ignored |
     /// | an invalid request, too many redirects, a request body that fails | ignored |
     /// | any other status | success |
-    /// | gRPC `unknown`, `deadline exceeded`, `internal`, `unavailable`, `data loss` | failure |
+    /// | gRPC `cancelled`, `unknown`, `deadline exceeded`, `internal`, `unavailable`, `data loss` | failure |
     /// | gRPC `resource exhausted` | ignored |
     ///
     /// The response head decides: it ends a probe and the time of a slow call. The layer then

@@ -100,9 +100,9 @@
 //! |---|---|---|---|
 //! | 408, 425 | yes | a success | fails if a Retry layer is inside, otherwise succeeds |
 //! | 429, gRPC `resource exhausted` | yes; gRPC only if the server says when | nothing | fails if a Retry layer is inside, otherwise succeeds |
-//! | 502, 503, 504, gRPC `unavailable` | yes | a failure | fails |
+//! | 502, 503, 504, gRPC `unavailable`, `deadline exceeded`, `cancelled` | yes | a failure | fails |
 //! | 501, 505, gRPC `unimplemented` | no | a success | fails |
-//! | other 5xx; gRPC `unknown`, `deadline exceeded`, `internal`, `data loss` | no | a failure | fails |
+//! | other 5xx; gRPC `unknown`, `internal`, `data loss` | no | a failure | fails |
 //! | anything else | no | a success | succeeds |
 //!
 //! The retry also depends on the request: see [`RetryLayer::http`], which names the sections of the
@@ -205,6 +205,14 @@
 //! |---|---|---|
 //! | reqwest | POSTs too, after `REFUSED_STREAM` or a graceful `GOAWAY` | `.retry(reqwest::retry::never())` |
 //! | hyper-util | requests that it could not send on a used connection | `.retry_canceled_requests(false)` |
+//! | kube | POSTs too, after 429, 503 and 504, up to 15 times | `Client::new` with your stack |
+//!
+//! # The server of a request
+//!
+//! Circuits, budgets and logs go by the host and port in the URI of the request, or in its `Host`
+//! header. Some clients add them below the stack. Add them outside: with kube by its
+//! `base_uri_layer`, with tonic by `with_origin` of the generated client. Otherwise all servers
+//! share one circuit and one budget.
 //!
 //! # Redirects
 //!

@@ -60,6 +60,7 @@ impl RetryLayer {
     /// | 429 | too many requests ([RFC 6585, 4]) |
     /// | 502, 503, 504 | a server on the way, or an overload ([RFC 9110, 15.6.3]) |
     /// | gRPC `unavailable`; `resource exhausted` if the server says when | |
+    /// | gRPC `deadline exceeded`, `cancelled` | as 504: often the [limit of the attempt](crate::http::send_deadline#at-the-deadline) |
     /// | an error of the connection, a truncated body, the limit of an attempt | |
     ///
     /// A status of 500 is not retried: often it comes again. [`retry_status`](Self::retry_status)

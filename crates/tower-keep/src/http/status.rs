@@ -57,7 +57,9 @@ impl Answer {
                 | StatusCode::SERVICE_UNAVAILABLE
                 | StatusCode::GATEWAY_TIMEOUT,
             )
-            | Self::Grpc(GrpcStatus::UNAVAILABLE) => Retried::Always,
+            | Self::Grpc(GrpcStatus::UNAVAILABLE)
+            // Often the limit of this attempt, which was sent as the deadline.
+            | Self::Grpc(GrpcStatus::DEADLINE_EXCEEDED | GrpcStatus::CANCELLED) => Retried::Always,
             Self::Grpc(GrpcStatus::RESOURCE_EXHAUSTED) => Retried::IfHinted,
             _ => Retried::No,
         }
@@ -85,7 +87,10 @@ impl Answer {
         match self {
             Self::Http(status) => status.is_server_error(),
             Self::Grpc(
-                GrpcStatus::UNKNOWN
+                // This caller still waits, so it was the server that gave up: some servers answer so at
+                // the deadline.
+                GrpcStatus::CANCELLED
+                | GrpcStatus::UNKNOWN
                 | GrpcStatus::DEADLINE_EXCEEDED
                 | GrpcStatus::UNIMPLEMENTED
                 | GrpcStatus::INTERNAL
@@ -111,6 +116,7 @@ impl Answer {
 }
 
 impl GrpcStatus {
+    const CANCELLED: Self = Self(1);
     const UNKNOWN: Self = Self(2);
     const DEADLINE_EXCEEDED: Self = Self(4);
     const RESOURCE_EXHAUSTED: Self = Self(8);

@@ -296,7 +296,7 @@ impl Answer {
         }
         if chance(rng, 10) {
             answer.status = 200;
-            let code = [8, 13, 14, 14][rng.usize(..4)];
+            let code = [1, 4, 8, 13, 14, 14][rng.usize(..6)];
             answer
                 .headers
                 .push(("content-type", "application/grpc".to_owned()));
@@ -314,7 +314,7 @@ impl Answer {
     /// Whether this answer, once received, fails the job.
     pub(super) fn fails_job(&self) -> bool {
         match self.grpc_status() {
-            Some(code) => code == "13" || code == "14",
+            Some(code) => code != "8",
             None => self.status >= 500,
         }
     }
@@ -322,7 +322,7 @@ impl Answer {
     /// Whether this answer is a failure that may pass.
     pub(super) fn may_pass(&self) -> bool {
         match self.grpc_status() {
-            Some(code) => code == "8" || code == "14",
+            Some(code) => code != "13",
             None => matches!(self.status, 408 | 425 | 429 | 502 | 503 | 504),
         }
     }

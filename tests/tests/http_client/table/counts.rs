@@ -34,10 +34,11 @@ const GRPC: [(&str, &str, Outcome, bool, bool); 26] = {
     use Outcome::{Failure, Ignored, Success};
     [
         ("0", "", Success, false, false),
-        ("1", "", Success, false, false),
+        // The caller has not cancelled it, or it would not get the answer.
+        ("1", "1 (cancelled)", Failure, true, true),
         ("2", "2 (unknown)", Failure, true, false),
         ("3", "", Success, false, false),
-        ("4", "4 (deadline exceeded)", Failure, true, false),
+        ("4", "4 (deadline exceeded)", Failure, true, true),
         ("5", "", Success, false, false),
         ("6", "", Success, false, false),
         ("7", "", Success, false, false),

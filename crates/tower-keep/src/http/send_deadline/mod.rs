@@ -45,6 +45,12 @@
 //! is shorter. Otherwise it is lowered. A header that does not parse is replaced, and so is a
 //! number of 0 milliseconds, which means "no limit" to some proxies.
 //!
+//! # At the deadline
+//!
+//! A gRPC server that keeps the deadline often answers a moment before the limit of the attempt
+//! expires: with `deadline exceeded`, or with `cancelled`, as tonic does. Retry, CircuitBreaker and
+//! Log treat both [as the limit itself](crate::http#statuses): a failure that may be retried.
+//!
 //! # Place in the order
 //!
 //! Innermost, next to the client. Each attempt then sends the time that remains when it begins. A
