@@ -15,10 +15,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::Full;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_keep::{
-    CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, Pipeline, ProgressLayer,
-    RetryLayer, TimeoutLayer,
+    BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, JobLayer, LogLayer, Pipeline,
+    ProgressLayer, RetryLayer, TimeoutLayer,
 };
 
 /// As large as a handle to a client.
@@ -143,6 +145,101 @@ fn futures_stay_small() {
         println!("{what:32} {size:5} of {most:5}");
         if size > most {
             larger.push(format!("{what}: {size} bytes, {most} are allowed"));
+        }
+    }
+    assert!(larger.is_empty(), "{larger:#?}");
+}
+
+/// A small HTTP client.
+#[derive(Clone, Default)]
+struct SmallClient(#[allow(dead_code, reason = "it takes its place")] Arc<()>);
+
+struct SmallResponse(#[allow(dead_code, reason = "it takes its place")] [u64; 2]);
+
+impl Future for SmallResponse {
+    type Output = Result<http::Response<Full<Bytes>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(http::Response::default()))
+    }
+}
+
+impl Service<http::Request<Full<Bytes>>> for SmallClient {
+    type Response = http::Response<Full<Bytes>>;
+    type Error = BoxError;
+    type Future = SmallResponse;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Full<Bytes>>) -> SmallResponse {
+        SmallResponse([0; 2])
+    }
+}
+
+/// The size of a type, and the length of its name: how long the compiler's messages and the symbols
+/// of a program become.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    size: usize,
+    name: usize,
+}
+
+impl Extent {
+    const fn new(size: usize, name: usize) -> Self {
+        Self { size, name }
+    }
+
+    fn of<T>() -> Self {
+        Self::new(size_of::<T>(), std::any::type_name::<T>().len())
+    }
+}
+
+/// The extents of a service and its future.
+fn extents<S: Service<R>, R>(_: &S) -> [(&'static str, Extent); 2] {
+    [
+        ("service", Extent::of::<S>()),
+        ("future", Extent::of::<S::Future>()),
+    ]
+}
+
+/// The extent of the response body.
+fn body_extent<S, R, B>(_: &S) -> (&'static str, Extent)
+where
+    S: Service<R, Response = http::Response<B>>,
+{
+    ("body", Extent::of::<B>())
+}
+
+/// R84 The stack of an HTTP client stays small: its service, its future and its response body, in
+/// memory and by name. The bounds are a fifth above the present values.
+#[test]
+fn an_http_client_stays_small() {
+    type Request = http::Request<Full<Bytes>>;
+
+    let layer = Pipeline::http_client().build().unwrap();
+    let small = layer.layer(SmallClient::default());
+    let reqwest = layer.layer(reqwest::Client::new());
+    let [service, future] = extents::<_, Request>(&small);
+    let body = body_extent::<_, Request, _>(&small);
+    let of_reqwest = extents::<_, reqwest::Request>(&reqwest);
+    let found = [service, future, body].map(|found| ("small", found));
+    let found = found
+        .into_iter()
+        .chain(of_reqwest.map(|found| ("reqwest", found)));
+    let bounds = [
+        Extent::new(490, 1561),
+        Extent::new(1027, 1472),
+        Extent::new(480, 636),
+        Extent::new(490, 1581),
+        Extent::new(1017, 1452),
+    ];
+    let mut larger = Vec::new();
+    for ((client, (what, is)), most) in found.zip(bounds) {
+        println!("{client:8} {what:8} {is:?} of {most:?}");
+        if is.size > most.size || is.name > most.name {
+            larger.push(format!("{what} of {client}: {is:?}, {most:?} is allowed"));
         }
     }
     assert!(larger.is_empty(), "{larger:#?}");

@@ -1,6 +1,7 @@
 //! HTTP clients behind the layers.
 
 mod asks;
+mod body_traps;
 mod client;
 mod drain;
 mod errors;
@@ -12,6 +13,7 @@ mod follow_dispatch;
 mod follow_frames;
 mod follow_timeout;
 mod grpc_deadlines;
+mod grpc_trailers;
 mod hints;
 mod http_get;
 mod idempotency_key;

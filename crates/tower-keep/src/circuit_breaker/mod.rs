@@ -90,6 +90,7 @@
 //! | the body | counts as |
 //! |---|---|
 //! | is read to its end | nothing more |
+//! | ends with the status of a gRPC call in its trailers | as in the headers: one more failure, with the status as the cause, or nothing more |
 //! | is dropped by its reader, with or without [`count_dropped`](CircuitBreakerLayer::count_dropped) | nothing more |
 //! | fails: truncated, reset, stalled | one more failure, with the error's text as the cause |
 //! | ends by the limit of an attempt | one more failure |

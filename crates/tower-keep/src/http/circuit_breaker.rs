@@ -59,7 +59,8 @@ impl CircuitBreakerLayer {
     /// | gRPC `resource exhausted` | ignored |
     ///
     /// The response head decides: it ends a probe and the time of a slow call. The layer then
-    /// follows the body, which can be [one more failure](crate::circuit_breaker#response-bodies).
+    /// follows the body, which can be [one more failure](crate::circuit_breaker#response-bodies): also
+    /// by a gRPC status in its trailers.
     ///
     /// If the failure that opens the circuit says when to come back, as `Retry-After` does, this is
     /// the cooldown, up to [`max_cooldown`](Self::max_cooldown).

@@ -30,10 +30,10 @@ impl LogLayer {
     /// information. An [error's text](crate::log#error-texts) may contain a URL, with its path.
     ///
     /// The job fails with every error, with a response whose status is from 500 to 599, and with a
-    /// gRPC status of a failed server.
+    /// gRPC status of a failed server, in the headers or the [trailers](crate::http::body#grpc).
     /// Any other response leaves the decision to the layers inside: if a
     /// [Retry](crate::RetryLayer) layer gives up on a 429, for example, the job fails too.
-    /// [`classify`](Self::classify) changes this.
+    /// [`classify`](Self::classify) changes this, except for the trailers.
     ///
     /// The request is an [`HttpRequest`], the response an
     /// [`HttpResponse`](crate::http::HttpResponse) with a body.

@@ -110,8 +110,11 @@
 //! | anything else | no | a success | succeeds |
 //!
 //! The retry also depends on the request: see [`RetryLayer::http`], which names the sections of the
-//! RFCs. If a retry gives up on a response, the job fails, whatever the status. The layers read the
-//! status of a gRPC call only from the headers, where a response without messages has it.
+//! RFCs. If a retry gives up on a response, the job fails, whatever the status.
+//!
+//! The status of a gRPC call is in the headers of a response without messages, and else in the
+//! trailers. The layers that [follow the body](body#grpc) read both. The retry reads only the
+//! headers, as nothing is retried after the head.
 //!
 //! [`retry_status`](crate::RetryLayer::retry_status) and [`hints`](crate::RetryLayer::hints) change
 //! what the retry does, and the end of the job. They change nothing for the circuit.

@@ -36,6 +36,17 @@ impl Answer {
         }
     }
 
+    /// The answer in the trailers of a response, if it [may be there](Self::is_in_trailers).
+    pub(super) fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
+        GrpcStatus::read(trailers).map(Self::Grpc)
+    }
+
+    /// Whether the trailers of a response with this head may have the answer: those of a gRPC
+    /// response with messages.
+    pub(super) fn is_in_trailers(status: StatusCode, headers: &HeaderMap) -> bool {
+        status == StatusCode::OK && is_grpc(headers) && !headers.contains_key(&GRPC_STATUS)
+    }
+
     pub(super) fn retried(self) -> Retried {
         match self {
             Self::Http(
@@ -135,12 +146,15 @@ impl GrpcStatus {
     ];
 
     /// The status in the headers of a gRPC response without messages. The status of any other gRPC
-    /// response is in its trailers.
+    /// response is in its [trailers](Self::read).
     fn of(headers: &HeaderMap) -> Option<Self> {
-        let status = headers.get(&GRPC_STATUS)?;
-        if !is_grpc(headers) {
-            return None;
-        }
+        let status = Self::read(headers)?;
+        is_grpc(headers).then_some(status)
+    }
+
+    /// The status in the headers or trailers of a gRPC response.
+    fn read(fields: &HeaderMap) -> Option<Self> {
+        let status = fields.get(&GRPC_STATUS)?;
         // Digits only: `parse` would take a sign.
         let digits = (status.to_str().ok()).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
         // What cannot be read is an unknown failure, as in grpc's own clients.

@@ -144,8 +144,17 @@ impl fmt::Debug for ThenIdle {
     }
 }
 
-impl Sealed for UntilEnd {}
-impl Sealed for ThenIdle {}
+impl Sealed for UntilEnd {
+    fn includes_body(&self) -> bool {
+        true
+    }
+}
+
+impl Sealed for ThenIdle {
+    fn idle_limit(&self) -> Option<Duration> {
+        self.idle.filter(|idle| *idle != Duration::MAX)
+    }
+}
 
 impl<R: HttpRequest> BeginsBody<R> for UntilEnd {
     #[inline]

@@ -44,11 +44,20 @@ where
                         .to_owned(),
             });
         }
+        let idle = attempt.and_then(|limits| limits.idle);
+        // An overall limit that ends at the head leaves the body to the idle limit.
+        let idle = idle.filter(|_| overall.is_some_and(|limits| limits.includes_body));
         let steps = [overall, attempt].map(|limits| limits?.step);
         let overall = overall.and_then(|limits| Limit::of("timeout", limits));
         let attempt = attempt.and_then(|limits| Limit::of("attempt_timeout", limits));
         if let (Some(overall), Some(attempt)) = (&overall, &attempt) {
             attempt.fits_into(overall)?;
+        }
+        if let (Some(overall), Some(idle)) = (&overall, idle) {
+            shorter(
+                ("attempt_timeout.idle", idle),
+                (overall.name, overall.value),
+            )?;
         }
         // Only total limits bound a duration: with progress, an idle limit never expires.
         let total = |limit: Option<Limit>| limit.filter(|limit| limit.measure == Measure::Total);

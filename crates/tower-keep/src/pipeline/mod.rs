@@ -144,6 +144,7 @@
 //! | attempt limit and its grace period <= overall limit | the grace period would always be cut short |
 //! | overall idle limit <= attempt limit, if the attempt limit is not idle | a new attempt is progress: the job could never be idle for that long |
 //! | sum of the retry's waits < overall limit | the last retry could never begin |
+//! | idle limit of the attempt's response body <= overall limit, if that includes the [body](crate::timeout#http-bodies) | the idle limit could never expire |
 //! | step limit <= attempt limit, overall limit | a step could never use its limit |
 //! | probe timeout >= overall limit and its grace period | a slow probe would let more probes through than wanted |
 //!

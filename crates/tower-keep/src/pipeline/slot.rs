@@ -12,7 +12,7 @@ use crate::{
     log::LogLayer,
     progress::ProgressLayer,
     retry::{self, RetryLayer},
-    timeout::{FixedLimit, Measure, Span, TimeoutLayer},
+    timeout::{FixedLimit, Measure, Span, TimeoutLayer, body::sealed::Sealed as SettlesBody},
     unshare::Unshare,
 };
 
@@ -70,6 +70,10 @@ pub(super) struct SlotLimits {
     pub(super) fixed: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) step: Option<Duration>,
+    /// The limit includes the response body.
+    pub(super) includes_body: bool,
+    /// The idle limit of the response body, if it is set.
+    pub(super) idle: Option<Duration>,
 }
 
 /// Layers without shared state.
@@ -122,8 +126,19 @@ impl<C, B: Circuits, O> sealed::Slot for CircuitBreakerLayer<C, B, O> {
     }
 }
 
-impl<L: FixedLimit, T: FixedLimit, O, B> Slot<slots::Timeout> for TimeoutLayer<L, T, O, B> {}
-impl<L: FixedLimit, T: FixedLimit, O, B> sealed::Slot for TimeoutLayer<L, T, O, B> {
+impl<L, T, O, B> Slot<slots::Timeout> for TimeoutLayer<L, T, O, B>
+where
+    L: FixedLimit,
+    T: FixedLimit,
+    B: SettlesBody,
+{
+}
+impl<L, T, O, B> sealed::Slot for TimeoutLayer<L, T, O, B>
+where
+    L: FixedLimit,
+    T: FixedLimit,
+    B: SettlesBody,
+{
     fn facts(&self) -> SlotFacts<'_> {
         SlotFacts {
             limits: Some(SlotLimits {
@@ -132,6 +147,8 @@ impl<L: FixedLimit, T: FixedLimit, O, B> sealed::Slot for TimeoutLayer<L, T, O, 
                 fixed: self.limit.fixed_limit(),
                 grace: self.grace_period().unwrap_or_default(),
                 step: self.step_limit.fixed_limit(),
+                includes_body: self.body.includes_body(),
+                idle: self.body.idle_limit(),
             }),
             ..SlotFacts::default()
         }

@@ -71,6 +71,20 @@ impl<Response> LimitsBody<Response> for UntilHead {
 }
 
 pub(crate) mod sealed {
-    pub trait Sealed {}
+    use std::time::Duration;
+
+    /// What a pipeline checks.
+    pub trait Sealed {
+        /// Whether the limit of the call is also that of the body.
+        fn includes_body(&self) -> bool {
+            false
+        }
+
+        /// The idle limit of the body, if the layer sets one.
+        fn idle_limit(&self) -> Option<Duration> {
+            None
+        }
+    }
+
     impl Sealed for super::UntilHead {}
 }

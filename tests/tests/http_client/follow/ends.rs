@@ -71,27 +71,69 @@ async fn a_body_that_is_read_ends_the_job() {
     assert_eq!(recorder.names(), ["dispatched", "started", "succeeded"]);
 }
 
-/// R84 A body is complete with its last frame if it says so, or if its length is known; a reader
-/// need not poll it again.
+/// R84 A body is complete with its last frame if it says so; a reader need not poll it again.
 #[tokio::test(start_paused = true)]
 async fn the_last_frame_ends_the_job() {
-    let steps = || Steps::new([Data("a "), Data("page")]);
-    for body in [steps().says_when_it_ends(), steps().exact()] {
-        let (response, recorder) = respond(body).await;
-        let mut body = response.into_body();
-        assert!(poll(&mut body).is_ready());
-        assert_eq!(end(&recorder), None);
-        assert!(poll(&mut body).is_ready());
-        assert_eq!(end(&recorder), complete());
-        drop(body);
-        assert_eq!(end(&recorder), complete());
-    }
+    let steps = Steps::new([Data("a "), Data("page")]);
+    let (response, recorder) = respond(steps.says_when_it_ends()).await;
+    let mut body = response.into_body();
+    assert!(poll(&mut body).is_ready());
+    assert_eq!(end(&recorder), None);
+    assert!(poll(&mut body).is_ready());
+    assert_eq!(end(&recorder), complete());
+    drop(body);
+    assert_eq!(end(&recorder), complete());
     let (response, recorder) = respond(Full::new(Bytes::from("a page"))).await;
     assert_eq!(
         response.into_body().collect().await.unwrap().to_bytes(),
         "a page"
     );
     assert_eq!(end(&recorder), complete());
+}
+
+/// R84 A body whose whole length was read, but not its end, may still fail or stall. Its reader has
+/// all of it, and may drop it.
+#[tokio::test(start_paused = true)]
+async fn the_whole_length_was_read() {
+    let page = |then| {
+        let steps = [Data("a "), Data("page")].into_iter().chain(then);
+        Steps::new(steps)
+    };
+    for declares in [true, false] {
+        let cases: [(Option<_>, _); 3] = [
+            (None, complete()),
+            (Some(Pends), complete()),
+            (
+                Some(Error(io::ErrorKind::ConnectionReset)),
+                Some(("connection reset".to_owned(), "truncated")),
+            ),
+        ];
+        for (then, expected) in cases {
+            let pends = matches!(then, Some(Pends));
+            let (body, length) = match declares {
+                true => (page(then), "6"),
+                false => (page(then).exact(), "unknown"),
+            };
+            let recorder = Recorder::new();
+            let server = server(200, body).map_response(move |mut response| {
+                let length = length.parse().unwrap();
+                response.headers_mut().insert(CONTENT_LENGTH, length);
+                response
+            });
+            let service = LogLayer::http_to(recorder.clone()).layer(server);
+            let mut body = service.oneshot(get()).await.unwrap().into_body();
+            for _ in 0..2 {
+                assert!(poll(&mut body).is_ready());
+                assert_eq!(end(&recorder), None);
+            }
+            assert_eq!(poll(&mut body).is_pending(), pends);
+            if pends {
+                assert_eq!(end(&recorder), None);
+                drop(body);
+            }
+            assert_eq!(end(&recorder), expected, "{declares}");
+        }
+    }
 }
 
 /// R84 Trailers are the last frame.

@@ -69,6 +69,9 @@ async fn a_board_shows_the_bytes() {
     assert_eq!(view.rate.map(f64::round), Some(10.0));
     assert_eq!(view.time_left.map(|left| left.as_secs()), Some(1));
     body.frame().await.unwrap().unwrap();
+    // The whole length is there, but its end is not.
+    assert_eq!(shown(&board.jobs()[0]), Report::bytes(1000, Some(1000)));
+    assert!(body.frame().await.is_none());
     assert!(board.jobs().is_empty());
     let last = &board.history()[0];
     assert_eq!(last.state, JobState::Succeeded);

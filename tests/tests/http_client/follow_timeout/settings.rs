@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_keep::{BoxError, Job, LogLayer, Pipeline, TimeoutLayer, timeout::Elapsed};
+use tower_keep::{
+    BoxError, Job, LogLayer, Pipeline, TimeoutLayer, pipeline::Identity, timeout::Elapsed,
+};
 use tower_keep_test::{Recorder, secs};
 
 use super::{super::follow::end, Timed, body_of, elapsed, get, read, server};
@@ -179,6 +181,42 @@ fn a_pipeline_checks_the_limits() {
     let longer = client().attempt_timeout(TimeoutLayer::http_attempt(secs(61)));
     let error = longer.build().unwrap_err();
     assert_eq!(error.settings(), ("attempt_timeout", "timeout"));
+    // A wait of the body never expires if the whole response has less time.
+    let idle = |limit| TimeoutLayer::http_attempt(secs(10)).idle(limit);
+    let longer = client().attempt_timeout(idle(secs(61)));
+    let error = longer.build().unwrap_err();
+    assert_eq!(error.settings(), ("attempt_timeout.idle", "timeout"));
+    assert_eq!(
+        error.to_string(),
+        "attempt_timeout.idle (61s) is longer than timeout (60s) and could never expire: set \
+         attempt_timeout.idle to at most 60s, or timeout to at least 61s"
+    );
+    let fits = |timeout: TimeoutLayer<_, _, _, _>, limit| {
+        client()
+            .timeout(timeout)
+            .attempt_timeout(idle(limit))
+            .build()
+            .is_ok()
+    };
+    assert!(fits(TimeoutLayer::http(secs(60)), secs(60)));
+    // Without a limit there is nothing to compare.
+    assert!(fits(TimeoutLayer::http(secs(60)), Duration::MAX));
+    assert!(fits(TimeoutLayer::http(Duration::MAX), secs(61)));
+    // The name of the overall limit and a grace period change nothing.
+    assert!(!fits(
+        TimeoutLayer::http(secs(60)).named("all").grace(secs(5)),
+        secs(61)
+    ));
+    // The layer's own limit is checked, not that of a request.
+    let by = |_: &Request<String>| Some(secs(600));
+    let asked = client().timeout(TimeoutLayer::http(secs(60)).limit_by(by));
+    let error = asked.attempt_timeout(idle(secs(61))).build().unwrap_err();
+    assert_eq!(error.settings(), ("attempt_timeout.idle", "timeout"));
+    // An overall limit of the head, and an empty slot, leave the body to the idle limit.
+    let head_only = client().timeout(TimeoutLayer::new(secs(60)));
+    assert!(head_only.attempt_timeout(idle(secs(61))).build().is_ok());
+    let empty = client().timeout(Identity::new());
+    assert!(empty.attempt_timeout(idle(secs(61))).build().is_ok());
     let swapped = client().attempt_timeout(TimeoutLayer::http(secs(10)));
     assert_eq!(
         swapped.build().unwrap_err().settings(),

@@ -48,7 +48,13 @@ impl Circuit {
         requested: Option<Duration>,
         now: Duration,
     ) -> Option<Summary> {
-        let transition = match self.record(admission, outcome, requested, Streak::Ends, || now)? {
+        let effect = self.record(admission, outcome, requested, Streak::Ends, || now)?;
+        self.carry_out(effect, now)
+    }
+
+    /// Carries out the effect of an outcome.
+    fn carry_out(&self, effect: OutcomeEffect, now: Duration) -> Option<Summary> {
+        let transition = match effect {
             OutcomeEffect::Closed(transition) => transition,
             OutcomeEffect::Trips(trip) => {
                 let cause = trip.reason.text().unwrap_or_else(|| "no".into());

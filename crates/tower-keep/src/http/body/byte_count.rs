@@ -137,7 +137,7 @@ impl Guard for ByteGuard {
     }
 
     fn end(mut self, end: End<'_>) {
-        if let End::Complete = end {
+        if let End::Complete(_) = end {
             // A body without a declared length has one now.
             let total = self.total.replace(self.read);
             if self.read > 0 && (self.reported != self.read || total != self.total) {

@@ -11,7 +11,7 @@ use crate::{
     error::{BoxError, find, unharmed},
     error_text::describe_error,
     event::{CancelReason, LimitScope},
-    http::ErrorKind,
+    http::{ErrorKind, status::Answer},
     job::{
         Elapsed,
         membership::Reading,
@@ -58,7 +58,8 @@ impl Guard for CircuitGuard {
 #[inline]
 fn record(late: LateOutcome, reading: &Reading, end: End<'_>) {
     match end {
-        End::Complete => late.end(),
+        End::Complete(Some(answer)) => record_answer(late, reading, answer),
+        End::Complete(None) => late.end(),
         End::Dropped => match verdict::dropped_by() {
             Some(kind @ VerdictKind::AttemptTimedOut) => {
                 fail(late, reading, || kind.describe().into());
@@ -83,6 +84,18 @@ fn record(late: LateOutcome, reading: &Reading, end: End<'_>) {
             }
         }
         End::Panicked => fail(late, reading, || "a response body panicked".into()),
+    }
+}
+
+/// What the answer in the trailers counts as: the same as in a head.
+fn record_answer(late: LateOutcome, reading: &Reading, answer: Answer) {
+    if answer.is_rate_limit() {
+        // It counts as nothing, so the failures in a row stay.
+        return;
+    }
+    match answer.is_server_failure() && !is_cancelled(reading) {
+        true => fail(late, reading, || answer.describe().into()),
+        false => late.end(),
     }
 }
 

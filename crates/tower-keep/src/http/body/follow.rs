@@ -9,8 +9,12 @@ use http_body::Body;
 use super::{
     followed::{FollowedBody, is_at_end},
     guard::{End, Guard},
+    left::Left,
 };
-use crate::{error::BoxError, http::HttpResponse};
+use crate::{
+    error::BoxError,
+    http::{HttpResponse, status::Answer},
+};
 
 /// A response whose body a layer can follow: an [`http::Response`] with a [`Body`], or reqwest's
 /// `Response` with the feature `reqwest-0-13`.
@@ -41,10 +45,16 @@ where
     #[inline]
     fn follow(self, mut guard: G, bodiless: bool) -> Self::Followed {
         let (head, body) = self.into_parts();
-        let is_over = bodiless || has_no_body(head.status) || is_at_end(&body);
+        let awaits_trailers = Answer::is_in_trailers(head.status, &head.headers);
+        let is_over = bodiless
+            || has_no_body(head.status)
+            || match awaits_trailers {
+                true => body.is_end_stream(),
+                false => is_at_end(&body),
+            };
         let body = if is_over {
-            guard.end(End::Complete);
-            FollowedBody::new(body, None, None)
+            guard.end(End::Complete(None));
+            FollowedBody::new(body, None, Left::UNKNOWN)
         } else {
             let exact = body.size_hint().exact();
             let declared = match exact {
@@ -52,8 +62,13 @@ where
                 Some(_) => None,
             };
             guard.begin(exact.or(declared));
-            // A body that knows its length says when nothing is left of it.
-            FollowedBody::new(body, Some(guard), declared)
+            let left = match declared {
+                _ if awaits_trailers => Left::TRAILERS,
+                Some(declared) => Left::of(declared),
+                // A body that knows its length says when nothing is left of it.
+                None => Left::UNKNOWN,
+            };
+            FollowedBody::new(body, Some(guard), left)
         };
         http::Response::from_parts(head, body)
     }
@@ -68,8 +83,10 @@ where
     type Followed = Self;
 
     fn follow(self, guard: G, bodiless: bool) -> Self {
-        if bodiless || has_no_body(self.status()) || self.content_length() == Some(0) {
-            guard.end(End::Complete);
+        let is_empty = self.content_length() == Some(0)
+            && !Answer::is_in_trailers(self.status(), self.headers());
+        if bodiless || has_no_body(self.status()) || is_empty {
+            guard.end(End::Complete(None));
             return self;
         }
         with_body(self, |response| {

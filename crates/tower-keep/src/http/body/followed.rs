@@ -6,12 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Buf;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::guard::{End, Guard, Held, PolledFrame, poll_body};
-use crate::error::BoxError;
+use super::{
+    guard::{End, Guard, Held, PolledFrame, poll_body},
+    left::Left,
+};
+use crate::{error::BoxError, http::status::Answer};
 
 pin_project! {
     /// A response body with the guard of a layer, which is released at the body's end.
@@ -53,8 +55,6 @@ pin_project! {
         #[pin]
         body: Option<B>,
         held: Held<G>,
-        // How much of a declared length is left. `u64::MAX`: no length was declared.
-        left: u64,
     }
 
     impl<B, G> PinnedDrop for FollowedBody<B, G>
@@ -71,11 +71,10 @@ pin_project! {
 }
 
 impl<B, G: Guard> FollowedBody<B, G> {
-    pub(super) fn new(body: B, guard: Option<G>, length: Option<u64>) -> Self {
+    pub(super) fn new(body: B, guard: Option<G>, left: Left) -> Self {
         Self {
             body: Some(body),
-            held: Held::new(guard),
-            left: length.unwrap_or(u64::MAX),
+            held: Held::new(guard, left),
         }
     }
 
@@ -109,11 +108,16 @@ where
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
-                if is_last(frame, this.left, this.body.as_ref().get_ref().as_ref()) {
-                    unwinding.0.end(End::Complete);
+                let body = this.body.as_ref().get_ref().as_ref();
+                if unwinding.0.left.is_last(frame, body) {
+                    let answer = match (frame.trailers_ref(), unwinding.0.left) {
+                        (Some(trailers), Left::TRAILERS) => Answer::of_trailers(trailers),
+                        _ => None,
+                    };
+                    unwinding.0.end(End::Complete(answer));
                 }
             }
-            Poll::Ready(None) => unwinding.0.end(End::Complete),
+            Poll::Ready(None) => unwinding.0.end(End::Complete(None)),
             Poll::Ready(Some(Err(error))) => unwinding.0.end(End::Failed(error)),
         }
         unwinding.0.return_verdict(&polled);
@@ -131,17 +135,6 @@ where
         let none = || SizeHint::with_exact(0);
         self.body.as_ref().map_or_else(none, B::size_hint)
     }
-}
-
-/// Whether nothing follows this frame. Not every reader polls a body to `None`.
-#[inline]
-fn is_last<B: Body>(frame: &Frame<B::Data>, left: &mut u64, body: Option<&B>) -> bool {
-    if let Some(data) = frame.data_ref() {
-        if *left != u64::MAX {
-            *left = left.saturating_sub(data.remaining() as u64);
-        }
-    }
-    frame.is_trailers() || *left == 0 || body.is_none_or(is_at_end)
 }
 
 /// Whether nothing is left of this body.

@@ -7,9 +7,10 @@ use std::{
 
 use http_body::{Body, Frame};
 
-use super::BodyEnd;
+use super::{BodyEnd, left::Left};
 use crate::{
     error::BoxError,
+    http::status::Answer,
     job::{
         membership::Reading,
         verdict::{self, Carried, VerdictKind},
@@ -68,7 +69,9 @@ where
 /// How a body ended, for a guard.
 #[derive(Clone, Copy, Debug)]
 pub enum End<'a> {
-    Complete,
+    /// With the answer in the trailers, if it was there: the status of a gRPC call.
+    #[allow(private_interfaces, reason = "it has no public name")]
+    Complete(Option<Answer>),
     Failed(&'a BoxError),
     Dropped,
     /// Its `poll_frame` panicked.
@@ -80,7 +83,10 @@ impl End<'_> {
     #[inline]
     pub(super) fn settle(self, reading: Reading) {
         match self {
-            Self::Complete | Self::Dropped => reading.end(),
+            Self::Complete(Some(answer)) if answer.fails_job() => {
+                reading.fail_with(|| answer.describe().into());
+            }
+            Self::Complete(_) | Self::Dropped => reading.end(),
             Self::Failed(error) => reading.fail(error),
             Self::Panicked => reading.panicked(),
         }
@@ -89,7 +95,7 @@ impl End<'_> {
     /// `None` for a panic.
     pub(crate) fn kind(self) -> Option<BodyEnd> {
         match self {
-            Self::Complete => Some(BodyEnd::Complete),
+            Self::Complete(_) => Some(BodyEnd::Complete),
             Self::Failed(error) => Some(BodyEnd::of_error(&**error)),
             Self::Dropped => Some(match verdict::dropped_by() {
                 Some(VerdictKind::TimedOut | VerdictKind::AttemptTimedOut) => BodyEnd::Stalled,
@@ -103,13 +109,18 @@ impl End<'_> {
 /// A guard that sees exactly one end. A drop before the body's end is an end too.
 pub(super) struct Held<G: Guard> {
     guard: Option<G>,
+    pub(super) left: Left,
     /// While the body is polled.
     aside: Option<Box<Carried>>,
 }
 
 impl<G: Guard> Held<G> {
-    pub(super) fn new(guard: Option<G>) -> Self {
-        Self { guard, aside: None }
+    pub(super) fn new(guard: Option<G>, left: Left) -> Self {
+        Self {
+            guard,
+            left,
+            aside: None,
+        }
     }
 
     /// `None` after the end.
@@ -157,6 +168,11 @@ impl<G: Guard> Held<G> {
 
 impl<G: Guard> Drop for Held<G> {
     fn drop(&mut self) {
-        self.end(End::Dropped);
+        // A layer that ends the body, as a time limit does, waited for more than its length.
+        let is_whole = self.left.is_nothing() && verdict::dropped_by().is_none();
+        self.end(match is_whole {
+            true => End::Complete(None),
+            false => End::Dropped,
+        });
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! | the body | [`BodyEnd`] | the job, if the head was a success |
 //! |---|---|---|
-//! | was read to its end, or its whole length was read | [`Complete`](BodyEnd::Complete) | succeeds |
+//! | was read to its end | [`Complete`](BodyEnd::Complete) | succeeds, or fails with the [status of a gRPC call](#grpc) |
+//! | was dropped after its whole length was read | [`Complete`](BodyEnd::Complete) | succeeds |
 //! | is empty, or answers HEAD, or the status is 1xx, 204 or 304 | [`Complete`](BodyEnd::Complete), at the head | succeeds |
 //! | ended with an error | [`Truncated`](BodyEnd::Truncated) | fails |
 //! | ended with an error because it took too long | [`Stalled`](BodyEnd::Stalled) | fails |
@@ -18,6 +19,16 @@
 //! more failure.
 //!
 //! While the body is read, its job is the current one: the code of the body stream sees it.
+//!
+//! # gRPC
+//!
+//! The status of a gRPC call with messages is in the trailers of its response. It counts as the
+//! same status in the headers, by the [table of statuses](super#statuses): for the job, and for the
+//! circuit. The body is [`Complete`](BodyEnd::Complete), and the reader gets the trailers.
+//!
+//! A status counts in a response with HTTP status 200 whose content type is that of gRPC, without a
+//! status in its headers. A reader that drops the body before the trailers does not see the status,
+//! and neither does the job.
 //!
 //! # Which layer ends the job
 //!
@@ -59,6 +70,7 @@ pub(crate) mod follow;
 mod followed;
 pub(crate) mod guard;
 mod job_guard;
+mod left;
 #[cfg(feature = "progress")]
 mod throttle;
 #[cfg(feature = "timeout")]

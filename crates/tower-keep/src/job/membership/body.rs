@@ -9,7 +9,7 @@ use crate::{
         adopt,
         context::{self, Phase},
         core::{Core, Ending},
-        verdict,
+        verdict::{self, VerdictKind},
     },
 };
 
@@ -149,6 +149,19 @@ impl Reading {
             // No layer around reads it.
             verdict::clear();
         }
+    }
+
+    /// The body is complete, and its trailers say that the call failed. A failure that the head
+    /// showed stays the job's failure.
+    #[cold]
+    pub(crate) fn fail_with(self, describe: impl FnOnce() -> Arc<str>) {
+        self.end_as(|head| match head {
+            Some(head) => *head,
+            None => Ending::Failed {
+                cause: VerdictKind::Failure.cause(),
+                error: describe(),
+            },
+        });
     }
 
     /// The body panicked.

@@ -1,220 +1,20 @@
 //! Property test: the circuit behaves like a plain model, for random sequences of actions.
 
+mod reference;
+
 use proptest::prelude::*;
 
+use self::reference::{Following, Model, Passed};
 use super::*;
-
-/// The rules in the plainest form: one generation number, one list, no packing.
-struct Model {
-    settings: Settings,
-    mode: Mode,
-    state: State,
-    generation: u64,
-    in_a_row: u32,
-    /// The outcome of each call in the closed state, whether it was slow, and when it ended.
-    ended: Vec<(bool, bool, Duration)>,
-    until: Option<Duration>,
-    probes: Vec<(usize, Duration)>,
-    good: u32,
-    bad: u32,
-    lost: u32,
-    trips: u32,
-    cooldown: Duration,
-    closed_at: Duration,
-    rejected: u64,
-    /// The cause is unknown after a manual change.
-    forced: bool,
-}
-
-/// How a call was admitted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Passed {
-    Counted(u64),
-    Uncounted,
-}
-
-impl Model {
-    fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            mode: Mode::Automatic,
-            state: State::Closed,
-            generation: 0,
-            in_a_row: 0,
-            ended: Vec::new(),
-            until: None,
-            probes: Vec::new(),
-            good: 0,
-            bad: 0,
-            lost: 0,
-            trips: 0,
-            cooldown: Duration::ZERO,
-            closed_at: Duration::ZERO,
-            rejected: 0,
-            forced: false,
-        }
-    }
-
-    fn transit(&mut self, state: State, until: Option<Duration>, now: Duration) {
-        self.generation += 1;
-        self.state = state;
-        self.until = until;
-        (self.in_a_row, self.good, self.bad, self.lost) = (0, 0, 0, 0);
-        self.probes.clear();
-        if state == State::Closed {
-            self.ended.clear();
-            self.closed_at = now;
-        }
-    }
-
-    fn open(&mut self, requested: Option<Duration>, now: Duration) {
-        if self.state == State::Closed && now - self.closed_at >= self.cooldown {
-            self.trips = 0;
-        }
-        let longest = self.settings.max_cooldown.max(self.settings.cooldown);
-        self.cooldown = match requested {
-            Some(requested) if requested > Duration::ZERO => requested.min(longest),
-            _ if self.settings.growing => {
-                let doubled =
-                    (0..self.trips.min(20)).fold(self.settings.cooldown, |all, _| all * 2);
-                doubled.min(longest)
-            }
-            _ => self.settings.cooldown,
-        };
-        self.trips += 1;
-        self.forced = false;
-        self.transit(State::Open, Some(now + self.cooldown), now);
-    }
-
-    fn force_open_for(&mut self, time: Duration, now: Duration) {
-        self.mode = Mode::Automatic;
-        self.trips = 0;
-        self.forced = true;
-        self.ended.clear();
-        self.transit(State::Open, Some(now + time), now);
-    }
-
-    fn probe_now(&mut self, now: Duration) -> bool {
-        if self.state != State::Open {
-            return false;
-        }
-        if self.mode == Mode::ForcedOpen {
-            self.mode = Mode::Automatic;
-        }
-        self.transit(State::HalfOpen, None, now);
-        true
-    }
-
-    fn set(&mut self, mode: Mode, now: Duration) {
-        self.mode = mode;
-        self.trips = 0;
-        self.forced = true;
-        let state = match mode {
-            Mode::ForcedOpen => State::Open,
-            _ => State::Closed,
-        };
-        self.ended.clear();
-        self.transit(state, None, now);
-    }
-
-    fn window(&self) -> &[(bool, bool, Duration)] {
-        let Window(WindowSize::Calls(size)) = self.settings.window else {
-            unreachable!("the model knows count windows only")
-        };
-        let from = self.ended.len().saturating_sub(size.get() as usize);
-        &self.ended[from..]
-    }
-
-    fn judge(&mut self, requested: Option<Duration>, now: Duration) {
-        let window = self.window();
-        let share = |rate: Option<Ratio>, part: usize| {
-            // The rates in these tests are whole percents.
-            let percent = rate.map(|rate| (rate.as_f64() * 100.0).round() as usize);
-            percent.is_some_and(|percent| part * 100 >= percent * window.len())
-        };
-        let enough = !window.is_empty() && window.len() as u64 >= self.settings.least_calls();
-        let failed = window.iter().filter(|call| call.0).count();
-        let slow = window.iter().filter(|call| call.1).count();
-        let windowed = enough
-            && (share(self.settings.failure_rate, failed)
-                || share(self.settings.slow_call_rate, slow));
-        let most = self.settings.failure_threshold.or_else(|| {
-            let rates = self.settings.failure_rate.or(self.settings.slow_call_rate);
-            rates.is_none().then_some(5)
-        });
-        let in_a_row = most.is_some_and(|most| self.in_a_row > most);
-        if (windowed || in_a_row) && matches!(self.mode, Mode::Automatic | Mode::ObserveOnly) {
-            self.open(requested, now);
-        }
-    }
-
-    fn admit(&mut self, call: usize, now: Duration) -> Option<Passed> {
-        if self.state == State::HalfOpen {
-            let held = self.probes.len();
-            self.probes.retain(|(_, expires)| *expires > now);
-            self.lost += (held - self.probes.len()) as u32;
-            if self.lost >= 3 * self.settings.half_open_probes.get() {
-                self.open(None, now);
-                self.rejected += 1;
-                return (self.mode == Mode::ObserveOnly).then_some(Passed::Uncounted);
-            }
-        }
-        if self.state == State::Open && self.until.is_some_and(|until| until <= now) {
-            self.transit(State::HalfOpen, None, now);
-        }
-        let full = self.probes.len() >= self.settings.half_open_probes.get() as usize;
-        if self.state == State::Open || self.state == State::HalfOpen && full {
-            self.rejected += 1;
-            return (self.mode == Mode::ObserveOnly).then_some(Passed::Uncounted);
-        }
-        if self.state == State::HalfOpen {
-            let default = self.settings.cooldown.max(secs(1));
-            let timeout = self.settings.probe_timeout.unwrap_or(default);
-            self.probes.push((call, now + timeout));
-        }
-        Some(Passed::Counted(self.generation))
-    }
-
-    fn record(
-        &mut self,
-        call: usize,
-        passed: Passed,
-        (outcome, slow): (Outcome, bool),
-        requested: Option<Duration>,
-        now: Duration,
-    ) {
-        if passed != Passed::Counted(self.generation) || self.mode == Mode::Disabled {
-            return;
-        }
-        self.probes.retain(|(probe, _)| *probe != call);
-        let failed = match outcome {
-            Outcome::Ignored => return,
-            outcome => outcome == Outcome::Failure,
-        };
-        if self.state == State::Closed {
-            self.ended.push((failed, slow, now));
-            self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
-            self.judge(requested, now);
-            return;
-        }
-        self.lost = 0;
-        if failed || slow {
-            self.bad += 1;
-        } else {
-            self.good += 1;
-        }
-        if self.bad >= self.settings.half_open_failures.get() {
-            self.open(requested, now);
-        } else if self.good >= self.settings.half_open_successes.get() {
-            self.transit(State::Closed, None, now);
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Action {
     Call,
     End(usize, Outcome, Option<u64>),
+    /// The head of a call that goes on.
+    Head(usize, Outcome, Option<u64>),
+    /// A call that went on has ended, with or without a failure.
+    Late(usize, bool),
     Wait(u64),
     Set(Mode),
     ForceOpenFor(u64),
@@ -259,12 +59,14 @@ fn settings() -> impl Strategy<Value = Settings> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let outcome = prop_oneof![
-        4 => Just(Outcome::Failure),
-        3 => Just(Outcome::Success),
-        1 => Just(Outcome::Ignored)
-    ];
-    let requested = prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
+    let outcome = || {
+        prop_oneof![
+            4 => Just(Outcome::Failure),
+            3 => Just(Outcome::Success),
+            1 => Just(Outcome::Ignored)
+        ]
+    };
+    let requested = || prop_oneof![5 => Just(None), 1 => (0..100_u64).prop_map(Some)];
     let mode = prop_oneof![
         4 => Just(Mode::Automatic),
         1 => Just(Mode::ForcedOpen),
@@ -274,7 +76,9 @@ fn action() -> impl Strategy<Value = Action> {
     ];
     prop_oneof![
         16 => Just(Action::Call),
-        16 => (any::<usize>(), outcome, requested).prop_map(|(call, outcome, requested)| Action::End(call, outcome, requested)),
+        8 => (any::<usize>(), outcome(), requested()).prop_map(|(call, outcome, requested)| Action::End(call, outcome, requested)),
+        8 => (any::<usize>(), outcome(), requested()).prop_map(|(call, outcome, requested)| Action::Head(call, outcome, requested)),
+        6 => any::<(usize, bool)>().prop_map(|(call, failed)| Action::Late(call, failed)),
         8 => (0..12_u64).prop_map(Action::Wait),
         1 => mode.prop_map(Action::Set),
         1 => (0..20_u64).prop_map(Action::ForceOpenFor),
@@ -293,6 +97,7 @@ proptest! {
         let mut model = Model::new(first);
         let mut now = Duration::ZERO;
         let mut under_way: Vec<(usize, Admission, Passed, bool, Duration)> = Vec::new();
+        let mut following: Vec<(LateAdmission, Following)> = Vec::new();
         for (number, action) in actions.into_iter().enumerate() {
             match action {
                 Action::Call => {
@@ -315,19 +120,47 @@ proptest! {
                         prop_assert!(opened || circuit.rejects(|| now).is_some());
                     }
                 }
-                Action::End(call, outcome, requested) if !under_way.is_empty() => {
+                Action::End(call, outcome, requested) | Action::Head(call, outcome, requested)
+                    if !under_way.is_empty() =>
+                {
+                    let goes_on = matches!(action, Action::Head(..));
                     let (number, admission, passed, timed, began) = under_way.remove(call % under_way.len());
                     let requested = requested.map(secs);
                     let slow = model.settings.slow_call_rate.is_some() && timed && now - began >= secs(5);
                     let before = model.generation;
-                    model.record(number, passed, (outcome, slow), requested, now);
-                    let transition = circuit.settle(&admission, outcome, requested, now);
+                    let transition = if goes_on {
+                        let expected = model.record_head(number, passed, (outcome, slow), requested, now);
+                        let effect = circuit.record(&admission, outcome, requested, Streak::Stays, || now);
+                        let late = admission.after_head(outcome, effect.as_ref());
+                        prop_assert_eq!(late.is_some(), expected.is_some());
+                        following.extend(late.zip(expected));
+                        effect.and_then(|effect| circuit.carry_out(effect, now))
+                    } else {
+                        model.record(number, passed, (outcome, slow), requested, Streak::Ends, now);
+                        circuit.settle(&admission, outcome, requested, now)
+                    };
                     prop_assert_eq!(transition.is_some(), before != model.generation);
                     if let Some((State::Open, cooldown)) = transition {
                         prop_assert_eq!(cooldown, Some(model.cooldown));
                     }
                 }
-                Action::End(..) => {}
+                Action::Late(call, failed) if !following.is_empty() => {
+                    let (late, expected) = following.remove(call % following.len());
+                    let before = model.generation;
+                    model.record_late(expected, failed, now);
+                    let transition = if failed {
+                        let trip = circuit.record_late_failure(late, now);
+                        trip.and_then(|trip| circuit.carry_out(OutcomeEffect::Trips(trip), now))
+                    } else {
+                        circuit.record_late_end(late);
+                        None
+                    };
+                    prop_assert_eq!(transition.is_some(), before != model.generation);
+                    if let Some((state, cooldown)) = transition {
+                        prop_assert_eq!((state, cooldown), (State::Open, Some(model.cooldown)));
+                    }
+                }
+                Action::End(..) | Action::Head(..) | Action::Late(..) => {}
                 Action::Wait(wait) => now += secs(wait),
                 Action::Set(mode) => {
                     circuit.set_mode(mode, now);
