@@ -49,7 +49,8 @@
 //! use std::time::Duration;
 //! use tower::ServiceBuilder;
 //! use tower_keep::{
-//!     BoxError, CircuitBreakerLayer, LogLayer, RetryLayer, SendDeadlineLayer, SendThrough, TimeoutLayer,
+//!     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, LogLayer, ProgressLayer, RetryLayer,
+//!     SendDeadlineLayer, SendThrough, TimeoutLayer,
 //! };
 //! use tower_keep_test::http::{Origin, Reply};
 //!
@@ -60,11 +61,18 @@
 //! let api = ServiceBuilder::new()
 //!     // Method, host, status and number of resends of each request.
 //!     .layer(LogLayer::http())
+//!     // The bytes of bodies.
+//!     .layer(ProgressLayer::http())
+//!     // A cancellation ends the body too.
+//!     .layer(CancelLayer::http())
+//!     // Equal GETs at the same time share one exchange.
+//!     .layer(DedupLayer::http_get())
 //!     // One circuit for each server.
 //!     .layer(CircuitBreakerLayer::http())
 //!     .layer(TimeoutLayer::http(Duration::from_secs(60)))
 //!     // Repeats only what is safe to repeat, and not before the time that the server asks for.
-//!     .layer(RetryLayer::http())
+//!     // A download that breaks off goes on where it stopped.
+//!     .layer(RetryLayer::http().resume())
 //!     .layer(TimeoutLayer::http_attempt(Duration::from_secs(10)))
 //!     // The remaining time, as a header.
 //!     .layer(SendDeadlineLayer::new())
