@@ -1,4 +1,4 @@
-//! The lists of requirements and complaints agree with the tests.
+//! The lists of requirements and complaints agree with the tests, and the README with the examples.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -139,4 +139,15 @@ fn each_complaint_and_behaviour_has_a_test() {
     for row in rows {
         assert!(row.contains(".rs::"), "{row}");
     }
+}
+
+/// R88 What the README says of the clients: each fits on one screen, with its error type.
+#[test]
+fn the_clients_of_the_examples_are_short() {
+    for (file, most) in [("reqwest.rs", 59), ("json_client/api.rs", 60)] {
+        let lines = read(&format!("../examples/{file}")).lines().count();
+        assert!(lines <= most, "{file} has {lines} lines");
+    }
+    let lines = read("../examples/json_client/api.rs").lines().count();
+    assert!(read("../README.md").contains(&format!("in {lines} lines")));
 }
