@@ -150,21 +150,33 @@ async fn without_a_body() {
     }
 }
 
-/// R84 Without a log in the stack, the whole length ends the job, although nobody polls for the end.
+/// R84 Without a log in the stack, the last frame ends the job, if the body says that it is the last.
+/// A body whose whole length was read ends with the drop, and is complete.
 #[tokio::test(start_paused = true)]
-async fn the_whole_length_is_the_end() {
+async fn the_whole_length_was_read() {
     let declared = Response::builder().header("content-length", "6");
     let bodies = [
-        Response::new(Steps::new([Data("a page")]).exact()),
-        Response::new(Steps::new([Data("a page")]).says_when_it_ends()),
-        declared.body(Steps::new([Data("a page"), Pends])).unwrap(),
+        (
+            Response::new(Steps::new([Data("a page")]).says_when_it_ends()),
+            true,
+        ),
+        (Response::new(Steps::new([Data("a page")]).exact()), false),
+        (
+            declared.body(Steps::new([Data("a page"), Pends])).unwrap(),
+            false,
+        ),
     ];
-    for response in bodies {
+    for (response, ends_at_once) in bodies {
         let jobs = Dispatcher::new(client([response])).limit(ONE).http();
-        let mut body = jobs.dispatch(get()).await.unwrap().into_body();
+        let handle = jobs.dispatch(get());
+        let job = handle.id();
+        let mut body = handle.await.unwrap().into_body();
         assert_eq!(jobs.in_flight(), 1);
         assert!(poll(&mut body).is_ready());
+        assert_eq!(jobs.in_flight(), usize::from(!ends_at_once));
+        drop(body);
         assert_idle(&jobs);
+        assert_eq!(state(&jobs, job), JobState::Succeeded);
     }
 }
 

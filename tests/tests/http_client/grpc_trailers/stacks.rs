@@ -95,7 +95,9 @@ async fn a_pipeline_retries_nothing() {
         .layer(answers([response("14"), response("0")]));
     read(client.clone().oneshot(get()).await.unwrap()).await;
     let events = ["dispatched", "started", "attempt_ended", "failed"];
-    assert_eq!(recorder.names(), events);
+    let mut names = recorder.names();
+    names.retain(|name| *name != "progress");
+    assert_eq!(names, events);
     assert_eq!(in_a_row(&circuits), 1);
     read(client.oneshot(get()).await.unwrap()).await;
     assert_eq!(in_a_row(&circuits), 0);
