@@ -54,7 +54,7 @@ where
     fn changes(request: &Request) -> Option<Concerns<GetKey>> {
         (!request.method().is_safe()).then(|| {
             let target = request.target();
-            Box::new(move |key: &GetKey| key.is_of(&target)) as _
+            Box::new(move |key: &GetKey| key.concerns(&target)) as _
         })
     }
 

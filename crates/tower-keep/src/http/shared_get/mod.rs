@@ -22,8 +22,9 @@
 //! GET and HEAD without a body share. Two of them are equal if all of this is equal:
 //!
 //! - the method and the URL without its fragment; the case of scheme and host does not matter
-//! - all headers, by name and value, except `traceparent`, `tracestate`, `baggage`, `x-request-id`
-//!   and other [headers of tracing](self#headers-that-do-not-count)
+//! - all headers, by name and value, except `traceparent`, `tracestate`, `x-request-id` and other
+//!   [headers of tracing](self#headers-that-do-not-count)
+//! - for reqwest, the timeout of the request: the exchange has the timeout of its leader
 //!
 //! So requests with different credentials never share, whatever header carries them: RFC 9111,
 //! section 3.5, forbids only to reuse an answer to `Authorization` for *another* user. Headers of an
@@ -32,6 +33,10 @@
 //!
 //! Layers inside may add headers. If these depend on the caller, as an `Authorization` from a
 //! task-local does, put that layer outside.
+//!
+//! One layer is for one client. All services of a layer and its clones share, and the layer does not
+//! see what the client itself adds: default headers, a cookie store, a client certificate. Two
+//! clients with different credentials need two layers, each from its own `http_get()`.
 //!
 //! These requests pass through, because their caller asks for an exchange of its own:
 //!
@@ -64,15 +69,19 @@
 //!
 //! # Headers that do not count
 //!
-//! `b3`, `baggage`, `correlation-context`, `request-id`, `sentry-trace`, `traceparent`,
+//! `b3`, `elastic-apm-traceparent`, `newrelic`, `request-id`, `sentry-trace`, `traceparent`,
 //! `tracestate`, `uber-trace-id`, `x-amzn-trace-id`, `x-b3-*`, `x-cloud-trace-context`,
-//! `x-correlation-id`, `x-datadog-trace-id`, `x-request-id`.
+//! `x-correlation-id`, `x-datadog-*`, `x-dynatrace`, `x-instana-*`, `x-request-id`.
+//!
+//! `baggage` and `correlation-context` count, because an application may put a user or a tenant into
+//! them. If yours have only data of a trace, ignore them: otherwise no two calls are equal.
 //!
 //! # Read what was just written
 //!
 //! After a POST or another unsafe request to the same URL, a GET joins no exchange that began before:
 //! RFC 9111, section 4.4. That holds once the request has its answer through this layer, unless the
-//! answer is a 4xx or 5xx. The older exchange goes on for its callers.
+//! answer is a 4xx or 5xx. It holds too if the request fails, or is dropped before its answer: the
+//! server may have done the work. The older exchange goes on for its callers.
 //!
 //! The layer does not see a change through another client or another URL. A GET that must see it
 //! needs `Cache-Control: no-cache`, or
@@ -80,8 +89,9 @@
 //!
 //! # Memory
 //!
-//! At most `max_body` bytes and one more frame for each exchange in flight. The bytes live until the
-//! last caller has read or dropped its response. Each waiting caller keeps a copy of its request
+//! At most `max_body` bytes and one more frame for each exchange in flight, and for a moment a copy
+//! of them, when a body that came in pieces is put together. The bytes live until the last caller
+//! has read or dropped its response. Each waiting caller keeps a copy of its request
 //! and a clone of the inner service.
 //!
 //! # Place in the order
