@@ -4,7 +4,8 @@
 //! that it may reuse for them: RFC 9111, section 4. This layer keeps to that and stores nothing: an
 //! answer is gone when its last caller has it.
 //!
-//! The exchange runs once, driven by any of its callers. Its answer decides what they get:
+//! The exchange runs once, driven by any of its callers: the leader, whose request is sent, and its
+//! followers. Its answer decides what they get:
 //!
 //! | the answer | its callers get |
 //! |---|---|
@@ -14,14 +15,16 @@
 //! | is an error, before the head or in a body that is collected | the same error |
 //!
 //! A caller that sends its own request does so in its own job, span and limits, through its own
-//! clone of the inner service. This request is not shared again. Its job emits `Duplicate`, and
-//! `Started` when the service gets the request.
+//! clone of the inner service. This request is not shared again. A follower's job emits `Duplicate`,
+//! and `Started` when the service gets its request. If a follower took the leader's answer, the
+//! leader's job shows both exchanges.
 //!
 //! # Equal requests
 //!
 //! GET and HEAD without a body share. Two of them are equal if all of this is equal:
 //!
-//! - the method and the URL without its fragment; the case of scheme and host does not matter
+//! - the method and the URL without its fragment; neither the case of scheme and host nor the
+//!   default port matters; the path and the query count as they are written
 //! - all headers, by name and value, except `traceparent`, `tracestate`, `x-request-id` and other
 //!   [headers of tracing](self#headers-that-do-not-count)
 //! - for reqwest, the timeout of the request: the exchange has the timeout of its leader
@@ -44,7 +47,7 @@
 //! |---|---|
 //! | any other method, or a body | RFC 9111, section 4: only safe requests are collapsed |
 //! | `Cache-Control: no-cache`, `no-store`, `max-age`, `min-fresh` or `only-if-cached`; `Pragma: no-cache` | sections 5.2.1 and 5.4 |
-//! | `Upgrade`, `Expect` | they concern one connection |
+//! | `Upgrade`, `Connection: upgrade`, `Expect` | they concern one connection |
 //! | `Accept: text/event-stream` | the answer has no end |
 //!
 //! # Answers that are not shared
@@ -61,10 +64,17 @@
 //! | a header that decides is not valid | it may say any of these |
 //! | the body is longer than [`max_body`](crate::DedupLayer::max_body) | memory |
 //!
-//! So a 503 is shared only if the server says how long it is fresh. Answers to equal `Range` and
-//! `If-None-Match` headers are shared, because these headers count.
+//! So a 503 is shared only if the server says how long it is fresh. While a server answers 503, each
+//! follower waits for the leader's retries, and then sends its own request. Answers to equal `Range`
+//! and `If-None-Match` headers are shared, because these headers count.
 //!
-//! An endless body that does not say so is collected up to `max_body`, and its callers wait. Send
+//! `Date` does not make an answer older, because the clocks of client and server may differ.
+//!
+//! # A body is collected first
+//!
+//! The callers get a shared answer when its body is complete. That holds for a caller that is alone
+//! too: others may join until the end. So a body that comes slowly or without end, as that of a
+//! watch or of a log that is followed, is collected up to `max_body`, and its callers wait. Send
 //! such requests with `Cache-Control: no-store`.
 //!
 //! # Headers that do not count
