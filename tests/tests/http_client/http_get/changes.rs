@@ -69,3 +69,50 @@ async fn a_get_sees_a_post_without_an_answer() {
     assert_eq!(text(before.unwrap().unwrap()).await, "0");
     assert_eq!(text(after.unwrap()).await, "1");
 }
+
+/// R88 An unsafe request that is dropped before its answer, or panics, may have changed its URL.
+#[tokio::test(start_paused = true)]
+async fn a_get_sees_a_post_that_was_dropped() {
+    for (how, limit) in [("dropped", 1), ("panics", 9)] {
+        let site = Site::default();
+        let exchanges = site.clone();
+        let inner = service_fn(move |request: Request<String>| {
+            let number = exchanges.exchanges.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::time::sleep(secs(5)).await;
+                assert!(request.method() == "GET", "broken");
+                Ok::<_, BoxError>(answer(200, &[]).body(number.to_string())?)
+            }
+        });
+        let dedup = DedupLayer::http_get();
+        let mut client = dedup.layer(inner);
+        let post = begin(&mut client, with("POST", "/", &[])).await;
+        let post = tokio::spawn(tokio::time::timeout(secs(limit), post));
+        let before = tokio::spawn(begin(&mut client, get("/")).await);
+        assert!(!matches!(post.await, Ok(Ok(_))), "{how}");
+        if how == "dropped" {
+            assert_eq!(dedup.in_flight(), 0, "the key is free");
+        }
+        let after = begin(&mut client, get("/")).await;
+        let (before, after) = tokio::join!(before, after);
+        assert_eq!(text(before.unwrap().unwrap()).await, "1", "{how}");
+        assert_eq!(text(after.unwrap()).await, "2", "{how}");
+    }
+}
+
+/// R88 User information is no part of the URL that a request changes.
+#[tokio::test(start_paused = true)]
+async fn a_get_sees_a_post_of_another_user() {
+    let site = Site::default();
+    let mut client =
+        DedupLayer::http_get().layer(site.numbered(201, &[("cache-control", "public")]));
+    let before = tokio::spawn(begin(&mut client, get("/")).await);
+    tokio::time::sleep(secs(1) / 2).await;
+    let post = Request::post("https://me:secret@example.com/").body(String::new());
+    let post = begin(&mut client, post.unwrap()).await;
+    drop(post);
+    let after = begin(&mut client, get("/")).await;
+    let (before, after) = tokio::join!(before, after);
+    assert_eq!(text(before.unwrap().unwrap()).await, "0");
+    assert_ne!(text(after.unwrap()).await, "0");
+}

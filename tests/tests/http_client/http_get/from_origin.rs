@@ -4,11 +4,13 @@ use futures::future::{join_all, try_join_all};
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
-use tower_keep::{BoxError, DedupLayer, LogLayer, SendThrough, TimeoutLayer, http::ErrorKind};
+use tower_keep::{
+    BoxError, DedupLayer, LogLayer, SendThrough, TimeoutLayer, find, http::ErrorKind,
+};
 use tower_keep_test::{
     Gate,
     http::{Origin, Reply},
-    secs,
+    ms, secs,
 };
 use tower_keep_tests::servers::bounded;
 
@@ -218,5 +220,35 @@ async fn a_post_passes_through() -> Result<(), BoxError> {
     assert_eq!(response.status(), StatusCode::CREATED);
     assert_eq!(response.text().await?, "made");
     assert_eq!(origin.received()[0].body, "a page");
+    Ok(())
+}
+
+/// R88 The timeout of a reqwest request counts: it would end the exchange of the others too.
+#[tokio::test]
+async fn the_timeout_of_a_request_is_its_own() -> Result<(), BoxError> {
+    let gate = Gate::new();
+    let origin = Origin::start()
+        .await?
+        .then(Reply::status(200).body("the page").when(&gate))
+        .repeat_last();
+    let client = clients::reqwest(Version::HTTP_11);
+    let api = DedupLayer::http_get().layer(client.clone());
+    let get = || client.get(origin.url("/"));
+    let hasty = async {
+        let sent = get().timeout(ms(50)).send_through(&api).await;
+        gate.open();
+        sent.map(drop)
+    };
+    let patient = async {
+        let one = get().send_through(&api);
+        let other = get().send_through(&api);
+        tokio::try_join!(one, other)
+    };
+    let (hasty, patient) = bounded(async { tokio::join!(hasty, patient) }).await;
+    let hasty = hasty.unwrap_err();
+    assert!(find::<reqwest::Error>(&*hasty).is_some_and(reqwest::Error::is_timeout));
+    let (one, other) = patient?;
+    assert_eq!([one.text().await?, other.text().await?], ["the page"; 2]);
+    assert_eq!(origin.count(), 2);
     Ok(())
 }

@@ -6,6 +6,7 @@ mod from_origin;
 mod jobs;
 mod leaving;
 mod model;
+mod odd_messages;
 mod sharing;
 mod soak;
 

@@ -94,6 +94,9 @@ async fn requests_that_differ_do_not_share() {
         (with("GET", "/?a", &[("host", "other.example")]), true),
         (with("GET", "/?a", &[("traceparent", "00-1-2-3")]), false),
         (with("GET", "/?a", &[("X-Request-Id", "7")]), false),
+        (with("GET", "/?a", &[("x-datadog-parent-id", "7")]), false),
+        (with("GET", "/?a", &[("x-instana-t", "7")]), false),
+        (with("GET", "/?a", &[("baggage", "userId=alice")]), true),
         (get("/?a"), false),
     ] {
         let site = Site::default();

@@ -7,7 +7,7 @@ use std::{
     vec,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -35,9 +35,57 @@ pin_project! {
 /// What was read of a body.
 #[derive(Debug, Default)]
 pub(super) struct ReadSoFar {
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) length: u64,
+    chunks: Vec<Bytes>,
+    /// The bytes after the chunks.
+    small: BytesMut,
+    length: u64,
     pub(super) trailers: Option<Box<HeaderMap>>,
+}
+
+/// In bytes. A chunk costs the memory of its handle, and keeps the buffer that it is a part of. So
+/// smaller chunks are copied, or else a body of single bytes would take far more than its length.
+const SMALL: usize = 1024;
+
+impl ReadSoFar {
+    pub(super) fn push(&mut self, data: Bytes) {
+        self.length += data.len() as u64;
+        match data.len() {
+            0 => {}
+            // The only chunk of most small bodies is not copied.
+            1..SMALL if !self.chunks.is_empty() => self.small.extend_from_slice(&data),
+            _ => {
+                self.end_small();
+                self.chunks.push(data);
+            }
+        }
+    }
+
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.chunks.push(std::mem::take(&mut self.small).freeze());
+        }
+    }
+
+    /// In bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn into_chunks(mut self) -> Vec<Bytes> {
+        self.end_small();
+        self.chunks
+    }
+
+    /// All bytes in one piece. A single chunk is not copied.
+    pub(super) fn into_bytes(self) -> Bytes {
+        let mut chunks = self.into_chunks();
+        if chunks.len() == 1 {
+            return chunks.swap_remove(0);
+        }
+        let mut all = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+        chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
+        all.freeze()
+    }
 }
 
 impl<B> GetBody<B> {
@@ -47,12 +95,13 @@ impl<B> GetBody<B> {
     }
 
     /// What was read so far, and the rest.
-    pub(super) fn resumed(read: ReadSoFar, rest: Option<B>) -> Self {
+    pub(super) fn resumed(mut read: ReadSoFar, rest: Option<B>) -> Self {
+        let trailers = read.trailers.take();
         Self {
             first: Bytes::new(),
-            more: read.chunks.into_iter(),
+            more: read.into_chunks().into_iter(),
             body: rest,
-            trailers: read.trailers,
+            trailers,
         }
     }
 

@@ -68,12 +68,30 @@ fn directive(member: &str) -> Option<Directive<'_>> {
     };
     let name = trim(name);
     let is_token = !name.is_empty() && name.bytes().all(is_token_byte);
-    let argument = argument.map(|argument| {
-        let argument = trim(argument);
-        let inside = argument.strip_prefix('"').and_then(|a| a.strip_suffix('"'));
-        inside.unwrap_or(argument)
-    });
+    let argument = match argument {
+        Some(argument) => Some(unquoted(trim(argument))?),
+        None => None,
+    };
     is_token.then_some(Directive { name, argument })
+}
+
+/// The text of a token or of a quoted string, as it is written. `None` if a quote is anywhere else:
+/// then the commas of the list may be others than those that `split_member` found.
+fn unquoted(argument: &str) -> Option<&str> {
+    let Some(rest) = argument.strip_prefix('"') else {
+        return (!argument.contains('"')).then_some(argument);
+    };
+    let inside = rest.strip_suffix('"')?;
+    let mut is_escaped = false;
+    for byte in inside.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return None,
+            _ => {}
+        }
+    }
+    (!is_escaped).then_some(inside)
 }
 
 /// RFC 9110, section 5.6.2.
@@ -129,6 +147,11 @@ mod tests {
             (&[""], Some("")),
             (&[], Some("")),
             (&[r#"x="no-store"#], None),
+            (&[r#"x=a", no-store, y=""#], None),
+            (&[r#"x="a"b", no-store, y=""#], None),
+            (&[r#"x=\", no-store, y=""#], None),
+            (&[r#"x="a"b"#], None),
+            (&[r#"x=""#], None),
             (&["no store"], None),
             (&["=5"], None),
         ] {

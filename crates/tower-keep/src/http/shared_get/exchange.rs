@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, response::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -190,9 +189,8 @@ impl<T: ShareResponse> Collecting<T> {
             };
             match with_bytes(frame.map_err(Into::into)?).into_data() {
                 Ok(data) => {
-                    self.read.length += data.len() as u64;
-                    self.read.chunks.push(data);
-                    if self.read.length > self.asked.max_body {
+                    self.read.push(data);
+                    if self.read.length() > self.asked.max_body {
                         return Poll::Ready(Ok(false));
                     }
                 }
@@ -205,11 +203,11 @@ impl<T: ShareResponse> Collecting<T> {
         }
     }
 
-    fn shared(self) -> Answer<T::Given> {
+    fn shared(mut self) -> Answer<T::Given> {
         Answer::shared(Shared {
             head: self.head,
-            bytes: joined(self.read.chunks),
-            trailers: self.read.trailers,
+            trailers: self.read.trailers.take(),
+            bytes: self.read.into_bytes(),
             vary: self.asked.selecting(self.shareable.vary),
         })
     }
@@ -220,16 +218,6 @@ impl<T: ShareResponse> Collecting<T> {
         let body = GetBody::resumed(self.read, rest);
         Answer::of_one(T::given(self.head, body))
     }
-}
-
-/// All chunks in one piece. A single chunk is not copied.
-fn joined(mut chunks: Vec<Bytes>) -> Bytes {
-    if chunks.len() == 1 {
-        return chunks.swap_remove(0);
-    }
-    let mut all = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
-    chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
-    all.freeze()
 }
 
 impl<F, T: ShareResponse> fmt::Debug for ExchangeFuture<F, T> {

@@ -1,6 +1,6 @@
 //! `GetKey`: what makes two GETs equal.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::Scheme};
 
@@ -8,7 +8,7 @@ use super::{request::GetRequest, rules::may_share_request};
 use crate::{for_request::AskRequest, http::Authority};
 
 /// What makes two GETs of [`DedupLayer::http_get`](crate::DedupLayer::http_get) equal: the method,
-/// the URL without its fragment, and the headers.
+/// the URL without its fragment, the headers, and reqwest's timeout of the request.
 ///
 /// `Debug` shows the method, the server and the path. It shows no query and no header, because they
 /// may be secret.
@@ -42,6 +42,8 @@ struct Parts {
     method: Method,
     target: Target,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// The client's own limit for the request, which ends the exchange.
+    timeout: Option<Duration>,
 }
 
 /// The parts of a URL.
@@ -76,8 +78,14 @@ impl GetKey {
 }
 
 impl GetKey {
-    pub(super) fn is_of(&self, target: &Target) -> bool {
-        self.0.target == *target
+    /// Whether a change of this URL concerns the answer. The user information is not sent as a part
+    /// of the URL.
+    pub(super) fn concerns(&self, changed: &Target) -> bool {
+        let target = &self.0.target;
+        target.scheme == changed.scheme
+            && target.authority == changed.authority
+            && target.path == changed.path
+            && target.query == changed.query
     }
 }
 
@@ -92,10 +100,10 @@ impl fmt::Debug for GetKey {
 }
 
 /// Headers that differ between calls and do not belong to the request: those of tracing.
-const TRACING: [&str; 18] = [
+const TRACING: [&str; 26] = [
     "b3",
-    "baggage",
-    "correlation-context",
+    "elastic-apm-traceparent",
+    "newrelic",
     "request-id",
     "sentry-trace",
     "traceparent",
@@ -109,7 +117,15 @@ const TRACING: [&str; 18] = [
     "x-b3-traceid",
     "x-cloud-trace-context",
     "x-correlation-id",
+    "x-datadog-origin",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-datadog-tags",
     "x-datadog-trace-id",
+    "x-dynatrace",
+    "x-instana-l",
+    "x-instana-s",
+    "x-instana-t",
     "x-request-id",
 ];
 
@@ -152,6 +168,7 @@ impl<Request: GetRequest> AskRequest<Request, Option<GetKey>> for ByRequest {
                 method: method.clone(),
                 target: request.target(),
                 headers: self.headers(request.headers()),
+                timeout: request.timeout(),
             }))
         })
     }

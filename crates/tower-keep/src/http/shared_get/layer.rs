@@ -54,7 +54,7 @@ where
     fn changes(request: &Request) -> Option<Concerns<GetKey>> {
         (!request.method().is_safe()).then(|| {
             let target = request.target();
-            Box::new(move |key: &GetKey| key.is_of(&target)) as _
+            Box::new(move |key: &GetKey| key.concerns(&target)) as _
         })
     }
 
@@ -78,8 +78,8 @@ impl DedupLayer<ByRequest, GetKey, Collapse<ShareGets>> {
     /// If the answer may not be shared, one caller gets it, and each other caller sends its own
     /// request. Every other request passes through.
     ///
-    /// A shared body is read to its end before the callers get the response: up to 1 MiB, see
-    /// [`max_body`](Self::max_body). The response of an inner `http::Response<B>` is an
+    /// A body that may be shared is read to its end before its callers get the response, even if there
+    /// is only one: up to 1 MiB, see [`max_body`](Self::max_body). The response of an inner `http::Response<B>` is an
     /// `http::Response<`[`GetBody<B>`](crate::http::shared_get::GetBody)`>`. reqwest's stays a
     /// `reqwest::Response`.
     ///

@@ -1,5 +1,7 @@
 //! `GetRequest`: the requests that can share an exchange.
 
+use std::time::Duration;
+
 use http_body::Body;
 
 use super::key::Target;
@@ -20,6 +22,9 @@ pub trait GetRequest: HttpRequest + Sized {
 
     /// Whether it surely has no body.
     fn is_bodiless(&self) -> bool;
+
+    /// The client's limit for this request alone.
+    fn timeout(&self) -> Option<Duration>;
 
     /// A copy, to send again.
     fn copy(&self) -> Option<Self>;
@@ -54,6 +59,10 @@ impl<B: Body + Clone> GetRequest for http::Request<B> {
         body.is_end_stream() || body.size_hint().exact() == Some(0)
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
     fn copy(&self) -> Option<Self> {
         Some(self.clone())
     }
@@ -77,6 +86,10 @@ impl GetRequest for reqwest::Request {
     fn is_bodiless(&self) -> bool {
         self.body()
             .is_none_or(|body| body.as_bytes().is_some_and(<[u8]>::is_empty))
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout().copied()
     }
 
     fn copy(&self) -> Option<Self> {

@@ -23,7 +23,7 @@ use super::{
         wait_graph::NestedCall,
     },
     Collapse, CollapsePolicy,
-    future::{Changed, CollapseFuture, Own, State},
+    future::{Change, CollapseFuture, Own, State},
 };
 use crate::{
     display_error::DisplayError,
@@ -59,13 +59,13 @@ where
         });
         let state = match shared {
             None => {
-                let changed = before_service(|| P::changes(&request)).map(|concerns| {
+                let change = before_service(|| P::changes(&request)).map(|concerns| {
                     let keys = Arc::clone(&layer.keys);
-                    Box::new(move || keys.forget_where(&concerns)) as Changed
+                    Change::new(move || keys.forget_where(&concerns))
                 });
                 State::Alone {
                     execution: Execution::new(take_called(inner), request, None, &membership),
-                    changed,
+                    change,
                 }
             }
             Some((key, copy)) => {

@@ -54,8 +54,26 @@ pin_project! {
     }
 }
 
-/// Frees the keys of exchanges that began before a change. They go on for their callers.
-pub(super) type Changed = Box<dyn FnOnce() + Send + Sync>;
+/// A change on its way. On drop it frees the keys of exchanges that began before: they go on for
+/// their callers. So a call that is dropped before its answer, or panics, counts as a change too.
+pub(super) struct Change(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Change {
+    pub(super) fn new(free_keys: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(free_keys)))
+    }
+
+    /// Nothing was changed.
+    fn refused(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|free_keys| free_keys());
+    }
+}
 
 /// What a caller needs for its own exchange.
 pub(super) struct Own<S, Request> {
@@ -76,7 +94,8 @@ pin_project! {
         Alone {
             #[pin]
             execution: Execution<S, Request, K>,
-            changed: Option<Changed>,
+            // Dropped after the execution.
+            change: Option<Change>,
         },
         Joined {
             caller: Caller<ExecutionOutcome<A, Arc<BoxError>>>,
@@ -127,13 +146,14 @@ where
             match this.state.as_mut().project() {
                 StateProj::Alone {
                     mut execution,
-                    changed,
+                    change,
                 } => {
                     let result = ready!(execution.as_mut().poll(this.membership, cx));
                     execution.release();
                     // After an error too: the service may have done the work.
-                    if result.as_ref().map_or(true, P::may_have_changed) {
-                        changed.take().into_iter().for_each(|changed| changed());
+                    match result.as_ref().map_or(true, P::may_have_changed) {
+                        true => *change = None,
+                        false => change.take().into_iter().for_each(Change::refused),
                     }
                     break this.membership.ask(|| match result {
                         Ok(response) => Ok(P::pass(response)),
@@ -175,8 +195,8 @@ where
                             }
                             // The job was held back for the shared exchange. It starts now.
                             let execution = Execution::new(service, request, None, this.membership);
-                            let changed = None;
-                            this.state.set(State::Alone { execution, changed });
+                            let change = None;
+                            this.state.set(State::Alone { execution, change });
                         }
                         ExecutionOutcome::Done(Err(shared), carried) => {
                             verdict::leave_carried(carried);
