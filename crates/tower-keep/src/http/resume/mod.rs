@@ -26,7 +26,10 @@
 //! let server = Origin::in_memory().script([
 //!     // The connection is cut after four bytes.
 //!     Reply::status(200).header("etag", "\"v1\"").body("0123456789").truncate_after(4),
-//!     Reply::status(206).header("content-range", "bytes 4-9/10").body("456789"),
+//!     Reply::status(206)
+//!         .header("etag", "\"v1\"")
+//!         .header("content-range", "bytes 4-9/10")
+//!         .body("456789"),
 //! ]);
 //! # let connector = server.connector();
 //! # let client = service_fn(move |request: Request<Empty<bytes::Bytes>>| {
@@ -82,9 +85,9 @@
 //!
 //! | answer to the range request | what follows |
 //! |---|---|
-//! | 206 that begins at n, with the same length and validator; both may be missing | the body goes on |
+//! | 206 that begins at n, with the same validator; the length and a `Last-Modified` may be missing | the body goes on |
 //! | 206 that ends early ([RFC 9110, 15.3.7]) | the body goes on, then another range request |
-//! | 206 with another validator or another complete length | [`Changed`](NotResumedReason::Changed) |
+//! | 206 with another validator or another complete length, or without the `ETag` of the first response | [`Changed`](NotResumedReason::Changed) |
 //! | 206 that begins elsewhere, ends too late, is encoded or has several parts | [`WrongRange`](NotResumedReason::WrongRange) |
 //! | 200 with another validator or length | [`Changed`](NotResumedReason::Changed) |
 //! | 200 with the same ones, and nothing was delivered | the body begins again |

@@ -158,7 +158,7 @@ impl Representation {
         headers: &HeaderMap,
         length: Option<u64>,
     ) -> Result<(), NotResumedReason> {
-        if !self.validator.may_be_of(headers) {
+        if !self.validator.is_of_part(headers) {
             return Err(NotResumedReason::Changed);
         }
         if headers.contains_key(CONTENT_ENCODING) || is_multipart(headers) {
