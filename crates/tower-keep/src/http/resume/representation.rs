@@ -178,6 +178,8 @@ impl Representation {
         }
         // The server may send less than it was asked for: RFC 9110, section 15.3.7.
         self.part_end = range.end;
+        // A later part must agree with this one.
+        self.total = self.total.or(range.total);
         Ok(())
     }
 }
