@@ -37,7 +37,7 @@ pub enum NotResumedReason {
     /// The server answered a range request with this status.
     Status(StatusCode),
     /// The server has another representation now, or does not prove that it is the same one: its
-    /// validator is another one or is missing, or its length differs.
+    /// validator is another one or is missing, or its length differs, or it has another URL.
     Changed,
     /// The server sent the same representation again, from its beginning: it ignores ranges.
     RangeIgnored,
