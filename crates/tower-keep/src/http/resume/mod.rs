@@ -89,8 +89,8 @@
 //! | 206 that begins at n, with the same validator; the length and a `Last-Modified` may be missing | the body goes on |
 //! | 206 that ends early ([RFC 9110, 15.3.7]) | the body goes on, then another range request |
 //! | 206 with another validator or another complete length, or without the `ETag` of the first response | [`Changed`](NotResumedReason::Changed) |
-//! | 206 that begins elsewhere, ends too late, is encoded or has several parts | [`WrongRange`](NotResumedReason::WrongRange) |
-//! | 200 with another validator or length | [`Changed`](NotResumedReason::Changed) |
+//! | 206 that begins elsewhere, ends too late, brings more bytes than its range, is encoded or has several parts | [`WrongRange`](NotResumedReason::WrongRange) |
+//! | 200 with another validator; or with another length, if nothing was delivered | [`Changed`](NotResumedReason::Changed) |
 //! | 200 with the same ones, the first status was 200, and nothing was delivered | the body begins again |
 //! | 200 with the same ones, otherwise | [`RangeIgnored`](NotResumedReason::RangeIgnored) |
 //! | a status that a retry repeats, such as 503 or 429 | a failed attempt: another one follows, not before `Retry-After` |
@@ -107,6 +107,7 @@
 //! | budget | each range request withdraws from it, like a retry |
 //! | overall limit outside | holds for the whole body; a wait that would reach it is not begun, also if `Retry-After` asks for it |
 //! | limit of an attempt inside | holds for each range request; its idle limit ends a stalled body, which is then resumed |
+//! | idle limit outside | also counts the waits before range requests: put it inside |
 //!
 //! The old body is dropped before the wait, so its connection is free. Each range request waits for
 //! the readiness of the inner service.
@@ -138,14 +139,14 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the body, or cancelling it with a [`CancelLayer::http`](crate::CancelLayer::http), ends
-//! the wait or the range request at once. Bytes that were read are not lost.
+//! Dropping the body, or cancelling it with a [`CancelLayer::http`](crate::CancelLayer::http)
+//! outside, ends the wait or the range request at once. The reader keeps the bytes that it has got.
 //!
 //! # Cost
 //!
 //! A body that does not break off costs no allocation beyond that of the kept request, and no clock.
-//! With reqwest, the URL is kept too.
-//! The body keeps the request, and a clone of the inner service. A resumption allocates once.
+//! The body keeps the request, and a clone of the inner service, with reqwest also the URL. A
+//! resumption allocates once.
 //!
 //! # reqwest
 //!
