@@ -48,6 +48,9 @@ struct Hold {
     reader: AtomicWaker,
     /// The job's slot is empty.
     woken: AtomicBool,
+    /// The body is being polled. An attempt that ends meanwhile is one of the body's own: a layer
+    /// inside resumes it.
+    polled: AtomicBool,
     /// The place in the list of running jobs, and in a group.
     place: Mutex<Option<Place>>,
 }
@@ -71,6 +74,7 @@ impl BodyWatch {
             shared: waker.is_shared(),
             reader: AtomicWaker::new(),
             woken: AtomicBool::new(false),
+            polled: AtomicBool::new(false),
             place: Mutex::new(place),
         });
         Self {
@@ -105,6 +109,13 @@ impl BodyWatch {
     #[inline]
     pub(crate) fn is_stopped(&self) -> bool {
         is_stopped(self.waker.job(), self.hold.shared)
+    }
+
+    /// Around a poll of the body.
+    #[inline(always)]
+    pub(crate) fn set_polled(&self, polled: bool) {
+        // Only code inside the poll reads it.
+        self.hold.polled.store(polled, Ordering::Relaxed);
     }
 
     /// Before a poll of the body: whether it has to stop.
@@ -221,11 +232,19 @@ impl Wake for Hold {
     }
 }
 
-/// The owner ended the job.
+/// The owner ended the job, or another attempt follows.
 struct LeavesWithJob(Arc<Hold>);
 
 impl Drop for LeavesWithJob {
     fn drop(&mut self) {
-        self.0.leave();
+        let hold = &self.0;
+        if hold.polled.load(Ordering::Relaxed) && hold.lock().is_some() {
+            // The attempt is one inside this body, which goes on with the next attempt.
+            if let Some(job) = hold.job.upgrade().filter(|job| !job.state().is_over()) {
+                job.keep_until_over(Box::new(Self(Arc::clone(hold))));
+                return;
+            }
+        }
+        hold.leave();
     }
 }

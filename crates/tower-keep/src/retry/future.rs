@@ -450,7 +450,7 @@ where
 }
 
 /// The number of attempts without a wait after which the task yields.
-const ATTEMPTS_AT_ONCE: u32 = 16;
+pub(super) const ATTEMPTS_AT_ONCE: u32 = 16;
 
 /// Whether the result must not be retried: an inner layer rejected the call, ended it, or forbids
 /// another attempt, or the job is cancelled.

@@ -1,7 +1,7 @@
 //! `ResumableCall`: the attempts that follow a response whose body broke off.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,7 +13,7 @@ use super::{
     after_attempt::{FailedAttempt, attempt_ended, described},
     backoff::JitterState,
     budget::RetryBudget,
-    future::{ResponseFuture, RetryCall, SharedByCalls, is_final},
+    future::{ATTEMPTS_AT_ONCE, ResponseFuture, RetryCall, SharedByCalls, is_final},
     hooks::Hooks,
     policy::{Decision, Policy},
     respond::Answered,
@@ -51,6 +51,8 @@ where
     budget: Option<RetryBudget>,
     /// Attempts since the last byte.
     attempt: u32,
+    /// The task yields before the next attempt.
+    yields: bool,
     max_retries: u32,
     deadline: RetryDeadline,
     jitter: Option<Box<JitterState>>,
@@ -78,6 +80,7 @@ where
             running: None,
             budget: self.budget.take(),
             attempt: self.attempt,
+            yields: false,
             max_retries: self.max_retries,
             deadline: self.deadline,
             jitter: None,
@@ -147,6 +150,8 @@ where
         let describe = || described(Some(describe_error(&**error).to_string().into()));
         let delay =
             (failed.next(&result, Decision::Retry, false, describe)).map_err(NoAttempt::GaveUp)?;
+        // Other tasks get a turn, and an outer limit or cancellation can end the body.
+        self.yields = delay.is_zero() && self.attempt % ATTEMPTS_AT_ONCE == 0;
         // It does not apply to the next attempt.
         verdict::clear();
         let call = RetryCall {
@@ -165,6 +170,10 @@ where
 
     /// Polls the attempts to their last result.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+        if mem::take(&mut self.yields) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let Some(running) = &mut self.running else {
             unreachable!("attempts begin before they are polled")
         };

@@ -6,7 +6,8 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,9 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_test::task;
 use tower::{Layer, ServiceExt};
 use tower_keep::{
-    BoxError, JobLayer, ResumeLayer, RetryLayer,
+    BoxError, GiveUpReason, JobLayer, ResumeLayer, RetryLayer,
     http::resume::{NotResumed, NotResumedReason, ResumedBody},
-    retry::{Backoff, Jitter},
+    retry::{Backoff, Jitter, RetryBudget},
 };
 use tower_keep_test::secs;
 
@@ -79,6 +80,28 @@ async fn the_wait() {
     assert!(matches!(frame.poll(), Poll::Ready(Some(Ok(_)))));
     drop(frame);
     read(body).await.is("789");
+}
+
+/// R86 Without waits, the task yields now and then: a cancellation can end empty answers in a row.
+#[tokio::test(start_paused = true)]
+async fn many_attempts_without_a_wait() {
+    let first = Answer::whole(CONTENT).cut_after(0);
+    let empty = (0..100).map(|_| Answer::rest(CONTENT, 0).cut_after(0));
+    let server = Server::new([first].into_iter().chain(empty));
+    let client = ResumeLayer::new()
+        .backoff(Backoff::constant(Duration::ZERO))
+        .budget(RetryBudget::default().floor(1000))
+        .max_resumptions(100)
+        .layer(server.client());
+    let mut body = client.oneshot(get()).await.unwrap().into_body();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
+    let arrived = server.arrived().len();
+    assert!((10..=20).contains(&arrived), "{arrived}");
+
+    let got = read(body).await;
+    got.is_not_resumed("", NotResumedReason::GaveUp(GiveUpReason::Exhausted));
+    assert_eq!(server.arrived().len(), 101);
 }
 
 /// A body that holds a permit.

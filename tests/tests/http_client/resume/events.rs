@@ -1,9 +1,9 @@
 //! Events of resumptions, and how their jobs end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-use tower::{Layer, ServiceExt};
+use tokio::{sync::Semaphore, time::Instant};
+use tower::{Layer, ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer};
 use tower_keep::{
     CancelLayer, CancelReason, EventKind, GiveUpReason, LogLayer, Rejection, RetryLayer,
     http::resume::NotResumedReason,
@@ -164,6 +164,70 @@ async fn a_cancellation_during_the_wait() {
         tokio::time::sleep(secs(60)).await;
         assert_eq!(server.arrived().len(), 1);
     }
+}
+
+/// R86 A layer outside that does not end the job can cancel it in each phase of a resumption. What
+/// it holds is free then.
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_inside_a_log() {
+    // Head at 1 s; range requests at 2 s, 5 s and 10 s, which take 1 s each.
+    for at in [1500, 2500, 4000, 5500, 8000, 10_500] {
+        let server = Server::new([first(), nothing(), Answer::status(503), rest()]);
+        let client = server.client();
+        let slow = tower::service_fn(move |request| {
+            let call = client.clone().oneshot(request);
+            async move {
+                tokio::time::sleep(secs(1)).await;
+                call.await
+            }
+        });
+        let permits = Arc::new(Semaphore::new(1));
+        let recorder = Recorder::new();
+        let cancel = CancelLayer::http();
+        let handle = cancel.handle();
+        let stack = ServiceBuilder::new()
+            .layer(LogLayer::http_to(recorder.clone()))
+            .layer(cancel)
+            .layer(layer())
+            .layer(GlobalConcurrencyLimitLayer::with_semaphore(permits.clone()))
+            .service(slow);
+        let (got, cancelled_at) = tokio::join!(download(stack, get()), async {
+            tokio::time::sleep(Duration::from_millis(at)).await;
+            assert_eq!(handle.jobs().len(), 1, "{at}");
+            assert!(handle.cancel(recorder.job()), "{at}");
+            Instant::now()
+        });
+        assert_eq!(cancelled_at.elapsed(), Duration::ZERO, "{at}");
+        assert_eq!(got.text, CONTENT[..4]);
+        assert_eq!(
+            Rejection::of(&*got.result.unwrap_err()),
+            Some(Rejection::Cancelled)
+        );
+        assert_eq!(permits.available_permits(), 1);
+        assert!(handle.jobs().is_empty());
+        let events = recorder.events_of(recorder.job());
+        let ends = events.iter().filter(|event| event.kind.is_terminal());
+        assert_eq!(ends.count(), 1);
+    }
+}
+
+/// R86 A shutdown outside waits for the whole body, and no longer.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_during_the_wait() {
+    let server = Server::new([first(), nothing(), rest()]);
+    let cancel = CancelLayer::http();
+    let handle = cancel.handle();
+    let stack = LogLayer::http().layer(cancel.layer(layer().layer(server.client())));
+    let start = Instant::now();
+    let (got, report) = tokio::join!(download(stack, get()), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let report = handle.shutdown(secs(60)).await;
+        assert_eq!(start.elapsed(), secs(3));
+        report
+    });
+    got.is_whole();
+    assert_eq!(report.cancelled, 0);
+    assert!(handle.jobs().is_empty());
 }
 
 /// R86 A reader that drops the body during the wait ends the resumption.

@@ -4,7 +4,9 @@ use std::io;
 
 use http::{Method, Request};
 use tower::Layer;
-use tower_keep::{BoxError, RepeatRequest, ResumeLayer, RetryLayer};
+use tower_keep::{
+    BoxError, RepeatRequest, ResumeLayer, RetryLayer, http::resume::NotResumedReason,
+};
 
 use super::{Answer, CONTENT, CUT, Download, End, Server, download, get};
 
@@ -163,6 +165,40 @@ async fn a_range_of_the_caller() {
         let server = Server::new([first.cut_after(3)]);
         let got = download(ResumeLayer::new().layer(server.client()), request.clone()).await;
         got.is_unchanged(&CONTENT[2..5]);
+    }
+}
+
+/// R86 A complete length that one part names holds for all later parts.
+#[tokio::test(start_paused = true)]
+async fn a_length_that_is_named_later() {
+    let mut request = get();
+    let range = "bytes=0-5".parse().unwrap();
+    request.headers_mut().insert("range", range);
+    let part = |range: &str, first: usize| {
+        Answer::status(206)
+            .header("etag", "\"v1\"")
+            .header("content-range", range)
+            .body(&CONTENT[first..6])
+    };
+    for (last, fits) in [
+        ("bytes 4-5/10", true),
+        ("bytes 4-5/*", true),
+        ("bytes 4-5/77", false),
+    ] {
+        let server = Server::new([
+            part("bytes 0-5/*", 0)
+                .header("content-length", 6)
+                .cut_after(2),
+            part("bytes 2-5/10", 2).cut_after(2),
+            part(last, 4),
+        ]);
+        let got = download(ResumeLayer::new().layer(server.client()), request.clone()).await;
+        match fits {
+            true => got.is(&CONTENT[..6]),
+            false => {
+                got.is_not_resumed(&CONTENT[..4], NotResumedReason::Changed);
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod events;
 mod file_server;
 mod first_responses;
 mod properties;
+mod redirects;
 mod stacks;
 
 use std::{

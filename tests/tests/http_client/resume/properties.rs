@@ -33,6 +33,9 @@ enum Act {
     /// The content is another one from now on, with another validator.
     /// It may answer without a look at `If-Range`.
     Changes(bool),
+    /// The content is another one of the same length, and no validator says so. It answers without
+    /// a look at `If-Range`.
+    ChangesInSilence,
     /// From now on the entity tag is weak, or there is none.
     Weakens(bool),
     IgnoresRange,
@@ -60,6 +63,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::NotFound),
         1 => Just(Act::Unsatisfiable),
         1 => any::<bool>().prop_map(Act::Changes),
+        1 => Just(Act::ChangesInSilence),
         1 => any::<bool>().prop_map(Act::Weakens),
         1 => Just(Act::IgnoresRange),
         1 => any::<i8>().prop_map(Act::Shifts),
@@ -103,6 +107,11 @@ impl State {
                 self.content.iter_mut().for_each(|byte| *byte ^= 0x5a);
                 self.content.push(7);
             }
+            Act::ChangesInSilence => {
+                self.version += 1;
+                self.tag = None;
+                self.content.iter_mut().for_each(|byte| *byte ^= 0xa5);
+            }
             Act::Weakens(true) => self.tag = self.tag.take().map(|tag| format!("W/{tag}")),
             Act::Weakens(false) => self.tag = None,
             _ => {}
@@ -116,7 +125,8 @@ impl State {
         let total = self.content.len();
         let wanted = header("range").filter(|_| {
             let holds = header("if-range").is_none_or(|tag| self.tag.as_deref() == Some(tag));
-            (holds || matches!(act, Act::Changes(true))) && !matches!(act, Act::IgnoresRange)
+            (holds || matches!(act, Act::Changes(true) | Act::ChangesInSilence))
+                && !matches!(act, Act::IgnoresRange)
         });
         let range = wanted.map(|range| {
             let (first, last) = range

@@ -60,8 +60,12 @@ impl Guard for CancelGuard {
         if self.watch.as_ref().is_some_and(BodyWatch::stops) {
             return self.stop(body);
         }
+        if let Some(watch) = &self.watch {
+            watch.set_polled(true);
+        }
         let polled = self.reading.poll(|| poll_body(body.as_mut(), cx));
         if let Some(watch) = &mut self.watch {
+            watch.set_polled(false);
             let stops = match polled {
                 Poll::Pending => watch.wait(cx),
                 Poll::Ready(_) => watch.stops_frame(),

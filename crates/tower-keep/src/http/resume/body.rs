@@ -289,7 +289,11 @@ impl Representation {
             response.status(),
             response.headers(),
             response.exact_length(),
-        )
+        )?;
+        match self.is_at(response.final_url()) {
+            true => Ok(()),
+            false => Err(NotResumedReason::Changed),
+        }
     }
 
     #[cold]

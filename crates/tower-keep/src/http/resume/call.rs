@@ -114,6 +114,13 @@ pub trait IntoBody: HttpResponse {
     #[doc(hidden)]
     fn exact_length(&self) -> Option<u64>;
 
+    /// Where the response came from, after redirects: the URL without its query, which often is a
+    /// signature. `None` if the client follows no redirects.
+    #[doc(hidden)]
+    fn final_url(&self) -> Option<&str> {
+        None
+    }
+
     #[doc(hidden)]
     fn into_body(self) -> Self::Body;
 }
@@ -136,6 +143,10 @@ impl IntoBody for reqwest::Response {
 
     fn exact_length(&self) -> Option<u64> {
         self.content_length()
+    }
+
+    fn final_url(&self) -> Option<&str> {
+        self.url().as_str().split(['?', '#']).next()
     }
 
     fn into_body(self) -> reqwest::Body {

@@ -36,7 +36,8 @@ pub enum NotResumedReason {
     Failed,
     /// The server answered a range request with this status.
     Status(StatusCode),
-    /// The server has another representation now: its validator or its length differs.
+    /// The server has another representation now, or does not prove that it is the same one: its
+    /// validator is another one or is missing, or its length differs, or it has another URL.
     Changed,
     /// The server sent the same representation again, from its beginning: it ignores ranges.
     RangeIgnored,

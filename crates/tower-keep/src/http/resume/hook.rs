@@ -71,7 +71,8 @@ where
                 let length = response.exact_length();
                 Representation::of(response.status(), response.headers(), length)
             })
-            .flatten();
+            .flatten()
+            .map(|representation| representation.at(response.final_url().map(Box::from)));
         let resumption =
             representation.and_then(|representation| Some((representation, call.resumable()?)));
         if resumption.is_none() {

@@ -26,7 +26,10 @@
 //! let server = Origin::in_memory().script([
 //!     // The connection is cut after four bytes.
 //!     Reply::status(200).header("etag", "\"v1\"").body("0123456789").truncate_after(4),
-//!     Reply::status(206).header("content-range", "bytes 4-9/10").body("456789"),
+//!     Reply::status(206)
+//!         .header("etag", "\"v1\"")
+//!         .header("content-range", "bytes 4-9/10")
+//!         .body("456789"),
 //! ]);
 //! # let connector = server.connector();
 //! # let client = service_fn(move |request: Request<Empty<bytes::Bytes>>| {
@@ -70,7 +73,8 @@
 //! | error | it may pass: not [`Permanent`](crate::http::ErrorKind::Permanent), no cancellation, no overall limit, no rejection |
 //!
 //! A body that ends before its length is resumed too, also if it has no error. An error after the
-//! last byte is ignored, because nothing is missing. The time of a slow reader never matters.
+//! last byte is ignored, because nothing is missing. A slow reader uses up only the overall limit
+//! and [`max_total_time`](crate::RetryLayer::max_total_time), because both run while it reads.
 //!
 //! A body without a declared length that the server ends with its connection looks complete: this
 //! layer cannot see that it was cut.
@@ -82,13 +86,13 @@
 //!
 //! | answer to the range request | what follows |
 //! |---|---|
-//! | 206 that begins at n, with the same length and validator; both may be missing | the body goes on |
+//! | 206 that begins at n, with the same validator; the length and a `Last-Modified` may be missing | the body goes on |
 //! | 206 that ends early ([RFC 9110, 15.3.7]) | the body goes on, then another range request |
-//! | 206 with another validator or another complete length | [`Changed`](NotResumedReason::Changed) |
-//! | 206 that begins elsewhere, ends too late, is encoded or has several parts | [`WrongRange`](NotResumedReason::WrongRange) |
-//! | 200 with another validator or length | [`Changed`](NotResumedReason::Changed) |
-//! | 200 with the same ones, and nothing was delivered | the body begins again |
-//! | 200 with the same ones, later | [`RangeIgnored`](NotResumedReason::RangeIgnored) |
+//! | 206 with another validator or another complete length, or without the `ETag` of the first response | [`Changed`](NotResumedReason::Changed) |
+//! | 206 that begins elsewhere, ends too late, brings more bytes than its range, is encoded or has several parts | [`WrongRange`](NotResumedReason::WrongRange) |
+//! | 200 with another validator; or with another length, if nothing was delivered | [`Changed`](NotResumedReason::Changed) |
+//! | 200 with the same ones, the first status was 200, and nothing was delivered | the body begins again |
+//! | 200 with the same ones, otherwise | [`RangeIgnored`](NotResumedReason::RangeIgnored) |
 //! | a status that a retry repeats, such as 503 or 429 | a failed attempt: another one follows, not before `Retry-After` |
 //! | another status, such as 416 | [`Status`](NotResumedReason::Status) |
 //! | an error that a retry repeats after a GET | a failed attempt: another one follows |
@@ -101,8 +105,9 @@
 //! | maximum | attempts in a row that bring no byte; each byte resets the count and the backoff. With `RetryLayer`, attempts before the first byte count too |
 //! | backoff | before each range request, also the first |
 //! | budget | each range request withdraws from it, like a retry |
-//! | overall limit outside | holds for the whole body; a wait that would reach it is not begun |
+//! | overall limit outside | holds for the whole body; a wait that would reach it is not begun, also if `Retry-After` asks for it |
 //! | limit of an attempt inside | holds for each range request; its idle limit ends a stalled body, which is then resumed |
+//! | idle limit outside | also counts the waits before range requests: put it inside |
 //!
 //! The old body is dropped before the wait, so its connection is free. Each range request waits for
 //! the readiness of the inner service.
@@ -134,23 +139,31 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the body, or cancelling it with a [`CancelLayer::http`](crate::CancelLayer::http), ends
-//! the wait or the range request at once. Bytes that were read are not lost.
+//! Dropping the body, or cancelling it with a [`CancelLayer::http`](crate::CancelLayer::http)
+//! outside, ends the wait or the range request at once. The reader keeps the bytes that it has got.
 //!
 //! # Cost
 //!
 //! A body that does not break off costs no allocation beyond that of the kept request, and no clock.
-//! The body keeps the request, and a clone of the inner service. A resumption allocates once.
+//! The body keeps the request, and a clone of the inner service, with reqwest also the URL. A
+//! resumption allocates once.
 //!
 //! # reqwest
 //!
 //! The response stays a `reqwest::Response`, whose body is boxed once more. reqwest decodes
 //! compressed bodies, which then have no length, so they are not resumed.
 //!
+//! reqwest follows redirects. The range request goes to the first URL and is redirected too. If it
+//! ends at another URL than the first response, an equal validator proves nothing ([RFC 9110,
+//! 8.8.1]): the reader gets [`Changed`](NotResumedReason::Changed). The query may differ, because
+//! signed URLs have another one each time. With other clients, put a layer that follows redirects
+//! outside this one.
+//!
 //! # Under axum
 //!
 //! This layer is for clients. A handler can pass the body of the response on to its own caller.
 //!
+//! [RFC 9110, 8.8.1]: https://www.rfc-editor.org/rfc/rfc9110.html#section-8.8.1
 //! [RFC 9110, 8.8.2.2]: https://www.rfc-editor.org/rfc/rfc9110.html#section-8.8.2.2
 //! [RFC 9110, 15.3.7]: https://www.rfc-editor.org/rfc/rfc9110.html#section-15.3.7
 

@@ -15,6 +15,8 @@ use crate::http::body::follow::declared_length;
 #[derive(Clone, Debug)]
 pub(super) struct Representation {
     validator: Validator,
+    /// The URL of the response, if the client follows redirects. A validator belongs to one URL.
+    url: Option<Box<str>>,
     /// The length of the whole representation. `None`: only a range of it is known.
     total: Option<u64>,
     /// The response has status 206: the caller asked for a range.
@@ -60,6 +62,7 @@ impl Representation {
         };
         (end - start == length && length > 0).then_some(Self {
             validator,
+            url: None,
             total,
             is_part,
             start,
@@ -69,6 +72,16 @@ impl Representation {
             part_start: start,
             resumed: false,
         })
+    }
+
+    /// The response came from this URL.
+    pub(super) fn at(self, url: Option<Box<str>>) -> Self {
+        Self { url, ..self }
+    }
+
+    /// Whether a response from this URL can be of the same representation.
+    pub(super) fn is_at(&self, url: Option<&str>) -> bool {
+        self.url.as_deref() == url
     }
 
     /// The number of bytes that the reader has got.
@@ -158,7 +171,7 @@ impl Representation {
         headers: &HeaderMap,
         length: Option<u64>,
     ) -> Result<(), NotResumedReason> {
-        if !self.validator.may_be_of(headers) {
+        if !self.validator.is_of_part(headers) {
             return Err(NotResumedReason::Changed);
         }
         if headers.contains_key(CONTENT_ENCODING) || is_multipart(headers) {
@@ -178,6 +191,8 @@ impl Representation {
         }
         // The server may send less than it was asked for: RFC 9110, section 15.3.7.
         self.part_end = range.end;
+        // A later part must agree with this one.
+        self.total = self.total.or(range.total);
         Ok(())
     }
 }

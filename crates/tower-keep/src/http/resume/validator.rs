@@ -50,8 +50,12 @@ impl Validator {
         &self.value
     }
 
-    /// Whether nothing in this response says that its representation is another one.
-    pub(super) fn may_be_of(&self, headers: &HeaderMap) -> bool {
+    /// Whether this answer to a range request, with status 206, belongs to the same representation.
+    ///
+    /// The entity tag has to be there: RFC 9110, section 15.3.7. Without it, a server that ignores
+    /// `If-Range` could send the rest of other bytes. A date may be missing: the same section asks
+    /// servers to leave it out.
+    pub(super) fn is_of_part(&self, headers: &HeaderMap) -> bool {
         let agrees = |name| {
             headers
                 .get_all(name)
@@ -59,7 +63,7 @@ impl Validator {
                 .all(|value| *value == self.value)
         };
         match self.kind {
-            Kind::EntityTag => agrees(ETAG),
+            Kind::EntityTag => headers.contains_key(ETAG) && agrees(ETAG),
             Kind::LastModified => !headers.contains_key(ETAG) && agrees(LAST_MODIFIED),
         }
     }
@@ -148,23 +152,25 @@ mod tests {
     #[test]
     fn agreement() {
         let tag = Validator::of(&headers([(ETAG, "\"a\"")])).unwrap();
-        for (other, may_be, is) in [
+        for (other, of_part, is) in [
             (headers([(ETAG, "\"a\"")]), true, true),
-            (headers([]), true, false),
+            (headers([(ETAG, "\"a\""), (ETAG, "\"a\"")]), true, false),
+            (headers([]), false, false),
+            (headers([(LAST_MODIFIED, DAY)]), false, false),
             (headers([(ETAG, "\"b\"")]), false, false),
             (headers([(ETAG, "W/\"a\"")]), false, false),
             (headers([(ETAG, "\"a\""), (ETAG, "\"b\"")]), false, false),
         ] {
             assert_eq!(
-                (tag.may_be_of(&other), tag.is_of(&other)),
-                (may_be, is),
+                (tag.is_of_part(&other), tag.is_of(&other)),
+                (of_part, is),
                 "{other:?}"
             );
         }
 
         let later = (DATE, "Sat, 16 Nov 2024 12:00:00 GMT");
         let date = Validator::of(&headers([(LAST_MODIFIED, DAY), later.clone()])).unwrap();
-        for (other, may_be, is) in [
+        for (other, of_part, is) in [
             (headers([(LAST_MODIFIED, DAY), later]), true, true),
             (headers([(LAST_MODIFIED, DAY)]), true, false),
             (headers([]), true, false),
@@ -176,8 +182,8 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                (date.may_be_of(&other), date.is_of(&other)),
-                (may_be, is),
+                (date.is_of_part(&other), date.is_of(&other)),
+                (of_part, is),
                 "{other:?}"
             );
         }
