@@ -54,6 +54,7 @@ impl HookSet {
 macro_rules! replaces {
     ($($part:ident: $generic:ident -> $set:ty; $($rest:ident),+)*) => {
         impl<C, H, B, N, A, D> HookSet<C, H, B, N, A, D> {$(
+            #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP replaces each hook"))]
             pub(crate) fn $part<$generic>(self, $part: $generic) -> $set {
                 HookSet { $part, $($rest: self.$rest),+ }
             }

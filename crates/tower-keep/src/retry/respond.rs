@@ -114,6 +114,10 @@ where
 
 /// A call whose last response is there.
 #[allow(missing_debug_implementations, reason = "it has no public name")]
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "a resumption reads all fields")
+)]
 pub struct Answered<'a, S, Request, P, X>
 where
     S: Service<Request>,
