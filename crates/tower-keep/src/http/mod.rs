@@ -275,6 +275,7 @@ mod circuit_breaker;
 mod classify;
 #[cfg(feature = "pipeline")]
 mod client;
+mod content_length;
 #[cfg(feature = "retry")]
 mod drain;
 mod error_kind;

@@ -90,6 +90,10 @@ impl ByteGuard {
     #[inline]
     fn count(&mut self, bytes: usize) {
         self.read += bytes as u64;
+        if self.total.is_some_and(|total| total < self.read) {
+            // The declared length was wrong.
+            self.total = None;
+        }
         if self.throttle.may_be_due() {
             self.report_if_due();
         }
