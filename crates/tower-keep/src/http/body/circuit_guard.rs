@@ -61,7 +61,8 @@ fn record(late: LateOutcome, reading: &Reading, end: End<'_>) {
         End::Complete(Some(answer)) => record_answer(late, reading, answer),
         End::Complete(None) => late.end(),
         End::Dropped => match verdict::dropped_by() {
-            Some(kind @ VerdictKind::AttemptTimedOut) => {
+            // In a body it is the limit on the time without progress.
+            Some(kind @ VerdictKind::AttemptTimedOut) if !late.ignores_timeouts() => {
                 fail(late, reading, || kind.describe().into());
             }
             _ => late.end(),
