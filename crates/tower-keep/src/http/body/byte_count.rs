@@ -140,6 +140,10 @@ impl Guard for ByteGuard {
         polled
     }
 
+    fn ends_job(&self) -> bool {
+        self.job.ends_job()
+    }
+
     fn end(mut self, end: End<'_>) {
         if let End::Complete(_) = end {
             // A body without a declared length has one now.

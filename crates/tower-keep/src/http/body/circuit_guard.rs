@@ -46,6 +46,10 @@ impl Guard for CircuitGuard {
         self.reading.poll(|| poll_body(body, cx))
     }
 
+    fn ends_job(&self) -> bool {
+        self.reading.ends_job()
+    }
+
     fn end(mut self, end: End<'_>) {
         // Before the job ends, because it may emit an event.
         if let Some(late) = self.late.take() {
