@@ -86,9 +86,9 @@
 //! | the dispatcher as a `Service` | is not ready until there is a permit | is ready; the handle fails with [`Cancelled`] |
 //!
 //! A permit is released once the job's work is over and dropped, and before the handle gives the
-//! result; for [HTTP clients](#http-clients) it may be at the end of the body. That holds for success, failure, panic, cancellation (after the grace period) and the
-//! end of the runtime. The board and [`JobHandle::state`] may show the end of the job a moment
-//! earlier.
+//! result. That holds for success, failure, panic, cancellation (after the grace period) and the
+//! end of the runtime. For [HTTP clients](#http-clients), a permit can last until the end of the
+//! body. The board and [`JobHandle::state`] may show the end of the job a moment earlier.
 //!
 //! ```
 //! use std::num::NonZeroUsize;

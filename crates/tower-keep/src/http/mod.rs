@@ -195,10 +195,11 @@
 //!
 //! # The body of a response
 //!
-//! A call returns at the head of the response. Its job ends with the [response body](body): with
-//! `LogLayer::http`, `ProgressLayer::http` or [`JobLayer::http`](crate::JobLayer::http) as the
-//! outermost layer. [`TimeoutLayer::http`] and [`TimeoutLayer::http_attempt`] [limit the
-//! body](crate::timeout#http-bodies), too: the whole call, and each wait for the server.
+//! A call returns at the head of the response. Its job ends with the [response body](body) if the
+//! outermost layer [follows it](body#which-layer-ends-the-job), as `LogLayer::http` and
+//! [`JobLayer::http`](crate::JobLayer::http) do. [`TimeoutLayer::http`] and
+//! [`TimeoutLayer::http_attempt`] [limit the body](crate::timeout#http-bodies), too: the whole call,
+//! and each wait for the server.
 //! `CancelLayer::http` cancels the body, and `CircuitBreakerLayer::http` counts a body that fails as
 //! one more failure. A retry covers the body only with [`resume`], which asks for the rest of a
 //! download that broke off.
@@ -233,6 +234,10 @@
 //! answers with 303. If the client then cannot connect to the next URL, its error says that nothing
 //! was sent, and **the retry repeats the POST**. So a client for such requests must not follow
 //! redirects below the stack: with reqwest, `.redirect(reqwest::redirect::Policy::none())`.
+//!
+//! reqwest follows 307 and 308 only with a body that it can send again. A stream is none, nor is a
+//! body above 64 KiB whose bytes a Progress layer [counts](upload), as in [`Pipeline::http_client`].
+//! The caller then gets the redirect as the answer.
 //!
 //! # Secrets
 //!
@@ -275,6 +280,7 @@ mod circuit_breaker;
 mod classify;
 #[cfg(feature = "pipeline")]
 mod client;
+mod content_length;
 #[cfg(feature = "retry")]
 mod drain;
 mod error_kind;

@@ -226,7 +226,7 @@
 //! |---|---|
 //! | from a poll of the body that finds nothing until the next frame | a reader that does not poll, however long |
 //! | | a server that thinks before its head: that is the limit of the attempt |
-//! | | an empty body, and the answers to HEAD, 204 and 304 |
+//! | the same while a server that answered early still reads the upload | an empty body, and the answers to HEAD, 204 and 304 |
 //!
 //! - What has arrived is read first. An idle limit never discards it.
 //! - An overall limit includes the time of the reader. After the limit, only the last frame is

@@ -157,6 +157,15 @@ async fn a_declared_length_ends_the_job() {
     for (headers, expected) in [
         (&[("content-length", "6")][..], complete()),
         (&[("content-length", "7")], dropped()),
+        (&[("content-length", "2")], dropped()),
+        (
+            &[("content-length", "6"), ("content-length", "6")],
+            complete(),
+        ),
+        (
+            &[("content-length", "6"), ("content-length", "7")],
+            dropped(),
+        ),
         (&[("content-length", "much")], dropped()),
         (
             &[("content-length", "6"), ("content-encoding", "gzip")],
@@ -167,7 +176,7 @@ async fn a_declared_length_ends_the_job() {
         let mut server =
             server(200, Steps::new([Data("a "), Data("page")])).map_response(|mut response| {
                 for (name, value) in headers {
-                    response.headers_mut().insert(*name, value.parse().unwrap());
+                    response.headers_mut().append(*name, value.parse().unwrap());
                 }
                 response
             });

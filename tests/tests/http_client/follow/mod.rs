@@ -4,6 +4,7 @@ mod ends;
 mod from_origin;
 mod jobs;
 mod progress;
+mod readers;
 mod reqwest_response;
 
 use std::{

@@ -22,7 +22,7 @@ use tower_keep_tests::*;
 
 use super::{
     super::origin::clients,
-    Step::{self, Data, Error},
+    Step::{self, Data, Error, Pends},
     Steps, end, get, poll, server,
 };
 
@@ -124,6 +124,17 @@ async fn a_total_is_true() {
             &[("content-length", "4"), ("content-encoding", "gzip")],
             None,
         ),
+        (
+            steps(),
+            &[("content-length", "6"), ("content-length", "6")],
+            Some(6),
+        ),
+        (
+            steps(),
+            &[("content-length", "6"), ("content-length", "7")],
+            None,
+        ),
+        (steps(), &[("content-length", "+6")], None),
     ] {
         let (outer, recorder) = recording();
         let client = ServiceBuilder::new()
@@ -131,7 +142,7 @@ async fn a_total_is_true() {
             .layer(outer)
             .service(server(200, body).map_response(|mut response| {
                 for (name, value) in headers {
-                    response.headers_mut().insert(*name, value.parse().unwrap());
+                    response.headers_mut().append(*name, value.parse().unwrap());
                 }
                 response
             }));
@@ -144,6 +155,31 @@ async fn a_total_is_true() {
             "{headers:?}"
         );
     }
+}
+
+/// R87 A body that is longer than its declared length has no total.
+#[tokio::test(start_paused = true)]
+async fn a_total_that_was_wrong_is_dropped() {
+    let (outer, recorder) = recording();
+    let client = ServiceBuilder::new()
+        .layer(ProgressLayer::http())
+        .layer(outer)
+        .service(
+            server(200, Steps::new([Data("a "), Pends, Data("page"), Pends])).map_response(
+                |mut response| {
+                    let length = "4".parse().unwrap();
+                    response.headers_mut().insert("content-length", length);
+                    response
+                },
+            ),
+        );
+    let mut body = client.oneshot(get()).await.unwrap().into_body();
+    assert!(poll(&mut body).is_ready());
+    assert!(poll(&mut body).is_pending());
+    tokio::time::advance(secs(1)).await;
+    assert!(poll(&mut body).is_ready());
+    let expected = [Report::bytes(0, Some(4)), Report::bytes(6, None)];
+    assert_eq!(reports(&recorder), expected);
 }
 
 /// R78 R87 R29b A body that is cut or dropped shows what was read of it.

@@ -12,7 +12,10 @@ use tower_keep::{
 use tower_keep_test::Recorder;
 
 use super::{
-    super::follow::{end, get},
+    super::follow::{
+        Step::{Data, Pends},
+        end, get,
+    },
     circuit, cut, in_a_row, page, read, server,
 };
 
@@ -105,4 +108,32 @@ async fn a_rejection_as_a_response() {
     let body = rejected.into_body().collect().await.unwrap();
     assert_eq!(body.to_bytes(), "closed for today");
     assert_eq!(circuit(&circuits).snapshot().rejected, 1);
+}
+
+/// R84 A limit on the time without progress counts as its setting says, on either side of the
+/// circuit.
+#[tokio::test(start_paused = true)]
+async fn a_stalled_body_on_either_side() {
+    for (ignores, expected) in [(false, 1), (true, 0)] {
+        let circuit = || match ignores {
+            true => CircuitBreakerLayer::http().ignore_timeouts(),
+            false => CircuitBreakerLayer::http(),
+        };
+        let limit = TimeoutLayer::http_attempt(Duration::from_secs(5));
+        let stalls = || server([(200, vec![Data("a "), Pends, Pends])]);
+
+        let around = circuit();
+        let circuits = around.handle();
+        let client = ServiceBuilder::new().layer(around).layer(limit.clone());
+        let response = client.service(stalls()).oneshot(get()).await.unwrap();
+        assert!(read(response).await.is_err());
+        assert_eq!(in_a_row(&circuits), expected, "around the limit");
+
+        let inside = circuit();
+        let circuits = inside.handle();
+        let client = ServiceBuilder::new().layer(limit).layer(inside);
+        let response = client.service(stalls()).oneshot(get()).await.unwrap();
+        assert!(read(response).await.is_err());
+        assert_eq!(in_a_row(&circuits), expected, "inside the limit");
+    }
 }

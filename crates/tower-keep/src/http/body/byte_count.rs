@@ -90,6 +90,10 @@ impl ByteGuard {
     #[inline]
     fn count(&mut self, bytes: usize) {
         self.read += bytes as u64;
+        if self.total.is_some_and(|total| total < self.read) {
+            // The declared length was wrong.
+            self.total = None;
+        }
         if self.throttle.may_be_due() {
             self.report_if_due();
         }
@@ -134,6 +138,10 @@ impl Guard for ByteGuard {
             Poll::Pending => self.throttle.wait(),
         }
         polled
+    }
+
+    fn ends_job(&self) -> bool {
+        self.job.ends_job()
     }
 
     fn end(mut self, end: End<'_>) {

@@ -77,6 +77,10 @@ impl Guard for CancelGuard {
         polled
     }
 
+    fn ends_job(&self) -> bool {
+        self.reading.ends_job()
+    }
+
     fn end(self, end: End<'_>) {
         if let Some(watch) = self.watch {
             watch.end();

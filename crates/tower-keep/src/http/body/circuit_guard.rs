@@ -46,6 +46,10 @@ impl Guard for CircuitGuard {
         self.reading.poll(|| poll_body(body, cx))
     }
 
+    fn ends_job(&self) -> bool {
+        self.reading.ends_job()
+    }
+
     fn end(mut self, end: End<'_>) {
         // Before the job ends, because it may emit an event.
         if let Some(late) = self.late.take() {
@@ -61,7 +65,8 @@ fn record(late: LateOutcome, reading: &Reading, end: End<'_>) {
         End::Complete(Some(answer)) => record_answer(late, reading, answer),
         End::Complete(None) => late.end(),
         End::Dropped => match verdict::dropped_by() {
-            Some(kind @ VerdictKind::AttemptTimedOut) => {
+            // In a body it is the limit on the time without progress.
+            Some(kind @ VerdictKind::AttemptTimedOut) if !late.ignores_timeouts() => {
                 fail(late, reading, || kind.describe().into());
             }
             _ => late.end(),

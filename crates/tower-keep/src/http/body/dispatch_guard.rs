@@ -15,7 +15,6 @@ use crate::{
         call_end::{Call, EndsCall, sealed::Sealed},
         context::Surroundings,
         membership::Reading,
-        verdict,
     },
 };
 
@@ -44,13 +43,12 @@ impl Guard for DispatchGuard {
         Surroundings::default().around(|| self.0.poll_frame(body, cx))
     }
 
-    fn drop_body<B>(&mut self, mut body: Pin<&mut Option<B>>) {
-        // A limit on the reader is not a limit on the dispatched job.
-        verdict::dropping_apart(|| body.set(None));
+    fn ends_job(&self) -> bool {
+        self.0.ends_job()
     }
 
     fn end(self, end: End<'_>) {
-        verdict::dropping_apart(|| self.0.end(end));
+        self.0.end(end);
     }
 }
 

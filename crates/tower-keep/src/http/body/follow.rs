@@ -1,9 +1,6 @@
 //! `FollowResponse`: puts the guard of a layer into the body of a response.
 
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::{HeaderMap, StatusCode, header::CONTENT_ENCODING};
 use http_body::Body;
 
 use super::{
@@ -13,7 +10,7 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    http::{HttpResponse, status::Answer},
+    http::{HttpResponse, content_length::content_length, status::Answer},
 };
 
 /// A response whose body a layer can follow: an [`http::Response`] with a [`Body`], or reqwest's
@@ -129,8 +126,8 @@ fn has_no_body(status: StatusCode) -> bool {
 /// The length of the body in its head. `None` if it may be the length of something else: of a
 /// decoded body's encoded form.
 pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    if headers.contains_key(CONTENT_ENCODING) || headers.contains_key(TRANSFER_ENCODING) {
-        return None;
+    match headers.contains_key(CONTENT_ENCODING) {
+        true => None,
+        false => content_length(headers),
     }
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

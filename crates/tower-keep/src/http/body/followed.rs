@@ -63,9 +63,7 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if let Some(guard) = this.held.guard() {
-                guard.drop_body(this.body);
-            }
+            this.held.drop_body(this.body);
         }
     }
 }

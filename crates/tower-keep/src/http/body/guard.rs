@@ -37,10 +37,9 @@ pub trait Guard: Sized {
         B: Body,
         B::Error: Into<BoxError>;
 
-    /// The reader drops the body. What is left of it is dropped after this.
-    fn drop_body<B>(&mut self, body: Pin<&mut Option<B>>) {
-        let _ = body;
-    }
+    /// Whether this layer ends the job. No layer of its stack is around it then, so that whatever
+    /// drops the body is its reader.
+    fn ends_job(&self) -> bool;
 
     /// The body has ended. Called once.
     fn end(self, end: End<'_>);
@@ -158,6 +157,20 @@ impl<G: Guard> Held<G> {
         }
     }
 
+    /// Whether this layer ends the job, and it has not ended.
+    #[inline]
+    fn ends_job(&self) -> bool {
+        self.guard.as_ref().is_some_and(G::ends_job)
+    }
+
+    /// Drops the body, before the end of the guard.
+    #[inline]
+    pub(super) fn drop_body<B>(&self, mut body: Pin<&mut Option<B>>) {
+        if self.ends_job() {
+            apart_from_reader(true, || body.set(None));
+        }
+    }
+
     #[inline]
     pub(super) fn end(&mut self, end: End<'_>) {
         if let Some(guard) = self.guard.take() {
@@ -168,11 +181,23 @@ impl<G: Guard> Held<G> {
 
 impl<G: Guard> Drop for Held<G> {
     fn drop(&mut self) {
-        // A layer that ends the body, as a time limit does, waited for more than its length.
-        let is_whole = self.left.is_nothing() && verdict::dropped_by().is_none();
-        self.end(match is_whole {
-            true => End::Complete(None),
-            false => End::Dropped,
+        apart_from_reader(self.ends_job(), || {
+            // A layer that ends the body, as a time limit does, waited for more than its length.
+            let is_whole = self.left.is_nothing() && verdict::dropped_by().is_none();
+            self.end(match is_whole {
+                true => End::Complete(None),
+                false => End::Dropped,
+            });
         });
+    }
+}
+
+/// A limit on the reader, or its cancellation, is none of the call whose body it drops: the layers
+/// of the stack see a reader that drops the body.
+#[inline]
+fn apart_from_reader(is_apart: bool, code: impl FnOnce()) {
+    match is_apart {
+        true => verdict::dropping_apart(code),
+        false => code(),
     }
 }

@@ -46,6 +46,10 @@ impl Guard for JobGuard {
         self.reading.poll(|| poll_body(body, cx))
     }
 
+    fn ends_job(&self) -> bool {
+        self.reading.ends_job()
+    }
+
     fn end(self, end: End<'_>) {
         self.reading.with_job(|job| job.end_body(|| end.kind()));
         end.settle(self.reading);

@@ -32,7 +32,9 @@ impl Left {
     pub(super) fn is_last<B: Body>(&mut self, frame: &Frame<B::Data>, body: Option<&B>) -> bool {
         if let Some(data) = frame.data_ref() {
             if self.0 < Self::TRAILERS.0 {
-                self.0 = self.0.saturating_sub(data.remaining() as u64);
+                // A longer body proves that its declared length was wrong.
+                let left = self.0.checked_sub(data.remaining() as u64);
+                *self = left.map_or(Self::UNKNOWN, Self);
             }
         }
         if frame.is_trailers() || body.is_none_or(B::is_end_stream) {

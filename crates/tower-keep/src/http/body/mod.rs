@@ -13,6 +13,9 @@
 //! | was dropped by its reader before its end | [`Dropped`](BodyEnd::Dropped) | succeeds |
 //! | was cancelled, by a `CancelLayer::http` or a `Dispatcher::http` | none | is cancelled |
 //!
+//! A time limit of the reader's own job drops the body as its reader does. If the reader's job is
+//! cancelled, the job of the body is cancelled, too.
+//!
 //! If the head was a failure, the job fails with the head's failure.
 //!
 //! For the circuit of a `CircuitBreakerLayer::http`, the head decides, and a body that fails is one

@@ -177,6 +177,10 @@ impl Guard for TimeGuard {
         polled
     }
 
+    fn ends_job(&self) -> bool {
+        self.reading.ends_job()
+    }
+
     fn end(self, end: End<'_>) {
         end.settle(self.reading);
     }

@@ -5,16 +5,13 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use http::{
-    HeaderMap,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::HeaderMap;
 use http_body::SizeHint;
 use tokio::time::Instant;
 
 use crate::{
     event::Report,
-    http::body::INTERVAL,
+    http::{body::INTERVAL, content_length::content_length},
     job::{
         context,
         core::{Core, uploads::UploadId},
@@ -56,7 +53,7 @@ impl UploadCount {
             None => Self::none(),
             Some(job) => {
                 job.expect_upload();
-                Self::new(Arc::downgrade(&job), declared_length(headers))
+                Self::new(Arc::downgrade(&job), content_length(headers))
             }
         }
     }
@@ -66,7 +63,7 @@ impl UploadCount {
     pub(crate) fn of_attempt(headers: &HeaderMap) -> Self {
         match job_of_call().filter(|job| job.expects_upload()) {
             None => Self::none(),
-            Some(job) => Self::new(Arc::downgrade(&job), declared_length(headers)),
+            Some(job) => Self::new(Arc::downgrade(&job), content_length(headers)),
         }
     }
 
@@ -206,18 +203,4 @@ impl Sending {
 /// The job of the stack that is being called.
 fn job_of_call() -> Option<Arc<Core>> {
     context::is_calling().then(context::current).flatten()
-}
-
-/// The length of the body in the head, if it is one number, and no transfer coding overrides it:
-/// RFC 9112, section 6.3.
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    if headers.contains_key(TRANSFER_ENCODING) {
-        return None;
-    }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next()?;
-    if lengths.any(|other| other != length) || !length.as_bytes().iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    length.to_str().ok()?.parse().ok()
 }

@@ -104,7 +104,6 @@ impl Reading {
     }
 
     /// Whether this layer ends the job.
-    #[cfg(feature = "cancel")]
     pub(crate) fn ends_job(&self) -> bool {
         self.membership.role == Role::Owner
     }

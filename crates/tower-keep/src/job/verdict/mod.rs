@@ -161,7 +161,7 @@ pub(crate) fn dropping<T>(kind: VerdictKind, drop_inner: impl FnOnce() -> T) -> 
 }
 
 /// Runs `drop_inner` as if no layer around dropped it: the layers around belong to another stack.
-#[cfg(all(feature = "dispatch", feature = "http"))]
+#[cfg(feature = "http")]
 pub(crate) fn dropping_apart<T>(drop_inner: impl FnOnce() -> T) -> T {
     let _dropping = context::drop_for(None);
     drop_inner()
