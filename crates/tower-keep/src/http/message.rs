@@ -85,12 +85,13 @@ impl<B> HttpResponse for http::Response<B> {
 pub(super) mod sealed {
     pub trait Request {
         /// The request with a body whose bytes are the progress of the current job, if that leaves
-        /// its type as it is.
+        /// its type as it is. `in_memory`: also a body that the client could send twice.
         #[cfg(feature = "progress")]
-        fn count_upload(self) -> Self
+        fn count_upload(self, in_memory: bool) -> Self
         where
             Self: Sized,
         {
+            let _ = in_memory;
             self
         }
     }

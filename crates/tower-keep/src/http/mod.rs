@@ -236,8 +236,8 @@
 //! redirects below the stack: with reqwest, `.redirect(reqwest::redirect::Policy::none())`.
 //!
 //! reqwest follows 307 and 308 only with a body that it can send again. A stream is none, nor is a
-//! body above 64 KiB whose bytes a Progress layer [counts](upload), as in [`Pipeline::http_client`].
-//! The caller then gets the redirect as the answer.
+//! body above 64 KiB whose bytes a Progress layer [counts](upload). The caller then gets the
+//! redirect as the answer.
 //!
 //! # Secrets
 //!

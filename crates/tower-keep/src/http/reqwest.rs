@@ -47,8 +47,8 @@ impl HttpResponse for Response {
 
 impl sealed::Request for Request {
     #[cfg(feature = "progress")]
-    fn count_upload(self) -> Self {
-        super::upload::count_reqwest(self)
+    fn count_upload(self, in_memory: bool) -> Self {
+        super::upload::count_reqwest(self, in_memory)
     }
 }
 

@@ -41,7 +41,7 @@ impl<R: HttpRequest> BeginsCall<R> for ByteCount {
 
     #[inline]
     fn prepare(&self, request: R) -> R {
-        request.count_upload()
+        request.count_upload(false)
     }
 }
 
@@ -176,9 +176,9 @@ impl ProgressLayer {
     /// [rate and the time left](crate::progress#amounts-rate-and-time-left) follow from them. They
     /// replace the reports of the job's own code.
     ///
-    /// Before the head, it shows the bytes of reqwest's request bodies in the same way, if they are
-    /// above 64 KiB or of unknown length. For the bodies of an [`http::Request`], add
-    /// [`uploads`](Self::uploads). The module [`http::upload`](crate::http::upload) says more.
+    /// Before the head, it shows the bytes of a request body in the same way, if that is a stream of
+    /// reqwest. For other bodies, add [`uploads`](Self::uploads). The module
+    /// [`http::upload`](crate::http::upload) says more.
     ///
     /// The total is the size hint of the body, or else the `Content-Length`. It is unknown if the
     /// body was decoded on its way, because the length is that of the encoded form.

@@ -26,7 +26,7 @@ impl<R: HttpRequest> BeginsCall<R> for TransferCount {
 
     #[inline]
     fn prepare(&self, request: R) -> R {
-        ByteCount.prepare(request)
+        request.count_upload(true)
     }
 }
 
@@ -48,12 +48,12 @@ impl<T: FollowResponse<ByteGuard>> EndsCall<T> for TransferCount {
 }
 
 impl ProgressLayer<ByteCount> {
-    /// Shows the bytes of request bodies of an [`http::Request`], too.
+    /// Shows the bytes of all request bodies, of reqwest's only those above 64 KiB.
     ///
     /// `http::Request<B>` is sent inward as `http::Request<UploadBody<B>>`: see
     /// [`UploadBody`](crate::http::upload::UploadBody). A client with the type of its body in its
-    /// own type has to name that one. reqwest's requests keep their type, so
-    /// [`http`](Self::http) alone shows their bytes, and this setter changes nothing for them.
+    /// own type has to name that one. reqwest's requests keep their type. A counted body in memory
+    /// becomes a stream, which reqwest does not send again after a redirect.
     ///
     /// The [module](crate::http::upload) says what is reported, and when, with an example. Take
     /// handles afterwards, as with each setter.

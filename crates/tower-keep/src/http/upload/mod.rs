@@ -5,16 +5,18 @@
 //!
 //! | the request | what you write | what is counted |
 //! |---|---|---|
-//! | reqwest's | `ProgressLayer::http()` | a body above 64 KiB, or of unknown length |
+//! | reqwest's | `ProgressLayer::http()` | a stream |
+//! | | [`ProgressLayer::http().uploads()`][`ProgressLayer::uploads`] | a stream, or a body in memory above 64 KiB |
 //! | an [`http::Request`] | [`ProgressLayer::http().uploads()`][`ProgressLayer::uploads`] | each body that is not empty |
 //!
 //! The type of an `http::Request` changes: the layers inside and the client get an
 //! [`UploadBody`]. So it has a setter. A client's type contains the type of its bodies, and
 //! [`http`][`ProgressLayer::http`] alone must fit around each client.
 //!
-//! A request of reqwest keeps its type. A body that is counted becomes a stream: `as_bytes` and
+//! A request of reqwest keeps its type. A body that is counted is a stream: `as_bytes` and
 //! `try_clone` return `None`, and reqwest does not send it again after a redirect with 307 or 308.
-//! `RetryLayer::http()` repeats it like any stream. Smaller bodies stay as they are.
+//! So a body in memory is counted only with `uploads`. `RetryLayer::http()` repeats it like any
+//! stream. Smaller bodies stay as they are.
 //!
 //! ```
 //! use bytes::Bytes;
