@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower_keep::{
     BoxError, CancelLayer, CircuitBreakerLayer, DedupLayer, Dispatcher, IdempotencyKeyLayer,
-    JobLayer, LogLayer, Outcome, Pipeline, ProgressLayer, Ratio, ReplayLayer, RetryLayer,
-    SendDeadlineLayer, TimeoutLayer,
+    JobLayer, LogLayer, Outcome, Pipeline, ProgressLayer, Ratio, ReplayLayer, ResumeLayer,
+    RetryLayer, SendDeadlineLayer, TimeoutLayer,
     circuit_breaker::{Settings, Window},
     log::Level,
     retry::{Attempt, Backoff, Decision, Jitter, RetryBudget, RetryBudgets},
@@ -154,6 +154,14 @@ fn retry(rows: &mut Vec<Row>) {
         max_body(9),
         budget_per_authority(RetryBudget::default()),
         attempt_header(HeaderName::from_static("attempt")),
+        resume(),
+    );
+    table!(rows, "ResumeLayer", settings(ResumeLayer::new());
+        max_resumptions(9),
+        backoff(Backoff::linear(SECOND)),
+        jitter(Jitter::Equal),
+        max_requested_delay(SECOND),
+        budget(RetryBudget::default().floor(100)),
     );
     table!(rows, "RetryBudget", settings(RetryBudget::default());
         floor(9),
