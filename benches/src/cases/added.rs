@@ -7,7 +7,7 @@ pub struct Added {
     pub name: &'static str,
     /// The name of the case that it contains.
     pub to: &'static str,
-    /// At most so many nanoseconds with an inner body that is ready at once, where there is a goal.
+    /// At most this many nanoseconds with an inner body that is ready at once, where there is a goal.
     pub most: Option<f64>,
 }
 

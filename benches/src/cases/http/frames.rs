@@ -1,4 +1,4 @@
-//! A frame of a response body that a layer follows, and of one that tower-http's layers wrap.
+//! A frame of a response body that a layer follows, or that tower-http's layers wrap.
 //!
 //! A call of these cases is one frame of 16 KiB. The response is there, and some frames were read,
 //! so that a limit has its timer. So a case is compared by what it adds to the
@@ -155,7 +155,7 @@ where
     }
 }
 
-/// Reads so many frames. Out of line, so that each case is compiled alike.
+/// Reads this many frames. Out of line, so that each case is compiled alike.
 #[inline(never)]
 fn read<B: Body>(mut body: Pin<&mut B>, count: u64, cx: &mut Context<'_>) {
     for _ in 0..count {

@@ -231,7 +231,7 @@
 //! - What has arrived is read first. An idle limit never discards it.
 //! - An overall limit includes the time of the reader. After the limit, only the last frame is
 //!   passed on: the body is then complete.
-//! - A limit expires when the body is polled. So drop a body that nobody reads.
+//! - A limit expires when the body is polled. So drop a body that is not read.
 //! - [`fail_with`](TimeoutLayer::fail_with), [`respond_with`](TimeoutLayer::respond_with) and
 //!   [`grace`](TimeoutLayer::grace) work until the head. A response of `respond_with` has no limit.
 //! - [`limit_by`](TimeoutLayer::limit_by) and [`named`](TimeoutLayer::named) count for the body, too.

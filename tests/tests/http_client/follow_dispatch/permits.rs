@@ -131,7 +131,7 @@ fn steps(of: u8) -> Vec<Step> {
     }
 }
 
-/// Reads a body with so many polls. A panic of the body ends it.
+/// Reads a body with this many polls. A panic of the body ends it.
 fn polls(body: &mut (impl hyper::body::Body + Unpin), count: usize) {
     for _ in 0..count {
         let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

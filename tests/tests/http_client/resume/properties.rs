@@ -22,7 +22,7 @@ use super::{Answer, CUT, Download, End, get, read};
 /// What the server does with a request.
 #[derive(Clone, Debug)]
 enum Act {
-    /// Answers, and the body ends in this way after this share of its bytes, in 256ths.
+    /// Answers, and the body ends in this way after this share of its bytes, in parts of 256.
     Serves(End, u8),
     /// Sends only a part of the range: this share of it.
     Shorter(u8),

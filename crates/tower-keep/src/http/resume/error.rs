@@ -41,7 +41,7 @@ pub enum NotResumedReason {
     Changed,
     /// The server sent the same representation again, from its beginning: it ignores ranges.
     RangeIgnored,
-    /// The server sent another part than the one that was asked for, or an encoded one.
+    /// The server sent another part than the layer asked for, or an encoded part.
     WrongRange,
 }
 
