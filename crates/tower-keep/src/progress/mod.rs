@@ -117,9 +117,9 @@
 //! # Bodies
 //!
 //! With the feature `http`, `ProgressLayer::http()` reports the bytes of an HTTP client by itself:
-//! those of the response body and, before the response head, those of reqwest's request bodies.
-//! `ProgressLayer::http().uploads()` adds the request bodies of an `http::Request`. The code of the
-//! job does not report. The module `http::upload` says what is counted.
+//! those of the response body and, before the response head, those of reqwest's streams. With
+//! `uploads()` it also reports those of other request bodies. The code of the job does not report.
+//! The module `http::upload` says what is counted.
 //!
 #![cfg_attr(feature = "reqwest-0-13", doc = "```")]
 #![cfg_attr(not(feature = "reqwest-0-13"), doc = "```ignore")]
@@ -133,7 +133,7 @@
 //! let server = Origin::start().await?.then(Reply::status(204).when(&gate));
 //! let client = reqwest::Client::builder().retry(reqwest::retry::never()).build()?;
 //!
-//! let progress = ProgressLayer::http();
+//! let progress = ProgressLayer::http().uploads();
 //! let board = progress.handle();
 //! let api = ServiceBuilder::new().layer(progress).layer(RetryLayer::http()).service(client.clone());
 //!
