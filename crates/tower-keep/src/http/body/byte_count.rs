@@ -144,6 +144,12 @@ impl Guard for ByteGuard {
         self.job.ends_job()
     }
 
+    /// Without a reader at the head, there is none later: a layer keeps nothing before its first
+    /// handle.
+    fn is_needed(&self) -> bool {
+        self.job.ends_job() || self.job.is_heard()
+    }
+
     fn end(mut self, end: End<'_>) {
         if let End::Complete(_) = end {
             // A body without a declared length has one now.

@@ -52,6 +52,8 @@ where
         let body = if is_over {
             guard.end(End::Complete(None));
             FollowedBody::new(body, None, Left::UNKNOWN)
+        } else if !guard.is_needed() {
+            FollowedBody::new(body, None, Left::UNKNOWN)
         } else {
             let exact = body.size_hint().exact();
             let declared = match exact {
@@ -84,6 +86,9 @@ where
             && !Answer::is_in_trailers(self.status(), self.headers());
         if bodiless || has_no_body(self.status()) || is_empty {
             guard.end(End::Complete(None));
+            return self;
+        }
+        if !guard.is_needed() {
             return self;
         }
         with_body(self, |response| {

@@ -44,6 +44,12 @@ pub trait Guard: Sized {
     /// The body has ended. Called once.
     fn end(self, end: End<'_>);
 
+    /// Whether it has something to do. If not, the body needs no guard.
+    #[inline]
+    fn is_needed(&self) -> bool {
+        true
+    }
+
     /// Makes errors that reqwest recognizes: it looks for an `io::Error`.
     #[cfg(feature = "reqwest-0-13")]
     #[must_use]
