@@ -10,9 +10,10 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderMap, header::CONTENT_LENGTH};
+use http::HeaderMap;
 use http_body::Body;
 
+use super::content_length::content_length;
 use crate::retry::hook::{DiscardOutcome, RespondAsIs, SealedDiscard};
 
 /// The most bytes of a body that are read and dropped.
@@ -69,7 +70,7 @@ impl<B: Body> Drain<B> {
         if body.is_end_stream() || body.size_hint().lower() > MAX_BYTES {
             return None;
         }
-        if declared_length(headers).is_some_and(|length| length > MAX_BYTES) {
+        if content_length(headers).is_some_and(|length| length > MAX_BYTES) {
             return None;
         }
         Some(Self {
@@ -101,11 +102,6 @@ impl<B: Body> Future for Drain<B> {
             }
         }
     }
-}
-
-/// The length that the server declared, if it is a number.
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use tower_keep_tests::begin;
 
 use super::{Site, answer, get, text, with};
 
-/// R88 A GET after a POST to its URL joins no exchange from before. Neither an unsafe request that
-/// failed nor one to another URL changes anything, nor one that is on its way.
+/// R88 A GET after a POST to its URL joins no exchange from before. An unsafe request changes nothing
+/// if it failed, if it went to another URL, or while it waits for its answer.
 #[tokio::test(start_paused = true)]
 async fn a_get_sees_an_earlier_post() {
     for (method, path, status, number) in [

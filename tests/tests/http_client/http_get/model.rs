@@ -12,8 +12,7 @@ use super::{Site, answer, texts, with};
 /// One field of a request, or none.
 type Field = Option<(&'static str, &'static str)>;
 
-/// A request that counts, one that asks for its own exchange, and one with a header that does not
-/// count.
+/// A request: its key, whether it asks for its own exchange, and a header that does not count.
 #[derive(Clone, Debug)]
 struct Asked {
     method: &'static str,

@@ -268,8 +268,7 @@ async fn a_shorter_part() {
     assert_eq!(server.ranges(), ["", "bytes=4-", "bytes=6-", "bytes=9-"]);
 }
 
-/// R86 A resumed body that breaks off is resumed again; one that ends early is never taken for the
-/// whole.
+/// R86 A resumed body that breaks off is resumed again. A body that ends early never counts as whole.
 #[tokio::test(start_paused = true)]
 async fn cuts_in_a_row() {
     let cuts = [

@@ -40,7 +40,7 @@ async fn a_strong_entity_tag() {
     was_resumed((got, server));
 }
 
-/// R86 A weak entity tag proves nothing, nor does one that is not valid.
+/// R86 Weak and invalid entity tags prove nothing.
 #[tokio::test(start_paused = true)]
 async fn other_entity_tags() {
     for tag in ["W/\"v1\"", "v1", ""] {

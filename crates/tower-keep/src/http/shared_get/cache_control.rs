@@ -76,7 +76,7 @@ fn directive(member: &str) -> Option<Directive<'_>> {
 }
 
 /// The text of a token or of a quoted string, as it is written. `None` if a quote is anywhere else:
-/// then the commas of the list may be others than those that `split_member` found.
+/// `split_member` may then have split the list at the wrong commas.
 fn unquoted(argument: &str) -> Option<&str> {
     let Some(rest) = argument.strip_prefix('"') else {
         return (!argument.contains('"')).then_some(argument);
